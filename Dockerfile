@@ -1,5 +1,5 @@
-# Doorbuster in a small image. The build uses the toolchain of rust-version in Cargo.toml. The image
-# has no toolchain, and the program runs as an unprivileged user.
+# Doorbuster in a small image. The build uses the Rust version that `rust-version` in Cargo.toml
+# names. The image contains no compiler, and the program runs as an unprivileged user.
 #
 #   docker build -t doorbuster .
 #   docker run --rm -p 8080:8080 -v doorbuster:/var/lib/doorbuster doorbuster

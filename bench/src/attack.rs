@@ -32,7 +32,9 @@ impl Attack {
     /// Starts the attack on this core. Returns when every unread WebSocket follows the sale and the
     /// other clients have started.
     ///
-    /// # Errors Fails if a WebSocket gets no first event.
+    /// # Errors
+    ///
+    /// Fails if a WebSocket gets no first event.
     pub fn start(
         addr: SocketAddr,
         core: Option<usize>,
@@ -42,10 +44,10 @@ impl Attack {
         let mut dead = Vec::with_capacity(DEAD_SOCKETS);
         for number in 0..DEAD_SOCKETS {
             let mut stream =
-                TcpStream::connect(addr).with_context(|| format!("socket {number}"))?;
+                TcpStream::connect(addr).with_context(|| format!("socket {number} failed"))?;
             stream.set_read_timeout(Some(ADMIN_WITHIN))?;
             sockets::follow_sale(&mut stream, sale, &buyers.token(number as u32))
-                .with_context(|| format!("socket {number}"))?;
+                .with_context(|| format!("socket {number} failed"))?;
             dead.push(stream);
         }
         let over = Arc::new(AtomicBool::new(false));
@@ -83,7 +85,7 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     let mut heads = (0..SLOW_HEADS)
         .map(|_| connect())
         .collect::<std::io::Result<Vec<_>>>()
-        .context("slow heads")?;
+        .context("cannot connect for the slow heads")?;
     while !over.load(Ordering::Acquire) {
         let begun = Instant::now();
         for head in &mut heads {

@@ -41,7 +41,11 @@ impl BenchConfig {
             Some(program) => program.clone(),
             None => std::env::current_exe()?.with_file_name("doorbuster"),
         };
-        ensure!(program.is_file(), "{} is not built", program.display());
+        ensure!(
+            program.is_file(),
+            "{} is not built: run cargo xtask bench, or name a server with --server",
+            program.display()
+        );
         let parent = cli.dir.clone().unwrap_or_else(std::env::temp_dir);
         let sync = disk::sync_time(TempDir::new(&parent, "disk")?.path())?;
         let (rounds, time) = match cli.quick {
@@ -98,7 +102,7 @@ impl BenchConfig {
         core: Option<usize>,
     ) -> Result<Server> {
         let options = ServerOptions { program: &self.program, dir, workers, core, settings: &[] };
-        Server::start(&options).context("our server")
+        Server::start(&options).context("our server did not start")
     }
 
     /// Starts our server with these settings, with the threads and cores that it chooses.
@@ -108,7 +112,7 @@ impl BenchConfig {
     pub fn server_with(&self, dir: &Path, settings: &[(&str, &str)]) -> Result<Server> {
         let options =
             ServerOptions { program: &self.program, dir, workers: None, core: None, settings };
-        Server::start(&options).context("our server")
+        Server::start(&options).context("our server did not start")
     }
 
     /// Returns the machine of the measurement.

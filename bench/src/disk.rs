@@ -11,14 +11,19 @@ use crate::limits::{SYNC_MIN, SYNCS};
 /// A block of data of the size of a page of the store.
 const PAGE: [u8; 4096] = [0x5a; 4096];
 
+/// The size of an appended row, in bytes: about that of an order.
+const ROW_BYTES: usize = 256;
+
 /// Returns the median time of one page that is appended and synced (`fdatasync`) in this directory.
 ///
-/// # Errors Fails if the directory is not on a disk, because the durable figures would have no
+/// # Errors
+///
+/// Fails if the directory is not on a disk, because the durable figures would have no
 /// meaning.
 pub fn sync_time(dir: &Path) -> Result<Duration> {
     let path = dir.join("sync");
     let mut file =
-        OpenOptions::new().create(true).append(true).open(&path).context("making a file")?;
+        OpenOptions::new().create(true).append(true).open(&path).context("cannot create a file")?;
     let mut times = Vec::with_capacity(SYNCS);
     for _ in 0..SYNCS {
         let start = Instant::now();
@@ -36,4 +41,38 @@ pub fn sync_time(dir: &Path) -> Result<Duration> {
         );
     }
     Ok(median)
+}
+
+/// Returns the p99 latency of rows that are appended to a file at this pace for this time. Each sync
+/// (`fdatasync`) makes all rows durable that are due at its begin, as a server without any other
+/// work would do. A latency counts from the due time of a row to the end of its sync.
+///
+/// # Errors Fails if the file cannot be written.
+pub fn append_p99(dir: &Path, per_sec: f64, time: Duration) -> Result<Duration> {
+    let path = dir.join("append");
+    let mut file =
+        OpenOptions::new().create(true).append(true).open(&path).context("making a file")?;
+    let start = Instant::now();
+    let due = |row: u64| Duration::from_secs_f64(row as f64 / per_sec);
+    let (mut first, mut latencies, mut rows) = (0, Vec::new(), Vec::new());
+    while start.elapsed() < time {
+        let mut end = first;
+        while due(end) <= start.elapsed() {
+            end += 1;
+        }
+        if end == first {
+            std::thread::sleep(due(first).saturating_sub(start.elapsed()));
+            continue;
+        }
+        rows.resize((end - first) as usize * ROW_BYTES, 0x5a);
+        file.write_all(&rows)?;
+        file.sync_data()?;
+        let done = start.elapsed();
+        latencies.extend((first..end).map(|row| done.saturating_sub(due(row))));
+        first = end;
+    }
+    drop(std::fs::remove_file(path));
+    latencies.sort_unstable();
+    let at = latencies.len() * 99 / 100;
+    latencies.get(at).copied().context("no row was appended")
 }

@@ -35,11 +35,21 @@ impl<'a> DoorRequests<'a> {
         Self::new(buyers, "POST", sale, "challenges", "{}")
     }
 
+    /// Returns a script that reads the buyer's own orders.
+    #[must_use]
+    pub fn own_orders(buyers: &'a Buyers) -> Self {
+        Self::to_path(buyers, "GET", "/v1/orders", "")
+    }
+
     fn new(buyers: &'a Buyers, method: &str, sale: &str, what: &str, body: &'static str) -> Self {
+        Self::to_path(buyers, method, &format!("/v1/sales/{sale}/{what}"), body)
+    }
+
+    fn to_path(buyers: &'a Buyers, method: &str, path: &str, body: &'static str) -> Self {
         let json = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
         let length = body.len();
         let head = format!(
-            "{method} /v1/sales/{sale}/{what} HTTP/1.1\r\nHost: 127.0.0.1\r\n{json}Content-Length: \
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{json}Content-Length: \
              {length}\r\n"
         );
         Self { buyers, head, body, next: 0, end: buyers.count(), reader: AnswerReader::default() }
@@ -78,6 +88,6 @@ impl RequestScript for DoorRequests<'_> {
     }
 
     fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
-        self.reader.read(inbox).context("the front door")
+        self.reader.read(inbox).context("failed to read an answer of the front door")
     }
 }

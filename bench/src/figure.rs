@@ -184,7 +184,9 @@ impl Comparison {
 /// Measures two sides alternately after one warm-up round. The side that starts changes with each
 /// round.
 ///
-/// # Errors Fails if a side could not be measured, or its result was wrong.
+/// # Errors
+///
+/// Fails if a side could not be measured, or its result was wrong.
 pub fn compare_alternating(
     rounds: usize,
     mut ours: impl FnMut() -> anyhow::Result<f64>,

@@ -1,8 +1,10 @@
 //! The figures. Each group of figures has its own file.
 
+mod after_sale;
 mod challenges;
 mod cluster;
 mod dead_endpoints;
+mod edges;
 mod expiry;
 mod generator;
 mod growth;
@@ -41,7 +43,7 @@ pub struct Group {
 }
 
 /// Every group, with the ids that it measures.
-const GROUPS: [(&[&str], Measure); 19] = [
+const GROUPS: [(&[&str], Measure); 21] = [
     (&["R1"], refusals::measure),
     (&["R1D"], passes::measure),
     (&["R2", "R3"], orders::measure),
@@ -51,7 +53,7 @@ const GROUPS: [(&[&str], Measure); 19] = [
     (&["R7"], latency::measure),
     (&["R8"], overload::measure),
     (&["R9"], processor::measure),
-    (&["R10"], growth::measure),
+    (&["R10", "R10P"], growth::measure),
     (&["R10N"], nodes::measure),
     (&["R11"], start::measure),
     (&["R12"], generator::measure),
@@ -61,17 +63,21 @@ const GROUPS: [(&[&str], Measure); 19] = [
     (&["S1"], tickets::measure),
     (&["E4"], challenges::measure),
     (&["E7"], waiting_room::measure),
+    (&["E8", "E9"], edges::measure),
+    (&["B1"], after_sale::measure),
 ];
 
 /// Returns the groups of the named figures, in their order. Without a name, returns all groups.
 ///
-/// # Errors Fails if a name is unknown.
+/// # Errors
+///
+/// Fails if a name is unknown.
 pub fn choose(names: &[String]) -> Result<Vec<Group>> {
     let known: Vec<&'static str> = GROUPS.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
     if let Some(name) =
         names.iter().find(|name| !known.iter().any(|id| id.eq_ignore_ascii_case(name)))
     {
-        bail!("there is no figure {name}: there are {}", known.join(", "));
+        bail!("there is no figure {name}; the figures are {}", known.join(", "));
     }
     let is_chosen = |id: &&&'static str| {
         names.is_empty() || names.iter().any(|name| id.eq_ignore_ascii_case(name))

@@ -57,8 +57,8 @@ pub const SOCKETS: usize = 10_000;
 /// files allows no more connections in one process. The number is an eighth of 100,000, so tables
 /// that double in size are as full as with 100,000 tabs.
 pub const OPEN_TABS: u32 = 12_500;
-/// The number of tabs opened per second. More tabs are opened per second than before the opening of
-/// a busy sale.
+/// The number of tabs opened per second. The rate is higher than before the opening
+/// of a busy sale.
 pub const TABS_PER_SEC: u32 = 1_500;
 /// Waiting requests whose memory is measured.
 pub const WAITING: usize = 8_000;

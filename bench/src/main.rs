@@ -45,7 +45,8 @@ struct Cli {
     /// Number of rounds that count, without the warm-up.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: Option<u16>,
-    /// One short round of everything: shows that it works, not how fast it is.
+    /// Run one short round of each figure: this shows that the benches work, and not how fast the
+    /// server is.
     #[arg(long)]
     quick: bool,
     /// Measure memory and growth with ten million buyers instead of one million.
@@ -88,7 +89,7 @@ fn run(cli: &Cli) -> Result<bool> {
     }
     let wanted = figures::choose(&cli.names)?;
     // Ten thousand connections need as many file descriptors here and in the server.
-    rlimit::increase_nofile_limit(u64::MAX).context("raising the limit of open files")?;
+    rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
     let config = BenchConfig::new(cli)?;
     let mut found = Vec::new();
     for group in wanted {

@@ -51,31 +51,36 @@ struct App {
 pub fn serve(args: &NaiveArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (addr, url) =
-            (args.naive.context("an address")?, args.naive_redis.as_deref().context("a Redis")?);
+        let (addr, url) = (
+            args.naive.context("--naive is missing")?,
+            args.naive_redis.as_deref().context("--naive-redis is missing")?,
+        );
         let client = redis::Client::open(url)?;
-        let mut redis = client.get_multiplexed_async_connection().await.context("Redis")?;
+        let mut redis =
+            client.get_multiplexed_async_connection().await.context("cannot connect to Redis")?;
         // A blocking pop needs a separate connection without a timeout.
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
-        let waiting =
-            client.get_multiplexed_async_connection_with_config(&config).await.context("Redis")?;
+        let waiting = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .context("cannot connect to Redis")?;
         let (db, connection) = tokio_postgres::connect(
-            args.naive_postgres.as_deref().context("a database")?,
+            args.naive_postgres.as_deref().context("--naive-postgres is missing")?,
             tokio_postgres::NoTls,
         )
         .await
-        .context("PostgreSQL")?;
+        .context("cannot connect to PostgreSQL")?;
         tokio::spawn(connection);
         let consumer = tokio::spawn(consume(waiting, db));
         let load =
             redis::cmd("SCRIPT").arg("LOAD").arg(RESERVE_SCRIPT).query_async(&mut redis).await;
-        let app = Arc::new(App { redis, script: load.context("loading the script")? });
+        let app = Arc::new(App { redis, script: load.context("cannot load the script")? });
         let router = Router::new().route("/v1/orders", post(buy)).with_state(app);
         let listener = tokio::net::TcpListener::bind(addr).await?;
         println!("naive peer listening on http://{addr}");
         tokio::select! {
-            served = axum::serve(listener, router) => served.context("serving"),
-            consumed = consumer => consumed.context("the consumer")?,
+            served = axum::serve(listener, router) => served.context("failed to serve"),
+            consumed = consumer => consumed.context("the consumer failed")?,
         }
     })
 }
@@ -129,7 +134,8 @@ async fn consume(mut redis: MultiplexedConnection, db: tokio_postgres::Client) -
         let popped: Option<(String, String)> =
             redis::cmd("BRPOP").arg(QUEUE).arg(POP_SECS).query_async(&mut redis).await?;
         let Some((_, order)) = popped else { continue };
-        let (buyer, units) = order.split_once(' ').context("an order")?;
+        let (buyer, units) =
+            order.split_once(' ').context("the list has an entry that is not an order")?;
         let units: i32 = units.parse()?;
         // If the process ends here, the order is lost.
         db.execute(&insert, &[&buyer, &units]).await?;

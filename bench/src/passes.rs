@@ -1,5 +1,5 @@
-//! Purchase passes for many buyers. They are made with the core's rules and the key of the server
-//! under test, so that no buyer has to request one.
+//! Purchase passes for many buyers. The benches make the passes with the core's rules and the key
+//! of the server under test. So no buyer has to request a pass.
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;

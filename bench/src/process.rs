@@ -51,13 +51,13 @@ impl Process {
         }
         words.push(start.program.display().to_string());
         words.extend(start.arguments);
-        let log =
-            File::create(&start.log).with_context(|| format!("making {}", start.log.display()))?;
+        let log = File::create(&start.log)
+            .with_context(|| format!("cannot create {}", start.log.display()))?;
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).envs(start.environment).env_remove("RUST_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let child =
-            command.spawn().with_context(|| format!("starting {}", start.program.display()))?;
+            command.spawn().with_context(|| format!("cannot start {}", start.program.display()))?;
         let pid = i32::try_from(child.id())
             .ok()
             .and_then(Pid::from_raw)
@@ -78,7 +78,7 @@ impl Process {
         String::from_utf8_lossy(&text[from..]).trim().to_owned()
     }
 
-    /// Fails if the program has ended.
+    /// Checks that the program runs.
     ///
     /// # Errors
     /// Fails if the program has ended, with the end of its standard error.
@@ -97,7 +97,7 @@ impl Process {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
         }
-        kill_process(self.pid, signal).context("signalling")?;
+        kill_process(self.pid, signal).context("cannot send a signal")?;
         let until = Instant::now() + STOP_WITHIN;
         while Instant::now() < until {
             if let Some(status) = self.child.try_wait()? {
@@ -119,7 +119,7 @@ impl Process {
             .stdout(Stdio::null())
             .status();
         ensure!(
-            status.context("taskset")?.success(),
+            status.context("cannot run taskset")?.success(),
             "process {pid} could not be kept on core {core}"
         );
         Ok(())
@@ -144,7 +144,9 @@ impl Process {
     /// Returns the resident memory after it no longer falls. A program returns freed memory to the
     /// system with a delay.
     ///
-    /// # Errors Fails if the program has ended.
+    /// # Errors
+    ///
+    /// Fails if the program has ended.
     pub fn resident_at_rest(&self) -> Result<u64> {
         let mut before = u64::MAX;
         for _ in 0..20 {
@@ -180,10 +182,12 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
 /// Returns the processor time that a process and its children have used, also the children that
 /// have ended.
 ///
-/// # Errors Fails if the process has ended.
+/// # Errors
+///
+/// Fails if the process has ended.
 pub fn cpu_time_with_children(pid: u32) -> Result<Duration> {
     let parent = Stat::read(pid).context("the process is gone")?;
-    let processes = fs::read_dir("/proc").context("/proc is readable")?;
+    let processes = fs::read_dir("/proc").context("cannot read /proc")?;
     let live = processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(Stat::read)
@@ -219,15 +223,17 @@ impl Stat {
 
 /// Returns the resident memory of a process, in bytes. `self` stands for this process.
 ///
-/// # Errors Fails if the process has ended.
+/// # Errors
+///
+/// Fails if the process has ended.
 pub fn resident(pid: &str) -> Result<u64> {
     let status =
         fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
     let line = status
         .lines()
         .find_map(|l| l.strip_prefix("VmRSS:"))
-        .context("a process has resident memory")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS")?;
+        .context("/proc shows no resident memory")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS is not a number")?;
     Ok(kib * 1024)
 }
 
@@ -254,7 +260,9 @@ pub fn free_address() -> Result<std::net::SocketAddr> {
 
 /// Waits until `ready` returns true, but no longer than `within`. Fails if the program ends.
 ///
-/// # Errors Fails if the program did not become ready in time.
+/// # Errors
+///
+/// Fails if the program did not become ready in time.
 pub fn wait_until(
     process: &mut Process,
     within: Duration,

@@ -38,8 +38,8 @@ impl RequestScript for Evalsha {
         let Some(line) = inbox.strip_suffix(b"\r\n") else { return Ok(None) };
         match line.split_first() {
             Some((b':', digits)) => {
-                let text = std::str::from_utf8(digits).context("not a number")?;
-                let units: i64 = text.parse().context("not a number")?;
+                let text = std::str::from_utf8(digits).context("the answer is not a number")?;
+                let units: i64 = text.parse().context("the answer is not a number")?;
                 Ok(Some(if units > 0 { AnswerKind::Accepted } else { AnswerKind::SoldOut }))
             }
             _ => bail!("Redis said {}", String::from_utf8_lossy(line)),

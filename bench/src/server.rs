@@ -51,7 +51,9 @@ pub struct Server {
 impl Server {
     /// Starts the server and waits until it is ready.
     ///
-    /// # Errors Fails if the server does not become ready.
+    /// # Errors
+    ///
+    /// Fails if the server does not become ready.
     pub fn start(options: &ServerOptions<'_>) -> Result<Self> {
         let mut environment = vec![
             ("DOORBUSTER_AUTH__BUYER_SECRET".to_owned(), BUYER_SECRET.to_owned()),
@@ -83,7 +85,8 @@ impl Server {
             admin::send_request(addr, "GET", "/readyz", None, "")
                 .is_ok_and(|reply| reply.status == 200)
         };
-        process::wait_until(&mut process, READY_WITHIN, ready).context("the server")?;
+        process::wait_until(&mut process, READY_WITHIN, ready)
+            .context("the server did not become ready")?;
         Ok(Self { process, addr, dir: options.dir.to_owned(), ready_after: began.elapsed() })
     }
 
@@ -150,7 +153,9 @@ impl Server {
 
     /// Returns how many units of a sale's only item are in each state.
     ///
-    /// # Errors Fails if the request fails.
+    /// # Errors
+    ///
+    /// Fails if the request fails.
     pub fn stock(&self, sale: &str) -> Result<StockRow> {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
@@ -172,7 +177,9 @@ impl Server {
 
     /// Returns the number of answered requests of these routes.
     ///
-    /// # Errors Fails if the request fails.
+    /// # Errors
+    ///
+    /// Fails if the request fails.
     pub fn answered_requests(&self, routes: &[&str]) -> Result<u64> {
         routes.iter().map(|route| self.metric("doorbuster_http_requests_total", route)).sum()
     }
@@ -192,7 +199,9 @@ impl Server {
 
     /// Sends an operator's request, which must get this status. Returns the body.
     ///
-    /// # Errors Fails if the status differs.
+    /// # Errors
+    ///
+    /// Fails if the status differs.
     pub fn operate(
         &self,
         method: &str,
@@ -202,7 +211,7 @@ impl Server {
     ) -> Result<serde_json::Value> {
         let reply = admin::send_request(self.addr, method, path, Some(ADMIN_KEY), body)?;
         ensure!(reply.status == status, "{method} {path}: {} {}", reply.status, reply.body);
-        serde_json::from_str(&reply.body).with_context(|| format!("{method} {path}"))
+        serde_json::from_str(&reply.body).with_context(|| format!("{method} {path}: invalid JSON"))
     }
 
     /// Stops the server cleanly and audits its store.
@@ -229,7 +238,7 @@ impl Server {
 
 /// Reads the line with the server's address.
 fn listening(process: &mut Process) -> Result<SocketAddr> {
-    let output = process.output().context("standard output is piped")?;
+    let output = process.output().context("standard output is not piped")?;
     let mut lines = BufReader::new(output).lines();
     let words = "doorbuster listening on http://";
     let addr = lines

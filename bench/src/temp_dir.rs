@@ -18,7 +18,8 @@ impl TempDir {
     pub fn new(parent: &Path, name: &str) -> Result<Self> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!("doorbuster-bench-{}-{number}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self(path))
     }
 

@@ -22,7 +22,7 @@ function buyerToken(buyer) {
   return `${signed}.${createHmac("sha256", buyerSecret).update(signed).digest("base64url")}`;
 }
 
-/** Checks a message as Standard Webhooks asks. */
+/** Returns whether the message has a valid signature and a recent time (Standard Webhooks). */
 function isSigned(headers, body) {
   const sentAt = Number(headers["webhook-timestamp"]);
   if (!(Math.abs(Date.now() / 1000 - sentAt) <= 300)) return false;
@@ -37,12 +37,12 @@ function isSigned(headers, body) {
     .some((given) => given.length === expected.length && timingSafeEqual(given, expected));
 }
 
-/** Keeps the state of the event's order. An event may arrive twice. */
+/** Stores the state of the event's order. An event may arrive twice. */
 function handleEvent(event) {
   if (seen.has(event.id)) return;
   const { order } = event.data;
   if (order) orders[order.id] = order.state;
-  seen.add(event.id); // after the effect: if the effect fails, the event comes again
+  seen.add(event.id); // after the effect: if the effect fails, the server sends the event again
 }
 
 async function readBody(request) {

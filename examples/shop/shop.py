@@ -36,7 +36,7 @@ def buyer_token(buyer):
 
 
 def is_signed(headers, body):
-    """Checks a message as Standard Webhooks asks."""
+    """Returns whether the message has a valid signature and a recent time (Standard Webhooks)."""
     event_id, sent_at = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not sent_at.isdigit() or abs(time.time() - int(sent_at)) > 300:
         return False
@@ -48,13 +48,13 @@ def is_signed(headers, body):
 
 
 def handle_event(event):
-    """Keeps the state of the event's order. An event may arrive twice."""
+    """Stores the state of the event's order. An event may arrive twice."""
     if event["id"] in seen:
         return
     order = event["data"].get("order")
     if order:
         orders[order["id"]] = order["state"]
-    seen.add(event["id"])  # after the effect: if the effect fails, the event comes again
+    seen.add(event["id"])  # after the effect: if the effect fails, the server sends the event again
 
 
 class Shop(BaseHTTPRequestHandler):

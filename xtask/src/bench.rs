@@ -15,7 +15,7 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status =
             Command::new(cargo).args(["build", "--release", "--quiet", "-p", package]).status();
-        if !status.context("starting cargo")?.success() {
+        if !status.context("cannot start cargo")?.success() {
             bail!("failed to build {package}");
         }
     }
@@ -27,7 +27,7 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
         .context("this program is not in the target directory")?;
     let program = target.join("release/doorbuster-bench");
     let status = Command::new(&program).args(arguments).status();
-    let status = status.with_context(|| format!("starting {}", program.display()))?;
+    let status = status.with_context(|| format!("cannot start {}", program.display()))?;
     if !status.success() {
         // The benches have printed the reason, so only their exit code is passed on.
         std::process::exit(status.code().unwrap_or(2));

@@ -40,6 +40,15 @@ pub struct Arguments {
     /// with all roles; shape cluster only.
     #[arg(long)]
     split: bool,
+    /// Number of nodes [default: 2].
+    #[arg(long, value_name = "N", conflicts_with = "split")]
+    nodes: Option<usize>,
+    /// Put this many edges in front of the nodes; shape cluster only.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    edges: usize,
+    /// Change the number of partitions about once a second; shape cluster only.
+    #[arg(long)]
+    respread: bool,
     /// Keep the data and the logs even if all rounds pass.
     #[arg(long)]
     keep: bool,
@@ -83,6 +92,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         );
         plan.roles = ["api", "api", "settle", "control"].map(str::to_owned).into();
     }
+    ensure!(
+        shape == Shape::Cluster || !(arguments.respread || arguments.edges > 0),
+        "--edges and --respread need shape cluster"
+    );
+    plan.nodes = arguments.nodes.unwrap_or(plan.nodes);
+    (plan.edges, plan.respread) = (arguments.edges, arguments.respread);
     println!("chaos: shape {}, {} rounds, seed {}", shape.as_str(), plan.rounds, plan.seed);
     let result = chaos::run(&plan, |round| println!("{}", round.to_text()));
     let wrong = match &result {
@@ -93,7 +108,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Err(_) => 1,
     };
     if wrong == 0 && !arguments.keep {
-        std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+        std::fs::remove_dir_all(&dir)
+            .with_context(|| format!("cannot remove {}", dir.display()))?;
     } else {
         println!("kept: {}", dir.display());
     }
@@ -121,7 +137,7 @@ pub(crate) fn build(release: bool) -> anyhow::Result<PathBuf> {
     if release {
         command.arg("--release");
     }
-    if !command.status().context("starting cargo")?.success() {
+    if !command.status().context("cannot start cargo")?.success() {
         bail!("failed to build doorbuster");
     }
     // The directory of the built profile is beside the directory of this program's profile.

@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let out = std::path::absolute(&arguments.out)?;
     if out.exists() {
-        fs::remove_dir_all(&out).with_context(|| format!("removing {}", out.display()))?;
+        fs::remove_dir_all(&out).with_context(|| format!("cannot remove {}", out.display()))?;
     }
     fs::create_dir_all(&out)?;
     let tree = out.join(release.name());
@@ -143,14 +143,14 @@ fn git(root: &Path, words: &[&str]) -> Result<String> {
 
 /// Runs a command. Fails if the command fails.
 fn run_command(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("starting {command:?}"))?;
+    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
     ensure!(status.success(), "{command:?} failed: {status}");
     Ok(())
 }
 
 /// Returns the output of a command. Fails if the command fails.
 fn output_of(command: &mut Command) -> Result<Vec<u8>> {
-    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?} failed: {error}");
     Ok(output.stdout)

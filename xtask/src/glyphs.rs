@@ -57,7 +57,9 @@ fn render_outlines(fonts: &Path) -> Result<String> {
         )?;
         for character in CHARACTERS.chars() {
             let glyph = font.glyph(character)?;
-            let steps = font.outline(glyph).with_context(|| format!("{character:?} of {file}"))?;
+            let steps = font
+                .outline(glyph)
+                .with_context(|| format!("cannot read {character:?} of {file}"))?;
             let advance = font.advance(glyph)?;
             writeln!(
                 text,

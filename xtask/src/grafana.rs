@@ -31,7 +31,7 @@ struct Group {
 pub fn run() -> Result<()> {
     let root = root()?;
     let path = root.join(DASHBOARD);
-    std::fs::create_dir_all(path.parent().context("the file has a directory")?)?;
+    std::fs::create_dir_all(path.parent().context("the file has no directory")?)?;
     std::fs::write(&path, rendered(root)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     println!("grafana: wrote {DASHBOARD}");

@@ -32,7 +32,7 @@ pub fn run() -> Result<()> {
         .context("failed to run cargo metadata")?;
     let metadata: Value =
         serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
-    let packages = metadata["packages"].as_array().context("no packages")?;
+    let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
     let bad: Vec<String> = packages
         .iter()
         .filter(|p| !p["license"].as_str().is_some_and(is_allowed))

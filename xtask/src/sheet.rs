@@ -21,7 +21,8 @@ const COLUMNS: u32 = 8;
 const ROW_PX: u32 = 560;
 
 pub(crate) fn run() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the repository's root")?;
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")?;
     let folder = root.join(FOLDER);
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
@@ -71,7 +72,10 @@ img {{ inline-size: 100%; }}
 </style>\n"
     );
     for picture in pictures {
-        let file = picture.file_name().and_then(|name| name.to_str()).context("a file name")?;
+        let file = picture
+            .file_name()
+            .and_then(|name| name.to_str())
+            .context("a picture has no valid file name")?;
         let address = file.replace(' ', "%20");
         writeln!(page, "<figure><figcaption>{file}</figcaption><img src=\"{address}\"></figure>")?;
     }

@@ -150,7 +150,7 @@ fn compare(plan: SimPlan) -> anyhow::Result<()> {
 fn replay(file: &PathBuf) -> anyhow::Result<()> {
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let list: Reproduction = serde_json::from_str(&text).context("not a saved list")?;
+    let list: Reproduction = serde_json::from_str(&text).context("the file is not a saved list")?;
     let rule = list.without().map_err(|name| anyhow!("unknown rule {name}"))?;
     if let Some(rule) = rule {
         let finding = list.run(Some(rule));

@@ -45,7 +45,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let report = soak::run(&plan, |line| println!("{line}"));
     let is_good = report.as_ref().is_ok_and(soak::SoakReport::ok);
     if is_good && !arguments.keep {
-        std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+        std::fs::remove_dir_all(&dir)
+            .with_context(|| format!("cannot remove {}", dir.display()))?;
     } else {
         println!("kept: {}", dir.display());
     }

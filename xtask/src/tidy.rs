@@ -232,7 +232,7 @@ fn check_dependencies(root: &Path, found: &mut Vec<String>) -> Result<()> {
     for (name, allowed) in ALLOWED_DEPENDENCIES {
         let manifest = fs::read_to_string(root.join("crates").join(name).join("Cargo.toml"))?;
         let manifest: toml::Table =
-            manifest.parse().with_context(|| format!("{name}'s manifest"))?;
+            manifest.parse().with_context(|| format!("the manifest of {name} is invalid"))?;
         let Some(dependencies) = manifest.get("dependencies").and_then(|d| d.as_table()) else {
             continue;
         };

@@ -1,5 +1,5 @@
 //! E4: the processor time that the server needs to make a challenge, and how long visitors wait for
-//! one.
+//! a challenge.
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -28,8 +28,8 @@ const DOOR: &str =
 const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
 /// The longest wait for a challenge, in milliseconds.
 const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
-/// The rate of visitors in the minute before an opening. They get their challenges as the sale page
-/// requests them.
+/// The rate of visitors in the minute before an opening. Their challenges are requested when the
+/// sale page would request them.
 const MINUTE_PER_SEC: f64 = 10_000.0 / 60.0;
 /// The number of visitors in a rush. Each has its own connection, and all come within a second.
 const RUSH: u32 = 5_000;

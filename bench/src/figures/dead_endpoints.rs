@@ -111,7 +111,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
 /// Returns the largest number of events that wait for an endpoint. Fails if an endpoint did not
 /// fail, or if a delivery was given up.
 fn largest_backlog(page: &Value) -> Result<u64> {
-    let all = page["endpoints"].as_array().context("endpoints")?;
+    let all = page["endpoints"].as_array().context("no endpoints in the answer")?;
     ensure!(all.len() == 3, "expected 3 endpoints, found {}", all.len());
     let number =
         |one: &Value, name: &str| one[name].as_u64().with_context(|| format!("no {name} in {one}"));
@@ -145,7 +145,8 @@ struct DeadEndpoint {
 impl DeadEndpoint {
     /// Starts an endpoint with this answer. If it is `None`, the endpoint refuses connections.
     fn start(answer: Option<EndpointAnswer>) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a free port")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on a free port")?;
         let addr = listener.local_addr()?;
         let over = Arc::<AtomicBool>::default();
         let until = over.clone();

@@ -20,11 +20,11 @@ use doorbuster_harness::generator::{AnswerKind, RequestScript};
 mod tab;
 mod waiting_room;
 
-const BUYER: Target = Target::AtMost { floor: 200.0, goal: 100.0 };
-const REQUEST: Target = Target::AtMost { floor: 8.0, goal: 4.0 };
-const SOCKET: Target = Target::AtMost { floor: 20.0, goal: 10.0 };
-const PLACE: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
-const TAB: Target = Target::AtMost { floor: 1024.0, goal: 1024.0 };
+const BUYER: Target = Target::AtMost { floor: 125.0, goal: 64.0 };
+const REQUEST: Target = Target::AtMost { floor: 5.0, goal: 4.0 };
+const SOCKET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
+const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
+const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
 /// The number of orders that run every code path once. It is small, so that connections cannot
 /// reuse memory that these orders leave.
@@ -140,7 +140,8 @@ fn stable_memory(sale_server: &SaleServer) -> Result<u64> {
 
 fn connect(addr: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
     let one = |number| {
-        let stream = TcpStream::connect(addr).with_context(|| format!("connection {number}"))?;
+        let stream =
+            TcpStream::connect(addr).with_context(|| format!("cannot open connection {number}"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(stream)
     };
@@ -176,7 +177,7 @@ fn idle_sockets(config: &BenchConfig) -> Result<Figure> {
     let mut streams = connect(sale_server.addr(), count)?;
     for (number, stream) in streams.iter_mut().enumerate() {
         sockets::follow_sale(stream, "warm", &buyers.token(number as u32))
-            .with_context(|| format!("socket {number}"))?;
+            .with_context(|| format!("socket {number} failed"))?;
     }
     let after = sale_server.server().process().resident_at_rest()?;
     drop(streams);

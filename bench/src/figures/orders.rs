@@ -21,8 +21,8 @@ pub fn measure(config: &BenchConfig, ids: &[&'static str]) -> Vec<Figure> {
     let measured = rounds(config, ids.contains(&"R2"), ids.contains(&"R3"));
     let row = |id: &'static str| {
         let target = match id {
-            "R2" => Target::AtLeast { floor: 0.4, goal: 0.8 },
-            _ => Target::AtLeast { floor: 8.0, goal: 16.0 },
+            "R2" => Target::AtLeast { floor: 0.45, goal: 0.7 },
+            _ => Target::AtLeast { floor: 15.0, goal: 30.0 },
         };
         let figure = measured.as_ref().map(|measured| {
             let comparison = Comparison {

@@ -139,7 +139,9 @@ impl RefusedCrowd {
 
 /// Measures every kind of refusal.
 ///
-/// # Errors Fails if a request fails, or has another answer.
+/// # Errors
+///
+/// Fails if a request fails, or has another answer.
 pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
     let buyers = sale_server::buyers("buyer", config.buyers());
     let crowd = RefusedCrowd {

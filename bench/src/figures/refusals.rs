@@ -35,13 +35,15 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
     let load = |addr| Load { core: generator_core, ..config.load(addr, REFUSAL_CONNECTIONS) };
     let (mut busy, mut peer_busy) = (0.0_f64, 0.0_f64);
     let ours = || {
-        let run = load(sale_server.addr()).run(&mut to_us).context("our server")?;
+        let run = load(sale_server.addr())
+            .run(&mut to_us)
+            .context("failed to send load to our server")?;
         run.only(&[AnswerKind::SoldOut])?;
         busy = busy.max(run.generator_busy);
         Ok(run.per_sec(AnswerKind::SoldOut))
     };
     let peer = || {
-        let run = load(nginx.addr()).run(&mut to_nginx).context("nginx")?;
+        let run = load(nginx.addr()).run(&mut to_nginx).context("failed to send load to nginx")?;
         run.only(&[AnswerKind::Fine])?;
         peer_busy = peer_busy.max(run.generator_busy);
         Ok(run.per_sec(AnswerKind::Fine))
@@ -67,6 +69,6 @@ fn refusal(
     let mut stream = TcpStream::connect(sale_server.addr())?;
     stream.write_all(template.for_buyer(buyers, 0))?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).context("a refusal")?;
-    Ok(answer.split_once("\r\n\r\n").context("an answer has a body")?.1.to_owned())
+    stream.read_to_string(&mut answer).context("cannot read the refusal")?;
+    Ok(answer.split_once("\r\n\r\n").context("the answer has no body")?.1.to_owned())
 }

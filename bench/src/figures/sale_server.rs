@@ -70,7 +70,9 @@ impl SaleServer {
 
     /// Opens a sale with this stock and sells all of it to these buyers, `units` to each.
     ///
-    /// # Errors Fails if not all units could be sold.
+    /// # Errors
+    ///
+    /// Fails if not all units could be sold.
     pub fn sell_out(&mut self, sale: &str, buyers: &Buyers, units: u32) -> Result<()> {
         let stock = u64::from(buyers.count()) * u64::from(units);
         self.server.open_sale(&NewSale { id: sale, stock, limit: units })?;
@@ -107,7 +109,9 @@ impl SaleServer {
 
     /// Runs a script. Any number of its requests may become orders.
     ///
-    /// # Errors Fails if a request fails.
+    /// # Errors
+    ///
+    /// Fails if a request fails.
     pub fn take_some_orders(
         &mut self,
         load: &Load,
@@ -139,7 +143,9 @@ impl SaleServer {
     /// Fails if the audit or the numbers disagree.
     pub fn close(self) -> Result<()> {
         let Self { server, orders, queued, dir } = self;
-        let audited = server.stop_and_audit(orders..=orders + queued).context("after the run");
+        let audited = server
+            .stop_and_audit(orders..=orders + queued)
+            .context("failed to stop and audit the server after the run");
         drop(dir);
         audited
     }

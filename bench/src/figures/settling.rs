@@ -27,7 +27,7 @@ use crate::figure::{Figure, Target, compare_alternating};
 use crate::limits::{PEER_BATCH, TICKETS, TICKETS_QUICK};
 use crate::peer::sqlite;
 
-const TARGET: Target = Target::AtLeast { floor: 0.5, goal: 0.8 };
+const TARGET: Target = Target::AtLeast { floor: 1.0, goal: 1.5 };
 const MEASURED: &str = "durable reservations without HTTP";
 /// The number of tickets in progress at once, as with that many connections.
 const UNDER_WAY: usize = 4 * SETTLE_BATCH_MAX;
@@ -141,7 +141,7 @@ async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
         page: String::new(),
         items: vec![item],
     };
-    let sale = store.create_sale(sale).await?.context("a new store has no sale")?;
+    let sale = store.create_sale(sale).await?.context("the new store already has this sale")?;
     store.step_sale("spring", PhaseStep::Open).await?;
     let slot = SlotKey { item: sale.items[0].id, index: 0 };
     let grant =

@@ -17,9 +17,12 @@ pub fn measure_in_child(requests: u32) -> Result<f64> {
     let output = Command::new(std::env::current_exe()?)
         .args(["--slot-alone", &requests.to_string()])
         .output();
-    let output = output.context("starting this program again")?;
+    let output = output.context("cannot start this program again")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().parse().context("a number of bytes")
+    String::from_utf8_lossy(&output.stdout)
+        .trim()
+        .parse()
+        .context("the output is not a number of bytes")
 }
 
 /// Returns the growth of this process in bytes per settled and acknowledged request.
@@ -35,8 +38,10 @@ pub fn measure_in_process(requests: u32) -> Result<f64> {
     let mut taken = Vec::new();
     for number in 0..requests {
         let name = format!("buyer-{number:08}");
-        let (buyer, request_key) =
-            (BuyerId::new(&name).context("a name")?, RequestKey::new(&name).context("a key")?);
+        let (buyer, request_key) = (
+            BuyerId::new(&name).context("the name is invalid")?,
+            RequestKey::new(&name).context("the key is invalid")?,
+        );
         let request = TicketRequest {
             token: Token(u64::from(number)),
             buyer_hash: key.buyer_hash(&name),

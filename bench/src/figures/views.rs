@@ -110,7 +110,7 @@ fn export(config: &BenchConfig, sale_server: &SaleServer, folder: &Path) -> Resu
     let url = format!("http://{}", sale_server.addr());
     let mut command = Command::new(&config.program);
     command.arg("export").arg(folder).args(["--sale", SALE, "--url", &url]);
-    let made = command.output().context("starting the export")?;
+    let made = command.output().context("cannot start the export")?;
     ensure!(made.status.success(), "the export failed: {}", String::from_utf8_lossy(&made.stderr));
     Ok(())
 }

@@ -31,7 +31,7 @@ impl Cache {
         let addr = process::free_address()?;
         let file = dir.path().join("nginx.conf");
         std::fs::write(&file, config(dir.path(), addr, folder, server)?)
-            .context("writing nginx's configuration")?;
+            .context("cannot write nginx's configuration")?;
         let here = dir.path().display().to_string();
         let mut process = Process::start(ProcessSpec {
             program: &process::find("nginx")?,
@@ -44,7 +44,8 @@ impl Cache {
             log: dir.path().join("log"),
         })?;
         let ready = || std::net::TcpStream::connect(addr).is_ok();
-        process::wait_until(&mut process, READY_WITHIN, ready).context("nginx")?;
+        process::wait_until(&mut process, READY_WITHIN, ready)
+            .context("nginx did not become ready")?;
         Ok(Self { addr, process, _dir: dir })
     }
 

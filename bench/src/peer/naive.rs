@@ -135,7 +135,7 @@ impl Naive {
     }
 }
 
-/// Returns the path of the bench program. In a test, the running program is a different one.
+/// Returns the path of the bench program. In a test, the running program is the test program.
 fn program() -> Result<std::path::PathBuf> {
     let mine = std::env::current_exe()?;
     let beside =

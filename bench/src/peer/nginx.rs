@@ -29,7 +29,7 @@ impl Nginx {
         let addr = process::free_address()?;
         let config = config(dir.path(), addr, (status, body));
         let file = dir.path().join("nginx.conf");
-        std::fs::write(&file, config).context("writing nginx's configuration")?;
+        std::fs::write(&file, config).context("cannot write nginx's configuration")?;
         let here = dir.path().display().to_string();
         let mut process = Process::start(ProcessSpec {
             program: &process::find("nginx")?,
@@ -42,7 +42,8 @@ impl Nginx {
             log: dir.path().join("log"),
         })?;
         let ready = || std::net::TcpStream::connect(addr).is_ok();
-        process::wait_until(&mut process, READY_WITHIN, ready).context("nginx")?;
+        process::wait_until(&mut process, READY_WITHIN, ready)
+            .context("nginx did not become ready")?;
         Ok(Self { addr, _process: process, _dir: dir })
     }
 

@@ -38,7 +38,7 @@ impl Postgres {
         let user = if geteuid().is_root() { Some(USER) } else { None };
         if let Some(user) = user {
             chown(dir.path(), Some(user_id(user)?), None)
-                .context("giving PostgreSQL its directory")?;
+                .context("cannot change the owner of PostgreSQL's directory")?;
         }
         let data = dir.path().join("data").display().to_string();
         let initdb = programs.join("initdb").display().to_string();
@@ -46,7 +46,7 @@ impl Postgres {
             user,
             &[&initdb, "-D", &data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"],
         ));
-        made.context("initdb")?;
+        made.context("failed to run initdb")?;
         let here = dir.path().display().to_string();
         let arguments = [
             "-D",
@@ -69,14 +69,17 @@ impl Postgres {
             log: dir.path().join("log"),
         })?;
         let ready = || query(&programs, dir.path(), "SELECT 1").is_ok();
-        process::wait_until(&mut process, READY_WITHIN, ready).context("postgres")?;
+        process::wait_until(&mut process, READY_WITHIN, ready)
+            .context("PostgreSQL did not become ready")?;
         Ok(Self { process, programs, dir })
     }
 
     /// Measures the orders per second over this time, starting with an empty table, and compares
     /// them with the rows.
     ///
-    /// # Errors Fails if a client failed, or the rows do not match the orders.
+    /// # Errors
+    ///
+    /// Fails if a client failed, or the rows do not match the orders.
     pub fn hot_row(&self, time: Duration) -> Result<f64> {
         let start = format!(
             "DROP TABLE IF EXISTS orders, item;
@@ -89,7 +92,7 @@ impl Postgres {
         );
         self.query(&start)?;
         let script = self.dir.path().join("hot_row.sql");
-        std::fs::write(&script, HOT_ROW).context("writing the script")?;
+        std::fs::write(&script, HOT_ROW).context("cannot write the script")?;
         let seconds = time.as_secs().max(1).to_string();
         let clients = POSTGRES_CLIENTS.to_string();
         let words = [
@@ -110,11 +113,12 @@ impl Postgres {
             USER,
         ]
         .map(str::to_owned);
-        let output = run(&words).context("pgbench")?;
+        let output = run(&words).context("failed to run pgbench")?;
         let processed = number_after(&output, "number of transactions actually processed: ")?;
         let rate = number_after(&output, "tps = ")?;
         let rows = self.query("SELECT count(*) || ' ' || (SELECT stock FROM item) FROM orders")?;
-        let (orders, stock) = rows.trim().split_once(' ').context("a count and a stock")?;
+        let (orders, stock) =
+            rows.trim().split_once(' ').context("the output is not a count and a stock")?;
         let (orders, stock): (u64, u64) = (orders.parse()?, stock.parse()?);
         ensure!(
             orders + stock == PLENTY_OF_STOCK,
@@ -190,12 +194,15 @@ fn as_user(user: Option<&str>, words: &[&str]) -> Vec<String> {
 }
 
 fn user_id(user: &str) -> Result<u32> {
-    run(&["id", "-u", user].map(str::to_owned))?.trim().parse().context("a user has a number")
+    run(&["id", "-u", user].map(str::to_owned))?
+        .trim()
+        .parse()
+        .context("the user's id is not a number")
 }
 
 fn run(words: &[String]) -> Result<String> {
     let output = Command::new(&words[0]).args(&words[1..]).current_dir("/").output();
-    let output = output.with_context(|| format!("starting {}", words[0]))?;
+    let output = output.with_context(|| format!("cannot start {}", words[0]))?;
     if !output.status.success() {
         bail!("{} failed: {}", words[0], String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -59,7 +59,8 @@ impl Redis {
             log: dir.path().join("log"),
         })?;
         let ready = || TcpStream::connect(addr).is_ok();
-        process::wait_until(&mut process, READY_WITHIN, ready).context("redis-server")?;
+        process::wait_until(&mut process, READY_WITHIN, ready)
+            .context("redis-server did not become ready")?;
         Ok(Self {
             control: BufReader::new(TcpStream::connect(addr)?),
             addr,
@@ -110,12 +111,16 @@ impl Redis {
         match line.split_at_checked(1) {
             Some((":" | "+", rest)) => Ok(rest.to_owned()),
             Some(("$", length)) => {
-                let mut bytes = vec![0; length.parse::<usize>().context("no such value")? + 2];
+                let mut bytes =
+                    vec![
+                        0;
+                        length.parse::<usize>().context("the length of the value is invalid")? + 2
+                    ];
                 self.control.read_exact(&mut bytes)?;
                 bytes.truncate(bytes.len() - 2);
-                String::from_utf8(bytes).context("text")
+                String::from_utf8(bytes).context("the value is not UTF-8")
             }
-            _ => bail!("Redis said {line}"),
+            _ => bail!("unexpected answer of Redis: {line}"),
         }
     }
 }

@@ -104,7 +104,9 @@ impl Rows {
     /// Inserts the rows into a new file, `batch` orders in each transaction, and returns the
     /// duration. Each transaction is durable before the next one begins.
     ///
-    /// # Errors Fails if SQLite fails, or a row is missing afterwards.
+    /// # Errors
+    ///
+    /// Fails if SQLite fails, or a row is missing afterwards.
     pub fn insert(&self, file: &Path, batch: usize) -> Result<Duration> {
         let mut db = Connection::open(file)?;
         db.execute_batch(SETTINGS)?;

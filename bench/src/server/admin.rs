@@ -38,10 +38,10 @@ pub fn send_request(
     );
     stream.write_all(head.as_bytes())?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).context("reading an answer")?;
-    let (head, body) = text.split_once("\r\n\r\n").context("an answer has a head")?;
+    stream.read_to_string(&mut text).context("cannot read an answer")?;
+    let (head, body) = text.split_once("\r\n\r\n").context("the answer has no head")?;
     let status =
-        head.split(' ').nth(1).and_then(|s| s.parse().ok()).context("an answer has a status")?;
+        head.split(' ').nth(1).and_then(|s| s.parse().ok()).context("the answer has no status")?;
     Ok(Reply { status, body: body.to_owned() })
 }
 

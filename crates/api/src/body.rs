@@ -1,7 +1,8 @@
 //! Reads request bodies strictly: it reports every fault with its pointer.
 //!
-//! A body that is not UTF-8 JSON, or not an object, is `400 malformed_request`; any other fault is
-//! `422 invalid_request`. Deep nesting uses no stack, because only expected members are parsed.
+//! The answer to a body that is not UTF-8 JSON, or not an object, is `400 malformed_request`. The
+//! answer to any other fault is `422 invalid_request`. Deep nesting uses no stack, because only
+//! expected members are parsed.
 
 mod json;
 mod member_patch;
@@ -60,8 +61,8 @@ pub fn join_key_and_body<T>(
         (Ok(_), Err(problem)) => Err(problem),
         (Err(fault), Ok(_)) => Err(Problem::invalid_request(vec![fault])),
         (Err(fault), Err(problem)) if problem.faults().is_empty() => {
-            // A malformed body is reported alone; a fault of the key is found with the next
-            // request.
+            // The problem `malformed_request` has no list of faults. So the client learns of a
+            // fault of the key with its next request.
             drop(fault);
             Err(problem)
         }

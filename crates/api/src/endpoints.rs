@@ -1,11 +1,11 @@
 //! The table of all endpoints.
 //!
-//! The OpenAPI document is generated from it, and a test compares `docs/api.md` with it. The server
-//! gives each endpoint its handler through [`ByEndpoint`]. Problem codes that follow from an
-//! endpoint's shape (a body can be too large, a token can be missing) are derived. The table has
-//! only the other codes.
+//! The OpenAPI document is generated from this table, and a test compares `docs/api.md` with the
+//! table. The server gives each endpoint its handler through [`ByEndpoint`]. Some problem codes
+//! follow from an endpoint's shape, because a body can be too large or a token can be missing. The
+//! table has only the other codes.
 
-/// Defines a table of endpoints, and the type of what a program has for each endpoint of the table.
+/// Defines a table of endpoints, and a type with one value for each endpoint of the table.
 macro_rules! endpoints {
     ($($id:ident = Endpoint { $($row:tt)* }),+ $(,)?) => {
         pub(super) const ENDPOINTS: &[Endpoint] =
@@ -51,7 +51,8 @@ use crate::header::BodyType;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, BODY_BYTES_MAX};
 use crate::problem::Code;
 
-/// HTTP method of an endpoint. `HEAD` works wherever `GET` does and is not listed.
+/// HTTP method of an endpoint. Every endpoint with `GET` also accepts `HEAD`, which the table does
+/// not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
     /// `GET`
@@ -213,8 +214,8 @@ impl Endpoint {
         }
     }
 
-    /// Every problem code of this endpoint, by status, without `internal` and `not_implemented`,
-    /// which every endpoint may return.
+    /// Every problem code of this endpoint, by status. The list leaves out `internal` and
+    /// `not_implemented`, which every endpoint may return.
     #[must_use]
     pub fn problem_codes(&self) -> Vec<Code> {
         Code::ALL

@@ -41,8 +41,8 @@ pub enum Event {
         /// The new status.
         status: Status,
     },
-    /// The buyer's new state in a sale's waiting room. It is sent for subscribed sales; an
-    /// admission is sent in every case.
+    /// The buyer's new state in a sale's waiting room. The server sends this event for subscribed
+    /// sales. It sends an admission even if the connection did not subscribe to the sale.
     WaitingRoom {
         /// The sale.
         sale: String,

@@ -11,14 +11,14 @@ pub use room::{Draw, EstimateSecs, WaitingRoomPosition, WaitingRoomPositionState
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Whether the front door requires something.
+/// Whether the front door requires a pass, or requires an access code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RequirementMode {
-    /// The sale does not require it.
+    /// The sale does not require the pass or code.
     #[default]
     Off,
-    /// Every purchase requires it.
+    /// Every purchase requires the pass or code.
     Required,
 }
 
@@ -63,7 +63,7 @@ impl RequirementMode {
         }
     }
 
-    /// Whether the sale requires it.
+    /// Whether the value is `required`.
     #[must_use]
     pub const fn is_required(self) -> bool {
         matches!(self, Self::Required)

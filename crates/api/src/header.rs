@@ -36,7 +36,7 @@ pub fn idempotency_key<'a>(
     let mut values = values.into_iter();
     let Some(value) = values.next() else {
         return Err(fault(
-            "is missing: choose a new key for each new request, and repeat it with the same key",
+            "is missing; choose a new key for each request, and send the same key when you repeat it",
         ));
     };
     if values.next().is_some() {
@@ -49,7 +49,7 @@ pub fn idempotency_key<'a>(
         return Err(fault("is longer than 64 characters"));
     }
     let key = std::str::from_utf8(value).ok().and_then(PresentedKey::new);
-    key.ok_or_else(|| fault("must hold only visible ASCII characters, without spaces"))
+    key.ok_or_else(|| fault("must contain only visible ASCII characters, without spaces"))
 }
 
 /// Media types of a request body.

@@ -66,8 +66,8 @@ pub const HOLD_SECS_DEFAULT: u32 = 900;
 /// Longest extension of an order's payment window, in seconds. A longer value gets `422`.
 pub const EXTEND_SECS_MAX: u32 = 30 * 86_400;
 
-/// Longest text that a provider may write for an order or a payment, in characters; a message with
-/// a longer text is invalid.
+/// Longest id that a provider may write for an order or a payment, in characters. A message with a
+/// longer id is invalid.
 pub const ORDER_TEXT_CHARS_MAX: usize = 200;
 
 /// Largest burst, and largest rate a minute, of a limit at the front door. A larger number gets
@@ -112,7 +112,7 @@ pub const CODES_AT_ONCE_MAX: u32 = 10_000;
 /// The largest number of buyers that one access code may serve. A larger number gets `422`.
 pub const CODE_USES_MAX: u32 = 1_000_000;
 
-/// Longest wait that `Prefer: wait=` may ask for, in seconds; a longer wait is ignored.
+/// Longest wait in `Prefer: wait=`, in seconds. The server ignores a longer wait.
 pub const WAIT_SECS_MAX: u32 = 30;
 
 /// Default wait of a purchase for its verdict, in seconds.
@@ -129,15 +129,15 @@ pub const PAGE_DEFAULT: u32 = 50;
 /// Longest cursor, in bytes. A longer value gets `422`.
 pub const CURSOR_BYTES_MAX: usize = 512;
 
-/// The largest number of faults in one response; further faults are omitted, and the last entry
-/// says so.
+/// The largest number of faults in one response. The server omits further faults, and the last
+/// entry of the list says that there are more.
 pub const FAULTS_MAX: usize = 256;
 
 /// The largest number of sales that one event stream may follow. A larger number gets `422`.
 pub const EVENT_SALES_MAX: usize = 32;
 
-/// The largest number of elements of `Accept`, `Prefer` or `If-Match` that are read; further ones
-/// are ignored.
+/// The largest number of elements of `Accept`, `Prefer` or `If-Match` that the server reads. The
+/// server ignores further elements.
 pub const HEADER_ELEMENTS_MAX: usize = 64;
 
 const _: () = assert!(PRICE_MINOR_MAX <= i64::MAX / UNITS_MAX as i64);
@@ -150,5 +150,5 @@ const _: () = assert!(BODY_BYTES_MAX < ADMIN_BODY_BYTES_MAX);
 pub const ACTION_FILTER_BYTES_MAX: usize = 128;
 /// The lengths of a step of a sale's numbers, in seconds.
 pub const SERIES_STEPS: [u32; 3] = [1, 10, 60];
-/// Most steps in one answer.
+/// The largest number of steps in one answer.
 pub const SERIES_STEPS_MAX: u32 = 3_600;

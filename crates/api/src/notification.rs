@@ -64,7 +64,7 @@ pub struct OrderData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_waitlist: Option<bool>,
     /// A link that opens the order without the buyer's token, in `order.reserved`; absent
-    /// otherwise. Send it only to the buyer.
+    /// otherwise. Send the link only to the buyer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
 }

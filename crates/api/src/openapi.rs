@@ -45,11 +45,11 @@ pub fn openapi(version: &str) -> OpenApi {
 
 fn description() -> String {
     let mut text = String::from(
-        "A flash-sale engine. It never sells more units than there are, and it never loses an \
+        "A flash-sale engine. The server never sells more units than there are, and never loses an \
          order that it confirmed as `reserved`.\n\n\
-         `HEAD` works wherever `GET` does. Times are RFC 3339 in UTC with milliseconds, money is \
-         in minor units. New versions may add members to responses; unknown members of request \
-         bodies are refused.\n\n\
+         Every address that supports `GET` also supports `HEAD`. Times are RFC 3339 in UTC with \
+         milliseconds. Amounts of money are in minor units. New versions may add members to \
+         responses. The server refuses unknown members of request bodies.\n\n\
          Every response that is not a success is an RFC 9457 problem with a stable `code`:\n\n\
          | status | code | means |\n|---|---|---|\n",
     );

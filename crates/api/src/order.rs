@@ -9,7 +9,7 @@ use crate::value::{Money, Time};
 
 pub use doorbuster_types::OrderState;
 
-/// An order: units that a buyer holds or held.
+/// An order: units that are or were reserved for a buyer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
@@ -17,7 +17,7 @@ pub use doorbuster_types::OrderState;
     "reserved_at": "2026-11-20T10:00:00.123Z", "pay_by": "2026-11-20T10:15:00.123Z", "paid_at": null, "ended_at": null
 })))]
 pub struct Order {
-    /// The order's id. It never changes, and equals the id in an earlier `202`.
+    /// The order's id. This id never changes, and equals the id in an earlier `202`.
     pub id: String,
     /// The order's sale.
     pub sale: String,
@@ -313,7 +313,8 @@ mod tests {
     #[test]
     fn each_shape_of_an_order_is_recognised_by_its_members() {
         let check = |text: &str, state: &str| {
-            let order: AnyOrder = serde_json::from_str(text).expect("one of the three shapes");
+            let order: AnyOrder =
+                serde_json::from_str(text).expect("one of the four forms of an order");
             assert_eq!(order.state(), state);
             assert_eq!(order.id(), "ord_1");
             assert_eq!(serde_json::to_string(&order).expect("plain data serialises"), text);

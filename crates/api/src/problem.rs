@@ -113,7 +113,7 @@ impl Problem {
         Self::without_members(Code::Unauthenticated, detail)
     }
 
-    /// `403`: the caller is known and is not allowed to do this.
+    /// `403`: the caller is known, but may not make this request.
     #[must_use]
     pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::without_members(Code::Forbidden, detail)
@@ -123,7 +123,7 @@ impl Problem {
     #[must_use]
     pub fn not_eligible(requirement: Requirement) -> Self {
         let detail = match requirement {
-            Requirement::Member => "this sale is for members",
+            Requirement::Member => "only members may buy in this sale",
             Requirement::Level => "this sale requires a higher level",
             Requirement::AccessCode => "this sale requires an access code",
         };
@@ -133,7 +133,10 @@ impl Problem {
     /// `403`: the sale requires a purchase pass, and the request has no pass.
     #[must_use]
     pub fn pass_required() -> Self {
-        Self::without_members(Code::PassRequired, "this sale requires a Purchase-Pass")
+        Self::without_members(
+            Code::PassRequired,
+            "this sale requires a Purchase-Pass; get a pass first",
+        )
     }
 
     /// `403`: the pass is forged, or for another buyer, sale or item.
@@ -145,13 +148,16 @@ impl Problem {
     /// `403`: the pass has expired.
     #[must_use]
     pub fn pass_expired() -> Self {
-        Self::without_members(Code::PassExpired, "the Purchase-Pass has expired; get a new one")
+        Self::without_members(Code::PassExpired, "the Purchase-Pass has expired; get a new pass")
     }
 
     /// `403`: the sale requires a solved challenge.
     #[must_use]
     pub fn challenge_required() -> Self {
-        Self::without_members(Code::ChallengeRequired, "this sale requires a solved challenge")
+        Self::without_members(
+            Code::ChallengeRequired,
+            "this sale requires a solved challenge; request a challenge",
+        )
     }
 
     /// `403`: the answer to the challenge was wrong, and the challenge is used up.
@@ -159,7 +165,7 @@ impl Problem {
     pub fn challenge_failed() -> Self {
         Self::without_members(
             Code::ChallengeFailed,
-            "the answer was wrong; ask for a new challenge",
+            "the answer was wrong; request a new challenge",
         )
     }
 
@@ -168,7 +174,7 @@ impl Problem {
     pub fn waiting_room() -> Self {
         Self::without_members(
             Code::WaitingRoom,
-            "join the waiting room, and retry after it admits you",
+            "the waiting room has not admitted you; join it, and retry after your admission",
         )
     }
 
@@ -226,11 +232,11 @@ impl Problem {
     /// `409`: units are available, so there is no waitlist to join.
     #[must_use]
     pub fn not_held_out() -> Self {
-        Self::without_members(Code::NotHeldOut, "units are available without waiting; buy one")
+        Self::without_members(Code::NotHeldOut, "units are available without waiting; buy a unit")
     }
 
-    /// `409`: the waitlist is full: it has its largest size, or as many entries as units may
-    /// return.
+    /// `409`: the waitlist is full. It has its largest size, or as many entries as there are units
+    /// that may return.
     #[must_use]
     pub fn waitlist_full() -> Self {
         Self::without_members(Code::WaitlistFull, "the waitlist is full; try again later")
@@ -302,7 +308,7 @@ impl Problem {
     pub fn precondition_failed() -> Self {
         Self::without_members(
             Code::PreconditionFailed,
-            "the object changed since it was read; read it again",
+            "the object has another version than If-Match; read the object again",
         )
     }
 
@@ -322,7 +328,7 @@ impl Problem {
     pub fn idempotency_key_reused() -> Self {
         Self::without_members(
             Code::IdempotencyKeyReused,
-            "this Idempotency-Key belongs to a request with other content",
+            "this Idempotency-Key belongs to a request with other content; choose a new key",
         )
     }
 
@@ -331,7 +337,7 @@ impl Problem {
     pub fn rate_limited(scope: RateLimitScope, retry_after: u32) -> Self {
         Self::with_retry_after(
             Code::RateLimited,
-            "too many requests",
+            "too many requests; wait as long as Retry-After says",
             ExtraMembers::RateLimitScope(scope),
             retry_after,
         )
@@ -345,8 +351,8 @@ impl Problem {
         Self::with_retry_after(Code::Overloaded, detail, ExtraMembers::Nothing, retry_after)
     }
 
-    /// `503`: a required service is unavailable. The same request with the same key finds the
-    /// verdict if there is one.
+    /// `503`: a required service is unavailable. If the request got a verdict, the same request
+    /// with the same key finds this verdict.
     #[must_use]
     pub fn unavailable(detail: impl Into<Cow<'static, str>>, retry_after: u32) -> Self {
         Self::with_retry_after(Code::Unavailable, detail, ExtraMembers::Nothing, retry_after)
@@ -360,7 +366,12 @@ impl Problem {
         retry_after: u32,
     ) -> Self {
         let extra = ExtraMembers::NotReady { reasons, facts: Box::new(facts) };
-        Self::with_retry_after(Code::Unavailable, "not ready", extra, retry_after)
+        Self::with_retry_after(
+            Code::Unavailable,
+            "this node is not ready; see reasons",
+            extra,
+            retry_after,
+        )
     }
 
     /// `501`: the body has a transfer coding that the server does not know.
@@ -373,7 +384,10 @@ impl Problem {
     /// `500`: an internal fault.
     #[must_use]
     pub fn internal() -> Self {
-        Self::without_members(Code::Internal, "an internal error occurred; it has been logged")
+        Self::without_members(
+            Code::Internal,
+            "an internal error occurred; the server logged the cause",
+        )
     }
 }
 

@@ -1,5 +1,5 @@
-//! Query strings of lists, streams and exports. An empty parameter counts as absent; an unknown one
-//! is ignored; an invalid or repeated one is a fault.
+//! Query strings of lists, streams and exports. An empty parameter counts as absent. The server
+//! ignores unknown parameters. An invalid or repeated parameter is a fault.
 
 mod console;
 mod pairs;
@@ -24,7 +24,7 @@ use crate::value::is_name;
 pub struct Page {
     /// The end of the previous page; absent for the first page.
     pub cursor: Option<String>,
-    /// Most entries to return.
+    /// The largest number of entries to return.
     pub limit: u32,
 }
 
@@ -115,7 +115,7 @@ impl SaleQuery {
         let mut pairs = Pairs::parse(query);
         let search = pairs.single_value(
             "q",
-            "must be at most 64 characters, none of them a control character",
+            "must have at most 64 characters, and no control characters",
             |text| {
                 let fits = text.chars().count() <= SEARCH_CHARS_MAX
                     && !text.chars().any(|c| c < ' ' || c == '\u{7F}');
@@ -171,7 +171,7 @@ impl OrderQuery {
 /// `GET /v1/admin/payments` and `GET /v1/admin/refunds`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MoneyQuery {
-    /// Only objects of this order, as the payment named it.
+    /// Only payments or refunds that name this order.
     pub order: Option<String>,
     /// The page.
     pub page: Page,
@@ -186,7 +186,7 @@ impl MoneyQuery {
         let mut pairs = Pairs::parse(query);
         let order = pairs.single_value(
             "order",
-            "must be at most 200 characters, none of them a control character",
+            "must have at most 200 characters, and no control characters",
             |text| {
                 let fits = text.chars().count() <= ORDER_TEXT_CHARS_MAX
                     && !text.chars().any(|c| c < ' ' || c == '\u{7F}');

@@ -84,7 +84,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Returns whether a text looks like a broker's address.
+    /// Returns whether a text begins like a broker's address.
     #[must_use]
     pub fn is_broker_url(text: &str) -> bool {
         text.split_once("://").is_some_and(|(scheme, _)| {
@@ -92,10 +92,11 @@ impl Address {
         })
     }
 
-    /// Parses an address. It does not check whether this program was built with this kind of
-    /// broker.
+    /// Parses an address. The function does not check whether this program was built with this kind
+    /// of broker.
     ///
-    /// # Errors Returns the fault of the address, without any part of the address.
+    /// # Errors
+    /// Returns what is wrong with the address. The text contains no part of the address.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "it is not an address")?;
         let (kind, is_tls) = BrokerKind::from_scheme(url.scheme())
@@ -115,7 +116,7 @@ impl Address {
         let password =
             url.password().map(percent_decode).transpose()?.filter(|password| !password.is_empty());
         if [&user, &password].into_iter().flatten().any(|word| word == REDACTED) {
-            return Err("*** stands for a password that is not shown; write the password");
+            return Err("it contains *** where a password was hidden; write the password itself");
         }
         let virtual_host = percent_decode(url.path().trim_start_matches('/'))?;
         match kind {
@@ -125,7 +126,7 @@ impl Address {
                 );
             }
             BrokerKind::Nats if user.is_none() && password.is_some() => {
-                return Err("it has a password and no user name");
+                return Err("it has a password but no user name");
             }
             BrokerKind::Nats if !virtual_host.is_empty() => return Err("it must not have a path"),
             BrokerKind::Amqp | BrokerKind::Nats => {}
@@ -206,17 +207,17 @@ fn percent_decode(text: &str) -> Result<String, &'static str> {
     percent_decode_str(text)
         .decode_utf8()
         .map(Into::into)
-        .map_err(|_| "it contains %-codes that are not UTF-8")
+        .map_err(|_| "its %-codes are not valid UTF-8")
 }
 
-/// Parses the name from the query, which must contain nothing else.
+/// Parses the name from the URL's query. The query must contain no other parameter.
 fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     let mut found = None;
     for (key, value) in url.query_pairs() {
         if key != kind.parameter() || found.is_some() {
             return Err(match kind {
-                BrokerKind::Amqp => "after ? only exchange=NAME is allowed, once",
-                BrokerKind::Nats => "after ? only prefix=NAME is allowed, once",
+                BrokerKind::Amqp => "after ? it may have only exchange=NAME, once",
+                BrokerKind::Nats => "after ? it may have only prefix=NAME, once",
             });
         }
         found = Some(value.into_owned());
@@ -228,11 +229,11 @@ fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     if name.len() > NAME_MAX || !name.split('.').all(is_word) {
         return Err(match kind {
             BrokerKind::Amqp => {
-                "the exchange must be words of A-Z a-z 0-9 _ - with dots between, up to 127 \
+                "the exchange must be words of A-Z a-z 0-9 _ - with dots between them, up to 127 \
                  characters"
             }
             BrokerKind::Nats => {
-                "the prefix must be words of A-Z a-z 0-9 _ - with dots between, up to 127 \
+                "the prefix must be words of A-Z a-z 0-9 _ - with dots between them, up to 127 \
                  characters"
             }
         });

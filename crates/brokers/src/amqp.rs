@@ -1,11 +1,12 @@
 //! AMQP 0-9-1, as `RabbitMQ` implements it: a durable topic exchange, persistent messages,
-//! confirms.
+//! publisher confirms.
 //!
 //! A message goes to the exchange with its type as routing key. So consumers can bind queues to the
 //! types that they want, for example `order.*`. A message counts as published when the broker has
-//! confirmed it. A message that reaches no queue is returned and not confirmed. The client library
-//! attributes a returned message to the next confirm. So each channel has one message in flight,
-//! and there are as many channels as concurrent messages.
+//! confirmed it. The broker also confirms a message that reaches no queue, but first returns it.
+//! Such a message counts as refused. The client library attributes a returned message to the next
+//! confirm. So each channel has at most one message in flight, and concurrent messages use
+//! different channels.
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -25,7 +26,7 @@ use tokio::time::Instant;
 use crate::connection::{BrokerConnection, PublishError, SharedConnection};
 use crate::{Address, Error, Message};
 
-/// The delivery mode with which a message survives a restart of the broker.
+/// The delivery mode of a message that survives a restart of the broker.
 const PERSISTENT: u8 = 2;
 /// Seconds between heartbeats. A broker that misses two heartbeats counts as disconnected.
 const HEARTBEAT_SECS: u16 = 20;
@@ -47,7 +48,7 @@ struct Connection {
     free: Mutex<Vec<Channel>>,
 }
 
-/// The socket of a connection. To end a connection reliably, this socket is shut down, because a
+/// The socket of a connection. To end a connection, this crate shuts the socket down, because a
 /// close by the protocol waits for the broker.
 #[derive(Clone, Default)]
 struct Socket(Arc<OnceLock<TcpStream>>);
@@ -61,7 +62,7 @@ impl Socket {
     }
 }
 
-/// Closes a connection if its opening is abandoned.
+/// Closes a connection if its caller stops waiting before the connection is open.
 struct ConnectGuard(Option<Socket>);
 
 impl Drop for ConnectGuard {
@@ -127,7 +128,7 @@ impl Amqp {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
                 Err(PublishError::Refused(Error::new(format!(
-                    "no queue received the message: bind one to the exchange {exchange} for \
+                    "no queue received the message: bind a queue to the exchange {exchange} for \
                      {what}"
                 ))))
             }
@@ -232,7 +233,7 @@ impl Amqp {
                 AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED) => {
                     "the broker closed the connection".to_owned()
                 }
-                _ => format!("the broker refused with {}", error.get_id()),
+                _ => format!("the broker refused with AMQP error {}", error.get_id()),
             },
             ErrorKind::IOError(error) => format!("no connection: {}", error.kind()),
             ErrorKind::MissingHeartbeatError => "the broker sent no heartbeat".to_owned(),

@@ -1,5 +1,5 @@
-//! The only connection to a broker. It is opened when it is needed, and closed when its state is in
-//! doubt.
+//! The only connection to a broker. The first message opens the connection. When its state is in
+//! doubt, the connection is closed, and the next message opens a new one.
 use std::sync::Arc;
 use std::time::Duration;
 

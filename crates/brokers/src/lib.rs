@@ -83,7 +83,8 @@ impl Broker {
     /// Creates a broker at this address without connecting to it. An attempt takes at most
     /// `timeout`.
     ///
-    /// # Errors Fails if this program was built without brokers of this kind.
+    /// # Errors
+    /// Fails if this program was built without brokers of this kind.
     #[cfg_attr(
         not(any(feature = "amqp", feature = "nats")),
         allow(unreachable_code, unused_variables, reason = "no kind of broker is built in")
@@ -106,8 +107,8 @@ impl Broker {
 
     /// Publishes a message once. `Ok` means that the broker has confirmed the message.
     ///
-    /// # Errors Returns the reason if the message is not confirmed. The broker may still have the
-    /// message.
+    /// # Errors
+    /// Returns the reason if the message is not confirmed. The broker may still have the message.
     pub async fn publish(&self, message: &Message) -> Result<(), Error> {
         let within = self.timeout;
         match self.backend {

@@ -30,8 +30,8 @@ pub(crate) struct Nats {
     kept: SharedConnection<Connection>,
 }
 
-/// A connection. The client library reconnects once by itself. That second connection is not used,
-/// because the broker may or may not have the earlier messages.
+/// A connection. The client library reconnects once by itself. This crate does not use the second
+/// connection, because the broker may or may not have the messages that were in flight.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,
@@ -43,8 +43,8 @@ impl BrokerConnection for Connection {
     }
 
     fn shut_down(&self) {
-        // The client closes with its last handle. If a message is sent again, the stream detects
-        // this by its id.
+        // The client closes its connection when its last handle is dropped. If the client sends a
+        // message again before that, the stream detects the repeated id.
     }
 }
 
@@ -100,9 +100,9 @@ impl Nats {
                         "no stream has the subject: create a stream for {name}.>"
                     )))
                 }
-                RequestErrorKind::MaxPayloadExceeded => {
-                    PublishError::Refused(Error::new("the message is too large for the broker"))
-                }
+                RequestErrorKind::MaxPayloadExceeded => PublishError::Refused(Error::new(
+                    "the message is larger than the broker's max_payload",
+                )),
                 _ => PublishError::Unknown(Error::new("the connection broke")),
             })?;
         let ack: Ack = serde_json::from_slice(&answer.payload).map_err(|_| {
@@ -110,7 +110,7 @@ impl Nats {
         })?;
         match ack.error {
             Some(AckError { code, err_code }) => Err(PublishError::Refused(Error::new(format!(
-                "the stream refused the message with {code}, error {err_code}"
+                "the stream refused the message with code {code}, error {err_code}"
             )))),
             None if ack.stream.is_empty() || ack.seq == 0 => {
                 Err(PublishError::Refused(Error::new("the answer did not come from a stream")))
@@ -125,7 +125,7 @@ impl Nats {
             .name("doorbuster")
             .connection_timeout(self.connect_timeout)
             .require_tls(self.address.is_tls())
-            // The client library must not reconnect again.
+            // After the first reconnect, the client library must not reconnect again.
             .max_reconnects(1)
             // Connect only to the allowed address.
             .ignore_discovered_servers()
@@ -163,11 +163,14 @@ fn describe_error(error: &async_nats::ConnectError) -> Error {
     let io = why.filter_map(|why| why.downcast_ref::<io::Error>()).last().map(io::Error::kind);
     Error::new(match (error.kind(), io) {
         (ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation, _) => {
-            "the broker refused the login".to_owned()
+            "the broker refused the login: check the user name and the password, or the token"
+                .to_owned()
         }
         (ConnectErrorKind::TimedOut, _) => "no connection in time".to_owned(),
         (ConnectErrorKind::Dns, _) => "no connection: the host name is unknown".to_owned(),
-        (ConnectErrorKind::Tls, _) => "no connection: TLS failed".to_owned(),
+        (ConnectErrorKind::Tls, _) => {
+            "no connection: TLS failed; check which certificates this machine trusts".to_owned()
+        }
         (_, Some(kind)) => format!("no connection: {kind}"),
         (_, None) => "no connection".to_owned(),
     })

@@ -1,9 +1,10 @@
-//! A canvas that fills paths by exact coverage. For each edge pixel, it adds up the coverage along
-//! the outline, and then adds up each row.
+//! A canvas that fills paths exactly: each pixel is coloured in proportion to the area that the
+//! path covers. The canvas first stores, for each pixel on the outline, how much the coverage
+//! changes there. Then it adds up these changes along each row.
 //!
-//! Paths and strokes come from tiny-skia. Its own painter works pixel by pixel along every edge.
-//! For pictures of many small shapes, that takes three times as long. The method here is the one of
-//! font rasterisers ("signed areas").
+//! Paths and strokes come from tiny-skia. The painter of tiny-skia is not used: it works pixel by
+//! pixel along every edge, which takes three times as long for many small shapes. Font rasterisers
+//! use the method of this file, under the name "signed areas".
 
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use tiny_skia::{Color, LineCap, Path, PathSegment, Point, Stroke};
 /// The number of straight pieces that replace a curve.
 const PIECES: u16 = 6;
 
-/// The pixels, and a buffer in which coverage is added up.
+/// The pixels, and a buffer for the changes of the coverage.
 #[derive(Clone, Debug)]
 pub(crate) struct Canvas {
     pub(crate) width: usize,
@@ -71,11 +72,11 @@ impl Canvas {
         }
     }
 
-    /// Fills a path with pixels of another picture of the same size, `shift` away. The other
-    /// picture is mirrored at its edges.
+    /// Fills a path with pixels of `other`, a picture of the same size. Each pixel comes from a
+    /// point that is `shift` away. `other` is mirrored at its edges.
     pub(crate) fn fill_from(&mut self, path: &Path, other: &[[u8; 4]], shift: (usize, usize)) {
         let (width, height) = (self.width, self.height);
-        // A shift is shorter than a side, so one mirroring is enough.
+        // A shift is shorter than a side of the picture, so one mirroring is enough.
         let mirror = |at: usize, of: usize| if at < of { at } else { 2 * of - 1 - at };
         debug_assert!(shift.0 < width && shift.1 < height);
         self.for_covered_pixels(path, |pixel, (x, y), covered| {
@@ -193,8 +194,9 @@ impl Canvas {
     }
 }
 
-/// Distributes an edge that crosses part of a row over the pixels that it touches. Each pixel gets
-/// the area to the right of the edge, as a difference from the pixel to its left.
+/// Adds the part of an edge that is within one row. In each touched pixel, the edge covers the area
+/// to its right. The row stores the difference between this area and the area in the pixel to the
+/// left.
 fn add_row_coverage(row: &mut [f32], a: f32, b: f32, high: f32) {
     let (left, right) = if a < b { (a, b) } else { (b, a) };
     let (first, last) = (left as usize, right.ceil() as usize);

@@ -1,5 +1,5 @@
-//! The captcha: five characters. Each is bent, turned and sized at random. All are joined together
-//! and crossed out.
+//! The captcha: five characters, each bent, turned and sized at random. The characters stand close
+//! together, and wavy lines cross them.
 
 use tiny_skia::{Color, Path, PathBuilder};
 
@@ -80,7 +80,7 @@ pub fn draw_captcha(random: &mut RandomSource) -> Captcha {
     Captcha { png: encode_rgb(&canvas), text: normalize_answer(&text) }
 }
 
-/// Draws fragments of characters as noise.
+/// Draws short curves as noise.
 fn draw_noise(canvas: &mut Canvas, random: &mut RandomSource, ink: Color) {
     for _ in 0..20 {
         let (x, y) =

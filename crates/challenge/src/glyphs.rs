@@ -15,7 +15,7 @@ pub(crate) enum PathStep {
     Q(i16, i16, i16, i16),
 }
 
-/// A character of a face.
+/// A character of a typeface.
 #[derive(Debug)]
 pub(crate) struct Glyph {
     /// The character.
@@ -27,7 +27,7 @@ pub(crate) struct Glyph {
 
 /// The number of units in an em.
 pub(crate) const EM: f32 = 2_048.0;
-/// The faces.
+/// The typefaces.
 pub(crate) const FACES: [&[Glyph]; 3] = [outlines::SANS, outlines::SANS_BOLD, outlines::SERIF_BOLD];
 /// The number of straight pieces that replace a step before it is bent.
 const PIECES: u16 = 5;

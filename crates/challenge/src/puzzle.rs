@@ -107,8 +107,8 @@ impl PieceShape {
         Self(sides.map(|side| Edge { side, along: random.float(0.36..0.64), radius: TONGUE }))
     }
 
-    /// Returns another shape. One of its sides is visibly different. A robot must compare all four
-    /// sides to notice the difference.
+    /// Returns another shape, with one visibly different side. A robot must compare all four sides
+    /// to notice the difference.
     fn different(&self, random: &mut RandomSource) -> Self {
         let mut form = self.clone();
         let n = *random.pick(&[0, 1, 2, 3]);
@@ -117,8 +117,8 @@ impl PieceShape {
     }
 
     /// Returns a slightly changed shape: its tongues are moved a little and are a little larger or
-    /// smaller. A person ignores that, but a template match fails. Every gap is changed like this.
-    /// Otherwise the change would show the gap that fits.
+    /// smaller. A person ignores this change, but a template match fails. Every gap is changed in
+    /// this way, because otherwise the change would show which gap fits.
     fn worn_copy(&self, random: &mut RandomSource) -> Self {
         Self(self.0.map(|edge| Edge {
             side: edge.side,
@@ -181,7 +181,7 @@ struct Pose {
 }
 
 impl Pose {
-    /// Returns an unturned position, with the corner of the piece's file at `(x, y)`.
+    /// Returns an unturned position, with the top left corner of the piece's file at `(x, y)`.
     fn upright(x: i32, y: i32) -> Self {
         let half = PIECE_SIDE as f32 / 2.0;
         Self {
@@ -243,8 +243,8 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     }
 }
 
-/// Returns the positions of the gaps. The first is the position of the gap that fits. Each position
-/// is equally likely for that gap.
+/// Returns the positions of the gaps. The first position is that of the gap that fits. The gap that
+/// fits is equally often the left, the middle and the right one.
 fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
     let spare = X_MAX - X_MIN - (GAPS as i32 - 1) * GAP_DISTANCE_MIN;
     let mut shifts = [(); GAPS].map(|()| random.int(0..spare + 1));

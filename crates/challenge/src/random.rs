@@ -1,5 +1,5 @@
-//! The random numbers of the drawings. They decide the answers, so earlier output must not allow a
-//! prediction of later output.
+//! The random numbers of the drawings. They decide the answers, so nobody must be able to predict
+//! later numbers from earlier ones.
 
 use std::ops::Range;
 

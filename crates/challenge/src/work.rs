@@ -1,8 +1,9 @@
-//! Proof of work by the open ALTCHA protocol, version 2. The device searches for a number, and the
-//! buyer sees and solves nothing.
+//! Proof of work by the open ALTCHA protocol, version 2. The buyer's device searches for a number.
+//! The buyer sees and solves nothing.
 //!
 //! The server chooses the number. So making a challenge costs one key derivation, and checking an
-//! answer costs two short MACs. The protocol does not remember earlier answers, so the caller must.
+//! answer costs two short MACs. The protocol does not remember earlier answers, so the caller must
+//! refuse a repeated answer.
 
 use std::fmt;
 
@@ -36,9 +37,9 @@ impl Effort {
     /// The effort for buyers' devices.
     pub const DEFAULT: Self = Self::from_keys(5_000);
 
-    /// Returns an effort of this many keys on average. A device tries at least two fifths and at
-    /// most eight fifths of them. A key costs the same at any effort, for the device and for the
-    /// server.
+    /// Returns an effort of this many keys on average. A device tries between two fifths and eight
+    /// fifths of this number. The cost of one key is the same at any effort, for the device and for
+    /// the server.
     #[must_use]
     pub const fn from_keys(keys: u32) -> Self {
         Self {
@@ -121,8 +122,8 @@ impl WorkKeys {
 }
 
 /// Solves a challenge as a device would, and returns the payload. It is for tests, and for clients
-/// without a browser. Returns `None` if the text is not a challenge of the protocol, or if it is
-/// unsolved after 90 seconds.
+/// without a browser. Returns `None` if the text is not a challenge of the protocol, or if the
+/// function found no solution within 90 seconds.
 #[must_use]
 pub fn solve_work(json: &serde_json::Value) -> Option<String> {
     let challenge: Challenge = serde_json::from_value(json.clone()).ok()?;
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_payload_is_refused() {
+    fn every_payload_except_the_right_one_is_refused() {
         let (keys, mut random) = (keys(), RandomSource::from_seed(2));
         let (work, other) =
             (keys.new_challenge(&mut random, EASY), keys.new_challenge(&mut random, EASY));

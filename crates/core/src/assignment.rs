@@ -10,11 +10,12 @@ use crate::value::{NodeId, SlotKey};
 
 /// How long a node continues to settle a slot that moved to another node, in milliseconds.
 ///
-/// The other node may notice the change one check later. Without the overlap, no node would settle
-/// the slot until that check.
+/// The other node may notice the change only at its next check. Without this overlap, no node would
+/// settle the slot until that check.
 pub const HANDOVER_MS: u64 = 1_200;
 
-/// The live nodes that settle tickets now, and the nodes that did so before the last change.
+/// The live nodes that settle tickets now, and the nodes that settled tickets before the last
+/// change.
 ///
 /// Times are milliseconds of any clock that does not go back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,8 +50,8 @@ impl Settlers {
         &self.live
     }
 
-    /// Returns whether a slot is assigned to this node. While no live node is known, every node has
-    /// every slot.
+    /// Returns whether a slot is assigned to this node. While no live node is known, every slot is
+    /// assigned to every node.
     #[must_use]
     pub fn is_assigned(&self, node: NodeId, slot: SlotKey) -> bool {
         settler_of(slot, &self.live).is_none_or(|settler| settler == node)
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_slots_of_a_node_that_comes_or_goes_move() {
+    fn only_the_slots_of_a_node_that_starts_or_stops_move() {
         let (three, two) = (nodes(&[1, 2, 3]), nodes(&[1, 3]));
         for slot in slots() {
             let (before, after) = (settler_of(slot, &three), settler_of(slot, &two));
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn two_changes_in_a_row_leave_no_gap() {
+    fn during_two_changes_in_a_row_some_node_settles_each_slot() {
         let (one, two, three) = (nodes(&[1]), nodes(&[1, 2]), nodes(&[1, 2, 3]));
         let moved = slots().find(|slot| settler_of(*slot, &three) == Some(NodeId(3)));
         let slot = moved.filter(|_| !one.is_empty()).expect("at least one of 400 slots moves");

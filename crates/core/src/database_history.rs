@@ -1,9 +1,9 @@
 //! Decides which database a deployment may use after a failover.
 //!
-//! Each database stores its own history. When another server begins to run the database, a row is
-//! added, with a higher fencing number and a random token. A deployment remembers the newest row
-//! that any of its nodes used. If a database lacks that row, the database has forked, or it lacks
-//! changes whose results buyers saw.
+//! Each database stores its own history. When another server begins to run the database, the
+//! deployment adds a row with a higher fencing number and a random token. A deployment remembers
+//! the newest row that any of its nodes used. If a database lacks that row, the database has
+//! forked, or it lacks changes whose results buyers saw.
 
 /// One row of a database's history: a server that began to run the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub enum HistoryChange {
 /// A deployment's decision about a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatabaseDecision {
-    /// Use it.
+    /// Use the database.
     Accept,
     /// Add a row to the database's history, then use the database.
     Register(HistoryChange),

@@ -84,7 +84,8 @@ pub fn encode(orders: &[OrderDigest]) -> Vec<u8> {
 
 /// Decodes the orders of one transaction.
 ///
-/// # Errors Fails if the format is unknown.
+/// # Errors
+/// Fails if the format is unknown.
 pub fn decode(bytes: &[u8]) -> Result<Vec<OrderDigest>, UnknownDigest> {
     let (version, entries) = bytes.split_first().ok_or(UnknownDigest)?;
     let (entries, rest) = entries.as_chunks::<ENTRY_BYTES>();

@@ -1,13 +1,12 @@
-//! Keeps an edge up to date with the nodes. An edge is a node without a store. It refuses requests
-//! from a copy of the nodes' memory. One node publishes that memory as an ordered feed.
+//! Keeps an edge up to date with the nodes. An edge is a process without a store. It refuses
+//! requests from a copy of the nodes' memory. One node publishes that memory as an ordered feed.
 //!
 //! The feed has a list and a set. The list has the hashes of the requests that hold orders, and
-//! only grows. The set has an entry for everything else (counts, phases, blocks), with the number
-//! of its newest change. The head of the feed gives the number of requests and the number of the
-//! newest change that belong together. It also gives the store's time up to which both are
-//! complete. One node writes the feed at a time. If another node takes over, or if Redis lost a
-//! part of the feed, the writer begins a new generation. A new generation contains everything that
-//! its writer knows.
+//! only grows. The set has the counts, the phases and the blocks. Each entry has the number of its
+//! newest change. The head of the feed says how many requests and which newest change belong
+//! together. It also says up to which time of the store both are complete. One node writes the feed
+//! at a time. If another node takes over, or if Redis lost a part of the feed, the writer begins a
+//! new generation. A new generation contains everything that its writer knows.
 //!
 //! The rules of an edge:
 //!
@@ -39,11 +38,11 @@ pub struct FeedHead {
     pub as_of: Millis,
     /// Whether the generation has everything that its writer knew when the generation began.
     pub is_complete: bool,
-    /// Whether the list has every request whose order is in the counts.
+    /// Whether the list has every request whose order is included in the counts.
     pub has_all_requests: bool,
 }
 
-/// The position up to which an edge has read a generation.
+/// How far an edge has read a generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedPosition {
     /// The generation; 0 before the first read.

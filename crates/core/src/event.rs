@@ -34,7 +34,7 @@ pub struct Attribution {
 }
 
 impl Attribution {
-    /// This actor without a reason.
+    /// Returns an attribution to this actor, without a reason.
     #[must_use]
     pub fn from_actor(actor: Actor) -> Self {
         Self { actor, why: None }
@@ -52,8 +52,8 @@ impl Attribution {
     pub const ENGINE: &Self = &Self { actor: Actor::Engine, why: None };
 }
 
-/// The subject of an event. Events about the same order are delivered in the order in which they
-/// happened. For events without an order, this holds for the same sale or item.
+/// The subject of an event. Events about the same order are delivered in the sequence in which they
+/// happened. Events about no order are delivered in sequence for each item, and for each sale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An order as it was after the change.
@@ -111,18 +111,20 @@ pub enum Subject {
 pub struct Event {
     /// The type.
     pub what: EventType,
-    /// What the event is about.
+    /// The subject of the event.
     pub subject: Subject,
     /// Who made the change, and why.
     pub by: Attribution,
-    /// When it happened (store time).
+    /// When the change happened (store time).
     pub at: Millis,
 }
 
-/// The reason of an order that was created from a waitlist entry. Stored rows contain this text.
+/// The reason in the event of an order that was created from a waitlist entry. Stored rows contain
+/// this text.
 pub const FROM_WAITLIST: &str = "a returned unit went to the first buyer on the waitlist";
 
-/// The reason when a sale ended before a waitlist entry got a unit. Stored rows contain this text.
+/// The reason in the event of a waitlist entry whose sale ended before the entry got a unit. Stored
+/// rows contain this text.
 pub const WAITLIST_ENDED: &str = "the sale ended before a unit came back";
 
 impl Event {

@@ -54,7 +54,7 @@ fn sell(slot: &mut Slot, key: &IdKey, nth: u64) {
 }
 
 #[test]
-fn ten_thousand_units_in_portions() {
+fn ten_thousand_units_are_given_in_portions() {
     assert_eq!(SPREAD.fault(), None);
     let key = IdKey::new([3; 32]);
     let mut model = Model::default();

@@ -1,9 +1,9 @@
 //! Leases: when a node's lease lapses, the leader closes the grants of the slots in that node's
-//! memory. Then other slots sell their units.
+//! memory. Then other slots can sell the units of these grants.
 //!
 //! Closing a grant too early is harmless. If the node was only slow, its tickets are returned, and
-//! the node asks again under its next grant. This only costs time. So any clock may judge leases,
-//! and two leaders may do it at once.
+//! the node asks again under its next grant. This only costs time. So a wrong clock does no harm,
+//! and two leaders may close grants at the same time.
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
 use crate::value::NodeId;

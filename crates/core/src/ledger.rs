@@ -21,8 +21,8 @@ pub trait Ledger {
     /// Writes an item's `total`, `pool`, `ended`, `paid` and `waiting`.
     fn put_item(&mut self, item: &Item) -> Result<(), Self::Error>;
 
-    /// Returns whether the item's sale is announced or open in this transaction, so not a draft,
-    /// paused or ended.
+    /// Returns whether the item's sale is announced or open in this transaction. Returns false for
+    /// a draft, and for a sale that is paused or ended.
     fn on_sale(&mut self, item: ItemId) -> Result<bool, Self::Error>;
     /// Returns whether the item's sale has ended in this transaction. An ended sale never starts
     /// again.
@@ -45,7 +45,8 @@ pub trait Ledger {
     /// Appends a feed row; its `seq` is the grant's new `feed_len`.
     fn append_feed(&mut self, row: &FeedRow) -> Result<(), Self::Error>;
 
-    /// Returns the resolution of a ticket. A consumed ticket is read from its order.
+    /// Returns the resolution of a ticket. The resolution of a consumed ticket is read from the
+    /// ticket's order.
     fn resolution(&mut self, ticket: &TicketId) -> Result<Option<Resolution>, Self::Error>;
     /// Returns the ticket that has this number.
     fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Result<Option<TicketId>, Self::Error>;
@@ -96,7 +97,7 @@ pub trait Ledger {
         item: ItemId,
         buyer: &BuyerId,
     ) -> Result<Option<WaitlistEntry>, Self::Error>;
-    /// Returns at most this many waiting entries, sorted by turn.
+    /// Returns at most this many waiting entries, in the sequence in which the buyers joined.
     fn waiting_entries(
         &mut self,
         item: ItemId,

@@ -2,12 +2,13 @@
 
 /// The largest number of units in one request. The server refuses a request for more.
 pub const UNITS_MAX: u32 = doorbuster_types::UNITS_MAX;
-/// The largest counted stock of one item. The server refuses more.
+/// The largest counted stock of one item. The server refuses a larger stock.
 pub const STOCK_MAX: u64 = 1_000_000_000;
 /// The longest id (sale, item, buyer) and the longest idempotency key, in bytes. The server refuses
 /// longer ones.
 pub const NAME_BYTES_MAX: usize = doorbuster_types::NAME_BYTES_MAX;
-/// Tickets that one settle transaction resolves. The rest waits for the next transaction.
+/// The largest number of tickets that one transaction settles. Further tickets wait for the next
+/// transaction.
 pub const SETTLE_BATCH_MAX: usize = 500;
 /// The largest number of tickets that wait in one slot's queue. At the bound the slot answers
 /// [`crate::slot::TicketAnswer::Full`] and deducts nothing.
@@ -24,8 +25,8 @@ pub const SLOT_RECALLS_MAX: usize = 65_536;
 /// The largest number of partitions over which an item's stock can be spread. The server refuses
 /// more.
 pub const PARTITIONS_MAX: u32 = 64;
-/// The largest number of slots in Redis whose queues one node reads at a time. Before a sale opens,
-/// the server refuses it if all sales of that time together need more slots.
+/// The largest number of slots in Redis whose queues one node reads at a time. The server refuses a
+/// sale if all sales that may be open at the same time need more slots together.
 pub const SLOTS_SERVED_MAX: usize = 1_024;
 /// Time from the creation of a ticket's token until the ticket can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
@@ -56,8 +57,8 @@ pub const PROVIDER_GRACE_MS: i64 = 120_000;
 /// bound also holds if the server could not query the provider about this order, because too many
 /// orders were overdue.
 pub const PROVIDER_CHECK_WITHIN_MS: i64 = 30 * 60_000;
-/// Latest `pay_by` that an operator can set, in milliseconds from now. The server refuses a later
-/// one.
+/// The latest `pay_by` that an operator can set, in milliseconds from now. The server refuses a
+/// later time.
 pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
 /// The largest number of failed requests to a provider for one refund. At the bound the refund
 /// fails and an operator must resolve it.
@@ -74,16 +75,16 @@ pub const DELIVERY_TRIES_MAX: u32 = 50;
 /// of failure between them. With the pauses, the refusals take half a minute. So an endpoint that
 /// refuses every event of one type gets the other events before too many are pending.
 pub const DELIVERY_REFUSALS: u32 = 6;
-/// Shortest time over which the endpoint must refuse the event, in milliseconds. While a shop
-/// deploys a new version, it may answer `404`. Such a deployment takes less time than this. The
-/// bound does not apply if the endpoint refuses half of the events that may be pending.
+/// The shortest time, in milliseconds, after which a refused event can be a dead letter. While a
+/// shop deploys a new version, it may answer `404`, but such a deployment takes less time than
+/// this. The bound does not apply if the endpoint refuses half of the events that may be pending.
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
 /// Longest pause between two attempts of a refused event, so that a shop gets the event soon after
 /// the shop recovers.
 pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
 /// Longest pause between two attempts of an event that this server could not send.
 pub const DEFERRED_PAUSE_MAX_MS: i64 = 60_000;
-/// How often in a row this server may fail to send an event before it gives up the event. With the
+/// If this server fails this many times in a row to send an event, it gives up the event. With the
 /// pauses, this takes a day and a half.
 pub const DEFERRALS_MAX: u32 = 2_160;
 /// The largest number of events in delivery to one endpoint at once. Further events wait.
@@ -99,8 +100,8 @@ pub const DELIVERIES_PENDING_MAX: usize = 1_000;
 pub const BREAKER_FAILURES: usize = 5;
 /// The largest number of consecutive attempts of the same event at an endpoint that is down.
 pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
-/// The number of attempts at an endpoint that is down before the pause doubles. So an endpoint with
-/// a short failure gets its events soon.
+/// The number of attempts at an endpoint that is down before the pause doubles. So after a short
+/// failure, an endpoint gets its events soon.
 pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
 /// Longest pause between two attempts at an endpoint that is down, in milliseconds.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;

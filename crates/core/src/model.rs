@@ -25,7 +25,7 @@ pub struct Model {
     pub over: BTreeSet<ItemId>,
     /// Grants by id.
     pub grants: BTreeMap<GrantId, Grant>,
-    /// Feed rows by (grant, turn).
+    /// Feed rows by grant and sequence number.
     pub feed: BTreeMap<(GrantId, Seq), FeedRow>,
     /// Returned tickets.
     pub resolutions: BTreeMap<TicketId, Resolution>,
@@ -39,7 +39,7 @@ pub struct Model {
     pub quotas: BTreeMap<(ItemId, BuyerId), u32>,
     /// Recalls by id.
     pub recalls: BTreeMap<RecallId, Recall>,
-    /// Waitlist entries, by item and turn.
+    /// Waitlist entries, by item and ticket number.
     pub waitlist: BTreeMap<(ItemId, TicketN), WaitlistEntry>,
     /// Events, in order.
     pub events: Vec<Event>,

@@ -15,7 +15,7 @@ use crate::value::{Millis, Stock};
 pub enum ChangeOutcome {
     /// This transaction changed the order.
     Done(Order),
-    /// The order was in the requested state before.
+    /// The order was already in the requested state.
     Already(Order),
     /// The order's state does not allow the change.
     WrongState(Order),
@@ -123,7 +123,7 @@ pub fn end<L: Ledger + ?Sized>(
 }
 
 /// Returns whether a provider may still accept money for an overdue order. Such an order waits for
-/// the provider's answer, up to a bounded time.
+/// the provider's answer, but only for a bounded time.
 fn may_be_paid<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,

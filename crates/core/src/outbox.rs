@@ -2,21 +2,21 @@
 //! an event, and when to give it up.
 //!
 //! A [`DeliveryQueue`] plans for one endpoint and sends nothing itself. The queue receives outcomes
-//! and returns decisions. Its driver writes the decisions to the store. The store has a position
-//! for each endpoint: every event up to that position was delivered, or has its own row with its
-//! state. So a healthy endpoint needs no row for each event.
+//! and returns decisions. The driver of the queue sends the events, and writes the decisions to the
+//! store. The store has a position for each endpoint: every event up to that position was
+//! delivered, or has its own row with its state. So a healthy endpoint needs no row for each event.
 //!
 //! These rules hold despite any failure. If the driver crashes, it starts again from the store's
 //! rows.
 //! - The queue sends each event that the endpoint wants at least once, until the event is delivered
 //!   or dead.
-//! - Of the events about one order, item or sale, it sends no event before the earlier ones are
-//!   delivered or dead.
+//! - Events about one order, item or sale are sent one after another: an event waits until all
+//!   earlier events are delivered or dead.
 //! - At most [`crate::limits::DELIVERIES_PENDING_MAX`] rows wait, however long the endpoint is
 //!   down.
 //!
-//! The store does not record that an endpoint is down or asked for a pause. So after a restart, the
-//! driver tries the endpoint again.
+//! The store does not record that an endpoint is down, or that it asked for a pause. So after a
+//! restart, the driver tries the endpoint again.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -193,7 +193,7 @@ impl DeliveryQueue {
         self.retry_now(now);
     }
 
-    /// Makes failed events due at once.
+    /// Makes all failed events due at once.
     fn retry_now(&mut self, now: Millis) {
         self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
     }
@@ -346,8 +346,8 @@ impl DeliveryQueue {
         None
     }
 
-    /// Returns the event with which to try an endpoint that is down: a new event and a row in turn,
-    /// each in order.
+    /// Returns the event with which to try an endpoint that is down. The tries alternate between
+    /// new events and rows, each in order.
     fn probe(&mut self, now: Millis) -> Option<i64> {
         if !self.in_flight.is_empty() || now < self.breaker.probe_at() {
             return None;

@@ -1,11 +1,12 @@
-//! Paces the work of nodes that share a store. Then an order costs the store about the same,
-//! however many nodes there are.
+//! Paces the work of nodes that share a store, so that an order costs the store about the same with
+//! any number of nodes.
 //!
 //! A transaction has a fixed cost. If several settlers share the load, each of them gathers only a
-//! part of the tickets while the store commits. So their batches are smaller, and the fixed cost of
-//! each order is higher. Each settler therefore waits until it has about as many tickets as a
-//! single settler would have ([`linger`]). Each node reads what other nodes committed. More nodes
-//! read less often, so that all nodes together read equally often ([`refreshes_apart`]).
+//! part of the tickets while the store commits. So their batches are smaller, and each order bears
+//! a larger part of the fixed cost. Each settler therefore waits until it has about as many tickets
+//! as a single settler would have ([`linger`]). Each node reads what other nodes committed. The
+//! more nodes there are, the less often each node reads, so that all nodes together read equally
+//! often ([`refreshes_apart`]).
 use std::time::Duration;
 
 use crate::limits::SETTLE_BATCH_MAX;
@@ -27,17 +28,17 @@ pub fn linger(tickets: usize, commit: Duration, settlers: usize) -> Duration {
     commit.saturating_mul(others).min(LINGER_MAX)
 }
 
-/// The shortest time between two refreshes that other nodes' commits cause, for each node. A node
-/// whose last refresh is longer ago refreshes at once. So this pause delays the verdicts of other
-/// nodes only under load.
+/// The pause between two refreshes that other nodes' commits cause, for each live node. If the last
+/// refresh is longer ago, the node refreshes at once. So the pause delays other nodes' verdicts
+/// only under load.
 const REFRESHES_APART_EACH: Duration = Duration::from_millis(5);
 /// The smallest pause between two refreshes that other nodes' commits cause.
 pub const REFRESHES_APART_MIN: Duration = Duration::from_millis(5);
-/// The largest pause between two such refreshes, however many nodes there are.
+/// The largest pause between two refreshes that other nodes' commits cause.
 pub const REFRESHES_APART_MAX: Duration = Duration::from_millis(100);
 
-/// Returns the shortest time between two refreshes that other nodes' commits cause, while `nodes`
-/// nodes live.
+/// Returns the shortest time between two refreshes that other nodes' commits cause, while this many
+/// nodes are alive.
 #[must_use]
 pub fn refreshes_apart(nodes: usize) -> Duration {
     let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);

@@ -48,7 +48,7 @@ impl AvailablePartitions {
     }
 
     /// Returns the listed partitions below this number, because the spread may have become narrower
-    /// since it was read.
+    /// since the registry was read.
     #[must_use]
     pub fn within(self, partitions: u32) -> Self {
         Self(self.0 & Self::all(partitions).0)
@@ -112,8 +112,8 @@ pub fn first_try(
 /// units, if it may have enough for the request. If this returns `None`, park the request.
 ///
 /// `seen` returns granted units that are not settled in the latest snapshot ([`unsettled`]). If
-/// several partitions have equally many units, the next one after `first` is chosen. So the
-/// requests that one partition turns away do not all go to the same other partition.
+/// several partitions have equally many units, the next one after `first` is chosen. So requests
+/// that found too few units in different partitions do not all go to the same partition.
 #[must_use]
 pub fn second_try(
     registry: AvailablePartitions,
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_leaves_when_all_is_settled_and_the_pool_is_empty() {
+    fn a_partition_leaves_when_its_units_are_settled_and_the_pool_is_empty() {
         assert_eq!(
             AvailablePartitions::from_units(0, [3, 0, 1]).from(0).collect::<Vec<_>>(),
             [0, 2]

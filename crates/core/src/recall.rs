@@ -10,8 +10,8 @@ use crate::rules::{Rule, enforces};
 use crate::stock;
 use crate::value::{GrantId, RecallId};
 
-/// Records that at most `asked` units are wanted from an open, counted grant. Returns `None` if
-/// there is nothing to recall.
+/// Records a recall of at most `asked` units from an open, counted grant. Returns `None` if there
+/// is nothing to recall.
 pub fn begin<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: RecallId,

@@ -2,8 +2,8 @@
 //! while the sale runs.
 //!
 //! The functions here only decide. Each decision becomes one [`crate::stock::refill`], which takes
-//! at most the units that the pool has then. If two leaders decide at once, a slot gets one portion
-//! more than it needs.
+//! at most the units that the pool has at that time. If two leaders decide at once, a slot gets one
+//! portion more than it needs.
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::spread::{Counter, PartitionChoice, Spread};
@@ -18,7 +18,8 @@ pub struct Portion {
 }
 
 /// Returns the units of each new slot when the slots are opened, in order. Each gets the spread's
-/// `initial`, or an equal part (up to one unit) if the pool has less. All units go to counter A.
+/// `initial`. If the pool has too few units for that, the slots get equal parts, which differ by at
+/// most one unit. All units go to counter A.
 ///
 /// Without sub-domains the slots get the whole pool in equal parts.
 #[must_use]

@@ -84,7 +84,7 @@ pub struct SlotShare {
     pub slot: SlotKey,
     /// Units that the slot can issue tickets for.
     pub available: u64,
-    /// Whether the slot's grant never had units and gets none from a pending feed row.
+    /// Whether the slot is new: its grant never had units, and no pending feed row brings units.
     pub is_new: bool,
     /// Whether a recall from the slot is pending. No other recall begins before it finishes.
     pub asked: bool,
@@ -167,7 +167,7 @@ impl AutoWidth {
     ///
     /// `busiest` is the rate of the busiest slot since the last check, in tickets a second. `free`
     /// are the units that the item can still sell, `None` for unlimited stock. `least` is the
-    /// largest request. `now_ms` may be of any clock that does not go back.
+    /// largest request. `now_ms` comes from any clock that does not go back.
     pub fn observe_load(
         &mut self,
         partitions: u32,
@@ -182,7 +182,8 @@ impl AutoWidth {
         let since = *self.hot_since.get_or_insert(now_ms);
         let wider = partitions.saturating_mul(2).min(PARTITIONS_MAX);
         let rests = self.changed.is_some_and(|at| now_ms - at < WIDEN_REST_MS);
-        // The server would have to gather units from partitions that are too narrow.
+        // If the partitions had fewer units than the largest request, the server would have to
+        // gather units for such a request.
         let suffices = free.is_none_or(|free| free / u64::from(wider) >= least.max(1));
         if now_ms - since < HOT_MS || rests || wider <= partitions || !suffices {
             return None;
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn new_slots_get_equal_parts_of_what_the_others_have() {
+    fn new_slots_get_equal_parts_of_the_other_slots_units() {
         let plan = |least, units: &[u64], new_from| -> Vec<(u32, u32, u64)> {
             shares_for_new_slots(&Spread::default(), least, 0, &shares(units, new_from))
                 .into_iter()
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn an_automatic_number_doubles_while_one_slot_stays_hot_and_then_rests() {
+    fn an_automatic_number_of_partitions_doubles_while_one_slot_stays_busy() {
         let mut auto = AutoWidth::default();
         let mut width = 2;
         let mut changes = Vec::new();
@@ -332,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn an_automatic_number_never_oscillates() {
+    fn an_automatic_number_of_partitions_never_oscillates() {
         let mut auto = AutoWidth::default();
         for second in 0..100 {
             let load = HOT_TICKETS_PER_SEC * u64::from(second % 3 != 2);

@@ -44,7 +44,8 @@ pub struct WaitlistEntry {
     pub id: TicketId,
     /// The item.
     pub item: ItemId,
-    /// The entry's turn, which is also its ticket number under the waitlist's grant.
+    /// The entry's ticket number under the waitlist's grant. The entry with the lowest number is
+    /// served first.
     pub n: TicketN,
     /// The buyer.
     pub buyer: BuyerId,
@@ -54,7 +55,7 @@ pub struct WaitlistEntry {
     pub state: WaitlistState,
     /// When the buyer joined.
     pub joined_at: Millis,
-    /// When it ended.
+    /// When the entry ended.
     pub ended_at: Option<Millis>,
 }
 
@@ -118,7 +119,7 @@ pub struct Grant {
     pub resolved: u64,
     /// The length of the grant's feed.
     pub feed_len: Seq,
-    /// Why it was closed.
+    /// Why the grant was closed.
     pub closed: Option<CloseCause>,
 }
 
@@ -172,7 +173,7 @@ impl CloseCause {
         Self::Waitlist,
     ];
 
-    /// Returns whether this closing repaired a failed slot, and counts as a repair.
+    /// Returns whether the grant was closed to repair a failed slot, so that it counts as a repair.
     #[must_use]
     pub fn is_fault(self) -> bool {
         !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed | Self::Waitlist)
@@ -300,7 +301,7 @@ pub struct Order {
     pub reserved_at: Millis,
     /// The time until which the order can be paid.
     pub pay_by: Millis,
-    /// When it was paid.
+    /// When the order was paid.
     pub paid_at: Option<Millis>,
     /// When the order was cancelled, expired or refunded.
     pub ended_at: Option<Millis>,
@@ -310,7 +311,8 @@ impl Order {
     /// How long a link shows an order that can no longer be paid, so that a payer sees the result.
     pub const LINK_AFTER_END_MS: i64 = 3_600_000;
 
-    /// Whether a link opens this order: while it can be paid, and for a while after that.
+    /// Returns whether a link opens this order. It does while the order can be paid, and for a
+    /// while after that.
     #[must_use]
     pub fn opens_by_link(&self, now: Millis) -> bool {
         let ended_at = match self.state {

@@ -1,7 +1,7 @@
 //! The protocol's rules by name. The simulator removes each rule in turn, and must notice its
 //! absence.
 //!
-//! Without the `run_mutants` feature every rule always holds and [`enforces`] compiles to `true`.
+//! Without the `mutants` feature, every rule always holds, and [`enforces`] compiles to `true`.
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -50,7 +50,7 @@ rules! {
     EndOnce,
     /// A credit makes the slot forget the request.
     ForgetOnCredit,
-    /// A slot applies a feed row only in its turn.
+    /// A slot applies feed rows only in sequence.
     ApplySeq,
     /// A slot applies feed rows only of its own grant and epoch.
     ApplyEpoch,
@@ -123,8 +123,8 @@ rules! {
     LastTryEverywhere,
     /// The server shows a sale as paused or ended only after the sale's slots are drained.
     PhaseAfterDrain,
-    /// A transaction shows a phase only if that phase is still the requested one in that
-    /// transaction.
+    /// A transaction shows a phase only if, in this transaction, the phase is still the intended
+    /// phase.
     ShowAsIntended,
     /// The transaction that shows paused or ended closes the item's grants.
     PhaseClosesGrants,
@@ -132,7 +132,7 @@ rules! {
     DecideBy,
     /// A verdict is forced only after `decide_by`.
     ForceAfterDecideBy,
-    /// Anyone can force a verdict after `decide_by`.
+    /// After `decide_by`, any node can force a verdict.
     ForcedVerdict,
     /// A forced verdict is recorded, so that the first commit wins.
     FirstCommitWins,
@@ -143,7 +143,7 @@ rules! {
     /// A slot remembers a request and returns its ticket again.
     SlotRemembers,
     /// If a slot returns a ticket again that was refused before, that ticket does not decide the
-    /// new attempt. The slot only has not forgotten the ticket yet.
+    /// new attempt. The slot has just not forgotten the ticket yet.
     NewTryAfterRefusal,
     /// A slot compares the content of a request that it remembers.
     SlotDigest,
@@ -263,7 +263,7 @@ rules! {
     EventWithChange,
     /// A provider's message has its effect once.
     InboxOnce,
-    /// A payment has its effect once, also if several messages report it.
+    /// A payment has its effect once, even if several messages report it.
     PaymentOnce,
     /// Only a payment with the order's exact amount and currency pays for the order.
     AmountMatches,
@@ -279,11 +279,11 @@ rules! {
     SettledStays,
     /// A refund whose money came back changes again, although it was settled.
     CameBackUndoes,
-    /// If an answer is older than the refund's last change, the server only asks the provider
-    /// again.
+    /// If an answer is older than the refund's last change, it settles nothing. The server only
+    /// queries the provider again.
     AnswerMayBeOld,
-    /// After a refund's money came back, a message about the refund only makes the server ask the
-    /// provider.
+    /// After a refund's money came back, a message about the refund settles nothing. It only makes
+    /// the server query the provider.
     OldNewsAsk,
     /// Failed requests to a provider for one refund are bounded.
     RefundTriesBounded,
@@ -297,8 +297,8 @@ rules! {
     AnswerAfterEffect,
     /// An order's payment window is only extended and never shortened.
     ExtendOnlyLater,
-    /// An order whose checkout may still accept money does not expire before its provider answered,
-    /// or was unavailable for a long time.
+    /// An order whose checkout may still accept money does not expire before its provider has
+    /// answered, or has been unavailable for a long time.
     AskBeforeExpiry,
     /// An unavailable provider delays an expiry for a bounded time.
     GraceEnds,
@@ -333,7 +333,7 @@ rules! {
     LapsedStaysOut,
     /// A buyer whose order from a waitlist was cancelled by another actor may join again.
     OwnDoingStaysOut,
-    /// Waitlist entries are served by turn.
+    /// Waitlist entries are served in the sequence in which the buyers joined.
     LineInTurn,
     /// A served waitlist entry takes its unit from the pool.
     LineTakesFromPool,
@@ -378,7 +378,7 @@ mod removed {
 #[cfg(feature = "mutants")]
 pub use removed::{enforces, remove};
 
-/// Returns whether this rule holds: always.
+/// Returns true, because this build cannot remove a rule.
 #[cfg(not(feature = "mutants"))]
 #[inline(always)]
 #[must_use]

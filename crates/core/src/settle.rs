@@ -11,7 +11,7 @@ use crate::stock;
 use crate::ticket::Ticket;
 use crate::value::{BuyerId, ItemId, Millis, RequestKey, TicketN};
 
-/// A ticket's verdict, for the buyer's node after the commit.
+/// A ticket's verdict, as the buyer's node gets it after the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketVerdict {
     /// The ticket's id.
@@ -229,7 +229,7 @@ impl Settlement<'_> {
     }
 
     /// Returns the ticket's units. Only the grant's state decides whether the slot gets a credit,
-    /// because the units of a closed grant went back when it was closed.
+    /// because closing a grant returns all its units.
     fn return_ticket<L: Ledger + ?Sized>(
         mut self,
         ledger: &mut L,

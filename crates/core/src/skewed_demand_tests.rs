@@ -68,7 +68,7 @@ impl SimulatedSale {
         self.pool + (0..PARTITIONS).map(|i| self.has(i)).sum::<u64>()
     }
 
-    /// A feed row for a slot.
+    /// Applies a feed row with these units to a slot.
     fn feed_units(&mut self, i: usize, units: u64, counter: Counter, cause: FeedCause) {
         let view = self.slots[i].view().expect("an epoch");
         let row = FeedRow {

@@ -1,9 +1,9 @@
 //! A slot: a small counter that issues a ticket for one request in one atomic step.
 //!
-//! This is the reference for every backend. Behind a lock, it is also the slot in a node's memory.
+//! This type is the reference for every backend. Slots in a node's memory use it behind a lock.
 //!
-//! Its units are in two counters. Tickets deduct from the active counter. Recalls take from the
-//! inactive counter first. A feed row names the counter for its units. Refills name the drained
+//! A slot's units are in two counters. Tickets deduct from the active counter. Recalls take from
+//! the inactive counter first. A feed row names the counter for its units. Refills name the drained
 //! counter. Credits always name A, because their transaction cannot know which counter is active.
 //! That is safe: the sum decides what the slot can serve, and the ticket step flips or merges the
 //! counters.
@@ -70,7 +70,7 @@ pub struct IssuedTicket {
 /// A slot's answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TicketAnswer {
-    /// The slot issued a ticket: it deducted the units, and remembered and queued the ticket.
+    /// The slot deducted the units, remembered the request, and issued and queued a ticket.
     Issued(IssuedTicket),
     /// The request is a repeat. The slot returns its ticket again and deducts nothing.
     Repeated(IssuedTicket),
@@ -239,8 +239,8 @@ impl Slot {
         ApplyOutcome::At(Seq(0))
     }
 
-    /// Issues a ticket in one atomic step. It checks for a repeated request, the buyer's limit and
-    /// the units. Then it deducts, remembers and queues. It writes everything or nothing.
+    /// Issues a ticket in one step that writes everything or nothing. The step checks for a repeat,
+    /// the limit and the units. Then it deducts units, and remembers and queues the ticket.
     pub fn ticket(&mut self, request: &TicketRequest) -> TicketAnswer {
         let Some(term) = &mut self.term else {
             if !enforces(Rule::FailClosed) {
@@ -280,8 +280,8 @@ impl Slot {
         {
             return TicketAnswer::Short { available: term.units.sum() };
         }
-        // `decide_by` is equally long after the issue for every ticket. So the difference of two
-        // such times is the age of the oldest ticket.
+        // `decide_by` is equally long after the issue for every ticket. So the difference from the
+        // oldest `decide_by` is the age of the oldest ticket.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
         let is_full = self.queue.len() >= self.bounds.queue && enforces(Rule::SlotQueueBound);
         if is_full || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
@@ -326,8 +326,7 @@ impl Slot {
         term.applied = row.seq;
         let counter = if enforces(Rule::RowNamesCounter) { row.counter } else { term.units.active };
         term.units.add(counter, row.units);
-        // The sender of the units saw the slot's state. If a counter is still low after these
-        // units, the next ticket sets the mark again.
+        // New units clear the mark. If a counter is still low, the next ticket sets the mark again.
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled) && row.units > 0;
         term.units.mark &= !brings;
         if let Some(buyer) = &row.buyer {

@@ -11,8 +11,8 @@ use crate::value::Seq;
 /// Returns what a slot's answer proves about the grant that was read before, or `None` if it proves
 /// nothing.
 ///
-/// `slot` is `None` if the slot answered that it has no epoch. Do not call this if the slot did not
-/// answer. Read `feed_len` last.
+/// `slot` is `None` if the slot answered that it has no epoch. Do not call this function if the
+/// slot did not answer. Read `feed_len` last.
 #[must_use]
 pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Option<CloseCause> {
     if !before.open || (!before.acked && enforces(Rule::EvidenceAfterInit)) {
@@ -32,9 +32,9 @@ pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Optio
 /// applied, the queue is empty, no recall is pending, and the store has the same grant before and
 /// after.
 ///
-/// Read in this order: `before`, the slot, `recalls_pending`, `after`. Then a recall that finishes
-/// between the last two reads shows in `after`. In the reverse order neither read would show the
-/// recall, and a healthy slot would seem to have lost the recalled units.
+/// Read in this sequence: `before`, the slot, `recalls_pending`, `after`. Then `after` shows a
+/// recall that finishes between the last two reads. In the reverse order neither read would show
+/// the recall, and a healthy slot would seem to have lost the recalled units.
 #[must_use]
 pub fn quiet_evidence(
     before: &Grant,

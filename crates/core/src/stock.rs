@@ -9,8 +9,9 @@ use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN}
 
 /// Opens a grant of at most `units` for the slot's next epoch.
 ///
-/// If the slot already has an open grant, this returns that grant, and the caller sends `init` for
-/// it again. Opening a grant does not give the slot its units: they reach the slot with `init`.
+/// If the slot already has an open grant, this function returns that grant, and the caller sends
+/// `init` for it again. Opening a grant does not give the slot its units: they reach the slot with
+/// `init`.
 ///
 /// Returns `None` in three cases:
 ///
@@ -157,7 +158,7 @@ pub(crate) fn close_locked<L: Ledger + ?Sized>(
 /// The result of a change of an item's total.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdjustResult {
-    /// The total was changed. The item has its new values.
+    /// The total was changed. The value is the changed item.
     Done(Item),
     /// The pool has only this many units, which are too few. Recall units first, or give up.
     NotInPool(u64),

@@ -19,7 +19,8 @@ impl RequestHash {
     }
 }
 
-/// A slot's record that it deducted units for one request. Settling resolves it exactly once.
+/// A slot's record that it deducted units for one request. Settling resolves the ticket exactly
+/// once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The ticket's token. The node creates it before it asks the slot.

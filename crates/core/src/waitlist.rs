@@ -1,11 +1,11 @@
-//! The waitlist of an item whose units are all held. Its buyers get returned units before other
-//! buyers do.
+//! The waitlist of an item whose units are all held or paid. Buyers on the waitlist get returned
+//! units before other buyers do.
 //!
 //! An entry is for one unit. For each waiting entry, the pool keeps one unit
-//! ([`Item::kept_for_waitlist`]) that no slot gets. The first entry is then served from the pool,
-//! by an order with a short payment window. Orders from a waitlist belong to the waitlist's own
-//! grant, which no slot has and which was never open. So all rules for other orders apply to them:
-//! their units return to the pool when they end.
+//! ([`Item::kept_for_waitlist`]) that no slot gets. The first entry then becomes an order with a
+//! short payment window, with this unit. Orders from a waitlist belong to the waitlist's own grant,
+//! which no slot has and which was never open. All rules for other orders apply to these orders
+//! too: their units return to the pool when they end.
 use crate::event::{self, Actor, Attribution, EventType, Subject};
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
@@ -51,7 +51,7 @@ pub enum JoinOutcome {
 pub enum LeaveOutcome {
     /// The buyer left.
     Done(WaitlistEntry),
-    /// The entry ended before. Its state says how.
+    /// The entry had already ended. Its state says how.
     Already(WaitlistEntry),
     /// No such entry exists.
     NotFound,
@@ -70,7 +70,7 @@ enum FirstOutcome {
 /// The result of serving a waitlist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WaitlistServed {
-    /// The new orders, by turn.
+    /// The new orders, in the sequence in which the buyers joined.
     pub orders: Vec<Order>,
     /// Entries that ended without an order.
     pub passed_over: Vec<WaitlistEntry>,
@@ -81,7 +81,7 @@ pub struct WaitlistServed {
 /// The result of ending a waitlist with its sale.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WaitlistEnded {
-    /// Entries that ended, by turn.
+    /// Entries that ended, in the sequence in which the buyers joined.
     pub entries: Vec<WaitlistEntry>,
     /// Whether entries are left. If so, end the waitlist again.
     pub more: bool,
@@ -94,7 +94,7 @@ pub struct JoinRequest {
     pub buyer: BuyerId,
     /// The key of the request, and of the order that the entry may become.
     pub key: RequestKey,
-    /// A random id for the waitlist's grant, if the waitlist has no grant.
+    /// A random id for the waitlist's grant, which is used if the waitlist has no grant.
     pub grant: GrantId,
     /// A random token for the entry.
     pub token: Token,
@@ -185,7 +185,7 @@ fn unpaid_order_of<L: Ledger + ?Sized>(
 }
 
 /// Returns whether the waitlist accepts no more entries. If no units are free, only unpaid and kept
-/// units can come back. More entries than such units would never be served.
+/// units can come back. Entries beyond the number of these units would never be served.
 fn is_full(item: &Item, entries_max: u64) -> bool {
     let may_come = match item.total {
         Stock::Counted(total) => total.saturating_sub(item.paid),
@@ -218,7 +218,7 @@ pub fn leave<L: Ledger + ?Sized>(
     Ok(LeaveOutcome::Done(entry))
 }
 
-/// Serves at most this many of the oldest entries with units of the pool, one after the other.
+/// Serves at most this many of the oldest entries, one after another, with units of the pool.
 pub fn serve<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
@@ -299,8 +299,8 @@ fn serve_first<L: Ledger + ?Sized>(
     Ok(FirstOutcome::Order(order))
 }
 
-/// Ends at most this many entries of a waitlist whose sale has ended, by turn. No entry is served
-/// after its sale's end, so none of them can become an order. The function reads the waiting
+/// Ends at most this many entries of a waitlist whose sale has ended, oldest first. No entry is
+/// served after its sale's end, so none of them can become an order. The function reads the waiting
 /// entries from the rows. So a repeated call continues after the ended entries.
 pub fn end_with_sale<L: Ledger + ?Sized>(
     ledger: &mut L,
@@ -389,7 +389,7 @@ fn record_unserved<L: Ledger + ?Sized>(
     let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };
     let by = match (entry.state, verdict) {
         (WaitlistState::Left, _) => Attribution::BUYER.clone(),
-        // After an entry's turn comes, only the buyer's limit can refuse the entry.
+        // While its sale runs, only the buyer's limit refuses an entry. So here the sale has ended.
         (_, Verdict::Unavailable) => Attribution::from_engine(event::WAITLIST_ENDED),
         _ => Attribution::ENGINE.clone(),
     };

@@ -83,7 +83,8 @@ fn report_text(report: &AuditReport, with_answers: bool) -> String {
     }
     if report.orders_erased > 0 {
         let erased = table::grouped(report.orders_erased);
-        out += &format!("Orders of erased buyers, checked by id and not by name: {erased}.\n");
+        out +=
+            &format!("Orders of erased buyers, checked by order id and not by buyer: {erased}.\n");
     }
     let answers = if with_answers {
         format!(" and {} answers", table::grouped(report.answers_checked))

@@ -115,9 +115,9 @@ pub enum Command {
     Man(ManArgs),
     /// Print a completion script for a shell.
     ///
-    /// Put it where your shell looks for completions, or load it in its start file. It completes
-    /// the ids of sales and items too: it asks the server of DOORBUSTER_URL with the key of
-    /// DOORBUSTER_ADMIN_KEY, or that of --url and --key.
+    /// Put the script where your shell looks for completions, or load it in the shell's start file.
+    /// The script also completes the ids of sales and items. It asks the server of --url or
+    /// DOORBUSTER_URL, with the key of --key or DOORBUSTER_ADMIN_KEY.
     #[command(
         after_help = "Example:\n  doorbuster completions bash > ~/.local/share/bash-completion/completions/doorbuster"
     )]

@@ -43,8 +43,10 @@ pub struct ApiResponse {
 impl ApiResponse {
     /// Parses the body.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        Ok(serde_json::from_str(&self.text)
-            .context("cannot read the server's answer; use the server's version of this program")?)
+        Ok(serde_json::from_str(&self.text).context(
+            "cannot read the server's answer; the server and this program must have the same \
+                 version",
+        )?)
     }
 }
 
@@ -121,7 +123,7 @@ impl Client {
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.scheme() == "http" {
             // Without this setting, reqwest reads the system's certificates and fails if the system
-            // has none. But plain HTTP needs no certificates.
+            // has no certificates. But plain HTTP needs no certificates.
             http = http.tls_certs_only([]);
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

@@ -7,7 +7,9 @@ use crate::exit::Failure;
 /// Asks for confirmation, and succeeds if `--yes` was given or a person answers "y" on a terminal.
 /// `consequence` is a sentence without a full stop: "spring closes and cannot be opened again".
 ///
-/// # Errors Fails if the person gives another answer, or if standard input is not a terminal.
+/// # Errors
+///
+/// Fails if the person gives another answer, or if standard input is not a terminal.
 pub fn confirm(yes: bool, consequence: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());
@@ -18,7 +20,7 @@ pub fn confirm(yes: bool, consequence: &str) -> Result<(), Failure> {
         return Err(Failure::Settings(text));
     }
     eprint!("{consequence}. Continue? [y/N] ");
-    // A failed flush needs no report: a closed terminal also gives no answer below.
+    // A failed flush needs no handling: on a closed terminal, the read below fails too.
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let read = input.read_line(&mut answer);

@@ -98,7 +98,8 @@ async fn resolve_many(client: &Client, how: &str, which: &DeadLetterSelection) -
     let skipped = match sum.skipped {
         0 => String::new(),
         some => format!(
-            " Unchanged dead letters: {}. Too many are waiting, or there is nothing to retry.",
+            " Unchanged dead letters: {}. Their event was deleted, their endpoint's queue is full, \
+             or they are tickets, which cannot be retried.",
             table::grouped(some.into())
         ),
     };

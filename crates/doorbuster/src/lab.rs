@@ -19,7 +19,7 @@ use crate::print;
 use crate::storm::raise_open_files_limit;
 use crate::table::{self, grouped, number};
 
-/// The word for every strategy or variant.
+/// The argument that selects every strategy or every variant.
 const ALL: &str = "all";
 
 /// Runs `lab`.

@@ -44,9 +44,9 @@ use exit::Outcome;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The program's name in scripts of shells.
+/// The program's name in the shells' completion scripts.
 const PROGRAM: &str = "doorbuster";
-/// The variable with which a shell's script asks for completions.
+/// A shell's completion script sets this environment variable to ask for completions.
 const COMPLETE_VARIABLE: &str = "_DOORBUSTER_COMPLETE";
 
 fn main() -> ExitCode {
@@ -101,7 +101,7 @@ fn man(dir: &std::path::Path) -> Outcome {
     print::line(&format!("{} has the manual pages", dir.display()))
 }
 
-/// Prints the script that asks this program for completions.
+/// Prints the shell's completion script.
 fn completions(shell: clap_complete::Shell) -> Outcome {
     use anyhow::Context;
     let (shells, name) = (clap_complete::env::Shells::builtins(), shell.to_string());

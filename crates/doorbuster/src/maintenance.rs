@@ -48,7 +48,7 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
     expect_embedded(&settings, "restore it")?;
     let restored = write_store(args, &settings)?;
     let backup_at = jiff::Timestamp::from_millisecond(restored.backup_at.0)
-        .context("the backup names no valid time")?;
+        .context("the backup contains no valid time")?;
     let dir = settings.data_dir.display();
     if args.json {
         let paused = restored.paused.iter();
@@ -84,7 +84,7 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
         });
     }
     if args.until.is_some() {
-        let text = format!("--until: {text} is one file, which has one state; leave it out");
+        let text = format!("--until: {text} is one file with one state; leave out --until");
         return Err(Failure::Settings(text));
     }
     let is_encrypted = maintenance::is_encrypted(&args.file)

@@ -79,7 +79,7 @@ fn ask(question: &str) -> Result<SecretString, Failure> {
         )));
     }
     eprint!("{question}");
-    // A failed flush needs no report: a closed terminal also gives no answer below.
+    // A failed flush needs no handling: on a closed terminal, the read below fails too.
     let _ = io::stderr().flush();
     let failed = |error: io::Error| Failure::Refused(format!("cannot read the terminal: {error}"));
     let shown = tcgetattr(&input).map_err(|error| failed(error.into()))?;

@@ -80,7 +80,8 @@ fn setup_error(report: &LoadReport) -> Option<String> {
 
 /// Raises the soft limit of open files to the hard limit, because each connection is an open file.
 pub fn raise_open_files_limit() {
-    // If this fails, the check of the plan reports the missing file descriptors.
+    // If the limit stays too low, the later check of the load plan reports the missing file
+    // descriptors.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
 

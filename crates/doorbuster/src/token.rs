@@ -39,8 +39,8 @@ fn buyer(args: &BuyerArgs) -> Outcome {
 /// generated and keeps.
 pub fn buyer_secret(settings: &Settings) -> Result<SecretString, Failure> {
     if let Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) = settings.auth.buyers {
-        let text = "auth.buyer_jwks: tokens are checked by the shop's public keys, so only the \
-                    shop can sign one";
+        let text = "auth.buyer_jwks: the server checks tokens with the shop's public keys, so only \
+                    the shop can sign a token";
         return Err(Failure::Settings(text.into()));
     }
     let secret = client::block_on(async { Ok(secrets::buyer_secret(settings).await) })?;

@@ -15,6 +15,7 @@ mod inject;
 mod limits;
 mod restore;
 mod round;
+mod spread_changer;
 mod stock_watcher;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,12 @@ pub struct ChaosPlan {
     pub next: Option<PathBuf>,
     /// The roles of each node. If the list is empty, there are two nodes with all roles.
     pub roles: Vec<String>,
+    /// The number of nodes, if it is more than the number of roles.
+    pub nodes: usize,
+    /// The number of edges in front of the nodes. Only for shape `cluster`.
+    pub edges: usize,
+    /// Whether the number of partitions changes all the time. Only for shape `cluster`.
+    pub respread: bool,
 }
 
 impl ChaosPlan {
@@ -67,6 +74,9 @@ impl ChaosPlan {
             buyers: 600,
             next: None,
             roles: Vec::new(),
+            nodes: 2,
+            edges: 0,
+            respread: false,
         }
     }
 }
@@ -88,8 +98,8 @@ pub struct RoundReport {
     pub answers: BTreeMap<String, u64>,
     /// How many requests of the load run were repeated because the server asked for that.
     pub retries: u64,
-    /// How many requests were refused as sold out although units were left. Each of these requests
-    /// waited in the server for the longest time first.
+    /// How many requests were refused as sold out although units were left. The server made each of
+    /// these requests wait for the longest allowed time before it refused the request.
     pub early_refusals: u64,
     /// The number of units on sale.
     pub stock: u64,
@@ -99,6 +109,8 @@ pub struct RoundReport {
     pub repairs: u64,
     /// The number of checks of the stock.
     pub polls: u64,
+    /// The number of changes of the spread during the load run.
+    pub spread_changes: u64,
     /// The time from the opening of the sale to the last audit.
     pub duration: Duration,
     /// The findings. There are none if the round passed.
@@ -120,6 +132,7 @@ impl RoundReport {
             sold: 0,
             repairs: 0,
             polls: 0,
+            spread_changes: 0,
             duration: Duration::ZERO,
             findings: Vec::new(),
         }
@@ -133,13 +146,14 @@ impl RoundReport {
     /// Formats the round as one line, with a further line for each finding.
     pub fn to_text(&self) -> String {
         let mut text = format!(
-            "round {:>3} {:<20} {} ({}; {} partitions; {} of {} sold; {} retries, \
-             {} early refusals, {} stock checks, {} slots replaced; {:.1} s): {}",
+            "round {:>3} {:<20} {} ({}; {} partitions, {} changes of the spread; {} of {} \
+             sold; {} retries, {} early refusals, {} stock checks, {} slots replaced; {:.1} s): {}",
             self.number,
             self.fault.name(),
             if self.ok() { "ok" } else { "FAILED" },
             self.fault_detail,
             self.partitions,
+            self.spread_changes,
             self.sold,
             self.stock,
             self.retries,
@@ -172,7 +186,8 @@ pub fn run(
     let mut built = ClusterPlan::new(&plan.program, &plan.dir, plan.shape);
     (built.proxies, built.clocks) = (true, true);
     (built.next, built.roles) = (plan.next.clone(), plan.roles.clone());
-    built.nodes = built.nodes.max(built.roles.len());
+    built.nodes = plan.nodes.max(built.roles.len());
+    built.edges = plan.edges;
     built.standby = faults.iter().any(|fault| fault.needs_standby());
     built.full_disk = faults.contains(&Fault::PostgresDiskFull);
     let mut cluster = Cluster::start(&built)?;
@@ -182,9 +197,10 @@ pub fn run(
         let mut rng = SmallRng::seed_from_u64(plan.seed.wrapping_add(number));
         // The index is below the number of faults, so it fits.
         let fault = faults[(number % faults.len() as u64) as usize];
-        let round = round::run_round(&mut cluster, number, fault, plan.buyers, &mut rng).map_err(
-            |error| ClusterError::failed(format!("round {number}, {}", fault.name()), error),
-        )?;
+        let round =
+            round::run_round(&mut cluster, number, fault, plan, &mut rng).map_err(|error| {
+                ClusterError::failed(format!("round {number}, {}", fault.name()), error)
+            })?;
         report_round(&round);
         if fault.ends_standby() {
             cluster.renew_standby()?;

@@ -11,6 +11,7 @@ mod installed;
 mod library;
 pub mod limits;
 mod node;
+mod node_factory;
 mod ports;
 mod postgres;
 mod process;
@@ -24,9 +25,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 pub use cluster_dir::ClusterDir;
 pub use error::ClusterError;
 pub use installed::{InstalledCluster, InstalledServer, find, remove, shut_down};
@@ -37,6 +35,7 @@ pub use redis::{Redis, RedisServer, Role};
 pub use rustix::process::Signal;
 
 use addresses::{slots_urls, start_proxy, store_address};
+use node_factory::NodeFactory;
 use process::{Process, ProcessSpec};
 
 /// Returns a free port of this machine, for a server that is about to start.
@@ -93,6 +92,9 @@ pub struct ClusterPlan {
     pub next: Option<PathBuf>,
     /// The roles of each node, in order. A node without an entry has all roles.
     pub roles: Vec<String>,
+    /// The number of edges. If there are edges, the common address leads to them. Only for shape
+    /// `cluster`.
+    pub edges: usize,
     /// Further settings of every node, by environment variable.
     pub settings: Vec<(String, String)>,
 }
@@ -115,6 +117,7 @@ impl ClusterPlan {
             full_disk: false,
             next: None,
             roles: Vec::new(),
+            edges: 0,
             settings: Vec::new(),
         }
     }
@@ -133,8 +136,10 @@ pub struct Cluster {
     pub standby: Option<Postgres>,
     /// The servers of the slots, in shape `cluster`.
     pub redis: Option<Redis>,
-    /// The nodes.
+    /// The nodes with a store.
     pub nodes: Vec<Node>,
+    /// The edges, which pass requests on to the nodes.
+    pub edges: Vec<Node>,
     /// For each node, the proxies in front of the PostgreSQL servers, if the plan has proxies.
     pub postgres_proxies: Vec<Vec<Proxy>>,
     /// The proxies in front of the Redis servers, if the plan has proxies.
@@ -161,8 +166,11 @@ impl Cluster {
                 format!("the plan needs 1 to {} nodes and at least one shard", limits::NODES_MAX),
             ));
         }
+        if plan.edges > 0 && plan.shape != Shape::Cluster {
+            return Err(ClusterError::failed("starting edges", "edges need shape cluster"));
+        }
         let cluster_dir = ClusterDir::create(&plan.dir)?;
-        let (admin_key, buyer_secret) = (secret(), secret());
+        let (admin_key, buyer_secret) = (node_factory::secret(), node_factory::secret());
         let ends_with_caller = plan.ends_with_caller;
         let disk = plan.full_disk.then(|| full_disk::compile_library(&cluster_dir)).transpose()?;
         let postgres = Postgres::create_on(&cluster_dir, ends_with_caller, disk.as_deref())?;
@@ -181,44 +189,27 @@ impl Cluster {
         let urls = redis.as_ref().map(|redis| slots_urls(redis, &redis_proxies));
         let clock = if plan.clocks { Some(clock::compile_library(&cluster_dir)?) } else { None };
         let mut postgres_proxies = Vec::new();
+        let secrets = [("ADMIN_KEY", &admin_key), ("BUYER_SECRET", &buyer_secret)];
+        let factory = NodeFactory::new(plan, &cluster_dir, clock.as_deref(), urls, secrets);
         let mut nodes = Vec::with_capacity(plan.nodes);
-        let shared = [
-            ("DOORBUSTER_SHAPE".to_owned(), plan.shape.as_str().to_owned()),
-            ("DOORBUSTER_AUTH__ADMIN_KEY".to_owned(), admin_key.clone()),
-            ("DOORBUSTER_AUTH__BUYER_SECRET".to_owned(), buyer_secret.clone()),
-            ("DOORBUSTER_AUTH__ID_KEY".to_owned(), secret()),
-            (
-                "DOORBUSTER_PAYMENT__WEBHOOK_SECRET".to_owned(),
-                format!("whsec_{}", STANDARD.encode(secret_bytes())),
-            ),
-        ];
         for number in 1..=plan.nodes {
             let (url, proxies) = store_address(plan, &postgres, standby.as_ref())?;
             postgres_proxies.push(proxies);
-            let mut environment = shared.to_vec();
-            environment.push(("DOORBUSTER_STORE__URL".to_owned(), url));
-            environment
-                .extend(urls.clone().map(|urls| ("DOORBUSTER_SLOTS__URLS".to_owned(), urls)));
-            let roles = plan.roles.get(number - 1);
-            environment.extend(roles.map(|roles| ("DOORBUSTER_ROLES".to_owned(), roles.clone())));
-            environment.extend(plan.settings.iter().cloned());
-            let program = plan.program.clone();
-            let name = format!("node-{number}");
-            let start = ProcessSpec {
-                name,
-                program,
-                arguments: Vec::new(),
-                environment,
-                user: None,
-                ends_with_caller,
-            };
-            nodes.push(
-                Node::create(&cluster_dir, start, clock.as_deref())?.with_next(plan.next.clone()),
-            );
+            nodes.push(factory.node(number, url)?);
         }
-        nodes.iter_mut().try_for_each(Node::start)?;
-        nodes.iter_mut().try_for_each(Node::wait_until_ready)?;
-        let front = FrontProxy::start(plan, &cluster_dir, &nodes)?;
+        let serving = serving_addresses(plan, &nodes);
+        let mut edges: Vec<Node> = (1..=plan.edges)
+            .map(|number| factory.edge(number, &serving))
+            .collect::<Result<_, _>>()?;
+        for servers in [&mut nodes, &mut edges] {
+            servers.iter_mut().try_for_each(Node::start)?;
+            servers.iter_mut().try_for_each(Node::wait_until_ready)?;
+        }
+        let front = match edges.as_slice() {
+            [] => serving,
+            edges => edges.iter().map(Node::addr).collect(),
+        };
+        let front = FrontProxy::start(plan, &cluster_dir, front)?;
         cluster_dir.write_private("admin_key", &admin_key)?;
         let buyer_secret = cluster_dir.write_private("buyer_secret", &buyer_secret)?;
         let shape = plan.shape;
@@ -229,6 +220,7 @@ impl Cluster {
             standby,
             redis,
             nodes,
+            edges,
             postgres_proxies,
             redis_proxies,
             front,
@@ -255,7 +247,7 @@ impl Cluster {
         for node in self.nodes.iter().filter(|_| self.standby.is_some()) {
             while !http::send_request(node.addr(), "GET", "/metrics", "", "")?.body.contains(seen) {
                 if begun.elapsed() > limits::READY_WITHIN {
-                    let what = format!("{} does not see it", node.name());
+                    let what = format!("{} does not see the standby", node.name());
                     return Err(ClusterError::failed("waiting for the standby", what));
                 }
                 std::thread::sleep(limits::POLL_EVERY);
@@ -265,7 +257,7 @@ impl Cluster {
     }
 
     /// Promotes the standby. After that, `postgres` is the new primary, and `standby` is the old
-    /// one.
+    /// primary.
     pub fn fail_over(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.promote()?;
@@ -317,9 +309,10 @@ impl Cluster {
         )
     }
 
-    /// Stops the nodes cleanly. PostgreSQL still runs, so that the caller can read the store.
+    /// Stops the nodes and the edges cleanly. PostgreSQL still runs, so that the caller can read the
+    /// store.
     pub fn stop_nodes(&mut self) -> Result<(), ClusterError> {
-        self.nodes.iter_mut().try_for_each(Node::stop)
+        self.edges.iter_mut().chain(&mut self.nodes).try_for_each(Node::stop)
     }
 
     /// Stops all servers cleanly.
@@ -338,17 +331,8 @@ impl FrontProxy {
     fn start(
         plan: &ClusterPlan,
         cluster_dir: &ClusterDir,
-        nodes: &[Node],
+        targets: Vec<SocketAddr>,
     ) -> Result<Self, ClusterError> {
-        let serves = |number: usize| {
-            plan.roles.get(number).is_none_or(|roles| roles.split(',').any(|role| role == "api"))
-        };
-        let targets: Vec<SocketAddr> = nodes
-            .iter()
-            .enumerate()
-            .filter(|(number, _)| serves(*number))
-            .map(|(_, node)| node.addr())
-            .collect();
         let listen = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
         if plan.ends_with_caller {
             return Ok(Self::InProcess(Proxy::start(listen, targets)?));
@@ -374,11 +358,11 @@ impl FrontProxy {
     }
 }
 
-/// Returns a random secret of 64 hexadecimal digits.
-fn secret() -> String {
-    secret_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn secret_bytes() -> [u8; 32] {
-    rand::random()
+/// Returns the addresses of the nodes that answer buyers' requests.
+fn serving_addresses(plan: &ClusterPlan, nodes: &[Node]) -> Vec<SocketAddr> {
+    let serves = |number: usize| {
+        plan.roles.get(number).is_none_or(|roles| roles.split(',').any(|role| role == "api"))
+    };
+    let serving = nodes.iter().enumerate().filter(|(number, _)| serves(*number));
+    serving.map(|(_, node)| node.addr()).collect()
 }

@@ -2,7 +2,8 @@
 //!
 //! [`event_loop`] is the part that all callers share. [`Load`] measures a [`RequestScript`] of
 //! prebuilt requests, for the benchmarks and the lab's headline. `load` follows each buyer of a
-//! crowd to the final answer, for `storm`, the demo and chaos. The lab's driver has its own source.
+//! crowd to the final answer, for `storm`, the demo and chaos. The lab's driver implements `Source`
+//! itself.
 //!
 //! The generator's own processor time is part of a measurement, so that a reader sees which side
 //! was the bottleneck.
@@ -61,7 +62,9 @@ pub trait RequestScript: Send {
 
     /// Reads one whole answer from `inbox`. Returns `None` if more bytes are needed.
     ///
-    /// # Errors Fails if the bytes are not an answer of the protocol.
+    /// # Errors
+    ///
+    /// Fails if the bytes are not an answer of the protocol.
     fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>>;
 }
 
@@ -69,7 +72,9 @@ impl Load {
     /// Connects, sends until the time is over or the script has ended, and waits for the
     /// outstanding answers.
     ///
-    /// # Errors Fails if no connection can be made, or an answer does not follow the protocol.
+    /// # Errors
+    ///
+    /// Fails if no connection can be made, or an answer does not follow the protocol.
     pub fn run(&self, script: &mut impl RequestScript) -> Result<RunResult> {
         self.run_at(&[self.addr], script)
     }
@@ -77,7 +82,9 @@ impl Load {
     /// Does the same as [`Load::run`] with several addresses. The connections go to the addresses
     /// in turn.
     ///
-    /// # Errors Fails if no connection can be made, or an answer does not follow the protocol.
+    /// # Errors
+    ///
+    /// Fails if no connection can be made, or an answer does not follow the protocol.
     pub fn run_at(
         &self,
         addrs: &[SocketAddr],
@@ -92,7 +99,9 @@ impl Load {
             });
             generator.join().expect("the generator does not panic")
         })
-        .with_context(|| format!("asking {addrs:?} over {} connections", self.connections))
+        .with_context(|| {
+            format!("failed to send load to {addrs:?} over {} connections", self.connections)
+        })
     }
 }
 

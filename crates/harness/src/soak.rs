@@ -118,7 +118,7 @@ impl Progress {
 
     /// Ends the run with this failure.
     fn fail(&self, why: &anyhow::Error) {
-        *self.failure.lock().expect("no panic while held") = Some(format!("{why:#}"));
+        *self.failure.lock().expect("no thread panics with the lock") = Some(format!("{why:#}"));
         self.stop.store(true, Ordering::Release);
     }
 
@@ -143,7 +143,7 @@ pub fn run(plan: &SoakPlan, progress: impl Fn(&str) + Sync) -> anyhow::Result<So
         .settings
         .push(("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE".to_owned(), "true".to_owned()));
     let mut cluster = Cluster::start(&cluster_plan)?;
-    let mut rolled = cluster.nodes.pop().context("the installation has two nodes")?;
+    let mut rolled = cluster.nodes.pop().context("the installation has no second node")?;
     let shared = Progress::default();
     traffic::add_endpoint(&cluster, &endpoint.url())?;
     let samples = std::thread::scope(|scope| {
@@ -162,7 +162,7 @@ pub fn run(plan: &SoakPlan, progress: impl Fn(&str) + Sync) -> anyhow::Result<So
         let _ = (selling.join(), rolling.join());
         samples
     })?;
-    if let Some(why) = shared.failure.lock().expect("no panic while held").take() {
+    if let Some(why) = shared.failure.lock().expect("no thread panics with the lock").take() {
         anyhow::bail!(why);
     }
     cluster.nodes.push(rolled);
@@ -184,7 +184,7 @@ fn roll(node: &mut Node, every: Duration, shared: &Progress) -> anyhow::Result<(
         if shared.is_stopped() {
             return Ok(());
         }
-        node.upgrade().context("restarting the second node")?;
+        node.upgrade().context("failed to restart the second node")?;
         shared.rolls.fetch_add(1, Ordering::Relaxed);
     }
 }

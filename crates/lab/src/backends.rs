@@ -22,7 +22,7 @@ use crate::incident::Journal;
 /// How long Redis may take to answer a command.
 const REDIS_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// The time between two attempts of [`retry`], and the time after which it gives up.
+/// The time between two attempts of [`retry`], and the time after which `retry` gives up.
 const RETRY_EVERY: Duration = Duration::from_millis(2);
 const RETRY_FOR: Duration = Duration::from_secs(3);
 
@@ -58,7 +58,7 @@ pub struct RedisLink {
 impl Backends {
     /// Returns clients that connect when they are first used.
     pub fn new(addresses: &Addresses) -> Result<Self> {
-        let config = addresses.postgres.parse().context("the address of PostgreSQL")?;
+        let config = addresses.postgres.parse().context("the address of PostgreSQL is invalid")?;
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(config, NoTls, manager);
         let pool = Pool::builder(manager).max_size(addresses.pool.max(1)).build()?;
@@ -69,7 +69,7 @@ impl Backends {
 
     /// Returns a connection to PostgreSQL.
     pub async fn db(&self) -> Result<Object> {
-        self.pool.get().await.context("connecting to PostgreSQL")
+        self.pool.get().await.context("cannot connect to PostgreSQL")
     }
 
     /// Removes the tables and keys of an earlier run.
@@ -171,7 +171,7 @@ impl RedisLink {
         }
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(REDIS_ANSWERS_WITHIN));
         let opened = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let opened = opened.context("connecting to Redis")?;
+        let opened = opened.context("cannot connect to Redis")?;
         *kept = Some(opened.clone());
         Ok(opened)
     }
@@ -187,11 +187,11 @@ impl RedisLink {
 
 /// Parses `buyer:units`.
 pub fn parse_order(line: &str) -> Result<Order> {
-    let (buyer, units) = line.split_once(':').context("an order is buyer:units")?;
+    let (buyer, units) = line.split_once(':').context("an order must have the form buyer:units")?;
     Ok(Order { buyer: buyer.parse()?, units: units.parse()? })
 }
 
-/// Inserts orders into the table `orders`, except of buyers who have one.
+/// Inserts orders into the table `orders`, except for buyers who already have an order.
 pub async fn insert_orders(db: &impl GenericClient, orders: &[Order]) -> Result<u64> {
     let insert = "INSERT INTO orders (buyer, units)
         SELECT * FROM unnest($1::bigint[], $2::bigint[]) ON CONFLICT (buyer) DO NOTHING";

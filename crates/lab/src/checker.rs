@@ -91,8 +91,8 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
     }
 }
 
-/// Returns the units that could have been sold to buyers who got none. If fewer units are left than
-/// a buyer requested, they cannot be sold to that buyer.
+/// Returns the units that could have been sold to buyers who got no units. If fewer units are left
+/// than a buyer requested, they cannot be sold to that buyer.
 fn unsold(stock: i64, sold: i64, records: &[BuyerRecord]) -> i64 {
     let mut left = (stock - sold).max(0);
     let mut unsold = 0;

@@ -43,7 +43,8 @@ pub trait Strategy: Send + Sync {
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer>;
 
     /// Does one piece of background work, for example as a consumer or a scheduler. Returns whether
-    /// there may be more. If not, the process waits 5 ms before it calls this method again.
+    /// more work may be waiting. If no work is waiting, the process pauses for 5 ms before the next
+    /// call.
     fn background(&self) -> Step<'_, bool> {
         Box::pin(std::future::pending())
     }

@@ -1,8 +1,8 @@
 //! Runs the embedded shape without HTTP, so that the cost of HTTP is visible.
 //!
 //! A separate process runs the engine on the data directory of a stopped server, and the same
-//! buyers buy there. There is no driver and no connection. The level sets the number of tasks that
-//! call the engine.
+//! buyers buy from this engine. There is no driver and no connection. The level sets the number of
+//! tasks that call the engine.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -127,8 +127,8 @@ pub(crate) async fn measure(
     };
     let mut command = product.direct_command()?;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().context("starting a process without HTTP")?;
-    let mut input = child.stdin.take().context("its input is piped")?;
+    let mut child = command.spawn().context("cannot start a process without HTTP")?;
+    let mut input = child.stdin.take().context("the process has no piped input")?;
     let text = serde_json::to_vec(&crowd)?;
     let output = tokio::task::spawn_blocking(move || {
         // If the process has ended, its output says why.

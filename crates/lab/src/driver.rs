@@ -119,9 +119,10 @@ fn send_blocking(
         answer_within: Some(ANSWER_WITHIN),
         tick: Duration::ZERO,
     };
-    let mut connections = EventLoop::open(options, &mut source).context("opening connections")?;
+    let mut connections =
+        EventLoop::open(options, &mut source).context("cannot open connections")?;
     let start = Instant::now();
     source.start(start);
-    connections.run(&mut source).context("sending requests")?;
+    connections.run(&mut source).context("failed to send requests")?;
     Ok(source.finish())
 }

@@ -25,7 +25,7 @@ const STOCK: i64 = 10_000;
 /// waiting requests: at 120,000 requests a second, 128 requests are under way if an answer takes 1
 /// ms.
 pub const CONNECTIONS: usize = 128;
-/// The part of the requested rate that counts as reached, because arrivals are random.
+/// A reached rate of this part of the requested rate is enough, because arrivals are random.
 const REACHED: f64 = 0.98;
 
 /// The options of a run.
@@ -152,7 +152,7 @@ fn send(options: &HeadlineOptions, product: &Product, target: &Target) -> Result
     };
     let template = Template::new(&buyers, &asked);
     let load = Load {
-        addr: *product.addrs().first().context("the server has an address")?,
+        addr: *product.addrs().first().context("the server has no address")?,
         connections: options.connections,
         // A request that finds no free connection waits, and its latency counts from the time when
         // it was due. So a slow server shows in the latency and in the rate.

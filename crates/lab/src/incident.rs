@@ -48,8 +48,8 @@ pub const VARIANTS: [(&str, &str); 6] = [
     ),
     (
         RENEWED,
-        "A timer renews the lock while the holder works. It holds here, but not when the \
-         whole process pauses, because then nothing is renewed.",
+        "A timer renews the lock while the holder works. It works here, but not if the \
+         whole process pauses, because then the timer pauses too.",
     ),
     ("redis-lock-fenced", "The database refuses the late holder, whose number is too old."),
     ("redis-lua", "No lock: one script checks and books."),
@@ -137,7 +137,7 @@ async fn sell_with(servers: &Servers, id: &str, seed: u64) -> Result<Sale> {
         RENEWED => ("redis-lock", LockRenewal::Yes),
         other => (other, LockRenewal::No),
     };
-    let entry = registry::find(file).context("the variant is a strategy")?;
+    let entry = registry::find(file).context("no strategy belongs to the variant")?;
     let StrategyKind::Worker(make) = entry.kind else { anyhow::bail!("{id} has no worker") };
     let backends = Backends::new(&servers.addresses(false, 8))?;
     backends.empty().await?;

@@ -156,7 +156,7 @@ impl Product {
 
     fn admin(&self, path: &str, body: &str, status: u16) -> Result<()> {
         let key = format!("Authorization: Bearer {}\r\n", self.admin_key);
-        let addr = *self.addrs().first().context("an installation has a server")?;
+        let addr = *self.addrs().first().context("the installation has no server")?;
         let reply = http::send_request(addr, "POST", path, &key, body)?;
         ensure!(reply.status == status, "POST {path}: {} {}", reply.status, reply.body);
         Ok(())
@@ -170,7 +170,7 @@ impl Product {
                 server.start()
             }
             Installation::Nodes(cluster) => {
-                let node = cluster.nodes.get_mut(number).context("there is such a node")?;
+                let node = cluster.nodes.get_mut(number).context("there is no such node")?;
                 node.kill()?;
                 Ok(node.start()?)
             }
@@ -199,7 +199,7 @@ impl Product {
         let rows = self.order_rows(target)?.into_iter();
         rows.map(|(buyer, units)| {
             let number = buyer.strip_prefix(SERIES).and_then(|rest| rest.strip_prefix('-'));
-            let number = number.context("a buyer of the lab")?;
+            let number = number.context("the order's buyer is not a buyer of the lab")?;
             Ok(Order { buyer: number.parse()?, units })
         })
         .collect()
@@ -271,8 +271,8 @@ impl EmbeddedServer {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .context("starting a server")?;
-        child.stdin.as_mut().context("its input is piped")?.flush()?;
+            .context("cannot start a server")?;
+        child.stdin.as_mut().context("the server has no piped input")?.flush()?;
         self.child = Some(child);
         Ok(())
     }

@@ -196,17 +196,18 @@ impl Workers {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .context("starting a worker")?;
+            .context("cannot start a worker")?;
         let line = serde_json::to_string(&self.specs[number])?;
-        let stdin = child.stdin.as_mut().context("a worker's input is piped")?;
+        let stdin = child.stdin.as_mut().context("the worker has no piped input")?;
         stdin.write_all(format!("{line}\n").as_bytes())?;
         self.children[number] = Some(child);
         Ok(())
     }
 
     fn wait_until_ready(&mut self, number: usize) -> Result<()> {
-        let child = self.children[number].as_mut().context("the worker runs")?;
-        let mut output = BufReader::new(child.stdout.take().context("its output is piped")?);
+        let child = self.children[number].as_mut().context("the worker does not run")?;
+        let mut output =
+            BufReader::new(child.stdout.take().context("the worker has no piped output")?);
         let mut line = String::new();
         output.read_line(&mut line)?;
         ensure!(line == "ready\n", "a worker did not start");

@@ -42,8 +42,9 @@ pub struct WorkerSpec {
 /// Serves until standard input ends. Standard input also ends when the lab dies.
 pub fn run() -> Result<()> {
     let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).context("reading standard input")?;
-    let spec: WorkerSpec = serde_json::from_str(&line).context("the worker's specification")?;
+    std::io::stdin().lock().read_line(&mut line).context("cannot read standard input")?;
+    let spec: WorkerSpec =
+        serde_json::from_str(&line).context("the worker's specification is invalid")?;
     std::thread::spawn(|| {
         let mut rest = Vec::new();
         // An error means the same as the end of the input: the lab has ended.
@@ -113,7 +114,8 @@ async fn answer(
 async fn take(strategy: &dyn Strategy, query: &str) -> Result<(StatusCode, String)> {
     let value = |name: &str| -> Result<i64> {
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        let found = pairs.find(|(key, _)| *key == name).context("buyer and units are needed")?;
+        let found =
+            pairs.find(|(key, _)| *key == name).context("the request needs buyer and units")?;
         Ok(found.1.parse()?)
     };
     let (status, text) = match strategy.take(value("buyer")?, value("units")?).await? {

@@ -37,8 +37,9 @@ impl Address {
     /// Parses a URL `postgres://…`, or a list such as `host=… user=…`. Only a URL can have
     /// `sslrootcert` and the modes that verify.
     ///
-    /// # Errors Fails if the text is not an address, its mode is not supported, or its certificates
-    /// cannot be read.
+    /// # Errors
+    /// Fails if the text is not an address, its mode is not supported, or its certificates cannot
+    /// be read.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let (text, params) = TlsParams::split_from(text)?;
         let mut config: Config = text.parse()?;

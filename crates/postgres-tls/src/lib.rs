@@ -10,8 +10,9 @@
 //! | `verify-full` | yes | signed by a trusted authority, and valid for the address's host by its subject alternative names |
 //!
 //! Connections trust the certificates of the PEM file `sslrootcert`, or the system's certificates
-//! if no file is given. The file may contain a server's own certificate. It is then trusted until
-//! it is removed, even if it has expired. Connections over a Unix socket do not use TLS.
+//! if no file is given. The file may contain a server's own certificate. That certificate is
+//! trusted until it is removed from the file, even if it has expired. Connections over a Unix
+//! socket do not use TLS.
 
 mod address;
 mod connect;

@@ -1,13 +1,13 @@
 /* The requests that a buyer's page sends. No call throws an error. If a request gets no answer, the
    call returns status 0. */
 
-/** Replaces a token: the browser sends the cookie by itself. */
+/** Stands for a token that is only in the cookie. The browser sends the cookie by itself. */
 export const COOKIE = 'cookie';
 
 /** The origin of the server. It is empty if the pages come from the server itself. */
 export const origin = window.doorbuster?.api ?? '';
 
-/* Returns the request that first.js sent, once, if it is this one. */
+/* Returns the answer to this request if first.js has already sent it. Works only once. */
 function takeEarly(method, path) {
   const early = window.doorbusterEarly;
   if (!early || method !== 'GET' || early.path !== path) return null;
@@ -66,7 +66,8 @@ export const getSales = (search = '', cursor = null) =>
       (cursor ? `&cursor=${seg(cursor)}` : ''),
   );
 export const getSale = sale => call('GET', `/v1/sales/${seg(sale)}`);
-/** Returns the sale that the server wrote into the page. null: the page was exported without it. */
+/** Returns the sale that the server wrote into the page. null: the page was exported without the
+   sale. */
 export function writtenSale(sale) {
   try {
     const data = JSON.parse(document.querySelector('#sale-data')?.textContent ?? 'null');
@@ -92,8 +93,8 @@ export const getHistory = (token, id) =>
 /** Requests the address of the payment page. The provider may need some seconds. */
 export const openCheckout = (token, id) =>
   call('POST', `/v1/orders/${seg(id)}/checkout`, { token, patience_ms: 20_000 });
-/** A link that opens the order without the buyer's token; the order and its checkout by such a
-    link's key. */
+/** The link that opens an order without the buyer's token. With the key of such a link, a page
+   reads the order and opens its checkout. */
 export const getOrderLink = (token, id) => call('GET', `/v1/orders/${seg(id)}/link`, { token });
 export const getLinkedOrder = (key, id) =>
   call('GET', `/v1/linked-orders/${seg(id)}`, {

@@ -35,7 +35,7 @@ function say(key, values) {
 
 /** Opens the dialog. `attempt(solved)` sends an answer. It returns `done`, `again`, or `lost` if
    the result is unknown. If the server refuses for another reason, `attempt` closes the dialog.
-   `refused(answer)` closes it if the server gives no challenge. */
+   `refused(answer)` closes the dialog if the server gives no challenge. */
 export function openCheck(what) {
   work = what;
   if (!dialog.open) {
@@ -118,7 +118,8 @@ $('#ways').onkeydown = e => {
 
 /* ----- a new challenge ----- */
 
-/** Fetches and shows a challenge, and says why it is new. Returns whether it arrived. */
+/** Fetches and shows a challenge, and says why there is a new challenge. Returns whether it
+   arrived. */
 async function fresh(why = '', focus = false) {
   const mine = ++turn;
   challenge = null;

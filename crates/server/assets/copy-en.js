@@ -208,7 +208,7 @@ export default {
   'check.case': 'Upper or lower case makes no difference.',
   'check.empty': 'Type what you see first.',
   'check.work+':
-    'Nothing to see and nothing to solve: your device calculates for some seconds. Good with a screen reader.',
+    'Nothing to see and nothing to solve: your device calculates for some seconds. This also works with a screen reader.',
   'check.start': 'Start', 'check.working': 'Working: {p} %', 'check.done': 'Done. One moment.',
   'check.hard': 'Hard to see? Choose “No picture”.',
   'check.fresh': 'Valid for 2 minutes, once, for you and this sale.',

@@ -77,7 +77,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
   /* ----- passes for a press ----- */
 
   /** Returns the pass for a press: the stored one or a new one. An answer other than 201 says why
-     there is none. null: no pass is needed. */
+     there is no pass. null: no pass is needed. */
   async function passFor(item, which) {
     if (which === 'new') dropPass(m, item);
     const pass = which === 'known' ? m.passes[item] : passOf(m, item);
@@ -86,7 +86,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** Handles a press of the button if its action is not a purchase. Returns whether it did. */
+  /** Handles a press of the button if its action is not a purchase. Returns whether it did so. */
   function press(deal) {
     if (deal === 'check') check();
     else if (deal === 'code') askForCode();

@@ -36,7 +36,8 @@ const isToday = ms => new Date(ms).toDateString() === new Date(now()).toDateStri
 
 export const time = ms => clock(ms, true);
 const yearOf = ms => new Date(ms).getFullYear();
-/** Formats a time: 20:00 today, and on other days 27 Nov, 20:00, in another year with the year. */
+/** Formats a time: `20:00` today, and `27 Nov, 20:00` on another day. Adds the year if it is
+   another year. */
 export const shortTime = ms =>
   isToday(ms)
     ? clock(ms, false)
@@ -58,14 +59,15 @@ export function shopTime(ms, timeZone) {
     }));
   return form.format(ms) + ' ' + zone(ms, timeZone);
 }
-/** Formats a time. Today the time alone; on other days also the date and the zone. */
+/** Formats a time: today the time alone, and on other days also the date and the zone. */
 export const moment = (ms, seconds = true) =>
   isToday(ms)
     ? clock(ms, seconds)
     : day(ms) + (zh() ? ' ' : ', ') + clock(ms, seconds) + ' ' + zone(ms);
-/** Formats a time inside a sentence: at 20:00, on 27 Nov 2026, 20:00 GMT+1. */
+/** Formats a time for use in a sentence: `at 20:00`, or `on 27 Nov 2026, 20:00 GMT+1`. */
 export const when = ms => text(isToday(ms) ? 'at' : 'on', { t: moment(ms, false) });
-/** Formats a time inside a sentence beside the whole date: at 20:00, on 27 Nov, 20:00. */
+/** Formats a time for a sentence that stands next to the whole date: `at 20:00`, `on 27 Nov,
+   20:00`. */
 export const shortWhen = ms => text(isToday(ms) ? 'at' : 'on', { t: shortTime(ms) });
 
 /** Formats the rest of a countdown: 04:59, 02:04:59, 3 d 02:04:59. */

@@ -49,7 +49,7 @@ export function stateOf(m) {
   return rest < endingMs(m.order) ? 'ending' : state;
 }
 
-/* The name of each event in the history. A function gets the event before it. */
+/* The name of each event in the history. A name that is a function gets the previous event. */
 const names = {
   'order.reserved': () => ['h.reserved'],
   'order.paid': before => [endings.includes(before?.event) ? 'h.paidlate' : 'h.paid', 'good'],

@@ -74,7 +74,7 @@ function showSlip(m) {
   }
   return sum;
 }
-/* The steps of a finished order have their dates, because it may be printed. */
+/* The steps of a finished order have their dates, because the order may be printed. */
 function showSteps(steps, isOver) {
   $('#steps').classList.toggle('is-dated', isOver);
   $('#steps').replaceChildren(

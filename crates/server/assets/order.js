@@ -58,10 +58,10 @@ function draw() {
   drawn = stateOf(m);
 }
 
-/* Asks as the buyer, and otherwise by the link's key. null: there is neither. */
+/* Requests the order as the buyer, or else with the link's key. null: the page has neither. */
 async function ask() {
   if (!m.by_link) {
-    /* somebody with the link needs no guest's identity */
+    /* A visitor with the link needs no guest's identity. */
     m.token = m.key && !token() ? null : await identify();
     const answer = m.token ? await getOrder(m.token, m.id) : null;
     if (!m.key || (answer && ![401, 403, 404].includes(answer.status))) return answer;
@@ -101,8 +101,8 @@ async function read() {
   }
   return answer.retry_secs;
 }
-/* Reads the sale's texts and the server's time. Without them the page shows the order by the date
-   of the answer. */
+/* Reads the sale's texts and the server's time. If these reads fail, the page still shows the
+   order, and takes the time from the answer's date. */
 async function learnMore(answer) {
   if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
   const [sale, status] = await Promise.all([
@@ -166,7 +166,7 @@ function readAddress() {
     const rest = String(parts) && '#' + parts;
     history.replaceState(null, '', url.pathname + url.search + rest);
   }
-  /* the way back from the payment page has no key */
+  /* The address that leads back from the payment page has no link key. */
   if (key !== null) tab.set('key.' + m.id, key);
   m.key = key ?? tab.get('key.' + m.id);
   if (back === 'paid' || (back === null && tab.get('back.' + m.id))) cameBack(performance.now());
@@ -206,7 +206,7 @@ async function watch() {
     draw();
     ready();
     if (retry_secs)
-      /* No event ends this wait early. */
+      /* The server asked for this pause, so no event ends it early. */
       await new Promise(done => setTimeout(done, retry_secs * 1000));
     await poll.rest(pace_ms());
     if (document.hidden)
@@ -326,7 +326,8 @@ $('#copy').onclick = async () => {
   tell($('#copy'), 'o.copied');
   announce(text('o.copied'), true);
 };
-/* The link for another device or another payer. Where the clipboard refuses, the page shows it. */
+/* The link for another device or another payer. If the browser refuses the clipboard, the page
+   shows the link. */
 $('#copy-link').onclick = async () => {
   const answer = await getOrderLink(m.token, m.id);
   if (answer.status !== 200) return poll.wake();

@@ -1,12 +1,12 @@
-/* This buyer's orders in the sale. So a new tab shows the reserved order and what is left of the
-   limit. A page reads them only if the buyer has bought in this browser, because a plain view of a
-   sale must not read the store. */
+/* This buyer's orders in the sale. So a new tab shows the reserved order and the remaining part of
+   the limit. A page reads these orders only if the buyer has bought in this browser, because a
+   plain view of a sale must not read the store. */
 import { getOrder, getOrders } from '/assets/api.js';
 import { buyerOf } from '/assets/who.js';
 import { learnOrders } from '/assets/sale-state.js';
 import { browser, tab } from '/assets/store.js';
 
-/* A page waits this long for the orders. Then it is shown without them. */
+/* A page waits this long for the orders. After this time, the page is shown without the orders. */
 const WAIT_MS = 1_500;
 const ORDERS_MAX = 50;
 

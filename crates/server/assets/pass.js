@@ -36,7 +36,7 @@ export async function fetchPass(m, item, solved = null) {
   if (answer.status === 201 && answer.data.pass) {
     m.passes[item] = answer.data;
     write(m);
-    /* with the pass the buyer keeps the whole turn */
+    /* The request for a pass extended the turn, which now ends with the pass. */
     if (m.room?.state === 'admitted') m.room.until_ms = Date.parse(answer.data.expires_at);
   }
   return answer;

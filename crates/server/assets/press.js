@@ -27,7 +27,7 @@ export function newPress({ buyer, sale, item, units }) {
   tab.set(slot(sale), press);
   return press;
 }
-/** Returns this buyer's press without a final answer from before the page was left, or null. */
+/** Returns the buyer's press that had no final answer when the buyer left the page, or null. */
 export function unfinishedPress(sale, buyer) {
   const press = tab.get(slot(sale));
   return press?.key && press.buyer === buyer ? press : null;
@@ -38,10 +38,10 @@ const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 /** Sends the press and follows it to its final answer. Returns `{ order }`, `{ code, problem }` if
    refused, `{ busy_secs, scope }` or `{ signin: true }`. `pass(which)` returns the answer to a pass
    request, or null if no pass is required. `which` is `any`, or `new` if the last pass was not
-   accepted. It is `known` if the press may have been sent before, because its key alone may then be
-   enough. `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying` or `offline`.
-   `rest(ms)` waits, and an event ends the wait early. `hinted()` says whether an event stream is
-   open. */
+   accepted. `which` is `known` if the press may have been sent before, because the press's key
+   alone may then be enough. `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying` or
+   `offline`. `rest(ms)` waits, and an event ends the wait early. `hinted()` says whether an event
+   stream is open. */
 export async function pursue(press, { token, pass, tell, rest, hinted }) {
   const keep = () => tab.set(slot(press.sale), press);
   const end = verdict => {
@@ -99,11 +99,11 @@ export async function pursue(press, { token, pass, tell, rest, hinted }) {
       tell('retrying', { wait_ms });
       await new Promise(done =>
         setTimeout(done, wait_ms),
-      ); /* waits as long as the server asked; no event ends this wait early */
+      ); /* the server asked for this pause, so no event ends it early */
       continue;
     }
     if (status === 404 && press.id && !strayed) {
-      /* This should not happen. The key still finds the order. */
+      /* The server does not know the id, which should not happen. The key still finds the order. */
       strayed = true;
       press.id = null;
       keep();

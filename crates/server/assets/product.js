@@ -1,7 +1,7 @@
 /* What the page of an item shows beside the deal: its pictures and its facts. */
 import { $, attr, chosen, putText, speak, text } from '/assets/words.js';
 
-/** Shows the first picture, and a small one of each to choose from. */
+/** Shows the first picture, and a small version of each picture to choose from. */
 export function showPictures(item) {
   const pictures = [
     ...(item.image ? [{ image: item.image, alt: item.title }] : []),
@@ -12,7 +12,7 @@ export function showPictures(item) {
   $('#gallery').hidden = pictures.length < 2;
   show(pictures[0]);
 }
-/* The large picture; without one the door stays. */
+/* Shows the large picture. Without a picture, the painted door stays. */
 function show(picture) {
   const large = $('#image');
   large.hidden = !picture;
@@ -65,7 +65,8 @@ export function showFacts(item) {
   );
 }
 
-/** While the price at the top is out of view, the bar with the button names what it sells. */
+/** While the price at the top is out of view, the bar with the button also shows the item's name
+   and price. */
 export function watchPrice() {
   const watch = ([price]) => $('#press').classList.toggle('is-alone', !price.isIntersecting);
   new IntersectionObserver(watch).observe($('#price'));

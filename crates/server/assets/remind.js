@@ -17,7 +17,7 @@ let audio = null,
   last = '',
   icon = '';
 
-/** Prepares the buttons. The link of the calendar names the sale. */
+/** Prepares the buttons. The calendar's link contains the sale's id. */
 export function bindReminders(m) {
   attr($('#calendar'), 'href', `${origin}/sale/${encodeURIComponent(m.id)}/calendar.ics`);
   $('#calendar').hidden = !starts(m);
@@ -44,7 +44,8 @@ export function bindReminders(m) {
   });
 }
 
-/* The turn is near: the buyer has to be back at the screen, because an idle turn passes. */
+/* The turn is near: the buyer has to be back at the screen, because an unused turn goes to the next
+   buyer. */
 const NEAR_SECS = 60,
   NEAR_POSITION = 3;
 const isNear = room =>
@@ -94,7 +95,7 @@ export function remind(m, scene, deal, t, turn) {
    when the buyer can act. */
 function drawIcon(number, lit) {
   const wanted = number + lit;
-  /* The page itself is shown first. */
+  /* Changes no icon before the page is shown. */
   if (wanted === icon || !document.documentElement.classList.contains('ready')) return;
   icon = wanted;
   const link = $('link[rel=icon]');

@@ -1,6 +1,7 @@
 /* The waiting room: the buyer's position and its changes. A draw shuffles the visitors who arrive
    before the start, and later visitors follow them. The position belongs to the buyer, so a reload
-   or another device finds it again. Events update it. Without events the page polls slowly. */
+   or another device finds it again. Events update the position. Without events the page polls
+   slowly. */
 import { enterRoom, getPlace, leaveRoom } from '/assets/api.js';
 import { jitter, now, pauser } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';
@@ -67,7 +68,7 @@ export function waitingRoom(m, { changed, streaming }) {
     let answer = await enterRoom(m.token, m.id);
     const ends_in = Date.parse(answer.data.admitted_until) - now();
     if (ends_in < LAST_MS) {
-      /* A turn that is about to end gives no new position. */
+      /* During a turn, the buyer gets no new position. This turn is about to end, so wait. */
       await new Promise(done => setTimeout(done, Math.max(0, ends_in) + jitter(200, 600)));
       answer = await enterRoom(m.token, m.id);
     }

@@ -5,7 +5,8 @@ import { now } from '/assets/clock.js';
 import { EARLY_MS, passOf } from '/assets/pass.js';
 import { claimsOf } from '/assets/who.js';
 
-/** The page accepts one press in this interval, to stay calm. The server has its own limits. */
+/** The page accepts one press in this interval, to reduce requests. The server has its own limits.
+   */
 export const CALM_MS = 10_000;
 /** For this long after the start, the page believes its clock and not a status that still says "not
    started". */
@@ -44,7 +45,7 @@ export const model = {
   waitlistBusyItem: null /* the item whose waitlist is being joined or left */,
   wish: null /* the item whose waitlist is joined once the front door's requirements are met */,
   waitlistError: null /* { item, name }: why joining or leaving the waitlist failed */,
-  spread: Math.random() /* this visitor's share of any time over which visitors are spread */,
+  spread: Math.random() /* random number that spreads the visitors over a time */,
   /* item id → { limit, used }: this buyer's units, from the list of orders or from a refusal */
   share: {},
 };
@@ -75,8 +76,8 @@ export function sceneOf(m, t = now()) {
   return state === 'sold_out' ? 'sold' : state === 'held_out' ? 'out' : 'live';
 }
 
-/** Returns the most units in one purchase: the limit without the units that a refusal called used.
-   */
+/** Returns the most units in one purchase: the limit minus the units that a refusal reported as
+   used. */
 export function most(m) {
   const limit = m.item.limit_per_buyer ?? 1,
     { used = 0 } = m.share[m.item.id] ?? {};

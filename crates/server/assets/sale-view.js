@@ -237,7 +237,7 @@ function showClock(m, scene, deal, t) {
     label = 'turn';
     digits = left(m.room.until_ms - t);
   }
-  /* The button shows another text. */
+  /* The button shows the step of the front door, so the clock counts down to the start. */
   else if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS) {
     label = 'in';
     digits = left(opens - t);
@@ -305,7 +305,7 @@ function showButton(m, deal, t, v) {
   }
   attr(buy, 'aria-disabled', mode !== 'go');
   put(on.firstElementChild, text(wordsOf(m, deal, 'button'), v));
-  /* The new button is in the same position. */
+  /* Another button is now in the same position, so the other button takes the focus. */
   if (focused && document.activeElement !== on) on.focus({ preventScroll: true });
 }
 
@@ -365,7 +365,7 @@ export function show(m) {
   const act = $('#act'),
     see = $('#see'),
     hadAct = document.activeElement === act;
-  /* The claims of a token do not change. */
+  /* If the token's claims exclude the buyer, a new check is useless: the claims do not change. */
   act.hidden =
     !plan.act ||
     (plan.act === 'anew' && !m.barred) ||

@@ -62,8 +62,8 @@ const mine = ownOrders(m, draw);
 /* ----- the sale's status ----- */
 
 /* Reads the status. All pages request the server's version, so that one cached answer serves all of
-   them. A random version avoids all caches. The page uses one before the start, after an absence,
-   and to set the clock. */
+   them. A random version avoids all caches. The page uses a random version before the start, after
+   an absence, and to set the clock. */
 async function refresh() {
   const own = fresh || !m.status,
     v = own ? random() : version + turn;
@@ -76,7 +76,7 @@ async function refresh() {
     version = String(answer.data.version ?? version);
     if (answer.data.started) turn = '';
     if (own) setClock(answer.data.server_time, answer.sent, answer.got);
-    /* The device may have slept. */
+    /* A device that slept has a wrong clock, so the page must set the clock again. */
     else fresh = Math.abs(Date.parse(answer.data.server_time) - now()) > CLOCK_OFF_MS;
     take(answer.data);
   } else if (answer.status === 0) {
@@ -103,8 +103,8 @@ function be(token) {
   if (m.status) door.plan();
 }
 
-/** Returns the time until the next status request. It is random, so that thousands of pages never
-   send their requests at the same moment. */
+/** Returns the time until the next status request. The time is random, so that thousands of pages
+   never send their requests at the same moment. */
 function pace_ms() {
   if (m.offline || lost_polls) return jitter(500, 1_000) * 2 ** Math.min(lost_polls, 4);
   const opens = starts(m);
@@ -143,7 +143,7 @@ async function watch() {
   for (;;) {
     const retry_secs = await refresh();
     if (!m.token && site.guest) be(await identify());
-    /* No event ends this wait early. */
+    /* The server asked for this pause, so no event ends it early. */
     if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));
     await poll.rest(pace_ms());
     if (document.hidden && !m.press)
@@ -301,7 +301,7 @@ function onPress(event) {
 
 /** Shows the order that this buyer got for a returned unit, as after a press. */
 function served(order) {
-  if (order.item !== m.item?.id) return; /* the list of orders shows it */
+  if (order.item !== m.item?.id) return; /* the list of orders shows the order */
   m.order = order;
   m.came = order.id;
   m.why = null;

@@ -191,7 +191,7 @@ async function learnSales(orders) {
   for (const [id, sale] of await Promise.all(ids.map(async id => [id, (await getSale(id)).data])))
     sold.set(id, sale);
 }
-/* The newest orders are read again after each event about one of them. The page reads older ones
+/* The newest orders are read again after each event about one of them. The page reads older orders
    only on request. */
 let newest = [],
   older = [],
@@ -286,7 +286,7 @@ async function showSales() {
     if (answer.status === 200) {
       listed = answer.data.sales ?? [];
       rest = answer.data.next_cursor ?? null;
-      /* The newest status was rendered last. */
+      /* The newest status has the best time for the clock. */
       const made = Math.max(...listed.map(sale => Date.parse(sale.status.server_time)));
       if (listed.length)
         setClock(new Date(made).toISOString(), answer.sent - CACHED_MS, answer.got);

@@ -23,7 +23,7 @@ const AFTER = ['return', 'dispute'];
 const session = location.pathname.split('/')[3] ?? '';
 const m = { desk: null, state: 'far', busy: false, failed: false, barred: false };
 
-/** Sends one request. If a request gets no answer, it returns status 0. */
+/** Sends one request. If a request gets no answer, the call returns status 0. */
 async function call(method, what) {
   const sent = performance.now();
   try {

@@ -22,7 +22,7 @@ function over(name) {
       try {
         area().setItem('doorbuster.' + key, JSON.stringify(value));
       } catch {
-        /* The value is kept in `spare`. */
+        /* The value stays in `spare`. */
       }
     },
     drop(key) {

@@ -1,7 +1,7 @@
 /* The waitlist of an item: joining, the position, leaving, and the order that the entry becomes.
-   The entry belongs to the buyer. This browser remembers that there is an entry, and on another
-   device the same button finds it. Events update the position. Without events the page polls
-   slowly. */
+   The entry belongs to the buyer. This browser remembers that there is an entry. On another device,
+   the button that joins the waitlist finds the entry. Events update the position. Without events
+   the page polls slowly. */
 import { getWaitlistEntry, getOrder, joinWaitlist, leaveWaitlist, random } from '/assets/api.js';
 import { jitter, pauser } from '/assets/clock.js';
 import { dropPass, passOf } from '/assets/pass.js';
@@ -12,7 +12,7 @@ import { browser } from '/assets/store.js';
 /* "Leave" appears in the place of "join". The second click of a double click must not leave. */
 const CALM_MS = 1_000;
 const TRIES = 4,
-  AGAIN_MS = 1_000; /* a request without an answer is sent again with its key, this often */
+  AGAIN_MS = 1_000; /* after this pause, a request without an answer is sent again with its key */
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
 /** Keeps the waitlist entries of the buyer in `m` in this sale. `door` is the front door. `draw()`
@@ -49,7 +49,8 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
     m.waitlistError = why && { item, name: why };
     draw();
   }
-  /** Applies the end of an entry, which became an order or nothing. */
+  /** Handles the end of an entry. An `order` in the state `refused` means that the entry became no
+     order. */
   function end(item, order) {
     drop(item, order.state === 'refused' && order.code !== 'left' ? order.code : null);
     if (order.state !== 'refused') served(order);
@@ -57,8 +58,8 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
 
   /* ----- joining and leaving ----- */
 
-  /** Handles a press of the button. The front door's requirements come first. Then the other steps
-     follow by themselves. */
+  /** Handles a press of the button. The front door's requirements come first. Then the page takes
+     the other steps by itself. */
   async function join(item = m.item.id) {
     if (m.waitlistBusyItem) return;
     Object.assign(m, { waitlistBusyItem: item, wish: null, waitlistError: null });

@@ -35,7 +35,8 @@ const filled = (words, values) =>
 /* Languages that are written from right to left. */
 const RIGHT_TO_LEFT = /^(ar|ckb|dv|fa|he|ps|sd|ug|ur)\b/;
 /** A text of the shop for this page, as [words, language]: in the page's language, else in English,
-    else in the first language of the alphabet. A plain string has no known language: null. */
+   else in the language whose tag is first in the alphabet. A plain string has no known language:
+   null. */
 export function chosen(words) {
   if (typeof words === 'string' || !words) return [words ?? '', null];
   const languages = Object.keys(words).sort(),
@@ -47,7 +48,7 @@ export function chosen(words) {
     languages[0];
   return [words[language] ?? '', language ?? null];
 }
-/** The words alone: where an element cannot name their language. */
+/** Returns the words alone, for an element that cannot name a language. */
 export const localized = words => chosen(words)[0];
 /** Shows a text of the shop, with its language and its direction. */
 export function putText(el, words) {
@@ -106,10 +107,10 @@ export function translate() {
 export function bindLanguages(redraw) {
   for (const a of document.querySelectorAll('.tongue a'))
     a.onclick = async event => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return; /* another window */
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return; /* opens in another window */
       event.preventDefault();
       const chosen = await load(a.lang.startsWith('zh')).catch(() => null);
-      if (!chosen) return; /* there is no connection */
+      if (!chosen) return; /* the texts did not load */
       copy = chosen;
       root.lang = a.lang;
       const lang = zh() ? 'zh' : 'en',
@@ -119,7 +120,7 @@ export function bindLanguages(redraw) {
       try {
         localStorage.setItem('doorbuster.lang', lang);
       } catch {
-        /* The address still names the language. */
+        /* The address still names the language, so nothing is lost. */
       }
       put($('#announce'), '');
       translate();
@@ -130,7 +131,7 @@ export function bindLanguages(redraw) {
 export const ready = () => document.documentElement.classList.add('ready');
 
 /* Announces a text in the polite live region. There is at most one announcement in 5 s, and the
-   newest one wins. A verdict is announced at once. */
+   newest one wins. A final answer is announced at once. */
 let last = -Infinity,
   waiting = 0;
 export function announce(words, verdict = false) {

@@ -27,8 +27,8 @@ const K = new Uint32Array(64),
 }
 const W = new Int32Array(64),
   KEYS = new Int32Array(K);
-/** Mixes one block of 16 words in W into the eight words of `state`. Nearly all of the device's
-   time is spent here. */
+/** Mixes one block of 16 words in W into the eight words of `state`. The device spends nearly all
+   of its time in this function. */
 function mix(state) {
   for (let i = 16; i < 64; i += 1) {
     const x = W[i - 15],

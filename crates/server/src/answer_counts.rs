@@ -53,14 +53,14 @@ answers! {
     RateLimited = "rate_limited",
     /// The request key was used for another request.
     KeyReused = "idempotency_key_reused",
-    /// The request reached a bound.
+    /// A queue, a table or another limit of the server is full.
     Overloaded = "overloaded",
-    /// The client should retry.
+    /// The server cannot decide now, and the client should retry.
     Unavailable = "unavailable",
 }
 
 impl AnswerKind {
-    /// Returns whether the buyer got no order and waits for no verdict.
+    /// Returns whether the answer is a refusal: the buyer gets no order, and no verdict follows.
     #[must_use]
     pub fn is_refusal(self) -> bool {
         !matches!(self, Self::Reserved | Self::Replayed | Self::Queued)

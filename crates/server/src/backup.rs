@@ -5,8 +5,8 @@
 //! have the pages of later commits. A base together with the segments up to a time gives the store
 //! at that time. [`names`] defines the names of the objects.
 //!
-//! The target may fail at any time. Sales never wait for it: changed pages gather in memory up to a
-//! bound, and beyond the bound a new generation begins.
+//! The target may fail at any time. Sales never wait for the target. While it fails, changed pages
+//! gather in memory. If they reach a bound, the server drops them and begins a new generation.
 
 mod base;
 mod names;
@@ -32,7 +32,7 @@ use names::Generation;
 
 /// How often changed pages are written to the target.
 const COPY_EVERY: Duration = Duration::from_millis(250);
-/// How long one write may take. A longer write has failed.
+/// How long one write may take. A write that takes longer counts as failed.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// The pause after a failed write.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -91,7 +91,7 @@ impl ContinuousBackup {
                 () = sleep(COPY_EVERY) => {}
             }
             run.tend_base().await;
-            // Until the write is done, the commits of this segment count as waiting.
+            // Until the write is done, the backup lacks the commits of this segment.
             self.set_waiting(run.waiting_since());
             match self.copy.take() {
                 Taken::Nothing => {}
@@ -135,7 +135,7 @@ impl ContinuousBackup {
         let error = match timeout(LAST_WRITE_WITHIN, write).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
+            Err(_) => format!("no answer within {} s", LAST_WRITE_WITHIN.as_secs()),
         };
         tracing::warn!(
             error,
@@ -161,7 +161,7 @@ struct GenerationRun<'a> {
     deleting: Option<JoinHandle<()>>,
     bases: u64,
     base_bytes: u64,
-    /// The number of segments since the newest base, and their bytes.
+    /// The number of segments since the newest base, and the total of their bytes.
     segments: u64,
     segment_bytes: u64,
     next_try: Instant,
@@ -186,13 +186,13 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Since when commits are not in the backup.
+    /// Returns the time since which the backup lacks commits. `None`: it lacks no commit.
     fn waiting_since(&self) -> Option<doorbuster_core::Millis> {
         if self.bases == 0 { Some(self.begun) } else { self.backup.copy.oldest_at() }
     }
 
     /// Finishes a base whose copy is done, and begins the next base when it is due. The copy runs
-    /// in a task, so segments are written at the same time.
+    /// in a separate task, so segments are also written during the copy.
     async fn tend_base(&mut self) {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             let made = making.await.unwrap_or_else(|error| Err(error.to_string()));

@@ -58,7 +58,7 @@ pub async fn serve(
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let print_address = |address| {
-        // The parent process may have closed the output. In this case nobody reads the line.
+        // The parent process may have closed the output, so an error is ignored.
         let mut out = io::stdout().lock();
         let _ =
             writeln!(out, "doorbuster listening on http://{address}").and_then(|()| out.flush());
@@ -92,8 +92,8 @@ async fn serve_and_reload(
     let parts = ServerParts { settings: &settings, secrets: &secrets, engine: &engine };
     let run = run(parts, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
-        // From here on the store must not write. Confirmed orders are on the disk. Units of other
-        // tickets are returned at the next start.
+        // The store failed, so it must not write any more. Confirmed orders are on the disk. The
+        // next start returns the units of all other tickets.
         return run;
     }
     notify_service_manager(&[NotifyState::Stopping]);
@@ -102,7 +102,10 @@ async fn serve_and_reload(
     if let Some(backup) = backup
         && backup.await.is_err()
     {
-        tracing::error!(event = "backup.panicked", "the task of the continuous backup panicked");
+        tracing::error!(
+            event = "backup.panicked",
+            "the task of the continuous backup panicked; the backup lacks all later commits"
+        );
     }
     // The flush blocks until the collector has the last traces. Without tracing, it returns at
     // once.
@@ -117,7 +120,7 @@ async fn serve_and_reload(
 struct StartedEngine {
     engine: Arc<Engine>,
     secrets: Secrets,
-    /// Gets the reason when the store fails permanently.
+    /// Receives the reason if the store fails permanently.
     fatal: oneshot::Receiver<String>,
     /// The continuous backup of an embedded store. Its task does not run yet.
     backup: Option<ContinuousBackup>,
@@ -206,14 +209,15 @@ async fn run(
     let ended = tokio::select! {
         () = serving.as_mut() => Ok(()),
         () = asked_to_stop => Ok(()),
-        // The store has the sender and drops it only when the store itself is dropped.
+        // The store keeps the sender until the store itself is dropped, so this receiver gets no
+        // error while the server runs.
         Ok(reason) = fatal => Err(ServeError::Fatal(reason)),
     };
-    tracing::info!(event = "server.stopping", "stopping; requests in progress are finished");
+    tracing::info!(event = "server.stopping", "stopping; finishing the requests in progress");
     app.begin_shutdown();
     stop.cancel();
-    // The stop runs at the same time as the current requests. It is bounded, because an operator's
-    // change may lock an item while the disk hangs.
+    // The engine begins its stop while the current requests still run. A timeout bounds this step,
+    // because an operator's change may lock an item while the disk hangs.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_stop())).0;
     if ended.is_ok() {
         // A request that needs more time gets no answer now. Its buyer can repeat it with the same
@@ -262,7 +266,7 @@ async fn build_app(
         &secrets.webhook,
     );
     if !is_edge {
-        // The blocks are loaded before the first request.
+        // The blocks are loaded before the first request, so that no blocked buyer is served.
         app.load_blocks().await.map_err(EngineError::from)?;
     }
     Ok(app)

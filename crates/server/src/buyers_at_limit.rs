@@ -1,9 +1,9 @@
-//! Remembers buyers who have reached an item's limit. The store's count shows this when one of
-//! their tickets is settled.
+//! Remembers buyers who have reached an item's limit. A node learns this from the store's count
+//! when the store settles a ticket of the buyer.
 //!
-//! A slot knows only the quotas of buyers who bought under its present grant. After a pause, after
-//! a restart and on another node, the slot does not know these quotas. Without this memory, each
-//! request of a buyer at the limit would then get a ticket and reach the store, only to be refused.
+//! A slot knows only the quotas of buyers who bought under its present grant. After a pause or a
+//! restart, and on another node, the slot does not know these quotas. Without this memory, each
+//! request of a buyer at the limit would get a ticket, and the store would refuse the ticket.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,8 +36,8 @@ impl BuyersAtLimit {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records the store's count of a buyer's units. The count was read after this node knew of
-    /// `endings` ended orders.
+    /// Records the store's count of a buyer's units. When the node read the count, it already knew
+    /// of `endings` ended orders.
     pub(crate) fn learn(&self, buyer: u64, used: u32, endings: u64) {
         let mut state = self.lock();
         if endings < state.endings {
@@ -51,9 +51,12 @@ impl BuyersAtLimit {
         self.count.store(state.used.len(), Ordering::Release);
     }
 
-    /// Returns the buyer's units, if `units` more would exceed the limit. Returns `None` if the
-    /// known count may be out of date: an order of the item ended after the node read the count, or
-    /// the node read the count less than `staleness` ago.
+    /// Returns the buyer's units, if `units` more would exceed the limit. Returns `None` also in
+    /// two other cases:
+    ///
+    /// - An order of the item ended after the node read the count. The count may be out of date.
+    /// - The node read the count less than `staleness` ago. The counted units may belong to an
+    ///   order that this node does not know yet.
     pub(crate) fn refuses(
         &self,
         buyer: u64,
@@ -78,7 +81,7 @@ impl BuyersAtLimit {
 mod tests {
     use super::*;
 
-    /// The time of a read of the store that has just finished.
+    /// The staleness after a read of the store that has just finished.
     const NOW: Duration = Duration::ZERO;
 
     #[test]

@@ -2,14 +2,14 @@
 //!
 //! A node's catalogue has every sale and receives every change, so it answers the buyers' requests.
 //! An unknown id belongs to no sale, or to a sale that another node created a moment ago. Only a
-//! read of the store can tell. At any time, only one node of a cluster and one request on that node
-//! read the store.
+//! read of the store can show which. At any time, only one node of a cluster reads the store for
+//! unknown ids, and only for one request.
 //!
 //! The answer "nothing new" is remembered for a short time, on the node and in the shared Redis.
 //! One marker serves all unknown ids, so random ids cost no memory and no further reads.
 //!
-//! If there is something new, one node reads all sales and leaves a copy in that Redis for the
-//! other nodes. `docs/caching.md` describes all caches.
+//! If the store has something new, one node reads all sales and leaves a copy in the shared Redis
+//! for the other nodes. `docs/caching.md` describes all caches.
 pub(crate) mod copy;
 mod numbers;
 
@@ -26,8 +26,8 @@ use crate::engine::Engine;
 
 /// How long "nothing new" is remembered, on each node and in the shared Redis.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// After a read for unknown ids, the store is not read again for this many times the duration of
-/// the read.
+/// After a read for unknown ids, the next read waits for this many times the duration of the last
+/// read.
 const READ_INTERVAL_FACTOR: u32 = 10;
 /// How long a node waits for another node's read before it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
@@ -39,7 +39,7 @@ const NAME: &str = "catalogue";
 /// A node's state for reads of unknown ids.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
-    /// The shared Redis and its locks, if nodes share one.
+    /// The shared Redis and its locks, if the nodes share a Redis.
     shared: Option<(SharedRedis, Locks)>,
     /// Locked during a read of the store. The value has the start of the last read and its
     /// duration.
@@ -199,7 +199,7 @@ async fn read_once<W: SharedRead>(
     let (until, mut guard) = (Instant::now() + PEER_READ_MAX, None);
     loop {
         match timeout_at(until, shared_read.find_copy(engine, shared)).await {
-            // If this node got the lock in the same moment, dropping the guard releases it.
+            // If this node also got the lock, dropping the guard releases the lock.
             Ok(Ok(CopyLookup::This(found))) => return ReadTurn::FromPeer(found),
             Ok(Ok(CopyLookup::Missing)) if guard.is_none() => {}
             // This node must read the store. It has the lock and there is no result, or the other

@@ -26,8 +26,8 @@ pub use leaving::LeavingSlots;
 /// How long after a sale's end a node remembers which requests hold orders of the sale.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
-/// Number of earlier versions under which a cached status is served. A page that does not know of a
-/// change yet requests an earlier version.
+/// A page may request the status by any of this many earlier versions, and gets the cached status.
+/// A page that does not know of a change yet requests an earlier version.
 const VERSIONS_SHARED: u64 = 4;
 
 /// The state that survives a change of a sale's row.
@@ -58,14 +58,14 @@ pub struct SaleState {
     pub front_door: FrontDoor,
     /// The request limits of the front door.
     pub(crate) limits: LimitRules,
-    /// The limits for challenges and checkouts. They include the lower limits that apply in every
-    /// sale.
+    /// The limits for challenges and for checkouts. For each buyer, the lower of two limits
+    /// applies: the limit of the sale, and the limit that applies in every sale.
     challenge_limits: LimitRules,
     checkout_limits: LimitRules,
     /// The sale's items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
-    /// A number that changes with every change of the row. The status is cached under this number,
-    /// which nobody can guess in advance.
+    /// A number that changes with every change of the row. Nobody can guess it in advance. The
+    /// status is cached under this number.
     pub state_version: u64,
     /// The state that survives a change of the row.
     pub flags: Arc<SaleFlags>,
@@ -88,7 +88,7 @@ impl SaleState {
             && now.0 < self.flags.room_open_until.load(Ordering::Relaxed)
     }
 
-    /// Returns whether a waiting room is open. If one is, visitors without an admission must wait.
+    /// Returns whether a waiting room is open. If so, visitors without an admission must wait.
     #[must_use]
     pub fn has_open_room(&self, now: Millis) -> bool {
         self.front_door.waiting_room == WaitingRoomMode::Always || self.is_held(now)
@@ -126,7 +126,7 @@ impl SaleState {
     }
 
     /// Returns whether the sale ended so long ago that this node has forgotten which requests hold
-    /// its orders. In that case the store must be read.
+    /// its orders. In that case the caller must read the store.
     #[must_use]
     pub fn is_long_over(&self, now: Millis) -> bool {
         self.row.phase == Phase::Closed
@@ -154,15 +154,15 @@ fn version(state: u64) -> String {
     format!("{:0VERSION_DIGITS$x}", state >> 12)
 }
 
-/// Parses the front door of a row. If it cannot be parsed, it counts as closed. A closed sale is
-/// better than a sale without its checks.
+/// Parses the front door of a row. If this fails, returns a front door that refuses all buyers. A
+/// sale that sells nothing is better than a sale without its checks.
 #[must_use]
 pub fn front_door(row: &SaleRow) -> FrontDoor {
     FrontDoor::parse(&row.front_door).unwrap_or_else(|| {
         tracing::error!(
             sale = row.id,
             event = "sale.front_door_invalid",
-            "the sale's front door cannot be parsed; all buyers are refused"
+            "failed to parse the sale's front door; the server refuses all buyers of the sale"
         );
         FrontDoor::CLOSED_DOOR
     })

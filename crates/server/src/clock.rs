@@ -14,7 +14,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use doorbuster_core::Millis;
 
-/// If the wall clock differs from the store's clock by more than this, it is not trusted.
+/// If the wall clock differs from the store's clock by more than this, the server does not trust
+/// the wall clock.
 pub const STEP_MAX_MS: i64 = 2_000;
 /// If the difference is larger than this, the store's clock is not adjusted. So no sale opens an
 /// hour early because someone changed the clock.

@@ -69,10 +69,10 @@ pub struct Flags {
     pub demo: bool,
 }
 
-/// Checked settings. Each is in range, and no two contradict each other.
+/// Checked settings. Each value is in range, and no two settings contradict each other.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where stock is decided and stored.
+    /// Where the server decides about stock and stores it.
     pub shape: Shape,
     /// Other nodes. This node asks them for the newest history of the database that they know.
     pub peers: Vec<String>,
@@ -119,8 +119,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// How long a connection may be idle, and how long the head of a request may take.
     pub idle: Duration,
-    /// How long the server continues to serve after it was asked to stop. It reports that it is not
-    /// ready during this time.
+    /// How long the server continues to serve after a stop signal. During this time it reports that
+    /// it is not ready.
     pub stop_notice: Duration,
     /// The settings of the log.
     pub log: LogSettings,

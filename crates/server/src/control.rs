@@ -64,7 +64,7 @@ pub struct JobSignals {
     catalogue_changed: Notify,
     pub(crate) queues_changed: Notify,
     drains_changed: Notify,
-    /// Notified when kept units came back, or when the waitlist may get units.
+    /// Notified when units are kept for a waitlist, or when a sale's time or phase has changed.
     waitlists_changed: Notify,
     /// Tickets that another node refused and that no request on this node waits for. They may be
     /// waitlist entries that ended.
@@ -73,7 +73,7 @@ pub struct JobSignals {
     /// node's slots.
     sale_opened: Notify,
     loss_suspected: Notify,
-    /// Notified when the feed of edges may have changed.
+    /// Notified when the edge feed may have changed.
     feed_changed: Notify,
     /// Counts changes that may need a notification.
     event_signal: tokio::sync::watch::Sender<u64>,
@@ -85,8 +85,8 @@ pub struct JobSignals {
 }
 
 impl JobSignals {
-    /// Wakes the reconciliation of an item. The item's pool or feed has rows for a slot, or a
-    /// parked request needs units.
+    /// Wakes the reconciliation of an item, because its pool has units for a slot, its feed has
+    /// rows for a slot, or a parked request needs units.
     pub fn wake(&self, item: ItemId) {
         self.wake_for(item, WakeReason::All);
     }
@@ -153,7 +153,7 @@ impl JobSignals {
         self.leads.load(Ordering::Acquire)
     }
 
-    /// Announces that the feed of edges may have changed.
+    /// Announces that the edge feed may have changed.
     pub(crate) fn signal_feed(&self) {
         self.feed_changed.notify_one();
     }

@@ -1,6 +1,6 @@
 //! A node's duties for a shared database, apart from queries. The node remembers the newest history
 //! of the database and reacts to failovers. It also watches the standbys and checks that commits
-//! return.
+//! return in time.
 
 mod commit_check;
 mod history_file;

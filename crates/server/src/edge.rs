@@ -1,6 +1,6 @@
-//! An edge is a node without a store. It refuses requests by a copy of the nodes' memory, which it
-//! reads from the feed in Redis. It passes all other requests to nodes with the role `api`.
-//! `doorbuster_core::edge` has its rules.
+//! An edge is a node without a store. It refuses requests from its copy of the nodes' memory, which
+//! it reads from the edge feed in Redis. It passes all other requests to nodes with the role `api`.
+//! `doorbuster_core::edge` has the rules of an edge.
 pub(crate) mod follow;
 pub(crate) mod keys;
 pub(crate) mod records;
@@ -128,7 +128,7 @@ impl EdgeNode {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Returns whether the edge may refuse requests by its copy now.
+    /// Returns whether the copy is fresh enough to refuse requests now.
     pub(crate) fn is_fresh(&self) -> bool {
         let Freshness { head, read_at, clock } = **self.freshness.load();
         is_fresh(head.as_ref(), clock.as_ref(), read_at, self.own_time())

@@ -1,4 +1,4 @@
-//! The engine: the shared state of the stock side, how it starts and how it stops.
+//! The engine decides about stock. This module has its shared state, its start and its stop.
 
 mod jobs;
 mod node_count;
@@ -51,7 +51,7 @@ pub(crate) use start::{expose_urls, redis_prefix};
 pub(crate) use stop::DRAIN_MAX;
 pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
 
-/// The greatest age of a snapshot by which a node refuses requests. The node reads a new snapshot
+/// The greatest age of a snapshot from which a node refuses requests. The node reads a new snapshot
 /// of the store every second.
 const STALENESS_MAX: Duration = Duration::from_secs(2);
 
@@ -76,7 +76,7 @@ pub enum EngineError {
     TooEarly,
 }
 
-/// The stock side of the program.
+/// The part of the program that decides about stock.
 pub struct Engine {
     node_memory: Arc<NodeMemory>,
     store: Store,
@@ -97,7 +97,7 @@ pub struct Engine {
     meter: EngineMeter,
     outages: Outages,
     drained: Notify,
-    /// Locked while a changed catalogue is put in place.
+    /// Locked while a changed catalogue replaces the old one.
     catalogue_lock: Mutex<()>,
     /// The newest check for changes of the catalogue.
     last_check: tokio::sync::Mutex<CatalogueCheck>,
@@ -176,7 +176,7 @@ impl Engine {
         self.control().signal_feed();
     }
 
-    /// Returns the reasons why the program cannot sell. The list is empty if it can.
+    /// Returns the reasons why the program cannot sell. The list is empty if the program can sell.
     pub async fn unready_reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.is_stopping() {
@@ -255,7 +255,7 @@ impl Engine {
         self.clock.has_alarm() || self.store.clock_stepped()
     }
 
-    /// Returns whether this node's snapshot of the store is recent enough to refuse requests by it.
+    /// Returns whether this node's snapshot of the store is recent enough to refuse requests.
     pub(crate) fn is_memory_recent(&self) -> bool {
         self.store.staleness() <= STALENESS_MAX
     }
@@ -300,8 +300,8 @@ impl Engine {
         &self.node_count
     }
 
-    /// Returns whether this node watches the slots that serve its requests. The node watches slots
-    /// that only it reaches. If the node leads, it watches all of them.
+    /// Returns whether this node watches the slots that serve its requests. A node watches slots
+    /// that only it reaches. The leader also watches slots that all nodes reach.
     pub(crate) fn watches_slots(&self) -> bool {
         self.layout.is_node_local() || self.control().leads()
     }

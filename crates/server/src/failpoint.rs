@@ -1,5 +1,5 @@
-//! Points where a test kills this process, as `kill -9` does. There is one point between each two
-//! steps of a purchase and its payment.
+//! Points where a test kills this process, as `kill -9` does. There is a point after each step of a
+//! purchase and its payment.
 //!
 //! These points exist only with the feature `failpoints`, which test builds have. Without the
 //! feature, a point does nothing, and `DOORBUSTER_FAILPOINT` is an unknown setting. With the
@@ -30,7 +30,7 @@ pub enum Failpoint {
     MessageTaken,
     /// A late payment found too few units in the pool. No unit was recalled.
     LateLacks,
-    /// The store has a recall. The slot was not asked yet.
+    /// The store has a recall. The slot did not get the recall yet.
     RecallBegun,
     /// The slot gave its units. The store has not recorded that.
     RecallTaken,
@@ -38,7 +38,7 @@ pub enum Failpoint {
     LateGathered,
     /// A late payment was captured. The units that it did not need are not back in the slots.
     LateCaptured,
-    /// The store has a refund. The provider was not asked yet.
+    /// The store has a refund. The provider did not get a request for the refund yet.
     RefundDue,
     /// The provider accepted the refund. The store has not recorded that.
     RefundAsked,
@@ -56,7 +56,7 @@ pub enum Failpoint {
     ExpiryDone,
     /// An order was cancelled. No notification was sent.
     CancelDone,
-    /// An operator refunded an order. No notification was sent, and no provider was asked.
+    /// An operator refunded an order. No notification was sent, and no provider got a request.
     OrderRefunded,
     /// Events have their positions. The delivery was not notified.
     OutboxSequenced,

@@ -20,8 +20,8 @@ use retry_limiter::RetryLimiter;
 /// The maximum number of requests in one node's set. At this bound, a node looks up further
 /// requests in the store.
 pub const HOLDERS_MAX: usize = 16_000_000;
-/// The maximum number of lookups at the same time for requests that are not in the set. Further
-/// requests are asked to retry.
+/// The maximum number of lookups at the same time for requests that are not in the set. The server
+/// asks the clients of further requests to retry.
 pub const HOLDER_LOOKUPS_MAX: usize = 64;
 /// The maximum number of refusals of slots that the store confirms at the same time. Further
 /// refusals wait.
@@ -47,7 +47,7 @@ pub struct Holders {
     pub(crate) waitlist_limiter: RetryLimiter,
     /// Queued requests, which may get an order later.
     pub(crate) queued_requests: QueuedRequests,
-    /// The newest requests. They are recorded only while this node writes the feed of edges.
+    /// The newest requests. They are recorded only while this node writes the edge feed.
     pub(crate) journal: Journal,
 }
 
@@ -128,7 +128,7 @@ impl Holders {
         }
     }
 
-    /// Ends a rebuild. All orders were read again since [`Holders::begin_rebuild`].
+    /// Ends a rebuild. The caller has read all orders again since [`Holders::begin_rebuild`].
     pub fn finish_rebuild(&self) {
         self.full.store(self.len() >= HOLDERS_MAX, Ordering::Release);
     }

@@ -24,7 +24,7 @@ use crate::secrets::{self, SecretsError};
 /// The reason why no backup was made.
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
-    /// The store or the new file failed.
+    /// The store cannot be read, or the new file cannot be written.
     #[error(transparent)]
     Backup(#[from] BackupError),
     /// A secret cannot be read.
@@ -67,7 +67,7 @@ pub fn backup(
     if path.exists() {
         return Err(BackupError::Exists(path.to_owned()).into());
     }
-    // The data directory has the same content anyway, so the plain copy is written there.
+    // The plain copy is written to the data directory, which contains the same plain data anyway.
     let plain = TemporaryFile::beside(dir, "backup");
     doorbuster_store::backup(dir, &plain.0, now, &files)?;
     let part = TemporaryFile(with_suffix(path, ".part"));
@@ -99,7 +99,7 @@ pub fn restore(
     Ok(doorbuster_store::restore(&plain.0, dir, now)?)
 }
 
-/// A file that is removed at the end.
+/// A file that is removed when this value is dropped.
 struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {
@@ -137,8 +137,8 @@ pub async fn migrate(settings: &Settings) -> Result<(), OpenError> {
     let clock = Clock::default();
     let store = Store::open_sqlite(SqliteOptions {
         dir: settings.data_dir.clone(),
-        // Opening the store neither creates nor reads ids. The store is closed before any other
-        // code could use an id.
+        // Any key will do: opening the store neither creates nor reads ids, and the store is closed
+        // before other code could use an id.
         id_key: IdKey::new([0; 32]),
         clock: Arc::new(move || clock.now()),
         sink: Arc::new(|_| {}),

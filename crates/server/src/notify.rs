@@ -1,14 +1,15 @@
 //! The hub of events. Events are hints to buyers' browsers about their own orders and about sales.
 //! Browsers read the state itself with `GET`.
 //!
-//! Each subscriber has a bounded queue. If more than [`BACKLOG_BYTES_MAX`] waits in the queue, the
-//! subscriber is dropped. Other subscribers are not slowed down.
+//! Each reader has a bounded queue. If more than [`BACKLOG_BYTES_MAX`] waits in the queue, the
+//! reader is dropped. So a slow reader does not slow down other readers.
 //!
 //! The hub keeps the last events about buyers' orders. A buyer who reconnects names the last
 //! received event and gets the later events.
 //!
-//! An idle reader does not wait at its queue. Instead, a task that serves many idle readers
-//! registers a ready queue. When an event arrives, the ready queue gets the reader's key.
+//! An idle reader has no task that waits at its queue. Instead, one task serves many idle readers
+//! with a ready queue. When an event arrives for an idle reader, the ready queue gets the reader's
+//! key.
 
 mod followed_buyers;
 mod mailbox;
@@ -201,7 +202,7 @@ impl Hub {
             None => Arc::from(sale),
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
-        // There was no reader for a while, and events without readers are not kept.
+        // Events are not kept while there is no reader, so the kept events have a gap.
         if !self.may_have_readers() {
             readers.kept.clear();
         }

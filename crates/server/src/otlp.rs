@@ -1,8 +1,8 @@
 //! Sends metrics and logs to a collector, by OTLP over HTTP as JSON. Traces have their own exporter
 //! in `trace`.
 //!
-//! The usual environment variables configure it: `OTEL_EXPORTER_OTLP_ENDPOINT` (unset: nothing is
-//! sent), `OTEL_METRICS_EXPORTER` and `OTEL_LOGS_EXPORTER` (`none`: not sent), and
+//! The usual environment variables configure this module: `OTEL_EXPORTER_OTLP_ENDPOINT` (unset:
+//! nothing is sent), `OTEL_METRICS_EXPORTER` and `OTEL_LOGS_EXPORTER` (`none`: not sent), and
 //! `OTEL_METRIC_EXPORT_INTERVAL` in milliseconds.
 
 mod logs;

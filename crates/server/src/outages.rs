@@ -1,6 +1,6 @@
-//! Keeps the log quiet while the store or Redis is away. Jobs fail many times a second in an
-//! outage. Instead of a line for each failure, the log gets one line when the outage begins, a
-//! summary every ten seconds, and one line when it ends.
+//! Keeps the log short while the store or Redis is unavailable. During an outage, jobs fail many
+//! times a second. Instead of a line for each failure, the log gets one line when the outage
+//! begins, a summary every ten seconds, and one line when the outage ends.
 //!
 //! The store itself logs an outage of PostgreSQL. So for PostgreSQL, this module sums up only calls
 //! that fail while the database is available.
@@ -27,7 +27,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// The log event of a failed request.
 const REQUEST: &str = "server.request_failed";
 
-/// What is away.
+/// A system that can be unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Away {
     /// The store.
@@ -38,7 +38,7 @@ pub(crate) enum Away {
 
 /// An error that may be part of an outage.
 pub(crate) trait FailedCall: std::fmt::Display {
-    /// Returns the system that is away, if that explains the error.
+    /// Returns the unavailable system, if its outage explains the error.
     fn away(&self) -> Option<Away>;
 }
 
@@ -147,8 +147,8 @@ impl Outages {
         let mut failures = self.lock(Away::Store);
         let Some(now) = failures.as_mut() else { return };
         if !is_store_available {
-            // The store itself logs its outage. Failures that follow soon after belong to that
-            // outage.
+            // The store itself logs its outage. Failures shortly after the outage belong to it
+            // too.
             (now.began, now.logged) = (Instant::now(), Instant::now());
             now.by_job.clear();
         } else if now.newest.elapsed() >= OVER_AFTER && now.by_job.is_empty() {

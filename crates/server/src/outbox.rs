@@ -4,9 +4,9 @@
 //! worker for each endpoint reads events from the endpoint's position on and sends them.
 //! [`doorbuster_core::outbox`] plans when each event is sent.
 //!
-//! A node has a worker only while it has the endpoint's lease. The lease only saves work. The store
-//! accepts position changes from one worker only. Events that a worker sent but did not record are
-//! sent again.
+//! A worker sends events only while its node has the endpoint's lease. The lease only saves work.
+//! The store accepts position changes from one worker only. Events that a worker sent but did not
+//! record are sent again.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -77,7 +77,7 @@ pub(crate) struct Outbox {
     guard: AddressGuard,
     bounds: DeliveryBounds,
     meter: DeliveryMetrics,
-    /// Whether this node may do the work that one node does for all.
+    /// Whether this node may do the work that one node does for all nodes.
     controls: bool,
     /// Notified when an operator changed endpoints at this node.
     changed: Notify,
@@ -159,8 +159,8 @@ impl Outbox {
         self.new_events.send_modify(|new_events| *new_events += 1);
     }
 
-    /// Wakes the workers. Waits until they know the change, or the store is unreachable. Later
-    /// events go to the changed endpoints.
+    /// Wakes the workers, and waits until they know the change or the store is unreachable. After
+    /// that, events go to the changed endpoints.
     pub(crate) async fn notify_workers_and_wait(&self) {
         let mut known = self.known.subscribe();
         self.notify_workers();

@@ -39,7 +39,7 @@ pub(crate) struct Payments {
     engine: Arc<Engine>,
     provider: Provider,
     meter: PaymentMetrics,
-    /// Whether this node may do the work that one node does for all.
+    /// Whether this node may do the work that one node does for all nodes.
     controls: bool,
     /// The origin of the pages to which buyers return, if it differs from this server's.
     page_origin: Option<String>,

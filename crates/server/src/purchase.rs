@@ -2,8 +2,7 @@
 //!
 //! The node refuses a request from memory if the rules allow it ([`Engine::refuse_from_memory`]).
 //! Otherwise the node asks the item's slot for a ticket and waits for the ticket's verdict. The
-//! caller may leave at any time, because an issued ticket is settled in any case. So dropping the
-//! future changes nothing.
+//! caller may drop the future at any time, because an issued ticket is settled in any case.
 mod final_answer;
 mod limit;
 mod new_request;
@@ -58,7 +57,7 @@ pub struct Purchase {
 /// The answer to a request that the client should send again.
 const UNAVAILABLE: PurchaseOutcome =
     PurchaseOutcome::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
-/// The answer to a request that reached a bound.
+/// The answer to a request when a queue, a table or another limit of the server is full.
 const OVERLOADED: PurchaseOutcome =
     PurchaseOutcome::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
 
@@ -91,14 +90,14 @@ enum Attempt {
 }
 
 impl Engine {
-    /// Refuses a request by node memory alone, in well under a microsecond. `None`: the caller
+    /// Refuses a request from node memory alone, in well under a microsecond. `None`: the caller
     /// continues with [`Engine::buy`].
     ///
-    /// `door` returns the front door's answer. The function runs after the check of the phase and
-    /// before the check of the stock. It gets the information whether the stock refuses the
-    /// request. A request that may hold an order is never refused here, so `door` does not run for
-    /// it. The counts are read before the set of requests that hold an order. So a replay never
-    /// gets "sold out".
+    /// `door` returns the front door's answer. It runs after the check of the phase and before the
+    /// check of the stock. Its argument says whether the stock would refuse the request. A request
+    /// that may hold an order is never refused here, so `door` does not run for such a request. The
+    /// counts are read before the set of requests that hold an order. So a replay never gets "sold
+    /// out".
     #[must_use]
     pub fn refuse_from_memory(
         &self,
@@ -126,7 +125,7 @@ impl Engine {
     }
 
     /// Returns a refusal that depends on the store's state, but only if the node's snapshot is
-    /// recent. With an old snapshot, other nodes may have sold units, or resumed or ended the sale.
+    /// recent. After an old snapshot, units may have returned, or the phase may have changed.
     pub(crate) fn unless_stale(&self, refusal: Refusal) -> Refusal {
         let is_of_truth = matches!(
             refusal,
@@ -235,8 +234,8 @@ impl Engine {
             TicketAnswer::KeyReused => {
                 return self.refused_by_slot(purchase, request, Refusal::KeyReused, context).await;
             }
-            // An order of the buyer ended before this request arrived, so the quota rose. The slot
-            // does not know that yet. Any node may deliver the feed row with this quota.
+            // An order of the buyer may have ended before this request arrived, and the slot may
+            // not know the lower quota yet. Any node may deliver the feed row with this quota.
             TicketAnswer::LimitReached { .. }
                 if purchase.item.work.feed.is_behind(slot, context.endings) =>
             {
@@ -252,8 +251,8 @@ impl Engine {
             }
             TicketAnswer::Full => OVERLOADED,
             TicketAnswer::NoEpoch => return Attempt::NotReady,
-            // The sale continues. The slot is leaving the spread or gets its next epoch, and
-            // another slot serves the request.
+            // The sale continues. The slot is leaving the spread or gets its next epoch. So a later
+            // attempt can succeed.
             TicketAnswer::Stopped if self.phase_refusal(&purchase.sale).is_none() => {
                 return Attempt::NotReady;
             }

@@ -4,8 +4,8 @@
 //! an allocation. Buyers share small sets of entries by their hash. A new entry overwrites the
 //! oldest entry of its set. A reader skips an entry that is being changed.
 //!
-//! The hash of a buyer is the same on every node of a deployment, so that nodes can ask each other
-//! about a buyer without naming the buyer.
+//! The hash of a buyer is the same on every node of a deployment. So nodes can ask each other about
+//! a buyer without the buyer's name.
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};

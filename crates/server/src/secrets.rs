@@ -40,7 +40,7 @@ const DIRECTORY_MODE: u32 = 0o700;
 /// The reason why a secret can be neither read nor created.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// A file in the data directory failed.
+    /// A secret's file cannot be read or written.
     #[error(
         "data_dir: cannot keep a secret in {}: {error}; let this user write there, or name another \
          directory with --data-dir",
@@ -54,8 +54,8 @@ pub enum SecretsError {
     },
     /// The directory contains a store but not the key of its order ids.
     #[error(
-        "data_dir: there is a store in {} and no id_key; with a new key no buyer could reach an \
-         earlier order. Put back the id_key file of this store (`doorbuster restore` writes it), \
+        "data_dir: there is a store in {} but no id_key; with a new key no buyer could reach an \
+         earlier order; put back the id_key file of this store (`doorbuster restore` writes it), \
          or set auth.id_key",
         .0.display()
     )]
@@ -113,7 +113,7 @@ pub struct Secrets {
     pub pass_keys: MasterKeys,
 }
 
-/// Reads the configured and the kept secrets. Creates the missing ones.
+/// Reads the configured and the kept secrets. Creates missing secrets.
 ///
 /// # Errors
 ///

@@ -35,7 +35,7 @@ pub async fn run(engine: Arc<Engine>) {
                     engine.outages(),
                     error,
                     event = "slot.take_failed",
-                    "failed to take tickets; will retry"
+                    "failed to take tickets from their queues; will retry"
                 );
                 tokio::time::sleep(RETRY).await;
                 continue;
@@ -106,7 +106,7 @@ fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: TicketVerdict) {
     }
     let (id, verdict) = (resolved.id, resolved.verdict);
     let delivery = engine.waiters().deliver(ticket.token, resolved);
-    // The node that issued the ticket publishes its refusal itself.
+    // Only the node that issued the ticket publishes the ticket's refusal.
     if refused
         && ticket.node == engine.node()
         && !matches!(delivery, Delivery::Received)

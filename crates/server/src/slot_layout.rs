@@ -54,8 +54,8 @@ impl SlotLayout {
         !matches!(self, Self::Shared)
     }
 
-    /// Returns whether this process is the only one. If so, this process leads, and any grants that
-    /// it finds at its start belong to slots that ended with the last process.
+    /// Returns whether this process is the deployment's only node. If so, this process leads, and
+    /// any grants that it finds at its start belong to slots that ended with the last process.
     #[must_use]
     pub fn is_single_node(self) -> bool {
         self == Self::SingleNode

@@ -32,7 +32,7 @@ const TARGET: &str = "doorbuster_trace";
 /// The default share: one purchase in a thousand.
 const SHARE: f64 = 0.001;
 /// The maximum number of purchases in a second that are sampled because of their `traceparent`
-/// header. Further ones are not sampled, so that a crowd with this header does not flood the
+/// header. Further purchases are not sampled, so that a crowd with this header does not flood the
 /// collector.
 const CALLERS_TRACES_PER_SECOND: u32 = 100;
 /// The flag of a sampled trace.

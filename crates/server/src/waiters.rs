@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 const SHARDS: usize = 64;
 
-/// The content of a ticket. If the ticket's request no longer waits, this node needs it to publish
-/// a refusal.
+/// The content of a ticket. If the ticket's request no longer waits, this node needs this content
+/// to publish a refusal.
 #[derive(Clone, Debug)]
 pub struct TicketInfo {
     /// The item.
@@ -52,7 +52,7 @@ struct WaiterEntry {
 /// The result of delivering a verdict.
 #[derive(Debug)]
 pub enum Delivery {
-    /// A waiting request received it.
+    /// A waiting request received the verdict.
     Received,
     /// Requests waited for the verdict before, but no request waits now.
     Abandoned(TicketInfo),

@@ -118,7 +118,7 @@ pub struct App {
     gate: Gate,
     payments: Arc<Payments>,
     outbox: Arc<Outbox>,
-    /// Sends messages to browsers; `None`: the shop set no key.
+    /// Sends push messages to browsers. `None`: the shop set no key for web push.
     push: Option<WebPush>,
     failure_log: FailureLogLimiter,
     guests: Option<GuestSignIn>,
@@ -128,7 +128,7 @@ pub struct App {
     keys: tokio::sync::Mutex<()>,
     /// The time at which the server last read the operators' keys from the store.
     operator_keys_read_at: tokio::sync::Mutex<Option<Instant>>,
-    /// Tracks purchases and operators' changes. They complete even if their clients disconnect.
+    /// Tracks purchases and operators' changes, which complete even if their clients disconnect.
     running_purchases: TaskTracker,
     /// Set when the program is asked to stop. A stopping program reports that it is not ready.
     is_leaving: AtomicBool,
@@ -152,9 +152,8 @@ struct PingPolicy {
 }
 
 impl App {
-    /// Builds the shared state. `guest_secret` signs guests' tokens in a demonstration. `masters`
-    /// are the keys from which the front door derives its own. `webhook_secrets` sign the sandbox's
-    /// messages.
+    /// Builds the shared state. `guest_secret` signs guests' tokens in a demonstration. The front
+    /// door derives its own keys from `masters`. `webhook_secrets` sign the sandbox's messages.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -235,7 +234,7 @@ impl App {
     /// Reads the buyers' public keys again.
     ///
     /// # Errors
-    /// Why they could not be read. The previous keys stay in use.
+    /// If the keys cannot be read. The previous keys stay in use.
     pub async fn reload_keys(&self) -> Result<(), JwksError> {
         self.buyers.reload_keys().await
     }
@@ -311,10 +310,14 @@ impl App {
         self.stop.cancel();
     }
 
-    /// Waits for purchases and operators' changes whose clients disconnected.
+    /// Waits for purchases and operators' changes whose clients disconnected. Then records the last
+    /// second of every sale.
     pub async fn finish(&self) {
         self.running_purchases.close();
         self.running_purchases.wait().await;
+        if self.engine.edge().is_none() {
+            self.record_last_second().await;
+        }
     }
 }
 

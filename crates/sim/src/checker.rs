@@ -1,5 +1,5 @@
-//! Checks every commit and every answer against the checker's own records. The checker calls no
-//! rule of `core`.
+//! Checks every commit and every answer against the checker's own records. The checker uses none of
+//! the rules in `core`.
 mod answers;
 mod checkouts;
 mod events;
@@ -198,7 +198,7 @@ pub struct Checker {
     handed_by: Map<usize, TicketId>,
     /// The orders that each node has given in answers.
     answered_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
-    /// The intended phase of each item, and the commit that set it.
+    /// The intended phase of each item, and the commit that recorded this intention.
     stopping: [Option<(Phase, u64)>; 2],
     answers: Map<usize, BuyerAnswer>,
     /// Closed grants with the length of their feeds.
@@ -252,7 +252,7 @@ impl Checker {
         &self.handed
     }
 
-    /// Notes an injected slot fault. From now on, grants may be closed for a fault.
+    /// Notes an injected slot fault. After the first fault, grants may be closed because of it.
     pub(crate) fn slot_fault(&mut self) {
         self.faulty = true;
     }

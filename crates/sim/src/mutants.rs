@@ -34,7 +34,8 @@ impl MutantResult {
 /// Removes each of these rules in turn. Runs the plan's seeds until the first finding, and then the
 /// rule's directed list.
 ///
-/// # Errors Fails if the directed lists cannot be read.
+/// # Errors
+/// Fails if the directed lists cannot be read.
 pub fn run_mutants(rules: &[Rule], plan: SimPlan) -> std::io::Result<Vec<MutantResult>> {
     let directed = Reproduction::all(&directed_dir())?;
     Ok(rules.iter().map(|&rule| run_mutant(rule, plan, &directed)).collect())

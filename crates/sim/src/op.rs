@@ -359,8 +359,8 @@ pub enum Op {
     RefundArrives {
         /// The index among the refunds that the provider accepted.
         refund: u8,
-        /// 3: the message says that the payout failed and is retried. 5: it is late. 7: the money
-        /// came back. Otherwise the money arrived.
+        /// 3: the message says that the payout failed and is retried. 5: the message is late. 7:
+        /// the money came back. Otherwise the money arrived.
         #[serde(default)]
         how: u8,
     },

@@ -50,10 +50,11 @@ pub struct RecordedRun {
 }
 
 impl RecordedRun {
-    /// Runs a list, but leaves out the faults that a real slot cannot have. A real slot has the
-    /// server's bounds, and no old copy replaces its data.
+    /// Runs a list, but leaves out what a real slot cannot have: bounds other than the server's,
+    /// and an old copy that replaces the slot's data.
     ///
-    /// # Errors Returns the checker's finding.
+    /// # Errors
+    /// Returns the checker's finding.
     pub fn from_case(case: &Case) -> Result<Self, String> {
         let mut case = case.clone();
         case.setup.tight = 0;
@@ -70,7 +71,8 @@ impl RecordedRun {
 
     /// Runs the list of a seed.
     ///
-    /// # Errors Returns the checker's finding.
+    /// # Errors
+    /// Returns the checker's finding.
     pub fn from_seed(seed: u64) -> Result<Self, String> {
         Self::from_case(&profile::case(seed))
     }
@@ -102,7 +104,8 @@ pub struct ComparisonReport {
 /// Compares the lists of these seeds with SQLite in memory and slots in memory. Several threads
 /// divide the seeds.
 ///
-/// # Errors Fails if a runtime cannot be created.
+/// # Errors
+/// Fails if a runtime cannot be created.
 pub fn compare(first: u64, seeds: u64, threads: usize) -> Result<ComparisonReport, String> {
     let start = Instant::now();
     let work = |nth: usize| {

@@ -34,7 +34,8 @@ impl Reproduction {
 
     /// Returns the rule that the list names.
     ///
-    /// # Errors Returns the name, if no rule has that name.
+    /// # Errors
+    /// Returns the name, if no rule has that name.
     pub fn without(&self) -> Result<Option<Rule>, String> {
         let Some(name) = &self.rule else { return Ok(None) };
         Rule::ALL
@@ -69,7 +70,8 @@ impl Reproduction {
 
     /// Writes the list as `name.json` into a directory.
     ///
-    /// # Errors Fails if the file cannot be written.
+    /// # Errors
+    /// Fails if the file cannot be written.
     pub fn store(&self, dir: &Path, name: &str) -> io::Result<PathBuf> {
         fs::create_dir_all(dir)?;
         let path = dir.join(format!("{name}.json"));
@@ -79,7 +81,8 @@ impl Reproduction {
 
     /// Reads all lists in a directory, sorted by file name.
     ///
-    /// # Errors Fails if a file cannot be read or is not a list.
+    /// # Errors
+    /// Fails if a file cannot be read or is not a list.
     pub fn all(dir: &Path) -> io::Result<Vec<(String, Self)>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(dir)? {

@@ -68,7 +68,7 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
         }
     }
 
-    /// Tries 0, half and one less for every argument.
+    /// For every argument, tries 0, half of its value, and one less.
     fn simplify_ops(&mut self) {
         for at in 0..self.best.ops.len() {
             if let Op::DeliverMany { count } = self.best.ops[at] {

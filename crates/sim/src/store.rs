@@ -78,8 +78,8 @@ pub enum Tx {
     EndWaitlist(ItemId, Millis),
     /// Records the intended phase of an item. No new grants are opened, and its slots are stopped.
     Intend(ItemId, Phase),
-    /// Shows buyers a new phase: the phase that was intended by that commit. `None` stands for
-    /// open, after a pause.
+    /// Shows buyers a new phase. The value is the intended phase, and the commit that recorded this
+    /// intention. `None` stands for open, after a pause.
     Show(ItemId, Option<(Phase, u64)>),
 }
 
@@ -246,8 +246,8 @@ impl SimStore {
         done
     }
 
-    /// Changes the shown phase, and returns whether it changed. If the intent has changed since, an
-    /// old leader's transaction has no effect.
+    /// Changes the shown phase, and returns whether it changed. If the intended phase has changed
+    /// since, the transaction of an old leader has no effect.
     fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
         let any = !enforces(Rule::ShowAsIntended);
         let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent || any) else {

@@ -125,7 +125,7 @@ pub struct World {
     draws: u64,
     /// The number of transactions that have started.
     pub(crate) xids: u64,
-    /// Whether an operator moves units. Meanwhile no slot is refilled.
+    /// Whether an operator is moving units. During that time no slot is refilled.
     pub(crate) held: bool,
     /// How many rounds of all loops have run at rest.
     pub(crate) rounds: u64,

@@ -1,5 +1,5 @@
 //! The conformance suite of slot backends: one function for each requirement. Each backend's tests
-//! run it on a fresh set of slots.
+//! run every function on a fresh set of slots.
 #![allow(clippy::missing_panics_doc, reason = "these are test bodies: a panic is the finding")]
 
 use std::time::Duration;
@@ -76,7 +76,8 @@ async fn issue(slots: &Slots, buyer: &str, key: &str, n: u32) -> IssuedTicket {
     }
 }
 
-/// Takes tickets. They arrive in the order of issue, but may need several takes.
+/// Takes tickets until it has `wanted` tickets. They arrive in the order of issue, but may need
+/// several takes.
 async fn take(slots: &Slots, wanted: usize) -> Vec<DequeuedTicket> {
     let mut taken = Vec::new();
     while taken.len() < wanted {
@@ -194,7 +195,8 @@ pub async fn the_limit_counts_all_requests_of_a_buyer(slots: Slots) {
     assert!(matches!(ask(&slots, "b", "1", 10, 10).await, TicketAnswer::Issued(_)));
 }
 
-/// A credit gives units and limit back once. Then the slot treats the same request as a new one.
+/// A credit gives a ticket's units and quota back once. After the credit, the slot treats the same
+/// request as a new one.
 pub async fn a_credit_takes_effect_once_and_forgets_the_request(slots: Slots) {
     open_slot(&slots, 5).await;
     assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(_)));
@@ -235,7 +237,7 @@ pub async fn feed_rows_are_applied_in_order(slots: Slots) {
     assert_eq!(available(&slots).await, 12);
 }
 
-/// A recall takes units once for each id, and only with the slot's own epoch.
+/// A recall takes units once for each id, and only with the slot's own grant and epoch.
 pub async fn a_recall_takes_units_once(slots: Slots) {
     open_slot(&slots, 10).await;
     let recall = async |id, grant, epoch, n| {
@@ -336,7 +338,11 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
         "the counter is not below the threshold"
     );
     issue(&slots, "a", "2", 4).await;
-    assert_eq!(state().await, ([3, 1], Counter::A, true), "B served and has less than A now");
+    assert_eq!(
+        state().await,
+        ([3, 1], Counter::A, true),
+        "B served the request, and now A has more units than B"
+    );
     fill(2, Counter::B, 1).await;
     assert_eq!(state().await, ([3, 2], Counter::A, false), "a refill clears the mark");
     issue(&slots, "a", "3", 5).await;

@@ -1,6 +1,6 @@
 //! The feed that edges follow, in the Redis that nodes share. One node writes the feed, with the
-//! fencing number of its lock. Edges read it, also from replicas. If Redis loses the feed, the
-//! writer begins a new generation. `doorbuster_core::edge` has the rules.
+//! fencing number of its lock. Edges read the feed, also from replicas. If Redis loses the feed,
+//! the writer begins a new generation. `doorbuster_core::edge` has the rules.
 use doorbuster_core::edge::FeedPosition;
 
 use crate::SlotError;
@@ -12,14 +12,16 @@ const READ: &str = include_str!("edge_feed/read.lua");
 const NOTE_EDGE: &str = include_str!("edge_feed/note_edge.lua");
 const EDGES: &str = include_str!("edge_feed/edges.lua");
 
-/// The largest number of requests in one write or read. Redis serves no other call meanwhile.
+/// The largest number of requests in one write or read. During a write or read, Redis serves no
+/// other call.
 pub const FEED_REQUESTS_MAX: usize = 8_192;
 /// The largest number of entries in one write or read.
 pub const FEED_ENTRIES_MAX: usize = 64;
 /// The feed expires this long after its last write, in milliseconds, because old counts are
 /// useless.
 const LIFETIME_MS: u32 = 60_000;
-/// An edge is forgotten this long after its last report, in milliseconds.
+/// The reports of all edges expire this long after the newest report, in milliseconds. A reader
+/// ignores reports that are too old.
 const EDGES_LIFETIME_MS: u32 = 30_000;
 /// The largest number of edges that are remembered.
 const EDGES_MAX: usize = 1_024;
@@ -70,9 +72,10 @@ impl SharedRedis {
         ["head", "requests", "entries", "order"].map(|name| self.key("feed", name)).to_vec()
     }
 
-    /// Begins a generation. Returns false if a node with a later fencing number writes the feed.
+    /// Begins a generation. Returns false if a node with a higher fencing number writes the feed.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn begin_feed(&self, fence: u64, generation: u64) -> Result<bool, SlotError> {
         let arguments = [fence.to_string(), generation.to_string(), LIFETIME_MS.to_string()];
         let reply = self.eval(BEGIN, &self.feed_keys(), &arguments).await?;
@@ -82,8 +85,9 @@ impl SharedRedis {
     /// Writes a change of the generation in `change.before`. Returns false if the feed is not as
     /// the writer left it: Redis lost it, or another node writes it.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The
-    /// change may still have been written.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time. The change may
+    /// still have been written.
     pub async fn write_feed(&self, change: FeedChange<'_>) -> Result<bool, SlotError> {
         let FeedChange { before, head, requests, entries } = change;
         let seq = before.seq + entries.len() as u64;
@@ -108,7 +112,8 @@ impl SharedRedis {
 
     /// Records an edge's report about itself.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn note_edge(&self, edge: &str, about: &[u8]) -> Result<(), SlotError> {
         let (lifetime, most) = (EDGES_LIFETIME_MS.to_string(), EDGES_MAX.to_string());
         let arguments = [edge.as_bytes(), about, lifetime.as_bytes(), most.as_bytes()];
@@ -117,7 +122,8 @@ impl SharedRedis {
 
     /// Returns the edges' last reports about themselves, in no particular sequence.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn edges(&self) -> Result<Vec<Vec<u8>>, SlotError> {
         let none: [&[u8]; 0] = [];
         let reply = self.eval(EDGES, &[self.key("feed", "edges")], &none).await?;
@@ -131,8 +137,9 @@ impl SharedRedis {
     /// Reads the next part after `at`, or the first part of another generation. Returns `None` if
     /// this server has no feed.
     ///
-    /// # Errors Fails if no server can be reached, its answer does not arrive in time, or the feed
-    /// is not valid.
+    /// # Errors
+    /// Fails if no server can be reached, its answer does not arrive in time, or the feed is not
+    /// valid.
     pub async fn read_feed(&self, at: FeedPosition) -> Result<Option<FeedPart>, SlotError> {
         let arguments = [
             at.generation.to_string(),
@@ -146,7 +153,7 @@ impl SharedRedis {
             return Ok(None);
         }
         feed_part(&reply, at).map(Some).ok_or_else(|| SlotError {
-            reason: "the feed has an unexpected format".to_owned(),
+            reason: "the edge feed in Redis has an unexpected format".to_owned(),
             may_have_happened: false,
         })
     }

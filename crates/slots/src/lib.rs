@@ -24,7 +24,7 @@ pub use local::Local;
 pub use lock::{LockGuard, Locks};
 pub use shared::{ScriptReply, SharedRedis};
 
-/// The error if a slot could not be called, or its answer did not arrive.
+/// The error if a call did not reach a slot, or if the slot's answer did not arrive.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the slot did not answer: {reason}")]
 pub struct SlotError {
@@ -44,7 +44,7 @@ pub struct DequeuedTicket {
     pub delivery: Delivery,
 }
 
-/// Names the ticket of an acknowledgement.
+/// Identifies the ticket that an acknowledgement is for.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryRef {
     /// The slot of the queue.
@@ -65,19 +65,20 @@ pub struct ServerIdentity {
     /// The server's replication id. It changes when a replica takes over, and when the first
     /// replica is added.
     pub replication_id: String,
-    /// Whether the server answered when it was asked last, about a second ago.
+    /// Whether the server answered the last check, about a second ago.
     pub is_up: bool,
 }
 
-/// Signs that slots may have lost their memory. They are only a hint, and do not show every loss.
+/// Signs that slots may have lost their memory. The signs are only a hint, and do not show every
+/// loss.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LossEvidence {
     /// How often a server changed, appeared or disappeared. See [`Slots::wait_for_change`].
     pub changes: u64,
     /// The servers.
     pub servers: Vec<ServerIdentity>,
-    /// Servers that can no longer hold slots, with the reason. At the start, such a server would
-    /// have been refused.
+    /// Servers that can no longer hold slots, with the reason. At its start, a node refuses such a
+    /// server.
     pub refusals: Vec<String>,
 }
 
@@ -86,8 +87,8 @@ pub struct LossEvidence {
 pub enum Slots {
     /// Slots in this node's memory.
     Local(Local),
-    /// Slots in Redis, which all nodes share. The futures are boxed, so that purchases on other
-    /// backends do not reserve memory for them.
+    /// Slots in Redis, which all nodes share. The futures of calls to Redis are boxed, so that
+    /// purchases on other backends do not reserve memory for these futures.
     Redis(Redis),
 }
 
@@ -99,11 +100,12 @@ impl Slots {
         Self::Local(Local::new(key, bounds))
     }
 
-    /// Returns slots in Redis. The function checks every server, also servers that only the cluster
-    /// names. It refuses a server that evicts keys, is too old or is a replica.
+    /// Returns slots in Redis. The function checks every server, also the servers that only the
+    /// cluster knows. It refuses a server that evicts keys, is too old or is a replica.
     ///
-    /// # Errors Fails if a server is refused or cannot be reached. In a cluster, one reachable
-    /// server is enough.
+    /// # Errors
+    /// Fails if a server is refused or cannot be reached. In a cluster, one reachable server is
+    /// enough.
     pub async fn redis(options: RedisOptions) -> Result<Self, SlotError> {
         Ok(Self::Redis(Redis::open(options).await?))
     }
@@ -111,8 +113,8 @@ impl Slots {
     /// Makes this node take the tickets of these slots, and of no other slots. A node always serves
     /// the slots in its memory, because no other node can reach them.
     ///
-    /// # Errors Fails if there are more slots than one node can read. Then only the first slots are
-    /// served.
+    /// # Errors
+    /// Fails if there are more slots than one node can read. Then only the first slots are served.
     pub fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -152,11 +154,12 @@ impl Slots {
         }
     }
 
-    /// Gives a slot a grant. The slot accepts only a higher epoch than its own. Then it has
-    /// `available` units, all in counter A, an empty memory, and no applied feed rows. A repeated
-    /// call changes nothing.
+    /// Gives a slot a grant. The slot accepts only a higher epoch than its own. After that, the
+    /// slot has `available` units, all in counter A, an empty memory, and no applied feed rows. A
+    /// repeated call changes nothing.
     ///
-    /// # Errors Fails if the slot cannot be reached. The caller may send `init` again.
+    /// # Errors
+    /// Fails if the slot cannot be reached. The caller may send `init` again.
     pub async fn init(&self, slot: SlotKey, terms: GrantTerms) -> Result<ApplyOutcome, SlotError> {
         match self {
             Self::Local(local) => Ok(local.init(slot, terms)),
@@ -165,10 +168,11 @@ impl Slots {
     }
 
     /// Issues a ticket in one atomic step. The slot checks for a repeated request, the buyer's
-    /// limit and the units. Then it deducts, remembers and queues.
+    /// limit and the units. Then it deducts the units, remembers the request and queues the ticket.
     ///
-    /// # Errors Fails if the slot cannot be reached. The caller may repeat the request under the
-    /// same key, but only while the buyer has no id.
+    /// # Errors
+    /// Fails if the slot cannot be reached. The caller may repeat the request under the same key,
+    /// but only while the buyer has no id.
     pub async fn ticket(
         &self,
         slot: SlotKey,
@@ -183,7 +187,8 @@ impl Slots {
     /// Applies feed rows in order and returns the slot's position. Rows out of order, or of another
     /// grant or epoch, change nothing.
     ///
-    /// # Errors Fails if the slot cannot be reached. The caller may send the rows again.
+    /// # Errors
+    /// Fails if the slot cannot be reached. The caller may send the rows again.
     pub async fn apply(
         &self,
         slot: SlotKey,
@@ -196,9 +201,11 @@ impl Slots {
         }
     }
 
-    /// Takes at most `units` out of the slot, and remembers the number under the recall's id.
+    /// Takes at most `units` out of the slot. The slot remembers the taken number under the
+    /// recall's id.
     ///
-    /// # Errors Fails if the slot cannot be reached. The caller may send the recall again.
+    /// # Errors
+    /// Fails if the slot cannot be reached. The caller may send the recall again.
     pub async fn recall(
         &self,
         slot: SlotKey,
@@ -216,7 +223,8 @@ impl Slots {
     /// Waits until a slot has undelivered tickets, and delivers up to `at_most` of them. They stay
     /// in their queues until [`Slots::acknowledge`]. Dropping the future loses nothing.
     ///
-    /// # Errors Fails if the queues cannot be reached.
+    /// # Errors
+    /// Fails if the queues cannot be reached.
     pub async fn take(&self, at_most: usize) -> Result<Vec<DequeuedTicket>, SlotError> {
         match self {
             Self::Local(local) => Ok(local.take(at_most).await),
@@ -226,8 +234,9 @@ impl Slots {
 
     /// Removes tickets whose verdicts are committed. A ticket that is not in its queue is ignored.
     ///
-    /// # Errors Fails if the queues cannot be reached. The tickets are then delivered again, which
-    /// is harmless.
+    /// # Errors
+    /// Fails if the queues cannot be reached. The tickets are then delivered again, which is
+    /// harmless.
     pub async fn acknowledge(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.acknowledge(done),
@@ -239,7 +248,8 @@ impl Slots {
     /// Delivers again the tickets that were delivered and never acknowledged, because their settler
     /// stopped.
     ///
-    /// # Errors Fails if the queues cannot be reached.
+    /// # Errors
+    /// Fails if the queues cannot be reached.
     pub async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.redeliver(slot),
@@ -249,10 +259,12 @@ impl Slots {
     }
 
     /// Stops taking tickets, because this node stops. Returns the unacknowledged tickets to their
-    /// queues, so that other nodes get them at once. For slots in memory there is no other node.
+    /// queues, so that other nodes get them at once. For slots in memory, the call does nothing,
+    /// because no other node reaches them.
     ///
-    /// # Errors Fails if a queue cannot be reached. Other nodes get its tickets after this node
-    /// counts as dead.
+    /// # Errors
+    /// Fails if a queue cannot be reached. Other nodes get its tickets after this node counts as
+    /// dead.
     pub async fn release_tickets(&self) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -263,7 +275,8 @@ impl Slots {
     /// Stops or resumes a slot. When the call returns, a stopped slot issues no new tickets. Known
     /// requests still get their tickets.
     ///
-    /// # Errors Fails if the slot cannot be reached.
+    /// # Errors
+    /// Fails if the slot cannot be reached.
     pub async fn stop(&self, slot: SlotKey, stopped: bool) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.stop(slot, stopped),
@@ -274,7 +287,8 @@ impl Slots {
 
     /// Returns the state of the slot, or `None` if the slot has no epoch.
     ///
-    /// # Errors Fails if the slot cannot be reached, which proves nothing about the slot.
+    /// # Errors
+    /// Fails if the slot cannot be reached, which proves nothing about the slot.
     pub async fn view(&self, slot: SlotKey) -> Result<Option<SlotView>, SlotError> {
         match self {
             Self::Local(local) => Ok(local.view(slot)),
@@ -285,7 +299,8 @@ impl Slots {
     /// Drops a slot whose queue is empty and whose grant is closed for good. Returns false if
     /// tickets are queued. The call may be repeated.
     ///
-    /// # Errors Fails if the slot cannot be reached.
+    /// # Errors
+    /// Fails if the slot cannot be reached.
     pub async fn retire(&self, slot: SlotKey) -> Result<bool, SlotError> {
         match self {
             Self::Local(local) => Ok(local.retire(slot)),

@@ -1,14 +1,15 @@
--- Takes shares of limits that all nodes share, and counts what nodes spent without a share. One
--- call serves a whole batch.
+-- Takes shares of limits that all nodes share, and counts the requests that nodes allowed without a
+-- share. One call serves a whole batch.
 --
 -- KEYS: any number of limits' keys.
--- ARGV: five numbers for each key: used, wanted, the cost of a request in nanoseconds, the burst,
--- and the reserved part of the burst. All but the cost are microseconds of the limit's rate.
--- Returns two numbers for each key: how far its limit is ahead of the present, and the granted
--- share, both in microseconds.
+-- ARGV: five numbers for each key: the used amount, the wanted share, the cost of a request, the
+-- burst, and the reserved part of the burst. The cost is in nanoseconds of the limit's rate, and
+-- the other numbers are in microseconds.
+-- Returns two numbers for each key, both in microseconds: how far the limit's state is ahead of the
+-- present, and the granted share.
 --
--- A key holds an instant, by this server's clock in microseconds. At that instant everything is
--- paid off at the limit's rate, and the key expires. The rule is LimitCall::apply in
+-- A key holds an instant, by this server's clock in microseconds. At that instant, the limit's rate
+-- has paid back all requests, and the key expires. The rule is LimitCall::apply in
 -- doorbuster-core, gate/shared_limit.rs. A test compares the two.
 
 local time = redis.call('TIME')

@@ -1,5 +1,5 @@
-//! Rate limits that all nodes share. Nodes take shares of a limit and count what they spent, in
-//! batches. The state never affects stock.
+//! Rate limits that all nodes share. Nodes take shares of limits, and report the requests that they
+//! allowed without a share. Both happen in batches. The state never affects stock.
 use std::fmt::Write;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
@@ -10,11 +10,12 @@ use crate::shared::{ScriptReply, SharedRedis};
 const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
 impl SharedRedis {
-    /// Applies all of these calls in one round trip. Each call has the limit and the limited key as
-    /// a keyed hash, which is the same on every node.
+    /// Applies all of these calls in one round trip. Each call has a keyed hash of the limit and
+    /// the limited key. The hash is the same on every node.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The calls
-    /// may still have taken effect.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time. The calls may
+    /// still have taken effect.
     pub async fn take_limits(
         &self,
         calls: &[(u64, LimitCall)],
@@ -33,7 +34,7 @@ impl SharedRedis {
         let reply = self.eval(LIMIT_SCRIPT, &keys, &numbers).await?;
         let answers: Option<Vec<LimitAnswer>> = reply.items().chunks(2).map(limit_answer).collect();
         answers.filter(|answers| answers.len() == calls.len()).ok_or_else(|| SlotError {
-            reason: "the limit script returned an unexpected answer".to_owned(),
+            reason: "the script limit.lua returned an unexpected answer".to_owned(),
             may_have_happened: true,
         })
     }

@@ -1,8 +1,8 @@
 //! Slots in this node's memory: the core's reference slot behind a short lock.
 //!
-//! Each slot has one lock. It is locked only for the atomic step (well under a microsecond) and
-//! never across an await. In measurements the lock is faster than an owner task behind a channel,
-//! because the step is shorter than a switch between tasks.
+//! Each slot has one lock. The lock is held only for the atomic step (well under a microsecond) and
+//! never across an await. Measurements show that a lock is faster than a task that owns the slot
+//! and reads requests from a channel, because the step is shorter than a switch between tasks.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};

@@ -2,10 +2,10 @@
 //! protect stock, and no safety depends on them.
 //!
 //! A lock is on one server, or on a majority of several independent servers. The holder renews the
-//! lock until it releases it, and learns when a renewal fails. The fencing number only grows and is
-//! part of every write under the lock. A write fails if the written resource has seen a greater
-//! number. So a holder that slept past its lease does no harm. `docs/locks.md` says what locks are
-//! for.
+//! lock until it releases the lock, and learns when a renewal fails. Each new holder gets a greater
+//! fencing number, which is part of every write under the lock. A write fails if the written
+//! resource has seen a greater number. So a holder that slept past its lease does no harm.
+//! `docs/locks.md` says what locks are for.
 mod guard;
 mod server;
 #[cfg(test)]
@@ -24,8 +24,8 @@ use server::LockServer;
 
 use crate::{SharedRedis, SlotError};
 
-/// The time until a lock expires without a renewal. Other nodes wait that long after the holder
-/// stopped.
+/// The time until a lock expires without a renewal. After a holder crashes, other nodes wait at
+/// most this long.
 const LEASE: Duration = Duration::from_secs(10);
 /// The number of renewals in one lease.
 const RENEWALS_PER_LEASE: u32 = 3;
@@ -53,14 +53,16 @@ impl Locks {
     /// Returns locks on these servers, which decide by majority. If their number is even, the last
     /// server is not used, because it could only add failures.
     ///
-    /// # Errors Fails if there is no server.
+    /// # Errors
+    /// Fails if there is no server.
     pub fn new(servers: Vec<SharedRedis>) -> Result<Self, SlotError> {
         Self::with_lease(servers, LEASE)
     }
 
     /// Returns locks like [`Self::new`], with this lease.
     ///
-    /// # Errors Fails if there is no server.
+    /// # Errors
+    /// Fails if there is no server.
     pub fn with_lease(servers: Vec<SharedRedis>, lease: Duration) -> Result<Self, SlotError> {
         Self::with_servers(
             servers.into_iter().map(LockServer::Redis).collect(),
@@ -88,7 +90,8 @@ impl Locks {
 
     /// Takes the lock of this name if it is free.
     ///
-    /// # Errors Fails if too few servers can be reached.
+    /// # Errors
+    /// Fails if too few servers can be reached.
     pub async fn try_take(&self, name: &str) -> Result<Option<LockGuard>, SlotError> {
         let owner = format!("{:032x}", self.draw(|rng| rng.random::<u128>()));
         let started = Instant::now();
@@ -99,8 +102,8 @@ impl Locks {
         let taken = taken.await;
         let fences: Vec<u64> = taken.iter().filter_map(|answer| *answer.as_ref().ok()?).collect();
         let fence = fences.iter().copied().max().unwrap_or(0);
-        // With several servers, a majority must know the greatest number before the holder uses it.
-        // Then every later majority continues from that number.
+        // With several servers, a majority must know the greatest number before the holder uses
+        // that number. Then every later majority continues from it.
         let is_known = self.is_majority(fences.len())
             && (self.0.servers.len() == 1
                 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
@@ -108,7 +111,8 @@ impl Locks {
         if is_known && Instant::now() < until {
             return Ok(Some(LockGuard::new(self.clone(), name, owner, fence, until)));
         }
-        // Release also on servers whose answer was lost, because these servers may have the lock.
+        // Release the lock also on servers whose answer was lost, because these servers may have
+        // stored it.
         self.release(name, &owner).await;
         let unreachable = taken.iter().filter(|answer| answer.is_err()).count();
         match taken.into_iter().find_map(Result::err) {
@@ -120,7 +124,8 @@ impl Locks {
     /// Takes the lock of this name, and waits for it at most this long. Returns `None` if another
     /// owner had the lock all the time.
     ///
-    /// # Errors Fails if too few servers could be reached at the end.
+    /// # Errors
+    /// Fails if too few servers could be reached at the end.
     pub async fn take(
         &self,
         name: &str,
@@ -163,8 +168,8 @@ impl Locks {
         drop(released.await);
     }
 
-    /// Calls all servers at the same time and waits for all. Each one answers or fails within a
-    /// bounded time.
+    /// Calls all servers at the same time, and waits for all answers. Each server answers or fails
+    /// within a bounded time.
     async fn ask_all<T, F>(
         &self,
         ask: impl Fn(LockServer, Duration) -> F,

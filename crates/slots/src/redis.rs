@@ -2,8 +2,8 @@
 //! the slot.
 //!
 //! The servers are one server, several plain servers, or a Redis Cluster. All keys of a slot are on
-//! one server ([`keys`](self)). Redis may lose any of its data. A comparison with the store finds
-//! data that Redis forgot, repeated or rolled back. Such a loss only costs time.
+//! one server ([`keys`](self)). Redis may lose any of its data. A comparison with the store shows
+//! when Redis forgot, repeated or rolled back data. Such a loss only costs time.
 mod batcher;
 mod codec;
 pub(crate) mod failure;
@@ -58,8 +58,8 @@ pub struct RedisOptions {
     pub node: NodeId,
     /// The bounds of one slot's memory.
     pub bounds: SlotBounds,
-    /// How many replicas must confirm the tickets before the callers get them; 0 means none. The
-    /// wait is short, and no safety depends on it.
+    /// How many replicas must confirm tickets before their callers get them; 0 means none. The wait
+    /// is bounded, and no safety depends on it.
     pub wait_replicas: u32,
 }
 
@@ -154,7 +154,7 @@ impl Redis {
         }
     }
 
-    /// Looks up the slots' servers again, after a server answered that it does not have the slot.
+    /// Finds the slots' servers again, after a server answered that it does not have the slot.
     async fn refresh_routes(&self) {
         drop(self.0.routes.refresh().await);
         tokio::time::sleep(ATTEMPT_PAUSE).await;
@@ -224,8 +224,8 @@ impl Redis {
     }
 
     /// Applies rows of one grant in one call. If a row names a ticket but no request, the script
-    /// looks for the request in the queue. If the queue lacks the request, the caller must search
-    /// for it.
+    /// looks for the request in the queue. If the request is not in the queue, the caller must
+    /// search the slot's memory.
     async fn apply_some(
         &self,
         slot: SlotKey,
@@ -257,8 +257,8 @@ impl Redis {
         }
     }
 
-    /// Adds the arguments of one feed row. `found` is the hash of its request, if the caller had to
-    /// search for it.
+    /// Adds the arguments of one feed row. `found` is the hash of the row's request, if the caller
+    /// had to search for the request.
     fn feed_row(&self, call: &mut Cmd, row: &FeedRow, found: Option<&Vec<u8>>) {
         let key = &self.0.id_key;
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled);

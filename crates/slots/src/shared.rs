@@ -1,10 +1,10 @@
 //! A Redis server that all nodes share for data that may be lost: rate limits, locks, published
 //! status. The server never has data about stock.
 //!
-//! With several plain servers, the first one that can be reached is used, so that the nodes agree
-//! as long as possible. In a Redis Cluster the server that has the keys is used. Nothing with an
-//! effect is sent twice: if an answer does not arrive, the call may have taken effect, and the
-//! error says so. While no server can be reached, calls fail at once.
+//! With several plain servers, each node uses the first server that it can reach, so that the nodes
+//! use the same server as long as possible. In a Redis Cluster the server that has the keys is
+//! used. A call with an effect is never sent twice. If its answer does not arrive, the error says
+//! that the call may have taken effect. While no server can be reached, calls fail at once.
 //!
 //! | key | type | holds | lives |
 //! |---|---|---|---|
@@ -16,7 +16,8 @@
 //! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, as the store was last read | 10 ms |
 //! | `PREFIX:{shared}:catalogue:sales:…` | string | all sales of one version of the catalogue as JSON behind a proof; at most 256 KiB | 10 s |
 //!
-//! The braces hold the hash tag: one script can use all of these keys.
+//! The text between the braces is the hash tag. It puts all of these keys on one server, so that
+//! one script can use them all.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,9 +37,9 @@ const CONNECT_MAX: Duration = Duration::from_millis(250);
 /// How long a server may take to answer. After that time the connection is dropped, and the call
 /// may have taken effect.
 const RESPONSE_MAX: Duration = Duration::from_millis(250);
-/// After no server could be reached, calls fail at once during this time.
+/// If no server could be reached, further calls fail at once during this time.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
-/// After a change to another server than the first, the first is tried again after this time.
+/// While another server than the first is in use, the first server is tried again after this time.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
 /// The largest number of redirects of a cluster that one call follows. At the bound the call fails,
 /// with no effect.
@@ -61,7 +62,7 @@ pub enum ScriptReply {
 }
 
 impl ScriptReply {
-    /// Returns the number, also if the answer is a text of digits.
+    /// Returns the number, even if the answer is a text of digits.
     #[must_use]
     pub fn number(&self) -> Option<i64> {
         match self {
@@ -127,7 +128,8 @@ impl SharedRedis {
     /// Returns a handle of the first of these servers that can be reached. It sends nothing, so an
     /// unreachable server does not prevent a start.
     ///
-    /// # Errors Fails if an address is invalid.
+    /// # Errors
+    /// Fails if an address is invalid.
     pub fn new(urls: &[String], prefix: &str) -> Result<Self, SlotError> {
         // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
@@ -150,7 +152,8 @@ impl SharedRedis {
 
     /// Returns one handle for each of these servers, in the same order on every node.
     ///
-    /// # Errors Fails if an address is invalid.
+    /// # Errors
+    /// Fails if an address is invalid.
     pub fn one_per_server(urls: &[String], prefix: &str) -> Result<Vec<Self>, SlotError> {
         let mut urls = urls.to_vec();
         urls.sort();
@@ -167,8 +170,9 @@ impl SharedRedis {
 
     /// Calls a script in one round trip, except for the first call of each script.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The call
-    /// may still have taken effect.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time. The call may still
+    /// have taken effect.
     pub async fn eval<A: AsRef<[u8]>>(
         &self,
         script: &'static str,
@@ -195,7 +199,8 @@ impl SharedRedis {
 
     /// Reads a key.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SlotError> {
         match self.ask(Cmd::new().arg("GET").arg(key)).await? {
             ScriptReply::Bytes(bytes) => Ok(Some(bytes)),
@@ -205,8 +210,9 @@ impl SharedRedis {
 
     /// Writes a key that expires after `ttl`.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The key
-    /// may still have been written.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time. The key may still
+    /// have been written.
     pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), SlotError> {
         let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         self.ask(Cmd::new().arg("SET").arg(key).arg(value).arg("PX").arg(millis)).await?;
@@ -345,7 +351,9 @@ async fn connect(server: &ConnectionInfo) -> Result<MultiplexedConnection, Redis
     {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(RedisFailure::WrongServer(format!("{address}: {error}"))),
-        Err(_) => Err(RedisFailure::WrongServer(format!("{address} does not accept a connection"))),
+        Err(_) => {
+            Err(RedisFailure::WrongServer(format!("{address} did not accept a connection in time")))
+        }
     }
 }
 

@@ -135,7 +135,7 @@ impl CommitCopy {
         pages.sort_unstable_by_key(|(number, _)| *number);
         Taken::Segment(Segment {
             first,
-            // No commit is added meanwhile, because that needs the same lock.
+            // No commit is added meanwhile, because adding a commit needs the same lock.
             last: self.newest(),
             at: gathered.newest_at,
             page_size: gathered.page_size,

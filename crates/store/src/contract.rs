@@ -111,11 +111,11 @@ pub struct SaleRow {
     pub page: String,
     /// A number that every change increases. The API returns this number as the `ETag`.
     pub version: u64,
-    /// When it was created.
+    /// When the sale was created.
     pub created_at: Millis,
-    /// When it opened.
+    /// When the sale opened.
     pub opened_at: Option<Millis>,
-    /// When it closed.
+    /// When the sale closed.
     pub closed_at: Option<Millis>,
     /// The time until which a pause or close waits for the requests in flight at every node
     /// ([`crate::Store::drain_sale`]).

@@ -1,7 +1,7 @@
 //! The statements that find a buyer's rows and replace the buyer's id.
 //!
 //! This file names every text column that can contain a buyer's id or a request key. A test
-//! compares it with all columns of the schema.
+//! compares these columns with all columns of the schema.
 use doorbuster_core::{BuyerId, IdKey, RequestKey};
 
 use crate::contract::{BuyerTraces, RetainReason, RetainedRows};

@@ -1,5 +1,5 @@
-//! Converts events to and from rows, for every backend. Actors are words. A JSON document has the
-//! data that the table `orders` lacks.
+//! Converts events to and from rows, for every backend. An actor is stored as a word. A JSON
+//! document has the data that the table `orders` lacks.
 use std::borrow::Cow;
 
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};

@@ -35,7 +35,7 @@ pub enum Failure {
     /// No connection to PostgreSQL could be opened.
     #[error("no connection to the database: {0}")]
     NoConnection(String),
-    /// The database's history is older than the one that this deployment has used.
+    /// The database's history is older than the history that this deployment has used.
     #[error("{0}")]
     Refused(String),
     /// No answer arrived within the time limit of a transaction.

@@ -54,13 +54,14 @@ pub const HISTORY_ROWS_MAX: i64 = 100;
 pub const CODES_MAX: u64 = 1_000_000;
 /// How many ended challenges, and how many ended counts of wrong answers, each new row deletes.
 pub const DELETE_ROWS_MAX: i64 = 16;
-/// How long ended rows are kept, in milliseconds. If a caller's clock is slightly behind, the
-/// challenge has not ended by that clock. The caller must still find the challenge.
+/// How long the rows of ended challenges are kept, in milliseconds. By the clock of a caller that
+/// is slightly behind, a challenge may not have ended yet. That caller must still find the
+/// challenge's row.
 pub const SPENT_KEPT_MS: i64 = 60_000;
 /// Orders that a check reads before it pauses.
 pub const CHECK_ROWS_BETWEEN_PAUSES: usize = 1_000;
-/// How long a check pauses: one to two times its reading time. It keeps its snapshot during the
-/// pause, so the log grows.
+/// How long a check pauses: one to two times its reading time. The check keeps its snapshot during
+/// the pause, so the log grows.
 pub const CHECK_PAUSE: Duration = Duration::from_micros(500);
 /// Rows of each table that one transaction of an erasure replaces. Further transactions replace the
 /// rest.
@@ -154,8 +155,8 @@ pub const PG_POLL_DIGESTS: usize = 64;
 /// The largest age of a node's last poll with which the node still reads digests, in milliseconds.
 /// After a longer time, the node reads all orders again.
 pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
-/// How long commit digests are kept, in milliseconds. The time is longer than any node needs them,
-/// because the deleting transaction may run while a node polls.
+/// How long commit digests are kept, in milliseconds. The time is longer than any node needs the
+/// digests, because the transaction that deletes digests may run while a node polls.
 pub const DIGESTS_KEPT_MS: i64 = 2 * DIGESTS_READ_WITHIN_MS;
 /// Commits of this node that wait to be published. At the bound further commits wait.
 pub const PG_COMMITS_MAX: usize = 1_024;

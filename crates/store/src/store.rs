@@ -141,7 +141,7 @@ impl Store {
         }
     }
 
-    /// Records the fingerprint of the deployment's key in a store that has none.
+    /// Records the fingerprint of the deployment's key, if the store has no fingerprint yet.
     ///
     /// # Errors
     ///

@@ -95,7 +95,7 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Locks the grants of a recall, which never change.
+    /// Locks the grants of a recall. A recall always names the same grants.
     pub(crate) fn lock_recall(&mut self, id: RecallId) -> Done<()> {
         match self {
             Self::Sqlite(_) => Ok(()),

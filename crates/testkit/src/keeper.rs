@@ -10,9 +10,10 @@ use rand::RngExt;
 /// The longest time until a server listens, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// A script that starts the helper and the broker, and waits for a word or for the end of its
-/// input. The input ends at the latest with the test process. Then the script ends the broker
-/// (cleanly if the word is `stop`) and the helper. Without a word it also removes the directory.
+/// A script that starts the broker and, if there is one, a helper program that the broker needs.
+/// Then the script waits for a word or for the end of its input. The input ends at the latest with
+/// the test process. Then the script ends the broker (cleanly if the word is `stop`) and the
+/// helper. Without a word it also removes the directory.
 const KEEPER: &str = r#"dir=$1; helper=; [ -z "$2" ] || { $2 >>"$dir/helper" 2>&1 </dev/null & helper=$!; }
 $3 >>"$dir/out" 2>&1 </dev/null & broker=$!
 read -r word
@@ -21,7 +22,7 @@ wait $broker 2>/dev/null
 [ -z "$helper" ] || kill -9 $helper
 [ -n "$word" ] || rm -rf "$dir""#;
 
-/// A broker, running or not.
+/// A broker that a test can start, stop and kill.
 pub struct Keeper {
     dir: PathBuf,
     helper: String,

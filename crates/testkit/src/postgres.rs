@@ -52,7 +52,7 @@ impl Cluster {
         Self::create(settings, None)
     }
 
-    /// Starts a streaming standby of this server, with this name at its primary.
+    /// Starts a streaming standby of this server. The primary knows the standby by this name.
     pub fn start_standby(&self, name: &str) -> Self {
         let name = format!("cluster_name={name}");
         Self::create(&["-c", &name], Some(self))

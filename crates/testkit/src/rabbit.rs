@@ -1,4 +1,4 @@
-//! A private `RabbitMQ`, and the messages in its queues.
+//! A private `RabbitMQ` broker, and the messages in its queues.
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -60,8 +60,8 @@ impl Rabbit {
         std::fs::write(dir.join("plugins"), "[].").expect("a writable directory");
         let environment = [
             ("HOME", at("")),
-            // A private registry of Erlang nodes, which is started as the helper. If the broker
-            // started a registry, it would run longer than the broker.
+            // A private registry of Erlang nodes, which the keeper starts as the helper. If the
+            // broker started its own registry, that registry would outlive the broker.
             ("ERL_EPMD_PORT", names.to_string()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("RABBITMQ_NODENAME", format!("doorbuster{port}@localhost")),

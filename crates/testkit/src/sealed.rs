@@ -1,4 +1,4 @@
-//! Tests that only the nodes' key can open the solution inside a challenge.
+//! Opens the sealed solution of a challenge with the nodes' key, for tests.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64::Engine as _;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The script that installs the programs.
 const SETUP: &str = include_str!("../../../scripts/setup");
-/// Set this variable to `1` on a machine that has every program. A test then fails if it cannot
-/// check something.
+/// An environment variable. On a machine that has every program, set it to `1`. Then a test fails
+/// if it cannot check something.
 const REQUIRE: &str = "DOORBUSTER_REQUIRE_ALL";
 
 /// Returns the path of a program that `scripts/setup` installs.
@@ -17,7 +17,8 @@ pub fn program(name: &str) -> PathBuf {
     find(name, &directories()).unwrap_or_else(|| panic!("{}", advice(name)))
 }
 
-/// Says on the terminal what a test did not check, because a passing test hides its own output.
+/// Writes to the terminal what a test did not check, because the output of a passing test is
+/// hidden.
 ///
 /// # Panics
 /// Panics if the environment says that this machine can check everything.

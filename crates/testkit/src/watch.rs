@@ -1,8 +1,8 @@
 //! A stopwatch for tests of a server's speed. It does not count pauses of the whole machine.
 //!
-//! On a shared machine, a test or its disk can stop for seconds. A thread that only wakes up, and
-//! sometimes syncs a byte, measures such pauses. A [`Watch`] subtracts these pauses. It still
-//! counts a delay that only the server has.
+//! On a shared machine, a test or its disk can stop for seconds. A thread measures such pauses: it
+//! only wakes up and sometimes syncs a byte. A [`Watch`] subtracts these pauses, but still counts a
+//! delay that only the server has.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -17,7 +17,7 @@ const STALL: Duration = Duration::from_millis(250);
 /// The stopwatch counts at least the real time divided by this number, so that every wait ends.
 const COUNTS_AT_LEAST: u32 = 10;
 
-/// The time of the last measurement, and the sum of all pauses before it.
+/// The time of the last measurement, and the sum of all earlier pauses.
 struct Seen {
     last: Instant,
     stalls: Duration,

@@ -27,7 +27,8 @@ words! {
 words! {
     /// The reason why a payment is refunded.
     RefundCause {
-        /// The order had ended, and no units or no quota were left for it.
+        /// The order had ended, and could not become paid: too few units were free, or the buyer's
+        /// limit did not allow the units.
         Late = "late",
         /// The amount or the currency differs from the order's price.
         Mismatch = "mismatch",

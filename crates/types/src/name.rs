@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_presented_text_and_the_kept_one_are_the_same() {
+    fn a_stored_name_or_key_equals_the_presented_name_or_key() {
         for text in ["a", "A-z_0.9:x", &"x".repeat(64)] {
             let name = BuyerName::new(text).expect("a name");
             let buyer = BuyerId::from(name);

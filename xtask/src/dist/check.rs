@@ -86,7 +86,7 @@ fn check_package(package: &Path, scratch: &Path) -> Result<()> {
         unit.contains("ExecStart=/usr/bin/doorbuster serve"),
         "the unit starts another program"
     );
-    ensure!(unit.contains("ExecReload="), "the unit cannot reload");
+    ensure!(unit.contains("ExecReload="), "the unit has no command to reload the settings");
     serve(&root.join(INSTALLED[0]), &root.join(INSTALLED[2]), scratch)?;
     run_command(dpkg().args(["--remove", "doorbuster"]))?;
     ensure!(!root.join(INSTALLED[0]).exists(), "the program stays after a removal");
@@ -109,7 +109,7 @@ fn serve(program: &Path, settings: &Path, scratch: &Path) -> Result<()> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .with_context(|| format!("starting {}", program.display()))?;
+        .with_context(|| format!("cannot start {}", program.display()))?;
     let served = first_line(&mut child);
     let stopped = stop(&mut child);
     fs::remove_dir_all(&data)?;
@@ -119,7 +119,7 @@ fn serve(program: &Path, settings: &Path, scratch: &Path) -> Result<()> {
 
 fn first_line(child: &mut Child) -> Result<String> {
     let mut line = String::new();
-    let output = child.stdout.take().context("the output is a pipe")?;
+    let output = child.stdout.take().context("the output is not a pipe")?;
     BufReader::new(output).read_line(&mut line)?;
     Ok(line)
 }

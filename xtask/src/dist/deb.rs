@@ -59,7 +59,8 @@ pub(super) fn build(release: &Release, tree: &Path, out: &Path) -> Result<PathBu
         "-Zxz",
     ]);
     command.arg(&root).arg(&package).stdout(std::process::Stdio::null());
-    run_command(&mut command).context("dpkg-deb is in Debian's package dpkg")?;
+    run_command(&mut command)
+        .context("failed to run dpkg-deb, which is in Debian's package dpkg")?;
     fs::remove_dir_all(&root)?;
     Ok(package)
 }

@@ -44,19 +44,24 @@ pub(super) fn metadata(root: &Path) -> Result<Value> {
 
 /// Returns the packages that the program uses outside of tests, sorted by name and version.
 pub(super) fn packages(metadata: &Value) -> Result<Vec<Package>> {
-    let nodes = metadata["resolve"]["nodes"].as_array().context("no resolved packages")?;
+    let nodes = metadata["resolve"]["nodes"]
+        .as_array()
+        .context("cargo metadata has no resolved packages")?;
     let by_id: BTreeMap<&str, &Value> =
         nodes.iter().filter_map(|node| Some((node["id"].as_str()?, node))).collect();
     let about: BTreeMap<&str, &Value> = metadata["packages"]
         .as_array()
-        .context("no packages")?
+        .context("cargo metadata has no packages")?
         .iter()
         .filter_map(|package| Some((package["id"].as_str()?, package)))
         .collect();
     let is_program =
         |package: &&Value| package["name"] == "doorbuster" && package["source"].is_null();
-    let program = about.values().find(|package| is_program(package)).context("no doorbuster")?;
-    let first = program["id"].as_str().context("a package has an id")?;
+    let program = about
+        .values()
+        .find(|package| is_program(package))
+        .context("cargo metadata has no package doorbuster")?;
+    let first = program["id"].as_str().context("the package doorbuster has no id")?;
     let (mut found, mut open) = (BTreeSet::new(), vec![first]);
     while let Some(id) = open.pop() {
         if found.insert(id) {
@@ -101,7 +106,8 @@ pub(super) fn bill(version: &str, packages: &[Package], root: &Path) -> Result<V
     let reference: BTreeMap<&str, String> =
         packages.iter().map(|package| (package.id.as_str(), package.reference())).collect();
     let is_program = |package: &&Package| package.is_ours && package.name == "doorbuster";
-    let program = packages.iter().find(is_program).context("the program is a package")?;
+    let program =
+        packages.iter().find(is_program).context("the program is not among the packages")?;
     let components: Vec<Value> = packages
         .iter()
         .filter(|package| package.id != program.id)

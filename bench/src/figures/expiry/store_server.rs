@@ -41,7 +41,7 @@ impl StoreKind {
 pub enum HoldExpiry {
     /// All holds end at one instant.
     AtOnce,
-    /// The holds end with the same distances in time as they were sold.
+    /// The holds end at the same intervals at which their orders were sold.
     AsSold,
 }
 
@@ -119,8 +119,11 @@ impl StoreServer {
     /// between them is not counted.
     pub fn units_returned(&self, sale: &str) -> Result<u64> {
         let shown = self.operate("GET", &format!("/v1/admin/sales/{sale}/slots"), "", 200)?;
-        let slots =
-            shown["slots"].as_array().context("slots")?.iter().filter(|slot| slot["open"] == true);
+        let slots = shown["slots"]
+            .as_array()
+            .context("no slots in the answer")?
+            .iter()
+            .filter(|slot| slot["open"] == true);
         let units = |available: &Value| match available {
             Value::Object(counters) => counters.values().filter_map(Value::as_u64).sum(),
             one => one.as_u64().unwrap_or(0),
@@ -158,8 +161,8 @@ impl StoreServer {
         Ok(due)
     }
 
-    /// Returns the seconds from the end of the first hold to the end of the last one, and the
-    /// longest delay of a hold after its own end.
+    /// Returns the seconds from the end of the first hold to the end of the last hold, and the
+    /// longest time from the end of a hold until it expired.
     pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
         let seconds = |of: &str| -> Result<f64> {
             let millis = self.sql(&format!(
@@ -187,7 +190,7 @@ impl StoreServer {
                 if sql.starts_with("SELECT") {
                     return Ok(db.query_row(sql, [], |row| row.get::<_, i64>(0))?.to_string());
                 }
-                db.execute(sql, []).context("changing the holds")?;
+                db.execute(sql, []).context("cannot change the holds")?;
                 Ok(String::new())
             }
             Installation::ClusterNode(cluster) => Ok(cluster.postgres.sql(sql)?.trim().to_owned()),
@@ -224,7 +227,7 @@ impl StoreServer {
                     "{all} orders were confirmed, but the store has {}",
                     report.orders_checked
                 );
-                cluster.stop().context("after the round")
+                cluster.stop().context("failed to stop the cluster after the round")
             }
         }
     }

@@ -41,11 +41,11 @@ pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
         std::thread::sleep(
             (Duration::from_secs(1) / TABS_PER_SEC * number).saturating_sub(begun.elapsed()),
         );
-        let mut stream =
-            TcpStream::connect(sale_server.addr()).with_context(|| format!("tab {number}"))?;
+        let mut stream = TcpStream::connect(sale_server.addr())
+            .with_context(|| format!("tab {number} failed"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         sockets::follow_sale(&mut stream, SALE, &buyers.token(number))
-            .with_context(|| format!("tab {number}"))?;
+            .with_context(|| format!("tab {number} failed"))?;
         tabs.push(stream);
     }
     let after = sale_server.server().process().resident_at_rest()?;

@@ -48,9 +48,9 @@ pub struct CreatedCodes {
 pub struct CodeCounts {
     /// Created codes.
     pub codes: u64,
-    /// The number of buyers that may use the codes.
+    /// The number of buyers who may use the codes.
     pub uses: u64,
-    /// The number of buyers that used a code.
+    /// The number of buyers who used a code.
     pub spent: u64,
 }
 

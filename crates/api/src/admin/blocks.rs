@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_block_is_read_strictly() {
         let read = |json: &str| NewBlock::from_json(json.as_bytes());
-        let block = read(r#"{"kind":"buyer","value":"robot"}"#).expect("whole");
+        let block = read(r#"{"kind":"buyer","value":"robot"}"#).expect("a valid body");
         let expected = NewBlock {
             kind: BlockKind::Buyer,
             value: "robot".into(),
@@ -142,7 +142,7 @@ mod tests {
         let block = read(
             r#"{"kind":"ip","value":"::1","expires_at":"2026-11-20T12:00:00Z","reason":"why"}"#,
         );
-        let block = block.expect("whole");
+        let block = block.expect("a valid body");
         assert_eq!((block.kind, block.reason.as_str()), (BlockKind::Ip, "why"));
         assert!(block.expires_at.is_some());
         for wrong in [

@@ -150,7 +150,7 @@ pub struct SeriesPoint {
     pub refused: BTreeMap<String, u64>,
     /// The median time from a request's first byte to its answer, in milliseconds.
     pub p50_ms: f64,
-    /// The time within which 99 of 100 requests were answered, in milliseconds.
+    /// The time within which the server answered 99 of 100 requests, in milliseconds.
     pub p99_ms: f64,
     /// The units of each item.
     pub items: Vec<SeriesItem>,
@@ -364,11 +364,12 @@ pub struct ShownSetting {
     pub path: String,
     /// The setting's value as TOML, `"***"` for a secret, or `null` without a value.
     pub value: Option<String>,
-    /// Where the value comes from: `default`, a file, a variable of the environment, or an option.
+    /// Where the value comes from: `default`, `generated`, the path of a file, an environment
+    /// variable, or a command-line option.
     pub origin: String,
 }
 
-/// The settings of the node that answers.
+/// The settings of the node that handles the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "node": "17",

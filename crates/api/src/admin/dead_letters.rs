@@ -58,8 +58,8 @@ pub struct DeadLetterDetail {
     /// The dead letter as in the list. In JSON its members stand beside the members below.
     #[serde(flatten)]
     pub letter: DeadLetter,
-    /// The event as it is sent to webhooks; a broker gets the same data in another envelope. `null`
-    /// also when the event was deleted or cannot be read.
+    /// The event in the form for webhooks. A broker gets the same data in another envelope. `null`
+    /// also if the event was deleted or the server cannot read it.
     #[schema(required = true, value_type = Option<Object>)]
     pub message: Option<serde_json::Value>,
     /// The refund that a provider did not make.
@@ -97,7 +97,7 @@ pub struct DeadLetterList {
 /// Why a dead letter is discarded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(examples(json!({"reason": "the shop took it from the export"})))]
+#[schema(examples(json!({"reason": "the shop read the order in the export"})))]
 pub struct Discard {
     /// The reason in one line, for other operators; `none given` if there is no body.
     #[schema(schema_with = crate::admin::schema::title)]
@@ -216,7 +216,7 @@ impl DeadLetterSelection {
         let all = body.optional("all", false, read::boolean);
         let (endpoint, all) = (endpoint?.map(Cow::into_owned), all?);
         if endpoint.is_some() == all {
-            body.fault("endpoint", "write endpoint, or all = true");
+            body.fault("endpoint", "send an endpoint, or set all to true");
             return None;
         }
         Some(Self { endpoint, all, reason })

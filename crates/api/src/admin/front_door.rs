@@ -85,7 +85,7 @@ pub enum LimitSetting {
 /// The number of requests at once, and the number per minute after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Limit {
-    /// Most requests at once.
+    /// The largest number of requests at once.
     #[schema(minimum = 1, maximum = 10_000_000)]
     pub burst: u32,
     /// Requests that become available again each minute.
@@ -94,7 +94,7 @@ pub struct Limit {
 }
 
 impl FrontDoor {
-    /// A door that refuses every purchase. It replaces a row that this version cannot read.
+    /// A front door that refuses every purchase. It replaces a row that this version cannot read.
     pub const CLOSED_DOOR: Self = Self {
         pass: RequirementMode::Required,
         challenge: ChallengeKind::Off,
@@ -110,21 +110,21 @@ impl FrontDoor {
         },
     };
 
-    /// Parses a stored door. `None` if a later version wrote values that this version does not
-    /// know.
+    /// Parses a stored front door. Returns `None` if a later version wrote values that this version
+    /// does not know.
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
 
-    /// The stored form of the door.
+    /// The stored form of the front door.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("plain data serialises")
     }
 
-    /// Whether a purchase needs a pass: because the sale requires one, or because it requires
-    /// something that only a pass proves.
+    /// Whether a purchase needs a pass. A sale may require a pass, or may have a requirement that
+    /// only a pass can prove.
     #[must_use]
     pub const fn needs_pass(&self) -> bool {
         self.pass.is_required()
@@ -163,8 +163,8 @@ impl<'de> Deserialize<'de> for LimitSetting {
     }
 }
 
-/// Changes to a front door: an absent member stays, `null` restores its default, a value replaces
-/// it.
+/// Changes to a front door. An absent member keeps its value. `null` restores the default. A value
+/// replaces the old value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontDoorPatch {
     pass: MemberPatch<RequirementMode>,
@@ -177,8 +177,8 @@ pub struct FrontDoorPatch {
     limits: MemberPatch<LimitsPatch>,
 }
 
-/// Changes to limits. In this patch `null` does not restore a default. It means that there is no
-/// limit.
+/// Changes to limits. In this patch, `null` means that there is no limit, and does not restore a
+/// default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LimitsPatch {
     buyer: MemberPatch<LimitPatch>,
@@ -193,10 +193,10 @@ struct LimitPatch {
 }
 
 impl FrontDoorPatch {
-    /// The door `before` with these changes applied.
+    /// Returns the front door `before` with these changes.
     ///
     /// # Errors
-    /// `422` when only one half of a limit is given and the limit was not set before.
+    /// `422` if the patch has only `burst` or only `per_minute` of a limit that was not set before.
     pub fn apply(&self, before: FrontDoor) -> Result<FrontDoor, Problem> {
         let limits = match self.limits {
             MemberPatch::Keep => before.limits,

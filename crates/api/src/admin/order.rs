@@ -30,8 +30,8 @@ pub struct OrderDetail {
 }
 
 /// The object that an order's id refers to, as operators see it. `state` says which form the object
-/// has. A request that is queued at another node is not found, because its id cannot be verified
-/// without its buyer.
+/// has. A node cannot find a request that is queued at another node, because a node needs the
+/// buyer to verify the id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrderDetail {

@@ -212,11 +212,11 @@ impl Extension {
                 (Some(secs), None) => Some(PayByChange::Secs(secs)),
                 (None, Some(time)) => Some(PayByChange::Time(time)),
                 (None, None) => {
-                    body.fault("secs", "is missing; write secs or pay_by");
+                    body.fault("secs", "is missing; send secs or pay_by");
                     None
                 }
                 (Some(_), Some(_)) => {
-                    body.fault("pay_by", "contradicts secs; write one of the two");
+                    body.fault("pay_by", "cannot be combined with secs; send only one of them");
                     None
                 }
             };

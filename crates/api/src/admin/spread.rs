@@ -45,7 +45,7 @@ impl<'de> Deserialize<'de> for Partitions {
         match Either::deserialize(from)? {
             Either::Count(count) => Ok(Self::Count(count)),
             Either::Word(word) if word == AUTO => Ok(Self::Auto),
-            Either::Word(_) => Err(D::Error::custom("the only word is \"auto\"")),
+            Either::Word(_) => Err(D::Error::custom("must be a number or \"auto\"")),
         }
     }
 }
@@ -95,7 +95,7 @@ pub struct Spread {
     /// The number of units that a slot gets first.
     #[schema(required = false, minimum = 0, maximum = 1_000_000_000)]
     pub initial: u64,
-    /// A counter with fewer units than this is refilled.
+    /// The server refills a counter that has fewer units than this number.
     #[schema(required = false, minimum = 0, maximum = 1_000_000_000)]
     pub threshold: u64,
     /// Units of one refill.

@@ -60,8 +60,8 @@ pub struct StockRow {
     pub held: u64,
     /// Units of paid orders.
     pub paid: u64,
-    /// Units of the pool that are kept for the waitlist. While the sale is open, they become orders
-    /// at once.
+    /// Units of the pool that are kept for the waitlist. While the sale is open, kept units become
+    /// orders at once.
     #[serde(default)]
     #[schema(required = true)]
     pub kept: u64,

@@ -85,8 +85,10 @@ fn read_types(
         let at = || format!("{pointer}/{index}");
         if word != ALL_TYPES && EventType::parse(word).is_none() {
             let known: Vec<&str> = EventType::ALL.iter().map(|what| what.as_str()).collect();
-            faults
-                .add(&at(), format!("is not an event type; known are * and {}", known.join(", ")));
+            faults.add(
+                &at(),
+                format!("is not an event type; the known types are * and {}", known.join(", ")),
+            );
             is_good = false;
         } else if words[..index].contains(word) {
             faults.add(&at(), "is given twice");
@@ -135,7 +137,7 @@ impl WebhookEndpointPatch {
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"overlap_secs": 86_400})))]
 pub struct SecretRotation {
-    /// How many seconds the earlier secrets also sign messages.
+    /// For how many seconds the server also signs messages with the earlier secrets.
     #[schema(required = false, minimum = 0, maximum = 604_800, default = 86_400)]
     pub overlap_secs: u32,
 }
@@ -215,7 +217,7 @@ pub struct WebhookEndpoint {
     pub secrets: Vec<LiveSecret>,
     /// Events of all types that were not sent to the endpoint yet.
     pub waiting: u64,
-    /// Events that the endpoint did not accept and that are retried.
+    /// Events that the endpoint did not accept and that the server retries.
     pub failing: u64,
     /// The endpoint's unresolved dead letters.
     pub dead: u64,
@@ -321,7 +323,7 @@ mod tests {
     #[test]
     fn every_fault_of_an_endpoint_is_reported() {
         let good = br#"{"url":"https://shop.example/h","types":["order.paid","*"]}"#;
-        let read = NewWebhookEndpoint::from_json(good).expect("good");
+        let read = NewWebhookEndpoint::from_json(good).expect("a valid body");
         assert_eq!((read.types.len(), read.enabled), (2, true));
         let check = |body: &str, pointers: &[&str]| {
             let problem = NewWebhookEndpoint::from_json(body.as_bytes()).expect_err(body);
@@ -332,7 +334,10 @@ mod tests {
         check(r#"{}"#, &["/url", "/types"]);
         for broker in ["amqp://a:b@h/v", "amqps://a:b@h", "nats://h", "tls://h"] {
             let body = format!(r#"{{"url":"{broker}","types":["*"]}}"#);
-            assert_eq!(NewWebhookEndpoint::from_json(body.as_bytes()).expect("good").url, broker);
+            assert_eq!(
+                NewWebhookEndpoint::from_json(body.as_bytes()).expect("a valid body").url,
+                broker
+            );
         }
         assert!(
             NewWebhookEndpoint::from_json(br#"{"url":"HTTPS://shop.example/","types":["*"]}"#)
@@ -357,7 +362,7 @@ mod tests {
     fn a_rotation_may_have_no_body() {
         assert_eq!(SecretRotation::from_json(b"").expect("empty"), SecretRotation::default());
         assert_eq!(
-            SecretRotation::from_json(br#"{"overlap_secs":0}"#).expect("at once").overlap_secs,
+            SecretRotation::from_json(br#"{"overlap_secs":0}"#).expect("a valid body").overlap_secs,
             0
         );
         assert!(SecretRotation::from_json(br#"{"overlap_secs":604801}"#).is_err());

@@ -1,7 +1,7 @@
 //! JSON, parsed one level at a time.
 //!
-//! Values stay raw text until a reader asks for them. So a number keeps its spelling, a name that
-//! occurs twice is found, and deeper nesting than expected is skipped without recursion.
+//! A value stays raw text until a reader parses it. So a number keeps its spelling, and a name that
+//! occurs twice is detected. The parser skips unexpected nesting without recursion.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -9,7 +9,7 @@ use super::member_patch::MemberPatch;
 use crate::limits::FAULTS_MAX;
 use crate::problem::{Fault, FaultLocation, Problem};
 
-/// The faults found so far, up to [`FAULTS_MAX`].
+/// The faults that were found so far, at most [`FAULTS_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
@@ -20,7 +20,7 @@ impl Faults {
             full if full > FAULTS_MAX => {}
             FAULTS_MAX => self.0.push(Fault::new(
                 FaultLocation::Body(String::new()),
-                "there are more faults; correct these first",
+                "there are more faults; correct the listed faults first",
             )),
             _ => self.0.push(Fault::new(FaultLocation::Body(pointer.to_owned()), detail)),
         }
@@ -109,7 +109,7 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// A member with the value `default` when it is absent.
+    /// An optional member. If it is absent, the result is `default`.
     pub(crate) fn optional<T>(
         &mut self,
         name: &'static str,
@@ -142,7 +142,7 @@ impl<'a, 'f> Object<'a, 'f> {
 }
 
 fn unknown_member(known: &[&str]) -> String {
-    format!("is not known here; known are {}", known.join(", "))
+    format!("is not a known member; the known members are {}", known.join(", "))
 }
 
 /// A member's name as RFC 6901 writes it in a pointer.

@@ -36,8 +36,8 @@ struct UnescapedPurchase<'a> {
 }
 
 impl<'a> Purchase<'a> {
-    /// Reads the body of a purchase. A valid body is borrowed without allocation; an invalid one is
-    /// read again by the slower strict reader, which names every fault.
+    /// Reads the body of a purchase. A valid body is borrowed without allocation. The slower strict
+    /// reader reads an invalid body again, and names every fault.
     ///
     /// # Errors
     /// `400` or `422`.

@@ -84,7 +84,7 @@ pub(crate) fn string<'a>(
         JsonKind::String => {
             let text = json::string(raw);
             if text.is_none() {
-                faults.add(pointer, "is not Unicode: it holds half of a surrogate pair");
+                faults.add(pointer, "is not Unicode; the text contains half of a surrogate pair");
             }
             text
         }
@@ -162,7 +162,7 @@ pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> O
         .chars()
         .any(|char| (char < ' ' && !matches!(char, '\n' | '\r' | '\t')) || char == '\u{7F}')
     {
-        faults.add(pointer, "must not hold control characters other than tabs and line ends");
+        faults.add(pointer, "must not contain control characters other than tabs and line ends");
     } else if text.chars().count() > DESCRIPTION_CHARS_MAX {
         faults.add(pointer, format!("must have at most {DESCRIPTION_CHARS_MAX} characters"));
     } else {
@@ -210,22 +210,25 @@ fn address_error(text: &str) -> Option<Cow<'static, str>> {
         text.trim_start().split_once("://").filter(|(scheme, _)| is_known(scheme))
     else {
         let expected = "must be an https address, such as https://shop.example/hooks/doorbuster, or \
-                      that of a broker";
+                      the address of a broker";
         return Some(expected.into());
     };
     if let Some(odd) = text.chars().find(|char| !char.is_ascii_graphic()) {
         return Some(match odd {
-            ' ' => "must not hold a space: write it as %20".into(),
-            odd if odd.is_control() => "must not hold control characters".into(),
+            ' ' => "must not contain a space; write %20 instead".into(),
+            odd if odd.is_control() => "must not contain control characters".into(),
             odd => format!(
-                "must not hold {odd:?}: write it in %-codes, and in a host's name in Punycode"
+                "must not contain {odd:?}; use percent-encoding, or Punycode in a host's name"
             )
             .into(),
         });
     }
     // URL parsers skip further slashes and take the next segment as the host.
     if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) {
-        return Some("must name a host, as https://shop.example/hooks/doorbuster does".into());
+        return Some(
+            "must name a host, such as shop.example in https://shop.example/hooks/doorbuster"
+                .into(),
+        );
     }
     (text.len() > WEBHOOK_URL_BYTES_MAX)
         .then(|| format!("must have at most {WEBHOOK_URL_BYTES_MAX} characters").into())
@@ -330,7 +333,7 @@ pub(crate) fn not_null<'a, T>(
     move |raw, pointer, faults| reader(raw, pointer, faults).map(Some)
 }
 
-/// A list of 1 to [`ITEMS_MAX`] entries, each read by `reader`; each `id` occurs once.
+/// A list of 1 to [`ITEMS_MAX`] entries, each read by `reader`. No two entries have the same `id`.
 pub(crate) fn items<'a, T>(
     reader: impl Fn(Raw<'a>, &str, &mut Faults) -> Option<T>,
     id: impl Fn(&T) -> &str,
@@ -351,7 +354,7 @@ pub(crate) fn items<'a, T>(
                 continue;
             };
             if found.iter().any(|other| id(other) == id(&item)) {
-                faults.add(&format!("{pointer}/{index}/id"), "is the id of an earlier entry");
+                faults.add(&format!("{pointer}/{index}/id"), "repeats the id of an earlier entry");
             }
             found.push(item);
         }

@@ -69,10 +69,13 @@ fn a_purchase_is_an_object_of_three_members() {
     check(r#"{"sale":"spring","item":"\ud800","units":1}"#, "422 | /item: is not Unicode");
     check(r#"{"\ud800":1}"#, "422 | : has a member whose name is not Unicode");
     check(r#"{"sale":"s","item":"i","units":1,"units":1}"#, "422 | /units: is given twice");
-    check(r#"{"sale":"s","item":"i","units":1,"a/b~c":1}"#, "422 | /a~1b~0c: is not known here");
+    check(
+        r#"{"sale":"s","item":"i","units":1,"a/b~c":1}"#,
+        "422 | /a~1b~0c: is not a known member",
+    );
     check(
         r#"{"sale":"s","sale":"t","x":1,"units":"2"}"#,
-        "422 | /sale: is given twice | /x: is not known here; known are sale, item, units | /item: \
+        "422 | /sale: is given twice | /x: is not a known member; the known members are sale, item, units | /item: \
          is missing | /units: must",
     );
 }
@@ -108,8 +111,8 @@ fn depth_and_number_of_faults_are_bounded() {
 fn the_faults_of_key_and_body_are_reported_together() {
     let key = || crate::header::idempotency_key([]);
     let check = |body: &str, status: u16, faults: usize| {
-        let problem =
-            join_key_and_body(key(), Purchase::from_json(body.as_bytes())).expect_err("no key");
+        let problem = join_key_and_body(key(), Purchase::from_json(body.as_bytes()))
+            .expect_err("the key is missing");
         assert_eq!((problem.status(), problem.faults().len()), (status, faults), "{body}");
     };
     check(r#"{"sale":"s","item":"i","units":1}"#, 422, 1);

@@ -48,7 +48,7 @@ impl TextPatch {
         match texts.len() {
             0 => Err("must keep at least one language"),
             1..=LANGUAGES_MAX => Ok(Text::Languages(texts)),
-            _ => Err("would have too many languages"),
+            _ => Err("must not have more than 20 languages"),
         }
     }
 }

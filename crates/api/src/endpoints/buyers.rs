@@ -33,10 +33,11 @@ endpoints!(
         method: Method::Post,
         path: "/v1/orders",
         summary: "Buy units of an item",
-        description: "The first failing check decides the response, in this order: body and \
-            headers, identity, sale and item, the key, the sale's phase, eligibility and pass, \
-            rate limits, stock and the buyer's limit. A key finds its order again, but not a \
-            refusal: after a refusal the same key makes a new attempt.",
+        description: "The first check that fails decides the response. The server makes the checks \
+            in this order: body and headers, identity, sale and item, the key, the sale's phase, \
+            blocks, eligibility and pass, rate limits, stock and the buyer's limit. The server \
+            remembers the key of each order, and remembers no refusals. So after a refusal, a \
+            request with the same key is a new attempt.",
         params: &[Param::IdempotencyKey, Param::Prefer, Param::PurchasePass],
         body: Some(Body {
             media: BodyType::Json,
@@ -84,8 +85,8 @@ endpoints!(
         path: "/v1/orders/{order}",
         auth: Auth::BuyerOrOperator,
         summary: "Read an order, a waitlist entry, or the verdict on a queued request",
-        description: "A buyer may read only the buyer's own orders. An operator may read every decided order. Another buyer's order is \
-            not found.",
+        description: "A buyer may read only the buyer's own orders. The response to a request for \
+            another buyer's order is `404`. An operator may read every decided order.",
         responses: &[ok::<AnyOrder>("The object that the id refers to now.")],
         ..BUYER_ENDPOINT
     },
@@ -93,7 +94,8 @@ endpoints!(
         method: Method::Post,
         path: "/v1/orders/{order}/cancel",
         summary: "Cancel an unpaid order",
-        description: "The order's units go back on sale. An order that is already cancelled is returned unchanged.",
+        description: "The order's units go back on sale. If the order is already cancelled, the \
+            server returns it unchanged.",
         responses: &[ok::<Order>("The order, cancelled.")],
         codes: &[Code::WrongState],
         ..BUYER_ENDPOINT
@@ -102,10 +104,11 @@ endpoints!(
         method: Method::Post,
         path: "/v1/session",
         summary: "Keep the buyer's token in a cookie",
-        description: "The pages use this cookie. It holds the token of `Authorization` until it \
-            expires. It is `HttpOnly` and `SameSite=Lax`, and `Secure` behind TLS. With it, a \
-            request without `Authorization` is this buyer's. Every request except GET then needs the \
-            header `X-Doorbuster-Page: 1`, else the response is 401.",
+        description: "The pages use this cookie. The cookie contains the token of `Authorization` \
+            until the token expires. The cookie is `HttpOnly` and `SameSite=Lax`, and behind TLS \
+            also `Secure`. If a request has the cookie and no `Authorization`, the server takes \
+            the buyer from the cookie. Such a request needs the header `X-Doorbuster-Page: 1`, \
+            unless it is a GET. Without this header, the response is `401`.",
         responses: &[SuccessResponse::new(204, Content::None, "The cookie is set.")],
         ..BUYER_ENDPOINT
     },
@@ -128,8 +131,8 @@ endpoints!(
         path: "/v1/sales",
         auth: Auth::Public,
         summary: "List the sales that a buyer may see",
-        description: "Every sale except drafts, with its status. Only the address without a query, \
-            and `?limit=48`, may be cached, for a second.",
+        description: "Lists every sale except drafts, with its status. Caches may keep the \
+            response for a second, but only if the address has no query or only `?limit=48`.",
         params: &[Param::Search, Param::Cursor, Param::Limit, Param::IfNoneMatch],
         responses: &[
             ok::<SaleList>("A page of sales.")
@@ -142,7 +145,8 @@ endpoints!(
         path: "/v1/sales/{sale}",
         auth: Auth::Public,
         summary: "Read a sale and its items",
-        description: "Returns texts, prices, limits and times. Caches may keep the answer for a minute.",
+        description: "Returns texts, prices, limits and times. Caches may keep the response for a \
+            minute.",
         params: &[Param::IfNoneMatch],
         responses: &[
             ok::<Sale>("The sale.").headers(&[ResponseHeader::ETag, ResponseHeader::CacheControl]),
@@ -154,7 +158,7 @@ endpoints!(
         path: "/v1/sales/{sale}/status",
         auth: Auth::Public,
         summary: "Read a sale's status: its phase and each item's remaining units",
-        description: "Caches may keep the answer for a second.",
+        description: "Caches may keep the response for a second.",
         params: &[Param::IfNoneMatch],
         responses: &[
             ok::<Status>("The status.")
@@ -166,9 +170,9 @@ endpoints!(
     stream_events = Endpoint {
         path: "/v1/events",
         summary: "Follow one's own orders, and the status of sales, as server-sent events",
-        description: "`hello` comes first. Events are hints; `GET` returns the stored state. A \
-            reader with more than 1 MiB of unread events is disconnected; a buyer whom an operator \
-            blocks receives no more events.",
+        description: "The first event is `hello`. Events are only hints; `GET` returns the stored \
+            state. The server disconnects a reader with more than 1 MiB of unread events. A buyer \
+            whom an operator blocks gets no more events.",
         params: &[Param::Follow, Param::LastEventId],
         responses: &[SuccessResponse::new(
             200,
@@ -182,10 +186,11 @@ endpoints!(
     open_websocket = Endpoint {
         path: "/v1/ws",
         summary: "Follow the same events over a WebSocket",
-        description: "The subprotocol is `doorbuster.v1`. A browser cannot set `Authorization` here, so \
-            it offers its token as a second subprotocol, `bearer.<JWT>`. A bad token is refused \
-            before the upgrade. A reader with more than 1 MiB of unread events is closed with code \
-            1013, a buyer whom an operator blocks with 1008.",
+        description: "The subprotocol is `doorbuster.v1`. A browser cannot set `Authorization` for \
+            a WebSocket, so the page offers its token as a second subprotocol, `bearer.<JWT>`. If \
+            the token is invalid, the server refuses the request before the upgrade. If a reader \
+            has more than 1 MiB of unread events, the server closes the connection with code 1013. \
+            If an operator blocks the buyer, the code is 1008.",
         params: &[Param::Follow],
         responses: &[SuccessResponse::new(
             101,

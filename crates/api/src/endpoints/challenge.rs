@@ -12,9 +12,10 @@ endpoints!(
         method: Method::Post,
         path: "/v1/sales/{sale}/challenges",
         summary: "Get a challenge; a purchase pass requires its answer",
-        description: "The challenge is for this buyer and this sale, and is valid for two minutes. The first answer \
-            uses it up, right or wrong. Any kind may be requested: `pow` requires neither sight nor \
-            manual skill and is always available. `404` if the sale requires no challenge.",
+        description: "The challenge is for this buyer and this sale, and is valid for two minutes. \
+            The buyer's first answer uses up the challenge, even if the answer is wrong. A buyer \
+            may request any kind. `pow` needs no sight and no manual skill, and is always \
+            available. If the sale requires no challenge, the response is `404`.",
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<ChallengeRequest>()

@@ -21,8 +21,10 @@ endpoints!(
         group: EndpointGroup::Operating,
         auth: Auth::Public,
         summary: "Sign in at the console",
-        description: "Exchanges an operator's key for a cookie that lasts 8 hours. With the cookie, every request except \
-            `GET` needs the header `X-Doorbuster-Console: 1`. After 10 wrong keys in a minute, an address is refused.",
+        description: "Exchanges an operator's key for a cookie that is valid for 8 hours. With the \
+            cookie, every request except `GET` needs the header `X-Doorbuster-Console: 1`. If an \
+            address sends 10 wrong keys in a minute, the server refuses its requests until the \
+            minute ends.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewSession>() }),
         responses: &[SuccessResponse::new(204, Content::None, "A cookie is set.")],
         codes: &[Code::Unauthenticated, Code::RateLimited],
@@ -38,14 +40,16 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/admin/session",
         summary: "Sign out",
-        description: "Ends the session of the cookie. Deleting the key ends its sessions too.",
+        description: "Ends the session of the cookie. If an admin deletes the key of a session, \
+            the session also ends.",
         responses: &[SuccessResponse::new(204, Content::None, "The session has ended.")],
         ..VIEWER_ENDPOINT
     },
     list_actions = Endpoint {
         path: "/v1/admin/actions",
         summary: "List operators' actions",
-        description: "Lists every change by an operator, newest first, with the changed fields. Actions are kept for a year.",
+        description: "Lists every change by an operator, newest first, with the changed fields. \
+            The server keeps actions for a year.",
         params: &[Param::By, Param::Action, Param::Subject, Param::Cursor, Param::Limit],
         responses: &[ok::<ActionList>("A page of actions.")],
         ..VIEWER_ENDPOINT
@@ -58,16 +62,17 @@ endpoints!(
     },
     list_settings = Endpoint {
         path: "/v1/admin/settings",
-        summary: "List the settings of the node that answers",
-        description: "Secrets are never shown.",
+        summary: "List the settings of the node that handles the request",
+        description: "The response contains no secrets.",
         responses: &[ok::<SettingList>("The settings.")],
         ..VIEWER_ENDPOINT
     },
     get_series = Endpoint {
         path: "/v1/admin/sales/{sale}/series",
         summary: "Read a sale's numbers over time",
-        description: "The numbers are sums of all nodes, kept by second for a day and by minute for 30 days. Without `from`, they cover the last hour \
-            before `to`; at most 3,600 steps.",
+        description: "The numbers are sums over all nodes. The server keeps numbers by second for \
+            a day, and numbers by minute for 30 days. The default of `from` is one hour before \
+            `to`. A response has at most 3,600 steps.",
         params: &[Param::From, Param::To, Param::Step],
         responses: &[ok::<Series>("The numbers.")],
         ..VIEWER_ENDPOINT
@@ -75,14 +80,16 @@ endpoints!(
     get_buyer_history = Endpoint {
         path: "/v1/admin/sales/{sale}/buyers/{buyer}",
         summary: "Read a buyer's orders, waitlist entries and refusals in a sale",
-        description: "The refusals are recent ones from the memory of all nodes, so an answer may take two seconds.",
+        description: "The refusals are recent refusals from the memory of all nodes, so the \
+            response may take two seconds.",
         responses: &[ok::<BuyerHistory>("Orders, waitlist entries and refusals.")],
         ..VIEWER_ENDPOINT
     },
     list_waitlist = Endpoint {
         path: "/v1/admin/sales/{sale}/items/{item}/waitlist",
         summary: "List an item's waitlist",
-        description: "Lists the entries that wait for a unit, in the order in which they are served.",
+        description: "Lists the entries that wait for a unit. The server serves the entries in \
+            this order.",
         params: &[Param::Cursor, Param::Limit],
         responses: &[ok::<WaitlistList>("A page of entries.")],
         ..VIEWER_ENDPOINT
@@ -91,7 +98,7 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/check",
         auth: Auth::Operator(crate::admin::keys::Role::Viewer),
-        summary: "Check what would go wrong at the opening",
+        summary: "List problems that would occur at the opening",
         responses: &[ok::<CheckReport>("The problems.")],
         ..VIEWER_ENDPOINT
     },
@@ -99,8 +106,9 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/waiting-room/admissions",
         summary: "Admit visitors of a waiting room now",
-        description: "Admits the next visitors at once, however few units are left. The sale must be open. An admission \
-            cannot be taken back, and each request admits further visitors. `404` if the sale has no waiting room.",
+        description: "Admits the next visitors at once, even if fewer units are left. The sale \
+            must be open. An admission cannot be undone, and each request admits further visitors. \
+            If the sale has no waiting room, the response is `404`.",
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<NewAdmissions>(),
@@ -119,8 +127,9 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/admin/sales/{sale}/access-codes/{prefix}",
         summary: "Revoke access codes",
-        description: "Revokes the codes that begin with these 1 to 4 characters, or one whole code. A buyer who has used \
-            a code keeps the access; the code admits no further buyer.",
+        description: "Revokes the codes that begin with these 1 to 4 characters, or one whole \
+            code. A buyer who has already used a revoked code can continue to use it. No further \
+            buyer can use the code.",
         responses: &[ok::<RevokedCodes>("The number of codes.")],
         ..OPERATOR_ENDPOINT
     },

@@ -31,25 +31,26 @@ endpoints!(
         path: "/v1/admin/exports/payments.csv",
         responses: &[csv_response(Export::Payments)],
         summary: "Export payments as CSV",
-        description: "Exports one sale or all sales, oldest first, as a stream. Payments that name no order \
-            appear only in the export of all sales.",
+        description: "Exports one sale or all sales, oldest first, as a stream. Payments of \
+            unknown orders appear only in the export of all sales.",
         ..CSV_ENDPOINT
     },
     export_refunds = Endpoint {
         path: "/v1/admin/exports/refunds.csv",
         responses: &[csv_response(Export::Refunds)],
         summary: "Export refunds as CSV",
-        description: "Exports one sale or all sales, oldest first, as a stream. Refunds of payments that name \
-            no order appear only in the export of all sales.",
+        description: "Exports one sale or all sales, oldest first, as a stream. Refunds of \
+            payments of unknown orders appear only in the export of all sales.",
         ..CSV_ENDPOINT
     },
     export_ledger = Endpoint {
         path: "/v1/admin/exports/ledger.csv",
         responses: &[csv_response(Export::Ledger)],
         summary: "Export every movement of units as CSV",
-        description: "Exports one sale or all sales, as a stream: an item's first total, each change of the total, \
-            each order that took units or returned them, with the item's units after it. `free` \
-            counts the units in the pool and in slots.",
+        description: "Exports one sale or all sales, as a stream. The lines are an item's first \
+            total, each change of the total, and each order that took or returned units. Each line \
+            has the item's units after the movement. `free` counts the units in the pool and in \
+            slots.",
         ..CSV_ENDPOINT
     },
     export_actions = Endpoint {
@@ -58,16 +59,17 @@ endpoints!(
         responses: &[csv_response(Export::Actions)],
         codes: &[],
         summary: "Export operators' actions as CSV",
-        description: "Exports all actions, or the actions that match, oldest first, as a stream. `changes` is \
-            the list of changed fields as JSON. Actions are kept for a year.",
+        description: "Exports all actions, or the actions that match the parameters, oldest first, \
+            as a stream. `changes` is the list of changed fields as JSON. The server keeps actions \
+            for a year.",
         ..CSV_ENDPOINT
     },
     reconcile = Endpoint {
         path: "/v1/admin/exports/reconciliation",
         summary: "Reconcile units and money",
-        description: "Compares one sale or all sales, in one snapshot: the units and the money of each \
-            item, and every difference by name, at most 1,000 of a kind at once. It reads every \
-            order.",
+        description: "Compares the units and the money of each item, for one sale or all sales, in \
+            one snapshot. The report lists at most 1,000 differences of each kind at once. The \
+            request reads every order.",
         params: &[Param::Sale, Param::Cursor],
         responses: &[ok::<Reconciliation>("The totals and the differences.")],
         codes: &[Code::NotFound],

@@ -75,8 +75,9 @@ endpoints!(
         method: Method::Patch,
         path: "/v1/admin/sales/{sale}",
         summary: "Change a sale by a JSON merge patch",
-        description: "Title, times, texts and front door may change at any time; prices and limits until the sale opens. Entries of \
-            `items` change the item with that id; other items do not change.",
+        description: "You can change title, times, texts and front door at any time, and prices \
+            and limits until the sale opens. An element of `items` changes the item with the same \
+            id. All other items do not change.",
         params: &[Param::IfMatch],
         body: Some(Body {
             media: BodyType::MergePatch,
@@ -137,9 +138,10 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/items/{item}/adjustments",
         summary: "Raise or lower an item's stock",
-        description: "A negative adjustment removes free units; a larger one is refused, with `free` in the \
-            response. Unlimited stock cannot be adjusted. A repeated key with the same content has \
-            no further effect.",
+        description: "A negative adjustment removes free units. If it asks for more units than are \
+            free, the server refuses it, with `free` in the response. Unlimited stock cannot be \
+            adjusted. If a request repeats a key with the same content, the server does not apply \
+            the adjustment again.",
         params: &[Param::IdempotencyKey],
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Adjustment>() }),
         responses: &[ok::<StockRow>("The item's stock after the change.")
@@ -151,7 +153,10 @@ endpoints!(
         method: Method::Put,
         path: "/v1/admin/sales/{sale}/items/{item}/spread",
         summary: "Set how an item's stock is spread over its slots",
-        description: "Possible until the sale is closed. While it runs, the answer comes at once: new slots get units, slots that are no longer in the spread are drained, and `…/slots` shows the progress. A repeated request changes nothing.",
+        description: "You can change the spread until the sale is closed. While the sale runs, the \
+            server answers at once and changes the slots afterwards. New slots get units, and \
+            slots that are no longer in the spread are drained. `…/slots` shows the progress. A \
+            repeated request changes nothing.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Spread>() }),
         responses: &[ok::<Spread>("The present spread.")],
         codes: &[Code::WrongState],
@@ -160,7 +165,8 @@ endpoints!(
     get_stock = Endpoint {
         path: "/v1/admin/sales/{sale}/stock",
         summary: "Read where the units of a sale are",
-        description: "One snapshot: for counted stock `total = pool + in_slots + held + paid`, at every instant.",
+        description: "The rows are from one snapshot. For counted stock `total = pool + in_slots + \
+            held + paid` at every instant.",
         responses: &[ok::<StockList>("One row for each item.")],
         ..VIEWER_ENDPOINT
     },
@@ -194,8 +200,9 @@ endpoints!(
     get_any_order = Endpoint {
         path: "/v1/admin/orders/{order}",
         summary: "Read an order with its history and payments",
-        description: "A queued request is not found, because its id can be verified only with its buyer. A refused request \
-            has an empty `buyer`.",
+        description: "Only the node where a request is queued finds the queued request. Another \
+            node needs the buyer's id to verify the id of the request. A refused request has an \
+            empty `buyer`.",
         responses: &[ok::<AnyOrderDetail>("The object that the id refers to now.")],
         ..VIEWER_ENDPOINT
     },
@@ -203,7 +210,7 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/orders/{order}/cancel",
         summary: "Cancel a buyer's unpaid order",
-        description: "The order is cancelled once; a repeated request changes nothing.",
+        description: "If the order is already cancelled, the request changes nothing.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Reason>() }),
         may_lack_body: true,
         responses: &[ok::<Order>("The order, cancelled.")],
@@ -240,7 +247,8 @@ endpoints!(
     list_blocks = Endpoint {
         path: "/v1/admin/blocks",
         summary: "List blocks",
-        description: "The buyers, addresses and networks that operators block, each with its end and its reason.",
+        description: "Lists the buyers, addresses and networks that operators block. Each block \
+            has its end and its reason.",
         responses: &[ok::<BlockList>("The blocks.")],
         ..VIEWER_ENDPOINT
     },
@@ -249,7 +257,8 @@ endpoints!(
         path: "/v1/admin/blocks",
         auth: Auth::Operator(Role::Operator),
         summary: "Block a buyer, an address or a network",
-        description: "The block takes effect at every node within a second, for every sale. It replaces an earlier block of the same value. At most 10,000 blocks can exist.",
+        description: "The block takes effect at every node within a second, for every sale. The \
+            block replaces an earlier block of the same value. At most 10,000 blocks can exist.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewBlock>() }),
         responses: &[SuccessResponse::new(201, json::<Block>(), "The block.")],
         codes: &[Code::WrongState],

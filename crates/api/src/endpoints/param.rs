@@ -70,7 +70,7 @@ pub enum Param {
     Item,
     /// Query: only objects of this buyer.
     Buyer,
-    /// Query: only objects of this order, as a payment named it.
+    /// Query: only objects of the order that a payment named by this text.
     Order,
     /// Query: only orders in this state.
     State,
@@ -82,7 +82,7 @@ pub enum Param {
     Phase,
     /// Query: the cursor of the requested page.
     Cursor,
-    /// Query: most entries to return.
+    /// Query: the largest number of entries to return.
     Limit,
     /// Query: a sale whose status the stream sends; may be repeated.
     Follow,
@@ -186,8 +186,8 @@ impl Param {
             || matches!(self, Self::IdempotencyKey | Self::OrderKey)
     }
 
-    /// Whether an invalid value is answered with `422`. An invalid path is not found, and the other
-    /// headers are ignored if they are invalid.
+    /// Whether the server answers an invalid value with `422`. The answer to an invalid path is
+    /// `404`. The server ignores invalid values of the other headers.
     #[must_use]
     pub const fn can_be_invalid(self) -> bool {
         matches!(self.location(), ParamLocation::Query) || matches!(self, Self::IdempotencyKey)
@@ -210,42 +210,45 @@ impl Param {
             Self::Action => "Only this action.",
             Self::Subject => "Only actions on this subject.",
             Self::Search => {
-                "Only sales with this text in a title, of the sale or of an item, in any case."
+                "Only sales with this text in the title of the sale or of an item. The search ignores case."
             }
-            Self::From => "The start of the first step.",
-            Self::To => "The end of the last step; now if it is absent.",
+            Self::From => "The start of the first step. The default is one hour before `to`.",
+            Self::To => "The end of the last step. The default is the present time.",
             Self::Step => "The length of a step, in seconds.",
             Self::Sale => "Only objects of this sale.",
             Self::Item => "Only objects of this item.",
             Self::Buyer => "Only objects of this buyer.",
-            Self::Order => "Only objects of this order, as the payment named it.",
+            Self::Order => "Only payments or refunds that name this order.",
             Self::State => "Only orders in this state.",
             Self::DeliveryState => "Only deliveries in this state.",
             Self::DeadLetterKind => "Only dead letters of this kind.",
             Self::Phase => "Only sales in this phase.",
-            Self::Cursor => "The `next_cursor` of the page before.",
+            Self::Cursor => "The `next_cursor` of the previous page.",
             Self::Limit => "The largest number of entries to return.",
             Self::Follow => "A sale whose status the stream sends. May be repeated.",
             Self::IdempotencyKey => {
-                "A key that you choose: a new key for each purchase or change, and the same key when you repeat a request. Send it once, \
-                 1 to 64 visible ASCII characters."
+                "A key of 1 to 64 visible ASCII characters. Choose a new key for each purchase or change, and \
+                 send the same key when you repeat a request. Send this header only once."
             }
             Self::Prefer => {
                 "`wait=N`: wait up to N seconds, 0 to 30, for the verdict; 2 by default. `respond-async`: do not \
                  wait. The server ignores other values."
             }
             Self::PurchasePass => {
-                "A pass for this buyer, sale and item. It names its buyer, so `Authorization` is not needed beside \
-                 it. If both are sent, they must name the same buyer. Required when the sale requires a pass."
+                "A pass for this buyer, sale and item, required if the sale requires a pass. A pass names its \
+                 buyer, so you may leave `Authorization` out. If you send both headers, they must name the \
+                 same buyer."
             }
-            Self::OrderKey => "The key in the link to the order. With another key it is not found.",
+            Self::OrderKey => {
+                "The key in the link to the order. With another key, the response is `404`."
+            }
             Self::IfMatch => {
                 "The server makes the change only if the object still has this `ETag`."
             }
             Self::IfNoneMatch => "The server answers `304` if the object still has this `ETag`.",
             Self::LastEventId => {
-                "The id of the last event received before a reconnect. The stream first sends the stored \
-                 events of the buyer's orders since then."
+                "The id of the last event that the client received before it reconnected. The stream sends \
+                 the later events about the buyer's own orders that the node still keeps."
             }
         }
     }

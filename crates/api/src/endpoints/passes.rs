@@ -14,11 +14,12 @@ endpoints!(
         method: Method::Post,
         path: "/v1/sales/{sale}/passes",
         summary: "Get a purchase pass for an item",
-        description: "Available from 60 seconds before the opening. The first failing check \
-            decides the response, in this order: identity, sale and item, the sale's phase, \
-            blocks, membership and level, rate limits, the waiting room, the challenge, the access \
-            code. The first answer uses up a challenge. The pass uses up a code, and the same \
-            buyer may reuse it.",
+        description: "The server issues passes from 60 seconds before the opening. The first check \
+            that fails decides the response. The server makes the checks in this order: identity, \
+            body, sale and item, the sale's phase, blocks, membership and level, rate limits, the \
+            waiting room, the challenge, the access code. The buyer's first answer uses up the \
+            challenge. The access code is used up when the server issues the pass. The same buyer \
+            may use the code again.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewPass>() }),
         responses: &[SuccessResponse::new(201, json::<Pass>(), "The pass.")],
         codes: &[
@@ -38,8 +39,8 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/access-codes",
         summary: "Create access codes for a sale",
-        description: "The codes are shown in this response and never again, because only their \
-            hashes are stored. A sale has at most 1,000,000.",
+        description: "Only this response shows the codes, because the server stores only their \
+            hashes. A sale has at most 1,000,000 codes.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewCodes>() }),
         responses: &[SuccessResponse::new(201, json::<CreatedCodes>(), "The codes.")],
         codes: &[Code::WrongState],

@@ -26,9 +26,9 @@ endpoints!(
         method: Method::Post,
         path: "/v1/orders/{order}/checkout",
         summary: "Get the checkout of an order",
-        description: "The order must be reserved. A repeated request returns the same checkout while \
-            it accepts payment. Requests for a new checkout are limited: ten at once and ten a \
-            minute for one order, sixty for one buyer of a sale.",
+        description: "The order must be reserved. While a checkout accepts payment, a repeated \
+            request returns the same checkout. The limits for new checkouts are 10 at once and 10 \
+            a minute for one order, and 60 at once and 60 a minute for one buyer in a sale.",
         responses: &[ok::<Checkout>("The page for the buyer's browser.")],
         codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],
         ..BUYER_ENDPOINT
@@ -36,9 +36,9 @@ endpoints!(
     get_order_link = Endpoint {
         path: "/v1/orders/{order}/link",
         summary: "Get a link that opens the order without the buyer's token",
-        description: "For a reserved order. The holder of the link can read the order and pay \
-            for it, and nothing else. It opens the order while that can be paid, and for one hour \
-            after its end.",
+        description: "The order must be reserved. Anyone who has the link can read the order and \
+            pay for it, and can do nothing else. The link works while the order can be paid, and \
+            for one hour after the order ended.",
         responses: &[ok::<OrderLink>("The link.")],
         codes: &[Code::WrongState],
         ..BUYER_ENDPOINT
@@ -57,7 +57,8 @@ endpoints!(
         path: "/v1/linked-orders/{order}/checkout",
         auth: Auth::Public,
         summary: "Get the checkout of an order by its link",
-        description: "Works as for the buyer, with the same limits.",
+        description: "The request works like the buyer's own request for a checkout, with the same \
+            limits.",
         params: &[Param::OrderKey],
         responses: &[ok::<Checkout>("The page for the payer's browser.")],
         codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],
@@ -66,19 +67,21 @@ endpoints!(
     get_history = Endpoint {
         path: "/v1/orders/{order}/history",
         auth: Auth::BuyerOrOperator,
-        summary: "Read an order's history: what happened, when, by whom, why",
-        description: "Lists the oldest step first. Buyers read the history of their own orders and see `operator` for an operator's step.",
+        summary: "Read the changes of an order, each with its time, actor and reason",
+        description: "Lists the oldest change first. A buyer reads the history of the buyer's own \
+            orders. For a change by an operator, the buyer sees only `operator`.",
         responses: &[ok::<History>("The history.")],
         ..BUYER_ENDPOINT
     },
     take_sandbox_message = Endpoint {
         path: "/v1/payments/sandbox/webhook",
         summary: "Receive a message of the sandbox provider",
-        description: "The message is signed as Standard Webhooks: `webhook-id` (at most 256 characters, visible \
-            ASCII), `webhook-timestamp` (whole seconds), `webhook-signature` (only the first 16 \
-            signatures are checked). A message that is unsigned, forged or too old gets `401` and \
-            has no effect. A signed message with invalid content gets `400` and is not recorded. \
-            Each `webhook-id` and each payment is handled once.",
+        description: "The message is signed as Standard Webhooks: `webhook-id` (at most 256 \
+            visible ASCII characters), `webhook-timestamp` (whole seconds) and `webhook-signature` \
+            (the server checks only the first 16 signatures). A message that is unsigned, forged \
+            or too old gets `401` and has no effect. A signed message with invalid content gets \
+            `400`, and the server does not record it. The server handles each `webhook-id` and \
+            each payment once.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<PaymentEvent>() }),
         codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],
         ..PROVIDER_ENDPOINT
@@ -86,14 +89,15 @@ endpoints!(
     take_stripe_message = Endpoint {
         path: "/v1/payments/stripe/webhook",
         summary: "Receive a message of Stripe",
-        description: "The message has Stripe's signature, in `Stripe-Signature`. `404` if `payment.provider` is not `stripe`.",
+        description: "`Stripe-Signature` has Stripe's signature of the message. If \
+            `payment.provider` is not `stripe`, the response is `404`.",
         codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],
         ..PROVIDER_ENDPOINT
     },
     list_payments = Endpoint {
         path: "/v1/admin/payments",
         summary: "List payments",
-        description: "Lists the newest payments first, including payments that name an order that does not exist.",
+        description: "Lists the newest payments first, including payments of unknown orders.",
         params: &[Param::Order, Param::Cursor, Param::Limit],
         responses: &[ok::<PaymentList>("A page of payments.")],
         ..VIEWER_ENDPOINT
@@ -101,7 +105,8 @@ endpoints!(
     list_refunds = Endpoint {
         path: "/v1/admin/refunds",
         summary: "List refunds",
-        description: "Lists the newest refunds first, including refunds of payments that name an order that does not exist.",
+        description: "Lists the newest refunds first, including refunds of payments of unknown \
+            orders.",
         params: &[Param::Order, Param::Cursor, Param::Limit],
         responses: &[ok::<RefundList>("A page of refunds.")],
         ..VIEWER_ENDPOINT
@@ -110,8 +115,9 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/orders/{order}/refund",
         summary: "Refund a paid order",
-        description: "The order is `refunded` at once, and its units go back on sale; the refund \
-            is `pending` until the provider reports that the money arrived. A repeated request changes nothing.",
+        description: "The order is `refunded` at once, and its units go back on sale. The refund \
+            is `pending` until the provider reports that the money arrived. A repeated request \
+            changes nothing.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Reason>() }),
         may_lack_body: true,
         responses: &[ok::<Order>("The order, refunded.")],
@@ -122,7 +128,8 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/orders/{order}/extend",
         summary: "Give an unpaid order more time",
-        description: "The new time is at most 30 days from now. Repeating the same `pay_by` changes nothing; repeated `secs` are added again.",
+        description: "The new time is at most 30 days from now. A repeated request with the same \
+            `pay_by` changes nothing. A repeated request with `secs` adds the seconds again.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Extension>() }),
         responses: &[ok::<Order>("The order, with its new `pay_by`.")],
         codes: &[Code::WrongState],

@@ -11,10 +11,11 @@ endpoints!(
         method: Method::Post,
         path: "/v1/push-subscriptions",
         summary: "Get messages when the page is closed",
-        description: "For the pages: a message says that it is the buyer's turn in a waiting room, \
-            or that units are reserved for the buyer, each with the time until which that holds. \
-            Where the shop set no key for push, this is not found. The node keeps the subscription \
-            in memory for 24 hours; a page renews it when it is opened.",
+        description: "A message tells the buyer one of two things: it is the buyer's turn in a \
+            waiting room, or units are reserved for the buyer. The message has the time at which \
+            the turn or the reservation ends. If the settings have no `page.push.key`, the \
+            response is `404`. The node keeps the subscription in memory for 24 hours. Each time a \
+            page is opened, the page sends its subscription again.",
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<NewPushSubscription>(),

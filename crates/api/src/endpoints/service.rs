@@ -33,7 +33,8 @@ endpoints!(
     readiness = Endpoint {
         path: "/readyz",
         summary: "Check whether the process is ready for requests",
-        description: "`503` with `reasons` while the store is unreachable, or after the process was asked to stop.",
+        description: "While the store is unreachable, and after the process got a signal to stop, \
+            the response is `503` with `reasons`.",
         responses: &[ok::<Health>("The process is ready.")],
         codes: &[Code::Unavailable],
         ..SERVICE_ENDPOINT

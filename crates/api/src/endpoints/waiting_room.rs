@@ -12,10 +12,10 @@ endpoints!(
         method: Method::Post,
         path: "/v1/sales/{sale}/waiting-room",
         summary: "Join a sale's waiting room",
-        description: "Each buyer has at most one entry, and a repeated request returns the entry. Buyers who \
-            join before the opening are shuffled; later buyers follow in the order of arrival. A \
-            buyer who did not use an admission in time gets a new entry at the end. `404` if the \
-            sale has no waiting room.",
+        description: "Each buyer has at most one entry. A repeated request returns this entry. \
+            Buyers who enter before the opening take part in a draw. Later buyers follow in the \
+            order of their arrival. A buyer who did not use an admission in time gets a new entry \
+            at the end. If the sale has no waiting room, the response is `404`.",
         responses: &[
             ok::<WaitingRoomPosition>("The buyer's existing entry."),
             SuccessResponse::new(201, json::<WaitingRoomPosition>(), "A new entry."),
@@ -26,8 +26,9 @@ endpoints!(
     get_place = Endpoint {
         path: "/v1/sales/{sale}/waiting-room",
         summary: "Read the buyer's own entry in a sale's waiting room",
-        description: "The server answers from memory, so a client may poll every few seconds; events \
-            report changes sooner. `404` if the buyer has no entry or the admission has expired.",
+        description: "The server answers from memory, so a client may poll every few seconds. \
+            Events report changes earlier. If the buyer has no entry, or the admission has \
+            expired, the response is `404`.",
         responses: &[ok::<WaitingRoomPosition>("The entry's present state.")],
         codes: &[Code::Forbidden, Code::RateLimited],
         ..BUYER_ENDPOINT
@@ -36,9 +37,10 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/sales/{sale}/waiting-room",
         summary: "Leave a sale's waiting room",
-        description: "Succeeds also if the buyer has no entry. An admission ends at once. A buyer \
-            who joins again gets the same position, unless its turn has passed. The buyer's lot \
-            stays in the draw.",
+        description: "The response is the same if the buyer has no entry. If the buyer was \
+            admitted, the admission ends at once. A buyer who enters again gets the old position \
+            back, if the server has not reached this position yet. The buyer's lot stays in the \
+            draw.",
         responses: &[SuccessResponse::new(204, Content::None, "The buyer has no entry.")],
         codes: &[Code::Forbidden, Code::RateLimited],
         ..BUYER_ENDPOINT
@@ -47,17 +49,18 @@ endpoints!(
         path: "/v1/sales/{sale}/draw",
         auth: Auth::Public,
         summary: "Read the draw of a sale's waiting room",
-        description: "The commitment is published before the first buyer joins; the seed is shown \
-            once the sale has opened. A participant's lot is HMAC-SHA-256 of the buyer's id under \
-            the seed's 32 bytes; participants are admitted in the order of their lots, the \
-            smallest first.",
+        description: "The server shows the commitment before the first buyer enters, and the seed \
+            after the sale has opened. A participant's lot is the HMAC-SHA-256 of the buyer's id \
+            under the seed's 32 bytes. The server admits the participants in the order of their \
+            lots, the smallest first.",
         responses: &[ok::<Draw>("The draw.").headers(&[ResponseHeader::CacheControl])],
         ..BUYER_ENDPOINT
     },
     export_draw = Endpoint {
         path: "/v1/admin/sales/{sale}/draw.csv",
         summary: "Export the participants of a sale's draw, in their order",
-        description: "The list is available once the sale has opened, as a stream. Before, the order is secret.",
+        description: "Streams the list after the sale has opened. Before the opening, the order of \
+            the participants is secret.",
         responses: &[SuccessResponse::new(
             200,
             Content::Csv("rank,buyer"),

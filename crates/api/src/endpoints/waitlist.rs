@@ -14,13 +14,14 @@ endpoints!(
         summary: "Join the waitlist of an item that is held out",
         description: "An entry is for one unit, and a buyer has at most one entry for an item. \
             When a unit comes back, the first entry becomes an order under the entry's id before \
-            others can buy the unit. The order must be paid within 5 minutes, or within the item's \
-            own hold if that is shorter. A buyer who let such an order expire, or cancelled it, \
-            cannot join that waitlist again: `wrong_state`. A waitlist has at most as many entries \
-            as units are held or kept: `waitlist_full`. The front door requires the same as for a \
-            purchase, and the request counts as one. The first failing check decides the response, \
-            in this order: identity, the key, sale and item, the phase, eligibility and pass, rate \
-            limits, stock, the buyer's limit, the waitlist.",
+            other buyers can buy the unit. The buyer must pay the order within 5 minutes, or \
+            within the item's own hold if that is shorter. A buyer who let such an order expire, \
+            or cancelled it, cannot join that waitlist again: `wrong_state`. A waitlist has at \
+            most as many entries as there are held and kept units: `waitlist_full`. The front door \
+            has the same requirements as for a purchase. For the rate limits, the request counts \
+            as one purchase. The first check that fails decides the response. The server makes the \
+            checks in this order: identity, the key, sale and item, the phase, eligibility and \
+            pass, rate limits, stock, the buyer's limit, the waitlist.",
         params: &[Param::IdempotencyKey, Param::PurchasePass],
         responses: &[
             ok::<AnyOrder>("The buyer's existing entry, or the order that belongs to the key.")
@@ -63,7 +64,8 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/sales/{sale}/items/{item}/waitlist",
         summary: "Leave an item's waitlist",
-        description: "Succeeds also if the buyer has no entry. If the entry became an order, the answer is `wrong_state` with the order's state.",
+        description: "The response is the same if the buyer has no entry. If the entry became an \
+            order, the response is `wrong_state` with the order's state.",
         responses: &[SuccessResponse::new(204, Content::None, "The buyer has no entry.")],
         codes: &[Code::WrongState],
         ..BUYER_ENDPOINT

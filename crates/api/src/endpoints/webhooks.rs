@@ -30,9 +30,10 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints",
         summary: "Add an endpoint",
-        description: "The endpoint receives the events from now on: a webhook signed as Standard Webhooks, a \
-            broker in a CloudEvents envelope. The server shows a webhook's secret in this response and \
-            never again. A URL that the server may not call is refused. At most 50 endpoints can exist.",
+        description: "The endpoint receives the events that happen after this request. A webhook \
+            gets messages that are signed as Standard Webhooks. A broker gets CloudEvents. Only \
+            this response shows a webhook's secret. The server refuses a URL that it may not call. \
+            At most 50 endpoints can exist.",
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<NewWebhookEndpoint>(),
@@ -75,9 +76,9 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints/{endpoint}/rotate-secret",
         summary: "Give an endpoint a new secret",
-        description: "The new secret signs at once; the earlier ones still sign for a while. The \
-            new one is shown in this response and never again. At most five sign at once; the \
-            oldest is removed. A broker has no secret.",
+        description: "The server signs with the new secret at once, and signs with the earlier \
+            secrets for some time. Only this response shows the new secret. The server signs with \
+            at most five secrets, and removes the oldest secret first. A broker has no secret.",
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<SecretRotation>(),
@@ -99,7 +100,8 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
         summary: "Deliver one event to an endpoint again",
-        description: "The state of earlier deliveries does not matter. Later events about the same order wait for this event.",
+        description: "The event may be in any state of delivery. Later events about the same order \
+            wait for this event.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Redelivery>() }),
         responses: &[SuccessResponse::new(
             202,
@@ -112,8 +114,9 @@ endpoints!(
     list_dead_letters = Endpoint {
         path: "/v1/admin/dead-letters",
         summary: "List unresolved dead letters",
-        description: "Lists events that an endpoint did not accept, refunds that a provider did not \
-            make, and tickets that could not be settled: in this order, the newest of each kind first.",
+        description: "Lists events that an endpoint did not accept, then refunds that a provider \
+            did not make, then tickets that the server could not settle. Within each kind, the \
+            newest dead letter is first.",
         params: &[Param::DeadLetterKind, Param::Cursor, Param::Limit],
         responses: &[ok::<DeadLetterList>("A page of dead letters.")],
         ..VIEWER_ENDPOINT
@@ -121,7 +124,8 @@ endpoints!(
     get_dead_letter = Endpoint {
         path: "/v1/admin/dead-letters/{letter}",
         summary: "Read a dead letter with its content",
-        description: "For an event: the undelivered message. For a refund: its payment and amount. For a ticket: its request.",
+        description: "The content of an event is the undelivered message. The content of a refund \
+            is its payment and amount. The content of a ticket is its request.",
         responses: &[ok::<DeadLetterDetail>("The dead letter.")],
         ..VIEWER_ENDPOINT
     },
@@ -129,8 +133,8 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/dead-letters/{letter}/retry",
         summary: "Retry a dead letter",
-        description: "The server starts again with the first attempt. A ticket cannot be retried, because its \
-            units were returned and its buyer got the refusal.",
+        description: "The server starts again with the first attempt. A ticket cannot be retried, \
+            because its units were returned and its buyer got the refusal.",
         responses: &[ok::<DeadLetterResolution>("The server retries the dead letter.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
@@ -149,8 +153,9 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/dead-letters/retry",
         summary: "Retry many dead letters",
-        description: "Retries the dead letters of one endpoint, or all, newest first. One call handles at \
-            most `limit`; `next_cursor` continues from there.",
+        description: "Retries the dead letters of one endpoint, or all dead letters, newest first. \
+            One request handles at most `limit` dead letters. To continue, send `next_cursor` as \
+            `cursor`.",
         params: &[Param::DeadLetterKind, Param::Cursor, Param::Limit],
         body: Some(Body {
             media: BodyType::Json,
@@ -164,7 +169,8 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/dead-letters/discard",
         summary: "Discard many dead letters",
-        description: "Discards the dead letters of one endpoint, or all. The server stores `reason` with each.",
+        description: "Discards the dead letters of one endpoint, or all dead letters. The server \
+            stores `reason` with each of them.",
         params: &[Param::DeadLetterKind, Param::Cursor, Param::Limit],
         body: Some(Body {
             media: BodyType::Json,

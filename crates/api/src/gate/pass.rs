@@ -1,4 +1,4 @@
-//! Purchase passes: the request for one, and the pass.
+//! Purchase passes: the request for a pass, and the pass.
 
 use std::borrow::Cow;
 

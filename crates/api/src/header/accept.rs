@@ -13,7 +13,7 @@ pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> 
             best = best.or(Some((0, false)));
             continue;
         };
-        // The largest number of specific matching range decides (RFC 9110, section 12.5.1).
+        // The most specific range that matches decides (RFC 9110, section 12.5.1).
         if best.is_none_or(|(known, _)| precision > known) {
             best = Some((precision, !is_refused(parameters)));
         }

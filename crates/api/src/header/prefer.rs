@@ -19,8 +19,8 @@ impl Default for Prefer {
 }
 
 impl Prefer {
-    /// Parses all `Prefer` headers. Invalid and out-of-range values are ignored; the first of a
-    /// repeated preference counts.
+    /// Parses all `Prefer` headers, and ignores invalid and out-of-range values. If a preference is
+    /// repeated, its first value counts.
     #[must_use]
     pub fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut wait = None;

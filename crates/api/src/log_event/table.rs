@@ -12,7 +12,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("audit.run_failed", "The continuous audit could not run. The server retries."),
     warn(
         "auth.keys_refresh_failed",
-        "The buyers' public keys could not be read again. The keys from the last read stay valid.",
+        "The buyers' public keys could not be read again. The server continues to use the keys from the last read.",
     ),
     warn(
         "auth.keys_unread",
@@ -24,7 +24,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     info("backup.base", "The whole store was copied to the continuous backup."),
     info("backup.continues", "The target of the continuous backup works again."),
-    warn("backup.failed", "A write to the continuous backup failed. The server repeats it."),
+    warn("backup.failed", "A write to the continuous backup failed. The server repeats the write."),
     warn("backup.fell_behind", "The backup lost changes. A new copy of the store follows."),
     warn("backup.incomplete", "At shutdown the backup did not get the last commits."),
     warn("backup.log_unreadable", "The backup lost changes. A new copy of the store follows."),
@@ -39,7 +39,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "block.reload_failed",
         "The blocks could not be read again. The blocks from the last read stay in force.",
     ),
-    error("challenge.threads_missing", "Some threads that draw challenges could not be started."),
+    error("challenge.threads_missing", "Some threads that make challenges could not be started."),
     error(
         "clock.stepped",
         "The clock of the machine was set. No order expires until the clock of the machine and the clock of the server agree again.",
@@ -135,7 +135,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("node.lost", "Another node's lease lapsed. The live nodes sell the units of that node."),
     warn(
         "node.release_failed",
-        "The server could not release its leases while it stopped. The leases lapse by themselves.",
+        "The node could not release its leases while it stopped. The leases lapse by themselves.",
     ),
     info(
         "operator.action",
@@ -187,7 +187,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("payment.sandbox", "`payment.provider` is the sandbox. No money moves."),
     warn(
         "payment.stripe_key_limited",
-        "The key for Stripe may not read payment intents and charges. The server may not notice refunds that someone makes in Stripe's dashboard.",
+        "The key for Stripe is not allowed to read payment intents and charges. The server may not notice refunds that someone makes in Stripe's dashboard.",
     ),
     error(
         "payment.undecided",
@@ -209,7 +209,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     info("sale.phase_changed", "An operator or the schedule changed the phase of a sale."),
     warn("sale.phase_failed", "A sale could not open or close at its time. The server retries."),
     warn("sandbox.cleanup_failed", "Old documents of the sandbox could not be deleted."),
-    warn("sandbox.delivery_failed", "The sandbox could not send its messages. It retries."),
+    warn("sandbox.delivery_failed", "The sandbox could not send its messages, and retries."),
     warn(
         "sandbox.message_refused",
         "The server did not accept a message of the sandbox. The sandbox sends it again.",
@@ -234,7 +234,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "server.notify_failed",
-        "The server could not tell the service manager (systemd) that the server is ready or stops.",
+        "The server could not report to the service manager (systemd) that it is ready or stops.",
     ),
     warn("server.request_failed", "A request failed with an internal error."),
     info(
@@ -243,7 +243,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     info(
         "server.stop_requested",
-        "The server got a signal to stop. It reports that it is not ready, and still serves.",
+        "The server got a signal to stop. `/readyz` reports that the server is not ready. The server still handles requests.",
     ),
     info(
         "server.stopping",
@@ -256,7 +256,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("settle.batch_failed", "A batch of tickets could not be settled. The server retries."),
     error(
         "settle.dead_letter",
-        "A ticket could not be settled. The server returns it and writes a dead letter.",
+        "A ticket could not be settled. The server returns the ticket and writes a dead letter.",
     ),
     error(
         "settle.dead_letter_unwritten",
@@ -285,7 +285,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "slot.entries_unreadable",
-        "Entries of a slot's queue could not be read. The server dropped them.",
+        "Entries of a slot's queue could not be read. The server deleted these entries.",
     ),
     info("slot.full", "The memory of a slot was full. The slot continues under a new epoch."),
     info("slot.grant_closed", "The grant of a slot from an earlier spread was closed."),
@@ -299,11 +299,11 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("slot.reconcile_failed", "The slots could not be reconciled with the store."),
     warn(
         "slot.release_failed",
-        "Unsettled tickets could not be released while the server stops. Other nodes claim them later.",
+        "Unsettled tickets could not be released while the server stopped. Other nodes take over the tickets later.",
     ),
     warn(
         "slot.release_timed_out",
-        "Unsettled tickets were not released in time. Other nodes claim them later.",
+        "Unsettled tickets were not released in time. Other nodes take over the tickets later.",
     ),
     error(
         "slot.server_refused",
@@ -318,7 +318,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "slot.unsettled",
-        "This node can settle only the tickets of some slots. The tickets of the other slots are returned.",
+        "This node can settle the tickets of some slots only. The tickets of the other slots are returned.",
     ),
     warn("slot.watch_failed", "The server could not check the slots. The server retries."),
     info("spread.slot_closed", "A slot that is no longer in its item's spread was closed."),
@@ -361,19 +361,19 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "store.rewriting",
-        "The rows come from a dump of another database server. The node adapts their transaction numbers.",
+        "The rows come from a dump of another database server. The node lowers the transaction numbers in the rows.",
     ),
     warn("store.unlock_failed", "The data directory could not be unlocked."),
     error("store.unusable", "The store failed and must not be used any more."),
     error("stream.lost", "Idle WebSockets were lost because their task panicked."),
-    warn("stream.poll_failed", "Idle WebSockets could not be polled. Each one gets its own task."),
+    warn("stream.poll_failed", "Idle WebSockets could not be polled. Each gets its own task."),
     warn(
         "stream.poller_failed",
         "The poller for idle WebSockets could not be created. Each WebSocket keeps its own task.",
     ),
     warn(
         "stream.register_failed",
-        "An idle WebSocket could not be registered with the poller. It keeps its own task.",
+        "An idle WebSocket could not be registered with the poller. The WebSocket keeps its own task.",
     ),
     warn("trace.not_built", "A collector is configured, but this build lacks the feature `otel`."),
     warn("trace.unsent", "The last traces could not be sent."),

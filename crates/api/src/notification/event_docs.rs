@@ -31,7 +31,7 @@ Every message has this body:
 | `data` | depends on the type |
 
 Events about the same order, item or sale arrive in the sequence of the changes. Events about
-different orders may arrive in any sequence. New versions may add types and members. They do not
+different orders may arrive in any sequence. New versions may add types and members, but do not
 change or remove the types and members below.
 ";
 
@@ -49,8 +49,8 @@ struct EventDoc {
 const EVENT_DOCS: [EventDoc; 12] = [
     order(
         EventType::OrderReserved,
-        "A request or a waitlist entry became an order. Its units are held until `pay_by`. \
-         `from_waitlist` marks an order from the waitlist.",
+        "A request or a waitlist entry became an order. The order's units are held until `pay_by`. \
+         `from_waitlist` is `true` if the order is from the waitlist.",
     ),
     order(EventType::OrderPaid, "The order was paid, in time or late."),
     order(
@@ -79,18 +79,19 @@ const EVENT_DOCS: [EventDoc; 12] = [
     },
     EventDoc {
         what: EventType::PaymentRefunded,
-        when: "The server refunds a payment that pays for no order. The payment was too late, had another \
-               amount, was a second payment, or named an unknown order. \
-               The refund of an order is `order.refunded`.",
+        when: "The server refunds a payment that does not pay for any order. The payment was too late, \
+               had another amount, was a second payment, or named an unknown order. \
+               If an operator refunds an order, the event is `order.refunded`.",
         schema: members::<PaymentData>,
         example: example_payment_data,
     },
     EventDoc {
         what: EventType::PaymentReversed,
-        when: "Money went back although the shop did not request it. It was refunded at the \
-               provider's console or taken back by the buyer's bank. \
+        when: "Money went back although the shop did not request it. Someone refunded the payment at the \
+               provider's console, or the buyer's bank took the money back. \
                With `stands: false` the reversal was cancelled, and the shop has the money. \
-               The payment and its order do not change. The shop decides what happens to them.",
+               The payment and its order do not change. \
+               The shop decides what happens to the payment and the order.",
         schema: members::<ReversalData>,
         example: |_| NotificationData::Reversal(ReversalData { reversal: example() }),
     },
@@ -98,7 +99,7 @@ const EVENT_DOCS: [EventDoc; 12] = [
     sale(EventType::SaleClosed, "The sale closed. Orders that wait for payment keep their holds."),
     EventDoc {
         what: EventType::ItemSoldOut,
-        when: "Every unit of the item is paid. No unit is left or held.",
+        when: "Every unit of the item is paid. No unit is free or held.",
         schema: members::<ItemData>,
         example: |_| {
             NotificationData::Item(ItemData { sale: "spring".to_owned(), item: "phone".to_owned() })

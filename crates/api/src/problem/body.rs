@@ -30,7 +30,8 @@ pub struct ProblemBody<'a> {
     pub code: Code,
     /// What happened, for a person.
     pub detail: Cow<'a, str>,
-    /// Whether the same request with the same key may be repeated unchanged.
+    /// Whether the same request with the same key may succeed later, without a change of the
+    /// request or of the sale.
     pub retryable: bool,
     /// `sold_out`: whether units may become free again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,7 +85,8 @@ pub struct ProblemBody<'a> {
     pub database: Option<Cow<'a, DatabaseFence>>,
 }
 
-/// Distinguishes `null` from absent; serde calls it only for a present member.
+/// Distinguishes a member that is `null` from an absent member. Serde calls this function only for
+/// a present member.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Time>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }

@@ -16,7 +16,7 @@ pub enum Code {
     MalformedRequest,
     /// The token or key is missing or invalid.
     Unauthenticated,
-    /// The caller may not do this.
+    /// The caller is known, but may not make this request.
     Forbidden,
     /// The buyer does not meet a requirement of the sale.
     NotEligible,
@@ -60,7 +60,7 @@ pub enum Code {
     WrongState,
     /// An object with this name exists.
     AlreadyExists,
-    /// The object changed since it was read.
+    /// The version of the object differs from `If-Match`.
     PreconditionFailed,
     /// Members, headers or parameters are invalid; each is listed.
     InvalidRequest,
@@ -174,8 +174,8 @@ impl Code {
         self.facts().2
     }
 
-    /// Whether the same request with the same key may be repeated unchanged: neither the request
-    /// nor the sale has to change first.
+    /// Whether the same request with the same key may succeed later, without a change of the
+    /// request or of the sale.
     #[must_use]
     pub const fn retryable(self) -> bool {
         matches!(self.status(), 429 | 500 | 503)

@@ -33,7 +33,7 @@ fn each_code_has_its_members() {
     );
     check(
         &Problem::rate_limited(RateLimitScope::Buyer, 2),
-        r#"{"type":"/docs#rate_limited","title":"Too many requests","status":429,"code":"rate_limited","detail":"too many requests","retryable":true,"scope":"buyer"}"#,
+        r#"{"type":"/docs#rate_limited","title":"Too many requests","status":429,"code":"rate_limited","detail":"too many requests; wait as long as Retry-After says","retryable":true,"scope":"buyer"}"#,
     );
     check(
         &Problem::not_eligible(Requirement::AccessCode),
@@ -41,7 +41,7 @@ fn each_code_has_its_members() {
     );
     check(
         &Problem::not_ready(vec!["store".into()], ReadinessFacts::default(), 1),
-        r#"{"type":"/docs#unavailable","title":"Unavailable","status":503,"code":"unavailable","detail":"not ready","retryable":true,"reasons":["store"]}"#,
+        r#"{"type":"/docs#unavailable","title":"Unavailable","status":503,"code":"unavailable","detail":"this node is not ready; see reasons","retryable":true,"reasons":["store"]}"#,
     );
     check(
         &Problem::invalid_request(vec![

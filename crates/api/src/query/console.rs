@@ -81,7 +81,11 @@ impl SeriesQuery {
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let [from, to] = ["from", "to"].map(|parameter| {
-            pairs.single_value(parameter, "must be a time as in RFC 3339", Time::parse)
+            pairs.single_value(
+                parameter,
+                "must be a time of RFC 3339, such as 2026-11-20T10:00:00.000Z",
+                Time::parse,
+            )
         });
         let step = pairs.single_value("step", "must be 1, 10 or 60", |text| {
             SERIES_STEPS.into_iter().find(|step| step.to_string() == text)

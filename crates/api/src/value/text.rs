@@ -9,7 +9,7 @@ use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// The language of the text for a reader whose own language is missing.
+/// The language of the text that a reader gets if the text in the reader's language is missing.
 const FALLBACK_LANGUAGE: &str = "en";
 /// Pattern of a language tag, as a regular expression for the OpenAPI document.
 pub(crate) const LANGUAGE_PATTERN: &str = "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$";
@@ -20,9 +20,9 @@ const SUBTAGS_MAX: usize = 3;
 /// Languages that are written from right to left.
 const RIGHT_TO_LEFT: [&str; 9] = ["ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur"];
 
-/// A text of the shop. A reader gets the text in the reader's language. If it is missing, the
-/// reader gets the English text. If that is missing too, the reader gets the text whose language
-/// tag is first in the alphabet.
+/// A text of the shop. A reader gets the text in the reader's language. If this text is missing,
+/// the reader gets the English text. If the English text is also missing, the reader gets the text
+/// whose language tag is first in the alphabet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Text {

@@ -47,7 +47,7 @@ impl Time {
         let seconds = whole.parse::<Timestamp>().ok()?.as_second();
         if head.ends_with("60") {
             // A leap second is the last second of a day in UTC. The calendar library has no leap
-            // seconds, so it becomes the first instant of the next day.
+            // seconds, so the leap second becomes the first instant of the next day.
             let midnight =
                 (seconds + 1).checked_mul(1000).filter(|_| (seconds + 1) % 86_400 == 0)?;
             return (midnight <= Self::MAX.0).then_some(Self(midnight));
@@ -126,7 +126,7 @@ impl PartialSchema for Time {
             .schema_type(Type::String)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
             .description(Some(
-                "RFC 3339. Always UTC with milliseconds in answers; any offset in requests.",
+                "A time of RFC 3339. Answers use UTC with milliseconds. Requests may use any offset.",
             ))
             .examples(["2026-11-20T10:00:00.000Z"])
             .into()

@@ -77,7 +77,7 @@ fn check_request<'a, T: Serialize>(
 }
 
 fn same(value: &impl Serialize, json: &str) {
-    let expected: Value = serde_json::from_str(json).expect("it was read before");
+    let expected: Value = serde_json::from_str(json).expect("the example is valid JSON");
     assert_eq!(serde_json::to_value(value).expect("plain data serialises"), expected);
 }
 

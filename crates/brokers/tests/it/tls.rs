@@ -11,8 +11,7 @@ use doorbuster_testkit::tool;
 /// The variable that gives the child process the broker's URL.
 const URL: &str = "BROKER_TLS_URL";
 
-/// A key and a certificate for this machine's address, in a directory that is removed with the
-/// value.
+/// A key and a certificate for this machine's address. Dropping the value removes their directory.
 struct Certificate {
     dir: PathBuf,
 }
@@ -51,9 +50,9 @@ impl Certificate {
         self.dir.join("certificate")
     }
 
-    /// Publishes to a broker from two processes, because trusted certificates come from the
-    /// environment. One process trusts this certificate, and the other trusts none. Only the first
-    /// process may succeed.
+    /// Publishes to a broker from two processes, because the environment of a process names its
+    /// trusted certificates. One process trusts this certificate, and the other process trusts
+    /// none. Only the first process may succeed.
     fn check_trust(&self, url: &str) {
         let publish = |trusted: PathBuf| -> Output {
             let mut inner = Command::new(std::env::current_exe().expect("this program"));
@@ -82,7 +81,7 @@ impl Drop for Certificate {
 }
 
 #[tokio::test]
-async fn a_nats_with_tls_gets_events_if_its_certificate_is_trusted() {
+async fn nats_with_tls_gets_events_if_its_certificate_is_trusted() {
     let certificate = Certificate::make();
     let (server, prefix) =
         (NatsServer::start_with_tls(&certificate.key(), &certificate.file()), name());
@@ -94,7 +93,7 @@ async fn a_nats_with_tls_gets_events_if_its_certificate_is_trusted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rabbitmq_with_tls_gets_events_if_its_certificate_is_trusted() {
+async fn rabbitmq_with_tls_gets_events_if_its_certificate_is_trusted() {
     let certificate = Certificate::make();
     let ((rabbit, port), exchange) =
         (Rabbit::start_with_tls(&certificate.key(), &certificate.file()), name());

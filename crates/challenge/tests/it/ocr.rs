@@ -16,8 +16,8 @@ const ROUNDS: usize = 60;
 /// The largest number of captchas, out of a hundred, that a robot may read.
 const MOST: usize = 4;
 
-/// Returns the text that Tesseract reads in a line (7) or a word (8). Only the characters of
-/// captchas are allowed.
+/// Returns the text that Tesseract reads if it treats the picture as one line (mode 7) or as one
+/// word (mode 8). Tesseract may read only the characters of captchas.
 fn reads(png: &[u8], mode: &str) -> Option<String> {
     let mut child = Command::new(program("tesseract"))
         .args([

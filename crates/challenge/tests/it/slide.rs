@@ -95,7 +95,7 @@ fn outline(seen: &Seen) -> u16 {
 }
 
 /// Careful template matching: removes the grain, limits the strength of edges, and subtracts the
-/// edges elsewhere under the piece.
+/// edges under the rest of the piece.
 fn outline_with_care(seen: &Seen) -> u16 {
     let score = outlines(seen);
     seen.best(|at| score[at - FROM])

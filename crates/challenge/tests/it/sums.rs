@@ -1,4 +1,5 @@
-//! Solves proofs of work as a robot does. There is no shorter way than the work itself.
+//! Solves proofs of work as a robot does. A robot must do the whole work, because no shorter way is
+//! known.
 
 use std::time::Instant;
 

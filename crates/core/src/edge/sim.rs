@@ -317,7 +317,7 @@ impl World {
         Ok(())
     }
 
-    /// Checks that an edge soon refuses requests by the newest commit, once all servers work.
+    /// Checks that an edge soon uses the state of the newest commit, after all servers work again.
     fn rest(&mut self) -> Result<(), String> {
         self.nodes = [Node { is_rebuilding: false, ..self.nodes[0] }; 2];
         self.writer.head = None;
@@ -347,7 +347,7 @@ fn run(seed: u64) -> Result<(), String> {
 }
 
 #[test]
-fn an_edge_refuses_by_no_old_copy_and_nobody_who_holds_an_order() {
+fn an_edge_uses_no_old_copy_and_never_refuses_a_holder_of_an_order() {
     for seed in 1..=SEEDS {
         if let Err(why) = run(seed) {
             panic!("seed {seed}: {why}");

@@ -38,8 +38,8 @@ pub fn parse_prefix(text: &str, max: usize) -> Option<String> {
     letters.filter(|letters| (1..=max).contains(&letters.len()))
 }
 
-/// Parses one character of a code into its written form. Returns `None` if no code contains the
-/// character.
+/// Parses one character of a code, and returns it as codes are written. Returns `None` if no code
+/// contains the character.
 fn parse_letter(char: char) -> Option<char> {
     let letter = match char.to_ascii_uppercase() {
         'O' => '0',

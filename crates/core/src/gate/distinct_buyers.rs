@@ -1,5 +1,5 @@
-//! Estimates how many different buyers use one address, with a state of one 64-bit number. The
-//! estimate distinguishes a school, an office or a mobile network from a robot.
+//! Estimates how many different buyers use one address. The estimate distinguishes a school, an
+//! office or a mobile network from a robot. Its state is one 64-bit number.
 //!
 //! The method is HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear
 //! counting for small numbers. The error is about a quarter for up to 300,000 buyers, which is

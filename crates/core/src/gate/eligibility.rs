@@ -6,7 +6,8 @@ pub use doorbuster_types::Requirement;
 
 /// Checks whether a buyer meets a sale's requirements for membership and level.
 ///
-/// # Errors Returns the first requirement that the buyer does not meet.
+/// # Errors
+/// Returns the first requirement that the buyer does not meet.
 pub fn check_eligible(
     standing: Membership,
     members_only: bool,

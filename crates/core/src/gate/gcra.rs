@@ -12,7 +12,7 @@
 const NANOS_PER_MINUTE: u64 = 60_000_000_000;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 
-/// A rate limit: a burst, then a fixed number of requests each minute.
+/// A rate limit: a burst of requests, and after that a fixed number of requests each minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     /// Nanoseconds between two requests at the limit's rate. Rounded up, so that no minute has more
@@ -59,7 +59,8 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(if burst == 0 { 1 } else { burst }) }
     }
 
-    /// Returns the cost of one request, in nanoseconds, if `share` requests count as one.
+    /// Returns the cost of one request, in nanoseconds, if `share` requests together count as one
+    /// request.
     #[must_use]
     pub const fn cost(self, share: u32) -> u64 {
         let cost = self.interval / (if share == 0 { 1 } else { share as u64 });
@@ -72,8 +73,8 @@ impl RateLimit {
         self.burst_nanos
     }
 
-    /// Returns how far a state is ahead of the present, capped at this limit's burst. Another limit
-    /// with a slower rate or a longer burst may have left the state further ahead.
+    /// Returns how far a state is ahead of the present, but at most this limit's burst. Another
+    /// limit with a slower rate or a longer burst may have left the state further ahead.
     #[must_use]
     pub const fn used_nanos(self, state: u64, now: u64) -> u64 {
         let ahead = state.saturating_sub(now);

@@ -1,5 +1,5 @@
-//! Purchase passes: signed permissions to buy one item during a time. Every node can check the
-//! keyed MAC of a pass without a lookup.
+//! Purchase passes: signed permissions to buy one item during a limited time. Every node can check
+//! the keyed MAC of a pass without a lookup.
 //!
 //! A pass has at most [`PASS_BYTES_MAX`] bytes, big-endian: version (1), key id (2), `valid_from`
 //! and `expires_at` in milliseconds (6 each), flags (1), the buyer's level (1), the buyer, and a
@@ -53,7 +53,7 @@ pub struct Membership {
 pub struct PassTerms<'a> {
     /// The buyer.
     pub buyer: &'a str,
-    /// The buyer's standing when the pass was issued.
+    /// The buyer's membership and level when the pass was issued.
     pub standing: Membership,
     /// Whether no waiting room was open when the pass was issued. Such a pass is refused while a
     /// waiting room is open.

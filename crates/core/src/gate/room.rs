@@ -26,17 +26,17 @@ const USED_SAMPLE_MIN: u64 = 8;
 /// The end of the admission of a visitor who left before the rank was called.
 pub const LEFT: Millis = Millis(0);
 /// How long an admission lasts at first while others wait. A visitor who does something in this
-/// time keeps the whole admission; an idle visitor's turn passes to the next visitor.
+/// time keeps the whole admission. If a visitor is idle, the next visitor is admitted instead.
 pub const IDLE_TURN_MS: i64 = 30_000;
 
-/// Returns how long an admission lasts at first, if a whole one lasts `for_ms`.
+/// Returns how long an admission lasts at first, if a whole admission lasts `for_ms`.
 #[must_use]
 pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
     if others_wait { for_ms.min(IDLE_TURN_MS) } else { for_ms }
 }
 
 /// Returns the end of the whole admission, for a visitor who did something before the first end.
-/// Returns `None` if the admission has ended, or is already a whole one.
+/// Returns `None` if the admission has ended, or already lasts the whole time.
 #[must_use]
 pub fn kept_until(called_at: Millis, until: Millis, for_ms: i64, now: Millis) -> Option<Millis> {
     let whole = called_at.plus(for_ms);
@@ -96,8 +96,8 @@ impl RoomProgress {
         self.entered - self.called
     }
 
-    /// Admits the next `count` ranks. Returns two numbers: the admitted ranks are above the first
-    /// number, up to the second.
+    /// Admits the next `count` ranks. Returns two numbers: the admitted ranks are those above the
+    /// first number and up to the second number.
     pub fn admit(&mut self, count: u64) -> (u64, u64) {
         let before = self.called;
         self.called = (before + count).min(self.entered);
@@ -134,9 +134,9 @@ impl RoomSupply {
     /// Returns how many ranks to admit now, at most `admissions_max`. The next step admits further
     /// ranks.
     ///
-    /// For each admitted buyer there is at least one unit that no earlier buyer is expected to
-    /// take. So no buyer is admitted to an empty shop. If units are free and no admitted buyer is
-    /// expected to take them, the room admits another buyer.
+    /// The room admits a buyer only if at least one unit remains that no earlier buyer is expected
+    /// to take. So no buyer is admitted to an empty shop. While such a unit remains, the room
+    /// admits the next buyer.
     #[must_use]
     pub fn admissions(&self, progress: &RoomProgress, admissions_max: u64) -> u64 {
         if progress.participants.is_none() {
@@ -230,8 +230,8 @@ impl QueuePosition {
             (Some(_), _) => VisitorStatus::Lapsed,
             (None, None) => VisitorStatus::NotDrawn,
             (None, Some(rank)) => {
-                // Another node may have admitted this rank. Until this node learns that, it shows
-                // the visitor as the next one.
+                // Another node may have admitted this rank. Until this node learns of the
+                // admission, it shows the visitor at position 1.
                 let position = rank.saturating_sub(progress.called).max(1);
                 if free.is_some_and(|free| position > free) {
                     VisitorStatus::BeyondStock(position)

@@ -1,18 +1,21 @@
-//! A rate limit that several nodes share, as two rules without IO.
+//! A rate limit that several nodes share: the rules of the shared place and the rules of a node,
+//! without IO.
 //!
-//! One shared place holds one number for each limited key, the state of a rate limit
-//! ([`super::gcra`]). A node takes a *share* of the limit there before it spends it
-//! ([`LimitCall::apply`]). So all nodes together never exceed the limit. Each node keeps a
-//! [`NodeShare`] for each key, and decides by it whether to spend, to refuse or to ask.
+//! One shared place, in Redis or PostgreSQL, has one number for each limited key: the state of a
+//! rate limit ([`super::gcra`]). Before a node spends a part of the limit, the node takes this
+//! part, its *share*, from the shared place ([`LimitCall::apply`]). So all nodes together never
+//! exceed the limit. Each node keeps a [`NodeShare`] for each key. The node share decides whether
+//! the node allows a request, refuses it, or asks for a share.
 //!
-//! A share ends by itself. It is a piece of the time line between the present and the shared state.
-//! At the limit's rate that piece is paid off from its lower end, and then the limit may be used
-//! again by all nodes. So the node may spend no more of the share than lies ahead of the present. A
-//! node that dies loses only its share, and only until it ends. No clock is compared with another
-//! clock: the shared place answers with times relative to its present.
+//! A share ends by itself. It is an interval of time between the present and the shared state.
+//! While time passes through this interval, the share is paid back at the limit's rate, and all
+//! nodes may use the limit again. So the node may spend only the part of the share that is still in
+//! the future. If a node dies, its share is lost, but only until the share ends. The protocol
+//! compares no clock with another clock: the shared place answers with times relative to its own
+//! present.
 //!
-//! Not every request needs a share first ([`Counting`]). A request that only gets an answer from
-//! memory is counted afterwards. So a refusal waits for no other node.
+//! Not every request needs a share first ([`Counting`]). A request that is answered from memory is
+//! counted after its answer. So a refusal does not wait for the shared place.
 
 #[cfg(test)]
 mod tests;
@@ -20,17 +23,19 @@ mod tests;
 use super::gcra::{RateDecision, RateLimit};
 
 const NANOS_PER_MICRO: u64 = 1_000;
-/// Sixteen nodes together may spend one part in this many of a burst before they ask, and more
-/// nodes no more than that. So no node spends anything of a burst below 256 before it asks. A limit
-/// far above a buyer's needs costs no round trip.
+/// All nodes together may spend at most one part in `FREE_PART` of a burst before they ask for
+/// shares. So a limit that is far above a buyer's needs costs no round trip. If a burst is below
+/// 256, every node asks first.
 const FREE_PART: u64 = 16;
-/// The free part is divided by this number of nodes, or by the live nodes if there are more.
+/// The free part is divided by `FREE_NODES`, or by the number of live nodes if that is higher.
 const FREE_NODES: u64 = 16;
 
-/// A call to the shared place for one key. Times are microseconds of the limit's rate.
+/// A call to the shared place for one key. Amounts are times in microseconds: the time in which the
+/// limit's rate pays the amount back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
-    /// Requests that the node allowed without a share. They count in any case.
+    /// The cost of the requests that the node allowed without a share. It always counts, even above
+    /// the limit.
     pub used_us: u64,
     /// The share that the node asks for.
     pub wanted_us: u64,
@@ -38,7 +43,8 @@ pub struct LimitCall {
     pub cost_ns: u64,
     /// The burst.
     pub burst_us: u64,
-    /// The part of the burst that other nodes may spend before they ask. It is not granted.
+    /// The part of the burst that other nodes may spend before they ask. The shared place does not
+    /// grant this part.
     pub reserved_us: u64,
 }
 
@@ -47,7 +53,7 @@ pub struct LimitCall {
 pub struct LimitAnswer {
     /// How far the state is ahead of the present after the call.
     pub ahead_us: u64,
-    /// The granted share. It ends where the state is now.
+    /// The granted share. It ends at the new state.
     pub granted_us: u64,
 }
 
@@ -84,10 +90,12 @@ impl LimitCall {
 /// When a request is counted over all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counting {
-    /// Before its answer. The request may get units, a pass or a checkout, so the limit is exact.
+    /// Before the request is answered. The request may get units, a pass or a checkout, so the
+    /// limit must be exact.
     BeforeAnswer,
-    /// After its answer, which comes from memory. Near the limit, the request is counted before
-    /// its answer too. What all nodes answer until the next call may exceed the limit.
+    /// After the request is answered from memory. Near the limit, such a request too is counted
+    /// before its answer. The requests that all nodes answer before their next calls may exceed the
+    /// limit.
     AfterAnswer,
 }
 
@@ -96,21 +104,23 @@ pub enum Counting {
 pub struct SharingTerms {
     /// The nodes that share the limit, including this one.
     pub nodes: u32,
-    /// A share is one part in this many of the burst, and at least what waits.
+    /// A share is one part in `share_part` of the burst, in addition to the cost of the waiting
+    /// requests.
     pub share_part: u32,
-    /// All nodes together leave one part in this many of the burst unreported.
+    /// All nodes together may leave one part in `unreported_part` of the burst unreported.
     pub unreported_part: u32,
 }
 
-/// What a node knows and has of a shared limit. Times are nanoseconds of the limit's rate.
+/// A node's knowledge of a shared limit, and its share. Amounts are times in nanoseconds: the time
+/// in which the limit's rate pays the amount back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeShare {
     /// The state of the limit as far as this node knows, by the node's clock. It includes this
-    /// node's share and what the node has not reported.
+    /// node's share and the unreported requests.
     pub state: u64,
     /// The unspent share.
     pub share: u64,
-    /// What the node spent without a share and has not reported.
+    /// The cost of the requests that the node allowed without a share and has not reported.
     pub unreported: u64,
 }
 
@@ -119,7 +129,7 @@ pub struct NodeShare {
 pub struct SentCall {
     /// The call.
     pub call: LimitCall,
-    /// What the call reports, in nanoseconds.
+    /// The cost of the requests that the call reports, in nanoseconds.
     pub reported: u64,
     /// When the call was sent, by the node's clock.
     pub sent_at: u64,
@@ -130,17 +140,17 @@ pub struct SentCall {
 pub enum ShareDecision {
     /// The request is allowed.
     Allowed {
-        /// Whether the node should report what it spent without a share.
+        /// Whether the node should now report the requests that it allowed without a share.
         report: bool,
     },
-    /// The request is refused for this many nanoseconds.
+    /// The request is refused. It may be allowed after this many nanoseconds.
     Wait(u64),
     /// The node must ask for a share first.
     Ask,
 }
 
 impl SharingTerms {
-    /// Returns what one node may spend of a limit before it asks, in nanoseconds.
+    /// Returns how much of a limit one node may spend before it asks, in nanoseconds.
     #[must_use]
     pub fn free_nanos(&self, limit: RateLimit) -> u64 {
         let parts = FREE_PART * FREE_NODES.max(self.nodes.into());
@@ -187,12 +197,12 @@ impl NodeShare {
         }
         let spent = self.unreported + cost;
         let is_free = match counting {
-            // Nothing else is known of the limit, so this node has not asked yet.
+            // If the node knows only its own unreported requests, it has not asked yet.
             Counting::BeforeAnswer => {
                 let is_unknown = !holds(LimitRule::FreePartOnce) || ahead <= self.unreported;
                 is_unknown && spent <= terms.free_nanos(limit)
             }
-            // If every other node did the same, they would reach the limit and not exceed it.
+            // Even if every other node spends the same, all nodes together stay within the limit.
             Counting::AfterAnswer => {
                 let others = u64::from(terms.nodes.saturating_sub(1)).saturating_mul(spent);
                 ahead == 0 || (ahead + cost).saturating_add(others) <= burst
@@ -209,7 +219,8 @@ impl NodeShare {
     /// the limit.
     pub fn spend_alone(&mut self, limit: RateLimit, (now, cost): (u64, u64)) -> ShareDecision {
         let ahead = self.settle(limit, now);
-        // A long outage must not end in one large report.
+        // Drop the requests that the limit's rate has paid back, so that a long outage does not end
+        // with one large report.
         self.unreported = self.unreported.min(ahead);
         match limit.try_take(self.state, now, cost) {
             RateDecision::Allowed(_) => {
@@ -230,8 +241,8 @@ impl NodeShare {
         }
     }
 
-    /// Serves the requests that waited, with these costs, from the share. Returns how many of them
-    /// it served, from the first one on.
+    /// Serves waiting requests from the share, in sequence. `waiting` has their costs. Returns the
+    /// number of served requests.
     pub fn serve(&mut self, limit: RateLimit, now: u64, waiting: &[u64]) -> usize {
         self.settle(limit, now);
         let (served, rest) = served(self.share, waiting);
@@ -239,10 +250,10 @@ impl NodeShare {
         served
     }
 
-    /// Makes a call that reports what the node spent. If requests wait, which cost `waiting`
-    /// together, the call asks for their share and for some more. The node sends one call at a
-    /// time for a key. If there is no answer, the next call reports the same again, because the
-    /// first call may have had no effect.
+    /// Makes a call that reports the unreported requests. `waiting` is the cost of all waiting
+    /// requests. If it is above 0, the call asks for a share that covers them and some more
+    /// requests. The node sends one call at a time for a key. If no answer arrives, the next call
+    /// reports the same requests again, because the first call may have had no effect.
     pub fn call(
         &mut self,
         limit: RateLimit,
@@ -265,8 +276,8 @@ impl NodeShare {
         SentCall { call, reported: self.unreported, sent_at: now }
     }
 
-    /// Applies the answer to a call. Then the requests that waited, with these costs, get their
-    /// parts of the share in turn. Returns how many of them got it, from the first one on.
+    /// Applies the answer to a call, and then serves waiting requests from the share, in sequence.
+    /// `waiting` has their costs. Returns the number of served requests.
     pub fn receive(
         &mut self,
         (limit, now): (RateLimit, u64),
@@ -278,8 +289,9 @@ impl NodeShare {
         self.unreported = self.unreported.saturating_sub(sent.reported);
         let granted = answer.granted_us * NANOS_PER_MICRO;
         let (served, rest) = served(self.share + granted, waiting);
-        // The answer was made after the call was sent. So this instant is never too late. The
-        // shared place rounds its time down to a microsecond.
+        // The shared place computed `ahead_us` after this node sent the call. So an instant that is
+        // counted from `sent_at` is never too late. One microsecond less allows for the shared
+        // place, which rounds its time down.
         let ahead_us = answer.ahead_us.saturating_sub(1);
         let state = sent.sent_at + ahead_us * NANOS_PER_MICRO + self.unreported;
         if granted == 0 && rest > 0 {
@@ -290,12 +302,13 @@ impl NodeShare {
         } else {
             self.state = self.state.max(state);
         }
-        // A rest of an older share would get the end of the new one.
+        // The rest of an older share is dropped, because it would otherwise get the later end of
+        // the new share.
         self.share = if granted > 0 { rest.min(granted) } else { rest };
         served
     }
 
-    /// Returns after how many nanoseconds a request that got no share may be allowed.
+    /// Returns the time in nanoseconds after which a request that got no share may be allowed.
     #[must_use]
     pub fn wait_nanos(
         &self,
@@ -314,8 +327,8 @@ impl NodeShare {
     }
 
     /// Drops the part of the share that has ended, and applies a shorter burst. Returns how far the
-    /// state is ahead. The unreported part stays, because other nodes may use the limit at its full
-    /// rate.
+    /// state is ahead. The unreported requests stay even if this node's state has paid them back,
+    /// because other nodes may have used the limit's full rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;
@@ -331,7 +344,8 @@ impl NodeShare {
     }
 }
 
-/// Returns how many of these costs `share` covers, from the first one on, and what is left of it.
+/// Returns how many of these costs the share covers, counted from the first cost, and the rest of
+/// the share.
 fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
     let mut rest = share;
     for (served, cost) in waiting.iter().enumerate() {
@@ -348,15 +362,15 @@ fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
 pub(crate) enum LimitRule {
     /// The shared place grants no more than is free under the burst.
     GrantWithinBurst,
-    /// What other nodes may spend before they ask is not granted.
+    /// The shared place does not grant the part that other nodes may spend before they ask.
     ReserveForOthers,
     /// Only whole requests are granted, so that no node keeps a part that it cannot spend.
     WholeRequests,
-    /// A share ends when its piece of the time line is paid off.
+    /// A share ends when its interval of time has passed.
     SharesEnd,
     /// A node spends its free part once, until the limit is full again.
     FreePartOnce,
-    /// A call reports what the node spent without a share.
+    /// A call reports the requests that the node allowed without a share.
     ReportsUse,
 }
 
@@ -365,13 +379,13 @@ thread_local! {
     static REMOVED: std::cell::Cell<Option<LimitRule>> = const { std::cell::Cell::new(None) };
 }
 
-/// Returns whether a rule holds. Only tests can remove one.
+/// Returns whether a rule holds. Only tests can remove a rule.
 #[cfg(test)]
 fn holds(rule: LimitRule) -> bool {
     REMOVED.get() != Some(rule)
 }
 
-/// Returns whether a rule holds: always.
+/// Returns true, because only tests can remove a rule.
 #[cfg(not(test))]
 #[inline(always)]
 const fn holds(_rule: LimitRule) -> bool {

@@ -24,7 +24,7 @@ pub struct Checkout {
     /// Whether the provider may still accept money at this checkout. It becomes false only after
     /// the provider confirms that the checkout is closed and unpaid.
     pub open: bool,
-    /// When it was created.
+    /// When the checkout was created.
     pub at: Millis,
     /// When the server sent the first query without a definite answer. Only queries after the
     /// order's `pay_by` count.
@@ -34,7 +34,7 @@ pub struct Checkout {
 impl Checkout {
     /// Returns how long an order with this checkout waits for the provider after its `pay_by`, in
     /// milliseconds. The wait ends [`PROVIDER_GRACE_MS`] after the first failed query. It ends at
-    /// the latest [`PROVIDER_CHECK_WITHIN_MS`] after `pay_by`, also if no query was possible.
+    /// the latest [`PROVIDER_CHECK_WITHIN_MS`] after `pay_by`, even if no query was possible.
     #[must_use]
     pub fn provider_wait_ms(&self, pay_by: Millis) -> i64 {
         if !self.open {
@@ -60,7 +60,7 @@ impl Checkout {
     }
 }
 
-/// The result of keeping a checkout.
+/// The result of [`keep_checkout`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckoutOutcome {
     /// The order keeps this checkout: the new one, or one from an earlier request.
@@ -72,8 +72,8 @@ pub enum CheckoutOutcome {
     NotFound,
 }
 
-/// Keeps a checkout with its order, which must be reserved. An order keeps its open checkout. A new
-/// checkout replaces a closed one.
+/// Stores a new checkout for its order, which must be reserved. If the order has an open checkout,
+/// that checkout stays, and the new one is not stored. A new checkout replaces a closed one.
 pub fn keep_checkout<L: Ledger + ?Sized>(
     ledger: &mut L,
     new: &Checkout,

@@ -12,7 +12,7 @@ const CAME_BACK_PREFIX: &str = "came back: ";
 /// message may be about the earlier attempt.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
-/// Decides the refund of a payment. A payment has only one.
+/// Decides the refund of a payment. A payment has at most one refund.
 pub(crate) fn refund<L: Ledger + ?Sized>(
     ledger: &mut L,
     payment: &Payment,
@@ -126,7 +126,7 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
             refund.next_at = now;
         }
         RefundUpdate::Accepted { again_ms } => {
-            // The provider accepted a refund that the server may have given up without an answer.
+            // The server may have given this refund up, but the provider accepted it.
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;
@@ -158,9 +158,10 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     Ok(Some(refund))
 }
 
-/// Applies the provider's answer to a query about the refund as it was in `asked`. If the refund
-/// changed meanwhile, the newer state stays. If the two states differ, the server queries the
-/// provider again. A failed attempt cannot be outdated, so it counts. Returns the new state of the
+/// Applies the provider's answer to a request or a query. `asked` is the refund as it was when the
+/// server contacted the provider. If the refund has changed since then, the answer may be outdated.
+/// An outdated answer never settles the refund: the server ignores the answer, or queries the
+/// provider again. An answer about a failed attempt always counts. Returns the new state of the
 /// refund, or `None` if no such refund exists.
 pub fn answer_refund<L: Ledger + ?Sized>(
     ledger: &mut L,

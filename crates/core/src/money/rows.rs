@@ -37,7 +37,7 @@ pub struct Payment {
     pub id: PaymentId,
     /// The provider's name.
     pub provider: String,
-    /// The order that the payment named, as the message had it.
+    /// The order that the payment named, exactly as in the message.
     pub order: String,
     /// The amount.
     pub money: Money,
@@ -88,7 +88,7 @@ pub struct Capture {
     pub provider: String,
     /// The payment.
     pub payment: PaymentId,
-    /// The order, as the message had it.
+    /// The order, exactly as in the message.
     pub order: String,
     /// The amount.
     pub money: Money,

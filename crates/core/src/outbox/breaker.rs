@@ -20,11 +20,11 @@ pub(super) struct Breaker {
     probe_at: Option<Millis>,
     /// The end of a pause that the endpoint asked for.
     paused_until: Option<Millis>,
-    /// The last event that the endpoint was tried with, and how often in a row.
+    /// The event of the last try, and how many tries in a row used this event.
     same: Option<(i64, u32)>,
-    /// The last row that the endpoint was tried with.
+    /// The row of the last try that used a row.
     last: i64,
-    /// The last new event that the endpoint was tried with.
+    /// The new event of the last try that used a new event.
     last_fresh: i64,
     last_was_row: bool,
 }
@@ -65,7 +65,7 @@ impl Breaker {
     }
 
     /// Records that the endpoint did not accept this event, and asked for a pause if `pause_ms` is
-    /// over 0. A shorter pause does not replace an earlier, longer one.
+    /// above 0. A shorter pause does not replace an earlier, longer one.
     pub(super) fn fail(&mut self, position: i64, now: Millis, spread: u32, pause_ms: i64) {
         if self.failed.len() < BREAKER_FAILURES {
             self.failed.insert(position);
@@ -88,15 +88,16 @@ impl Breaker {
         self.probe_at = self.probe_at.map(|_| now.plus(backoff_ms(1)));
     }
 
-    /// Returns the last new event that the endpoint was tried with. Tries take turns, because the
-    /// endpoint may refuse one event and accept the next.
+    /// Returns the new event of the last try that used a new event. The next try uses another
+    /// event, because the endpoint may refuse one event and accept the next.
     pub(super) fn last_new_event(&self) -> i64 {
         self.last_fresh
     }
 
-    /// Chooses the event of the next try: a new event and a row in turn, and the rows one after
-    /// another. Each event gets a few tries, because the endpoint may accept an event only after
-    /// some tries. It gets no further tries, because the endpoint may refuse only this event.
+    /// Chooses the event of the next try. Tries alternate between new events and rows, and the rows
+    /// follow one after another. Each event gets a few tries, because the endpoint may accept an
+    /// event only after some tries. After these tries, the next event is tried, because the
+    /// endpoint may refuse only this event.
     pub(super) fn next_probe(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
         if let Some((at, times)) = self.same
             && times < BREAKER_TRIES_PER_EVENT

@@ -5,7 +5,8 @@ use doorbuster_types::DeliveryState;
 
 use crate::value::Millis;
 
-/// A row of the store: an event behind the endpoint's position that is not delivered yet.
+/// A row of the store: an event that the endpoint's position has passed, but that is not delivered
+/// yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingDelivery {
     /// The event's position.

@@ -9,7 +9,7 @@ use crate::limits::{
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-/// How often an event was refused in a row, and when that began.
+/// How often in a row an event was refused, and when these refusals began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RefusedRun {
     times: u32,

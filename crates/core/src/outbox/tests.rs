@@ -93,7 +93,7 @@ fn a_failed_event_is_retried_with_growing_pauses_and_events_behind_it_wait() {
 }
 
 #[test]
-fn no_event_is_due_while_every_delivery_place_is_taken() {
+fn no_event_is_due_while_every_allowed_delivery_is_in_progress() {
     let rows = (1..=4).map(|at| PendingDelivery {
         tries: 1,
         next_at: AT,

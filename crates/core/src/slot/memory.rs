@@ -1,4 +1,5 @@
-//! The slot's memory of requests, packed into few bytes each, and how the slot forgets a request.
+//! The slot's memory of requests, with few bytes for each request, and how the slot forgets a
+//! request.
 use super::{IssuedTicket, SlotMemory};
 use crate::id::IdKey;
 use crate::queue::Queue;

@@ -57,7 +57,7 @@ fn check(a: u64, b: u64, units: u64, wanted: ([u64; 2], Counter, bool)) {
 }
 
 #[test]
-fn a_ticket_deducts_from_the_active_counter_and_flips_when_that_is_low_or_short() {
+fn a_ticket_deducts_from_the_active_counter_and_flips_when_that_counter_is_low() {
     check(10, 9, 4, ([6, 9], Counter::A, false));
     check(10, 9, 7, ([3, 9], Counter::A, false));
     check(10, 9, 8, ([2, 9], Counter::B, true));
@@ -69,7 +69,7 @@ fn a_ticket_deducts_from_the_active_counter_and_flips_when_that_is_low_or_short(
 }
 
 #[test]
-fn a_slot_is_short_only_when_the_sum_of_its_counters_is() {
+fn a_slot_is_short_only_when_both_counters_together_have_too_few_units() {
     let mut slot = slot(4, 5);
     assert_eq!(slot.ticket(&request(1, 10)), TicketAnswer::Short { available: 9 });
     assert_eq!(state(&slot), ([4, 5], Counter::A, false));

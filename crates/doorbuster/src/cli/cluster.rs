@@ -8,9 +8,9 @@ use doorbuster_harness::cluster::{Shape, limits::NODES_MAX};
 
 /// Run a complete installation on this machine, for tests.
 ///
-/// Starts, from Debian's packages, a private PostgreSQL, a private Redis Cluster of three primaries
-/// and three replicas, and nodes behind one address, all on loopback and on free ports, and leaves
-/// them running. The packages postgresql and redis-server have to be installed.
+/// Starts a private PostgreSQL, a private Redis Cluster of three primaries and three replicas, and
+/// nodes behind one address. The servers listen on loopback, on free ports, and keep running after
+/// this command ends. The Debian packages postgresql and redis-server must be installed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster cluster up

@@ -1,6 +1,7 @@
 //! Completes the ids of sales and items on a command line, from the running server.
 //!
-//! A shell asks while a person waits, so a server that does not answer soon completes nothing.
+//! A person waits while the shell runs this code. So if the server does not answer within a second,
+//! the shell gets no completions.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::exit::Failure;
 
 /// Longest wait for the server.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
-/// Sales that are offered: the newest ones, a page of the server.
+/// The most sales that are offered, newest first. A page of the server has no more.
 const SALES_MAX: &str = "200";
 
 /// Completes the id of a sale, with its title as help.
@@ -24,7 +25,8 @@ pub fn sales() -> ArgValueCompleter {
     })
 }
 
-/// Completes the id of an item: of the sale that the command line names, or of any sale.
+/// Completes the id of an item. If the command line names a sale, only the items of this sale are
+/// offered.
 pub fn items() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let (sales, words) = (known_sales(), words());
@@ -69,7 +71,7 @@ fn known_sales() -> Vec<AdminSale> {
     client::block_on(read).unwrap_or_default()
 }
 
-/// The words of the command line that is completed. The shell's script gives them after `--`.
+/// Returns the words of the unfinished command line. The shell's script passes them after `--`.
 fn words() -> Vec<String> {
     let mut all = std::env::args();
     all.by_ref().find(|word| word == "--");

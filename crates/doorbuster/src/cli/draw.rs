@@ -21,7 +21,7 @@ pub enum DrawCommand {
     Verify(VerifyArgs),
 }
 
-/// Check that the seed of a draw matches its commitment, and print the order that it gives.
+/// Check that the seed of a draw matches its commitment, and print the order that the seed gives.
 ///
 /// The command needs only files, or a server that shows the seed. The participants come from a
 /// file, or from the server with the operators' key. The command shares no code with the server. It

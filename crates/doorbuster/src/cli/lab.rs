@@ -48,9 +48,9 @@ pub enum LabCommand {
 
 /// Run strategies against the same buyers, and judge them.
 ///
-/// Exits with 0 if every verdict agrees with what the strategy promises: a safe strategy holds, a
-/// strategy that is safe without faults holds without faults, and an unsafe strategy promises
-/// nothing.
+/// Exits with 0 if no verdict contradicts the strategy's promise. A safe strategy promises correct
+/// sales always. A strategy that is safe without faults promises them only for runs without faults.
+/// An unsafe strategy promises nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab run
@@ -90,7 +90,8 @@ pub struct LabRunArgs {
     pub json: bool,
 }
 
-/// Reproduce the incident of the lock that ended before the work, and show the safer ways.
+/// Reproduce an incident in which a lock expired before its holder had finished, and show safer
+/// ways.
 ///
 /// Three servers sell 100 bottles under a lock that lasts 60 ms. A call under the lock sometimes
 /// takes 90 ms. Exits with 1 if a safe variant oversells, or if the unsafe lock does not oversell.
@@ -113,7 +114,7 @@ pub struct IncidentArgs {
     pub json: bool,
 }
 
-/// Run a judged sale at a fixed rate against one Doorbuster process.
+/// Run a sale at a fixed rate against one Doorbuster process, and check the result.
 ///
 /// 10,000 units are on sale. The independent auditor checks the store afterwards. Exits with 0 only
 /// if nothing is oversold, no answer is lost and the audit is clean. The result says whether the
@@ -168,7 +169,7 @@ impl FaultChoice {
     }
 }
 
-/// The word for every strategy or variant.
+/// The argument that selects every strategy or every variant.
 pub const ALL: &str = "all";
 
 fn strategy(id: &str) -> Result<&'static str, String> {

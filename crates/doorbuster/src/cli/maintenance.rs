@@ -52,8 +52,8 @@ pub struct RestoreArgs {
     /// The backup: a file, or the directory or bucket (s3://BUCKET/PREFIX) of a continuous backup.
     #[arg(value_name = "BACKUP")]
     pub file: PathBuf,
-    /// Restore the state at this time, or the last one before it: only from a continuous backup
-    /// [default: the newest state].
+    /// Restore the last state at or before this time; only from a continuous backup [default: the
+    /// newest state].
     #[arg(long, value_name = "TIME")]
     pub until: Option<jiff::Timestamp>,
     #[command(flatten)]

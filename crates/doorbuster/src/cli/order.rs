@@ -69,10 +69,10 @@ pub enum OrderCommand {
         reason: Option<String>,
     },
     Erase(EraseArgs),
-    /// List payments, newest first: of one order, or all.
+    /// List the payments of one order or of all orders, newest first.
     #[command(after_help = "Example:\n  doorbuster order payments ord_…")]
     Payments(MoneyQuery),
-    /// List refunds, newest first: of one order, or all.
+    /// List the payments of one order or of all orders, newest first.
     #[command(after_help = "Example:\n  doorbuster order refunds ord_…")]
     Refunds(MoneyQuery),
 }
@@ -124,7 +124,7 @@ pub struct EraseArgs {
 #[group(required = true, multiple = false)]
 pub struct PayByArgs {
     /// Seconds to add to the present end. If the answer is lost, the command prints how to repeat
-    /// it safely.
+    /// the request safely.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
     pub secs: Option<u32>,
     /// The new end, like 2026-11-20T10:00:00Z.
@@ -137,7 +137,7 @@ pub struct PayByArgs {
 pub struct MoneyQuery {
     /// Only payments or refunds of this order.
     pub order: Option<String>,
-    /// Another form of the positional argument.
+    /// The order's id, as a flag instead of the positional argument.
     #[arg(long = "order", value_name = "ORDER", conflicts_with = "order", hide = true)]
     pub of: Option<String>,
     /// Maximum number of entries, 1 to 200.
@@ -152,7 +152,7 @@ pub struct MoneyQuery {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order list --buyer alice")]
 pub struct OrderQuery {
-    /// Only of this sale.
+    /// Only orders of this sale.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
     /// Only orders for this item of the given sale.

@@ -23,8 +23,8 @@ pub struct ExportArgs {
     /// own address].
     #[arg(long, value_name = "ORIGIN")]
     pub api: Option<reqwest::Url>,
-    /// Write the page of this sale; may be given several times [default: all that the server
-    /// shows].
+    /// Write the page of this sale; may be given several times [default: all sales that buyers may
+    /// see].
     #[arg(long = "sale", value_name = "SALE")]
     pub sales: Vec<String>,
     /// The running server to ask for its sales.

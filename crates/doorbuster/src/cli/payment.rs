@@ -38,7 +38,7 @@ pub struct TriggerArgs {
     /// Report a failed payment.
     #[arg(long)]
     pub failed: bool,
-    /// The amount that was paid, in the currency of the order. [default: the order's amount].
+    /// The amount that was paid, in the order's currency [default: the order's amount].
     #[arg(long, value_name = "AMOUNT")]
     pub amount: Option<String>,
     #[command(flatten)]

@@ -13,7 +13,7 @@ use super::{complete, values};
   export DOORBUSTER_ADMIN_KEY=…
   doorbuster reconcile --sale spring")]
 pub struct ReconcileArgs {
-    /// Only of this sale.
+    /// Compare only the units and the money of this sale.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
     /// The cursor of the last report, which lists at most 1,000 differences of a kind.

@@ -55,8 +55,8 @@ pub enum SaleCommand {
         /// The sale's id.
         #[arg(value_parser = values::name, add = complete::sales())]
         sale: String,
-        /// Show the sale's slots instead: partitions, the units that each was granted and sold, and
-        /// its active sub-domain.
+        /// Show the sale's slots instead: the partition, the granted and sold units, and the active
+        /// sub-domain of each slot.
         #[arg(long)]
         slots: bool,
     },
@@ -130,7 +130,7 @@ pub struct SeriesArgs {
     pub to: Option<Time>,
 }
 
-/// The item whose spread is shown or changed. A part that is not given stays as it is.
+/// The item whose spread is shown or changed. An omitted argument leaves its setting unchanged.
 #[derive(Debug, Args)]
 pub struct SpreadArgs {
     /// The sale's id.
@@ -148,7 +148,7 @@ pub struct SpreadArgs {
     /// Units that a new slot gets first; with 0 the slots get all units at once.
     #[arg(long, value_name = "UNITS")]
     pub initial: Option<u64>,
-    /// A slot gets a refill when a counter has fewer units than this.
+    /// A slot gets a refill when one of its counters has fewer units than this.
     #[arg(long, value_name = "UNITS")]
     pub threshold: Option<u64>,
     /// Units of one refill.
@@ -182,7 +182,7 @@ pub struct SetArgs {
 pub struct ItemField {
     /// The item's id.
     pub item: String,
-    /// The member of the item in the API.
+    /// The name of the field in the API.
     pub member: &'static str,
     /// The value.
     pub value: serde_json::Value,
@@ -263,10 +263,10 @@ pub struct AdjustArgs {
     pub idempotency_key: Option<String>,
 }
 
-/// Admit the next visitors of a waiting room now, however few units are left.
+/// Admit the next visitors of a waiting room now, even if few units are left.
 ///
-/// They may buy at once. If units run out, some of them get none. An admission cannot be taken
-/// back, and each call admits further visitors.
+/// The admitted visitors may buy at once. If the units run out, some of these visitors get no unit.
+/// An admission cannot be taken back, and each call admits further visitors.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  doorbuster sale admit spring 100 --reason 'the shop has room' --yes"

@@ -25,7 +25,7 @@ pub struct EditArgs {
     /// The title on the sale page.
     #[arg(long)]
     pub title: Option<String>,
-    /// When the sale opens, or none.
+    /// When the sale opens; `none` removes this time.
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub starts_at: Option<OptionalTime>,
     /// When the sale closes by itself; `none` removes this time.
@@ -53,8 +53,9 @@ pub struct EditArgs {
     /// Whether buyers wait in a waiting room.
     #[arg(long, value_name = "WORD", value_parser = ["off", "auto", "always"])]
     pub waiting_room: Option<String>,
-    /// A rate limit: buyer, ip or interface, then burst/requests a minute, or none. May be
-    /// repeated. `default`, alone, resets all three.
+    /// A rate limit: buyer=5/60 allows a buyer 5 requests at once and 60 a minute. The scopes are
+    /// buyer, ip and interface; ip=none removes the limit. May be repeated. `default`, alone,
+    /// resets all three limits.
     #[arg(long, value_name = "WHOSE=BURST/PER_MINUTE", value_parser = values::limit)]
     pub limit: Vec<LimitArg>,
     /// Read the changes as a JSON merge patch from this file; - is standard input.

@@ -101,7 +101,7 @@ pub enum EndpointCommand {
     },
 }
 
-/// Add an endpoint, a webhook or a broker; a webhook's secret is shown only once.
+/// Add an endpoint: a webhook or a broker. A webhook's secret is shown only once.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  doorbuster webhook endpoint add https://shop.example/hooks/doorbuster --type order.paid --type order.refunded"
@@ -130,7 +130,7 @@ pub struct ListenArgs {
     /// Port to listen on; 0 chooses a free port.
     #[arg(long, default_value_t = 9000)]
     pub port: u16,
-    /// The status to answer to messages with a valid signature.
+    /// The HTTP status of the answer to a message with a valid signature.
     #[arg(long, default_value_t = 204, value_parser = clap::value_parser!(u16).range(200..=599))]
     pub answer: u16,
 }

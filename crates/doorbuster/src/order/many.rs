@@ -23,7 +23,7 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// The name of the change, as in its path.
+    /// The name of the change in the API's path.
     fn name(&self) -> &'static str {
         match self {
             Self::Cancel => "cancel",

@@ -110,7 +110,7 @@ pub fn door(door: &FrontDoor) -> String {
     }
 }
 
-/// The slots of a sale. Brackets mark the active sub-domain of each.
+/// The slots of a sale. Brackets mark the active sub-domain of each slot.
 pub fn slots(list: &SlotList) -> String {
     if list.slots.is_empty() {
         return "The sale is not open and has no slots.\n".into();
@@ -166,7 +166,7 @@ pub fn slots(list: &SlotList) -> String {
     )
 }
 
-/// The phase of a sale, with its next time.
+/// The phase of a sale, with the time at which the phase ends.
 pub fn phase(sale: &AdminSale) -> String {
     match (sale.phase, sale.starts_at, sale.ends_at) {
         (Phase::Draft, ..) => "a draft".into(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::test_server::{TempDir, TestServer, program, run, serve, until};
 
 const ITEM: &str = "id=phone,title=Phone,stock=100000,price=0.10CNY,limit=100000";
-/// The recovery point: if the data directory is lost, only orders from this last period are lost.
+/// If the data directory is lost, only the orders of this last period may be missing.
 const RECOVERY_POINT: Duration = Duration::from_secs(1);
 
 fn start(temp_dir: &TempDir, data_dir: &Path, target: &Path) -> TestServer {

@@ -192,7 +192,7 @@ fn a_demo_that_does_not_add_up_reports_it_and_exits_with_1() {
     command.args(["demo", "--json", "--buyers", "50000"]);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-    // This test may open the store only after the sale is open and the buyers come.
+    // Open the store only after the sale is open and the load has started.
     let file = until("the load starts", || {
         let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then(|| work.join("data/doorbuster.sqlite3"))

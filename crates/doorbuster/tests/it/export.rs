@@ -282,7 +282,8 @@ async fn announced(fixture: &ServerFixture) -> Cdn {
     Cdn::start(fixture, &export(fixture, &[]))
 }
 
-/// A page sets its clock by the status, so the status must not be older than the last quiet period.
+/// A page sets its clock from the status. So after a quiet period, the cache must not return a
+/// status from before that period.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     const STATUS: &str = "/v1/sales/spring/status?v=";
@@ -297,8 +298,8 @@ async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "open");
 }
 
-/// The page's version of the status changes when the sale opens, so that no copy from before the
-/// opening is used.
+/// When the sale opens, the page requests the status under a new version. So the page gets no
+/// cached copy from before the opening.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_has_a_new_version_when_the_sale_opens() {
     let fixture = ServerFixture::start();

@@ -2,10 +2,10 @@
 //! payments of every kind. The restarted server or another node continues, and then every record is
 //! checked.
 //!
-//! `DOORBUSTER_FAILPOINTS` names the failpoints (default: all), separated by commas.
-//! `DOORBUSTER_FAILPOINT_ROUNDS` sets the number of rounds (1): in round 3 the server dies when it
-//! passes the point for the third time. A point that the first round does not reach fails the test.
-//! On PostgreSQL only the points run whose steps differ from SQLite.
+//! `DOORBUSTER_FAILPOINTS` names the failpoints, separated by commas [default: all].
+//! `DOORBUSTER_FAILPOINT_ROUNDS` sets the number of rounds [default: 1]: in round 3 the server dies
+//! when it passes the point for the third time. A point that the first round does not reach fails
+//! the test. On PostgreSQL the test runs only the points whose steps differ from SQLite.
 //! `DOORBUSTER_FAILPOINTS_SHARED=all` runs all points, which takes some minutes.
 
 mod broker;
@@ -75,7 +75,7 @@ const SHARED: [Failpoint; 14] = [
 fn shared() -> Vec<Failpoint> {
     match std::env::var(EVERY_SHARED).as_deref() {
         Ok("all") => Failpoint::ALL.to_vec(),
-        Ok(other) => panic!("{EVERY_SHARED} is `all` or nothing, and not {other:?}"),
+        Ok(other) => panic!("{EVERY_SHARED} must be `all` or unset, but is {other:?}"),
         Err(_) => SHARED.to_vec(),
     }
 }

@@ -1,5 +1,5 @@
-//! A private NATS server with one stream. The program publishes to the stream. The stream keeps a
-//! duplicate that arrives after [`WINDOW`].
+//! A private NATS server with one stream, to which the program publishes. The stream keeps a
+//! duplicate that arrives more than [`WINDOW`] after the original.
 
 use std::collections::HashMap;
 use std::time::Duration;

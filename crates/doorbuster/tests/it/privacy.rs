@@ -392,7 +392,7 @@ fn a_buyer_is_erased_from_a_shell() {
         run(command.args(more))
     };
     let output = audit(&[]).stdout_of_success();
-    assert!(output.contains("erased buyers, checked by id and not by name: 1."), "{output}");
+    assert!(output.contains("erased buyers, checked by order id and not by buyer: 1."), "{output}");
     assert_eq!(audit(&["--json"]).json()["orders_erased"], 1);
     let data = test_server.data_dir().to_owned();
     assert_eq!(test_server.terminate().0, Some(0));

@@ -49,7 +49,7 @@ fn a_waitlist_position_and_length_are_shown() {
     let shown = operate(&["order", "show", id]).stdout_of_success();
     assert!(
         shown.starts_with(&format!(
-            "{id}, for 1 unit of phone in spring, is on the waitlist since "
+            "{id}, for 1 unit of phone in spring, has been on the waitlist since "
         )),
         "{shown}"
     );

@@ -142,7 +142,7 @@ fn check_refund(
     }
 }
 
-/// Checks that an order that a provider's message made paid has a captured payment.
+/// Checks that each order that became paid by a provider's message has a captured payment.
 fn check_paid_orders(
     snapshot: &Snapshot,
     paying: &HashMap<(i64, i64), &Payment>,

@@ -36,7 +36,7 @@ async fn connect_and_read(url: &str) -> Result<Snapshot, String> {
     snapshot
 }
 
-/// Returns the error text of the database, or the text of the driver if there is none.
+/// Returns the error text of the database, or the driver's text if the database reported no error.
 fn error_text(error: &tokio_postgres::Error) -> String {
     let Some(said) = error.as_db_error() else {
         // The driver's own text ("error connecting to server") does not name the cause.

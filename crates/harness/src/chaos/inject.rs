@@ -23,7 +23,7 @@ pub(super) fn inject(
         Fault::NoFault => Ok("nothing".into()),
         Fault::NodeKill | Fault::NodePause | Fault::NodeClock => node(cluster, fault, rng),
         Fault::NodeRoll => {
-            cluster.nodes.iter_mut().try_for_each(Node::upgrade)?;
+            cluster.nodes.iter_mut().chain(&mut cluster.edges).try_for_each(Node::upgrade)?;
             Ok("every node stopped and started again".into())
         }
         Fault::PostgresCrash => {
@@ -149,8 +149,9 @@ fn wait_until_used(primary: &Postgres) -> Result<(), ClusterError> {
 }
 
 fn node(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<String, ClusterError> {
-    let which = rng.random_range(0..cluster.nodes.len());
-    let node = &mut cluster.nodes[which];
+    let which = rng.random_range(0..cluster.nodes.len() + cluster.edges.len());
+    let mut servers = cluster.nodes.iter_mut().chain(&mut cluster.edges);
+    let Some(node) = servers.nth(which) else { return Ok("there is no node".into()) };
     let pause = random_duration(rng, HANG);
     let how = match fault {
         Fault::NodeKill => {
@@ -252,7 +253,7 @@ fn redis(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<Stri
 }
 
 /// Saves a snapshot, lets sales continue, and loads the snapshot into a new process or into the
-/// running one.
+/// running process.
 fn snapshot(
     redis: &mut Redis,
     primary: usize,
@@ -305,7 +306,8 @@ fn fail_over_stale_replica(
     ))
 }
 
-/// Deletes a snapshot of an earlier round, because it would change this fault into another one.
+/// Deletes a snapshot of an earlier round, because the snapshot would change this fault into
+/// another fault.
 fn delete_snapshot(redis: &mut Redis, server: usize) {
     // Usually no snapshot exists.
     let _ = std::fs::remove_file(redis.server(server).snapshot());

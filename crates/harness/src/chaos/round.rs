@@ -11,11 +11,12 @@ use serde_json::json;
 
 use super::inject::{inject, reset_command_stats};
 use super::limits::{
-    ARRIVALS_PER_SEC, ARRIVALS_PER_SEC_SLOW, CONNECTIONS, FAULT_PART, LAST_BUYERS_MAX, PARTITIONS,
+    ARRIVALS_PER_SEC, ARRIVALS_PER_SEC_SLOW, CONNECTIONS, FAULT_PART, LAST_BUYERS_MAX,
     PROPAGATED_WITHIN, RECOVERED_WITHIN, SOLD_OUT_WITHIN, STOCK_PART, UNITS_PER_BUYER,
 };
+use super::spread_changer::{SpreadChanger, random_spread, spread_path};
 use super::stock_watcher::{StockTotals, StockWatcher};
-use super::{Fault, RoundReport};
+use super::{ChaosPlan, Fault, RoundReport};
 use crate::audit;
 use crate::cluster::{Cluster, ClusterError, Shape, http};
 use crate::load::{self, LoadPlan, LoadReport};
@@ -31,6 +32,8 @@ pub(super) struct RoundRunner<'a> {
     units: u32,
     buyers: u32,
     seed: u64,
+    /// Whether the spread changes during the load run.
+    respread: bool,
     /// The number of answers in which a node did not see a new row of another node.
     stale_answers: Cell<u32>,
     pub(super) round: RoundReport,
@@ -41,9 +44,10 @@ pub(super) fn run_round(
     cluster: &mut Cluster,
     number: u64,
     fault: Fault,
-    buyers: u32,
+    plan: &ChaosPlan,
     rng: &mut SmallRng,
 ) -> Result<RoundReport, ClusterError> {
+    let (buyers, respread) = (plan.buyers, plan.respread);
     let secret = load::read_secret(cluster.buyer_secret())
         .map_err(|error| ClusterError::failed("reading the buyer secret", error))?;
     let units = rng.random_range(UNITS_PER_BUYER);
@@ -59,6 +63,7 @@ pub(super) fn run_round(
         units,
         buyers,
         seed,
+        respread,
         stale_answers: Cell::new(0),
         round,
     };
@@ -89,17 +94,8 @@ impl RoundRunner<'_> {
         let body = json!({"id": sale, "title": "Chaos", "items": [item]}).to_string();
         self.admin_request("POST", "/v1/admin/sales", &body, 201)?;
         if self.cluster.shape == Shape::Cluster {
-            let partitions = PARTITIONS[rng.random_range(0..PARTITIONS.len())];
-            let path = format!("/v1/admin/sales/{sale}/items/{ITEM}/spread");
-            if partitions == 1 {
-                self.admin_request("PUT", &path, r#"{"partitions":1}"#, 200)?;
-            } else {
-                let choose = ["buyer", "random", "round_robin"][rng.random_range(0..3)];
-                let spread = json!({"partitions": partitions, "choose": choose,
-                                    "initial": stock / 10 + 1, "threshold": stock / 40 + 1,
-                                    "refill": stock / 20 + 1});
-                self.admin_request("PUT", &path, &spread.to_string(), 200)?;
-            }
+            let (partitions, spread) = random_spread(stock, rng);
+            self.admin_request("PUT", &spread_path(&sale), &spread, 200)?;
             self.round.partitions = partitions;
         }
         self.admin_request("POST", &format!("/v1/admin/sales/{sale}/open"), "", 200).map(drop)
@@ -108,6 +104,7 @@ impl RoundRunner<'_> {
     /// Runs the load and injects the fault.
     fn run_load_with_fault(&mut self, rng: &mut SmallRng) -> Result<(), ClusterError> {
         let watch = StockWatcher::start(self.cluster.addr(), self.cluster.admin_key(), &self.sale)?;
+        let spreader = self.respread.then(|| SpreadChanger::start(self, rng)).transpose()?;
         let mut plan = self.plan("storm", self.buyers, self.units, self.seed);
         let rate = match self.round.fault {
             Fault::Restore => ARRIVALS_PER_SEC_SLOW,
@@ -125,7 +122,12 @@ impl RoundRunner<'_> {
         let report = load_thread
             .join()
             .map_err(|_| ClusterError::failed("the load generator", "its thread panicked"))?;
-        let (polls, wrong) = watch.finish();
+        let (polls, mut wrong) = watch.finish();
+        if let Some(spreader) = spreader {
+            let (changes, failures) = spreader.finish();
+            self.round.spread_changes = changes;
+            wrong.extend(failures);
+        }
         self.round.fault_detail = fault_detail?;
         self.round.polls = polls;
         self.round.findings.extend(wrong.into_iter().map(|what| format!("stock: {what}")));
@@ -141,7 +143,8 @@ impl RoundRunner<'_> {
         if let Some(redis) = &self.cluster.redis {
             redis.wait_until_healthy()?;
         }
-        self.cluster.nodes.iter_mut().try_for_each(crate::cluster::Node::wait_until_ready)?;
+        let mut servers = self.cluster.nodes.iter_mut().chain(&mut self.cluster.edges);
+        servers.try_for_each(crate::cluster::Node::wait_until_ready)?;
         while begun.elapsed() < RECOVERED_WITHIN {
             if self.stock().is_ok() {
                 return Ok(());
@@ -153,7 +156,7 @@ impl RoundRunner<'_> {
 
     /// Counts early refusals. No units return during the run. So if enough units are free now, a
     /// "sold out" came too early. An early "sold out" is allowed only after the request waited in
-    /// the server for the longest time. Without a fault, no request waits that long.
+    /// the server for the longest allowed time. Without a fault, no request waits that long.
     fn check_early_refusals(&mut self) -> Result<(), ClusterError> {
         let left = self.stock()?.free;
         if left >= self.units.into() {

@@ -66,7 +66,8 @@ pub(super) fn write_info(cluster: &Cluster) -> Result<(), ClusterError> {
     for (index, server) in cluster.redis.iter().flat_map(|redis| redis.servers()).enumerate() {
         parts.push(part(&format!("redis-{}", index + 1), server.addr().to_string()));
     }
-    parts.extend(cluster.nodes.iter().map(|node| part(node.name(), node.addr().to_string())));
+    let servers = cluster.nodes.iter().chain(&cluster.edges);
+    parts.extend(servers.map(|node| part(node.name(), node.addr().to_string())));
     parts.push(part("front", cluster.addr().to_string()));
     let installed = InstalledCluster {
         shape: cluster.shape.as_str().into(),

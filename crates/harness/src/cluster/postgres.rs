@@ -49,7 +49,7 @@ impl Postgres {
         ends_with_caller: bool,
         library: Option<&Path>,
     ) -> Result<Self, ClusterError> {
-        let password = super::secret();
+        let password = super::node_factory::secret();
         let mut postgres = Self::prepare(cluster_dir, "postgres", password, ends_with_caller)?;
         postgres.use_disk(library)?;
         let secret = cluster_dir.write_private("postgres/password", &postgres.password)?;
@@ -116,7 +116,7 @@ impl Postgres {
             "max_connections=200".to_owned(),
             "synchronous_commit=on".to_owned(),
             // Old WAL segments are kept and reused, because commits would wait for the creation of
-            // new ones.
+            // new segments.
             "min_wal_size=1GB".to_owned(),
             "max_wal_size=4GB".to_owned(),
             "log_line_prefix=%m [%p] ".to_owned(),
@@ -230,8 +230,9 @@ impl Postgres {
         started
     }
 
-    /// Writes all files to the disk. Otherwise recovery after a crash does this first. That takes
-    /// seconds, or much longer on a busy disk, because the database was created without syncs.
+    /// Writes all files to the disk. Otherwise the recovery after a crash writes them first. This
+    /// takes seconds, or much longer on a busy disk, because the database was created without
+    /// syncs.
     pub fn sync(&self) -> Result<(), ClusterError> {
         initdb(&self.bin_dir, self.start.user.as_deref(), &self.data, &["--sync-only"])
     }
@@ -267,7 +268,8 @@ impl Postgres {
         format!("postgres://{DATABASE}:{}@127.0.0.1:{port}/{DATABASE}", self.password)
     }
 
-    /// Returns the URL for a client that looks for the primary among this server and another one.
+    /// Returns the URL for a client that looks for the primary among this server and another
+    /// server.
     pub fn url_of_either(&self, ports: [u16; 2]) -> String {
         let (password, [first, second]) = (&self.password, ports);
         format!(

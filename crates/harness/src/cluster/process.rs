@@ -29,7 +29,7 @@ pub struct ProcessSpec {
     pub ends_with_caller: bool,
 }
 
-/// A server process, started by this program or by an earlier one.
+/// A server process, started by this process or by an earlier process.
 #[derive(Debug)]
 pub struct Process {
     name: String,

@@ -18,8 +18,8 @@ use tokio::sync::{oneshot, watch};
 use super::error::{ClusterError, ClusterErrorContext};
 use super::limits::{CHUNK_BYTES, TARGET_WITHIN};
 
-/// Which of ten connections is slow with [`NetworkCondition::SlowOneInTen`]. It is not the first
-/// one, because a program with a single connection would then be completely slow.
+/// Which of ten connections is slow with [`NetworkCondition::SlowOneInTen`]. The first connection
+/// is not slow, because a program with a single connection would then be completely slow.
 const SLOW_CONNECTION: usize = 3;
 
 /// The condition of the network.
@@ -33,7 +33,7 @@ pub enum NetworkCondition {
     SlowOneInTen(Duration),
     /// No data arrives, but no connection breaks. The data arrives after the condition changes.
     Stalled,
-    /// Every connection is broken, and new ones are refused.
+    /// Every connection is broken, and new connections are refused.
     Disconnected,
 }
 

@@ -192,7 +192,7 @@ impl RedisServer {
         }
     }
 
-    /// Allows replication, or disconnects the replicas and refuses new ones.
+    /// Allows replication, or disconnects the replicas and refuses new replicas.
     pub fn set_replication_allowed(&self, allowed: bool) -> Result<(), ClusterError> {
         self.run_command(&[
             "ACL",

@@ -24,7 +24,9 @@ pub fn pair() -> (Option<usize>, Option<usize>) {
 
 /// Keeps the calling thread on this core.
 ///
-/// # Errors Fails if the system does not allow this.
+/// # Errors
+///
+/// Fails if the system does not allow this.
 pub fn pin(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core);

@@ -170,7 +170,7 @@ impl<S: RequestScript> Source for Measurement<'_, S> {
             }
             Ok(None) => Progress::Incomplete(due),
             Err(error) => {
-                self.error.get_or_insert(error.context("reading an answer"));
+                self.error.get_or_insert(error.context("failed to read an answer"));
                 Progress::DoneAndClosed
             }
         }

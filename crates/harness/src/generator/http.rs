@@ -72,7 +72,9 @@ pub struct AnswerReader {
 impl AnswerReader {
     /// Reads one answer. Returns `None` if the answer is incomplete.
     ///
-    /// # Errors Fails if the bytes are not an answer, or are more than one answer.
+    /// # Errors
+    ///
+    /// Fails if the bytes are not an answer, or are more than one answer.
     pub fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
         let Some(answer_parts) = answer_parts(inbox)? else { return Ok(None) };
         if inbox.len() > answer_parts.end {

@@ -116,7 +116,9 @@ impl RunResult {
 
     /// Checks that every request was answered, and only with these kinds of answers.
     ///
-    /// # Errors Fails if there were other answers, or no answers.
+    /// # Errors
+    ///
+    /// Fails if there were other answers, or no answers.
     pub fn only(&self, kinds: &[AnswerKind]) -> Result<()> {
         let unexpected: Vec<String> = self
             .answers

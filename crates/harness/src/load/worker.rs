@@ -42,7 +42,7 @@ enum AnswerSource {
 
 /// A request under way.
 pub(super) enum Exchange {
-    /// A purchase, or the poll of a queued one.
+    /// A purchase, or the poll of a queued purchase.
     Buyer(PendingBuyer),
     /// An event stream that a queued buyer listens to.
     Listen(PendingBuyer, Box<EventStream>),

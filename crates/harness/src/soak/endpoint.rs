@@ -21,7 +21,7 @@ pub(super) struct FailingEndpoint {
 
 impl FailingEndpoint {
     pub(super) fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").context("listening for webhooks")?;
+        let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen for webhooks")?;
         let addr = listener.local_addr()?;
         let seen = Arc::new(AtomicU64::new(0));
         let counted = seen.clone();

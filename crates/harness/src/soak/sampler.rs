@@ -67,12 +67,16 @@ pub(super) fn sample(
 }
 
 fn take(cluster: &Cluster, shared: &Progress, begun: Instant) -> anyhow::Result<Sample> {
-    let node = cluster.nodes.first().context("the installation has a node")?;
-    let pid = node.pid().context("the first node runs")?;
-    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).context("reading its memory")?;
+    let node = cluster.nodes.first().context("the installation has no first node")?;
+    let pid = node.pid().context("the first node does not run")?;
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm"))
+        .context("cannot read the first node's memory")?;
     let pages: f64 = statm.split_whitespace().nth(1).unwrap_or("0").parse()?;
-    let files = fs::read_dir(format!("/proc/{pid}/fd")).context("reading its open files")?.count();
-    let log = fs::metadata(cluster.cluster_dir.log_file(node.name())).context("reading its log")?;
+    let files = fs::read_dir(format!("/proc/{pid}/fd"))
+        .context("cannot read the first node's open files")?
+        .count();
+    let log = fs::metadata(cluster.cluster_dir.log_file(node.name()))
+        .context("cannot read the first node's log")?;
     let number = |sql: &str| -> anyhow::Result<f64> {
         Ok(cluster.postgres.sql(sql)?.trim().parse::<f64>()?)
     };

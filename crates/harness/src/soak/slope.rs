@@ -14,7 +14,7 @@ pub fn slope(points: &[(f64, f64)]) -> f64 {
     points.iter().map(|point| (point.0 - mean_x) * (point.1 - mean_y)).sum::<f64>() / spread
 }
 
-/// One slope, and the largest that is allowed.
+/// One slope, and the largest allowed slope.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
     /// The name of the measured value.

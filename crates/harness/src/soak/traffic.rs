@@ -24,7 +24,8 @@ pub(super) fn add_endpoint(cluster: &Cluster, url: &str) -> anyhow::Result<()> {
 
 /// Sells one sale after the other until the run stops.
 pub(super) fn sell(cluster: &Cluster, buyers: u32, shared: &Progress) -> anyhow::Result<()> {
-    let secret = load::read_secret(cluster.buyer_secret()).context("reading the buyers' secret")?;
+    let secret =
+        load::read_secret(cluster.buyer_secret()).context("cannot read the buyers' secret")?;
     let mut number = 0_u32;
     while !shared.is_stopped() {
         number += 1;
@@ -33,7 +34,7 @@ pub(super) fn sell(cluster: &Cluster, buyers: u32, shared: &Progress) -> anyhow:
         let mut plan = LoadPlan::new(&cluster.url(), &name, "phone", buyers, secret.clone());
         plan.seed = number.into();
         plan.connections = plan.connections.min(buyers as usize);
-        let report = load::run(plan, |_| {}).context("sending purchases")?;
+        let report = load::run(plan, |_| {}).context("failed to send purchases")?;
         let orders = report.answers.get("reserved").copied().unwrap_or_default();
         shared.orders.fetch_add(orders, Ordering::Relaxed);
         shared.lost_answers.fetch_add(report.lost_answers, Ordering::Relaxed);
@@ -62,7 +63,7 @@ fn admin(cluster: &Cluster, path: &str, body: &Value) -> anyhow::Result<Value> {
             Ok(reply) if reply.status / 100 == 2 => return Ok(reply.json()),
             Ok(reply) if reply.status == 409 && tries > 0 => return Ok(reply.json()),
             Ok(reply) if reply.status / 100 == 4 && reply.status != 429 => {
-                bail!("POST {path}: {} {}", reply.status, reply.body);
+                bail!("POST {path} was answered with {}: {}", reply.status, reply.body);
             }
             _ if begun.elapsed() > WITHIN => bail!("POST {path} failed for a minute: {reply:?}"),
             _ => {}

@@ -145,7 +145,9 @@ impl Journal {
         let is_slow = dice.random_ratio(1, SLOW_ONE_IN);
         if is_slow {
             let ms = SLOW_WORK.as_millis();
-            self.note(|| format!("waits {ms} ms for the payment company, longer than the lock"));
+            self.note(|| {
+                format!("waits {ms} ms for the payment company, longer than the lock lasts")
+            });
         }
         tokio::time::sleep(if is_slow { SLOW_WORK } else { WORK }).await;
     }

@@ -77,9 +77,14 @@ fn list(story: &[Event]) -> String {
 
 /// Returns whether this event shows that the lock failed.
 fn is_late(event: &Event) -> bool {
-    ["takes the lock: the time", "deletes the lock, which", "is refused", "leaves the lock"]
-        .iter()
-        .any(|start| event.event.starts_with(start))
+    [
+        "takes the lock: the time",
+        "deletes the lock, although",
+        "is refused",
+        "does not delete the lock",
+    ]
+    .iter()
+    .any(|start| event.event.starts_with(start))
 }
 
 /// The time of one piece of work under the lock, and the time at which the lock ended.

@@ -281,8 +281,8 @@ fn without_http(run: &RunReport, id: &str) -> String {
 fn repeat(run: &RunReport) -> String {
     format!(
         "<section aria-labelledby=\"h-repeat\"><h2 id=\"h-repeat\">How to repeat it</h2>\
-         <p>The seed decides the order of the buyers and the instants of the faults. The race \
-         between processes is real, so counts of an unsafe way differ from run to run.</p>\
+         <p>The seed decides the order of the buyers and the instants of the faults. The processes \
+         really compete, so the counts of an unsafe strategy differ from run to run.</p>\
          <div class=\"card way\"><pre tabindex=\"0\" aria-label=\"Command\"><code>{}</code></pre>\
          </div></section>",
         escape(&run.command)

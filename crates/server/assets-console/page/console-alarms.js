@@ -1,7 +1,7 @@
 /* Alarms of the live view: what needs a person now, and what to do. */
 import { count, html, t, word } from '/assets/console-kit.js';
 
-/** What needs a person now, each with what to do and where. */
+/** Returns the problems that need a person now, each with the next step and the view for it. */
 export function alarmsOf(ready, audit, nodes, ends) {
   const reasons = ready.error?.status === 503 ? ready.error.reasons ?? [ready.error.message] : [];
   const warnings = ready.data?.warnings ?? ready.error?.warnings ?? [];

@@ -1,5 +1,5 @@
 /* Charts over time, drawn with uPlot, and the series behind them. In a chart of counts, a step
-   without a point is zero. In a chart of latencies, it is a gap. */
+   without a point is zero. In a chart of latencies, such a step is a gap. */
 import { api, brief, clock, html, seg, serverNow, t, useEffect, useRef, useState } from
   '/assets/console-kit.js';
 
@@ -18,11 +18,11 @@ function load() {
 
 /** The most steps in one answer of the API. */
 const STEPS_MAX = 3600;
-/** Nodes write each second a little later, so the newest steps are read again. */
+/** Nodes write the numbers of a second a little later, so a page reads the newest steps again. */
 const OVERLAP = 5;
 
 /** Reads the points of `period`: `{ from, to, step }` in seconds since 1970. Without `to`, the
-   period ends now, and later calls read only the newest steps; then `secs` says how long it is. */
+   period ends now and is `secs` seconds long, and later calls read only the newest steps. */
 export function useSeries(sale, { from, to, secs, step }) {
   const [state, set] = useState({ points: new Map(), to: 0, error: null });
   useEffect(() => {
@@ -66,8 +66,8 @@ export function useSeries(sale, { from, to, secs, step }) {
   return state;
 }
 
-/** Returns each step from `from` to `to`, and a function that reads a value of each step up to
-   `shown`. */
+/** Returns the time of each step from `from` to `to`, and a function that reads one value for each
+   step. Steps after `shown` have no value. */
 export function steps(points, { from, to, step, shown = to }) {
   const times = [];
   for (let at = from - (from % step); at < to; at += step) times.push(at);
@@ -83,9 +83,9 @@ const HEIGHT = 180;
 /** The distances of the marks on an axis of counts. */
 const WHOLE_STEPS = Array.from({ length: 10 }, (_, n) => [1, 2, 5].map(digit => digit * 10 ** n))
   .flat();
-/** Up to this many seconds, the axis shows seconds. */
+/** If a chart covers at most this many seconds, its axis shows seconds. */
 const SECONDS_SHOWN = 1200;
-/** Adds each line to the lines before it, so that the areas stand on each other. */
+/** Adds to each line the lines before it, so that each area begins on top of the area before it. */
 function stacked(values) {
   const sums = [];
   return values.map((line, n) => {
@@ -95,7 +95,7 @@ function stacked(values) {
   });
 }
 
-/** Changes when the colour scheme changes. */
+/** Returns whether the colour scheme is dark. The caller draws again when the scheme changes. */
 function useScheme() {
   const dark = matchMedia('(prefers-color-scheme: dark)');
   const [scheme, set] = useState(dark.matches);
@@ -147,7 +147,7 @@ function options({ lines, stack, whole, secs, width, moved }) {
 }
 
 /** Draws a chart. `lines` has [label, color token, values], and `times` has seconds since 1970. The
-   keys show the numbers at `shown`, or those under the pointer or the arrow keys. */
+   legend shows the numbers at `shown`, or at the time that the pointer or the arrow keys choose. */
 export function Chart({ title, times, lines, unit = '', stack = false, shown = times.length - 1 }) {
   const box = useRef(null);
   const chart = useRef(null);

@@ -22,11 +22,11 @@ export default {
   new_sale: 'New sale', items_n: '{n} {n|item|items}',
   units_line: '{paid} paid, {held} held, {left} left', live: 'Live view', edit: 'Edit',
   copy: 'Copy', report: 'Report', report_of: 'Report: {title}', print: 'Print', id: 'Id',
-  id_hint: '1 to 64 of A–Z a–z 0–9 _ . : - It cannot change later.', title: 'Title',
+  id_hint: '1 to 64 characters of A–Z a–z 0–9 _ . : - The id cannot change later.', title: 'Title',
   description: 'Description', image: 'Picture',
   image_hint: 'An https address or a path. Browsers block http pictures.',
   text_hint:
-    'One text, or one for each language after its tag: [en] Lamp [zh] 灯, each on a new line.',
+    'One text. Or one text for each language, each on a new line after its tag: [en] Lamp [zh] 灯.',
   gallery: 'More pictures', gallery_hint: 'One address in each line, then what the picture shows.',
   facts: 'Facts', facts_hint: 'One in each line, such as Weight: 1.2 kg.',
   bad_lines: 'cannot be read: see the hint for the form of a line', price: 'Price',
@@ -47,15 +47,15 @@ export default {
   'door.pass.off.hint': 'Buyers buy directly.',
   'door.pass.required.hint': 'A purchase needs a pass, which a buyer gets shortly before.',
   'door.challenge': 'Challenge', 'door.challenge.off.hint': 'No check against programs.',
-  'door.challenge.image.hint': 'A pass needs the text of a picture.',
-  'door.challenge.slider.hint': 'A pass needs a puzzle piece in its place.',
+  'door.challenge.image.hint': 'For a pass, the buyer types the characters of a picture.',
+  'door.challenge.slider.hint': 'For a pass, the buyer moves a puzzle piece to its place.',
   'door.challenge.pow.hint': 'The device computes for a moment. Nobody has to read a picture.',
   'door.access_codes': 'Access codes', 'door.access_codes.off.hint': 'Everybody may buy.',
   'door.access_codes.required.hint': 'Only buyers with a code may buy.',
   'door.waiting_room': 'Waiting room',
-  'door.waiting_room.off.hint': 'Buyers are not put in an order.',
+  'door.waiting_room.off.hint': 'Buyers do not wait in a queue.',
   'door.waiting_room.auto.hint': 'The room opens by itself when too many buyers come.',
-  'door.waiting_room.always.hint': 'Every buyer waits for a turn, in a drawn order.',
+  'door.waiting_room.always.hint': 'Every buyer waits for a turn. A draw decides the order.',
   'door.members_only': 'Members only',
   'door.members_only.hint': 'The buyer’s token must say that the buyer is a member.',
   'limit.buyer.burst': 'Buyer: requests at once',
@@ -117,7 +117,8 @@ export default {
   look: 'Look there',
   'alarm.finding.todo': 'The sale is paused. Read the audit before you resume it.',
   'alarm.slot_server': 'The slot server {server} does not answer.',
-  'alarm.slot_server.todo': 'Its units cannot be sold. Start it, or let its replica take over.',
+  'alarm.slot_server.todo':
+    'Its units cannot be sold. Start the server, or let its replica take over.',
   'alarm.no_leader': 'No node leads.',
   'alarm.no_leader.todo': 'Nothing opens or expires. Start a node with the role control.',
   'alarm.dead': '{n} events did not reach {address}.',
@@ -125,11 +126,11 @@ export default {
   reconciled: 'Units and money agree',
   not_reconciled: '{n} {n|difference|differences} between units and money', events: 'Timeline',
   settings: 'Settings', setting: 'Setting', value: 'Value', origin: 'Set by',
-  'settings.about': 'Of the node that answers, {node}. Secrets are never shown.',
+  'settings.about': 'The settings of the node that answered: {node}. Secrets are never shown.',
   admit: 'Admit more', 'admit.title': 'Admit visitors of the waiting room now?',
   'admit.points':
-    'They may buy at once, however few units are left.|If units run out, some of them get ' +
-    'none.|This cannot be taken back.',
+    'These visitors may buy at once, even if few units are left.|If units run out, some of ' +
+    'them get none.|This cannot be undone.',
   'admit.visitors': 'Visitors', admitted: '{n} visitors are admitted; {waiting} still wait.',
   draw: 'Draw as CSV', as_csv: 'As CSV', 'export.actions': 'Actions (CSV)',
   'action.visitors.admitted': 'Visitors admitted', adjust: 'Adjust stock',
@@ -173,10 +174,10 @@ export default {
     'The buyer was refused at least {n} {n|time|times}. The last reason: {reason}.',
   'story.nothing': 'The buyer sent no request to this sale.',
   'story.unknown':
-    'This node knows no request of the buyer. An earlier refusal may be forgotten.',
+    'This node knows no request of the buyer. The node may have forgotten an earlier refusal.',
   no_orders: 'No orders', not_waiting: 'Not in a waitlist',
   refusals_incomplete:
-    'Some refusals may be missing: each node remembers a bounded number, until it stops.',
+    'Some refusals may be missing: each node keeps a limited number of them until it stops.',
   waitlist: 'Waitlist', ahead: 'Ahead', 'code.sold_out': 'Sold out',
   'code.limit_reached': 'Limit reached', 'code.not_started': 'Not started',
   'code.paused': 'Paused', 'code.ended': 'Ended', 'code.forbidden': 'Blocked',
@@ -220,18 +221,19 @@ export default {
   exports: 'Exports', 'export.orders': 'Orders (CSV)', 'export.payments': 'Payments (CSV)',
   'export.refunds': 'Refunds (CSV)', 'export.ledger': 'Movements of units (CSV)',
   letters: 'Dead letters',
-  'letters.about': 'Deliveries, refunds and tickets that failed for good. An operator must act.',
+  'letters.about':
+    'Deliveries, refunds and tickets whose attempts have stopped. An operator must act.',
   no_letters: 'No dead letters', 'letter.delivery': 'Delivery', 'letter.refund': 'Refund',
   'letter.ticket': 'Request', 'letter.retry': 'Retry', 'letter.retry.title': 'Retry this?',
-  'letter.retry.points': 'It starts again with the first attempt.', 'letter.discard': 'Discard',
+  'letter.retry.points': 'The attempts start again from the first.', 'letter.discard': 'Discard',
   'letter.discard.title': 'Discard this?',
   'letter.discard.points':
-    'What failed stays undone: an event is not delivered, a refund is not made.|It leaves the ' +
-    'list. The reason is recorded.',
+    'The failed work stays undone: an event is not delivered, a refund is not made.|The dead ' +
+    'letter leaves the list. The reason is recorded.',
   about: 'About', 'receiver.add': 'Add a receiver',
   'receiver.add.points': 'Events from now on are sent to this address.',
   'receiver.enable': 'Enable', 'receiver.disable': 'Disable', 'receiver.rotate': 'New secret',
-  'receiver.rotate.points': 'Both secrets sign for a day. Give the new one to the receiver.',
+  'receiver.rotate.points': 'For a day, both secrets sign. Give the new secret to the receiver.',
   'receiver.delete': 'Delete',
   'receiver.delete.points': 'Its undelivered events are deleted.|This cannot be undone.',
   types: 'Events', types_hint: 'Types separated by spaces; * for all.', enabled: 'Enabled',
@@ -311,7 +313,8 @@ export default {
   'actor.buyer': 'Buyer', 'actor.operator': 'Operator', 'actor.provider': 'Payment provider',
   'actor.server': 'Server', 'actor.system': 'Server', 'cause.late': 'Paid too late',
   'cause.second': 'Second payment', 'cause.mismatch': 'Wrong amount',
-  'cause.unknown_order': 'Unknown order', 'verdict.good': 'Held. Every unit is accounted for.',
+  'cause.unknown_order': 'Unknown order',
+  'verdict.good': 'No unit was oversold. Every unit is accounted for.',
   'verdict.bad': 'The numbers do not agree.',
   'verdict.units': '{paid} units are sold, {held} wait for payment, {left} are left.',
   'verdict.running': 'The sale has not closed, so these numbers can still change.',
@@ -326,8 +329,8 @@ export default {
   no_sales_in_phase: 'No sale is in this phase.',
   units_line_unlimited: '{paid} paid, {held} held, unlimited',
   'spread.about':
-    'How the stock is divided. More partitions take more requests; the choice for small sales ' +
-    'is 1.',
+    'How the stock is divided among slots. More partitions handle more requests; for a small ' +
+    'sale, choose 1.',
   plan: 'What will happen', 'plan.draft': 'You create the draft',
   'plan.draft.text': 'Buyers do not see it.', 'plan.open': 'The sale opens',
   'plan.by_hand': 'When an operator does it', 'plan.units': '{units} {n|unit|units} for sale',
@@ -385,7 +388,7 @@ export default {
   no_start: 'no time set', starts: 'opens {at}', ends: 'closes {at}', stop: '. ',
   'key_name.configured': 'configured key',
   some_refused: '{done} of {n} orders are changed. Order {order} was refused: {error}',
-  read_only: 'Your key may read, and change nothing.',
+  read_only: 'Your key may read data, but may not change it.',
   // The API’s details are in English.
   apiDetails: [],
 };

@@ -23,10 +23,10 @@ import {
 } from '/assets/console-kit.js';
 
 const KINDS = ['delivery', 'refund', 'ticket'];
-/** Most dead letters that one request changes. */
+/** The most dead letters that one request changes. */
 const BATCH = 200;
 
-/** The order, sale or item of a dead letter or a delivery. */
+/** Shows the order, the sale or the item that a dead letter or a delivery is about. */
 function About({ about }) {
   if (about?.startsWith('ord_')) {
     return html`<a class="code short" href=${'#/orders/' + about} title=${about}>
@@ -140,7 +140,7 @@ function Letter({ params }) {
     <p><a href="#/letters">${t('letters')}</a></p>`;
 }
 
-/** The dialog that adds a receiver, or changes the address and the types of one. */
+/** The dialog that adds a receiver, or changes the address and the types of a receiver. */
 function receiverDialog(row, path, changed) {
   return {
     title: t(row ? 'receiver.edit' : 'receiver.add'),

@@ -5,7 +5,7 @@ const isCounted = item => typeof item.total === 'number';
 /** Adds up a member of these items. */
 export const sumOf = (items, name) => items.reduce((all, item) => all + (item[name] ?? 0), 0);
 
-/** A bar of parts, each `[name, units]`. Its colours are those of the keys. */
+/** A bar of parts, each `[name, units]`. The colours are the same as in the legend. */
 export function Bar({ parts, kind = '' }) {
   const total = parts.reduce((all, [, units]) => all + units, 0);
   let x = 0;
@@ -24,7 +24,7 @@ export const partsOf = item => [
   ['pool', item.pool ?? 0],
 ];
 
-/** Says whether all units of these items add up, with the numbers of one answer. */
+/** Says whether all units of these items add up. All numbers come from one response. */
 function Sum({ items }) {
   const [total, paid, held, slots, pool] = ['total', 'paid', 'held', 'in_slots', 'pool'].map(name =>
     sumOf(items, name),
@@ -43,7 +43,7 @@ function Sum({ items }) {
   </p>`;
 }
 
-/** Shows where every unit is, from one answer. If the sum is wrong, the view says so in red. */
+/** Shows where every unit is, by one response. If the sum is wrong, the view says so in red. */
 export function Flow({ sale, items, titles, stale }) {
   const counted = items.filter(isCounted);
   const sum = name => sumOf(counted.length ? counted : items, name);
@@ -78,7 +78,7 @@ export function Flow({ sale, items, titles, stale }) {
   </section>`;
 }
 
-/** The units of one counter of a slot, with a mark at the one that gives out units now. */
+/** The units of one counter of a slot. A mark shows the active counter, which gives out units. */
 const SubDomain = ({ units, all, active }) =>
   html`<span class="share"><${Bar} parts=${[
       [active ? 'held' : 'slots', units],
@@ -89,7 +89,7 @@ const SubDomain = ({ units, all, active }) =>
 /** Whether these slots have two counters each. */
 export const hasTwoCounters = rows => (rows ?? []).some(slot => slot.active);
 
-/** The slots of a sale, each with its two counters and the one that is active. */
+/** The slots of a sale, each with its two counters and a mark at the active counter. */
 export function Slots({ rows }) {
   const has = name => slot => slot.available?.[name] ?? 0;
   const most = Math.max(1, ...(rows ?? []).flatMap(slot => [has('a')(slot), has('b')(slot)]));
@@ -114,7 +114,7 @@ export function Slots({ rows }) {
     ]} />`;
 }
 
-/** What buyers were told, by reason, with each reason's share. */
+/** The refusals by reason, with each reason's share. */
 export function Refusals({ refused, now }) {
   const rows = Object.entries(refused).sort((a, b) => b[1] - a[1]);
   const all = rows.reduce((sum, [, n]) => sum + n, 0);

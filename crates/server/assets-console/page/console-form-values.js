@@ -86,7 +86,7 @@ export function texts(sale, isNew) {
   };
 }
 
-/** Returns the body of the request, or the faults that the API would describe in other words. */
+/** Returns the body of the request, or the faults that the form itself finds. */
 export function body(form, isNew, sale) {
   const faults = [];
   const list = (made, pointer) => {
@@ -142,7 +142,7 @@ export function body(form, isNew, sale) {
   return { sale: isNew ? { id: form.id.trim(), ...made } : made, faults };
 }
 
-/** Returns the rate limits of the form. A scope with the default is missing. */
+/** Returns the rate limits of the form. A scope with the server's default is left out. */
 function limits(form, whole) {
   const made = {};
   for (const scope of SCOPES) {
@@ -156,7 +156,7 @@ function limits(form, whole) {
 }
 export const limitPointer = (scope, rate) => `/front_door/limits/${scope}/${rate}`;
 
-/** Whether a limit of the sale goes back to its default. A patch can only reset all limits, so that
-   needs a request of its own. */
+/** Returns whether a limit of the sale goes back to its default. A patch can reset only all limits
+   together, so this change needs a request of its own. */
 export const resetsLimits = (sale, form) =>
   SCOPES.some(scope => form[scope].choice === 'default' && sale.front_door.limits[scope] !== undefined);

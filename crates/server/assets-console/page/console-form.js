@@ -64,7 +64,7 @@ function Errors({ error }) {
   </div>`;
 }
 
-/** What happens when, by the present values of the form. */
+/** Shows when the sale opens and closes, by the present values of the form. */
 function Plan({ form }) {
   const at = text => (text ? moment(text) : null);
   const [opens, closes] = [form.starts_at, form.ends_at].map(text => Date.parse(text));
@@ -139,7 +139,7 @@ function FrontDoor({ form, set, fault }) {
   </section>`;
 }
 
-/** The fields of one item. `control` draws a field; `locked` are those that cannot change now. */
+/** The fields of one item. `control` draws a field. After the opening, some fields are locked. */
 function ItemFields({ at, item, set, control, sale, isNew, form, change, can }) {
   const locked = sale && !isNew && !['draft', 'scheduled'].includes(sale.phase);
   const field = (name, label, hint, more = {}) =>

@@ -177,13 +177,13 @@ export const money = ({ amount_minor, currency }) => {
   }
 };
 
-/** Says a text to those who do not see the page. */
+/** Announces a text to screen readers. */
 export const announce = text => {
   document.getElementById('announce').textContent = text;
 };
 const SHOWN_MS = 8000;
 let hiding = 0;
-/** Says what a change did. Everybody sees it for some seconds. */
+/** Shows a text for some seconds, and announces it to screen readers. */
 export const say = text => {
   const { classList } = document.getElementById('announce');
   announce(text);
@@ -248,7 +248,7 @@ export function Field({ label, hint, fault, children, id }) {
 }
 
 /** A message about an error. It shows the id with which the shop's support can find the request.
-   With `atFields`, the faults are shown at their fields. */
+   With `atFields`, the fields themselves show the faults. */
 export function Problem({ error, atFields = false }) {
   if (!error) return null;
   if (error.faults?.length) {
@@ -262,7 +262,8 @@ export function Problem({ error, atFields = false }) {
 
 /* A wider table becomes a list of blocks on a phone. */
 const COLUMNS_ON_PHONE = 4;
-/** A table with a caption. `columns` are [title, cell, class]. With `card` it stands alone. */
+/** A table with a caption. `columns` are [title, cell, class]. With `card`, the table stands alone.
+   */
 export function Table({ caption, columns, rows, empty, card }) {
   const stack = columns.length > COLUMNS_ON_PHONE ? ' grid--stack' : '';
   const kind = 'scroll' + (card ? ' card' : '');
@@ -330,7 +331,7 @@ export function usePages(path, member) {
   }, [path]);
   return { ...state, more: () => load(state.next), reload: () => load(null) };
 }
-/** The button for the next page. Without a next page it is hidden and keeps its place. */
+/** The button for the next page. Without a next page, the button is hidden but keeps its space. */
 export const More = ({ list }) =>
   html`<p hidden=${!list.next}><button class="button" type="button" onClick=${list.more}>
     ${t('more')}</button></p>`;

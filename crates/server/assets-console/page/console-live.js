@@ -66,7 +66,7 @@ function phaseSteps(sale, { left, held }) {
 
 function Adjust({ sale, items, ask }) {
   const open = () => {
-    // A repetition after a lost answer must not adjust twice.
+    // If the answer is lost, the repeated request must not adjust the stock twice.
     const key = crypto.randomUUID();
     ask({
       title: t('adjust'),
@@ -100,7 +100,7 @@ function Adjust({ sale, items, ask }) {
   return html`<button class="button" type="button" onClick=${open}>${t('adjust')}</button>`;
 }
 
-/** Lets visitors of the waiting room in. It says what that means before it happens. */
+/** Admits visitors of the waiting room, after a dialog that explains what this means. */
 function Admit({ sale, ask }) {
   const open = () =>
     ask({

@@ -32,7 +32,7 @@ const short = id => `${id.slice(0, 12)}…`;
 /** The changes that an order's state allows. */
 const changes = state => ({ reserved: ['cancel', 'extend'], paid: ['refund'] })[state] ?? [];
 
-/** Returns the sum of these orders, one amount for each currency. */
+/** Returns the sum of these orders, as one amount for each currency. */
 function sums(orders) {
   const all = new Map();
   for (const { amount } of orders) {
@@ -73,7 +73,7 @@ function change(name, orders, done) {
           changed.add(order.id);
         } catch (error) {
           refused = { order, error };
-          // Without an answer or a session, no other order would be changed either.
+          // Without an answer or a session, the requests for the other orders would fail too.
           if (![409, 422].includes(error.status)) break;
         }
       }

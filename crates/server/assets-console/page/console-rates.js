@@ -5,17 +5,17 @@ import { Chart, steps, useSeries } from '/assets/console-charts.js';
 import { Refusals } from '/assets/console-flow.js';
 
 const SPANS = { minutes: 180, hour: 3600 };
-/** Numbers by second are kept for a day. A longer sale is shown by minutes. */
+/** The longest period in steps of seconds. A longer period has steps of minutes. */
 const BY_SECOND_SECS = 6 * 3600;
 const DAY_SECS = 23 * 3600;
-/** After the closing, unpaid orders are still paid or expire. */
+/** A chart goes on for this long after the closing, because buyers may still pay orders. */
 const AFTER_CLOSE_SECS = 60;
 const REASONS_MAX = 5;
 
 const secondsOf = text => (text ? Math.floor(Date.parse(text) / 1000) : null);
 
-/** Returns when the sale opened and closed, in seconds since 1970, from its times and from what
-   operators did; and the actions. It reads them again when the phase changes. */
+/** Returns when the sale opened and closed, in seconds since 1970, by its times and by the
+   operators' actions. Also returns these actions. Reads everything again when the phase changes. */
 export function usePeriod(sale) {
   const [state, set] = useState({ opened: null, closed: null, actions: null, error: null });
   const { id, phase } = sale ?? {};
@@ -40,7 +40,7 @@ export function usePeriod(sale) {
   return state;
 }
 
-/** Returns the period of the whole sale: by seconds if they are kept and not too many. */
+/** Returns the period of the whole sale, in steps of seconds if the server still keeps them. */
 export function wholePeriod({ opened, closed }) {
   const now = Math.floor(serverNow() / 1000);
   const to = closed && now >= closed + AFTER_CLOSE_SECS ? closed + AFTER_CLOSE_SECS : undefined;
@@ -50,7 +50,7 @@ export function wholePeriod({ opened, closed }) {
   return { from, to, step: long ? 60 : 1 };
 }
 
-/** Returns the last `secs` seconds before `to`, by seconds if they are still kept. */
+/** Returns the last `secs` seconds before `to`, in steps of seconds if the server keeps them. */
 function endOf(to, secs) {
   const from = to - secs;
   return { from, to, step: serverNow() / 1000 - from > DAY_SECS ? 60 : 1 };
@@ -65,7 +65,7 @@ export function refusalsOf(points) {
   return all;
 }
 
-/** The charts of these points, from `from` to `to`. With `shown`, they end there. */
+/** The charts of these points, from `from` to `to`. With `shown`, the lines end at that time. */
 export function RateCharts({ points, from, to, step, shown = to }) {
   const all = steps(points, { from, to, step, shown });
   const index = all.times.findLastIndex(at => at <= shown);
@@ -108,7 +108,7 @@ export function Charts({ sale, period, stale }) {
   const { points, to, error } = useSeries(sale, wanted);
   const from = wanted.from ?? to - wanted.secs;
   const shown = new Map([...points].filter(([at]) => at >= from));
-  // The newest second is still being added up.
+  // A newest second that is at most three seconds old counts as the present second.
   const newest = [...shown.keys()].reduce((a, b) => Math.max(a, b), 0);
   const now = to - newest <= 3 ? shown.get(newest)?.refused ?? {} : {};
   return html`<section class=${stale ? 'stale' : ''} aria-label=${t('charts')}>

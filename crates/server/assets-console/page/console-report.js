@@ -47,7 +47,7 @@ function Verdict({ sale, stock, audit, sums, findings }) {
   </section>`;
 }
 
-/** Moments of the sale that nobody caused by hand, from its points. */
+/** Finds moments of the sale in its points: the first order, the busiest second, no free unit. */
 function moments(points) {
   const found = [];
   const note = (point, name, values) => point && found.push({ at: point.at, name, values });
@@ -75,7 +75,7 @@ function Timeline({ period, points }) {
       by: null,
     })),
   ];
-  // A point is the sum of a second, so it stands after an action of the same second.
+  // A point sums up a whole second, so it comes after an action of the same second.
   const second = row => row.at.slice(0, 19);
   rows.sort((a, b) => second(a).localeCompare(second(b)));
   return html`<section class="panel card"><h2>${t('events')}</h2>
@@ -87,7 +87,7 @@ function Timeline({ period, points }) {
     ]} rows=${period.actions && rows.map((row, id) => ({ id, ...row }))} /></section>`;
 }
 
-/** The sale up to a moment that a slider chooses. */
+/** The state of the sale at a moment that the operator chooses with a slider. */
 function Replay({ points, period, to, step, totals }) {
   const [chosen, choose] = useState(null);
   const from = period.from ?? to - period.secs;

@@ -1,4 +1,4 @@
-/* The list of sales, with phase and key numbers. */
+/* The list of sales, with each sale's phase and most important numbers. */
 import {
   count,
   html,
@@ -21,7 +21,7 @@ import { SaleForm } from '/assets/console-form.js';
 
 const PHASES = ['draft', 'scheduled', 'open', 'paused', 'closed'];
 
-/** Shows a sale's units in one line. They are read while the list is on the screen. */
+/** Shows a sale's units in one line. Reads the numbers again while the list is on the screen. */
 function Numbers({ sale }) {
   const { data } = usePoll(
     sale.phase === 'draft' ? null : `/v1/admin/sales/${seg(sale.id)}/stock`,

@@ -1,5 +1,5 @@
-/* The shop's texts in fields of a form: one text, or one for each language after its tag in
-   brackets. Facts and pictures stand one in each line. */
+/* The shop's texts in fields of a form: one text, or one text for each language after the
+   language's tag in brackets. Each line of a list has one fact or one picture. */
 
 const TAG = /^\[([a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)\][ \t]*\n?/m;
 
@@ -17,7 +17,8 @@ export const fieldOf = text =>
     ? text
     : Object.entries(text).map(([tag, words]) => `[${tag}] ${words}`).join('\n');
 
-/** The value of a field as a text of the API. A field that begins with a tag has languages. */
+/** The value of a field as a text of the API. A field that begins with a tag has a text for each
+   language. */
 export function textOf(field) {
   if (field.search(TAG) !== 0) return field;
   const parts = field.split(new RegExp(TAG, 'gm')).slice(1);
@@ -26,7 +27,7 @@ export function textOf(field) {
   return text;
 }
 
-/** The change from one text to another: a patch keeps the languages that it does not name. */
+/** Returns the patch from one text to another. A patch must name a removed language as null. */
 export function changed(before, after) {
   if (typeof before !== 'object' || typeof after !== 'object') return after;
   const gone = Object.keys(before).filter(tag => !(tag in after));
@@ -40,14 +41,14 @@ export const factsField = (facts = []) =>
   isPlain(facts.flatMap(({ name, value }) => [name, value]))
     ? facts.map(({ name, value }) => `${name}: ${value}`).join('\n')
     : JSON.stringify(facts, null, 1);
-/** Pictures, one in each line, each with what it shows after a space; as JSON if that has
-    languages. */
+/** Pictures, one in each line: the address, a space, and what the picture shows. As JSON if these
+   texts have languages. */
 export const galleryField = (gallery = []) =>
   isPlain(gallery.map(({ alt }) => alt ?? ''))
     ? gallery.map(({ image, alt }) => `${image} ${alt ?? ''}`.trim()).join('\n')
     : JSON.stringify(gallery, null, 1);
 
-/* A list of the API from a field; null if it cannot be read. */
+/* Returns the API's list from the text of a field. null: the text is not valid. */
 function listOf(field, entry) {
   if (field.trim().startsWith('[')) {
     try {

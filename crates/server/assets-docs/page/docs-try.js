@@ -1,5 +1,5 @@
-/* The form that sends a request of one endpoint. It sends a request only when its button is
-   pressed. */
+/* The form that sends a request of one endpoint. The form sends a request only when the reader
+   presses its button. */
 import { el } from '/assets/docs-kit.js';
 import { deref, exampleOf } from '/assets/docs-shape.js';
 

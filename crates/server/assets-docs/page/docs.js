@@ -45,7 +45,7 @@ function group(tag) {
   );
 }
 
-/** Creates one closed endpoint. Opening it creates its content. */
+/** Creates the closed section of one endpoint. Opening the section creates its content. */
 function section(one) {
   const { method, path, operation } = one;
   const head = el(

@@ -16,34 +16,38 @@ pub fn bearer<'a>(
     let mut values = values.into_iter();
     let value = values.next().ok_or(AuthenticationError::Missing)?;
     if values.next().is_some() {
-        return Err(AuthenticationError::Bad("Authorization is sent more than once"));
+        return Err(AuthenticationError::Bad("send the Authorization header only once"));
     }
     let text = std::str::from_utf8(value).ok().filter(|text| text.is_ascii());
-    let text = text.ok_or(AuthenticationError::Bad("Authorization is not ASCII"))?;
+    let text = text.ok_or(AuthenticationError::Bad("the Authorization header is not ASCII"))?;
     let token = match text.split_at_checked(7) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer ") => token.trim_ascii(),
         _ => {
-            return Err(AuthenticationError::Bad("Authorization is not of the form: Bearer TOKEN"));
+            return Err(AuthenticationError::Bad(
+                "the Authorization header must have the form: Bearer TOKEN",
+            ));
         }
     };
     match token.len() {
         0 => Err(AuthenticationError::Missing),
         1..=TOKEN_BYTES_MAX => Ok(token),
-        _ => Err(AuthenticationError::Bad("the token or key is too long")),
+        _ => Err(AuthenticationError::Bad("the token or key is longer than 4096 bytes")),
     }
 }
 
 /// The cookie in which the buyer's pages keep the shop's token.
 pub const BUYER_COOKIE: &str = "doorbuster_buyer";
-/// A request with the cookie needs this header to change anything. Another site cannot make a
-/// browser send this header.
+/// A request that uses the cookie and changes something needs this header. Another site cannot make
+/// a browser send this header.
 pub const PAGE_HEADER: &str = "x-doorbuster-page";
 
-/// Returns the token of a buyer from `Authorization`, or from the cookie if that header is missing.
-/// `may_change` means that the request has the page header, or that the request changes nothing.
+/// Returns a buyer's token from the `Authorization` header. If this header is missing, returns the
+/// token from the cookie. `may_change` means that the request has the page header, or that the
+/// request changes nothing.
 ///
 /// # Errors
-/// As [`bearer`], and also if a change lacks the header of the pages.
+/// Like [`bearer`]. Also if the request uses the cookie, changes something and lacks the page
+/// header.
 pub fn buyer_token<'a>(
     authorization: impl IntoIterator<Item = &'a [u8]>,
     cookies: impl IntoIterator<Item = &'a [u8]>,
@@ -57,10 +61,10 @@ pub fn buyer_token<'a>(
     match (may_change, token.len()) {
         (_, 0) => Err(denied),
         (false, _) => Err(AuthenticationError::Bad(
-            "with the cookie of a page, send the header X-Doorbuster-Page: 1",
+            "a change that uses the cookie of a page needs the header X-Doorbuster-Page: 1",
         )),
         (true, 1..=TOKEN_BYTES_MAX) => Ok(token),
-        (true, _) => Err(AuthenticationError::Bad("the token is too long")),
+        (true, _) => Err(AuthenticationError::Bad("the token is longer than 4096 bytes")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Authenticates buyers by the shop's tokens.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -16,6 +17,8 @@ pub use super::jwks::JwksError;
 pub struct Buyers {
     by: TokenVerifier,
     expected: ExpectedClaims,
+    /// Whether a token was accepted since the start.
+    accepted: AtomicBool,
 }
 
 enum TokenVerifier {
@@ -30,6 +33,7 @@ impl Buyers {
         Self {
             by: TokenVerifier::Secret(Box::new(Hs256::new(secret.expose_secret().as_bytes()))),
             expected,
+            accepted: AtomicBool::new(false),
         }
     }
 
@@ -56,7 +60,7 @@ impl Buyers {
             }
             Ok(()) => {}
         }
-        Ok(Self { by: TokenVerifier::Keys(jwks), expected })
+        Ok(Self { by: TokenVerifier::Keys(jwks), expected, accepted: AtomicBool::new(false) })
     }
 
     /// Returns the buyer that `token` names, according to the loaded keys. After
@@ -66,10 +70,21 @@ impl Buyers {
     ///
     /// Why the token was rejected.
     pub fn check(&self, token: &str, now_secs: i64) -> Result<VerifiedBuyer, AuthenticationError> {
-        match &self.by {
+        let verdict = match &self.by {
             TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),
             TokenVerifier::Keys(keys) => keys.check(token, &self.expected, now_secs),
+        };
+        // Requests read this flag far more often than it changes, so it is written only once.
+        if verdict.is_ok() && !self.has_accepted_token() {
+            self.accepted.store(true, Ordering::Relaxed);
         }
+        verdict
+    }
+
+    /// Returns whether this node has accepted a token since it started.
+    #[must_use]
+    pub fn has_accepted_token(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Reads the public keys again, and then checks a token whose key was unknown.
@@ -89,7 +104,7 @@ impl Buyers {
                 "failed to refresh the buyers' public keys; will retry"
             );
         }
-        match keys.check(token, &self.expected, now_secs) {
+        match self.check(token, now_secs) {
             Err(AuthenticationError::Unknown) if !keys.is_empty() => {
                 Err(AuthenticationError::Bad("the token is signed with an unknown key"))
             }

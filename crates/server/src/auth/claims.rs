@@ -52,7 +52,8 @@ pub(super) struct Claims<'a> {
     level: Option<u8>,
 }
 
-/// A time in seconds since 1970. Fractions are cut off, and values out of range are limited.
+/// A time in seconds since 1970. The parser cuts off fractions. It replaces a value outside the
+/// range of `i64` by the nearest value in this range.
 #[derive(Clone, Copy, Debug)]
 struct Seconds(i64);
 
@@ -92,8 +93,7 @@ impl Claims<'_> {
         expected: &ExpectedClaims,
         now_secs: i64,
     ) -> Result<VerifiedBuyer, AuthenticationError> {
-        // Without this check, the deserialiser would also accept a list with the same number of
-        // values.
+        // Without this check, the deserialiser would also accept a list with the claims' values.
         let object = json.trim_ascii_start().starts_with(b"{").then_some(json);
         match object.and_then(|json| serde_json::from_slice::<Claims<'_>>(json).ok()) {
             Some(claims) => claims.verify_claims(expected, now_secs),

@@ -1,7 +1,9 @@
-//! Verifies tokens that are signed with a shared secret (HS256). Every purchase needs this check.
+//! Verifies tokens that are signed with a shared secret (HS256). Every purchase with such a token
+//! needs this check.
 //!
 //! The key is prepared once, and a check allocates nothing. So a check takes about 0.7 µs, which is
-//! little more than its HMAC. A general library takes 3.2 µs. A test compares the results of both.
+//! little more than its HMAC. A general JWT library takes 3.2 µs. A test checks that this module
+//! and such a library accept the same tokens.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -55,7 +57,7 @@ impl Hs256 {
         now_secs: i64,
     ) -> Result<VerifiedBuyer, AuthenticationError> {
         const SHAPE: AuthenticationError =
-            AuthenticationError::Bad("the token is not three parts of base64url");
+            AuthenticationError::Bad("the token is not three base64url parts with dots between");
         let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
         let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
         if !USUAL_HEADERS.contains(&header) {

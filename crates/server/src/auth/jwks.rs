@@ -2,8 +2,8 @@
 //! keys come from a JSON Web Key Set in a file or at a URL.
 //!
 //! The key decides the algorithm, and the token never does. The server reads the key set at its
-//! start and then every [`REFRESH_EVERY`]. If a token names an unknown key, the server also reads
-//! the set, at most once in [`REFRESH_AT_MOST_EVERY`].
+//! start and then every [`REFRESH_EVERY`]. If a token names an unknown key, the server reads the
+//! set earlier, but at most once in [`REFRESH_AT_MOST_EVERY`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl Jwks {
     /// The claims of a token as JSON, if its signature is valid. The caller checks the claims.
     pub(super) fn signed_claims(&self, token: &str) -> Result<Vec<u8>, AuthenticationError> {
         const SHAPE: AuthenticationError =
-            AuthenticationError::Bad("the token is not three parts of base64url");
+            AuthenticationError::Bad("the token is not three base64url parts with dots between");
         let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
         let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| SHAPE)?;
@@ -155,8 +155,8 @@ impl Jwks {
         self.refresh().await
     }
 
-    /// Reads the set again, except if the last read was a moment ago. Concurrent callers wait for
-    /// the same read.
+    /// Reads the set again, except if the last read was less than [`REFRESH_AT_MOST_EVERY`] ago.
+    /// Concurrent callers wait for the same read.
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.refresh_at(Instant::now()).await
     }
@@ -166,7 +166,8 @@ impl Jwks {
         if read_at.is_some_and(|at| now.saturating_duration_since(at) < REFRESH_AT_MOST_EVERY) {
             return Ok(());
         }
-        // A failed read counts too. Otherwise every call would request a URL that is down.
+        // A failed read also counts as a read. Otherwise every call would request a URL that is
+        // down.
         *read_at = Some(now);
         let (from, read) = match &self.source {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),

@@ -41,11 +41,12 @@ pub(crate) enum OidcError {
     /// The issuer cannot be reached, or its answer is invalid.
     #[error("the issuer cannot be used: {0}")]
     Issuer(String),
-    /// The answer does not belong to an attempt of this browser, or its token is invalid.
+    /// The issuer's answer does not belong to a sign-in that this browser began, or the answer's
+    /// token is invalid.
     #[error("the sign-in is invalid: {0}")]
     Invalid(&'static str),
     /// The person has no role here.
-    #[error("{0} has no value in the claim that gives a role")]
+    #[error("{0} has no role, because no value of the role claim gives a role")]
     NoRole(String),
 }
 
@@ -146,8 +147,8 @@ impl Oidc {
         Ok((url, attempt))
     }
 
-    /// Finishes a sign-in. `query` is the query of the address to which the issuer sent the browser
-    /// back.
+    /// Finishes a sign-in. `query` is the query of the address at which the browser came back from
+    /// the issuer.
     pub(crate) async fn finish(
         &self,
         attempt: &SignInAttempt,
@@ -225,7 +226,7 @@ impl Oidc {
         Ok(answer.id_token)
     }
 
-    /// Returns the issuer. Reads its configuration again if the known one is older than
+    /// Returns the issuer. Reads its configuration again if the known configuration is older than
     /// [`CONFIGURATION_FOR`].
     async fn issuer(&self) -> Result<Arc<Issuer>, OidcError> {
         let mut known = self.issuer.lock().await;
@@ -237,9 +238,9 @@ impl Oidc {
         let place = self.settings.issuer.trim_end_matches('/');
         let request = self.http.get(format!("{place}/.well-known/openid-configuration"));
         let configuration: Configuration = serde_json::from_slice(&read(request).await?)
-            .map_err(|error| OidcError::Issuer(format!("its configuration: {error}")))?;
+            .map_err(|error| OidcError::Issuer(format!("its configuration is invalid: {error}")))?;
         if configuration.issuer != self.settings.issuer {
-            let detail = format!("it calls itself {}", configuration.issuer);
+            let detail = format!("its configuration names the issuer {}", configuration.issuer);
             return Err(OidcError::Issuer(detail));
         }
         let keys = Jwks::new(JwksSource::Url(url(&configuration.jwks_uri)?.into()));
@@ -284,7 +285,7 @@ impl Callback {
 
 /// Parses an address of the issuer. The address must use TLS, except if it is on this machine.
 fn url(text: &str) -> Result<Url, OidcError> {
-    let wrong = || OidcError::Issuer(format!("{text:?} is not an address with TLS"));
+    let wrong = || OidcError::Issuer(format!("{text:?} is not an https:// address"));
     let url = Url::parse(text).map_err(|_| wrong())?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let is_here =

@@ -14,8 +14,8 @@ use crate::clock::Clock;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Base {
-    /// The copy certainly contains the commits up to this number. The next segment may repeat later
-    /// commits of the copy.
+    /// The copy certainly contains the commits up to this number. It may also contain some later
+    /// commits, and the next segment repeats these.
     pub before: u64,
     /// The copy may contain commits up to this number. So only the copy together with all segments
     /// up to this number is a consistent state of the store.
@@ -59,7 +59,7 @@ impl BaseMaker {
         let (before, begun) = (self.copy.newest(), self.clock.now().0);
         let (dir, to, copy) = (self.data_dir.clone(), part.to_owned(), self.copy.clone());
         let copied = tokio::task::spawn_blocking(move || {
-            // A copy that an earlier process left is worthless.
+            // A copy that an earlier process left may be incomplete.
             let _ = std::fs::remove_file(&to);
             copy_base(&dir, &to).map_err(|error| error.to_string())?;
             let complete = copy.newest_visible();

@@ -1,4 +1,4 @@
-//! Rebuilds a store from a continuous backup, as it was at a time.
+//! Rebuilds a store from a continuous backup, as the store was at a chosen time.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,17 +13,17 @@ use super::target::{BackupPlace, BackupTarget, PlaceError};
 use crate::clock::Clock;
 use crate::secrets;
 
-/// The number of bases that a restore tries. Only the newest bases can lack segments.
+/// A restore tries at most this many bases. Only the newest bases can lack segments.
 const STATES_MAX: usize = 4;
 /// The number of segments that are read at the same time.
 const SEGMENTS_AT_ONCE: usize = 8;
 /// The rebuilt file, before it becomes the store.
 const PART: &str = "restore.part";
 
-/// Why a continuous backup was not restored. In this case the directory contains no store.
+/// Why a continuous backup was not restored. A failed restore leaves no new store in the directory.
 #[derive(Debug, thiserror::Error)]
 pub enum ContinuousRestoreError {
-    /// The place cannot be opened.
+    /// The backup's directory or bucket cannot be opened.
     #[error(transparent)]
     Place(#[from] PlaceError),
     /// An object cannot be read.
@@ -34,8 +34,8 @@ pub enum ContinuousRestoreError {
         /// The reason.
         reason: String,
     },
-    /// There is nothing to restore.
-    #[error("{0} contains no continuous backup of that time")]
+    /// The backup contains no state at or before the chosen time.
+    #[error("{0} contains no continuous backup of that time or earlier")]
     Nothing(String),
     /// The rebuilt store cannot be written.
     #[error(transparent)]
@@ -49,8 +49,9 @@ struct State {
     segments: Vec<(u64, Millis)>,
 }
 
-/// Rebuilds the store of `place` in `dir`, which must not contain a store. The result is the state
-/// at `until`, or at the last copy before `until`. `None` means the newest state.
+/// Rebuilds the store from the backup in `place`, and writes it to `dir`. This directory must not
+/// contain a store. The result is the state at `until`, or the last saved state before `until`.
+/// `None` means the newest state.
 ///
 /// # Errors
 ///
@@ -67,7 +68,7 @@ pub async fn restore(
         |error: std::io::Error| RestoreError::Failed(format!("{}: {error}", dir.display()));
     secrets::create_directory(dir).map_err(failed)?;
     let restored = write(&target, (&part, dir), until).await;
-    // Best effort: the file system itself may have failed.
+    // An error here is ignored: the file is only temporary.
     let _ = std::fs::remove_file(&part);
     restored
 }
@@ -144,7 +145,7 @@ async fn rebuild(
         return Err(unreadable(&name, "the copy is damaged or incomplete"));
     }
     let file = File::options().write(true).open(part).map_err(|error| unreadable(&name, error))?;
-    // The segment that contains the commit after `before` may begin earlier.
+    // The segment that contains the commit after `before` may begin before this commit.
     let begin = segments.partition_point(|(first, _)| *first <= base.before + 1).saturating_sub(1);
     let names = segments[begin..].iter().map(|(first, at)| names::segment(generation, *first, *at));
     let read = futures_util::stream::iter(names).map(|name| async move {

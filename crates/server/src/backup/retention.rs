@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_no_restore_needs_is_deleted() {
+    async fn only_objects_that_no_restore_needs_are_deleted() {
         let dir = TempDir::new();
         let place = BackupPlace::Directory(dir.path().join("target"));
         let target = BackupTarget::create(&place).expect("a directory");

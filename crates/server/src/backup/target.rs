@@ -25,11 +25,11 @@ pub enum BackupPlace {
     },
 }
 
-/// Why a place cannot be used.
+/// Why a directory or a bucket cannot be used for a backup.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// The text is neither a directory nor a bucket.
-    #[error("write a directory, or s3://BUCKET/PREFIX")]
+    #[error("is neither a directory nor a bucket; write a directory, or s3://BUCKET/PREFIX")]
     Unknown,
     /// The program was built without support for buckets.
     #[error("this build has no support for s3://; build with the feature s3, or write a directory")]
@@ -105,8 +105,8 @@ impl From<io::Error> for TargetError {
 }
 
 impl BackupTarget {
-    /// Opens a place to write to. A directory is created if it is missing; only this user may read
-    /// it.
+    /// Opens a directory or a bucket for writing. Creates a missing directory, which only this user
+    /// may read.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl BackupTarget {
         Self::open(place)
     }
 
-    /// Opens a place to read from.
+    /// Opens a directory or a bucket for reading.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Tells the operator what matters at the start. Also finds the addresses under which other
-//! machines reach the server.
+//! Logs and prints at the start what the operator must know. Also finds the addresses under which
+//! other machines reach the server.
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -12,7 +12,7 @@ use crate::engine::{Engine, EngineError};
 use crate::secrets::{self, Secrets};
 use crate::trace;
 
-/// Logs and prints what the operator should know. Opens the sale of a demonstration.
+/// Logs and prints what the operator must know. Opens the sale of a demonstration.
 pub(super) async fn announce(
     parts: ServerParts<'_>,
     address: SocketAddr,
@@ -87,8 +87,8 @@ async fn warn_of_restore(engine: &Engine) -> Result<(), EngineError> {
                 sales = sales.join(" "),
                 event = "store.restored",
                 "the store was restored from a backup, so orders, payments and events after the \
-                 backup are missing and these sales are paused; compare with the payment \
-                 provider and the shop's records, then resume them"
+                 backup are missing and these sales are paused; compare the orders with the \
+                 payment provider and the shop's records, then resume the sales"
             );
         }
     }

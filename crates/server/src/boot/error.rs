@@ -1,4 +1,4 @@
-//! The errors with which a server does not start, or ends.
+//! The errors that prevent the start of a server or end it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -52,8 +52,8 @@ pub enum ServeError {
     Backup(#[from] PlaceError),
     /// The limit of open files is too low for a server.
     #[error(
-        "the limit of open files is {allowed}, too low for a server; raise it (ulimit -n) to at \
-         least {needed}"
+        "the limit of open files is {allowed}, which is too low for a server; raise the limit \
+         (ulimit -n) to at least {needed}"
     )]
     Handles {
         /// The limit.

@@ -1,4 +1,4 @@
-//! The event loop of a server: its threads, and how they find woken tasks.
+//! The event loop of a server: its threads, and how often they look for woken tasks.
 
 use std::io;
 
@@ -67,7 +67,8 @@ mod tests {
         .take(ASKED)
         .collect();
         waits.sort_unstable();
-        // A wait is counted in polls of other tasks. Without the interval, it is 32,000 polls.
+        // The test counts a wait in polls of other tasks. With Tokio's default interval, a wait is
+        // 32,000 polls.
         assert!(waits[ASKED / 2] <= 4 * BUSY as u64, "{waits:?}");
         runtime.shutdown_background();
     }

@@ -21,8 +21,8 @@ pub(super) fn raise(wanted: usize) -> Result<usize, ServeError> {
             wanted,
             connections,
             event = "server.few_files",
-            "the limit of open files (ulimit -n) is {allowed}, so the server takes fewer \
-             connections than limits.connections"
+            "the limit of open files (ulimit -n) is {allowed}, so the server accepts fewer \
+             connections than limits.connections; raise the limit, or lower limits.connections"
         );
         return Ok(usize::try_from(connections).unwrap_or(wanted));
     }

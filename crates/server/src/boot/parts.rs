@@ -16,7 +16,8 @@ use crate::edge::keys::SealedKeys;
 use crate::engine::{DatabaseOptions, EngineError, EngineOptions, StockLocation, expose_urls};
 use crate::secrets::{self, Secrets};
 
-/// Keeps the deployment's keys for edges in the shared Redis until `stop`, if the shape has one.
+/// Keeps the keys that edges need in the shared Redis, until `stop`. Does nothing if the deployment
+/// has no shared Redis.
 pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToken) {
     let Some(shared) = parts.engine.shared() else { return };
     let sealed = SealedKeys::new(parts.secrets);
@@ -26,7 +27,7 @@ pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToke
     }
 }
 
-/// Returns the parts that decide and store stock, according to the settings.
+/// Returns where the server decides about stock and stores it, according to the settings.
 pub(super) fn stock_location(
     settings: &Settings,
     secrets: &Secrets,
@@ -93,7 +94,11 @@ pub(super) fn engine_options(
         allow_fsync_off: false,
         database: DatabaseOptions { history, peers: settings.peers.clone() },
         on_fatal: Arc::new(move |reason| {
-            tracing::error!(reason, event = "store.failed", "the store failed permanently");
+            tracing::error!(
+                reason,
+                event = "store.failed",
+                "the store failed permanently; the server stops"
+            );
             if let Some(failed) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 // If the server is already stopping, nothing receives the reason.
                 let _ = failed.send(reason.to_owned());

@@ -1,4 +1,4 @@
-//! SIGHUP: loads the settings again, and uses what can change while the server runs.
+//! Loads the settings again after SIGHUP, and applies those that can change while the server runs.
 
 use std::io;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Reloader {
 
     async fn reload(&mut self, app: &Arc<App>) {
         let flags = self.flags.clone();
-        // Reading the files blocks the thread.
+        // Reading the files blocks the thread, so a thread for blocking work does it.
         let loaded = tokio::task::spawn_blocking(move || load(&flags)).await;
         let loaded = loaded.unwrap_or_else(|error| Err(error.to_string()));
         let used = match loaded {

@@ -1,4 +1,4 @@
-//! Runs the embedded shape without HTTP: the caller buys directly at the engine. The lab compares
+//! Runs the embedded shape without HTTP: the caller calls the engine directly. The lab compares
 //! such a run with a run over HTTP to measure the cost of HTTP.
 
 use std::sync::Arc;
@@ -34,8 +34,8 @@ pub enum DirectAnswer {
 }
 
 impl DirectSale {
-    /// Buys, with the checks of an HTTP request that the engine makes: first from memory, then at
-    /// the slot. The sale must have no front door.
+    /// Buys units. The engine makes the same checks as for an HTTP request: first from memory, then
+    /// at the slot. The sale must have no front door.
     pub async fn buy(&self, buyer: &str, key: &str, units: u32) -> DirectAnswer {
         let (Some(id), Some(request_key), Some(units)) =
             (BuyerId::new(buyer), RequestKey::new(key), Units::new(units))

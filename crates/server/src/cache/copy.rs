@@ -15,11 +15,11 @@ use super::{CopyLookup, NAME};
 
 /// The format of a copy. Other versions of the program may write other formats.
 const FORMAT: &str = "catalogue 2";
-/// How long a copy is kept. In this time, every node that learns of the change reads it. A node
-/// that starts later reads the store.
+/// How long a copy is kept. In this time, every node that learns of the change reads the copy. A
+/// node that starts later reads the store.
 const COPY_TTL: Duration = Duration::from_secs(10);
-/// The longest copy, in bytes. The same Redis server decides about stock, so copies must not keep
-/// it busy.
+/// The longest copy, in bytes. The same Redis server also has slots, so copies must not keep the
+/// server busy.
 const SIZE_MAX: usize = 256 * 1024;
 /// The number of digits of the authentication code in front of the copy.
 const PROOF_DIGITS: usize = 32;

@@ -21,8 +21,8 @@ pub struct ItemNumbers {
 }
 
 impl Engine {
-    /// Returns an item's numbers at the last commit, and the units that its slots have now.
-    /// For an unreachable slot, all units that it got count.
+    /// Returns an item's numbers at the last commit, with the units that its slots have now. If a
+    /// slot does not answer, all units that the item's slots got from the store count as available.
     pub async fn numbers(&self, item: &ItemState) -> ItemNumbers {
         let counts = item.gauge.counts();
         let (count, remaining) = match counts.total {

@@ -62,7 +62,7 @@ pub struct ItemWork {
     /// The store time until which this node takes no units from the item's pool. It is set when
     /// this node gave units to the pool for another node.
     pub pool_rests_until: AtomicI64,
-    /// The next slot, for items whose requests take slots in turn.
+    /// The number of the next slot, if the spread uses the slots in turn.
     pub turn: AtomicU64,
 }
 
@@ -70,8 +70,8 @@ impl ItemState {
     /// Returns the slot that this request tries first. `None`: this node has no slot for the
     /// request.
     ///
-    /// Repeated requests of a buyer go to the same slot, and so do requests with the same key. If
-    /// requests take slots in turn, this does not apply.
+    /// The item's spread says which requests go to the same slot: all requests of one buyer
+    /// (`Buyer`), all repetitions of one request (`Random`), or neither (`RoundRobin`).
     #[must_use]
     pub fn home(&self, request: &TicketRequest) -> Option<SlotKey> {
         let slots = self.slots.len();
@@ -85,7 +85,7 @@ impl ItemState {
         };
         let (spread, hash) = (&self.row.spread, request.buyer_hash);
         let slot_units = self.work.slot_units.load();
-        // The registry may be older than the spread.
+        // The registry may be older than the spread, so it may list partitions that are gone.
         let registry = slot_units.registry.within(slots as u32);
         let listed = partition::first_try(spread, registry, hash, number);
         let at = listed.unwrap_or_else(|| partition::home(spread, hash, number));
@@ -136,14 +136,14 @@ impl ItemState {
 /// An item's slots at the last reconciliation, in their order.
 #[derive(Clone, Debug, Default)]
 pub struct SlotUnits {
-    /// The slots that have units or may get some.
+    /// The slots that have units or may get units.
     pub registry: AvailablePartitions,
     /// The units that each slot can issue tickets for.
     pub units: Vec<u64>,
 }
 
-/// The number of ended orders that each slot has learned of. Until a slot has learned of all, its
-/// answer about a buyer's limit may be out of date.
+/// The number of ended orders that each slot has learned of. Until a slot has learned of all ended
+/// orders, the slot's answer about a buyer's limit may be out of date.
 #[derive(Debug, Default)]
 pub struct FeedMarks {
     endings: AtomicU64,
@@ -157,7 +157,7 @@ impl FeedMarks {
         self.endings.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Returns the number of ended orders so far. The caller must read it before the feed.
+    /// Returns the number of ended orders so far. The caller must read this number before the feed.
     #[must_use]
     pub fn endings(&self) -> u64 {
         self.endings.load(Ordering::Acquire)

@@ -47,7 +47,7 @@ pub(super) fn auth(read: &mut SettingsReader<'_>, demo: bool) -> AuthSettings {
         if secret.expose_secret().len() < SECRET_BYTES_MIN {
             read.fault(
                 "auth.buyer_secret",
-                format!("is shorter than {SECRET_BYTES_MIN} bytes; make a longer one"),
+                format!("is shorter than {SECRET_BYTES_MIN} bytes; write a longer secret"),
             );
         }
     });

@@ -36,7 +36,11 @@ pub(super) fn backup(
     }
     match BackupPlace::parse(&text) {
         Ok(BackupPlace::Directory(path)) if data_dir.is_some_and(|dir| path.starts_with(dir)) => {
-            read.fault("backup.to", "is inside data_dir, but must survive its loss");
+            read.fault(
+                "backup.to",
+                "is inside data_dir, but the backup must survive a loss of data_dir; write another \
+                 directory",
+            );
             None
         }
         Ok(place) => {

@@ -128,8 +128,8 @@ fn data_dir(
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // In other shapes the directory has only one file. Redis and other nodes also have the
-        // content of that file.
+        // In other shapes the directory contains only one file, and Redis or other nodes have the
+        // same content. So these shapes work without the directory.
         return Some(PathBuf::new());
     }
     if path.is_none() {
@@ -184,7 +184,7 @@ fn listen(read: &mut SettingsReader<'_>) -> Option<SocketAddr> {
 fn peers(read: &mut SettingsReader<'_>) -> Vec<String> {
     let peers = read.list("store.peers").unwrap_or_default();
     if peers.len() > PEERS_MAX {
-        read.fault("store.peers", format!("names more than {PEERS_MAX} nodes"));
+        read.fault("store.peers", format!("names more than {PEERS_MAX} nodes; name fewer"));
     }
     for peer in &peers {
         if !is_origin(peer) {

@@ -14,7 +14,7 @@ pub struct DeliverySettings {
     /// Whether webhooks may go to `http://` and to private addresses. If so, any host may also be a
     /// broker.
     pub allow_private: bool,
-    /// How often a delivery of one event to one endpoint may fail. After that the event is a dead
+    /// After this many failed attempts to deliver an event to an endpoint, the event is a dead
     /// letter.
     pub tries: u32,
     /// How long one attempt of a delivery may take.

@@ -35,7 +35,7 @@ pub(super) fn log(read: &mut SettingsReader<'_>) -> Option<LogSettings> {
     };
     let filter = read.parsed(
         "log.filter",
-        "is not a filter; write a level, or levels by part: info,doorbuster_server=debug",
+        "is not a filter; write a level, or levels by module: info,doorbuster_server=debug",
     );
     Some(LogSettings { format: format?, filter: filter? })
 }

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
 
-/// Settings without a default that sign-in needs.
+/// Settings that sign-in needs and that have no default.
 const NEEDED: [&str; 3] =
     ["console.oidc.issuer", "console.oidc.client_id", "console.oidc.client_secret"];
 /// Further settings of sign-in.
@@ -43,12 +43,16 @@ pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
     }
     for path in NEEDED {
         if !read.is_set(path) {
-            read.fault(path, "is missing, and sign-in by OpenID Connect needs it");
+            read.fault(
+                path,
+                "is missing, and sign-in by OpenID Connect needs it; set it, or remove the other \
+                 settings of console.oidc",
+            );
         }
     }
     if !read.is_set("page.url") {
         let detail = "is missing, and sign-in by OpenID Connect needs it, because the issuer sends \
-                      operators back there; write https://shop.example";
+                      operators back to it; write https://shop.example";
         read.fault("page.url", detail);
     }
     let [issuer_path, client_path, secret_path] = NEEDED;

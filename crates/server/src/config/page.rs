@@ -48,7 +48,7 @@ pub struct Theme {
 /// Colours as `#rrggbb`, with enough contrast.
 #[derive(Clone, Debug)]
 pub struct ThemeColors {
-    /// The fill of buttons and other things that a buyer can use now.
+    /// The fill colour of buttons and of other controls that a buyer can use now.
     pub accent: String,
     /// The colour of text on the accent.
     pub on_accent: String,
@@ -172,7 +172,7 @@ fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
     let mut is_complete = true;
     for (path, text) in COLORS.into_iter().zip(&texts) {
         match text {
-            None => read.fault(path, "is missing; give all four colours of page.theme"),
+            None => read.fault(path, "is missing; set all four colours of page.theme, or none"),
             Some(text) if luminance(text).is_none() => {
                 read.fault(path, "is not a colour; write it like #ffb000");
             }
@@ -195,8 +195,8 @@ fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
                 read.fault(
                     path,
                     format!(
-                        "{text} has a contrast of {contrast:.1} on {name} ({ground}); text needs \
-                         at least {CONTRAST_MIN}"
+                        "{text} has a contrast of {contrast:.1} on {name} ({ground}); choose a \
+                         colour with a contrast of at least {CONTRAST_MIN}"
                     ),
                 );
             }
@@ -237,7 +237,7 @@ fn file(
     let size = std::fs::metadata(&file).map(|about| about.len());
     let bytes = match size {
         Ok(size) if size > FILE_BYTES_MAX => {
-            read.fault(path, format!("the file has more than {FILE_BYTES_MAX} bytes"));
+            read.fault(path, format!("names a file of more than {FILE_BYTES_MAX} bytes"));
             return None;
         }
         Ok(_) => std::fs::read(&file),

@@ -75,7 +75,7 @@ impl RawSettings {
     }
 }
 
-/// Merges the four layers. Records values that belong to no setting in `faults`.
+/// Merges the four layers. For each value that belongs to no setting, adds a fault to `faults`.
 pub(super) fn gather(
     flags: &Flags,
     environment: &Environment,
@@ -131,7 +131,7 @@ fn read_file(
         None => faults.push(fault(
             path,
             origin,
-            "there is no such setting; `doorbuster config default` lists them",
+            "there is no such setting; `doorbuster config default` lists all settings",
         )),
     });
     layer.merge_into(raw, faults);
@@ -200,7 +200,7 @@ fn read_environment(
         let spelled =
             name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
         let Some((setting, in_file)) = spelled.and_then(|_| find_setting(&path)) else {
-            let detail = "there is no such setting; `doorbuster config default` lists them";
+            let detail = "there is no such setting; `doorbuster config default` lists all settings";
             faults.push(SettingFault { setting: shown.to_string(), detail: detail.into() });
             continue;
         };

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::check::{SettingsReader, is_origin};
 
-/// Where stock is decided and stored.
+/// Where the server decides about stock and stores it.
 #[derive(Debug)]
 pub enum Shape {
     /// In this process and its data directory.
@@ -24,7 +24,8 @@ pub enum Shape {
         store: SecretString,
         /// URLs of the Redis servers with the slots.
         slots: Vec<SecretString>,
-        /// Replicas that must confirm a ticket before the buyer gets an answer.
+        /// How many replicas should confirm a ticket before a node answers. The node waits only for
+        /// a short time.
         wait_replicas: u32,
     },
     /// This process decides and stores no stock. It is an edge of a deployment with shape
@@ -93,11 +94,11 @@ impl Roles {
 
 /// The maximum number of Redis servers that one deployment may name.
 const URLS_MAX: usize = 64;
-/// The maximum number of replicas of one server whose confirmation answers may wait for.
+/// The largest allowed value of `slots.wait_replicas`.
 const REPLICAS_MAX: u64 = 10;
 
-/// Returns whether a setting of another shape is used. The default file sets the wait for 0
-/// replicas and no peers, so these values do not count.
+/// Returns whether the setting at `path` has a value that another shape would use. 0 replicas and
+/// an empty list of peers do not count, because these are the values of the default file.
 fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
     read.is_set(path)
         && match path {
@@ -153,7 +154,7 @@ pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
 /// Reads the shape of an edge: a node of shape `cluster` without a store.
 fn edge(read: &mut SettingsReader<'_>) -> Option<Shape> {
     if read.is_set("shape") && read.text("shape").as_deref() != Some("cluster") {
-        read.fault("shape", "has no edges; the role edge needs shape = \"cluster\"");
+        read.fault("shape", "allows no edge; the role edge needs shape = \"cluster\"");
     }
     if read.is_set("store.url") {
         read.fault("store.url", "contradicts the role edge, which uses no store; remove it");
@@ -189,8 +190,8 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<SocketAddr>> {
             Some(address) => upstreams.push(address),
             None => {
                 let why = format!(
-                    "{text:?} is not the address of a node that can be found; write \
-                     http://HOST:PORT"
+                    "{text:?} is not the address of a node, or its host name cannot be looked up; \
+                     write http://HOST:PORT"
                 );
                 read.fault("edge.upstreams", why);
                 return None;
@@ -261,7 +262,7 @@ pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Opt
     }
     if roles.iter().any(|role| role == "edge") {
         if roles.iter().any(|role| role != "edge") {
-            let why = "joins edge with other roles; an edge has no store, so write edge alone";
+            let why = "combines edge with other roles; an edge has no store, so write edge alone";
             read.fault("roles", why);
             return None;
         }

@@ -1,5 +1,5 @@
-//! Changes an item's total while the sale runs. A lower total takes free units, first from the pool
-//! and then by recalls from the slots.
+//! Changes an item's total while the sale runs. To lower the total, the server takes free units:
+//! first from the pool, and then by recalls from the slots.
 use std::time::Duration;
 
 use doorbuster_core::{Grant, Phase, RecallId, RecallTarget};
@@ -12,7 +12,7 @@ use crate::failpoint::{self, Failpoint};
 
 use super::{gather, reconcile};
 
-/// How long a lowering waits until tickets in flight are settled.
+/// How long a change to a lower total waits until tickets in flight are settled.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The result of a change of the total.
@@ -85,8 +85,8 @@ impl Engine {
         let wanted = adjustment.units.unsigned_abs();
         let until = Instant::now() + SETTLE_WAIT_MAX;
         loop {
-            // The signal is created before the store is read. So units that the next commits return
-            // are not missed.
+            // The signal is created before the store is read. So the signal also covers units that
+            // a commit returns after the read.
             let changed = item.gauge.changed().notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -130,7 +130,7 @@ impl Engine {
         units: u64,
     ) -> Result<u64, EngineError> {
         // The slots may lack the credits of returned tickets. The caller has the item's lock, so no
-        // other task delivers them.
+        // other task can deliver these credits now.
         let grants = self.store().grants(item.row.id).await?;
         let mut sources = self.recall_sources(item, grants).await?;
         sources.sort_by_key(|(grant, _, has)| (std::cmp::Reverse(*has), grant.slot));
@@ -158,8 +158,8 @@ impl Engine {
         Ok(moved)
     }
 
-    /// Returns the item's open grants. Each has the units that its slot may have, and whether this
-    /// node reaches the slot.
+    /// Returns the item's open grants. For each grant, the result says how many units its slot may
+    /// have, and whether this node reaches the slot.
     async fn recall_sources(
         &self,
         item: &ItemState,

@@ -42,7 +42,7 @@ pub struct AuditView {
     /// Refunds of payments that pay for no order. The server handles them by itself, so they are
     /// not findings.
     pub notices: Vec<RefundNotice>,
-    /// Payments that were reversed without a request of the shop.
+    /// Payments that were reversed without a request from the shop.
     pub reversals: Vec<ReversedPayment>,
     /// Orders that nodes acknowledged and that the database has lacked since its last failover. The
     /// list is empty once an operator has resumed the sales that the failover paused.
@@ -141,7 +141,7 @@ impl Engine {
                         %error,
                         sale,
                         event = "audit.pause_failed",
-                        "the sale could not be paused"
+                        "failed to pause the sale, which still sells"
                     );
                 }
             }

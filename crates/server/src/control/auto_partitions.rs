@@ -20,9 +20,9 @@ use crate::slot_layout::SlotLayout;
 
 /// Time between two checks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Up to this many slots in all sales together, a new item starts with several partitions. Each
-/// slot costs every settler a connection. So with more slots, each new item starts with one
-/// partition.
+/// While all sales together have at most this many slots, a new item starts with several
+/// partitions. Each slot costs every settler a connection. So with more slots, each new item starts
+/// with one partition.
 const SLOTS_FOR_WIDE_STARTS: usize = 24;
 
 /// The state of an item at the last check.
@@ -62,7 +62,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
                     error,
                     event = "spread.widen_failed",
                     item = format!("{}/{}", item.sale, item.row.name),
-                    "failed to widen a spread; will retry"
+                    "failed to add partitions to an item; will retry"
                 );
             }
         }
@@ -100,8 +100,8 @@ async fn look(
     if engine.concurrent_slots(&sale.row, own) > SLOTS_SERVED_MAX {
         return Ok(());
     }
-    // An operator may have changed the spread without this node's knowledge. The version check
-    // keeps that change.
+    // An operator may have changed the spread, and this node may not know it yet. In this case the
+    // version check refuses this node's change.
     let wider = Spread { partitions, ..spread };
     let set = engine.set_spread(item, wider, Some(sale.row.version)).await?;
     if matches!(set, SpreadOutcome::Done(_)) {
@@ -112,7 +112,7 @@ async fn look(
             partitions,
             busiest,
             event = "spread.widened",
-            "widened a spread"
+            "added partitions to an item"
         );
     }
     Ok(())
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_busiest_slot_is_measured_between_two_looks_under_one_epoch() {
+    fn the_busiest_slot_is_measured_between_two_checks_under_one_epoch() {
         let slot = |index| SlotKey { item: ItemId(1), index };
         let before = HashMap::from([(slot(0), (Epoch(1), 100)), (slot(1), (Epoch(1), 900))]);
         let now = HashMap::from([

@@ -1,10 +1,10 @@
 //! Drains a sale's slots on all nodes. The node that pauses or closes the sale tells the other
 //! nodes through the store and waits for them.
 //!
-//! Each node stops its own slots, waits until their tickets settle, and closes their grants. Buyers
-//! are asked to retry in this time. The phase change closes every grant that is still open, so
-//! stock stays correct without a drain. So an unreachable or slow slot is only logged and skipped.
-//! Tickets that such a slot still issues are returned.
+//! Each node stops its own slots, waits until their tickets settle, and closes their grants. During
+//! this time the server asks buyers to retry. The phase change closes every grant that is still
+//! open, so stock stays correct even if a slot was not drained. So the server only logs and skips
+//! an unreachable or slow slot. Tickets that such a slot still issues are returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,8 +22,8 @@ use super::reconcile;
 /// How long other nodes keep draining. This time is a little longer than the wait of the node that
 /// began the drain.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
-/// Time between two checks for drains of other nodes while one is running. A hint makes the next
-/// check start earlier.
+/// Time between two checks for drains of other nodes while such a drain is running. If a drain
+/// begins or ends, the next check starts earlier.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// Time between two checks while no drain is known.
 const POLL_EVERY_IDLE: Duration = Duration::from_secs(1);
@@ -118,7 +118,8 @@ impl Engine {
     /// unreachable slot.
     pub(super) async fn stop_slots(&self, sale: &SaleState) -> Vec<SlotKey> {
         let items = sale.items.iter().map(|item| async move {
-            // Reconciliation checks `draining` under this lock before it starts the slots again.
+            // Reconciliation takes this lock and then checks `draining`. So it does not start the
+            // slots again during the drain.
             let _guard = item.work.reconciling.lock().await;
             item.work.stopped_here.store(true, Ordering::Release);
             join_all(item.reached_slots().into_iter().map(|slot| self.stop_slot(slot))).await
@@ -196,8 +197,8 @@ impl Engine {
         }
     }
 
-    /// Updates the slots after a phase change or after its repetition. If the drain failed, the
-    /// slots issue tickets again.
+    /// Updates the slots after a phase change, also if the same change is requested again. If the
+    /// drain failed, the slots issue tickets again.
     pub(super) async fn reconcile_after_step(&self, id: &str) -> Result<(), EngineError> {
         let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(()) };
         if sale.has_open_slots() {

@@ -1,8 +1,9 @@
-//! Writes the feed that edges follow, from this node's memory. The feed has the counts and rows of
-//! all sales, the blocks, and the hashes of requests that hold orders.
+//! Writes the edge feed from this node's memory. The feed has the counts and rows of all sales, the
+//! blocks, and the hashes of requests that hold orders.
 //!
-//! Only the node with the lock writes. It writes a change at once, and the head of the feed several
-//! times per second. If no edge is alive, it writes nothing.
+//! Only the node with the lock writes. It writes a change at once. Several times per second it
+//! writes the head of the feed, which shows edges how recent the feed is. If no edge is alive, the
+//! node writes nothing.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,7 +35,7 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(200);
 /// Time between two checks for a live edge while nothing is written.
 const EDGES_EVERY: Duration = Duration::from_millis(500);
-/// After this time of writing, the node checks whether an edge is still alive.
+/// After the node has written for this long, it checks whether an edge is still alive.
 const WITHOUT_EDGES_MAX: Duration = Duration::from_secs(30);
 /// The lock's name.
 const LOCK_NAME: &str = "feed";
@@ -48,7 +49,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
         match locks.take(LOCK_NAME, LOCK_WAIT_MAX).await {
             Ok(Some(guard)) => {
                 if let Err(error) = write_while_held(&engine, shared, &guard).await {
-                    tracing::debug!(%error, "failed to write the feed of edges; will retry");
+                    tracing::debug!(%error, "failed to write the edge feed; will retry");
                 }
                 engine.holders().journal.end();
                 guard.release().await;
@@ -69,7 +70,8 @@ async fn write_while_held(
     let mut edges_seen: Option<Instant> = None;
     let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
     while guard.is_held() {
-        // If Redis lost the feed, it lost the edges' entries too.
+        // A Redis server that lost the feed also lost the edges' entries. So this node counts an
+        // edge as live for some time after it saw the edge's entry.
         if !lived(edges_seen) && engine.live_edges().await.is_empty() {
             tokio::time::sleep(EDGES_EVERY).await;
             continue;
@@ -147,7 +149,7 @@ impl<'a> FeedWriter<'a> {
     /// Gathers what has changed. `None`: a new generation is needed.
     ///
     /// Reads the counts before the requests, because a commit publishes its requests first. Between
-    /// the two, checks whether the set of requests is complete.
+    /// these reads, the function checks whether the set of requests is complete.
     async fn changes(&mut self) -> Option<Vec<u64>> {
         self.head.as_of = self.engine.memory_as_of();
         self.gather_blocks().await;
@@ -167,7 +169,7 @@ impl<'a> FeedWriter<'a> {
         let mut entries = &entries[..];
         loop {
             let (now, more) = requests.split_at(requests.len().min(FEED_REQUESTS_MAX));
-            // Entries follow only after the last request.
+            // The entries contain the counts, so they follow only after the last request.
             let count = if more.is_empty() { entries.len().min(FEED_ENTRIES_MAX) } else { 0 };
             let (changed, later) = entries.split_at(count);
             self.head.is_complete = more.is_empty() && later.is_empty();
@@ -224,7 +226,7 @@ impl<'a> FeedWriter<'a> {
             if before.is_some_and(|(_, known)| is_same_row && *known == counts) {
                 continue;
             }
-            // The counts come first. So an edge has them when it gets the row.
+            // The counts come first. So an edge has the counts when it gets the row.
             let text = serde_json::to_string(&counts).expect("numbers serialise");
             self.push(records::counts_entry(id), &text);
             if !is_same_row {
@@ -236,8 +238,8 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the blocks if they changed. If the store cannot be read, edges learn that this
-    /// memory is old.
+    /// Gathers the blocks if they changed. If the store cannot be read, `as_of` in the feed's head
+    /// shows edges that this node's memory is old.
     async fn gather_blocks(&mut self) {
         if self.blocks_checked.is_some_and(|at| at.elapsed() < BLOCKS_EVERY) {
             return;

@@ -17,8 +17,8 @@ const BATCH_MIN: usize = 50;
 /// Intended duration of one transaction if the store is a database server. If a transaction takes
 /// twice as long, the next batch has half the size.
 const BATCH_TIME: Duration = Duration::from_millis(8);
-/// Intended duration of one transaction if a single writer runs all transactions in turn. A
-/// purchase then waits for the current transaction and for the next one.
+/// Intended duration of one transaction if a single writer runs all transactions in turn. With such
+/// a writer, a purchase may wait for this transaction and for the next one.
 const BATCH_TIME_ALONE: Duration = Duration::from_millis(3);
 /// The number of batches that run at the same time if the store is a database server. While one
 /// batch publishes its events, the next one reads its rows. Batches commit one after the other.
@@ -67,8 +67,9 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
 /// Expires batches until a batch has fewer orders than requested. Returns the wait before the next
 /// check.
 ///
-/// Batches follow each other without a pause. A writer lets other work run in between, and a
-/// database gives each session only its share. A pause would only delay the last order.
+/// Batches follow each other without a pause. A single writer runs other transactions between two
+/// batches, and a database server shares its time among all sessions. So a pause would only delay
+/// the last order.
 async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
     // The writer groups all waiting transactions. Two waiting batches would form one group that
     // takes twice as long.

@@ -17,8 +17,8 @@ use crate::failpoint::{self, Failpoint};
 use super::reconcile::OpenSlot;
 use super::refill::refill_slot;
 
-/// How long a node waits after it gave units away before it recalls them. A random part makes the
-/// wait up to twice as long. During the wait, the other node can sell the units.
+/// After a node gave units to another node, it waits this long before it recalls them. A random
+/// part makes the wait up to twice as long. During the wait, the other node can sell the units.
 const GIVE_WAY: Duration = Duration::from_millis(20);
 
 /// An item's state while it is reconciled.
@@ -75,8 +75,8 @@ pub(super) async fn gather(
     Ok(moved)
 }
 
-/// Returns where the item's units are. If only another node reaches a slot, its tickets in flight
-/// count as units of the slot.
+/// Returns where the item's units are. If only another node reaches a slot, the slot's tickets in
+/// flight count as units of the slot.
 fn holdings(open_slots: &[OpenSlot], snapshot: &ItemSnapshot<'_>) -> Vec<SlotHolding> {
     let holding = |grant: &Grant| {
         let here = open_slots.iter().find(|open_slot| open_slot.grant.id == grant.id);

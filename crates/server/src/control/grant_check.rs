@@ -40,11 +40,11 @@ async fn roll_epoch(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
         tracing::info!(
             slot = engine.catalogue().slot_name(grant.slot),
             event = "slot.full",
-            "slot memory was full; the slot continues under a new epoch"
+            "a slot's memory was full; the slot continues under a new epoch"
         );
     }
-    // Reconciliation always starts the slot again. If reconciliation fails, the next sweep starts
-    // it.
+    // With this flag, reconciliation starts the slot again. If reconciliation fails now, the next
+    // sweep repeats it.
     item.work.stopped_here.store(true, std::sync::atomic::Ordering::Release);
     super::reconcile::reconcile_locked(engine, item).await
 }

@@ -57,8 +57,8 @@ impl Engine {
     ) -> Result<CaptureOutcome, EngineError> {
         let until = Instant::now() + RECALL_WAIT_MAX;
         loop {
-            // The signal is created before the store is read. So units that the next commits return
-            // are not missed.
+            // The signal is created before the store is read. So the signal also covers units that
+            // a commit returns after the read.
             let changed = item.gauge.changed().notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -82,8 +82,8 @@ impl Engine {
             };
             failpoint::pass(Failpoint::LateGathered);
             if moved == 0 {
-                // Tickets in flight have the missing units, or another node delivers units. Each
-                // ticket becomes an order, or its units return.
+                // Tickets in flight may have the missing units, or another node may deliver units.
+                // Each ticket becomes an order, or its units return.
                 drop(tokio::time::timeout_at(until, changed).await);
             }
         }

@@ -2,7 +2,8 @@
 //! lease.
 //!
 //! The leader closes the grants of nodes with a lapsed lease, so that other nodes sell their units.
-//! This job also reads which nodes are live. The live nodes decide which slots this node settles.
+//! This job also reads which nodes are live. The set of live nodes determines which slots this node
+//! settles.
 //!
 //! Leases only save work. The store's rows decide about stock. If a node continues without its
 //! lease, its tickets are returned.
@@ -62,8 +63,8 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
     }
 }
 
-/// Wakes the checks of all slots that this node reaches. Its lease lapsed, so other nodes may have
-/// closed its grants.
+/// Wakes the checks of all slots that this node reaches. This node's lease lapsed, so other nodes
+/// may have closed its grants.
 fn handle_own_lapse(engine: &Engine, away: Duration) {
     tracing::warn!(
         away_ms = away.as_millis(),
@@ -108,10 +109,12 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
     engine.node_count().observe(live.len());
     engine.store().set_refreshes_apart(pacing::refreshes_apart(live.len()));
-    // Every node answers questions, even if its assignment of slots did not change.
+    // Nodes ask each other about refusals in the rows of their leases. Every node answers these
+    // questions, even if its assignment of slots did not change.
     let has_answers = engine.answer_questions(&nodes);
     if engine.observe_settlers(&nodes) || has_answers {
-        // Other nodes then see at once which slots this node settles and which answers it gives.
+        // This second renewal shows other nodes at once which slots this node settles, and its
+        // answers.
         engine
             .store()
             .renew_node_lease(engine.node(), LEASE_MS, &engine.node_description())

@@ -12,12 +12,12 @@ use crate::catalogue::SaleState;
 use crate::engine::Engine;
 use crate::outages;
 
-/// Longest sleep. The sleep is bounded because the clock may be adjusted in that time.
+/// Longest sleep. The sleep is bounded because the clock may be adjusted during the sleep.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Steps sales until the program stops.
+/// Opens and closes sales until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let (mut under_way, mut steps) = (HashSet::new(), JoinSet::new());
     loop {

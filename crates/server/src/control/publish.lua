@@ -2,7 +2,7 @@
 -- KEYS: the sale's hash.
 -- ARGV: the writer's fencing number, the lifetime in milliseconds, then pairs of field and value.
 -- Returns 1. If a later writer has written, writes nothing and returns 0.
--- Code that decides about stock must never read this hash.
+-- Code that decides about stock must never read this hash, because its numbers may be old.
 local last = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') or 0
 if last > tonumber(ARGV[1]) then
   return 0

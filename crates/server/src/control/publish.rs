@@ -1,7 +1,7 @@
 //! Publishes each sale's `count`, `start` and `access` in the shared Redis. Writes them when they
 //! change, and at least once per second. Programs in front of the server, such as a gateway, read
-//! these numbers from a replica and need no node. Only the node with the lock publishes, and no
-//! server reads the numbers.
+//! these numbers from a replica and need no node. Only the node with the lock publishes. No node
+//! reads the numbers.
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -97,8 +97,8 @@ fn by_urgency(engine: &Engine) -> Vec<Arc<SaleState>> {
     sales.into_iter().map(|(_, sale)| sale).collect()
 }
 
-/// Returns the order in which sales are published, lowest first. `None`: the sale is not published.
-/// It is a draft, or it ended too long ago.
+/// Returns the order in which sales are published, lowest first. `None`: the sale is not published,
+/// because it is a draft or ended too long ago.
 fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     match row.phase {
         Phase::Open => Some(0),

@@ -15,8 +15,8 @@ use crate::engine::Engine;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long before a sale's opening its queues are read.
 const BEFORE_OPENING_MS: i64 = 60_000;
-/// How long after a sale's end its queues are read. A slot may miss the end of the sale, and its
-/// tickets are returned in this time.
+/// How long after a sale's end its queues are read. A slot may miss the end of the sale and issue
+/// more tickets. These tickets are returned in this time.
 const AFTER_END_MS: i64 = 60_000;
 
 /// Selects the queues until the program stops.
@@ -61,13 +61,14 @@ impl Engine {
             tracing::error!(
                 %error,
                 event = "slot.unsettled",
-                "this node cannot settle the tickets of every slot"
+                "this node cannot settle the tickets of every slot; tickets of the other slots \
+                 are returned"
             );
         }
     }
 
     /// Returns how many queues are read at the same time while this sale runs with `own` slots.
-    /// Sales that overlap with it count too. Returns 0 if this deployment has no queues.
+    /// The queues of overlapping sales count too. Returns 0 if this deployment has no queues.
     #[must_use]
     pub fn concurrent_slots(&self, row: &SaleRow, own: usize) -> usize {
         if self.layout().is_node_local() {

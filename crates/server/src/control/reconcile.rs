@@ -2,8 +2,8 @@
 //! distributes the pool and feeds the slots. Also gathers the last units, and starts or stops
 //! slots. Runs when something changed, and every second in case a signal was missed.
 //!
-//! A new grant has no units. All units reach a slot through the feed. So the node remembers nothing
-//! between opening the grant and `init`.
+//! A new grant has no units. All units reach a slot through the feed. So the node need not remember
+//! anything between opening the grant and `init`.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -65,8 +65,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 }
                 let alone = item.work.reconciling.lock().await;
                 item.work.awaits_reconcile.swap(false, Ordering::AcqRel);
-                // The item is read again. A task that has changed it relies on this reconciliation
-                // to use the new item.
+                // The item is read again, because a task that changed the item relies on this
+                // reconciliation to use the new values.
                 let item = engine.catalogue().item_by_id(id).cloned().unwrap_or(item.clone());
                 let reconciled = reconcile_locked(&engine, &item).await;
                 drop(alone);
@@ -201,8 +201,8 @@ async fn start_slots(
     let mut each = Vec::with_capacity(item.slots.len());
     for &slot in &item.slots {
         let open = grants.iter().find(|grant| grant.slot == slot);
-        // During a drain, another node waits until the grants of its slots are closed. So no new
-        // grant is opened now.
+        // The node that drains a sale waits until the grants of the sale's slots are closed. So no
+        // new grant is opened during a drain.
         if open.is_some() || !sale.is_draining() {
             each.push(start_slot(engine, item, slot, open));
         }
@@ -230,7 +230,7 @@ async fn start_slot(
     }
     if grant.acked {
         // The slot had this grant and lost it. A second `init` is never sent, because the feed does
-        // not contain the slot's sales.
+        // not show how many units the slot has already given to tickets.
         engine.control().suspect_loss();
         return Ok(None);
     }
@@ -265,7 +265,7 @@ struct RecallsDone {
 }
 
 /// Carries out all recalls from the slots that this node reaches, to any target. A slot remembers
-/// which units it gave, and only the first finish of a recall counts.
+/// how many units it gave for a recall, and the store finishes each recall only once.
 async fn finish_recalls(
     engine: &Engine,
     item: &ItemState,
@@ -353,8 +353,8 @@ pub(super) async fn feed_and_count(engine: &Engine, grant: &Grant) -> Result<u64
 /// item's lock before it stops slots.
 ///
 /// If all nodes reach a slot, only three nodes may start it: the node that stopped it, the leader,
-/// and a node with a new grant. With any other node, a slot could start while another node drains
-/// it.
+/// and a node with a new grant. If other nodes could start the slot too, the slot could start while
+/// a node drains it.
 async fn start_or_stop_slots(
     engine: &Engine,
     item: &ItemState,

@@ -1,5 +1,5 @@
-//! Distributes an item's pool to its slots: all units at once, or in portions that are refilled in
-//! time. Runs while the item is reconciled.
+//! Distributes an item's pool to its slots: all units at once, or in portions. A slot gets its next
+//! portion before it is empty. Runs while the item is reconciled.
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::engine::{Engine, EngineError};
 
 use super::reconcile::OpenSlot;
 
-/// How long a node takes no units from the pool after another node recalled units from it.
+/// After another node recalled units from this node's slots, this node takes no units from the pool
+/// for this long.
 pub(super) const POOL_REST_MS: i64 = 300;
 
 /// The portions in which a slot gets an item's units, and the number of slots that share the pool.

@@ -1,4 +1,4 @@
-//! Reads the catalogue again after other nodes changed it. The store's notifications wake it.
+//! Reads the catalogue again after other nodes changed it. The store's notifications wake this job.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +39,8 @@ pub(crate) struct CatalogueCheck {
     version: Option<String>,
 }
 
-/// Loads the changes that other nodes made since this version. Returns the version that this node
-/// has completely afterwards.
+/// Loads the changes that other nodes made since this version. Returns the version up to which this
+/// node has the whole catalogue afterwards.
 async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, EngineError> {
     engine.meter().count_catalogue_check();
     // The catalogue is saved before the store is read. A sale that another task adds in between may

@@ -1,5 +1,5 @@
-//! Deletes the data of ended sales from shared slots. The node that closes a sale may not reach a
-//! slot, or may stop too early, so this job deletes the remaining data.
+//! Deletes the data of ended sales from shared slots. The node that closes a sale may fail to reach
+//! a slot, or may stop before it has deleted all data. So this job deletes the remaining data.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::engine::Engine;
 
 /// Time between two rounds.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long after its end a sale's slots are checked. After that an operator must delete remaining
-/// data.
+/// How long after a sale's end its slots are checked. After this time, an operator must delete data
+/// that remains.
 const AFTER_END_MS: i64 = 7 * 86_400_000;
-/// The number of slots that are asked at the same time.
+/// The number of slots that get a request at the same time.
 const ASKED_AT_ONCE: usize = 16;
 
 /// Retires slots until the program stops.
@@ -32,7 +32,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Asks every slot of a recently ended sale until the slot confirms that it has no data.
+/// Tells every slot of a recently ended sale to delete its data, until the slot has no data.
 async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
     let since = engine.now().plus(-AFTER_END_MS);
     let over: HashSet<SlotKey> = engine

@@ -13,8 +13,8 @@ use super::JobSignals;
 use crate::catalogue::{ItemState, SaleFlags, SaleState};
 use crate::engine::{Engine, EngineError};
 
-/// Exclusive access to a sale's changes on this node. Dropping it starts another read of the
-/// catalogue, for changes by other nodes.
+/// Exclusive access to a sale's changes on this node. Dropping the lock starts a read of the
+/// catalogue, because this node skips other nodes' changes of a locked sale.
 pub(super) struct SaleLock<'a> {
     alone: Option<MutexGuard<'a, ()>>,
     control: &'a JobSignals,
@@ -90,8 +90,8 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Moves a sale to another phase. Pausing and closing return when the tickets in flight are
-    /// settled. Until then, buyers are asked to retry.
+    /// Moves a sale to another phase. A call that pauses or closes the sale returns after the
+    /// tickets in flight are settled. Until then, the server asks buyers to retry.
     ///
     /// # Errors
     ///
@@ -159,8 +159,8 @@ impl Engine {
     }
 
     /// Changes how an item's stock is spread. While the sale runs, the call returns at once and
-    /// buyers keep buying. Slots outside the new spread are drained, and new slots get units. With
-    /// `if_version`, a sale of another version is not changed.
+    /// buyers keep buying. Slots outside the new spread are drained, and new slots get units. If
+    /// `if_version` is given, the call changes only a sale with this version.
     ///
     /// # Errors
     /// If a store or slot is unreachable. The caller may repeat the call.

@@ -18,8 +18,8 @@ use super::reconcile::OpenSlot;
 const STEPS_MAX: usize = 4;
 /// Time between two checks of a slot whose tickets are being settled.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
-/// The times after a change of an item's spread at which a node reconciles the item again. In that
-/// time, another node may have moved units.
+/// When a node reconciles an item again after a change of the item's spread. Until then, another
+/// node may have moved units.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 impl Engine {
@@ -36,8 +36,8 @@ impl Engine {
     }
 }
 
-/// Drains the item's slots that are no longer in its spread. Each drain goes as far as possible
-/// now.
+/// Drains the item's slots that are no longer in its spread. Takes each step of a drain that is
+/// possible now. A later reconciliation takes the next steps.
 pub(super) async fn drain_leaving(
     engine: &Engine,
     item: &ItemState,
@@ -61,7 +61,7 @@ pub(super) async fn drain_leaving(
 async fn drain_slot(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<bool, EngineError> {
     let slot = grant.slot;
     for _ in 0..STEPS_MAX {
-        // An unreachable slot is closed when its drain has taken too long.
+        // If the slot is unreachable, its grant is closed after the drain has taken too long.
         let view = engine.slots().view(slot).await.ok().flatten();
         let Some(now) = engine.store().grant(grant.id).await?.filter(|grant| grant.open) else {
             item.work.leaving.remove(slot);

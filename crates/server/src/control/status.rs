@@ -1,5 +1,5 @@
-//! Publishes changes of a sale's status at once, but only a few times per second. With more
-//! readers, changes of counts alone are published less often.
+//! Publishes a change of a sale's status at once, but at most four changes per second. If only
+//! counts changed, the pause between two publications grows with the number of readers.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::notify::EventKind;
 
 /// Shortest time between two events of one sale.
 const PACE: Duration = Duration::from_millis(250);
-/// The number of deliveries per second of statuses in which only counts changed. Each delivery
-/// writes to a connection, and people who only watch must not slow down buyers.
+/// The maximum number of deliveries per second if only counts changed. Each delivery writes to a
+/// connection, and people who only watch must not slow down buyers.
 const READERS_PER_SEC: u32 = 5_000;
 
 /// Publishes until the program stops.
@@ -62,8 +62,8 @@ impl StatusDigest {
 struct StatusPacer(HashMap<Arc<str>, (Instant, StatusDigest)>);
 
 impl StatusPacer {
-    /// Returns whether to publish the sale now to this many readers. If not, the caller asks again
-    /// later. `digest` is `None` if the sale was deleted.
+    /// Returns whether to publish the sale's status now to this many readers. If not, the caller
+    /// calls again later. `digest` is `None` if the sale was deleted.
     fn is_due(
         &mut self,
         sale: &Arc<str>,

@@ -1,6 +1,6 @@
 //! Serves the waitlists with units that came back, and ends the waitlists of ended sales. The
 //! leader runs this job. The job wakes after a commit that returned such a unit, and after a sale
-//! continued or ended. The job also wakes every second in case a signal was missed.
+//! was resumed or ended. The job also wakes every second in case a signal was missed.
 //!
 //! If two nodes run the job at once, they do no harm. The store gives each unit once, in the order
 //! of the entries, and ends each entry once. If a buyer is passed over, the node with the buyer's
@@ -22,7 +22,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const WAITLISTS_AT_ONCE: usize = 16;
 
 /// The maximum number of refused tickets of other nodes that wait for a check. Further tickets are
-/// dropped, because a waiting page also polls.
+/// dropped. Their buyers still see the refusal, because a waiting page also polls.
 const REFUSED_MAX: usize = 1_000;
 
 /// Tickets that another node refused. This node still has to check whether they are waitlist
@@ -49,7 +49,7 @@ impl ForeignRefusals {
 }
 
 /// Notifies buyers who are connected to this node and whom another node passed over. Runs until the
-/// program stops. An order names its buyer, but a refused ticket does not.
+/// program stops. A refused ticket does not name its buyer, so this job reads the waitlist entry.
 pub(super) async fn notify_passed_over(engine: Arc<Engine>) {
     loop {
         engine.control().foreign_refusals.arrived.notified().await;

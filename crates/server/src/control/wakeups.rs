@@ -32,7 +32,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
             tracing::error!(
                 refusal,
                 event = "slot.server_refused",
-                "a server that holds slots is not suitable; nodes refuse to start with this server"
+                "a server that holds slots has unsuitable settings; change them, because nodes do \
+                 not start with this server"
             );
         }
         engine.control().suspect_loss();

@@ -53,9 +53,9 @@ fn discipline(engine: &Engine) {
         tracing::error!(
             ahead_ms,
             event = "clock.stepped",
-            "the machine's clock was stepped; nothing expires until the node's clock \
-             agrees with the machine's clock again; the node never follows a step of more than a \
-             minute"
+            "the machine's clock was stepped; no order expires until the node's clock agrees with \
+             the machine's clock again; after a step of more than a minute, correct the machine's \
+             clock or restart the node"
         );
     }
 }
@@ -115,7 +115,7 @@ async fn watch_one(engine: &Engine, grant: &Grant, is_suspected: bool) -> Result
             slot = engine.catalogue().slot_name(grant.slot),
             cause = cause.as_str(),
             event = "slot.memory_lost",
-            "a slot lost its memory; its grant was closed"
+            "a slot lost its memory; its grant was closed, and the slot gets a new grant"
         );
     }
     engine.control().wake(grant.slot.item);

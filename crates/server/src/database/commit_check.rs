@@ -1,5 +1,5 @@
-//! Checks that the store commits. A node is ready only if commits return. All callers share one
-//! check, and a check begins at most once a second.
+//! Checks that the store commits in time. A node is ready only if commits return. All callers share
+//! one check, and a check begins at most once a second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -28,7 +28,7 @@ struct Check {
 
 impl CommitCheck {
     /// Returns whether the newest commit has not returned in time. Begins a new check if the newest
-    /// one is old.
+    /// check is old.
     pub(crate) async fn is_stalled(&self, store: &Store) -> bool {
         let Check { began, mut took } = self.begin(store);
         let returned = took.wait_for(Option::is_some);
@@ -57,7 +57,7 @@ impl CommitCheck {
         // The check continues if its caller stops waiting.
         tokio::spawn(async move {
             if let Err(error) = store.commit_check().await {
-                tracing::debug!(%error, "the check commit failed");
+                tracing::debug!(%error, "failed to commit the check of the store");
             }
             returned.send_replace(Some(began.elapsed()));
         });

@@ -28,8 +28,8 @@ pub enum HistoryFileError {
     },
     /// The file is damaged.
     #[error(
-        "data_dir: {} is damaged: {error}; it protects against an old primary. Make sure that \
-         store.url names the current primary only, then delete the file",
+        "data_dir: {} is damaged: {error}; the file protects against an old primary; make sure \
+         that store.url names only the current primary, then delete the file",
         path.display()
     )]
     Damaged {
@@ -61,8 +61,8 @@ impl Row {
     }
 }
 
-/// Reads the histories that earlier processes kept in this directory. New histories are written
-/// there too. An empty path means that there is no directory, and nothing is kept.
+/// Reads the histories that earlier processes kept in this directory. The result also writes new
+/// histories to this directory. With an empty path there is no directory, and nothing is kept.
 ///
 /// # Errors
 /// If there is a file and it cannot be read.

@@ -1,6 +1,7 @@
 -- Keeps the newest database history that any node has used.
 -- KEYS: the history's hash.
--- ARGV: the fencing number, the token and the timeline that a node knows. The number 0 only reads.
+-- ARGV: the fencing number, the token and the timeline that a node knows. With the number 0, the
+-- script only reads.
 -- Returns the kept values, separated by spaces, or an empty text.
 -- If two histories have the same number, the first one stays.
 local kept = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') or 0

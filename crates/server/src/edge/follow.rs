@@ -1,5 +1,5 @@
-//! Follows the feed. Reads it from one of the servers that may have it, and updates this node's
-//! memory by the rules of `doorbuster_core::edge`.
+//! Follows the edge feed. Reads the feed from one of the Redis servers that may have it. Updates
+//! this edge's memory by the rules of `doorbuster_core::edge`.
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::metrics::Counter;
 const EVERY: Duration = Duration::from_millis(15);
 /// After this time without a usable read, the edge tries the next server.
 const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
-/// If the set of requests has this many more than the feed, the edge empties the set.
+/// If the edge's set has this many more requests than the feed, the edge empties the set.
 const SURPLUS_MAX: u64 = 2_000_000;
 
 /// Counters of the reads of the feed.
@@ -67,7 +67,7 @@ struct FeedReader<'a> {
     blocks: &'a Blocks,
     edge: &'a EdgeNode,
     at: Follower,
-    /// Entries that wait for the rest of the feed, by name.
+    /// Entries that wait until the edge has read the whole feed, by name.
     kept: BTreeMap<String, Option<String>>,
     /// Whether the kept entries start at the beginning of the feed. If so, a sale without an entry
     /// was deleted.
@@ -112,7 +112,7 @@ impl FeedReader<'_> {
             self.edge.use_head(head);
             self.edge.feed.used.add_one();
         } else if self.at.position() == before {
-            // A replica is behind. Waiting costs less than reading again.
+            // This server is a replica that is behind. Waiting costs less than reading again.
             tokio::time::sleep(EVERY).await;
         }
         Some(step)

@@ -109,7 +109,7 @@ pub(crate) async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets
         Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) => None,
         Some(BuyerKeys::Secret(secret)) => Some(secret.clone()),
         None => Some(shared_secret.map(SecretString::from).ok_or_else(|| {
-            SecretsError::EdgeKeys("set auth.buyer_jwks as the nodes do".to_owned())
+            SecretsError::EdgeKeys("copy auth.buyer_jwks from the nodes' settings".to_owned())
         })?),
     };
     let id_key = match (&auth.id_key, &found) {
@@ -125,7 +125,8 @@ pub(crate) async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets
         }
         (None, None) => return Err(corrupt()),
     };
-    // No operator signs in at an edge. Operators' requests are passed to a node.
+    // An edge passes operators' requests to a node and never checks their key. So a random key is
+    // enough.
     let admin_key = auth.admin_key.clone().unwrap_or_else(|| hex(rand::random()).into());
     Ok(Secrets {
         buyer,
@@ -146,9 +147,9 @@ async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, Secret
     let openers: Vec<&SecretString> = settings.auth.admin_key.iter().chain(buyer_secret).collect();
     let missing = |why: &str| {
         SecretsError::EdgeKeys(format!(
-            "{why}; set auth.id_key, auth.buyer_secret (or auth.buyer_jwks) and pass.keys as the \
-             nodes have them, or set the nodes' auth.admin_key, with which an edge opens the keys \
-             that nodes keep in Redis"
+            "{why}; copy auth.id_key, auth.buyer_secret (or auth.buyer_jwks) and pass.keys from \
+             the nodes' settings, or copy auth.admin_key, which opens the keys that nodes keep in \
+             Redis"
         ))
     };
     if openers.is_empty() {

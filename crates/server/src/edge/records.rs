@@ -1,4 +1,4 @@
-//! The content of the feed that edges follow, as nodes write it and edges read it.
+//! The content of the edge feed, as nodes write it and edges read it.
 //!
 //! Each head and each entry begins with a proof that needs the deployment's key. So a program that
 //! can only write to Redis cannot forge a price or a phase.

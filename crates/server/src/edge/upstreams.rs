@@ -1,8 +1,9 @@
 //! The nodes behind an edge. Keeps connections to them, checks which of them answer, and sends each
 //! request to one of them.
 //!
-//! A request goes to another node only if it changes nothing, or if no part of it was sent before.
-//! So no purchase arrives twice.
+//! If a node does not answer, the edge may send the request to another node. The edge does this
+//! only if the request changes nothing, or if no part of it was sent before. So no purchase arrives
+//! twice.
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,7 +24,7 @@ use super::sightings::EDGE_HEADER;
 
 /// The header of `/healthz` with the store's time in milliseconds. A node with a store sends it.
 pub(crate) const TIME_HEADER: &str = "doorbuster-time";
-/// Longest time in which a node accepts a connection.
+/// How long a node may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// Longest time until a node begins its answer. A purchase may wait this long for its verdict.
 const ANSWER_MAX: Duration = Duration::from_secs(75);
@@ -188,7 +189,7 @@ impl Upstream {
         let Ok(answer) = answer else { return Err(Failed { unsent: None }) };
         let response =
             answer.map_err(|mut error| Failed { unsent: error.take_message().map(Box::new) })?;
-        // The connection becomes free when the answer's body was read.
+        // The connection becomes free after the answer's body was read.
         drop(tokio::spawn(async move {
             if connection.ready().await.is_ok() {
                 self.keep(connection);
@@ -242,7 +243,7 @@ impl Upstream {
         let response = self.clone().send(request).await.ok()?;
         let text = response.headers().get(TIME_HEADER)?.to_str().ok()?;
         let time = Millis(text.parse().ok()?);
-        // The connection can be reused once the body was read.
+        // The connection can be reused only after the body was read.
         axum::body::to_bytes(Body::new(response.into_body()), 64 * 1024).await.ok()?;
         Some(time)
     }

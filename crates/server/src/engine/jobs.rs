@@ -24,8 +24,8 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// Starts a job. If the job ends or panics too early, the program must end. Without the job,
-    /// tickets would not be settled, refilled or expired.
+    /// Starts a job. If the job ends or panics too early, the program must end. Without all jobs,
+    /// the server would not settle tickets, refill slots or expire orders.
     pub(crate) fn start(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
         let (stop, on_fatal) = (self.stop.clone(), self.on_fatal.clone());
         self.tasks.spawn(async move {

@@ -1,11 +1,11 @@
 //! Counts the live nodes now, and the nodes that were live recently.
 //!
-//! A lapsed lease may belong to a machine that paused for a moment. Other nodes must not take its
-//! part of a limit so early. So a node counts as live until several checks in a row find its lease
-//! lapsed.
+//! A lapsed lease may belong to a node that paused for a moment. Other nodes must not take the
+//! node's part of a request limit so early. So a node counts as live until several checks in a row
+//! find its lease lapsed.
 //!
-//! The code counts checks instead of seconds. After a pause of the whole machine, its first check
-//! finds every lease lapsed except its own.
+//! The code counts checks instead of seconds. After a pause of the whole machine, a node's first
+//! check finds every lease lapsed except its own.
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// If this many checks in a row miss a node, the node no longer counts. These checks take about
@@ -30,12 +30,12 @@ impl Default for NodeCount {
 }
 
 impl NodeCount {
-    /// Returns the nodes whose lease had not lapsed at the last check.
+    /// Returns the number of nodes whose lease had not lapsed at the last check.
     pub(crate) fn now(&self) -> u32 {
         self.now.load(Ordering::Relaxed)
     }
 
-    /// Returns the nodes that were live recently; at least one.
+    /// Returns the number of nodes that were live recently. It is at least 1.
     pub(crate) fn recent(&self) -> u32 {
         self.recent.load(Ordering::Relaxed)
     }

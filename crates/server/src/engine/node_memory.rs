@@ -28,7 +28,7 @@ pub(super) struct NodeMemory {
 impl NodeMemory {
     /// Publishes a commit of this node or another node. First come the requests that hold orders,
     /// then the counts, which may say "sold out". Then come the verdicts for which requests on this
-    /// node wait, and the hints last. The same order may be published twice.
+    /// node wait, and last the events for browsers. The same order may be published twice.
     pub(super) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::pass(Failpoint::Committed);
@@ -36,8 +36,8 @@ impl NodeMemory {
         let catalogue = self.catalogue.load();
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
-            // The order's state does not matter here. Another node's order may have ended before
-            // this node learned of it.
+            // Every order is recorded, whatever its state. Another node's order may have ended
+            // before this node learned of the order.
             self.holders.insert(
                 self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits(),
             );

@@ -11,7 +11,7 @@ use super::{Engine, EngineError};
 use crate::catalogue::ItemState;
 use crate::control;
 
-/// How long the end of an order waits until the order's slot has applied it.
+/// A call that ends an order waits at most this long until the order's slot has applied the end.
 const RECONCILE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The result of looking up an order id.
@@ -70,7 +70,7 @@ impl Engine {
     /// Looks up an id. `buyer` is `None` for an operator.
     ///
     /// # Errors
-    /// If the store is unreachable: an answer is never guessed.
+    /// If the store is unreachable. The function never guesses an answer.
     pub async fn look_up_order(
         &self,
         id: TicketId,
@@ -182,8 +182,8 @@ impl Engine {
         self.end_order(id, EndReason::Cancel, by).await
     }
 
-    /// Refunds a paid order. The units and the quota come back at once, and the provider refunds
-    /// the money.
+    /// Refunds a paid order. The units return and the buyer's quota falls at once. The provider
+    /// refunds the money later.
     ///
     /// # Errors
     ///
@@ -206,8 +206,8 @@ impl Engine {
         if let ChangeOutcome::Done(order) = &changed
             && let Some(item) = self.catalogue().item_by_id(order.item).cloned()
         {
-            // The buyer may buy again at once, so the slot should learn first that the quota came
-            // back. After the timeout the slot learns it a little later.
+            // The buyer may buy again at once, so the slot should learn the lower quota first.
+            // After the timeout, the slot learns it a little later.
             drop(tokio::time::timeout(RECONCILE_WAIT_MAX, control::reconcile(self, &item)).await);
         }
         Ok(changed)

@@ -2,8 +2,8 @@
 //!
 //! Each node remembers its own refusals. A node that needs the refusals of other nodes writes a
 //! question into the row of its lease. Every node reads these rows whenever it renews its lease,
-//! and writes its answer into its own row. So the question costs nothing on the path of a refusal,
-//! and needs no address of a node.
+//! and writes its answer into its own row. So questions do not slow down refusals, and a node needs
+//! no addresses of other nodes.
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,8 @@ use crate::catalogue::{ItemState, SaleState};
 use crate::control::LEASE_MS;
 use crate::refusal_memory::{NotedRefusal, RefusalMemory};
 
-/// How long other nodes may take to answer. Without a node's answer, refusals may be missing.
+/// How long other nodes may take to answer. If a node does not answer in time, the result may lack
+/// refusals.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Time between two reads of the answers.
 const READ_EVERY: Duration = Duration::from_millis(100);
@@ -56,7 +57,7 @@ struct RemoteAnswer {
 struct Notes {
     questions: Vec<Question>,
     answers: Vec<RemoteAnswer>,
-    /// When the node last heard of an edge. Edges also refuse requests, but they answer no
+    /// When an edge last sent a check to the node. Edges also refuse requests, but they answer no
     /// questions.
     edge_heard_at: i64,
 }
@@ -188,7 +189,7 @@ impl Engine {
         }
     }
 
-    /// Records that an edge lives. It may have refused buyers.
+    /// Records that an edge is alive. The edge may have refused buyers.
     pub(crate) fn note_edge(&self) {
         self.refusals.edge_heard_at.store(self.now().0, Ordering::Relaxed);
     }
@@ -291,7 +292,7 @@ impl Engine {
 /// The combined content of the rows of all nodes.
 struct AllNodes {
     has_answered: bool,
-    /// An edge lived, and may have refused buyers.
+    /// Whether an edge was alive, and may have refused buyers.
     has_edges: bool,
 }
 

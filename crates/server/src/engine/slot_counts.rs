@@ -11,8 +11,8 @@ use crate::catalogue::ItemState;
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 
 impl Engine {
-    /// Returns the units that an item's slots can issue tickets for now. For an unreachable slot,
-    /// all units that the slot got count.
+    /// Returns the units that an item's slots can issue tickets for now. If a slot does not answer
+    /// in time, returns all units that the item's slots got from the store.
     pub async fn available_units(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
         if in_slots == 0 || !self.layout.reaches_all_slots() {

@@ -45,7 +45,7 @@ const RECOVERIES_AT_ONCE: usize = 64;
 /// The number of requests in one read while a node's memory is rebuilt.
 const HOLDERS_PAGE: usize = 10_000;
 
-/// The parts that decide and store stock.
+/// Where the server decides about stock and stores it.
 pub enum StockLocation {
     /// This process decides, and its data is in this directory.
     Directory(PathBuf),
@@ -63,12 +63,14 @@ pub enum StockLocation {
         store: SecretString,
         /// The addresses of the slots' servers.
         slots: Vec<SecretString>,
-        /// How many replicas must confirm a ticket before it is published.
+        /// How many replicas should confirm a ticket before a node answers. The node waits only for
+        /// a short time.
         wait_replicas: u32,
     },
 }
 
-/// The means by which a node detects a database that is older than its deployment.
+/// The sources from which a node learns the newest history of the database. With this history, a
+/// node detects an old primary.
 #[derive(Debug, Default)]
 pub struct DatabaseOptions {
     /// The newest history that this machine knows.
@@ -79,7 +81,7 @@ pub struct DatabaseOptions {
 
 /// The options of an engine.
 pub struct EngineOptions {
-    /// The parts that decide and store stock.
+    /// Where the server decides about stock and stores it.
     pub location: StockLocation,
     /// The roles of this process.
     pub roles: Roles,
@@ -89,13 +91,13 @@ pub struct EngineOptions {
     pub clock: Clock,
     /// This node's id.
     pub node: NodeId,
-    /// The most that one slot may contain. Tests lower it to reach the bounds.
+    /// The bounds of one slot's memory. Tests lower these bounds in order to reach them.
     pub bounds: SlotBounds,
     /// Whether to lead even if another node leads. Only tests of two leaders set this.
     pub always_leads: bool,
     /// Whether to accept a PostgreSQL with `fsync` off. Only tests set this.
     pub allow_fsync_off: bool,
-    /// The means by which an old primary of a shared database is detected.
+    /// The sources of the newest history of a shared database.
     pub database: DatabaseOptions,
     /// Called once when the store has failed permanently. The process must then end.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
@@ -224,8 +226,8 @@ impl Engine {
     }
 }
 
-/// Opens the store and the slots of the configured shape. No other code depends on what a shape
-/// consists of.
+/// Opens the store and the slots of the configured shape. No other code depends on the parts of a
+/// shape.
 async fn open(
     options: &EngineOptions,
     node_memory: &Arc<NodeMemory>,
@@ -310,7 +312,7 @@ fn open_shared(
     let StockLocation::Cluster { slots: urls, .. } = &options.location else { return Ok(None) };
     let (urls, prefix) = (expose_urls(urls), key_prefix(options));
     let shared = SharedRedis::new(&urls, &prefix)?;
-    // Independent servers decide by majority. A cluster counts as one server.
+    // With independent servers, a lock needs a majority of them. A cluster counts as one server.
     let places = if slots.is_cluster() {
         vec![shared.clone()]
     } else {

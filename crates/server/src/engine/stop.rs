@@ -14,25 +14,26 @@ pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// How long a stopping node waits for verdicts that other nodes must give. Together with the later
 /// steps, this is less than the program's limit for stopping the engine.
 const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long a stopping node returns unsettled tickets to their queues. Once this node counts as
-/// dead, other nodes claim the rest.
+/// How long a stopping node tries to return unsettled tickets to their queues. When this node
+/// counts as dead, other nodes claim the remaining tickets.
 const RELEASE_TICKETS_MAX: Duration = Duration::from_secs(1);
-/// How long a stopping node settles after it released its lease. This is a little longer than the
-/// time between two checks of another node.
+/// How long a stopping node continues to settle after it released its lease. This time is a little
+/// longer than the time between two checks of another node.
 const SETTLE_ON: Duration = LEASE_RENEWAL.saturating_add(Duration::from_millis(200));
 /// Time between two checks of a draining queue, in addition to notifications.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
 impl Engine {
-    /// Makes this node refuse new requests. Buyers are asked to retry.
+    /// Makes this node refuse new requests and ask buyers to retry.
     pub async fn begin_stop(&self) {
         self.stopping.store(true, Ordering::Release);
         if !self.layout.is_node_local() {
-            // Other nodes continue to sell from these slots.
+            // Other nodes continue to sell from the shared slots, so this node does not stop them.
             return;
         }
         for item in self.items_with_open_slots() {
-            // Reconciliation checks `stopping` under this lock before it starts the slots again.
+            // Reconciliation takes this lock and then checks `stopping`. So it does not start the
+            // slots again.
             let _guard = item.work.reconciling.lock().await;
             for slot in item.reached_slots() {
                 if let Err(error) = self.slots.stop(slot, true).await {
@@ -131,7 +132,7 @@ impl Engine {
     }
 
     /// Waits until every ticket of this node has its verdict or has passed its `decide_by`. Other
-    /// nodes settle the rest.
+    /// nodes settle the tickets that remain.
     async fn wait_for_verdicts(&self) -> Result<(), EngineError> {
         let until = Instant::now() + VERDICT_WAIT_MAX;
         while self.waiters().has_pending(self.now()) {
@@ -149,8 +150,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Releases this node's leases. Otherwise its units and tickets would go back only when the
-    /// leases lapse.
+    /// Releases this node's leases. Otherwise other nodes would get its units and tickets only when
+    /// the leases lapse.
     async fn release_leases(&self) -> Result<(), EngineError> {
         *self.leases_released.lock().await = true;
         if self.layout.is_node_local() {

@@ -38,7 +38,7 @@ pub enum JoinResult {
 pub enum JoinRefusal {
     /// A unit is available without waiting.
     UnitsFree,
-    /// No unit is held that could come back.
+    /// No unit is free, and no held unit could come back.
     SoldOut,
     /// The buyer's limit is reached.
     LimitReached {
@@ -47,12 +47,12 @@ pub enum JoinRefusal {
         /// Units that the buyer holds.
         used: u32,
     },
-    /// The buyer was served before, and that order ended unpaid in this state.
+    /// The waitlist served the buyer before, and the buyer's order ended unpaid, in this state.
     Lapsed(OrderState),
     /// The key belongs to an order of another item or of other units.
     KeyReused,
-    /// The waitlist is full: it has the most entries allowed, or one for each unit that may come
-    /// back.
+    /// The waitlist is full: it has the maximum number of entries, or one entry for each unit that
+    /// may come back.
     Full,
     /// The sale is not open in the store.
     NotOnSale,
@@ -239,7 +239,7 @@ impl Engine {
         Ok(match entry.state {
             WaitlistState::Waiting => OrderLookup::Waiting { item, entry, ahead },
             WaitlistState::Left => OrderLookup::Left { item, entry },
-            // The entry may have been served at this very moment.
+            // The entry may have been served a moment ago.
             WaitlistState::Served | WaitlistState::PassedOver => {
                 match self.store.verdict(id).await? {
                     Some(resolved) => match resolved.order {
@@ -260,7 +260,7 @@ impl Engine {
         })
     }
 
-    /// Returns the refusal that needs only node memory, if there is one.
+    /// Returns the refusal if node memory alone shows that the buyer cannot join.
     fn join_refusal(&self, item: &ItemState) -> Option<JoinRefusal> {
         if !self.is_memory_recent() {
             return None;

@@ -32,7 +32,7 @@ pub async fn create(
 ///
 /// # Errors
 ///
-/// If the store is unreachable. A repeated call does not charge the same buyer twice.
+/// If the store is unreachable. A repeated call does not count the same buyer twice.
 pub async fn spend(
     store: &Store,
     sale: &str,

@@ -55,7 +55,7 @@ impl BlockIndex {
                 (BlockKind::Buyer, _) => drop(known.buyers.insert(block.value.clone(), until)),
                 (BlockKind::Ip, Some(network)) => {
                     known.networks.insert(network, until);
-                    // No block has this prefix length yet.
+                    // If no earlier block has this prefix length, checks must also try this length.
                     if known
                         .sizes
                         .iter()
@@ -68,7 +68,8 @@ impl BlockIndex {
                     tracing::error!(
                         value = block.value,
                         event = "block.invalid",
-                        "the store contains a block with an invalid network; the block is ignored"
+                        "the store contains a block with an invalid network, which this node \
+                         ignores; delete the block"
                     )
                 }
             }
@@ -113,7 +114,7 @@ impl Blocks {
         self.known.load().matching_kind(no_address, buyer, now) == Some(BlockKind::Buyer)
     }
 
-    /// Returns a receiver that wakes at each change. Open connections are checked then.
+    /// Returns a receiver that wakes at each change, so that open connections can be checked again.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -158,7 +159,7 @@ impl Blocks {
                     engine.outages(),
                     error,
                     event = "block.reload_failed",
-                    "failed to reload the blocks; the previous ones stay in force"
+                    "failed to reload the blocks; the previous blocks stay in force"
                 );
             }
             was_away = looked.is_err();

@@ -116,9 +116,10 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// Creates challenges. Every node with the same masters accepts them, and the order of the
-    /// masters does not matter. The store knows buyers by names from the id key. That key stays
-    /// when masters change, so the counts of wrong answers stay too.
+    /// Creates the challenges of this node. Every node with the same masters accepts them, whatever
+    /// the order of the masters. The store counts wrong answers under a pseudonym of the buyer,
+    /// which is derived from the id key. When the masters change, the id key stays, so the counts
+    /// stay too.
     #[must_use]
     pub fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let challenges = masters.keys("doorbuster: challenges of work");
@@ -162,8 +163,8 @@ impl Challenges {
         })
     }
 
-    /// Checks an answer. Afterwards the challenge cannot be used again. If several answers arrive,
-    /// even on different nodes, only one of them is checked.
+    /// Checks an answer. Afterwards the challenge cannot be used again. If several answers to a
+    /// challenge arrive, even on different nodes, only one of them is checked.
     ///
     /// # Errors
     ///

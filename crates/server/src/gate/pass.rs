@@ -55,7 +55,7 @@ pub enum PresentedPass<'a> {
     Missing,
     /// The request has this pass.
     Pass(&'a str),
-    /// The header is not a valid pass, or the request has several.
+    /// The header is not a valid pass, or the request has several passes.
     Malformed,
 }
 

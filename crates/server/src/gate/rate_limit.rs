@@ -3,12 +3,12 @@
 //!
 //! Under a sale's limits, each route has its own counts. So requests for a waiting-room position
 //! use up no limit of purchases. The buyer's limit is checked first and the limit of all buyers
-//! last. If a later limit refuses a request, the earlier limits do not count it. So refused
-//! requests cannot use up a shared limit.
+//! last. If a later limit refuses a request, the earlier limits do not count the request. So
+//! refused requests cannot use up a shared limit.
 //!
-//! A limit refuses from node memory ([`table`]). If nodes share limits, a purchase, or a request
-//! for a pass or a checkout, waits for its share of the limit ([`check`]), which the node takes
-//! together with the shares of other requests ([`sharing`]). The rules are in
+//! A request over a limit is refused from node memory ([`table`]). If nodes share limits, a
+//! purchase waits for its share of the limit ([`check`]). A request for a pass or a checkout also
+//! waits. The node takes the shares of several requests together ([`sharing`]). The rules are in
 //! [`doorbuster_core::gate::shared_limit`].
 
 mod check;
@@ -59,8 +59,9 @@ impl Route {
     pub(crate) const ALL: [Self; 5] =
         [Self::Purchase, Self::Pass, Self::Challenge, Self::Room, Self::Checkout];
 
-    /// Returns when a request on this route is counted over all nodes. Polls of a waiting room and
-    /// challenges need no exact limit, because they are frequent and give no units.
+    /// Returns whether a request on this route is counted over all nodes before or after its
+    /// answer. Polls of a waiting room and challenges need no exact limit, because they are
+    /// frequent and give no units.
     pub(crate) const fn counting(self) -> Counting {
         match self {
             Self::Challenge | Self::Room => Counting::AfterAnswer,
@@ -137,7 +138,8 @@ pub(crate) struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Creates empty limits. Nodes with the same id key compute the same hash for a caller.
+    /// Creates limits that no caller has used. Nodes with the same id key compute the same hash for
+    /// a caller.
     pub(crate) fn new(id_key: &IdKey, sharing: Option<LimitSharing>) -> Self {
         let secret = id_key.buyer_hash("limits").to_be_bytes();
         let key = blake3::derive_key("doorbuster: whom limits are held to", &secret);
@@ -181,7 +183,7 @@ impl RateLimiter {
         u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Returns a limit, or this node's part of it while the nodes cannot share it.
+    /// Returns a limit. While the nodes cannot share limits, returns this node's part of the limit.
     fn pace_now(&self, pace: gcra::RateLimit) -> gcra::RateLimit {
         match self.sharing.as_ref().filter(|sharing| sharing.is_unreachable()) {
             Some(sharing) => pace.split_between(sharing.nodes()),

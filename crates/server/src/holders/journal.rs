@@ -1,4 +1,4 @@
-//! The requests that this node remembered since it last wrote the feed of edges.
+//! The requests that this node remembered since it last wrote the edge feed.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 

@@ -15,14 +15,14 @@ use tokio::time::{Instant, timeout_at};
 
 /// The maximum number of buyers with an entry. Idle entries are removed to make room for new ones.
 const BUYERS_MAX: usize = 16_384;
-/// The maximum number of reads at the same time for all buyers. So sessions of the store remain for
-/// other work.
+/// The maximum number of reads at the same time for all buyers. The bound leaves sessions of the
+/// store for other work.
 const READS_MAX: usize = 3;
 /// Reads that a buyer may have in quick succession.
 const READ_BURST: u32 = 200;
 /// The time after which a buyer may have one more read.
 const READ_INTERVAL: Duration = Duration::from_millis(10);
-/// Longest wait for a turn. After that the client is asked to retry.
+/// Longest wait for a turn. After that, the server asks the client to retry.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A node's limiter.
@@ -158,7 +158,7 @@ mod tests {
 
     struct Rig {
         limiter: RetryLimiter,
-        /// The number of reads so far, of reads in progress, and the most at the same time.
+        /// Three numbers: all reads so far, the reads in progress, and the most reads at one time.
         reads: [AtomicUsize; 3],
     }
 

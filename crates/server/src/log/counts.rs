@@ -9,7 +9,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// The field of a log line that has its event.
+/// The field of a log line that names the line's event.
 const FIELD: &str = "event";
 
 /// How often each event of the table was logged. There is one log in a process.

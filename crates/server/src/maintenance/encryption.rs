@@ -65,7 +65,7 @@ pub(super) fn decrypt(
     let mut file = new_file(to)?;
     let copied = copy(&mut content, &mut file).and_then(|()| Ok(file.sync_all()?));
     copied.inspect_err(|_| {
-        // Best effort: the file system itself may have failed.
+        // An error here is ignored, because the file system itself may have failed.
         let _ = fs::remove_file(to);
     })
 }

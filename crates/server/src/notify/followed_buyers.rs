@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use doorbuster_core::digest::buyer_tag;
 
 /// The maximum number of buyers who are remembered after their last reader disconnected. At this
-/// bound, every buyer counts as followed until the time of these buyers is over.
+/// bound, every buyer counts as followed until the entries of these buyers end.
 const LEFT_MAX: usize = 262_144;
 /// The smallest number of entries at which ended entries are removed.
 const SWEEP_MIN: usize = 1_024;

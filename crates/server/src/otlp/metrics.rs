@@ -15,8 +15,8 @@ struct Sample<'a> {
     value: f64,
 }
 
-/// Returns the request for a page that was rendered at `at_ms` by a program that started at
-/// `began_ms`.
+/// Returns the OTLP request with the metrics of `page`. The page was rendered at `at_ms`, by a
+/// program that started at `began_ms`.
 pub(super) fn request(page: &str, began_ms: i64, at_ms: i64) -> Value {
     let metrics: Vec<Value> = families(page)
         .iter()

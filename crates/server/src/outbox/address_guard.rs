@@ -121,7 +121,7 @@ fn host(url: &Url) -> Option<Host<'_>> {
     Some(plain.parse().map_or(Host::Name(text), Host::Address))
 }
 
-/// Returns whether a name is always local. It does not matter to which address the name resolves.
+/// Returns whether a name is local, whatever address it resolves to.
 fn is_local_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     name == "localhost"

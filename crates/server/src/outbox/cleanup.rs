@@ -17,7 +17,7 @@ const DELETE_BATCH_MAX: usize = 500;
 const PAGE_PAUSE: Duration = Duration::from_millis(200);
 const DAY_MS: i64 = 86_400_000;
 /// How long events without an order are kept. An endpoint that was down for longer does not get
-/// them.
+/// these events.
 const EVENTS_MS: i64 = 30 * DAY_MS;
 /// How long dead and discarded deliveries and dead letters of tickets are kept.
 const DEAD_MS: i64 = 90 * DAY_MS;

@@ -77,16 +77,16 @@ pub(super) fn dead_letter(endpoint: &str, event_id: &str, error: Option<&str>) {
         event_id,
         error,
         event = "webhook.dead_letter",
-        "an event could not be delivered and is a dead letter"
+        "an event could not be delivered and is a dead letter; retry or discard it"
     );
 }
 
-/// Logs that an endpoint asked for no more events.
+/// Logs that an endpoint answered that it wants no more events.
 pub(super) fn endpoint_gone(endpoint: &str) {
     tracing::error!(
         endpoint,
         event = "webhook.endpoint_gone",
-        "an endpoint answered 410 Gone and is disabled; an operator must act"
+        "an endpoint answered 410 Gone and is disabled; enable it again or delete it"
     );
 }
 

@@ -1,9 +1,9 @@
 //! The contract with a receiver of messages. A new kind of receiver needs one new file and one new
 //! variant.
 //!
-//! The code for a receiver reports success only after the receiver confirmed the message, by a
-//! webhook's 2xx or by a broker's confirm. If a message may still be lost, the code reports a
-//! failure. The code does not retry, because the worker plans the attempts.
+//! The code for a receiver reports success only after the receiver confirmed the message. A webhook
+//! confirms with a status of 2xx, and a broker with a confirm. If a message may still be lost, the
+//! code reports a failure. The code does not retry, because the worker plans the attempts.
 use bytes::Bytes;
 use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;

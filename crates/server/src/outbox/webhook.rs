@@ -66,7 +66,9 @@ impl Webhooks {
         let keys: Vec<SigningKey> =
             live.filter_map(|secret| SigningKey::parse(&secret.secret)).collect();
         if keys.is_empty() {
-            return Err(DeliveryError::new("the endpoint has no secret to sign with"));
+            return Err(DeliveryError::new(
+                "the endpoint has no secret that can sign its messages",
+            ));
         }
         let at_secs = now.0.div_euclid(1_000);
         let request = self

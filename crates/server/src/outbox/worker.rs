@@ -1,8 +1,8 @@
 //! Delivers events to one endpoint. Reads the events after the endpoint's position, sends the
 //! events that the plan chooses, and stores the results.
 //!
-//! The worker runs while its node has the endpoint's lease. Its memory may be lost at any time. An
-//! event that was sent but not recorded is sent again.
+//! The worker delivers only while its node has the endpoint's lease. The worker's memory may be
+//! lost at any time. An event that was sent but not recorded is sent again.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -216,7 +216,7 @@ impl Worker<'_> {
         Ok(is_there)
     }
 
-    /// Reads more events if there is room for many, or if there is nothing else to do.
+    /// Reads more events if there is room for many events, or if there is nothing else to do.
     async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
         let room = self.queue.free_capacity();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
@@ -327,8 +327,8 @@ impl Worker<'_> {
         log::dead_letter(self.id, &notification::event_id_prefix(position), error);
     }
 
-    /// Disables the endpoint because it asked for no more events. Its events wait until an operator
-    /// enables it again.
+    /// Disables the endpoint, because it answered that it wants no more events. Its events wait
+    /// until an operator enables the endpoint again.
     async fn disable(&mut self) -> Result<(), StoreError> {
         let store = self.outbox.engine.store();
         let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };

@@ -18,7 +18,7 @@ pub(crate) enum CheckoutResult {
     WrongState(OrderState),
     /// There is no such order.
     NotFound,
-    /// Too many requests asked for checkouts of this order or of this buyer.
+    /// There were too many requests for checkouts of this order or of this buyer.
     RateLimitExceeded(RateLimitExceeded),
     /// The provider cannot be reached now.
     Unavailable(ProviderError),
@@ -27,8 +27,9 @@ pub(crate) enum CheckoutResult {
 }
 
 impl Payments {
-    /// Returns the order's checkout. If none is stored and `may_ask` allows a request, the provider
-    /// creates a new one. `public_base_url` is this server's origin as the buyer's browser sees it.
+    /// Returns the order's checkout. If the store has no checkout and `may_ask` allows a request,
+    /// the provider creates a new checkout. `public_base_url` is this server's origin as the
+    /// buyer's browser sees it.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Handles providers' messages. The store applies each message once. This code also starts the next
-//! steps early.
+//! Handles providers' messages. The store applies each message once. This code then wakes the jobs
+//! that take the next steps, so that they do not wait for their next poll.
 use std::sync::Arc;
 
 use doorbuster_api::payment::PaymentEventOutcome;
@@ -41,7 +41,7 @@ impl Payments {
                         refund,
                         why,
                         event = "payment.refund_failed",
-                        "refund failed at the provider; an operator must resolve it"
+                        "a refund failed at the provider; an operator must resolve it"
                     );
                 }
                 self.wake_refunds();
@@ -80,8 +80,8 @@ impl Payments {
         &self,
         capture: Capture,
     ) -> Result<PaymentEventOutcome, EngineError> {
-        // The order's ticket may become an order at any moment, so the server waits for its verdict
-        // first.
+        // The ticket has no verdict yet and may become an order at any moment. So this message is
+        // too early, and the provider must send it again.
         if TicketId::parse(&capture.order).and_then(|id| self.engine.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
@@ -104,7 +104,7 @@ impl Payments {
         })
     }
 
-    /// Records that money went back without a request of the shop. The order does not change. An
+    /// Records that money went back without a request from the shop. The order does not change. An
     /// operator decides about the order.
     async fn apply_reversal(&self, reversal: Reversal) -> Result<ReversalOutcome, EngineError> {
         let (payment, kind, stands) =
@@ -115,7 +115,8 @@ impl Payments {
                 payment,
                 kind,
                 event = "payment.unrequested_refund",
-                "money went back although the shop did not request it; an operator must act"
+                "money went back although the shop did not request it; an operator must decide \
+                 about the order"
             );
         }
         Ok(reversing)

@@ -23,12 +23,12 @@ use crate::signing::SigningKey;
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct ProviderError {
-    /// The provider's message, or the reason why the provider could not be asked.
+    /// The provider's message, or the reason why no request reached the provider.
     pub why: String,
     /// Whether the provider refused. A repeated request then gets the same answer.
     pub is_refusal: bool,
     /// Whether the provider received too many requests. Its real answer is unknown, and a later
-    /// repeat helps.
+    /// repeat may help.
     pub is_busy: bool,
 }
 
@@ -72,11 +72,11 @@ pub(crate) enum ProviderMessage {
         /// The reversal to record if the shop did not request this refund.
         if_not_ours: Option<Reversal>,
     },
-    /// Money went back without a request of the shop, or a reversal of this kind was cancelled.
+    /// Money went back without a request from the shop, or a reversal of this kind was cancelled.
     Reversed {
         /// The reversal.
         reversal: Reversal,
-        /// The order in this installation's metadata, as written in the message.
+        /// The order that this installation wrote into the metadata, as the message contains it.
         order: Option<String>,
     },
     /// A checkout that accepts no more payments.
@@ -220,7 +220,7 @@ impl Provider {
     pub(crate) fn message_bytes_max(&self) -> usize {
         match self {
             Self::Sandbox(_) => BODY_BYTES_MAX,
-            // An event contains the whole object that it reports.
+            // An event can be large, because it contains the whole object that it reports.
             Self::Stripe(_) => ADMIN_BODY_BYTES_MAX,
         }
     }

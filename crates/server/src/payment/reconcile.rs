@@ -1,12 +1,13 @@
-//! Asks the provider about checkouts that have ended. Some belong to due orders, whose units return
-//! only after the answer. Others belong to orders that have ended. The leader does this work.
+//! Asks the provider about checkouts that have ended. Some of these checkouts belong to due orders:
+//! the payment window has ended, and the units return only after the provider's answer. Other
+//! checkouts belong to orders that have ended. The leader does this work.
 //!
 //! The provider's answer decides. If the provider took money, the order becomes paid even if the
 //! message was lost. Otherwise the provider closes the checkout. While the provider cannot be
-//! reached, a due order waits no longer than the rules allow.
+//! reached, a due order waits only for its grace period.
 //!
 //! If the provider answers no request at all (`silence`), the server postpones whole pages of
-//! checkouts, as if it had asked about each of them.
+//! checkouts. If the silence lasts, each of these checkouts counts as unanswered.
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -42,8 +43,8 @@ const RETRY_MS: i64 = 2_000;
 /// Shortest pause for one checkout while the provider is silent. Many checkouts are postponed
 /// together. The pause still allows several requests within the grace period.
 const SILENT_RETRY_MIN_MS: i64 = 30_000;
-/// First pause for an order that has ended, because no units wait for the answer. Each later pause
-/// is an eighth of the time since the order's end.
+/// First pause between two requests about an order that has ended. No units wait for the answer, so
+/// the pause is long. Each later pause is an eighth of the time since the order's end.
 const ENDED_RETRY_MIN_MS: i64 = 60_000;
 /// Longest pause for an order that has ended.
 const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
@@ -247,7 +248,8 @@ impl Payments {
                     order,
                     session,
                     event = "payment.undecided",
-                    "the provider did not decide about a checkout; not asking again"
+                    "the provider did not decide about a checkout for a long time; the server \
+                     does not ask again; check the payment at the provider"
                 );
             }
             Ok(CheckoutStatus::Undecided) => {

@@ -91,7 +91,7 @@ impl SandboxPayment {
         !self.late && self.refund.is_none()
     }
 
-    /// Returns how the money went back without a request of the shop, if it did.
+    /// Returns how the money went back without a request from the shop, if it did.
     fn reversal(&self) -> Option<ReversalKind> {
         let word = &self.refund.as_ref()?.0;
         ReversalKind::parse(word)

@@ -1,7 +1,7 @@
 //! Detects a provider that does not answer. Such a provider gets only a few requests at a time, and
 //! the other checkouts are postponed. Otherwise thousands of due orders would wait for a timeout
-//! one after the other. The grace period of the first order would end long before the last order's
-//! request.
+//! one after the other. An order's grace period begins with its first unanswered request. So the
+//! units of the last orders would return much later than those of the first orders.
 use std::time::{Duration, Instant};
 
 use super::provider::{CheckoutStatus, ProviderError};
@@ -28,7 +28,7 @@ pub(super) enum ProbeResult {
 }
 
 impl ProbeResult {
-    /// Returns the result that a provider's answer counts as.
+    /// Returns the result of a request that got this answer.
     pub(super) fn from_answer(answer: &Result<CheckoutStatus, ProviderError>) -> Self {
         match answer {
             Err(error) if !error.is_refusal && !error.is_busy => Self::NoAnswer,

@@ -1,6 +1,7 @@
 //! The Stripe provider: Checkout Sessions, refunds and signed events, over Stripe's HTTP API.
 //!
-//! Every change has an `Idempotency-Key`. Both sides count amounts in the currency's smallest unit.
+//! Every request that changes something has an `Idempotency-Key`. Stripe and this server both count
+//! amounts in the currency's smallest unit.
 //! A session lives for at least half an hour, which is longer than most payment windows. So the
 //! server closes the session when the order's own window ends.
 mod api;
@@ -78,7 +79,8 @@ impl Stripe {
         }
         let life = Duration::from_millis((wanted.pay_by.0 - now.0).max(0).unsigned_abs())
             .clamp(LIFE_MIN, LIFE_MAX);
-        // The time is the same within a minute, so a repeat with the same key has the same content.
+        // All requests within a minute send the same time, so a repeat with the same key has the
+        // same content.
         let minute_secs = now.0.div_euclid(60_000) * 60;
         let ends_secs = match life {
             LIFE_MIN => minute_secs + 60 + LIFE_MIN.as_secs() as i64,
@@ -172,7 +174,7 @@ impl Stripe {
                     tracing::warn!(
                         %error,
                         event = "payment.stripe_key_limited",
-                        "Stripe's key may not read payment intents and charges; refunds made by hand may stay unknown"
+                        "Stripe's key has no permission to read payment intents and charges, so refunds made by hand may stay unknown; add this permission"
                     );
                 }
                 Ok(answer)
@@ -209,8 +211,8 @@ impl Stripe {
         ];
         match self.api.post("/v1/refunds", &form, Some(&key)).await {
             // The new refund may cover only the remaining amount. If so, the sum of all refunds
-            // shows whether all money was returned. Stripe also repeats its first answer to a key
-            // if the refund has failed since.
+            // shows whether all money was returned. Stripe repeats its first answer to a key even
+            // if the refund has failed since then.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }
@@ -302,7 +304,7 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
 }
 
 /// Returns the progress of a refund, from all refunds of its payment. If someone at Stripe refunded
-/// a part, this refund covers only the rest. `None`: there are no refunds.
+/// a part, this refund covers only the remaining amount. `None`: there are no refunds.
 fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
     if sum_amounts(all, has_arrived) >= refund.money.minor {

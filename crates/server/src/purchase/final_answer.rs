@@ -68,7 +68,8 @@ impl Engine {
         let sale = self.catalogue().sale(&purchase.sale.row.id).cloned();
         match sale.and_then(|sale| self.phase_refusal(&sale)) {
             Some(refusal) => PurchaseOutcome::Refused(self.unless_stale(refusal)),
-            // A slot that this node cannot reach may have a ticket of this request.
+            // A slot that this node cannot reach may have a ticket of this request. So the node
+            // refuses only if it reaches all slots.
             None if is_short && !context.is_uncertain && self.layout().reaches_all_slots() => {
                 self.refuse_sold_out(purchase, request, left).await
             }
@@ -151,8 +152,8 @@ impl Engine {
         Some(self.refuse_sold_out(purchase, request, sold_out).await)
     }
 
-    /// Answers "sold out" by counts that were read before this call. If the request holds an order,
-    /// answers with that order.
+    /// Answers "sold out" from counts that were read before this call. If the request holds an
+    /// order, answers with that order.
     async fn refuse_sold_out(
         &self,
         purchase: &Purchase,

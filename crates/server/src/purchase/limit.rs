@@ -1,4 +1,5 @@
-//! Answers a buyer who has reached the limit of units, by the count of the store or of a slot.
+//! Answers a buyer who has reached the limit of units. The buyer's units come from the count of the
+//! store or of a slot.
 use std::time::Duration;
 
 use doorbuster_core::slot::TicketRequest;
@@ -6,12 +7,12 @@ use doorbuster_core::slot::TicketRequest;
 use super::{Attempt, AttemptContext, Purchase, PurchaseOutcome, Refusal, UNAVAILABLE};
 use crate::engine::Engine;
 
-/// Longest time for one confirmation by the store, including the wait for its turn.
+/// Longest time for one confirmation by the store, including the wait for a permit.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Refuses a request by the store's recent count of the buyer's units. Does not refuse if the
-    /// request holds or may hold an order.
+    /// Refuses a request if the store's recent count of the buyer's units does not allow more
+    /// units. Does not refuse if the request holds or may hold an order.
     pub(super) async fn refuse_at_limit(
         &self,
         purchase: &Purchase,
@@ -54,8 +55,8 @@ impl Engine {
 
     /// Decides about a slot's refusal. A slot knows only the requests that it served. If the item
     /// has other slots, one of them may have an order of the request, or an undecided ticket that
-    /// conflicts. Then the store decides, and the request waits. If the request itself has a
-    /// ticket, that ticket's result takes precedence.
+    /// conflicts. In this case the store decides, and the request waits. If the request itself has
+    /// a ticket, that ticket's result takes precedence.
     pub(super) async fn refused_by_slot(
         &self,
         purchase: &Purchase,

@@ -38,7 +38,8 @@ impl Engine {
             is_uncertain: false,
         };
         loop {
-            // The signals are created before the slot is asked. So no later change is missed.
+            // The signals are created before the request goes to the slot. So the signals cover
+            // every later change.
             let signals = ItemSignals::for_item(item);
             let is_short = match self.attempt(purchase, request, &mut context, &mut places).await {
                 Attempt::Answer(bought) => return bought,
@@ -54,7 +55,8 @@ impl Engine {
                     false
                 }
                 Attempt::Short => true,
-                // One retry is enough. The slot is not the cause if a second ticket returns.
+                // One retry is enough. If the second ticket is returned too, another retry would
+                // not help.
                 Attempt::Retry if was_retried => return UNAVAILABLE,
                 Attempt::Retry => {
                     was_retried = true;
@@ -86,7 +88,7 @@ impl Engine {
             let signals = Box::pin(signals.wait_for_retry(is_short, places.has_demand(), waits));
             if is_late || tokio::time::timeout_at(retry_until, signals).await.is_err() && is_short {
                 // The request became short only now, so it has not waited for units. The answer
-                // must not claim that no units exist.
+                // must not claim that no units are left.
                 context.is_uncertain |= is_short && is_late && !was_short;
                 return Box::pin(self.parked_too_long(
                     purchase,

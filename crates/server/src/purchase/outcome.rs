@@ -49,7 +49,7 @@ pub enum DoorAnswer {
 pub enum Refusal {
     /// No units are available now.
     SoldOut(SoldOut),
-    /// The limit of units for one buyer.
+    /// The request would exceed the limit of units for one buyer.
     LimitReached {
         /// The limit.
         limit: u32,
@@ -86,7 +86,7 @@ pub enum Refusal {
     },
     /// The request key was used for another request.
     KeyReused,
-    /// The request reached a bound. The client should try again later.
+    /// A queue, a table or another limit of the server is full. The client should try again later.
     Overloaded {
         /// Seconds until the next try.
         retry_after_secs: u32,

@@ -42,11 +42,15 @@ impl<'a> ItemSignals<'a> {
         Self { progress: item.gauge.progress().notified(), commit: item.gauge.changed().notified() }
     }
 
-    /// Returns when another attempt makes sense. A request that is short lacks units, so progress
-    /// wakes it at once. If units are being gathered for it, nothing else wakes it. Otherwise a
-    /// commit also wakes it, after a pause. A request that is not short first waits for the pause,
-    /// and then for progress or a commit. The pause depends on `waits`, the number of earlier
-    /// waits.
+    /// Returns when another attempt makes sense:
+    ///
+    /// - If the request is short and units are being gathered for it, progress wakes it.
+    /// - If the request is short and no units are being gathered for it, progress or a commit wakes
+    ///   it. A commit wakes it only after a pause.
+    /// - If the request is not short, it waits for the pause first, and then for progress or a
+    ///   commit.
+    ///
+    /// The pause depends on `waits`, the number of earlier waits.
     pub(super) async fn wait_for_retry(self, is_short: bool, has_demand: bool, waits: usize) {
         let Self { progress, commit } = self;
         let pace = RETRY_PACE_MS.get(waits).or(RETRY_PACE_MS.last()).copied().unwrap_or_default();

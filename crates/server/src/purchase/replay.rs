@@ -30,7 +30,8 @@ impl Engine {
     }
 
     /// Returns the answer to a request that may hold an order. `None`: the request holds no order.
-    /// Lookups of remembered orders wait for their turn. Only a few other lookups run at a time.
+    /// Lookups of remembered orders wait until the limiter lets them run. Only a few other lookups
+    /// run at a time.
     pub(super) async fn held_order(
         &self,
         purchase: &Purchase,

@@ -42,8 +42,8 @@ impl Engine {
         mut verdict: oneshot::Receiver<TicketVerdict>,
         verdict_wait: VerdictWait,
     ) -> Result<TicketVerdict, NoVerdict> {
-        // If the slot is in this node's memory, the slot and the waiting requests are lost only
-        // together. This node also settles the slot's tickets.
+        // If the slot is in this node's memory, the slot is lost only together with the waiting
+        // requests. Only this node settles the slot's tickets.
         let may_die = !self.layout().is_node_local() && verdict_wait.is_first;
         let mut until = match may_die {
             true => verdict_wait.until.min(Instant::now() + GRANT_CHECK_AFTER),

@@ -78,7 +78,7 @@ impl Listener {
             };
             app.metrics.accepted.add_one();
             let (idle, most) = (app.live().idle, app.live().connections_max);
-            // Only this loop opens connections, so the count cannot rise in between.
+            // Only this loop opens connections, so the count cannot rise after this check.
             if app.metrics.connections.get() < most as u64 {
                 let connection = Connection {
                     service: service.clone(),

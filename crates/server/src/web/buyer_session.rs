@@ -1,9 +1,10 @@
-//! Keeps a buyer's token in a cookie of the pages. So a new tab knows the buyer, and so does the
-//! page after a payment.
+//! Keeps a buyer's token in a cookie of the pages. So a new tab knows the buyer, and the page after
+//! a payment knows the buyer too.
 //!
 //! The cookie contains the token itself. So every node accepts it, the store keeps nothing, and the
-//! cookie ends with the token. `HttpOnly` hides the cookie from scripts, and `SameSite=Lax` from
-//! other sites. A change also needs a header that other sites cannot make a browser send.
+//! cookie ends with the token. `HttpOnly` hides the cookie from scripts. `SameSite=Lax` hides the
+//! cookie from requests of other sites. A change also needs a header that other sites cannot make a
+//! browser send.
 
 use std::sync::Arc;
 

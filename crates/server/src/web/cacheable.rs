@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use super::App;
 use super::reply::Reply;
 
-/// The suffix of a status's version in a request right after the opening. The version in front of
-/// it is the last version before the opening.
+/// Right after the opening, pages add this suffix to the last version of the status that they knew
+/// before the opening.
 const AT_OPENING: &str = "-open";
 
 /// The query with which the front page requests the list of sales.

@@ -209,8 +209,8 @@ fn session_cookie(app: &App, headers: &HeaderMap, value: &str, secs: i64) -> Hea
     HeaderValue::from_str(&cookie).expect("base64 and plain words")
 }
 
-/// Returns the end of a cookie's text. If browsers reach the pages by HTTPS, they then send the
-/// cookie only by HTTPS.
+/// Returns the cookie attribute `Secure` if browsers reach the pages by HTTPS, and an empty text
+/// otherwise. With this attribute, browsers send the cookie only by HTTPS.
 pub(super) fn secure(app: &App, headers: &HeaderMap) -> &'static str {
     let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     if app.is_https || by_proxy { "; Secure" } else { "" }

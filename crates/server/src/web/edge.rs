@@ -128,7 +128,7 @@ pub(super) fn start_purchase(
     }))
 }
 
-/// Returns the hash of a request's key, if the key is valid and the memory did not name the hash.
+/// Returns the hash of a request, if the request's key, body and token are valid.
 fn request_hash(
     app: &App,
     headers: &PurchaseHeaders<'_>,
@@ -194,10 +194,14 @@ async fn buy(
 
 fn failure_problem(failure: PassFailure) -> Problem {
     let detail = match failure {
-        PassFailure::Unanswered => "send the same request with the same key again",
-        PassFailure::Unsent => "no node behind this edge can be reached; nothing was sent",
+        PassFailure::Unanswered => {
+            "the node did not answer; send the same request with the same key again"
+        }
+        PassFailure::Unsent => {
+            "no node behind this edge can be reached and nothing was sent; send the request again"
+        }
         PassFailure::FromAnEdge => {
-            "edge.upstreams of another edge names this edge, which is not a node"
+            "edge.upstreams of another edge names this edge; the setting must name nodes"
         }
     };
     Problem::unavailable(detail, RETRY_SECS)

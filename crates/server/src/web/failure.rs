@@ -20,7 +20,7 @@ const LINES_PER_SECOND_MAX: u64 = 50;
 pub(crate) struct FailureCause {
     /// The reason.
     text: Arc<str>,
-    /// The system that is away, if that is why the request failed.
+    /// The system whose outage made the request fail. `None`: another cause.
     away: Option<Away>,
 }
 

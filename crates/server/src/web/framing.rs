@@ -36,11 +36,11 @@ fn find_fault(version: Version, headers: &HeaderMap) -> Option<Problem> {
 fn host_fault(version: Version, headers: &HeaderMap) -> Option<&'static str> {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (None, _) if version == Version::HTTP_11 => Some("the request has no Host"),
+        (None, _) if version == Version::HTTP_11 => Some("the request has no Host header"),
         (None, _) => None,
-        (Some(_), Some(_)) => Some("the request has more than one Host"),
+        (Some(_), Some(_)) => Some("the request has more than one Host header"),
         (Some(host), None) if is_host(host.as_bytes()) => None,
-        (Some(_), None) => Some("Host is not a host with an optional port"),
+        (Some(_), None) => Some("the Host header is not a host with an optional port"),
     }
 }
 

@@ -108,9 +108,9 @@ impl App {
         now: Millis,
         status: RateLimitStatus,
     ) -> DoorState {
-        // Many arrivals open the automatic waiting room. While the room is open, it counts the
-        // buyers who enter it instead. An edge does not count arrivals. It passes the request to a
-        // node, and the node counts the arrival.
+        // Many arrivals open the automatic waiting room. While the room is open, the room counts
+        // its visitors instead. An edge does not count arrivals. It passes the request to a node,
+        // and the node counts the arrival.
         let is_counted =
             sale.front_door.waiting_room == WaitingRoomMode::Auto && !sale.is_held(now);
         if is_counted && self.engine.edge().is_none() {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 /// A TCP connection whose writes fail if they make no progress for a given time.
 pub(crate) struct GuardedStream {
     stream: TcpStream,
-    /// Bytes that were already read and must be returned again first.
+    /// Bytes that were already read from the socket. The next reads return these bytes first.
     before: Bytes,
     /// The number of bytes read.
     read: u64,
@@ -43,12 +43,12 @@ impl GuardedStream {
         Self::new(self.stream, before, self.stall)
     }
 
-    /// Returns the number of bytes read. `None`: some bytes must be returned again.
+    /// Returns the number of bytes read. `None`: `before` still has bytes.
     pub(crate) fn bytes_read(&self) -> Option<u64> {
         self.before.is_empty().then_some(self.read)
     }
 
-    /// Returns the inner stream. `None`: some bytes must be returned again.
+    /// Returns the inner stream. `None`: `before` still has bytes.
     pub(crate) fn into_stream(self) -> Option<TcpStream> {
         self.before.is_empty().then_some(self.stream)
     }

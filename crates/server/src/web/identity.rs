@@ -90,16 +90,17 @@ impl App {
     /// Returns the problem for a failed authentication.
     pub(crate) fn denied_problem(&self, denied: AuthenticationError) -> Problem {
         match denied {
-            AuthenticationError::Missing => {
-                Problem::unauthenticated("send Authorization: Bearer, and the token or key")
-            }
+            AuthenticationError::Missing => Problem::unauthenticated(
+                "send the header Authorization: Bearer with the token or key",
+            ),
             AuthenticationError::Bad(why) => {
                 self.metrics.denied.add_one();
                 Problem::unauthenticated(why)
             }
-            AuthenticationError::Unknown => {
-                Problem::unavailable("the keys that verify tokens are unavailable", RETRY_SECS)
-            }
+            AuthenticationError::Unknown => Problem::unavailable(
+                "the keys that verify tokens are unavailable; send the request again",
+                RETRY_SECS,
+            ),
         }
     }
 

@@ -15,12 +15,12 @@ pub(crate) const OVER_CAPACITY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The number of file descriptors for the store, the log, the event loop and the listener.
 pub(crate) const HANDLES_SPARE: u64 = 256;
 
-/// Largest head of a request, in bytes. After a larger one, the client gets 431 and the connection
+/// Largest head of a request, in bytes. For a larger head, the client gets 431 and the connection
 /// closes.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The number of bytes that a connection may buffer before it stops reading.
 pub(crate) const CONNECTION_BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// Longest path and query, in bytes. Longer ones get 404.
+/// Longest path and query, in bytes. A request with a longer text gets 404.
 pub(crate) const URI_BYTES_MAX: usize = 4 * 1024;
 
 /// How long a body may take to arrive. After that, the connection closes.

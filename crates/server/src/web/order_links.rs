@@ -58,7 +58,7 @@ pub(crate) async fn get(
             ))
         }
         OrderLookup::Order(order) => {
-            let only = "a link opens an order that can still be paid";
+            let only = "only an order that can still be paid has a link";
             Err(Problem::wrong_state(order.state.as_str(), only).into())
         }
         OrderLookup::NotFound => Err(no_such_link()),

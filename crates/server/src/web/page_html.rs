@@ -46,8 +46,9 @@ impl Shop<'_> {
     }
 }
 
-/// Renders the page of one sale. With `with_data`, the page contains the sale for its script, which
-/// then need not request it. An exported page may be older than the sale, so it has no such data.
+/// Renders the page of one sale. With `with_data`, the page contains the sale for its script. Then
+/// the script need not request the sale. An exported page may be older than the sale, so it has no
+/// such data.
 pub(crate) fn sale_page(
     template: &str,
     sale: &Sale,

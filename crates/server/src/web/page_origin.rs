@@ -2,7 +2,7 @@
 //!
 //! The origin comes from the settings and never from a request. So answers are the same for all
 //! callers, and caches need no copy per origin. Other origins are never allowed on the operators'
-//! API. Without the setting, answers have no such header.
+//! API. Without the setting, answers have no CORS headers.
 
 use std::sync::Arc;
 

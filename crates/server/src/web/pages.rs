@@ -124,9 +124,8 @@ async fn sale(
 /// Serves the start of a sale as an entry for a buyer's calendar.
 async fn calendar(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> HandlerResult {
     let sale = wire::sale(&find_sale(&app, &name).await?.row);
-    let starts_at = sale
-        .starts_at
-        .ok_or_else(|| Problem::not_found("the start of this sale is not known yet"))?;
+    let starts_at =
+        sale.starts_at.ok_or_else(|| Problem::not_found("this sale has no start time yet"))?;
     let entry = page_html::calendar(&sale, starts_at, app.live().shop());
     let mut reply = rendered(StatusCode::OK, "text/calendar; charset=utf-8", entry.into());
     let headers = reply.headers_mut();
@@ -149,8 +148,8 @@ async fn order(
     }
 }
 
-/// Answers an address without content. If people are likely to mistype the address, it redirects to
-/// the right page. Otherwise a browser gets a page, and other clients get a problem.
+/// Answers an address without content. If people are likely to mistype the address, the server
+/// redirects to the right page. Otherwise a browser gets a page, and other clients get a problem.
 pub(crate) async fn fallback(
     State(app): State<Arc<App>>,
     uri: Uri,

@@ -322,7 +322,8 @@ async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> Purchas
 }
 
 /// Waits for the shares of limits that a purchase needs. Returns a refusal from memory, because the
-/// stock may have changed during the wait. A refusal by the limits becomes a part of the purchase.
+/// stock may have changed during the wait. If the limits refuse the request, the purchase continues
+/// with that refusal.
 async fn finish_limits(
     app: &App,
     pending: PendingLimit,

@@ -1,7 +1,7 @@
 //! Rate limits of buyers' other requests: challenges, passes, the waiting room, the waitlist and
-//! checkouts. Every answer on these paths has the caller's rate-limit status, and so has every
-//! answer to a purchase. The status follows the sale's limits. If the answer belongs to no sale,
-//! the status follows the default limits.
+//! checkouts. Every answer on these paths, and every answer to a purchase, has the caller's
+//! rate-limit status. The status follows the sale's limits. If the answer belongs to no sale, the
+//! status follows the default limits.
 //!
 //! Each handler checks blocks and limits once, for the sale that it serves. So no check can parse
 //! the sale's name differently.
@@ -182,8 +182,8 @@ impl App {
         }
     }
 
-    /// Returns whether a request is within the sale's limits, and counts such a request. Does not
-    /// wait for shares of limits.
+    /// Returns whether a request is within the sale's limits. If it is, counts the request. Does
+    /// not wait for shares of limits.
     pub(crate) fn is_within_limits_now(
         &self,
         route: Route,

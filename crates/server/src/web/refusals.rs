@@ -187,9 +187,10 @@ pub(crate) fn refusal_problem(refusal: &Refusal) -> Problem {
         Refusal::WaitingRoom => Problem::waiting_room(),
         Refusal::KeyReused => Problem::idempotency_key_reused(),
         Refusal::Overloaded { retry_after_secs } => Problem::overloaded(retry_after_secs),
-        Refusal::Unavailable { retry_after_secs } => {
-            Problem::unavailable("send the same request with the same key again", retry_after_secs)
-        }
+        Refusal::Unavailable { retry_after_secs } => Problem::unavailable(
+            "the request has no result yet; send the same request with the same key again",
+            retry_after_secs,
+        ),
     }
 }
 

@@ -26,7 +26,7 @@ where
     read(&parts.headers, body, bytes_max).await
 }
 
-/// Reads the body of a request that needs none. The body may be empty or an empty JSON object.
+/// Reads the body of a request that needs no body. The body may be empty or an empty JSON object.
 ///
 /// # Errors
 /// Like [`body`]; `400` or `422` if the body has content.
@@ -66,7 +66,7 @@ where
             Err(Problem::body_too_large(bytes_max))
         }
         Ok(Err(BodyError::Off)) => Err(Problem::malformed_request("the body is incomplete")),
-        Err(_) => Err(Problem::malformed_request("the body took too long")),
+        Err(_) => Err(Problem::malformed_request("the body did not arrive in time")),
     }
 }
 
@@ -104,8 +104,7 @@ where
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Reads and drops an unwanted body or one that is too large. After that, the client reads the
-/// answer.
+/// Reads and drops a body that is unwanted or too large. After that, the client reads the answer.
 pub(crate) async fn drain<B>(mut body: std::pin::Pin<&mut B>)
 where
     B: Body<Data = Bytes>,

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_crowd_at_an_expired_status_renders_it_once() {
+    async fn many_requests_for_an_expired_status_render_the_status_once() {
         let dir = TempDir::new();
         let engine = engine(&dir).await;
         let views = Arc::new(SaleViews::default());

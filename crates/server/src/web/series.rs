@@ -17,7 +17,7 @@ use crate::metrics::{HistogramSnapshot, RateSample};
 
 /// How long before its opening a scheduled sale is recorded.
 const BEFORE_OPENING_MS: i64 = 3_600_000;
-/// How long a closed sale is recorded. Its last orders are counted in this time.
+/// How long a closed sale is recorded. Its last requests are decided during this time.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
 const MINUTE_MS: i64 = 60_000;
 /// The number of past minutes that the leader adds up each time.
@@ -25,7 +25,7 @@ const MINUTES_SUMMED: i64 = 5;
 /// When a process begins to lead, it adds up the minutes of this much past time, because minutes
 /// may have ended while no node led. The store keeps seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
-/// How much past time one read of seconds covers in that work.
+/// How much past time one query reads, when a new leader adds up minutes.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
 /// A second that is this much earlier than the last one means that the clock was set back.
 const STEP_BACK_MS: i64 = 10_000;
@@ -134,7 +134,12 @@ impl App {
         }
     }
 
-    /// Adds the last second of every sale to the store.
+    /// Records the second in which the program stops. This second has not ended yet.
+    pub(super) async fn record_last_second(&self) {
+        self.record_seconds(self.engine.now().plus(1_000)).await;
+    }
+
+    /// Adds the second before `now` to the store, for every sale.
     async fn record_seconds(&self, now: Millis) {
         let sales = self.sales_for_ms(now, RECORDED_AFTER_CLOSE_MS);
         // One node counts each queue: the node of the slot, or the leader if nodes share the slots.

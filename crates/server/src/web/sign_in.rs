@@ -61,7 +61,7 @@ async fn finish(
             let query = query.as_deref().unwrap_or_default();
             oidc.finish(attempt, query, now.0.div_euclid(1_000)).await
         }
-        None => Err(OidcError::Invalid("this browser has begun no sign-in")),
+        None => Err(OidcError::Invalid("this browser has not begun a sign-in")),
     };
     let mut reply = match signed_in {
         Ok(person) => {

@@ -1,5 +1,5 @@
-//! Reads and drops bodies that no handler read. Examples are a body at an address that takes none,
-//! and a body in a request with an invalid key.
+//! Reads and drops bodies that no handler read. Examples are a body at an address that takes no
+//! body, and a body in a request with an invalid key.
 //!
 //! Closing a connection with unread bytes resets it, and the reset can arrive before the answer. So
 //! the unread rest of a body returns to this code. The code reads it, within limits, before the

@@ -177,7 +177,8 @@ fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
             match now {
                 Some(refusal) => refusals::refusal_problem(&app.engine.unless_stale(refusal)),
                 None => Problem::unavailable(
-                    "send the same request with the same key again",
+                    "the sale changed during this request; send the same request with the same \
+                     key again",
                     RETRY_SECS,
                 ),
             }

@@ -112,8 +112,8 @@ pub(crate) fn refusal_code(verdict: Verdict) -> RefusalCode {
     match verdict {
         Verdict::LimitReached => RefusalCode::LimitReached,
         Verdict::KeyReused => RefusalCode::IdempotencyKeyReused,
-        // These verdicts are never shown as refusals. For the first two verdicts, an order is
-        // shown.
+        // These verdicts are never shown as refusals. For the first two verdicts, the API shows an
+        // order.
         Verdict::Reserved | Verdict::Order(_) | Verdict::Unavailable => RefusalCode::Unavailable,
     }
 }

@@ -16,7 +16,7 @@ use crate::watch::Watch;
 
 /// The number of refusals in a burst. The test counts the allocations of a whole burst. Other work
 /// of the server, such as watching sales and clocks, adds allocations to some bursts, and on a busy
-/// machine to most of them. An allocation of the refusals themselves is in every burst.
+/// machine to most of them. If the refusals themselves allocate memory, every burst shows it.
 const BURST: u64 = 50;
 /// The number of bursts for each kind of refusal.
 const BURSTS: usize = 41;
@@ -146,8 +146,8 @@ fn a_refusal_by_a_node_that_shares_limits_allocates_no_more_and_waits_for_no_cal
         assert!(began.elapsed() < PATIENCE, "the node reports the buyer's three requests");
     }
     check_allocations(&runtime, &app, &[("few", "rate_limited"), ("gone", "sold_out")]);
-    // The node allowed one request of the first buyer and three of the second, and reports each of
-    // them at most once.
+    // The node allowed one request of the first buyer and three requests of the second buyer, and
+    // reports each request at most once.
     let reports = calls();
     assert!(reports <= 4, "no refusal caused a call, but {reports} reports were made");
     runtime.block_on(async { drop(app.stop().await) });

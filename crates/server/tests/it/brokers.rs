@@ -13,7 +13,7 @@ use crate::watch::Watch;
 use crate::webhooks::{buy, cancel};
 
 const PATH: &str = "/v1/admin/webhook-endpoints";
-/// The name of the exchange and of the stream.
+/// The name of RabbitMQ's exchange and of NATS's stream.
 const NAME: &str = "shop-events";
 /// Longest time until every event is delivered. It includes a start of the broker and the pauses
 /// between attempts.
@@ -145,7 +145,7 @@ async fn start(port: u16) -> TestApp {
     .await
 }
 
-/// Buys, and cancels every second order. Adds the expected events.
+/// Buys for these buyers, and cancels every second order. Adds the expected events to `wanted`.
 async fn trade(
     app: &TestApp,
     buyers: std::ops::Range<usize>,

@@ -133,7 +133,7 @@ async fn prefer_sets_how_long_a_purchase_waits() {
         assert_eq!(
             read.verdict(),
             "200",
-            "{path}: an operator finds it whether or not it is decided"
+            "{path}: an operator finds the request before and after its decision"
         );
         assert_eq!(
             (&read.json()["id"], &read.json()["buyer"]),
@@ -259,7 +259,7 @@ async fn buyers_see_sales_and_their_status() {
             if item["state"] == state && found == numbers {
                 break;
             }
-            assert!(begun.elapsed().as_millis() < 1_500, "{state} {numbers:?}: {item}");
+            assert!(begun.elapsed().as_millis() < 1_500, "{state} {numbers:?} expected: {item}");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
@@ -377,7 +377,7 @@ async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_request()
 }
 
 #[tokio::test]
-async fn a_request_without_parameters_refuses_fields_and_malformed_bodies() {
+async fn an_endpoint_without_parameters_refuses_fields_and_malformed_bodies() {
     let app = TestApp::start().await;
     app.make_sale("spring", 10.into(), 10).await;
     let (anna, admin) = (bearer("anna"), format!("Bearer {ADMIN_KEY}"));

@@ -83,7 +83,7 @@ async fn a_solved_challenge_gives_one_pass_that_buys_a_unit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
+async fn an_answer_to_each_kind_of_challenge_gives_a_pass_and_the_pass_an_order() {
     let key = "5a".repeat(32);
     let app = TestApp::with(&[("DOORBUSTER_PASS__KEYS", &key)]).await;
     for kind in ["image", "slider", "pow"] {
@@ -104,7 +104,7 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
         assert_eq!(
             answer(&app, "anna", kind, &asked, &solved).await,
             "403 challenge_failed",
-            "{kind}: it is spent"
+            "{kind}: the challenge is spent"
         );
     }
     // A small distance from the gap and another letter case are accepted. The server refuses a

@@ -2,6 +2,7 @@
 //! buyer's history, and the check before opening.
 
 mod every_action;
+mod series;
 #[path = "console/sign_in.rs"]
 mod sign_in;
 
@@ -239,42 +240,6 @@ async fn an_action_never_shows_a_secret() {
 }
 
 #[tokio::test]
-async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
-    let app = TestApp::start().await;
-    app.open_sale("spring", 3.into(), 1).await;
-    for buyer in 0..8 {
-        app.buy(&format!("buyer-{buyer}"), "k", "spring", "phone", 1).await;
-    }
-    let path = "/v1/admin/sales/spring/series";
-    let sum = |series: &Value, member: &str| -> u64 {
-        let points = series["points"].as_array().expect("points");
-        points.iter().map(|point| point[member].as_u64().expect("a number")).sum()
-    };
-    app.until(path, "the numbers are recorded", |series| sum(series, "requests") == 8).await;
-    for step in [1, 10, 60] {
-        let series = app.admin("GET", &format!("{path}?step={step}"), None).await.json();
-        assert_eq!(series["step_secs"], step);
-        assert_eq!((sum(&series, "requests"), sum(&series, "reserved")), (8, 3));
-        let points = series["points"].as_array().expect("points");
-        let refused: u64 =
-            points.iter().filter_map(|point| point["refused"]["sold_out"].as_u64()).sum();
-        assert_eq!(refused, 5);
-        let last = points.last().expect("a point");
-        assert_eq!(last["items"], json!([{"item": "phone", "free": 0, "held": 3, "paid": 0}]));
-        let busy = points.iter().find(|point| point["requests"] != 0).expect("a busy second");
-        assert!(busy["p99_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{busy}");
-    }
-    for wrong in ["step=2", "from=yesterday", "from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z"] {
-        let reply = app.admin("GET", &format!("{path}?{wrong}"), None).await;
-        assert_eq!(reply.verdict(), "422 invalid_request", "{wrong}");
-    }
-    let long = format!("{path}?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z");
-    assert_eq!(app.admin("GET", &long, None).await.verdict(), "422 invalid_request");
-    let none = app.admin("GET", "/v1/admin/sales/none/series", None).await;
-    assert_eq!(none.verdict(), "404 not_found");
-}
-
-#[tokio::test]
 async fn a_buyers_story_has_orders_and_refusals() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
@@ -314,12 +279,17 @@ async fn the_check_before_opening_lists_errors_first() {
     let problems = report["problems"].as_array().expect("a list");
     let codes: Vec<&str> = problems.iter().filter_map(|row| row["code"].as_str()).collect();
     assert_eq!((problems[0]["severity"].as_str(), codes[0]), (Some("error"), "no_stock"));
-    for code in ["draft", "no_start", "no_image", "no_tls_address", "no_webhooks"] {
+    for code in ["draft", "no_start", "no_image", "no_tls_address", "no_webhooks", "token_unused"] {
         assert!(codes.contains(&code), "{codes:?} lacks {code}");
     }
     app.make_sale("autumn", 5.into(), 1).await;
     let report = app.admin("POST", "/v1/admin/sales/autumn/check", None).await.json();
     assert_eq!(report["ready"], true, "{report}");
+    assert!(report.to_string().contains("token_unused"), "{report}");
+    let orders = app.call("GET", "/v1/orders", &[("authorization", &bearer("alice"))], b"").await;
+    assert_eq!(orders.verdict(), "200");
+    let report = app.admin("POST", "/v1/admin/sales/autumn/check", None).await.json();
+    assert!(!report.to_string().contains("token_unused"), "{report}");
 }
 
 #[tokio::test]

@@ -325,7 +325,7 @@ async fn a_node_learns_the_buyers_address_from_an_edge_that_it_trusts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_edge_passes_on_nothing_that_an_edge_passed_on() {
+async fn an_edge_refuses_a_request_that_another_edge_passed_on() {
     let tier = Tier::start(&[]).await;
     tier.node.open_sale("spring", 5.into(), 5).await;
     tier.wait_for_state("on_sale").await;
@@ -340,7 +340,7 @@ async fn an_edge_passes_on_nothing_that_an_edge_passed_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_node_an_edge_says_so_and_sends_no_purchase_twice() {
+async fn without_a_node_an_edge_answers_503_and_sends_no_purchase_twice() {
     let tier = Tier::start(&[]).await;
     tier.node.open_sale("spring", 5.into(), 5).await;
     tier.wait_for_state("on_sale").await;

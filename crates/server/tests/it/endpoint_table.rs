@@ -44,8 +44,8 @@ async fn every_endpoint_is_served_as_its_row_says() {
             let known = app.call(method, &path, &with_key, body).await.verdict();
             let named = endpoint.path.contains('{');
             let allowed = match (named, endpoint.body.is_some()) {
-                // Without a body there is no reason, and the endpoint requires none. If the body is
-                // an object, it must have a reason.
+                // This endpoint accepts a request without a body and so without a reason. A body
+                // that is an object must have a reason.
                 (_, true) if endpoint.id == "discard_dead_letter" => "422 invalid_request",
                 // An empty patch is valid and changes nothing.
                 (_, true) if endpoint.method != Method::Patch && !endpoint.may_lack_body => {

@@ -194,7 +194,7 @@ async fn messages_from_a_client_are_bounded_and_ignored() {
 }
 
 #[tokio::test]
-async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_one() {
+async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_received_event() {
     let app = TestApp::start().await;
     app.open_sale("spring", 10.into(), 10).await;
     let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring&sale=spring", &[]).await;

@@ -24,7 +24,7 @@ impl Reply {
         let mut values =
             self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
         let value = values.next();
-        assert!(values.next().is_none(), "{name} comes once: {self:?}");
+        assert!(values.next().is_none(), "{name} occurs more than once: {self:?}");
         value
     }
 

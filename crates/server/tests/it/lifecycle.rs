@@ -128,7 +128,7 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
             })
         })
         .collect();
-    app.until("/v1/admin/sales/spring/stock", "the sale sells", |stock| {
+    app.until("/v1/admin/sales/spring/stock", "more than 40 units are sold", |stock| {
         stock["items"][0]["held"].as_u64() > Some(40)
     })
     .await;
@@ -147,7 +147,11 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
     let app = TestApp::try_start(app.dir(), &[], false).await.expect("the server starts again");
     for buyer in &told {
         let again = app.buy(buyer, "k", "spring", "phone", 1).await;
-        assert_eq!(again.verdict(), "200", "{buyer} was told");
+        assert_eq!(
+            again.verdict(),
+            "200",
+            "the server confirmed the order of {buyer} before the stop"
+        );
     }
     let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
     assert_eq!((&audit["ok"], &audit["repairs"]), (&json!(true), &json!(0)), "{audit}");

@@ -39,7 +39,7 @@ async fn buy_by(app: &TestApp, buyer: &str, key: &str, proxies: &[(&str, &str)])
 
 /// Returns a parameter of a structured field, such as `r` of `"buyer";r=3;t=1`.
 fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
-    let value = reply.header(header).unwrap_or_else(|| panic!("{header} is there: {reply:?}"));
+    let value = reply.header(header).unwrap_or_else(|| panic!("{header} is missing: {reply:?}"));
     let of_scope = value.split(", ").find(|member| member.starts_with(&format!("\"{scope}\"")))?;
     of_scope.split(';').find_map(|part| part.strip_prefix(&format!("{name}=")))?.parse().ok()
 }
@@ -126,7 +126,7 @@ async fn limits_are_exact_under_64_connections_and_name_the_exceeded_scope() {
 #[tokio::test]
 async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     let app = TestApp::start().await;
-    // The limit is so slow that no request is added back during the checks.
+    // The limit is so slow that it admits no further request during the checks.
     let limits = json!({"buyer": {"burst": 3, "per_minute": 1}, "ip": null});
     let mut body = sale("spring", 1.into(), 1);
     body["front_door"] = json!({"limits": limits});

@@ -37,7 +37,7 @@ pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let value =
         metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-    value.unwrap_or_else(|| panic!("{name} is there"))
+    value.unwrap_or_else(|| panic!("the metric {name} is missing"))
 }
 
 /// Sells 1 to 7 units at a time at all nodes in turn, until every unit is sold or `patience` is
@@ -95,8 +95,7 @@ async fn sell_out(nodes: &[&TestNode], stock: u64, patience: Duration) -> u64 {
     sold.load(Ordering::Acquire)
 }
 
-/// Checks that every unit is sold and confirmed, and that the rows are consistent. Without a fault,
-/// also checks that no slot was repaired.
+/// Checks that every unit is sold and confirmed, and that the audit has no findings.
 async fn is_sold(node: &TestNode, stock: u64, told: u64) {
     let counts = node.counts().await;
     assert_eq!((told, counts.held, counts.pool + counts.in_slots), (stock, stock, 0), "{counts:?}");
@@ -146,7 +145,7 @@ async fn the_units_of_a_node_that_died_are_sold_by_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_buyer_of_ten_is_served_while_ten_are_left_at_any_node() {
+async fn a_buyer_of_ten_units_is_served_at_any_node_while_ten_units_are_left() {
     let home = Deployment::postgres();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(20, 10, Spread::default()).await;
@@ -318,14 +317,14 @@ async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
     let (mut sold, mut n) = (0, 0_usize);
     let began = Instant::now();
     while sold < stock {
-        assert!(began.elapsed() < PATIENCE, "{sold} of {stock}");
+        assert!(began.elapsed() < PATIENCE, "{sold} of {stock} units are sold");
         n += 1;
         let told = nodes[n % nodes.len()].buy(&format!("late{n}"), "k", 1).await;
         match told {
             PurchaseOutcome::Created(order) => sold += order.units.to_u64(),
             PurchaseOutcome::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. })
             | PurchaseOutcome::Queued { .. } => {}
-            other => panic!("{sold} of {stock}: {other:?}"),
+            other => panic!("{sold} of {stock} units are sold: {other:?}"),
         }
     }
     sold

@@ -290,7 +290,7 @@ async fn operators_see_and_cancel_orders_of_all_buyers() {
 }
 
 #[tokio::test]
-async fn exports_hold_every_order_and_no_formula() {
+async fn exports_contain_every_order_and_no_formula() {
     let app = TestApp::start().await;
     app.open_sale("spring", 100.into(), 1).await;
     app.open_sale("autumn", 100.into(), 1).await;

@@ -1,4 +1,5 @@
-//! The signed link to an order. The link reads the order and pays for it, and gives no other right.
+//! Tests the signed link to an order. A person with the link can read the order and pay for it, and
+//! has no other right.
 
 use serde_json::json;
 
@@ -57,7 +58,7 @@ async fn a_link_reads_an_order_and_pays_for_it_and_gives_no_other_right() {
 }
 
 #[tokio::test]
-async fn a_link_shows_how_the_order_ended_and_no_new_one_is_given() {
+async fn a_link_shows_how_the_order_ended_and_no_new_link_is_given() {
     let app = TestApp::start().await;
     app.open_sale("spring", 5.into(), 2).await;
     let order = app.buy("anna", "a", "spring", "phone", 1).await.json();

@@ -1,4 +1,4 @@
-//! Texts of the shop in several languages, further pictures, and facts about a product.
+//! Tests texts of the shop in several languages, further pictures, and facts about a product.
 
 use serde_json::{Value, json};
 

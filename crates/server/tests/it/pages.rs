@@ -90,11 +90,15 @@ fn both_languages_have_the_same_texts_and_promise_no_message_that_is_not_sent() 
         names.map(str::to_owned).collect::<BTreeSet<_>>()
     };
     for (key, sentence) in &english {
-        assert_eq!(places(sentence), places(&chinese[key]), "{key} leaves room for the same");
+        assert_eq!(
+            places(sentence),
+            places(&chinese[key]),
+            "{key} has the same values in both languages"
+        );
         assert_eq!(
             sentence.trim().is_empty(),
             chinese[key].trim().is_empty(),
-            "{key} is said in both"
+            "{key} has a text in both languages or in neither"
         );
     }
     for (key, sentence) in english.iter().chain(&chinese) {
@@ -153,7 +157,7 @@ async fn pages_are_the_same_for_every_visitor_and_load_only_local_files() {
         }
         assert!(
             !text.contains("src=\"http") && !text.contains("href=\"http"),
-            "{path} loads from elsewhere"
+            "{path} loads a file of another origin"
         );
         open.extend(named(&text));
     }
@@ -195,8 +199,10 @@ async fn the_pages_script_contains_the_owners_configuration() {
     ];
     let app = TestApp::with(&settings).await;
     let page = app.get("/").await.text();
-    let site =
-        named(&page).into_iter().find(|name| name.contains("/first.")).expect("the page loads it");
+    let site = named(&page)
+        .into_iter()
+        .find(|name| name.contains("/first."))
+        .expect("the page loads first.js");
     let text = app.get(&site).await.text();
     let told = text
         .lines()

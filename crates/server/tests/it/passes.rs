@@ -142,7 +142,7 @@ async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
     check(&[with[0], with[0]], "spring", "phone", "403 pass_invalid").await;
     check(&with, "winter", "phone", "404 not_found").await;
     check(&with, "spring", "boat", "404 not_found").await;
-    // A sale that requires no pass refuses an invalid one.
+    // A sale that requires no pass refuses an invalid pass.
     app.patch_door("autumn", json!({"pass": "off"})).await;
     check(&with, "autumn", "phone", "403 pass_invalid").await;
 
@@ -155,7 +155,7 @@ async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
     assert_eq!(
         (found.verdict().as_str(), &found.json()["id"]),
         ("200", &bought.json()["id"]),
-        "a known key counts before the pass"
+        "the server checks a known key before the pass"
     );
     // A buyer cannot find another buyer's order by its key.
     let stranger = app.order("k", &[("Purchase-Pass", &forged[0])], "spring", "phone").await;
@@ -291,7 +291,7 @@ async fn thresholds_name_what_a_buyer_lacks() {
 }
 
 #[tokio::test]
-async fn a_front_door_changes_while_the_sale_runs_and_its_status_says_so() {
+async fn a_front_door_changes_while_the_sale_runs_and_the_status_shows_the_change() {
     let app = TestApp::start().await;
     app.open_door("spring", json!({})).await;
     let shown = async || app.get("/v1/sales/spring/status").await.json()["front_door"].clone();

@@ -86,13 +86,13 @@ async fn every_answer_is_allowed_by_the_table() {
         draw.record_ids(&drawn, &reply);
     }
     let (orders, busy) = (draw.known.orders.len(), come_again.len());
-    println!("seed {seed}: {good} requests succeeded, {orders} orders, {busy} times 503");
+    println!("seed {seed}: {good} requests succeeded, {orders} orders, {busy} answers with 503");
     assert!(good >= requests / 20, "too few requests succeeded: {good}");
     let most =
         usize::try_from(requests / REQUESTS_PER_503).expect("a count of requests") + SPARE_503;
     assert!(
         busy <= most,
-        "DOORBUSTER_RANDOM_SEED={seed}: {busy} times 503 on a quiet server\n{}",
+        "DOORBUSTER_RANDOM_SEED={seed}: {busy} answers with 503 on a server without other load\n{}",
         come_again.join("\n")
     );
     every_unit_is_accounted_for(&app, seed).await;
@@ -136,7 +136,8 @@ async fn exchange(
     let mut headers: Vec<(&str, &str)> =
         drawn.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     if head {
-        // This header makes any bytes after the headers of an answer count as an unexpected body.
+        // With this header, the connection ends after the answer. So the test finds a body that
+        // should not be there.
         headers.push(("Connection", "close"));
     }
     let bytes = request(&drawn.method, &drawn.target, &headers, &drawn.body);
@@ -185,10 +186,10 @@ fn stays(reply: &Reply, drawn: &GeneratedRequest, head: bool) -> bool {
 fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<(), String> {
     // Answers with 503 are allowed and counted. Any other 5xx status is a server fault.
     if reply.status >= 500 && reply.status != 503 {
-        return Err("the server has a fault".into());
+        return Err("the server answers with an internal fault".into());
     }
     if drawn.method == "HEAD" && !reply.body.is_empty() {
-        return Err("HEAD has a body".into());
+        return Err("the answer to HEAD has a body".into());
     }
     // The server may refuse malformed HTTP before it has a request to check.
     if drawn.is_raw && reply.status == 400 && reply.body.is_empty() {
@@ -214,12 +215,12 @@ fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<()
     }
     let Some(answer) = endpoint.responses.iter().find(|answer| answer.status == reply.status)
     else {
-        return Err(format!("{} does not answer with {}", endpoint.id, reply.status));
+        return Err(format!("{} may not answer with status {}", endpoint.id, reply.status));
     };
     let media =
         reply.header("content-type").map(|media| media.split(';').next().unwrap_or_default());
     if media != answer.content.media_type() {
-        return Err(format!("{} does not answer with {media:?}", endpoint.id));
+        return Err(format!("{} may not answer with the media type {media:?}", endpoint.id));
     }
     for header in answer.headers.iter().filter(|header| header.name() != "Idempotent-Replayed") {
         if reply.header(&header.name().to_ascii_lowercase()).is_none() {
@@ -273,7 +274,7 @@ fn problem(drawn: &GeneratedRequest, reply: &Reply, codes: &[Code]) -> Result<()
         let problem =
             serde_json::from_slice::<Value>(&reply.body).map_err(|error| error.to_string())?;
         if problem["status"] != reply.status {
-            return Err("the body has another status".into());
+            return Err("the status in the problem differs from the status of the answer".into());
         }
         Some(problem["code"].as_str().ok_or("the problem has no code")?.to_owned())
     };
@@ -285,7 +286,7 @@ fn problem(drawn: &GeneratedRequest, reply: &Reply, codes: &[Code]) -> Result<()
         false => Err(format!("{name} is missing or out of place")),
     };
     if reply.header("content-type") != Some("application/problem+json") {
-        return Err("the problem has another media type".into());
+        return Err("the problem has a wrong media type".into());
     }
     wants("retry-after", matches!(reply.status, 429 | 503))?;
     wants("www-authenticate", reply.status == 401)?;
@@ -308,7 +309,11 @@ async fn every_unit_is_accounted_for(app: &TestApp, seed: u64) {
                 let Some(total) = count("total") else { continue };
                 let parts: Option<u64> =
                     ["pool", "in_slots", "held", "paid"].into_iter().map(count).sum();
-                assert_eq!(parts, Some(total), "DOORBUSTER_RANDOM_SEED={seed}: {id} {row}");
+                assert_eq!(
+                    parts,
+                    Some(total),
+                    "DOORBUSTER_RANDOM_SEED={seed}: the units of {id} do not add up: {row}"
+                );
             }
         }
         match page["next_cursor"].as_str() {

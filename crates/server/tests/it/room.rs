@@ -44,7 +44,7 @@ async fn until(app: &TestApp, buyer: &str, what: &str, holds: impl Fn(&Value) ->
         if holds(&place) {
             return place;
         }
-        assert!(begun.elapsed() < PATIENCE, "{buyer} {what}: {place}");
+        assert!(begun.elapsed() < PATIENCE, "{buyer}: {what}: {place}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -65,7 +65,7 @@ fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(byte).collect()
 }
 
-/// Computes the sequence of buyers in a draw, only by the rules in the documentation.
+/// Computes the sequence of buyers in a draw from the documented rules alone.
 fn drawn(seed: &str, buyers: &[String]) -> Vec<String> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &unhex(seed));
     let mut lots: Vec<(Vec<u8>, String)> = buyers
@@ -125,7 +125,9 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
             4..8 => "waiting",
             _ => "gone",
         };
-        let place = until(&app, buyer, "an event arrives", |place| place["state"] == state).await;
+        let place =
+            until(&app, buyer, "the buyer has the expected state", |place| place["state"] == state)
+                .await;
         let position = if at < 4 { Value::Null } else { json!(at - 3) };
         assert_eq!(place["position"], position, "{buyer}: {place}");
         assert_eq!(place["admitted_until"].is_string(), at < 4);
@@ -179,7 +181,7 @@ async fn a_buyer_with_64_concurrent_requests_has_one_position() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sale_without_a_room_has_none() {
+async fn a_sale_without_a_waiting_room_has_no_positions() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     for (method, path) in [("POST", "waiting-room"), ("GET", "waiting-room"), ("GET", "draw")] {
@@ -192,7 +194,7 @@ async fn a_sale_without_a_room_has_none() {
     );
     let patch = json!({"front_door": {"waiting_room": "always"}});
     assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", Some(patch)).await.verdict(), "200");
-    assert_eq!(enter(&app, "anna").await.verdict(), "201", "the room opens late");
+    assert_eq!(enter(&app, "anna").await.verdict(), "201", "the waiting room exists now");
     until(&app, "anna", "the buyer is admitted", is("admitted")).await;
     app.step("spring", "close").await;
     assert_eq!(enter(&app, "bert").await.verdict(), "409 ended");
@@ -298,9 +300,9 @@ async fn an_admitted_buyer_gets_a_pass_and_waiting_ends_when_stock_is_gone() {
     let order = buy(&app, "a").await;
     assert_eq!(order.verdict(), "201", "{}", order.text());
     assert_eq!(buy(&app, "b").await.verdict(), "201");
-    let gone = until(&app, "c", "an event arrives", is("gone")).await;
+    let gone = until(&app, "c", "no unit is left for the buyer", is("gone")).await;
     assert_eq!(gone["position"], 1);
-    until(&app, "d", "an event arrives", is("gone")).await;
+    until(&app, "d", "no unit is left for the buyer", is("gone")).await;
     told(&mut waits, &gone).await;
     // A returned unit goes to the next waiting buyer, who gets an event.
     let id = order.json()["id"].as_str().expect("an id").to_owned();
@@ -309,7 +311,7 @@ async fn an_admitted_buyer_gets_a_pass_and_waiting_ends_when_stock_is_gone() {
     assert_eq!(look(&app, "d").await["position"], 1, "one more buyer waits");
     told(&mut waits, &admitted).await;
     assert_eq!(buy(&app, "c").await.verdict(), "201");
-    until(&app, "d", "the buyer gets another event", is("gone")).await;
+    until(&app, "d", "no unit is left for the buyer", is("gone")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

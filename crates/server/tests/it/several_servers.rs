@@ -75,7 +75,7 @@ async fn a_new_sale_has_its_page_and_events_although_its_notification_is_lost() 
         let mut tries = 0;
         while !is_known_at_once(&app, (&home, &database), way, tries).await {
             tries += 1;
-            assert!(tries < 3, "{way}: a new sale is not known when it is asked for");
+            assert!(tries < 3, "{way}: the node does not find a new sale that a request names");
         }
     }
     assert_eq!(app.get("/sale/none").await.status, 404);
@@ -114,7 +114,7 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
         assert_eq!(
             second.buy("anna", &key, &id, "phone", 3).await.verdict(),
             "200",
-            "another server replays the order"
+            "another server returns the same order"
         );
         let stock = second.admin("GET", &format!("/v1/admin/sales/{id}/stock"), None).await.json();
         assert_eq!(stock["items"][0]["held"], 3);
@@ -236,7 +236,7 @@ async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_th
     assert!(first.0 != second.0, "one node's key was stored, and only that node shows it");
     let again = secrets(None, &url, &[]).await;
     assert_eq!((again.0, &again.1), (false, &first.1));
-    // The node does not store a configured secret, and does not replace it.
+    // The node uses a configured secret without storing it. The stored secret does not change.
     let own = ("DOORBUSTER_AUTH__ADMIN_KEY", "an-operators-key-that-is-long-enough");
     let told = secrets(None, &url, &[own]).await;
     assert_eq!((told.0, told.1[1].as_str()), (false, own.1));
@@ -280,7 +280,7 @@ async fn a_server_is_not_ready_while_its_store_is_unavailable() {
     assert_eq!(
         app.buy("anna", "k", "spring", "phone", 3).await.status / 100,
         2,
-        "the server sells"
+        "the server sells again"
     );
     app.stop().await;
 }

@@ -16,7 +16,7 @@ async fn until<T>(what: &str, check: impl AsyncFn() -> Option<T>) -> T {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, repeated).await.unwrap_or_else(|_| panic!("never: {what}"))
+    tokio::time::timeout(PATIENCE, repeated).await.unwrap_or_else(|_| panic!("not in time: {what}"))
 }
 
 const BROWSER: (&str, &str) = ("Accept", "text/html,application/xhtml+xml,*/*;q=0.8");
@@ -84,7 +84,7 @@ async fn a_mistyped_address_gets_a_page_in_a_browser_and_a_problem_elsewhere() {
     }
     for path in ["//evil.example/", "/sale//evil.example/"] {
         let reply = app.get(path).await;
-        assert_eq!(reply.header("location"), None, "{path} leads nowhere else");
+        assert_eq!(reply.header("location"), None, "{path} redirects to no other address");
     }
     let icon = app.get("/favicon.ico").await;
     assert_eq!(icon.header("content-type"), Some("image/svg+xml; charset=utf-8"));
@@ -143,7 +143,7 @@ fn set_cookie(reply: &Reply) -> String {
 }
 
 #[tokio::test]
-async fn the_pages_cookie_is_the_buyer_and_a_change_needs_the_pages_header() {
+async fn the_pages_cookie_identifies_the_buyer_and_a_change_needs_the_pages_header() {
     let app = TestApp::start().await;
     app.open_sale("spring", json!(10), 5).await;
     let token = bearer("anna");

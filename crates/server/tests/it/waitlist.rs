@@ -50,7 +50,7 @@ impl TestApp {
             if order["state"] == state {
                 return order;
             }
-            assert!(begun.elapsed() < PATIENCE, "{buyer}: {state}: {order}");
+            assert!(begun.elapsed() < PATIENCE, "{buyer} has no {state} order: {order}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -149,7 +149,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
     assert_eq!(
         (again.verdict().as_str(), &again.json()["state"]),
         ("200", &json!("reserved")),
-        "the key is used"
+        "the key returns the earlier entry"
     );
     let history = app.buyer("b", "GET", &format!("/v1/orders/{b}/history")).await.json();
     assert_eq!(history["history"][0]["event"], "order.reserved", "{history}");
@@ -203,7 +203,7 @@ async fn a_buyer_who_cancelled_an_offered_order_cannot_rejoin_the_waitlist() {
         (told.verdict().as_str(), &told.json()["state"]),
         ("409 wrong_state", &json!("cancelled"))
     );
-    assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the key is used");
+    assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the key finds the entry");
     let a = app.joined("a").await;
     assert_eq!(app.waiting_entry("a", &a).await["ahead"], 0, "the buyer may join");
     // Two units are held, so two buyers may wait. The node or the store refuses a third buyer.
@@ -301,7 +301,7 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
             told.text()
         );
     }
-    assert_eq!(app.join("a", "k").await.verdict(), "422 idempotency_key_reused", "other units");
+    assert_eq!(app.join("a", "k").await.verdict(), "422 idempotency_key_reused", "units differ");
     // These requests have no token, have no valid key, or name another buyer's entry.
     assert_eq!(
         app.call("POST", WAITLIST, &[("Idempotency-Key", "k")], b"").await.verdict(),

@@ -173,7 +173,7 @@ impl Checker {
     }
 
     /// Checks a refusal after parking. The request must not be refused if one of the slots that it
-    /// can reach had its ticket all the time.
+    /// can reach had the request's ticket all the time.
     fn unknown_to_slots(
         &mut self,
         store: &SimStore,

@@ -56,7 +56,7 @@ impl Checker {
                 let right = since.is_none() || !matches!(changed, ChangeOutcome::Done(_));
                 self.check(right, "extend", || {
                     format!(
-                        "{order} was extended to {pay_by:?}, but has a question that is \
+                        "{order} was extended to {pay_by:?}, but a query still counts as \
                          unanswered since {since:?}"
                     )
                 });
@@ -132,8 +132,8 @@ impl Checker {
         }
     }
 
-    /// Checks that an order whose provider may still take money does not expire before the bounds
-    /// above.
+    /// Checks that an order whose provider may still take money does not expire before [`GRACE_MS`]
+    /// or [`ASK_WITHIN_MS`] is over.
     fn expired(
         &mut self,
         id: &TicketId,

@@ -1,6 +1,6 @@
 //! Checks the invariant I5: each payment captured at the provider ends as exactly one paid order or
 //! one refund. The checker decides this with its own tables, and compares the sums with the
-//! provider's books.
+//! provider's records.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, Money, Payment, PaymentState, Refund, RefundCause, RefundId,
@@ -109,8 +109,8 @@ fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Returns whether the refund's money came back once, has not arrived since, and no operator must
-/// decide. A message about such a refund may be older than the return of the money.
+/// Returns whether the refund's money came back once and has not arrived since, and no operator
+/// must act. A message about such a refund may be older than the return of the money.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
@@ -223,7 +223,7 @@ impl Checker {
             CaptureOutcome::Refund(refund) => ExpectedCapture::Refund(refund.cause),
         };
         self.check(actual == expected, "I5", || {
-            format!("{capture:?} made {actual:?} of {before:?} instead of {expected:?}")
+            format!("{capture:?} gave {actual:?}, not {expected:?}; before: {before:?}")
         });
         let in_time = before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved);
         self.count_case(match actual {
@@ -261,7 +261,7 @@ impl Checker {
             RefundUpdate::CameBack(_) => RefundState::Failed,
             RefundUpdate::CheckAgain { .. } => RefundState::Pending,
         };
-        self.check(now.state == expected, "refund", || format!("{news:?} made {now:?} of {was:?}"));
+        self.check(now.state == expected, "refund", || format!("{news:?}: {was:?} became {now:?}"));
         if expected == RefundState::Failed {
             self.count_case("refund given up");
         }
@@ -290,7 +290,7 @@ impl Checker {
             |now: &Refund| now.state == RefundState::Pending && now.accepted && now.next_at == at;
         let right = if asks { now.is_some_and(is_asked) } else { now == Some(was) };
         self.check(right, "refund", || {
-            format!("{news:?} for the request {asked:?} made {now:?} of {was:?}")
+            format!("{news:?} for the request {asked:?} changed {was:?} to {now:?}")
         });
         self.count_case("refund answered late");
     }
@@ -361,7 +361,7 @@ impl Checker {
         self.count_case("sent back");
     }
 
-    /// Compares the provider's books with the store at rest, to the cent.
+    /// Compares the provider's records with the store at rest, to the cent.
     pub(crate) fn money_at_rest(&mut self, store: &SimStore, provider: &Provider) {
         let model = &store.model;
         for charge in provider.charges.iter().filter(|c| c.captured) {

@@ -114,7 +114,7 @@ impl Checker {
             };
             if let Some(total) = counted {
                 self.check(active <= total, "I1", || {
-                    format!("active orders have {active} units of {total}")
+                    format!("active orders have {active} units, but the total is {total}")
                 });
                 let all = item.pool.wrapping_add(sums.in_slots).wrapping_add(active);
                 self.check(all == total, "I2", || {

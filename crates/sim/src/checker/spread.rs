@@ -1,5 +1,5 @@
-//! Checks counters, portions, partitions and leases. It checks single steps and decisions against a
-//! second formulation of the rules.
+//! Checks counters, portions, partitions and leases. This file has its own formulation of the
+//! rules, and compares single steps and decisions with it.
 use doorbuster_core::respread::{SlotDrainStep, SlotShare};
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView, TicketAnswer};

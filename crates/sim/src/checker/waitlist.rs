@@ -159,7 +159,7 @@ impl Checker {
             }
             (None, Some(_)) => "key reused".into(),
             _ if shown != Some(Phase::Open) => "not on sale".into(),
-            _ if row.total == Stock::Unlimited || free > 0 => "not held out".into(),
+            _ if row.total == Stock::Unlimited || free > 0 => "units free".into(),
             _ if row.total == Stock::Counted(row.paid) => "sold out".into(),
             _ if let Some(id) = self.entry_without_payment(&store.model, item, who.0) => {
                 format!("lapsed {id}")
@@ -178,7 +178,7 @@ impl Checker {
             JoinOutcome::Order(order) => format!("order {}", order.id),
             JoinOutcome::KeyReused => "key reused".into(),
             JoinOutcome::NotOnSale => "not on sale".into(),
-            JoinOutcome::UnitsFree => "not held out".into(),
+            JoinOutcome::UnitsFree => "units free".into(),
             JoinOutcome::SoldOut => "sold out".into(),
             JoinOutcome::Lapsed(order) => format!("lapsed {}", order.id),
             JoinOutcome::LimitReached => "limit reached".into(),

@@ -14,7 +14,8 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Makes the calls of a recorded run to real slots. `fresh` makes slots without data.
 ///
-/// # Errors Returns the difference, or a failed call.
+/// # Errors
+/// Returns the difference, or a failed call.
 pub async fn compare_slots(
     run: &RecordedRun,
     fresh: impl AsyncFn() -> Result<Slots, SlotError>,
@@ -55,8 +56,8 @@ struct SlotComparer {
     /// positions and a new slot may use them again.
     positions: HashMap<u64, u64>,
     /// Tickets that were acknowledged here. A settler may read a ticket just before the ticket's
-    /// acknowledgement, and deliver it again. Such a second delivery settles nothing. It cannot
-    /// happen in the reference, which reads and acknowledges one after the other.
+    /// acknowledgement, and deliver it again. Such a second delivery settles nothing. In the
+    /// reference, no ticket can be acknowledged during a read, so no second delivery happens.
     acknowledged: HashSet<(u64, Token)>,
     /// Whether the slot is stopped. A slot without a grant cannot be stopped, so the stop is
     /// repeated after its `init`.
@@ -125,7 +126,8 @@ impl SlotComparer {
         })
     }
 
-    /// Takes tickets. If they are the reference's tickets, gives them the reference's positions.
+    /// Takes tickets. If they equal the reference's tickets, the function gives them the
+    /// reference's positions.
     ///
     /// A take waits for tickets, and no ticket is added meanwhile. So this function takes until it
     /// has as many tickets as the reference delivered. Then it checks once for more tickets.

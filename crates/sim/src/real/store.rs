@@ -24,7 +24,8 @@ const DUMP_EVERY: usize = 8;
 /// Runs the transactions of a recorded run by the rules over SQLite's tables in memory. Returns the
 /// number of comparisons of all rows.
 ///
-/// # Errors Returns the difference.
+/// # Errors
+/// Returns the difference.
 pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     let mut sqlite = InMemory::open().map_err(|e| e.to_string())?;
     for item in run.before.items.values() {
@@ -122,7 +123,8 @@ pub struct StoreSetup {
 /// Runs the transactions of a recorded run through the methods of a whole store. `open` opens a
 /// fresh store, which is closed at the end.
 ///
-/// # Errors Returns the difference, or a failed call.
+/// # Errors
+/// Returns the difference, or a failed call.
 pub async fn compare_store(
     run: &RecordedRun,
     open: impl AsyncFn(StoreSetup) -> Result<Store, String>,

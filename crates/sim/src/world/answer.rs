@@ -16,8 +16,8 @@ pub(crate) fn id_of(purchase: &BuyerRequest, ticket: &IssuedTicket) -> TicketId 
 }
 
 impl World {
-    /// Handles a slot's answer. An answer to an earlier try is ignored. If a ticket was issued for
-    /// that try, the ticket is still settled.
+    /// Handles a slot's answer. The node ignores an answer to an earlier try. If the slot issued a
+    /// ticket for that try, the ticket is settled anyway.
     pub(crate) fn answered(&mut self, i: usize, slot: usize, token: Token, answer: TicketAnswer) {
         if self.attempts[i].state != (AttemptState::Asking { slot }) || self.token_of(i) != token {
             return;

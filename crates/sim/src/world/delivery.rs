@@ -16,8 +16,8 @@ pub(crate) const ENDPOINTS: usize = 2;
 /// The number of workers that may deliver to one endpoint at the same time, because leases only
 /// save work.
 const WORKERS: usize = 2;
-/// Returns bounds that are small enough to be reached. One endpoint's events are tried once, and
-/// the other's twice.
+/// Returns bounds that are small enough to be reached. Events for one endpoint are tried once, and
+/// events for the other endpoint twice.
 fn bounds(endpoint: usize) -> DeliveryBounds {
     let tries = 1 + endpoint as u32;
     DeliveryBounds { tries, refusals: tries, refused_ms: 0, at_once: 3, window: 6, pending: 4 }
@@ -231,8 +231,8 @@ impl World {
         }
     }
 
-    /// Runs the store's transaction. The position moves only if it is still the one that the worker
-    /// read.
+    /// Runs the store's transaction. The position moves only if it still has the value that the
+    /// worker read.
     fn advance(&mut self, endpoint: usize, progress: &PositionAdvance) -> bool {
         let it = &mut self.deliveries.endpoints[endpoint];
         if it.position != progress.from && enforces(Rule::AdvanceCompares) {

@@ -1,5 +1,5 @@
-//! Messages in flight. Every later step of an actor is also a message, so that other steps can
-//! happen before it.
+//! Messages in flight. If an actor's action has several steps, each later step is also a message,
+//! so that steps of other actors can happen before it.
 use std::sync::Arc;
 
 use doorbuster_core::slot::{

@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    /// At rest, lets the leases of dead nodes lapse, and keeps these nodes dead.
+    /// At rest, lets the leases of dead nodes lapse. These nodes do not start again.
     pub(super) fn leases_at_rest(&mut self) {
         let dead = self.nodes.iter().filter(|n| n.is_dead).map(|n| n.until).max();
         self.now = self.now.max(dead.map_or(self.now, |until| until.plus(1)));

@@ -12,7 +12,7 @@ use super::{NAMES, World};
 use crate::checker::{AnswerContext, BuyerAnswer, BuyerRequest};
 use crate::store::PhaseRow;
 
-/// A snapshot older than this refuses no request.
+/// From a snapshot that is older than this, a node refuses no request.
 pub(crate) const SNAPSHOT_AGE_MS: i64 = 1_000;
 /// How often one attempt is sent again under a new epoch.
 const ASKS_MAX: u8 = 3;
@@ -31,10 +31,10 @@ pub(crate) struct ItemSnapshot {
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
     pub(crate) at: Millis,
-    /// Requests that hold an order. Together with the requests of earlier snapshots, they are
-    /// complete up to this commit.
+    /// Requests that hold an order. Together with those of earlier snapshots, these are all such
+    /// requests up to this commit.
     pub(crate) holders: Vec<u64>,
-    /// The first transaction for the next snapshot.
+    /// The first transaction that the next snapshot reads.
     pub(crate) since: u64,
     pub(crate) items: [ItemSnapshot; 2],
     /// The number of partitions of each item.
@@ -47,9 +47,10 @@ pub(crate) struct Snapshot {
 #[derive(Debug, Default)]
 pub(crate) struct Node {
     pub(crate) snapshot: Option<Snapshot>,
-    /// Requests that hold an order, by half their hash. They are complete up to the snapshot.
+    /// The requests that hold an order, by half of their hash. The set is complete up to the
+    /// snapshot.
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
-    /// The first transaction for the next snapshot.
+    /// The first transaction that the next snapshot reads.
     pub(crate) since: u64,
     /// Whether the node's process has ended.
     pub(crate) is_dead: bool,
@@ -86,7 +87,7 @@ pub(crate) struct Attempt {
     pub(crate) state: AttemptState,
     pub(crate) half: u64,
     token: Token,
-    /// The random number for its choice of partitions.
+    /// The number that chooses the attempt's partitions.
     pub(crate) number: u64,
     /// How many slots were asked in this round.
     pub(crate) round: u8,
@@ -142,7 +143,8 @@ impl World {
         self.ask_next_slot(i);
     }
 
-    /// Answers a request with its order if the node knows one. Returns whether it did.
+    /// Answers a request with its order, if the node knows the order. Returns whether the node
+    /// answered.
     pub(crate) fn answer_from_order(&mut self, i: usize) -> bool {
         let Attempt { purchase, half, .. } = self.attempts[i];
         let node = &self.nodes[usize::from(purchase.node)];
@@ -160,7 +162,8 @@ impl World {
         true
     }
 
-    /// Refuses the request if the node's snapshot allows this. Returns whether it did.
+    /// Refuses the request if the node's snapshot allows a refusal. Returns whether the node
+    /// refused.
     pub(crate) fn answer_from_snapshot(&mut self, i: usize) -> bool {
         let purchase = self.attempts[i].purchase;
         let Some(snapshot) = &self.nodes[usize::from(purchase.node)].snapshot else { return false };

@@ -51,8 +51,9 @@ impl World {
         }
     }
 
-    /// Checks the next slot. After the last slot, the phase is shown if the intent has not changed
-    /// since the start. If it has changed, a slot that was drained may have issued tickets again.
+    /// Checks the next slot. After the last slot, the phase is shown if the intended phase has not
+    /// changed since the first slot. If it has changed, a slot that was drained may have issued
+    /// tickets again.
     pub(crate) fn drained(&mut self, leader: u8, item: ItemId, intent: (Phase, u64), next: usize) {
         match self.places.get(next) {
             Some(place)
@@ -68,8 +69,8 @@ impl World {
     fn is_drained(&self, slot: usize) -> bool {
         let place = &self.places[slot];
         let Some(grant) = self.store.open_grant(place.at) else { return true };
-        // The slot may have used a grant with units although the store has no acknowledgement,
-        // because the slot may have been lost since.
+        // The slot may have accepted a grant with units and then lost its memory, before the store
+        // recorded the acknowledgement.
         let Some(view) = place.slot.view() else { return !grant.acked && grant.granted == 0 };
         respread::is_drained(grant, &view)
     }

@@ -1,8 +1,8 @@
-//! A faulty payment provider. Its messages are late, repeated, out of order or lost. It takes money
-//! for the wrong order, and is unavailable for a while.
+//! A faulty payment provider. Its messages are late, repeated, out of order or lost. The provider
+//! takes money for the wrong order, and is sometimes unavailable.
 //!
-//! The provider's books are independent of the store. They record which money was captured and sent
-//! back.
+//! The provider keeps its own records, which are independent of the store: which money it captured,
+//! and which money it sent back.
 use doorbuster_core::money::{
     Capture, Money, PaymentId, Refund, RefundId, RefundState, RefundUpdate,
 };
@@ -246,7 +246,7 @@ impl World {
         }
     }
 
-    /// Lets a buyer pay at a checkout that a buyer got.
+    /// Lets a buyer pay at a checkout whose URL a buyer has.
     pub(crate) fn pay_at(&mut self, pick: u8, how: u8) {
         let handed: Vec<_> = (0..self.provider.sessions.len())
             .filter(|&i| self.provider.sessions[i].handed)
@@ -306,9 +306,10 @@ impl World {
     /// Answers a request for a refund or for the state of a refund.
     pub(crate) fn answer_refund_request(&mut self, key: &str, refund: &Refund) -> RefundUpdate {
         if self.provider.away {
-            return RefundUpdate::Failed("away".into());
+            return RefundUpdate::Failed("unavailable".into());
         }
-        // A further try has another key, but finds a refund that is pending or has arrived.
+        // A repeated try has another key, but the provider finds an earlier refund that is pending
+        // or has arrived.
         let anew = match refund.error {
             Some(_) => format!("{key}/{}", refund.next_at.0),
             None => key.to_owned(),
@@ -322,7 +323,7 @@ impl World {
             // The request only queries the state, so it sends no money.
             let last = backs.iter().rev().find(|b| b.has_key(key));
             return last.map_or_else(
-                || RefundUpdate::Failed("there is none".into()),
+                || RefundUpdate::Failed("no such refund exists".into()),
                 MoneyBack::refund_update,
             );
         }
@@ -349,7 +350,7 @@ impl World {
         let back = &mut self.provider.backs[nth];
         let news = match how % 8 {
             _ if back.came_back => back.refund_update(),
-            3 if !back.arrived => RefundUpdate::Failed("not so far".into()),
+            3 if !back.arrived => RefundUpdate::Failed("a payout failed".into()),
             7 => {
                 (back.arrived, back.came_back) = (false, true);
                 back.refund_update()

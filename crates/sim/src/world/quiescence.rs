@@ -1,5 +1,5 @@
 //! The end of a simulated sale: faults stop, every message arrives, and every loop runs until
-//! nothing changes. Then fresh buyers buy.
+//! nothing changes. Then new buyers buy.
 use doorbuster_core::ItemId;
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX, VERDICT_GRACE_MS};
 
@@ -172,9 +172,9 @@ impl World {
         }
     }
 
-    /// Requests the missing units for all parked requests before any message arrives. Then two
-    /// recalls in opposite directions may only exchange units. After that, each request is served
-    /// alone, as in nodes whose requests have waited for different times.
+    /// Requests the missing units for all parked requests before any message arrives. So it may
+    /// happen that two recalls in opposite directions only exchange units. After that, the requests
+    /// are served one by one, as on nodes whose requests have waited for different times.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
             let Attempt { state: AttemptState::Parked, purchase, .. } = self.attempts[i] else {

@@ -1,4 +1,4 @@
-//! Simulates the units that a leader gives to a slot, by the rules and the leader's knowledge.
+//! Simulates how a leader gives units to a slot, by the rules and by what the leader knows.
 use doorbuster_core::refill;
 
 use super::World;

@@ -16,8 +16,8 @@ impl World {
         self.take(slot, usize::from(at_most.max(1)));
     }
 
-    /// Lets a settler take a batch. Its transaction is a message, which may be lost with the
-    /// settler or run twice.
+    /// Lets a settler take a batch. The settler's transaction is a message, which may be lost with
+    /// the settler or run twice.
     pub(crate) fn take(&mut self, slot: usize, at_most: usize) {
         if self.is_gone(slot) {
             return;

@@ -36,7 +36,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// A directory that is removed with its value.
+/// A directory that is removed when its value is dropped.
 struct Dir(PathBuf);
 
 impl Dir {

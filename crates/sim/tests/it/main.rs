@@ -20,8 +20,8 @@ const MUTANT_SEEDS: u64 = 5_000;
 const SOON_SEEDS: u64 = 2_000;
 /// The number of lists that also run against the real store and real slots.
 const REAL_LISTS: u64 = 2_000;
-/// The largest number of rules whose removal these seeds may miss. Directed lists detect the
-/// removal.
+/// The largest number of rules whose removal these seeds may miss. The rules' directed lists detect
+/// these removals.
 const RARE_MAX: usize = 10;
 
 /// The cases that the seeds must cover. A case that never happens is not tested.
@@ -137,7 +137,7 @@ fn seeds_have_no_finding_and_cover_every_case() {
 
 #[test]
 fn every_kind_of_operation_is_drawn() {
-    // An operation that never occurs tests nothing.
+    // An operation that no profile draws would test nothing.
     const KINDS: &str = "Buy Replay HandOut Get Poll Retry Cancel Pay Refund Expire Deliver \
         DeliverMany Lose Delay Late Repeat Take Redeliver Poison Open Refill Tend Feed Look Recall \
         RecallAgain ServeParked Adjust Pause Resume Close Drain Roll Unstop Respread \

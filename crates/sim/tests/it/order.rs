@@ -1,5 +1,6 @@
 //! Checks the rules that only the simulator enforces by a condition. In the server, the sequence of
-//! steps ensures these rules. docs/protocol.md lists them with the tests that check them.
+//! steps ensures these rules. docs/protocol.md lists these rules, and the tests that check them in
+//! the server.
 use std::collections::BTreeSet;
 use std::path::Path;
 

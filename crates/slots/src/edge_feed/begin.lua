@@ -1,8 +1,8 @@
--- Begins a new generation of the feed, and deletes the generation before. Readers ignore the new
+-- Begins a new generation of the feed, and deletes the previous generation. Readers ignore the new
 -- generation until its head says that it is complete.
 -- KEYS: head, requests, entries, order of the entries.
 -- ARGV: the writer's fencing number, the generation, the lifetime in milliseconds.
--- Returns 1. If a writer with a later fencing number has written, returns 0 and changes nothing.
+-- Returns 1. If a writer with a higher fencing number has written, returns 0 and changes nothing.
 -- Code that decides about stock must never read these keys.
 local last = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') or 0
 if last > tonumber(ARGV[1]) then

@@ -1,5 +1,5 @@
-//! A lock that this process holds. A task renews it until its last handle is dropped, then releases
-//! it.
+//! A lock that this process holds. A task renews the lock until the last handle is dropped, and
+//! then releases the lock.
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -12,8 +12,8 @@ use super::Locks;
 /// A handle of a lock that this process holds. The lock is released when its last handle is
 /// dropped.
 ///
-/// The handle alone does not prove at the time of a write that the lock is still held. So every
-/// write carries [`LockGuard::fence`].
+/// A handle does not prove that the lock is still held at the time of a write. So every write
+/// carries [`LockGuard::fence`].
 #[derive(Debug)]
 pub struct LockGuard {
     shared: Arc<SharedGuard>,
@@ -24,7 +24,7 @@ struct SharedGuard {
     fence: u64,
     /// The time until which the lock is certainly held. After that time the lock is lost.
     until: watch::Receiver<Instant>,
-    /// Stops the renewals. Then the lock is released.
+    /// Stops the renewals, after which the lock is released.
     done: CancellationToken,
     renewer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -83,7 +83,7 @@ impl LockGuard {
         }
     }
 
-    /// Drops this handle. If it is the last handle, the lock is released when this returns, on all
+    /// Drops this handle. If this is the last handle, the function first releases the lock on all
     /// servers that can be reached.
     pub async fn release(self) {
         if let Some(shared) = Arc::into_inner(self.shared) {
@@ -115,8 +115,8 @@ async fn renew_until_done(
         }
         let started = Instant::now();
         if started >= *until.borrow() {
-            // The process slept past its lease. Another owner may have had the lock meanwhile, even
-            // if a renewal succeeds now.
+            // The process slept past its lease. Even if a renewal succeeds now, another owner may
+            // have had the lock meanwhile.
             break;
         }
         match locks.renew(&name, &owner, fence).await {

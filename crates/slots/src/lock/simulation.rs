@@ -27,7 +27,7 @@ const NAME: &str = "loader";
 /// The number of runs of each kind.
 const SEEDS: u64 = 8;
 
-/// A simulated server, as one process reaches it.
+/// A connection from one process to a simulated server.
 #[derive(Clone, Debug)]
 pub(super) struct SimulatedServer {
     server: Arc<Mutex<Server>>,
@@ -202,7 +202,11 @@ impl LockChecker {
         }
         let mut last = lock(&self.fence);
         if held.fence() <= *last {
-            lock(&self.faults).push(format!("{at:?}: {} after {}", held.fence(), *last));
+            lock(&self.faults).push(format!(
+                "{at:?}: fencing number {} after {}",
+                held.fence(),
+                *last
+            ));
         }
         *last = held.fence();
         others.insert(process, held.share());

@@ -1,6 +1,6 @@
 -- Removes tickets whose verdicts are committed.
--- KEYS: see term.lua. This script uses only the queue. ARGV: id and token of each ticket, by rising
--- ids.
+-- KEYS: see term.lua. This script uses only the queue. ARGV: id and token of each ticket, lowest id
+-- first.
 -- Returns how many of the tickets were in the queue.
 -- The script must never remove a ticket with another token, because ids can repeat after a
 -- failover. It must never trim the queue beyond the acknowledged tickets.
@@ -38,8 +38,8 @@ end
 if #ids == 0 then
   return 0
 end
--- XACK comes first, because Redis cannot refuse the removal after it. Without the group there is
--- nothing to acknowledge.
+-- XACK is the first write. If Redis accepts XACK, Redis also accepts the removal. If the group does
+-- not exist, there is nothing to acknowledge, so the script ignores the error of XACK.
 redis.pcall('XACK', KEYS[5], GROUP, unpack(ids))
 if is_head then
   local epoch, n = string.match(last, '^(%d+)-(%d+)$')

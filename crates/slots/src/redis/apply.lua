@@ -5,10 +5,11 @@
 -- - whether the row brings units from the pool or another slot (0 or 1);
 -- - the buyer's hash or nothing, and the change of the buyer's quota;
 -- - the token of the ticket to forget or nothing, and the ticket's number;
--- - the hash of the ticket's request, nothing if it is unknown, "-" if a search did not find it.
--- Returns {applied}, or {} if the slot has another grant or epoch. Returns {applied, i} if row i
--- (from 1) must forget a request that only the slot's memory can name. Then the script changes
--- nothing, and the caller searches the memory in separate calls.
+-- - the hash of the ticket's request: nothing if the caller does not know the hash, and "-" if the
+--   caller searched for the request and did not find it.
+-- Returns {applied}, or {} if the slot has another grant or epoch. Returns {applied, i} if the
+-- request of row i (from 1) is neither in the row nor in the queue. Then the script changes
+-- nothing, and the caller must first search the slot's memory in separate calls.
 -- The script must never apply a row twice or out of order. It must check every row before it
 -- writes. It must never scan the memory of requests.
 local WORDS = 9
@@ -23,7 +24,7 @@ if not term or term.grant ~= ARGV[1] or term.epoch ~= epoch then
 end
 
 local shares, forget, share_of, request_of = {}, {}, {}, {}
--- Returns the remembered value after the rows so far, or false if there is none.
+-- Returns the value of the field after the rows so far, or false if the field has no value.
 local function remembered(memory, key, field)
   if memory[field] == nil then
     memory[field] = redis.call('HGET', key, field)

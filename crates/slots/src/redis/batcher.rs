@@ -40,8 +40,8 @@ struct PendingTicket {
     answer: oneshot::Sender<TicketReply>,
 }
 
-/// Accepts requests for one server. After it is dropped, waiting requests still get their answers,
-/// and its tasks end.
+/// Accepts requests for one server. After the batcher is dropped, waiting requests still get their
+/// answers. Then its tasks end.
 #[derive(Debug)]
 pub(super) struct TicketBatcher(Sender<PendingTicket>);
 
@@ -62,7 +62,9 @@ impl TicketBatcher {
         let (answer, reply) = oneshot::channel();
         let ask = PendingTicket { slot, request: request.clone(), answer };
         if self.0.try_send(ask).is_err() {
-            return Err(RedisFailure::Refused("too many requests wait for the server".to_owned()));
+            return Err(RedisFailure::Refused(
+                "too many requests already wait for the slot's server".to_owned(),
+            ));
         }
         reply
             .await
@@ -114,10 +116,10 @@ impl BatchWriter {
         }
     }
 
-    /// Writes one call for each part, and returns the answers. If the settings require replicas, it
-    /// sends a wait for replicas after the calls. The number of replicas that confirm in time
-    /// changes nothing. A ticket is not yet an order, and if a failover loses a ticket, its request
-    /// is repeated.
+    /// Writes one call for each part, and returns the answers. If the settings require replicas,
+    /// the function sends a wait for replicas after the calls. The answers are used even if too few
+    /// replicas confirm in time. A ticket is not yet an order, and if a failover loses a ticket,
+    /// the buyer's request is repeated.
     async fn write(
         &mut self,
         parts: &[Vec<PendingTicket>],
@@ -178,8 +180,8 @@ fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     parts
 }
 
-/// Distributes one call's answer. If a caller has gone, the buyer repeats the request, or the
-/// ticket is settled without the caller.
+/// Gives each caller its part of one call's answer. If a caller no longer waits, the buyer repeats
+/// the request, or the ticket is settled without the caller.
 fn send_answers(part: Vec<PendingTicket>, reply: Result<Value, RedisFailure>) {
     let answers = reply.and_then(|value| codec::ticket_answers(value, part.len()));
     match answers {

@@ -40,7 +40,8 @@ pub(super) fn ticket_request(call: &mut Cmd, request: &TicketRequest) {
         .arg(format!("{} {} {} {}", request.token, request.node, request.buyer, request.key));
 }
 
-/// Parses the grant and the answer to each request. Returns `None` if the slot has no epoch.
+/// Parses the slot's grant, and the answer to each request. Returns `None` if the slot has no
+/// epoch.
 pub(super) fn ticket_answers(
     value: Value,
     asked: usize,

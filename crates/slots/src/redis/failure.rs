@@ -13,7 +13,7 @@ pub(crate) enum RedisFailure {
     NoScript,
     /// The server runs a long script of another program. The call had no effect.
     Busy(String),
-    /// The server refused the call, and would refuse it again. The call had no effect.
+    /// The server refused the call, and would refuse the same call again. The call had no effect.
     Refused(String),
     /// No answer arrived, so the call may have taken effect.
     NoReply(String),
@@ -93,7 +93,7 @@ impl From<RedisFailure> for SlotError {
             | RedisFailure::Busy(reason)
             | RedisFailure::Refused(reason) => Self { reason, may_have_happened: false },
             RedisFailure::NoScript => Self {
-                reason: "the server does not keep the scripts".to_owned(),
+                reason: "the server forgot a script again right after it was loaded".to_owned(),
                 may_have_happened: false,
             },
             RedisFailure::NoReply(reason) => Self { reason, may_have_happened: true },
@@ -109,7 +109,7 @@ pub(crate) fn check_reply(value: Value) -> Result<Value, RedisFailure> {
     }
 }
 
-/// Returns the failure for an answer that no script of this crate gives.
+/// Returns the failure for an answer that no script of this crate can return.
 pub(crate) fn unexpected_reply(value: &Value) -> RedisFailure {
     RedisFailure::NoReply(format!("unexpected answer: {value:?}"))
 }

@@ -12,7 +12,7 @@ pub(super) struct Health {
     pub(super) policy: String,
     pub(super) run_id: String,
     pub(super) replication_id: String,
-    /// Whether the server answered when it was asked last.
+    /// Whether the server answered the last check.
     pub(super) is_up: bool,
 }
 
@@ -52,7 +52,7 @@ pub(super) fn check_usable(health: &Health) -> Result<(), String> {
     }
     if health.maxmemory > 0 && policy != "noeviction" {
         return Err(format!(
-            "{address} may throw keys away (maxmemory-policy {policy}): slots would lose units. \
+            "{address} may evict keys (maxmemory-policy {policy}), and slots would lose units. \
              Set maxmemory-policy to noeviction"
         ));
     }

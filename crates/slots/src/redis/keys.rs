@@ -2,14 +2,14 @@
 //!
 //! | key | type | holds | lives |
 //! |---|---|---|---|
-//! | `PREFIX:{ITEM#INDEX}:term` | hash | grant, epoch, counters, position in the feed, number of tickets | as the slot; its epoch a while longer |
+//! | `PREFIX:{ITEM#INDEX}:term` | hash | grant, epoch, counters, position in the feed, number of tickets | as long as the slot; the epoch a day longer |
 //! | `PREFIX:{ITEM#INDEX}:requests` | hash | request's hash → its ticket | under one grant |
 //! | `PREFIX:{ITEM#INDEX}:buyers` | hash | buyer's hash → units counted | under one grant |
 //! | `PREFIX:{ITEM#INDEX}:recalls` | hash | recall's id → units given up | under one grant |
-//! | `PREFIX:{ITEM#INDEX}:queue` | stream | tickets not yet acknowledged, ids `EPOCH-N`, one group `settle` | as the slot |
+//! | `PREFIX:{ITEM#INDEX}:queue` | stream | tickets not yet acknowledged, ids `EPOCH-N`, one group `settle` | as long as the slot |
 //!
-//! The braces hold the hash tag: all keys of a slot live on one server, so that one script can use
-//! them all. No key expires while its slot lives.
+//! The text between the braces is the hash tag. It puts all keys of a slot on one server, so that
+//! one script can use them all. No key expires before its slot is retired.
 use doorbuster_core::SlotKey;
 
 /// The consumer group of the settlers. The scripts contain the same name.
@@ -48,9 +48,9 @@ pub(super) fn hash_slot(slot: SlotKey) -> u16 {
     crc16(tag(slot).as_bytes()) % HASH_SLOTS
 }
 
-/// Returns the plain server that has the slot. An item's partitions go to the servers in turn,
-/// beginning with a server that depends on the item. So the numbers of partitions on two servers
-/// differ by at most one.
+/// Returns the plain server that has the slot. An item's partitions are assigned to the servers one
+/// after another. The item decides which server gets the first partition. So the numbers of an
+/// item's partitions on two servers differ by at most one.
 pub(super) fn server_of(slot: SlotKey, servers: usize) -> usize {
     let start = usize::from(crc16(&slot.item.0.to_be_bytes()));
     (start + slot.index as usize) % servers.max(1)

@@ -6,8 +6,8 @@ pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// How long a server may take to answer. After that time the connection is dropped, and the call
 /// may have taken effect.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
-/// How long the start of the program waits for a server. A server that is busy or loads its file is
-/// asked again until then. After that time the program does not start.
+/// How long the start of the program waits for a server. Until then, the program retries a server
+/// that is busy or loads its file. After that time the program does not start.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
 /// The pause between two attempts to reach a server at the start.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
@@ -40,16 +40,15 @@ pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
 /// readers wait.
 pub(super) const INBOX_MAX: usize = 2_048;
 /// The largest number of slots that one node reads, each over its own connection. At the bound the
-/// last slots are reported and not read.
+/// node does not read the last slots, and reports this.
 pub(super) const SERVED_MAX: usize = doorbuster_core::limits::SLOTS_SERVED_MAX;
 /// Time between two searches for tickets that a settler received and never acknowledged.
 pub(super) const CLAIM_EVERY: Duration = Duration::from_secs(1);
-/// A ticket that a settler received this long ago goes to another settler. The server's clock
-/// decides this. A wrong clock is harmless, because a ticket that is delivered twice is settled
-/// once.
+/// A ticket that a settler received this long ago goes to another settler. Redis measures this
+/// time. A wrong clock is harmless, because a ticket that is delivered twice is settled once.
 pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
-/// The largest number of attempts of a call that had no effect because its server was wrong or
-/// unavailable. At the bound the call fails.
+/// The largest number of attempts of a call that had no effect, because the server did not have the
+/// slot or was unavailable. At the bound the call fails.
 pub(super) const ATTEMPTS_MAX: usize = 5;
 /// The pause between two attempts of a call.
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
@@ -72,7 +71,7 @@ const _: () = assert!(
 );
 const _: () = assert!(SCRIPT_TICKETS_MAX <= BATCH_MAX, "a call fits in a write");
 const _: () = assert!(READ_MAX <= INBOX_MAX, "a read fits in the inbox");
-const _: () = assert!(SCRIPT_DONE_MAX <= 4_000, "Lua passes at most some 8,000 values to one call");
+const _: () = assert!(SCRIPT_DONE_MAX <= 4_000, "Lua can pass only about 8,000 values to one call");
 const _: () = assert!(
     CLAIM_IDLE.as_millis() < doorbuster_core::limits::DECIDE_WITHIN_MS as u128,
     "a dead settler's tickets can still be settled in time"

@@ -44,8 +44,8 @@ impl Link {
         &self.client
     }
 
-    /// Opens a separate connection. If it has no time limit for answers, it can carry commands that
-    /// wait.
+    /// Opens a separate connection. Without a time limit for answers, the connection can also be
+    /// used for commands that wait.
     pub(super) async fn connect(
         &self,
         response_max: Option<Duration>,
@@ -123,8 +123,9 @@ pub(super) async fn connect(
             Err(RedisFailure::Busy(format!("{}: {error}", address())))
         }
         Ok(Err(error)) => Err(RedisFailure::WrongServer(format!("{}: {error}", address()))),
-        Err(_) => {
-            Err(RedisFailure::WrongServer(format!("{} does not accept a connection", address())))
-        }
+        Err(_) => Err(RedisFailure::WrongServer(format!(
+            "{} did not accept a connection in time",
+            address()
+        ))),
     }
 }

@@ -15,7 +15,7 @@ use crate::{DeliveryRef, DequeuedTicket, SlotError};
 
 impl Redis {
     /// Makes this node read the queues of these slots and of no other slots. If there are more
-    /// slots than the bound allows, it reads only the first slots.
+    /// slots than the bound allows, the node reads only the first slots.
     pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
         let mut readers = self.0.readers();
@@ -30,8 +30,10 @@ impl Redis {
             readers.entry(slot).or_insert_with(|| QueueReader::start(self.reader(slot)));
         }
         if slots.len() > SERVED_MAX {
-            let reason =
-                format!("{} slots exceed the {SERVED_MAX} that one node reads", slots.len());
+            let reason = format!(
+                "{} slots are more than the {SERVED_MAX} that one node can read",
+                slots.len()
+            );
             return Err(SlotError { reason, may_have_happened: false });
         }
         Ok(())
@@ -77,7 +79,7 @@ impl Redis {
     }
 
     /// Delivers all unacknowledged tickets of the slot to this node again, in order, even if
-    /// another node had received them. They replace the slot's tickets in the inbox.
+    /// another node had received them. These tickets replace the slot's tickets in the inbox.
     pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         let (keys, mut from, mut tickets) = (self.keys(slot), "0-0".to_owned(), Vec::new());
         loop {

@@ -1,9 +1,10 @@
 //! Reads one slot's queue. The read waits for tickets, so it needs its own connection.
 //!
-//! Each slot needs a connection: in a Redis Cluster, a command can wait on several queues only if
-//! they share a hash slot. The queues of two slots do not. One node reads a queue. If that node is
-//! lost, the next reader claims its unacknowledged tickets by its name. Tickets of a live node are
-//! claimed only after a while. Only the script `acknowledge.lua` acknowledges tickets.
+//! Each slot needs its own connection: in a Redis Cluster, a command can wait on several queues
+//! only if they share a hash slot, and the queues of two slots do not. Each queue is read by one
+//! node. If that node is lost, the next reader claims the lost node's unacknowledged tickets at
+//! once. Tickets of a live node are claimed only after a while. Only the script `acknowledge.lua`
+//! acknowledges tickets.
 use std::sync::Arc;
 
 use doorbuster_core::{NodeId, SlotKey};
@@ -49,8 +50,8 @@ impl QueueReader {
         this
     }
 
-    /// Lets the reader end by itself after its current read. If it ended at once, it might lose
-    /// tickets in the middle of a read. Nobody would settle them until another node claims them.
+    /// Lets the reader end by itself after its current read. A reader that ended at once could lose
+    /// the tickets of that read. No node would settle these tickets until another node claims them.
     pub(super) fn end_after_read(&mut self) {
         self.ends.cancel();
         self.task.detach_all();
@@ -86,8 +87,8 @@ impl Reader {
         let mut connection = link.connect(None).await?;
         while let Err(failure) = self.read(&mut connection).await {
             match failure {
-                // The queue does not exist yet, because the slot's next grant creates it. Or the
-                // server is busy.
+                // Either the queue does not exist yet, because the slot's next grant creates it, or
+                // the server is busy.
                 RedisFailure::Refused(_) | RedisFailure::Busy(_) if !self.ends.is_cancelled() => {
                     tokio::time::sleep(READ_PAUSE).await
                 }
@@ -153,9 +154,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Drops entries that stayed unreadable for as long as a ticket waits for another settler. They
-    /// would block every drain, and the slot would seem to have no settler. No order depends on
-    /// them.
+    /// Drops entries that are still invalid [`CLAIM_IDLE`] after their delivery. They would block
+    /// every drain, and the slot would seem to have no settler. No order depends on an invalid
+    /// entry.
     async fn drop_unreadable(
         &self,
         connection: &mut MultiplexedConnection,
@@ -218,8 +219,8 @@ async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Valu
     }
 }
 
-/// Builds a claim: this consumer takes the entries from this id on that were delivered at least
-/// this long ago.
+/// Builds a claim: this consumer takes over the entries from this id on, if they were delivered at
+/// least this long ago.
 pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XAUTOCLAIM")

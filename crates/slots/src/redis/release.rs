@@ -1,8 +1,8 @@
 //! Returns the tickets that a stopping settler received and has not acknowledged. Otherwise other
 //! settlers would wait until this node counts as dead.
 //!
-//! A stream cannot take entries back. But it stores how long each entry's consumer has been idle,
-//! and a command can raise that time.
+//! A stream cannot take entries back. But for each entry it stores the time since the delivery, and
+//! a command can raise that time. Then another settler claims the entry at once.
 use doorbuster_core::SlotKey;
 use redis::{Cmd, Value};
 
@@ -14,9 +14,9 @@ use super::reader::{pending, pending_ids};
 use crate::SlotError;
 
 impl Redis {
-    /// Stops reading all queues, and returns the unacknowledged tickets. It continues if one slot
-    /// cannot be reached. Tickets that it could not return are claimed after this node counts as
-    /// dead.
+    /// Stops reading all queues, and returns the unacknowledged tickets. If one slot cannot be
+    /// reached, the function continues with the other slots. Other nodes claim the tickets of the
+    /// missed slot after this node counts as dead.
     pub(crate) async fn release_tickets(&self) -> Result<(), SlotError> {
         let readers = std::mem::take(&mut *self.0.readers());
         let mut slots = Vec::with_capacity(readers.len());

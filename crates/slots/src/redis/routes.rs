@@ -32,12 +32,13 @@ pub(super) struct Server {
 pub(super) struct Routes {
     settings: Arc<RedisSettings>,
     scripts: Arc<Scripts>,
-    /// The first URL, whose settings also apply to the other servers of a cluster.
+    /// The first URL. Its settings, such as the password, also apply to the other servers of a
+    /// cluster.
     template: ConnectionInfo,
     pub(super) is_cluster: bool,
     map: RwLock<ServerMap>,
-    /// Locked during a refresh. Contains the address of the last server that answered, which is
-    /// asked first.
+    /// Locked during a refresh. Contains the address of the last server that answered, because the
+    /// next refresh asks this server first.
     refreshing: tokio::sync::Mutex<String>,
     broken: Arc<Notify>,
 }
@@ -82,9 +83,9 @@ impl Routes {
         let is_cluster = opened
             .iter()
             .any(|(.., probed)| probed.as_ref().is_ok_and(|(health, _)| health.is_cluster));
-        // In a cluster, a server may be unreachable or busy for long. But an unreachable plain
-        // server has stock that cannot be sold, so the program does not start. A server that cannot
-        // hold slots is refused in both cases.
+        // A server of a cluster may be unreachable or busy. If a plain server is unreachable, its
+        // stock cannot be sold, so the program does not start. A server that cannot hold slots is
+        // refused in both cases.
         let mut fails = opened.iter().filter_map(|(.., probed)| probed.as_ref().err());
         if let Some(fail) =
             fails.find(|fail| !is_cluster || matches!(fail, RedisFailure::Refused(_)))
@@ -128,7 +129,7 @@ impl Routes {
     }
 
     /// Probes the servers that have slots, because the URLs do not name all servers of a cluster.
-    /// An unreachable server is not refused.
+    /// An unreachable server does not prevent the start.
     async fn probe_all(
         &self,
         known: Vec<Health>,
@@ -261,7 +262,7 @@ impl Routes {
         }
         if map.ranges.is_empty() {
             return Err(RedisFailure::WrongServer(format!(
-                "{} knows no hash slots",
+                "{} knows no hash slots; assign the cluster's hash slots to its servers",
                 asked.address
             )));
         }
@@ -307,7 +308,8 @@ async fn read_health(
     Ok((health, scripts))
 }
 
-/// Pauses after a temporary failure. Returns any other failure, and every failure after `until`.
+/// Pauses after a temporary failure. Returns a lasting failure, and after `until` also a temporary
+/// one.
 async fn pause_before_retry(fail: RedisFailure, until: Instant) -> Result<(), RedisFailure> {
     if !fail.is_transient() || Instant::now() >= until {
         return Err(fail);

@@ -1,5 +1,6 @@
-//! The scripts. They are loaded once on every server and called by digest. A server that forgot a
-//! script gets its source, which loads it again.
+//! The scripts. They are loaded once on every server, and called by their digests. If a server
+//! forgot a script, the call is repeated with the script's source, which also loads the script
+//! again.
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 

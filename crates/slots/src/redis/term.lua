@@ -1,9 +1,12 @@
 -- The slot's term: its state under one grant. This file is prepended to every script that reads a
 -- term.
 -- KEYS[1..5]: term, requests, buyers, recalls (hashes), queue (stream), the same for every script.
--- Defines three functions:
+-- Defines five functions:
 -- - whole(text) returns the number in a text of digits up to 2^53 - 1, or nil.
 -- - digits(n) returns the text of a number.
+-- - is_type(key, wanted, or_none) returns whether a key has this type. A missing key counts if
+--   or_none is true.
+-- - flag(text) returns 0 or 1, or nil if the text is neither.
 -- - read_term() returns the term, or nil and the epoch of a retired slot.
 -- The term counts as lost if a key has a wrong type, the queue is missing, or a value is missing or
 -- out of range.

@@ -1,11 +1,13 @@
--- Issues tickets for one or more requests of one slot, in order. It checks for a repeated request,
--- the buyer's limit and the units. Then it deducts, remembers and queues.
+-- Issues tickets for one or more requests of one slot, in order. For each request, it checks for a
+-- repeat, the buyer's limit and the units. Then it deducts the units, remembers the request and
+-- queues the ticket.
 -- KEYS: see term.lua.
 -- ARGV: most requests remembered, most tickets queued, and most milliseconds that the oldest ticket
 -- may wait. Then for each request: its hash, the buyer's hash, units, the buyer's limit, decide_by,
 -- and "token node buyer key" for the queue entry.
 -- Returns {} if the slot has no epoch, else {grant, answer…}. An answer that is a number is the
--- number of the issued ticket. An answer that is a text starts with the kind of answer.
+-- number of the issued ticket. An answer that is a text begins with its kind: again, reused,
+-- stopped, limit, short, full, or damaged.
 -- The script decides every request and checks every value before it writes. Redis can refuse only
 -- the first write (no stream, no memory, a replica), and then nothing is written. The script reads
 -- no clock.

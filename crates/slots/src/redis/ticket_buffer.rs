@@ -34,7 +34,7 @@ impl TicketBuffer {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until another read fits.
+    /// Waits until the inbox has room for another read.
     pub(super) async fn wait_for_room(&self) {
         loop {
             let room = self.room.notified();

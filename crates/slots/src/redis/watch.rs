@@ -1,5 +1,5 @@
 //! Checks the servers' identities, each second and after a broken connection, so that the leader
-//! looks for a slot's loss early.
+//! soon notices that a slot lost its memory.
 //!
 //! A changed identity proves nothing, and an unchanged identity does not exclude a loss: FLUSHALL
 //! changes no id. A change only makes the leader check at once. A server that cannot hold slots is

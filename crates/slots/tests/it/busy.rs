@@ -1,6 +1,6 @@
-//! Tests servers that answer but do no work yet: one runs a long script, and one loads its file.
-//! A command that such a server refuses changes nothing. The server sells again once it works. A
-//! node that starts meanwhile retries for a while.
+//! Tests servers that answer but do no work yet: one runs a long script, and one loads its file. A
+//! command that such a server refuses changes nothing. The server's slots sell again once the
+//! server works. A node that starts meanwhile retries for a while.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;
@@ -71,8 +71,8 @@ fn keep_busy(url: String, millis: u64) -> std::thread::JoinHandle<()> {
     running
 }
 
-/// Sends requests of one buyer after another until `done`. Returns the tickets' numbers and the
-/// errors.
+/// Sends requests of different buyers, one after another, until `done` returns true. Returns the
+/// tickets' numbers and the errors.
 async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<SlotError>) {
     let (mut issued, mut failed, began) = (Vec::new(), Vec::new(), Instant::now());
     while !done() {

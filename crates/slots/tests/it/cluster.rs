@@ -14,13 +14,13 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: usize = 16_384;
 /// After this many milliseconds without a message, the other servers of a cluster count a server as
-/// failed. Before that, they may also forget a server that they have just met. The time is long,
-/// because a busy machine may stop all servers for a while. A test that replaces a server shortens
-/// the time after the servers know each other.
+/// failed, or forget a server that they have just met. The time is long, because a busy machine may
+/// pause all servers for a while. A test that replaces a server shortens the time, after the
+/// servers know each other.
 const MISSED_AFTER_MS: &str = "30000";
 const REPLACED_AFTER_MS: &str = "4000";
 
-/// Three primaries, each with this many replicas.
+/// Starts three primaries, each with this many replicas.
 fn start_with(replicas: usize) -> Vec<Server> {
     let arguments = [
         "--cluster-enabled",
@@ -92,7 +92,7 @@ async fn slots(test: &str) -> Slots {
 
 crate::conforms!(slots);
 
-/// Slots spread over all three servers.
+/// Slots that are spread over all three servers.
 const SLOTS: [SlotKey; 8] = {
     let mut slots = [SlotKey { item: ItemId(5), index: 0 }; 8];
     let mut i = 1;
@@ -162,7 +162,7 @@ async fn a_slot_that_moves_under_load_is_followed() {
             .iter()
             .filter(|s| !s.ask::<Vec<String>>(&["KEYS", "shop:{5#0}:term"]).is_empty());
         assert_eq!(home.count(), 1);
-        // Reads and other calls follow the slot as well.
+        // Reads of the queue and other calls follow the slot as well.
         let view = slots.view(slot).await.expect("reachable").expect("the slot has an epoch");
         assert!(view.n.0 > 0);
         let taken = tokio::time::timeout(READY_WITHIN, slots.take(1)).await;
@@ -279,7 +279,7 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
 }
 
 #[tokio::test]
-async fn a_named_server_of_a_cluster_may_be_away() {
+async fn a_named_server_of_a_cluster_may_be_unreachable() {
     let mut servers = start();
     servers[0].kill();
     let named = servers.iter().map(Server::url).collect();

@@ -177,7 +177,7 @@ async fn a_server_restarted_from_an_old_snapshot_is_reported_and_detected() {
     assert_eq!(
         issue(&slots, "d", "k").await.0,
         2,
-        "the slot issues the number of another ticket, which settling detects"
+        "the slot issues a number again, and settling detects this"
     );
 }
 

@@ -8,7 +8,7 @@ use super::server::Server;
 use super::watch::Watch;
 
 const NAME: &str = "loader";
-/// The lease. It is longer than a busy machine may pause a test, so that a renewed lock is kept.
+/// The lease. It is longer than the pauses of a busy machine, so that a renewed lock is not lost.
 const LEASE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -101,7 +101,8 @@ fn a_holder_that_was_paused_past_its_lease_knows_at_once_that_it_lost_the_lock()
     let sleeper =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let late = sleeper.block_on(async { take(&on(&[&server], LEASE)).await });
-    // While the test does not drive its runtime, none of its tasks runs, not even the renewal.
+    // While the test does not drive the sleeper's runtime, none of its tasks runs, not even the
+    // renewal.
     let other =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     other.block_on(async {
@@ -119,7 +120,7 @@ async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
     let mut server = Server::start_on_port(&[]);
     let (one, other) = (on(&[&server], LEASE), on(&[&server], LEASE));
     let late = take(&one).await;
-    // The server restarts empty, like a replica that did not have the lock.
+    // The server restarts without data, like a replica that did not have the lock.
     server.restart();
     let next = loop {
         match other.take(NAME, PATIENCE).await {
@@ -127,12 +128,12 @@ async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     };
-    assert!(next.fence() > late.fence(), "{} after {}", next.fence(), late.fence());
+    assert!(next.fence() > late.fence(), "number {} after {}", next.fence(), late.fence());
     tokio::time::timeout(PATIENCE, late.lost()).await.expect("the renewal fails");
 }
 
-/// Waits until the replica has the primary's values under these keys. A missing key must be missing
-/// on both.
+/// Waits until the replica has the primary's values under these keys. A key that is missing on the
+/// primary must also be missing on the replica.
 async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
     let until = Instant::now() + PATIENCE;
     // While the replica loads its file, it answers only with an error.
@@ -148,8 +149,8 @@ async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
 
 #[tokio::test]
 async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
-    // The lock is renewed every ten seconds. If the holder learns of the loss much earlier, it was
-    // notified.
+    // The holder renews the lock every ten seconds. So it notices the loss long before this lease
+    // ends.
     const LONG: Duration = Duration::from_secs(30);
     const LOCK: &str = "shop:{shared}:lock:loader";
     const FENCE: &str = "shop:{shared}:fence:loader";
@@ -183,7 +184,7 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
             Err(_) => assert!(taken_over.elapsed() < PATIENCE, "the replica is not found"),
         }
     };
-    assert!(next.fence() > late.fence(), "{} after {}", next.fence(), late.fence());
+    assert!(next.fence() > late.fence(), "number {} after {}", next.fence(), late.fence());
     assert!(
         written.write(&next) && !written.write(&late),
         "a write with a smaller number is refused"

@@ -43,7 +43,7 @@ struct Row {
     what: What,
     counter: Counter,
     units: u64,
-    /// How far the row is ahead of the right order. 0 means in order.
+    /// How many rows are skipped before this row. With 0, the row is in order.
     off: u64,
     foreign: bool,
 }
@@ -52,7 +52,7 @@ struct Row {
 enum What {
     Refill,
     RecallOutcome,
-    /// Returns one of the issued tickets, with or without its key.
+    /// Gives one of the issued tickets back, with or without its key.
     Returned(Index, bool),
     /// Ends or revives one of the orders.
     Order(Index, bool),
@@ -173,8 +173,8 @@ impl Both {
         }
     }
 
-    /// Returns whether to acknowledge in order, because the queue is narrow. The reference also
-    /// counts acknowledged tickets behind an open one.
+    /// Returns whether tickets are acknowledged in order, because the queue's bound is low. Only
+    /// the reference still counts acknowledged tickets behind an unacknowledged one.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }
@@ -367,8 +367,8 @@ impl Both {
         }
     }
 
-    /// Deletes everything, as FLUSHALL does. The readers start again, so that no ticket from before
-    /// is taken afterwards.
+    /// Deletes everything, as FLUSHALL does. The readers start again, so that they deliver no
+    /// ticket that they read before.
     async fn forget(&mut self) {
         let keys: Vec<String> = self.server.ask(&["KEYS", &format!("{}:*", self.prefix)]);
         if !keys.is_empty() {

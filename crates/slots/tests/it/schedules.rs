@@ -1,6 +1,5 @@
-//! Checks random calls of three threads at once on one slot in memory for linearizability. There
-//! must be an order of the calls that fits the times of calls and answers. In this order, the
-//! reference slot must give the same answers.
+//! Checks that a slot in memory is linearizable. Three threads make random calls at once. One
+//! sequence of all calls must fit their times, and give the same answers at the reference slot.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
 //! The same seed gives the same calls, but their interleaving is random.
@@ -29,7 +28,7 @@ mod call;
 const SCHEDULES: u64 = 600;
 const THREADS: usize = 3;
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
-/// The slot's first epoch. Each epoch's grant has the same number.
+/// The slot's first epoch. The grant of each epoch has the epoch's number.
 const EPOCH: u64 = 2;
 /// The answers that must occur in the schedules. If one never occurs, its rule is not tested.
 const REACHED: &[&str] = &[
@@ -250,7 +249,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Uses the next number that this thread knows. Another thread may have used it meanwhile.
+    /// Uses the next row number that this thread knows. Another thread may have used it meanwhile.
     fn refill(&self, units: u64, counter: Counter) -> FeedRow {
         FeedRow {
             grant: GrantId(self.epoch),
@@ -302,7 +301,8 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Runs these steps, each followed by a number of loops. The number 1 yields to other threads.
+    /// Runs these steps. Each number is the number of loops after its step. With 1, the thread
+    /// yields.
     fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
         let mut all = Vec::with_capacity(steps.len());
         self.world.meet();

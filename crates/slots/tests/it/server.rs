@@ -165,8 +165,8 @@ impl Drop for Server {
     }
 }
 
-/// Returns a free port whose second port for the cluster is free too. Both are below the range of
-/// automatic ports, so a restarted server finds its own port free.
+/// Returns a free port whose second port, 10,000 higher, is also free for the cluster's messages.
+/// Both are below the range of automatic ports, so a restarted server finds its own port free.
 fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let anywhere = || rand::rng().random_range(10_000..20_000);

@@ -112,7 +112,7 @@ async fn all_nodes_together_take_no_more_of_a_limit_than_its_burst() {
     let take = async |node: &SharedRedis, key, call| {
         node.take_limits(&[(key, call)]).await.expect("reachable")[0]
     };
-    // A little is paid off before the next call.
+    // The limit's rate pays a little back before the next call.
     let near = |answer: LimitAnswer, ahead_us: u64, granted_us: u64| {
         assert!((ahead_us - 5_000_000..=ahead_us).contains(&answer.ahead_us), "{answer:?}");
         assert_eq!(answer.granted_us, granted_us);
@@ -143,7 +143,8 @@ async fn all_nodes_together_take_no_more_of_a_limit_than_its_burst() {
 async fn the_script_of_limits_decides_as_the_rule_in_the_core() {
     let server = Server::start(&[]);
     let shared = SharedRedis::new(&[server.url()], "shop").expect("an address");
-    // Everything is a multiple of ten minutes, so the time that passes changes no decision.
+    // All amounts are multiples of ten minutes, so the time that passes during the test changes no
+    // decision.
     const UNIT_US: u64 = 600_000_000;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let number = |most: u64| proptest::num::u64::ANY.prop_map(move |n| n % (most + 1));

@@ -9,7 +9,7 @@ use super::faults::SLOT;
 use super::server::{Server, options};
 use doorbuster_testkit::tool;
 
-/// The variable with which the inner program, which trusts the certificate, finds the server.
+/// The environment variable that gives the inner program the server's URL.
 const URL: &str = "SLOTS_TLS_URL";
 
 #[test]

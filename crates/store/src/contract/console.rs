@@ -38,12 +38,12 @@ pub struct AdminKey {
     pub role: Role,
     /// SHA-256 of the key.
     pub hash: [u8; 32],
-    /// When it was created.
+    /// When the key was created.
     pub created_at: Millis,
 }
 
 impl SessionOwner {
-    /// The hash of the key. A person has none, and gets a hash that no key has.
+    /// Returns the hash of the key. For a person, returns a hash that no key has.
     pub(crate) fn key_hash(&self) -> Hash {
         match self {
             Self::Key(hash) => *hash,
@@ -51,7 +51,7 @@ impl SessionOwner {
         }
     }
 
-    /// The person, if the session belongs to no key.
+    /// Returns the person, if the session belongs to no key.
     pub(crate) fn person(&self) -> Option<&Person> {
         match self {
             Self::Key(_) => None,

@@ -25,7 +25,7 @@ pub struct LostOrders {
     pub acknowledged: u64,
     /// The number of these orders that are missing or in an earlier state.
     pub lost: u64,
-    /// Ids of some of them.
+    /// The ids of some of the lost orders.
     pub sample: Vec<String>,
 }
 

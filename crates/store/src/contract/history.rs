@@ -23,7 +23,7 @@ pub struct StoreHistoryRow {
 pub struct PausedSale {
     /// The sale's id.
     pub sale: String,
-    /// Its phase before.
+    /// The sale's phase before the pause.
     pub was: Phase,
 }
 

@@ -59,7 +59,7 @@ pub struct RefundNotice {
     pub order: String,
     /// The amount.
     pub money: Money,
-    /// When the provider captured it.
+    /// When the provider captured the payment.
     pub at: Millis,
 }
 
@@ -77,14 +77,14 @@ pub struct Reversal {
     pub kind: ReversalKind,
     /// The total reversed amount. `None` means the whole payment.
     pub money: Option<Money>,
-    /// Whether the reversal holds. `false` means that it failed or was withdrawn, and the money is
-    /// back.
+    /// Whether the reversal holds. `false` means that the reversal failed or was withdrawn, and the
+    /// money is back.
     pub stands: bool,
     /// The dispute, if the provider names one.
     pub dispute: Option<Dispute>,
 }
 
-/// A dispute, with the time of the provider's report. A report that is older than the stored one
+/// A dispute, with the time of the provider's report. A report that is older than the stored report
 /// changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispute {
@@ -170,6 +170,6 @@ pub struct ReversedPayment {
     pub order: String,
     /// The reversed amount.
     pub money: Money,
-    /// When it was first reported.
+    /// When the reversal was first reported.
     pub at: Millis,
 }

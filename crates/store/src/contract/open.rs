@@ -1,4 +1,4 @@
-//! Options for opening a store, and the errors of opening and copying one.
+//! Options for opening a store, and the errors of opening and copying a store.
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -104,7 +104,7 @@ pub enum OpenError {
 pub struct BackupFile {
     /// The file's name in the data directory.
     pub name: String,
-    /// Its content.
+    /// The file's content.
     pub content: Vec<u8>,
 }
 

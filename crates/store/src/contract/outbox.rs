@@ -9,7 +9,7 @@ use super::EventRead;
 
 pub use doorbuster_types::{DeadLetterKind, DeliveryState, EndpointKind};
 
-/// A secret that signs messages to an endpoint. Its `Debug` output hides it.
+/// A secret that signs messages to an endpoint. The `Debug` output hides the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EndpointSecret {
     /// The secret in its text form.
@@ -37,7 +37,8 @@ pub struct Endpoint {
     pub wanted: EventFilter,
     /// The secrets that sign messages to the endpoint, newest first.
     pub secrets: Vec<EndpointSecret>,
-    /// The endpoint's position. Every event up to it was delivered, or has its own delivery row.
+    /// The endpoint's position. Every event up to this position was delivered, or has its own
+    /// delivery row.
     pub position: i64,
     /// Whether events are delivered to the endpoint now.
     pub enabled: bool,

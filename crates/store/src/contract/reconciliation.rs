@@ -17,7 +17,7 @@ pub struct OpeningStock {
     pub item: ItemId,
     /// The units to sell.
     pub total: Stock,
-    /// When its sale was created.
+    /// When the item's sale was created.
     pub at: Millis,
 }
 

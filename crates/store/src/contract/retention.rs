@@ -12,8 +12,8 @@ pub struct RetentionCutoffs {
     /// Dead or discarded deliveries, and dead letters of tickets, even if no operator has resolved
     /// them. The verdict of a ticket is kept.
     pub dead_before: Millis,
-    /// Ids of handled provider messages. A message that arrives again after that has no effect,
-    /// because the store still knows the payment's id.
+    /// Ids of handled provider messages. A message that arrives again after its id was deleted has
+    /// no effect, because the store still knows the payment's id.
     pub inbox_before: Millis,
     /// Operators' actions.
     pub actions_before: Millis,

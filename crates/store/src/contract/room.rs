@@ -8,7 +8,7 @@ use doorbuster_core::{BuyerId, Millis};
 pub struct WaitingRoom {
     /// The sale's id.
     pub sale: String,
-    /// The seed of its draw.
+    /// The seed of the room's draw.
     pub seed: DrawSeed,
     /// The progress of the room.
     pub line: RoomProgress,

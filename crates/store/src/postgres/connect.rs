@@ -161,7 +161,8 @@ pub(super) async fn client(connector: &Connector) -> Result<Client, OpenError> {
     let away = |failure| match failure {
         Failure::Refused(text) => failed(text),
         failure => failed(format!(
-            "store.url: cannot connect to the database: {failure}; start it or correct the address"
+            "store.url: cannot connect to the database: {failure}; start the database or \
+             correct the address"
         )),
     };
     connector.open("", None).await.map(|(client, _)| client).map_err(away)

@@ -28,7 +28,7 @@ const ASSIGN_POSITIONS: &str = "UPDATE event SET position = $1 + t.place
 fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
     let last = ledger.one(LOCK_TURN, &[], |row| row.get::<i64>(0))?;
     let last = last.ok_or_else(|| {
-        Failure::Row("cannot number events: table event_turn is empty".to_owned())
+        Failure::Row("cannot assign positions to events: table event_turn is empty".to_owned())
     })?;
     let numbered = ledger.run(ASSIGN_POSITIONS, &[&last, &as_limit(limit)])?;
     if numbered > 0 {

@@ -327,8 +327,8 @@ fn items(cache: &RowCache, queries: &mut Vec<Query>) {
 /// Writes the changes and commits. The statements are sent together, and each result is checked,
 /// because after a failed statement COMMIT becomes ROLLBACK without an error.
 ///
-/// The notification follows COMMIT. If it came before, the transactions would have to commit one
-/// after the other.
+/// The notification is sent after COMMIT. A notification inside a transaction would make PostgreSQL
+/// commit such transactions one after the other.
 ///
 /// Returns the id of the transaction, if other nodes must read its rows (`commit_notice`).
 pub(super) async fn commit(

@@ -17,8 +17,8 @@ impl PostgresLedger<'_> {
         Ok(())
     }
 
-    /// Locks the grants of a recall. They never change, so they can be found before they are
-    /// locked. All other rows are read after the grants are locked.
+    /// Locks the grants of a recall. A recall always names the same grants, so they can be found
+    /// before they are locked. All other rows are read after the grants are locked.
     pub(crate) fn lock_recall(&mut self, id: RecallId) -> Done<()> {
         let sql = "SELECT grant_id, target_grant FROM recall WHERE id = $1";
         let found =

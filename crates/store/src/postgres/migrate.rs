@@ -102,7 +102,7 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
 /// Rewrites rows whose transaction ids this database has not reached yet. Such rows were copied
 /// from another database, for example by a dump. Without this, every poll would read them as new.
 async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
-    // Digests are only for nodes that poll now, and none polls yet.
+    // Digests are only for nodes that poll now, and no node polls yet.
     transaction
         .execute(
             "DELETE FROM commit_digest WHERE changed >= pg_snapshot_xmax(pg_current_snapshot())",

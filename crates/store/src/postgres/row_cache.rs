@@ -215,7 +215,8 @@ impl RowCache {
             || !self.events.is_empty()
     }
 
-    /// Returns the notification of this transaction for other nodes, if it needs one.
+    /// Returns the notification of this transaction for other nodes, if they must learn of the
+    /// changes.
     pub(super) fn commit_notice(&self, writer: i32) -> Option<CommitNotice> {
         self.has_changes().then_some(CommitNotice { writer, events: !self.events.is_empty() })
     }

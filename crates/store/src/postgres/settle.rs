@@ -2,7 +2,7 @@
 //!
 //! The first round trip locks and reads every row that the batch can need. Then the rules of the
 //! core run in memory. The second round trip writes all changes and commits. A single round trip
-//! would need a copy of the rules in SQL, so a batch pays for a second one.
+//! would need a copy of the rules in SQL, so a batch takes a second round trip instead.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -100,7 +100,7 @@ async fn settle_poisoned(
         Err(failure) => return Err(shared.store_error(failure)),
     };
     // The return failed too. The units come back when the grant is closed.
-    let reason = format!("{reason}; and it cannot be returned: {failure}");
+    let reason = format!("{reason}; and the ticket cannot be returned: {failure}");
     if let Err(failure) = run_with_retries(shared, one, SettleTask::DeadLetter(&reason)).await {
         if !matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) {
             return Err(shared.store_error(failure));

@@ -1,6 +1,6 @@
 //! Reads the pages of each commit from the write-ahead log, for a continuous backup.
 //!
-//! The writer's thread reads them after its commit and before its next transaction. Only a
+//! The writer's thread reads the pages after its commit and before its next transaction. Only a
 //! transaction of the writer restarts the log, so no page of a commit is overwritten before it was
 //! read. The log's file stays the same while the store is open.
 use std::fs::File;

@@ -77,7 +77,7 @@ fn settle_alone(
         Err(failure) if !failure.is_fatal() => {
             // The return failed too. The units come back when the grant is closed.
             let id = key.id_of(ticket);
-            let reason = format!("{reason}; and it cannot be returned: {failure}");
+            let reason = format!("{reason}; and the ticket cannot be returned: {failure}");
             if let Err(failure) =
                 txn.attempt(|ledger| insert_dead_ticket(ledger, &id, ticket, &reason))
             {

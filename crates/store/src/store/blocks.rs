@@ -10,7 +10,7 @@ use super::{Store, StoreResult};
 
 const DELETE_ENDED: Statement = statement("DELETE FROM block WHERE until <= $1");
 /// Concurrent insertions may exceed the bound by a few rows in total. The bound protects the memory
-/// of nodes, which have room for a few more.
+/// of nodes, which has room for a few more rows.
 const INSERT: Statement = statement(
     "INSERT INTO block (kind, value, until, reason, at)
      SELECT CAST($1 AS text), CAST($2 AS text), CAST($3 AS bigint), CAST($4 AS text),

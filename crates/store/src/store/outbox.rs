@@ -38,8 +38,8 @@ const LEASE_ENDPOINT: Statement = statement(
     "UPDATE endpoint SET node = $2, until = $3
      WHERE id = $1 AND (node = $2 OR node IS NULL OR until <= $4)",
 );
-/// In PostgreSQL, events without a position come after all events with one. Such events count as
-/// waiting for every endpoint, even while no node assigns positions.
+/// In PostgreSQL, events without a position come after all events with a position. Such events
+/// count as waiting for every endpoint, even while no node assigns positions.
 const ENDPOINT_STATUSES: Statement = Statement {
     sqlite: "SELECT p.id, p.kind, p.enabled,
              (SELECT coalesce(max(e.seq), 0) FROM event e) - p.position,

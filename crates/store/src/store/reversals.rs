@@ -28,8 +28,8 @@ const RETURNED: Statement = statement(
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency",
 );
-/// The newest report counts. If reports have the same time, a report that the dispute ended counts.
-/// If the dispute has no id, the last report to arrive counts, whatever its time is.
+/// The newest report counts. If two reports have the same time, the report that the dispute ended
+/// counts. If the dispute has no id, the last report to arrive counts, whatever its time is.
 const DISPUTED: Statement = statement(
     "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at, said_at)
      SELECT p.id, CAST($7 AS text), coalesce($3, p.amount_minor), coalesce($4, p.currency),

@@ -60,7 +60,8 @@ fn set_spread(
 fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustOutcome> {
     let Adjustment { item, units, reason, key } = adjustment;
     let (item, now) = (*item, tx.now());
-    // The item is locked first. So if two calls have the same key, the second one finds the record.
+    // The item is locked first. So if two calls have the same key, the second call finds the
+    // record.
     if tx.rules().item(item)?.is_none() {
         return Ok(AdjustOutcome::NotFound);
     }

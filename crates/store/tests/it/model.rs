@@ -25,7 +25,7 @@ use crate::fixture::{Dir, open, open_postgres};
 
 mod money;
 
-/// A ticket from a small range, so that the same numbers, buyers and keys repeat.
+/// A ticket with values from a small range, so that the same numbers, buyers and keys repeat.
 #[derive(Clone, Debug)]
 struct Seed {
     grant: u64,

@@ -1,5 +1,5 @@
-//! Tests a damaged row of `event`, and a row of a newer program. The other rows can still be read.
-//! Later events continue after an operator discards it.
+//! Tests damaged rows of `event`, and a row of a newer program. The other rows can still be read.
+//! The dead letter of a damaged row is retried and sent again like any other dead letter.
 use std::sync::Arc;
 
 use doorbuster_core::Millis;

@@ -46,8 +46,8 @@ fn median(mut values: Vec<f32>) -> f32 {
     values[values.len() / 2]
 }
 
-/// Returns how much colours change across the rim at a position, apart from a constant difference.
-/// The piece may be a little lighter or darker than its source.
+/// Returns how much colours change across the rim at a position. A constant difference does not
+/// count, because the piece may be a little lighter or darker than its source.
 fn change_across_rim(seen: &Seen, at: usize) -> f32 {
     let of_colour = seen.colours.iter().map(|(picture, piece)| {
         let step = |&(inner, outer): &Pair| {

@@ -20,13 +20,14 @@ const ADMISSIONS_MIN: u64 = 5;
 /// The number of parts into which the measured time is divided. The rates of the parts are
 /// compared, because admissions in waves have no rate.
 const PARTS: u64 = 4;
-/// In an even rate, the quickest part is at most this many times as quick as the slowest part.
+/// A rate counts as even if the quickest part is at most this many times as quick as the slowest
+/// part.
 const UNEVENNESS_MAX: u64 = 3;
 /// Admissions whose ends are further apart than this belong to different waves.
 const WAVE_GAP_MS: i64 = 10_000;
 /// The number of waves that are remembered.
 const WAVES_MAX: usize = 64;
-/// An estimate reaches at most this many times as far ahead as the measured time is long.
+/// An estimate reaches ahead at most this many times the measured time.
 const HORIZON_FACTOR: u64 = 2;
 
 /// A sample of a room's progress.
@@ -139,8 +140,8 @@ impl PaceEstimator {
         }
         self.is_wave =
             self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_EVERY_MS <= now.0);
-        // A step at its maximum says nothing about the pace of the shop. If no visitor waits, the
-        // pace is only the pace of arrivals.
+        // A step that admits its maximum says nothing about the pace of the shop. If no visitor
+        // waits, the measured pace would be the pace of arrivals.
         let is_full = (1..self.admissions_max).contains(&self.step.1) && progress.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
@@ -231,7 +232,7 @@ fn positions_reachable(
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let called = slow.calls.saturating_mul(ms) / slow.ms.max(1);
-    // Only half of the result counts, because a few admissions predict the end badly.
+    // Use only half of the result, because a few admissions give a poor prediction of the end.
     Some(free.saturating_mul(called).checked_div(2 * sold).unwrap_or(free))
 }
 

@@ -21,7 +21,7 @@ fn ranks_continue_after_the_participants_of_the_draw() {
 }
 
 #[test]
-fn as_many_visitors_are_admitted_as_can_find_units() {
+fn visitors_are_admitted_only_while_units_are_left_for_them() {
     let many = line(1_000, Some(1_000), 0);
     let check = |free, limit, out, used, used_units, wanted| {
         let shop = RoomSupply { free, limit, out, used, used_units };
@@ -100,15 +100,15 @@ fn a_visitor_who_leaves_keeps_the_rank_until_it_is_called() {
 }
 
 #[test]
-fn an_idle_visitors_turn_passes_while_others_wait_and_a_used_one_stays() {
+fn an_idle_visitors_admission_ends_early_while_others_wait_and_a_used_admission_stays() {
     let whole = 150_000;
     assert_eq!(first_turn_ms(whole, true), IDLE_TURN_MS);
-    assert_eq!(first_turn_ms(whole, false), whole, "nobody waits for the turn");
+    assert_eq!(first_turn_ms(whole, false), whole, "no other visitor waits");
     assert_eq!(first_turn_ms(5_000, true), 5_000, "a short admission stays as it is");
     let (called, first) = (Millis(1_000), Millis(1_000 + IDLE_TURN_MS));
     let kept = |until, now| kept_until(called, until, whole, Millis(now));
     assert_eq!(kept(first, 1_000), Some(Millis(151_000)));
     assert_eq!(kept(first, first.0 - 1), Some(Millis(151_000)), "until the last moment");
-    assert_eq!(kept(first, first.0), None, "the turn has passed");
-    assert_eq!(kept(Millis(151_000), 2_000), None, "a whole turn is not extended again");
+    assert_eq!(kept(first, first.0), None, "the admission has ended");
+    assert_eq!(kept(Millis(151_000), 2_000), None, "a whole admission is not extended again");
 }

@@ -52,7 +52,7 @@ impl Bucket {
     }
 }
 
-/// A message of a node to the shared place, and its way back.
+/// A node's message to the shared place, and the answer.
 struct Flight {
     sent: SentCall,
     waiting: usize,
@@ -142,7 +142,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             {
                 let costs = vec![cost; flight.waiting];
                 let served = node.share.receive((limit, own_now), answer, &flight.sent, &costs);
-                // The shared place decided the others when it answered.
+                // The shared place decided the other requests when it answered.
                 allow(served.saturating_sub(flight.served) as u64);
             }
             if node.waiting > 0 && node.flight.is_none() {
@@ -167,8 +167,8 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             if plan.has_faults && rng.percent(1) {
                 node.paused_until = now + rng.below(10 * cost) / MICRO * MICRO;
             }
-            // A node that dies loses its share. What it spent without a share is unknown for ever,
-            // so a node with a free part does not die here.
+            // A node that dies loses its share. The shared place never learns what the node spent
+            // without a share. So in this test, a node with a free part does not die.
             if plan.has_faults && plan.burst < 256 && rng.percent(1) {
                 *node = Node { clock_ahead: node.clock_ahead, ..Node::default() };
             }
@@ -211,7 +211,7 @@ fn faulty(seed: u64) -> Run {
     run(plan, &mut rng)
 }
 
-/// A run without faults, in which more requests come than the limit allows, in a moment.
+/// A run without faults. Within a moment, more requests come than the limit allows.
 fn calm(seed: u64) -> (u64, Run) {
     let mut rng = Rng(seed);
     let burst = rng.pick(&[1, 2, 3, 5, 10, 40, 100, 250]);
@@ -269,8 +269,9 @@ fn each_rule_is_noticed_when_it_is_removed() {
     }
 }
 
-/// Two nodes ask for one request each, of a limit that is used up: the first after half the time in
-/// which one request comes back, the second after the whole time. Returns what they get.
+/// Two nodes each ask for one request of a limit that is used up. The first node asks after half of
+/// the time in which one request is paid back, and the second node after the whole time. Returns
+/// the number of requests that each node gets.
 fn requests_after_a_fraction() -> [usize; 2] {
     let limit = RateLimit::new(3, 60);
     let (cost, terms) = (limit.cost(1), terms(2, 64));
@@ -305,7 +306,7 @@ fn a_buyer_far_below_a_large_limit_causes_no_call_and_no_report() {
 }
 
 #[test]
-fn a_request_that_gets_only_an_answer_is_counted_afterwards_and_near_the_limit_before() {
+fn a_request_answered_from_memory_is_counted_after_its_answer_except_near_the_limit() {
     let limit = RateLimit::new(10, 1);
     let (cost, terms) = (limit.cost(1), terms(3, 64));
     let mut share = NodeShare::default();

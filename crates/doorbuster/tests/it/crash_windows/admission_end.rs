@@ -1,5 +1,5 @@
-//! An admission ends while the server issues its pass. The buyer gets no pass, and the server uses
-//! up no second access code.
+//! An admission ends while the server issues its pass. The buyer gets no pass, and the access code
+//! stays usable.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use crate::sealed::solve_sealed;
 
 /// The secret of the server's challenges.
 const MASTER: [u8; 32] = [0x5a; 32];
-/// How long the disk delays a commit, if the test does not release it. An admission is shorter.
+/// How long the disk delays a commit, unless the test releases the commit. An admission is shorter.
 const COMMIT_DELAY: Duration = Duration::from_secs(300);
 /// Longest wait for a change that the server makes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(60);

@@ -1,4 +1,5 @@
-//! The continuous audit: a finding stops the affected sale only, and its readers see the finding.
+//! The continuous audit. A finding pauses only the affected sale, and the audit's report shows the
+//! finding.
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ fn names_the_phones_of_spring(report: &Value) {
     assert_eq!((rule, sale, item), (&json!("I2"), &json!("spring"), &json!("phone")), "{found}");
     assert!(
         found["detail"].as_str().is_some_and(|detail| detail.contains("total 10")),
-        "the numbers of {found}"
+        "the detail has no total: {found}"
     );
 }
 

@@ -30,8 +30,8 @@ pub struct ServiceQuality {
     pub later: usize,
     /// The 99th percentile of the answer times.
     pub p99: Duration,
-    /// The time until the last answer. It includes the time in which the disk is slow: a `Watch`
-    /// stands still then, but answers continue.
+    /// The time until the last answer. It includes the times in which the disk is slow. A `Watch`
+    /// stops during these times, but answers continue.
     pub span: Duration,
 }
 

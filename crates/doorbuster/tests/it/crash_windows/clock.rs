@@ -108,10 +108,14 @@ async fn a_step_of_the_clock_expires_and_opens_nothing_early() {
             async || (phase(&fixture, &format!("soon-{step}")).await == "open").then_some(());
         fixture.until("a sale opens at its time", Duration::from_secs(5), opened).await;
         let early = soon - now_ms();
-        assert!(early < 200, "{step}: it opened {early} ms early");
+        assert!(early < 200, "{step}: the sale opened {early} ms early");
         let past = async || (now_ms() > ends + PAST_ITS_END_MS).then_some(());
         fixture.until("the hold's time is over", Duration::from_secs(5), past).await;
-        assert_eq!(state(&short, &held.id()).await, "reserved", "{step}: expiry rests");
+        assert_eq!(
+            state(&short, &held.id()).await,
+            "reserved",
+            "{step}: the hold expired while the clock was not trusted"
+        );
         faults.wall_ahead_ms(0);
         alarm(&fixture, 0).await;
         let over = async || (state(&short, &held.id()).await == "expired").then_some(());

@@ -13,8 +13,8 @@ use super::requests::at_once;
 
 /// Longest wait for a change that the server makes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(30);
-/// How long the disk delays a commit, if the test does not release it. A request must be decided
-/// long before.
+/// How long the disk delays a commit, unless the test releases the commit earlier. A request must
+/// be decided long before this time.
 const COMMIT_DELAY: Duration = Duration::from_secs(120);
 /// The earliest and the latest `decide_by`, counted from the start of the request: ten seconds, and
 /// some seconds for the request itself.
@@ -25,8 +25,8 @@ const DECIDED: (SignedDuration, SignedDuration) =
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
 /// The largest difference between the server's clock and the test's.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
-/// How long the test waits until the server has begun a read. The test cannot see this from
-/// outside.
+/// How long the test lets the server begin a read. The test cannot see from outside whether the
+/// read has begun.
 const NOTICE: Duration = Duration::from_millis(200);
 /// The header of a request that does not wait: the server answers 202, however fast the disk is.
 const ASYNC: &str = "Prefer: respond-async\r\n";

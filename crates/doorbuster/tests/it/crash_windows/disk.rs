@@ -19,8 +19,8 @@ use crate::watch::Watch;
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// A load fills a few megabytes of disk within this time, also on a slow machine.
 const FILLED_WITHIN: Duration = Duration::from_secs(300);
-/// How long the disk delays commits, if the test does not release them. Buyers do not wait so long,
-/// but their requests are still decided in time.
+/// How long the disk delays commits, unless the test releases them earlier. Buyers do not wait so
+/// long, but their requests are still decided in time.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
 /// The number of reads while the disk is slow.
 const LOOKS: u32 = 40;
@@ -177,7 +177,7 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
     faults.slow_disk(COMMIT_DELAY);
     let begun = Watch::start();
     for (spec, wire) in &mut queued {
-        // The requests do not say how long they wait.
+        // The requests name no waiting time, so the server's default applies.
         wire.send(&spec.with("")).await.expect("the request is sent");
     }
     let before = faults.syncs();
@@ -236,7 +236,7 @@ async fn load_from_another_process_gets_delayed_answers_by_event() {
     let storm = tokio::task::spawn_blocking(move || run(&mut storm));
     let listening =
         async || (fixture.metric("doorbuster_events_sse").await >= LISTENING).then_some(());
-    fixture.until("buyers with a place in the queue listen", LISTEN_WITHIN, listening).await;
+    fixture.until("queued buyers listen for events", LISTEN_WITHIN, listening).await;
     faults.slow_disk(Duration::ZERO);
     let stormed = storm.await.expect("no panic");
     stormed.stdout_of_success();

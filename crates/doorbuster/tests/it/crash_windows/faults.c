@@ -69,7 +69,7 @@ static void pause_ms(int64_t ms) {
     if (ms > 0) nanosleep(&pause, NULL);
 }
 
-/* Waits as long as the page says. The test may change the value meanwhile, to release a delayed sync. */
+/* Waits as long as the shared page says. The test may change the value meanwhile, to release a delayed sync. */
 static void pause_by(int word) {
     struct timespec begun, now;
     real_clock_gettime(CLOCK_MONOTONIC, &begun);
@@ -150,7 +150,7 @@ ssize_t pread64(int file, void *into, size_t bytes, off64_t at) {
 
 ssize_t pread(int file, void *into, size_t bytes, off_t at) { return pread64(file, into, bytes, at); }
 
-/* Whether this sync of the store's main file is the one that fails. Later syncs are counted before their delay. */
+/* Returns whether this sync of the store's main file must fail. Counts each sync after a failed sync, before its delay. */
 static int main_sync_fails(void) {
     if (page[MAIN_SYNCS_FAILED] > 0) page[MAIN_SYNCS_AFTER]++;
     if (!page[MAIN_SYNC_FAILS_ONCE]) return 0;

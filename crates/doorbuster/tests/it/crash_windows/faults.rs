@@ -78,8 +78,7 @@ impl MachineFaults {
         self.set(WALL_AHEAD_MS, ms);
     }
 
-    /// Makes each sync take this much longer. This also holds for a sync in progress: zero releases
-    /// it.
+    /// Delays each sync by this time, also a sync in progress. Zero releases a sync in progress.
     pub fn slow_disk(&self, by: Duration) {
         self.set(SYNC_DELAY_MS, i64::try_from(by.as_millis()).expect("a short time"));
     }

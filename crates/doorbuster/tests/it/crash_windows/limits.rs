@@ -13,8 +13,8 @@ use super::requests::at_once;
 const HOLD_SECS: u32 = 2;
 /// Buyers in a race between cancelling and expiring.
 const BUYERS: usize = 48;
-/// The most races. Each race lasts twice as long as the one before, because on a slow machine all
-/// cancellations may come after the end of the holds.
+/// The most races. Each race lasts twice as long as the race before. On a slow machine, all
+/// cancellations of a short race may come after the end of the holds.
 const RACES_MAX: u32 = 4;
 /// The test needs at least this number of orders that expire, of orders that are cancelled, and of
 /// checked limits.

@@ -124,7 +124,7 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
     // The excess clients leave, and the server accepts a new client at once.
     let late = PurchaseSpec::new("late", "k", "spring", 1);
     let bought = async || (fixture.buy(&late).await.verdict() == "201").then_some(());
-    fixture.until("a place is free", ROOM_WITHIN, bought).await;
+    fixture.until("a new client is accepted", ROOM_WITHIN, bought).await;
     fixture.audit(None).await;
 }
 

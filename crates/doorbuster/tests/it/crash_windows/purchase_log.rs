@@ -18,7 +18,7 @@ pub struct AllowedEvents {
     pub queue: bool,
     /// Whether the sale is paused and resumed.
     pub pause: bool,
-    /// Holds end during the load.
+    /// Whether holds end during the load.
     pub expire: bool,
 }
 

@@ -11,8 +11,8 @@ use super::faults::MachineFaults;
 use super::fixture::{ServerFixture, Stock};
 
 const SOON: Duration = Duration::from_secs(10);
-/// How long the disk delays a commit, if the test does not release it. The delay is shorter than
-/// the ten seconds in which a ticket must be decided.
+/// How long the disk delays a commit, unless the test releases the commit earlier. The delay is
+/// shorter than the ten seconds in which a ticket must be decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
 /// How long the test waits until the server has noticed that a client is gone. The test cannot see
 /// this from outside.

@@ -130,7 +130,7 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let (mut heads, mut silent, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
     // Start with the slow bodies, because they have the longest deadline. The fast path handles the
-    // purchases, the general server the other bodies.
+    // purchases, and the general server handles the other bodies.
     let purchase = PurchaseSpec::new("trickle", "k", "spring", 1).bytes();
     let chunked =
         PurchaseSpec::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");
@@ -182,7 +182,7 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     let most = Duration::from_secs(IDLE_SECS + 2);
     let (heads, silent, bodies) =
         (longest(heads).await, longest(silent).await, longest(bodies).await);
-    println!("let go: heads {heads:?}, silent {silent:?}, bodies {bodies:?}");
+    println!("disconnected after: heads {heads:?}, silent {silent:?}, bodies {bodies:?}");
     assert!(heads < most, "half a head stayed connected for {heads:?}");
     assert!(silent < most, "a silent client stayed connected for {silent:?}");
     assert!(bodies < BODY_WITHIN, "half a body stayed connected for {bodies:?}");

@@ -23,8 +23,8 @@ const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
 /// Longest wait for work that a healthy server does at once. Enough for a slow machine.
 const SOON: Duration = Duration::from_secs(10);
-/// How long the disk delays a commit, if the test does not release it. The delay is shorter than
-/// the eight seconds that a pause waits.
+/// How long the disk delays a commit, unless the test releases the commit earlier. The delay is
+/// shorter than the eight seconds that a pause waits.
 const COMMIT_DELAY: Duration = Duration::from_secs(7);
 /// The number of reads of the stock during the commit.
 const LOOKS: u32 = 15;
@@ -131,8 +131,8 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         assert_eq!(queued.verdict(), "202", "{queued}");
         let request = operator("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", None);
         let stepping = tokio::spawn(async move { console.ask(&request).await.expect("an answer") });
-        // A request over the limit gets no ticket, also before the server has read how much of the
-        // limit the buyer has used.
+        // A request over the limit gets no ticket, even before the server has read the buyer's used
+        // quota.
         let greedy = spec("greedy", 2);
         let begun =
             async || (fixture.buy(&greedy).await.verdict() == "503 unavailable").then_some(());

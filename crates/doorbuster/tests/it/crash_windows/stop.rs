@@ -21,8 +21,8 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 /// A load gets at least this number of answers before the stop, within [`STORM_WITHIN`].
 const STORM_MIN: usize = 10;
 const STORM_WITHIN: Duration = Duration::from_secs(60);
-/// How long the disk delays a commit, if the test does not release it. `SYNC` is the delay of each
-/// sync on a nearly healthy disk.
+/// How long the disk delays a commit, unless the test releases the commit earlier. `SYNC` is the
+/// delay of each sync on a nearly healthy disk.
 const COMMIT_DELAY: Duration = Duration::from_secs(60);
 const SYNC: Duration = Duration::from_millis(200);
 /// Buyers with queued requests at the stop signal.

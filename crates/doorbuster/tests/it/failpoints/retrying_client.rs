@@ -101,8 +101,8 @@ impl RetryingClient {
         }
     }
 
-    /// Buys, and retries while units are only held. Returns the order, or `None` when the last unit
-    /// is paid.
+    /// Buys, and retries while other buyers hold all units and have not paid. Returns the order, or
+    /// `None` when the last unit is paid.
     pub async fn try_to_buy(&self, spec: &PurchaseSpec) -> Option<Value> {
         loop {
             let reply = self.ask(&spec.bytes()).await;

@@ -73,7 +73,7 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
 
 /// Makes units return in every way: one order is cancelled, one order expires, and one order is
 /// paid and refunded. The last order returns its unit when no buyer waits any more. A buyer whose
-/// payment window ended too early still had a turn.
+/// payment window ended before the payment counts as served.
 async fn turns(
     retrying_client: &RetryingClient,
     owners: [PurchaseOutcome; 3],
@@ -129,7 +129,10 @@ pub async fn check(
         "one order for each entry: {turns:?} of {orders:?}"
     );
     let turns = turns.concat();
-    assert!(turns.is_sorted_by(|one, next| one > next), "by turn: {turns:?} of {orders:?}");
+    assert!(
+        turns.is_sorted_by(|one, next| one > next),
+        "not in the order of the waitlist: {turns:?} of {orders:?}"
+    );
     // Two units were free when the last buyer's turn came, because the buyer before had not paid in
     // time. Any buyer could get the second unit.
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
@@ -148,5 +151,8 @@ pub async fn check(
     assert_eq!(mine, ["order.refused"], "the events of the entry that its buyer left");
     let stock = retrying_client.get_ok("/v1/admin/sales/spring/stock").await;
     let mut rows = stock["items"].as_array().expect("items").iter();
-    assert!(rows.all(|row| row["waiting"] == 0 && row["kept"] == 0), "nobody waits: {stock}");
+    assert!(
+        rows.all(|row| row["waiting"] == 0 && row["kept"] == 0),
+        "the waitlist is not empty: {stock}"
+    );
 }

@@ -270,7 +270,7 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
         if row["state"] == "captured" {
             assert_eq!((word(of, "state"), its.len()), ("paid", 0), "{row}: {of}, {its:?}");
             let other = stands.insert(order, payment);
-            assert!(other.is_none(), "{payment} and {other:?} stand for {order}");
+            assert!(other.is_none(), "{payment} and {other:?} both pay for {order}");
         } else {
             assert_eq!((word(row, "state"), its.len()), ("refunded", 1), "{row}: {its:?}");
             assert_eq!(
@@ -288,8 +288,8 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     let repeated = promises(&listed, taken);
     let second = refunds.iter().filter(|refund| refund["cause"] == "second").count();
     println!(
-        "{} payments, {} stand, {late} came late, {} went back, {second} as second ones; \
-         {repeated} answers repeated",
+        "{} payments, {} pay an order, {late} came late, {} were refunded, {second} were second \
+         payments; {repeated} answers repeated",
         listed.len(),
         stands.len(),
         refunds.len()

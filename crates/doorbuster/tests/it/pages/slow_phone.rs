@@ -1,5 +1,5 @@
 //! A first visit on a slow phone: how soon the page shows its largest part, how many requests and
-//! bytes it needs, and a purchase with the keyboard alone, by a buyer who loses the tab.
+//! bytes it needs, and whether a buyer who loses the tab can buy with the keyboard alone.
 
 use serde_json::json;
 
@@ -25,8 +25,8 @@ const VISITS_MAX: usize = 8;
 /// The variable that names a release build. The time is judged for a release build alone, and on a
 /// quiet machine. Without the variable, the test only prints the time.
 const RELEASE: &str = "DOORBUSTER_PROGRAM";
-/// When the largest part was shown, the number of requests, and their bytes, once the page is shown
-/// and has loaded everything.
+/// Waits until the page has loaded everything. Returns the time at which the largest part was
+/// shown, the number of requests, and their bytes.
 const COST: &str = "const done = arguments[0];
     new PerformanceObserver(list => { window.largest = list.getEntries().at(-1); })
       .observe({ type: 'largest-contentful-paint', buffered: true });
@@ -37,7 +37,7 @@ const COST: &str = "const done = arguments[0];
         all.map(one => `${one.name} ${Math.round(one.startTime)}–${Math.round(one.responseEnd)} ms`).join('\\n')]);
     }, 700);";
 
-/// Makes the window a slow phone, or the usual one again.
+/// Makes the window behave like a slow phone, or normally again.
 async fn slow(tab: &Tab<'_>, on: bool) {
     let (latency, down, up) = if on { (ROUND_TRIP_MS, DOWN, UP) } else { (0, -1, -1) };
     tab.protocol("Network.enable", json!({})).await;

@@ -1,5 +1,5 @@
-/* Draws the sale's page in every state that its model can have, and reads what its parts say. The
-   test serves the page's own modules, so the states are those of the page. */
+/* Draws the sale's page in every state that its model can have, and reads the texts of its
+   parts. The test serves the page's own modules, so this script draws what visitors see. */
 import { model as plain } from '/assets/sale-state.js';
 import { show, showItem, showItems, translateItem } from '/assets/sale-view.js';
 import { bindLanguages, ready, translate } from '/assets/words.js';

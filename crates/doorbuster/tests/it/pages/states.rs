@@ -14,7 +14,7 @@ use super::plain;
 
 /// Draws the states and reads the page.
 const SCRIPT: &str = include_str!("states.js");
-/// The sheets that the page's sheet imports.
+/// The style sheets that the page's style sheet imports.
 const IMPORTED: [&str; 2] = ["look-product.css", "look-lists.css"];
 /// The widths of a small phone and of a desktop.
 const WIDTHS: [u32; 2] = [360, 1280];

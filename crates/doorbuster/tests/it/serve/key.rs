@@ -1,4 +1,4 @@
-//! The operators' key that a server creates when none is configured.
+//! The operators' key that a server creates if no key is configured.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;

@@ -8,7 +8,8 @@ use super::OidcError;
 use crate::auth::claims::LEEWAY_SECS;
 use crate::config::OidcSettings;
 
-/// Longest subject that is used in an id unchanged. A longer subject is hashed.
+/// Longest subject, in bytes, that an id contains unchanged. For a longer subject, the id contains
+/// its hash.
 const SUBJECT_BYTES_MAX: usize = 100;
 /// Longest name that is shown, in characters.
 const NAME_CHARS_MAX: usize = 100;
@@ -31,8 +32,8 @@ pub(super) fn check(
     nonce: &str,
     now_secs: i64,
 ) -> Result<SignedIn, OidcError> {
-    let claims: Map<String, Value> =
-        serde_json::from_slice(json).map_err(|_| OidcError::Invalid("the claims are no object"))?;
+    let claims: Map<String, Value> = serde_json::from_slice(json)
+        .map_err(|_| OidcError::Invalid("the claims are not an object"))?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
     let secs = |name: &str| claims.get(name).and_then(Value::as_f64).map(|secs| secs as i64);
     if text("iss") != settings.issuer {

@@ -1,5 +1,5 @@
 //! A bucket of an S3-compatible service as the target. The bucket's address and keys come from the
-//! environment (`AWS_…`) or from the cloud machine's own service.
+//! environment (`AWS_…`) or from the metadata service of the cloud machine.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -17,7 +17,7 @@ const PART: &str = ".part";
 pub(super) struct Directory(PathBuf);
 
 impl Directory {
-    /// Creates the directory if it is missing; only this user may read it.
+    /// Creates the directory if it is missing. Only this user may read it.
     pub(super) fn create(path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
@@ -53,7 +53,8 @@ impl Directory {
         let path = self.0.join(name);
         blocking(move || {
             fs::remove_file(&path)?;
-            // When the last object of a generation is deleted, its empty directory is deleted too.
+            // Deletes the generation's directory if this was its last object. Otherwise the call
+            // fails, because the directory is not empty.
             if let Some(parent) = path.parent() {
                 let _ = fs::remove_dir(parent);
             }

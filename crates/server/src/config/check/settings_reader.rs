@@ -155,7 +155,10 @@ impl<'a> SettingsReader<'a> {
                 Some(line.strip_suffix('\r').unwrap_or(line).to_owned())
             }
             Err(error) => {
-                self.fault(path, format!("cannot read its file {}: {error}", file.display()));
+                self.fault(
+                    path,
+                    format!("cannot read the secret's file {}: {error}", file.display()),
+                );
                 None
             }
         }

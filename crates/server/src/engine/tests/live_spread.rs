@@ -68,7 +68,7 @@ async fn every_unit_is_sold_while_partitions_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn new_partitions_get_their_part_of_an_empty_pool_and_merged_ones_give_theirs_back() {
+async fn new_partitions_get_units_from_other_slots_and_removed_partitions_give_theirs_back() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 64, 2, over(1)).await;
@@ -104,7 +104,7 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
             other => panic!("no ticket is settled yet: {other:?}"),
         }
     }
-    // A request that finds its slot empty takes a unit of another slot, which then has no ticket.
+    // A request that finds its slot empty gets the unit of another slot. That slot has no ticket.
     let mut with_tickets = Vec::new();
     for grant in engine.store().open_grants().await.expect("the store is available") {
         let view = engine.slots().view(grant.slot).await.expect("local").expect("open");

@@ -21,7 +21,7 @@ pub(super) async fn spread_sale(engine: &Engine, stock: u64, limit: u32, spread:
     step(engine, PhaseStep::Open).await;
 }
 
-/// Adds up the units repeatedly until the test stops it. Returns the number of checks.
+/// Adds up the units repeatedly until `stop` is set. Returns the number of checks.
 async fn add_up(engine: Arc<Engine>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
     let mut looks = 0;
     while !stop.load(Ordering::Acquire) {

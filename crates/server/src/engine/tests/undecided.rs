@@ -1,5 +1,5 @@
-//! Tests retries of a queued request after its pass has expired, or when it would exceed a limit
-//! now.
+//! Tests retries of a queued request after its pass has expired. Also tests retries while a new
+//! request would exceed a limit.
 
 use std::time::Duration;
 

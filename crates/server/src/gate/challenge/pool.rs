@@ -23,8 +23,8 @@ use super::seal::{ANSWER_BYTES, PuzzleKind};
 
 /// Threads that draw.
 const THREADS: usize = 2;
-/// The maximum number of requests that wait for one kind. At the bound further requests are asked
-/// to retry.
+/// The maximum number of requests that wait for one kind. At the bound, the server asks further
+/// clients to retry.
 const WAITING_MAX: usize = 512;
 /// The number of kinds that are drawn in advance. They are the first kinds of [`PuzzleKind`].
 pub(super) const PRERENDERED_KINDS: usize = 2;
@@ -197,14 +197,14 @@ impl ChallengePool {
             let name = format!("challenge-{n}");
             thread::Builder::new().name(name).spawn(move || run_renderer(&shared, renderer, n == 0))
         };
-        // With fewer threads, fewer challenges are drawn. Without any thread, clients are asked to
-        // retry.
+        // With fewer threads, fewer challenges are drawn. Without any thread, the server asks
+        // clients to retry.
         let threads: Vec<_> = (0..THREADS).filter_map(|n| start(n).ok()).collect();
         if threads.len() < THREADS {
             tracing::error!(
                 started = threads.len(),
                 event = "challenge.threads_missing",
-                "failed to start every thread that draws challenges"
+                "failed to start some of the threads that draw challenges"
             );
         }
         Self { shared, threads }

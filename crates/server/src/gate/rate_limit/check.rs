@@ -30,7 +30,7 @@ pub(crate) struct PendingLimit {
     share: oneshot::Receiver<ShareGrant>,
 }
 
-/// A check that has passed some scopes and not yet the others.
+/// A check that has passed some scopes, but not all scopes yet.
 #[derive(Debug)]
 struct CheckProgress {
     route: Route,
@@ -125,7 +125,7 @@ impl RateLimiter {
         self.release(&pending.progress, sale);
     }
 
-    /// Counts one request about an object that belongs to the caller.
+    /// Counts one request under the limit of an object, such as an order of the caller.
     ///
     /// # Errors
     ///

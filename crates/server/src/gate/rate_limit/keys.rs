@@ -10,8 +10,8 @@ use super::table::LimitCell;
 use super::{Caller, RateLimiter, Route};
 use crate::catalogue::SaleState;
 
-/// An address gets one budget for this many known buyers. Up to this number, the address has its
-/// configured limit. With twice as many buyers, it has twice the limit.
+/// The number of known buyers for which an address gets one budget. With up to this number of
+/// buyers, the address has its configured limit. With twice as many buyers, it has twice the limit.
 const BUYERS_PER_BUDGET: u64 = 250;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// The period after which the buyers behind an address are counted again.
@@ -53,8 +53,8 @@ impl RateLimiter {
         first_u64(&hasher)
     }
 
-    /// Returns the number of budgets of an address. The number follows from the buyers of the
-    /// address on all routes and in all sales, including this buyer.
+    /// Returns the number of budgets of an address. The number depends on how many buyers use the
+    /// address, on all routes and in all sales, including this buyer.
     pub(super) fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))

@@ -27,8 +27,10 @@ impl SaleWide {
         result
     }
 
-    /// Returns for how many nanoseconds a request is refused, and the state, if the stored number
-    /// alone decides this. A state beyond the burst belongs to another limit, and needs the lock.
+    /// Returns how many nanoseconds a request must wait, and the state, if the stored number alone
+    /// shows that the limit refuses the request. Otherwise returns `None`, and the caller takes the
+    /// lock. A state beyond the burst belongs to an earlier setting of the limit, so it also needs
+    /// the lock.
     pub(super) fn refused_nanos(&self, pace: RateLimit, now: u64) -> Option<(u64, u64)> {
         let state = self.state.load(Ordering::Acquire);
         let ahead = state.saturating_sub(now);

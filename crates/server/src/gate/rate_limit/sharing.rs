@@ -1,12 +1,12 @@
-//! Limits that nodes share, in Redis or in the store. Each node sends one call at a time, for many
-//! limits. A call takes shares of limits for the requests that wait, and reports requests on routes
-//! that are counted only after the answer.
+//! Limits that nodes share in one place: Redis or the store. Each node sends one call at a time to
+//! this shared place, for many limits. A call takes shares of limits for the requests that wait. It
+//! also reports requests on routes that are counted only after the answer.
 //!
 //! While a call is sent, further requests gather for the next call. A request that the node knows
 //! to be over the limit is refused from memory, and never waits.
 //!
 //! While the shared place is unreachable, each node applies its part of each limit: the limit
-//! divided by the number of recent nodes.
+//! divided by the number of nodes that were live recently.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,8 +24,8 @@ use super::{LimitStep, RateLimiter, Route};
 use crate::catalogue::SaleFlags;
 use crate::engine::NodeCount;
 
-/// The maximum number of requests and reports in one call. Further ones wait for the next call,
-/// because Redis serves nothing else during a call.
+/// The maximum number of requests and reports in one call. Further requests and reports wait for
+/// the next call, because Redis serves nothing else during a call.
 const BATCH_MAX: usize = 256;
 /// The maximum number of requests and reports in the queue. At the bound, a request is decided by
 /// this node's part of the limit, and a report waits for the caller's next request.
@@ -85,7 +85,7 @@ pub(super) enum LimitTarget {
     SaleWide { flags: Arc<SaleFlags>, route: Route },
 }
 
-/// A request that waits for a share, or use of a limit that waits to be reported.
+/// A request that waits for a share, or a report of counted requests that waits for a call.
 pub(super) struct QueuedUse {
     pub(super) step: LimitStep,
     pub(super) target: LimitTarget,
@@ -107,7 +107,7 @@ pub(super) enum ShareGrant {
 pub(crate) struct LimitSharing {
     place: SharedPlace,
     queue: Mutex<Vec<QueuedUse>>,
-    /// Notified when something waits in the queue.
+    /// Notified when the queue has an entry.
     waits: Notify,
     living: Arc<NodeCount>,
     away: AtomicBool,
@@ -164,7 +164,8 @@ impl LimitSharing {
         }
     }
 
-    /// Returns the number of nodes that share limits. A node that is missing for a moment counts.
+    /// Returns the number of nodes that share limits. A node that is missing for a moment still
+    /// counts.
     pub(super) fn nodes(&self) -> u32 {
         self.living.recent()
     }
@@ -223,7 +224,7 @@ impl LimitSharing {
                 tracing::warn!(
                     %error,
                     event = "limits.not_shared",
-                    "failed to share limits with other nodes; each node applies its part of them"
+                    "failed to share limits with other nodes; each node applies its part of each limit"
                 );
             }
             None | Some(_) => {}
@@ -304,7 +305,7 @@ impl RateLimiter {
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();
         let now = self.now();
         let (served, state, sent) = self.with_group_cell(group, |cell| {
-            // The flag is cleared now, so use that comes later is queued again.
+            // The flag is cleared now, so that later use of the limit is queued again.
             cell.is_queued = false;
             cell.with_share(|node| {
                 let served = node.serve(pace, now, &costs);

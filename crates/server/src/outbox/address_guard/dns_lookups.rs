@@ -1,6 +1,6 @@
-//! Resolves host names. A look-up blocks a thread and cannot be cancelled, so only a few run at
-//! once. Each name has at most one look-up at a time. If the DNS server of a name does not answer,
-//! its look-up uses one slot and does not delay other names.
+//! Resolves host names. A look-up blocks a thread and cannot be cancelled, so only a few look-ups
+//! run at once. Each name has at most one look-up at a time. So a name whose DNS server does not
+//! answer blocks only one thread, and does not delay other names.
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -13,8 +13,9 @@ use crate::outbox::ENDPOINTS_MAX;
 /// The maximum number of look-ups at the same time. Further look-ups wait. Look-ups share their
 /// blocking threads with transactions.
 pub(super) const LOOKUPS_MAX: usize = 8;
-/// The maximum number of names that are looked up or wait. The bound allows the names of all
-/// endpoints, and as many names that operators are adding. Beyond this bound a look-up fails.
+/// The maximum number of names that are looked up or wait. The bound has room for the names of all
+/// endpoints, and for as many names of endpoints that operators add. Beyond the bound, a look-up
+/// fails.
 pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 
 /// A function that resolves a name. It blocks its thread.
@@ -73,14 +74,15 @@ impl DnsLookups {
         sender.send_replace(Some(found));
     }
 
-    /// Resolves a name when a slot is free. The slot becomes free again when the thread has ended.
+    /// Resolves a name as soon as fewer than [`LOOKUPS_MAX`] look-ups run. A look-up counts until
+    /// its thread has ended.
     async fn resolve_limited(&self, name: String) -> io::Result<Vec<SocketAddr>> {
         let _place = self.places.acquire().await.map_err(io::Error::other)?;
         let resolver = self.resolver.clone();
         tokio::task::spawn_blocking(move || resolver(&name)).await.map_err(io::Error::other)?
     }
 
-    /// Returns the number of free slots.
+    /// Returns how many more look-ups may run now.
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {
         self.places.available_permits()

@@ -162,7 +162,7 @@ async fn a_name_whose_server_does_not_answer_does_not_delay_other_names() {
     let mut asking: Vec<_> = (0..2 * LOOKUPS_MAX).map(|_| ask(&guard, "stuck.example")).collect();
     until(&begun, 1).await;
     let other =
-        tokio::time::timeout(PATIENCE, ask(&guard, "b.example")).await.expect("a slot is free");
+        tokio::time::timeout(PATIENCE, ask(&guard, "b.example")).await.expect("a thread is free");
     assert!(other.expect("the task did not panic").is_ok());
     assert_eq!(
         *begun.lock().expect("the task did not panic"),

@@ -26,7 +26,8 @@ pub(crate) enum ButtonAction {
     Late,
     /// Pays twice, as an impatient buyer may do.
     Twice,
-    /// Pays, but the message about it is lost. The shop finds the payment only by asking.
+    /// Pays, but the message about the payment is lost. The server finds the payment only when it
+    /// asks the provider.
     Lose,
     /// Refunds the payment, as the shop can do at a provider's console.
     Return,
@@ -163,7 +164,7 @@ impl Sandbox {
 }
 
 impl Sandbox {
-    /// Sends a payment's money back without a request of the shop, and sends the shop a message
+    /// Sends a payment's money back without a request from the shop, and sends the shop a message
     /// about it.
     async fn take_back_money(
         &self,

@@ -20,7 +20,7 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// The number of announcements that are read at once.
 const PAGE: usize = 200;
 /// The number of attempts to send one message. After these attempts the message is dropped, and the
-/// shop learns its content only by asking.
+/// server learns the content only when it asks the provider.
 const SENDS_MAX: u32 = 30;
 /// Longest pause between two attempts for one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;

@@ -42,7 +42,7 @@ impl ApiError {
             is_forbidden: false,
             is_busy: false,
             code: None,
-            message: format!("cannot reach Stripe: {error}"),
+            message: format!("got no usable answer from Stripe: {error}"),
         }
     }
 }

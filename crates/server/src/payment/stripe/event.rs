@@ -35,7 +35,7 @@ pub(super) fn verify(
     let parts = || text.split(',').filter_map(|part| part.trim().split_once('='));
     let mut times = parts().filter(|(name, _)| *name == "t").map(|(_, value)| value);
     let (Some(time), None) = (times.next(), times.next()) else {
-        return Err(unproved("Stripe-Signature has no time, or several"));
+        return Err(unproved("Stripe-Signature must have exactly one time (t=)"));
     };
     let is_number =
         (1..=12).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
@@ -111,7 +111,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, news) = (event.to_owned(), refund_news(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
-                // This refund may cover only the rest of the payment.
+                // This refund may cover only the remaining part of the payment.
                 let news = match object["amount"].as_i64().filter(|_| news == RefundUpdate::Settled)
                 {
                     Some(minor) => RefundUpdate::Arrived(minor),
@@ -209,7 +209,7 @@ pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, Stri
     let payment = &session["payment_intent"];
     let payment = payment.as_str().or_else(|| payment["id"].as_str());
     let minor = session["amount_total"].as_i64().filter(|minor| *minor >= 0);
-    // A free session has no payment, so the session's id stands for it.
+    // A free session has no payment, so the session's id replaces the payment's id.
     let payment =
         payment.or_else(|| session["id"].as_str().filter(|_| minor == Some(0))).map(str::to_owned);
     let currency = session["currency"]

@@ -46,7 +46,7 @@ pub(crate) async fn create(
         CodesOutcome::Done => {}
         CodesOutcome::NotFound => return Err(no_sale().into()),
         CodesOutcome::TooMany => {
-            let detail = "a sale has at most 1,000,000 access codes";
+            let detail = "a sale has at most 1,000,000 access codes; create fewer codes";
             return Err(Problem::wrong_state(sale.row.phase.as_str(), detail).into());
         }
     }

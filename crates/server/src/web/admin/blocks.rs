@@ -67,7 +67,7 @@ pub(crate) async fn create(
     let Some(block) = recorded(action, put).await.map_err(failed)? else {
         return Err(Problem::wrong_state(
             "full",
-            "the limit of blocks is reached; delete one first",
+            "the limit of blocks is reached; delete a block first",
         )
         .into());
     };
@@ -103,9 +103,10 @@ pub(crate) async fn delete(
 fn block_value(wanted: &NewBlock) -> Result<String, Problem> {
     match wanted.kind {
         BlockKind::Buyer if is_name(&wanted.value) => Ok(wanted.value.clone()),
-        BlockKind::Buyer => {
-            Err(value_fault("/value", "must be a buyer's id: 1 to 64 of A-Z a-z 0-9 _ . : -"))
-        }
+        BlockKind::Buyer => Err(value_fault(
+            "/value",
+            "must be a buyer's id: 1 to 64 characters of A-Z a-z 0-9 _ . : -",
+        )),
         BlockKind::Ip => {
             let network = Cidr::parse(&wanted.value).and_then(|network| network.canonical());
             let network = network.ok_or_else(|| {
@@ -131,9 +132,8 @@ fn block_view(app: &App, block: &store::Block) -> Block {
     }
 }
 
-/// Returns a block's id: a keyed hash of the blocked value. The hash gives the same id on every
-/// node and does not reveal the buyer. That matters because the log of actions contains the id and
-/// is never changed.
+/// Returns a block's id: a keyed hash of the blocked value. The id is the same on every node. The
+/// id must not reveal the buyer, because the log of actions keeps the id forever.
 fn block_id(app: &App, block: &store::Block) -> String {
     let hash =
         app.engine.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));

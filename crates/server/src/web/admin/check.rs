@@ -95,7 +95,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
     if !app.is_https {
         problems.push(warning(
             "no_tls_address",
-            "page.url does not begin with https://; buyers' tokens could be read on the way",
+            "page.url does not begin with https://; buyers' tokens could be read on the way; use HTTPS",
         ));
     }
     let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
@@ -103,6 +103,13 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
         problems.push(warning(
             "no_webhooks",
             "no webhook endpoint is enabled, so the shop gets no events about orders",
+        ));
+    }
+    if !app.buyers.has_accepted_token() {
+        problems.push(warning(
+            "token_unused",
+            "this node has not accepted a buyer's token since it started; sign in at the shop and \
+             buy in a test sale, to see that the shop's tokens are valid",
         ));
     }
     if let Some(replication) = app.engine.database().replication() {

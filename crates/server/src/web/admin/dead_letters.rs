@@ -206,13 +206,13 @@ pub(crate) async fn retry(
         DeadLetterOutcome::NotFound => return Err(no_letter().into()),
         DeadLetterOutcome::Gone => {
             let detail = "this dead letter cannot be retried: its ticket's units were returned, or \
-                          its event was deleted";
+                          its event was deleted; discard the dead letter";
             return Err(Problem::wrong_state("gone", detail).into());
         }
         DeadLetterOutcome::Full => {
             return Err(Problem::wrong_state(
                 "full",
-                "the endpoint of this dead letter has the maximum number of waiting events",
+                "the endpoint of this dead letter has the maximum number of waiting events; try again later",
             )
             .into());
         }
@@ -277,7 +277,7 @@ fn shown_id(id: &DeadLetterId) -> String {
     }
 }
 
-/// Parses an id. The prefix of the id names its kind.
+/// Parses an id. The prefix of the id names the kind of the dead letter.
 fn parse_id(text: &str) -> Result<DeadLetterId, Problem> {
     let delivery = |digits: &str| {
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,5 +1,5 @@
-//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first. The server reads each page from the
-//! store only when the client has taken the page before.
+//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first. The server reads a page from the
+//! store only after the client has received the previous page.
 
 mod csv;
 mod ledger;

@@ -46,9 +46,11 @@ pub(crate) async fn create(
     let wanted = NewKey::from_json(&body)?;
     let _guard = app.keys.lock().await;
     if app.engine.store().keys().await.map_err(failed)?.len() >= OPERATOR_KEYS_MAX {
-        return Err(
-            Problem::wrong_state("full", "the limit of keys is reached; delete one first").into()
-        );
+        return Err(Problem::wrong_state(
+            "full",
+            "the limit of keys is reached; delete a key first",
+        )
+        .into());
     }
     let id = format!("key_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>()));
     let key = format!("dbk_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));

@@ -20,7 +20,7 @@ use crate::web::failure::failed;
 use crate::web::reply::{HandlerResult, json};
 use crate::web::{App, wire};
 
-/// How long a server that holds slots has to accept a connection.
+/// How long a server that holds slots may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_millis(500);
 
 /// A node's description of itself, as `Engine::node_description` writes it.

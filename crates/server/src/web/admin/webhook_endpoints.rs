@@ -88,7 +88,8 @@ pub(crate) async fn create(
         .await
         .map_err(failed)?
     else {
-        let detail = format!("the limit of {ENDPOINTS_MAX} endpoints is reached; delete one first");
+        let detail =
+            format!("the limit of {ENDPOINTS_MAX} endpoints is reached; delete an endpoint first");
         return Err(Problem::wrong_state("full", detail).into());
     };
     app.outbox.notify_workers();
@@ -208,7 +209,7 @@ pub(crate) async fn redeliver(
     let wanted = Redelivery::from_json(&body)?;
     let position =
         event_position(&wanted.event).expect("the reader let only ids of events through");
-    // Since the look-up, another event may have taken this position.
+    // Since the previous query, another event may have taken this position.
     if let Some(Ok(told)) = app.engine.store().event_at(position).await.map_err(failed)?
         && !names_event(&wanted.event, &event_id(&told))
     {
@@ -227,14 +228,14 @@ pub(crate) async fn redeliver(
         store::Redelivery::Ahead => {
             return Err(Problem::wrong_state(
                 "waiting",
-                "the event still waits for its first attempt, so it cannot be sent again yet",
+                "the event still waits for its first attempt; send it again after that attempt",
             )
             .into());
         }
         store::Redelivery::Full => {
             return Err(Problem::wrong_state(
                 "full",
-                "this endpoint has the maximum number of waiting events",
+                "this endpoint has the maximum number of waiting events; try again later",
             )
             .into());
         }

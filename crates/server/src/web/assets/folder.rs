@@ -185,7 +185,7 @@ mod tests {
     fn text(files: &[FolderFile], path: &str) -> String {
         let file = files.iter().find(|file| file.path.to_str() == Some(path));
         let file = file.unwrap_or_else(|| {
-            panic!("{path} is there: {:?}", files.iter().map(|f| &f.path).collect::<Vec<_>>())
+            panic!("{path} is missing: {:?}", files.iter().map(|f| &f.path).collect::<Vec<_>>())
         });
         String::from_utf8(file.bytes.clone()).expect("UTF-8")
     }

@@ -15,7 +15,7 @@ use crate::web::page_html::escaped;
 const STYLES: &str = "look.css";
 /// The buyers' pages.
 const PAGES: [&str; 4] = ["index.html", "sale.html", "order.html", "missing.html"];
-/// The place of the shop's name.
+/// The text that marks the place of the shop's name in a page.
 const UNNAMED: &str = "data-shop>Doorbuster<";
 /// The end of a page. The links of the shop go in front of it.
 const END: &str = "</body>";

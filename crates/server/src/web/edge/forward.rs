@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_the_clients_connection_stay_behind() {
+    fn headers_of_the_clients_connection_are_not_passed_on() {
         let sent = [
             ("connection", "x-private, upgrade, authorization"),
             ("upgrade", "websocket"),

@@ -182,7 +182,7 @@ impl Feed {
     }
 
     /// Returns the waiting events without blocking. `None`: no event waits, and `ready_queue` gets
-    /// `key` when one arrives. If a status is not rendered yet, a later call returns it. Later
+    /// `key` when an event arrives. If a status is not rendered yet, a later call returns it. Later
     /// events wait behind that status.
     pub(super) fn next_or_park(
         &mut self,

@@ -136,7 +136,7 @@ impl IdleConnections {
                         tracing::warn!(
                             %error,
                             event = "stream.poll_failed",
-                            "failed to poll idle WebSockets; waking them"
+                            "failed to poll idle WebSockets; each gets its own task"
                         );
                         return self.wake_everyone(newcomers).await;
                     }

@@ -119,7 +119,7 @@ pub(super) enum WakeReason {
 struct ActiveWebSocket {
     socket: WebSocketStream<GuardedStream>,
     reader: WebSocketReader,
-    /// Bytes of the frames that were read. Each length counts in its shortest encoding.
+    /// The bytes of all frames read. If the socket delivered more bytes, a frame is partial.
     heard: u64,
     /// How long the connection must be without activity before it becomes idle.
     idle_after: Duration,
@@ -129,7 +129,7 @@ struct ActiveWebSocket {
 #[derive(serde::Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ClientMessage {
-    /// A newer token. With this token, the connection may last longer than the first token.
+    /// A newer token, with which the connection may outlast the first token.
     Renew { token: String },
 }
 
@@ -184,8 +184,8 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
     });
 }
 
-/// Sends the rest of a frame. Returns whether the socket took all of it. If it did not, no other
-/// frame may follow, not even a close frame.
+/// Sends the rest of a frame. Returns whether the socket took all of it. Otherwise no other frame
+/// may follow, not even a close frame.
 async fn send_unsent(
     socket: &mut GuardedStream,
     unsent: Vec<u8>,

@@ -95,7 +95,7 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     if !known.has_host {
         return ParsedRequest::Other;
     }
-    // A request without a length has no body. The general server also reports that fault.
+    // A request without a length has no body. The general server refuses such a request.
     let Some(length) = known.content_length.and_then(length) else { return ParsedRequest::Other };
     match rest.get(head..head + length) {
         Some(body) => ParsedRequest::Purchase { known, body, len: START.len() + head + length },

@@ -11,7 +11,7 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_backup_waiting_seconds",
         MetricKind::Gauge,
-        "Age of the oldest commit that the continuous backup lacks; 0 if it has all.",
+        "Age of the oldest commit that the continuous backup lacks; 0 if the backup has all commits.",
     );
     if let Some(progress) = progress {
         text.sample(&[], progress.waiting_since.map_or(0.0, age));

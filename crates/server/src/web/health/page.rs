@@ -1,4 +1,4 @@
-//! The names, types and help texts of all metrics. A test compares them with the table in the
+//! The names, types and help texts of all metrics. A test compares the names with the table in the
 //! operating guide.
 
 use doorbuster_core::{Phase, Stock};
@@ -330,7 +330,11 @@ fn counters(reading: &MeterReading) -> [(&'static str, &'static str, u64); 13] {
             reading.tickets,
         ),
         ("doorbuster_refills_total", "Refills from pools to slots.", reading.refills),
-        ("doorbuster_refilled_units_total", "Units in these refills.", reading.refilled_units),
+        (
+            "doorbuster_refilled_units_total",
+            "Units that refills moved from pools to slots.",
+            reading.refilled_units,
+        ),
         ("doorbuster_orders_expired_total", "Orders whose hold ended unpaid.", reading.expired),
         ("doorbuster_recalls_total", "Recalls of units from slots.", reading.recalls),
         (

@@ -11,7 +11,7 @@ pub(super) fn phases(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_sale_phase",
         MetricKind::Gauge,
-        "1, with the phase of a sale that is scheduled, open or paused.",
+        "1 for the current phase of a sale: scheduled, open or paused.",
     );
     let catalogue = app.engine.catalogue();
     let is_shown = |phase: Phase| !matches!(phase, Phase::Draft | Phase::Closed);
@@ -46,7 +46,7 @@ pub(super) fn rooms(app: &App, text: &mut MetricsText) {
         "Positions in this node's memory.",
         |room| room.in_memory,
     );
-    let looks = "Positions read from the store because memory was not enough.";
+    let looks = "Positions read from the store because this node's memory had no answer.";
     text.metric("doorbuster_waiting_room_polls_total", MetricKind::Counter, looks)
         .sample(&[], app.gate.room.store_lookups());
 }

@@ -100,8 +100,8 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
         }) => {
             let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
             if let Some(sale) = app.engine.catalogue().sale(sale) {
-                // The limit of this order may be the reason, so the answer has the status of this
-                // order's limit.
+                // The limit of this order may have refused the request, so the answer has that
+                // limit's status.
                 standing.insert(sale.limits_of(Route::Checkout), reply.headers_mut());
             }
             Ok(reply)

@@ -48,7 +48,7 @@ async fn press(
     let action = ButtonAction::parse(&action).ok_or_else(no_such_checkout)?;
     let sandbox = sandbox(&app)?;
     if !app.payments.sandbox_page() {
-        let detail = "the buttons work with serve --demo, or with payment.sandbox_page = true";
+        let detail = "the buttons work only with serve --demo, or with payment.sandbox_page = true";
         return Err(Problem::forbidden(detail).into());
     }
     match sandbox.press(&session, action).await.map_err(failed)? {

@@ -26,8 +26,9 @@ pub(crate) async fn handle_message(
     }
     let headers = request.headers().clone();
     let body = request_body::body(request, provider.message_bytes_max()).await?;
-    // The sender uses real time. The store's time is the same, except after a change of a clock.
-    // The inbox recognises repeated messages by their ids.
+    // The sender signs the real time. After a change of a clock, the store's time may differ from
+    // the real time. So the second check uses the wall clock. The inbox recognises repeated
+    // messages by their ids.
     let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.engine.now()) {
         Err(MessageError::Unverified(_)) => read(app.engine.clock().wall()),

@@ -77,8 +77,9 @@ fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
     });
 }
 
-/// Publishes that several requests of Anna were refused. The first asks for one unit, and each
-/// later request for one unit more. Her WebSocket stays idle if its socket accepts the events.
+/// Publishes that several requests of Anna were refused. The first request is for one unit, and
+/// each later request is for one unit more than the last. Her WebSocket stays idle if its socket
+/// accepts the events.
 async fn publish_refusals(full: &Full, times: u32) {
     for units in 1..=times {
         publish_refusal(full, units);

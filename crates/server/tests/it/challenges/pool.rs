@@ -14,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A test requests fewer pictures than this at once.
 const SOME: u64 = 8;
 
-/// Returns a time after all of these tests. The time is more than ten minutes ahead, so the server
-/// does not draw pictures for it yet.
+/// Returns a time after the end of all these tests. It is less than ten minutes ahead, so the
+/// server already draws pictures for a sale that opens then.
 fn soon() -> String {
     let moment = SystemTime::now() + Duration::from_secs(570);
     let millis = moment.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
@@ -50,7 +50,7 @@ async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
         if holds(ready) {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "{ready} of {kind}");
+        assert!(begun.elapsed() < PATIENCE, "{ready} pictures of the kind {kind} are ready");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -72,7 +72,10 @@ async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
         if after < before {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "{before} lay ready, and {after} after {round} rounds");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{before} pictures were ready, and {after} after {round} rounds"
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sign-in of operators at a stand-in issuer of OpenID Connect.
+//! Tests the sign-in of operators at a stand-in issuer of OpenID Connect.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,7 +24,7 @@ const SECRET: &str = "a:secret";
 /// The query of the browser's visit, and the claims of the person who signed in.
 type Visit = (Vec<(String, String)>, Value);
 
-/// What the issuer knows.
+/// The issuer's address and key, and the newest visit of a browser.
 struct Issuer {
     address: String,
     key: Ed25519KeyPair,
@@ -198,7 +198,7 @@ async fn an_operator_signs_in_with_an_account_of_the_issuer() {
     assert_eq!(who["role"], "operator");
     assert!(who["expires_at"].is_string());
     let refused = app.call("POST", "/v1/admin/keys", &cookie, b"").await;
-    assert_eq!(refused.verdict(), "403 forbidden", "an operator makes no keys");
+    assert_eq!(refused.verdict(), "403 forbidden", "an operator may not create keys");
     let forged = app.call("DELETE", "/v1/admin/session", &cookie[..1], b"").await;
     assert_eq!(forged.verdict(), "403 forbidden", "the header is missing");
     assert_eq!(app.call("DELETE", "/v1/admin/session", &cookie, b"").await.verdict(), "204");

@@ -26,7 +26,7 @@ async fn idle_count(app: &TestApp) -> u64 {
 async fn wait_for_idle(app: &TestApp, count: u64) {
     let begun = Watch::start();
     while idle_count(app).await != count {
-        assert!(begun.elapsed() < PATIENCE, "{count} fall asleep");
+        assert!(begun.elapsed() < PATIENCE, "{count} connections become idle");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -134,7 +134,7 @@ async fn a_frame_from_an_idle_connection_is_answered() {
     wait_for_idle(&app, 1).await;
     long.send(Message::Text("x".repeat(5_000).into())).await.expect("the message is sent");
     let Some(Message::Close(Some(frame))) = message(&mut long).await else {
-        panic!("the socket is closed")
+        panic!("the server did not close the socket")
     };
     assert_eq!(u16::from(frame.code), 1002);
 }
@@ -168,7 +168,7 @@ async fn an_idle_connection_of_a_blocked_buyer_is_closed_and_counted_once() {
     let body = Some(json!({"kind": "buyer", "value": "anna"}));
     assert_eq!(app.admin("POST", "/v1/admin/blocks", body).await.verdict(), "201");
     let Some(Message::Close(Some(frame))) = message(&mut anna).await else {
-        panic!("the socket is closed")
+        panic!("the server did not close the socket")
     };
     assert_eq!(u16::from(frame.code), 1008);
     let page = app.get("/metrics").await.text();
@@ -221,7 +221,7 @@ async fn idle_connections_are_notified_of_shutdown() {
     let ended = app.ask_to_stop();
     for socket in &mut sockets {
         let Some(Message::Close(Some(frame))) = message(socket).await else {
-            panic!("the socket is closed")
+            panic!("the server did not close the socket")
         };
         assert_eq!(u16::from(frame.code), 1001);
     }

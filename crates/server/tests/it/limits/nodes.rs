@@ -19,7 +19,8 @@ use crate::watch::Watch;
 const BURST: u32 = 1_000;
 /// The time after which such a limit admits one more request.
 const EACH: Duration = Duration::from_secs(60);
-/// The number of requests that all nodes together may admit before they report them to Redis.
+/// The number of requests that all nodes together may admit before the nodes report these requests
+/// to Redis.
 const UNTOLD: u32 = BURST.div_ceil(16);
 /// The number of requests in a wave. The requests of a wave arrive at the same time, half of them
 /// at each of two nodes. Before a wave, the nodes have shared all earlier requests.
@@ -107,7 +108,8 @@ async fn buy_at_all(apps: &[TestApp], each: u32, buyer: &str, round: u32) -> u32
             for m in 0..each {
                 let key = format!("k{round}-{n}-{m}");
                 let reply = press_once(&mut wire, &buyer, "203.0.113.7", &key).await;
-                // A node whose slot ran short may answer that it is decided later.
+                // A node whose slot ran short of units may answer that the purchase is decided
+                // later.
                 assert!(matches!(reply.status, 201 | 202 | 409 | 429 | 503), "{reply:?}");
                 allowed += u32::from(reply.status != 429);
             }
@@ -117,8 +119,8 @@ async fn buy_at_all(apps: &[TestApp], each: u32, buyer: &str, round: u32) -> u32
     crowd.join_all().await.into_iter().sum()
 }
 
-/// Checks a limit in each scope: three nodes together allow exactly the burst, and refuse the rest
-/// from memory.
+/// Checks a limit in each scope: three nodes together allow exactly the burst, and refuse all
+/// further purchases from memory.
 async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
     let home = Cluster::start(&[]);
     for (scope, burst) in [("buyer", 1), ("buyer", 37), ("ip", 60), ("interface", 90)] {
@@ -128,18 +130,21 @@ async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
         let apps = three_nodes(&home, slots, &limits).await;
         let allowed = buy_at_all(&apps, 6, "anna", 0).await;
         let returned = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs()).expect("short");
-        assert!((burst..=burst + returned).contains(&allowed), "{scope} {burst}: {allowed}");
+        assert!(
+            (burst..=burst + returned).contains(&allowed),
+            "{scope} {burst}: {allowed} allowed"
+        );
         let mut calls = Vec::new();
         for app in &apps {
             calls.push(number(app, "doorbuster_limits_shared_total{outcome=\"told\"}").await);
         }
         let more = buy_at_all(&apps, 6, "anna", 1).await;
         let returned = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs()).expect("short");
-        assert!(more <= returned, "{scope} {burst}: {more}");
+        assert!(more <= returned, "{scope} {burst}: {more} more requests allowed");
         for (app, calls) in apps.iter().zip(calls) {
             let after = number(app, "doorbuster_limits_shared_total{outcome=\"told\"}").await;
             let most = u64::from(returned);
-            assert!(after - calls <= most, "refusals cause no call, but {}", after - calls);
+            assert!(after - calls <= most, "refusals caused {} calls", after - calls);
         }
         for app in apps {
             app.stop().await;
@@ -260,13 +265,13 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
             }
             assert!(
                 patience.elapsed() < PATIENCE,
-                "{scope}: what was let in is told, but for a sixteenth"
+                "{scope}: the nodes report all admitted requests, except a sixteenth of the burst"
             );
         }
     }
     // The limit admits one request per minute.
     let back = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs() + 1).expect("a short test");
-    println!("{scope}: {let_in} in {waves} waves");
+    println!("{scope}: {let_in} requests were admitted in {waves} waves");
     drop(wires);
     for app in [first, second] {
         app.stop().await;
@@ -289,7 +294,7 @@ async fn in_each_scope_two_nodes_admit_a_burst_and_a_sixteenth_of_it() {
         // Requests of the limited buyer also used a little of the limit of all buyers.
         assert!(
             (BURST - BURST / 10..=BURST + UNTOLD + UNHEARD).contains(&let_in),
-            "{scope}: {let_in}"
+            "{scope}: {let_in} requests were admitted"
         );
     }
 }
@@ -307,7 +312,7 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
         let line = format!("doorbuster_limits_unavailable {expected}");
         while !says(app, &line).await {
             assert!(begun.elapsed() < PATIENCE, "{line}");
-            // The node notices only at a request that Redis has failed.
+            // The node notices the failure of Redis only when it handles a request.
             app.buy(&format!("probe{n}"), "k", "spring", "phone", 1).await;
             n += 1;
             tokio::time::sleep(Duration::from_millis(20)).await;

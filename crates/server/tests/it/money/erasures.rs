@@ -39,7 +39,7 @@ async fn orders_of(app: &TestApp, buyer: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_ones_are_listed() {
+async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_rows_are_listed() {
     let app = start().await;
     open_sale(&app, 20.into(), 5, 900).await;
     let paid = order(&app, BUYER, "cart-1", 2).await;

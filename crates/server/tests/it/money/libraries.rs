@@ -43,7 +43,7 @@ console.log(new Webhook(secret).sign(message, new Date(at * 1000), readFileSync(
 /// The library in one language.
 struct Library {
     official: Official,
-    /// The option and the program with which the library signs.
+    /// The interpreter's option, and the program that signs with the library.
     signs: [&'static str; 2],
 }
 
@@ -96,8 +96,8 @@ impl Message {
     }
 }
 
-/// Reports a captured payment several times, and gets one paid order. Any other payment is refunded
-/// once.
+/// Reports a captured payment several times, and gets one paid order. Each other payment for the
+/// order is refunded once.
 async fn a_signed_message_is_accepted_once(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;

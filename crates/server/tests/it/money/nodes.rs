@@ -44,7 +44,7 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
         let payment = format!("pay_late{n}");
         let told =
             send_message(&second, &format!("msg_late{n}"), &captured(&payment, &id, 80)).await;
-        assert_eq!(told.json()["outcome"], "paid", "{n}: all eight were free");
+        assert_eq!(told.json()["outcome"], "paid", "{n}: all eight units were free");
         assert_eq!(read(&first, &id).await["state"], "paid");
         let back = second.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
         assert_eq!(back.verdict(), "200", "{}", back.text());

@@ -210,7 +210,8 @@ async fn the_payment_window_of_an_unpaid_order_can_be_extended() {
     assert!(after > before, "{after}");
     let millis = |text: &str| Time::parse(text).expect("a time").millis();
     assert_eq!(millis(&after) - millis(&before), 600_000);
-    // The same time again changes nothing. A time that is too early or too late is refused.
+    // A repeated request with the same time changes nothing. A time that is too early or too late
+    // is refused.
     assert_eq!(app.admin("POST", &path, Some(json!({"pay_by": after}))).await.verdict(), "200");
     for wrong in [
         json!({}),

@@ -260,7 +260,7 @@ async fn a_late_payment_buys_a_remaining_unit_or_is_refunded() {
 }
 
 #[tokio::test]
-async fn a_cancelled_order_closes_its_checkout_and_an_extended_one_gets_another() {
+async fn a_cancelled_order_closes_its_checkout_and_an_extended_order_gets_another_checkout() {
     let app = start().await;
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 1).await;

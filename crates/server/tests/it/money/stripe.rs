@@ -70,7 +70,7 @@ async fn send_event_at(app: &TestApp, id: &str, kind: &str, object: &Value, crea
 /// session yet.
 fn refund_marker(stripe: &StripeStandIn) -> String {
     let [SentRequest { form, .. }, ..] = &stripe.sent("POST", "/v1/checkout/sessions")[..] else {
-        panic!("no session")
+        panic!("the server requested no session")
     };
     form.iter().find(|(name, _)| name == "metadata[doorbuster]").expect("a mark").1.clone()
 }
@@ -109,7 +109,7 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     assert_eq!(field("success_url"), Some(back("paid").as_str()));
     assert_eq!(field("cancel_url"), Some(back("left").as_str()));
     let ends: u64 = field("expires_at").expect("an end").parse().expect("seconds");
-    assert!((1_800..24 * 3_600).contains(&(ends - now_secs())), "Stripe allows {ends}");
+    assert!((1_800..24 * 3_600).contains(&(ends - now_secs())), "Stripe refuses {ends}");
 
     let event = paid(&stripe, "cs_test_1", &id, 100);
     let body =

@@ -30,8 +30,9 @@ const SALES: u32 = 4;
 /// The most reads of the store for each new sale. The operator's requests and the nodes'
 /// notifications cause these reads.
 const READINGS_A_SALE: u64 = 20;
-/// Within this time, a request finds a sale without a notification. It normally takes 20 ms, but
-/// reads may be slow on a busy machine. This bound is far below the ten seconds of the long marker.
+/// A request finds a new sale within this time, even without a notification. A read normally takes
+/// 20 ms, but reads may be slow on a busy machine. This bound is far below the ten seconds of the
+/// long marker.
 const KNOWN_WITHIN: Duration = Duration::from_secs(4);
 /// The number of status requests on each connection.
 const LOOKS: u64 = 150;
@@ -124,7 +125,10 @@ async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), n
     home.psql(database, &announced).expect("the sale exists");
     let begun = Watch::start();
     while !is_known().await {
-        assert!(begun.elapsed() < KNOWN_WITHIN, "{id} is known when it is asked for");
+        assert!(
+            begun.elapsed() < KNOWN_WITHIN,
+            "the node finds {id} when a request names the sale"
+        );
     }
 }
 
@@ -176,7 +180,7 @@ async fn flood(
     (read, took)
 }
 
-// The nodes may read the store once in each of these periods, and also for the new sales.
+// The nodes may read the store once in each `pause`, and also for the new sales.
 fn at_most(took: Duration, pause: Duration) -> u64 {
     u64::try_from(took.as_millis() / pause.as_millis()).unwrap_or(u64::MAX)
         + READINGS_A_SALE * u64::from(SALES)
@@ -188,7 +192,10 @@ async fn a_flood_of_unknown_ids_reads_the_store_seldom_and_hides_no_new_sale() {
     let database = home.database();
     let (first, second) = (node(&home, &database, None).await, node(&home, &database, None).await);
     let (read, took) = flood(&[&first, &second], (&home, &database), None).await;
-    assert!((1..=2 * at_most(took, MARKER_TTL)).contains(&read), "{read} in {took:?}");
+    assert!(
+        (1..=2 * at_most(took, MARKER_TTL)).contains(&read),
+        "the store was read {read} times in {took:?}"
+    );
     first.stop().await;
     second.stop().await;
 }
@@ -204,7 +211,7 @@ async fn in_a_cluster_one_node_reads_the_store_for_a_flood_of_unknown_ids_at_two
     let (read, took) = flood(&[&first, &second], (&home, &database), Some(&redis)).await;
     // A node reads the store itself if the read of the other node takes too long.
     let most = at_most(took, MARKER_TTL) + at_most(took, PEER_READ_MAX);
-    assert!((1..=most).contains(&read), "{read} in {took:?}");
+    assert!((1..=most).contains(&read), "the store was read {read} times in {took:?}");
     first.stop().await;
     second.stop().await;
 }
@@ -236,14 +243,14 @@ async fn thousands_of_status_requests_query_the_slots_a_few_times_a_second() {
     let (calls, pictures, took) =
         (redis.script_calls() - calls, made().await - pictures, began.elapsed());
     println!(
-        "{} looks in {took:?}: {pictures} pictures, {calls} scripts",
+        "{} status requests in {took:?}: {pictures} renderings, {calls} scripts",
         CONNECTIONS as u64 * LOOKS
     );
     // There is one more rendering at the beginning, and another if the node read the sale again.
     let most =
         u64::try_from(took.as_millis() / STATUS_EVERY.as_millis()).expect("a short test") + 2;
-    assert!((1..=most).contains(&pictures), "{pictures} in {took:?}");
+    assert!((1..=most).contains(&pictures), "{pictures} renderings in {took:?}");
     let by_itself = CALLS_A_SECOND * (took.as_secs() + 1);
-    assert!((1..=pictures + by_itself).contains(&calls), "{calls} in {took:?}");
+    assert!((1..=pictures + by_itself).contains(&calls), "{calls} scripts in {took:?}");
     app.stop().await;
 }

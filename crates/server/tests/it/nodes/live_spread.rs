@@ -38,7 +38,10 @@ async fn respread(node: &TestNode, spread: Spread) {
         if open == (0..spread.partitions).collect::<Vec<_>>() {
             return;
         }
-        assert!(began.elapsed() < FOLLOWED_WITHIN, "{spread:?}, but open are {open:?}");
+        assert!(
+            began.elapsed() < FOLLOWED_WITHIN,
+            "the open slots {open:?} do not follow {spread:?}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -90,7 +93,7 @@ async fn sells_out_while_partitions_change(all_lead: bool) {
         told
     };
     let (told, changes, looks) = tokio::join!(selling, changing, add_up(&first, stop.clone()));
-    assert!(changes >= 3 && looks > 10, "{changes} changes, {looks} looks");
+    assert!(changes >= 3 && looks > 10, "{changes} changes, {looks} checks of the units");
     is_sold(&first, STOCK, told).await;
     assert_eq!(first.audit().await.repairs, 0, "no slot was lost");
     first.stop().await;

@@ -1,5 +1,5 @@
-//! The data that operators see from all nodes together: a buyer's refusals, and the numbers of
-//! minutes that ended while no node led.
+//! Tests the data that operators see from all nodes together: a buyer's refusals, and the numbers
+//! of minutes that ended while no node led.
 
 use serde_json::Value;
 
@@ -24,13 +24,13 @@ async fn refusals(app: &TestApp, buyer: &str) -> (Vec<String>, bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_buyers_refusals_come_from_all_nodes_and_lack_those_of_a_node_that_ended() {
+async fn a_buyers_refusals_come_from_all_nodes_except_those_of_a_node_that_ended() {
     let home = Cluster::start(&[]);
     let database = home.database();
     let (first, second) = (node(&home, &database).await, node(&home, &database).await);
     first.open_sale("spring", 1.into(), 1).await;
     let open = |list: &Value| list["phase"] == "open";
-    second.until("/v1/admin/sales/spring", "it is open", open).await;
+    second.until("/v1/admin/sales/spring", "the sale is open", open).await;
     let bought = first.buy_retrying("ann", "k", "spring").await;
     assert_eq!(bought.status, 201, "{}", bought.text());
     let sold_out = async |app: &TestApp, key: &str| {
@@ -40,15 +40,19 @@ async fn a_buyers_refusals_come_from_all_nodes_and_lack_those_of_a_node_that_end
     sold_out(&first, "k1").await;
     sold_out(&second, "k2").await;
     let (nodes, complete) = refusals(&first, "bob").await;
-    assert_eq!(nodes.len(), 2, "one refusal of each node");
+    assert_eq!(nodes.len(), 2, "each node has one refusal");
     assert_ne!(nodes[0], nodes[1]);
-    assert!(complete, "both nodes live since the sale was created");
-    assert_eq!(refusals(&second, "bob").await, (nodes.clone(), true), "each node may be asked");
+    assert!(complete, "both nodes have run since the sale was created");
+    assert_eq!(
+        refusals(&second, "bob").await,
+        (nodes.clone(), true),
+        "each node returns the same list"
+    );
     assert_eq!(refusals(&second, "eve").await, (Vec::new(), true));
     second.stop().await;
     let (alone, complete) = refusals(&first, "bob").await;
     assert_eq!((alone.len(), complete), (1, false), "the other node's memory is gone");
-    assert!(nodes.contains(&alone[0]), "{alone:?} of {nodes:?}");
+    assert!(nodes.contains(&alone[0]), "{alone:?} is not one of {nodes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,7 +71,7 @@ async fn a_minute_that_ended_while_no_node_led_is_added_up_from_its_seconds() {
     };
     first.until(series, "the seconds are recorded", |series| requests(series) == 3).await;
     first.stop().await;
-    // Change the rows as if the nodes had been stopped for an hour since then.
+    // Change the rows as if the nodes had been stopped for an hour after the purchases.
     let away = "DELETE FROM sale_point WHERE step_secs = 60;
                 UPDATE sale_point SET at = at - 3600000 RETURNING 'moved'";
     assert!(home.psql(&database, away).expect("a table").contains("moved"));

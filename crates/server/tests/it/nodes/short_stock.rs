@@ -12,10 +12,10 @@ use doorbuster_store::{SaleRow, StepOutcome};
 use super::fixture::{Deployment, SALE, TestNode, until};
 use crate::watch::Watch;
 
-/// A request waits for up to one second. It must learn of a change within this time.
+/// A request waits for up to one second. The request must learn of a change within this time.
 const SOON: Duration = Duration::from_millis(600);
-/// Without a message, a request asks once more at the end of its second. This last question comes
-/// no earlier than this time.
+/// Without a message, a request queries the slots once more at the end of its second. This last
+/// query comes no earlier than this time.
 const LAST: Duration = Duration::from_millis(950);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,7 +26,7 @@ async fn a_buyer_at_the_limit_is_refused_at_a_node_that_does_not_lead() {
     second.wait_for_phase(Phase::Open).await;
     assert!(matches!(second.buy("anna", "k1", 1).await, PurchaseOutcome::Created(_)));
     let PurchaseOutcome::Created(order) = first.buy("bert", "k1", 1).await else {
-        panic!("units are available")
+        panic!("the purchase was refused although units are available")
     };
     let engine = first.engine.clone();
     let cancelled = first
@@ -289,7 +289,7 @@ async fn the_only_unit_is_sold_at_once_from_any_slot() {
 /// Sends a buyer's second request while the first request is undecided at the same node. The second
 /// request gets its own answer as soon as the first request is decided.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
+async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlier_is_decided() {
     let home = Deployment::postgres();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(100, 1, Spread::default()).await;
@@ -326,9 +326,10 @@ async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
                     heard,
                     PurchaseOutcome::Refused(Refusal::LimitReached { limit: 1, used: 1 })
                 ),
-                "{heard:?} after {after:?}"
+                "the answer {heard:?} came after {after:?}"
             );
-            // After `LAST` the request asks again anyway, so a late attempt is no evidence.
+            // After `LAST` the request queries the slots again anyway, so a late attempt is no
+            // evidence.
             if after < LAST {
                 break;
             }
@@ -376,7 +377,7 @@ async fn a_buyer_who_comes_before_the_first_units_is_served_when_they_arrive() {
         if there_after < SOON && after < LAST {
             assert!(
                 matches!(heard, PurchaseOutcome::Created(_)),
-                "{heard:?} after {after:?}, units after {there_after:?}"
+                "the answer {heard:?} came after {after:?}, and the units after {there_after:?}"
             );
             break;
         }

@@ -96,7 +96,7 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
         if hung_after < SOON {
             assert!(
                 matches!(heard, PurchaseOutcome::Refused(Refusal::Unavailable { .. })),
-                "{heard:?} after {after:?}"
+                "the answer {heard:?} came after {after:?}"
             );
             if after < HEARD {
                 break;
@@ -152,7 +152,7 @@ async fn a_ticket_that_dies_late_is_requested_again() {
             assert_eq!(asked_again, 1, "the node sent the request again");
             break;
         }
-        assert!(n < TRIES, "{heard:?}, and not an order of the slot's next epoch");
+        assert!(n < TRIES, "the answer is {heard:?} and not an order of the slot's next epoch");
     }
 }
 
@@ -197,6 +197,6 @@ async fn a_request_with_a_ticket_does_not_wait_behind_other_requests() {
         if has_left && matches!(heard, PurchaseOutcome::Created(_)) {
             break;
         }
-        assert!(n < TRIES, "{heard:?}; left its places: {has_left}");
+        assert!(n < TRIES, "the answer is {heard:?}; the request left the queues: {has_left}");
     }
 }

@@ -1,4 +1,5 @@
-//! Tests that a pass and an answer count once, at any node, and stay unused if no pass is issued.
+//! Tests that a challenge and an access code work once, at any node, and stay unused if no pass is
+//! issued.
 
 use std::time::Duration;
 
@@ -118,7 +119,7 @@ async fn a_rate_limited_pass_request_spends_neither_challenge_nor_code() {
     let mut body = solved(&app, "anna").await;
     body["access_code"] = json!(code);
     let anna = bearer("anna");
-    // The test requests passes without an answer until the limit refuses one.
+    // The test requests passes without a solved challenge until the limit refuses a request.
     let mut asked = 0;
     while app.ask_pass(&anna, "spring", json!({"item": "phone"})).await.verdict()
         == "403 not_eligible"

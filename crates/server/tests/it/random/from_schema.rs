@@ -39,7 +39,7 @@ const RULES: [(&str, &str, &str); 21] = [
     ("?from", "at most 3,600 steps", "other parameters decide"),
     (
         "/items/*/id",
-        "is the id of an earlier entry",
+        "repeats the id of an earlier entry",
         "entries must differ in one member, not as a whole",
     ),
     ("/items/*/id", "the sale has no such item", "the sale decides"),
@@ -179,7 +179,7 @@ impl<'a> OperationCounts<'a> {
     fn check(&self, requests: usize, each: usize) {
         let Self { seed, good, unread, come_again } = self;
         println!(
-            "seed {seed}: {good} of {requests} requests succeeded, {} times 503",
+            "seed {seed}: {good} of {requests} requests succeeded, {} answers with 503",
             come_again.len()
         );
         assert!(
@@ -191,7 +191,7 @@ impl<'a> OperationCounts<'a> {
         let per_503 = usize::try_from(REQUESTS_PER_503).expect("a count of requests");
         assert!(
             come_again.len() <= requests / per_503 + SPARE_503,
-            "DOORBUSTER_RANDOM_SEED={seed}: {} times 503 on a quiet server\n{}",
+            "DOORBUSTER_RANDOM_SEED={seed}: {} answers with 503 on a server without other load\n{}",
             come_again.len(),
             come_again.join("\n")
         );
@@ -345,14 +345,16 @@ fn judge(
     super::judge(drawn, reply, document)?;
     match reply.status {
         401 if operation.told.get("security").is_some() => {
-            Err("the credentials are of the right kind".into())
+            Err("the server refuses valid credentials".into())
         }
-        400 | 405 | 406 | 415 => Err("the document allows the request".into()),
+        400 | 405 | 406 | 415 => {
+            Err("the server refuses a request that the document allows".into())
+        }
         404 if reply.json()["detail"]
             .as_str()
             .is_some_and(|detail| detail.starts_with("there is nothing at")) =>
         {
-            Err("the document has the address".into())
+            Err("the server does not know an address of the document".into())
         }
         422 => {
             let problem = reply.json();

@@ -15,7 +15,7 @@ type Verdict = Result<(), String>;
 pub(crate) fn check(document: &Value, schema: &Value, value: &Value) -> Verdict {
     match schema {
         Value::Bool(true) => Ok(()),
-        Value::Bool(false) => Err(": nothing may be here".into()),
+        Value::Bool(false) => Err(": no value is allowed here".into()),
         Value::Object(keywords) => {
             let holds = |(keyword, wanted): (&String, &Value)| {
                 holds(document, keywords, (keyword.as_str(), wanted), value)
@@ -99,7 +99,7 @@ fn holds(
         "anyOf" | "oneOf" => match fitting() {
             (1, _) => Ok(()),
             (2.., _) if keyword == "anyOf" => Ok(()),
-            (number, wrong) => Err(format!(": {number} of {keyword} fit: {wrong}")),
+            (number, wrong) => Err(format!(": {number} schemas of {keyword} match: {wrong}")),
         },
         "minimum" => says(value.as_f64().is_none_or(|number| number >= bound(wanted))),
         "maximum" => says(value.as_f64().is_none_or(|number| number <= bound(wanted))),

@@ -15,8 +15,8 @@ use crate::watch::Watch;
 const FEW: (&str, &str) = ("DOORBUSTER_WAITING_ROOM__PER_SEC", "4");
 /// The interval between two admission rounds, in milliseconds.
 const LOOK_MS: u128 = 250;
-/// The number of buyers who buy at the same time. By the default setting, so few buyers are no
-/// crowd.
+/// The number of buyers who buy at the same time. With the default settings, the server does not
+/// treat so few buyers as a crowd.
 const CROWD: usize = 200;
 /// The connections that the crowd uses.
 const CONNECTIONS: usize = 8;
@@ -68,7 +68,7 @@ impl CrowdWithPasses {
         Self(crowd)
     }
 
-    /// Purchases for all buyers at the same time, each with this key. Returns the verdicts.
+    /// Sends a purchase of each buyer at the same time, all with this key. Returns the verdicts.
     pub(super) async fn try_to_buy(&self, app: &TestApp, key: &str) -> Vec<String> {
         let parts = self.0.chunks(CROWD.div_ceil(CONNECTIONS));
         join_all(parts.map(|part| press_in_turn(app, part, key))).await.concat()
@@ -85,12 +85,15 @@ impl CrowdWithPasses {
             if told.iter().any(|told| told != "201") {
                 break;
             }
-            assert!(begun.elapsed() < PATIENCE, "{wave} times all of them were let in");
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "no buyer of {wave} waves was sent to the waiting room"
+            );
         }
     }
 }
 
-/// Purchases for these buyers one after another on one connection. Returns the verdicts.
+/// Sends the purchases of these buyers one after another on one connection. Returns the verdicts.
 async fn press_in_turn(app: &TestApp, buyers: &[(String, String)], key: &str) -> Vec<String> {
     let wanted = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     let (mut wire, mut told) = (app.connect().await, Vec::new());
@@ -200,11 +203,11 @@ async fn the_configured_rate_limits_admissions_per_second() {
         let called = called(&app).await;
         // Each admission round admits one buyer, and the first round may have been due already.
         let most = begun.elapsed().as_millis() / LOOK_MS + 2;
-        assert!(called <= most, "{called} were called in {:?}", begun.elapsed());
+        assert!(called <= most, "{called} buyers were admitted in {:?}", begun.elapsed());
         if called == LINE {
             break;
         }
-        assert!(begun.elapsed() < PATIENCE, "{called} of {LINE} were called");
+        assert!(begun.elapsed() < PATIENCE, "{called} of {LINE} buyers were admitted");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

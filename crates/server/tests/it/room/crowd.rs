@@ -55,9 +55,9 @@ async fn a_hundred_thousand_buyers_wait_on_one_node() {
     let mut took: Vec<u64> = futures_util::future::join_all(crowd).await.concat();
     let (entering, after) = (begun.elapsed(), resident());
     took.sort_unstable();
-    println!("{WAITING} entered in {entering:?}, p99 {} µs", took[took.len() * 99 / 100]);
+    println!("{WAITING} buyers entered in {entering:?}, p99 {} µs", took[took.len() * 99 / 100]);
     let each_bytes = after.saturating_sub(before) / WAITING as u64;
-    println!("{each_bytes} bytes of this process for each place");
+    println!("{each_bytes} bytes of this process for each position");
     let begun = Instant::now();
     app.step("spring", "open").await;
     let seed = draw(&app).await["seed"].as_str().expect("revealed").to_owned();
@@ -72,7 +72,7 @@ async fn a_hundred_thousand_buyers_wait_on_one_node() {
     took.sort_unstable();
     println!("20,000 asked in {:?}, p99 {} µs", begun.elapsed(), took[took.len() * 99 / 100]);
     println!(
-        "{} bytes for each place after the draw",
+        "{} bytes for each position after the draw",
         resident().saturating_sub(before) / WAITING as u64
     );
     assert!(each_bytes < 1_024);

@@ -83,7 +83,7 @@ async fn press_until(app: &TestApp, (buyer, pass): (&str, &str), before: &str, w
         if told == wanted {
             break;
         }
-        assert!(told == before && begun.elapsed() < PATIENCE, "{told} at {tries}");
+        assert!(told == before && begun.elapsed() < PATIENCE, "attempt {tries} got {told}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

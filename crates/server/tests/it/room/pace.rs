@@ -55,15 +55,15 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
         };
         if look(&app, buyer).await["state"] == "admitted" {
             let after = at.elapsed();
-            println!("{estimate} was said, and after {after:?} it was so");
+            println!("the estimate was {estimate}, and the buyer waited {after:?}");
             let secs = |end: &str| Duration::from_secs(estimate[end].as_u64().expect("seconds"));
             assert!(
                 after + SLACK > secs("from") && after < secs("to") + SLACK,
-                "{estimate} was said, it took {after:?}"
+                "the estimate was {estimate}, and the buyer waited {after:?}"
             );
             break;
         }
-        assert!(at.elapsed() < LONGEST, "{buyer} is never called");
+        assert!(at.elapsed() < LONGEST, "{buyer} is never admitted");
     }
     // The stream reports the same position as the page.
     let last = format!("b{}", 400 - 1);

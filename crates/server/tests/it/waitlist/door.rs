@@ -62,7 +62,7 @@ async fn joining_requires_the_same_checks_as_a_purchase() {
     assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
     assert_eq!(join("c", 1, None).await.verdict(), "403 forbidden");
 
-    // A buyer who already waits is not served either.
+    // A block also ends the entry of a buyer who already waits.
     let block = json!({"kind": "buyer", "value": "b", "reason": "a robot"});
     assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
     let place = joined.json()["id"].as_str().expect("an id").to_owned();

@@ -180,7 +180,7 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
     let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
-        // Other events arrive every second, even if this event is lost.
+        // Other events arrive every second, so only this limit detects that the event was lost.
         assert!(begun.elapsed() < PATIENCE, "b got no event about the entry: {event}");
         if event["order"]["id"] == *b {
             let told = (&event["order"]["state"], &event["order"]["code"]);

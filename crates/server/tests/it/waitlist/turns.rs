@@ -43,7 +43,7 @@ async fn each_of_64_concurrent_buyers_gets_one_entry_and_one_offer() {
             if has_one == usize::from(at < 3) {
                 break;
             }
-            assert!(begun.elapsed() < PATIENCE, "{buyer}, {at}: {orders}");
+            assert!(begun.elapsed() < PATIENCE, "buyer {at}, {buyer}: {orders}");
         }
     }
     assert_eq!(app.row().await["waiting"], 29);

@@ -1,4 +1,5 @@
-//! Tests the complete bodies of events. They must match what operators see of the same objects.
+//! Tests the complete bodies of events. Each body must match the operators' view of the same
+//! object.
 
 use serde_json::{Value, json};
 
@@ -23,7 +24,8 @@ fn bare(heard: &[ReceivedRequest]) -> Vec<Value> {
         let mut message = one.json();
         let id = message.as_object_mut().and_then(|members| members.remove("id"));
         assert!(id.is_some(), "{one:?}");
-        // Only the shop gets the link to an order, when it is reserved.
+        // Only the event `order.reserved` has the link to the order. The operators' view has no
+        // link.
         let is_reserved = message["type"] == "order.reserved";
         let data = message["data"].as_object_mut().expect("an object");
         assert_eq!(data.remove("link").is_some(), is_reserved, "{one:?}");
@@ -38,7 +40,7 @@ async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     let mut shown = read(app, order).await;
     let members = shown.as_object_mut().expect("an object");
     let history = members.remove("history").expect("a history");
-    assert!(members.remove("payments").is_some(), "the other members are those of the order");
+    assert!(members.remove("payments").is_some(), "an operator sees the payments of the order");
     let step = history.as_array().and_then(|steps| steps.last()).expect("a step");
     assert_eq!(step["event"], what, "{history}");
     json!({"type": what, "timestamp": step["at"], "data": {"order": shown}})

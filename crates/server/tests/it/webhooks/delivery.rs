@@ -182,7 +182,8 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
 #[tokio::test]
 async fn malformed_answers_cost_little_and_are_not_trusted() {
     let check = async |name: &str, answer: CannedReply, accepted: bool| {
-        // If an answer must arrive in time, a pause of the machine must not exceed the timeout.
+        // If the answer must arrive in time, the timeout must be longer than a pause of the
+        // machine.
         let app = if accepted { start().await } else { start_hasty().await };
         let other = Receiver::start().await;
         let target = other.url();
@@ -203,17 +204,17 @@ async fn malformed_answers_cost_little_and_are_not_trusted() {
             let path = format!("/v1/admin/webhook-endpoints/{id}");
             app.until(&path, name, |one| one["waiting"] == 0 && one["failing"] == 0).await;
             let heard = shop.received();
-            assert_eq!(heard.len(), 2, "{name}: what was taken is not sent again");
+            assert_eq!(heard.len(), 2, "{name}: an accepted event is not sent again");
             assert_ne!(heard[0].id(), heard[1].id(), "{name}");
             let metrics = app.get("/metrics").await.text();
             let failed = r#"doorbuster_deliveries_total{kind="webhook",outcome="failed"} 0"#;
             assert!(metrics.lines().any(|line| line == failed), "{name}: {metrics}");
         } else {
             let heard = shop.until(30, name, |heard| heard.len() >= 2).await;
-            assert_eq!(heard[0].id(), heard[1].id(), "{name}: it is sent again");
-            assert_eq!(heard[0].text, heard[1].text, "{name}: the same bytes");
+            assert_eq!(heard[0].id(), heard[1].id(), "{name}: the event is sent again");
+            assert_eq!(heard[0].text, heard[1].text, "{name}: the event has the same bytes again");
         }
-        assert!(other.received().is_empty(), "{name}: nobody is sent elsewhere");
+        assert!(other.received().is_empty(), "{name}: the server follows no redirect");
     };
     check("a redirect", CannedReply::With(307, String::new()), false).await;
     check("a permanent redirect", CannedReply::With(301, String::new()), false).await;

@@ -84,7 +84,7 @@ async fn an_invalid_endpoint_is_refused_with_the_reason() {
     check(url("https://user:pw@shop.example/"), "/url", "user name").await;
     check(url("shop.example"), "/url", "https").await;
     check(url("https:///x"), "/url", "must name a host").await;
-    check(json!({"url": "https://8.8.8.8/", "types": ["order.payed"]}), "/types/0", "known are")
+    check(json!({"url": "https://8.8.8.8/", "types": ["order.payed"]}), "/types/0", "known types")
         .await;
     check(json!({"url": "https://8.8.8.8/", "types": []}), "/types", "1 to").await;
     check(

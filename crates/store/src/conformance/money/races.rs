@@ -28,8 +28,7 @@ async fn wave(fixture: &Fixture, grant: &Grant, at: u64) -> Vec<Order> {
     resolved.into_iter().filter_map(|r| r.order).collect()
 }
 
-/// Captures a payment as a repeated message of the provider does. If the pool lacks units, the
-/// payment is refunded.
+/// Captures a payment without a recall of units: if the pool lacks units, the payment is refunded.
 fn pay(store: &Store, report: Capture) -> tokio::task::JoinHandle<CaptureOutcome> {
     let store = store.clone();
     tokio::spawn(async move { store.capture(report, true).await.expect("writes") })

@@ -99,7 +99,7 @@ fn visitors_behind_the_last_unit_get_no_estimate() {
     // Each admitted visitor takes two units.
     let at = has_estimate(|second| 2_000 - 20 * second, 2);
     assert!(at(150) && !at(200));
-    // The stock is larger than the admissions that may be out.
+    // The stock is larger than the number of open admissions.
     let at = has_estimate(|second| ADMISSIONS_OUT_MAX + 1_000 - 10 * second, 1);
     assert!(at(400) && !at(401));
     let at = has_estimate(|_| ADMISSIONS_OUT_MAX + 1_000, 2);
@@ -186,8 +186,8 @@ impl Sale {
     }
 }
 
-/// In 95 % of the cases a visitor waits between a third of the estimate and three times the
-/// estimate. A visitor who is never admitted gets no estimate.
+/// In 95 % of the cases, a visitor waits at least a third of the estimated time and at most three
+/// times the estimated time. A visitor who is never admitted gets no estimate.
 const FACTOR: f64 = 3.0;
 const SLACK_SECS: f64 = 2.0;
 

@@ -143,7 +143,7 @@ fn a_refusal_by_a_later_limit_gives_back_the_share_of_an_earlier_one() {
         }
         allowed += usize::from(check.is_ok());
     }
-    assert_eq!(allowed, 2, "the address allows two; the buyer had three");
+    assert_eq!(allowed, 2, "the address allows two requests, the buyer's limit three");
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl CsvLines {
     }
 
     /// Writes a cell with a value of this program, such as a number or a time. The cell may begin
-    /// with a minus.
+    /// with a minus and gets no apostrophe.
     pub(super) fn value(&mut self, value: impl Display) -> &mut Self {
         self.next();
         // Writing to a `String` cannot fail.

@@ -134,7 +134,7 @@ fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
         return Err(Problem::invalid_request(faults));
     }
     if late && !row.phase.is_before_opening() {
-        let detail = "prices, limits and holds change before a sale opens, not after";
+        let detail = "prices, limits and holds cannot change after a sale has opened";
         return Err(Problem::wrong_state(row.phase.as_str(), detail));
     }
     Ok(())

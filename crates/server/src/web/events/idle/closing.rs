@@ -46,8 +46,8 @@ impl ClosingConnection {
 }
 
 impl IdleConnections {
-    /// Sends a close frame to every connection. Waits until all clients have closed, but not after
-    /// `cut`.
+    /// Sends a close frame to every connection. Waits until all clients have closed their
+    /// connections, at most until `cut`.
     pub(super) async fn close(
         mut self,
         newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,

@@ -46,8 +46,8 @@ impl IdleSlots {
     }
 }
 
-/// Runs a task for idle connections until the server stops. If the task panics, a new task replaces
-/// it. Its connections close, and their clients may reconnect.
+/// Runs a task for idle connections until the server stops. If the task panics, its connections
+/// close, and their clients may reconnect. A new task replaces the failed task.
 async fn run_idle_task(
     app: Arc<App>,
     mut newcomers: mpsc::Receiver<Box<IdleConnection>>,

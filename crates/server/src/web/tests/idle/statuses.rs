@@ -3,8 +3,8 @@
 use super::*;
 use crate::web::sale_views::SaleView;
 
-/// The time without activity before a WebSocket becomes idle. This is also the time between two
-/// pings of an active WebSocket.
+/// The time without activity before a WebSocket becomes idle. The time between two pings of an
+/// active WebSocket is the same.
 const WHILE: Duration = Duration::from_millis(50);
 
 /// Returns the view that renders the sale's status.

@@ -51,7 +51,7 @@ async fn a_refund_made_by_hand_gives_a_notice_and_is_not_repeated() {
         "200"
     );
     until("settlement", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
-    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "one refused request");
+    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "the server requested the refund once");
     assert_eq!(notices(&app).await, []);
     // Stripe also reports the refund that this server requested. The report changes nothing.
     assert_eq!(
@@ -76,8 +76,8 @@ async fn state(app: &TestApp, id: &str) -> String {
     refunds(app, id).await.pop().map(|(_, state)| state).unwrap_or_default()
 }
 
-/// Checks a payment after a partial refund by hand. This server refunds the rest, and the refund is
-/// settled when the rest has arrived.
+/// Checks a payment after a partial refund by hand. This server refunds the remaining amount. The
+/// refund is settled when that amount has arrived.
 async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("the server requests the rest", async || {
         (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())
@@ -139,7 +139,7 @@ async fn a_partial_refund_by_hand_does_not_settle_our_pending_refund() {
         assert_eq!(state(&app, &id).await, "pending", "{status}");
     }
     let asked = stripe.sent("POST", "/v1/refunds").len();
-    assert!(asked <= 1, "there is one request, and the other attempts only read: {asked}");
+    assert!(asked <= 1, "at most one attempt requests a refund; the others only read: {asked}");
     stripe.forget();
     stripe.refunded_in_part(8, 20);
     stripe.fail(false);

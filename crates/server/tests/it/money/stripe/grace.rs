@@ -88,7 +88,7 @@ async fn a_provider_that_is_down_delays_the_return_for_a_bounded_time() {
         "reserved",
         "the window has ended, and the payment is unknown"
     );
-    // The first half of the grace period passes, then the rest.
+    // The first half of the grace period passes, and later the second half.
     shop.pass(PROVIDER_GRACE_MS / 2);
     shop.asked_again("cs_test_1", 2).await;
     assert_eq!(shop.state(&id).await, "reserved");
@@ -163,7 +163,7 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     let questions = shop.questions();
     assert!(
         (1..MANY).contains(&questions),
-        "{questions} of {MANY}: others do not wait for their turn to hear nothing"
+        "the server sent {questions} requests about {MANY} orders to a silent provider"
     );
     assert_eq!(shop.held().await, json!(MANY));
     shop.pass(PROVIDER_GRACE_MS);

@@ -62,7 +62,7 @@ async fn lose_session(app: &TestApp, stripe: &StripeStandIn, id: &str) {
 
 /// Returns an order and its session. Stripe's answer with the session was lost, and the server
 /// repeated the request within the same minute of its clock. The idempotency key changes each
-/// minute. If a minute ends during the procedure, the procedure repeats with another order.
+/// minute. If a minute ends between the two requests, the function tries again with another order.
 async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (String, String) {
     for round in 0..3 {
         let id = order(app, "anna", &format!("k{round}"), 2).await;
@@ -74,13 +74,13 @@ async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (
             .into_iter()
             .map(|sent| sent.key.expect("a key"))
             .collect();
-        let [.., first, second] = &keys[..] else { panic!("asked twice") };
+        let [.., first, second] = &keys[..] else { panic!("fewer than two requests") };
         if first == second {
             assert_eq!(url, format!("https://checkout.stripe.example/c/pay/{session}"));
             return (id, session);
         }
     }
-    panic!("the key is the same within a minute")
+    panic!("no attempt sent the same key twice")
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
-"""What Stripe's official library sends and signs, for the values given as JSON on the first argument; its answers go to standard output as JSON.
+"""Prints what Stripe's official library sends and signs, as JSON. The first argument has the
+values, also as JSON.
 
-Each call goes to the stand-in at `api`, which writes down what it was sent. The parameters are written here by hand, as Stripe documents them."""
+Each call goes to the stand-in at `api`, which records the request. The parameters are written here
+by hand, as Stripe documents them."""
 import json
 import sys
 

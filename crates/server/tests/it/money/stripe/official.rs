@@ -14,8 +14,8 @@ use super::{
 };
 use doorbuster_testkit::tool::{not_checked, program};
 
-/// Returns a Python with Stripe's official library. The library is installed once for all test
-/// runs. Returns `None` if the library is not available.
+/// Returns the path of a Python interpreter that has Stripe's official library. The library is
+/// installed once for all test runs. Returns `None` if the library is not available.
 fn python() -> Option<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("stripe-python");
     let python = dir.join("bin/python");

@@ -2,7 +2,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_currency_stripe_counts_differently_is_refused_and_refused_requests_are_not_repeated() {
+async fn a_currency_that_stripe_counts_differently_is_refused_and_the_request_not_repeated() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     for currency in ["ISK", "UGX", "MGA"] {

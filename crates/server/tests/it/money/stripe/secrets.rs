@@ -18,7 +18,7 @@ async fn secrets_rotate_and_one_good_signature_of_two_is_enough() {
         let kind = "checkout.session.completed";
         json!({"id": event, "object": "event", "type": kind, "created": now, "data": {"object": session}}).to_string()
     };
-    // While two secrets are valid, Stripe sends one time, and one signature for each secret.
+    // While two secrets are valid, Stripe's header has one time, and one signature for each secret.
     let signed = |body: &str, secrets: &[&str]| {
         let proofs: Vec<String> = secrets.iter().map(|secret| header(body, now, secret)).collect();
         proofs.join(",").replace(&format!(",t={now},"), ",")

@@ -22,7 +22,7 @@ pub(super) struct SentRequest {
 #[derive(Default)]
 struct State {
     sent: Vec<SentRequest>,
-    /// Closed sessions.
+    /// Closed sessions, and sessions that the test has set.
     sessions: HashMap<String, Value>,
     made: usize,
     fails: bool,
@@ -174,7 +174,7 @@ impl StripeStandIn {
     }
 
     /// From now on, reports every payment as a payment of `paid`, with this amount already refunded
-    /// by hand. A refund covers the rest.
+    /// by hand. A refund then has the remaining amount.
     pub(super) fn refunded_in_part(&self, minor: i64, paid: i64) {
         self.with(|state| (state.by_hand, state.paid) = (minor, paid));
     }
@@ -289,7 +289,7 @@ fn answer(state: &mut State, sent: &SentRequest) -> (u16, Value) {
     }
 }
 
-/// Makes a refund of the rest of a payment. Failed refunds do not count as refunded.
+/// Creates a refund of a payment's remaining amount. Failed refunds do not count as refunded.
 fn give_back(state: &mut State, payment: Option<String>, id: Option<String>) -> Value {
     let lives = |status: &str| !matches!(status, "failed" | "canceled");
     let of_it =

@@ -82,7 +82,7 @@ fn runs(rest: &mut Peekable<Chars<'_>>) -> Vec<Vec<Piece>> {
             }
             '[' => class(rest),
             '^' | '$' | '.' | '\\' | '*' | '+' | '?' | '{' => {
-                panic!("{next} is not understood here")
+                panic!("the test cannot parse {next} here")
             }
             plain => PieceKind::Char { negated: false, ranges: vec![(plain, plain)] },
         };

@@ -1,0 +1,91 @@
+//! Creates the nodes and the edges of an installation, with their settings.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::process::ProcessSpec;
+use super::{ClusterDir, ClusterError, ClusterPlan, Node};
+
+/// Creates nodes and edges that share their settings and secrets.
+pub(super) struct NodeFactory<'a> {
+    plan: &'a ClusterPlan,
+    cluster_dir: &'a ClusterDir,
+    /// The library that makes wall clocks adjustable.
+    clock: Option<&'a Path>,
+    /// The settings of all nodes and edges, by environment variable.
+    shared: Vec<(String, String)>,
+}
+
+impl<'a> NodeFactory<'a> {
+    /// Creates a factory. `slots_urls` has the addresses of the Redis servers. `secrets` has the
+    /// names and values of the settings in `auth` that the caller must know.
+    pub(super) fn new(
+        plan: &'a ClusterPlan,
+        cluster_dir: &'a ClusterDir,
+        clock: Option<&'a Path>,
+        slots_urls: Option<String>,
+        secrets: [(&str, &String); 2],
+    ) -> Self {
+        let mut shared = vec![
+            setting("SHAPE", plan.shape.as_str()),
+            setting("AUTH__ID_KEY", &secret()),
+            setting(
+                "PAYMENT__WEBHOOK_SECRET",
+                &format!("whsec_{}", STANDARD.encode(secret_bytes())),
+            ),
+        ];
+        shared.extend(secrets.map(|(name, value)| setting(&format!("AUTH__{name}"), value)));
+        shared.extend(slots_urls.map(|urls| setting("SLOTS__URLS", &urls)));
+        shared.extend(plan.settings.iter().cloned());
+        Self { plan, cluster_dir, clock, shared }
+    }
+
+    /// Creates the node with this number, from 1, without starting it. `store_url` is the address
+    /// of its PostgreSQL.
+    pub(super) fn node(&self, number: usize, store_url: String) -> Result<Node, ClusterError> {
+        let mut settings = vec![setting("STORE__URL", &store_url)];
+        settings.extend(self.plan.roles.get(number - 1).map(|roles| setting("ROLES", roles)));
+        if self.plan.edges > 0 {
+            settings.push(setting("TRUSTED_PROXIES", "127.0.0.0/8"));
+        }
+        self.create(format!("node-{number}"), settings)
+    }
+
+    /// Creates the edge with this number, from 1, without starting it. It passes requests on to
+    /// these nodes.
+    pub(super) fn edge(&self, number: usize, nodes: &[SocketAddr]) -> Result<Node, ClusterError> {
+        let nodes: Vec<String> = nodes.iter().map(|addr| format!("http://{addr}")).collect();
+        let settings = vec![setting("ROLES", "edge"), setting("EDGE__UPSTREAMS", &nodes.join(","))];
+        self.create(format!("edge-{number}"), settings)
+    }
+
+    fn create(&self, name: String, more: Vec<(String, String)>) -> Result<Node, ClusterError> {
+        let start = ProcessSpec {
+            name,
+            program: self.plan.program.clone(),
+            arguments: Vec::new(),
+            environment: self.shared.iter().cloned().chain(more).collect(),
+            user: None,
+            ends_with_caller: self.plan.ends_with_caller,
+        };
+        let node = Node::create(self.cluster_dir, start, self.clock)?;
+        Ok(node.with_next(self.plan.next.clone()))
+    }
+}
+
+/// Returns the environment variable of a setting, with this value.
+fn setting(name: &str, value: &str) -> (String, String) {
+    (format!("DOORBUSTER_{name}"), value.to_owned())
+}
+
+/// Returns a random secret of 64 hexadecimal digits.
+pub(super) fn secret() -> String {
+    secret_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn secret_bytes() -> [u8; 32] {
+    rand::random()
+}

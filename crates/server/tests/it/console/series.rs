@@ -1,0 +1,55 @@
+//! Tests the numbers of a sale by second.
+
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+
+#[tokio::test]
+async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 3.into(), 1).await;
+    for buyer in 0..8 {
+        app.buy(&format!("buyer-{buyer}"), "k", "spring", "phone", 1).await;
+    }
+    let path = "/v1/admin/sales/spring/series";
+    let sum = |series: &Value, member: &str| -> u64 {
+        let points = series["points"].as_array().expect("points");
+        points.iter().map(|point| point[member].as_u64().expect("a number")).sum()
+    };
+    app.until(path, "the numbers are recorded", |series| sum(series, "requests") == 8).await;
+    for step in [1, 10, 60] {
+        let series = app.admin("GET", &format!("{path}?step={step}"), None).await.json();
+        assert_eq!(series["step_secs"], step);
+        assert_eq!((sum(&series, "requests"), sum(&series, "reserved")), (8, 3));
+        let points = series["points"].as_array().expect("points");
+        let refused: u64 =
+            points.iter().filter_map(|point| point["refused"]["sold_out"].as_u64()).sum();
+        assert_eq!(refused, 5);
+        let last = points.last().expect("a point");
+        assert_eq!(last["items"], json!([{"item": "phone", "free": 0, "held": 3, "paid": 0}]));
+        let busy = points.iter().find(|point| point["requests"] != 0).expect("a busy second");
+        assert!(busy["p99_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{busy}");
+    }
+    for wrong in ["step=2", "from=yesterday", "from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z"] {
+        let reply = app.admin("GET", &format!("{path}?{wrong}"), None).await;
+        assert_eq!(reply.verdict(), "422 invalid_request", "{wrong}");
+    }
+    let long = format!("{path}?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z");
+    assert_eq!(app.admin("GET", &long, None).await.verdict(), "422 invalid_request");
+    let none = app.admin("GET", "/v1/admin/sales/none/series", None).await;
+    assert_eq!(none.verdict(), "404 not_found");
+}
+
+#[tokio::test]
+async fn the_numbers_of_the_second_in_which_a_server_stops_are_recorded() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 3.into(), 1).await;
+    for buyer in 0..8 {
+        app.buy(&format!("buyer-{buyer}"), "k", "spring", "phone", 1).await;
+    }
+    let app = TestApp::try_start(app.stop().await, &[], false).await.expect("the server starts");
+    let series = app.admin("GET", "/v1/admin/sales/spring/series", None).await.json();
+    let points = series["points"].as_array().expect("points");
+    let requests: u64 = points.iter().filter_map(|point| point["requests"].as_u64()).sum();
+    assert_eq!(requests, 8, "{series}");
+}
