@@ -1,6 +1,6 @@
 /* Web push: messages that reach the buyer when the page is closed. The browser asks for permission
-   only after a press. The server keeps a subscription in memory, so a page that is opened again
-   sends it again. */
+   only after a press. The server keeps a subscription for 24 hours, so a page that is opened again
+   renews it. */
 import { origin, subscribePush, unsubscribePush } from '/assets/api.js';
 import { site, zh } from '/assets/words.js';
 import { browser } from '/assets/store.js';

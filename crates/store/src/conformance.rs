@@ -25,6 +25,7 @@ pub mod lists;
 pub mod money;
 pub mod orders;
 pub mod outbox;
+pub mod push;
 pub mod recalls;
 pub mod reconciliation;
 pub mod rooms;

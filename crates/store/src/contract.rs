@@ -19,6 +19,7 @@ mod history;
 mod money;
 mod open;
 mod outbox;
+mod push;
 mod reconciliation;
 mod retention;
 mod room;
@@ -51,6 +52,7 @@ pub use outbox::{
     DeadLetterOutcome, Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange,
     EndpointKind, EndpointSecret, EndpointStatus, NewEndpoint, OutboxPage, Redelivery, Rotation,
 };
+pub use push::{PushSubscription, StoredPushSubscription, SubscriptionOwner};
 pub use reconciliation::{
     Difference, DifferenceKind, ItemTotals, LedgerPage, MoneyTotals, OpeningStock, OrderTransition,
     Reconciliation, StockAdjustment,

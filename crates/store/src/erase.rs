@@ -76,6 +76,7 @@ pub(crate) const TRACES: Statement = statement(concat!(
      UNION ALL SELECT u.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed'
      END
      FROM access_code_use u JOIN sale s ON s.id = u.sale_id WHERE u.buyer = $1
+     UNION ALL SELECT '', 0, 'erasable' FROM push_subscription b WHERE b.buyer = $1
      ) t GROUP BY sale, word, is_order ORDER BY sale, word"
 ));
 
@@ -168,6 +169,9 @@ pub(crate) const RENAME_CODE: Statement = statement(
 );
 pub(crate) const RENAME_BLOCK: Statement =
     statement("DELETE FROM block WHERE kind = 'buyer' AND value = $1 AND until <= $2");
+/// A browser's subscription belongs to no sale, and no other row needs it.
+pub(crate) const DELETE_SUBSCRIPTIONS: Statement =
+    statement("DELETE FROM push_subscription WHERE buyer = $1");
 
 /// A buyer, and the id that replaces the buyer's id.
 pub(crate) struct ErasedNames {

@@ -42,13 +42,13 @@ pub use contract::{
     HistoryCause, HistoryReaction, ItemCounts, ItemRow, ItemTotals, LedgerPage, LostOrders,
     MoneyPage, MoneyQuery, MoneyTotals, NewAction, NewEndpoint, NewItem, NewSale, NodeRow,
     OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition, OutboxPage, PatchOutcome,
-    PausedSale, Person, PointQuery, PointStep, PostgresOptions, Reconciliation, Redelivery,
-    RefundNotice, Replication, RestoreError, Restored, RetainReason, RetainedRows,
+    PausedSale, Person, PointQuery, PointStep, PostgresOptions, PushSubscription, Reconciliation,
+    Redelivery, RefundNotice, Replication, RestoreError, Restored, RetainReason, RetainedRows,
     RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, Role,
     RoomProgressStep, RoomVisitor, Rotation, SalePatch, SalePoint, SaleRow, SessionOwner,
     SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome, StockAdjustment, StoreError,
-    StoreHistoryRow, StoreServer, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView,
-    WaitlistPosition, WaitlistServed,
+    StoreHistoryRow, StoreServer, StoredEvent, StoredPushSubscription, SubscriptionOwner,
+    UnreadableEvent, WaitingRoom, WaitingRoomView, WaitlistPosition, WaitlistServed,
 };
 pub use failure::Failure;
 pub use history_memory::{AskPeersForHistory, HistoryMemory, Remember};

@@ -41,6 +41,7 @@ mod operation;
 mod orders;
 mod outbox;
 pub(crate) mod phases;
+mod push;
 mod reconciliation;
 mod retention;
 mod reversals;

@@ -77,7 +77,7 @@ pub struct Erasure {
     /// Orders in which the name was replaced, or would be replaced.
     pub orders: u64,
     /// Other rows: waiting room and waitlist entries, spent codes, updates for slots, refused
-    /// tickets.
+    /// tickets, subscriptions of browsers.
     pub other: u64,
     /// The rows that cannot be erased yet. If the list is empty, no row names the buyer, except for
     /// a block if `blocked` is true.

@@ -14,8 +14,8 @@ endpoints!(
         description: "A message tells the buyer one of two things: it is the buyer's turn in a \
             waiting room, or units are reserved for the buyer. The message has the time at which \
             the turn or the reservation ends. If the settings have no `page.push.key`, the \
-            response is `404`. The node keeps the subscription in memory for 24 hours. Each time a \
-            page is opened, the page sends its subscription again.",
+            response is `404`. The store keeps the subscription for 24 hours. Each time a page is \
+            opened, the page renews its subscription.",
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<NewPushSubscription>(),
@@ -28,7 +28,7 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/push-subscriptions",
         summary: "Get no more messages",
-        description: "Removes the buyer's subscriptions at this node. A browser also ends its own \
+        description: "Removes all subscriptions of the buyer. A browser also ends its own \
             subscription at its push service.",
         responses: &[SuccessResponse::new(204, Content::None, "The subscriptions are removed.")],
         codes: &[Code::NotFound],

@@ -198,6 +198,8 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "payment.unrequested_refund",
         "Money went back although the shop did not request it. An operator must act.",
     ),
+    warn("push.sync_failed", "Browsers' subscriptions could not be read. The server retries."),
+    info("push.taken_over", "This node now sends messages for browsers of a node that is gone."),
     warn(
         "sale.catalogue_failed",
         "The sales could not be read again from the store. The server retries.",
@@ -267,10 +269,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "slot.drain_cancel_failed",
         "A drain could not be cancelled. Other nodes continue the drain until its time limit.",
     ),
-    warn(
-        "slot.drain_follow_failed",
-        "This node could not follow a drain that another node started.",
-    ),
+    warn("slot.drain_follow_failed", "This node could not follow another node's drain."),
     warn(
         "slot.drain_incomplete",
         "Not every slot was drained in time. Tickets in flight are returned.",

@@ -1,5 +1,5 @@
-//! Deletes expired rows in small batches: events without an order, dead deliveries and tickets, and
-//! the ids of handled provider messages. The leader runs this job. The histories of orders and the
+//! Deletes expired rows in small batches: events without an order, dead deliveries and tickets, the
+//! ids of handled provider messages, and browsers' subscriptions. The leader runs this job. The histories of orders and the
 //! results of tickets stay.
 use std::time::Duration;
 
@@ -29,6 +29,9 @@ const ACTIONS_MS: i64 = 366 * DAY_MS;
 const SECONDS_MS: i64 = DAY_MS;
 /// How long a sale's numbers by minute are kept.
 const MINUTES_MS: i64 = 30 * DAY_MS;
+/// The maximum number of browsers' subscriptions of all nodes. At this bound, the subscriptions that
+/// end first are deleted.
+const SUBSCRIPTIONS_MAX: u32 = 200_000;
 
 impl Outbox {
     /// Deletes expired rows until the program stops.
@@ -45,6 +48,8 @@ impl Outbox {
                     actions_before: now.plus(-ACTIONS_MS),
                     seconds_before: now.plus(-SECONDS_MS),
                     minutes_before: now.plus(-MINUTES_MS),
+                    subscriptions_before: now,
+                    subscriptions_max: SUBSCRIPTIONS_MAX,
                 };
                 match self.engine.store().delete_expired(what, DELETE_BATCH_MAX).await {
                     Ok(0) => break,

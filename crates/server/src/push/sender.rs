@@ -80,18 +80,29 @@ impl Sender {
         }
     }
 
-    /// Sends messages until the future is dropped. Calls `gone` for each subscription that has
-    /// ended.
+    /// Adds a message to the queue as soon as the queue has room.
+    pub(super) async fn queue_when_free(&self, message: PushMessage) {
+        if self.queue.send(message).await.is_err() {
+            self.metrics.count(MessageOutcome::Dropped);
+        }
+    }
+
+    /// Sends messages until the future is dropped. Deletes each subscription that has ended at its
+    /// push service, and calls `gone` for it.
     pub(super) async fn run(&self, engine: &Engine, gone: impl Fn(u64)) {
         let mut waiting = self.waiting.lock().await;
         let messages = poll_fn(move |context| waiting.poll_recv(context));
         let gone = &gone;
         let send = |message: PushMessage| async move {
-            let key = message.key;
+            let id = message.id;
             let outcome = self.deliver(engine, message).await;
             self.metrics.count(outcome);
             if outcome == MessageOutcome::Gone {
-                gone(key);
+                gone(id);
+                if let Err(error) = engine.store().delete_push_subscription(id).await {
+                    // The next message finds again that the subscription has ended.
+                    tracing::debug!(%error, "failed to delete a browser's subscription");
+                }
             }
         };
         messages.for_each_concurrent(AT_ONCE_MAX, send).await;

@@ -13,6 +13,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 
 use super::App;
+use super::failure::failed;
 use super::identity::Buyer;
 use super::limits::RETRY_SECS;
 use super::reply::{HandlerResult, empty, rendered};
@@ -50,12 +51,13 @@ pub(crate) async fn subscribe(
         Ok(()) => Ok(empty(StatusCode::NO_CONTENT)),
         Err(SubscribeError::Address(why)) => Err(fault("/endpoint", why).into()),
         Err(SubscribeError::Full) => Err(Problem::overloaded(RETRY_SECS).into()),
+        Err(SubscribeError::Store(error)) => Err(failed(error)),
     }
 }
 
 /// `DELETE /v1/push-subscriptions`
 pub(crate) async fn unsubscribe(State(app): State<Arc<App>>, Buyer(buyer): Buyer) -> HandlerResult {
-    service(&app)?.forget(&buyer);
+    service(&app)?.unsubscribe(&app.engine, &buyer).await.map_err(failed)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

@@ -1,6 +1,9 @@
 //! Web push with a stand-in push service. The tests check each pushed message, its time and its
 //! receiver.
 
+mod nodes;
+mod restart;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -137,13 +140,15 @@ async fn answer(mut stream: TcpStream, status: u16, got: Arc<Mutex<Vec<Pushed>>>
     }
 }
 
+/// The settings of a server that sends messages to the stand-in.
+const SETTINGS: [(&str, &str); 3] = [
+    ("DOORBUSTER_PAGE__PUSH__KEY", SHOP),
+    ("DOORBUSTER_PAGE__PUSH__CONTACT", "mailto:shop@example.com"),
+    ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+];
+
 async fn start() -> TestApp {
-    TestApp::with(&[
-        ("DOORBUSTER_PAGE__PUSH__KEY", SHOP),
-        ("DOORBUSTER_PAGE__PUSH__CONTACT", "mailto:shop@example.com"),
-        ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
-    ])
-    .await
+    TestApp::with(&SETTINGS).await
 }
 
 async fn subscribe(app: &TestApp, buyer: &str, endpoint: &str) -> Reply {
@@ -196,16 +201,22 @@ async fn a_buyer_is_told_that_units_are_reserved_until_when_and_nobody_else_is()
     }
 }
 
-#[tokio::test]
-async fn a_buyer_is_told_that_the_turn_has_come_once_and_until_when() {
-    let (app, service) = (start().await, PushService::start(201).await);
-    let mut drop = sale("spring", 5.into(), 1);
+/// Creates a sale whose waiting room this buyer has entered.
+async fn scheduled_sale(app: &TestApp, id: &str, buyer: &str) {
+    let mut drop = sale(id, 5.into(), 1);
     drop["front_door"] = json!({"waiting_room": "always", "limits": {"buyer": null, "ip": null}});
     drop["starts_at"] = json!("2100-01-01T00:00:00.000Z");
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(drop)).await.status, 201);
-    app.step("spring", "schedule").await;
+    app.step(id, "schedule").await;
+    let room = format!("/v1/sales/{id}/waiting-room");
+    assert_eq!(app.buyer(buyer, "POST", &room).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_buyer_is_told_that_the_turn_has_come_once_and_until_when() {
+    let (app, service) = (start().await, PushService::start(201).await);
+    scheduled_sale(&app, "spring", "anna").await;
     let room = "/v1/sales/spring/waiting-room";
-    assert_eq!(app.buyer("anna", "POST", room).await.status, 201);
     assert_eq!(subscribe(&app, "anna", &service.url()).await.status, 204);
     app.step("spring", "open").await;
     let message = service.until(1).await[0].message();

@@ -8,7 +8,7 @@ pub struct BuyerTraces {
     /// The number of orders that can be erased now.
     pub orders: u64,
     /// The number of other rows that can be erased now: waiting room positions, waitlist entries,
-    /// spent codes, feed rows and refused tickets.
+    /// spent codes, feed rows, refused tickets and browsers' subscriptions.
     pub other: u64,
     /// Rows that cannot be erased now, by sale and reason.
     pub held_back: Vec<RetainedRows>,

@@ -3,7 +3,8 @@ use doorbuster_core::Millis;
 
 use super::PointStep;
 
-/// The times before which rows may be deleted. Rows that are still needed are kept.
+/// The times before which rows may be deleted, and the number of rows that are kept. Rows that are
+/// still needed are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionCutoffs {
     /// Events that are not about an order, and that every endpoint has passed. The history of an
@@ -21,6 +22,11 @@ pub struct RetentionCutoffs {
     pub seconds_before: Millis,
     /// A sale's statistics for each minute.
     pub minutes_before: Millis,
+    /// Browsers' subscriptions that end before this time.
+    pub subscriptions_before: Millis,
+    /// The number of browsers' subscriptions that are kept. If there are more, those that end first
+    /// are deleted.
+    pub subscriptions_max: u32,
 }
 
 impl RetentionCutoffs {
@@ -32,6 +38,8 @@ impl RetentionCutoffs {
         actions_before: Millis(0),
         seconds_before: Millis(0),
         minutes_before: Millis(0),
+        subscriptions_before: Millis(0),
+        subscriptions_max: u32::MAX,
     };
 
     /// Returns the time before which the statistics of each step length may be deleted.

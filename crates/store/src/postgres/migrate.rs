@@ -28,6 +28,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (15, "sign_in", include_str!("../../migrations/postgres/0015_sign_in.sql")),
     (16, "pages", include_str!("../../migrations/postgres/0016_pages.sql")),
     (17, "rate_limit", include_str!("../../migrations/postgres/0017_rate_limit.sql")),
+    (18, "push", include_str!("../../migrations/postgres/0018_push.sql")),
 ];
 
 /// The advisory lock ("Dbrm") that a node takes while it migrates.

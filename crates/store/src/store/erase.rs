@@ -64,7 +64,7 @@ fn erase_orders(tx: &mut Transaction<'_, '_>, names: &ErasedNames) -> Done<u64> 
     Ok(found.len() as u64)
 }
 
-/// Replaces the buyer's id in all other rows.
+/// Replaces the buyer's id in all other rows, and deletes the subscriptions of the buyer's browsers.
 fn erase_other_rows(
     tx: &mut Transaction<'_, '_>,
     names: &ErasedNames,
@@ -72,6 +72,7 @@ fn erase_other_rows(
 ) -> Done<u64> {
     let (old, new) = (&names.old, &names.new);
     let mut rows = tx.run(erase::RENAME_BLOCK, &values![old, tx.now()])?;
+    rows += tx.run(erase::DELETE_SUBSCRIPTIONS, &values![old])?;
     for (grant, seq, key) in &found.feed {
         let key = key.as_deref().map(|key| names.key(key));
         let key = key.as_ref().map(RequestKey::as_str);

@@ -56,6 +56,14 @@ const POINTS: Statement = statement(
          SELECT sale_id, step_secs, at, node FROM sale_point
          WHERE step_secs = $1 AND at < $2 ORDER BY at LIMIT $3)",
 );
+const SUBSCRIPTIONS: Statement = delete_unlocked!(
+    "DELETE FROM push_subscription WHERE id IN (
+         SELECT id FROM push_subscription WHERE until < $1 ORDER BY until LIMIT $2"
+);
+const SURPLUS_SUBSCRIPTIONS: Statement = statement(
+    "DELETE FROM push_subscription WHERE id IN (
+         SELECT id FROM push_subscription ORDER BY until DESC, id DESC LIMIT $1 OFFSET $2)",
+);
 /// Only PostgreSQL has digests of commits.
 const DIGESTS: &str = "DELETE FROM commit_digest WHERE ctid IN (
      SELECT ctid FROM commit_digest WHERE at < $1 ORDER BY at LIMIT $2)";
@@ -73,9 +81,11 @@ fn delete_expired(
         (EVENTS, what.events_before),
         (INBOX, what.inbox_before),
         (ACTIONS, what.actions_before),
+        (SUBSCRIPTIONS, what.subscriptions_before),
     ] {
         rows += tx.run(sql, &values![before, limit])?;
     }
+    rows += tx.run(SURPLUS_SUBSCRIPTIONS, &values![limit, what.subscriptions_max])?;
     if let Transaction::Postgres(ledger) = tx {
         rows += ledger.execute(DIGESTS, &values![ledger.now.plus(-DIGESTS_KEPT_MS), limit])?;
     }

@@ -3,8 +3,8 @@ use doorbuster_store::conformance::money::races::late;
 use doorbuster_store::conformance::money::{checkouts, history, operator, pages, races};
 use doorbuster_store::conformance::waitlist::{ends as waitlist_ends, orders as waitlist_orders};
 use doorbuster_store::conformance::{
-    Fixture, blocks, challenge, codes, console, grants, lists, money, orders, outbox, recalls,
-    reconciliation, rooms, sales, settle, waitlist,
+    Fixture, blocks, challenge, codes, console, grants, lists, money, orders, outbox, push,
+    recalls, reconciliation, rooms, sales, settle, waitlist,
 };
 
 use crate::cluster;
@@ -131,6 +131,10 @@ every! {
         undelivered_events_are_kept, events_without_a_position_wait,
         one_node_at_a_time_has_an_endpoint, dead_letters_are_listed_until_they_are_resolved,
         an_event_is_delivered_again_on_request, rows_that_nothing_needs_are_deleted;
+    push:
+        a_browser_has_one_subscription_that_it_renews, a_buyer_has_a_few_subscriptions,
+        subscriptions_of_a_node_without_a_lease_get_another_owner,
+        expired_and_surplus_subscriptions_are_deleted, unpaid_orders_of_several_buyers_are_found;
     races:
         concurrent_changes_of_due_orders_have_one_result,
         at_most_one_of_two_concurrent_payments_pays;

@@ -12,12 +12,13 @@ use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
 use doorbuster_core::{
-    BuyerId, Grant, ItemId, Order, OrderState, RequestKey, SlotKey, Stock, Verdict,
+    BuyerId, Grant, ItemId, NodeId, Order, OrderState, RequestKey, SlotKey, Stock, Verdict,
 };
 use doorbuster_store::conformance::{Fixture, HOLD_MS, id_key, new_item, new_sale};
 use doorbuster_store::limits::ERASE_ROWS_MAX;
 use doorbuster_store::{
-    BlockKind, BuyerTraces, CodesOutcome, Erased, OrderQuery, RetainReason, RetainedRows,
+    BlockKind, BuyerTraces, CodesOutcome, Erased, OrderQuery, PushSubscription, RetainReason,
+    RetainedRows,
 };
 
 use crate::cluster;
@@ -208,6 +209,9 @@ async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
     let left = join(8).await;
     assert!(matches!(fixture.store.leave_waitlist(left.id).await, Ok(LeaveOutcome::Done(_))));
     join(10).await;
+    let endpoint = "https://push.example/1".to_owned();
+    let browser = PushSubscription { buyer: anna(), endpoint, public_key: [1; 65], auth: [2; 16] };
+    fixture.store.put_push_subscription(NodeId(1), browser, HOLD_MS, 9).await.expect("writes");
     fixture
         .store
         .insert_block(BlockKind::Buyer, BUYER, None, "a robot", 9)
@@ -217,7 +221,7 @@ async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
     orders
 }
 
-const FILLED: [&str; 13] = [
+const FILLED: [&str; 14] = [
     "access_code_use.buyer",
     "block.value",
     "dead_letter.buyer",
@@ -227,6 +231,7 @@ const FILLED: [&str; 13] = [
     "feed.request_key",
     "orders.buyer",
     "orders.request_key",
+    "push_subscription.buyer",
     "quota.buyer",
     "waiting_room_visitor.buyer",
     "waitlist.buyer",
@@ -252,9 +257,9 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     let last = reserve(&fixture, &grant(&fixture, autumn[0], 2).await, 9).await;
     end(&fixture, &last, EndReason::Cancel).await;
 
-    // The erasure leaves the rows of an open sale.
+    // The erasure leaves the rows of an open sale. A subscription belongs to no sale.
     let on = traces(&fixture).await;
-    assert_eq!((on.orders, on.other, on.blocked), (0, 0, true));
+    assert_eq!((on.orders, on.other, on.blocked), (0, 1, true));
     assert_eq!(
         on.held_back,
         [
@@ -263,7 +268,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
         ],
         "{on:?}"
     );
-    assert_eq!(erase(&fixture).await, Erased::default());
+    assert_eq!(erase(&fixture).await, Erased { orders: 0, other: 1 });
 
     step(&fixture, "spring", PhaseStep::Close).await;
     let waits = |why| held("spring", why, 1, 0);

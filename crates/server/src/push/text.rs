@@ -1,0 +1,111 @@
+//! The texts of messages. A text names the time until which it is true.
+
+use doorbuster_core::gate::room::VisitorStatus;
+use doorbuster_core::{BuyerId, Millis, Order, OrderState};
+use doorbuster_store::SaleRow;
+use serde::Serialize;
+
+use crate::engine::Engine;
+use crate::gate::Gate;
+use crate::notify::EventKind;
+use crate::web::page_document;
+
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Subject {
+    /// The buyer's turn in a waiting room.
+    Turn,
+    /// Units that are reserved for the buyer.
+    Reserved,
+}
+
+/// The content of a message, for the browser's worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct PushText {
+    #[serde(rename = "kind")]
+    pub subject: Subject,
+    /// The title of the item or of the sale.
+    title: String,
+    /// The time until which the message is true, in milliseconds since 1970.
+    until: i64,
+    /// The page to open.
+    url: String,
+    /// The push service replaces an undelivered message that has the same topic.
+    #[serde(skip)]
+    pub topic: String,
+}
+
+impl PushText {
+    /// Returns the text about an event, if buyers get a message about it.
+    pub(super) fn about_event(
+        engine: &Engine,
+        gate: &Gate,
+        event: &EventKind,
+        now: Millis,
+    ) -> Option<Self> {
+        match event {
+            EventKind::Order(order) => Self::about_order(engine, order, now),
+            EventKind::Position { sale, buyer } => about_position(engine, gate, sale, buyer),
+            EventKind::Refused { .. }
+            | EventKind::WaitlistEnded { .. }
+            | EventKind::Status(_)
+            | EventKind::Room(_) => None,
+        }
+    }
+
+    /// Returns the text about an order, if it waits for payment.
+    pub(super) fn about_order(engine: &Engine, order: &Order, now: Millis) -> Option<Self> {
+        if order.state != OrderState::Reserved || order.pay_by <= now {
+            return None;
+        }
+        let catalogue = engine.catalogue();
+        let item = catalogue.item_by_id(order.item)?;
+        Some(Self {
+            subject: Subject::Reserved,
+            title: item.row.title.clone(),
+            until: order.pay_by.0,
+            url: format!("/order/{}", order.id),
+            topic: topic("order", &order.id.to_string()),
+        })
+    }
+
+    /// Returns the text about a turn that ends at this time.
+    pub(super) fn about_turn(sale: &SaleRow, until: Millis) -> Self {
+        Self {
+            subject: Subject::Turn,
+            title: page_document::sale_title(sale).fallback().to_owned(),
+            until: until.0,
+            url: format!("/sale/{}", sale.id),
+            topic: topic("turn", &sale.id),
+        }
+    }
+
+    /// Returns the time until which the message is true.
+    pub(super) fn until(&self) -> Millis {
+        Millis(self.until)
+    }
+
+    /// Returns the text as the browser's worker reads it.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a text serialises into memory")
+    }
+}
+
+fn about_position(engine: &Engine, gate: &Gate, sale: &str, buyer: &BuyerId) -> Option<PushText> {
+    let catalogue = engine.catalogue();
+    let sale = catalogue.sale(sale)?;
+    match gate.room.cached_position(engine, sale, buyer)?.status {
+        VisitorStatus::Admitted(until) => Some(PushText::about_turn(&sale.row, until)),
+        VisitorStatus::NotDrawn
+        | VisitorStatus::Waiting(_)
+        | VisitorStatus::BeyondStock(_)
+        | VisitorStatus::Lapsed => None,
+    }
+}
+
+/// Returns a topic for push services: at most 32 characters of base64url (RFC 8030, section 5.4).
+fn topic(kind: &str, name: &str) -> String {
+    let hash = blake3::hash(format!("{kind}\0{name}").as_bytes()).to_hex();
+    hash[..32].to_owned()
+}

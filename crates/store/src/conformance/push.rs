@@ -1,0 +1,153 @@
+//! Tests subscriptions of browsers to messages.
+use doorbuster_core::NodeId;
+
+use super::{Fixture, HOLD_MS, buyer};
+use crate::contract::{
+    PushSubscription, RetentionCutoffs, StoredPushSubscription, SubscriptionOwner,
+};
+
+const LIVES_MS: i64 = 10_000;
+const OF_BUYER_MAX: usize = 2;
+const FIRST: NodeId = NodeId(1);
+const SECOND: NodeId = NodeId(2);
+
+fn browser(who: &str, path: &str) -> PushSubscription {
+    let endpoint = format!("https://push.example/{path}");
+    PushSubscription { buyer: buyer(who), endpoint, public_key: [4; 65], auth: [7; 16] }
+}
+
+async fn put(fixture: &Fixture, node: NodeId, browser: &PushSubscription) -> SubscriptionOwner {
+    let put = fixture.store.put_push_subscription(node, browser.clone(), LIVES_MS, OF_BUYER_MAX);
+    put.await.expect("writes")
+}
+
+/// The ids of a node's subscriptions, in order.
+async fn owned(fixture: &Fixture, node: NodeId) -> Vec<u64> {
+    let owned = fixture.store.owned_push_subscriptions(node).await.expect("reads");
+    let mut ids: Vec<u64> = owned.iter().map(|owned| owned.id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+async fn take_over(fixture: &Fixture, node: NodeId, limit: usize) -> u64 {
+    fixture.store.take_over_push_subscriptions(node, limit).await.expect("writes")
+}
+
+/// A browser that subscribes again renews its subscription. A browser with other keys gets a new
+/// subscription.
+pub async fn a_browser_has_one_subscription_that_it_renews(fixture: Fixture) {
+    let store = &fixture.store;
+    let anna = browser("anna", "one");
+    let first = put(&fixture, FIRST, &anna).await;
+    assert_eq!((first.node, first.until), (FIRST, fixture.clock.now().plus(LIVES_MS)));
+    let bert = put(&fixture, FIRST, &browser("bert", "one")).await;
+    assert_ne!(bert.id, first.id, "two buyers may use one browser");
+    fixture.clock.advance(1_000);
+    let renewed = put(&fixture, FIRST, &anna).await;
+    let until = fixture.clock.now().plus(LIVES_MS);
+    assert_eq!(renewed, SubscriptionOwner { until, ..first });
+    let ids = [first.id, bert.id, 99];
+    let mut found = store.push_subscriptions(FIRST, &ids).await.expect("reads");
+    found.sort_by_key(|found| found.id);
+    let stored = |owner: SubscriptionOwner, browser: PushSubscription| StoredPushSubscription {
+        id: owner.id,
+        until: owner.until,
+        browser,
+    };
+    assert_eq!(found, [stored(renewed, anna.clone()), stored(bert, browser("bert", "one"))]);
+    assert_eq!(store.push_subscriptions(SECOND, &ids).await.expect("reads"), []);
+    let other = put(&fixture, FIRST, &PushSubscription { auth: [8; 16], ..anna }).await;
+    assert_eq!(owned(&fixture, FIRST).await, [bert.id, other.id]);
+    store.delete_push_subscription(bert.id).await.expect("writes");
+    store.delete_push_subscription(bert.id).await.expect("writes");
+    assert_eq!(owned(&fixture, FIRST).await, [other.id]);
+    let again = put(&fixture, FIRST, &browser("bert", "one")).await;
+    assert!(again.id > other.id, "an id is not used again");
+    store.delete_push_subscriptions_of(&buyer("anna")).await.expect("writes");
+    assert_eq!(owned(&fixture, FIRST).await, [again.id]);
+}
+
+/// A further subscription of a buyer replaces the one that ends first.
+pub async fn a_buyer_has_a_few_subscriptions(fixture: Fixture) {
+    let mut ids = Vec::new();
+    for path in ["one", "two"] {
+        ids.push(put(&fixture, FIRST, &browser("anna", path)).await.id);
+        fixture.clock.advance(1);
+    }
+    put(&fixture, FIRST, &browser("anna", "one")).await;
+    fixture.clock.advance(1);
+    let third = put(&fixture, FIRST, &browser("anna", "three")).await;
+    assert_eq!(owned(&fixture, FIRST).await, [ids[0], third.id]);
+}
+
+/// A subscription stays at its owner while the owner has a lease. After that, the node that asks
+/// first gets it.
+pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: Fixture) {
+    let store = &fixture.store;
+    for node in [FIRST, SECOND] {
+        store.renew_node_lease(node, 1_000, "{}").await.expect("writes");
+    }
+    let mut ids = Vec::new();
+    for who in ["anna", "bert", "carl"] {
+        ids.push(put(&fixture, FIRST, &browser(who, "one")).await.id);
+    }
+    let renewed = put(&fixture, SECOND, &browser("anna", "one")).await;
+    assert_eq!((renewed.id, renewed.node), (ids[0], FIRST));
+    assert_eq!(take_over(&fixture, SECOND, 9).await, 0);
+    fixture.clock.advance(1_000);
+    assert_eq!(take_over(&fixture, FIRST, 9).await, 0, "the owner keeps its subscriptions");
+    store.renew_node_lease(SECOND, 1_000, "{}").await.expect("writes");
+    let renewed = put(&fixture, SECOND, &browser("carl", "one")).await;
+    assert_eq!((renewed.id, renewed.node), (ids[2], SECOND));
+    assert_eq!(take_over(&fixture, SECOND, 1).await, 1);
+    assert_eq!(take_over(&fixture, SECOND, 9).await, 1);
+    assert_eq!(owned(&fixture, SECOND).await, ids);
+    assert_eq!(owned(&fixture, FIRST).await, Vec::<u64>::new());
+}
+
+/// Subscriptions that have ended get no owner, and are deleted. If there are too many, those that
+/// end first are deleted.
+pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
+    let store = &fixture.store;
+    store.renew_node_lease(FIRST, 1_000, "{}").await.expect("writes");
+    let mut ids = Vec::new();
+    for who in ["anna", "bert", "carl", "dora"] {
+        ids.push(put(&fixture, FIRST, &browser(who, "one")).await.id);
+        fixture.clock.advance(1_000);
+    }
+    let delete = async |what| store.delete_expired(what, 100).await.expect("writes");
+    let surplus = RetentionCutoffs { subscriptions_max: 3, ..RetentionCutoffs::NONE };
+    assert_eq!([delete(surplus).await, delete(surplus).await], [1, 0]);
+    assert_eq!(owned(&fixture, FIRST).await, ids[1..]);
+    fixture.clock.advance(LIVES_MS - 3_000);
+    assert_eq!(owned(&fixture, FIRST).await, ids[2..]);
+    let before = fixture.clock.now().plus(1);
+    let ended = RetentionCutoffs { subscriptions_before: before, ..RetentionCutoffs::NONE };
+    assert_eq!([delete(ended).await, delete(ended).await], [1, 0]);
+    fixture.clock.advance(1_000);
+    assert_eq!(take_over(&fixture, SECOND, 9).await, 1, "carl's subscription has ended");
+    assert_eq!(owned(&fixture, SECOND).await, ids[3..]);
+}
+
+/// Orders that are paid, ended or due for expiry are not found.
+pub async fn unpaid_orders_of_several_buyers_are_found(fixture: Fixture) {
+    let store = &fixture.store;
+    let grant = fixture.slot(9, 9, 3).await;
+    let anna = fixture.reserve(&grant, 1, "anna", 1).await;
+    store.pay_order(anna.id).await.expect("writes");
+    let anna = fixture.reserve(&grant, 2, "anna", 1).await;
+    fixture.clock.advance(1_000);
+    let bert = fixture.reserve(&grant, 3, "bert", 1).await;
+    fixture.reserve(&grant, 4, "carl", 1).await;
+    let unpaid = async || {
+        let buyers = ["anna", "bert", "dora"].map(buyer);
+        let mut orders = store.unpaid_orders_of(&buyers).await.expect("reads");
+        orders.sort_by_key(|order| order.n.0);
+        orders
+    };
+    assert_eq!(unpaid().await, [anna, bert.clone()]);
+    fixture.clock.advance(HOLD_MS - 1_000);
+    assert_eq!(unpaid().await, [bert]);
+    assert_eq!(store.unpaid_orders_of(&[]).await.expect("reads"), []);
+    fixture.expect_units(grant.slot.item, 0, 5, 3, 1).await;
+}
