@@ -43,9 +43,9 @@ pub fn sync_time(dir: &Path) -> Result<Duration> {
     Ok(median)
 }
 
-/// Returns the p99 latency of rows that are appended to a file at this pace for this time. Each sync
-/// (`fdatasync`) makes all rows durable that are due at its begin, as a server without any other
-/// work would do. A latency counts from the due time of a row to the end of its sync.
+/// Returns the p99 latency of rows that are appended to a file at this pace for this time. Each
+/// sync (`fdatasync`) makes all rows durable that are due when it starts, as a server without any
+/// other work would do. A latency counts from the due time of a row to the end of its sync.
 ///
 /// # Errors Fails if the file cannot be written.
 pub fn append_p99(dir: &Path, per_sec: f64, time: Duration) -> Result<Duration> {

@@ -309,8 +309,8 @@ impl Cluster {
         )
     }
 
-    /// Stops the nodes and the edges cleanly. PostgreSQL still runs, so that the caller can read the
-    /// store.
+    /// Stops the nodes and the edges cleanly. PostgreSQL still runs, so that the caller can read
+    /// the store.
     pub fn stop_nodes(&mut self) -> Result<(), ClusterError> {
         self.edges.iter_mut().chain(&mut self.nodes).try_for_each(Node::stop)
     }

@@ -148,7 +148,7 @@ fn each_member_of_an_item_has_its_bounds() {
     );
     item(
         ITEM.replace("\"currency\"", "\"unit\""),
-        &[("/items/0/price/unit", "is not known"), ("/items/0/price/currency", "is missing")],
+        &[("/items/0/price/unit", "is not a known"), ("/items/0/price/currency", "is missing")],
     );
     for right in ["0", "1000000000", "\"unlimited\""] {
         item(ITEM.replace(":100", &format!(":{right}")), &[]);
@@ -185,7 +185,7 @@ fn every_word_of_a_front_door_is_read() {
     limits(
         r#"{"ip":{"burst":0,"per_minute":10000001,"x":1}}"#,
         &[
-            ("/front_door/limits/ip/x", "is not known"),
+            ("/front_door/limits/ip/x", "is not a known"),
             ("/front_door/limits/ip/burst", "must be a whole number from 1 to 10000000"),
             ("/front_door/limits/ip/per_minute", "must be a whole number from 1 to 10000000"),
         ],
@@ -194,7 +194,7 @@ fn every_word_of_a_front_door_is_read() {
         r#"{"interface":7}"#,
         &[("/front_door/limits/interface", "must be an object, not a number")],
     );
-    limits(r#"{"sale":null}"#, &[("/front_door/limits/sale", "is not known")]);
+    limits(r#"{"sale":null}"#, &[("/front_door/limits/sale", "is not a known")]);
     limits("null", &[("/front_door/limits", "must be an object, not null")]);
     door(
         r#"{"pass":"maybe","challenge":"pow ","access_codes":true,"waiting_room":null}"#,
@@ -217,7 +217,7 @@ fn every_word_of_a_front_door_is_read() {
         door(&format!(r#"{{"pow_effort":{wrong}}}"#), &expected);
     }
     door(r#"{"members_only":1}"#, &[("/front_door/members_only", "must be true or false")]);
-    door(r#"{"colour":"red"}"#, &[("/front_door/colour", "is not known")]);
+    door(r#"{"colour":"red"}"#, &[("/front_door/colour", "is not a known")]);
     door("null", &[("/front_door", "must be an object, not null")]);
 }
 

@@ -204,13 +204,13 @@ mod tests {
         check(r#"{"item":"phone","answer":{"x":1.5}}"#, &[("/answer/x", "must be a whole number")]);
         check(
             r#"{"item":"phone","answer":{"y":1}}"#,
-            &[("/answer/y", "is not known"), ("/answer", "must have exactly one")],
+            &[("/answer/y", "is not a known"), ("/answer", "must have exactly one")],
         );
         check(r#"{"item":"phone","answer":null}"#, &[("/answer", "must be an object, not null")]);
         check(
             &format!(r#"{{"item":"phone","access_code":"{}"}}"#, "x".repeat(65)),
             &[("/access_code", "must have 1")],
         );
-        check(r#"{"item":"phone","pass":"x"}"#, &[("/pass", "is not known")]);
+        check(r#"{"item":"phone","pass":"x"}"#, &[("/pass", "is not a known")]);
     }
 }

@@ -67,8 +67,9 @@ async fn react(engine: &Engine) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Reacts to a change of the database's history like [`react`], before the engine exists. A node
-/// that starts does this before it sells. Returns whether it paused a sale.
+/// Pauses the sales that must be paused after a change of the database's history, and compares the
+/// orders that this node acknowledged with the database. A node that starts does this before it
+/// sells. Returns whether it paused a sale.
 pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError> {
     let HistoryReaction { paused, lost } = store.react_to_history().await?;
     if let Some(lost) = lost {

@@ -38,8 +38,7 @@ impl Engine {
             is_uncertain: false,
         };
         loop {
-            // The signals are created before the request goes to the slot. So the signals cover
-            // every later change.
+            // The signals exist before the request goes to the slot, so they show every change.
             let signals = ItemSignals::for_item(item);
             let is_short = match self.attempt(purchase, request, &mut context, &mut places).await {
                 Attempt::Answer(bought) => return bought,
@@ -77,8 +76,7 @@ impl Engine {
             if !places.reserve(self, item, request, is_short) {
                 return OVERLOADED;
             }
-            // A request that is not short tries once more at the end, because it may have missed a
-            // change.
+            // A request that is not short tries once more at the end: it may have missed a change.
             let is_late = Instant::now() >= until.parked;
             let retry_until = match undecided {
                 1 if !is_short => until.parked.min(Instant::now() + UNDECIDED_WAIT),

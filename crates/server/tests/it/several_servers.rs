@@ -344,9 +344,9 @@ async fn an_operators_request_is_completed_and_recorded_after_a_disconnect() {
 async fn a_server_that_starts_on_a_restored_database_sells_no_unit_before_its_sales_are_paused() {
     let (from, to) = tokio::task::block_in_place(|| (Cluster::start(&[]), Cluster::start(&[])));
     let (database, copy) = tokio::task::block_in_place(|| (from.database(), to.database()));
-    let before = server(&from, &database, "api,settle,control").await;
-    before.open_sale("spring", 5.into(), 1).await;
-    drop(before.stop().await);
+    let original = server(&from, &database, "api,settle,control").await;
+    original.open_sale("spring", 5.into(), 1).await;
+    drop(original.stop().await);
     tokio::task::block_in_place(|| from.dump_into(&database, &to, &copy));
     let restored = server(&to, &copy, "api,settle,control").await;
     let answer = restored.buy("anna", "k", "spring", "phone", 1).await;

@@ -90,7 +90,7 @@ async fn an_invalid_endpoint_is_refused_with_the_reason() {
     check(
         json!({"url": "https://8.8.8.8/", "types": ["*"], "secret": "mine"}),
         "/secret",
-        "not known",
+        "not a known",
     )
     .await;
     let viewer = closed
