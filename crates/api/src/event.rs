@@ -41,11 +41,13 @@ pub enum Event {
         /// The new status.
         status: Status,
     },
-    /// The buyer's new state in a sale's waiting room. The server sends this event for subscribed
-    /// sales. It sends an admission even if the connection did not subscribe to the sale.
+    /// The buyer's new state in a waiting room. The server sends this event for subscribed sales.
+    /// It sends an admission even if the connection did not subscribe to the sale.
     WaitingRoom {
         /// The sale.
         sale: String,
+        /// The item of the waiting room; `null` if the waiting room is for the whole sale.
+        item: Option<String>,
         /// The id of the buyer's entry in the waiting room.
         place: String,
         /// The entry's state.

@@ -6,7 +6,9 @@ mod room;
 
 pub use challenge::{Challenge, ChallengeRequest};
 pub use pass::{ChallengeAnswer, NewPass, Pass};
-pub use room::{Draw, EstimateSecs, WaitingRoomPosition, WaitingRoomPositionState};
+pub use room::{
+    Draw, EstimateSecs, NewWaitingRoomPosition, WaitingRoomPosition, WaitingRoomPositionState,
+};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -48,6 +50,17 @@ pub enum WaitingRoomMode {
     Auto,
     /// Every buyer must pass through the waiting room.
     Always,
+}
+
+/// Whether a waiting room is for a whole sale or for one item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomScope {
+    /// The sale has one waiting room.
+    #[default]
+    Sale,
+    /// Each item has a waiting room.
+    Items,
 }
 
 impl RequirementMode {
@@ -113,6 +126,20 @@ impl WaitingRoomMode {
     }
 }
 
+impl RoomScope {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::Sale, Self::Items];
+
+    /// The value's name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sale => "sale",
+            Self::Items => "items",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +155,6 @@ mod tests {
         RequirementMode::ALL.into_iter().for_each(|word| check(word, word.as_str()));
         ChallengeKind::ALL.into_iter().for_each(|word| check(word, word.as_str()));
         WaitingRoomMode::ALL.into_iter().for_each(|word| check(word, word.as_str()));
+        RoomScope::ALL.into_iter().for_each(|word| check(word, word.as_str()));
     }
 }

@@ -223,6 +223,16 @@ pub fn parse_exported_sale(query: &str) -> Result<Option<String>, Problem> {
     pairs.into_result(sale)
 }
 
+/// Parses the item whose waiting room is requested.
+///
+/// # Errors
+/// `422` for an invalid name.
+pub fn parse_room_item(query: &str) -> Result<Option<String>, Problem> {
+    let mut pairs = Pairs::parse(query);
+    let item = name(&mut pairs, "item");
+    pairs.into_result(item)
+}
+
 /// Parses the sale to reconcile, absent for all sales, and the cursor of the report.
 ///
 /// # Errors

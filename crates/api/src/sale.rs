@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::admin::front_door::FrontDoor;
-use crate::gate::{ChallengeKind, RequirementMode, WaitingRoomMode};
+use crate::gate::{ChallengeKind, RequirementMode, RoomScope, WaitingRoomMode};
 use crate::value::{Money, Text, Time};
 
 pub use doorbuster_types::Phase;
@@ -108,7 +108,7 @@ pub struct SaleList {
 /// What a buyer must provide before a purchase, so that a page knows what to request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
-    "pass": "required", "challenge": "slider", "waiting_room": "off", "members_only": false, "min_level": 0,
+    "pass": "required", "challenge": "slider", "waiting_room": "off", "rooms": "sale", "members_only": false, "min_level": 0,
     "access_codes": "off"
 })))]
 pub struct StatusFrontDoor {
@@ -119,6 +119,8 @@ pub struct StatusFrontDoor {
     pub challenge: ChallengeKind,
     /// Whether there is a waiting room.
     pub waiting_room: WaitingRoomMode,
+    /// Whether the waiting room is for the whole sale or for each item.
+    pub rooms: RoomScope,
     /// Whether only members may buy.
     pub members_only: bool,
     /// Lowest level of a buyer who may buy.
@@ -133,6 +135,7 @@ impl From<FrontDoor> for StatusFrontDoor {
             pass: if door.needs_pass() { RequirementMode::Required } else { RequirementMode::Off },
             challenge: door.challenge,
             waiting_room: door.waiting_room,
+            rooms: door.rooms,
             members_only: door.members_only,
             min_level: door.min_level,
             access_codes: door.access_codes,
@@ -182,7 +185,7 @@ impl ItemState {
 #[schema(examples(json!({
     "server_time": "2026-11-20T10:00:00.250Z", "sale": "spring", "phase": "open", "started": true,
     "starts_at": "2026-11-20T10:00:00.000Z", "ends_at": null, "version": "k3v9x2",
-    "front_door": {"pass": "off", "challenge": "off", "waiting_room": "off", "members_only": false, "min_level": 0,
+    "front_door": {"pass": "off", "challenge": "off", "waiting_room": "off", "rooms": "sale", "members_only": false, "min_level": 0,
                    "access_codes": "off"},
     "items": [{"item": "phone", "state": "on_sale", "count": 100, "access": 37, "remaining": 63, "held": 12}]
 })))]

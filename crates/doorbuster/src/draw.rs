@@ -35,13 +35,15 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
     }
     let mut claim = DrawClaim {
         commitments: args.commitment.iter().cloned().collect(),
+        item: args.item.clone(),
         ..DrawClaim::default()
     };
     let mut lines = None;
     if let Some(sale) = &args.sale {
+        let query: Vec<_> = args.item.iter().map(|item| ("item", item.as_str())).collect();
         let client = Client::with(args.url.clone(), args.key.clone().unwrap_or_default())?;
         let published: Draw =
-            client.get(client::Path::new(&["v1", "sales", sale, "draw"])).await?.read()?;
+            client.get(client::Path(&["v1", "sales", sale, "draw"], &query)).await?.read()?;
         if published.algorithm != ALGORITHM {
             return Err(Failure::Refused(format!(
                 "the draw uses the algorithm {}, which this version does not know",
@@ -60,7 +62,7 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
         claim.participants = Some(published.participants);
         if args.participants.is_none() {
             let path = ["v1", "admin", "sales", sale, "draw.csv"];
-            lines = Some(client.get(client::Path::new(&path)).await?.text);
+            lines = Some(client.get(client::Path(&path, &query)).await?.text);
         }
     }
     if let Some(seed) = &args.seed {

@@ -1,7 +1,8 @@
 //! Repeats the draw of a waiting room from the published values and a list of the participants.
 //!
 //! The rules come from the documents. A participant's lot is HMAC-SHA-256 of the buyer's id, and
-//! the key is the 32 bytes of the seed. The queue is in ascending order of the lots. The commitment
+//! the key is the 32 bytes of the seed. In the room of an item, the item's name and a zero byte
+//! precede the buyer's id. The queue is in ascending order of the lots. The commitment
 //! is the SHA-256 of the seed.
 
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ const FINDINGS_MAX: usize = 10;
 pub struct DrawClaim {
     /// The seed, in hexadecimal.
     pub seed: String,
+    /// The item of the waiting room. `None`: the room is for the whole sale.
+    pub item: Option<String>,
     /// Commitments: the published commitment, and a commitment that was noted before the opening.
     pub commitments: Vec<String>,
     /// The published number of participants, if there is one.
@@ -81,7 +84,7 @@ pub fn verify(claim: &DrawClaim) -> DrawReport {
             distinct.len()
         ));
     }
-    let order = drawn_order(&seed, &distinct);
+    let order = drawn_order(&seed, claim.item.as_deref(), &distinct);
     if let Some(claimed) = &claim.claimed {
         compare(&order, claimed, &mut findings);
     }
@@ -89,9 +92,15 @@ pub fn verify(claim: &DrawClaim) -> DrawReport {
 }
 
 /// Returns the queue that a seed gives.
-fn drawn_order(seed: &[u8; SEED_BYTES], participants: &BTreeSet<&str>) -> Vec<String> {
+fn drawn_order(
+    seed: &[u8; SEED_BYTES],
+    item: Option<&str>,
+    participants: &BTreeSet<&str>,
+) -> Vec<String> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
-    let lot = |buyer: &&str| hmac::sign(&key, buyer.as_bytes()).as_ref().to_vec();
+    let prefix = item.map(|item| format!("{item}\0")).unwrap_or_default();
+    let lot =
+        |buyer: &&str| hmac::sign(&key, format!("{prefix}{buyer}").as_bytes()).as_ref().to_vec();
     let mut lots: Vec<(Vec<u8>, &str)> =
         participants.iter().map(|buyer| (lot(buyer), *buyer)).collect();
     lots.sort();
@@ -141,6 +150,7 @@ mod tests {
     const COMMITMENT: &str =
         "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
     /// The order that Python's `hmac` gives.
+    const ORDER_PHONE: [&str; 5] = ["erin", "bob", "dave", "alice", "carol"];
     const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
 
     fn claim() -> DrawClaim {
@@ -148,6 +158,7 @@ mod tests {
         let claimed = Some(ORDER.map(String::from).to_vec());
         DrawClaim {
             seed: SEED.into(),
+            item: None,
             commitments: vec![COMMITMENT.into()],
             participants: Some(5),
             list,
@@ -161,6 +172,16 @@ mod tests {
         assert_eq!((report.ok, &report.findings[..]), (true, &[][..]));
         assert_eq!(report.order, ORDER);
         assert_eq!(report.commitment.as_deref(), Some(COMMITMENT));
+    }
+
+    #[test]
+    fn the_draw_of_an_item_has_its_own_order() {
+        let order = ORDER_PHONE.map(String::from).to_vec();
+        let phone =
+            DrawClaim { item: Some("phone".into()), claimed: Some(order.clone()), ..claim() };
+        let report = verify(&phone);
+        assert_eq!((report.ok, &report.findings[..]), (true, &[][..]));
+        assert_eq!(report.order, order);
     }
 
     #[test]

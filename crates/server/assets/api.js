@@ -120,13 +120,14 @@ export const askForPass = (token, sale, wish) =>
 /** Requests a challenge of the kind that the sale requires, or of `kind`. */
 export const askForChallenge = (token, sale, kind) =>
   call('POST', `/v1/sales/${seg(sale)}/challenges`, { token, body: kind ? { kind } : {} });
-/** Takes a position in the waiting room, or reads the existing one. */
-export const enterRoom = (token, sale) =>
-  call('POST', `/v1/sales/${seg(sale)}/waiting-room`, { token });
-export const leaveRoom = (token, sale) =>
-  call('DELETE', `/v1/sales/${seg(sale)}/waiting-room`, { token });
-export const getPlace = (token, sale) =>
-  call('GET', `/v1/sales/${seg(sale)}/waiting-room`, { token, cache: 'no-store' });
+/** Takes a position in the waiting room of the sale or of an item, or reads the existing one. */
+const roomPath = (sale, item) =>
+  `/v1/sales/${seg(sale)}/waiting-room` + (item ? '?item=' + seg(item) : '');
+export const enterRoom = (token, sale, item) =>
+  call('POST', roomPath(sale), { token, ...(item && { body: { item } }) });
+export const leaveRoom = (token, sale, item) => call('DELETE', roomPath(sale, item), { token });
+export const getPlace = (token, sale, item) =>
+  call('GET', roomPath(sale, item), { token, cache: 'no-store' });
 /** The requests for an item's waitlist: join it, read the entry, leave it. */
 const waitlistPath = (sale, item) => `/v1/sales/${seg(sale)}/items/${seg(item)}/waitlist`;
 export const joinWaitlist = (token, sale, item, key, pass = null) =>

@@ -6,20 +6,38 @@ import { closeCheck, isOpen as checking, openCheck } from '/assets/check.js';
 import { closeCode, isOpen as coding, openCode } from '/assets/code.js';
 import { waitingRoom } from '/assets/room.js';
 import { jitter, now } from '/assets/clock.js';
-import { barredOf, frontOf, isIn, learn, needsCheck, sceneOf, starts } from '/assets/sale-state.js';
+import {
+  barredOf, frontOf, isAdmitted, isIn, learn, needsCheck, roomItem, sceneOf, starts,
+} from '/assets/sale-state.js';
 import { tab } from '/assets/store.js';
 
 const FIRST_MS = 2_000,
   LAST_MS = 6_000; /* in the first and last seconds before the start, no pass is fetched */
 const BUSY_SECS = 3; /* the pause after a failure without Retry-After */
 
-/** `draw()` shows the model. `reread()` requests the status. `signedOut()` drops an invalid token.
+/** `draw()` shows the model. `choose(item)` shows another item. `reread()` requests the status. `signedOut()` drops an invalid token.
    `streaming()` says whether the event stream is open. */
-export function frontDoor(m, { draw, reread, signedOut, streaming }) {
-  const room = waitingRoom(m, { changed: draw, streaming }),
+export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
+  const rooms = new Map() /* item id, or null for the whole sale → its waiting room */,
     code_slot = 'code.' + m.id;
   let fetching = 0,
     aim = null;
+
+  /* ----- waiting rooms ----- */
+
+  /** Returns the waiting room of an item, by default of the shown item. */
+  function roomOf(item = roomItem(m)) {
+    if (!rooms.has(item)) {
+      const shown = () => roomItem(m) === item,
+        changed = place => {
+          /* A turn is short, so the page shows its item, unless the buyer has a turn already. */
+          if (place?.state === 'admitted' && !shown() && !m.press && !isAdmitted(m)) choose(item);
+          draw();
+        };
+      rooms.set(item, waitingRoom(m, item, { shown, changed, streaming }));
+    }
+    return rooms.get(item);
+  }
 
   /* ----- before the start ----- */
 
@@ -30,10 +48,13 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     const opens = starts(m),
       front = frontOf(m),
       shut = sceneOf(m) === 'before';
-    if (front.waiting_room !== 'off')
-      room.plan(
-        shut && front.waiting_room === 'always' ? opens : null,
-      ); /* other requirements appear when a pass is refused */
+    if (front.waiting_room !== 'off') {
+      /* Other requirements appear when a pass is refused. The room of an item is joined only by a
+         press, because the buyer may want another item. */
+      const joins = shut && front.waiting_room === 'always' && front.rooms !== 'items';
+      roomOf().show();
+      roomOf().plan(joins ? opens : null);
+    }
     const ahead =
       shut &&
       opens &&
@@ -149,7 +170,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
   async function join() {
     m.joining = true;
     draw();
-    const answer = await room.enter();
+    const answer = await roomOf().enter();
     m.joining = false;
     if (answer.status !== 200 && answer.status !== 201) refused(answer);
     draw();
@@ -219,11 +240,12 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     /** Returns whether a dialog of the front door is open. */
     asking: () => checking() || coding(),
     /** Applies a position from an event. */
-    hear: room.hear,
-    leave: room.leave,
-    wake: room.wake,
+    hear: place => roomOf(place.item ?? null).hear(place),
+    leave: () => roomOf().leave(),
+    wake: () => rooms.forEach(room => room.wake()),
     /** Restores this buyer's state from before a reload. */
     recall() {
+      rooms.forEach(room => room.reset());
       recallPasses(m);
       m.code = tab.get(code_slot);
     },

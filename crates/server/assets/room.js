@@ -1,4 +1,5 @@
-/* The waiting room: the buyer's position and its changes. A draw shuffles the visitors who arrive
+/* A waiting room: the buyer's position and its changes. A sale has one room for all items, or one for
+   each item. A draw shuffles the visitors who arrive
    before the start, and later visitors follow them. The position belongs to the buyer, so a reload
    or another device finds it again. Events update the position. Without events the page polls
    slowly. */
@@ -13,47 +14,60 @@ const EARLY_MS = 600_000;
 const LAST_MS = 1_000; /* a turn with less time left counts as over */
 const SETTLE_MS = 3_000; /* the result of the draw is read within this time after the start */
 
-/** Keeps the position of the buyer in `m`. `changed()` is called after each change. `streaming()`
-   says whether the event stream is open. */
-export function waitingRoom(m, { changed, streaming }) {
-  const slot = 'room.' + m.id,
+/** Keeps the position of the buyer in `m`, in the room of an item or of the whole sale. `shown()` says
+   whether the page shows this room. `changed(place)` is called after each change. `streaming()` says
+   whether the event stream is open. */
+export function waitingRoom(m, item, { shown, changed, streaming }) {
+  const slot = 'room.' + m.id + (item ? '.' + item : ''),
     pause = pauser();
-  let entering = 0,
+  let place = null,
+    lapsed = false,
+    stuck = false,
+    entering = 0,
     watching = false,
     hasLeft = false /* another node may still report the position */,
     heard = 0;
 
-  function take(place) {
-    if (!['before', 'waiting', 'admitted', 'gone'].includes(place?.state)) return;
-    const first = Math.max(tab.get(slot + '.first') ?? 0, place.position ?? 0);
+  /** Writes the position into the model, if the page shows this room. */
+  function show() {
+    if (shown()) Object.assign(m, { room: place, lapsed, roomStuck: stuck });
+  }
+  function take(news) {
+    if (!['before', 'waiting', 'admitted', 'gone'].includes(news?.state)) return;
+    const first = Math.max(tab.get(slot + '.first') ?? 0, news.position ?? 0);
     if (first) tab.set(slot + '.first', first);
-    m.room = {
-      state: place.state,
-      position: place.position ?? null,
+    place = {
+      state: news.state,
+      position: news.position ?? null,
       first,
-      estimate: place.estimate_secs ?? null,
-      until_ms: Date.parse(place.admitted_until) || null,
+      estimate: news.estimate_secs ?? null,
+      until_ms: Date.parse(news.admitted_until) || null,
     };
-    m.lapsed = m.roomStuck = false;
+    lapsed = stuck = false;
     tab.set(slot, buyerOf(m.token));
-    changed();
+    show();
+    changed(place);
     if (!watching) watch();
   }
   /** Drops the position. A turn that was not used in time ends this way. */
   function drop() {
-    m.lapsed = m.room?.state === 'admitted';
-    m.room = null;
+    lapsed = place?.state === 'admitted';
+    place = null;
     tab.drop(slot);
     tab.drop(slot + '.first');
-    changed();
+    show();
+    changed(place);
   }
   /** Leaves the waiting room. */
   async function leave() {
     clearTimeout(entering);
     entering = 0;
-    const answer = await leaveRoom(m.token, m.id);
-    m.roomStuck = answer.status !== 204 && answer.status !== 404;
-    if (m.roomStuck) return changed();
+    const answer = await leaveRoom(m.token, m.id, item);
+    stuck = answer.status !== 204 && answer.status !== 404;
+    if (stuck) {
+      show();
+      return changed(place);
+    }
     hasLeft = true;
     heard += 1;
     drop();
@@ -65,12 +79,12 @@ export function waitingRoom(m, { changed, streaming }) {
     entering = 0;
     hasLeft = false;
     const before = heard;
-    let answer = await enterRoom(m.token, m.id);
+    let answer = await enterRoom(m.token, m.id, item);
     const ends_in = Date.parse(answer.data.admitted_until) - now();
     if (ends_in < LAST_MS) {
       /* During a turn, the buyer gets no new position. This turn is about to end, so wait. */
       await new Promise(done => setTimeout(done, Math.max(0, ends_in) + jitter(200, 600)));
-      answer = await enterRoom(m.token, m.id);
+      answer = await enterRoom(m.token, m.id, item);
     }
     if (answer.status === 200 || answer.status === 201)
       if (heard === before) take(answer.data);
@@ -79,7 +93,7 @@ export function waitingRoom(m, { changed, streaming }) {
   }
   /** Takes a position without a press, for buyers who wait for the start or come back. */
   function plan(opens) {
-    if (m.room || entering || hasLeft || !m.token) return;
+    if (place || entering || hasLeft || !m.token) return;
     const back = tab.get(slot) === buyerOf(m.token),
       wait = opens ? opens - now() : Infinity;
     if (!back && (wait < 0 || wait === Infinity)) return;
@@ -103,7 +117,7 @@ export function waitingRoom(m, { changed, streaming }) {
     entering = 0;
     for (;;) {
       const before = heard,
-        answer = await getPlace(m.token, m.id);
+        answer = await getPlace(m.token, m.id, item);
       if (heard !== before)
         continue; /* an event has arrived; only another read shows which is newer */
       if (hasLeft) return answer;
@@ -113,7 +127,7 @@ export function waitingRoom(m, { changed, streaming }) {
     }
   }
   function pace_ms(opens) {
-    const { state, until_ms } = m.room;
+    const { state, until_ms } = place;
     if (state === 'before')
       return opens && opens > now()
         ? opens - now() + jitter(300, SETTLE_MS)
@@ -128,13 +142,13 @@ export function waitingRoom(m, { changed, streaming }) {
   }
   async function watch() {
     watching = true;
-    while (m.room) {
+    while (place) {
       await pause.rest(pace_ms(Date.parse(m.status?.starts_at) || null));
-      if (document.hidden && m.room?.state === 'gone')
+      if (document.hidden && place?.state === 'gone')
         await new Promise(seen =>
           document.addEventListener('visibilitychange', seen, { once: true }),
         );
-      if (!m.room) break;
+      if (!place) break;
       const answer = await look();
       if (answer.retry_secs) await new Promise(done => setTimeout(done, answer.retry_secs * 1000));
     }
@@ -144,9 +158,15 @@ export function waitingRoom(m, { changed, streaming }) {
     enter,
     leave,
     plan,
-    hear(place) {
+    hear(news) {
       heard += 1;
-      if (!hasLeft) take(place);
+      if (!hasLeft) take(news);
+    },
+    show,
+    /** Forgets the position, because another buyer uses the page. */
+    reset() {
+      place = null;
+      lapsed = stuck = false;
     },
     wake: pause.wake,
   };

@@ -36,7 +36,8 @@ export const model = {
   passes: {} /* item id → { pass, item, valid_from, expires_at } */,
   code: null /* the access code that the buyer typed */,
   barred: null /* { name } of the reason why this buyer may not buy: members, level, blocked */,
-  /* The position in the waiting room: { state, position, first, estimate: {…}, until_ms } */
+  /* The position in the waiting room of the sale or of the shown item:
+     { state, position, first, estimate: {…}, until_ms } */
   room: null,
   roomStuck: false /* the request to leave the waiting room failed */,
   lapsed: false /* this buyer's turn ended unused */,
@@ -94,6 +95,7 @@ const OPEN_DOOR = {
   pass: 'off',
   challenge: 'off',
   waiting_room: 'off',
+  rooms: 'sale',
   members_only: false,
   min_level: 0,
   access_codes: 'off',
@@ -108,6 +110,11 @@ export function frontOf(m) {
   if (!m.status) return { ...OPEN_DOOR };
   return (m.status.front_door = { ...OPEN_DOOR, ...m.status.front_door });
 }
+/** Returns the item whose waiting room the page shows. null: the sale has one room for all items. */
+export const roomItem = m => (frontOf(m).rooms === 'items' ? (m.item?.id ?? null) : null);
+/** Before the start, the page offers to join the waiting room of the shown item from this long before
+   it. The page joins the room of a whole sale by itself. */
+const JOIN_EARLY_MS = 600_000;
 /** Returns whether a pass requires a check. */
 export const needsCheck = m => frontOf(m).challenge !== 'off';
 /** Returns the time from which the check is offered. It is a random moment for each visitor. */
@@ -137,6 +144,11 @@ function stepOf(m, scene, t) {
     early = scene === 'before';
   if (barred) return barred;
   if (passOf(m, m.item.id, t)) return null;
+  const wait = starts(m) - t;
+  if (early && front.waiting_room === 'always' && front.rooms === 'items' && wait < JOIN_EARLY_MS) {
+    if (m.joining) return 'waiting';
+    if (!m.room) return 'join';
+  }
   if (!early && front.waiting_room !== 'off') {
     if (m.joining) return 'waiting';
     if (m.room?.state === 'gone') return 'gone';

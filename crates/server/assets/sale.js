@@ -458,6 +458,11 @@ function tick() {
   setTimeout(tick, wait > 0 && wait < 250 ? wait + 1 : 250);
 }
 
+function reread() {
+  fresh = true;
+  poll.wake();
+}
+
 translate();
 bindLanguages(() => {
   if (!m.item) return;
@@ -468,21 +473,16 @@ m.id = idInAddress('sale');
 m.sign_in_url = signInUrl() ?? null;
 door = frontDoor(m, {
   draw,
+  choose,
   signedOut,
-  reread() {
-    fresh = true;
-    poll.wake();
-  },
+  reread,
   streaming: () => !!stream?.isOpen(),
 });
 waitlist = itemWaitlist(m, {
   door,
   draw,
   served,
-  reread() {
-    fresh = true;
-    poll.wake();
-  },
+  reread,
   streaming: () => !!stream?.isOpen(),
 });
 $('#lost-retry').onclick = () => poll.wake();

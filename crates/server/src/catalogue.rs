@@ -8,15 +8,14 @@ mod leaving;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use doorbuster_api::admin::front_door::FrontDoor;
-use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_core::{IdKey, ItemId, Millis, Phase, SlotKey};
 use doorbuster_store::{ItemCounts, SaleRow};
 
 use crate::answer_counts::AnswerCounts;
-use crate::gate::waiting_room::Arrivals;
+use crate::gate::waiting_room::RoomFlags;
 use crate::gate::{LimitRules, Route, SaleLimitState};
 use crate::item_gauge::ItemGauge;
 use crate::slot_layout::SlotLayout;
@@ -41,10 +40,8 @@ pub struct SaleFlags {
     pub answer_counts: AnswerCounts,
     /// The request rate of all buyers together, and the requests that exceeded it.
     pub limits: SaleLimitState,
-    /// The arrivals that decide whether an automatic waiting room opens.
-    pub arrivals: Arrivals,
-    /// The time until which the automatic waiting room is open, as of the last check.
-    pub room_open_until: AtomicI64,
+    /// The sale's waiting room, if it opens automatically and is for all items.
+    pub room: RoomFlags,
     /// The number of the last status event.
     pub status_seq: AtomicU64,
 }
@@ -79,19 +76,6 @@ impl SaleState {
             Route::Checkout => &self.checkout_limits,
             Route::Purchase | Route::Pass | Route::Room => &self.limits,
         }
-    }
-
-    /// Returns whether the automatic waiting room is open.
-    #[must_use]
-    pub fn is_held(&self, now: Millis) -> bool {
-        self.front_door.waiting_room == WaitingRoomMode::Auto
-            && now.0 < self.flags.room_open_until.load(Ordering::Relaxed)
-    }
-
-    /// Returns whether a waiting room is open. If so, visitors without an admission must wait.
-    #[must_use]
-    pub fn has_open_room(&self, now: Millis) -> bool {
-        self.front_door.waiting_room == WaitingRoomMode::Always || self.is_held(now)
     }
 
     /// Returns the version under which pages request the status.

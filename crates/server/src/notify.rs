@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, TicketId, Units, Verdict};
+use doorbuster_store::RoomKey;
 
 use followed_buyers::FollowedBuyers;
 use mailbox::Mailbox;
@@ -66,12 +67,12 @@ pub enum EventKind {
     },
     /// A sale's status changed. The catalogue has the newest status.
     Status(Arc<str>),
-    /// The queue of a sale's waiting room moved forward.
-    Room(Arc<str>),
-    /// A visitor was admitted from a sale's waiting room.
+    /// The queue of a waiting room moved forward.
+    Room(RoomKey),
+    /// A visitor was admitted from a waiting room.
     Position {
-        /// The sale.
-        sale: Arc<str>,
+        /// The waiting room.
+        room: RoomKey,
         /// The buyer.
         buyer: BuyerId,
     },
@@ -103,8 +104,8 @@ impl EventKind {
                 size_of::<Order>() + order.buyer.as_str().len() + order.key.as_str().len()
             }
             Self::Refused { buyer, .. } | Self::WaitlistEnded { buyer, .. } => buyer.as_str().len(),
-            Self::Position { sale, buyer } => sale.len() + buyer.as_str().len(),
-            Self::Status(sale) | Self::Room(sale) => sale.len(),
+            Self::Position { room, buyer } => room.sale.len() + buyer.as_str().len(),
+            Self::Status(sale) | Self::Room(RoomKey { sale, .. }) => sale.len(),
         };
         size_of::<HubEvent>() + size_of::<Self>() + content
     }
@@ -245,7 +246,9 @@ impl Hub {
             EventKind::Refused { buyer, .. }
             | EventKind::WaitlistEnded { buyer, .. }
             | EventKind::Position { buyer, .. } => readers.buyers.get(buyer),
-            EventKind::Status(sale) | EventKind::Room(sale) => readers.sales.get(sale),
+            EventKind::Status(sale) | EventKind::Room(RoomKey { sale, .. }) => {
+                readers.sales.get(sale)
+            }
         };
         let boxes: Vec<_> = followers.into_iter().flat_map(|followers| followers.all()).collect();
         readers.last_id += 1;

@@ -21,6 +21,7 @@ pub mod challenge;
 pub mod codes;
 pub mod console;
 pub mod grants;
+pub mod item_rooms;
 pub mod lists;
 pub mod money;
 pub mod orders;

@@ -58,7 +58,9 @@ pub use reconciliation::{
     Reconciliation, StockAdjustment,
 };
 pub use retention::RetentionCutoffs;
-pub use room::{EnterOutcome, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView};
+pub use room::{
+    EnterOutcome, RoomKey, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView,
+};
 pub use transfers::GrantTransfers;
 pub use waitlist::{WaitlistPosition, WaitlistServed};
 

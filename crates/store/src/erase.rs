@@ -113,11 +113,12 @@ pub(crate) const FIND_EVENTS: Statement = statement(concat!(
     of_refused!(),
     " AND s.phase = 'closed' LIMIT $2"
 ));
-/// Waiting room positions, each with the seed from which its lot is derived.
+/// Waiting room positions, each with the seed and the item from which its lot is derived.
 pub(crate) const FIND_VISITORS: Statement = statement(
-    "SELECT p.sale_id, r.seed FROM sale s JOIN waiting_room_visitor p ON p.sale_id = s.id
-     AND p.buyer = $1
-     JOIN waiting_room r ON r.sale_id = s.id WHERE s.phase = 'closed' LIMIT $2",
+    "SELECT p.sale_id, p.item_id, r.seed, i.name
+     FROM sale s JOIN waiting_room_visitor p ON p.sale_id = s.id AND p.buyer = $1
+     JOIN waiting_room r ON r.sale_id = p.sale_id AND r.item_id = p.item_id
+     LEFT JOIN item i ON i.id = p.item_id WHERE s.phase = 'closed' LIMIT $2",
 );
 pub(crate) const FIND_CODES: Statement = statement(
     "SELECT u.sale_id, u.hash FROM sale s JOIN access_code_use u ON u.sale_id = s.id
@@ -159,10 +160,11 @@ pub(crate) const RENAME_EVENT: Statement = statement(
 /// the old lot would reveal the old id.
 pub(crate) const RENAME_DRAWN: Statement = statement(
     "UPDATE waiting_room_visitor SET buyer = $1, lot = $2
-                                       WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL",
+     WHERE sale_id = $3 AND item_id = $4 AND buyer = $5 AND lot IS NOT NULL",
 );
 pub(crate) const RENAME_VISITOR: Statement = statement(
-    "UPDATE waiting_room_visitor SET buyer = $1 WHERE sale_id = $2 AND buyer = $3 AND lot IS NULL",
+    "UPDATE waiting_room_visitor SET buyer = $1
+     WHERE sale_id = $2 AND item_id = $3 AND buyer = $4 AND lot IS NULL",
 );
 pub(crate) const RENAME_CODE: Statement = statement(
     "UPDATE access_code_use SET buyer = $1 WHERE sale_id = $2 AND hash = $3 AND buyer = $4",
@@ -201,6 +203,14 @@ pub(crate) struct ErasableOrder {
     pub(crate) held: i64,
 }
 
+/// A waiting room position to erase.
+pub(crate) struct ErasableVisitor {
+    pub(crate) sale: String,
+    pub(crate) item: i64,
+    pub(crate) seed: [u8; 32],
+    pub(crate) item_name: Option<String>,
+}
+
 /// Other rows to erase, by the keys of their tables. They were read before the transaction that
 /// replaces them, so that transaction checks the buyer again.
 #[derive(Default)]
@@ -209,7 +219,7 @@ pub(crate) struct ErasableRows {
     pub(crate) dead_letter_tickets: Vec<(i64, String)>,
     pub(crate) waitlist: Vec<(i64, i64, String)>,
     pub(crate) events: Vec<i64>,
-    pub(crate) visitors: Vec<(String, [u8; 32])>,
+    pub(crate) visitors: Vec<ErasableVisitor>,
     pub(crate) codes: Vec<(String, Vec<u8>)>,
 }
 

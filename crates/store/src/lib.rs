@@ -44,7 +44,7 @@ pub use contract::{
     OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition, OutboxPage, PatchOutcome,
     PausedSale, Person, PointQuery, PointStep, PostgresOptions, PushSubscription, Reconciliation,
     Redelivery, RefundNotice, Replication, RestoreError, Restored, RetainReason, RetainedRows,
-    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, Role,
+    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, Role, RoomKey,
     RoomProgressStep, RoomVisitor, Rotation, SalePatch, SalePoint, SaleRow, SessionOwner,
     SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome, StockAdjustment, StoreError,
     StoreHistoryRow, StoreServer, StoredEvent, StoredPushSubscription, SubscriptionOwner,

@@ -330,6 +330,10 @@ pub struct NewAdmissions {
     /// The reason.
     #[schema(schema_with = crate::admin::schema::title)]
     pub reason: String,
+    /// The item whose visitors are admitted. Required if each item of the sale has a waiting room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = crate::admin::schema::name, required = false)]
+    pub item: Option<String>,
 }
 
 impl NewAdmissions {
@@ -338,11 +342,12 @@ impl NewAdmissions {
     /// # Errors
     /// `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
-        body::object(bytes, &["visitors", "reason"], |body| {
+        body::object(bytes, &["visitors", "reason", "item"], |body| {
             let visitors = body.required("visitors", read::integer(1..=i64::from(ADMISSIONS_MAX)));
             let visitors = visitors.and_then(|visitors| u32::try_from(visitors).ok());
             let reason = body.required("reason", read::title);
-            Some(Self { visitors: visitors?, reason: reason? })
+            let item = body.optional("item", None, read::not_null(read::name));
+            Some(Self { visitors: visitors?, reason: reason?, item: item?.map(Into::into) })
         })
     }
 }

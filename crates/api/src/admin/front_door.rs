@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::body::{Faults, MemberPatch, Object, read};
-use crate::gate::{ChallengeKind, RequirementMode, WaitingRoomMode};
+use crate::gate::{ChallengeKind, RequirementMode, RoomScope, WaitingRoomMode};
 use crate::limits::{LIMIT_MAX, POW_EFFORT_DEFAULT, POW_EFFORT_MAX, POW_EFFORT_MIN};
 use crate::problem::{Fault, FaultLocation, Problem};
 
@@ -14,7 +14,7 @@ use crate::problem::{Fault, FaultLocation, Problem};
 #[serde(default)]
 #[schema(examples(json!({
     "pass": "required", "challenge": "off", "pow_effort": 5000, "members_only": false, "min_level": 0, "access_codes": "off",
-    "waiting_room": "off", "limits": {"buyer": {"burst": 5, "per_minute": 60}, "ip": null}
+    "waiting_room": "off", "rooms": "sale", "limits": {"buyer": {"burst": 5, "per_minute": 60}, "ip": null}
 })))]
 pub struct FrontDoor {
     /// Whether a purchase pass is required.
@@ -32,6 +32,8 @@ pub struct FrontDoor {
     pub access_codes: RequirementMode,
     /// Whether there is a waiting room.
     pub waiting_room: WaitingRoomMode,
+    /// Whether the waiting room is for the whole sale or for each item.
+    pub rooms: RoomScope,
     /// The rate limits.
     pub limits: Limits,
 }
@@ -103,6 +105,7 @@ impl FrontDoor {
         min_level: u8::MAX,
         access_codes: RequirementMode::Required,
         waiting_room: WaitingRoomMode::Off,
+        rooms: RoomScope::Sale,
         limits: Limits {
             buyer: LimitSetting::Default,
             ip: LimitSetting::Default,
@@ -174,6 +177,7 @@ pub struct FrontDoorPatch {
     min_level: MemberPatch<u8>,
     access_codes: MemberPatch<RequirementMode>,
     waiting_room: MemberPatch<WaitingRoomMode>,
+    rooms: MemberPatch<RoomScope>,
     limits: MemberPatch<LimitsPatch>,
 }
 
@@ -215,6 +219,7 @@ impl FrontDoorPatch {
             min_level: apply_change(self.min_level, before.min_level),
             access_codes: apply_change(self.access_codes, before.access_codes),
             waiting_room: apply_change(self.waiting_room, before.waiting_room),
+            rooms: apply_change(self.rooms, before.rooms),
             limits,
         })
     }
@@ -265,6 +270,7 @@ const MEMBERS: &[&str] = &[
     "min_level",
     "access_codes",
     "waiting_room",
+    "rooms",
     "limits",
 ];
 const LIMITS: &[&str] = &["buyer", "ip", "interface"];
@@ -280,6 +286,7 @@ pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option
     let min_level = door.optional("min_level", 0, level);
     let access_codes = door.optional("access_codes", RequirementMode::Off, off_or_required);
     let waiting_room = door.optional("waiting_room", WaitingRoomMode::Off, room);
+    let rooms = door.optional("rooms", RoomScope::Sale, room_scope);
     let limits = door.optional("limits", Limits::default(), limits);
     Some(FrontDoor {
         pass: pass?,
@@ -289,6 +296,7 @@ pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option
         min_level: min_level?,
         access_codes: access_codes?,
         waiting_room: waiting_room?,
+        rooms: rooms?,
         limits: limits?,
     })
 }
@@ -307,6 +315,7 @@ pub(super) fn read_patch(
     let min_level = door.patched("min_level", level);
     let access_codes = door.patched("access_codes", off_or_required);
     let waiting_room = door.patched("waiting_room", room);
+    let rooms = door.patched("rooms", room_scope);
     let limits = door.patched("limits", limits_patch);
     Some(FrontDoorPatch {
         pass: pass?,
@@ -316,6 +325,7 @@ pub(super) fn read_patch(
         min_level: min_level?,
         access_codes: access_codes?,
         waiting_room: waiting_room?,
+        rooms: rooms?,
         limits: limits?,
     })
 }
@@ -334,13 +344,16 @@ fn challenge(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Chall
 }
 
 fn room(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<WaitingRoomMode> {
-    const WORDS: [&str; 3] = [
-        WaitingRoomMode::Off.as_str(),
-        WaitingRoomMode::Auto.as_str(),
-        WaitingRoomMode::Always.as_str(),
-    ];
+    use WaitingRoomMode::{Always, Auto, Off};
+    const WORDS: [&str; 3] = [Off.as_str(), Auto.as_str(), Always.as_str()];
     let word = read::one_of(&WORDS)(raw, pointer, faults)?;
     WaitingRoomMode::ALL.into_iter().find(|room| room.as_str() == word)
+}
+
+fn room_scope(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<RoomScope> {
+    const WORDS: [&str; 2] = [RoomScope::Sale.as_str(), RoomScope::Items.as_str()];
+    let word = read::one_of(&WORDS)(raw, pointer, faults)?;
+    RoomScope::ALL.into_iter().find(|scope| scope.as_str() == word)
 }
 
 fn pow_effort(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<PowEffort> {

@@ -15,7 +15,7 @@ use crate::value::{Money, Stock, Text, Time};
     "items": [{"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 100,
                "limit_per_buyer": 10, "hold_secs": 900, "description": "", "image": null, "list_price": null}],
     "front_door": {"pass": "off", "challenge": "off", "pow_effort": 5000, "members_only": false, "min_level": 0, "access_codes": "off",
-                   "waiting_room": "off", "limits": {}}
+                   "waiting_room": "off", "rooms": "sale", "limits": {}}
 })))]
 pub struct AdminSale {
     /// The sale's name.

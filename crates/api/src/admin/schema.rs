@@ -250,6 +250,7 @@ fn front_door_object(is_patch: bool) -> ObjectBuilder {
         .property("min_level", level)
         .property("access_codes", word(&["off", "required"]))
         .property("waiting_room", word(&["off", "auto", "always"]))
+        .property("rooms", word(&["sale", "items"]))
         .property("limits", limits)
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
         .description(Some("What a sale requires of its buyers, and its rate limits."))

@@ -167,11 +167,11 @@ fn every_word_of_a_front_door_is_read() {
         check(NewSale::from_json, &sale(&format!(",\"front_door\":{door}")), expected)
     };
     door("{}", &[]);
-    for pass in ["off", "required"] {
-        door(&format!(r#"{{"pass":"{pass}","access_codes":"{pass}"}}"#), &[]);
+    for (pass, rooms) in [("off", "sale"), ("required", "items")] {
+        door(&format!(r#"{{"pass":"{pass}","access_codes":"{pass}","rooms":"{rooms}"}}"#), &[]);
     }
-    for challenge in ["off", "image", "slider", "pow"] {
-        door(&format!(r#"{{"challenge":"{challenge}"}}"#), &[]);
+    for (kind, effort) in [("off", 100), ("image", 5_000), ("slider", 5_000), ("pow", 50_000)] {
+        door(&format!(r#"{{"challenge":"{kind}","pow_effort":{effort}}}"#), &[]);
     }
     for room in ["off", "auto", "always"] {
         door(&format!(r#"{{"waiting_room":"{room}","members_only":true,"min_level":255}}"#), &[]);
@@ -209,13 +209,11 @@ fn every_word_of_a_front_door_is_read() {
         r#"{"min_level":256}"#,
         &[("/front_door/min_level", "must be a whole number from 0 to 255")],
     );
-    for right in [100, 5_000, 50_000] {
-        door(&format!(r#"{{"pow_effort":{right}}}"#), &[]);
-    }
     for wrong in ["99", "50001", "0", "-1", "1e3"] {
         let expected = [("/front_door/pow_effort", "must be a whole number from 100 to 50000")];
         door(&format!(r#"{{"pow_effort":{wrong}}}"#), &expected);
     }
+    door(r#"{"rooms":"all"}"#, &[("/front_door/rooms", "must be one of sale, items")]);
     door(r#"{"members_only":1}"#, &[("/front_door/members_only", "must be true or false")]);
     door(r#"{"colour":"red"}"#, &[("/front_door/colour", "is not a known")]);
     door("null", &[("/front_door", "must be an object, not null")]);
@@ -229,7 +227,7 @@ fn a_front_door_is_stored_unchanged() {
         assert_eq!(door.to_json(), kept, "{json}");
         assert_eq!(FrontDoor::parse(kept), Some(door), "{json}");
     };
-    let rest = r#""pow_effort":5000,"members_only":false,"min_level":0,"access_codes":"off","waiting_room":"off""#;
+    let rest = r#""pow_effort":5000,"members_only":false,"min_level":0,"access_codes":"off","waiting_room":"off","rooms":"sale""#;
     check("{}", &format!(r#"{{"pass":"off","challenge":"off",{rest},"limits":{{}}}}"#));
     check(
         r#"{"pass":"required","limits":{"ip":null,"interface":{"burst":2,"per_minute":3}}}"#,

@@ -68,6 +68,8 @@ pub enum Param {
     Sale,
     /// Query: only objects of this item.
     Item,
+    /// Query: the item whose waiting room is requested.
+    RoomItem,
     /// Query: only objects of this buyer.
     Buyer,
     /// Query: only objects of the order that a payment named by this text.
@@ -125,7 +127,7 @@ impl Param {
     pub const fn name(self) -> &'static str {
         match self {
             Self::PathSale | Self::Sale | Self::Follow => "sale",
-            Self::PathItem | Self::Item => "item",
+            Self::PathItem | Self::Item | Self::RoomItem => "item",
             Self::PathOrder | Self::Order => "order",
             Self::PathKey => "key",
             Self::PathBlock => "block",
@@ -217,6 +219,9 @@ impl Param {
             Self::Step => "The length of a step, in seconds.",
             Self::Sale => "Only objects of this sale.",
             Self::Item => "Only objects of this item.",
+            Self::RoomItem => {
+                "The item whose waiting room is requested. Required if each item of the sale has a waiting room."
+            }
             Self::Buyer => "Only objects of this buyer.",
             Self::Order => "Only payments or refunds that name this order.",
             Self::State => "Only orders in this state.",
@@ -259,7 +264,7 @@ impl Param {
         match self {
             Self::PathSale | Self::Sale => "spring".into(),
             Self::Follow => ["spring"].into(),
-            Self::PathItem | Self::Item => "phone".into(),
+            Self::PathItem | Self::Item | Self::RoomItem => "phone".into(),
             Self::PathOrder | Self::Order => EXAMPLE_ORDER.into(),
             Self::PathKey => "key_8Qm2Zr".into(),
             Self::PathBlock => "blk_0c9d8e7a65b1".into(),
@@ -317,6 +322,7 @@ impl Param {
             | Self::PathItem
             | Self::Sale
             | Self::Item
+            | Self::RoomItem
             | Self::Buyer
             | Self::PathBuyer
             | Self::Follow => name().into(),

@@ -3,8 +3,11 @@
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::VIEWER_ENDPOINT;
 use super::response::{json, ok};
-use super::{Auth, Content, Endpoint, Method, ResponseHeader, SuccessResponse};
-use crate::gate::{Draw, WaitingRoomPosition};
+use super::{
+    Auth, Body, Content, Endpoint, JsonType, Method, Param, ResponseHeader, SuccessResponse,
+};
+use crate::gate::{Draw, NewWaitingRoomPosition, WaitingRoomPosition};
+use crate::header::BodyType;
 use crate::problem::Code;
 
 endpoints!(
@@ -12,10 +15,17 @@ endpoints!(
         method: Method::Post,
         path: "/v1/sales/{sale}/waiting-room",
         summary: "Join a sale's waiting room",
-        description: "Each buyer has at most one entry. A repeated request returns this entry. \
-            Buyers who enter before the opening take part in a draw. Later buyers follow in the \
-            order of their arrival. A buyer who did not use an admission in time gets a new entry \
-            at the end. If the sale has no waiting room, the response is `404`.",
+        description: "Each buyer has at most one entry in a waiting room. A repeated request \
+            returns this entry. If each item of the sale has a waiting room, the request names the \
+            item, and a buyer may wait for several items. Buyers who enter before the opening take \
+            part in a draw. Later buyers follow in the order of their arrival. A buyer who did not \
+            use an admission in time gets a new entry at the end. If the sale has no waiting room, \
+            the response is `404`.",
+        body: Some(Body {
+            media: BodyType::Json,
+            json_type: JsonType::for_type::<NewWaitingRoomPosition>(),
+        }),
+        may_lack_body: true,
         responses: &[
             ok::<WaitingRoomPosition>("The buyer's existing entry."),
             SuccessResponse::new(201, json::<WaitingRoomPosition>(), "A new entry."),
@@ -29,6 +39,7 @@ endpoints!(
         description: "The server answers from memory, so a client may poll every few seconds. \
             Events report changes earlier. If the buyer has no entry, or the admission has \
             expired, the response is `404`.",
+        params: &[Param::RoomItem],
         responses: &[ok::<WaitingRoomPosition>("The entry's present state.")],
         codes: &[Code::Forbidden, Code::RateLimited],
         ..BUYER_ENDPOINT
@@ -41,6 +52,7 @@ endpoints!(
             admitted, the admission ends at once. A buyer who enters again gets the old position \
             back, if the server has not reached this position yet. The buyer's lot stays in the \
             draw.",
+        params: &[Param::RoomItem],
         responses: &[SuccessResponse::new(204, Content::None, "The buyer has no entry.")],
         codes: &[Code::Forbidden, Code::RateLimited],
         ..BUYER_ENDPOINT
@@ -52,7 +64,10 @@ endpoints!(
         description: "The server shows the commitment before the first buyer enters, and the seed \
             after the sale has opened. A participant's lot is the HMAC-SHA-256 of the buyer's id \
             under the seed's 32 bytes. The server admits the participants in the order of their \
-            lots, the smallest first.",
+            lots, the smallest first. If each item has a waiting room, all draws have the same \
+            seed. Then a lot is the HMAC-SHA-256 of the item's name, a zero byte and the buyer's \
+            id.",
+        params: &[Param::RoomItem],
         responses: &[ok::<Draw>("The draw.").headers(&[ResponseHeader::CacheControl])],
         ..BUYER_ENDPOINT
     },
@@ -61,6 +76,7 @@ endpoints!(
         summary: "Export the participants of a sale's draw, in their order",
         description: "Streams the list after the sale has opened. Before the opening, the order of \
             the participants is secret.",
+        params: &[Param::RoomItem],
         responses: &[SuccessResponse::new(
             200,
             Content::Csv("rank,buyer"),

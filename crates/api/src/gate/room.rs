@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::body::{object, read};
+use crate::problem::Problem;
 use crate::value::Time;
 
 /// The state of an entry.
@@ -30,11 +32,39 @@ pub struct EstimateSecs {
     pub to: u64,
 }
 
-/// A buyer's entry in a sale's waiting room.
+/// A request to join a waiting room.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({}), json!({"item": "phone"})))]
+pub struct NewWaitingRoomPosition {
+    /// The item whose waiting room the buyer joins. Required if each item of the sale has a waiting
+    /// room. A sale with one waiting room does not use the item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = crate::admin::schema::name, required = false)]
+    pub item: Option<String>,
+}
+
+impl NewWaitingRoomPosition {
+    /// Reads the request. An absent body names no item.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        object(bytes, &["item"], |body| {
+            let item = body.optional("item", None, read::not_null(read::name))?;
+            Some(Self { item: item.map(Into::into) })
+        })
+    }
+}
+
+/// A buyer's entry in a waiting room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "place": "plc_d2hhdCBhIHBsYWNlISE", "state": "waiting", "position": 118,
-    "estimate_secs": {"from": 95, "to": 140}, "admitted_until": null
+    "estimate_secs": {"from": 95, "to": 140}, "admitted_until": null, "item": null
 })))]
 pub struct WaitingRoomPosition {
     /// The entry's id; the same for every request of this buyer.
@@ -48,14 +78,16 @@ pub struct WaitingRoomPosition {
     pub estimate_secs: Option<EstimateSecs>,
     /// The time until which the entry is admitted.
     pub admitted_until: Option<Time>,
+    /// The item of the waiting room; `null` if the waiting room is for the whole sale.
+    pub item: Option<String>,
 }
 
-/// The draw of a sale's waiting room.
+/// The draw of a waiting room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "commitment": "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd",
     "seed": "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
-    "algorithm": "hmac-sha256", "participants": 5
+    "algorithm": "hmac-sha256", "participants": 5, "item": null
 })))]
 pub struct Draw {
     /// `sha256:` and the SHA-256 of the seed's 32 bytes, in hexadecimal; shown before the opening
@@ -63,9 +95,12 @@ pub struct Draw {
     pub commitment: String,
     /// The seed in hexadecimal, once the sale has opened.
     pub seed: Option<String>,
-    /// The algorithm of the lots: `hmac-sha256` of the buyer's id under the seed. The smallest lot
-    /// is first.
+    /// The algorithm of the lots: `hmac-sha256` of a message under the seed. The message is the
+    /// buyer's id. If the draw is for one item, the message is the item's name, a zero byte and the
+    /// buyer's id. The smallest lot is first.
     pub algorithm: String,
     /// The number of participants. It no longer changes after the seed is shown.
     pub participants: u64,
+    /// The item of the waiting room; `null` if the waiting room is for the whole sale.
+    pub item: Option<String>,
 }

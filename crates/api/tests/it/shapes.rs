@@ -29,7 +29,9 @@ use doorbuster_api::admin::webhooks::{
 use doorbuster_api::body::Purchase;
 use doorbuster_api::buyer_session::BuyerSession;
 use doorbuster_api::event::Event;
-use doorbuster_api::gate::{Challenge, ChallengeRequest, Draw, NewPass, Pass, WaitingRoomPosition};
+use doorbuster_api::gate::{
+    Challenge, ChallengeRequest, Draw, NewPass, NewWaitingRoomPosition, Pass, WaitingRoomPosition,
+};
 use doorbuster_api::health::Health;
 use doorbuster_api::order::{AnyOrder, History, Order, QueuedOrder, RefusedOrder, WaitingOrder};
 use doorbuster_api::payment::{Checkout, OrderLink, PaymentEvent, PaymentEventResult};
@@ -118,6 +120,7 @@ fn every_example_is_read_and_written_unchanged_by_its_type() {
             "DemoReport" => check::<DemoReport>(json),
             "AnswerLine" => check::<AnswerLine>(json),
             "Challenge" => check::<Challenge>(json),
+            "NewWaitingRoomPosition" => check_request(NewWaitingRoomPosition::from_json, json),
             "ChallengeRequest" => check_request(ChallengeRequest::from_json, json),
             "NewPass" => check_request(NewPass::from_json, json),
             "Pass" => check::<Pass>(json),

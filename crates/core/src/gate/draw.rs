@@ -3,7 +3,8 @@
 //! When the first visitor arrives, the server creates a seed of 32 random bytes. The server at once
 //! publishes the SHA-256 of the seed, which is called the commitment. After the sale opens, the
 //! server publishes the seed. Each participant's lot is `HMAC-SHA-256(key = seed, message = buyer
-//! id)`. Participants are ranked by their lots, read as numbers of 256 bits, smallest first. So the
+//! id)`. If each item of the sale has its own waiting room, the message is the item's name, a zero
+//! byte and the buyer's id. So a buyer has independent lots for two items. Participants are ranked by their lots, read as numbers of 256 bits, smallest first. So the
 //! order is secret before the opening. The seed is fixed before the participants are known. Anyone
 //! with the seed and the list can repeat the draw.
 //!
@@ -53,11 +54,15 @@ impl DrawSeed {
         format!("{COMMITMENT_PREFIX}{}", hex(&Sha256::digest(self.0)))
     }
 
-    /// Returns the lot of this buyer.
+    /// Returns the lot of this buyer in the room of this item, or in the sale's room.
     #[must_use]
-    pub fn lot(&self, buyer: &str) -> DrawLot {
+    pub fn lot(&self, item: Option<&str>, buyer: &str) -> DrawLot {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        if let Some(item) = item {
+            mac.update(item.as_bytes());
+            mac.update(b"\0");
+        }
         mac.update(buyer.as_bytes());
         DrawLot(mac.finalize().into_bytes().into())
     }
@@ -94,10 +99,11 @@ impl fmt::Debug for DrawLot {
 #[must_use]
 pub fn drawn_order<'a>(
     seed: &DrawSeed,
+    item: Option<&str>,
     participants: impl IntoIterator<Item = &'a str>,
 ) -> Vec<&'a str> {
     let mut drawn: Vec<(DrawLot, &str)> =
-        participants.into_iter().map(|buyer| (seed.lot(buyer), buyer)).collect();
+        participants.into_iter().map(|buyer| (seed.lot(item, buyer), buyer)).collect();
     drawn.sort_unstable();
     drawn.into_iter().map(|(_, buyer)| buyer).collect()
 }
@@ -125,21 +131,26 @@ mod tests {
             seed.commitment(),
             "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd"
         );
-        assert_eq!(hex(seed.lot("alice").bytes()), ALICE);
-        assert_eq!(drawn_order(&seed, ["alice", "bob", "carol", "dave", "erin"]), ORDER);
+        assert_eq!(hex(seed.lot(None, "alice").bytes()), ALICE);
+        let buyers = ["alice", "bob", "carol", "dave", "erin"];
+        assert_eq!(drawn_order(&seed, None, buyers), ORDER);
+        assert_eq!(hex(seed.lot(Some("phone"), "alice").bytes()), ALICE_PHONE);
+        assert_eq!(drawn_order(&seed, Some("phone"), buyers), ORDER_PHONE);
     }
 
     const ALICE: &str = "6eefad2bed97b6d93ee663d67a44b46016b3d79dcad54ada39b61a1d14874d1b";
+    const ALICE_PHONE: &str = "cdea7ed2c8abff4322dcd85038f6ea6632bd4d7666179079e4c82c82ccd2c30e";
+    const ORDER_PHONE: [&str; 5] = ["erin", "bob", "dave", "alice", "carol"];
     const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
 
     #[test]
     fn the_order_of_arrival_does_not_affect_the_draw() {
         let seed = DrawSeed::new([7; 32]);
         let names: Vec<String> = (0..1_000).map(|n| format!("buyer-{n}")).collect();
-        let forth = drawn_order(&seed, names.iter().map(String::as_str));
-        let back = drawn_order(&seed, names.iter().rev().map(String::as_str));
+        let forth = drawn_order(&seed, None, names.iter().map(String::as_str));
+        let back = drawn_order(&seed, None, names.iter().rev().map(String::as_str));
         assert_eq!(forth, back);
-        let other = drawn_order(&DrawSeed::new([8; 32]), names.iter().map(String::as_str));
+        let other = drawn_order(&DrawSeed::new([8; 32]), None, names.iter().map(String::as_str));
         assert_ne!(forth, other);
         // A fair draw puts about half of the first 500 arrivals into the first half of the order.
         let first: usize = forth[..500]

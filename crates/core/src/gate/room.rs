@@ -6,16 +6,18 @@
 //! admission gets a new rank at the end. Each rank is admitted once, in order, so one number says
 //! which ranks were admitted. A visitor who leaves keeps the rank. When the room calls that rank,
 //! its admission has already ended.
+mod division;
 mod pace;
 
+pub use division::{RoomDemand, divide_admissions};
 pub use pace::{PaceEstimator, WaitEstimate};
 
 use crate::value::Millis;
 
-/// Visitors of one sale. At the bound the room is full and refuses new visitors.
+/// Visitors of one room. At the bound the room is full and refuses new visitors.
 pub const VISITORS_MAX: u64 = 4_000_000;
-/// Admissions that are neither used nor lapsed. At the bound, admission pauses until some of them
-/// are used or lapse.
+/// Admissions of a sale that are neither used nor lapsed. At the bound, admission pauses until some
+/// of them are used or lapse.
 pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
 /// The room assumes that each of its first buyers takes at most this fraction of the stock: one
 /// part in `FIRST_BUYERS_MIN`. The assumption ends when the room knows how many units a buyer
@@ -47,7 +49,7 @@ pub fn kept_until(called_at: Millis, until: Millis, for_ms: i64, now: Millis) ->
 #[cfg(test)]
 const STEP_ADMISSIONS_MAX: u64 = 500;
 
-/// The progress of a sale's waiting room.
+/// The progress of a waiting room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomProgress {
     /// Visitors who joined.

@@ -49,6 +49,9 @@ pub struct VerifyArgs {
     /// The sale whose draw the server shows.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
+    /// The item of the draw, if each item of the sale has a waiting room.
+    #[arg(long, value_parser = values::name)]
+    pub item: Option<String>,
     /// Address of the running server.
     #[arg(
         long,

@@ -267,7 +267,7 @@ pub struct AdjustArgs {
 ///
 /// The admitted visitors may buy at once. If the units run out, some of these visitors get no unit.
 /// An admission cannot be taken back, and each call admits further visitors.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Example:\n  doorbuster sale admit spring 100 --reason 'the shop has room' --yes"
 )]
@@ -278,6 +278,9 @@ pub struct AdmitArgs {
     /// The number of visitors, 1 to 5,000.
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(ADMISSIONS_MAX)))]
     pub visitors: u32,
+    /// The item whose visitors are admitted, if each item of the sale has a waiting room.
+    #[arg(long, value_parser = values::name)]
+    pub item: Option<String>,
     /// The reason, for the record of the action.
     #[arg(long)]
     pub reason: String,

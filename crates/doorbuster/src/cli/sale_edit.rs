@@ -15,6 +15,7 @@ use super::{complete, values};
   doorbuster sale edit spring --pass required --challenge slider
   doorbuster sale edit spring --challenge pow --pow-effort 20000
   doorbuster sale edit spring --members-only true --min-level 3
+  doorbuster sale edit spring --waiting-room always --rooms items
   doorbuster sale edit spring --limit buyer=5/60 --limit ip=none
   doorbuster sale edit spring --limit default
   doorbuster sale edit spring --file patch.json")]
@@ -53,6 +54,10 @@ pub struct EditArgs {
     /// Whether buyers wait in a waiting room.
     #[arg(long, value_name = "WORD", value_parser = ["off", "auto", "always"])]
     pub waiting_room: Option<String>,
+    /// Whether the waiting room is for the whole sale or for each item. It changes only before the
+    /// sale opens.
+    #[arg(long, value_name = "WORD", value_parser = ["sale", "items"])]
+    pub rooms: Option<String>,
     /// A rate limit: buyer=5/60 allows a buyer 5 requests at once and 60 a minute. The scopes are
     /// buyer, ip and interface; ip=none removes the limit. May be repeated. `default`, alone,
     /// resets all three limits.
@@ -61,7 +66,7 @@ pub struct EditArgs {
     /// Read the changes as a JSON merge patch from this file; - is standard input.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "title", "starts_at", "ends_at", "pass", "challenge", "pow_effort", "members_only",
-        "min_level", "access_codes", "waiting_room", "limit",
+        "min_level", "access_codes", "waiting_room", "rooms", "limit",
     ])]
     pub file: Option<PathBuf>,
 }
@@ -75,6 +80,7 @@ impl EditArgs {
             ("challenge", &self.challenge),
             ("access_codes", &self.access_codes),
             ("waiting_room", &self.waiting_room),
+            ("rooms", &self.rooms),
         ];
         for (member, word) in words {
             door.extend(word.as_ref().map(|word| (member.to_owned(), word.as_str().into())));

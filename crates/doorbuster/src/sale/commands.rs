@@ -59,7 +59,8 @@ pub(super) async fn series(client: &Client, args: &SeriesArgs) -> Outcome {
 
 pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
     let path = ["v1", "admin", "sales", &args.sale, "waiting-room", "admissions"];
-    let body = NewAdmissions { visitors: args.visitors, reason: args.reason.clone() };
+    let AdmitArgs { visitors, reason, item, .. } = args.clone();
+    let body = NewAdmissions { visitors, reason, item };
     client.print_result(client.post_json(Path::new(&path), &body).await, |done: &Admissions| {
         let (admitted, waiting) = (table::grouped(done.admitted), table::grouped(done.waiting));
         format!("{admitted} visitors are admitted; {waiting} still wait.\n")

@@ -4,6 +4,7 @@ use comfy_table::Cell;
 use doorbuster_api::admin::front_door::{FrontDoor, Limit, LimitSetting, PowEffort};
 use doorbuster_api::admin::sale::{AdminSale, AdminSaleList};
 use doorbuster_api::admin::stock::{Available, Counter, SlotList, StockList, StockRow};
+use doorbuster_api::gate::RoomScope;
 use doorbuster_api::sale::Phase;
 
 use crate::table;
@@ -79,6 +80,9 @@ pub fn door(door: &FrontDoor) -> String {
             .filter(|(_, word)| *word != "off")
             .map(|(what, word)| format!("{what} {word}")),
     );
+    if door.rooms == RoomScope::Items {
+        requirements.push("a room for each item".into());
+    }
     if door.pow_effort != PowEffort::DEFAULT {
         requirements
             .push(format!("proof of work of {} keys", table::grouped(door.pow_effort.0.into())));

@@ -80,6 +80,8 @@ export default {
   'door.access_codes.off.hint': '所有人都可以购买。', 'door.access_codes.required.hint': '只有持邀请码的买家可以购买。',
   'door.waiting_room': '等候室', 'door.waiting_room.off.hint': '不排队。',
   'door.waiting_room.auto.hint': '人数过多时自动启用。', 'door.waiting_room.always.hint': '所有买家按抽签顺序等候。',
+  'door.rooms': '等候室范围', 'choice.sale': '整场共用', 'choice.items': '每件商品各一个',
+  'door.rooms.sale.hint': '所有商品按同一库存排队。', 'door.rooms.items.hint': '某件商品售罄时，其他商品的买家不受影响。',
   'door.members_only': '仅限会员', 'door.members_only.hint': '买家的令牌需标明会员身份。',
   'limit.buyer.burst': '每位买家：瞬时请求数', 'limit.buyer.per_minute': '每位买家：每分钟请求数',
   'limit.ip.burst': '每个地址：瞬时请求数', 'limit.ip.per_minute': '每个地址：每分钟请求数',

@@ -10,12 +10,13 @@ import {
   textOf,
 } from '/assets/console-texts.js';
 
-/** The choices of the front door. */
+/** The choices of the front door. The first choice is the default. */
 export const CHOICES = {
   pass: ['off', 'required'],
   challenge: ['off', 'image', 'slider', 'pow'],
   access_codes: ['off', 'required'],
   waiting_room: ['off', 'auto', 'always'],
+  rooms: ['sale', 'items'],
 };
 /* Scopes of the front door's rate limits: one buyer, one address, and all requests together. */
 export const SCOPES = ['buyer', 'ip', 'interface'];

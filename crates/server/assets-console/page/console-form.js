@@ -117,11 +117,11 @@ function FrontDoor({ form, set, fault }) {
   <//>`;
   return html`<section class="card fields"><h2>${t('front_door')}</h2>
     ${Object.entries(CHOICES).map(([name, choices]) => html`<${Field} label=${t('door.' + name)}
-      hint=${t(`door.${name}.${door[name] ?? 'off'}.hint`)}
+      hint=${t(`door.${name}.${door[name] ?? choices[0]}.hint`)}
       id=${controlId('/front_door/' + name)} fault=${fault('/front_door/' + name)}>
       ${props => html`<select ...${props} onChange=${event => change(name, event.target.value)}>
         ${choices.map(choice => html`<option value=${choice}
-          selected=${choice === (door[name] ?? 'off')}>${t('choice.' + choice)}</option>`)}
+          selected=${choice === (door[name] ?? choices[0])}>${t('choice.' + choice)}</option>`)}
       </select>`}
     <//>`)}
     ${door.challenge === 'pow' && number('pow_effort', '5000')}

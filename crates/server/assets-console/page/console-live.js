@@ -109,6 +109,10 @@ function Admit({ sale, ask }) {
       yes: t('admit'),
       danger: true,
       fields: error => html`
+        ${sale.front_door.rooms === 'items' && html`<${Field} label=${t('item')}>
+          ${props => html`<select ...${props} name="item">${sale.items.map(item => html`
+            <option value=${item.id}>${plainText(item.title)}</option>`)}</select>`}
+        <//>`}
         <${Field} label=${t('admit.visitors')} fault=${faultAt(error, '/visitors')}>
           ${props => html`<input ...${props} name="visitors" type="number" min="1" max="5000"
             value="100" required />`}
@@ -120,13 +124,20 @@ function Admit({ sale, ask }) {
         const done = await api.send(
           'POST',
           `/v1/admin/sales/${seg(sale.id)}/waiting-room/admissions`,
-          { visitors: Number(form.get('visitors')), reason: form.get('reason') },
+          {
+            visitors: Number(form.get('visitors')),
+            reason: form.get('reason'),
+            ...(form.get('item') && { item: form.get('item') }),
+          },
         );
         say(t('admitted', { n: count(done.admitted), waiting: count(done.waiting) }));
       },
     });
   return html`<button class="button" type="button" onClick=${open}>${t('admit')}</button>`;
 }
+
+/** Returns the items whose waiting rooms have a draw; null stands for the whole sale. */
+const draws = sale => (sale.front_door.rooms === 'items' ? sale.items : [null]);
 
 function Check({ sale }) {
   const [state, set] = useState({ report: null, error: null });
@@ -186,8 +197,9 @@ function Steps({ sale, items, path, can, ask, reload }) {
     ${sale.phase !== 'closed' && sale.items.some(item => item.stock !== 'unlimited') &&
     html`<${Adjust} sale=${sale} items=${items} ask=${ask} />`}
     ${sale.phase === 'open' && hasRoom && html`<${Admit} sale=${sale} ask=${ask} />`}
-    ${hasRoom && !BEFORE.includes(sale.phase) &&
-    html`<a class="button" download href=${path + '/draw.csv'}>${t('draw')}</a>`}
+    ${hasRoom && !BEFORE.includes(sale.phase) && draws(sale).map(item => html`<a class="button"
+      download href=${`${path}/draw.csv${item ? '?item=' + seg(item.id) : ''}`}>
+      ${t('draw')}${item && `: ${plainText(item.title)}`}</a>`)}
   </div>`;
 }
 

@@ -12,6 +12,7 @@ use doorbuster_store::ItemRow;
 
 use super::LeavingSlots;
 use crate::buyers_at_limit::BuyersAtLimit;
+use crate::gate::waiting_room::RoomFlags;
 use crate::item_gauge::ItemGauge;
 use crate::purchase::OpenGrants;
 use crate::slot_layout::SlotLayout;
@@ -62,6 +63,8 @@ pub struct ItemWork {
     /// The store time until which this node takes no units from the item's pool. It is set when
     /// this node gave units to the pool for another node.
     pub pool_rests_until: AtomicI64,
+    /// The item's waiting room, if it opens automatically and each item has a room.
+    pub room: RoomFlags,
     /// The number of the next slot, if the spread uses the slots in turn.
     pub turn: AtomicU64,
 }

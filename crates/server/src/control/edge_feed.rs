@@ -219,8 +219,13 @@ impl<'a> FeedWriter<'a> {
         }
         for (id, sale) in shown {
             let counts = sale.items.iter().map(|item| item.gauge.counts());
-            let open_until = sale.flags.room_open_until.load(Ordering::Relaxed);
-            let counts = CountsRecord::new(open_until, counts);
+            let open_until = sale.flags.room.open_until.load(Ordering::Relaxed);
+            let rooms = sale
+                .items
+                .iter()
+                .map(|item| (item.row.id, item.work.room.open_until.load(Ordering::Relaxed)));
+            let rooms = rooms.filter(|(_, until)| *until > 0);
+            let counts = CountsRecord::new(open_until, rooms, counts);
             let before = self.sales.get(id);
             let is_same_row = before.is_some_and(|(known, _)| Arc::ptr_eq(known, sale));
             if before.is_some_and(|(_, known)| is_same_row && *known == counts) {

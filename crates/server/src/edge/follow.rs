@@ -177,7 +177,12 @@ impl FeedReader<'_> {
     fn show_counts(&self, sale: &str, record: &CountsRecord) {
         let catalogue = self.engine.catalogue();
         let Some(sale) = catalogue.sale(sale) else { return };
-        sale.flags.room_open_until.store(record.room_open_until, Ordering::Relaxed);
+        sale.flags.room.open_until.store(record.room_open_until, Ordering::Relaxed);
+        for (item, open_until) in record.item_rooms() {
+            if let Some(item) = catalogue.item_by_id(item) {
+                item.work.room.open_until.store(open_until, Ordering::Relaxed);
+            }
+        }
         for counts in record.counts() {
             if let Some(item) = catalogue.item_by_id(counts.item) {
                 item.gauge.publish(counts);

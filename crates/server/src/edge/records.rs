@@ -100,6 +100,10 @@ pub(crate) fn parse_head(key: &IdKey, generation: u64, bytes: &[u8]) -> Option<F
 pub(crate) struct CountsRecord {
     /// The time until which the automatic waiting room is open.
     pub(crate) room_open_until: i64,
+    /// The items whose own automatic waiting room was open: id, and the time until which it is
+    /// open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    item_rooms: Vec<(i64, i64)>,
     /// The numbers of each item: id, units to sell (`null`: unlimited), pool, kept, in slots, held,
     /// paid, waiting.
     items: Vec<ItemRecord>,
@@ -109,7 +113,11 @@ pub(crate) struct CountsRecord {
 struct ItemRecord(i64, Option<u64>, u64, u64, u64, u64, u64, u64);
 
 impl CountsRecord {
-    pub(crate) fn new(room_open_until: i64, items: impl Iterator<Item = ItemCounts>) -> Self {
+    pub(crate) fn new(
+        room_open_until: i64,
+        item_rooms: impl Iterator<Item = (ItemId, i64)>,
+        items: impl Iterator<Item = ItemCounts>,
+    ) -> Self {
         let record = |counts: ItemCounts| {
             let total = match counts.total {
                 Stock::Counted(units) => Some(units),
@@ -118,7 +126,13 @@ impl CountsRecord {
             let ItemCounts { item, pool, kept, in_slots, held, paid, waiting, .. } = counts;
             ItemRecord(item.0, total, pool, kept, in_slots, held, paid, waiting)
         };
-        Self { room_open_until, items: items.map(record).collect() }
+        let item_rooms = item_rooms.map(|(item, until)| (item.0, until)).collect();
+        Self { room_open_until, item_rooms, items: items.map(record).collect() }
+    }
+
+    /// Returns the items whose own automatic waiting room was open, and until when.
+    pub(crate) fn item_rooms(&self) -> impl Iterator<Item = (ItemId, i64)> {
+        self.item_rooms.iter().map(|(item, until)| (ItemId(*item), *until))
     }
 
     /// Returns the counts of all items.
@@ -197,9 +211,12 @@ mod tests {
             waiting: 6,
         };
         let all = [counts, ItemCounts { item: ItemId(8), total: Stock::Unlimited, ..counts }];
-        let text = serde_json::to_string(&CountsRecord::new(9, all.into_iter())).expect("JSON");
+        let rooms = [(ItemId(8), 12)].into_iter();
+        let text =
+            serde_json::to_string(&CountsRecord::new(9, rooms, all.into_iter())).expect("JSON");
         let read: CountsRecord = serde_json::from_str(&text).expect("both use the same format");
         assert_eq!((read.room_open_until, read.counts()), (9, all.to_vec()));
+        assert_eq!(read.item_rooms().collect::<Vec<_>>(), [(ItemId(8), 12)]);
         let block = |kind, value: &str, until: Option<i64>| Block {
             kind,
             value: value.to_owned(),

@@ -57,7 +57,8 @@ pub fn check_entry(
         Some(Refusal::PassExpired)
     } else {
         eligibility_refusal(sale, terms.standing).or_else(|| {
-            (terms.issued_without_room && sale.has_open_room(now)).then_some(Refusal::WaitingRoom)
+            let is_refused = terms.issued_without_room && sale.room_of(item).is_open(now);
+            is_refused.then_some(Refusal::WaitingRoom)
         })
     };
     DoorCheck { buyer: named.or(Some(buyer)), refusal }

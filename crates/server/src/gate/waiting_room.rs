@@ -10,11 +10,14 @@ mod arrivals;
 mod batcher;
 mod limits;
 mod room_state;
+mod sale_room;
+mod states;
 #[cfg(test)]
 mod tests;
 mod turn;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,16 +27,17 @@ use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_core::gate::draw::DrawSeed;
 use doorbuster_core::gate::room::{VisitorStatus, WaitEstimate};
 use doorbuster_core::{BuyerId, Millis, Phase};
-use doorbuster_store::{EnterOutcome, StoreError, WaitingRoom};
+use doorbuster_store::{EnterOutcome, RoomKey, StoreError, StoreResult, WaitingRoom};
 use tokio::time::Instant;
 
 use super::pass::MasterKeys;
-use crate::catalogue::SaleState;
 use crate::engine::Engine;
-pub(crate) use arrivals::Arrivals;
+use arrivals::Arrivals;
 use batcher::{PositionAction, PositionBatcher};
 pub(crate) use limits::ADMITTED_PER_SEC;
 use room_state::WaitingRoomState;
+pub use sale_room::RoomFlags;
+pub(crate) use sale_room::SaleRoom;
 
 /// The context from which the key of position tokens is derived.
 const TOKEN_CONTEXT: &str = "doorbuster 2026-11 waiting room place";
@@ -73,11 +77,13 @@ pub struct PositionView {
     pub estimate: Option<WaitEstimate>,
 }
 
-/// The counts of a sale's room.
+/// The counts of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoomCounts {
     /// The sale.
     pub sale: Arc<str>,
+    /// The name of the item. `None`: the room is for all items of the sale.
+    pub item: Option<String>,
     /// Visitors who are not admitted yet.
     pub waiting: u64,
     /// Visitors whom any node admitted.
@@ -89,7 +95,9 @@ pub struct WaitingRoomCounts {
 /// The waiting rooms of this node.
 #[derive(Debug)]
 pub struct WaitingRooms {
-    states: Mutex<HashMap<Arc<str>, Arc<WaitingRoomState>>>,
+    states: Mutex<HashMap<RoomKey, Arc<WaitingRoomState>>>,
+    /// The number of steps in which the leader admitted visitors. It decides which room is first.
+    steps: AtomicUsize,
     batcher: PositionBatcher,
     key: [u8; 32],
     for_ms: i64,
@@ -104,12 +112,13 @@ impl WaitingRooms {
         let key = masters.keys(TOKEN_CONTEXT).next().expect("there is at least one master");
         let window = pass_ttl + pass_ttl.min(limits::PASS_FETCH_WITHIN);
         let for_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
-        Self { states: Mutex::default(), batcher: PositionBatcher::new(), key, for_ms, per_sec }
+        let batcher = PositionBatcher::new();
+        Self { states: Mutex::default(), steps: AtomicUsize::new(0), batcher, key, for_ms, per_sec }
     }
 
-    /// Counts a buyer who arrived at an automatic waiting room.
-    pub(crate) fn record_arrival(&self, sale: &SaleState, buyer: &str) {
-        sale.flags.arrivals.record_arrival(buyer, self.per_sec);
+    /// Counts a buyer who arrived at a room that may open automatically.
+    pub(crate) fn record_arrival(&self, room: SaleRoom<'_>, buyer: &str) {
+        room.flags().arrivals.record_arrival(buyer, room.part_of(self.per_sec));
     }
 
     /// Adds the buyer to the room, or finds the position. Returns whether the position is new.
@@ -120,27 +129,27 @@ impl WaitingRooms {
     pub async fn enter(
         &self,
         engine: &Engine,
-        sale: &SaleState,
+        room: SaleRoom<'_>,
         buyer: &BuyerId,
     ) -> Result<(bool, PositionView), WaitingRoomError> {
-        let room_state = self.room_state(&sale.row.id);
-        self.record_arrival(sale, buyer.as_str());
+        let room_state = self.room_state(room);
+        self.record_arrival(room, buyer.as_str());
         // A position in memory is valid until it lapses. So reloading the page does not read the
         // store.
-        if let Some(shown) = self.cached_position(engine, sale, buyer) {
+        if let Some(shown) = self.cached_position(engine, room, buyer) {
             return Ok((false, shown));
         }
-        let entered = self.batcher.request(room_state.sale(), buyer, PositionAction::Enter).await?;
+        let entered = self.batcher.request(room_state.key(), buyer, PositionAction::Enter).await?;
         let is_new = match entered {
             Some(EnterOutcome::New(_)) => true,
             Some(EnterOutcome::Known(_)) => false,
             Some(EnterOutcome::Full) | None => return Err(WaitingRoomError::Busy),
         };
-        self.ensure_drawn(engine, sale, &room_state).await?;
+        self.ensure_drawn(engine, room, &room_state).await?;
         Ok((
             is_new,
-            self.position_view(engine, sale, &room_state, buyer)
-                .unwrap_or_else(|| self.ended_position(sale, buyer)),
+            self.position_view(engine, room, &room_state, buyer)
+                .unwrap_or_else(|| self.ended_position(room, buyer)),
         ))
     }
 
@@ -149,9 +158,9 @@ impl WaitingRooms {
     /// # Errors
     ///
     /// If too many requests wait, or the store is unreachable.
-    pub async fn leave(&self, sale: &SaleState, buyer: &BuyerId) -> Result<(), WaitingRoomError> {
-        let room_state = self.room_state(&sale.row.id);
-        self.batcher.request(room_state.sale(), buyer, PositionAction::Leave).await.map(drop)
+    pub async fn leave(&self, room: SaleRoom<'_>, buyer: &BuyerId) -> Result<(), WaitingRoomError> {
+        let room_state = self.room_state(room);
+        self.batcher.request(room_state.key(), buyer, PositionAction::Leave).await.map(drop)
     }
 
     /// Returns the buyer's position. `None`: the buyer has no position, or it has lapsed.
@@ -162,26 +171,26 @@ impl WaitingRooms {
     pub async fn fetch_position(
         &self,
         engine: &Engine,
-        sale: &SaleState,
+        room: SaleRoom<'_>,
         buyer: &BuyerId,
     ) -> Result<Option<PositionView>, WaitingRoomError> {
-        if let Some(shown) = self.cached_position(engine, sale, buyer) {
+        if let Some(shown) = self.cached_position(engine, room, buyer) {
             return Ok(Some(shown));
         }
-        let room_state = self.room_state(&sale.row.id);
+        let room_state = self.room_state(room);
         for _ in 0..limits::LOOKUPS_MAX {
             let Some(EnterOutcome::Known(visitor)) =
-                self.batcher.request(room_state.sale(), buyer, PositionAction::Find).await?
+                self.batcher.request(room_state.key(), buyer, PositionAction::Find).await?
             else {
                 return Ok(None);
             };
             if visitor.until.is_some_and(|until| until <= engine.now()) {
                 return Ok(None);
             }
-            self.ensure_drawn(engine, sale, &room_state).await?;
+            self.ensure_drawn(engine, room, &room_state).await?;
             // The row may be older than this node's state of the room. In that case the loop
             // continues.
-            if let Some(shown) = self.position_view(engine, sale, &room_state, buyer) {
+            if let Some(shown) = self.position_view(engine, room, &room_state, buyer) {
                 return Ok(Some(shown));
             }
         }
@@ -193,12 +202,12 @@ impl WaitingRooms {
     pub fn cached_position(
         &self,
         engine: &Engine,
-        sale: &SaleState,
+        room: SaleRoom<'_>,
         buyer: &BuyerId,
     ) -> Option<PositionView> {
-        let room_state = self.existing_state(&sale.row.id)?;
-        let can_tell = room_state.can_answer(buyer, sale.row.phase.is_before_opening());
-        can_tell.then(|| self.position_view(engine, sale, &room_state, buyer)).flatten()
+        let room_state = self.existing_state(&room.key())?;
+        let can_tell = room_state.can_answer(buyer, room.sale.row.phase.is_before_opening());
+        can_tell.then(|| self.position_view(engine, room, &room_state, buyer)).flatten()
     }
 
     /// Returns whether a buyer may get a pass.
@@ -209,28 +218,28 @@ impl WaitingRooms {
     pub async fn admission(
         &self,
         engine: &Engine,
-        sale: &SaleState,
+        room: SaleRoom<'_>,
         buyer: &BuyerId,
     ) -> Result<Admission, WaitingRoomError> {
-        match sale.front_door.waiting_room {
+        match room.sale.front_door.waiting_room {
             WaitingRoomMode::Off => return Ok(Admission::NotNeeded),
             WaitingRoomMode::Auto => {
-                let room_state = self.room_state(&sale.row.id);
-                self.record_arrival(sale, buyer.as_str());
+                let room_state = self.room_state(room);
+                self.record_arrival(room, buyer.as_str());
                 if !room_state.is_held_open(engine.now()) {
                     return Ok(Admission::NotNeeded);
                 }
             }
             WaitingRoomMode::Always => {}
         }
-        let known = self.cached_position(engine, sale, buyer).map(|shown| shown.status);
+        let known = self.cached_position(engine, room, buyer).map(|shown| shown.status);
         if let Some(VisitorStatus::Admitted(until)) = known {
             return Ok(Admission::AdmittedUntil(until));
         }
-        if sale.row.phase.is_before_opening() {
+        if room.sale.row.phase.is_before_opening() {
             return Ok(Admission::MustWait);
         }
-        let room_state = self.room_state(&sale.row.id);
+        let room_state = self.room_state(room);
         // On the leader, a visitor behind all admitted visitors must wait. Other nodes learn of
         // admissions a moment later. On these nodes the visitor may already be admitted and
         // notified, so they read the store.
@@ -238,7 +247,7 @@ impl WaitingRooms {
             return Ok(Admission::MustWait);
         }
         let until =
-            match self.batcher.request(room_state.sale(), buyer, PositionAction::Find).await? {
+            match self.batcher.request(room_state.key(), buyer, PositionAction::Find).await? {
                 Some(EnterOutcome::Known(visitor)) => {
                     visitor.until.filter(|until| *until > engine.now())
                 }
@@ -247,8 +256,8 @@ impl WaitingRooms {
         Ok(until.map_or(Admission::MustWait, Admission::AdmittedUntil))
     }
 
-    /// Returns the sale's room. Creates the room if it does not exist. If the sale has started,
-    /// also makes the draw.
+    /// Returns the room's row. Creates the row if it does not exist. If the sale has started, also
+    /// makes the draw.
     ///
     /// # Errors
     ///
@@ -256,27 +265,27 @@ impl WaitingRooms {
     pub async fn draw(
         &self,
         engine: &Engine,
-        sale: &SaleState,
+        room: SaleRoom<'_>,
     ) -> Result<WaitingRoom, WaitingRoomError> {
-        let room_state = self.room_state(&sale.row.id);
-        let opened = sale.row.opened_at.is_some();
+        let room_state = self.room_state(room);
+        let opened = room.sale.row.opened_at.is_some();
         let enough = |room: &WaitingRoom| room.line.participants.is_some() || !opened;
-        if let Some(room) = room_state.room().filter(enough) {
-            return Ok(room);
+        if let Some(row) = room_state.room().filter(enough) {
+            return Ok(row);
         }
-        let found = engine.store().waiting_rooms(vec![sale.row.id.clone()]).await?.pop();
-        let room = match found.filter(enough) {
-            Some(room) => room,
+        let found = self.read_row(engine, room_state.key()).await?;
+        let row = match found.filter(enough) {
+            Some(row) => row,
             None => {
                 let seed = DrawSeed::new(rand::random());
-                let made = engine.store().open_room(&sale.row.id, seed).await?;
+                let made = engine.store().open_room(room_state.key(), seed).await?;
                 made.ok_or_else(|| {
                     StoreError::Unexpected("a sale of the catalogue is not in the store".to_owned())
                 })?
             }
         };
-        room_state.apply_row(&room);
-        Ok(room)
+        room_state.apply_row(&row);
+        Ok(row)
     }
 
     /// Returns whether a sale without a room had one before.
@@ -287,18 +296,24 @@ impl WaitingRooms {
     pub async fn was_open(
         &self,
         engine: &Engine,
-        sale: &SaleState,
+        room: SaleRoom<'_>,
     ) -> Result<bool, WaitingRoomError> {
-        let room_state = self.room_state(&sale.row.id);
+        let room_state = self.room_state(room);
         // The state of a sale without a room is kept until the next check. Until then the node does
         // not read the store again.
         if room_state.room().is_none() && !room_state.is_absent() {
-            match engine.store().waiting_rooms(vec![sale.row.id.clone()]).await?.pop() {
-                Some(room) => room_state.apply_row(&room),
+            match self.read_row(engine, room_state.key()).await? {
+                Some(row) => room_state.apply_row(&row),
                 None => room_state.set_absent(),
             }
         }
         Ok(room_state.room().is_some())
+    }
+
+    /// Reads the row of a room.
+    async fn read_row(&self, engine: &Engine, key: &RoomKey) -> StoreResult<Option<WaitingRoom>> {
+        let rows = engine.store().waiting_rooms(vec![key.sale.to_string()]).await?;
+        Ok(rows.into_iter().find(|row| row.key == *key))
     }
 
     /// Runs the batcher and the admitter until the future is dropped.
@@ -311,7 +326,7 @@ impl WaitingRooms {
     pub fn counts(&self) -> Vec<WaitingRoomCounts> {
         let mut counts: Vec<_> =
             self.all_states().iter().map(|room_state| room_state.counts()).collect();
-        counts.sort_by(|a, b| a.sale.cmp(&b.sale));
+        counts.sort_by(|a, b| (&a.sale, &a.item).cmp(&(&b.sale, &b.item)));
         counts
     }
 
@@ -326,13 +341,13 @@ impl WaitingRooms {
     async fn ensure_drawn(
         &self,
         engine: &Engine,
-        sale: &SaleState,
+        room: SaleRoom<'_>,
         room_state: &WaitingRoomState,
     ) -> Result<(), WaitingRoomError> {
-        if sale.row.opened_at.is_some() && !room_state.is_drawn() {
+        if room.sale.row.opened_at.is_some() && !room_state.is_drawn() {
             let _guard = room_state.lock_draw().await;
             if !room_state.is_drawn() {
-                self.draw(engine, sale).await?;
+                self.draw(engine, room).await?;
                 admitter::read_lots(engine, room_state).await?;
             }
         }
@@ -342,59 +357,34 @@ impl WaitingRooms {
     fn position_view(
         &self,
         engine: &Engine,
-        sale: &SaleState,
+        room: SaleRoom<'_>,
         room_state: &WaitingRoomState,
         buyer: &BuyerId,
     ) -> Option<PositionView> {
-        let (status, estimate) = room_state.position(buyer, free_units(sale), engine.now())?;
-        if sale.row.phase == Phase::Closed {
-            return Some(self.ended_position(sale, buyer));
+        let (status, estimate) = room_state.position(buyer, room.free_units(), engine.now())?;
+        if room.sale.row.phase == Phase::Closed {
+            return Some(self.ended_position(room, buyer));
         }
-        Some(PositionView { token: self.token(&sale.row.id, buyer), status, estimate })
+        Some(PositionView { token: self.token(room, buyer), status, estimate })
     }
 
-    fn ended_position(&self, sale: &SaleState, buyer: &BuyerId) -> PositionView {
+    fn ended_position(&self, room: SaleRoom<'_>, buyer: &BuyerId) -> PositionView {
         PositionView {
-            token: self.token(&sale.row.id, buyer),
+            token: self.token(room, buyer),
             status: VisitorStatus::BeyondStock(0),
             estimate: None,
         }
     }
 
-    fn token(&self, sale: &str, buyer: &BuyerId) -> String {
+    fn token(&self, room: SaleRoom<'_>, buyer: &BuyerId) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(sale.as_bytes()).update(b"\0").update(buyer.as_str().as_bytes());
+        for name in [Some(&*room.sale.row.id), room.item_name()].into_iter().flatten() {
+            hasher.update(name.as_bytes()).update(b"\0");
+        }
+        hasher.update(buyer.as_str().as_bytes());
         format!(
             "{TOKEN_PREFIX}{}",
             URL_SAFE_NO_PAD.encode(&hasher.finalize().as_bytes()[..TOKEN_BYTES])
         )
     }
-
-    fn existing_state(&self, sale: &str) -> Option<Arc<WaitingRoomState>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).get(sale).cloned()
-    }
-
-    fn room_state(&self, sale: &str) -> Arc<WaitingRoomState> {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(room_state) = states.get(sale) {
-            return room_state.clone();
-        }
-        let room_state = Arc::new(WaitingRoomState::new(sale.into(), self.per_sec));
-        states.insert(room_state.sale().clone(), room_state.clone());
-        room_state
-    }
-
-    fn all_states(&self) -> Vec<Arc<WaitingRoomState>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    /// Removes the rooms of ended sales.
-    fn retain_sales(&self, is_kept: impl Fn(&str) -> bool) {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).retain(|sale, _| is_kept(sale));
-    }
-}
-
-/// Returns a sale's free units, as this node knows them. `None`: the stock is unlimited.
-fn free_units(sale: &SaleState) -> Option<u64> {
-    sale.items.iter().map(|item| item.gauge.free().free).sum()
 }

@@ -97,8 +97,8 @@ impl Mailbox {
             EventKind::Status(sale) => {
                 waiting.remove(|kind| matches!(kind, EventKind::Status(s) if s == sale))
             }
-            EventKind::Room(sale) => {
-                waiting.remove(|kind| matches!(kind, EventKind::Room(s) if s == sale))
+            EventKind::Room(room) => {
+                waiting.remove(|kind| matches!(kind, EventKind::Room(other) if other == room))
             }
             EventKind::Order(_)
             | EventKind::Refused { .. }

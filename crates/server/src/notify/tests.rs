@@ -191,7 +191,7 @@ async fn a_reader_is_made_ready_once_for_sale_events_and_once_for_its_buyers_eve
     for own in [refused(&anna), place] {
         assert!(reader.next_or_park(&ready_queue, 7).is_none());
         hub.publish(EventKind::Status("spring".into()));
-        hub.publish(EventKind::Room("spring".into()));
+        hub.publish(EventKind::Room(RoomKey::of_sale("spring")));
         hub.publish(own.clone());
         hub.publish(own);
         hub.publish(EventKind::Status("spring".into()));

@@ -115,10 +115,12 @@ impl WebPush {
             texts.extend(text.map(|text| (order.buyer, text)));
         }
         for sale in sales_with_turns(engine) {
-            for visitor in engine.store().visitors(&sale.row.id, buyers.clone()).await? {
-                let until = visitor.until.filter(|until| *until != LEFT && *until > now);
-                let text = until.map(|until| PushText::about_turn(&sale.row, until));
-                texts.extend(text.map(|text| (visitor.buyer, text)));
+            for room in sale.rooms() {
+                for visitor in engine.store().visitors(&room.key(), buyers.clone()).await? {
+                    let until = visitor.until.filter(|until| *until != LEFT && *until > now);
+                    let text = until.map(|until| PushText::about_turn(room, until));
+                    texts.extend(text.map(|text| (visitor.buyer, text)));
+                }
             }
         }
         for (buyer, text) in texts {

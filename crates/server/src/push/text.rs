@@ -2,11 +2,12 @@
 
 use doorbuster_core::gate::room::VisitorStatus;
 use doorbuster_core::{BuyerId, Millis, Order, OrderState};
-use doorbuster_store::SaleRow;
+use doorbuster_store::RoomKey;
 use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::gate::Gate;
+use crate::gate::waiting_room::SaleRoom;
 use crate::notify::EventKind;
 use crate::web::page_document;
 
@@ -46,7 +47,7 @@ impl PushText {
     ) -> Option<Self> {
         match event {
             EventKind::Order(order) => Self::about_order(engine, order, now),
-            EventKind::Position { sale, buyer } => about_position(engine, gate, sale, buyer),
+            EventKind::Position { room, buyer } => about_position(engine, gate, room, buyer),
             EventKind::Refused { .. }
             | EventKind::WaitlistEnded { .. }
             | EventKind::Status(_)
@@ -71,13 +72,16 @@ impl PushText {
     }
 
     /// Returns the text about a turn that ends at this time.
-    pub(super) fn about_turn(sale: &SaleRow, until: Millis) -> Self {
+    pub(super) fn about_turn(room: SaleRoom<'_>, until: Millis) -> Self {
+        let sale = &room.sale.row;
+        let sale_title = || page_document::sale_title(sale).fallback().to_owned();
+        let name = [Some(&*sale.id), room.item_name()].into_iter().flatten().collect::<Vec<_>>();
         Self {
             subject: Subject::Turn,
-            title: page_document::sale_title(sale).fallback().to_owned(),
+            title: room.item.map_or_else(sale_title, |item| item.row.title.clone()),
             until: until.0,
             url: format!("/sale/{}", sale.id),
-            topic: topic("turn", &sale.id),
+            topic: topic("turn", &name.join("/")),
         }
     }
 
@@ -92,11 +96,16 @@ impl PushText {
     }
 }
 
-fn about_position(engine: &Engine, gate: &Gate, sale: &str, buyer: &BuyerId) -> Option<PushText> {
+fn about_position(
+    engine: &Engine,
+    gate: &Gate,
+    key: &RoomKey,
+    buyer: &BuyerId,
+) -> Option<PushText> {
     let catalogue = engine.catalogue();
-    let sale = catalogue.sale(sale)?;
-    match gate.room.cached_position(engine, sale, buyer)?.status {
-        VisitorStatus::Admitted(until) => Some(PushText::about_turn(&sale.row, until)),
+    let room = catalogue.sale(&key.sale)?.room_by_key(key)?;
+    match gate.room.cached_position(engine, room, buyer)?.status {
+        VisitorStatus::Admitted(until) => Some(PushText::about_turn(room, until)),
         VisitorStatus::NotDrawn
         | VisitorStatus::Waiting(_)
         | VisitorStatus::BeyondStock(_)

@@ -5,7 +5,8 @@ use doorbuster_core::Millis;
 
 use super::App;
 use super::identity::ClientAddress;
-use crate::catalogue::SaleState;
+use crate::catalogue::{ItemState, SaleState};
+use crate::gate::waiting_room::SaleRoom;
 use crate::gate::{Counting, LimitCheck, PendingLimit, RateLimitExceeded, RateLimitStatus, Route};
 use crate::purchase::{DoorAnswer, Refusal};
 
@@ -50,6 +51,7 @@ impl App {
         &self,
         (client, buyer): (ClientAddress, &str),
         sale: &SaleState,
+        item: &ItemState,
         against_buyer: Option<Refusal>,
         now: Millis,
         counting: Counting,
@@ -62,7 +64,9 @@ impl App {
         }
         let limits = &self.gate.limits;
         match limits.acquire((Route::Purchase, counting), client.caller(buyer), sale) {
-            Ok(LimitCheck::Counted(status)) => self.admitted(buyer, sale, now, status),
+            Ok(LimitCheck::Counted(status)) => {
+                self.admitted(buyer, sale.room_of(item), now, status)
+            }
             Ok(LimitCheck::Pending(pending)) => {
                 DoorState { pending: Some(pending), ..DoorState::default() }
             }
@@ -76,10 +80,11 @@ impl App {
         pending: PendingLimit,
         (client, buyer): (ClientAddress, &str),
         sale: &SaleState,
+        item: &ItemState,
         now: Millis,
     ) -> DoorState {
         match self.gate.limits.finish(pending, client.caller(buyer), sale).await {
-            Ok(status) => self.admitted(buyer, sale, now, status),
+            Ok(status) => self.admitted(buyer, sale.room_of(item), now, status),
             Err(exceeded) => exceeded.into(),
         }
     }
@@ -89,14 +94,17 @@ impl App {
         &self,
         (client, buyer): (ClientAddress, &str),
         sale: &SaleState,
+        item: &ItemState,
         against_buyer: Option<Refusal>,
         now: Millis,
     ) -> Option<Refusal> {
         let counting = Counting::BeforeAnswer;
         let DoorState { refusal, pending, .. } =
-            self.door((client, buyer), sale, against_buyer, now, counting);
+            self.door((client, buyer), sale, item, against_buyer, now, counting);
         match pending {
-            Some(pending) => self.finish_door(*pending, (client, buyer), sale, now).await.refusal,
+            Some(pending) => {
+                self.finish_door(*pending, (client, buyer), sale, item, now).await.refusal
+            }
             None => refusal,
         }
     }
@@ -104,7 +112,7 @@ impl App {
     fn admitted(
         &self,
         buyer: &str,
-        sale: &SaleState,
+        room: SaleRoom<'_>,
         now: Millis,
         status: RateLimitStatus,
     ) -> DoorState {
@@ -112,9 +120,9 @@ impl App {
         // its visitors instead. An edge does not count arrivals. It passes the request to a node,
         // and the node counts the arrival.
         let is_counted =
-            sale.front_door.waiting_room == WaitingRoomMode::Auto && !sale.is_held(now);
+            room.sale.front_door.waiting_room == WaitingRoomMode::Auto && !room.is_held(now);
         if is_counted && self.engine.edge().is_none() {
-            self.gate.room.record_arrival(sale, buyer);
+            self.gate.room.record_arrival(room, buyer);
         }
         DoorState { standing: Some(status), ..DoorState::default() }
     }

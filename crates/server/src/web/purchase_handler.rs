@@ -265,7 +265,9 @@ fn check_purchase(
             StockAnswer::Refuses => Counting::AfterAnswer,
             StockAnswer::MayHave => Counting::BeforeAnswer,
         };
-        kept_out.insert(app.door((client, caller.buyer), sale, refusal, now, counting)).answer()
+        kept_out
+            .insert(app.door((client, caller.buyer), sale, item, refusal, now, counting))
+            .answer()
     };
     if let Some(refusal) =
         app.engine.refuse_from_memory((caller.buyer, key.as_str()), sale, item, units, door)
@@ -290,7 +292,10 @@ fn check_purchase(
     let DoorState { refusal: door, standing, pending } =
         kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
-            false => app.door((client, caller.buyer), sale, refusal, now, Counting::BeforeAnswer),
+            false => {
+                let counting = Counting::BeforeAnswer;
+                app.door((client, caller.buyer), sale, item, refusal, now, counting)
+            }
         });
     let (buyer, sale, item) = (BuyerId::from(buyer), sale.clone(), item.clone());
     let purchase = Purchase { buyer, key, sale, item, units, wait, door };
@@ -331,7 +336,8 @@ async fn finish_limits(
 ) -> Option<Refusal> {
     let Purchase { ref buyer, ref key, ref sale, ref item, units, .. } = in_progress.purchase;
     let now = app.engine.now();
-    let door = app.finish_door(pending, (in_progress.client, buyer.as_str()), sale, now).await;
+    let caller = (in_progress.client, buyer.as_str());
+    let door = app.finish_door(pending, caller, sale, item, now).await;
     let answer = door.answer();
     (in_progress.standing, in_progress.purchase.door) = (door.standing, door.refusal);
     match answer {

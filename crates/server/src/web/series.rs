@@ -192,7 +192,7 @@ impl App {
         let levels = StepCounts {
             items: sale.items.iter().map(|item| (item.row.name.clone(), units(item))).collect(),
             queue_depth,
-            waiting: rooms.iter().find(|r| *r.sale == *sale.row.id).map_or(0, |r| r.waiting),
+            waiting: rooms.iter().filter(|r| *r.sale == *sale.row.id).map(|r| r.waiting).sum(),
             ..StepCounts::default()
         };
         let answers = new_answers(&progress.last, &sample);

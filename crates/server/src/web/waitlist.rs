@@ -146,7 +146,7 @@ async fn check_front_door(
     );
     let refusal = match app.engine.phase_refusal(sale) {
         Some(refusal) => Some(refusal),
-        None => app.door_refusal((client, buyer.as_str()), sale, against, now).await,
+        None => app.door_refusal((client, buyer.as_str()), sale, item, against, now).await,
     };
     match refusal {
         Some(refusal) => Err(refusals::refusal_problem(&app.engine.unless_stale(refusal))),

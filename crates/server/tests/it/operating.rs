@@ -21,7 +21,7 @@ async fn a_sale_is_created_with_defaults_and_its_id_cannot_be_reused() {
                        "stock": "unlimited", "limit_per_buyer": 3, "hold_secs": 900, "description": "", "image": null,
                        "list_price": null}],
             "front_door": {"pass": "off", "challenge": "off", "pow_effort": 5000, "members_only": false, "min_level": 0,
-                           "access_codes": "off", "waiting_room": "off", "limits": {}}
+                           "access_codes": "off", "waiting_room": "off", "rooms": "sale", "limits": {}}
         })
     );
     let read = app.admin("GET", "/v1/admin/sales/spring", None).await;

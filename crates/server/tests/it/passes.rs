@@ -296,8 +296,8 @@ async fn a_front_door_changes_while_the_sale_runs_and_the_status_shows_the_chang
     app.open_door("spring", json!({})).await;
     let shown = async || app.get("/v1/sales/spring/status").await.json()["front_door"].clone();
     let mut all = json!({
-        "pass": "off", "challenge": "off", "waiting_room": "off", "members_only": false, "min_level": 0,
-        "access_codes": "off"
+        "pass": "off", "challenge": "off", "waiting_room": "off", "rooms": "sale",
+        "members_only": false, "min_level": 0, "access_codes": "off"
     });
     assert_eq!(shown().await, all);
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");

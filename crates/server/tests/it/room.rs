@@ -3,6 +3,7 @@
 
 mod auto;
 mod crowd;
+mod item_rooms;
 mod items;
 mod leave;
 mod memory;

@@ -8,13 +8,19 @@ use doorbuster_core::{BuyerId, ItemId, SlotKey, Stock};
 
 use super::{Fixture, buyer, new_item, new_sale};
 use crate::actions::recorded;
-use crate::contract::{ActionQuery, EnterOutcome, NewAction, RoomProgressStep, RoomVisitor};
+use crate::contract::{
+    ActionQuery, EnterOutcome, NewAction, RoomKey, RoomProgressStep, RoomVisitor,
+};
 
 const SALE: &str = "spring";
 /// The time of an admission. It is as short as a first turn, so an admission ends at the same time
 /// whether or not other visitors wait.
 const FOR_MS: i64 = IDLE_TURN_MS;
 const CALLS_MAX: u64 = 500;
+
+fn room() -> RoomKey {
+    RoomKey::of_sale(SALE)
+}
 
 fn seed() -> DrawSeed {
     DrawSeed::new([3; 32])
@@ -36,49 +42,59 @@ async fn open(fixture: &Fixture) {
 
 /// Lets these buyers enter, and returns the outcomes.
 async fn enter(fixture: &Fixture, names: &[&str]) -> Vec<EnterOutcome> {
-    fixture.store.enter_room(SALE, seed(), buyers(names)).await.expect("writes").expect("a sale").1
+    fixture
+        .store
+        .enter_room(&room(), seed(), buyers(names))
+        .await
+        .expect("writes")
+        .expect("a sale")
+        .1
 }
 
 /// Admits as many visitors as the rules allow, and returns them.
 async fn call(fixture: &Fixture) -> Vec<String> {
-    let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
+    let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
     let called =
-        fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, FOR_MS).await.expect("writes");
+        fixture.store.admit_visitors(&room(), &seen, CALLS_MAX, FOR_MS).await.expect("writes");
     called.iter().map(|visitor| visitor.buyer.as_str().to_owned()).collect()
 }
 
 async fn shop(fixture: &Fixture) -> (RoomProgress, RoomSupply) {
-    let view = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
+    let view = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
     (view.room.line, view.shop)
 }
 
 /// The first call creates a room, and the first call after the opening closes its draw.
 pub async fn a_room_has_one_seed(fixture: Fixture) {
-    assert_eq!(fixture.store.open_room(SALE, seed()).await.expect("writes"), None, "no such sale");
+    assert_eq!(
+        fixture.store.open_room(&room(), seed()).await.expect("writes"),
+        None,
+        "no such sale"
+    );
     sale(&fixture, 5, 1).await;
     assert_eq!(fixture.store.waiting_rooms(vec![SALE.into()]).await.expect("reads"), []);
-    assert_eq!(fixture.store.waiting_room_view(SALE).await.expect("reads"), None);
-    let made = fixture.store.open_room(SALE, seed()).await.expect("writes").expect("a sale");
+    assert_eq!(fixture.store.waiting_room_view(&room()).await.expect("reads"), None);
+    let made = fixture.store.open_room(&room(), seed()).await.expect("writes").expect("a sale");
     assert_eq!(
-        (made.sale.as_str(), &made.seed, made.line, made.open_until),
-        (SALE, &seed(), RoomProgress::default(), None)
+        (&made.key, &made.seed, made.line, made.open_until),
+        (&room(), &seed(), RoomProgress::default(), None)
     );
     let again = fixture
         .store
-        .open_room(SALE, DrawSeed::new([4; 32]))
+        .open_room(&room(), DrawSeed::new([4; 32]))
         .await
         .expect("writes")
         .expect("a sale");
     assert_eq!(again, made, "the first seed stays");
     enter(&fixture, &["anna", "bert"]).await;
     open(&fixture).await;
-    let drawn = fixture.store.open_room(SALE, seed()).await.expect("writes").expect("a sale");
+    let drawn = fixture.store.open_room(&room(), seed()).await.expect("writes").expect("a sale");
     assert_eq!(drawn.line, RoomProgress { entered: 2, participants: Some(2), called: 0 });
     assert_eq!(
         fixture.store.waiting_rooms(vec!["other".into(), SALE.into()]).await.expect("reads"),
         [drawn]
     );
-    fixture.store.keep_room_open(SALE, 500).await.expect("writes");
+    fixture.store.keep_room_open(&room(), 500).await.expect("writes");
     let held = fixture.store.waiting_rooms(vec![SALE.into()]).await.expect("reads");
     assert_eq!(held[0].open_until, Some(fixture.clock.now().plus(500)));
 }
@@ -92,14 +108,14 @@ pub async fn a_buyer_has_one_position(fixture: Fixture) {
         visitor,
         &RoomVisitor {
             buyer: buyer("anna"),
-            lot: Some(seed().lot("anna")),
+            lot: Some(seed().lot(None, "anna")),
             rank: None,
             until: None
         }
     );
     assert_eq!(first[1], EnterOutcome::Known(visitor.clone()));
     assert!(matches!(first[2], EnterOutcome::New(_)));
-    let one = || fixture.store.enter_room(SALE, seed(), buyers(&["cleo"]));
+    let one = || fixture.store.enter_room(&room(), seed(), buyers(&["cleo"]));
     let (a, b, c, d) = tokio::join!(one(), one(), one(), one());
     let answers = [a, b, c, d].map(|answer| answer.expect("writes").expect("a sale").1.remove(0));
     assert_eq!(
@@ -113,10 +129,13 @@ pub async fn a_buyer_has_one_position(fixture: Fixture) {
     let EnterOutcome::New(late) = &late[0] else { panic!("{late:?}") };
     assert_eq!((late.lot, late.rank, late.until), (None, Some(4), None));
     let mut found =
-        fixture.store.visitors(SALE, buyers(&["dora", "nobody", "anna"])).await.expect("reads");
+        fixture.store.visitors(&room(), buyers(&["dora", "nobody", "anna"])).await.expect("reads");
     found.sort_by(|a, b| a.buyer.cmp(&b.buyer));
     assert_eq!(found, [visitor.clone(), late.clone()]);
-    assert_eq!(fixture.store.visitors("other", buyers(&["anna"])).await.expect("reads"), []);
+    assert_eq!(
+        fixture.store.visitors(&RoomKey::of_sale("other"), buyers(&["anna"])).await.expect("reads"),
+        []
+    );
 }
 
 /// Buyers who came before the opening are admitted in the order of the draw, which anyone can
@@ -129,10 +148,10 @@ pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
     assert!(call(&fixture).await.is_empty(), "no buyer is admitted before the opening");
     open(&fixture).await;
     enter(&fixture, &["late-1", "late-2"]).await;
-    let drawn = draw::drawn_order(&seed(), names.iter().copied());
+    let drawn = draw::drawn_order(&seed(), None, names.iter().copied());
     let mut listed = Vec::new();
     while let page =
-        fixture.store.drawn_after(SALE, listed.last().copied(), 15).await.expect("reads")
+        fixture.store.drawn_after(&room(), listed.last().copied(), 15).await.expect("reads")
         && !page.is_empty()
     {
         assert!(page.len() <= 15);
@@ -141,7 +160,7 @@ pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
     }
     assert_eq!(listed.len(), 40);
     assert_eq!(call(&fixture).await[..40], drawn, "there are enough units for all");
-    let called = fixture.store.admitted_after(SALE, 38, 10).await.expect("reads");
+    let called = fixture.store.admitted_after(&room(), 38, 10).await.expect("reads");
     let ranks: Vec<_> =
         called.iter().map(|visitor| (visitor.buyer.as_str(), visitor.rank)).collect();
     let last =
@@ -157,11 +176,11 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     open(&fixture).await;
     enter(&fixture, &["a", "b", "c", "d", "e", "f"]).await;
     // Two admissions with the same snapshot admit each visitor once.
-    let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
+    let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
     assert_eq!(seen.shop, RoomSupply { free: Some(3), limit: 1, out: 0, used: 0, used_units: 0 });
     let (one, two) = tokio::join!(
-        fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, FOR_MS),
-        fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, FOR_MS)
+        fixture.store.admit_visitors(&room(), &seen, CALLS_MAX, FOR_MS),
+        fixture.store.admit_visitors(&room(), &seen, CALLS_MAX, FOR_MS)
     );
     assert_eq!(one.expect("writes").len() + two.expect("writes").len(), 3);
     assert!(call(&fixture).await.is_empty(), "three visitors are admitted for three units");
@@ -181,10 +200,10 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
         .expect("writes");
     assert_eq!(shop(&fixture).await.1.free, Some(3));
     // An admission with an old snapshot admits no visitor for a unit that is gone.
-    let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
+    let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
     fixture.store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
     assert_eq!(
-        fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, FOR_MS).await.expect("writes"),
+        fixture.store.admit_visitors(&room(), &seen, CALLS_MAX, FOR_MS).await.expect("writes"),
         [],
         "paused"
     );
@@ -200,7 +219,7 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
     enter(&fixture, &["early-1", "early-2"]).await;
     open(&fixture).await;
     enter(&fixture, &["late"]).await;
-    let drawn = draw::drawn_order(&seed(), ["early-1", "early-2"]);
+    let drawn = draw::drawn_order(&seed(), None, ["early-1", "early-2"]);
     assert_eq!(call(&fixture).await, drawn[..1]);
     assert!(matches!(
         &enter(&fixture, &drawn[..1]).await[0],
@@ -214,7 +233,7 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
     let EnterOutcome::New(again) = &again[0] else { panic!("{again:?}") };
     assert_eq!((again.rank, again.until), (Some(4), None));
     assert_eq!(
-        fixture.store.drawn_after(SALE, None, 10).await.expect("reads").len(),
+        fixture.store.drawn_after(&room(), None, 10).await.expect("reads").len(),
         2,
         "the draw does not change"
     );
@@ -231,13 +250,13 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
 pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     const WHOLE_MS: i64 = 5 * IDLE_TURN_MS;
     let admit = async || {
-        let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
-        let admitted = fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, WHOLE_MS).await;
+        let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
+        let admitted = fixture.store.admit_visitors(&room(), &seen, CALLS_MAX, WHOLE_MS).await;
         let named = |visitor: RoomVisitor| (visitor.buyer.as_str().to_owned(), visitor.until);
         admitted.expect("writes").into_iter().map(named).collect::<Vec<_>>()
     };
     let keep = async |name: &str| {
-        let kept = fixture.store.keep_turn(SALE, buyer(name), WHOLE_MS).await.expect("writes");
+        let kept = fixture.store.keep_turn(&room(), buyer(name), WHOLE_MS).await.expect("writes");
         kept.and_then(|kept| kept.until)
     };
     sale(&fixture, 2, 1).await;
@@ -265,14 +284,14 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
 /// position is the same. Leaving ends an admission at once, and the draw does not change.
 pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     let leave = async |name: &str| {
-        let left = fixture.store.leave_room(SALE, buyer(name)).await.expect("writes");
+        let left = fixture.store.leave_room(&room(), buyer(name)).await.expect("writes");
         left.map(|left| (left.rank, left.until))
     };
     sale(&fixture, 1, 1).await;
     assert_eq!(leave("early-1").await, None, "there is no room");
     enter(&fixture, &["early-1", "early-2", "early-3"]).await;
     assert_eq!(leave("nobody").await, None);
-    let drawn = draw::drawn_order(&seed(), ["early-1", "early-2", "early-3"]);
+    let drawn = draw::drawn_order(&seed(), None, ["early-1", "early-2", "early-3"]);
     assert_eq!(leave(drawn[0]).await, Some((None, Some(LEFT))));
     assert_eq!(leave(drawn[0]).await, None, "the visitor has left already");
     assert_eq!(leave(drawn[1]).await, Some((None, Some(LEFT))));
@@ -296,7 +315,7 @@ pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
         let EnterOutcome::New(again) = &again[0] else { panic!("{again:?}") };
         assert_eq!((again.rank, again.until), (Some(rank), None));
     }
-    let listed = fixture.store.drawn_after(SALE, None, 10).await.expect("reads");
+    let listed = fixture.store.drawn_after(&room(), None, 10).await.expect("reads");
     assert_eq!(listed.len(), 3, "the draw does not change");
 }
 
@@ -310,8 +329,8 @@ pub async fn unlimited_stock_admits_every_visitor(fixture: Fixture) {
         shop(&fixture).await.1,
         RoomSupply { free: None, limit: 3, ..RoomSupply::default() }
     );
-    let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
-    let called = fixture.store.admit_visitors(SALE, &seen, 2, FOR_MS).await.expect("writes");
+    let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
+    let called = fixture.store.admit_visitors(&room(), &seen, 2, FOR_MS).await.expect("writes");
     assert_eq!(called.len(), 2, "one call admits at most its maximum");
     assert_eq!(call(&fixture).await, ["c"]);
 }
@@ -323,19 +342,19 @@ pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fi
     sale(&fixture, 1, 1).await;
     let more = async |visitors| {
         let action = NewAction::by_engine("visitors.admitted", format!("sale:{SALE}"), "a test");
-        recorded(action, store.admit_more(SALE, visitors, FOR_MS)).await.expect("writes")
+        recorded(action, store.admit_more(&room(), visitors, FOR_MS)).await.expect("writes")
     };
     assert_eq!(more(1).await, None, "there is no room");
     enter(&fixture, &["anna", "bert", "carl"]).await;
     assert_eq!(more(1).await, None, "the sale is not open");
     open(&fixture).await;
-    store.open_room(SALE, seed()).await.expect("writes");
+    store.open_room(&room(), seed()).await.expect("writes");
     assert_eq!(more(2).await, Some(RoomProgressStep { admitted: 2, waiting: 1 }));
     assert_eq!(call(&fixture).await, Vec::<String>::new(), "two visitors are already admitted");
     enter(&fixture, &["dora"]).await;
     assert_eq!(more(9).await, Some(RoomProgressStep { admitted: 2, waiting: 0 }));
     assert_eq!(more(9).await, Some(RoomProgressStep { admitted: 0, waiting: 0 }));
-    let admitted = store.admitted_after(SALE, 0, 10).await.expect("reads");
+    let admitted = store.admitted_after(&room(), 0, 10).await.expect("reads");
     let until = fixture.clock.now().plus(FOR_MS);
     assert!(admitted.iter().all(|visitor| visitor.until == Some(until)), "{admitted:?}");
     let query = ActionQuery { limit: 10, ..ActionQuery::default() };

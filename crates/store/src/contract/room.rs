@@ -1,19 +1,49 @@
 //! Rows of waiting rooms. The rules are in [`doorbuster_core::gate::room`].
+use std::sync::Arc;
+
 use doorbuster_core::gate::draw::{DrawLot, DrawSeed};
 use doorbuster_core::gate::room::{QueuePosition, RoomProgress, RoomSupply};
-use doorbuster_core::{BuyerId, Millis};
+use doorbuster_core::{BuyerId, ItemId, Millis};
 
-/// A sale's waiting room.
+/// Names a waiting room: the room of a whole sale, or the room of one of its items.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoomKey {
+    /// The sale's id.
+    pub sale: Arc<str>,
+    /// The item. `None`: the room is for all items of the sale.
+    pub item: Option<ItemId>,
+}
+
+impl RoomKey {
+    /// The room of a whole sale.
+    #[must_use]
+    pub fn of_sale(sale: &str) -> Self {
+        Self { sale: sale.into(), item: None }
+    }
+}
+
+/// A waiting room. A sale whose items have a room each also has a row for the whole sale, which has
+/// the seed of all its draws and no visitors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoom {
-    /// The sale's id.
-    pub sale: String,
-    /// The seed of the room's draw.
+    /// The sale and the item.
+    pub key: RoomKey,
+    /// The name of the item, if the room is for one item.
+    pub item_name: Option<String>,
+    /// The seed of the room's draw. All rooms of a sale have the same seed.
     pub seed: DrawSeed,
     /// The progress of the room.
     pub line: RoomProgress,
     /// The time until which a room that opens automatically stays open.
     pub open_until: Option<Millis>,
+}
+
+impl WaitingRoom {
+    /// Returns the lot of this buyer in the draw of the room.
+    #[must_use]
+    pub fn lot(&self, buyer: &BuyerId) -> DrawLot {
+        self.seed.lot(self.item_name.as_deref(), buyer.as_str())
+    }
 }
 
 /// A buyer's position in a waiting room.
@@ -45,7 +75,7 @@ pub enum EnterOutcome {
     New(RoomVisitor),
     /// The buyer already had this position.
     Known(RoomVisitor),
-    /// The waiting room of the sale is full.
+    /// The waiting room is full.
     Full,
 }
 
@@ -58,7 +88,7 @@ pub struct RoomProgressStep {
     pub waiting: u64,
 }
 
-/// A room and its sale's supply, in one snapshot.
+/// A room and the supply of its items, in one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoomView {
     /// The room.

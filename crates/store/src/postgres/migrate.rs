@@ -29,6 +29,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (16, "pages", include_str!("../../migrations/postgres/0016_pages.sql")),
     (17, "rate_limit", include_str!("../../migrations/postgres/0017_rate_limit.sql")),
     (18, "push", include_str!("../../migrations/postgres/0018_push.sql")),
+    (19, "item_rooms", include_str!("../../migrations/postgres/0019_item_rooms.sql")),
 ];
 
 /// The advisory lock ("Dbrm") that a node takes while it migrates.

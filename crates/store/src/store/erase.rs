@@ -10,7 +10,7 @@ use doorbuster_core::gate::draw::DrawSeed;
 use doorbuster_core::{BuyerId, GrantId, RequestKey};
 
 use crate::contract::{BuyerTraces, Erased};
-use crate::erase::{ErasableOrder, ErasableRows, ErasedNames};
+use crate::erase::{ErasableOrder, ErasableRows, ErasableVisitor, ErasedNames};
 use crate::failure::Done;
 use crate::limits::ERASE_ROWS_MAX;
 use crate::sql::{Row, Value, as_limit, bad_row, values};
@@ -89,10 +89,10 @@ fn erase_other_rows(
     for seq in &found.events {
         rows += tx.run(erase::RENAME_EVENT, &values![old, new, *seq])?;
     }
-    for (sale, seed) in &found.visitors {
-        let lot = DrawSeed::new(*seed).lot(new.as_str());
-        rows += tx.run(erase::RENAME_DRAWN, &values![new, lot.bytes(), sale, old])?;
-        rows += tx.run(erase::RENAME_VISITOR, &values![new, sale, old])?;
+    for ErasableVisitor { sale, item, seed, item_name } in &found.visitors {
+        let lot = DrawSeed::new(*seed).lot(item_name.as_deref(), new.as_str());
+        rows += tx.run(erase::RENAME_DRAWN, &values![new, lot.bytes(), sale, *item, old])?;
+        rows += tx.run(erase::RENAME_VISITOR, &values![new, sale, *item, old])?;
     }
     for (sale, hash) in &found.codes {
         rows += tx.run(erase::RENAME_CODE, &values![new, sale, hash.as_slice(), old])?;
@@ -126,7 +126,14 @@ impl Store {
         let feed = |row: Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
         let ticket = |row: Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let entry = |row: Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        let visitor = |row: Row<'_>| Ok((row.get(0)?, row.bytes(1, "seed")?));
+        let visitor = |row: Row<'_>| {
+            Ok(ErasableVisitor {
+                sale: row.get(0)?,
+                item: row.get(1)?,
+                seed: row.bytes(2, "seed")?,
+                item_name: row.get(3)?,
+            })
+        };
         let code = |row: Row<'_>| Ok((row.get(0)?, row.get(1)?));
         Ok(ErasableRows {
             feed: self.all(erase::FIND_FEED, by.clone(), feed).await?,

@@ -3,9 +3,11 @@
 
 use doorbuster_core::gate::draw::{DrawLot, DrawSeed};
 use doorbuster_core::gate::room::{LEFT, RoomProgress, RoomSupply, kept_until};
-use doorbuster_core::{BuyerId, Millis};
+use doorbuster_core::{BuyerId, ItemId, Millis};
 
-use crate::contract::{EnterOutcome, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView};
+use crate::contract::{
+    EnterOutcome, RoomKey, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView,
+};
 use crate::failure::Done;
 use crate::sql::{Row, Statement, as_limit, dialects, locking, statement, values};
 use crate::transaction::{RetryUnknown, Transaction};
@@ -14,14 +16,15 @@ use super::{Store, StoreResult};
 
 macro_rules! room_columns {
     () => {
-        "r.sale_id, r.seed, r.participants, r.entered, r.called, r.open_until"
+        "r.sale_id, r.seed, r.participants, r.entered, r.called, r.open_until, r.item_id,
+         (SELECT n.name FROM item n WHERE n.id = r.item_id)"
     };
 }
 macro_rules! visitors {
     ($rest:literal) => {
         concat!(
             "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
-             WHERE sale_id = $1 AND ",
+             WHERE sale_id = $1 AND item_id = $2 AND ",
             $rest
         )
     };
@@ -30,7 +33,11 @@ mod admit;
 mod enter;
 
 const ROOM: Statement = locking!(
-    concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = $1"),
+    concat!(
+        "SELECT ",
+        room_columns!(),
+        " FROM waiting_room r WHERE r.sale_id = $1 AND r.item_id = $2"
+    ),
     "FOR UPDATE"
 );
 const ROOMS: Statement = dialects!(
@@ -39,24 +46,33 @@ const ROOMS: Statement = dialects!(
     ""
 );
 const VISITORS: Statement =
-    dialects!(visitors!("buyer "), "IN (SELECT value FROM json_each($2))" | "= ANY($2)", "");
+    dialects!(visitors!("buyer "), "IN (SELECT value FROM json_each($3))" | "= ANY($3)", "");
 const ADMITTED_AFTER: Statement =
-    statement(visitors!("rank > $2 AND called_at IS NOT NULL ORDER BY rank LIMIT $3"));
+    statement(visitors!("rank > $3 AND called_at IS NOT NULL ORDER BY rank LIMIT $4"));
 const DRAWN_AFTER: Statement = statement(
-    "SELECT lot, buyer FROM waiting_room_visitor WHERE sale_id = $1 AND lot > $2 ORDER BY lot
-     LIMIT $3",
+    "SELECT lot, buyer FROM waiting_room_visitor
+     WHERE sale_id = $1 AND item_id = $2 AND lot > $3 ORDER BY lot LIMIT $4",
 );
 const PUT_PROGRESS: Statement = statement(
-    "UPDATE waiting_room SET participants = $2, entered = $3, called = $4 WHERE sale_id = $1",
+    "UPDATE waiting_room SET participants = $3, entered = $4, called = $5
+     WHERE sale_id = $1 AND item_id = $2",
 );
 const PUT_UNTIL: Statement = statement(
-    "UPDATE waiting_room_visitor SET admitted_until = $3, left_at = $4
-     WHERE sale_id = $1 AND buyer = $2",
+    "UPDATE waiting_room_visitor SET admitted_until = $4, left_at = $5
+     WHERE sale_id = $1 AND item_id = $2 AND buyer = $3",
 );
-const CALLED_AT: Statement =
-    statement("SELECT called_at FROM waiting_room_visitor WHERE sale_id = $1 AND buyer = $2");
+const CALLED_AT: Statement = statement(
+    "SELECT called_at FROM waiting_room_visitor
+     WHERE sale_id = $1 AND item_id = $2 AND buyer = $3",
+);
 const KEEP_OPEN: Statement =
-    statement("UPDATE waiting_room SET open_until = $2 WHERE sale_id = $1");
+    statement("UPDATE waiting_room SET open_until = $3 WHERE sale_id = $1 AND item_id = $2");
+/// The items `i` of a room: the room's own item, or all items of its sale.
+macro_rules! of_room {
+    () => {
+        "i.sale_id = $1 AND (i.id = $2 OR CAST($2 AS bigint) = 0)"
+    };
+}
 /// Whether all stock of the items `i` is counted, the limit for one buyer, and the units that no
 /// buyer holds.
 macro_rules! stock_columns {
@@ -76,38 +92,56 @@ macro_rules! stock {
         concat!(
             "SELECT s.phase = 'open', ",
             stock_columns!($is_open),
-            " FROM sale s JOIN item i ON i.sale_id = s.id WHERE s.id = $1 GROUP BY s.id, s.phase"
+            " FROM sale s JOIN item i ON i.sale_id = s.id WHERE s.id = $1 AND ",
+            of_room!(),
+            " GROUP BY s.id, s.phase"
         )
     };
 }
 const STOCK: Statement = Statement { sqlite: stock!("g.open = 1"), postgres: stock!("g.open") };
-/// Selects the room, and its sale's supply, in one snapshot.
+/// Selects the room, and the supply of its items, in one snapshot.
 macro_rules! view {
     ($is_open:literal) => {
         concat!(
             "WITH i AS (SELECT ",
             stock_columns!($is_open),
-            " FROM item i WHERE i.sale_id = $1),
+            " FROM item i WHERE ",
+            of_room!(),
+            "),
              u AS MATERIALIZED (
                  SELECT (SELECT sum(o.units) FROM orders o JOIN item i ON i.id = o.item_id
                          WHERE o.buyer = p.buyer AND i.sale_id = p.sale_id
+                         AND (i.id = p.item_id OR p.item_id = 0)
                          AND o.reserved_at >= p.called_at) AS units
-                 FROM waiting_room_visitor p WHERE p.sale_id = $1 AND p.admitted_until > $2),
+                 FROM waiting_room_visitor p
+                 WHERE p.sale_id = $1 AND p.item_id = $2 AND p.admitted_until > $3),
              w AS (SELECT count(*) - count(u.units) AS unused, count(u.units) AS used,
                           CAST(coalesce(sum(u.units), 0) AS bigint) AS units FROM u)
              SELECT ",
             room_columns!(),
             ", s.phase = 'open', i.counted, i.most, i.free, w.unused, w.used, w.units
              FROM waiting_room r JOIN sale s ON s.id = r.sale_id CROSS JOIN i CROSS JOIN w
-             WHERE r.sale_id = $1"
+             WHERE r.sale_id = $1 AND r.item_id = $2"
         )
     };
 }
 const VIEW: Statement = Statement { sqlite: view!("g.open = 1"), postgres: view!("g.open") };
 
+/// Stands for the item in the row of a sale's own room.
+const SALE_ROOM: ItemId = ItemId(0);
+
+/// Returns the sale and the item of a room, as the columns have them.
+fn columns(room: &RoomKey) -> (&str, ItemId) {
+    (&room.sale, room.item.unwrap_or(SALE_ROOM))
+}
+
 fn room(row: Row<'_>) -> Done<WaitingRoom> {
     Ok(WaitingRoom {
-        sale: row.get(0)?,
+        key: RoomKey {
+            sale: row.text(0, "sale id")?.into(),
+            item: Some(ItemId(row.get(6)?)).filter(|item| *item != SALE_ROOM),
+        },
+        item_name: row.text_opt(7, "item name")?.map(str::to_owned),
         seed: DrawSeed::new(row.bytes(1, "seed")?),
         line: RoomProgress {
             participants: row.number_opt(2)?,
@@ -139,8 +173,8 @@ fn stock(row: Row<'_>, at: usize) -> Done<(Option<u64>, u64)> {
 }
 
 fn view(row: Row<'_>) -> Done<WaitingRoomView> {
-    let (free, limit) = stock(row, 6)?;
-    let (out, used, used_units) = (row.number(10)?, row.number(11)?, row.number(12)?);
+    let (free, limit) = stock(row, 8)?;
+    let (out, used, used_units) = (row.number(12)?, row.number(13)?, row.number(14)?);
     let shop = RoomSupply { free, limit, out, used, used_units };
     Ok(WaitingRoomView { room: room(row)?, shop })
 }
@@ -149,91 +183,107 @@ fn names(buyers: &[BuyerId]) -> Vec<String> {
     buyers.iter().map(|buyer| buyer.as_str().to_owned()).collect()
 }
 
-fn put_progress(tx: &mut Transaction<'_, '_>, sale: &str, line: &RoomProgress) -> Done<()> {
-    let values = values![sale, line.participants, line.entered, line.called];
+fn put_progress(tx: &mut Transaction<'_, '_>, room: &RoomKey, line: &RoomProgress) -> Done<()> {
+    let (sale, item) = columns(room);
+    let values = values![sale, item, line.participants, line.entered, line.called];
     tx.run(PUT_PROGRESS, &values).map(drop)
 }
 
 /// Stores a visitor's row after the visitor left or entered again.
 fn put_until(
     tx: &mut Transaction<'_, '_>,
-    sale: &str,
+    room: &RoomKey,
     buyer: &BuyerId,
     until: Option<Millis>,
 ) -> Done<()> {
+    let (sale, item) = columns(room);
     let left = until == Some(LEFT);
     let admitted_until = until.filter(|_| !left);
     let left_at = left.then_some(tx.now());
-    tx.run(PUT_UNTIL, &values![sale, buyer, admitted_until, left_at]).map(drop)
+    tx.run(PUT_UNTIL, &values![sale, item, buyer, admitted_until, left_at]).map(drop)
 }
 
 /// Locks the room, so that no other node admits or changes the visitor meanwhile, and returns the
 /// visitor.
 fn lock_visitor(
     tx: &mut Transaction<'_, '_>,
-    sale: &str,
+    room: &RoomKey,
     buyer: &BuyerId,
 ) -> Done<Option<RoomVisitor>> {
-    if !tx.exists(ROOM, &values![sale])? {
+    let (sale, item) = columns(room);
+    if !tx.exists(ROOM, &values![sale, item])? {
         return Ok(None);
     }
-    tx.one(VISITORS, &values![sale, names(std::slice::from_ref(buyer))], visitor)
+    tx.one(VISITORS, &values![sale, item, names(std::slice::from_ref(buyer))], visitor)
 }
 
-fn leave(tx: &mut Transaction<'_, '_>, sale: &str, buyer: &BuyerId) -> Done<Option<RoomVisitor>> {
-    let Some(known) = lock_visitor(tx, sale, buyer)? else { return Ok(None) };
+fn leave(
+    tx: &mut Transaction<'_, '_>,
+    room: &RoomKey,
+    buyer: &BuyerId,
+) -> Done<Option<RoomVisitor>> {
+    let Some(known) = lock_visitor(tx, room, buyer)? else { return Ok(None) };
     let Some(left) = known.queue_position(None).leave(tx.now()) else { return Ok(None) };
-    put_until(tx, sale, buyer, left.until)?;
+    put_until(tx, room, buyer, left.until)?;
     Ok(Some(RoomVisitor { until: left.until, ..known }))
 }
 
 /// Extends the visitor's admission to its full length.
 fn keep(
     tx: &mut Transaction<'_, '_>,
-    sale: &str,
+    room: &RoomKey,
     buyer: &BuyerId,
     for_ms: i64,
 ) -> Done<Option<RoomVisitor>> {
-    let Some(known) = lock_visitor(tx, sale, buyer)? else { return Ok(None) };
-    let called = tx.one(CALLED_AT, &values![sale, buyer], |row| row.time(0))?;
+    let Some(known) = lock_visitor(tx, room, buyer)? else { return Ok(None) };
+    let (sale, item) = columns(room);
+    let called = tx.one(CALLED_AT, &values![sale, item, buyer], |row| row.time(0))?;
     let kept = called
         .flatten()
         .zip(known.until)
         .and_then(|(called_at, until)| kept_until(called_at, until, for_ms, tx.now()));
     if kept.is_some() {
-        put_until(tx, sale, buyer, kept)?;
+        put_until(tx, room, buyer, kept)?;
     }
     Ok(Some(RoomVisitor { until: kept.or(known.until), ..known }))
 }
 
 /// Waiting rooms.
 impl Store {
-    /// Creates the sale's room from this seed if it does not exist, and closes its draw if the sale
-    /// has opened. Returns `None` if there is no such sale.
-    pub async fn open_room(&self, sale: &str, seed: DrawSeed) -> StoreResult<Option<WaitingRoom>> {
-        Ok(self.enter_room(sale, seed, Vec::new()).await?.map(|(room, _)| room))
+    /// Creates the room if it does not exist, and closes its draw if the sale has opened. The seed
+    /// is used only if the sale has no room yet. Returns `None` if there is no such sale or item.
+    pub async fn open_room(
+        &self,
+        room: &RoomKey,
+        seed: DrawSeed,
+    ) -> StoreResult<Option<WaitingRoom>> {
+        Ok(self.enter_room(room, seed, Vec::new()).await?.map(|(room, _)| room))
     }
 
     /// Does the same as [`Store::open_room`], and gives a position to each of these buyers who has
     /// no position or whose admission has expired. The answers have the order of the buyers.
     pub async fn enter_room(
         &self,
-        sale: &str,
+        room: &RoomKey,
         seed: DrawSeed,
         buyers: Vec<BuyerId>,
     ) -> StoreResult<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
-        let sale = sale.to_owned();
+        let room = room.clone();
         let weight = buyers.len().max(1);
-        let enter = move |tx: &mut Transaction<'_, '_>| enter::enter(tx, &sale, &seed, &buyers);
+        let enter = move |tx: &mut Transaction<'_, '_>| enter::enter(tx, &room, &seed, &buyers);
         self.weighed_job(weight, RetryUnknown::Allowed, enter).await
     }
 
     /// Gives up the buyer's position. An admission ends at once, and a waiting buyer is passed
     /// over. Returns the position after that, or `None` if the buyer had no position. The rule is
     /// [`doorbuster_core::gate::room::QueuePosition::leave`].
-    pub async fn leave_room(&self, sale: &str, buyer: BuyerId) -> StoreResult<Option<RoomVisitor>> {
-        let sale = sale.to_owned();
-        self.job(RetryUnknown::Allowed, move |tx| leave(tx, &sale, &buyer)).await
+    pub async fn leave_room(
+        &self,
+        room: &RoomKey,
+        buyer: BuyerId,
+    ) -> StoreResult<Option<RoomVisitor>> {
+        let room = room.clone();
+        self.job(RetryUnknown::Allowed, move |tx| leave(tx, &room, &buyer)).await
     }
 
     /// Extends a buyer's admission to its full length, which is `for_ms` from its start. An
@@ -241,48 +291,52 @@ impl Store {
     /// buyer has no position. The rule is [`doorbuster_core::gate::room::kept_until`].
     pub async fn keep_turn(
         &self,
-        sale: &str,
+        room: &RoomKey,
         buyer: BuyerId,
         for_ms: i64,
     ) -> StoreResult<Option<RoomVisitor>> {
-        let sale = sale.to_owned();
-        self.job(RetryUnknown::Allowed, move |tx| keep(tx, &sale, &buyer, for_ms)).await
+        let room = room.clone();
+        self.job(RetryUnknown::Allowed, move |tx| keep(tx, &room, &buyer, for_ms)).await
     }
 
-    /// Returns the rooms of these sales, in no order. Rooms that were never created are left out.
+    /// Returns the rooms of these sales and of their items, in no order. Rooms that were never
+    /// created are left out.
     pub async fn waiting_rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
-        self.all(ROOMS, values![sales], room).await
+        self.all(ROOMS, values![sales], self::room).await
     }
 
     /// Returns the positions of these buyers, in no order.
     pub async fn visitors(
         &self,
-        sale: &str,
+        room: &RoomKey,
         buyers: Vec<BuyerId>,
     ) -> StoreResult<Vec<RoomVisitor>> {
-        self.all(VISITORS, values![sale.to_owned(), names(&buyers)], visitor).await
+        let (sale, item) = columns(room);
+        self.all(VISITORS, values![sale.to_owned(), item, names(&buyers)], visitor).await
     }
 
     /// Returns at most `limit` admitted visitors with ranks above `after`, by rank.
     pub async fn admitted_after(
         &self,
-        sale: &str,
+        room: &RoomKey,
         after: u64,
         limit: usize,
     ) -> StoreResult<Vec<RoomVisitor>> {
-        let values = values![sale.to_owned(), after, as_limit(limit)];
+        let (sale, item) = columns(room);
+        let values = values![sale.to_owned(), item, after, as_limit(limit)];
         self.all(ADMITTED_AFTER, values, visitor).await
     }
 
     /// Returns at most `limit` participants of the draw after this lot, in the order of the draw.
     pub async fn drawn_after(
         &self,
-        sale: &str,
+        room: &RoomKey,
         after: Option<DrawLot>,
         limit: usize,
     ) -> StoreResult<Vec<(DrawLot, BuyerId)>> {
         let after = after.map_or(Vec::new(), |lot| lot.bytes().to_vec());
-        let values = values![sale.to_owned(), after, as_limit(limit)];
+        let (sale, item) = columns(room);
+        let values = values![sale.to_owned(), item, after, as_limit(limit)];
         let drawn = |row: Row<'_>| {
             let lot = DrawLot::new(row.bytes(0, "lot")?);
             Ok((lot, row.parse(1, "buyer", BuyerId::new)?))
@@ -290,9 +344,11 @@ impl Store {
         self.all(DRAWN_AFTER, values, drawn).await
     }
 
-    /// Returns the sale's room and its supply, in one snapshot, or `None` if the sale has no room.
-    pub async fn waiting_room_view(&self, sale: &str) -> StoreResult<Option<WaitingRoomView>> {
-        self.one(VIEW, values![sale.to_owned(), self.now()], view).await
+    /// Returns the room and the supply of its items, in one snapshot, or `None` if there is no such
+    /// room.
+    pub async fn waiting_room_view(&self, room: &RoomKey) -> StoreResult<Option<WaitingRoomView>> {
+        let (sale, item) = columns(room);
+        self.one(VIEW, values![sale.to_owned(), item, self.now()], view).await
     }
 
     /// Admits as many visitors as the rules allow ([`RoomSupply::admissions`]), but at most
@@ -302,14 +358,14 @@ impl Store {
     /// If visitors were admitted since the snapshot, the call admits no visitor.
     pub async fn admit_visitors(
         &self,
-        sale: &str,
+        room: &RoomKey,
         seen: &WaitingRoomView,
         calls_max: u64,
         for_ms: i64,
     ) -> StoreResult<Vec<RoomVisitor>> {
-        let (sale, called, shop) = (sale.to_owned(), seen.room.line.called, seen.shop);
+        let (room, called, shop) = (room.clone(), seen.room.line.called, seen.shop);
         self.job(RetryUnknown::Allowed, move |tx| {
-            admit::call(tx, &sale, called, shop, calls_max, for_ms)
+            admit::call(tx, &room, called, shop, calls_max, for_ms)
         })
         .await
     }
@@ -319,20 +375,21 @@ impl Store {
     /// closed.
     pub async fn admit_more(
         &self,
-        sale: &str,
+        room: &RoomKey,
         visitors: u64,
         for_ms: i64,
     ) -> StoreResult<Option<RoomProgressStep>> {
-        let sale = sale.to_owned();
+        let room = room.clone();
         // A repetition would admit twice.
-        self.job(RetryUnknown::Never, move |tx| admit::call_more(tx, &sale, visitors, for_ms)).await
+        self.job(RetryUnknown::Never, move |tx| admit::call_more(tx, &room, visitors, for_ms)).await
     }
 
     /// Keeps a room that opens automatically open for `for_ms` from now.
-    pub async fn keep_room_open(&self, sale: &str, for_ms: i64) -> StoreResult<()> {
-        let sale = sale.to_owned();
+    pub async fn keep_room_open(&self, room: &RoomKey, for_ms: i64) -> StoreResult<()> {
+        let room = room.clone();
         self.job(RetryUnknown::Allowed, move |tx| {
-            tx.run(KEEP_OPEN, &values![&sale, tx.now().plus(for_ms)]).map(drop)
+            let (sale, item) = columns(&room);
+            tx.run(KEEP_OPEN, &values![sale, item, tx.now().plus(for_ms)]).map(drop)
         })
         .await
     }

@@ -3,8 +3,8 @@ use doorbuster_store::conformance::money::races::late;
 use doorbuster_store::conformance::money::{checkouts, history, operator, pages, races};
 use doorbuster_store::conformance::waitlist::{ends as waitlist_ends, orders as waitlist_orders};
 use doorbuster_store::conformance::{
-    Fixture, blocks, challenge, codes, console, grants, lists, money, orders, outbox, push,
-    recalls, reconciliation, rooms, sales, settle, waitlist,
+    Fixture, blocks, challenge, codes, console, grants, item_rooms, lists, money, orders, outbox,
+    push, recalls, reconciliation, rooms, sales, settle, waitlist,
 };
 
 use crate::cluster;
@@ -98,6 +98,9 @@ every! {
     console:
         a_session_lasts_until_it_ends_or_expires, nodes_describe_themselves,
         the_numbers_of_a_step_are_written_once_and_expire;
+    item_rooms:
+        the_rooms_of_a_sale_have_one_seed, each_room_has_the_supply_of_its_item,
+        an_operator_admits_visitors_of_one_item;
     rooms:
         a_room_has_one_seed, an_operator_admits_visitors_without_regard_to_the_stock,
         a_buyer_has_one_position, buyers_in_the_draw_are_admitted_first,

@@ -18,7 +18,7 @@ use doorbuster_store::conformance::{Fixture, HOLD_MS, id_key, new_item, new_sale
 use doorbuster_store::limits::ERASE_ROWS_MAX;
 use doorbuster_store::{
     BlockKind, BuyerTraces, CodesOutcome, Erased, OrderQuery, PushSubscription, RetainReason,
-    RetainedRows,
+    RetainedRows, RoomKey,
 };
 
 use crate::cluster;
@@ -178,10 +178,13 @@ async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
     let crowd = ["bert", BUYER, "carl"].map(|name| BuyerId::new(name).expect("a name"));
     fixture
         .store
-        .enter_room("spring", DrawSeed::new(SEED), crowd.to_vec())
+        .enter_room(&RoomKey::of_sale("spring"), DrawSeed::new(SEED), crowd.to_vec())
         .await
         .expect("writes")
         .expect("a sale");
+    let own = RoomKey { item: Some(items[0]), ..RoomKey::of_sale("spring") };
+    let entered = fixture.store.enter_room(&own, DrawSeed::new([4; 32]), crowd.to_vec()).await;
+    entered.expect("writes").expect("a sale");
     step(fixture, "spring", PhaseStep::Open).await;
     let phone = grant(fixture, items[0], 15).await;
     let orders = buy(fixture, &phone).await;
@@ -279,8 +282,8 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
         waits(RetainReason::Unpaid),
     ];
     let closed = traces(&fixture).await;
-    assert_eq!((closed.orders, closed.other, &closed.held_back[..]), (2, 13, &expected[..]));
-    assert_eq!(erase(&fixture).await, Erased { orders: 2, other: 13 });
+    assert_eq!((closed.orders, closed.other, &closed.held_back[..]), (2, 14, &expected[..]));
+    assert_eq!(erase(&fixture).await, Erased { orders: 2, other: 14 });
     assert_eq!(traces(&fixture).await, BuyerTraces { orders: 0, other: 0, ..closed });
     let item = orders.paid.item;
     let shares = async |buyer: BuyerId| fixture.store.quota(item, buyer).await.expect("reads");
@@ -363,12 +366,15 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
         assert_eq!(found, Some(now));
     }
     // The lots do not reveal the erased name.
-    let drawn = fixture.store.drawn_after("spring", None, 9).await.expect("reads");
-    assert!(drawn.iter().any(|(_, buyer)| *buyer == other_name()) && drawn.len() == 3, "{drawn:?}");
-    assert!(
-        drawn.iter().all(|(lot, buyer)| *lot == DrawSeed::new(SEED).lot(buyer.as_str())),
-        "{drawn:?}"
-    );
+    let rooms = fixture.store.waiting_rooms(vec!["spring".into()]).await.expect("reads");
+    assert_eq!(rooms.len(), 2);
+    for room in rooms {
+        let drawn = fixture.store.drawn_after(&room.key, None, 9).await.expect("reads");
+        let has_new_name = drawn.iter().any(|(_, buyer)| *buyer == other_name());
+        assert!(has_new_name && drawn.len() == 3, "{drawn:?}");
+        assert!(drawn.iter().all(|(lot, buyer)| *lot == room.lot(buyer)), "{drawn:?}");
+        assert_eq!(room.seed, DrawSeed::new(SEED));
+    }
     // A refund of a paid order continues as before.
     end(fixture, &orders.paid, EndReason::Refund).await;
     assert_eq!(fixture.store.quota(orders.paid.item, other_name()).await.expect("reads"), 0);

@@ -108,16 +108,23 @@ impl PaceEstimator {
         }
     }
 
+    /// Sets the largest number of admissions in one step, for a room that shares its admissions
+    /// with other rooms.
+    pub fn set_admissions_max(&mut self, admissions_max: u64) {
+        self.admissions_max = admissions_max.clamp(1, ADMISSIONS_OUT_MAX);
+    }
+
     /// Records an admission that ends at `until`.
     pub fn note_admission(&mut self, until: Millis) {
         if self.step.0 != until {
             self.step = (until, 0);
         }
         self.step.1 += 1;
-        if self.step.1 == self.admissions_max {
+        let is_at_maximum = self.step.1 >= self.admissions_max;
+        if is_at_maximum {
             self.marks.clear();
         }
-        if self.step.1 == self.admissions_max || self.is_wave {
+        if is_at_maximum || self.is_wave {
             match self.waves.back_mut() {
                 Some((_, last)) if until.0 - last.0 < WAVE_GAP_MS => *last = until,
                 _ => self.waves.push_back((until, until)),

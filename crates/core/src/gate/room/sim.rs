@@ -157,7 +157,7 @@ impl World {
         let drawn = self.rows.iter().filter(|(_, row)| row.early && row.rank.is_none());
         drawn
             .map(|(buyer, _)| buyer)
-            .min_by_key(|buyer| self.seed.lot(buyer))
+            .min_by_key(|buyer| self.seed.lot(None, buyer))
             .expect("a visitor for each rank")
             .clone()
     }

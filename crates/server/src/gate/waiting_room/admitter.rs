@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use doorbuster_api::gate::WaitingRoomMode;
+use doorbuster_core::gate::room::{ADMISSIONS_OUT_MAX, RoomDemand, divide_admissions};
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{RoomProgressStep, RoomVisitor, StoreResult, WaitingRoom};
+use doorbuster_store::{RoomProgressStep, RoomVisitor, StoreResult, WaitingRoom, WaitingRoomView};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::limits::{IDLE_TICKS, KEEP_OPEN, ROWS_MAX, TICK, admissions_max};
 use super::room_state::WaitingRoomState;
-use super::{WaitingRoomError, WaitingRooms, free_units};
+use super::{SaleRoom, WaitingRoomError, WaitingRooms};
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
 use crate::notify::EventKind;
@@ -25,7 +26,9 @@ pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
         every.tick().await;
         ticks = ticks.wrapping_add(1);
         let sales = sales_with_rooms(engine);
-        rooms.retain_sales(|name| sales.iter().any(|sale| sale.row.id == name));
+        rooms.retain_rooms(|key| {
+            sales.iter().any(|sale| *sale.row.id == *key.sale && sale.room_by_key(key).is_some())
+        });
         let is_idle = !sales.iter().any(|sale| sale.row.phase == Phase::Open);
         if sales.is_empty()
             || (is_idle && !ticks.is_multiple_of(IDLE_TICKS))
@@ -46,10 +49,10 @@ impl WaitingRooms {
     pub(crate) async fn admit_more(
         &self,
         engine: &Engine,
-        sale: &str,
+        room: SaleRoom<'_>,
         visitors: u64,
     ) -> StoreResult<Option<RoomProgressStep>> {
-        engine.store().admit_more(sale, visitors, self.for_ms).await
+        engine.store().admit_more(&room.key(), visitors, self.for_ms).await
     }
 }
 
@@ -71,32 +74,66 @@ async fn refresh(
     let names = sales.iter().map(|sale| sale.row.id.clone()).collect();
     let looked_at = Instant::now();
     let rows = engine.store().waiting_rooms(names).await?;
+    let step = rooms.steps.fetch_add(1, Ordering::Relaxed);
     for sale in sales {
-        let room_state = rooms.room_state(&sale.row.id);
-        let room = match rows.iter().find(|room| room.sale == sale.row.id) {
-            Some(room) => {
-                room_state.apply_row(room);
-                room.clone()
-            }
-            None => rooms.draw(engine, sale).await?,
-        };
-        rooms.ensure_drawn(engine, sale, &room_state).await?;
-        read_admitted(engine, &room_state, &room).await?;
-        room_state.set_read_at(looked_at);
+        for room in sale.rooms() {
+            let room_state = rooms.room_state(room);
+            let row = match rows.iter().find(|row| row.key == *room_state.key()) {
+                Some(row) => {
+                    room_state.apply_row(row);
+                    row.clone()
+                }
+                None => rooms.draw(engine, room).await?,
+            };
+            rooms.ensure_drawn(engine, room, &room_state).await?;
+            read_admitted(engine, &room_state, &row).await?;
+            room_state.set_read_at(looked_at);
+        }
+        limit_pace(rooms, sale, step);
         if sale.row.phase == Phase::Open && engine.control().leads() && !sale.is_draining() {
-            admit(rooms, engine, sale, &room_state).await?;
+            admit(rooms, engine, sale, step).await?;
         }
-        if sale.front_door.waiting_room == WaitingRoomMode::Auto {
-            let until = keep_open(engine, sale, &room_state).await?;
-            sale.flags.room_open_until.store(until.0, Ordering::Relaxed);
-        }
-        let limit = sale.items.iter().map(|item| u64::from(item.row.limit)).max().unwrap_or(1);
-        room_state.record_pace(engine.now(), free_units(sale), limit);
-        if room_state.should_publish(free_units(sale), engine.hub().readers(), Instant::now()) {
-            engine.hub().publish(EventKind::Room(room_state.sale().clone()));
+        for room in sale.rooms() {
+            follow_room(rooms, engine, room).await?;
         }
     }
     Ok(())
+}
+
+/// Opens an automatic room or keeps it open, and publishes the room's progress.
+async fn follow_room(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    room: SaleRoom<'_>,
+) -> Result<(), WaitingRoomError> {
+    let (room_state, free) = (rooms.room_state(room), room.free_units());
+    if room.sale.front_door.waiting_room == WaitingRoomMode::Auto {
+        let until = keep_open(engine, room, &room_state).await?;
+        room.flags().open_until.store(until.0, Ordering::Relaxed);
+    }
+    room_state.record_pace(engine.now(), free, room.limit());
+    if room_state.should_publish(free, engine.hub().readers(), Instant::now()) {
+        engine.hub().publish(EventKind::Room(room_state.key().clone()));
+    }
+    Ok(())
+}
+
+/// Sets how many visitors each room of the sale may admit in one step. The leader's division may
+/// differ by one, so a step counts as full one admission earlier.
+fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
+    let states: Vec<_> = sale.rooms().map(|room| rooms.room_state(room)).collect();
+    if states.len() < 2 {
+        return;
+    }
+    let demand = |state: &Arc<WaitingRoomState>| {
+        let waiting = state.progress().waiting();
+        RoomDemand { waiting, admissions: waiting }
+    };
+    let demands: Vec<_> = states.iter().map(demand).collect();
+    let parts = divide_admissions(admissions_max(rooms.per_sec), &demands, step);
+    for (state, part) in states.iter().zip(parts) {
+        state.set_admissions_max(part.saturating_sub(1));
+    }
 }
 
 /// Reads all lots of a closed draw.
@@ -104,7 +141,7 @@ pub(super) async fn read_lots(engine: &Engine, room_state: &WaitingRoomState) ->
     let mut lots = Vec::new();
     loop {
         let page =
-            engine.store().drawn_after(room_state.sale(), lots.last().copied(), ROWS_MAX).await?;
+            engine.store().drawn_after(room_state.key(), lots.last().copied(), ROWS_MAX).await?;
         lots.extend(page.iter().map(|(lot, _)| *lot));
         if page.len() < ROWS_MAX {
             break;
@@ -123,7 +160,7 @@ async fn read_admitted(
     while room_state.admitted_up_to() < room.line.called {
         let called = engine
             .store()
-            .admitted_after(room_state.sale(), room_state.admitted_up_to(), ROWS_MAX)
+            .admitted_after(room_state.key(), room_state.admitted_up_to(), ROWS_MAX)
             .await?;
         if called.is_empty() {
             break;
@@ -133,32 +170,48 @@ async fn read_admitted(
     Ok(())
 }
 
-/// Admits visitors while units are free.
+/// Admits visitors of the sale's rooms while units are free. The rooms share the admissions of a
+/// step and the open admissions.
 async fn admit(
     rooms: &WaitingRooms,
     engine: &Engine,
     sale: &SaleState,
-    room_state: &WaitingRoomState,
+    step: usize,
 ) -> StoreResult<()> {
-    let waits = room_state.room().is_some_and(|room| room.line.waiting() > 0);
-    if !waits || free_units(sale) == Some(0) {
+    let waits = |room: SaleRoom<'_>| {
+        room.free_units() != Some(0) && rooms.room_state(room).progress().waiting() > 0
+    };
+    if !sale.rooms().any(waits) {
         return Ok(());
     }
-    let Some(seen) = engine.store().waiting_room_view(room_state.sale()).await? else {
-        return Ok(());
+    let mut seen = Vec::new();
+    // A room without visitors has no open admissions.
+    let states = sale.rooms().map(|room| rooms.room_state(room));
+    for room_state in states.filter(|room_state| room_state.progress().entered > 0) {
+        if let Some(view) = engine.store().waiting_room_view(room_state.key()).await? {
+            seen.push((room_state, view));
+        }
+    }
+    let open: u64 = seen.iter().map(|(_, view)| view.shop.out).sum();
+    let total = admissions_max(rooms.per_sec).min(ADMISSIONS_OUT_MAX.saturating_sub(open));
+    let demand = |(_, WaitingRoomView { room, shop }): &(_, WaitingRoomView)| {
+        let (waiting, admissions) = (room.line.waiting(), shop.admissions(&room.line, total));
+        RoomDemand { waiting, admissions }
     };
-    let called = engine
-        .store()
-        .admit_visitors(room_state.sale(), &seen, admissions_max(rooms.per_sec), rooms.for_ms)
-        .await?;
-    publish_admitted(engine, room_state, &called);
+    let demands: Vec<_> = seen.iter().map(demand).collect();
+    let parts = divide_admissions(total, &demands, step);
+    for ((room_state, view), part) in seen.iter().zip(parts).filter(|(_, part)| *part > 0) {
+        let key = room_state.key();
+        let called = engine.store().admit_visitors(key, view, part, rooms.for_ms).await?;
+        publish_admitted(engine, room_state, &called);
+    }
     Ok(())
 }
 
 /// Notifies the admitted visitors.
 fn publish_admitted(engine: &Engine, room_state: &WaitingRoomState, called: &[RoomVisitor]) {
     for buyer in room_state.apply_admitted(called, |buyer| engine.hub().has_reader(buyer)) {
-        engine.hub().publish(EventKind::Position { sale: room_state.sale().clone(), buyer });
+        engine.hub().publish(EventKind::Position { room: room_state.key().clone(), buyer });
     }
 }
 
@@ -166,22 +219,22 @@ fn publish_admitted(engine: &Engine, room_state: &WaitingRoomState, called: &[Ro
 /// time until which the room stays open.
 async fn keep_open(
     engine: &Engine,
-    sale: &SaleState,
+    room: SaleRoom<'_>,
     room_state: &WaitingRoomState,
 ) -> StoreResult<Millis> {
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
-    let Some(room) = room_state.room() else { return Ok(Millis(0)) };
-    let left_ms = room.open_until.map_or(0, |until| until.0 - engine.now().0);
+    let Some(row) = room_state.room() else { return Ok(Millis(0)) };
+    let left_ms = row.open_until.map_or(0, |until| until.0 - engine.now().0);
     // Arrivals are counted even if no units are free. But in that case buyers get the answer that
     // nothing is left, and need no waiting room.
     let is_pressed =
-        room_state.is_overcrowded(&sale.flags.arrivals, Instant::now(), engine.nodes())
-            && free_units(sale) != Some(0);
+        room_state.is_overcrowded(&room.flags().arrivals, Instant::now(), engine.nodes())
+            && room.free_units() != Some(0);
     let is_needed =
-        is_pressed || (left_ms > 0 && room.line.waiting() > 0 && engine.control().leads());
+        is_pressed || (left_ms > 0 && row.line.waiting() > 0 && engine.control().leads());
     if is_needed && left_ms < hold_ms / 2 {
-        engine.store().keep_room_open(room_state.sale(), hold_ms).await?;
+        engine.store().keep_room_open(room_state.key(), hold_ms).await?;
         return Ok(engine.now().plus(hold_ms));
     }
-    Ok(room.open_until.unwrap_or(Millis(0)))
+    Ok(row.open_until.unwrap_or(Millis(0)))
 }

@@ -3,12 +3,11 @@
 //! go into the next batch.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_core::BuyerId;
 use doorbuster_core::gate::draw::DrawSeed;
-use doorbuster_store::{EnterOutcome, StoreError, StoreResult};
+use doorbuster_store::{EnterOutcome, RoomKey, StoreError, StoreResult};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -33,7 +32,7 @@ pub(super) enum PositionAction {
 /// A visitor's request to the batcher.
 #[derive(Debug)]
 struct PositionRequest {
-    sale: Arc<str>,
+    room: RoomKey,
     buyer: BuyerId,
     action: PositionAction,
     answer: oneshot::Sender<StoreResult<Option<EnterOutcome>>>,
@@ -53,11 +52,11 @@ impl PositionBatcher {
         Self { queue, waiting: Mutex::new(waiting), looks: AtomicU64::new(0) }
     }
 
-    /// Requests this action and waits for its result. Afterwards the sale's room state contains the
+    /// Requests this action and waits for its result. Afterwards the room's state contains the
     /// result. `None`: there is no position.
     pub(super) async fn request(
         &self,
-        sale: &Arc<str>,
+        room: &RoomKey,
         buyer: &BuyerId,
         action: PositionAction,
     ) -> Result<Option<EnterOutcome>, WaitingRoomError> {
@@ -65,7 +64,7 @@ impl PositionBatcher {
             self.looks.fetch_add(1, Ordering::Relaxed);
         }
         let (answer, answered) = oneshot::channel();
-        let request = PositionRequest { sale: sale.clone(), buyer: buyer.clone(), action, answer };
+        let request = PositionRequest { room: room.clone(), buyer: buyer.clone(), action, answer };
         self.queue.try_send(request).map_err(|_| WaitingRoomError::Busy)?;
         // The batcher is dropped only when the program ends.
         Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
@@ -81,18 +80,18 @@ impl PositionBatcher {
         let mut waiting = self.waiting.lock().await;
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
-            let mut groups: BTreeMap<(Arc<str>, PositionAction), Vec<PositionRequest>> =
+            let mut groups: BTreeMap<(RoomKey, PositionAction), Vec<PositionRequest>> =
                 BTreeMap::new();
             for request in batch.drain(..) {
-                groups.entry((request.sale.clone(), request.action)).or_default().push(request);
+                groups.entry((request.room.clone(), request.action)).or_default().push(request);
             }
-            for ((sale, action), group) in groups {
+            for ((room, action), group) in groups {
                 let buyers = group.iter().map(|request| request.buyer.clone()).collect();
                 let found = match action {
-                    PositionAction::Find => find_batch(rooms, engine, &sale, buyers).await,
-                    PositionAction::Enter => enter_batch(rooms, engine, &sale, buyers).await,
-                    PositionAction::Leave => leave_batch(rooms, engine, &sale, buyers).await,
-                    PositionAction::Keep => keep_batch(rooms, engine, &sale, buyers).await,
+                    PositionAction::Find => find_batch(rooms, engine, &room, buyers).await,
+                    PositionAction::Enter => enter_batch(rooms, engine, &room, buyers).await,
+                    PositionAction::Leave => leave_batch(rooms, engine, &room, buyers).await,
+                    PositionAction::Keep => keep_batch(rooms, engine, &room, buyers).await,
                 };
                 send_answers(group, found);
             }
@@ -105,35 +104,35 @@ type BatchResult = StoreResult<Vec<Option<EnterOutcome>>>;
 async fn enter_batch(
     rooms: &WaitingRooms,
     engine: &Engine,
-    sale: &Arc<str>,
+    room: &RoomKey,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
     let seed = DrawSeed::new(rand::random());
-    let entered = engine.store().enter_room(sale, seed, buyers).await?;
-    let (room, entered) =
-        entered.ok_or_else(|| StoreError::Unexpected(format!("there is no sale {sale}")))?;
-    let room_state = rooms.room_state(sale);
+    let entered = engine.store().enter_room(room, seed, buyers).await?;
+    let (row, entered) =
+        entered.ok_or_else(|| StoreError::Unexpected(format!("there is no sale {}", room.sale)))?;
+    let room_state = rooms.state_of_key(room);
     for entered in &entered {
         if let EnterOutcome::New(visitor) | EnterOutcome::Known(visitor) = entered {
             room_state.apply_position(visitor);
         }
     }
-    room_state.apply_row(&room);
+    room_state.apply_row(&row);
     Ok(entered.into_iter().map(Some).collect())
 }
 
 async fn find_batch(
     rooms: &WaitingRooms,
     engine: &Engine,
-    sale: &Arc<str>,
+    room: &RoomKey,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
     // The room is read before the positions. So positions are at least as new as the room's state.
-    let rows = engine.store().waiting_rooms(vec![sale.to_string()]).await?;
-    let visitors = engine.store().visitors(sale, buyers.clone()).await?;
-    let room_state = rooms.room_state(sale);
+    let row = rooms.read_row(engine, room).await?;
+    let visitors = engine.store().visitors(room, buyers.clone()).await?;
+    let room_state = rooms.state_of_key(room);
     visitors.iter().for_each(|visitor| room_state.apply_position(visitor));
-    rows.iter().for_each(|room| room_state.apply_row(room));
+    row.iter().for_each(|row| room_state.apply_row(row));
     let find = |buyer: &BuyerId| {
         visitors.iter().find(|visitor| visitor.buyer == *buyer).cloned().map(EnterOutcome::Known)
     };
@@ -143,13 +142,13 @@ async fn find_batch(
 async fn leave_batch(
     rooms: &WaitingRooms,
     engine: &Engine,
-    sale: &Arc<str>,
+    room: &RoomKey,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
-    let room_state = rooms.room_state(sale);
+    let room_state = rooms.state_of_key(room);
     let mut left = Vec::with_capacity(buyers.len());
     for buyer in buyers {
-        let visitor = engine.store().leave_room(sale, buyer.clone()).await?;
+        let visitor = engine.store().leave_room(room, buyer.clone()).await?;
         // The store has no position, so a position in memory is out of date.
         room_state.forget(&buyer);
         left.push(visitor.map(EnterOutcome::Known));
@@ -160,19 +159,19 @@ async fn leave_batch(
 async fn keep_batch(
     rooms: &WaitingRooms,
     engine: &Engine,
-    sale: &Arc<str>,
+    room: &RoomKey,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
-    let room_state = rooms.room_state(sale);
+    let room_state = rooms.state_of_key(room);
     // The writes are independent, so the store may commit them together.
-    let keep = |buyer| engine.store().keep_turn(sale, buyer, rooms.for_ms);
+    let keep = |buyer| engine.store().keep_turn(room, buyer, rooms.for_ms);
     let kept: Vec<_> =
         stream::iter(buyers.into_iter().map(keep)).buffered(KEPT_AT_ONCE).try_collect().await?;
     for visitor in kept.iter().flatten() {
         room_state.apply_position(visitor);
         engine
             .hub()
-            .publish(EventKind::Position { sale: sale.clone(), buyer: visitor.buyer.clone() });
+            .publish(EventKind::Position { room: room.clone(), buyer: visitor.buyer.clone() });
     }
     Ok(kept.into_iter().map(|visitor| visitor.map(EnterOutcome::Known)).collect())
 }

@@ -1,15 +1,15 @@
-//! One sale's waiting room in a node's memory: the room's last read row, the positions of this
+//! One waiting room in a node's memory: the room's last read row, the positions of this
 //! node's visitors, and the lots of its draw.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use doorbuster_core::gate::draw::DrawLot;
 use doorbuster_core::gate::room::{
     LEFT, PaceEstimator, QueuePosition, RoomProgress, VisitorStatus, WaitEstimate,
 };
 use doorbuster_core::{BuyerId, Millis};
-use doorbuster_store::{RoomVisitor, WaitingRoom};
+use doorbuster_store::{RoomKey, RoomVisitor, WaitingRoom};
 use tokio::time::Instant;
 
 use super::limits::{
@@ -53,10 +53,12 @@ impl RoomMemory {
     }
 }
 
-/// The state of one sale's waiting room.
+/// The state of one waiting room.
 #[derive(Debug)]
 pub(super) struct WaitingRoomState {
-    sale: Arc<str>,
+    key: RoomKey,
+    /// The name of the room's item.
+    item_name: Option<String>,
     /// The number of admissions per second.
     per_sec: u64,
     state: Mutex<RoomMemory>,
@@ -64,9 +66,11 @@ pub(super) struct WaitingRoomState {
 }
 
 impl WaitingRoomState {
-    pub(super) fn new(sale: Arc<str>, per_sec: u64) -> Self {
+    /// Creates the state of a room that admits `per_sec` visitors per second.
+    pub(super) fn new(key: RoomKey, item_name: Option<String>, per_sec: u64) -> Self {
         Self {
-            sale,
+            key,
+            item_name,
             per_sec,
             state: Mutex::new(RoomMemory::new(per_sec)),
             drawing: tokio::sync::Mutex::default(),
@@ -78,8 +82,8 @@ impl WaitingRoomState {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn sale(&self) -> &Arc<str> {
-        &self.sale
+    pub(super) fn key(&self) -> &RoomKey {
+        &self.key
     }
 
     /// Locks the reading of the draw.
@@ -209,7 +213,7 @@ impl WaitingRoomState {
         let position = positions.get_mut(buyer)?;
         let room = room.as_ref()?;
         if let (None, Some(lots)) = (position.rank, lots) {
-            let drawn = lots.binary_search(&room.seed.lot(buyer.as_str()));
+            let drawn = lots.binary_search(&room.lot(buyer));
             position.rank = drawn.ok().map(|at| at as u64 + 1);
         }
         let line = room.line;
@@ -225,6 +229,16 @@ impl WaitingRoomState {
             | VisitorStatus::BeyondStock(_)
             | VisitorStatus::Admitted(_) => Some((status, None)),
         }
+    }
+
+    /// Sets the largest number of admissions in one step, from which waits are estimated.
+    pub(super) fn set_admissions_max(&self, admissions_max: u64) {
+        self.lock().pace.set_admissions_max(admissions_max);
+    }
+
+    /// Returns the progress of the room, as of the last read row.
+    pub(super) fn progress(&self) -> RoomProgress {
+        self.lock().room.as_ref().map(|room| room.line).unwrap_or_default()
     }
 
     /// Records the progress of admissions, from which waits are estimated.
@@ -288,7 +302,8 @@ impl WaitingRoomState {
         let state = self.lock();
         let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
         WaitingRoomCounts {
-            sale: self.sale.clone(),
+            sale: self.key.sale.clone(),
+            item: self.item_name.clone(),
             waiting: line.waiting(),
             called: line.called,
             in_memory: state.positions.len() as u64,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use doorbuster_core::gate::draw::DrawSeed;
 use doorbuster_core::gate::room::{RoomProgress, VisitorStatus};
-use doorbuster_core::{BuyerId, Millis};
-use doorbuster_store::{RoomVisitor, WaitingRoom};
+use doorbuster_core::{BuyerId, ItemId, Millis};
+use doorbuster_store::{RoomKey, RoomVisitor, WaitingRoom};
 
 use tokio::time::Instant;
 
@@ -21,11 +21,17 @@ fn seed() -> DrawSeed {
 
 fn room(entered: u64, participants: Option<u64>, called: u64) -> WaitingRoom {
     let line = RoomProgress { entered, participants, called };
-    WaitingRoom { sale: "spring".into(), seed: seed(), line, open_until: None }
+    WaitingRoom {
+        key: RoomKey::of_sale("spring"),
+        item_name: None,
+        seed: seed(),
+        line,
+        open_until: None,
+    }
 }
 
 fn visitor(name: &str, rank: Option<u64>, until: Option<i64>) -> RoomVisitor {
-    let lot = rank.is_none().then(|| seed().lot(name));
+    let lot = rank.is_none().then(|| seed().lot(None, name));
     RoomVisitor { buyer: buyer(name), lot, rank, until: until.map(Millis) }
 }
 
@@ -39,7 +45,7 @@ fn status_of(room_state: &WaitingRoomState, name: &str, free: u64) -> Option<Vis
 
 #[test]
 fn a_room_state_knows_ranks_once_the_draw_is_read() {
-    let room_state = WaitingRoomState::new("spring".into(), PER_SEC);
+    let room_state = WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC);
     let names: Vec<String> = (0..20).map(|n| format!("b{n}")).collect();
     names.iter().for_each(|name| room_state.apply_position(&visitor(name, None, None)));
     assert_eq!(status_of(&room_state, "b0", 9), None, "the room's row was not read yet");
@@ -47,11 +53,12 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
     assert_eq!(status_of(&room_state, "b0", 9), Some(VisitorStatus::NotDrawn));
     room_state.apply_row(&room(20, Some(20), 0));
     assert!(!room_state.is_drawn());
-    let mut lots: Vec<_> = names.iter().map(|name| seed().lot(name)).collect();
+    let mut lots: Vec<_> = names.iter().map(|name| seed().lot(None, name)).collect();
     lots.sort_unstable();
     room_state.set_lots(lots);
     assert!(room_state.is_drawn());
-    let order = doorbuster_core::gate::draw::drawn_order(&seed(), names.iter().map(String::as_str));
+    let order =
+        doorbuster_core::gate::draw::drawn_order(&seed(), None, names.iter().map(String::as_str));
     for (at, name) in order.iter().enumerate() {
         let position = at as u64 + 1;
         let wanted = if position > 9 {
@@ -85,7 +92,7 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
 
 #[test]
 fn an_admitted_visitor_is_notified_even_before_the_draw_is_read() {
-    let room_state = WaitingRoomState::new("spring".into(), PER_SEC);
+    let room_state = WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC);
     room_state.apply_position(&visitor("anna", None, None));
     room_state.apply_row(&room(2, None, 0));
     assert!(
@@ -107,7 +114,8 @@ fn an_admitted_visitor_is_notified_even_before_the_draw_is_read() {
 
 #[test]
 fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
-    let (room_state, came) = (WaitingRoomState::new("spring".into(), PER_SEC), Arrivals::default());
+    let (room_state, came) =
+        (WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC), Arrivals::default());
     let start = Instant::now();
     let nodes = std::cell::Cell::new(1);
     let pressed = |arrivals: u64, secs: u64| {
@@ -136,7 +144,7 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
 fn a_room_counts_as_overcrowded_by_its_configured_admissions() {
     for per_sec in [4, 100, 20_000] {
         let (room_state, came) =
-            (WaitingRoomState::new("spring".into(), per_sec), Arrivals::default());
+            (WaitingRoomState::new(RoomKey::of_sale("spring"), None, per_sec), Arrivals::default());
         let start = Instant::now();
         let pressed = |arrivals: u64, secs: u64| {
             (0..arrivals).for_each(|n| came.record_arrival(&format!("b{n}"), per_sec));
@@ -151,7 +159,7 @@ fn a_room_counts_as_overcrowded_by_its_configured_admissions() {
 
 #[test]
 fn positions_are_published_when_they_change_and_not_too_often() {
-    let room_state = WaitingRoomState::new("spring".into(), PER_SEC);
+    let room_state = WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC);
     let start = Instant::now();
     let news = |free, readers, secs| {
         room_state.should_publish(Some(free), readers, start + Duration::from_secs(secs))
@@ -166,4 +174,27 @@ fn positions_are_published_when_they_change_and_not_too_often() {
     room_state.apply_row(&room(9, Some(9), 1));
     assert!(!news(1, 50_000, 2), "with so many readers, positions are published less often");
     assert!(news(1, 1, 2));
+}
+
+#[test]
+fn each_room_of_a_sale_has_its_own_lots() {
+    let key = RoomKey { item: Some(ItemId(7)), ..RoomKey::of_sale("spring") };
+    let room_state = WaitingRoomState::new(key.clone(), Some("phone".to_owned()), PER_SEC);
+    let row = WaitingRoom { key, item_name: Some("phone".to_owned()), ..room(2, Some(2), 0) };
+    for name in ["anna", "bert"] {
+        room_state.apply_position(&RoomVisitor {
+            lot: Some(row.lot(&buyer(name))),
+            ..visitor(name, None, None)
+        });
+    }
+    room_state.apply_row(&row);
+    let mut lots = ["anna", "bert"].map(|name| row.lot(&buyer(name)));
+    lots.sort_unstable();
+    room_state.set_lots(lots.to_vec());
+    let order = doorbuster_core::gate::draw::drawn_order(&seed(), Some("phone"), ["anna", "bert"]);
+    for (at, name) in order.iter().enumerate() {
+        let wanted = VisitorStatus::Waiting(at as u64 + 1);
+        assert_eq!(status_of(&room_state, name, 9), Some(wanted));
+    }
+    assert_eq!(room_state.counts().item.as_deref(), Some("phone"));
 }

@@ -5,8 +5,7 @@ use doorbuster_core::{BuyerId, Millis};
 use doorbuster_store::EnterOutcome;
 
 use super::batcher::PositionAction;
-use super::{WaitingRoomError, WaitingRooms};
-use crate::catalogue::SaleState;
+use super::{SaleRoom, WaitingRoomError, WaitingRooms};
 use crate::engine::Engine;
 
 impl WaitingRooms {
@@ -19,15 +18,15 @@ impl WaitingRooms {
     pub async fn keep_turn(
         &self,
         engine: &Engine,
-        sale: &SaleState,
+        room: SaleRoom<'_>,
         buyer: &BuyerId,
         until: Millis,
     ) -> Result<Millis, WaitingRoomError> {
         if until.0 - engine.now().0 > IDLE_TURN_MS {
             return Ok(until);
         }
-        let room_state = self.room_state(&sale.row.id);
-        let kept = self.batcher.request(room_state.sale(), buyer, PositionAction::Keep).await?;
+        let room_state = self.room_state(room);
+        let kept = self.batcher.request(room_state.key(), buyer, PositionAction::Keep).await?;
         Ok(match kept {
             Some(EnterOutcome::Known(visitor)) => visitor.until.unwrap_or(until),
             _ => until,

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::catalogue::SaleState;
 use crate::gate::Route;
+use crate::gate::waiting_room::SaleRoom;
 use crate::notify::{self, EventKind, NextEvent, ReadyQueue, Subscription};
 use crate::web::gate::waiting_room;
 use crate::web::identity::{ClientAddress, TokenExpiry};
@@ -153,29 +154,36 @@ impl Feed {
     /// Returns the buyer's position in each waiting room of the subscribed sales. If another node
     /// assigned the position, this node reads it once, together with other readers'
     /// positions. The read counts against the limit of the page's polls. Over that limit, the
-    /// reader gets the position that this node knows.
+    /// reader gets the position that this node knows. If each item of a sale has a room, this node
+    /// reads nothing, because a sale may have many items. The page reads the rooms that it shows.
     pub(super) async fn positions(&mut self) -> Vec<String> {
         let now = self.app.engine.now();
-        let waits = |sale: &Arc<SaleState>| match sale.front_door.waiting_room {
+        let waits = |room: &SaleRoom<'_>| match room.sale.front_door.waiting_room {
             WaitingRoomMode::Off => false,
-            WaitingRoomMode::Auto => sale.is_held(now),
-            WaitingRoomMode::Always => sale.row.phase != Phase::Closed,
+            WaitingRoomMode::Auto => room.is_held(now),
+            WaitingRoomMode::Always => room.sale.row.phase != Phase::Closed,
         };
         let followed = self.subscription.sales().iter();
-        let sales: Vec<_> =
-            followed.filter_map(|sale| shown(&self.app, sale).ok()).filter(waits).collect();
-        let is_to_be_looked_for = |sale: &&Arc<SaleState>| {
-            self.app.gate.room.cached_position(&self.app.engine, sale, self.buyer()).is_none()
-                && self.app.is_within_limits_now(Route::Room, self.client, self.buyer(), sale)
+        let sales: Vec<_> = followed.filter_map(|sale| shown(&self.app, sale).ok()).collect();
+        let open: Vec<_> = sales.iter().flat_map(|sale| sale.rooms()).filter(waits).collect();
+        let is_to_be_looked_for = |room: &&SaleRoom<'_>| {
+            room.item.is_none()
+                && self
+                    .app
+                    .gate
+                    .room
+                    .cached_position(&self.app.engine, **room, self.buyer())
+                    .is_none()
+                && self.app.is_within_limits_now(Route::Room, self.client, self.buyer(), room.sale)
         };
-        let looks = sales.iter().filter(is_to_be_looked_for);
+        let looks = open.iter().filter(is_to_be_looked_for);
         let looks = looks
-            .map(|sale| self.app.gate.room.fetch_position(&self.app.engine, sale, self.buyer()));
+            .map(|room| self.app.gate.room.fetch_position(&self.app.engine, *room, self.buyer()));
         // Events are hints: a reader does not wait for an unavailable store.
         let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(looks)).await;
-        let positions = sales
+        let positions = open
             .iter()
-            .filter_map(|sale| waiting_room::position_event(&self.app, sale, self.buyer()));
+            .filter_map(|room| waiting_room::position_event(&self.app, *room, self.buyer()));
         let positions: Vec<String> = positions.map(|position| json(&position)).collect();
         self.position = positions.last().map(|position| fingerprint(position));
         positions
@@ -310,9 +318,10 @@ impl Feed {
                     wire::refused(*id, buyer.as_str(), &item, Units::ONE, RefusalCode::Ended);
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
             }
-            EventKind::Room(sale) | EventKind::Position { sale, .. } => {
-                let sale = shown(&self.app, sale).ok()?;
-                let position = json(&waiting_room::position_event(&self.app, &sale, self.buyer())?);
+            EventKind::Room(key) | EventKind::Position { room: key, .. } => {
+                let sale = shown(&self.app, &key.sale).ok()?;
+                let room = sale.room_by_key(key)?;
+                let position = json(&waiting_room::position_event(&self.app, room, self.buyer())?);
                 let now = Some(fingerprint(&position));
                 // The same position is not sent twice.
                 (std::mem::replace(&mut self.position, now) != now).then_some(position)

@@ -59,12 +59,15 @@ pub(crate) async fn create(
     Ok(json(StatusCode::CREATED, &challenge_view(token, wire::time(until), shown)))
 }
 
-/// Extends the buyer's turn. A buyer who requests a challenge uses the turn.
+/// Extends the buyer's turn. A buyer who requests a challenge uses the turn. A challenge is for any
+/// item, so it extends the turns of all items.
 async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
-    let room = &app.gate.room;
-    let shown = room.cached_position(&app.engine, sale, buyer).map(|shown| shown.status);
-    if let Some(VisitorStatus::Admitted(until)) = shown {
-        room.keep_turn(&app.engine, sale, buyer, until).await.map_err(room_problem)?;
+    let rooms = &app.gate.room;
+    for room in sale.rooms() {
+        let shown = rooms.cached_position(&app.engine, room, buyer).map(|shown| shown.status);
+        if let Some(VisitorStatus::Admitted(until)) = shown {
+            rooms.keep_turn(&app.engine, room, buyer, until).await.map_err(room_problem)?;
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use doorbuster_core::{BuyerId, Millis, Phase};
 use http::StatusCode;
 
 use crate::catalogue::SaleState;
-use crate::gate::waiting_room::Admission;
+use crate::gate::waiting_room::{Admission, SaleRoom};
 use crate::gate::{Route, access_codes, eligibility_refusal};
 use crate::purchase::Refusal;
 use crate::web::failure::failed;
@@ -63,19 +63,20 @@ async fn issue_pass(
     if let Some(refusal) = eligibility_refusal(sale, standing) {
         return Err(refusal_problem(&refusal).into());
     }
+    let room = sale.room_of(item);
     app.check_rate_limit(Route::Pass, client, buyer, sale).await?;
     // A pass ends together with the visitor's admission, because the visitor's units then go to the
     // next visitor.
     let (until, issued_without_room) = match app
         .gate
         .room
-        .admission(&app.engine, sale, buyer)
+        .admission(&app.engine, room, buyer)
         .await
         .map_err(waiting_room::room_problem)?
     {
         // If a waiting room opens later, it does not accept passes from before.
         Admission::NotNeeded => (Millis(i64::MAX), true),
-        Admission::AdmittedUntil(until) => (keep_turn(app, sale, buyer, until).await?, false),
+        Admission::AdmittedUntil(until) => (keep_turn(app, room, buyer, until).await?, false),
         Admission::MustWait => return Err(Problem::waiting_room().into()),
     };
     check_challenge(app, sale, buyer, &wanted, until).await?;
@@ -101,11 +102,11 @@ async fn issue_pass(
 /// Extends the turn of a buyer who uses it now, and returns the end of the turn.
 async fn keep_turn(
     app: &App,
-    sale: &SaleState,
+    room: SaleRoom<'_>,
     buyer: &BuyerId,
     until: Millis,
 ) -> Result<Millis, HandlerError> {
-    let kept = app.gate.room.keep_turn(&app.engine, sale, buyer, until).await;
+    let kept = app.gate.room.keep_turn(&app.engine, room, buyer, until).await;
     kept.map_err(waiting_room::room_problem)
 }
 

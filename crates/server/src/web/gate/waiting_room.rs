@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use bytes::Bytes;
 use doorbuster_api::event::Event;
-use doorbuster_api::gate::{Draw, EstimateSecs, WaitingRoomPosition, WaitingRoomPositionState};
+use doorbuster_api::gate::{
+    Draw, EstimateSecs, NewWaitingRoomPosition, WaitingRoomPosition, WaitingRoomPositionState,
+};
+use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::BODY_BYTES_MAX;
-use doorbuster_api::problem::Problem;
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::query::parse_room_item;
 use doorbuster_core::gate::draw::{ALGORITHM, DrawLot};
 use doorbuster_core::gate::room::VisitorStatus;
 use doorbuster_core::{BuyerId, Phase};
@@ -18,7 +22,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use crate::catalogue::SaleState;
 use crate::gate::Route;
-use crate::gate::waiting_room::{PositionView, WaitingRoomError};
+use crate::gate::waiting_room::{PositionView, SaleRoom, WaitingRoomError};
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::identity::{Buyer, ClientAddress};
@@ -40,16 +44,22 @@ pub(crate) async fn enter(
     PathNames([sale]): PathNames<1>,
     request: axum::extract::Request,
 ) -> HandlerResult {
-    request_body::no_body(request, BODY_BYTES_MAX).await?;
+    let headers = request.headers().clone();
+    let body = request_body::body(request, BODY_BYTES_MAX).await?;
+    if !body.is_empty() {
+        request_body::content_type(&headers, BodyType::Json)?;
+    }
+    let wanted = NewWaitingRoomPosition::from_json(&body)?;
     let sale = sale_with_room(&app, &sale).await?;
+    let room = wanted_room(&sale, wanted.item.as_deref(), || FaultLocation::Body("/item".into()))?;
     if sale.row.phase == Phase::Closed {
         return Err(Problem::ended().into());
     }
     app.admit(Route::Room, client, &buyer, &sale).await?;
     let (is_new, shown) =
-        app.gate.room.enter(&app.engine, &sale, &buyer).await.map_err(room_problem)?;
+        app.gate.room.enter(&app.engine, room, &buyer).await.map_err(room_problem)?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(json(status, &position_view(shown)))
+    Ok(json(status, &position_view(room, shown)))
 }
 
 /// `GET /v1/sales/{sale}/waiting-room`
@@ -58,14 +68,17 @@ pub(crate) async fn get(
     Buyer(buyer): Buyer,
     client: ClientAddress,
     PathNames([sale]): PathNames<1>,
+    RawQuery(query): RawQuery,
 ) -> HandlerResult {
+    let item = parse_room_item(query.as_deref().unwrap_or_default())?;
     let sale = sale_with_room(&app, &sale).await?;
+    let room = queried_room(&sale, item.as_deref())?;
     app.admit(Route::Room, client, &buyer, &sale).await?;
     let found =
-        app.gate.room.fetch_position(&app.engine, &sale, &buyer).await.map_err(room_problem)?;
+        app.gate.room.fetch_position(&app.engine, room, &buyer).await.map_err(room_problem)?;
     let shown = found
         .ok_or_else(|| Problem::not_found("this buyer has no position in this waiting room"))?;
-    Ok(json(StatusCode::OK, &position_view(shown)))
+    Ok(json(StatusCode::OK, &position_view(room, shown)))
 }
 
 /// `DELETE /v1/sales/{sale}/waiting-room`
@@ -74,10 +87,13 @@ pub(crate) async fn leave(
     Buyer(buyer): Buyer,
     client: ClientAddress,
     PathNames([sale]): PathNames<1>,
+    RawQuery(query): RawQuery,
 ) -> HandlerResult {
+    let item = parse_room_item(query.as_deref().unwrap_or_default())?;
     let sale = sale_with_room(&app, &sale).await?;
+    let room = queried_room(&sale, item.as_deref())?;
     app.admit(Route::Room, client, &buyer, &sale).await?;
-    app.gate.room.leave(&sale, &buyer).await.map_err(room_problem)?;
+    app.gate.room.leave(room, &buyer).await.map_err(room_problem)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -85,14 +101,17 @@ pub(crate) async fn leave(
 pub(crate) async fn draw(
     State(app): State<Arc<App>>,
     PathNames([sale]): PathNames<1>,
+    RawQuery(query): RawQuery,
 ) -> HandlerResult {
-    let (_, room) = sale_with_draw(&app, &sale).await?;
-    let drawn = room.line.participants;
+    let item = parse_room_item(query.as_deref().unwrap_or_default())?;
+    let (_, row) = sale_with_draw(&app, &sale, item.as_deref()).await?;
+    let drawn = row.line.participants;
     let draw = Draw {
-        commitment: room.seed.commitment(),
-        seed: drawn.map(|_| room.seed.text()),
+        commitment: row.seed.commitment(),
+        seed: drawn.map(|_| row.seed.text()),
         algorithm: ALGORITHM.to_owned(),
-        participants: drawn.unwrap_or(room.line.entered),
+        participants: drawn.unwrap_or(row.line.entered),
+        item: row.item_name,
     };
     let mut reply = json(StatusCode::OK, &draw);
     reply.headers_mut().insert(CACHE_CONTROL, DRAW_CACHE);
@@ -106,21 +125,23 @@ struct ExportPosition(u64, Option<DrawLot>);
 pub(crate) async fn export(
     State(app): State<Arc<App>>,
     PathNames([sale]): PathNames<1>,
+    RawQuery(query): RawQuery,
 ) -> HandlerResult {
-    let (sale, room) = sale_with_draw(&app, &sale).await?;
-    if room.line.participants.is_none() {
+    let item = parse_room_item(query.as_deref().unwrap_or_default())?;
+    let (sale, row) = sale_with_draw(&app, &sale, item.as_deref()).await?;
+    if row.line.participants.is_none() {
         return Err(Problem::wrong_state(
             sale.row.phase.as_str(),
             "the draw is made when the sale opens",
         )
         .into());
     }
-    let name: Arc<str> = sale.row.id.as_str().into();
+    let key = row.key;
     let body = axum::body::Body::from_stream(unfold(Some(ExportPosition(1, None)), move |at| {
-        let (app, name) = (app.clone(), name.clone());
+        let (app, key) = (app.clone(), key.clone());
         async move {
             let ExportPosition(rank, after) = at?;
-            let page = app.engine.store().drawn_after(&name, after, EXPORT_PAGE).await;
+            let page = app.engine.store().drawn_after(&key, after, EXPORT_PAGE).await;
             // The status was sent already. Only a broken connection tells the client that lines are
             // missing.
             let page = match page {
@@ -159,12 +180,13 @@ fn export_lines(first: u64, page: &[(DrawLot, BuyerId)]) -> Bytes {
 }
 
 /// Returns the event about a buyer's position. `None`: this node does not know the position.
-pub(crate) fn position_event(app: &App, sale: &SaleState, buyer: &BuyerId) -> Option<Event> {
-    let shown = app.gate.room.cached_position(&app.engine, sale, buyer)?;
-    let WaitingRoomPosition { place, state, position, estimate_secs, admitted_until } =
-        position_view(shown);
+pub(crate) fn position_event(app: &App, room: SaleRoom<'_>, buyer: &BuyerId) -> Option<Event> {
+    let shown = app.gate.room.cached_position(&app.engine, room, buyer)?;
+    let WaitingRoomPosition { place, state, position, estimate_secs, admitted_until, item } =
+        position_view(room, shown);
     Some(Event::WaitingRoom {
-        sale: sale.row.id.clone(),
+        sale: room.sale.row.id.clone(),
+        item,
         place,
         state,
         position,
@@ -182,27 +204,56 @@ async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem
     Ok(sale)
 }
 
-/// Returns the sale with this name and its waiting room, if the sale has or had one. Anyone may
-/// verify a draw at any later time.
+/// Returns the waiting room that a request names. The item is required if each item of the sale has
+/// a waiting room. A sale with one waiting room accepts the item and does not use it.
+///
+/// # Errors
+///
+/// `422` if the item is missing; `404` if the sale has no such item.
+pub(crate) fn wanted_room<'a>(
+    sale: &'a SaleState,
+    item: Option<&str>,
+    place: impl FnOnce() -> FaultLocation,
+) -> Result<SaleRoom<'a>, Problem> {
+    let Some(name) = item else {
+        let fault = || Fault::new(place(), "is missing; each item of this sale has a waiting room");
+        let whole = sale.rooms().find(|room| room.item.is_none());
+        return whole.ok_or_else(|| Problem::invalid_request(vec![fault()]));
+    };
+    let item = sale.item(name).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
+    Ok(sale.room_of(item))
+}
+
+fn queried_room<'a>(sale: &'a SaleState, item: Option<&str>) -> Result<SaleRoom<'a>, Problem> {
+    wanted_room(sale, item, || FaultLocation::Query("item".into()))
+}
+
+/// Returns the sale with this name and the row of its waiting room, if the sale has or had one.
+/// Anyone may verify a draw at any later time.
 async fn sale_with_draw(
     app: &App,
     name: &str,
+    item: Option<&str>,
 ) -> Result<(Arc<SaleState>, WaitingRoom), HandlerError> {
     let sale = find_sale(app, name).await?;
-    if sale.front_door.waiting_room.is_off()
-        && !app.gate.room.was_open(&app.engine, &sale).await.map_err(room_problem)?
+    let rooms = &app.gate.room;
+    let has_room = !sale.front_door.waiting_room.is_off();
+    let first = sale.rooms().next().filter(|_| !has_room);
+    if let Some(room) = first
+        && !rooms.was_open(&app.engine, room).await.map_err(room_problem)?
     {
         return Err(no_room().into());
     }
-    let room = app.gate.room.draw(&app.engine, &sale).await.map_err(room_problem)?;
-    Ok((sale, room))
+    let room = queried_room(&sale, item)?;
+    let row = rooms.draw(&app.engine, room).await.map_err(room_problem)?;
+    Ok((sale, row))
 }
 
 fn no_room() -> Problem {
     Problem::not_found("this sale has no waiting room")
 }
 
-fn position_view(shown: PositionView) -> WaitingRoomPosition {
+fn position_view(room: SaleRoom<'_>, shown: PositionView) -> WaitingRoomPosition {
     let (state, position, until) = match shown.status {
         VisitorStatus::NotDrawn => (WaitingRoomPositionState::Before, None, None),
         VisitorStatus::Waiting(position) => {
@@ -223,6 +274,7 @@ fn position_view(shown: PositionView) -> WaitingRoomPosition {
         position,
         estimate_secs,
         admitted_until: until.map(wire::time),
+        item: room.item_name().map(str::to_owned),
     }
 }
 

@@ -29,7 +29,9 @@ pub(super) fn rooms(app: &App, text: &mut MetricsText) {
         |name: &'static str, kind, help: &'static str, number: fn(&WaitingRoomCounts) -> u64| {
             text.metric(name, kind, help);
             for room in &counts {
-                text.sample(&[("sale", &room.sale)], number(room));
+                let item = room.item.as_deref().map(|item| ("item", item));
+                let labels: Vec<_> = [("sale", &*room.sale)].into_iter().chain(item).collect();
+                text.sample(&labels, number(room));
             }
         };
     show(

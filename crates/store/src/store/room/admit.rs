@@ -2,66 +2,69 @@
 use rusqlite::params;
 
 use doorbuster_core::gate::room::{RoomSupply, first_turn_ms};
-use doorbuster_core::{BuyerId, Millis};
+use doorbuster_core::{BuyerId, ItemId, Millis};
 
-use crate::contract::{FieldChange, RoomProgressStep, RoomVisitor, WaitingRoom};
+use crate::contract::{FieldChange, RoomKey, RoomProgressStep, RoomVisitor, WaitingRoom};
 use crate::failure::Done;
 use crate::sql::{Statement, dialects, int, statement, values};
 use crate::transaction::Transaction;
 
-use super::{ROOM, STOCK, put_progress, room, stock, visitor};
+use super::{ROOM, STOCK, columns, put_progress, room, stock, visitor};
 
 const NEXT_DRAWN: Statement = dialects!(
     visitors!("lot > (SELECT coalesce(called_lot, "),
     "x''" | "''::bytea",
-    ") FROM waiting_room WHERE sale_id = $1) ORDER BY lot LIMIT $2"
+    ") FROM waiting_room WHERE sale_id = $1 AND item_id = $2) ORDER BY lot LIMIT $3"
 );
 const PUT_CALLED_LOT: Statement =
-    statement("UPDATE waiting_room SET called_lot = $2 WHERE sale_id = $1");
-const NEXT_RANKS: Statement = statement(visitors!("rank > $2 AND rank <= $3 ORDER BY rank"));
-const PUT_CALL: &str = "UPDATE waiting_room_visitor SET rank = ?3, called_at = ?4,
-     admitted_until = ?5 WHERE sale_id = ?1 AND buyer = ?2";
-const PUT_CALLS: &str = "UPDATE waiting_room_visitor p SET rank = t.rank, called_at = $4,
-     admitted_until = t.until FROM unnest($2::text[], $3::bigint[], $5::bigint[])
-     AS t (buyer, rank, until) WHERE p.sale_id = $1 AND p.buyer = t.buyer";
+    statement("UPDATE waiting_room SET called_lot = $3 WHERE sale_id = $1 AND item_id = $2");
+const NEXT_RANKS: Statement = statement(visitors!("rank > $3 AND rank <= $4 ORDER BY rank"));
+const PUT_CALL: &str = "UPDATE waiting_room_visitor SET rank = ?4, called_at = ?5,
+     admitted_until = ?6 WHERE sale_id = ?1 AND item_id = ?2 AND buyer = ?3";
+const PUT_CALLS: &str = "UPDATE waiting_room_visitor p SET rank = t.rank, called_at = $5,
+     admitted_until = t.until FROM unnest($3::text[], $4::bigint[], $6::bigint[])
+     AS t (buyer, rank, until) WHERE p.sale_id = $1 AND p.item_id = $2 AND p.buyer = t.buyer";
 const IS_OPEN: Statement = statement("SELECT phase = 'open' FROM sale WHERE id = $1");
 
 /// Admits as many visitors as the supply allows.
 pub(super) fn call(
     tx: &mut Transaction<'_, '_>,
-    sale: &str,
+    key: &RoomKey,
     seen: u64,
     shop: RoomSupply,
     calls_max: u64,
     for_ms: i64,
 ) -> Done<Vec<RoomVisitor>> {
-    let found = tx.one(ROOM, &values![sale], room)?;
+    let (sale, item) = columns(key);
+    let found = tx.one(ROOM, &values![sale, item], room)?;
     let Some(mut room) = found.filter(|room| room.line.called == seen) else {
         return Ok(Vec::new());
     };
-    let (free, _) = tx.one(STOCK, &values![sale], |row| stock(row, 0))?.unwrap_or((Some(0), 1));
+    let (free, _) =
+        tx.one(STOCK, &values![sale, item], |row| stock(row, 0))?.unwrap_or((Some(0), 1));
     let count = RoomSupply { free, ..shop }.admissions(&room.line, calls_max);
-    call_next(tx, sale, &mut room, count, for_ms)
+    call_next(tx, key, &mut room, count, for_ms)
 }
 
 /// Admits the visitors with the next `count` ranks. The room's row must be locked.
 fn call_next(
     tx: &mut Transaction<'_, '_>,
-    sale: &str,
+    key: &RoomKey,
     room: &mut WaitingRoom,
     count: u64,
     for_ms: i64,
 ) -> Done<Vec<RoomVisitor>> {
+    let (sale, item) = columns(key);
     let (before, after) = room.line.admit(count);
     if after == before {
         return Ok(Vec::new());
     }
     let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
-    let mut called = tx.all(NEXT_DRAWN, &values![sale, drawn - before], visitor)?;
+    let mut called = tx.all(NEXT_DRAWN, &values![sale, item, drawn - before], visitor)?;
     if let Some(last) = called.last().and_then(|last| last.lot) {
-        tx.run(PUT_CALLED_LOT, &values![sale, last.bytes()])?;
+        tx.run(PUT_CALLED_LOT, &values![sale, item, last.bytes()])?;
     }
-    called.extend(tx.all(NEXT_RANKS, &values![sale, drawn, after], visitor)?);
+    called.extend(tx.all(NEXT_RANKS, &values![sale, item, drawn, after], visitor)?);
     let until = tx.now().plus(first_turn_ms(for_ms, room.line.waiting() > 0));
     let mut calls = Vec::with_capacity(called.len());
     for (visitor, rank) in called.iter_mut().zip(before + 1..) {
@@ -69,20 +72,21 @@ fn call_next(
         (visitor.rank, visitor.until) = (Some(rank), Some(until));
         calls.push((&visitor.buyer, rank, until));
     }
-    put_calls(tx, sale, &calls)?;
-    put_progress(tx, sale, &room.line)?;
+    put_calls(tx, key, &calls)?;
+    put_progress(tx, key, &room.line)?;
     Ok(called)
 }
 
 fn put_calls(
     tx: &mut Transaction<'_, '_>,
-    sale: &str,
+    key: &RoomKey,
     calls: &[(&BuyerId, u64, Millis)],
 ) -> Done<()> {
+    let (sale, ItemId(item)) = columns(key);
     match tx {
         Transaction::Sqlite(ledger) => {
             for (buyer, rank, until) in calls {
-                let params = params![sale, buyer.as_str(), int(*rank), ledger.now.0, until.0];
+                let params = params![sale, item, buyer.as_str(), int(*rank), ledger.now.0, until.0];
                 ledger.sql.run(PUT_CALL, params)?;
             }
         }
@@ -90,7 +94,7 @@ fn put_calls(
             let buyers: Vec<&str> = calls.iter().map(|(buyer, ..)| buyer.as_str()).collect();
             let ranks: Vec<i64> = calls.iter().map(|(_, rank, _)| int(*rank)).collect();
             let ends: Vec<i64> = calls.iter().map(|(.., until)| until.0).collect();
-            ledger.run(PUT_CALLS, &[&sale, &buyers, &ranks, &ledger.now.0, &ends])?;
+            ledger.run(PUT_CALLS, &[&sale, &item, &buyers, &ranks, &ledger.now.0, &ends])?;
         }
     }
     Ok(())
@@ -99,21 +103,24 @@ fn put_calls(
 /// Admits the next `visitors`, whatever the supply is.
 pub(super) fn call_more(
     tx: &mut Transaction<'_, '_>,
-    sale: &str,
+    key: &RoomKey,
     visitors: u64,
     for_ms: i64,
 ) -> Done<Option<RoomProgressStep>> {
-    let found = tx.one(ROOM, &values![sale], room)?;
+    let (sale, item) = columns(key);
+    let found = tx.one(ROOM, &values![sale, item], room)?;
     // Read under the lock, so that an earlier opening of the sale is visible.
     let is_open = tx.one(IS_OPEN, &values![sale], |row| row.get(0))?.unwrap_or(false);
     let Some(mut room) = found.filter(|room| is_open && room.line.participants.is_some()) else {
         return Ok(None);
     };
     let before = room.line.called;
-    call_next(tx, sale, &mut room, visitors, for_ms)?;
+    call_next(tx, key, &mut room, visitors, for_ms)?;
     let admitted = room.line.called - before;
     if admitted > 0 {
-        tx.record(&[FieldChange::set("/admitted", admitted)])?;
+        let mut changes = vec![FieldChange::set("/admitted", admitted)];
+        changes.extend(room.item_name.as_deref().map(|item| FieldChange::set("/item", item)));
+        tx.record(&changes)?;
     }
     Ok(Some(RoomProgressStep { admitted, waiting: room.line.waiting() }))
 }

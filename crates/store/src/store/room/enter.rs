@@ -3,56 +3,68 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 
-use doorbuster_core::BuyerId;
 use doorbuster_core::gate::draw::{DrawLot, DrawSeed};
 use doorbuster_core::gate::room::{AddedVisitor, ReentryOutcome};
+use doorbuster_core::{BuyerId, ItemId};
 
-use crate::contract::{EnterOutcome, RoomVisitor, WaitingRoom};
+use crate::contract::{EnterOutcome, RoomKey, RoomVisitor, WaitingRoom};
 use crate::failure::Done;
 use crate::sql::{Statement, int, statement, values};
 use crate::transaction::Transaction;
 
-use super::{ROOM, VISITORS, names, put_progress, put_until, room, visitor};
+use super::{ROOM, VISITORS, columns, names, put_progress, put_until, room, visitor};
 
 const CREATE: Statement = statement(
     "INSERT INTO waiting_room (sale_id, seed) SELECT id, $2 FROM sale WHERE id = $1
      ON CONFLICT DO NOTHING",
 );
+/// The room of an item has the seed of the sale's own room.
+const CREATE_FOR_ITEM: Statement = statement(
+    "INSERT INTO waiting_room (sale_id, item_id, seed) SELECT r.sale_id, i.id, r.seed
+     FROM waiting_room r JOIN item i ON i.sale_id = r.sale_id
+     WHERE r.sale_id = $1 AND r.item_id = 0 AND i.id = $2
+     ON CONFLICT DO NOTHING",
+);
 const HAS_OPENED: Statement = statement("SELECT opened_at IS NOT NULL FROM sale WHERE id = $1");
 /// A buyer who took part in the draw stays in the list of the draw.
 const INSERT_VISITOR: &str =
-    "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank)
-     VALUES (?1, ?2, ?3, ?4, ?5)
-     ON CONFLICT (sale_id, buyer) DO UPDATE SET entered_at = excluded.entered_at,
+    "INSERT INTO waiting_room_visitor (sale_id, item_id, buyer, lot, entered_at, rank)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+     ON CONFLICT (sale_id, item_id, buyer) DO UPDATE SET entered_at = excluded.entered_at,
      rank = excluded.rank, called_at = NULL, admitted_until = NULL, left_at = NULL";
 const INSERT_VISITORS: &str =
-    "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank)
-     SELECT $1, buyer, lot, $4, rank
-     FROM unnest($2::text[], $3::bytea[], $5::bigint[]) AS t (buyer, lot, rank)
-     ON CONFLICT (sale_id, buyer) DO UPDATE SET entered_at = excluded.entered_at,
+    "INSERT INTO waiting_room_visitor (sale_id, item_id, buyer, lot, entered_at, rank)
+     SELECT $1, $2, buyer, lot, $5, rank
+     FROM unnest($3::text[], $4::bytea[], $6::bigint[]) AS t (buyer, lot, rank)
+     ON CONFLICT (sale_id, item_id, buyer) DO UPDATE SET entered_at = excluded.entered_at,
      rank = excluded.rank, called_at = NULL, admitted_until = NULL, left_at = NULL";
 
-/// Locks the sale's room and returns it. Creates the room from this seed if it does not exist.
-/// Closes its draw if the sale has opened.
-fn open(tx: &mut Transaction<'_, '_>, sale: &str, seed: &DrawSeed) -> Done<Option<WaitingRoom>> {
+/// Locks the room and returns it. Creates the room if it does not exist, from this seed or from the
+/// seed of the sale's other rooms. Closes its draw if the sale has opened.
+fn open(tx: &mut Transaction<'_, '_>, key: &RoomKey, seed: &DrawSeed) -> Done<Option<WaitingRoom>> {
+    let (sale, item) = columns(key);
     tx.run(CREATE, &values![sale, seed.bytes()])?;
-    let Some(mut found) = tx.one(ROOM, &values![sale], room)? else { return Ok(None) };
+    if key.item.is_some() {
+        tx.run(CREATE_FOR_ITEM, &values![sale, item])?;
+    }
+    let Some(mut found) = tx.one(ROOM, &values![sale, item], room)? else { return Ok(None) };
     // This read comes after the lock, so that it sees an earlier opening of the sale.
     let opened = tx.one(HAS_OPENED, &values![sale], |row| row.get::<bool>(0))?.unwrap_or(false);
     if opened && found.line.close_draw() {
-        put_progress(tx, sale, &found.line)?;
+        put_progress(tx, key, &found.line)?;
     }
     Ok(Some(found))
 }
 
 pub(super) fn enter(
     tx: &mut Transaction<'_, '_>,
-    sale: &str,
+    key: &RoomKey,
     seed: &DrawSeed,
     buyers: &[BuyerId],
 ) -> Done<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
-    let Some(mut room) = open(tx, sale, seed)? else { return Ok(None) };
-    let found = tx.all(VISITORS, &values![sale, names(buyers)], visitor)?;
+    let (sale, item) = columns(key);
+    let Some(mut room) = open(tx, key, seed)? else { return Ok(None) };
+    let found = tx.all(VISITORS, &values![sale, item, names(buyers)], visitor)?;
     let mut known: HashMap<BuyerId, RoomVisitor> =
         found.into_iter().map(|visitor| (visitor.buyer.clone(), visitor)).collect();
     let before = room.line;
@@ -66,7 +78,7 @@ pub(super) fn enter(
                 }
                 ReentryOutcome::SamePosition => {
                     known.until = None;
-                    put_until(tx, sale, buyer, None)?;
+                    put_until(tx, key, buyer, None)?;
                     entered.push(EnterOutcome::New(known.clone()));
                     continue;
                 }
@@ -78,7 +90,7 @@ pub(super) fn enter(
             continue;
         };
         let (lot, rank) = match entry {
-            AddedVisitor::InDraw(_) => (Some(room.seed.lot(buyer.as_str())), None),
+            AddedVisitor::InDraw(_) => (Some(room.lot(buyer)), None),
             AddedVisitor::Ranked(rank) => (None, Some(rank)),
         };
         let visitor = RoomVisitor { buyer: buyer.clone(), lot, rank, until: None };
@@ -87,18 +99,19 @@ pub(super) fn enter(
         entered.push(EnterOutcome::New(visitor));
     }
     if room.line != before {
-        insert_visitors(tx, sale, &new)?;
-        put_progress(tx, sale, &room.line)?;
+        insert_visitors(tx, key, &new)?;
+        put_progress(tx, key, &room.line)?;
     }
     Ok(Some((room, entered)))
 }
 
-fn insert_visitors(tx: &mut Transaction<'_, '_>, sale: &str, new: &[RoomVisitor]) -> Done<()> {
+fn insert_visitors(tx: &mut Transaction<'_, '_>, key: &RoomKey, new: &[RoomVisitor]) -> Done<()> {
+    let (sale, ItemId(item)) = columns(key);
     match tx {
         Transaction::Sqlite(ledger) => {
             for RoomVisitor { buyer, lot, rank, .. } in new {
                 let (lot, now) = (lot.as_ref().map(DrawLot::bytes), ledger.now.0);
-                let params = params![sale, buyer.as_str(), lot, now, rank.map(int)];
+                let params = params![sale, item, buyer.as_str(), lot, now, rank.map(int)];
                 ledger.sql.run(INSERT_VISITOR, params)?;
             }
         }
@@ -108,7 +121,7 @@ fn insert_visitors(tx: &mut Transaction<'_, '_>, sale: &str, new: &[RoomVisitor]
                 new.iter().map(|v| v.lot.as_ref().map(|lot| lot.bytes().as_slice())).collect();
             let ranks: Vec<Option<i64>> = new.iter().map(|v| v.rank.map(int)).collect();
             let now = ledger.now.0;
-            ledger.run(INSERT_VISITORS, &[&sale, &buyers, &lots, &now, &ranks])?;
+            ledger.run(INSERT_VISITORS, &[&sale, &item, &buyers, &lots, &now, &ranks])?;
         }
     }
     Ok(())

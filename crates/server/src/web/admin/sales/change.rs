@@ -12,7 +12,7 @@ use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::value::{Money, Stock, Time};
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{ItemRow, PatchOutcome, SaleRow, recorded};
+use doorbuster_store::{ItemRow, PatchOutcome, SaleRow, StoreResult, recorded};
 use http::StatusCode;
 
 use super::{other_currency, requested_version, unpayable};
@@ -40,11 +40,12 @@ pub(crate) async fn change(
     let if_version = requested_version(&headers, &before)?;
     check_stock(&patch, &before)?;
     check_prices(&app, &patch)?;
+    let has_visitors = has_visitors(&app, &name).await.map_err(failed)?;
     // The store passes only a text back, so the closure keeps the full problem here for the answer.
     let wrong = Arc::new(Mutex::new(None));
     let told = wrong.clone();
     let apply = Box::new(move |row: &mut SaleRow| {
-        apply(patch, row).map_err(|problem| {
+        apply(patch, row, has_visitors).map_err(|problem| {
             let word = problem.code().as_str().to_owned();
             *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
             word
@@ -95,7 +96,29 @@ fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
     Fault::new(FaultLocation::Body(format!("/items/{index}/{member}")), detail)
 }
 
-fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
+/// Returns whether a buyer has joined a waiting room of the sale. A buyer who joins at the moment
+/// of a change may have to join again.
+async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
+    let rooms = app.engine.store().waiting_rooms(vec![sale.to_owned()]).await?;
+    Ok(rooms.iter().any(|room| room.line.entered > 0))
+}
+
+/// Checks that a change of the front door keeps the waiting rooms, if buyers may use them already.
+fn check_rooms(
+    row: &SaleRow,
+    before: FrontDoor,
+    after: FrontDoor,
+    has_visitors: bool,
+) -> Result<(), Problem> {
+    if before.rooms == after.rooms || (row.phase.is_before_opening() && !has_visitors) {
+        return Ok(());
+    }
+    let detail = "front_door.rooms changes before the sale opens and before a buyer joins a \
+                  waiting room, not after";
+    Err(Problem::wrong_state(row.phase.as_str(), detail))
+}
+
+fn apply(patch: SalePatch, row: &mut SaleRow, has_visitors: bool) -> Result<(), Problem> {
     let mut faults = Vec::new();
     if let Some(title) = patch.title {
         match title.apply(page_document::sale_title(row)) {
@@ -114,12 +137,15 @@ fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
     if row.starts_at.zip(row.ends_at).is_some_and(|(starts_at, ends_at)| ends_at <= starts_at) {
         faults.push(Fault::new(FaultLocation::Body("/ends_at".into()), "must be after starts_at"));
     }
-    match patch.front_door {
-        MemberPatch::Keep => {}
-        MemberPatch::Clear => row.front_door = FrontDoor::default().to_json(),
-        MemberPatch::Set(patch) => {
-            row.front_door = patch.apply(catalogue::front_door(row))?.to_json()
-        }
+    let door = catalogue::front_door(row);
+    let changed = match patch.front_door {
+        MemberPatch::Keep => None,
+        MemberPatch::Clear => Some(FrontDoor::default()),
+        MemberPatch::Set(patch) => Some(patch.apply(door)?),
+    };
+    if let Some(changed) = changed {
+        check_rooms(row, door, changed, has_visitors)?;
+        row.front_door = changed.to_json();
     }
     let mut late = false;
     for (index, item) in patch.items.into_iter().enumerate() {

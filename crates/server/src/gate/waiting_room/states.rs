@@ -1,0 +1,49 @@
+//! The states of all waiting rooms in a node's memory.
+
+use std::sync::{Arc, PoisonError};
+
+use doorbuster_store::RoomKey;
+
+use super::room_state::WaitingRoomState;
+use super::{SaleRoom, WaitingRooms};
+
+impl WaitingRooms {
+    pub(super) fn existing_state(&self, key: &RoomKey) -> Option<Arc<WaitingRoomState>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    pub(super) fn room_state(&self, room: SaleRoom<'_>) -> Arc<WaitingRoomState> {
+        let (key, item) = (room.key(), room.item_name().map(str::to_owned));
+        self.state_or(key, || (item, room.part_of(self.per_sec)))
+    }
+
+    /// Returns the state of a room whose requests the batcher handles. The state exists, unless the
+    /// sale has ended.
+    pub(super) fn state_of_key(&self, key: &RoomKey) -> Arc<WaitingRoomState> {
+        self.state_or(key.clone(), || (None, self.per_sec))
+    }
+
+    fn state_or(
+        &self,
+        key: RoomKey,
+        parts: impl FnOnce() -> (Option<String>, u64),
+    ) -> Arc<WaitingRoomState> {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(room_state) = states.get(&key) {
+            return room_state.clone();
+        }
+        let (item, per_sec) = parts();
+        let room_state = Arc::new(WaitingRoomState::new(key.clone(), item, per_sec));
+        states.insert(key, room_state.clone());
+        room_state
+    }
+
+    pub(super) fn all_states(&self) -> Vec<Arc<WaitingRoomState>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Removes the rooms that no sale needs any more.
+    pub(super) fn retain_rooms(&self, is_kept: impl Fn(&RoomKey) -> bool) {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_kept(key));
+    }
+}

@@ -1,0 +1,144 @@
+//! Tests waiting rooms of a sale whose items have a room each: the rooms share a seed and nothing
+//! else.
+use doorbuster_core::gate::draw::{self, DrawSeed};
+use doorbuster_core::gate::room::{IDLE_TURN_MS, RoomSupply};
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::{ItemId, SlotKey, Stock};
+
+use super::{Fixture, buyer, new_item, new_sale};
+use crate::actions::recorded;
+use crate::contract::{ActionQuery, EnterOutcome, NewAction, RoomKey, RoomProgressStep};
+
+const SALE: &str = "spring";
+const FOR_MS: i64 = IDLE_TURN_MS;
+const CALLS_MAX: u64 = 500;
+
+fn room(item: ItemId) -> RoomKey {
+    RoomKey { sale: SALE.into(), item: Some(item) }
+}
+
+/// Creates a draft with phones and cases, and returns both items.
+async fn sale(fixture: &Fixture, phones: u64, cases: u64) -> [ItemId; 2] {
+    let items = vec![
+        new_item("phone", Stock::Counted(phones), 1),
+        new_item("case", Stock::Counted(cases), 2),
+    ];
+    let made = fixture.store.create_sale(new_sale(SALE, items)).await;
+    let made = made.expect("writes").expect("a free id");
+    [made.items[0].id, made.items[1].id]
+}
+
+async fn open(fixture: &Fixture) {
+    fixture.store.step_sale(SALE, PhaseStep::Open).await.expect("writes");
+}
+
+async fn enter(
+    fixture: &Fixture,
+    item: ItemId,
+    seed: DrawSeed,
+    names: &[&str],
+) -> Vec<EnterOutcome> {
+    let buyers = names.iter().map(|name| buyer(name)).collect();
+    let entered = fixture.store.enter_room(&room(item), seed, buyers).await;
+    entered.expect("writes").expect("a sale").1
+}
+
+/// Admits as many visitors of the item's room as the rules allow, and returns them.
+async fn call(fixture: &Fixture, item: ItemId) -> Vec<String> {
+    let seen = fixture.store.waiting_room_view(&room(item)).await.expect("reads").expect("a room");
+    let called = fixture.store.admit_visitors(&room(item), &seen, CALLS_MAX, FOR_MS).await;
+    let named =
+        called.expect("writes").into_iter().map(|visitor| visitor.buyer.as_str().to_owned());
+    named.collect()
+}
+
+async fn supply(fixture: &Fixture, item: ItemId) -> RoomSupply {
+    let view = fixture.store.waiting_room_view(&room(item)).await.expect("reads");
+    view.expect("a room").shop
+}
+
+/// The rooms of all items have the seed of the first room. A buyer's lots for two items differ.
+pub async fn the_rooms_of_a_sale_have_one_seed(fixture: Fixture) {
+    let [phone, case] = sale(&fixture, 5, 5).await;
+    let (seed, names) = (DrawSeed::new([3; 32]), ["anna", "bert", "carl", "dora"]);
+    enter(&fixture, phone, seed.clone(), &names).await;
+    enter(&fixture, case, DrawSeed::new([4; 32]), &names).await;
+    let unknown = room(ItemId(case.0 + 1));
+    let none = fixture.store.open_room(&unknown, seed.clone()).await.expect("writes");
+    assert_eq!(none, None, "the sale has no such item");
+    let mut rooms = fixture.store.waiting_rooms(vec![SALE.into()]).await.expect("reads");
+    rooms.sort_by(|a, b| a.key.cmp(&b.key));
+    assert!(rooms.iter().all(|room| room.seed == seed), "{rooms:?}");
+    let found: Vec<_> =
+        rooms.iter().map(|it| (it.key.item, it.item_name.as_deref(), it.line.entered)).collect();
+    assert_eq!(
+        found,
+        [(None, None, 0), (Some(phone), Some("phone"), 4), (Some(case), Some("case"), 4)]
+    );
+    open(&fixture).await;
+    for (item, name) in [(phone, "phone"), (case, "case")] {
+        fixture.store.open_room(&room(item), seed.clone()).await.expect("writes");
+        let listed = fixture.store.drawn_after(&room(item), None, 9).await.expect("reads");
+        let listed: Vec<&str> = listed.iter().map(|(_, buyer)| buyer.as_str()).collect();
+        assert_eq!(listed, draw::drawn_order(&seed, Some(name), names));
+        assert_eq!(call(&fixture, item).await, draw::drawn_order(&seed, Some(name), names));
+    }
+}
+
+/// The supply of a room is the supply of its item. A buyer may wait for two items, and has one
+/// position for each.
+pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
+    let [phone, case] = sale(&fixture, 1, 8).await;
+    let seed = || DrawSeed::new([3; 32]);
+    open(&fixture).await;
+    enter(&fixture, phone, seed(), &["anna", "bert"]).await;
+    enter(&fixture, case, seed(), &["bert", "anna"]).await;
+    assert_eq!(
+        supply(&fixture, case).await,
+        RoomSupply { free: Some(8), limit: 2, ..RoomSupply::default() }
+    );
+    assert_eq!(call(&fixture, phone).await, ["anna"], "one phone is left");
+    let grant = fixture.open(SlotKey { item: phone, index: 0 }, 1).await;
+    fixture.reserve(&grant, 1, "anna", 1).await;
+    let sold = RoomSupply { free: Some(0), limit: 1, out: 0, used: 1, used_units: 1 };
+    assert_eq!(supply(&fixture, phone).await, sold);
+    assert!(call(&fixture, phone).await.is_empty(), "no phone is left");
+    assert_eq!(call(&fixture, case).await, ["bert", "anna"]);
+    let cases = supply(&fixture, case).await;
+    assert_eq!((cases.out, cases.used), (2, 0), "an order of a phone uses no admission for a case");
+    // Bert leaves one room and keeps the position in the other.
+    let left = fixture.store.leave_room(&room(case), buyer("bert")).await.expect("writes");
+    assert_eq!(left.expect("a position").until, Some(fixture.clock.now()));
+    let stays = fixture.store.visitors(&room(phone), vec![buyer("bert")]).await.expect("reads");
+    assert_eq!((stays[0].rank, stays[0].until), (Some(2), None));
+    let kept = fixture.store.keep_turn(&room(case), buyer("anna"), 2 * FOR_MS).await;
+    assert_eq!(
+        kept.expect("writes").and_then(|it| it.until),
+        Some(fixture.clock.now().plus(2 * FOR_MS))
+    );
+    assert_eq!(fixture.store.admitted_after(&room(phone), 0, 9).await.expect("reads").len(), 1);
+    fixture.store.keep_room_open(&room(case), 500).await.expect("writes");
+    let rooms = fixture.store.waiting_rooms(vec![SALE.into()]).await.expect("reads");
+    let held: Vec<_> =
+        rooms.iter().filter(|room| room.open_until.is_some()).map(|room| room.key.item).collect();
+    assert_eq!(held, [Some(case)]);
+}
+
+/// An operator admits visitors of one item. The action names the item.
+pub async fn an_operator_admits_visitors_of_one_item(fixture: Fixture) {
+    let [phone, case] = sale(&fixture, 1, 1).await;
+    let seed = || DrawSeed::new([3; 32]);
+    open(&fixture).await;
+    enter(&fixture, phone, seed(), &["anna", "bert"]).await;
+    enter(&fixture, case, seed(), &["carl"]).await;
+    let action = NewAction::by_engine("visitors.admitted", format!("sale:{SALE}"), "a test");
+    let key = room(phone);
+    let more = recorded(action, fixture.store.admit_more(&key, 9, FOR_MS)).await;
+    assert_eq!(more.expect("writes"), Some(RoomProgressStep { admitted: 2, waiting: 0 }));
+    let query = ActionQuery { limit: 10, ..ActionQuery::default() };
+    let actions = fixture.store.actions(query).await.expect("reads");
+    let changes: Vec<_> =
+        actions[0].action.changes.iter().map(|it| (it.path.as_str(), it.to.to_string())).collect();
+    assert_eq!(changes, [("/admitted", "2".to_owned()), ("/item", "\"phone\"".to_owned())]);
+    assert_eq!(call(&fixture, case).await, ["carl"]);
+}
