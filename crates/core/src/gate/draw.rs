@@ -4,9 +4,10 @@
 //! publishes the SHA-256 of the seed, which is called the commitment. After the sale opens, the
 //! server publishes the seed. Each participant's lot is `HMAC-SHA-256(key = seed, message = buyer
 //! id)`. If each item of the sale has its own waiting room, the message is the item's name, a zero
-//! byte and the buyer's id. So a buyer has independent lots for two items. Participants are ranked by their lots, read as numbers of 256 bits, smallest first. So the
-//! order is secret before the opening. The seed is fixed before the participants are known. Anyone
-//! with the seed and the list can repeat the draw.
+//! byte and the buyer's id. So a buyer has independent lots for two items. Participants are ranked
+//! by their lots, read as numbers of 256 bits, smallest first. So the order is secret before the
+//! opening. The seed is fixed before the participants are known. Anyone with the seed and the list
+//! can repeat the draw.
 //!
 //! The operator of the server can read the seed early. The draw proves that the seed did not
 //! change, not that the seed stayed secret.
