@@ -187,7 +187,7 @@ async fn a_reader_is_made_ready_once_for_sale_events_and_once_for_its_buyers_eve
     let anna = BuyerId::new("anna").expect("a buyer");
     let mut reader =
         hub.subscribe(Some(anna.clone()), vec!["spring".into()], 1, None).expect("the first");
-    let place = EventKind::Position { sale: "spring".into(), buyer: anna.clone() };
+    let place = EventKind::Position { room: RoomKey::of_sale("spring"), buyer: anna.clone() };
     for own in [refused(&anna), place] {
         assert!(reader.next_or_park(&ready_queue, 7).is_none());
         hub.publish(EventKind::Status("spring".into()));

@@ -115,7 +115,8 @@ pub async fn a_buyer_has_one_position(fixture: Fixture) {
     );
     assert_eq!(first[1], EnterOutcome::Known(visitor.clone()));
     assert!(matches!(first[2], EnterOutcome::New(_)));
-    let one = || fixture.store.enter_room(&room(), seed(), buyers(&["cleo"]));
+    let room = room();
+    let one = || fixture.store.enter_room(&room, seed(), buyers(&["cleo"]));
     let (a, b, c, d) = tokio::join!(one(), one(), one(), one());
     let answers = [a, b, c, d].map(|answer| answer.expect("writes").expect("a sale").1.remove(0));
     assert_eq!(
@@ -129,7 +130,7 @@ pub async fn a_buyer_has_one_position(fixture: Fixture) {
     let EnterOutcome::New(late) = &late[0] else { panic!("{late:?}") };
     assert_eq!((late.lot, late.rank, late.until), (None, Some(4), None));
     let mut found =
-        fixture.store.visitors(&room(), buyers(&["dora", "nobody", "anna"])).await.expect("reads");
+        fixture.store.visitors(&room, buyers(&["dora", "nobody", "anna"])).await.expect("reads");
     found.sort_by(|a, b| a.buyer.cmp(&b.buyer));
     assert_eq!(found, [visitor.clone(), late.clone()]);
     assert_eq!(
@@ -176,11 +177,12 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     open(&fixture).await;
     enter(&fixture, &["a", "b", "c", "d", "e", "f"]).await;
     // Two admissions with the same snapshot admit each visitor once.
-    let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
+    let room = room();
+    let seen = fixture.store.waiting_room_view(&room).await.expect("reads").expect("a room");
     assert_eq!(seen.shop, RoomSupply { free: Some(3), limit: 1, out: 0, used: 0, used_units: 0 });
     let (one, two) = tokio::join!(
-        fixture.store.admit_visitors(&room(), &seen, CALLS_MAX, FOR_MS),
-        fixture.store.admit_visitors(&room(), &seen, CALLS_MAX, FOR_MS)
+        fixture.store.admit_visitors(&room, &seen, CALLS_MAX, FOR_MS),
+        fixture.store.admit_visitors(&room, &seen, CALLS_MAX, FOR_MS)
     );
     assert_eq!(one.expect("writes").len() + two.expect("writes").len(), 3);
     assert!(call(&fixture).await.is_empty(), "three visitors are admitted for three units");
@@ -200,10 +202,10 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
         .expect("writes");
     assert_eq!(shop(&fixture).await.1.free, Some(3));
     // An admission with an old snapshot admits no visitor for a unit that is gone.
-    let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
+    let seen = fixture.store.waiting_room_view(&room).await.expect("reads").expect("a room");
     fixture.store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
     assert_eq!(
-        fixture.store.admit_visitors(&room(), &seen, CALLS_MAX, FOR_MS).await.expect("writes"),
+        fixture.store.admit_visitors(&room, &seen, CALLS_MAX, FOR_MS).await.expect("writes"),
         [],
         "paused"
     );
