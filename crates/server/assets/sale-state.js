@@ -110,10 +110,10 @@ export function frontOf(m) {
   if (!m.status) return { ...OPEN_DOOR };
   return (m.status.front_door = { ...OPEN_DOOR, ...m.status.front_door });
 }
-/** Returns the item whose waiting room the page shows. null: the sale has one room for all items. */
+/** Returns the item whose waiting room the page shows. null: the sale has one room. */
 export const roomItem = m => (frontOf(m).rooms === 'items' ? (m.item?.id ?? null) : null);
-/** Before the start, the page offers to join the waiting room of the shown item from this long before
-   it. The page joins the room of a whole sale by itself. */
+/** How long before the start the page offers to join the waiting room of the shown item. The page
+   joins the room of a whole sale by itself. */
 const JOIN_EARLY_MS = 600_000;
 /** Returns whether a pass requires a check. */
 export const needsCheck = m => frontOf(m).challenge !== 'off';

@@ -246,9 +246,8 @@ impl Hub {
             EventKind::Refused { buyer, .. }
             | EventKind::WaitlistEnded { buyer, .. }
             | EventKind::Position { buyer, .. } => readers.buyers.get(buyer),
-            EventKind::Status(sale) | EventKind::Room(RoomKey { sale, .. }) => {
-                readers.sales.get(sale)
-            }
+            EventKind::Status(sale) => readers.sales.get(sale),
+            EventKind::Room(room) => readers.sales.get(&room.sale),
         };
         let boxes: Vec<_> = followers.into_iter().flat_map(|followers| followers.all()).collect();
         readers.last_id += 1;

@@ -27,7 +27,7 @@ CREATE TABLE item_waiting_room_visitor (
     rank           INTEGER,  -- in the queue; NULL: by the draw, and not admitted yet
     called_at      INTEGER,                               -- NULL: not admitted yet
     admitted_until INTEGER,
-    -- When the visitor left the waiting room before being admitted. NULL: the visitor did not leave.
+    -- When the visitor left the waiting room before the admission. NULL: the visitor did not leave.
     -- The rank stays. When it is called, the visitor gets an admission that has already ended.
     left_at        INTEGER,
     PRIMARY KEY (sale_id, item_id, buyer),

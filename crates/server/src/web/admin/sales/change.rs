@@ -113,8 +113,8 @@ fn check_rooms(
     if before.rooms == after.rooms || (row.phase.is_before_opening() && !has_visitors) {
         return Ok(());
     }
-    let detail = "front_door.rooms changes before the sale opens and before a buyer joins a \
-                  waiting room, not after";
+    let detail = "front_door.rooms can change only before the sale opens, and before the first \
+                  buyer joins a waiting room";
     Err(Problem::wrong_state(row.phase.as_str(), detail))
 }
 
