@@ -204,7 +204,6 @@ pub fn run(
         report_round(&round);
         if fault.ends_standby() {
             cluster.renew_standby()?;
-            cluster.wait_until_nodes_see_standby()?;
         }
         rounds.push(round);
     }

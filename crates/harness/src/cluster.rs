@@ -233,18 +233,19 @@ impl Cluster {
     }
 
     /// Makes the second PostgreSQL server, if there is one, a new standby that confirms every
-    /// commit.
+    /// commit. Returns when every node knows this.
     pub fn renew_standby(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.follow(&self.postgres)?;
-        self.postgres.wait_for_standby()
+        self.postgres.wait_for_standby()?;
+        self.wait_until_nodes_see_standby()
     }
 
     /// Waits until every node knows that commits wait for the standby. A node that does not know
     /// this pauses the sales after a failover.
-    pub fn wait_until_nodes_see_standby(&self) -> Result<(), ClusterError> {
+    fn wait_until_nodes_see_standby(&self) -> Result<(), ClusterError> {
         let (seen, begun) = ("\ndoorbuster_store_synchronous_standbys 1\n", Instant::now());
-        for node in self.nodes.iter().filter(|_| self.standby.is_some()) {
+        for node in &self.nodes {
             while !http::send_request(node.addr(), "GET", "/metrics", "", "")?.body.contains(seen) {
                 if begun.elapsed() > limits::READY_WITHIN {
                     let what = format!("{} does not see the standby", node.name());
