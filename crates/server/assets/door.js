@@ -15,8 +15,8 @@ const FIRST_MS = 2_000,
   LAST_MS = 6_000; /* in the first and last seconds before the start, no pass is fetched */
 const BUSY_SECS = 3; /* the pause after a failure without Retry-After */
 
-/** `draw()` shows the model. `choose(item)` shows another item. `reread()` requests the status. `signedOut()` drops an invalid token.
-   `streaming()` says whether the event stream is open. */
+/** `draw()` shows the model. `choose(item)` shows another item. `reread()` requests the status.
+   `signedOut()` drops an invalid token. `streaming()` says whether the event stream is open. */
 export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
   const rooms = new Map() /* item id, or null for the whole sale → its waiting room */,
     code_slot = 'code.' + m.id;

@@ -1,8 +1,7 @@
-/* A waiting room: the buyer's position and its changes. A sale has one room for all items, or one for
-   each item. A draw shuffles the visitors who arrive
-   before the start, and later visitors follow them. The position belongs to the buyer, so a reload
-   or another device finds it again. Events update the position. Without events the page polls
-   slowly. */
+/* A waiting room: the buyer's position and its changes. A sale has one room for all items, or one
+   for each item. A draw shuffles the visitors who arrive before the start, and later visitors follow
+   them. The position belongs to the buyer, so a reload or another device finds it again. Events
+   update the position. Without events the page polls slowly. */
 import { enterRoom, getPlace, leaveRoom } from '/assets/api.js';
 import { jitter, now, pauser } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';
@@ -14,9 +13,9 @@ const EARLY_MS = 600_000;
 const LAST_MS = 1_000; /* a turn with less time left counts as over */
 const SETTLE_MS = 3_000; /* the result of the draw is read within this time after the start */
 
-/** Keeps the position of the buyer in `m`, in the room of an item or of the whole sale. `shown()` says
-   whether the page shows this room. `changed(place)` is called after each change. `streaming()` says
-   whether the event stream is open. */
+/** Keeps the position of the buyer in `m`, in the room of an item or of the whole sale. `shown()`
+   says whether the page shows this room. `changed(place)` is called after each change.
+   `streaming()` says whether the event stream is open. */
 export function waitingRoom(m, item, { shown, changed, streaming }) {
   const slot = 'room.' + m.id + (item ? '.' + item : ''),
     pause = pauser();
