@@ -8,6 +8,9 @@ use super::{BUY, STATE, draft, link, prepared_before_opening, states};
 use crate::crash_windows::client::{request, signed_in};
 use crate::crash_windows::fixture::ServerFixture;
 
+/// The choice of the second item.
+const BULB: &str = "#items-list label:nth-child(2)";
+
 #[tokio::test]
 async fn a_visitor_before_the_opening_is_in_the_draw_and_buys_when_admitted() {
     let fixture = ServerFixture::start();
@@ -181,4 +184,37 @@ async fn without_events_the_page_polls_its_position() {
         tab.says(STATE, "It’s your turn").await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_visitor_who_waits_for_one_item_gets_a_turn_for_another_item() {
+    let fixture = ServerFixture::start();
+    let item = |id: &str, title: &str, stock: u32| {
+        json!({"id": id, "title": title, "price": {"amount_minor": 4900, "currency": "EUR"},
+               "stock": stock, "limit_per_buyer": 1})
+    };
+    let items = [item("lamp", "Ora lamp", 1), item("bulb", "Warm bulb", 5)];
+    let door = json!({"waiting_room": "always", "rooms": "items"});
+    draft(&fixture, "two", json!({}), json!({"items": items, "front_door": door})).await;
+    fixture.step("two", "open").await;
+    Browser::with_browser(async |browser| {
+        let (ann, ben) = (browser.tab().await, browser.tab().await);
+        ann.go(&link(fixture.address, "/sale/two", "ann")).await;
+        ann.click(BUY).await;
+        ann.says(STATE, "It’s your turn").await;
+        ben.go(&link(fixture.address, "/sale/two", "ben")).await;
+        ben.click(BUY).await;
+        ben.says("#clock-label", "Your position").await;
+        ann.click(BUY).await;
+        ann.says(STATE, "1 reserved for you").await;
+        ben.says(BUY, "None left right now").await;
+        ben.click(BULB).await;
+        ben.says(BUY, "Join the waiting room").await;
+        ben.click(BUY).await;
+        ben.says(STATE, "It’s your turn").await;
+        ben.click(BUY).await;
+        ben.says(STATE, "1 reserved for you").await;
+    })
+    .await;
+    assert_eq!(states(&fixture, "two").await, ["reserved", "reserved"]);
 }
