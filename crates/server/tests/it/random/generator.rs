@@ -165,7 +165,7 @@ impl RequestGenerator {
                 known.sales.last().expect("the list has values from the beginning").clone()
             }
             Param::PathSale | Param::Sale | Param::Follow => pick_known(rng, &known.sales),
-            Param::PathItem | Param::Item => "phone".into(),
+            Param::PathItem | Param::Item | Param::RoomItem => "phone".into(),
             Param::PathOrder | Param::Order => pick_known(rng, &known.orders),
             Param::PathKey => pick_known(rng, &known.keys),
             Param::PathBlock => "blk_0c9d8e7a65b1".into(),
