@@ -122,9 +122,13 @@ impl Postgres {
         let (orders, stock): (u64, u64) = (orders.parse()?, stock.parse()?);
         ensure!(
             orders + stock == PLENTY_OF_STOCK,
-            "{orders} orders and a stock of {stock} do not make {PLENTY_OF_STOCK}"
+            "the table has {orders} orders and a remaining stock of {stock}; their sum must be \
+             {PLENTY_OF_STOCK}"
         );
-        ensure!(orders as f64 >= processed, "{processed} orders confirmed, {orders} in the table");
+        ensure!(
+            orders as f64 >= processed,
+            "pgbench confirmed {processed} orders, but the table has only {orders} orders"
+        );
         Ok(rate)
     }
 

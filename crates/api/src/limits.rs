@@ -88,7 +88,7 @@ pub const POW_EFFORT_DEFAULT: u32 = 5_000;
 /// Longest URL of an endpoint that receives events, in bytes. A longer value gets `422`.
 pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
 
-/// Longest address of a browser's push service, in bytes. A longer value gets `422`.
+/// Longest URL of a push subscription, in bytes. A longer value gets `422`.
 pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2_048;
 
 /// Longest time for which a replaced secret still signs, in seconds. A longer value gets `422`.

@@ -65,8 +65,8 @@ read `event`.
 2026-11-20T10:00:00.004Z  INFO a sale's phase changed sale=\"spring\" event=\"sale.phase_changed\"
 ```
 
-`doorbuster logs events` prints this list, and `--json` makes it JSON. The format of the lines is
-the setting `log.format`. `cargo xtask logs` generates this page from the code.
+`doorbuster logs events` prints this list, and `--json` makes it JSON. The setting `log.format`
+determines the format of the log lines. `cargo xtask logs` generates this page from the code.
 
 Alarms use metrics, not log lines: see [operating.md](operating.md#alarms).
 ";

@@ -1,4 +1,4 @@
-//! Web push: where a buyer's browser gets messages.
+//! Web push: the subscription with which a buyer's browser gets messages.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -22,7 +22,7 @@ const AUTH_CHARS: usize = 22;
     "auth": "BTBZMqHH6r4Tts7J_aSIgg"
 })))]
 pub struct NewPushSubscription {
-    /// The address at the browser's push service: https.
+    /// The `https` URL at the browser's push service to which the server sends messages.
     #[schema(pattern = "^https://[!-~]+$", max_length = 2_048)]
     pub endpoint: String,
     /// The browser's public key: 65 bytes in base64url.

@@ -49,7 +49,7 @@ pub struct GatherPlan {
 }
 
 /// Plans how to serve a request for this many units that is parked at its home slot. Returns `None`
-/// if the known units are too few, although units in flight may still come back.
+/// if the known units are too few. Even then, units in flight may still come back.
 ///
 /// The plan gathers units in the slot with the most units, and takes from the fullest other slots
 /// first, so that few recalls are needed. Calling this again before the moves are finished moves

@@ -61,9 +61,9 @@ pub trait Ledger {
     /// Returns the buyer's orders of one item, which are few.
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId)
     -> Result<Vec<Order>, Self::Error>;
-    /// Returns an order of the buyer under this grant that expired or that the actor `by`
-    /// cancelled. If there are several, the one with the lowest ticket number is returned. `None`
-    /// stands for any actor.
+    /// Returns one of the buyer's orders under this grant: an order that expired, or an order that
+    /// the actor `by` cancelled (`None` means any actor). If there are several, returns the order
+    /// with the lowest ticket number.
     fn first_unpaid(
         &mut self,
         grant: GrantId,

@@ -142,8 +142,8 @@ rules! {
     AskAgainOnlyWithoutId,
     /// A slot remembers a request and returns its ticket again.
     SlotRemembers,
-    /// If a slot returns a ticket again that was refused before, that ticket does not decide the
-    /// new attempt. The slot has just not forgotten the ticket yet.
+    /// A slot that has not yet forgotten a refused ticket may return the ticket again. Such a
+    /// ticket does not decide the new attempt.
     NewTryAfterRefusal,
     /// A slot compares the content of a request that it remembers.
     SlotDigest,
@@ -233,8 +233,8 @@ rules! {
     ExpireWhenDue,
     /// Stock is never lowered below the held and sold units.
     LowerOnlyFree,
-    /// A reader of events continues by positions, which committed events get. It does not use
-    /// numbers that are assigned before the commit.
+    /// A reader of events continues by positions, because only committed events get positions.
+    /// Numbers are assigned before the commit, so the reader does not use them.
     ReadByPosition,
     /// An endpoint's position moves only if it still has the value that the worker read.
     AdvanceCompares,

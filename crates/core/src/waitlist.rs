@@ -170,8 +170,8 @@ pub fn join<L: Ledger + ?Sized>(
     Ok(JoinOutcome::Done(entry))
 }
 
-/// Returns the buyer's order from this waitlist that expired or that the buyer cancelled. The
-/// waitlist is locked, so none of its orders changes.
+/// Returns an order that the buyer got from this waitlist, if the order expired or the buyer
+/// cancelled it. The waitlist is locked, so none of its orders changes.
 fn unpaid_order_of<L: Ledger + ?Sized>(
     ledger: &mut L,
     waitlist: Option<&Grant>,

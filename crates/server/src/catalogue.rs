@@ -22,7 +22,7 @@ use crate::slot_layout::SlotLayout;
 pub use item::{FeedMarks, ItemState, ItemWork, SlotUnits};
 pub use leaving::LeavingSlots;
 
-/// How long after a sale's end a node remembers which requests hold orders of the sale.
+/// A node remembers which requests hold orders of a sale until this long after the sale's end.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
 /// A page may request the status by any of this many earlier versions, and gets the cached status.

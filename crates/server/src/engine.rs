@@ -278,7 +278,7 @@ impl Engine {
         self.node
     }
 
-    /// Returns whether this node leads even if another node leads too.
+    /// Returns whether this node acts as leader even while another node is the leader.
     pub(crate) fn always_leads(&self) -> bool {
         self.always_leads
     }

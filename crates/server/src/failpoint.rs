@@ -102,7 +102,7 @@ mod armed {
     use super::Failpoint;
 
     /// The setting that arms a point. Its value is the point's name, a colon, and the number of the
-    /// pass that kills.
+    /// pass that kills the process.
     pub const SETTING: &str = "DOORBUSTER_FAILPOINT";
 
     impl Failpoint {

@@ -126,8 +126,8 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 ///
 /// # Errors
 ///
-/// If a server uses the embedded store, or a newer program wrote it. Also if the store is damaged
-/// or cannot be opened.
+/// If a server uses the embedded store, or the store was written by a newer program, is damaged or
+/// cannot be opened.
 pub async fn migrate(settings: &Settings) -> Result<(), OpenError> {
     if let Some(url) = settings.shape.store() {
         let history = read_history(&settings.data_dir);

@@ -265,8 +265,7 @@ impl Hub {
         self.0.dropped.fetch_add(overflowed as u64, Ordering::Relaxed);
     }
 
-    /// Returns how many readers were dropped since the start because too many events waited for
-    /// them.
+    /// Returns how many readers were dropped because too many events waited for them.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)

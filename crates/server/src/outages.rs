@@ -1,5 +1,5 @@
 //! Keeps the log short while the store or Redis is unavailable. During an outage, jobs fail many
-//! times a second. Instead of a line for each failure, the log gets one line when the outage
+//! times a second. So the log has no line for each failure. It gets one line when the outage
 //! begins, a summary every ten seconds, and one line when the outage ends.
 //!
 //! The store itself logs an outage of PostgreSQL. So for PostgreSQL, this module sums up only calls
@@ -19,7 +19,7 @@ const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 /// Without a failure for this long, the outage has ended. Every job repeats a failed call within
 /// this time.
 const OVER_AFTER: Duration = Duration::from_secs(3);
-/// How long the store has to notice an outage by itself, after the first failed call.
+/// The store itself notices an outage within this time after the first failed call.
 const STORE_NOTICES_WITHIN: Duration = Duration::from_secs(3);
 /// How often the outages are checked.
 const CHECK_EVERY: Duration = Duration::from_millis(500);

@@ -124,8 +124,9 @@ impl Engine {
         Some(self.unless_stale(refusal))
     }
 
-    /// Returns a refusal that depends on the store's state, but only if the node's snapshot is
-    /// recent. After an old snapshot, units may have returned, or the phase may have changed.
+    /// Returns `refusal`. If it depends on the store's state and the node's snapshot is old,
+    /// returns [`Refusal::Unavailable`], because units may have returned, or the phase may have
+    /// changed.
     pub(crate) fn unless_stale(&self, refusal: Refusal) -> Refusal {
         let is_of_truth = matches!(
             refusal,

@@ -1,12 +1,12 @@
-//! Web push: notifies a buyer who closed the page when the buyer's turn comes, or when units are
-//! reserved for the buyer. It works only if the shop sets a key.
+//! Web push: notifies buyers who have closed the page. A buyer gets a message when the buyer's turn
+//! comes, or when units are reserved for the buyer. Web push works only if the shop sets a key.
 //!
 //! A subscription is a row of the store. One node owns the row, and sends its messages. In the
 //! owner's memory a subscription is a reader of the hub of events, as an open page is. When the
-//! owner has no lease, another node takes the subscription over. The new owner then sends what is
-//! still true, so a browser may get a message twice. A message names the time until which it is
-//! true, and the push service drops the message at that time. A message contains nothing else that
-//! can become untrue before it arrives.
+//! owner has no lease, another node takes the subscription over. The new owner then sends the
+//! messages that are still true, so a browser may get a message twice. A message names the time
+//! until which it is true, and the push service drops the message at that time. A message contains
+//! nothing else that can become untrue before it arrives.
 
 mod encrypt;
 mod metrics;
@@ -48,7 +48,8 @@ const LIVES_MS: i64 = 86_400_000;
 /// The address and the keys of a browser's subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// The address at the browser's push service.
+    /// The address to which the server sends messages for this browser. It belongs to the browser's
+    /// push service.
     pub endpoint: String,
     pub keys: BrowserKeys,
 }

@@ -157,7 +157,7 @@ pub async fn load_or_create_all(
     Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys })
 }
 
-/// Returns the secret with which servers of these settings verify buyers' tokens. Never creates a
+/// Returns the secret with which servers with these settings verify buyers' tokens. Never creates a
 /// secret, because no server would use it.
 ///
 /// # Errors
@@ -170,7 +170,7 @@ pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsEr
     kept(settings, "buyer_secret", "auth.buyer_secret").await
 }
 
-/// Returns the newest secret with which servers of these settings verify the sandbox's messages.
+/// Returns the newest secret with which servers with these settings verify the sandbox's messages.
 /// Never creates a secret, because no server would use it.
 ///
 /// # Errors

@@ -2,8 +2,8 @@
 //! only with the feature `otel`.
 //!
 //! One random number decides whether a purchase is sampled, before any part of a trace exists.
-//! Other purchases cost nothing more. A request with the header `traceparent` follows its caller:
-//! it continues a sampled trace, and is not traced if the caller's trace is not sampled.
+//! Tracing adds no cost to other purchases. A request with the header `traceparent` follows its
+//! caller: it continues a sampled trace, and is not traced if the caller's trace is not sampled.
 //!
 //! The usual environment variables configure traces:
 //!

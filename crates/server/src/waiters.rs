@@ -89,8 +89,8 @@ impl VerdictWaiters {
         f(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens an entry for a new token. Dropping the second returned value removes the entry, if it
-    /// was not [kept](WaiterGuard::keep).
+    /// Opens an entry for a new token. Dropping the second returned value removes the entry, unless
+    /// [`WaiterGuard::keep`] was called.
     pub fn register(
         &self,
         token: Token,

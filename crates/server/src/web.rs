@@ -128,7 +128,7 @@ pub struct App {
     keys: tokio::sync::Mutex<()>,
     /// The time at which the server last read the operators' keys from the store.
     operator_keys_read_at: tokio::sync::Mutex<Option<Instant>>,
-    /// Tracks purchases and operators' changes, which complete even if their clients disconnect.
+    /// Tracks purchases and operators' changes. They complete even if their clients disconnect.
     running_purchases: TaskTracker,
     /// Set when the program is asked to stop. A stopping program reports that it is not ready.
     is_leaving: AtomicBool,

@@ -1,5 +1,5 @@
 //! The feed that edges follow, in the Redis that nodes share. One node writes the feed, with the
-//! fencing number of its lock. Edges read the feed, also from replicas. If Redis loses the feed,
+//! fencing number of its lock. Edges may read the feed from replicas. If Redis loses the feed,
 //! the writer begins a new generation. `doorbuster_core::edge` has the rules.
 use doorbuster_core::edge::FeedPosition;
 

@@ -100,8 +100,8 @@ impl Slots {
         Self::Local(Local::new(key, bounds))
     }
 
-    /// Returns slots in Redis. The function checks every server, also the servers that only the
-    /// cluster knows. It refuses a server that evicts keys, is too old or is a replica.
+    /// Returns slots in Redis. The function checks every server, including servers that only
+    /// the cluster knows. It refuses a server that evicts keys, is too old or is a replica.
     ///
     /// # Errors
     /// Fails if a server is refused or cannot be reached. In a cluster, one reachable server is

@@ -13,7 +13,7 @@
 //! | `PREFIX:{shared}:limit:…` | string | a limit's state | until its charges are paid off |
 //! | `PREFIX:{shared}:status:SALE` | hash | `phase`, `version`, `item:NAME` ("count start access"), the writer's `fence` | 5 s after it was last written |
 //! | `PREFIX:{shared}:feed:…` | hash, list, hash, sorted set | the feed that edges follow: its head, the hashes of requests that hold orders, its entries, their order | 60 s after it was last written |
-//! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, as the store was last read | 10 ms |
+//! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, from the last read of the store | 10 ms |
 //! | `PREFIX:{shared}:catalogue:sales:…` | string | all sales of one version of the catalogue as JSON behind a proof; at most 256 KiB | 10 s |
 //!
 //! The text between the braces is the hash tag. It puts all of these keys on one server, so that

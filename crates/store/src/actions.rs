@@ -1,6 +1,6 @@
 //! Records operators' actions in the transactions of their changes.
 //!
-//! The caller names the action around the call of a store's method ([`recorded`]). The method's
+//! The caller calls a store's method inside [`recorded`], which names the action. The method's
 //! transaction adds the changed fields and writes the row. If the transaction changes nothing, it
 //! writes no row. So an action is recorded if and only if its change is committed.
 use std::collections::BTreeSet;
@@ -50,8 +50,8 @@ pub(crate) fn changes_from_json(text: &str) -> Option<Vec<FieldChange>> {
     rows.into_iter().map(change).collect()
 }
 
-/// Returns the fields in which two sales differ. `None` stands for a sale that does not exist
-/// before or after.
+/// Returns the fields in which a sale differs before and after a change. `None` means that the sale
+/// does not exist at that time.
 pub(crate) fn changed_sale(before: Option<&SaleRow>, after: Option<&SaleRow>) -> Vec<FieldChange> {
     let mut changes = Vec::new();
     let view = |sale: Option<&SaleRow>| sale.map_or(Value::Null, sale_view);

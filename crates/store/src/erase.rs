@@ -7,7 +7,7 @@ use doorbuster_core::{BuyerId, IdKey, RequestKey};
 use crate::contract::{BuyerTraces, RetainReason, RetainedRows};
 use crate::sql::{Statement, statement};
 
-/// The condition for an order of a closed sale that no longer waits for money.
+/// The condition that an order's sale is closed and the order no longer waits for money.
 macro_rules! at_rest {
     () => {
         "s.phase = 'closed' AND o.state <> 'reserved'

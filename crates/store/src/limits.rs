@@ -19,8 +19,8 @@ pub const CHECKPOINT_PAGES: i64 = 2_000;
 /// When at most this many pages remain, the writer copies them itself, so that the log can restart
 /// from its beginning. Callers wait a few milliseconds for this.
 pub const CHECKPOINT_LAST_PAGES: i64 = 100;
-/// The divisor that gives the same bound for a long log, from the number of the log's pages. At
-/// full speed, a long log may never have so few remaining pages as [`CHECKPOINT_LAST_PAGES`].
+/// The same bound for a long log is the number of its pages, divided by this number. At full speed,
+/// the remaining pages of a long log may never become as few as [`CHECKPOINT_LAST_PAGES`].
 pub const CHECKPOINT_LAST_PART: i64 = 100;
 /// When this many pages remain, the writer pauses after each commit while a checkpoint runs, so
 /// that the disk keeps up with the log. While a reader has an old snapshot, no page can be copied,
@@ -54,9 +54,8 @@ pub const HISTORY_ROWS_MAX: i64 = 100;
 pub const CODES_MAX: u64 = 1_000_000;
 /// How many ended challenges, and how many ended counts of wrong answers, each new row deletes.
 pub const DELETE_ROWS_MAX: i64 = 16;
-/// How long the rows of ended challenges are kept, in milliseconds. By the clock of a caller that
-/// is slightly behind, a challenge may not have ended yet. That caller must still find the
-/// challenge's row.
+/// How long the rows of ended challenges are kept, in milliseconds. A caller whose clock is
+/// slightly behind may use an ended challenge. That caller must still find the challenge's row.
 pub const SPENT_KEPT_MS: i64 = 60_000;
 /// Orders that a check reads before it pauses.
 pub const CHECK_ROWS_BETWEEN_PAUSES: usize = 1_000;
@@ -152,11 +151,11 @@ pub const PG_POLL_ROWS: usize = 5_000;
 /// Commit digests that one poll reads at once. The rest is read in further pages of the same
 /// snapshot. A digest has up to about 20 KiB.
 pub const PG_POLL_DIGESTS: usize = 64;
-/// The largest age of a node's last poll with which the node still reads digests, in milliseconds.
-/// After a longer time, the node reads all orders again.
+/// A node reads digests only if its last poll is at most this old, in milliseconds. Otherwise the
+/// node reads all orders again.
 pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
-/// How long commit digests are kept, in milliseconds. The time is longer than any node needs the
-/// digests, because the transaction that deletes digests may run while a node polls.
+/// How long commit digests are kept, in milliseconds. No node needs the digests for so long. The
+/// margin is necessary because the transaction that deletes digests may run while a node polls.
 pub const DIGESTS_KEPT_MS: i64 = 2 * DIGESTS_READ_WITHIN_MS;
 /// Commits of this node that wait to be published. At the bound further commits wait.
 pub const PG_COMMITS_MAX: usize = 1_024;

@@ -111,7 +111,7 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Locks the rows of an order that a payment names.
+    /// A payment names this order. Locks the order's rows, if the order exists.
     pub(crate) fn lock_order_named(&mut self, order: &str) -> Done<()> {
         match self {
             Self::Sqlite(_) => Ok(()),

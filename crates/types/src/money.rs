@@ -42,8 +42,8 @@ words! {
 }
 
 impl RefundCause {
-    /// Returns whether the cause is an error outside of this server, which the audit reports as a
-    /// notice.
+    /// Returns whether the cause is an error outside of this server. The audit reports such an
+    /// error as a notice.
     #[must_use]
     pub fn is_irregular(self) -> bool {
         matches!(self, Self::Mismatch | Self::Second | Self::UnknownOrder)

@@ -89,10 +89,13 @@ fn check_package(package: &Path, scratch: &Path) -> Result<()> {
     ensure!(unit.contains("ExecReload="), "the unit has no command to reload the settings");
     serve(&root.join(INSTALLED[0]), &root.join(INSTALLED[2]), scratch)?;
     run_command(dpkg().args(["--remove", "doorbuster"]))?;
-    ensure!(!root.join(INSTALLED[0]).exists(), "the program stays after a removal");
-    ensure!(root.join(INSTALLED[2]).is_file(), "a removal deletes the settings");
+    ensure!(!root.join(INSTALLED[0]).exists(), "dpkg --remove left the program");
+    ensure!(
+        root.join(INSTALLED[2]).is_file(),
+        "dpkg --remove deleted the settings, which only dpkg --purge may delete"
+    );
     run_command(dpkg().args(["--purge", "doorbuster"]))?;
-    ensure!(!root.join(INSTALLED[2]).exists(), "the settings stay after a purge");
+    ensure!(!root.join(INSTALLED[2]).exists(), "dpkg --purge left the settings");
     Ok(())
 }
 

@@ -50,8 +50,9 @@ pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
     sale_server.close()?;
     let each = |bytes: u64| bytes.saturating_sub(before) as f64 / f64::from(count);
     let note = format!(
-        "{count} entries, joined over {ORDER_CONNECTIONS} connections in {:.1} s, p99 {:.0} ms; the first were admitted {:.2} s after the opening; then {} entries were read in {:.1} s, \
-         p99 {:.0} ms, and each entry took {:.0} B",
+        "{count} buyers joined over {ORDER_CONNECTIONS} connections in {:.1} s, p99 {:.0} ms; the \
+         first buyers were admitted {:.2} s after the opening; then {} positions were read in \
+         {:.1} s, p99 {:.0} ms, and each position took {:.0} B",
         joined.time.as_secs_f64(),
         joined.p99_us() / 1e3,
         called.as_secs_f64(),

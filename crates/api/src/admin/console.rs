@@ -89,7 +89,7 @@ pub struct Node {
     pub connections: u64,
 }
 
-/// The store of all nodes.
+/// The store that all nodes share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoreServer {
     /// `sqlite` or `postgres`.

@@ -72,7 +72,7 @@ pub enum Param {
     RoomItem,
     /// Query: only objects of this buyer.
     Buyer,
-    /// Query: only objects of the order that a payment named by this text.
+    /// Query: only payments or refunds that name this order.
     Order,
     /// Query: only orders in this state.
     State,

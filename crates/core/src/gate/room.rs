@@ -14,10 +14,10 @@ pub use pace::{PaceEstimator, WaitEstimate};
 
 use crate::value::Millis;
 
-/// Visitors of one room. At the bound the room is full and refuses new visitors.
+/// The largest number of visitors of one room. At the bound the room refuses new visitors.
 pub const VISITORS_MAX: u64 = 4_000_000;
-/// Admissions of a sale that are neither used nor lapsed. At the bound, admission pauses until some
-/// of them are used or lapse.
+/// The largest number of a sale's admissions that are neither used nor lapsed. At the bound,
+/// admission pauses until some of them are used or lapse.
 pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
 /// The room assumes that each of its first buyers takes at most this fraction of the stock: one
 /// part in `FIRST_BUYERS_MIN`. The assumption ends when the room knows how many units a buyer

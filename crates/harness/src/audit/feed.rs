@@ -123,7 +123,8 @@ fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut F
         rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();
     if brought > meant || (grant.open && brought != meant) {
         let detail = format!(
-            "recalls took {meant} units for grant {}, but the feed of this grant adds {brought}",
+            "finished recalls must add {meant} units to grant {}, but the grant's feed adds \
+             {brought} units",
             grant.id
         );
         findings.item("I2", grant.item, detail);

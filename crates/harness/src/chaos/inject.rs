@@ -32,7 +32,7 @@ pub(super) fn inject(
             std::thread::sleep(pause);
             cluster.postgres.start()?;
             Ok(format!(
-                "stopped for {} ms, ready {} ms after the stop",
+                "PostgreSQL was stopped for {} ms, and was ready {} ms after the stop began",
                 pause.as_millis(),
                 begun.elapsed().as_millis()
             ))

@@ -1,6 +1,7 @@
-//! The fault `restore`: PostgreSQL is lost while it sells, and returns as a backup had it. Orders
-//! after the backup are missing, so the sale must be paused. This file acts as the operator: it
-//! lowers the stock by the missing orders and resumes the sale, as the how-to says.
+//! The fault `restore`: PostgreSQL is lost during a sale, and is restored from a backup. Orders
+//! that were made after the backup are missing, so the sale must be paused. This file acts as the
+//! operator: it lowers the stock by the units of the missing orders and resumes the sale, as the
+//! how-to says.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

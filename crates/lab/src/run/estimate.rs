@@ -30,7 +30,7 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
-    /// All runs of these options remain.
+    /// Counts all runs of these options as remaining, because no run has started.
     pub(super) fn new(options: &RunOptions, strategies: usize) -> Self {
         let mut runs: BTreeMap<(usize, Fault), Runs> = BTreeMap::new();
         for &fault in &options.faults {

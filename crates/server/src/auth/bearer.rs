@@ -45,9 +45,8 @@ pub const PAGE_HEADER: &str = "x-doorbuster-page";
 /// token from the cookie. `may_change` means that the request has the page header, or that the
 /// request changes nothing.
 ///
-/// # Errors
-/// Like [`bearer`]. Also if the request uses the cookie, changes something and lacks the page
-/// header.
+/// # Errors Like [`bearer`], and if the request uses the cookie, changes something and lacks the
+/// page header.
 pub fn buyer_token<'a>(
     authorization: impl IntoIterator<Item = &'a [u8]>,
     cookies: impl IntoIterator<Item = &'a [u8]>,

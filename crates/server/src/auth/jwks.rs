@@ -155,7 +155,7 @@ impl Jwks {
         self.refresh().await
     }
 
-    /// Reads the set again, except if the last read was less than [`REFRESH_AT_MOST_EVERY`] ago.
+    /// Reads the set again, unless the last read was less than [`REFRESH_AT_MOST_EVERY`] ago.
     /// Concurrent callers wait for the same read.
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.refresh_at(Instant::now()).await

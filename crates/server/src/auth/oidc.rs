@@ -283,7 +283,7 @@ impl Callback {
     }
 }
 
-/// Parses an address of the issuer. The address must use TLS, except if it is on this machine.
+/// Parses an address of the issuer. The address must use TLS, unless it is on this machine.
 fn url(text: &str) -> Result<Url, OidcError> {
     let wrong = || OidcError::Issuer(format!("{text:?} is not an https:// address"));
     let url = Url::parse(text).map_err(|_| wrong())?;

@@ -53,7 +53,7 @@ pub(super) fn stock_location(
     })
 }
 
-/// The continuous backup, by the settings.
+/// Returns the continuous backup, if the settings have one.
 pub(super) fn continuous_backup(
     settings: &Settings,
 ) -> Result<Option<ContinuousBackup>, ServeError> {

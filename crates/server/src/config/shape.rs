@@ -97,8 +97,8 @@ const URLS_MAX: usize = 64;
 /// The largest allowed value of `slots.wait_replicas`.
 const REPLICAS_MAX: u64 = 10;
 
-/// Returns whether the setting at `path` has a value that another shape would use. 0 replicas and
-/// an empty list of peers do not count, because these are the values of the default file.
+/// Returns whether the setting at `path` has a value that another shape would use. Ignores 0
+/// replicas and an empty list of peers, because the default file has these values.
 fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
     read.is_set(path)
         && match path {

@@ -27,7 +27,7 @@ const RUSH_WINDOW: Duration = Duration::from_secs(1);
 /// The longest wait for the end of a rush.
 const RUSH_MAX: Duration = Duration::from_secs(30);
 
-/// How long lost orders stay a finding if the failover paused no sale.
+/// How long lost orders remain a finding if the failover paused no sale.
 const LOSS_SHOWN_MS: i64 = 86_400_000;
 
 /// The result of an audit.

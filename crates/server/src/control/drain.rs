@@ -197,8 +197,8 @@ impl Engine {
         }
     }
 
-    /// Updates the slots after a phase change, also if the same change is requested again. If the
-    /// drain failed, the slots issue tickets again.
+    /// Updates the slots after a phase change, and after each repeated request for the same change.
+    /// If the drain failed, the slots issue tickets again.
     pub(super) async fn reconcile_after_step(&self, id: &str) -> Result<(), EngineError> {
         let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(()) };
         if sale.has_open_slots() {

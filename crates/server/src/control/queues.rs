@@ -13,10 +13,10 @@ use crate::catalogue::SaleState;
 use crate::engine::Engine;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// How long before a sale's opening its queues are read.
+/// The node begins to read a sale's queues this long before the sale opens.
 const BEFORE_OPENING_MS: i64 = 60_000;
-/// How long after a sale's end its queues are read. A slot may miss the end of the sale and issue
-/// more tickets. These tickets are returned in this time.
+/// The node reads a sale's queues until this long after the sale's end. A slot may miss the end of
+/// the sale and issue more tickets. These tickets are returned in this time.
 const AFTER_END_MS: i64 = 60_000;
 
 /// Selects the queues until the program stops.

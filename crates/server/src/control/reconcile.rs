@@ -264,8 +264,9 @@ struct RecallsDone {
     gave_away: bool,
 }
 
-/// Carries out all recalls from the slots that this node reaches, to any target. A slot remembers
-/// how many units it gave for a recall, and the store finishes each recall only once.
+/// Carries out all recalls from the slots that this node reaches. The units go to the pool or to
+/// another slot. A slot remembers how many units it gave for a recall, and the store finishes each
+/// recall only once.
 async fn finish_recalls(
     engine: &Engine,
     item: &ItemState,

@@ -18,8 +18,8 @@ use super::reconcile::OpenSlot;
 const STEPS_MAX: usize = 4;
 /// Time between two checks of a slot whose tickets are being settled.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
-/// When a node reconciles an item again after a change of the item's spread. Until then, another
-/// node may have moved units.
+/// The pauses after which a node reconciles an item again when the item's spread has changed.
+/// During a pause, another node may have moved units.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 impl Engine {

@@ -141,9 +141,9 @@ async fn close_leftover(
     Ok(())
 }
 
-/// Wakes the reconciliation of items that missed a signal. These are items that need a grant, and
-/// items with units in the pool. They are also items with a slot that lacks feed rows or was
-/// stopped without a reason.
+/// Wakes the reconciliation of items for which a signal may have been missed. Such an item needs a
+/// grant, has units in the pool, or has a slot that lacks feed rows or was stopped without a
+/// reason.
 async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = engine.catalogue().clone();
     if engine.watches_slots() {

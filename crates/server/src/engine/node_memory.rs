@@ -26,9 +26,9 @@ pub(super) struct NodeMemory {
 }
 
 impl NodeMemory {
-    /// Publishes a commit of this node or another node. First come the requests that hold orders,
-    /// then the counts, which may say "sold out". Then come the verdicts for which requests on this
-    /// node wait, and last the events for browsers. The same order may be published twice.
+    /// Publishes a commit of this node or another node. The sequence is: the requests that hold
+    /// orders, the counts (which may say "sold out"), the verdicts of requests that wait on this
+    /// node, and the events for browsers. The same order may be published twice.
     pub(super) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::pass(Failpoint::Committed);

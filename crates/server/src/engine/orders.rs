@@ -86,7 +86,8 @@ impl Engine {
         let waits = self.waiting_buyer(id);
         let mut resolved = self.store.verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
-            // An erased buyer no longer owns the order, although the id still proves the buyer.
+            // An erased buyer no longer owns the order, although the id still proves who the buyer
+            // was.
             return Ok(if buyer.is_none_or(|buyer| order.buyer == *buyer) {
                 OrderLookup::Order(order)
             } else {

@@ -194,8 +194,8 @@ impl Engine {
         self.refusals.edge_heard_at.store(self.now().0, Ordering::Relaxed);
     }
 
-    /// Answers the questions of these nodes. Returns whether there is a new answer, which other
-    /// nodes should see at once.
+    /// Answers the questions of these nodes. Returns `true` if there is a new answer. The caller
+    /// must then show the answer to the other nodes at once.
     pub(crate) fn answer_questions(&self, nodes: &[NodeRow]) -> bool {
         self.refusals.answer(self.node, nodes)
     }

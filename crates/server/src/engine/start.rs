@@ -178,8 +178,8 @@ impl Engine {
                 .map(|grant| self.store.close_grant(grant.id, CloseCause::LeaseLapsed));
             closing.buffer_unordered(RECOVERIES_AT_ONCE).try_for_each(async |_| Ok(())).await?;
         }
-        // Counts are read before the requests that hold an order. So the requests are complete up
-        // to the counts.
+        // Counts are read before the requests that hold an order. So the set of requests includes
+        // every order in the counts.
         let counts = self.store.counts(None).await?;
         let sales = self.store.sales().await?;
         let items = sales.iter().flat_map(|row| row.items.iter().map(|item| item.id)).collect();

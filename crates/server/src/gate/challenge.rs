@@ -34,7 +34,7 @@ pub(crate) const MISSES_MS: i64 = 300_000;
 /// The maximum number of answers that this node sends to the store at the same time. A buyer has at
 /// most one of them.
 const ANSWER_LOCKS: usize = 64;
-/// How long before a sale's start its challenges are drawn in advance.
+/// A sale's challenges are drawn in advance from this long before the sale's start.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
 
 const _: () = assert!(
@@ -45,7 +45,7 @@ const _: () = assert!(
 /// Why an answer was not accepted. The challenge is used up in every case.
 #[derive(Debug, thiserror::Error)]
 pub enum ChallengeFault {
-    /// The answer is wrong. Or the challenge is invalid, expired, used, or for another buyer or
+    /// The answer is wrong, or the challenge is invalid, expired, used, or for another buyer or
     /// sale.
     #[error("the answer was not accepted")]
     Failed,

@@ -19,8 +19,8 @@ pub struct DoorCheck {
     pub refusal: Option<Refusal>,
 }
 
-/// Checks the token and the pass of a purchase of `item`. `token` has the buyer of a valid token,
-/// if the request has one.
+/// Checks the token and the pass of a purchase of `item`. `token` names the buyer of the request's
+/// token, if the request has a valid token.
 ///
 /// If a request has a pass, that pass must be valid even if the sale requires none. A pass
 /// identifies its buyer. It also contains the attributes that the shop gave the buyer when the pass

@@ -30,7 +30,7 @@ impl MasterKeys {
         (1..=MASTER_KEYS_MAX).contains(&masters.len()).then(|| Self(masters.into()))
     }
 
-    /// Returns the secrets, which edges also get.
+    /// Returns the secrets. Edges get the same secrets.
     pub(crate) fn masters(&self) -> impl Iterator<Item = [u8; MASTER_KEY_BYTES]> {
         self.0.iter().copied()
     }

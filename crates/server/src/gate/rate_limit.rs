@@ -1,9 +1,9 @@
 //! Request limits of a sale. There is a limit for one buyer, for one address, and for all buyers
 //! together. The server checks limits before any expensive work.
 //!
-//! Under a sale's limits, each route has its own counts. So requests for a waiting-room position
-//! use up no limit of purchases. The buyer's limit is checked first and the limit of all buyers
-//! last. If a later limit refuses a request, the earlier limits do not count the request. So
+//! Under a sale's limits, each route has its own counts. So requests for a waiting-room position do
+//! not use up the limit of purchases. The buyer's limit is checked first and the limit of all
+//! buyers last. If a later limit refuses a request, the earlier limits do not count the request. So
 //! refused requests cannot use up a shared limit.
 //!
 //! A request over a limit is refused from node memory ([`table`]). If nodes share limits, a
@@ -59,9 +59,9 @@ impl Route {
     pub(crate) const ALL: [Self; 5] =
         [Self::Purchase, Self::Pass, Self::Challenge, Self::Room, Self::Checkout];
 
-    /// Returns whether a request on this route is counted over all nodes before or after its
-    /// answer. Polls of a waiting room and challenges need no exact limit, because they are
-    /// frequent and give no units.
+    /// Returns when a request on this route is added to the count that all nodes share: before or
+    /// after the answer. Polls of a waiting room and challenges need no exact limit, because they
+    /// are frequent and give no units.
     pub(crate) const fn counting(self) -> Counting {
         match self {
             Self::Challenge | Self::Room => Counting::AfterAnswer,

@@ -35,7 +35,7 @@ struct QueuedState {
 
 impl QueuedRequests {
     fn lock(&self) -> MutexGuard<'_, QueuedState> {
-        // If a thread panics between two changes, a time may remain without its request, which does
+        // If a thread panics between two changes, a time may remain without its request. That does
         // no harm.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
-//! Builds the message of an event. The content comes only from the event's row, from data that never
-//! changes, and from the setting that names the pages' address. So every attempt and every receiver
-//! gets the same bytes.
+//! Builds the message of an event. The content comes only from the event's row, from data that
+//! never changes, and from the setting that names the pages' address. So every attempt and every
+//! receiver gets the same bytes.
 use doorbuster_api::admin::payments::Reversal;
 use doorbuster_api::notification::{
     self, ItemData, NotificationData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,

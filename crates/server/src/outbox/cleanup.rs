@@ -1,6 +1,6 @@
 //! Deletes expired rows in small batches: events without an order, dead deliveries and tickets, the
-//! ids of handled provider messages, and browsers' subscriptions. The leader runs this job. The histories of orders and the
-//! results of tickets stay.
+//! ids of handled provider messages, and browsers' subscriptions. The leader runs this job. The
+//! histories of orders and the results of tickets are kept.
 use std::time::Duration;
 
 use doorbuster_store::RetentionCutoffs;
@@ -29,8 +29,8 @@ const ACTIONS_MS: i64 = 366 * DAY_MS;
 const SECONDS_MS: i64 = DAY_MS;
 /// How long a sale's numbers by minute are kept.
 const MINUTES_MS: i64 = 30 * DAY_MS;
-/// The maximum number of browsers' subscriptions of all nodes. At this bound, the subscriptions that
-/// end first are deleted.
+/// The maximum number of browsers' subscriptions of all nodes. At this bound, the subscriptions
+/// that end first are deleted.
 const SUBSCRIPTIONS_MAX: u32 = 200_000;
 
 impl Outbox {

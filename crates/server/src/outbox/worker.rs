@@ -156,7 +156,7 @@ async fn deliver(
                 worker.handle_sent(sent)?,
             changed = new_events.changed() => {
                 worker.may_have_more = true;
-                // An operator may have added rows, which must be delivered as well.
+                // An operator may have added rows, and this worker must deliver them.
                 know = know.min(Instant::now() + WRITE_EVERY);
                 if changed.is_err() { return Ok(()) }
             }

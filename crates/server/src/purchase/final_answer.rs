@@ -40,9 +40,9 @@ impl SlotQueryBudget {
 
 impl Engine {
     /// Returns the final answer to a request that was parked for the full time. If its slots were
-    /// short, the node asks all slots once more. Units may have arrived without a signal, and any
-    /// slot may have an undecided ticket of an earlier attempt. If a slot refused the request,
-    /// another slot may have the request's ticket.
+    /// short, the node asks all slots once more, because units may have arrived without a signal.
+    /// Any slot may also have an undecided ticket of an earlier attempt. If a slot refused the
+    /// request, the node looks for the request's ticket in the other slots.
     pub(super) async fn parked_too_long(
         &self,
         purchase: &Purchase,

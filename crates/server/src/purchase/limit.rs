@@ -1,5 +1,5 @@
-//! Answers a buyer who has reached the limit of units. The buyer's units come from the count of the
-//! store or of a slot.
+//! Answers a buyer who has reached the limit of units. The store or a slot counted the buyer's
+//! units.
 use std::time::Duration;
 
 use doorbuster_core::slot::TicketRequest;
@@ -55,8 +55,8 @@ impl Engine {
 
     /// Decides about a slot's refusal. A slot knows only the requests that it served. If the item
     /// has other slots, one of them may have an order of the request, or an undecided ticket that
-    /// conflicts. In this case the store decides, and the request waits. If the request itself has
-    /// a ticket, that ticket's result takes precedence.
+    /// contradicts the refusal. In this case the store decides, and the request waits. If the
+    /// request itself has a ticket, that ticket's result takes precedence.
     pub(super) async fn refused_by_slot(
         &self,
         purchase: &Purchase,

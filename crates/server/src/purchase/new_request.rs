@@ -12,8 +12,8 @@ use crate::catalogue::ItemState;
 use crate::engine::Engine;
 use crate::waiters::TicketInfo;
 
-/// If a request waits for a decision this long without a signal, the node reconciles the item. A
-/// decision from before the request's arrival sends no further signal.
+/// If a request waits for a decision this long without a signal, the node reconciles the item. The
+/// store may have decided before the request arrived, and then no further signal follows.
 const UNDECIDED_WAIT: Duration = Duration::from_millis(200);
 
 impl Engine {

@@ -31,7 +31,7 @@ impl Deadlines {
 /// attempts are less frequent, because a popular item has hundreds of commits.
 const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
 
-/// The signals of an item's changes from now on.
+/// Receives the signals of an item's progress and commits, from the creation of this value on.
 pub(super) struct ItemSignals<'a> {
     progress: Notified<'a>,
     commit: Notified<'a>,
@@ -42,7 +42,7 @@ impl<'a> ItemSignals<'a> {
         Self { progress: item.gauge.progress().notified(), commit: item.gauge.changed().notified() }
     }
 
-    /// Returns when another attempt makes sense:
+    /// Waits until another attempt makes sense:
     ///
     /// - If the request is short and units are being gathered for it, progress wakes it.
     /// - If the request is short and no units are being gathered for it, progress or a commit wakes

@@ -71,8 +71,8 @@ impl Sender {
         self.guard.look_up(&url).await
     }
 
-    /// Adds a message to the queue. If the queue is full, drops the message, because the buyer can
-    /// also read the news on the page.
+    /// Adds a message to the queue. If the queue is full, drops the message, because the buyer also
+    /// sees the change on the page.
     pub(super) fn queue(&self, message: PushMessage) {
         if self.queue.try_send(message).is_err() {
             self.metrics.count(MessageOutcome::Dropped);

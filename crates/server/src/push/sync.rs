@@ -43,8 +43,9 @@ impl WebPush {
     /// Compares once. Returns whether there is more to load.
     async fn sync(&self, engine: &Engine) -> StoreResult<bool> {
         let taken = self.take_over(engine).await?;
-        // A browser that subscribes meanwhile is in the memory and not in this list, or the other
-        // way around. So only earlier subscriptions are removed, and a loaded one may be known.
+        // If a browser subscribes meanwhile, its subscription may be only in the memory or only in
+        // `owned`. So only subscriptions in `known` are removed, and a loaded subscription may be
+        // in the memory already.
         let known = self.lock().ids();
         let owned = engine.store().owned_push_subscriptions(engine.node()).await?;
         let mut missing = self.apply_owned(&known, &owned);
@@ -86,8 +87,8 @@ impl WebPush {
         Ok(taken)
     }
 
-    /// Removes known subscriptions that this node does not own, and updates when the others end.
-    /// Returns the subscriptions that are not in the memory.
+    /// Removes known subscriptions that this node does not own. Updates the end times of the
+    /// others. Returns the subscriptions that are not in the memory.
     fn apply_owned(&self, known: &[u64], owned: &[SubscriptionOwner]) -> Vec<u64> {
         let ids: HashSet<u64> = owned.iter().map(|owned| owned.id).collect();
         let mut readers = self.lock();

@@ -48,8 +48,8 @@ impl VapidKey {
         &self.public
     }
 
-    /// Returns the value of `Authorization` for a push service of this origin. At the address
-    /// `contact`, the operator of the push service reaches the shop.
+    /// Returns the value of `Authorization` for a push service of this origin. The operator of the
+    /// push service can reach the shop at `contact`.
     pub(crate) fn authorization(&self, origin: &str, contact: &str, now: Millis) -> Option<String> {
         let exp = now.0.div_euclid(1_000) + TOKEN_SECS;
         let signed = signing_input(&Claims { aud: origin, exp, sub: contact });

@@ -65,7 +65,7 @@ impl Listener {
         let open = TaskTracker::new();
         // Cancelled when the time to finish is over. The remaining connections then close.
         let cut = CancellationToken::new();
-        // These tasks own the idle WebSockets, which therefore end with this function.
+        // These tasks own the idle WebSockets, so the sockets close when this function returns.
         let mut idle_tasks = JoinSet::new();
         let idle_slots = Arc::new(IdleSlots::open(app, &cut, &mut idle_tasks));
         let service = Arc::new(Service::new(app.clone(), router(app), Arc::downgrade(&idle_slots)));

@@ -44,8 +44,8 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
 }
 
 /// Checks that a node can read this sale's `own` slots together with the slots of overlapping
-/// sales. A sale overlaps if both may be open at the same time. The limit is what one node can read
-/// at once.
+/// sales. A sale overlaps if both may be open at the same time. One node can read only a limited
+/// number of slots at once.
 fn check_slots_readable(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
     let slots = app.engine.concurrent_slots(row, own);
     if slots <= SLOTS_SERVED_MAX {

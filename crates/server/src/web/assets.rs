@@ -57,7 +57,7 @@ struct ConsoleFiles;
 #[folder = "assets-console/vendor"]
 struct ConsoleLibraries;
 
-/// The caching of addresses with a hash, whose content never changes.
+/// The caching of addresses with a hash. The content at such an address never changes.
 const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// The caching of pages. A new version of the program may change them.
 const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
@@ -155,7 +155,8 @@ impl Assets {
         self.assets.get(name).or_else(|| self.previous.get(name)).cloned()
     }
 
-    /// Also serves the assets of the previous pages, which browsers may still show for a while.
+    /// Also serves the assets of the previous pages, because browsers may show these pages a while
+    /// longer.
     pub(crate) fn keep_files_of(&mut self, before: &Self) {
         self.previous.clone_from(&before.assets);
     }

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use super::App;
 use super::reply::Reply;
 
-/// Right after the opening, pages add this suffix to the last version of the status that they knew
-/// before the opening.
+/// Right after the opening, pages request the status with this suffix. It follows the last version
+/// of the status that the page had before the opening.
 const AT_OPENING: &str = "-open";
 
 /// The query with which the front page requests the list of sales.

@@ -1,4 +1,5 @@
-//! Sessions at the console: an operator's key, or a sign-in at an issuer, is exchanged for a cookie.
+//! Sessions at the console: an operator's key, or a sign-in at an issuer, is exchanged for a
+//! cookie.
 //!
 //! The store keeps a hash of the cookie and a hash of the key. So a session works on every node,
 //! and deleting the key ends the session. A change with the cookie also needs a header that other

@@ -141,9 +141,9 @@ fn request_hash(
 }
 
 /// Marks a request as one that may hold an order, because the edge has passed it to a node. When
-/// the mark is dropped, the edge remembers the request, except if the node answered that the
-/// request holds no order. So the edge also remembers a request without an answer, and a request
-/// whose buyer disconnected.
+/// the mark is dropped, the edge remembers the request, unless the node answered that the request
+/// holds no order. So the edge also remembers a request without an answer, and a request whose
+/// buyer disconnected.
 struct MayHold<'a> {
     holders: &'a Holders,
     request: Option<RequestHash>,

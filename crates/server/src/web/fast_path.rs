@@ -50,7 +50,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // When the unanswered bytes began to arrive, or a waiting purchase was answered.
+    // The time when the unanswered bytes began to arrive, or when a waiting purchase was answered.
     let mut since = Instant::now();
     // One timer serves many requests. If it fires too early, the code sets it again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));

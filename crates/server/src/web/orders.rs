@@ -37,8 +37,8 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> HandlerResult {
     let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
-    // No rate limit applies to this request. Instead, the server runs one read of a buyer after the
-    // other, which bounds their cost.
+    // No rate limit applies to this request. Instead, the server runs a buyer's reads one after the
+    // other, so their cost is bounded.
     let turn = app.engine.id_key().buyer_hash(buyer.as_str());
     let read =
         app.engine.holders().retry_limiter.read(turn, page(&app, &query, Some(buyer), None)).await;

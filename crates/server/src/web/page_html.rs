@@ -288,7 +288,7 @@ fn data_block(media_type: &str, id: &str, data: &Value) -> String {
     format!("<script type=\"{media_type}\" id=\"{id}\">{text}</script>")
 }
 
-/// Escapes a text for HTML, also inside quotes.
+/// Escapes a text for HTML. The result may also stand inside quotes.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {

@@ -1,4 +1,4 @@
-//! Serves pages for people, which are the same for everyone. In a demonstration, also issues
+//! Serves the pages for people. Every visitor gets the same pages. In a demonstration, also issues
 //! guests' tokens.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};

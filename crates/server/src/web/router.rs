@@ -124,8 +124,8 @@ fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, respons
     }
 }
 
-/// What a request is about, by its path: `sale:spring item:phone`. A path may name a buyer, which
-/// the log must not have.
+/// Returns what a request is about, by its path: `sale:spring item:phone`. Leaves out buyers that
+/// the path names, because the log must not contain them.
 fn subject(template: &str, path: &str) -> String {
     const NAMED: [&str; 5] = ["{sale}", "{item}", "{order}", "{endpoint}", "{key}"];
     let parts = template.split('/').zip(path.split('/'));

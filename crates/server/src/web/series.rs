@@ -15,9 +15,9 @@ use crate::answer_counts::AnswerKind;
 use crate::catalogue::{ItemState, SaleState};
 use crate::metrics::{HistogramSnapshot, RateSample};
 
-/// How long before its opening a scheduled sale is recorded.
+/// A scheduled sale is recorded from this long before its opening.
 const BEFORE_OPENING_MS: i64 = 3_600_000;
-/// How long a closed sale is recorded. Its last requests are decided during this time.
+/// How long a sale is recorded after its close. Its last requests are decided during this time.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
 const MINUTE_MS: i64 = 60_000;
 /// The number of past minutes that the leader adds up each time.

@@ -152,8 +152,8 @@ impl Checker {
         let right = second != first && levels.get(second as usize).copied() == fullest;
         self.check(right, "second try", || {
             format!(
-                "the second try went to partition {second} after partition {first}; the \
-                 partitions have {levels:?} units"
+                "after partition {first}, the second try went to partition {second}, and not to \
+                 the fullest other partition; the partitions have {levels:?} units"
             )
         });
     }

@@ -105,7 +105,7 @@ pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 4, 0, 2).await;
 }
 
-/// An expiry takes the orders that are due longest, and at most as many as requested.
+/// An expiry takes at most as many orders as requested: those that have been due longest.
 pub async fn expiry_is_bounded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     for n in 1..=5 {

@@ -34,7 +34,7 @@ pub struct PostgresOptions {
     pub id_key: IdKey,
     /// A clock that replaces the database's clock in tests.
     pub clock: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
-    /// The id of this node. The node receives the verdicts of its tickets, also when another node
+    /// The id of this node. The node receives the verdicts of its tickets, even if another node
     /// settles them.
     pub node: NodeId,
     /// The store calls this function after every commit of this node, and for the commits of other

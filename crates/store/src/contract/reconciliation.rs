@@ -128,7 +128,7 @@ pub enum DifferenceKind {
     WrongAmount,
     /// An order with several captured payments.
     PaidTwice,
-    /// A payment that should be refunded, without a refund.
+    /// A payment that should be refunded and has no refund.
     RefundMissing,
     /// A refund whose payment is captured, failed, or does not exist.
     RefundUnfounded,

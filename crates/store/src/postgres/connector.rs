@@ -29,7 +29,7 @@ mod certificates;
 const UNCONFIRMED_COMMIT: &str = "SyncRepWaitForLSN";
 /// No host passed the last inspection.
 const NO_HOST: usize = usize::MAX;
-/// How many times a session is opened, if other nodes keep changing the history meanwhile.
+/// The largest number of attempts to open a session while other nodes change the history.
 const REGISTER_TRIES: usize = 3;
 
 /// A message to the owner of a session.

@@ -38,8 +38,8 @@ impl PostgresLedger<'_> {
         Ok(())
     }
 
-    /// Locks the rows of an order that a payment names, in lock order, because the rules read the
-    /// item before the quota.
+    /// A payment names this order. Locks the order's rows in lock order, because the rules of a
+    /// payment read the item before the quota.
     ///
     /// If the order has ended, the rules read all slots of its item, to find out whether units can
     /// be recalled. So the grants of those slots are locked as well.

@@ -220,7 +220,7 @@ impl Ledger for SqliteLedger<'_> {
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey) -> Done<Option<Order>> {
         let quotas = self.cached_quotas(buyer)?;
         if quotas.used.is_empty() {
-            return Ok(None); // a buyer's first order inserts the quota row, and it stays
+            return Ok(None); // the buyer's first order inserts a quota row that stays
         }
         self.sql.one(reads::ORDER_OF.sqlite, params![buyer.as_str(), key.as_str()], rows::order)
     }

@@ -50,7 +50,7 @@ impl Store {
 
     /// Returns at most `limit` open checkouts that must be closed at their provider, each with its
     /// current order. Either the order no longer waits for a payment, or its `pay_by` has passed.
-    /// The checkout that is due longest comes first.
+    /// The checkout that has been due longest comes first.
     pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
         let limit = as_limit(limit.min(PAGE_ROWS_MAX));
         let row = |row: Row<'_>| Ok((checkout_at(row, 12)?, rows::order(row)?));

@@ -174,8 +174,8 @@ fn redeliver(
 
 /// Pending deliveries.
 impl Store {
-    /// Moves an endpoint's position, and inserts the deliveries that failed before the new
-    /// position. Returns false if the endpoint is not at the position that the caller expects.
+    /// Moves an endpoint's position, and inserts rows for the passed events that were not
+    /// delivered. Returns false if the endpoint is not at the position that the caller expects.
     pub async fn advance_endpoint(&self, id: &str, progress: PositionAdvance) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| advance(tx, &id, &progress)).await

@@ -101,7 +101,7 @@ impl Store {
         self.all(GRANTS, values![item, SlotKey::WAITLIST], rows::grant).await
     }
 
-    /// Returns the number of transfers under each grant of an item, open or closed.
+    /// Returns the numbers of refills and recalls of each open and each closed grant of an item.
     pub async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
         self.all(TRANSFERS, values![item], transfers).await
     }

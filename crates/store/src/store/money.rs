@@ -146,7 +146,7 @@ impl Store {
     }
 
     /// Returns at most `limit` pending refunds that are due for a request to the provider. The
-    /// refund that is due longest comes first.
+    /// refund that has been due longest comes first.
     pub async fn refunds_due(&self, limit: usize) -> StoreResult<Vec<Refund>> {
         let limit = as_limit(limit.min(PAGE_ROWS_MAX));
         self.all(DUE, values![self.now(), limit], refund).await

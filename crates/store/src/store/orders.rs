@@ -218,8 +218,8 @@ impl Store {
     }
 
     /// Expires at most `limit` reserved orders whose `pay_by` has passed, and returns them. The
-    /// order that is due longest comes first. An order with an open checkout first waits for its
-    /// provider, for [`doorbuster_core::money::Checkout::provider_wait_ms`].
+    /// order that has been due longest comes first. An order with an open checkout first waits for
+    /// its provider, for [`doorbuster_core::money::Checkout::provider_wait_ms`].
     ///
     /// A second concurrent call begins when the first call has committed. It does not wait until
     /// that commit is published.

@@ -138,12 +138,12 @@ fn recalls_with_wrong_units_or_grants_are_found() {
     breaks(
         "UPDATE recall SET taken = 1 WHERE id = 2",
         "I2",
-        "recalls took 1 units for grant 12, but the feed of this grant adds 2",
+        "finished recalls must add 1 units to grant 12, but the grant's feed adds 2 units",
     );
     breaks(
         "UPDATE recall SET done = 0 WHERE id = 2",
         "I2",
-        "recalls took 0 units for grant 12, but the feed of this grant adds 2",
+        "finished recalls must add 0 units to grant 12, but the grant's feed adds 2 units",
     );
 }
 

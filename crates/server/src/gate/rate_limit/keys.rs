@@ -16,7 +16,8 @@ const BUYERS_PER_BUDGET: u64 = 250;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// The period after which the buyers behind an address are counted again.
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
-/// A large count of buyers stays in the table for this long after its last request.
+/// A large count of buyers stays in the table for this long after the last request from its
+/// address.
 const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
 /// The route number for the hashes of addresses.
 const ADDRESS_KEY: u8 = 0xFE;

@@ -298,8 +298,8 @@ impl RateLimiter {
         groups
     }
 
-    /// Answers the requests of a group that this node's share covers now, and makes the call for
-    /// the other requests. Returns `false` if no call is needed.
+    /// Answers those requests of a group that this node's share covers now. Makes the call for the
+    /// group's other requests. Returns `false` if no call is needed.
     fn prepare(&self, sharing: &LimitSharing, group: &mut LimitGroup) -> bool {
         let (terms, LimitStep { pace, cost, .. }) = (sharing.terms(), group.step);
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();

@@ -2,8 +2,8 @@
 //! fill the memory.
 //!
 //! The table consists of sets of eight cells. A keyed hash decides the set of a key, so a caller
-//! cannot choose a set. A new key takes the cell whose limit will be full again first. Nearly
-//! always that limit is already full, so no state is lost.
+//! cannot choose a set. A new key takes the cell whose limit will be full again first. That limit
+//! is nearly always full already, so no state is lost.
 //!
 //! If all eight limits are in use, the state with the least use is lost, and the loss is counted.
 //! So a caller at a limit is evicted last. An eviction of such a caller needs about as many other

@@ -9,7 +9,7 @@ use super::{SaleRoom, WaitingRoomError, WaitingRooms};
 use crate::engine::Engine;
 
 impl WaitingRooms {
-    /// Records that an admitted buyer uses the turn, which therefore does not count as idle.
+    /// Records that an admitted buyer uses the turn, so that the turn does not count as idle.
     /// Returns the new end of the turn, or `until` if the turn cannot be extended.
     ///
     /// # Errors

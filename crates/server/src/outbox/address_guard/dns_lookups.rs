@@ -14,8 +14,8 @@ use crate::outbox::ENDPOINTS_MAX;
 /// blocking threads with transactions.
 pub(super) const LOOKUPS_MAX: usize = 8;
 /// The maximum number of names that are looked up or wait. The bound has room for the names of all
-/// endpoints, and for as many names of endpoints that operators add. Beyond the bound, a look-up
-/// fails.
+/// endpoints, and for the same number of names that operators are adding. Beyond the bound, a
+/// look-up fails.
 pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 
 /// A function that resolves a name. It blocks its thread.

@@ -9,7 +9,7 @@ use super::{PendingMessage, REFUND_TAKES_MS, Sandbox, SandboxPayment, Session, m
 use crate::engine::EngineError;
 use crate::failpoint::{self, Failpoint};
 
-/// How long after a checkout's end a late payment arrives, in milliseconds.
+/// The time from a checkout's end to the arrival of a late payment, in milliseconds.
 const LATE_MS: i64 = 2_000;
 /// The maximum number of payments at one checkout, including failed ones. After that, its page only
 /// shows what happened.

@@ -54,7 +54,8 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
     Ok(json(StatusCode::OK, &audit))
 }
 
-/// Returns a notice about a payment that the buyer's bank or the provider reversed by itself.
+/// Returns a notice about a payment that the buyer's bank or the provider reversed without a
+/// request from the shop.
 fn reversed(found: &store::ReversedPayment) -> Notice {
     let said = match found.kind {
         store::ReversalKind::Returned => "was refunded in the provider's own dashboard",

@@ -1,4 +1,4 @@
-//! Lists payments and refunds, also those whose order is unknown.
+//! Lists payments and refunds, including those whose order is unknown.
 
 use std::sync::Arc;
 

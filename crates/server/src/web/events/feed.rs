@@ -115,7 +115,7 @@ impl Feed {
         Some(json(&Event::Renewed { expires_at: wire::time(millis(expiry)) }))
     }
 
-    /// Returns when too many events wait for this reader. Dropping the future loses nothing.
+    /// Waits until too many events wait for this reader. Dropping the future loses nothing.
     pub(super) async fn lagged(&self) {
         self.subscription.lagged().await;
     }

@@ -119,7 +119,8 @@ pub(super) enum WakeReason {
 struct ActiveWebSocket {
     socket: WebSocketStream<GuardedStream>,
     reader: WebSocketReader,
-    /// The bytes of all frames read. If the socket delivered more bytes, a frame is partial.
+    /// The number of bytes in all complete frames that were read. If the socket delivered more
+    /// bytes, a frame is partial.
     heard: u64,
     /// How long the connection must be without activity before it becomes idle.
     idle_after: Duration,
@@ -184,8 +185,8 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
     });
 }
 
-/// Sends the rest of a frame. Returns whether the socket took all of it. Otherwise no other frame
-/// may follow, not even a close frame.
+/// Sends the rest of a frame. Returns whether the socket took all of it. If not, no other frame may
+/// follow, not even a close frame.
 async fn send_unsent(
     socket: &mut GuardedStream,
     unsent: Vec<u8>,

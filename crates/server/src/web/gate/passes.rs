@@ -74,7 +74,7 @@ async fn issue_pass(
         .await
         .map_err(waiting_room::room_problem)?
     {
-        // If a waiting room opens later, it does not accept passes from before.
+        // A waiting room that opens later does not accept passes that were issued before.
         Admission::NotNeeded => (Millis(i64::MAX), true),
         Admission::AdmittedUntil(until) => (keep_turn(app, room, buyer, until).await?, false),
         Admission::MustWait => return Err(Problem::waiting_room().into()),

@@ -74,7 +74,7 @@ impl Reader {
     }
 }
 
-/// Publishes this often that a queued request of Anna was refused.
+/// Publishes `times` events. Each says that a queued request of Anna was refused.
 fn publish_refusals(full: &Full, times: usize) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let units = Units::new(1).expect("the number is in range");

@@ -23,7 +23,7 @@ fn soon() -> String {
         .to_string()
 }
 
-/// Schedules a sale with this challenge that opens at `starts_at`.
+/// Schedules a sale that requires this challenge and opens at `starts_at`.
 async fn scheduled(app: &TestApp, id: &str, challenge: &str, starts_at: &str) {
     let mut sale = sale(id, 100.into(), 10);
     let limits = json!({"buyer": null, "ip": null, "interface": null});

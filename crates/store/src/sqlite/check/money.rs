@@ -132,7 +132,7 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
     }
 }
 
-/// Finds orders of an item that a provider's payment paid, but whose payment is missing.
+/// Finds an item's orders that became paid by a provider's payment and have no captured payment.
 fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) -> Done<()> {
     let orders = sql.all(
         "SELECT id FROM orders o

@@ -74,7 +74,8 @@ impl IdleConnections {
             tokio::select! {
                 readable = self.poller.readable_keys() => match readable {
                     Ok(keys) => drop_closed(&mut closing, &keys),
-                    // The server needs the poller to wait, so it stops waiting.
+                    // The server cannot wait without the poller, so the remaining connections are
+                    // dropped.
                     Err(_) => return,
                 },
                 // The time is over, so the remaining connections are dropped.

@@ -1,6 +1,6 @@
-//! Compares requests to Stripe and Stripe's signatures with Stripe's official Python library. pip
-//! installs the library once, because it is too large to store with the tests. If pip has no
-//! network, the test prints that it skipped the comparison.
+//! Compares the server with Stripe's official Python library: both must send the same requests to
+//! Stripe, and accept the same signatures. pip installs the library once, because it is too large
+//! to store with the tests. If pip has no network, the test prints that it skipped the comparison.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
