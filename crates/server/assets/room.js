@@ -1,5 +1,5 @@
 /* A waiting room: the buyer's position and its changes. A sale has one room for all items, or one
-   for each item. A draw shuffles the visitors who arrive before the start, and later visitors follow
+   for each item. A draw shuffles the visitors who arrive before the start. Later visitors follow
    them. The position belongs to the buyer, so a reload or another device finds it again. Events
    update the position. Without events the page polls slowly. */
 import { enterRoom, getPlace, leaveRoom } from '/assets/api.js';

@@ -2,8 +2,8 @@
 //!
 //! In PostgreSQL the erasure finds orders, locks their grants, and reads the orders again. Every
 //! change of an order, its checkout or its payments needs the lock on the order's grant. Then the
-//! erasure locks the buyer's quotas, in lock order. Rows that have no index by buyer are found before
-//! the transaction.
+//! erasure locks the buyer's quotas, in lock order. Rows that have no index by buyer are found
+//! before the transaction.
 use std::collections::BTreeMap;
 
 use doorbuster_core::gate::draw::DrawSeed;
@@ -64,7 +64,7 @@ fn erase_orders(tx: &mut Transaction<'_, '_>, names: &ErasedNames) -> Done<u64> 
     Ok(found.len() as u64)
 }
 
-/// Replaces the buyer's id in all other rows, and deletes the subscriptions of the buyer's browsers.
+/// Replaces the buyer's id in all other rows. Deletes the subscriptions of the buyer's browsers.
 fn erase_other_rows(
     tx: &mut Transaction<'_, '_>,
     names: &ErasedNames,
