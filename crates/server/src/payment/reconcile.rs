@@ -276,7 +276,8 @@ impl Payments {
     }
 }
 
-/// Returns whether to read the next page at once: there are more checkouts, and requests can start.
+/// Returns whether the next page must be read immediately. This is so if there are more checkouts
+/// and new requests can start.
 fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
     is_full && waiting == 0 && goes_on
 }
