@@ -62,7 +62,7 @@ pub struct MeterReading {
     pub retried: u64,
     /// Sales read again because another node changed them.
     pub reloads: u64,
-    /// Checks of the store for other nodes' changes of the catalogue.
+    /// How often this node asked the store whether another node had changed the catalogue.
     pub catalogue_checks: u64,
     /// Reads of all sales from the store because of a change.
     pub read_all: u64,

@@ -341,7 +341,8 @@ pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Op
     (rows.into_iter().map(|(_, difference)| difference).collect(), after)
 }
 
-/// Builds the report. Only the first part of a report lists units that do not add up.
+/// Builds the report. If a report has several parts, only the first part lists the units that do
+/// not add up.
 pub(crate) fn assemble(
     rows: Vec<ItemRow>,
     money: Vec<(Option<ItemId>, MoneyTotals)>,

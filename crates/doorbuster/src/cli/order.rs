@@ -72,7 +72,7 @@ pub enum OrderCommand {
     /// List the payments of one order or of all orders, newest first.
     #[command(after_help = "Example:\n  doorbuster order payments ord_…")]
     Payments(MoneyQuery),
-    /// List the payments of one order or of all orders, newest first.
+    /// List the refunds of one order or of all orders, newest first.
     #[command(after_help = "Example:\n  doorbuster order refunds ord_…")]
     Refunds(MoneyQuery),
 }

@@ -8,8 +8,8 @@ use doorbuster_core::Phase;
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
-/// Time between two checks for recalls from this node's slots while a sale is open. Other nodes may
-/// need the units at any moment.
+/// While a sale is open, the node checks at this interval whether it must return units of its slots
+/// to the pool. Other nodes may need the units at any moment.
 const RECALL_POLL: Duration = Duration::from_millis(40);
 /// Time between these checks while the pool of an open item is empty and its last units are
 /// gathered.

@@ -60,7 +60,7 @@ impl Tier {
         tier
     }
 
-    /// Waits until the edge refuses requests by its copy.
+    /// Waits until the edge's copy is fresh, so that the edge refuses requests itself.
     async fn wait_until_fresh(&self) {
         until("the edge follows the node", async || {
             let ready = self.edge.get("/readyz").await;

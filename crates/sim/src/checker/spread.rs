@@ -134,8 +134,8 @@ impl Checker {
             levels.iter().zip(listed).all(|(&level, &listed)| listed == (pool > 0 || level > 0));
         self.check(right, "registry", || {
             format!(
-                "the pool has {pool} units, the partitions have {levels:?}, and the listed ones \
-                 are {listed:?}"
+                "the pool has {pool} units; units by partition: {levels:?}; partitions that are \
+                 listed: {listed:?}"
             )
         });
         if listed.contains(&false) {

@@ -45,8 +45,7 @@ pub struct MoneyPage<T> {
     pub next: Option<i64>,
 }
 
-/// A payment that should not have arrived and is refunded, because of a provider's or a buyer's
-/// mistake.
+/// A payment that arrived by a mistake of the provider or of the buyer. The server refunds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundNotice {
     /// The cause: mismatch, second payment, or unknown order.
@@ -129,7 +128,7 @@ impl Reversal {
     }
 
     /// Returns whether this amount changes a stored reversal. `before` has the stored amount, and
-    /// whether the stored reversal held.
+    /// whether the stored reversal was in force.
     pub(crate) fn is_change(&self, before: Option<(Money, bool)>, written: &Money) -> bool {
         before.is_none_or(|(money, stood)| stood != self.stands || self.stands && money != *written)
     }

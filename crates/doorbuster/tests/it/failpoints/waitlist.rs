@@ -18,7 +18,8 @@ const LEAVING_BUYER: &str = "restless";
 /// The buyer who does not join the waitlist.
 const STRANGER: &str = "stranger";
 
-/// Runs all buyers. Returns the promised results, and the waitlist entry that its buyer left.
+/// Runs all buyers. Returns the promised results. One result is the entry of the buyer who left the
+/// waitlist.
 pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (retrying_client, mut outcomes) = (&retrying_client, Vec::new());
     // No unit is for sale while these buyers wait.

@@ -38,8 +38,8 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(8);
 const LOOKS: u64 = 150;
 /// The shortest time between two renderings of a status.
 const STATUS_EVERY: Duration = Duration::from_millis(200);
-/// The most scripts that one node runs in a second without requests. The scripts read the slots and
-/// publish counts.
+/// The largest number of scripts that one node runs in a second while it gets no requests. The
+/// scripts read the slots and publish counts.
 const CALLS_A_SECOND: u64 = 40;
 
 /// Starts a node of shape `cluster`, or of shape `postgres` if there are no shared slots.
