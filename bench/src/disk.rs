@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::limits::{SYNC_MIN, SYNCS};
 
-/// A block of data of the size of a page of the store.
+/// A block of data that is as large as a page of the store.
 const PAGE: [u8; 4096] = [0x5a; 4096];
 
 /// The size of an appended row, in bytes: about that of an order.
@@ -44,10 +44,11 @@ pub fn sync_time(dir: &Path) -> Result<Duration> {
 }
 
 /// Returns the p99 latency of rows that are appended to a file at this pace for this time. Each
-/// sync (`fdatasync`) makes all rows durable that are due when it starts, as a server without any
-/// other work would do. A latency counts from the due time of a row to the end of its sync.
+/// sync (`fdatasync`) covers all rows that are due when it starts. A server without any other work
+/// would sync in the same way. A latency counts from the due time of a row to the end of its sync.
 ///
-/// # Errors Fails if the file cannot be written.
+/// # Errors
+/// Fails if the file cannot be written.
 pub fn append_p99(dir: &Path, per_sec: f64, time: Duration) -> Result<Duration> {
     let path = dir.join("append");
     let mut file =

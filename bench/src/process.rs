@@ -179,8 +179,8 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(stat.ticks(&[UTIME, STIME]))
 }
 
-/// Returns the processor time that a process and its children have used, also the children that
-/// have ended.
+/// Returns the processor time that a process and its children have used. This includes children
+/// that have ended.
 ///
 /// # Errors
 ///

@@ -42,7 +42,7 @@ impl RequestScript for Evalsha {
                 let units: i64 = text.parse().context("the answer is not a number")?;
                 Ok(Some(if units > 0 { AnswerKind::Accepted } else { AnswerKind::SoldOut }))
             }
-            _ => bail!("Redis said {}", String::from_utf8_lossy(line)),
+            _ => bail!("Redis must answer with an integer, not {}", String::from_utf8_lossy(line)),
         }
     }
 }

@@ -136,9 +136,9 @@ struct Measured {
     holds: u32,
     /// The seconds until the first unit, half of the units and the last unit were back.
     back: [f64; 3],
-    /// The seconds from the end of the first hold to the end of the last hold, and the longest
-    /// delay between the end of a hold and the return of its unit.
+    /// The seconds from the end of the first hold to the end of the last hold.
     spread: f64,
+    /// The longest time from the end of a hold to the return of its unit, in seconds.
     slowest: f64,
     /// The latency of the other requests while holds ended: the 99th percentile and the median, in
     /// milliseconds.

@@ -40,7 +40,7 @@ fn against_disk(config: &BenchConfig) -> Result<Figure> {
     }
     let note = format!(
         "random arrivals at {:.0}/s, half of {:.0}/s, counted from the due time of a request; \
-         median {:.1} ms; the peer is the p99 of synced appends at the same pace, and 1 ms",
+         median {:.1} ms; the peer is the p99 of synced appends at the same pace, plus 1 ms",
         median(&measured.capacity) / 2.0,
         median(&measured.capacity),
         median(&measured.median_us) / 1e3

@@ -121,8 +121,8 @@ pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport,
     Ok(report(&snapshot, findings, answers_checked))
 }
 
-/// Finds the lines of an answers file with an order or a verdict that is not in the store, for
-/// example after a restore. Returns these lines, and writes all other lines to the file `kept`.
+/// Finds the lines of an answers file whose order or verdict is not in the store, for example after
+/// a restore. Returns these lines, and writes all other lines to the file `kept`.
 pub fn split_answers(
     store: &StoreLocation,
     answers: &Path,

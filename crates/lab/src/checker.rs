@@ -68,7 +68,7 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
     let offender = match verdict {
         Verdict::Oversold => first_beyond,
         Verdict::Duplicated => duplicated.first().map(|buyer| {
-            format!("buyer {buyer} asked once and has {} orders", of_buyer[buyer].len())
+            format!("buyer {buyer} sent one request, but has {} orders", of_buyer[buyer].len())
         }),
         Verdict::Lost => lost
             .first()

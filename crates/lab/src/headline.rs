@@ -1,5 +1,5 @@
-//! `lab headline`: a sale at a fixed rate against one process of the product, whose result is
-//! checked.
+//! `lab headline`: runs a sale at a fixed rate against one process of the product, and checks the
+//! result.
 //!
 //! Every buyer sends one request, for one of 10,000 units. The load generator of the benchmarks
 //! sends the requests. After the sale, the product's rows are checked and the independent auditor
@@ -25,7 +25,8 @@ const STOCK: i64 = 10_000;
 /// waiting requests: at 120,000 requests a second, 128 requests are under way if an answer takes 1
 /// ms.
 pub const CONNECTIONS: usize = 128;
-/// A reached rate of this part of the requested rate is enough, because arrivals are random.
+/// The rate counts as reached if it is at least this part of the requested rate, because arrivals
+/// are random.
 const REACHED: f64 = 0.98;
 
 /// The options of a run.
@@ -66,8 +67,8 @@ pub struct HeadlineReport {
     pub connections: usize,
     /// Requests that were sent.
     pub requests: u64,
-    /// Requests that were due during the sale, and were still not sent 5 seconds after its end.
-    /// Every connection waited for an answer.
+    /// Requests that were due during the sale, but were not sent within 5 seconds after its end,
+    /// because every connection still waited for an answer.
     pub not_sent: u64,
     /// Answers per second.
     pub answers_per_second: f64,

@@ -41,7 +41,7 @@ pub struct RunOptions {
     pub levels: Vec<usize>,
     /// The faults.
     pub faults: Vec<Fault>,
-    /// The seed of the order of the buyers and of the times of the faults.
+    /// The seed, which decides the order of the buyers and the times of the faults.
     pub seed: u64,
     /// Each run is repeated with this many seeds, from `seed` on.
     pub seeds: u32,

@@ -81,7 +81,7 @@ async fn serve(spec: &WorkerSpec) -> Result<()> {
     }
 }
 
-/// Repeats the background work, also after an error.
+/// Repeats the background work, even after an error.
 async fn run_background(strategy: Arc<dyn Strategy>) {
     loop {
         match strategy.background().await {

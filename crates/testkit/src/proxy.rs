@@ -1,5 +1,5 @@
-//! A proxy between a client and a broker, which can hold back the broker's answers. Also a port
-//! that never answers.
+//! A proxy between a client and a broker: it can hold back the broker's answers. A second helper
+//! opens a port that never answers.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

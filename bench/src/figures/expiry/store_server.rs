@@ -161,8 +161,8 @@ impl StoreServer {
         Ok(due)
     }
 
-    /// Returns the seconds from the end of the first hold to the end of the last hold, and the
-    /// longest time from the end of a hold until it expired.
+    /// Returns two times in seconds: from the end of the first hold to the end of the last hold,
+    /// and the longest time from the end of a hold until its order was expired.
     pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
         let seconds = |of: &str| -> Result<f64> {
             let millis = self.sql(&format!(

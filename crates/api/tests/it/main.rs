@@ -1,4 +1,4 @@
-//! The contract's page, `docs/api.md`, against the code that it describes.
+//! Compares the contract's page, `docs/api.md`, with the code that it describes.
 
 mod page;
 mod shapes;

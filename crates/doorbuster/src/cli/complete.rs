@@ -14,7 +14,8 @@ use crate::exit::Failure;
 
 /// Longest wait for the server.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
-/// The most sales that are offered, newest first. A page of the server has no more.
+/// The most sales that are offered as completions, newest first. A page of the server's list has
+/// at most this number of sales.
 const SALES_MAX: &str = "200";
 
 /// Completes the id of a sale, with its title as help.

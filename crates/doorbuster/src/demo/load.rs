@@ -1,5 +1,5 @@
-//! The load of a demo: a `storm` in its own process, with its own open-file limit, that relays its
-//! progress.
+//! The load of a demo: a separate process runs `storm` with its own limit of open files, and
+//! relays the progress.
 
 use std::process::Stdio;
 

@@ -44,7 +44,7 @@ const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=
 /// The most sales that the test starts until the server reaches the failpoint. With two nodes, the
 /// other node may do the work instead.
 const LIVES: u32 = 6;
-/// Two runs of a server take less time than this, also on a busy machine.
+/// Two runs of a server take less time than this, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(480);
 
 /// The test prints each wait that lasts longer than this.

@@ -330,7 +330,7 @@ fn the_limit_of_open_files_is_raised_to_the_hard_limit() {
         data_dir,
     );
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
-    // The server keeps 256 of the 700 files; 300 would leave 44 connections.
+    // The server keeps 256 of the 700 files. A limit of 300 files would leave 44 connections.
     let taken: Vec<TcpStream> =
         (0..400).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
     let hear = |mut stream: TcpStream| {

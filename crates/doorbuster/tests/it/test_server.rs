@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 pub const KEY: &str = "a-key-of-thirty-two-characters-or-more";
 /// The environment variable that names another program to test, such as a release build.
 const PROGRAM: &str = "DOORBUSTER_PROGRAM";
-/// Longest wait for anything in these tests, also on a busy machine.
+/// Longest wait for anything in these tests, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A directory that is removed when this value is dropped.

@@ -98,7 +98,7 @@ fn check_closing(grant: &Grant, findings: &mut Findings<'_>) {
         findings.item(
             "I2",
             item,
-            format!("grant {id} is neither open nor closed with a time and a cause"),
+            format!("grant {id} must be open, or closed with a time and a cause"),
         );
     }
     if grant.closed_at.is_some_and(|at| at < grant.opened_at) {

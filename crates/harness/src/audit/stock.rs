@@ -100,9 +100,7 @@ fn check_ledger(
             findings.item(
                 "I2",
                 item.id,
-                format!(
-                    "adjustment {turn} says total {claimed}, but the adjustments add up to {sum}"
-                ),
+                format!("adjustment {turn} gives total {claimed}; expected {sum}, and at least 0"),
             );
         }
     }

@@ -94,7 +94,7 @@ fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, Cluste
     let reports = postgres.disk_full_reports() - before;
     let ended = postgres.recover()?;
     if reports == 0 {
-        return Err(ClusterError::failed("filling the disk", "PostgreSQL did not notice"));
+        return Err(ClusterError::failed("filling the disk", "PostgreSQL reported no error"));
     }
     let how = if ended { ", PostgreSQL ended and was started again" } else { "" };
     Ok(format!("the disk was full for {} ms, {reports} errors{how}", pause.as_millis()))
@@ -128,8 +128,8 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
     old.stop()?;
     if before != after {
         let what =
-            format!("the old primary had {before} orders before its return and {after} afterwards");
-        return Err(ClusterError::failed("the old primary", what));
+            format!("the number of its orders changed from {before} to {after} after its return");
+        return Err(ClusterError::failed("the return of the old primary", what));
     }
     how += ", the old primary returned and got no order";
     Ok(how)

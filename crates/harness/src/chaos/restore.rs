@@ -28,7 +28,7 @@ pub(super) fn restore(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<Strin
     cluster.postgres.restore(&copy)?;
     let after: HashSet<String> = cluster.postgres.sql(ids)?.lines().map(str::to_owned).collect();
     if let Some(lacks) = before.difference(&after).next() {
-        let what = format!("order {lacks} was there before the backup");
+        let what = format!("order {lacks} is older than the backup, but is missing");
         return Err(ClusterError::failed("restoring PostgreSQL", what));
     }
     cluster.nodes.iter_mut().try_for_each(Node::start)?;
@@ -92,7 +92,7 @@ impl RoundRunner<'_> {
                 return Ok(());
             }
             if begun.elapsed() > RECOVERED_WITHIN {
-                let what = format!("the sale is {} after a restore", sale["phase"]);
+                let what = format!("after a restore the sale is {}, not paused", sale["phase"]);
                 return Err(ClusterError::failed("waiting for the pause", what));
             }
             std::thread::sleep(Duration::from_millis(50));

@@ -208,19 +208,21 @@ impl RoundRunner<'_> {
         self.round.sold = stock.sold;
         if stock.total != self.round.stock {
             let (total, expected) = (stock.total, self.round.stock);
-            self.round.findings.push(format!("the stock is {total} and not {expected}"));
+            self.round.findings.push(format!("the total is {total} units, but must be {expected}"));
         }
         if stock.sold != stock.total {
-            self.round.findings.push(format!("{} of {} units are sold", stock.sold, stock.total));
+            self.round
+                .findings
+                .push(format!("only {} of {} units are sold", stock.sold, stock.total));
         }
         let own = self.admin_request("GET", "/v1/admin/audit", "", 200)?.json();
         if own["ok"] != json!(true) {
-            self.round.findings.push(format!("the server's own audit: {}", own["findings"]));
+            self.round.findings.push(format!("the server's own audit found {}", own["findings"]));
         }
         let stale_answers = self.stale_answers.get();
         if stale_answers > 0 {
             self.round.findings.push(format!(
-                "{stale_answers} times a node did not see a row that another node had just written"
+                "a node did not see a new row of another node at once, {stale_answers} times"
             ));
         }
         self.round.repairs = self.repairs()?.saturating_sub(before);

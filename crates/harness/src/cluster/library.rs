@@ -29,8 +29,8 @@ pub(super) fn compile(
 pub(super) struct LibraryNumber(File);
 
 impl LibraryNumber {
-    /// Creates the file with the number 0. Also stores the environment variables that load the
-    /// library.
+    /// Creates the file with the number 0. Returns the number, and the environment variables that
+    /// load the library.
     pub fn create(
         library: &Path,
         variable: &str,

@@ -28,11 +28,11 @@ pub const ANSWER_GRACE: Duration = Duration::from_secs(10);
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// The largest number of headers of one answer. An answer with more headers is malformed.
 pub const HEADERS_MAX: usize = 48;
-/// Repeats of one buyer's request after 429, 503 or another 5xx, if the plan gives no number. At
-/// the bound the buyer is lost.
+/// The largest number of repeats of one buyer's request after 429, 503 or another 5xx, if the plan
+/// gives no number. At the bound the buyer is lost.
 pub const OVERLOAD_TRIES_MAX: u16 = 60;
-/// Repeats of one buyer's request after a broken connection. At the bound the buyer is lost. With
-/// the pauses below, the repeats continue for about ten seconds.
+/// The largest number of repeats of one buyer's request after a broken connection. At the bound the
+/// buyer is lost. With the pauses below, the repeats continue for about ten seconds.
 pub const CONNECTION_TRIES_MAX: u16 = 16;
 /// The first pause after a broken connection. It doubles up to [`BACKOFF_MAX`].
 pub const BACKOFF_MIN: Duration = Duration::from_millis(50);

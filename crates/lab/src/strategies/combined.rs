@@ -6,8 +6,8 @@
 //! into orders.
 //! Where it comes from: the last section of many flash-sale articles.
 //! When it holds: always. The version decides, and the lock and the cache may fail without harm.
-//! How it breaks: it does not oversell. It is the slowest strategy with the most parts: every sale
-//! costs the lock, the transaction and the queue.
+//! How it breaks: it does not oversell. It is the slowest strategy and has the most parts: every
+//! sale costs the lock, the transaction and the queue.
 
 use deadpool_postgres::Object;
 use redis::{Script, cmd};

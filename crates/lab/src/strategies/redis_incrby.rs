@@ -5,7 +5,7 @@
 //! negative value means that there were too few units, and `INCRBY` gives them back.
 //! Where it comes from: counters and rate limits; the shortest "atomic" answer in forums.
 //! When it holds: it never oversells while Redis keeps its data.
-//! How it breaks: a process that dies between the deduction and the order or the undo loses the
+//! How it breaks: a process that dies after the deduction, before the order or the undo, loses the
 //! units. A repeated request takes units twice. While a request for ten units is being undone, a
 //! request for one is refused although a unit is left. A Redis that restarts loses sales.
 

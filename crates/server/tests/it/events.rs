@@ -1,5 +1,5 @@
 //! Tests events by SSE and WebSocket: `hello` comes first, then the buyer's own orders and the
-//! requested sales. Also tests slow readers.
+//! requested sales. Other tests check slow readers.
 
 use std::time::Duration;
 

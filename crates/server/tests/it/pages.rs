@@ -1,5 +1,5 @@
 //! Tests the pages and their assets. They are the same for all visitors, hashed, compressed, and
-//! under a strict policy. Also tests guests in demonstrations.
+//! under a strict policy. One test checks guests in demonstrations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;

@@ -10,8 +10,8 @@ use super::money::RowsBefore;
 use crate::store::{SimStore, Tx, TxResult};
 use crate::world::provider::Provider;
 
-/// How long an order keeps its units after the first unanswered query to its provider, when its
-/// payment window is over.
+/// How long an order whose payment window is over keeps its units after the first unanswered query
+/// to its provider.
 const GRACE_MS: i64 = 120_000;
 /// The longest wait after the end of the payment window, with or without a query.
 const ASK_WITHIN_MS: i64 = 1_800_000;

@@ -60,8 +60,8 @@ impl World {
         self.is_within(slot, self.width(self.places[slot].at.item).partitions)
     }
 
-    /// Returns the slots of an item that have an open grant, but to which a node with this number
-    /// of partitions sends no requests. These slots are leaving the spread, or the node does not
+    /// Returns the slots of an item that have an open grant, but get no requests from a node that
+    /// knows this number of partitions. These slots are leaving the spread, or the node does not
     /// know the present spread yet.
     pub(crate) fn leaving(&self, item: ItemId, partitions: usize) -> Vec<usize> {
         let leaves = |&slot: &usize| {

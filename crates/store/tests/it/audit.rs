@@ -1,5 +1,5 @@
-//! Tests the audit's findings when units and money do not add up, on each backend. Also tests the
-//! migration of a database of the previous version.
+//! Tests the audit's findings when units and money do not add up, on each backend. One test
+//! migrates a database of the previous version.
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId, RefundCause};
 use doorbuster_core::{Counter, Order, OrderState, Stock};
 use doorbuster_store::conformance::{Fixture, HOLD_MS};

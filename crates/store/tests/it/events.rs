@@ -1,5 +1,5 @@
 //! Tests events in PostgreSQL. Readers that continue by position miss no event, whatever the order
-//! of the commits. Also tests payments that are reported to two nodes at once.
+//! of the commits. In some tests, payments are reported to two nodes at once.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,8 +98,8 @@ async fn a_late_commit_reaches_readers_that_continue() {
     }
 }
 
-/// If another transaction is assigning positions, a transaction that assigns positions waits for
-/// it, and sees those positions.
+/// Only one transaction at a time assigns positions. The next transaction waits for the end of
+/// that transaction, and then sees its positions.
 #[tokio::test]
 async fn one_transaction_at_a_time_assigns_positions() {
     let (a, b, database) = two().await;

@@ -99,7 +99,7 @@ pub async fn open_postgres(url: &str, node: u32) -> Fixture {
     Fixture { store, clock, commits }
 }
 
-/// Opens a store like [`open_postgres`], but the node needs orders in full only of buyers with
+/// Opens a store like [`open_postgres`], but the node reads complete orders only for buyers with
 /// these tags.
 pub async fn open_postgres_following(url: &str, node: u32, buyers: &[u32]) -> Fixture {
     let (clock, commits, buyers) = (Clock::new(), CommitLog::default(), buyers.to_vec());

@@ -21,7 +21,7 @@ const COMMIT_DELAY: Duration = Duration::from_secs(120);
 const DECIDED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
 /// The test reads a request this long before its deadline. At that time the request is still
-/// queued, also on a slow machine.
+/// queued, even on a slow machine.
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
 /// The largest difference between the server's clock and the test's.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);

@@ -17,7 +17,7 @@ use crate::watch::Watch;
 
 /// A server whose disk failed ends within this time.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// A load fills a few megabytes of disk within this time, also on a slow machine.
+/// A load fills a few megabytes of disk within this time, even on a slow machine.
 const FILLED_WITHIN: Duration = Duration::from_secs(300);
 /// How long the disk delays commits, unless the test releases them earlier. Buyers do not wait so
 /// long, but their requests are still decided in time.

@@ -40,7 +40,7 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     // While the server runs, only a checkpoint of a long log syncs the main file.
     faults.fail_next_sync_of_main();
-    // A small commit is in progress at all times, also when the sync of the main file fails. Small
+    // A small commit is in progress at all times, even when the sync of the main file fails. Small
     // commits keep the log short. With a short log, the writer itself could start a checkpoint and
     // sync the main file.
     faults.slow_disk(SYNC);

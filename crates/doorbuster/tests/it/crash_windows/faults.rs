@@ -78,12 +78,12 @@ impl MachineFaults {
         self.set(WALL_AHEAD_MS, ms);
     }
 
-    /// Delays each sync by this time, also a sync in progress. Zero releases a sync in progress.
+    /// Delays each sync by this time, even a sync in progress. Zero releases a sync in progress.
     pub fn slow_disk(&self, by: Duration) {
         self.set(SYNC_DELAY_MS, i64::try_from(by.as_millis()).expect("a short time"));
     }
 
-    /// Delays the return of each sync, also of a sync in progress. During the delay the data is on
+    /// Delays the return of each sync, even of a sync in progress. During the delay the data is on
     /// the disk, but the program does not know it.
     pub fn linger(&self, after: Duration) {
         self.set(SYNC_LINGER_MS, i64::try_from(after.as_millis()).expect("a short time"));

@@ -11,7 +11,7 @@ use super::fixture::ServerFixture;
 use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 
-/// If its store is removed, a server ends within this time, also without purchases.
+/// If its store is removed, a server ends within this time, even without purchases.
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Longest wait until a load is running, or until it ends. Enough for a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);

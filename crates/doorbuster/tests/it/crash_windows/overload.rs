@@ -33,7 +33,7 @@ const RETRIES_PER_SEC: f64 = 5_000.0;
 const REFUSED: usize = 10_000;
 /// The number of acceptances whose cost is measured; see [`REFUSED`].
 const ACCEPTED: u64 = 4_000;
-/// Accepted orders are stored within this time, also on a slow machine.
+/// Accepted orders are stored within this time, even on a slow machine.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// The header of a request that does not wait. Many such requests share a commit, as in a crowd, so
 /// an acceptance is as cheap as possible.

@@ -15,11 +15,12 @@ use crate::watch::Watch;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-/// The number of requests of one buyer. Together they ask for more than the limit.
+/// The number of requests of one buyer. Together, these requests ask for more units than the
+/// limit.
 const PURCHASES_OF_A_BUYER: usize = 4;
 /// Time between two reads of the stock. Even a busy machine makes more than twenty reads a second.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// The load must meet all requirements within this time, also on a slow machine.
+/// The load must meet all requirements within this time, even on a slow machine.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
 
 /// The parameters of a load.

@@ -27,7 +27,7 @@ const SILENT: usize = 200;
 const BOMBERS: usize = 8;
 /// Connections that send their bodies byte by byte.
 const HALF_BODIES: usize = 50;
-/// The server closes a connection with an unfinished body within this time, also on a busy machine.
+/// The server closes a connection with an unfinished body within this time, even on a busy machine.
 const BODY_WITHIN: Duration = Duration::from_secs(14);
 /// Concurrent buyers, five times as many as one worker can serve.
 const OVERLOAD: usize = 500;

@@ -256,8 +256,8 @@ async fn lowering_the_total_during_a_cancellation_is_not_refused_for_lack_of_fre
     let (first, second) =
         (PurchaseSpec::new("anna", "k", "spring", 2), PurchaseSpec::new("bert", "k", "spring", 1));
     let order = fixture.buy(&first).await.id();
-    // While the store writes the purchase of the last unit, the lowering of the total and then the
-    // cancellation wait for the next commit.
+    // The store is writing the purchase of the last unit. Meanwhile the change that lowers the
+    // total, and then the cancellation, wait for the next commit.
     faults.slow_disk(Duration::from_millis(300));
     let mut wires = Vec::new();
     for request in

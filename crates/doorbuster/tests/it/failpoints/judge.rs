@@ -217,8 +217,8 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
     assert!(refunds.len() >= 3, "{refunds:?}");
 }
 
-/// Checks that every change was delivered at least once, that the changes of each order arrived in
-/// sequence, and that no other event was delivered. Only the event of an order from the waitlist
+/// Checks that every change was delivered at least once, and that no other event was delivered. The
+/// changes of each order must arrive in sequence. Only the event of an order from the waitlist
 /// names the waitlist.
 pub async fn announced(
     retrying_client: &RetryingClient,

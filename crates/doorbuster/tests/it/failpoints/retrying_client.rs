@@ -33,8 +33,8 @@ impl RetryingClient {
         *self.address.lock().expect("no thread panics with the lock") = address;
     }
 
-    /// Records the condition that a task waits for, and the last state that the task saw, for the
-    /// report of a test that hangs. `None` ends the wait.
+    /// Records the condition that a task waits for, and the last state that the task saw. If the
+    /// test hangs, its report shows both. `None` ends the wait.
     pub fn waits(&self, what: &str, seen: Option<String>) {
         let mut waits = self.waits.lock().expect("no thread panics with the lock");
         match seen {

@@ -37,8 +37,8 @@ pub async fn taken_back(
     outcomes
 }
 
-/// Reports a dispute as a provider does: first for a part of the amount, then for the whole amount,
-/// then the old message again, and last the same report under another id.
+/// Reports a dispute as a provider does: first of a part of the amount, then of the whole amount.
+/// Afterwards repeats the first message, and then reports the whole amount again under another id.
 pub async fn dispute_scenario(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (spec, order) =
         paid_for(&retrying_client, PurchaseSpec::new(DISPUTED_BUYER, "k", "spring", 1), &["pay"])

@@ -70,7 +70,7 @@ pub async fn pressed(
     pressed_at(retrying_client, buyer, item, action).await.0
 }
 
-/// Does the same as [`pressed`], and also returns the checkout. Returns `None` if no unit was left.
+/// Does the same as [`pressed`], but returns the checkout too. Returns `None` if no unit was left.
 pub async fn pressed_at(
     retrying_client: &RetryingClient,
     buyer: &str,

@@ -14,7 +14,7 @@ use crate::crash_windows::random_load::{ChangeState, LoadRecord, StockChange};
 
 /// The fewest answers for a useful check.
 const ANSWERS_MIN: usize = 100;
-/// All short holds end within this time, also the holds that the checks create.
+/// All short holds end within this time, including the holds that the checks create.
 const HOLDS_END_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time from `decide_by` to a verdict, with some time for a busy machine.
 const VERDICT_WITHIN: Duration = Duration::from_secs(13);

@@ -49,7 +49,7 @@ const BUYERS: u64 = 3;
 const PROVIDERS: u64 = 2;
 /// The fewest answers in a round: enough to cover every way of paying for every item.
 const ANSWERS_A_ROUND: usize = 25;
-/// Longest wait for any step, also on a busy machine.
+/// Longest wait for any step, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The reason why the lock is never poisoned, for `expect`.
 const CALM: &str = "no task panics with the lock";

@@ -7,8 +7,8 @@ use super::tab::Tab;
 use super::{BUY, STATE, draft, in_secs, link};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Adds up the layout shifts of the page (see the Layout Instability API of browsers), also the
-/// shifts after a click.
+/// Adds up the layout shifts of the page, including the shifts after a click (see the Layout
+/// Instability API of browsers).
 const RECORD_SHIFTS: &str = "window.shift = 0; window.moved = [];
     new PerformanceObserver(list => { for (const one of list.getEntries()) {
       window.shift += one.value;

@@ -13,7 +13,7 @@ use crate::crash_windows::fixture::ServerFixture;
 const PAY: &str = "#pay";
 
 /// The length of a payment window that ends during the test. A visitor reaches the payment page
-/// earlier, also on a slow machine.
+/// earlier, even on a slow machine.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 

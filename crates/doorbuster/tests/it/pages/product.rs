@@ -1,5 +1,5 @@
-//! Real products on the page: texts in the visitor's language, several pictures, facts, and a
-//! button that stays in view. Also an order page that a buyer opens by its link.
+//! Tests the pages with real products: texts in the visitor's language, several pictures, facts,
+//! and a button that stays in view. Tests an order page that a buyer opens by its link.
 
 use serde_json::{Value, json};
 

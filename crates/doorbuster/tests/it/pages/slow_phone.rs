@@ -1,5 +1,5 @@
-//! A first visit on a slow phone: how soon the page shows its largest part, how many requests and
-//! bytes it needs, and whether a buyer who loses the tab can buy with the keyboard alone.
+//! A first visit on a slow phone: how soon the page shows its largest part, and how many requests
+//! and bytes it needs. A buyer who loses the tab must be able to buy with the keyboard alone.
 
 use serde_json::json;
 

@@ -39,7 +39,7 @@ fn a_total_that_differs_from_its_adjustments_is_found() {
     breaks(
         "UPDATE adjustment SET units = 21 WHERE seq = 1",
         "I2",
-        "adjustment 1 says total 110, but the adjustments add up to 111",
+        "adjustment 1 gives total 110; expected 111, and at least 0",
     );
     breaks(
         "DELETE FROM adjustment WHERE seq = 2",
@@ -98,7 +98,7 @@ fn grants_that_are_wrongly_open_or_closed_are_found() {
     breaks(
         "UPDATE slot_grant SET closed_cause = NULL WHERE id = 11",
         "I2",
-        "neither open nor closed",
+        "must be open, or closed with",
     );
     breaks("UPDATE slot_grant SET epoch = 2 WHERE id = 11", "I2", "two grants of epoch 2");
     breaks(

@@ -1,5 +1,5 @@
-//! Tests retries of a queued request after its pass has expired. Also tests retries while a new
-//! request would exceed a limit.
+//! Tests retries of a queued request: after its pass has expired, and while a new request would
+//! exceed a limit.
 
 use std::time::Duration;
 

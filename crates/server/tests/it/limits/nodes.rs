@@ -1,5 +1,5 @@
-//! Tests rate limits that nodes share, with and without a private Redis. Also tests blocks that one
-//! node sets.
+//! Tests rate limits that nodes share, with and without a private Redis. One test checks
+//! that a block set at one node applies at the other nodes.
 
 use std::time::{Duration, Instant};
 

@@ -180,7 +180,8 @@ async fn flood(
     (read, took)
 }
 
-// The nodes may read the store once in each `pause`, and also for the new sales.
+// Returns how often the nodes may read the store in this time: once in each `pause`, and
+// [`READINGS_A_SALE`] times for each new sale.
 fn at_most(took: Duration, pause: Duration) -> u64 {
     u64::try_from(took.as_millis() / pause.as_millis()).unwrap_or(u64::MAX)
         + READINGS_A_SALE * u64::from(SALES)

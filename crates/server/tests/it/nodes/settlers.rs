@@ -1,4 +1,4 @@
-//! Tests that each slot has one settler, also when nodes come and go.
+//! Tests that each slot has one settler, even when nodes start and stop.
 use std::time::Duration;
 
 use doorbuster_core::Spread;

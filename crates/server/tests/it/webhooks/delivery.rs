@@ -1,4 +1,4 @@
-//! Tests the delivery of events to endpoints, also to endpoints that misbehave.
+//! Tests the delivery of events to endpoints, including endpoints that misbehave.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Tests managing endpoints: adding, changing and removing them, rotating secrets, and sending an
-//! event again. Also tests invalid requests.
+//! Tests how operators manage endpoints: they add, change and remove endpoints, rotate secrets, and
+//! send an event again. Other tests send invalid requests.
 
 use serde_json::{Value, json};
 

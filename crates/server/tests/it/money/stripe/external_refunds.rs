@@ -1,5 +1,5 @@
-//! Tests refunds and disputes that start in the Stripe account, outside this server. Also tests the
-//! rate of requests to Stripe.
+//! Tests refunds and disputes that start in the Stripe account, outside this server. One test
+//! checks the rate of requests to Stripe.
 use super::*;
 
 async fn notices(app: &TestApp) -> Vec<(String, String)> {
