@@ -164,8 +164,8 @@ fn incident_section(incident: &IncidentReport) -> String {
     let mut text = format!(
         "<section aria-labelledby=\"h-incident\"><h2 id=\"h-incident\">The incident of the \
          lock</h2><p>Three servers sell 100 bottles under a lock that lasts {} ms. A call under \
-         the lock sometimes takes longer. Grey: work while the lock is held. Red: work after its \
-         time.</p>",
+         the lock sometimes takes longer. Grey: work while the lock is held. Red: work \
+         after the lock has ended.</p>",
         crate::incident::LOCK_MS
     );
     for variant in &incident.variants {
