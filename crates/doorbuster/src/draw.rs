@@ -50,6 +50,8 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
                 published.algorithm
             )));
         }
+        // A sale with one waiting room has one draw, which does not depend on the item.
+        claim.item = published.item;
         let seed = args.seed.clone().or(published.seed);
         claim.seed = seed.ok_or_else(|| {
             let commitment = &published.commitment;

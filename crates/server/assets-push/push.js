@@ -41,6 +41,7 @@ self.addEventListener('notificationclick', event => {
 });
 async function open(url) {
   const pages = await self.clients.matchAll({ type: 'window', includeUncontrolled: true });
-  const page = pages.find(page => new URL(page.url).pathname === url);
+  const path = new URL(url, self.location.href).pathname;
+  const page = pages.find(page => new URL(page.url).pathname === path);
   return page ? page.focus() : self.clients.openWindow(url);
 }

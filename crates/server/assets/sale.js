@@ -494,7 +494,9 @@ showItems(m, id => {
   choose(id);
   history.replaceState(null, '', '#item=' + encodeURIComponent(id));
 });
-choose(new URLSearchParams(location.hash.slice(1)).get('item'));
+const wanted = new URLSearchParams(location.hash.slice(1));
+m.turn = wanted.has('turn') ? wanted.get('item') : null; /* the item of a message about a turn */
+choose(wanted.get('item'));
 resume();
 await mine.readFirst();
 draw();

@@ -16,6 +16,7 @@ mod sync;
 mod text;
 mod vapid;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use doorbuster_core::{BuyerId, Millis};
@@ -152,7 +153,7 @@ impl WebPush {
         // The subscription is new, so no event waits yet.
         let _ = events.next_or_park(&self.ready_queue, id);
         let target = Arc::new(Target { endpoint, keys: BrowserKeys { public, auth } });
-        let reader = PushReader { events, target, ends_at: until, turn_until: Millis(0) };
+        let reader = PushReader { events, target, ends_at: until, turns: HashMap::new() };
         readers.insert(id, buyer, reader);
         true
     }
@@ -223,10 +224,11 @@ impl WebPush {
         let reader = readers.get_mut(id)?;
         let until = text.until();
         if text.subject == Subject::Turn {
-            if now < reader.turn_until {
+            reader.turns.retain(|_, ends_at| now < *ends_at);
+            if reader.turns.contains_key(&text.topic) {
                 return None;
             }
-            reader.turn_until = until;
+            reader.turns.insert(text.topic.clone(), until);
         }
         let (target, topic) = (reader.target.clone(), text.topic.clone());
         Some(PushMessage { id, target, body: text.to_json(), topic, until })

@@ -14,8 +14,8 @@ pub(super) struct PushReader {
     pub events: Subscription,
     pub target: Arc<Target>,
     pub ends_at: Millis,
-    /// The end of the turn that the last message named.
-    pub turn_until: Millis,
+    /// The ends of the turns that messages named, by topic. Each waiting room has its own topic.
+    pub turns: HashMap<String, Millis>,
 }
 
 /// The subscriptions, by the id of their row in the store.

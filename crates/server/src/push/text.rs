@@ -75,13 +75,15 @@ impl PushText {
     pub(super) fn about_turn(room: SaleRoom<'_>, until: Millis) -> Self {
         let sale = &room.sale.row;
         let sale_title = || page_document::sale_title(sale).fallback().to_owned();
-        let name = [Some(&*sale.id), room.item_name()].into_iter().flatten().collect::<Vec<_>>();
+        // A name has only characters that need no encoding in an address.
+        let item = room.item_name().map(|name| format!("#item={name}&turn"));
+        let url = format!("/sale/{}{}", sale.id, item.unwrap_or_default());
         Self {
             subject: Subject::Turn,
             title: room.item.map_or_else(sale_title, |item| item.row.title.clone()),
             until: until.0,
-            url: format!("/sale/{}", sale.id),
-            topic: topic("turn", &name.join("/")),
+            topic: topic("turn", &url),
+            url,
         }
     }
 

@@ -238,6 +238,33 @@ async fn a_buyer_is_told_that_the_turn_has_come_once_and_until_when() {
 }
 
 #[tokio::test]
+async fn a_buyer_is_told_of_the_turn_for_each_item() {
+    let (app, service) = (start().await, PushService::start(201).await);
+    let mut drop = sale("spring", 5.into(), 1);
+    let mut case = drop["items"][0].clone();
+    case["id"] = json!("case");
+    drop["items"].as_array_mut().expect("a list").push(case);
+    let limits = json!({"buyer": null, "ip": null});
+    drop["front_door"] = json!({"waiting_room": "always", "rooms": "items", "limits": limits});
+    drop["starts_at"] = json!("2100-01-01T00:00:00.000Z");
+    assert_eq!(app.admin("POST", "/v1/admin/sales", Some(drop)).await.status, 201);
+    app.step("spring", "schedule").await;
+    let bearer = bearer("anna");
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    for item in ["phone", "case"] {
+        let wanted = json!({"item": item}).to_string();
+        let room = "/v1/sales/spring/waiting-room";
+        assert_eq!(app.call("POST", room, &headers, wanted.as_bytes()).await.status, 201);
+    }
+    assert_eq!(subscribe(&app, "anna", &service.url()).await.status, 204);
+    app.step("spring", "open").await;
+    let got = service.until(2).await;
+    let mut urls: Vec<_> = got.iter().map(|pushed| pushed.message()["url"].to_string()).collect();
+    urls.sort();
+    assert_eq!(urls, ["\"/sale/spring#item=case&turn\"", "\"/sale/spring#item=phone&turn\""]);
+}
+
+#[tokio::test]
 async fn a_subscription_that_the_browser_ended_gets_nothing_more() {
     let (app, service) = (start().await, PushService::start(410).await);
     app.open_sale("spring", 5.into(), 5).await;

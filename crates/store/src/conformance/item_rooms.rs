@@ -142,3 +142,15 @@ pub async fn an_operator_admits_visitors_of_one_item(fixture: Fixture) {
     assert_eq!(changes, [("/admitted", "2".to_owned()), ("/item", "\"phone\"".to_owned())]);
     assert_eq!(call(&fixture, case).await, ["carl"]);
 }
+
+/// A deleted draft leaves no waiting room, so a new sale of the same name begins without visitors.
+pub async fn a_deleted_draft_leaves_no_room(fixture: Fixture) {
+    let [phone, _] = sale(&fixture, 3, 3).await;
+    enter(&fixture, phone, DrawSeed::new([1; 32]), &["anna"]).await;
+    fixture.store.delete_sale(SALE, None).await.expect("writes");
+    let rooms = fixture.store.waiting_rooms(vec![SALE.into()]).await.expect("reads");
+    assert!(rooms.is_empty(), "{rooms:?}");
+    let [phone, _] = sale(&fixture, 3, 3).await;
+    let entered = enter(&fixture, phone, DrawSeed::new([2; 32]), &["anna"]).await;
+    assert!(matches!(entered[..], [EnterOutcome::New(_)]), "{entered:?}");
+}

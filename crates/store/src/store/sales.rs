@@ -87,6 +87,8 @@ const UPDATE_ITEM: Statement = statement(
      WHERE sale_id = $1 AND id = $2",
 );
 const DELETE_SALE: Statement = statement("DELETE FROM sale WHERE id = $1");
+const DELETE_ROOMS: Statement = statement("DELETE FROM waiting_room WHERE sale_id = $1");
+const DELETE_VISITORS: Statement = statement("DELETE FROM waiting_room_visitor WHERE sale_id = $1");
 /// Only PostgreSQL stores a drain.
 const DRAIN: Statement = statement("UPDATE sale SET draining_until = $2 WHERE id = $1");
 
@@ -266,7 +268,7 @@ fn patch(
     Ok(sale.map_or(PatchOutcome::NotFound, PatchOutcome::Done))
 }
 
-/// Deletes a draft with its items.
+/// Deletes a draft with its items and its waiting rooms.
 fn delete(tx: &mut Transaction<'_, '_>, id: &str, if_version: Option<u64>) -> Done<DeleteOutcome> {
     let Some(sale) = lock_sale(tx, id)? else { return Ok(DeleteOutcome::NotFound) };
     if if_version.is_some_and(|wanted| wanted != sale.version) {
@@ -276,7 +278,9 @@ fn delete(tx: &mut Transaction<'_, '_>, id: &str, if_version: Option<u64>) -> Do
         return Ok(DeleteOutcome::WrongState(sale.phase));
     }
     tx.change_catalogue()?;
-    tx.run(DELETE_SALE, &values![id])?;
+    for table in [DELETE_VISITORS, DELETE_ROOMS, DELETE_SALE] {
+        tx.run(table, &values![id])?;
+    }
     tx.record(&actions::changed_sale(Some(&sale), None))?;
     Ok(DeleteOutcome::Done)
 }

@@ -112,7 +112,9 @@ async fn follow_room(
         room.flags().open_until.store(until.0, Ordering::Relaxed);
     }
     room_state.record_pace(engine.now(), free, room.limit());
-    if room_state.should_publish(free, engine.hub().readers(), Instant::now()) {
+    // Every room of the sale notifies all readers of the sale.
+    let notified = engine.hub().readers() * room.rooms_of_sale();
+    if room_state.should_publish(free, notified, Instant::now()) {
         engine.hub().publish(EventKind::Room(room_state.key().clone()));
     }
     Ok(())

@@ -11,7 +11,7 @@ pub(super) const BATCH_MAX: usize = 500;
 /// The maximum number of turns that one batch extends at the same time. Further turns of the batch
 /// wait.
 pub(super) const KEPT_AT_ONCE: usize = 16;
-/// The maximum number of positions of one sale in a node's memory. Other positions are read from
+/// The maximum number of positions of one room in a node's memory. Other positions are read from
 /// the store each time.
 pub(super) const POSITIONS_MAX: usize = 2_000_000;
 /// Time between two checks of the rooms of open sales.
@@ -55,7 +55,7 @@ pub(super) const fn arrivals_bits(per_sec: u64) -> usize {
 /// How long an automatic waiting room stays open without too many arrivals and without a waiting
 /// visitor.
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
-/// Shortest time between two notifications about one sale's positions.
+/// Shortest time between two notifications about one room's positions.
 pub(super) const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// The maximum number of notifications about positions per second. With more readers, each reader
 /// gets fewer notifications.

@@ -276,7 +276,7 @@ impl WaitingRoomState {
 
     /// Returns whether to notify the readers of positions now. Returns true when units ran out or
     /// came back. Also returns true when something else changed and the last notification is long
-    /// enough ago.
+    /// enough ago. `readers` is the number of notifications if all rooms of the sale notify now.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };

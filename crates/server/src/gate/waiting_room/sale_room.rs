@@ -71,8 +71,12 @@ impl SaleRoom<'_> {
     /// Returns the number of arrivals per second above which the room opens automatically, if all
     /// rooms of the sale together admit `per_sec` visitors.
     pub(super) fn part_of(&self, per_sec: u64) -> u64 {
-        let rooms = self.item.map_or(1, |_| self.sale.items.len() as u64);
-        (per_sec / rooms.max(1)).max(1)
+        (per_sec / self.rooms_of_sale() as u64).max(1)
+    }
+
+    /// Returns the number of rooms of the sale.
+    pub(super) fn rooms_of_sale(&self) -> usize {
+        self.item.map_or(1, |_| self.sale.items.len().max(1))
     }
 
     /// Returns the free units for the room's visitors, as this node knows them. `None`: the stock

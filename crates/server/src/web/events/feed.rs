@@ -1,6 +1,6 @@
 //! Turns the hub's events into JSON for one reader.
 
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use doorbuster_api::event::Event;
 use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_api::order::{AnyOrder, RefusalCode};
 use doorbuster_core::{BuyerId, Millis, Phase, Units};
+use doorbuster_store::RoomKey;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -70,8 +71,9 @@ pub(super) struct Feed {
     ends_at: Instant,
     /// Signals changes of the operators' blocks.
     blocks: watch::Receiver<()>,
-    /// The fingerprint of the last position that the server sent for a waiting room.
-    position: Option<NonZeroU64>,
+    /// The fingerprint of the last position that the server sent for each waiting room, and the
+    /// fingerprint of the room.
+    sent_positions: Vec<(u64, NonZeroU64)>,
     /// The status to send next, once it is rendered: the event number and the sale.
     pending_status: Option<(u64, Arc<str>)>,
 }
@@ -95,7 +97,7 @@ impl Feed {
             client,
             ends_at,
             blocks,
-            position: None,
+            sent_positions: Vec::new(),
             pending_status: None,
         })
     }
@@ -181,12 +183,30 @@ impl Feed {
             .map(|room| self.app.gate.room.fetch_position(&self.app.engine, *room, self.buyer()));
         // Events are hints: a reader does not wait for an unavailable store.
         let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(looks)).await;
-        let positions = open
-            .iter()
-            .filter_map(|room| waiting_room::position_event(&self.app, *room, self.buyer()));
-        let positions: Vec<String> = positions.map(|position| json(&position)).collect();
-        self.position = positions.last().map(|position| fingerprint(position));
+        let mut positions = Vec::new();
+        for room in open {
+            if let Some(event) = waiting_room::position_event(&self.app, room, self.buyer()) {
+                let position = json(&event);
+                self.is_new_position(&room.key(), &position);
+                positions.push(position);
+            }
+        }
         positions
+    }
+
+    /// Remembers that this position in a room is sent. Returns `false` if the last position that was
+    /// sent for the room is the same.
+    fn is_new_position(&mut self, room: &RoomKey, position: &str) -> bool {
+        let mut hasher = DefaultHasher::new();
+        room.hash(&mut hasher);
+        let (room, position) = (hasher.finish(), fingerprint(position));
+        match self.sent_positions.iter_mut().find(|(known, _)| *known == room) {
+            Some((_, last)) => std::mem::replace(last, position) != position,
+            None => {
+                self.sent_positions.push((room, position));
+                true
+            }
+        }
     }
 
     /// Returns the waiting events without blocking. `None`: no event waits, and `ready_queue` gets
@@ -322,9 +342,7 @@ impl Feed {
                 let sale = shown(&self.app, &key.sale).ok()?;
                 let room = sale.room_by_key(key)?;
                 let position = json(&waiting_room::position_event(&self.app, room, self.buyer())?);
-                let now = Some(fingerprint(&position));
-                // The same position is not sent twice.
-                (std::mem::replace(&mut self.position, now) != now).then_some(position)
+                self.is_new_position(key, &position).then_some(position)
             }
             // A status is not rendered here, because all readers share one rendered status.
             EventKind::Status(_) => None,
