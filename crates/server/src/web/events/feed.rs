@@ -200,13 +200,11 @@ impl Feed {
         let mut hasher = DefaultHasher::new();
         room.hash(&mut hasher);
         let (room, position) = (hasher.finish(), fingerprint(position));
-        match self.sent_positions.iter_mut().find(|(known, _)| *known == room) {
-            Some((_, last)) => std::mem::replace(last, position) != position,
-            None => {
-                self.sent_positions.push((room, position));
-                true
-            }
+        if let Some((_, last)) = self.sent_positions.iter_mut().find(|(known, _)| *known == room) {
+            return std::mem::replace(last, position) != position;
         }
+        self.sent_positions.push((room, position));
+        true
     }
 
     /// Returns the waiting events without blocking. `None`: no event waits, and `ready_queue` gets
