@@ -139,7 +139,8 @@ pub async fn an_operator_admits_visitors_of_one_item(fixture: Fixture) {
     let actions = fixture.store.actions(query).await.expect("reads");
     let changes: Vec<_> =
         actions[0].action.changes.iter().map(|it| (it.path.as_str(), it.to.to_string())).collect();
-    assert_eq!(changes, [("/admitted", "2".to_owned()), ("/item", "\"phone\"".to_owned())]);
+    assert_eq!(changes[0], ("/admitted", "2".to_owned()));
+    assert_eq!(changes[1], ("/item", "\"phone\"".to_owned()));
     assert_eq!(call(&fixture, case).await, ["carl"]);
 }
 

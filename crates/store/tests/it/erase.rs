@@ -263,7 +263,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
         on.held_back,
         [
             held("autumn", RetainReason::NotClosed, 1, 1),
-            held("spring", RetainReason::NotClosed, 5, 13)
+            held("spring", RetainReason::NotClosed, 5, 14)
         ],
         "{on:?}"
     );
