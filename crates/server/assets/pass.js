@@ -3,7 +3,6 @@
    for purchases. After the start they fetch a pass together with the purchase. */
 import { askForPass } from '/assets/api.js';
 import { now } from '/assets/clock.js';
-import { roomItem } from '/assets/sale-state.js';
 import { buyerOf } from '/assets/who.js';
 import { tab } from '/assets/store.js';
 
@@ -38,7 +37,7 @@ export async function fetchPass(m, item, solved = null) {
     m.passes[item] = answer.data;
     write(m);
     /* The request for a pass extended the turn, which now ends with the pass. */
-    if (m.room?.state === 'admitted' && [null, item].includes(roomItem(m))) m.room.until_ms = Date.parse(answer.data.expires_at);
+    if (m.room?.state === 'admitted') m.room.until_ms = Date.parse(answer.data.expires_at);
   }
   return answer;
 }

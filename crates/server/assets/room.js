@@ -93,8 +93,7 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
   /** Takes a position without a press, for buyers who wait for the start or come back. */
   function plan(opens) {
     if (place || entering || hasLeft || !m.token) return;
-    const called = item !== null && m.turn === item,
-      back = called || tab.get(slot) === buyerOf(m.token),
+    const back = tab.get(slot) === buyerOf(m.token),
       wait = opens ? opens - now() : Infinity;
     if (!back && (wait < 0 || wait === Infinity)) return;
     const most = back ? 1_000 : Math.min(4_000, wait / 2),
@@ -103,7 +102,6 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
     if (delay > 3_600_000) return; /* a later status decides again */
     entering = setTimeout(async () => {
       const answer = back ? await look() : await enter();
-      if (called && (answer.status === 200 || answer.status === 404)) m.turn = null;
       if (answer.status === 0 || answer.status === 429 || answer.status >= 500)
         entering = setTimeout(
           () => {

@@ -494,9 +494,7 @@ showItems(m, id => {
   choose(id);
   history.replaceState(null, '', '#item=' + encodeURIComponent(id));
 });
-const wanted = new URLSearchParams(location.hash.slice(1));
-m.turn = wanted.has('turn') ? wanted.get('item') : null; /* the item of a message about a turn */
-choose(wanted.get('item'));
+choose(new URLSearchParams(location.hash.slice(1)).get('item'));
 resume();
 await mine.readFirst();
 draw();
