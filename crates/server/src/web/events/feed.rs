@@ -194,8 +194,8 @@ impl Feed {
         positions
     }
 
-    /// Remembers that this position in a room is sent. Returns `false` if the last position that was
-    /// sent for the room is the same.
+    /// Remembers that this position in a room is sent. Returns `false` if the last position that
+    /// was sent for the room is the same.
     fn is_new_position(&mut self, room: &RoomKey, position: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         room.hash(&mut hasher);
