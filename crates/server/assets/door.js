@@ -28,10 +28,15 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
   /** Returns the waiting room of an item, by default of the shown item. */
   function roomOf(item = roomItem(m)) {
     if (!rooms.has(item)) {
+      let has_turn = false;
       const shown = () => roomItem(m) === item,
         changed = place => {
-          /* A turn is short, so the page shows its item, unless the buyer has a turn already. */
-          if (place?.state === 'admitted' && !shown() && !m.press && !isAdmitted(m)) choose(item);
+          /* A turn is short, so the page shows its item when the turn begins, unless the buyer is
+             busy with another item. */
+          const begins = place?.state === 'admitted' && !has_turn,
+            busy = m.press || m.order?.state === 'reserved' || checking() || coding();
+          has_turn = place?.state === 'admitted';
+          if (begins && !shown() && !busy && !isAdmitted(m)) choose(item);
           draw();
         };
       rooms.set(item, waitingRoom(m, item, { shown, changed, streaming }));

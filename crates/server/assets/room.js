@@ -93,7 +93,9 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
   /** Takes a position without a press, for buyers who wait for the start or come back. */
   function plan(opens) {
     if (place || entering || hasLeft || !m.token) return;
-    const back = tab.get(slot) === buyerOf(m.token),
+    /* A message about a turn names its item and has the word turn in its address. */
+    const called = m.wanted.has('turn') && m.wanted.get('item') === item,
+      back = called || tab.get(slot) === buyerOf(m.token),
       wait = opens ? opens - now() : Infinity;
     if (!back && (wait < 0 || wait === Infinity)) return;
     const most = back ? 1_000 : Math.min(4_000, wait / 2),
@@ -102,6 +104,7 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
     if (delay > 3_600_000) return; /* a later status decides again */
     entering = setTimeout(async () => {
       const answer = back ? await look() : await enter();
+      if (called && (answer.status === 200 || answer.status === 404)) m.wanted.delete('turn');
       if (answer.status === 0 || answer.status === 429 || answer.status >= 500)
         entering = setTimeout(
           () => {

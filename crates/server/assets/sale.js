@@ -469,7 +469,7 @@ bindLanguages(() => {
   translateItem(m);
   draw();
 });
-m.id = idInAddress('sale');
+Object.assign(m, { id: idInAddress('sale'), wanted: new URLSearchParams(location.hash.slice(1)) });
 m.sign_in_url = signInUrl() ?? null;
 door = frontDoor(m, {
   draw,
@@ -494,7 +494,7 @@ showItems(m, id => {
   choose(id);
   history.replaceState(null, '', '#item=' + encodeURIComponent(id));
 });
-choose(new URLSearchParams(location.hash.slice(1)).get('item'));
+choose(m.wanted.get('item'));
 resume();
 await mine.readFirst();
 draw();

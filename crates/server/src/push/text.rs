@@ -76,7 +76,7 @@ impl PushText {
         let sale = &room.sale.row;
         let sale_title = || page_document::sale_title(sale).fallback().to_owned();
         // A name has only characters that need no encoding in an address.
-        let item = room.item_name().map(|name| format!("#item={name}"));
+        let item = room.item_name().map(|name| format!("#item={name}&turn"));
         let url = format!("/sale/{}{}", sale.id, item.unwrap_or_default());
         Self {
             subject: Subject::Turn,

@@ -261,7 +261,7 @@ async fn a_buyer_is_told_of_the_turn_for_each_item() {
     let got = service.until(2).await;
     let mut urls: Vec<_> = got.iter().map(|pushed| pushed.message()["url"].to_string()).collect();
     urls.sort();
-    assert_eq!(urls, ["\"/sale/spring#item=case\"", "\"/sale/spring#item=phone\""]);
+    assert_eq!(urls, ["\"/sale/spring#item=case&turn\"", "\"/sale/spring#item=phone&turn\""]);
 }
 
 #[tokio::test]

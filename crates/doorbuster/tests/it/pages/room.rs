@@ -8,6 +8,8 @@ use super::{BUY, STATE, draft, link, prepared_before_opening, states};
 use crate::crash_windows::client::{request, signed_in};
 use crate::crash_windows::fixture::ServerFixture;
 
+/// The choice of the first item.
+const LAMP: &str = "#items-list label:nth-child(1)";
 /// The choice of the second item.
 const BULB: &str = "#items-list label:nth-child(2)";
 
@@ -211,6 +213,11 @@ async fn a_visitor_who_waits_for_one_item_gets_a_turn_for_another_item() {
         ben.click(BULB).await;
         ben.says(BUY, "Join the waiting room").await;
         ben.click(BUY).await;
+        ben.says(STATE, "It’s your turn").await;
+        // The buyer may look at the other item, and the page does not switch back.
+        ben.click(LAMP).await;
+        ben.says(BUY, "None left right now").await;
+        ben.click(BULB).await;
         ben.says(STATE, "It’s your turn").await;
         ben.click(BUY).await;
         ben.says(STATE, "1 reserved for you").await;
