@@ -35,7 +35,7 @@ pub use csv::CsvArgs;
 pub use dead_letter::{DeadLetterArgs, DeadLetterCommand, SelectionArgs};
 pub use demo::DemoArgs;
 pub use draw::{DrawArgs, DrawCommand, VerifyArgs};
-pub use lab::{HeadlineArgs, IncidentArgs, LabArgs, LabCommand, LabRunArgs};
+pub use lab::{ALL, HeadlineArgs, IncidentArgs, LabArgs, LabCommand, LabRunArgs};
 pub use maintenance::{BackupArgs, MigrateArgs, PassphraseArgs, RestoreArgs};
 pub use operators::{
     ActionsArgs, CodeArgs, CodeCommand, KeyArgs, KeyCommand, NodesArgs, StatusArgs, WaitlistArgs,

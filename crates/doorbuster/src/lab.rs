@@ -13,14 +13,11 @@ use doorbuster_lab::{RunReport, headline, incident, registry, report, run as lab
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use crate::cli::{HeadlineArgs, IncidentArgs, LabArgs, LabCommand, LabRunArgs};
+use crate::cli::{ALL, HeadlineArgs, IncidentArgs, LabArgs, LabCommand, LabRunArgs};
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
 use crate::storm::raise_open_files_limit;
 use crate::table::{self, grouped, number};
-
-/// The argument that selects every strategy or every variant.
-const ALL: &str = "all";
 
 /// Runs `lab`.
 pub fn run(args: &LabArgs) -> Outcome {

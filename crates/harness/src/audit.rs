@@ -59,7 +59,7 @@ impl StoreLocation {
             let reason = format!(
                 "the scheme {scheme} is not supported; give postgres://…, sqlite:PATH or a path"
             );
-            return Err(AuditError::StoreLocation { store: text.into(), reason });
+            return Err(AuditError::Store { store: text.into(), reason });
         }
         let path = text.strip_prefix("sqlite:").unwrap_or(text);
         let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
@@ -76,7 +76,7 @@ impl StoreLocation {
 pub enum AuditError {
     /// The store could not be opened or read.
     #[error("cannot read the store {store}: {reason}")]
-    StoreLocation {
+    Store {
         /// The store.
         store: String,
         /// The reason of the failure.

@@ -18,6 +18,7 @@ use std::time::Duration;
 use doorbuster_store::HistoryMemory;
 use sd_notify::NotifyState;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use announce::{announce, local_address};
@@ -88,7 +89,7 @@ async fn serve_and_reload(
     settings.connections_max = file_limit::raise(settings.connections_max)?;
     let StartedEngine { engine, secrets, fatal, backup } = start_engine(&settings).await?;
     let backup_stop = CancellationToken::new();
-    let backup = backup.map(|backup| tokio::spawn(backup.run(backup_stop.clone())));
+    let backup = backup.map(|backup| spawn_backup(backup.run(backup_stop.clone())));
     let parts = ServerParts { settings: &settings, secrets: &secrets, engine: &engine };
     let run = run(parts, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
@@ -99,13 +100,8 @@ async fn serve_and_reload(
     notify_service_manager(&[NotifyState::Stopping]);
     let stopped = tokio::time::timeout(SETTLE_TIMEOUT, engine.stop()).await;
     backup_stop.cancel();
-    if let Some(backup) = backup
-        && backup.await.is_err()
-    {
-        tracing::error!(
-            event = "backup.panicked",
-            "the task of the continuous backup panicked; the backup lacks all later commits"
-        );
+    if let Some(backup) = backup {
+        backup.await.ok();
     }
     // The flush blocks until the collector has the last traces. Without tracing, it returns at
     // once.
@@ -114,6 +110,19 @@ async fn serve_and_reload(
         Ok(()) => run,
         Err(_) => run.and(Err(ServeError::Unsettled)),
     }
+}
+
+/// Runs the continuous backup in a task, and logs a panic of the task at once.
+fn spawn_backup(run: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let backup = tokio::spawn(run);
+    tokio::spawn(async move {
+        if backup.await.is_err() {
+            tracing::error!(
+                event = "backup.panicked",
+                "the task of the continuous backup panicked; the backup lacks all later commits"
+            );
+        }
+    })
 }
 
 /// An engine that runs, without connections.

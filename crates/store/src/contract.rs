@@ -59,7 +59,8 @@ pub use reconciliation::{
 };
 pub use retention::RetentionCutoffs;
 pub use room::{
-    EnterOutcome, RoomKey, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView,
+    EnterOutcome, RoomAdmissions, RoomKey, RoomProgressStep, RoomVisitor, WaitingRoom,
+    WaitingRoomView,
 };
 pub use transfers::GrantTransfers;
 pub use waitlist::{WaitlistPosition, WaitlistServed};

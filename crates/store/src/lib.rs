@@ -44,11 +44,12 @@ pub use contract::{
     OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition, OutboxPage, PatchOutcome,
     PausedSale, Person, PointQuery, PointStep, PostgresOptions, PushSubscription, Reconciliation,
     Redelivery, RefundNotice, Replication, RestoreError, Restored, RetainReason, RetainedRows,
-    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, Role, RoomKey,
-    RoomProgressStep, RoomVisitor, Rotation, SalePatch, SalePoint, SaleRow, SessionOwner,
-    SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome, StockAdjustment, StoreError,
-    StoreHistoryRow, StoreServer, StoredEvent, StoredPushSubscription, SubscriptionOwner,
-    UnreadableEvent, WaitingRoom, WaitingRoomView, WaitlistPosition, WaitlistServed,
+    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, Role,
+    RoomAdmissions, RoomKey, RoomProgressStep, RoomVisitor, Rotation, SalePatch, SalePoint,
+    SaleRow, SessionOwner, SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome,
+    StockAdjustment, StoreError, StoreHistoryRow, StoreServer, StoredEvent, StoredPushSubscription,
+    SubscriptionOwner, UnreadableEvent, WaitingRoom, WaitingRoomView, WaitlistPosition,
+    WaitlistServed,
 };
 pub use failure::Failure;
 pub use history_memory::{AskPeersForHistory, HistoryMemory, Remember};

@@ -1,9 +1,9 @@
-//! A rate limit that several nodes share: the rules of the shared place and the rules of a node,
+//! A rate limit that several nodes share: the rules of the shared storage and the rules of a node,
 //! without IO.
 //!
-//! One shared place, in Redis or PostgreSQL, has one number for each limited key: the state of a
+//! The shared storage, in Redis or PostgreSQL, has one number for each limited key: the state of a
 //! rate limit ([`super::gcra`]). Before a node spends a part of the limit, the node takes this
-//! part, its *share*, from the shared place ([`LimitCall::apply`]). So all nodes together never
+//! part, its *share*, from the shared storage ([`LimitCall::apply`]). So all nodes together never
 //! exceed the limit. Each node keeps a [`NodeShare`] for each key. The node share decides whether
 //! the node allows a request, refuses it, or asks for a share.
 //!
@@ -11,11 +11,11 @@
 //! While time passes through this interval, the share is paid back at the limit's rate, and all
 //! nodes may use the limit again. So the node may spend only the part of the share that is still in
 //! the future. If a node dies, its share is lost, but only until the share ends. The protocol
-//! compares no clock with another clock: the shared place answers with times relative to its own
+//! compares no clock with another clock: the shared storage answers with times relative to its own
 //! present.
 //!
 //! Not every request needs a share first ([`Counting`]). A request that is answered from memory is
-//! counted after its answer. So a refusal does not wait for the shared place.
+//! counted after its answer. So a refusal does not wait for the shared storage.
 
 #[cfg(test)]
 mod tests;
@@ -30,8 +30,8 @@ const FREE_PART: u64 = 16;
 /// The free part is divided by `FREE_NODES`, or by the number of live nodes if that is higher.
 const FREE_NODES: u64 = 16;
 
-/// A call to the shared place for one key. Amounts are times in microseconds: the time in which the
-/// limit's rate pays the amount back.
+/// A call to the shared storage for one key. Amounts are times in microseconds: the time in which
+/// the limit's rate pays the amount back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
     /// The cost of the requests that the node allowed without a share. It always counts, even above
@@ -43,8 +43,8 @@ pub struct LimitCall {
     pub cost_ns: u64,
     /// The burst.
     pub burst_us: u64,
-    /// The part of the burst that other nodes may spend before they ask. The shared place does not
-    /// grant this part.
+    /// The part of the burst that other nodes may spend before they ask. The shared storage does
+    /// not grant this part.
     pub reserved_us: u64,
 }
 
@@ -58,7 +58,7 @@ pub struct LimitAnswer {
 }
 
 impl LimitCall {
-    /// Applies the call to the shared state at the shared place's time `now_us`. Returns the new
+    /// Applies the call to the shared state at the shared storage's time `now_us`. Returns the new
     /// state.
     #[must_use]
     pub fn apply(&self, state_us: u64, now_us: u64) -> (u64, LimitAnswer) {
@@ -215,7 +215,7 @@ impl NodeShare {
         ShareDecision::Allowed { report: spent > terms.unreported_nanos(limit) }
     }
 
-    /// Decides one request while the shared place is unreachable. `limit` is this node's part of
+    /// Decides one request while the shared storage is unreachable. `limit` is this node's part of
     /// the limit.
     pub fn spend_alone(&mut self, limit: RateLimit, (now, cost): (u64, u64)) -> ShareDecision {
         let ahead = self.settle(limit, now);
@@ -289,8 +289,8 @@ impl NodeShare {
         self.unreported = self.unreported.saturating_sub(sent.reported);
         let granted = answer.granted_us * NANOS_PER_MICRO;
         let (served, rest) = served(self.share + granted, waiting);
-        // The shared place computed `ahead_us` after this node sent the call. So an instant that is
-        // counted from `sent_at` is never too late. One microsecond less allows for the shared
+        // The shared storage computed `ahead_us` after this node sent the call. So an instant that
+        // is counted from `sent_at` is never too late. One microsecond less allows for the shared
         // place, which rounds its time down.
         let ahead_us = answer.ahead_us.saturating_sub(1);
         let state = sent.sent_at + ahead_us * NANOS_PER_MICRO + self.unreported;
@@ -360,9 +360,9 @@ fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
 /// A rule of shared limits. The tests remove each rule, and must notice its absence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitRule {
-    /// The shared place grants no more than is free under the burst.
+    /// The shared storage grants no more than is free under the burst.
     GrantWithinBurst,
-    /// The shared place does not grant the part that other nodes may spend before they ask.
+    /// The shared storage does not grant the part that other nodes may spend before they ask.
     ReserveForOthers,
     /// Only whole requests are granted, so that no node keeps a part that it cannot spend.
     WholeRequests,

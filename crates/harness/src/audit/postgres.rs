@@ -15,7 +15,7 @@ use super::snapshot::{
 /// already run an event loop.
 pub(super) fn read(url: &str) -> Result<Snapshot, AuditError> {
     let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
-    let failed = |reason: String| AuditError::StoreLocation { store: shown.into(), reason };
+    let failed = |reason: String| AuditError::Store { store: shown.into(), reason };
     let read = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|error| error.to_string())?.block_on(connect_and_read(url))

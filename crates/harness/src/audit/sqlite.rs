@@ -20,8 +20,7 @@ const BACKUP_ID: i64 = 1_147_302_466;
 /// Finds the only store in a directory. It reads the application id of each file, so the store may
 /// have any name.
 pub(super) fn find_store_file(dir: &Path) -> Result<PathBuf, AuditError> {
-    let failed =
-        |reason: String| AuditError::StoreLocation { store: dir.display().to_string(), reason };
+    let failed = |reason: String| AuditError::Store { store: dir.display().to_string(), reason };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(|error| failed(error.to_string()))? {
         let path = entry.map_err(|error| failed(error.to_string()))?.path();
@@ -42,8 +41,7 @@ pub(super) fn find_store_file(dir: &Path) -> Result<PathBuf, AuditError> {
 
 /// Reads all rows that the checks need.
 pub(super) fn read(path: &Path) -> Result<Snapshot, AuditError> {
-    let failed =
-        |reason: String| AuditError::StoreLocation { store: path.display().to_string(), reason };
+    let failed = |reason: String| AuditError::Store { store: path.display().to_string(), reason };
     let mut db = open(path).map_err(&failed)?;
     read_rows(&mut db).map_err(|error| failed(error.to_string()))
 }

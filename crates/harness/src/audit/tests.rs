@@ -281,7 +281,7 @@ fn an_unreadable_store_or_answers_file_is_an_error_and_not_a_clean_report() {
     ));
     assert!(matches!(
         run(&StoreLocation::Sqlite("/nowhere/store.db".into()), None),
-        Err(AuditError::StoreLocation { .. })
+        Err(AuditError::Store { .. })
     ));
     fixture.run("PRAGMA application_id = 1");
     let reason = store_error(&store);
@@ -295,7 +295,7 @@ fn an_unreadable_store_or_answers_file_is_an_error_and_not_a_clean_report() {
 #[track_caller]
 fn store_error(store: &StoreLocation) -> String {
     match run(store, None) {
-        Err(AuditError::StoreLocation { reason, .. }) => reason,
+        Err(AuditError::Store { reason, .. }) => reason,
         other => panic!("the store must not be readable: {other:?}"),
     }
 }

@@ -5,9 +5,12 @@ use doorbuster_core::gate::room::{IDLE_TURN_MS, RoomSupply};
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{ItemId, SlotKey, Stock};
 
+use super::rooms::admit;
 use super::{Fixture, buyer, new_item, new_sale};
 use crate::actions::recorded;
-use crate::contract::{ActionQuery, EnterOutcome, NewAction, RoomKey, RoomProgressStep};
+use crate::contract::{
+    ActionQuery, EnterOutcome, NewAction, RoomAdmissions, RoomKey, RoomProgressStep,
+};
 
 const SALE: &str = "spring";
 const FOR_MS: i64 = IDLE_TURN_MS;
@@ -46,10 +49,8 @@ async fn enter(
 /// Admits as many visitors of the item's room as the rules allow, and returns them.
 async fn call(fixture: &Fixture, item: ItemId) -> Vec<String> {
     let seen = fixture.store.waiting_room_view(&room(item)).await.expect("reads").expect("a room");
-    let called = fixture.store.admit_visitors(&room(item), &seen, CALLS_MAX, FOR_MS).await;
-    let named =
-        called.expect("writes").into_iter().map(|visitor| visitor.buyer.as_str().to_owned());
-    named.collect()
+    let called = admit(fixture, &seen, CALLS_MAX, FOR_MS).await;
+    called.into_iter().map(|visitor| visitor.buyer.as_str().to_owned()).collect()
 }
 
 async fn supply(fixture: &Fixture, item: ItemId) -> RoomSupply {
@@ -122,6 +123,26 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     let held: Vec<_> =
         rooms.iter().filter(|room| room.open_until.is_some()).map(|room| room.key.item).collect();
     assert_eq!(held, [Some(case)]);
+}
+
+/// One transaction admits visitors of both rooms. A room whose snapshot is old admits no visitor,
+/// and the other room admits its visitors.
+pub async fn one_transaction_admits_visitors_of_both_rooms(fixture: Fixture) {
+    let items = sale(&fixture, 1, 8).await;
+    open(&fixture).await;
+    for item in items {
+        enter(&fixture, item, DrawSeed::new([3; 32]), &["anna", "bert"]).await;
+    }
+    let mut rooms = Vec::new();
+    for item in items {
+        let seen = fixture.store.waiting_room_view(&room(item)).await.expect("reads");
+        rooms.push(RoomAdmissions { seen: seen.expect("a room"), most: CALLS_MAX });
+    }
+    assert_eq!(call(&fixture, items[0]).await, ["anna"], "the first snapshot is old from here on");
+    let admitted = fixture.store.admit_visitors(rooms.clone(), FOR_MS).await.expect("writes");
+    assert_eq!(admitted.iter().map(Vec::len).collect::<Vec<_>>(), [0, 2]);
+    let again = fixture.store.admit_visitors(rooms, FOR_MS).await.expect("writes");
+    assert_eq!(again, [vec![], vec![]], "both snapshots are old");
 }
 
 /// An operator admits visitors of one item. The action names the item.

@@ -9,7 +9,8 @@ use doorbuster_core::{BuyerId, ItemId, SlotKey, Stock};
 use super::{Fixture, buyer, new_item, new_sale};
 use crate::actions::recorded;
 use crate::contract::{
-    ActionQuery, EnterOutcome, NewAction, RoomKey, RoomProgressStep, RoomVisitor,
+    ActionQuery, EnterOutcome, NewAction, RoomAdmissions, RoomKey, RoomProgressStep, RoomVisitor,
+    WaitingRoomView,
 };
 
 const SALE: &str = "spring";
@@ -51,11 +52,22 @@ async fn enter(fixture: &Fixture, names: &[&str]) -> Vec<EnterOutcome> {
         .1
 }
 
+/// Admits visitors of one room, and returns them.
+pub(super) async fn admit(
+    fixture: &Fixture,
+    seen: &WaitingRoomView,
+    most: u64,
+    for_ms: i64,
+) -> Vec<RoomVisitor> {
+    let rooms = vec![RoomAdmissions { seen: seen.clone(), most }];
+    let mut admitted = fixture.store.admit_visitors(rooms, for_ms).await.expect("writes");
+    admitted.pop().expect("one room")
+}
+
 /// Admits as many visitors as the rules allow, and returns them.
 async fn call(fixture: &Fixture) -> Vec<String> {
     let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
-    let called =
-        fixture.store.admit_visitors(&room(), &seen, CALLS_MAX, FOR_MS).await.expect("writes");
+    let called = admit(fixture, &seen, CALLS_MAX, FOR_MS).await;
     called.iter().map(|visitor| visitor.buyer.as_str().to_owned()).collect()
 }
 
@@ -181,10 +193,10 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     let seen = fixture.store.waiting_room_view(&room).await.expect("reads").expect("a room");
     assert_eq!(seen.shop, RoomSupply { free: Some(3), limit: 1, out: 0, used: 0, used_units: 0 });
     let (one, two) = tokio::join!(
-        fixture.store.admit_visitors(&room, &seen, CALLS_MAX, FOR_MS),
-        fixture.store.admit_visitors(&room, &seen, CALLS_MAX, FOR_MS)
+        admit(&fixture, &seen, CALLS_MAX, FOR_MS),
+        admit(&fixture, &seen, CALLS_MAX, FOR_MS)
     );
-    assert_eq!(one.expect("writes").len() + two.expect("writes").len(), 3);
+    assert_eq!(one.len() + two.len(), 3);
     assert!(call(&fixture).await.is_empty(), "three visitors are admitted for three units");
     let grant = fixture.open(SlotKey { item, index: 0 }, 3).await;
     assert_eq!(shop(&fixture).await.1.free, Some(3), "units in a slot are free");
@@ -204,11 +216,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     // An admission with an old snapshot admits no visitor for a unit that is gone.
     let seen = fixture.store.waiting_room_view(&room).await.expect("reads").expect("a room");
     fixture.store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
-    assert_eq!(
-        fixture.store.admit_visitors(&room, &seen, CALLS_MAX, FOR_MS).await.expect("writes"),
-        [],
-        "paused"
-    );
+    assert_eq!(admit(&fixture, &seen, CALLS_MAX, FOR_MS).await, [], "paused");
     assert_eq!(shop(&fixture).await.1.free, Some(0));
     fixture.store.step_sale(SALE, PhaseStep::Resume).await.expect("writes");
     assert_eq!(call(&fixture).await, ["d"]);
@@ -251,11 +259,11 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
 /// gets its full length, but only once.
 pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     const WHOLE_MS: i64 = 5 * IDLE_TURN_MS;
-    let admit = async || {
+    let admit_next = async || {
         let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
-        let admitted = fixture.store.admit_visitors(&room(), &seen, CALLS_MAX, WHOLE_MS).await;
+        let admitted = admit(&fixture, &seen, CALLS_MAX, WHOLE_MS).await;
         let named = |visitor: RoomVisitor| (visitor.buyer.as_str().to_owned(), visitor.until);
-        admitted.expect("writes").into_iter().map(named).collect::<Vec<_>>()
+        admitted.into_iter().map(named).collect::<Vec<_>>()
     };
     let keep = async |name: &str| {
         let kept = fixture.store.keep_turn(&room(), buyer(name), WHOLE_MS).await.expect("writes");
@@ -266,20 +274,24 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     enter(&fixture, &["idle", "quick", "next", "last"]).await;
     let began = fixture.clock.now();
     let first = Some(began.plus(IDLE_TURN_MS));
-    assert_eq!(admit().await, [("idle".to_owned(), first), ("quick".to_owned(), first)]);
+    assert_eq!(admit_next().await, [("idle".to_owned(), first), ("quick".to_owned(), first)]);
     fixture.clock.advance(IDLE_TURN_MS - 1);
     assert_eq!(keep("quick").await, Some(began.plus(WHOLE_MS)));
     assert_eq!(keep("quick").await, Some(began.plus(WHOLE_MS)), "a turn is prolonged once");
     assert_eq!(keep("next").await, None, "a waiting visitor has no turn");
     assert_eq!(keep("nobody").await, None);
-    assert!(admit().await.is_empty());
+    assert!(admit_next().await.is_empty());
     fixture.clock.advance(1);
     assert_eq!(keep("idle").await, first, "the turn has passed");
     let next = fixture.clock.now();
-    assert_eq!(admit().await, [("next".to_owned(), Some(next.plus(IDLE_TURN_MS)))]);
+    assert_eq!(admit_next().await, [("next".to_owned(), Some(next.plus(IDLE_TURN_MS)))]);
     fixture.clock.advance(IDLE_TURN_MS);
     let last = fixture.clock.now();
-    assert_eq!(admit().await, [("last".to_owned(), Some(last.plus(WHOLE_MS)))], "nobody waits");
+    assert_eq!(
+        admit_next().await,
+        [("last".to_owned(), Some(last.plus(WHOLE_MS)))],
+        "nobody waits"
+    );
 }
 
 /// A visitor who leaves is passed over. If the visitor returns before the rank is called, the
@@ -332,7 +344,7 @@ pub async fn unlimited_stock_admits_every_visitor(fixture: Fixture) {
         RoomSupply { free: None, limit: 3, ..RoomSupply::default() }
     );
     let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
-    let called = fixture.store.admit_visitors(&room(), &seen, 2, FOR_MS).await.expect("writes");
+    let called = admit(&fixture, &seen, 2, FOR_MS).await;
     assert_eq!(called.len(), 2, "one call admits at most its maximum");
     assert_eq!(call(&fixture).await, ["c"]);
 }

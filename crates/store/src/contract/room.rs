@@ -96,3 +96,12 @@ pub struct WaitingRoomView {
     /// The units to sell and the admitted buyers. Empty if the sale is not open.
     pub shop: RoomSupply,
 }
+
+/// How many visitors a room may admit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomAdmissions {
+    /// The snapshot of the room that the number depends on.
+    pub seen: WaitingRoomView,
+    /// The maximum number of visitors.
+    pub most: u64,
+}

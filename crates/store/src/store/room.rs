@@ -6,7 +6,8 @@ use doorbuster_core::gate::room::{LEFT, RoomProgress, RoomSupply, kept_until};
 use doorbuster_core::{BuyerId, ItemId, Millis};
 
 use crate::contract::{
-    EnterOutcome, RoomKey, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView,
+    EnterOutcome, RoomAdmissions, RoomKey, RoomProgressStep, RoomVisitor, WaitingRoom,
+    WaitingRoomView,
 };
 use crate::failure::Done;
 use crate::sql::{Row, Statement, as_limit, dialects, locking, statement, values};
@@ -351,21 +352,20 @@ impl Store {
         self.one(VIEW, values![sale.to_owned(), item, self.now()], view).await
     }
 
-    /// Admits as many visitors as the rules allow ([`RoomSupply::admissions`]), but at most
-    /// `calls_max`. The admission lasts `for_ms` from now. While other visitors wait, the admission
-    /// is shorter at first ([`doorbuster_core::gate::room::first_turn_ms`]). The number depends on
-    /// the snapshot's admissions and on the current stock. Returns the admitted visitors by rank.
-    /// If visitors were admitted since the snapshot, the call admits no visitor.
+    /// Admits visitors of several rooms of one sale in one transaction. Each room admits as many
+    /// visitors as the rules allow ([`RoomSupply::admissions`]), but at most
+    /// [`RoomAdmissions::most`]. An admission lasts `for_ms` from now. While other visitors wait,
+    /// the admission is shorter at first ([`doorbuster_core::gate::room::first_turn_ms`]). The
+    /// number depends on the snapshot's admissions and on the current stock. Returns the admitted
+    /// visitors of each room by rank, in the order of the rooms. A room that admitted visitors
+    /// since its snapshot admits no visitor.
     pub async fn admit_visitors(
         &self,
-        room: &RoomKey,
-        seen: &WaitingRoomView,
-        calls_max: u64,
+        rooms: Vec<RoomAdmissions>,
         for_ms: i64,
-    ) -> StoreResult<Vec<RoomVisitor>> {
-        let (room, called, shop) = (room.clone(), seen.room.line.called, seen.shop);
+    ) -> StoreResult<Vec<Vec<RoomVisitor>>> {
         self.job(RetryUnknown::Allowed, move |tx| {
-            admit::call(tx, &room, called, shop, calls_max, for_ms)
+            rooms.iter().map(|room| admit::call(tx, room, for_ms)).collect()
         })
         .await
     }

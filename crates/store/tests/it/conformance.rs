@@ -100,6 +100,7 @@ every! {
         the_numbers_of_a_step_are_written_once_and_expire;
     item_rooms:
         the_rooms_of_a_sale_have_one_seed, each_room_has_the_supply_of_its_item,
+        one_transaction_admits_visitors_of_both_rooms,
         an_operator_admits_visitors_of_one_item, a_deleted_draft_leaves_no_room;
     rooms:
         a_room_has_one_seed, an_operator_admits_visitors_without_regard_to_the_stock,

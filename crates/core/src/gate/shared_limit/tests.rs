@@ -52,14 +52,14 @@ impl Bucket {
     }
 }
 
-/// A node's message to the shared place, and the answer.
+/// A node's message to the shared storage, and the answer.
 struct Flight {
     sent: SentCall,
     waiting: usize,
     arrives_at: u64,
     returns_at: u64,
     answer: Option<LimitAnswer>,
-    /// The waiting requests that the shared place allowed.
+    /// The waiting requests that the shared storage allowed.
     served: usize,
     is_lost: bool,
 }
@@ -93,7 +93,8 @@ struct Run {
     is_over: bool,
 }
 
-/// Runs a plan. With `Counting::BeforeAnswer`, the judge must find a token for each allowed request.
+/// Runs a plan. With `Counting::BeforeAnswer`, the judge must find a token for each allowed
+/// request.
 fn run(plan: Plan, rng: &mut Rng) -> Run {
     let limit = RateLimit::new(plan.burst, plan.per_minute);
     let cost = limit.cost(1);
@@ -142,7 +143,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             {
                 let costs = vec![cost; flight.waiting];
                 let served = node.share.receive((limit, own_now), answer, &flight.sent, &costs);
-                // The shared place decided the other requests when it answered.
+                // The shared storage decided the other requests when it answered.
                 allow(served.saturating_sub(flight.served) as u64);
             }
             if node.waiting > 0 && node.flight.is_none() {
@@ -167,7 +168,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             if plan.has_faults && rng.percent(1) {
                 node.paused_until = now + rng.below(10 * cost) / MICRO * MICRO;
             }
-            // A node that dies loses its share. The shared place never learns what the node spent
+            // A node that dies loses its share. The shared storage never learns what the node spent
             // without a share. So in this test, a node with a free part does not die.
             if plan.has_faults && plan.burst < 256 && rng.percent(1) {
                 *node = Node { clock_ahead: node.clock_ahead, ..Node::default() };

@@ -1,11 +1,11 @@
 //! Limits that nodes share in one place: Redis or the store. Each node sends one call at a time to
-//! this shared place, for many limits. A call takes shares of limits for the requests that wait. It
-//! also reports requests on routes that are counted only after the answer.
+//! this shared storage, for many limits. A call takes shares of limits for the requests that wait.
+//! It also reports requests on routes that are counted only after the answer.
 //!
 //! While a call is sent, further requests gather for the next call. A request that the node knows
 //! to be over the limit is refused from memory, and never waits.
 //!
-//! While the shared place is unreachable, each node applies its part of each limit: the limit
+//! While the shared storage is unreachable, each node applies its part of each limit: the limit
 //! divided by the number of nodes that were live recently.
 
 use std::collections::HashMap;
@@ -99,7 +99,7 @@ pub(super) enum ShareGrant {
     Granted { state: u64 },
     /// The limit is used up for this many nanoseconds.
     Refused { nanos: u64, state: u64 },
-    /// The shared place did not answer.
+    /// The shared storage did not answer.
     Unreachable,
 }
 
@@ -175,7 +175,7 @@ impl LimitSharing {
         self.place.terms(self.nodes())
     }
 
-    /// Returns whether the shared place is unreachable now.
+    /// Returns whether the shared storage is unreachable now.
     pub(crate) fn is_unreachable(&self) -> bool {
         self.away.load(Ordering::Acquire)
     }

@@ -7,7 +7,10 @@ use std::sync::atomic::Ordering;
 use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_core::gate::room::{ADMISSIONS_OUT_MAX, RoomDemand, divide_admissions};
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{RoomProgressStep, RoomVisitor, StoreResult, WaitingRoom, WaitingRoomView};
+use doorbuster_store::{
+    RoomAdmissions, RoomProgressStep, RoomVisitor, StoreResult, WaitingRoom, WaitingRoomView,
+};
+use futures_util::future::try_join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::limits::{IDLE_TICKS, KEEP_OPEN, ROWS_MAX, TICK, admissions_max};
@@ -172,8 +175,8 @@ async fn read_admitted(
     Ok(())
 }
 
-/// Admits visitors of the sale's rooms while units are free. The rooms share the admissions of a
-/// step and the open admissions.
+/// Admits visitors of the sale's rooms while units are free, in one transaction. The rooms share
+/// the admissions of a step and the open admissions.
 async fn admit(
     rooms: &WaitingRooms,
     engine: &Engine,
@@ -186,14 +189,16 @@ async fn admit(
     if !sale.rooms().any(waits) {
         return Ok(());
     }
-    let mut seen = Vec::new();
     // A room without visitors has no open admissions.
-    let states = sale.rooms().map(|room| rooms.room_state(room));
-    for room_state in states.filter(|room_state| room_state.progress().entered > 0) {
-        if let Some(view) = engine.store().waiting_room_view(room_state.key()).await? {
-            seen.push((room_state, view));
-        }
-    }
+    let states: Vec<_> = sale
+        .rooms()
+        .map(|room| rooms.room_state(room))
+        .filter(|room_state| room_state.progress().entered > 0)
+        .collect();
+    let views = states.iter().map(|room_state| engine.store().waiting_room_view(room_state.key()));
+    let views = try_join_all(views).await?;
+    let seen: Vec<_> =
+        states.iter().zip(views).filter_map(|(state, view)| Some((state, view?))).collect();
     let open: u64 = seen.iter().map(|(_, view)| view.shop.out).sum();
     let total = admissions_max(rooms.per_sec).min(ADMISSIONS_OUT_MAX.saturating_sub(open));
     let demand = |(_, WaitingRoomView { room, shop }): &(_, WaitingRoomView)| {
@@ -202,9 +207,17 @@ async fn admit(
     };
     let demands: Vec<_> = seen.iter().map(demand).collect();
     let parts = divide_admissions(total, &demands, step);
-    for ((room_state, view), part) in seen.iter().zip(parts).filter(|(_, part)| *part > 0) {
-        let key = room_state.key();
-        let called = engine.store().admit_visitors(key, view, part, rooms.for_ms).await?;
+    let (states, admissions): (Vec<_>, Vec<_>) = seen
+        .into_iter()
+        .zip(parts)
+        .filter(|(_, most)| *most > 0)
+        .map(|((state, seen), most)| (state, RoomAdmissions { seen, most }))
+        .unzip();
+    if admissions.is_empty() {
+        return Ok(());
+    }
+    let admitted = engine.store().admit_visitors(admissions, rooms.for_ms).await?;
+    for (room_state, called) in states.into_iter().zip(admitted) {
         publish_admitted(engine, room_state, &called);
     }
     Ok(())

@@ -4,7 +4,10 @@ use rusqlite::params;
 use doorbuster_core::gate::room::{RoomSupply, first_turn_ms};
 use doorbuster_core::{BuyerId, ItemId, Millis};
 
-use crate::contract::{FieldChange, RoomKey, RoomProgressStep, RoomVisitor, WaitingRoom};
+use crate::contract::{
+    FieldChange, RoomAdmissions, RoomKey, RoomProgressStep, RoomVisitor, WaitingRoom,
+    WaitingRoomView,
+};
 use crate::failure::Done;
 use crate::sql::{Statement, dialects, int, statement, values};
 use crate::transaction::Transaction;
@@ -29,20 +32,18 @@ const IS_OPEN: Statement = statement("SELECT phase = 'open' FROM sale WHERE id =
 /// Admits as many visitors as the supply allows.
 pub(super) fn call(
     tx: &mut Transaction<'_, '_>,
-    key: &RoomKey,
-    seen: u64,
-    shop: RoomSupply,
-    calls_max: u64,
+    admissions: &RoomAdmissions,
     for_ms: i64,
 ) -> Done<Vec<RoomVisitor>> {
-    let (sale, item) = columns(key);
+    let RoomAdmissions { seen: WaitingRoomView { room: before, shop }, most } = admissions;
+    let (key, (sale, item)) = (&before.key, columns(&before.key));
     let found = tx.one(ROOM, &values![sale, item], room)?;
-    let Some(mut room) = found.filter(|room| room.line.called == seen) else {
+    let Some(mut room) = found.filter(|room| room.line.called == before.line.called) else {
         return Ok(Vec::new());
     };
     let (free, _) =
         tx.one(STOCK, &values![sale, item], |row| stock(row, 0))?.unwrap_or((Some(0), 1));
-    let count = RoomSupply { free, ..shop }.admissions(&room.line, calls_max);
+    let count = RoomSupply { free, ..*shop }.admissions(&room.line, *most);
     call_next(tx, key, &mut room, count, for_ms)
 }
 

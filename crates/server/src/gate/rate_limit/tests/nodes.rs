@@ -1,4 +1,4 @@
-//! Tests limits that nodes share. The test acts as the shared place.
+//! Tests limits that nodes share. The test acts as the shared storage.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -15,10 +15,10 @@ const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime"));
 
-/// The states of the limits in the shared place. No time passes there.
+/// The states of the limits in the shared storage. No time passes there.
 type States = HashMap<u64, u64>;
 
-/// Sends the waiting requests and reports of a node to the shared place, and applies the answers.
+/// Sends the waiting requests and reports of a node to the shared storage, and applies the answers.
 /// Returns the number of calls.
 fn exchange(limiter: &RateLimiter, states: &mut States) -> usize {
     let sharing = limiter.sharing().expect("shared");
