@@ -38,8 +38,8 @@ pub use draw::{DrawArgs, DrawCommand, VerifyArgs};
 pub use lab::{ALL, HeadlineArgs, IncidentArgs, LabArgs, LabCommand, LabRunArgs};
 pub use maintenance::{BackupArgs, MigrateArgs, PassphraseArgs, RestoreArgs};
 pub use operators::{
-    ActionsArgs, CodeArgs, CodeCommand, KeyArgs, KeyCommand, NodesArgs, StatusArgs, WaitlistArgs,
-    WaitlistCommand,
+    ActionsArgs, BuyerHistoryArgs, CodeArgs, CodeCommand, KeyArgs, KeyCommand, NodesArgs,
+    StatusArgs, WaitlistArgs, WaitlistCommand,
 };
 pub use order::{
     EraseArgs, MoneyQuery, OrderArgs, OrderCommand, OrderQuery, OrderSelection, PayByArgs,
@@ -92,6 +92,7 @@ pub enum Command {
     Sale(SaleArgs),
     Order(OrderArgs),
     Payment(PaymentArgs),
+    Buyer(BuyerHistoryArgs),
     Waitlist(WaitlistArgs),
     Code(CodeArgs),
     Key(KeyArgs),
@@ -153,6 +154,9 @@ pub enum LogsCommand {
 pub struct ManArgs {
     /// The directory; it is created if it does not exist.
     pub dir: std::path::PathBuf,
+    /// Print one JSON object with the names of the pages.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]

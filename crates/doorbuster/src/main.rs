@@ -69,6 +69,7 @@ fn run(command: Command) -> Outcome {
         Command::Nodes(args) => operators::nodes(&args),
         Command::Sale(args) => sale::run(args),
         Command::Order(args) => order::run(args),
+        Command::Buyer(args) => operators::buyer(&args),
         Command::Waitlist(args) => operators::waitlist(args),
         Command::Code(args) => operators::code(args),
         Command::Key(args) => operators::key(args),
@@ -88,17 +89,26 @@ fn run(command: Command) -> Outcome {
         Command::Payment(args) => payment::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Logs(args) => logs::run(&args),
-        Command::Man(args) => man(&args.dir),
+        Command::Man(args) => man(&args),
         Command::Completions { shell } => completions(shell),
     }
 }
 
-fn man(dir: &std::path::Path) -> Outcome {
+fn man(args: &cli::ManArgs) -> Outcome {
     use anyhow::Context;
+    let dir = &args.dir;
     let place = || format!("failed to write manual pages into {}", dir.display());
     std::fs::create_dir_all(dir).with_context(place)?;
     clap_mangen::generate_to(Cli::command(), dir).with_context(place)?;
-    print::line(&format!("{} has the manual pages", dir.display()))
+    if !args.json {
+        return print::line(&format!("{} has the manual pages", dir.display()));
+    }
+    let entries = std::fs::read_dir(dir).with_context(place)?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut pages: Vec<String> = names.collect::<std::io::Result<_>>().with_context(place)?;
+    pages.retain(|name| name.ends_with(".1"));
+    pages.sort();
+    print::json(&serde_json::json!({ "dir": dir, "pages": pages }))
 }
 
 /// Prints the shell's completion script.

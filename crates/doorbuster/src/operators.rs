@@ -1,15 +1,18 @@
-//! `key`, `actions`, `nodes`, `status`, `waitlist` and `code`, over the admin API.
+//! `key`, `actions`, `nodes`, `status`, `buyer`, `waitlist` and `code`, over the admin API.
 
 use comfy_table::Cell;
 use doorbuster_api::admin::access_codes::CodeCounts;
-use doorbuster_api::admin::console::{Action, ActionList, NodeList, RevokedCodes, WaitlistList};
+use doorbuster_api::admin::console::{
+    Action, ActionList, BuyerHistory, NodeList, RevokedCodes, WaitlistList,
+};
 use doorbuster_api::admin::keys::{CreatedKey, KeyList, NewKey};
 use doorbuster_api::admin::sale::AdminSaleList;
+use doorbuster_api::health::ReadinessFacts;
 use serde_json::{Value, json};
 
 use crate::cli::{
-    ActionsArgs, CodeArgs, CodeCommand, KeyArgs, KeyCommand, NodesArgs, StatusArgs, WaitlistArgs,
-    WaitlistCommand,
+    ActionsArgs, BuyerHistoryArgs, CodeArgs, CodeCommand, KeyArgs, KeyCommand, NodesArgs,
+    StatusArgs, WaitlistArgs, WaitlistCommand,
 };
 use crate::client::{self, Client, Path};
 use crate::confirm::confirm;
@@ -79,10 +82,11 @@ fn action_table(list: &ActionList) -> String {
     if list.actions.is_empty() {
         return "There are no actions.\n".into();
     }
-    let mut rows = table::with_header(&["at", "by", "action", "subject", "changes"]);
+    let mut rows = table::with_header(&["at", "by", "from", "action", "subject", "changes"]);
     for action in &list.actions {
         let (at, changes) = (action.at.to_string(), change_text(action));
-        let cells = [&at, &action.by, &action.action, &action.subject, &changes];
+        let from = table::or_dash(action.address.as_deref());
+        let cells = [&at, &action.by, &from, &action.action, &action.subject, &changes];
         rows.add_row(cells.map(Cell::new));
     }
     table::with_more(&rows, list.next_cursor.as_deref())
@@ -146,9 +150,9 @@ pub fn status(args: &StatusArgs) -> Outcome {
     let client = Client::new(&args.server)?;
     client::block_on(async {
         // A server that is not ready answers with the reasons as a failure.
-        let (ready, reason) = match client.get(Path::new(&["readyz"])).await {
-            Ok(_) => (true, None),
-            Err(refused) => (false, Some(refused.detail())),
+        let (ready, reason, warnings) = match client.get(Path::new(&["readyz"])).await {
+            Ok(answer) => (true, None, answer.read::<ReadinessFacts>()?.warnings),
+            Err(refused) => (false, Some(refused.detail()), Vec::new()),
         };
         let nodes: NodeList = client.get(Path::new(&["v1", "admin", "nodes"])).await?.read()?;
         let mut sales = Vec::new();
@@ -160,13 +164,17 @@ pub fn status(args: &StatusArgs) -> Outcome {
         }
         if client.wants_json() {
             let whole = json!({
-                "ready": ready, "reason": reason, "nodes": nodes.nodes, "store": nodes.store,
+                "ready": ready, "reason": reason, "warnings": warnings, "nodes": nodes.nodes, "store": nodes.store,
                 "slots": nodes.slots, "sales": sales,
             });
             print::json(&whole)?;
             return Ok(CommandResult::new(ready));
         }
-        let ready_text = reason.map_or("ready".to_owned(), |reason| format!("NOT READY: {reason}"));
+        let mut ready_text = match reason {
+            Some(reason) => format!("NOT READY: {reason}"),
+            None => "ready".to_owned(),
+        };
+        warnings.iter().for_each(|warning| ready_text += &format!("\nwarning: {warning}"));
         let mut rows = table::with_header(&["sale", "phase", "title", "opens", "closes"]);
         for sale in &sales {
             rows.add_row([
@@ -208,6 +216,52 @@ pub fn code(args: CodeArgs) -> Outcome {
             }
         }
     })
+}
+
+/// Runs `buyer`.
+pub fn buyer(args: &BuyerHistoryArgs) -> Outcome {
+    let client = Client::new(&args.server)?;
+    client::block_on(async {
+        let path = ["v1", "admin", "sales", &args.sale, "buyers", &args.buyer];
+        client.print_result(client.get(Path::new(&path)).await, buyer_tables)
+    })
+}
+
+fn buyer_tables(history: &BuyerHistory) -> String {
+    let mut text = String::new();
+    if history.blocked {
+        text += "An operator blocks this buyer.\n";
+    }
+    if history.orders.is_empty() && history.waitlist.is_empty() && history.refusals.is_empty() {
+        text += "This buyer has no orders, no waitlist entries and no recent refusals.\n";
+    }
+    let mut orders = table::with_header(&["order", "item", "units", "state"]);
+    for order in &history.orders {
+        let units = table::grouped(order.units.into());
+        orders.add_row([&order.id, &order.item, &units, order.state.as_str()].map(Cell::new));
+    }
+    let mut waitlist = table::with_header(&["waitlist entry", "item", "ahead", "joined"]);
+    for entry in &history.waitlist {
+        let (ahead, joined) = (table::grouped(entry.ahead), entry.joined_at.to_string());
+        waitlist.add_row([&entry.id, &entry.item, &ahead, &joined].map(Cell::new));
+    }
+    let mut refusals = table::with_header(&["refused at", "item", "code", "node"]);
+    for refusal in &history.refusals {
+        let at = refusal.at.to_string();
+        refusals.add_row([&at, &refusal.item, &refusal.code, &refusal.node].map(Cell::new));
+    }
+    let tables = [
+        (orders, history.orders.is_empty()),
+        (waitlist, history.waitlist.is_empty()),
+        (refusals, history.refusals.is_empty()),
+    ];
+    for (rows, _) in tables.iter().filter(|(_, is_empty)| !is_empty) {
+        text += &format!("{rows}\n");
+    }
+    if !history.refusals_complete {
+        text += "Refusals may be missing, because not every node answered or kept them.\n";
+    }
+    text
 }
 
 /// Runs `waitlist`.

@@ -50,7 +50,7 @@ pub struct VerifyArgs {
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
     /// The item of the draw, if each item of the sale has a waiting room.
-    #[arg(long, value_parser = values::name)]
+    #[arg(long, value_parser = values::name, add = complete::items())]
     pub item: Option<String>,
     /// Address of the running server.
     #[arg(

@@ -1,4 +1,4 @@
-//! Arguments of `key`, `actions`, `nodes`, `status`, `waitlist` and `code`.
+//! Arguments of `key`, `actions`, `nodes`, `status`, `buyer`, `waitlist` and `code`.
 
 use clap::{Args, Subcommand};
 use doorbuster_api::admin::keys::Role;
@@ -119,6 +119,21 @@ pub enum WaitlistCommand {
         #[arg(long)]
         cursor: Option<String>,
     },
+}
+
+/// Show what happened to a buyer in a sale: orders, waitlist entries, and recent refusals with their
+/// reasons.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  doorbuster buyer spring alice")]
+pub struct BuyerHistoryArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// The sale's id.
+    #[arg(value_parser = values::name, add = complete::sales())]
+    pub sale: String,
+    /// The buyer's id.
+    #[arg(value_parser = values::name)]
+    pub buyer: String,
 }
 
 /// Count and revoke a sale's access codes. `sale codes` creates them.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::complete;
 use super::settings::SettingsArgs;
 
 /// Write the sale pages as a folder for a CDN or any web server.
@@ -25,7 +26,7 @@ pub struct ExportArgs {
     pub api: Option<reqwest::Url>,
     /// Write the page of this sale; may be given several times [default: all sales that buyers may
     /// see].
-    #[arg(long = "sale", value_name = "SALE")]
+    #[arg(long = "sale", value_name = "SALE", add = complete::sales())]
     pub sales: Vec<String>,
     /// The running server to ask for its sales.
     #[arg(

@@ -173,8 +173,14 @@ pub struct SetArgs {
     pub ends_at: Option<Time>,
     /// A field of an item: title, description, image, price, list_price, limit or hold. May be
     /// repeated.
-    #[arg(long, value_name = "ITEM.FIELD=VALUE", value_parser = values::item_field)]
-    pub item: Vec<ItemField>,
+    #[arg(long, value_name = "ITEM.FIELD=VALUE")]
+    pub item: Vec<String>,
+    /// The currency of prices in minor units.
+    #[arg(long, value_parser = values::currency, requires = "minor")]
+    pub currency: Option<Currency>,
+    /// Read prices as whole numbers of minor units: with --currency CNY, price=1000 is ten yuan.
+    #[arg(long, requires = "currency")]
+    pub minor: bool,
 }
 
 /// A new value of one field of an item.
@@ -279,7 +285,7 @@ pub struct AdmitArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(ADMISSIONS_MAX)))]
     pub visitors: u32,
     /// The item whose visitors are admitted, if each item of the sale has a waiting room.
-    #[arg(long, value_parser = values::name)]
+    #[arg(long, value_parser = values::name, add = complete::items())]
     pub item: Option<String>,
     /// The reason, for the record of the action.
     #[arg(long)]

@@ -219,12 +219,13 @@ pub fn currency(text: &str) -> Parsed<Currency> {
     Currency::parse(text).ok_or_else(|| "must be a currency's three letters, such as CNY".into())
 }
 
-/// A new value of one field of an item: `phone.price=10.00CNY`.
-pub fn item_field(text: &str) -> Parsed<ItemField> {
+/// A new value of one field of an item: `phone.price=10.00CNY`. With `minor_of`, prices are whole
+/// numbers of minor units of that currency.
+pub fn item_field(text: &str, minor_of: Option<Currency>) -> Parsed<ItemField> {
     let shape = || format!("{text:?} is not like phone.price=10.00CNY");
     let (path, value) = text.split_once('=').ok_or_else(shape)?;
     let (item, field) = path.rsplit_once('.').ok_or_else(shape)?;
-    let price = |value| money(value).map(|money| serde_json::json!(money));
+    let price = |value| price_of(value, minor_of).map(|money| serde_json::json!(money));
     let (member, value) = match field {
         "title" => ("title", value.into()),
         "description" => ("description", value.into()),

@@ -5,6 +5,7 @@ use std::path::Path as FilePath;
 
 use doorbuster_api::admin::payments::Reason;
 use doorbuster_api::order::{Order, OrderList, OrderState};
+use serde_json::json;
 
 use crate::cli::{OrderSelection, PayByArgs};
 use crate::client::{Client, Path};
@@ -54,6 +55,9 @@ pub(super) async fn change(
     }
     let orders = selected(client, which, &change).await?;
     let name = change.name();
+    if client.wants_json() && (which.dry_run || orders.is_empty()) {
+        return print::json(&json!({ "orders": orders }));
+    }
     if orders.is_empty() {
         return print::line(&format!("There are no orders to {name}."));
     }

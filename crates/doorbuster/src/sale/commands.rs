@@ -2,14 +2,14 @@
 
 use comfy_table::Cell;
 use doorbuster_api::admin::console::{Admissions, CheckReport, NewAdmissions, Series, Severity};
-use doorbuster_api::admin::sale::AdminSale;
+use doorbuster_api::admin::sale::{AdminItem, AdminSale};
 use doorbuster_api::admin::spread::{Partitions, Spread};
 use doorbuster_api::admin::stats::Stats;
 use serde_json::{Map, Value, json};
 
-use crate::cli::{AdmitArgs, SeriesArgs, SetArgs, SpreadArgs};
+use crate::cli::{AdmitArgs, SeriesArgs, SetArgs, SpreadArgs, values};
 use crate::client::{Client, Path};
-use crate::exit::{CommandResult, Outcome};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
 pub(super) async fn stats(client: &Client, sale: &str) -> Outcome {
@@ -135,17 +135,23 @@ pub(super) async fn delete(client: &Client, sale: &str) -> Outcome {
 }
 
 pub(super) async fn set(client: &Client, args: &SetArgs) -> Outcome {
-    let result = client
-        .patch_json(Path::new(&["v1", "admin", "sales", &args.sale]), &Value::Object(patch(args)))
-        .await;
-    client.print_result(result, |sale: &AdminSale| {
-        let prices = sale.items.iter().map(|item| format!("{} {}", item.id, item.price));
-        format!("{} is changed. Prices: {}.\n", sale.id, prices.collect::<Vec<_>>().join(", "))
-    })
+    let patch = Value::Object(patch(args).map_err(Failure::Settings)?);
+    let result = client.patch_json(Path::new(&["v1", "admin", "sales", &args.sale]), &patch).await;
+    client.print_result(result, changed)
+}
+
+/// Returns the text after a change of a sale, with the price of each item.
+pub(super) fn changed(sale: &AdminSale) -> String {
+    let price = |item: &AdminItem| match &item.list_price {
+        Some(list) => format!("{} {} (list price {list})", item.id, item.price),
+        None => format!("{} {}", item.id, item.price),
+    };
+    let prices = sale.items.iter().map(price).collect::<Vec<_>>().join(", ");
+    format!("{} is changed. Prices: {prices}.\n", sale.id)
 }
 
 /// The merge patch that the flags describe: one entry for each item.
-fn patch(args: &SetArgs) -> Map<String, Value> {
+fn patch(args: &SetArgs) -> Result<Map<String, Value>, String> {
     let mut patch = Map::new();
     let texts = [
         ("title", args.title.clone()),
@@ -156,15 +162,17 @@ fn patch(args: &SetArgs) -> Map<String, Value> {
         patch.extend(text.map(|text| (member.to_owned(), text.into())));
     }
     let mut items: Vec<Map<String, Value>> = Vec::new();
-    for field in &args.item {
+    let minor_of = args.currency.filter(|_| args.minor);
+    for text in &args.item {
+        let field = values::item_field(text, minor_of)?;
         let at = items.iter().position(|item| item["id"] == field.item).unwrap_or_else(|| {
             items.push(Map::from_iter([("id".to_owned(), json!(field.item))]));
             items.len() - 1
         });
-        items[at].insert(field.member.to_owned(), field.value.clone());
+        items[at].insert(field.member.to_owned(), field.value);
     }
     if !items.is_empty() {
         patch.insert("items".to_owned(), json!(items));
     }
-    patch
+    Ok(patch)
 }

@@ -3,7 +3,7 @@
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::sale::AdminSale;
 
-use super::show;
+use super::{commands, show};
 use crate::cli::{CodesArgs, EditArgs};
 use crate::client::{Client, Path};
 use crate::exit::{Failure, Outcome};
@@ -27,7 +27,7 @@ pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
     }
     let result = client.patch_json(Path::new(&["v1", "admin", "sales", &args.sale]), &patch).await;
     client.print_result(result, |sale: &AdminSale| {
-        format!("{} is changed.\n{}", sale.id, show::door(&sale.front_door))
+        commands::changed(sale) + &show::door(&sale.front_door)
     })
 }
 

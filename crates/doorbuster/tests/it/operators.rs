@@ -1,6 +1,8 @@
 //! The commands for operators, without the commands for orders: keys, actions, nodes, status,
 //! codes, and the commands that show and change a sale.
 
+use serde_json::json;
+
 use crate::test_server::{KEY, TempDir, TestServer, program, run};
 
 #[test]
@@ -19,10 +21,13 @@ fn operators_need_neither_curl_nor_sql() {
     let asked = ask(&["key", "delete", id]).stderr_of_failure(2);
     assert!(asked.contains("--yes"), "{asked}");
     ask(&["key", "delete", id, "--yes"]).stdout_of_success();
-    assert_eq!(json(&["key", "list"])["keys"], serde_json::json!([]));
+    assert_eq!(json(&["key", "list"])["keys"], json!([]));
 
     let set = ["sale", "set", "spring", "--title", "Spring drop", "--item", "phone.price=12.50CNY"];
     assert!(ask(&set).stdout_of_success().contains("phone 12.50 CNY"));
+    let minor = ["sale", "set", "spring", "--currency", "CNY", "--minor"];
+    let list_price = ask(&[&minor[..], &["--item", "phone.list_price=1500"]].concat());
+    assert!(list_price.stdout_of_success().contains("12.50 CNY (list price 15.00 CNY)"));
     ask(&["sale", "set", "spring", "--starts-at", "2100-01-01T00:00:00Z"]).stdout_of_success();
     ask(&["sale", "schedule", "spring"]).stdout_of_success();
     ask(&["sale", "unschedule", "spring"]).stdout_of_success();
@@ -57,7 +62,14 @@ fn operators_need_neither_curl_nor_sql() {
     ask(&["sale", "open", "spring"]).stdout_of_success();
     let status = ask(&["status"]).stdout_of_success();
     assert!(status.starts_with("ready") && status.contains("Spring drop"), "{status}");
-    assert_eq!(json(&["status"])["sales"][0]["id"], "spring");
+    let status = json(&["status"]);
+    assert_eq!((&status["sales"][0]["id"], &status["warnings"]), (&"spring".into(), &json!([])));
+    let waitlist = ask(&["waitlist", "list", "spring", "phone"]).stdout_of_success();
+    assert_eq!(waitlist, "No buyer waits.\n");
+    let buyer = ask(&["buyer", "spring", "alice"]).stdout_of_success();
+    assert!(buyer.contains("no orders, no waitlist entries and no recent refusals"), "{buyer}");
+    let unknown = ask(&["buyer", "autumn", "alice"]).stderr_of_failure(1);
+    assert!(unknown.contains("no such sale"), "{unknown}");
 }
 
 #[test]
@@ -93,6 +105,14 @@ fn many_orders_are_listed_and_confirmed_before_they_change() {
     ask(&[&storm[..], &[&data_dir]].concat()).stdout_of_success();
     let listed = ask(&["order", "cancel", "--sale", "spring", "--dry-run"]).stdout_of_success();
     assert_eq!(listed.lines().count(), 3, "{listed}");
+    let names = ask(&["order", "cancel", "--sale", "spring", "--dry-run", "--json"]).json();
+    assert_eq!(names["orders"].as_array().map(Vec::len), Some(3), "{names}");
+    let orders = ask(&["order", "list", "--sale", "spring", "--json"]).json();
+    let first = &orders["orders"][0];
+    let buyer = first["buyer"].as_str().expect("a buyer");
+    let history = ask(&["buyer", "spring", buyer]).stdout_of_success();
+    assert!(history.contains(first["id"].as_str().expect("an id")), "{history}");
+    assert_eq!(ask(&["buyer", "spring", buyer, "--json"]).json()["orders"][0]["id"], first["id"]);
     let asked = ask(&["order", "cancel", "--sale", "spring"]).stderr_of_failure(2);
     assert!(asked.contains("--yes"), "{asked}");
     let wrong = ["order", "refund", "--sale", "spring", "--state", "reserved", "--yes"];
@@ -106,7 +126,7 @@ fn many_orders_are_listed_and_confirmed_before_they_change() {
     assert!(some.err().contains("ord_none"), "{}", some.err());
     ask(&["order", "cancel", "--sale", "spring", "--yes"]).stdout_of_success();
     let left = ["order", "list", "--sale", "spring", "--state", "reserved", "--json"];
-    assert_eq!(ask(&left).json()["orders"], serde_json::json!([]));
+    assert_eq!(ask(&left).json()["orders"], json!([]));
 }
 
 #[test]
@@ -142,6 +162,8 @@ fn a_shell_completes_the_ids_of_sales_and_items() {
     assert_eq!(complete("doorbuster order list --sale au"), ["autumn"]);
     assert_eq!(complete("doorbuster sale adjust spring p"), ["phone"]);
     assert_eq!(complete("doorbuster sale adjust spring l"), [""], "the lamp is of another sale");
+    assert_eq!(complete("doorbuster sale admit spring --item p"), ["phone"]);
+    assert_eq!(complete("doorbuster draw verify --sale au"), ["autumn"]);
     assert_eq!(complete("doorbuster sale clo"), ["close"]);
 }
 
@@ -173,7 +195,9 @@ fn visitors_are_admitted_and_actions_are_exported_from_a_shell() {
 fn each_command_has_a_manual_page() {
     let temp_dir = TempDir::new();
     let dir = temp_dir.join("man");
-    run(program(&temp_dir).arg("man").arg(&dir)).stdout_of_success();
+    let pages = run(program(&temp_dir).arg("man").arg(&dir).arg("--json")).json();
+    let pages = pages["pages"].as_array().expect("a list");
+    assert!(pages.contains(&json!("doorbuster-buyer.1")), "{pages:?}");
     for page in ["doorbuster.1", "doorbuster-sale.1", "doorbuster-sale-open.1"] {
         let text = std::fs::read_to_string(dir.join(page)).expect(page);
         assert!(text.contains(".TH"), "{page}");

@@ -2,13 +2,15 @@
 import { count, html, t, word } from '/assets/console-kit.js';
 
 /** Returns the problems that need a person now, each with the next step and the view for it. */
-export function alarmsOf(ready, audit, nodes, ends) {
+export function alarmsOf({ ready, audit, nodes, ends, refunds, tickets }) {
   const reasons = ready.error?.status === 503 ? ready.error.reasons ?? [ready.error.message] : [];
   const warnings = ready.data?.warnings ?? ready.error?.warnings ?? [];
-  const alarms = [...reasons, ...warnings].map(reason => ({
-    text: word('alarm', reason),
-    to: '#/nodes',
-  }));
+  const alarms = [...reasons, ...warnings].map(reason => {
+    const known = word('alarm', reason);
+    return known === reason
+      ? { text: t('alarm.other', { reason }), todo: t('alarm.other.todo'), to: '#/nodes' }
+      : { text: known, to: '#/nodes' };
+  });
   for (const finding of audit.data?.findings ?? []) {
     const text = `${finding.rule}: ${finding.detail}${t('stop')}`;
     alarms.push({ text, todo: t('alarm.finding.todo'), to: '#/audit' });
@@ -26,6 +28,12 @@ export function alarmsOf(ready, audit, nodes, ends) {
     if (end.dead > 0) {
       const text = t('alarm.dead', { n: count(end.dead), address: end.url });
       alarms.push({ text, todo: t('alarm.dead.todo'), to: '#/letters' });
+    }
+  }
+  for (const [name, letters] of Object.entries({ refunds, tickets })) {
+    if (letters.data?.dead_letters.length) {
+      const [text, todo] = [t('alarm.' + name), t(`alarm.${name}.todo`)];
+      alarms.push({ text, todo, to: '#/letters' });
     }
   }
   return alarms;

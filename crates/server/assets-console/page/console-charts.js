@@ -78,6 +78,18 @@ export function steps(points, { from, to, step, shown = to }) {
   };
 }
 
+/** Returns the steps of a line whose neighbours are gaps. A line through one step draws nothing, so
+   the chart shows such a step as a point. */
+const loneSteps = line => line.flatMap((value, n) =>
+  value != null && line[n - 1] == null && line[n + 1] == null ? [n] : []);
+
+/** The most rows of a chart's table. */
+const ROWS_MAX = 300;
+/** Returns the newest steps in which a line has a value other than zero, newest first. */
+const listedSteps = (times, lines) =>
+  times.flatMap((_, n) => (lines.some(([, , line]) => line[n]) ? [n] : []))
+    .slice(-ROWS_MAX).reverse();
+
 const color = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const HEIGHT = 180;
 /** The distances of the marks on an axis of counts. */
@@ -122,7 +134,11 @@ function options({ lines, stack, whole, secs, width, moved }) {
     // An area of one second would be invisible without its line.
     width: stack ? 1 : 1.75,
     fill: stack ? color(token) : n === 0 ? color(token) + '26' : undefined,
-    points: { show: false },
+    points: {
+      show: false,
+      size: 5,
+      filter: (plot, n) => (stack ? null : loneSteps(plot.data[n])),
+    },
   }));
   return {
     width,
@@ -194,7 +210,7 @@ export function Chart({ title, times, lines, unit = '', stack = false, shown = t
     chart.current.setCursor({ left, top: HEIGHT / 2 });
     setAt(next);
   };
-  const first = Math.max(0, times.length - 10);
+  const listed = listedSteps(times, lines);
   return html`<figure class="chart card">
     <figcaption class="chart__head"><h2>${title}</h2>
       <ul class="chart__keys">
@@ -208,10 +224,10 @@ export function Chart({ title, times, lines, unit = '', stack = false, shown = t
       <div class="scroll" tabindex="0" role="region" aria-label=${title}><table class="grid">
         <thead><tr><th scope="col">${t('time')}</th>
           ${lines.map(([label]) => html`<th scope="col" class="end">${label}</th>`)}</tr></thead>
-        <tbody>${times.slice(first).map((at, n) => [at, first + n]).reverse().map(
-          ([at, n]) => html`<tr key=${at}><td>${clock(at * 1000)}</td>
-            ${lines.map(([, , line]) => html`<td class="end">${line[n] ?? '–'}</td>`)}</tr>`,
-        )}</tbody>
+        <tbody>${listed.map(n => html`<tr key=${times[n]}><td>${clock(times[n] * 1000)}</td>
+          ${lines.map(([, , line]) => html`<td class="end">${line[n] ?? '–'}</td>`)}</tr>`)}
+          ${!listed.length && html`<tr><td colspan=${lines.length + 1} class="soft">
+            ${t('all_zero')}</td></tr>`}</tbody>
       </table></div>
     </details>
   </figure>`;

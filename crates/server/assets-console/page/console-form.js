@@ -2,6 +2,7 @@
    and shows each fault at its field. */
 import {
   api,
+  Ask,
   count,
   duration,
   Field,
@@ -187,6 +188,7 @@ function ItemFields({ at, item, set, control, sale, isNew, form, change, can }) 
 export function SaleForm({ sale, isNew, can }) {
   const [form, setForm] = useState(() => texts(sale, isNew));
   const [state, setState] = useState({ busy: false, error: null, done: false });
+  const [ask, setAsk] = useState(null);
   const { error } = state;
   const set = (name, value) => {
     setForm({ ...form, [name]: value });
@@ -209,6 +211,7 @@ export function SaleForm({ sale, isNew, can }) {
   const field = (name, label, hint, more = {}) =>
     control('/' + name, label, hint, form[name], value => set(name, value), more);
 
+  const running = !isNew && ['open', 'paused'].includes(sale.phase);
   const send = async event => {
     event.preventDefault();
     if (state.busy) return;
@@ -217,6 +220,21 @@ export function SaleForm({ sale, isNew, can }) {
       setState({ busy: false, done: false, error: { faults: made.faults, message: t('see_fields') } });
       return;
     }
+    const were = texts(sale, isNew).limits;
+    if (running && JSON.stringify(form.limits) !== JSON.stringify(were)) {
+      setAsk({
+        title: t('edit.limits.title'),
+        points: SCOPES.filter(scope => form.limits[scope].choice !== were[scope].choice
+          || form.limits[scope].choice === 'own')
+          .map(scope => `${t('limit.' + scope)}: ${t(`limit.${form.limits[scope].choice}.hint`)}`),
+        yes: t('save'),
+        act: () => save(made),
+      });
+      return;
+    }
+    await save(made);
+  };
+  const save = async made => {
     setState({ busy: true, error: null, done: false });
     try {
       const path = `/v1/admin/sales/${seg(sale?.id ?? '')}`;
@@ -233,7 +251,6 @@ export function SaleForm({ sale, isNew, can }) {
     }
   };
 
-  const running = !isNew && ['open', 'paused'].includes(sale.phase);
   return html`<div class="lead"><h1>${isNew ? t('new_sale') : plainText(sale.title)}</h1>
       ${isNew ? html`<span class="soft">${t('new_sale.about')}</span>`
         : html`<${Phase} phase=${sale.phase} />`}
@@ -266,5 +283,6 @@ export function SaleForm({ sale, isNew, can }) {
           ${error && html`<span class="fault">${t('see_above')}</span>`}</p>`}
       </form>
       <${Plan} form=${form} />
-    </div>`;
+    </div>
+    <${Ask} ask=${ask} close=${() => setAsk(null)} />`;
 }

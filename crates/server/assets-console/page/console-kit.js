@@ -193,7 +193,7 @@ export const say = text => {
 };
 
 /** Reads `path` now and every `secs` seconds, but not in a hidden tab. Returns the newest answer,
-   its time, and the last error. */
+   its time, whether the answer is old, and the last error. */
 export function usePoll(path, secs) {
   const [state, set] = useState({ data: null, at: 0, error: null });
   const again = useRef(() => {});
@@ -222,7 +222,8 @@ export function usePoll(path, secs) {
       document.removeEventListener('visibilitychange', seen);
     };
   }, [path, secs]);
-  return { ...state, reload: () => again.current() };
+  const stale = state.at > 0 && secs > 0 && Date.now() - state.at > Math.max(3, 2.5 * secs) * 1000;
+  return { ...state, stale, reload: () => again.current() };
 }
 
 /** Returns the fault at a field, from the pointers of an error. */
@@ -261,7 +262,7 @@ export function Problem({ error, atFields = false }) {
 }
 
 /* A wider table becomes a list of blocks on a phone. */
-const COLUMNS_ON_PHONE = 4;
+const COLUMNS_ON_PHONE = 3;
 /** A table with a caption. `columns` are [title, cell, class]. With `card`, the table stands alone.
    */
 export function Table({ caption, columns, rows, empty, card }) {

@@ -37,8 +37,6 @@ import { State } from '/assets/console-orders.js';
 import { Charts, usePeriod } from '/assets/console-rates.js';
 import { plainText } from '/assets/console-texts.js';
 
-/* Numbers that are older than this are grey. */
-const STALE_MS = 4000;
 const BEFORE = ['draft', 'scheduled'];
 
 /** What an operator can do in this phase, and what each step means. */
@@ -107,6 +105,7 @@ function Admit({ sale, ask }) {
       title: t('admit.title'),
       points: t('admit.points').split('|'),
       yes: t('admit'),
+      typed: 'admit',
       danger: true,
       fields: error => html`
         ${sale.front_door.rooms === 'items' && html`<${Field} label=${t('item')}>
@@ -203,40 +202,46 @@ function Steps({ sale, items, path, can, ask, reload }) {
   </div>`;
 }
 
+/** A part of the view that is grey while its numbers are old, and says how old they are. */
+const Panel = ({ poll, wide, children }) =>
+  html`<section class=${'panel card' + (wide ? ' wide' : '') + (poll.stale ? ' stale' : '')}>
+    ${children}
+    ${poll.stale && html`<p class="soft">${t('stale', { at: clock(poll.at) })}</p>`}</section>`;
+
 function Panels({ sale, path }) {
   const slots = usePoll(path + '/slots', 5);
   const orders = usePoll(`/v1/admin/orders?sale=${seg(sale.id)}&limit=10`, 5);
   const two = hasTwoCounters(slots.data?.slots);
   return html`<div class="panels">
-    <section class="panel card"><h2>${t('recent_orders')}</h2>
+    <${Panel} poll=${orders}><h2>${t('recent_orders')}</h2>
       <${Table} caption=${t('recent_orders')} empty=${t('no_orders')} columns=${[
         [t('time'), row => clock(Date.parse(row.reserved_at))],
         [t('buyer'), row => html`<a href=${'#/support' + query({ sale: sale.id, buyer: row.buyer })}>
           ${row.buyer}</a>`, 'wrap'],
         [t('amount'), row => money(row.amount), 'end'],
         [t('state'), row => html`<a href=${'#/orders/' + row.id}><${State} state=${row.state} /></a>`],
-      ]} rows=${orders.data?.orders} /></section>
-    <section class=${'panel card' + (two ? ' wide' : '')}><h2>${t('slots')}</h2>
-      <${Slots} rows=${slots.data?.slots} /></section>
+      ]} rows=${orders.data?.orders} /><//>
+    <${Panel} poll=${slots} wide=${two}><h2>${t('slots')}</h2>
+      <${Slots} rows=${slots.data?.slots} /><//>
   </div>`;
 }
 
 function Installation({ nodes, ends }) {
   return html`<div class="panels">
-    <section class="panel card"><h2><a href="#/nodes">${t('nodes')}</a></h2>
+    <${Panel} poll=${nodes}><h2><a href="#/nodes">${t('nodes')}</a></h2>
       <${Table} caption=${t('nodes')} columns=${[
         [t('node'), row => row.node],
         [t('roles'), row => html`${row.roles.join(', ')} ${row.leader &&
           html`<${Pill} kind="good">${t('leader')}<//>`}`],
         [t('connections'), row => count(row.connections), 'end'],
         [t('lag'), row => html`<${Lag} node=${row} />`, 'end'],
-      ]} rows=${nodes.data?.nodes.map(node => ({ id: node.node, ...node }))} /></section>
-    <section class="panel card"><h2><a href="#/receivers">${t('receivers')}</a></h2>
+      ]} rows=${nodes.data?.nodes.map(node => ({ id: node.node, ...node }))} /><//>
+    <${Panel} poll=${ends}><h2><a href="#/receivers">${t('receivers')}</a></h2>
       <${Table} caption=${t('receivers')} empty=${t('no_receivers')} columns=${[
         [t('address'), row => row.url, 'wrap'],
         [t('waiting'), row => count(row.waiting), 'end'],
         [t('dead'), row => count(row.dead), 'end'],
-      ]} rows=${ends.data?.endpoints} /></section>
+      ]} rows=${ends.data?.endpoints} /><//>
   </div>`;
 }
 
@@ -254,6 +259,8 @@ function Live({ params, can }) {
   const ready = usePoll('/readyz', 5);
   const audit = usePoll('/v1/admin/audit', 60);
   const ends = usePoll('/v1/admin/webhook-endpoints', 15);
+  const refunds = usePoll('/v1/admin/dead-letters?limit=1&kind=refund', 15);
+  const tickets = usePoll('/v1/admin/dead-letters?limit=1&kind=ticket', 15);
   const [ask, setAsk] = useState(null);
   const period = usePeriod(sale.data);
   const phase = sale.data?.phase;
@@ -267,7 +274,7 @@ function Live({ params, can }) {
   const { data } = sale;
   const items = stock.data?.items ?? [];
   const titles = Object.fromEntries(data.items.map(item => [item.id, plainText(item.title)]));
-  const stale = stock.at > 0 && Date.now() - stock.at > STALE_MS;
+  const { stale } = stock;
   const reload = () => {
     sale.reload();
     stock.reload();
@@ -283,7 +290,7 @@ function Live({ params, can }) {
     <${SaleTabs} sale=${data.id} now="live" />
     ${stale && html`<p class="alarm alarm--warn" role="status">
       ${t('stale', { at: clock(stock.at) })}</p>`}
-    <${Alarms} alarms=${alarmsOf(ready, audit, nodes, ends)} />
+    <${Alarms} alarms=${alarmsOf({ ready, audit, nodes, ends, refunds, tickets })} />
     ${stock.data && html`<${Flow} sale=${data.id} items=${items} titles=${titles}
       stale=${stale} />`}
     ${BEFORE.includes(data.phase) && html`<${Check} sale=${data.id} />`}

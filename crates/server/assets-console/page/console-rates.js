@@ -24,10 +24,13 @@ export function usePeriod(sale) {
     const path = `/v1/admin/actions?limit=200&subject=${seg('sale:' + id)}`;
     const read = async () => {
       try {
-        const { actions } = await api.get(path);
-        const of = name => actions.filter(row => row.action === name).map(row => row.at);
+        const { actions, next_cursor: more } = await api.get(path);
+        // The opening may be older than this page of the newest actions.
+        const openings = more ? (await api.get(path + '&action=sale.opened')).actions : actions;
+        const of = (name, rows = actions) =>
+          rows.filter(row => row.action === name).map(row => row.at);
         const planned = at => (at && Date.parse(at) <= serverNow() ? at : null);
-        const opened = secondsOf(of('sale.opened').at(-1) ?? planned(sale.starts_at));
+        const opened = secondsOf(of('sale.opened', openings).at(-1) ?? planned(sale.starts_at));
         const closed = phase === 'closed'
           ? secondsOf(of('sale.closed')[0] ?? planned(sale.ends_at)) : null;
         set({ opened, closed, actions, error: null });
@@ -111,7 +114,7 @@ export function Charts({ sale, period, stale }) {
   // A newest second that is at most three seconds old counts as the present second.
   const newest = [...shown.keys()].reduce((a, b) => Math.max(a, b), 0);
   const now = to - newest <= 3 ? shown.get(newest)?.refused ?? {} : {};
-  return html`<section class=${stale ? 'stale' : ''} aria-label=${t('charts')}>
+  return html`<section class=${stale || error ? 'stale' : ''} aria-label=${t('charts')}>
     <div class="charts__head">
       <div class="ways" role="group" aria-label=${t('span')}>
         ${['minutes', 'hour', 'whole'].map(name => html`<button type="button"

@@ -47,7 +47,7 @@ export function SpreadForm({ sale, item, can }) {
           min="0" value=${state.spread[name]} onInput=${change(name)} />`}
       <//>`,
     )}
-    <${Field} label=${t('spread.choose')} hint=${t('spread.choose.hint')}>
+    <${Field} label=${t('spread.choose')} hint=${t(`spread.${state.spread.choose}.hint`)}>
       ${props => html`<select ...${props} onChange=${change('choose')}>
         ${CHOOSE.map(way => html`<option value=${way} selected=${way === state.spread.choose}>
           ${t('spread.' + way)}</option>`)}
