@@ -2,6 +2,7 @@
 //! schemes, on a phone and on a desktop, and the smallest phone needs no sideways scrolling.
 
 mod console;
+mod console_changes;
 mod front;
 mod paying;
 mod report;

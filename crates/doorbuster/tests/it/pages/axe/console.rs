@@ -16,7 +16,7 @@ const FRESH: Duration = Duration::from_secs(3);
 
 /// Types into the control with this label. If several controls have the label, `at` chooses one of
 /// them, counted from 0.
-async fn fill(tab: &Tab<'_>, label: &str, at: usize, text: &str) {
+pub(super) async fn fill(tab: &Tab<'_>, label: &str, at: usize, text: &str) {
     let found = format!(
         "[...document.querySelectorAll('label')].filter(l => l.textContent.trim() === {})[{at}]",
         json!(label)
@@ -33,7 +33,7 @@ async fn fill(tab: &Tab<'_>, label: &str, at: usize, text: &str) {
 }
 
 /// Presses the button or link with these words, in the open dialog if there is one.
-async fn press(tab: &Tab<'_>, words: &str) {
+pub(super) async fn press(tab: &Tab<'_>, words: &str) {
     let found = format!(
         "[...(document.querySelector('dialog[open]') ?? document).querySelectorAll('button, a')]
             .find(e => e.checkVisibility() && e.textContent.trim() === {})",
@@ -43,18 +43,23 @@ async fn press(tab: &Tab<'_>, words: &str) {
     tab.eval(&format!("(({found}).click(), true)")).await;
 }
 
-async fn shows(tab: &Tab<'_>, words: &str) {
+pub(super) async fn shows(tab: &Tab<'_>, words: &str) {
     tab.until(&format!("document.body.innerText.includes({})", json!(words))).await;
 }
 
-async fn sign_in(tab: &Tab<'_>, fixture: &ServerFixture) {
-    tab.load(&format!("http://{}/console?lang=en", fixture.address)).await;
-    fill(tab, "Operator’s key", 0, KEY).await;
-    press(tab, "Sign in").await;
+pub(super) async fn sign_in(tab: &Tab<'_>, fixture: &ServerFixture) {
+    sign_in_with(tab, fixture, KEY).await;
     shows(tab, "New sale").await;
 }
 
-async fn open_view(tab: &Tab<'_>, hash: &str) {
+/// Signs in with this key.
+pub(super) async fn sign_in_with(tab: &Tab<'_>, fixture: &ServerFixture, key: &str) {
+    tab.load(&format!("http://{}/console?lang=en", fixture.address)).await;
+    fill(tab, "Operator’s key", 0, key).await;
+    press(tab, "Sign in").await;
+}
+
+pub(super) async fn open_view(tab: &Tab<'_>, hash: &str) {
     tab.eval(&format!("(location.hash = {}, true)", json!(hash))).await;
 }
 

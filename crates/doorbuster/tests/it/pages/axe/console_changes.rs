@@ -1,0 +1,122 @@
+//! Changes in the console: stock, limits and orders of a running sale, the console of a viewer, and
+//! the console while the server does not answer.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::super::driver::Browser;
+use super::super::tab::Tab;
+use super::console::{fill, open_view, press, shows, sign_in, sign_in_with};
+use crate::crash_windows::client::PurchaseSpec;
+use crate::crash_windows::fixture::ServerFixture;
+
+/// The number of parts of the live view that are grey because their numbers are old.
+const STALE_PANELS: &str = "document.querySelectorAll('.panel.stale').length";
+
+/// Signals the server's process.
+fn signal(fixture: &ServerFixture, name: &str) {
+    let status = Command::new("kill").args([name, &fixture.pid().to_string()]).status();
+    assert!(status.expect("kill runs").success(), "{name}");
+}
+
+/// Chooses the option of a control with this label.
+async fn choose(tab: &Tab<'_>, label: &str, option: &str) {
+    fill(tab, label, 0, option).await;
+}
+
+#[tokio::test]
+async fn an_operator_changes_a_running_sale_and_its_orders() {
+    let fixture = ServerFixture::start();
+    super::sale(&fixture, "spring", json!({"stock": 2})).await;
+    for buyer in ["ann", "bob"] {
+        let bought = fixture.buy(&PurchaseSpec::new(buyer, "k", "spring", 1).item("lamp")).await;
+        assert_eq!(bought.verdict(), "201", "{buyer}");
+    }
+    let ann = fixture.orders("spring").await.into_iter().find(|order| order["buyer"] == "ann");
+    let ann = ann.expect("the order of ann")["id"].as_str().expect("an id").to_owned();
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+
+        open_view(&tab, "#/sales/spring").await;
+        press(&tab, "Adjust stock").await;
+        fill(&tab, "Units", 0, "3").await;
+        fill(&tab, "Reason", 0, "recount").await;
+        press(&tab, "Adjust stock").await;
+        shows(&tab, "5 = 0 sold + 2 held").await;
+
+        // A chart's table has the seconds with requests.
+        let table = "[...document.querySelectorAll('.chart summary')][0]";
+        tab.until(table).await;
+        tab.eval(&format!("(({table}).click(), true)")).await;
+        let orders = "[...document.querySelectorAll('.chart')[0].querySelectorAll('tbody tr')]
+            .reduce((sum, row) => sum + Number(row.cells[2]?.textContent ?? 0), 0) === 2";
+        tab.until(orders).await;
+
+        open_view(&tab, "#/sales/spring/edit").await;
+        choose(&tab, "Limit for one buyer", "none").await;
+        press(&tab, "Save").await;
+        shows(&tab, "Change the limits of a running sale?").await;
+        shows(&tab, "Limit for one buyer: Any number of requests is allowed.").await;
+        let limits = async || {
+            let sale = fixture.get_ok("/v1/admin/sales/spring").await;
+            sale["front_door"]["limits"].get("buyer").cloned()
+        };
+        assert_eq!(limits().await, None, "nothing is saved before the answer");
+        press(&tab, "Save").await;
+        shows(&tab, "Saved").await;
+        assert_eq!(limits().await, Some(Value::Null));
+
+        open_view(&tab, &format!("#/orders/{ann}")).await;
+        press(&tab, "Cancel").await;
+        press(&tab, "Cancel 1 order").await;
+        shows(&tab, "Cancelled").await;
+        let order = fixture.get_ok(&format!("/v1/admin/orders/{ann}")).await;
+        assert_eq!(order["state"], "cancelled");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_viewer_reads_everything_and_changes_nothing() {
+    let fixture = ServerFixture::start();
+    super::sale(&fixture, "spring", json!({"stock": 2})).await;
+    let body = json!({"name": "night shift", "role": "viewer"});
+    let made = fixture.admin("POST", "/v1/admin/keys", Some(&body)).await.json();
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in_with(&tab, &fixture, made["key"].as_str().expect("a key")).await;
+        shows(&tab, "Lamps of the small workshop").await;
+        open_view(&tab, "#/sales/spring").await;
+        shows(&tab, "Every unit is accounted for").await;
+        let buttons =
+            "[...document.querySelectorAll('main button')].map(b => b.textContent.trim())";
+        let buttons = tab.eval(buttons).await.to_string();
+        for change in ["Pause", "Close", "Adjust stock"] {
+            assert!(!buttons.contains(change), "{change} is in {buttons}");
+        }
+        open_view(&tab, "#/sales/spring/edit").await;
+        shows(&tab, "Your key may read data, but may not change it.").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn old_numbers_are_grey_until_the_server_answers_again() {
+    let fixture = ServerFixture::start();
+    super::sale(&fixture, "spring", json!({"stock": 2})).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/sales/spring").await;
+        shows(&tab, "Every unit is accounted for").await;
+        tab.until(&format!("{STALE_PANELS} === 0")).await;
+        signal(&fixture, "-STOP");
+        shows(&tab, "The numbers are old: the last ones came at").await;
+        tab.until(&format!("{STALE_PANELS} >= 3")).await;
+        signal(&fixture, "-CONT");
+        tab.until(&format!("{STALE_PANELS} === 0")).await;
+    })
+    .await;
+}
