@@ -38,6 +38,9 @@ pub struct DatabaseFence {
     pub token: String,
     /// The timeline of the database.
     pub timeline: i64,
+    /// A position in the write-ahead log, in bytes, before which every change is committed.
+    #[serde(default)]
+    pub position: i64,
 }
 
 /// The status `"ok"`.

@@ -4,6 +4,11 @@
 //! deployment adds a row with a higher fencing number and a random token. A deployment remembers
 //! the newest row that any of its nodes used. If a database lacks that row, the database has
 //! forked, or it lacks changes whose results buyers saw.
+//!
+//! A copy of the database's files has the same rows as the database. So a deployment also remembers
+//! the newest position in the write-ahead log before which all its changes are committed. A
+//! database with the same newest row on the same timeline never returns to an earlier position,
+//! even after a crash. If its position is earlier, it is an older copy.
 
 /// One row of a database's history: a server that began to run the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +21,15 @@ pub struct DatabaseHistory {
     pub system_id: String,
     /// The timeline of the database cluster.
     pub timeline: i64,
+    /// A position in the write-ahead log of this timeline, in bytes. All earlier changes are
+    /// committed. 0 if no position is known.
+    pub position: i64,
 }
 
 impl DatabaseHistory {
-    fn is_same_row(&self, other: &Self) -> bool {
+    /// Returns whether both have the same number and the same token.
+    #[must_use]
+    pub fn is_same_row(&self, other: &Self) -> bool {
         self.fence == other.fence && self.token == other.token
     }
 }
@@ -31,6 +41,8 @@ pub struct SeenDatabase {
     pub system_id: String,
     /// The present timeline of the database cluster.
     pub timeline: i64,
+    /// The present position in the write-ahead log, in bytes.
+    pub position: i64,
     /// The rows of the database's history, newest first. There are none if no node has used the
     /// database.
     pub rows: Vec<DatabaseHistory>,
@@ -69,6 +81,8 @@ pub enum DatabaseDecision {
     Register(HistoryChange),
     /// Refuse the database: its history ends before the row that the deployment knows.
     Older,
+    /// Refuse the database: it has the newest history, but is a copy that lacks later commits.
+    OlderCopy,
     /// Refuse the database: its history has newer rows, but lacks the row that the deployment
     /// knows.
     Forked,
@@ -91,6 +105,11 @@ pub fn decide(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> DatabaseD
     }
     if newest.system_id != seen.system_id {
         return DatabaseDecision::Register(HistoryChange::Moved);
+    }
+    if newest.timeline == seen.timeline
+        && known.is_some_and(|known| known.is_same_row(newest) && known.position > seen.position)
+    {
+        return DatabaseDecision::OlderCopy;
     }
     match newest.timeline == seen.timeline {
         true => DatabaseDecision::Accept,

@@ -87,8 +87,9 @@ export function remind(m, scene, deal, t, turn) {
     came: 'remind.came',
     open: 'remind.open',
   }[news];
-  if (last && last !== news && told && !(news === 'open' && last !== 'before')) call(text(told), m);
+  const isNews = last && last !== news && told && !(news === 'open' && last !== 'before');
   last = news;
+  if (isNews) call(text(told), m);
 }
 
 /* Draws the icon with the number of minutes, or of seconds in the last minute. The icon is filled
@@ -120,11 +121,18 @@ function drawIcon(number, lit) {
 function call(words, m) {
   if (audio) play();
   if (notifies && document.hidden) {
-    const shown = new Notification(words, { body: m.title, tag: 'doorbuster.' + m.id });
-    shown.onclick = () => {
-      window.focus();
-      shown.close();
-    };
+    const options = { body: m.title, tag: 'doorbuster.' + m.id };
+    try {
+      const shown = new Notification(words, options);
+      shown.onclick = () => {
+        window.focus();
+        shown.close();
+      };
+    } catch {
+      /* On Android, only a service worker can show a notification. */
+      const shown = known => known?.showNotification(words, options);
+      navigator.serviceWorker?.getRegistration().then(shown);
+    }
   }
 }
 function play() {

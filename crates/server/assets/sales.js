@@ -223,7 +223,9 @@ async function showOrders(mine) {
 const isUnpaid = order => order.state === 'reserved' && Date.parse(order.pay_by) > now();
 /* Shows unpaid orders first, above the sales. */
 function drawOrders() {
-  $('#main').classList.toggle('has-unpaid', newest.some(isUnpaid));
+  const unpaid = newest.some(isUnpaid);
+  $('#main').classList.toggle('has-unpaid', unpaid);
+  if (unpaid && $('#main').firstElementChild !== $('#orders')) $('#main').prepend($('#orders'));
   const ids = new Set(newest.map(order => order.id)),
     focus = document.activeElement?.closest?.('#orders-list a')?.href;
   $('#orders-list').replaceChildren(
@@ -285,6 +287,7 @@ async function showSales() {
     const answer = await getSales();
     if (answer.status === 200) {
       listed = answer.data.sales ?? [];
+      for (const sale of listed) sold.set(sale.id, sale);
       rest = answer.data.next_cursor ?? null;
       /* The newest status has the best time for the clock. */
       const made = Math.max(...listed.map(sale => Date.parse(sale.status.server_time)));

@@ -16,6 +16,9 @@ pub type Remember = Box<dyn Fn(&str, &DatabaseHistory) + Send + Sync>;
 pub type AskPeersForHistory =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<DatabaseHistory>> + Send>> + Send + Sync>;
 
+/// The known positions in the write-ahead log, by the tokens of their histories.
+pub(crate) type Positions = BTreeMap<String, i64>;
+
 /// The histories that this process knows. Clones are cheap and share one memory.
 ///
 /// The fingerprint of a deployment's key of order ids identifies the deployment, because several
@@ -77,10 +80,43 @@ impl HistoryMemory {
     pub fn learn_from_peer(&self, history: DatabaseHistory) {
         let mut state = self.state();
         let before = state.newest();
+        state.raise_position(&history.token, history.position);
         if state.of_peers.as_ref().is_none_or(|known| known.fence < history.fence) {
             state.of_peers = Some(history);
         }
         self.announce(state, before);
+    }
+
+    /// Learns a position in the write-ahead log before which all changes are committed, in the
+    /// history with this token.
+    pub(crate) fn learn_position(&self, token: &str, position: i64) {
+        let mut state = self.state();
+        state.raise_position(token, position);
+        let own = state.deployment.clone().and_then(|deployment| {
+            let known = state.known.get(&deployment).filter(|known| known.token == token)?;
+            Some((deployment, known.clone()))
+        });
+        drop(state);
+        if let Some((deployment, known)) = own {
+            let memory = self.clone();
+            tokio::task::spawn_blocking(move || {
+                if let Some(remember) = memory.0.remember.get() {
+                    remember(&deployment, &known);
+                }
+            });
+        }
+    }
+
+    /// Returns the known positions.
+    pub(crate) fn positions(&self) -> Positions {
+        let state = self.state();
+        let known = state.of_peers.iter().chain(state.known.values());
+        let mut positions = Positions::new();
+        for DatabaseHistory { token, position, .. } in known {
+            let highest = positions.entry(token.clone()).or_default();
+            *highest = (*position).max(*highest);
+        }
+        positions
     }
 
     /// Sets this process's deployment.
@@ -141,6 +177,14 @@ impl HistoryMemory {
 }
 
 impl State {
+    /// Raises the position of each history with this token.
+    fn raise_position(&mut self, token: &str, position: i64) {
+        let histories = self.known.values_mut().chain(&mut self.of_peers);
+        for history in histories.filter(|history| history.token == token) {
+            history.position = history.position.max(position);
+        }
+    }
+
     /// Returns the number and the token of the newest history.
     fn newest(&self) -> Option<(i64, String)> {
         let known = self.known_to(self.deployment.as_deref());

@@ -5,13 +5,32 @@ use proptest::prelude::*;
 use super::*;
 
 fn row(fence: i64, token: &str, system_id: &str, timeline: i64) -> DatabaseHistory {
-    DatabaseHistory { fence, token: token.to_owned(), system_id: system_id.to_owned(), timeline }
+    let (token, system_id) = (token.to_owned(), system_id.to_owned());
+    DatabaseHistory { fence, token, system_id, timeline, position: 0 }
 }
 
 fn database(system_id: &str, timeline: i64, rows: &[&DatabaseHistory]) -> SeenDatabase {
     let mut rows: Vec<_> = rows.iter().map(|row| (*row).clone()).collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.fence));
-    SeenDatabase { system_id: system_id.to_owned(), timeline, rows }
+    SeenDatabase { system_id: system_id.to_owned(), timeline, position: 100, rows }
+}
+
+#[test]
+fn an_older_copy_of_the_same_database_is_refused() {
+    let created = row(1, "a", "s", 1);
+    let known = |position| DatabaseHistory { position, ..created.clone() };
+    let seen = database("s", 1, &[&created]);
+    for position in [0, 99, 100] {
+        assert_eq!(decide(Some(&known(position)), &seen), DatabaseDecision::Accept);
+    }
+    assert_eq!(decide(Some(&known(101)), &seen), DatabaseDecision::OlderCopy);
+    // A promoted standby may lack commits that nobody confirmed, so its position proves nothing.
+    let promoted = database("s", 2, &[&created]);
+    let register = DatabaseDecision::Register(HistoryChange::Promoted);
+    assert_eq!(decide(Some(&known(101)), &promoted), register);
+    let newer = row(2, "b", "s", 1);
+    let newer = database("s", 1, &[&created, &newer]);
+    assert_eq!(decide(Some(&known(101)), &newer), DatabaseDecision::Accept);
 }
 
 #[test]
@@ -98,7 +117,9 @@ proptest! {
                     match decide(known.as_ref(), seen) {
                         DatabaseDecision::Accept => {}
                         DatabaseDecision::Register(_) => register(seen, &mut tokens),
-                        DatabaseDecision::Older | DatabaseDecision::Forked => continue,
+                        DatabaseDecision::Older
+                        | DatabaseDecision::OlderCopy
+                        | DatabaseDecision::Forked => continue,
                     }
                     if seen.rows.is_empty() {
                         register(seen, &mut tokens);

@@ -121,8 +121,8 @@ pub enum WaitlistCommand {
     },
 }
 
-/// Show what happened to a buyer in a sale: orders, waitlist entries, and recent refusals with their
-/// reasons.
+/// Show what happened to a buyer in a sale: orders, waitlist entries, and recent refusals with
+/// their reasons.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster buyer spring alice")]
 pub struct BuyerHistoryArgs {

@@ -117,6 +117,54 @@ fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() 
 }
 
 #[test]
+fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
+    require_servers();
+    let temp_dir = TempDir::new();
+    let program = Path::new(env!("CARGO_BIN_EXE_doorbuster"));
+    let mut plan = ClusterPlan::new(program, &temp_dir.join("cluster"), Shape::Postgres);
+    plan.nodes = 1;
+    let mut cluster = Cluster::start(&plan).unwrap_or_else(|error| panic!("{error}"));
+    open_sale(&cluster);
+    buy(&cluster, 5, 1);
+    let copy = cluster.postgres.back_up("copy").expect("a copy");
+    buy(&cluster, 5, 2);
+    let position = |cluster: &Cluster| ready(cluster, 0).1["database"]["position"].as_i64();
+    let written = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
+    let written = cluster.postgres.sql(written).expect("a position");
+    let written: i64 = written.trim().parse().expect("a number");
+    wait_for("the node knows a later position", || {
+        position(&cluster).filter(|&position| position > written)
+    });
+
+    cluster.postgres.crash().expect("a crash");
+    cluster.postgres.put_back(&copy).expect("the copy starts");
+    let orders = "SELECT count(*) FROM orders";
+    assert_eq!(cluster.postgres.sql(orders).expect("orders").trim(), "5");
+    wait_for("the node is not ready", || (ready(&cluster, 0).0 == 503).then_some(()));
+    let refused = |cluster: &Cluster| {
+        let (status, body) = ready(cluster, 0);
+        (status == 503 && body.to_string().contains("is an older copy")).then_some(())
+    };
+    wait_for("the node names the older copy", || refused(&cluster));
+    // A restarted node knows the position from its file.
+    cluster.nodes[0].kill().expect("it stops");
+    cluster.nodes[0].start().expect("a process");
+    wait_for("the restarted node names the older copy", || {
+        cluster.nodes[0].log_tail().contains("is an older copy").then_some(())
+    });
+    assert_eq!(cluster.postgres.sql(orders).expect("orders").trim(), "5");
+
+    cluster.postgres.stop().expect("it stops");
+    cluster.postgres.start_on_new_timeline().expect("it starts");
+    cluster.nodes[0].kill().expect("it stops");
+    cluster.nodes[0].start().expect("a process");
+    wait_for("the node is ready", || (ready(&cluster, 0).0 == 200).then_some(()));
+    let sale = admin(&cluster, "GET", "/v1/admin/sales/spring", &Value::Null);
+    assert_eq!(sale["phase"], json!("paused"));
+    cluster.stop().expect("it stops");
+}
+
+#[test]
 fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
     require_servers();
     let temp_dir = TempDir::new();

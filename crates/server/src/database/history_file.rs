@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::database_history::DatabaseHistory;
 use doorbuster_store::HistoryMemory;
@@ -47,17 +48,19 @@ struct Row {
     token: String,
     system_id: String,
     timeline: i64,
+    #[serde(default)]
+    position: i64,
 }
 
 impl Row {
     fn of(history: &DatabaseHistory) -> Self {
-        let DatabaseHistory { fence, token, system_id, timeline } = history.clone();
-        Self { fence, token, system_id, timeline }
+        let DatabaseHistory { fence, token, system_id, timeline, position } = history.clone();
+        Self { fence, token, system_id, timeline, position }
     }
 
     fn history(self) -> DatabaseHistory {
-        let Self { fence, token, system_id, timeline } = self;
-        DatabaseHistory { fence, token, system_id, timeline }
+        let Self { fence, token, system_id, timeline, position } = self;
+        DatabaseHistory { fence, token, system_id, timeline, position }
     }
 }
 
@@ -71,8 +74,9 @@ pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
         return Ok(HistoryMemory::default());
     }
     let kept = kept(dir)?;
-    let dir = dir.to_owned();
+    let (dir, writing) = (dir.to_owned(), Mutex::new(()));
     let remember = move |deployment: &str, history: &DatabaseHistory| {
+        let _guard = writing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = write(&dir, deployment, history) {
             tracing::warn!(
                 path = %dir.join(NAME).display(),
@@ -116,7 +120,8 @@ fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<
     crate::secrets::create_directory(dir)?;
     let path = dir.join(NAME);
     let mut rows = read(&path).map_err(io::Error::other)?;
-    if rows.get(deployment).is_some_and(|kept| kept.fence >= history.fence) {
+    let is_newer = |kept: &Row| (kept.fence, kept.position) >= (history.fence, history.position);
+    if rows.get(deployment).is_some_and(is_newer) {
         return Ok(());
     }
     rows.insert(deployment.to_owned(), Row::of(history));
@@ -136,7 +141,7 @@ mod tests {
 
     fn history(fence: i64) -> DatabaseHistory {
         let token = format!("token-{fence}");
-        DatabaseHistory { fence, token, system_id: "7".to_owned(), timeline: fence }
+        DatabaseHistory { fence, token, system_id: "7".to_owned(), timeline: fence, position: 0 }
     }
 
     #[test]
@@ -145,9 +150,14 @@ mod tests {
         for (deployment, fence) in [("a", 2), ("b", 1), ("a", 1)] {
             write(dir.path(), deployment, &history(fence)).expect("a writable directory");
         }
+        for position in [20, 10] {
+            let moved = DatabaseHistory { position, ..history(2) };
+            write(dir.path(), "a", &moved).expect("a writable directory");
+        }
         let rows = read(&dir.path().join(NAME)).expect("a file");
-        let kept: Vec<_> = rows.iter().map(|(name, row)| (name.as_str(), row.fence)).collect();
-        assert_eq!(kept, [("a", 2), ("b", 1)]);
+        let kept: Vec<_> =
+            rows.iter().map(|(name, row)| (name.as_str(), row.fence, row.position)).collect();
+        assert_eq!(kept, [("a", 2, 20), ("b", 1, 0)]);
         assert!(load_history(dir.path()).is_ok());
     }
 

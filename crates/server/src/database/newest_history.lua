@@ -1,15 +1,21 @@
 -- Keeps the newest database history that any node has used.
 -- KEYS: the history's hash.
--- ARGV: the fencing number, the token and the timeline that a node knows. With the number 0, the
--- script only reads.
+-- ARGV: the fencing number, the token, the timeline and the position in the write-ahead log that a
+-- node knows. With the number 0, the script only reads.
 -- Returns the kept values, separated by spaces, or an empty text.
 -- If two histories have the same number, the first one stays.
 local kept = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') or 0
 if tonumber(ARGV[1]) > kept then
-  redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'token', ARGV[2], 'timeline', ARGV[3])
+  redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'token', ARGV[2], 'timeline', ARGV[3],
+    'position', '0')
 end
-local row = redis.call('HMGET', KEYS[1], 'fence', 'token', 'timeline')
+local row = redis.call('HMGET', KEYS[1], 'fence', 'token', 'timeline', 'position')
 if not row[1] then
   return ''
 end
-return row[1] .. ' ' .. row[2] .. ' ' .. row[3]
+local position = tonumber(row[4] or '0') or 0
+if row[2] == ARGV[2] and tonumber(ARGV[4]) > position then
+  position = tonumber(ARGV[4])
+  redis.call('HSET', KEYS[1], 'position', ARGV[4])
+end
+return row[1] .. ' ' .. row[2] .. ' ' .. row[3] .. ' ' .. string.format('%.0f', position)

@@ -61,8 +61,10 @@ async fn ask_redis(
     known: Option<&DatabaseHistory>,
 ) -> Option<DatabaseHistory> {
     let arguments = match known {
-        Some(known) => [known.fence.to_string(), known.token.clone(), known.timeline.to_string()],
-        None => ["0".to_owned(), String::new(), "0".to_owned()],
+        Some(DatabaseHistory { fence, token, timeline, position, .. }) => {
+            [fence.to_string(), token.clone(), timeline.to_string(), position.to_string()]
+        }
+        None => ["0".to_owned(), String::new(), "0".to_owned(), "0".to_owned()],
     };
     let keys = [shared.key("database", "history")];
     let reply = shared.eval(NEWEST, &keys, &arguments);
@@ -77,7 +79,14 @@ fn parse(text: &str) -> Option<DatabaseHistory> {
     let mut parts = text.split(' ');
     let (fence, token, timeline) = (parts.next()?, parts.next()?, parts.next()?);
     let (fence, timeline) = (fence.parse().ok()?, timeline.parse().ok()?);
-    Some(DatabaseHistory { fence, token: token.to_owned(), system_id: String::new(), timeline })
+    let position = parts.next()?.parse().ok()?;
+    Some(DatabaseHistory {
+        fence,
+        token: token.to_owned(),
+        timeline,
+        position,
+        system_id: String::new(),
+    })
 }
 
 async fn ask_peer(http: &reqwest::Client, peer: &str) -> Option<DatabaseHistory> {
@@ -86,8 +95,8 @@ async fn ask_peer(http: &reqwest::Client, peer: &str) -> Option<DatabaseHistory>
         return None;
     }
     let answer: PeerAnswer = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
-    let DatabaseFence { fence, token, timeline } = answer.database?;
-    Some(DatabaseHistory { fence, token, system_id: String::new(), timeline })
+    let DatabaseFence { fence, token, timeline, position } = answer.database?;
+    Some(DatabaseHistory { fence, token, timeline, position, system_id: String::new() })
 }
 
 #[cfg(test)]
@@ -96,9 +105,10 @@ mod tests {
 
     #[test]
     fn the_answer_of_redis_is_parsed_or_ignored() {
-        let history = parse("3 abc 2").expect("a history");
-        assert_eq!((history.fence, &*history.token, history.timeline), (3, "abc", 2));
-        for text in ["", "3", "x abc 2", "3 abc"] {
+        let history = parse("3 abc 2 900").expect("a history");
+        assert_eq!((history.fence, &*history.token), (3, "abc"));
+        assert_eq!((history.timeline, history.position), (2, 900));
+        for text in ["", "3", "x abc 2 900", "3 abc", "3 abc 2"] {
             assert_eq!(parse(text), None, "{text:?}");
         }
     }

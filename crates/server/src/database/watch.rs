@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorbuster_core::Phase;
 use doorbuster_store::{HistoryReaction, Replication, Store, StoreError};
 use tokio::time::{Instant, timeout};
 
@@ -44,6 +45,9 @@ pub(crate) async fn run(engine: Arc<Engine>) {
                     tracing::debug!(%error, "failed to process a change of the database's history");
                 }
             }
+        }
+        if engine.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
+            engine.database().commit_check.begin_if_due(engine.store());
         }
         engine.database().memory.ask_peers().await;
         let found = match timeout(LOOK_MAX, engine.store().replication()).await {

@@ -79,6 +79,7 @@ fn facts(app: &App) -> ReadinessFacts {
             fence: history.fence,
             token: history.token,
             timeline: history.timeline,
+            position: history.position,
         }),
     }
 }

@@ -16,12 +16,11 @@ use tokio_postgres::{AsyncMessage, Client, Notification, Socket};
 use doorbuster_core::database_history::{DatabaseDecision, DatabaseHistory, HistoryChange, decide};
 
 use crate::failure::{Done, Failure};
-use crate::history_memory::HistoryMemory;
+use crate::history_memory::{HistoryMemory, Positions};
 use crate::limits::{PG_ANSWER_WAIT, PG_CONNECT_WAIT, PG_OTHER_HOSTS_WAIT};
 
-use super::hosts::DatabaseHost;
-use super::inspect_database::Inspected;
-use super::{hosts, inspect_database};
+use super::hosts::{self, DatabaseHost};
+use super::inspect_database::{self, Inspected};
 
 mod certificates;
 
@@ -77,11 +76,23 @@ struct Inner {
     failure: Mutex<String>,
 }
 
-/// An open session to a database that was inspected.
+/// An open session to an inspected database.
 struct Opened {
     host: usize,
     session: Session,
     found: Inspected,
+    /// The positions that this node knew before it inspected the database.
+    positions: Positions,
+}
+
+impl Opened {
+    /// Returns the known history of this database's deployment. Its position is the one before the
+    /// inspection. Otherwise a commit during the inspection would make the database look old.
+    fn known(&self, memory: &HistoryMemory) -> Option<DatabaseHistory> {
+        let known = memory.known_history(self.found.deployment.as_deref())?;
+        let position = self.positions.get(&known.token).copied().unwrap_or(0);
+        Some(DatabaseHistory { position, ..known })
+    }
 }
 
 impl Connector {
@@ -162,7 +173,7 @@ impl Connector {
             return None;
         }
         let opened = self.connect(host, options, listener).await.ok()?;
-        let known = self.0.memory.known_history(opened.found.deployment.as_deref());
+        let known = opened.known(&self.0.memory);
         if decide(known.as_ref(), &opened.found.seen) != DatabaseDecision::Accept {
             self.distrust_host();
             return None;
@@ -248,9 +259,10 @@ impl Connector {
     /// Decides whether a database may be used, and registers a change of its history before its
     /// first use. Returns `None` if another node registered the change first.
     async fn accept(&self, opened: Opened) -> Done<Option<Session>> {
-        let Opened { host, session: (client, driver), found } = opened;
-        let known = self.0.memory.known_history(found.deployment.as_deref());
+        let known = opened.known(&self.0.memory);
+        let Opened { host, session: (client, driver), found, .. } = opened;
         match decide(known.as_ref(), &found.seen) {
+            DatabaseDecision::OlderCopy => return Err(self.refusal_of_copy(host)),
             DatabaseDecision::Older | DatabaseDecision::Forked => {
                 return Err(self.refusal(host, &found, known));
             }
@@ -262,7 +274,8 @@ impl Connector {
             DatabaseDecision::Accept => {
                 if self.0.used.load(Ordering::Acquire) && found.has_commit_check {
                     let check = inspect_database::commit_check(&client, self.0.slot);
-                    timeout(PG_ANSWER_WAIT, check).await.unwrap_or(Err(Failure::TimedOut))?;
+                    let checked = timeout(PG_ANSWER_WAIT, check).await;
+                    self.learn_position(checked.unwrap_or(Err(Failure::TimedOut))?);
                 }
                 self.learn(&found, found.seen.newest());
             }
@@ -299,6 +312,13 @@ impl Connector {
         registered.await.unwrap_or_else(|error| Err(Failure::Panicked(error.to_string())))
     }
 
+    /// Learns the position that a commit check returned.
+    pub(super) fn learn_position(&self, position: Option<(String, i64)>) {
+        if let Some((token, position)) = position {
+            self.0.memory.learn_position(&token, position);
+        }
+    }
+
     fn learn(&self, found: &Inspected, row: Option<&DatabaseHistory>) {
         if let Some((deployment, row)) = found.deployment.as_ref().zip(row) {
             self.0.memory.learn(deployment, row);
@@ -313,6 +333,7 @@ impl Connector {
         listener: Option<Arc<SessionListener>>,
     ) -> Done<Opened> {
         let Address { mut config, tls } = self.0.hosts[host].address.clone();
+        let positions = self.0.memory.positions();
         let all = format!("{}{options}", config.get_options().unwrap_or_default());
         config.options(all);
         let connect = async {
@@ -320,7 +341,7 @@ impl Connector {
             let connector = Arc::downgrade(&self.0);
             let driver = tokio::spawn(drive(connection, listener, connector));
             match inspect_database::inspect(&client).await? {
-                Some(found) => Ok(Opened { host, session: (client, driver), found }),
+                Some(found) => Ok(Opened { host, session: (client, driver), found, positions }),
                 None => Err(Failure::NoConnection(
                     "this PostgreSQL is a standby and accepts no writes: set store.url to the \
                      primary"

@@ -40,6 +40,7 @@ impl Postgres {
                 token: row.get(1)?,
                 system_id: row.get(2)?,
                 timeline: row.get(3)?,
+                position: 0,
             })
         });
         if let Some(newest) = newest.await.map_err(failed)? {

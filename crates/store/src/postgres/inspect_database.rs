@@ -16,7 +16,9 @@ const SERVER: &str = "SELECT pg_is_in_recovery(),
         CASE WHEN pg_is_in_recovery() THEN 0
              ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint END,
         to_regclass('store_history') IS NOT NULL AND to_regclass('identity') IS NOT NULL,
-        to_regclass('commit_check') IS NOT NULL";
+        to_regclass('commit_check') IS NOT NULL,
+        CASE WHEN pg_is_in_recovery() THEN 0
+             ELSE pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint END";
 /// Selects the newest thousand rows. Older rows are never compared.
 const ROWS: &str = "SELECT h.fence, h.token, h.system_id, h.timeline,
         (SELECT id_key FROM identity) FROM store_history h ORDER BY h.fence DESC LIMIT 1000";
@@ -48,12 +50,14 @@ pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
                 token: word(&row, 1)?.to_owned(),
                 system_id: word(&row, 2)?.to_owned(),
                 timeline: number(&row, 3)?,
+                position: 0,
             });
         }
     }
     let (system_id, timeline) = (word(&server, 1)?.to_owned(), number(&server, 2)?);
     let has_commit_check = word(&server, 4)? == "t";
-    let seen = SeenDatabase { system_id, timeline, rows: history };
+    let position = number(&server, 5)?;
+    let seen = SeenDatabase { system_id, timeline, position, rows: history };
     Ok(Some(Inspected { seen, deployment, has_commit_check }))
 }
 
@@ -78,6 +82,7 @@ pub(super) async fn register(
         token: format!("{:032x}", rand::random::<u128>()),
         system_id: now.seen.system_id,
         timeline: now.seen.timeline,
+        position: 0,
     };
     let cause = match change {
         HistoryChange::Promoted => "promoted",
@@ -96,14 +101,21 @@ pub(super) async fn register(
 }
 
 /// Commits one small row. After that, every commit that this session can see is as durable as a
-/// commit of this session: the synchronous standby has it, if there is one.
-pub(super) async fn commit_check(client: &Client, slot: i32) -> Done<()> {
+/// commit of this session: the synchronous standby has it, if there is one. Returns the token of
+/// the newest row of the history, and a position in the write-ahead log before this commit.
+pub(super) async fn commit_check(client: &Client, slot: i32) -> Done<Option<(String, i64)>> {
+    // The server runs both statements in one transaction. So the commit record comes after the
+    // position, and the position survives a crash.
     let sql = format!(
         "INSERT INTO commit_check (slot, at)
          VALUES ({slot}, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)
-         ON CONFLICT (slot) DO UPDATE SET at = excluded.at"
+         ON CONFLICT (slot) DO UPDATE SET at = excluded.at;
+         SELECT token, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint
+         FROM store_history ORDER BY fence DESC LIMIT 1"
     );
-    client.batch_execute(&sql).await.map_err(|error| Failure::from(error).after_commit())
+    let found = rows(client, &sql).await.map_err(Failure::after_commit)?;
+    let parse = |row: &SimpleQueryRow| Ok((word(row, 0)?.to_owned(), number(row, 1)?));
+    found.first().map(parse).transpose()
 }
 
 async fn rows(client: &Client, sql: &str) -> Done<Vec<SimpleQueryRow>> {

@@ -168,10 +168,18 @@ impl Shared {
         let object = connect::get(&self.writes).await?;
         let slot = self.connector.slot();
         let done = await_commit(inspect_database::commit_check(&object, slot)).await;
-        if done.as_ref().is_err_and(|failure| !failure.leaves_connection()) {
-            drop(Object::take(object));
+        match done {
+            Ok(position) => {
+                self.connector.learn_position(position);
+                Ok(())
+            }
+            Err(failure) => {
+                if !failure.leaves_connection() {
+                    drop(Object::take(object));
+                }
+                Err(failure)
+            }
         }
-        done
     }
 
     /// Records the result of a poll. The log gets a line when an outage begins, a line after every

@@ -47,9 +47,26 @@ impl Postgres {
     /// Replaces the data of the stopped server by a copy that [`Postgres::back_up`] made, and
     /// starts it on a new timeline. Its commits wait for no standby.
     pub fn restore(&mut self, copy: &Path) -> Result<(), ClusterError> {
+        self.replace_data(copy)?;
+        self.start_on_new_timeline()
+    }
+
+    /// Replaces the data of the stopped server by a copy that [`Postgres::back_up`] made, and
+    /// starts it on the same timeline, so that it does not look restored.
+    pub fn put_back(&mut self, copy: &Path) -> Result<(), ClusterError> {
+        self.replace_data(copy)?;
+        self.start()
+    }
+
+    fn replace_data(&self, copy: &Path) -> Result<(), ClusterError> {
         let what = || format!("restoring {}", copy.display());
         std::fs::remove_dir_all(&self.data).with_operation(what)?;
-        std::fs::rename(copy, &self.data).with_operation(what)?;
+        std::fs::rename(copy, &self.data).with_operation(what)
+    }
+
+    /// Starts the stopped server on a new timeline. Its commits wait for no standby.
+    pub fn start_on_new_timeline(&mut self) -> Result<(), ClusterError> {
+        let what = || format!("recovering {}", self.data);
         let data = Path::new(&self.data);
         // The copy contains all the log that recovery needs, so there is no archive to read from.
         for (name, text) in
@@ -60,6 +77,7 @@ impl Postgres {
             self.give(&file)?;
         }
         self.start()?;
+        let what = || format!("recovering {}", self.data);
         let recovering = "SELECT pg_is_in_recovery()";
         let begun = Instant::now();
         while self.psql("postgres", &["-c", recovering])?.trim() != "f" {

@@ -32,6 +32,16 @@ impl Connector {
         ))
     }
 
+    /// Returns the failure for a host whose database is an older copy.
+    pub(super) fn refusal_of_copy(&self, host: usize) -> Failure {
+        Failure::Refused(format!(
+            "the database at {} is an older copy: it lacks commits of this deployment; to use the \
+             copy, start it as a standby and promote it, so that it gets a new timeline and the \
+             open sales are paused",
+            self.0.hosts[host].name
+        ))
+    }
+
     /// Returns one failure for all hosts.
     pub(super) fn combine(&self, mut failures: Vec<(usize, Failure)>) -> Failure {
         if failures.len() == 1 {
