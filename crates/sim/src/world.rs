@@ -23,6 +23,7 @@ mod respread;
 mod route;
 mod settler;
 mod slot_call;
+mod view;
 mod waitlist;
 
 use std::sync::LazyLock;
