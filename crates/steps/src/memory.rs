@@ -104,14 +104,19 @@ pub fn may_hold(memory: &impl NodeMemory) -> bool {
 
 /// Returns the refusal for the sale's phase, if there is one.
 pub fn phase_refusal(memory: &impl NodeMemory) -> Option<Refusal> {
-    if memory.is_stopping() {
-        return Some(Refusal::Unavailable);
-    }
-    match memory.phase() {
-        (Phase::Open, _) => None,
-        (Phase::Draft | Phase::Scheduled, opens_at) => Some(Refusal::NotStarted { opens_at }),
-        (Phase::Paused, _) => Some(Refusal::Paused),
-        (Phase::Closed, _) => Some(Refusal::Ended),
+    let (phase, opens_at) = memory.phase();
+    refusal_for(phase, opens_at, memory.is_stopping())
+}
+
+/// Returns the refusal for a sale in this phase, if there is one. See [`NodeMemory`].
+#[must_use]
+pub fn refusal_for(phase: Phase, opens_at: Option<Millis>, is_stopping: bool) -> Option<Refusal> {
+    match phase {
+        _ if is_stopping => Some(Refusal::Unavailable),
+        Phase::Open => None,
+        Phase::Draft | Phase::Scheduled => Some(Refusal::NotStarted { opens_at }),
+        Phase::Paused => Some(Refusal::Paused),
+        Phase::Closed => Some(Refusal::Ended),
     }
 }
 

@@ -7,34 +7,39 @@
 //! The request goes to its own slot and then to a second one. If neither can serve it, the request
 //! is parked and tries again. After the longest parking time it goes to every slot once more.
 mod answer;
+mod effect;
 mod last;
+#[cfg(test)]
+mod tests;
 mod unserved;
 
 use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
-use doorbuster_core::{Millis, SlotKey, Units, Verdict};
+use doorbuster_core::{Millis, SlotKey, Units};
 
 use crate::memory::{NodeMemory, Refusal, is_recent, may_hold, phase_refusal, unless_stale};
 
+pub use effect::{Effect, Input, Outcome, Unserved};
+
 /// If a request waits for a decision this long without a signal, it tries again. The store may have
 /// decided before the request arrived, and then no further signal follows.
-pub const UNDECIDED_WAIT_MS: i64 = 200;
+pub const UNDECIDED_WAIT_MS: u64 = 200;
 /// Pauses before the next tries of a waiting request. The first wait has no pause. Later tries are
 /// less frequent, because a popular item has hundreds of commits.
 pub const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
 /// Longest wait for each slot when a request asks all slots. A slot without an answer in time is
 /// skipped, like an unreachable slot.
-pub const SLOT_QUERY_MAX_MS: i64 = 250;
+pub const SLOT_QUERY_MAX_MS: u64 = 250;
 /// Longest wait for all slots together. If a skipped slot may have the request's ticket, the
 /// request gets no final answer.
-pub const ALL_SLOTS_QUERY_MAX_MS: i64 = 1_000;
+pub const ALL_SLOTS_QUERY_MAX_MS: u64 = 1_000;
 /// Longest time for one confirmation by the store, including the wait for a permit.
-pub const CONFIRM_WITHIN_MS: i64 = 1_000;
+pub const CONFIRM_WITHIN_MS: u64 = 1_000;
 /// If a verdict takes longer than this, the node checks whether the ticket's grant is still open.
-pub const GRANT_CHECK_AFTER_MS: i64 = 300;
+pub const GRANT_CHECK_AFTER_MS: u64 = 300;
 /// Shortest time between two reads of an item's open grants.
-pub const GRANTS_READ_EVERY_MS: i64 = 200;
+pub const GRANTS_READ_EVERY_MS: u64 = 200;
 
 /// What a purchase sees of its node, besides [`NodeMemory`].
 pub trait NodeView: NodeMemory {
@@ -63,129 +68,6 @@ pub trait NodeView: NodeMemory {
     fn every_slot(&mut self) -> Vec<SlotKey>;
 }
 
-/// The result of an effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A signal was sent, or the token was renewed.
-    Done,
-    /// The slot's answer. A slot that cannot be reached answers [`TicketAnswer::NoEpoch`].
-    Slot(TicketAnswer),
-    /// The ticket's verdict.
-    Verdict(Verdict),
-    /// No request of this node waits for the ticket's verdict.
-    NotWaiting,
-    /// The store has no verdict yet.
-    NoVerdict,
-    /// The ticket's grant is closed, so the verdict may never come.
-    GrantClosed,
-    /// The units that the store counts for the buyer, and the request's answer if it holds an
-    /// order. The units were read first, so every order in them is found.
-    Confirmed(u32, Option<Outcome>),
-    /// The units that the store counts for the buyer, if the store answered.
-    Quota(Option<u32>),
-    /// The request's answer if it holds an order or a queued ticket.
-    LookedUp(Option<Outcome>),
-    /// A parked request may try again.
-    Woken,
-    /// Too many requests are parked.
-    Full,
-    /// The time for the effect has passed.
-    Elapsed,
-    /// The store did not answer.
-    Failed,
-}
-
-/// The next action of the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Look up the order that the request holds: [`Input::LookedUp`].
-    LookUpOrder,
-    /// Ask the slot for a ticket: [`Input::Slot`]. `is_bounded`: a slot without an answer within
-    /// [`SLOT_QUERY_MAX_MS`] counts as unreachable.
-    AskSlot {
-        /// The slot.
-        slot: SlotKey,
-        /// Whether the time is bounded.
-        is_bounded: bool,
-    },
-    /// Ask the slot, within [`SLOT_QUERY_MAX_MS`], for the ticket that it issued for the request.
-    /// The limit 0 makes sure that it issues no new ticket: [`Input::Slot`].
-    FindTicket(SlotKey),
-    /// Wait for the ticket's verdict: [`Input::Verdict`], or [`Input::Elapsed`] when the client's
-    /// wait ends. `is_mine`: the ticket was issued for this very request. Otherwise the driver may
-    /// give [`Input::NotWaiting`]. `may_be_lost`: the driver gives [`Input::GrantClosed`] if the
-    /// ticket's grant is closed.
-    AwaitVerdict {
-        /// The ticket.
-        ticket: IssuedTicket,
-        /// Whether the ticket was issued for this request.
-        is_mine: bool,
-        /// Whether the ticket can be lost with its slot.
-        may_be_lost: bool,
-    },
-    /// Read the ticket's verdict in the store: [`Input::Verdict`], [`Input::NoVerdict`] or
-    /// [`Input::Failed`].
-    ReadVerdict(IssuedTicket),
-    /// Read the buyer's units in the store: [`Input::Quota`].
-    ReadQuota,
-    /// Read the buyer's units and then the request's order in the store, within
-    /// [`CONFIRM_WITHIN_MS`]: [`Input::Confirmed`], [`Input::Failed`] or [`Input::Elapsed`].
-    ConfirmRefusal,
-    /// Park the request: [`Input::Woken`], [`Input::Elapsed`] or [`Input::Full`].
-    Park {
-        /// What the request waits for.
-        why: Unserved,
-        /// The monotonic time at which the wait ends.
-        until: Millis,
-        /// The number of earlier waits ([`RETRY_PACE_MS`]).
-        waits: u32,
-    },
-    /// Draw a new token and a new `decide_by`: [`Input::Done`].
-    RenewToken,
-    /// Reconcile the item, because a slot may lack units or rows: [`Input::Done`].
-    Wake,
-    /// Check the slots for a loss: [`Input::Done`].
-    SuspectLoss,
-    /// Give the answer. The purchase is over.
-    Answer(Outcome),
-}
-
-/// The answer to a purchase. The driver adds the order that it read last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The order was created by this request.
-    Created,
-    /// The request already holds this order.
-    Replayed,
-    /// The request has a ticket that may still be refused.
-    Queued(IssuedTicket),
-    /// The request is refused.
-    Refused(Refusal),
-}
-
-impl Outcome {
-    /// Returns the answer to a request whose key holds an order. `is_same`: the order has the
-    /// request's item and units.
-    #[must_use]
-    pub fn for_order(is_same: bool) -> Self {
-        if is_same { Self::Replayed } else { Self::Refused(Refusal::KeyReused) }
-    }
-}
-
-/// Why one try did not serve the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unserved {
-    /// The slots have too few units, but more may come.
-    Short,
-    /// A slot has no epoch yet, or is behind the store.
-    NotReady,
-    /// A slot refused for a reason that the store has not decided yet.
-    Undecided,
-    /// The request's ticket was returned, or its grant is closed. The ticket's id was never
-    /// published, so the request needs a new ticket.
-    TicketLost,
-}
-
 /// Returns whether one more request may be parked, if this many are parked.
 #[must_use]
 pub fn may_park(parked: usize, bound: usize) -> bool {
@@ -197,10 +79,19 @@ pub fn may_park(parked: usize, bound: usize) -> bool {
 enum Step {
     LookUp(AfterLookUp),
     FirstSlot(SlotKey),
-    SecondSlot { slot: SlotKey, first: (SlotKey, TicketAnswer) },
+    SecondSlot {
+        slot: SlotKey,
+        first: (SlotKey, TicketAnswer),
+    },
     /// One of every slot.
-    EverySlot { slot: SlotKey, asked: Millis },
-    Verdict { ticket: IssuedTicket, is_mine: bool },
+    EverySlot {
+        slot: SlotKey,
+        asked: Millis,
+    },
+    Verdict {
+        ticket: IssuedTicket,
+        is_mine: bool,
+    },
     StoredVerdict(IssuedTicket),
     Quota,
     Confirmation(Refusal),
@@ -242,7 +133,7 @@ pub struct Attempt {
     /// The end of the time in which the request may be parked.
     parked_until: Millis,
     /// The time that was spent on asking every slot, in milliseconds.
-    spent_ms: i64,
+    spent_ms: u64,
     /// The number of ended orders that the node knew of when the request arrived.
     endings: u64,
     waits: u32,
@@ -269,7 +160,12 @@ impl Attempt {
     /// Begins a purchase at this monotonic time. A request that memory does not refuse may hold an
     /// order that the node does not remember. The settler finds that order when it settles the
     /// request's ticket.
-    pub fn start(units: Units, limit: u32, now: Millis, view: &mut impl NodeView) -> (Self, Effect) {
+    pub fn start(
+        units: Units,
+        limit: u32,
+        now: Millis,
+        view: &mut impl NodeView,
+    ) -> (Self, Effect) {
         let mut attempt = Self {
             units,
             limit,
@@ -315,7 +211,7 @@ impl Attempt {
                 self.second_answer(slot, slot_answer(input), first, view)
             }
             Step::EverySlot { slot, asked } => {
-                self.spent_ms += now.0 - asked.0;
+                self.spent_ms += now.0.abs_diff(asked.0);
                 self.one_of_all_answered(slot, slot_answer(input), view)
             }
             Step::Verdict { ticket, is_mine } => self.verdict_input(ticket, is_mine, input, view),
@@ -398,14 +294,15 @@ impl Attempt {
             AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
             // The counted units may belong to this request's own order. The node knows that order
             // once it has read the store after the count.
-            AfterLookUp::FirstTry => match view.used_at_limit().filter(|_| is_recent(view.age_ms()))
-            {
-                Some(used) => {
-                    let refusal = Refusal::LimitReached { limit: self.limit, used };
-                    self.look_up_or(AfterLookUp::Refuse(refusal), view)
+            AfterLookUp::FirstTry => {
+                match view.used_at_limit().filter(|_| is_recent(view.age_ms())) {
+                    Some(used) => {
+                        let refusal = Refusal::LimitReached { limit: self.limit, used };
+                        self.look_up_or(AfterLookUp::Refuse(refusal), view)
+                    }
+                    None => self.try_own_slots(view),
                 }
-                None => self.try_own_slots(view),
-            },
+            }
         }
     }
 
@@ -459,7 +356,8 @@ fn slot_answer(input: Input) -> TicketAnswer {
 }
 
 /// Returns whether a slot's answer is final for the request.
-fn is_served(answer: &TicketAnswer) -> bool {
+#[must_use]
+pub fn is_served(answer: &TicketAnswer) -> bool {
     matches!(
         answer,
         TicketAnswer::Issued(_)

@@ -85,10 +85,9 @@ impl World {
                 self.send(Message::Confirm { attempt: i, asked, used });
                 None
             }
-            Effect::Park { why, until, .. } => self.park(i, why, AttemptState::Parked {
-                until,
-                is_short: why == Unserved::Short,
-            }),
+            Effect::Park { why, until, .. } => {
+                self.park(i, why, AttemptState::Parked { until, is_short: why == Unserved::Short })
+            }
             Effect::RenewToken => {
                 self.checker.count_case("asked again");
                 self.renew_token(i);
@@ -168,7 +167,11 @@ impl World {
         if !self.attempts[i].has_permit && !may_park(self.parked_at(node), bound) {
             return Some(Input::Full);
         }
-        self.checker.count_case(if why == Unserved::Short { "parked" } else { "parked, not short" });
+        self.checker.count_case(if why == Unserved::Short {
+            "parked"
+        } else {
+            "parked, not short"
+        });
         let mono = self.mono;
         let attempt = &mut self.attempts[i];
         attempt.parked.get_or_insert(mono);

@@ -81,8 +81,7 @@ impl World {
         }
         let first = slots.iter().position(|&slot| self.places[slot].at == first)? as u32;
         let (registry, levels) = self.registry(&purchase, &slots);
-        let second =
-            partition::second_try(registry, first, purchase.units, |i| levels[i as usize]);
+        let second = partition::second_try(registry, first, purchase.units, |i| levels[i as usize]);
         self.checker.second_try_made(first, second, &levels);
         slots.get(second? as usize).copied()
     }

@@ -11,11 +11,7 @@ impl Attempt {
     /// If the request's slots were short, asks all slots once more, because units may have arrived
     /// without a signal. Any slot may also have an undecided ticket of an earlier try. If a slot
     /// refused the request, looks for the request's ticket in the other slots.
-    pub(super) fn parked_too_long(
-        &mut self,
-        is_short: bool,
-        view: &mut impl NodeView,
-    ) -> Effect {
+    pub(super) fn parked_too_long(&mut self, is_short: bool, view: &mut impl NodeView) -> Effect {
         if is_short && enforces(Rule::LastTry) {
             self.spent_ms = 0;
             self.round = Round::Last(view.every_slot().into_iter());

@@ -2,7 +2,9 @@
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::sold_out::SoldOut;
 
-use super::{AfterLookUp, Attempt, Effect, Input, NodeView, Round, Step, UNDECIDED_WAIT_MS, Unserved};
+use super::{
+    AfterLookUp, Attempt, Effect, Input, NodeView, Round, Step, UNDECIDED_WAIT_MS, Unserved,
+};
 use crate::memory::Refusal;
 
 impl Attempt {
@@ -51,7 +53,7 @@ impl Attempt {
         }
         self.step = Step::Park(why);
         let until = match self.undecided {
-            1 if !is_short => self.parked_until.min(self.now.plus(UNDECIDED_WAIT_MS)),
+            1 if !is_short => self.parked_until.min(self.now.plus(UNDECIDED_WAIT_MS as i64)),
             _ => self.parked_until,
         };
         Effect::Park { why, until, waits: self.waits }
