@@ -138,8 +138,8 @@ pub struct Attempt {
     endings: u64,
     waits: u32,
     undecided: u32,
-    /// Whether a slot did not answer or had no epoch. If so, an earlier try may have a ticket there,
-    /// and units may come back.
+    /// Whether a slot did not answer or had no epoch. If so, an earlier try may have a ticket
+    /// there, and units may come back.
     is_uncertain: bool,
     was_short: bool,
     was_renewed: bool,

@@ -93,8 +93,8 @@ impl Attempt {
         }
     }
 
-    /// Handles the verdict of a ticket that was issued for an earlier request. A refusal may be from
-    /// before this request, so it starts a new try. The slot still remembers the old ticket.
+    /// Handles the verdict of a ticket that was issued for an earlier request. A refusal may be
+    /// from before this request, so it starts a new try. The slot still remembers the old ticket.
     fn earlier_verdict(&mut self, verdict: Verdict, view: &mut impl NodeView) -> Effect {
         let has_order = matches!(verdict, Verdict::Reserved | Verdict::Order(_));
         if has_order || !enforces(Rule::NewTryAfterRefusal) {
@@ -119,7 +119,8 @@ impl Attempt {
 
     /// Decides about a slot's refusal. A slot knows only the requests that it served. Another slot
     /// may have an order of the request, or an undecided ticket that contradicts the refusal. So
-    /// the store decides. If the request itself has a ticket, that ticket's result takes precedence.
+    /// the store decides. If the request itself has a ticket, that ticket's result takes
+    /// precedence.
     fn refused_by_slot(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
         match enforces(Rule::SlotRefusalConfirmed) {
             true => self.look_up_or(AfterLookUp::Confirm(refusal), view),

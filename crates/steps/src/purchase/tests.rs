@@ -1,3 +1,4 @@
+//! Tests of single steps of a purchase. The simulator tests their sequences.
 use std::cell::Cell;
 
 use doorbuster_core::limits::PARK_MS;
