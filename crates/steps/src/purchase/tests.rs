@@ -1,6 +1,4 @@
 //! Tests of single steps of a purchase. The simulator tests their sequences.
-use std::cell::Cell;
-
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::sold_out::FreeUnits;
@@ -15,18 +13,13 @@ const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 struct Node {
     free: u64,
     phase: Phase,
-    may_hold: Cell<bool>,
+    may_hold: bool,
     age_ms: i64,
     is_node_local: bool,
 }
 
-const NODE: Node = Node {
-    free: 5,
-    phase: Phase::Open,
-    may_hold: Cell::new(false),
-    age_ms: 0,
-    is_node_local: false,
-};
+const NODE: Node =
+    Node { free: 5, phase: Phase::Open, may_hold: false, age_ms: 0, is_node_local: false };
 
 impl NodeMemory for Node {
     fn free(&self) -> FreeUnits {
@@ -42,7 +35,7 @@ impl NodeMemory for Node {
     }
 
     fn may_hold(&self) -> bool {
-        self.may_hold.get()
+        self.may_hold
     }
 
     fn age_ms(&self) -> i64 {
@@ -52,7 +45,7 @@ impl NodeMemory for Node {
 
 impl NodeView for Node {
     fn holds(&self) -> bool {
-        self.may_hold.get()
+        self.may_hold
     }
 
     fn store_now(&self) -> Millis {
@@ -168,7 +161,7 @@ fn a_parked_request_that_holds_an_order_gets_it_when_the_sale_is_paused() {
     let mut node = NODE;
     let (mut attempt, _) = Attempt::start(units(1), 2, Millis(0), &mut node);
     node.phase = Phase::Paused;
-    node.may_hold.set(true);
+    node.may_hold = true;
     let mut effect = Effect::Wake;
     for (at, input) in inputs {
         effect = attempt.next(input, Millis(at), &mut node);
@@ -187,6 +180,5 @@ fn memory_refuses_only_while_it_is_recent_and_the_request_holds_no_order() {
     assert_eq!(answer(&paused), Some(Refusal::Paused));
     let old = Node { free: 0, age_ms: MEMORY_AGE_MAX_MS + 1, ..NODE };
     assert_eq!(answer(&old), Some(Refusal::Unavailable));
-    old.may_hold.set(true);
-    assert_eq!(answer(&old), None);
+    assert_eq!(answer(&Node { may_hold: true, ..old }), None);
 }
