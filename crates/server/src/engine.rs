@@ -51,10 +51,6 @@ pub(crate) use start::{expose_urls, redis_prefix};
 pub(crate) use stop::DRAIN_MAX;
 pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
 
-/// The greatest age of a snapshot from which a node refuses requests. The node reads a new snapshot
-/// of the store every second.
-const STALENESS_MAX: Duration = Duration::from_secs(2);
-
 /// Why the engine failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -257,7 +253,14 @@ impl Engine {
 
     /// Returns whether this node's snapshot of the store is recent enough to refuse requests.
     pub(crate) fn is_memory_recent(&self) -> bool {
-        self.store.staleness() <= STALENESS_MAX
+        doorbuster_steps::memory::is_recent(self.memory_age_ms())
+    }
+
+    /// Returns the age of this node's snapshot of the store, in milliseconds. A part of a
+    /// millisecond counts as a whole one.
+    pub(crate) fn memory_age_ms(&self) -> i64 {
+        let micros = self.store.staleness().as_micros();
+        i64::try_from(micros.div_ceil(1_000)).unwrap_or(i64::MAX)
     }
 
     /// Returns the store's time up to which this node's memory has every commit.

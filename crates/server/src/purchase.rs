@@ -9,6 +9,7 @@ mod new_request;
 mod outcome;
 mod park;
 mod replay;
+mod request_memory;
 mod verdict;
 
 use std::sync::Arc;
@@ -17,9 +18,8 @@ use std::time::Duration;
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
-use doorbuster_core::{
-    BuyerId, Phase, RequestKey, SlotKey, TicketId, TicketParts, Token, Units, Verdict,
-};
+use doorbuster_core::{BuyerId, RequestKey, SlotKey, TicketId, TicketParts, Token, Units, Verdict};
+use doorbuster_steps::memory;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -29,6 +29,7 @@ use crate::waiters::WaiterGuard;
 
 pub use outcome::{DoorAnswer, PurchaseOutcome, Refusal, StockAnswer};
 use park::VerdictWait;
+use request_memory::RequestMemory;
 use verdict::NoVerdict;
 pub use verdict::OpenGrants;
 
@@ -107,21 +108,9 @@ impl Engine {
         units: Units,
         door: impl FnOnce(StockAnswer) -> DoorAnswer,
     ) -> Option<Refusal> {
-        let sold_out = item.gauge.free().refuses(units).map(Refusal::SoldOut);
         let (buyer, key) = ticket_request;
-        if self.may_hold(sale, self.id_key().request_hash(buyer, key)) {
-            return None;
-        }
-        let stock = if sold_out.is_some() { StockAnswer::Refuses } else { StockAnswer::MayHave };
-        let refusal = match self.phase_refusal(sale) {
-            Some(refusal) => refusal,
-            None => match door(stock) {
-                DoorAnswer::Refused(refusal) => refusal,
-                DoorAnswer::Open => sold_out?,
-                DoorAnswer::Undecided => return None,
-            },
-        };
-        Some(self.unless_stale(refusal))
+        let request = self.id_key().request_hash(buyer, key);
+        memory::refuse(&RequestMemory { engine: self, sale, item, request }, units, door)
     }
 
     /// Returns `refusal`. If it depends on the store's state and the node's snapshot is old,
@@ -140,17 +129,8 @@ impl Engine {
 
     /// Returns the refusal for the sale's phase, if there is one.
     pub(crate) fn phase_refusal(&self, sale: &SaleState) -> Option<Refusal> {
-        if sale.is_draining() || self.is_stopping() {
-            return Some(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
-        }
-        match sale.row.phase {
-            Phase::Open => None,
-            Phase::Draft | Phase::Scheduled => {
-                Some(Refusal::NotStarted { opens_at: sale.row.starts_at })
-            }
-            Phase::Paused => Some(Refusal::Paused),
-            Phase::Closed => Some(Refusal::Ended),
-        }
+        let is_stopping = sale.is_draining() || self.is_stopping();
+        memory::refusal_for(sale.row.phase, sale.row.starts_at, is_stopping).map(Refusal::from)
     }
 
     /// Requests units and waits up to `purchase.wait` for the verdict.
@@ -306,6 +286,12 @@ impl Engine {
             false => Err(NoVerdict::Pending),
         };
         match received {
+            // A refusal may be from before this request, so it starts a new attempt. The slot still
+            // remembers the old ticket.
+            Ok(resolved) if !verdict_wait.is_first && resolved.order.is_none() => {
+                self.control().wake(purchase.item.row.id);
+                Attempt::NotReady
+            }
             Ok(resolved)
                 if resolved.verdict == Verdict::Unavailable
                     && verdict_wait.is_first
@@ -318,6 +304,10 @@ impl Engine {
                 Box::pin(self.answer_verdict(purchase, resolved, verdict_wait.is_first)).await,
             ),
             Err(NoVerdict::GrantClosed) => Attempt::Retry,
+            // The verdict of an earlier ticket may be forced, and this node does not get it then.
+            Err(NoVerdict::Pending) if !verdict_wait.is_first => {
+                Box::pin(self.find_verdict(purchase, ticket)).await
+            }
             // There is no verdict yet, or the settler has stopped. The buyer can read the verdict
             // later.
             Err(NoVerdict::Pending) => Attempt::Answer(self.answer_queued(purchase, ticket)),

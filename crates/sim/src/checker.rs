@@ -99,8 +99,6 @@ pub enum BuyerAnswer {
         /// The commit of the snapshot that the answer uses.
         as_of: u64,
     },
-    /// The server refused the request for an internal reason.
-    Unavailable,
     /// The buyer must repeat the request with the same key.
     Retry,
 }
@@ -119,17 +117,7 @@ impl BuyerAnswer {
             Self::KeyReused => "answered key_reused",
             Self::Phase { phase: Phase::Paused, .. } => "answered paused",
             Self::Phase { .. } => "answered ended",
-            Self::Unavailable => "answered unavailable",
             Self::Retry => "answered retry",
-        }
-    }
-
-    /// Returns the answer for a verdict that refuses.
-    pub(crate) fn from_verdict(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Reserved | Verdict::Order(_) | Verdict::Unavailable => Self::Unavailable,
-            Verdict::KeyReused => Self::KeyReused,
-            Verdict::LimitReached => Self::LimitReached,
         }
     }
 }

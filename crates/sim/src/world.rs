@@ -1,8 +1,9 @@
 //! The simulated sale: nodes, slots, settlers, leaders and the store. They exchange messages, which
 //! operations deliver one by one.
 //!
-//! This module plays the part of the server: it calls the rules of `core` in the same order as the
-//! server. Two actors interact only within one transaction or one atomic step of a slot.
+//! This module plays the part of the server: it drives the steps of `steps`, and calls the rules of
+//! `core` in the same order as the server. Two actors interact only within one transaction or one
+//! atomic step of a slot.
 mod answer;
 mod buyer;
 mod control;
@@ -23,6 +24,7 @@ mod respread;
 mod route;
 mod settler;
 mod slot_call;
+mod view;
 mod waitlist;
 
 use std::sync::LazyLock;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use doorbuster_core::slot::{TicketAnswer, TicketRequest};
 use doorbuster_core::sold_out::SoldOut;
+use doorbuster_steps::purchase::{ALL_SLOTS_QUERY_MAX_MS, SLOT_QUERY_MAX_MS};
 use tokio::time::{Instant, timeout};
 
 use super::park::ParkedResources;
@@ -11,12 +12,8 @@ use super::{Attempt, AttemptContext, Purchase, PurchaseOutcome, Refusal, UNAVAIL
 use crate::engine::Engine;
 use crate::waiters::TicketInfo;
 
-/// Longest wait for each slot when a request asks all slots. A slot without an answer in time is
-/// skipped, like an unreachable slot.
-const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
-/// Longest wait for all slots together. If a skipped slot may have the request's ticket, the
-/// request gets no final answer.
-const ALL_SLOTS_QUERY_MAX: Duration = Duration::from_secs(1);
+const SLOT_QUERY_MAX: Duration = Duration::from_millis(SLOT_QUERY_MAX_MS);
+const ALL_SLOTS_QUERY_MAX: Duration = Duration::from_millis(ALL_SLOTS_QUERY_MAX_MS);
 
 /// The time that is left for asking all slots.
 #[derive(Default)]
@@ -67,7 +64,11 @@ impl Engine {
         let left = purchase.item.gauge.free().parked_too_long(purchase.units);
         let sale = self.catalogue().sale(&purchase.sale.row.id).cloned();
         match sale.and_then(|sale| self.phase_refusal(&sale)) {
-            Some(refusal) => PurchaseOutcome::Refused(self.unless_stale(refusal)),
+            // An earlier attempt of this request may have an order.
+            Some(refusal) => match self.find_remembered(purchase, request).await {
+                Some(bought) => bought,
+                None => PurchaseOutcome::Refused(self.unless_stale(refusal)),
+            },
             // A slot that this node cannot reach may have a ticket of this request. So the node
             // refuses only if it reaches all slots.
             None if is_short && !context.is_uncertain && self.layout().reaches_all_slots() => {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use doorbuster_core::slot::TicketRequest;
+use doorbuster_steps::purchase::CONFIRM_WITHIN_MS;
 
 use super::{Attempt, AttemptContext, Purchase, PurchaseOutcome, Refusal, UNAVAILABLE};
 use crate::engine::Engine;
 
-/// Longest time for one confirmation by the store, including the wait for a permit.
-const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
+const CONFIRM_WITHIN: Duration = Duration::from_millis(CONFIRM_WITHIN_MS);
 
 impl Engine {
     /// Refuses a request if the store's recent count of the buyer's units does not allow more
@@ -67,7 +67,9 @@ impl Engine {
         if let Some(bought) = self.find_remembered(purchase, request).await {
             return Attempt::Answer(bought);
         }
-        if !self.current_item(purchase).has_other_slots(self.layout()) {
+        // A node that settles the tickets of the only slot knows every order of the item.
+        let is_only_slot = !self.current_item(purchase).has_other_slots(self.layout());
+        if is_only_slot && self.layout().is_node_local() {
             return Attempt::Answer(PurchaseOutcome::Refused(refusal));
         }
         let confirmed = async {

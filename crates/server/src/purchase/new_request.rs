@@ -3,18 +3,17 @@
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::slot::{TicketAnswer, TicketRequest};
 use doorbuster_core::{SlotKey, Token};
+use doorbuster_steps::purchase::{UNDECIDED_WAIT_MS, is_served};
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::park::{Deadlines, ItemSignals, ParkedResources, is_served};
+use super::park::{Deadlines, ItemSignals, ParkedResources};
 use super::{Attempt, AttemptContext, OVERLOADED, Purchase, PurchaseOutcome, UNAVAILABLE};
 use crate::catalogue::ItemState;
 use crate::engine::Engine;
 use crate::waiters::TicketInfo;
 
-/// If a request waits for a decision this long without a signal, the node reconciles the item. The
-/// store may have decided before the request arrived, and then no further signal follows.
-const UNDECIDED_WAIT: Duration = Duration::from_millis(200);
+const UNDECIDED_WAIT: Duration = Duration::from_millis(UNDECIDED_WAIT_MS);
 
 impl Engine {
     pub(super) async fn buy_new(

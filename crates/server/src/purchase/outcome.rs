@@ -6,6 +6,8 @@ use doorbuster_core::{Millis, Order, TicketId};
 
 use crate::answer_counts::AnswerKind;
 
+pub use doorbuster_steps::memory::StockAnswer;
+
 /// The answer to a purchase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PurchaseOutcome {
@@ -24,25 +26,8 @@ pub enum PurchaseOutcome {
     Refused(Refusal),
 }
 
-/// This node's information about the stock, from memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StockAnswer {
-    /// There are too few units.
-    Refuses,
-    /// There may be enough units.
-    MayHave,
-}
-
 /// The front door's answer to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DoorAnswer {
-    /// The front door refuses the request.
-    Refused(Refusal),
-    /// The front door admits the request.
-    Open,
-    /// The front door waits for a share of a limit, so memory alone cannot answer.
-    Undecided,
-}
+pub type DoorAnswer = doorbuster_steps::memory::DoorAnswer<Refusal>;
 
 /// The reason for a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

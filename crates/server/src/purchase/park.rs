@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
 use doorbuster_core::slot::{TicketAnswer, TicketRequest};
+use doorbuster_steps::purchase::{RETRY_PACE_MS, may_park};
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
@@ -26,10 +27,6 @@ impl Deadlines {
         Self { parked: now + Duration::from_millis(PARK_MS as u64), verdict: now + wait }
     }
 }
-
-/// Pauses before the next attempts of a waiting request. The first attempt has no pause. Later
-/// attempts are less frequent, because a popular item has hundreds of commits.
-const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
 
 /// Receives the signals of an item's progress and commits, from the creation of this value on.
 pub(super) struct ItemSignals<'a> {
@@ -137,7 +134,7 @@ impl<'a> ParkedPermit<'a> {
     fn enter(engine: &'a Engine) -> Option<Self> {
         let before = engine.parked().fetch_add(1, Ordering::AcqRel);
         let place = Self(engine);
-        (before < PARKED_MAX).then_some(place)
+        may_park(before, PARKED_MAX).then_some(place)
     }
 }
 
@@ -178,15 +175,4 @@ impl Drop for UnitDemandEntry<'_> {
             self.engine.control().wake(self.item.row.id);
         }
     }
-}
-
-/// Returns whether a slot's answer is final for the request.
-pub(super) fn is_served(answer: &TicketAnswer) -> bool {
-    matches!(
-        answer,
-        TicketAnswer::Issued(_)
-            | TicketAnswer::Repeated(_)
-            | TicketAnswer::KeyReused
-            | TicketAnswer::LimitReached { .. }
-    )
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use doorbuster_core::GrantId;
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::slot::IssuedTicket;
+use doorbuster_steps::purchase::{GRANT_CHECK_AFTER_MS, GRANTS_READ_EVERY_MS};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -14,10 +15,8 @@ use super::{Purchase, VerdictWait};
 use crate::catalogue::ItemState;
 use crate::engine::Engine;
 
-/// If a verdict takes longer than this, the node checks whether the ticket's grant is still open.
-const GRANT_CHECK_AFTER: Duration = Duration::from_millis(300);
-/// Shortest time between two reads of an item's open grants.
-const READ_EVERY: Duration = Duration::from_millis(200);
+const GRANT_CHECK_AFTER: Duration = Duration::from_millis(GRANT_CHECK_AFTER_MS);
+const READ_EVERY: Duration = Duration::from_millis(GRANTS_READ_EVERY_MS);
 
 /// The reason why there is no verdict.
 pub(super) enum NoVerdict {

@@ -7,7 +7,7 @@ use crate::store::SimStore;
 use crate::world::answer_id;
 
 /// The greatest age of a snapshot that may refuse a request.
-const AGE_MAX_MS: i64 = 1_000;
+const AGE_MAX_MS: i64 = 2_000;
 
 /// The time of an answer, and what its node knew at that time.
 pub(crate) struct AnswerContext<'a> {
@@ -153,7 +153,7 @@ impl Checker {
             BuyerAnswer::LimitReached | BuyerAnswer::KeyReused => {
                 self.refused(purchase, answer, None)
             }
-            BuyerAnswer::Unavailable | BuyerAnswer::Retry => {}
+            BuyerAnswer::Retry => {}
         }
         if answer == BuyerAnswer::KeyReused {
             let others = self.tickets.get(&purchase.request());

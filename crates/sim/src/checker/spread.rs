@@ -215,6 +215,13 @@ impl Checker {
         self.check(served, "share", || format!("item {item}: {empty:?} of {shares:?} got no part"));
     }
 
+    /// Checks that a request goes to a partition of the registry, if the registry has one.
+    pub(crate) fn first_try_made(&mut self, is_listed: bool, is_registry_empty: bool) {
+        self.check(is_listed || is_registry_empty, "first try", || {
+            "a request went to a partition without units, although another one has units".into()
+        });
+    }
+
     /// Checks the invariant I9: the number of parked requests is bounded.
     pub(crate) fn parked(&mut self, parked: usize, tight: u8) {
         self.check(tight == 0 || parked <= usize::from(tight), "I9", || {

@@ -1,9 +1,13 @@
-//! Simulates how a node handles a slot's answer and a verdict.
-use doorbuster_core::rules::{Rule, enforces};
-use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
-use doorbuster_core::{TicketId, TicketParts, Token, Verdict};
+//! Performs the effects of a purchase with simulated slots and the simulated store.
+use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
+use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
+use doorbuster_core::{NodeId, SlotKey, TicketId, TicketParts, Verdict};
+use doorbuster_steps::memory::Refusal;
+use doorbuster_steps::purchase::{self, Effect, Input, Outcome, Unserved, may_park};
 
+use super::in_flight::Message;
 use super::node::AttemptState;
+use super::view::View;
 use super::{NAMES, World};
 use crate::checker::{BuyerAnswer, BuyerRequest};
 
@@ -16,95 +20,222 @@ pub(crate) fn id_of(purchase: &BuyerRequest, ticket: &IssuedTicket) -> TicketId 
 }
 
 impl World {
+    /// Begins the purchase of a request that memory did not refuse.
+    pub(crate) fn begin(&mut self, i: usize) {
+        self.renew_token(i);
+        let purchase = self.attempts[i].purchase;
+        let limit = u32::from(self.setup.items[purchase.item.0 as usize - 1].limit);
+        let now = self.mono;
+        let mut view = View { world: self, attempt: i };
+        let (steps, effect) = purchase::Attempt::start(purchase.units, limit, now, &mut view);
+        self.perform_all(i, steps, effect);
+    }
+
+    /// Passes an input to the purchase, and performs its effects until it waits.
+    pub(crate) fn drive(&mut self, i: usize, input: Input) {
+        let Some(mut steps) = self.attempts[i].steps.take() else { return };
+        let effect = self.next_effect(i, &mut steps, input);
+        self.perform_all(i, steps, effect);
+    }
+
+    fn perform_all(&mut self, i: usize, mut steps: purchase::Attempt, mut effect: Effect) {
+        while let Some(input) = self.perform(i, effect) {
+            effect = self.next_effect(i, &mut steps, input);
+        }
+        self.attempts[i].steps = Some(steps).filter(|steps| !steps.is_over());
+    }
+
+    fn next_effect(&mut self, i: usize, steps: &mut purchase::Attempt, input: Input) -> Effect {
+        if !steps.is_last_try() {
+            self.attempts[i].last_try = self.store.version;
+        }
+        let now = self.mono;
+        let effect = steps.next(input, now, &mut View { world: self, attempt: i });
+        let refuses = matches!(effect, Effect::Answer(Outcome::Refused(_)) | Effect::ReadQuota);
+        if let (Input::Verdict(_), true, Some(id)) = (input, refuses, self.attempts[i].decided) {
+            let purchase = self.attempts[i].purchase;
+            self.checker.refused_with_ticket(&purchase, id);
+        }
+        effect
+    }
+
+    /// Performs one effect. Returns its result, or `None` if the result comes later.
+    fn perform(&mut self, i: usize, effect: Effect) -> Option<Input> {
+        let purchase = self.attempts[i].purchase;
+        match effect {
+            Effect::LookUpOrder => Some(Input::LookedUp(self.look_up(i))),
+            Effect::AskSlot { slot, .. } => {
+                let limit = u32::from(self.setup.items[purchase.item.0 as usize - 1].limit);
+                self.ask(i, slot, limit)
+            }
+            Effect::FindTicket(slot) => self.ask(i, slot, 0),
+            Effect::AwaitVerdict { ticket, is_mine, may_be_lost } => {
+                self.await_verdict(i, &ticket, is_mine, may_be_lost)
+            }
+            Effect::ReadVerdict(ticket) => {
+                let id = id_of(&purchase, &ticket);
+                let verdict = self.store.verdict(&id);
+                Some(verdict.map_or(Input::NoVerdict, |verdict| self.read(i, id, verdict)))
+            }
+            Effect::ReadQuota => Some(Input::Quota(Some(self.quota(&purchase)))),
+            Effect::ConfirmRefusal => {
+                self.attempts[i].asked += 1;
+                self.attempts[i].state = AttemptState::Confirming;
+                let (asked, used) = (self.attempts[i].asked, self.quota(&purchase));
+                self.send(Message::Confirm { attempt: i, asked, used });
+                None
+            }
+            Effect::Park { why, until, .. } => {
+                self.park(i, why, AttemptState::Parked { until, is_short: why == Unserved::Short })
+            }
+            Effect::RenewToken => {
+                self.checker.count_case("asked again");
+                self.renew_token(i);
+                Some(Input::Done)
+            }
+            Effect::Wake | Effect::SuspectLoss => Some(Input::Done),
+            Effect::Answer(outcome) => {
+                let answer = self.outcome_answer(i, outcome);
+                self.answer_buyer(i, answer);
+                None
+            }
+        }
+    }
+
+    fn ask(&mut self, i: usize, slot: SlotKey, limit: u32) -> Option<Input> {
+        let Some(slot) = self.places.iter().position(|p| p.at == slot) else {
+            return Some(Input::Slot(TicketAnswer::NoEpoch));
+        };
+        let attempt = &mut self.attempts[i];
+        attempt.asked += 1;
+        attempt.state = AttemptState::Asking { slot };
+        let purchase = attempt.purchase;
+        let request = TicketRequest {
+            token: attempt.token,
+            buyer: purchase.buyer(),
+            key: purchase.key(),
+            buyer_hash: NAMES.buyer_hash(purchase.buyer),
+            request: NAMES.request_hash(purchase.buyer, purchase.key),
+            units: purchase.units,
+            limit,
+            decide_by: attempt.decide_by,
+            node: NodeId(u32::from(purchase.node)),
+        };
+        let (asked, token) = (attempt.asked, attempt.token);
+        let expected = &mut self.nodes[usize::from(purchase.node)].expected;
+        if limit > 0 && !expected.contains(&token) {
+            expected.push(token);
+        }
+        self.send(Message::Ticket { attempt: i, slot, asked, request: request.into() });
+        None
+    }
+
     /// Handles a slot's answer. The node ignores an answer to an earlier try. If the slot issued a
     /// ticket for that try, the ticket is settled anyway.
-    pub(crate) fn answered(&mut self, i: usize, slot: usize, token: Token, answer: TicketAnswer) {
-        if self.attempts[i].state != (AttemptState::Asking { slot }) || self.token_of(i) != token {
+    pub(crate) fn answered(&mut self, i: usize, slot: usize, asked: u32, answer: TicketAnswer) {
+        let attempt = &mut self.attempts[i];
+        if attempt.state != (AttemptState::Asking { slot }) || attempt.asked != asked {
             return;
         }
-        let version = self.store.version;
-        match answer {
-            TicketAnswer::Issued(ticket) | TicketAnswer::Repeated(ticket) => {
-                self.ticket_known(i, &ticket)
-            }
-            TicketAnswer::KeyReused => self.refused(i, BuyerAnswer::KeyReused, version),
-            TicketAnswer::LimitReached { .. } => {
-                self.refused(i, BuyerAnswer::LimitReached, version)
-            }
-            TicketAnswer::Short { .. } => self.ask_next_slot(i),
-            TicketAnswer::Full | TicketAnswer::Stopped | TicketAnswer::NoEpoch => {
-                self.answer_buyer(i, BuyerAnswer::Retry)
-            }
+        if matches!(answer, TicketAnswer::Issued(_) | TicketAnswer::Repeated(_)) {
+            attempt.has_permit = false;
         }
+        self.drive(i, Input::Slot(answer));
     }
 
-    /// Handles a slot's refusal. A slot may know less than the store, so the refusal waits for a
-    /// snapshot in which the request holds no order.
-    fn refused(&mut self, i: usize, answer: BuyerAnswer, version: u64) {
-        if enforces(Rule::SlotRefusalConfirmed) {
-            self.attempts[i].state = AttemptState::Refused { answer, version };
-        } else {
-            self.answer_buyer(i, answer);
-        }
-    }
-
-    fn ticket_known(&mut self, i: usize, ticket: &IssuedTicket) {
+    fn await_verdict(
+        &mut self,
+        i: usize,
+        ticket: &IssuedTicket,
+        is_mine: bool,
+        may_be_lost: bool,
+    ) -> Option<Input> {
         let purchase = self.attempts[i].purchase;
+        let node = &self.nodes[usize::from(purchase.node)];
+        if !is_mine && !node.expected.contains(&ticket.token) {
+            return Some(Input::NotWaiting);
+        }
         let id = id_of(&purchase, ticket);
-        self.attempts[i].state = AttemptState::Waiting { id };
-        if let Some((early, verdict)) = self.early_verdict(i)
-            && early == id
-        {
-            return self.verdict(i, id, verdict);
+        self.attempts[i].state = AttemptState::Waiting { id, may_be_lost };
+        let (early, verdict) = self.attempts[i].early.take().filter(|_| is_mine)?;
+        Some(self.read(i, early, verdict))
+    }
+
+    fn park(&mut self, i: usize, why: Unserved, state: AttemptState) -> Option<Input> {
+        let node = self.attempts[i].purchase.node;
+        let bound = if self.setup.tight == 0 { PARKED_MAX } else { usize::from(self.setup.tight) };
+        if !self.attempts[i].has_permit && !may_park(self.parked_at(node), bound) {
+            return Some(Input::Full);
         }
-        if ticket.token == self.token_of(i) {
-            return;
-        }
-        // The ticket is from an earlier try. If the store refused that ticket, the slot does not
-        // know this yet. The new try waits until the slot knows the refusal.
-        match self.store.verdict(&id) {
-            None => {}
-            Some(Verdict::Reserved | Verdict::Order(_)) => self.poll(i),
-            Some(_) if enforces(Rule::NewTryAfterRefusal) => {
-                self.answer_buyer(i, BuyerAnswer::Retry)
-            }
-            Some(_) => self.poll(i),
+        self.checker.count_case(if why == Unserved::Short {
+            "parked"
+        } else {
+            "parked, not short"
+        });
+        let mono = self.mono;
+        let attempt = &mut self.attempts[i];
+        attempt.parked.get_or_insert(mono);
+        attempt.has_permit = true;
+        attempt.early = None;
+        attempt.state = state;
+        self.checker.parked(self.parked_at(node), self.setup.tight);
+        None
+    }
+
+    /// Returns the answer to a request that may hold an order, from the store.
+    fn look_up(&mut self, i: usize) -> Option<Outcome> {
+        let purchase = self.attempts[i].purchase;
+        let order = self.store.order_of(&purchase.buyer(), &purchase.key())?;
+        let is_same = order.item == purchase.item && order.units == purchase.units;
+        self.attempts[i].order = Some(order.id);
+        Some(Outcome::for_order(is_same))
+    }
+
+    fn quota(&self, purchase: &BuyerRequest) -> u32 {
+        self.store.model.quotas.get(&(purchase.item, purchase.buyer())).copied().unwrap_or(0)
+    }
+
+    /// Ends the confirmation of a slot's refusal. The quota was read before.
+    pub(crate) fn confirmed(&mut self, i: usize, asked: u32, used: u32) {
+        if self.attempts[i].state == AttemptState::Confirming && self.attempts[i].asked == asked {
+            let found = self.look_up(i);
+            self.drive(i, Input::Confirmed(used, found));
         }
     }
 
-    /// Handles the verdict of the attempt's ticket.
-    pub(crate) fn verdict(&mut self, i: usize, id: TicketId, verdict: Verdict) {
-        let handed = matches!(self.attempts[i].state, AttemptState::Handed { .. });
-        let order = match verdict {
+    /// Returns a verdict as an input.
+    fn read(&mut self, i: usize, id: TicketId, verdict: Verdict) -> Input {
+        self.attempts[i].decided = Some(id);
+        self.attempts[i].order = match verdict {
             Verdict::Reserved => Some(id),
             Verdict::Order(order) => Some(order),
             _ => None,
         };
-        if let Some(order) = order {
-            if handed {
-                self.checker.verdict_reported(&self.store, id, verdict, self.now);
+        Input::Verdict(verdict)
+    }
+
+    /// Handles the verdict of the attempt's ticket.
+    fn verdict(&mut self, i: usize, id: TicketId, verdict: Verdict) {
+        if let AttemptState::Handed { id: handed } = self.attempts[i].state {
+            self.checker.verdict_reported(&self.store, handed, verdict, self.now);
+            match self.read(i, id, verdict) {
+                _ if self.attempts[i].order.is_some() => {
+                    let answer = self.outcome_answer(i, Outcome::Created);
+                    self.answer_buyer(i, answer);
+                }
+                input if self.attempts[i].steps.is_some() => self.drive(i, input),
+                _ => self.attempts[i].state = AttemptState::Over,
             }
-            return self.answer_buyer(i, BuyerAnswer::Order(order));
-        }
-        let may_ask = !handed || !enforces(Rule::AskAgainOnlyWithoutId);
-        if handed {
-            self.checker.verdict_reported(&self.store, id, verdict, self.now);
-        }
-        if verdict == Verdict::Unavailable && may_ask && self.ask_under_new_epoch(i) {
             return;
         }
-        if handed {
-            self.attempts[i].state = AttemptState::Over;
-        } else {
-            let purchase = self.attempts[i].purchase;
-            self.checker.refused_with_ticket(&purchase, id);
-            self.answer_buyer(i, BuyerAnswer::from_verdict(verdict));
-        }
+        let input = self.read(i, id, verdict);
+        self.drive(i, input);
     }
 
     /// Reads the verdict from the store.
     pub(crate) fn poll(&mut self, i: usize) {
-        let (AttemptState::Waiting { id } | AttemptState::Handed { id }) = self.attempts[i].state
+        let (AttemptState::Waiting { id, .. } | AttemptState::Handed { id }) =
+            self.attempts[i].state
         else {
             return;
         };
@@ -113,24 +244,61 @@ impl World {
         }
     }
 
-    /// Handles a verdict notice. Every attempt at the node that waits for this id gets the verdict.
+    /// Handles a verdict notice. Every attempt at the node that waits for this token gets the
+    /// verdict.
     pub(crate) fn verdict_notice(&mut self, node: u8, id: TicketId, verdict: Verdict) {
         let token = id.parts().expect("an id of an issued ticket").token;
+        self.nodes[usize::from(node)].expected.retain(|expected| *expected != token);
         for i in 0..self.attempts.len() {
             if self.attempts[i].purchase.node != node {
                 continue;
             }
             match self.attempts[i].state {
-                AttemptState::Waiting { id: mine } | AttemptState::Handed { id: mine }
-                    if mine == id =>
+                AttemptState::Waiting { id: mine, .. }
+                    if mine.parts().is_some_and(|parts| parts.token == token) =>
                 {
                     self.verdict(i, id, verdict)
                 }
-                AttemptState::Asking { .. } if self.token_of(i) == token => {
-                    self.keep_early_verdict(i, id, verdict)
+                AttemptState::Handed { id: mine } if mine == id => self.verdict(i, id, verdict),
+                AttemptState::Asking { .. } if self.attempts[i].token == token => {
+                    self.attempts[i].early = Some((id, verdict));
                 }
                 _ => {}
             }
+        }
+    }
+
+    fn outcome_answer(&mut self, i: usize, outcome: Outcome) -> BuyerAnswer {
+        match outcome {
+            Outcome::Created | Outcome::Replayed => {
+                self.attempts[i].order.map_or(BuyerAnswer::Retry, BuyerAnswer::Order)
+            }
+            Outcome::Queued(ticket) => {
+                BuyerAnswer::Queued(id_of(&self.attempts[i].purchase, &ticket))
+            }
+            Outcome::Refused(refusal) => self.refusal_answer(i, refusal),
+        }
+    }
+
+    pub(crate) fn refusal_answer(&self, i: usize, refusal: Refusal) -> BuyerAnswer {
+        let purchase = self.attempts[i].purchase;
+        let Some(snapshot) = &self.nodes[usize::from(purchase.node)].snapshot else {
+            return BuyerAnswer::Retry;
+        };
+        let seen = snapshot.items[purchase.item.0 as usize - 1];
+        let as_of = snapshot.version;
+        match refusal {
+            Refusal::SoldOut(refusal) => {
+                let was_parked = self.mono.0 - self.attempts[i].begun.0 >= PARK_MS;
+                let parked = was_parked && seen.free.refuses(purchase.units).is_none();
+                BuyerAnswer::SoldOut { refusal, as_of, parked }
+            }
+            Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended => {
+                BuyerAnswer::Phase { phase: seen.phase.shown, as_of }
+            }
+            Refusal::LimitReached { .. } => BuyerAnswer::LimitReached,
+            Refusal::KeyReused => BuyerAnswer::KeyReused,
+            Refusal::Overloaded | Refusal::Unavailable => BuyerAnswer::Retry,
         }
     }
 }

@@ -2,10 +2,10 @@
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{OrderState, TicketId, Units, Verdict};
+use doorbuster_steps::purchase::Input;
 
 use super::node::AttemptState;
 use super::{BUYERS, KEYS, NAMES, World, units_of};
-use crate::checker::BuyerAnswer;
 use crate::store::{Tx, TxResult};
 
 /// The largest number of attempts in one simulated sale.
@@ -45,12 +45,10 @@ impl World {
             .map(|(i, _)| i)
     }
 
+    /// Ends the wait of an attempt for its verdict.
     pub(crate) fn hand_out(&mut self, attempt: u8) {
-        let Some(i) = self.pick(attempt, |s| matches!(s, AttemptState::Waiting { .. })) else {
-            return;
-        };
-        if let AttemptState::Waiting { id } = self.attempts[i].state {
-            self.answer_buyer(i, BuyerAnswer::Queued(id));
+        if let Some(i) = self.pick(attempt, |s| matches!(s, AttemptState::Waiting { .. })) {
+            self.drive(i, Input::Elapsed);
         }
     }
 
@@ -63,7 +61,7 @@ impl World {
     }
 
     pub(crate) fn retry_one(&mut self, attempt: u8) {
-        if let Some(i) = self.pick(attempt, |s| matches!(s, AttemptState::Parked)) {
+        if let Some(i) = self.pick(attempt, AttemptState::is_parked) {
             self.retry(i);
         }
     }

@@ -141,15 +141,16 @@ impl World {
         let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());
         let is_served_here = |a: &super::Attempt| shared || a.purchase.node == seat;
         let waits = |a: &&super::Attempt| {
-            a.state == AttemptState::Parked && a.purchase.item == item && is_served_here(a)
+            let is_short = matches!(a.state, AttemptState::Parked { is_short: true, .. });
+            is_short && a.purchase.item == item && is_served_here(a)
         };
         let Some(first) =
             self.attempts.iter().filter(waits).min_by_key(|a| (a.parked, a.purchase.attempt))
         else {
             return;
         };
-        let (purchase, home) =
-            (first.purchase, self.places[self.home_of(first.purchase.attempt)].at);
+        let (purchase, Some(home)) = (first.purchase, first.home) else { return };
+        let home = self.places[home].at;
         let holdings = self.holdings(leader, item, purchase.node);
         let Some(gather) = gather::gather(purchase.units, home, self.store.pool(item), &holdings)
         else {

@@ -6,7 +6,7 @@ use doorbuster_core::slot::{
     ApplyOutcome, GrantTerms, RecallOutcome, SlotView, TicketAnswer, TicketRequest,
 };
 use doorbuster_core::{
-    CloseCause, Delivery, Epoch, FeedRow, Grant, GrantId, ItemId, Phase, RecallId, TicketId, Token,
+    CloseCause, Delivery, Epoch, FeedRow, Grant, GrantId, ItemId, Phase, RecallId, TicketId,
     Verdict,
 };
 
@@ -21,9 +21,11 @@ use crate::store::{Tx, TxResult};
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
     /// Node to slot.
-    Ticket { attempt: usize, slot: usize, request: Arc<TicketRequest> },
+    Ticket { attempt: usize, slot: usize, asked: u32, request: Arc<TicketRequest> },
     /// Slot to node.
-    Answer { attempt: usize, slot: usize, token: Token, answer: TicketAnswer },
+    Answer { attempt: usize, slot: usize, asked: u32, answer: TicketAnswer },
+    /// A node has read a buyer's quota and will read the order of the buyer's request.
+    Confirm { attempt: usize, asked: u32, used: u32 },
     /// A settler's transaction.
     Settle { slot: usize, xid: u64, batch: Arc<[Delivery]> },
     /// Settler to slot.
@@ -188,12 +190,13 @@ impl World {
             return;
         }
         match message {
-            Message::Ticket { attempt, slot, request } => {
-                self.issue_ticket(attempt, slot, &request)
+            Message::Ticket { attempt, slot, asked, request } => {
+                self.issue_ticket(attempt, slot, asked, &request)
             }
-            Message::Answer { attempt, slot, token, answer } => {
-                self.answered(attempt, slot, token, answer)
+            Message::Answer { attempt, slot, asked, answer } => {
+                self.answered(attempt, slot, asked, answer)
             }
+            Message::Confirm { attempt, asked, used } => self.confirmed(attempt, asked, used),
             Message::Settle { slot, xid, batch } => self.settle(slot, xid, &batch),
             Message::Acknowledge { slot, batch } => {
                 for delivery in batch.iter() {
@@ -282,7 +285,7 @@ impl World {
     }
 
     /// Performs the slot's atomic step for one request.
-    fn issue_ticket(&mut self, attempt: usize, slot: usize, request: &TicketRequest) {
+    fn issue_ticket(&mut self, attempt: usize, slot: usize, asked: u32, request: &TicketRequest) {
         let before = self.places[slot].slot.view();
         let SlotReply::Ticket(answer) = self.call(slot, Call::Ticket(request.clone())) else {
             return;
@@ -293,7 +296,7 @@ impl World {
             let purchase = self.attempts[attempt].purchase;
             self.checker.ticket_issued(&self.store, &purchase, ticket, request.limit);
         }
-        self.send(Message::Answer { attempt, slot, token: request.token, answer });
+        self.send(Message::Answer { attempt, slot, asked, answer });
     }
 
     fn recall_answered(&mut self, leader: u8, id: RecallId, answer: RecallOutcome) {

@@ -54,7 +54,7 @@ impl World {
 
     fn end_process(&mut self, node: u8) {
         for attempt in self.attempts.iter_mut().filter(|a| a.purchase.node == node) {
-            attempt.state = AttemptState::Over;
+            (attempt.state, attempt.steps, attempt.has_permit) = (AttemptState::Over, None, false);
         }
         self.flight.retain(|m| m.node() != Some(node));
         self.late.retain(|m| m.node() != Some(node));

@@ -1,11 +1,12 @@
 //! The end of a simulated sale: faults stop, every message arrives, and every loop runs until
 //! nothing changes. Then new buyers buy.
 use doorbuster_core::ItemId;
-use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX, VERDICT_GRACE_MS};
+use doorbuster_core::limits::{DECIDE_WITHIN_MS, PARK_MS, SETTLE_BATCH_MAX, VERDICT_GRACE_MS};
+use doorbuster_core::slot::TicketAnswer;
+use doorbuster_steps::purchase::Input;
 
 use super::World;
 use super::node::{Attempt, AttemptState};
-use crate::checker::BuyerAnswer;
 
 /// The largest number of rounds of all loops until a sale is at rest.
 const ROUNDS_MAX: usize = 40;
@@ -68,8 +69,8 @@ impl World {
             AttemptState::Over => 0,
             AttemptState::Asking { .. } => 1,
             AttemptState::Waiting { .. } => 1_000,
-            AttemptState::Parked => 1_000_000,
-            AttemptState::Refused { .. } => 1_000_000_000,
+            AttemptState::Parked { .. } => 1_000_000,
+            AttemptState::Confirming => 1_000_000_000,
             AttemptState::Handed { .. } => 1_000_000_000_000,
         };
         let open = self.attempts.iter().map(weight).sum();
@@ -93,11 +94,30 @@ impl World {
         for _ in 0..ROUNDS_MAX {
             let before = self.signature();
             self.round();
-            if self.checker.has_finding() || self.signature() == before {
+            if self.checker.has_finding() {
+                return;
+            }
+            if self.signature() == before && !self.end_parking() {
                 return;
             }
         }
         self.checker.find("rest", || "the loops do not come to rest".into());
+    }
+
+    /// Lets the time of all parked requests pass. Returns whether a request was parked.
+    fn end_parking(&mut self) -> bool {
+        if !self.attempts.iter().any(|a| a.state.is_parked()) {
+            return false;
+        }
+        self.mono = self.mono.plus(PARK_MS);
+        for node in 0..self.nodes.len() {
+            self.boot_snapshot(node);
+        }
+        for i in 0..self.attempts.len() {
+            self.retry(i);
+            self.deliver_all();
+        }
+        true
     }
 
     fn round(&mut self) {
@@ -177,9 +197,10 @@ impl World {
     /// are served one by one, as on nodes whose requests have waited for different times.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
-            let Attempt { state: AttemptState::Parked, purchase, .. } = self.attempts[i] else {
+            let Attempt { state, purchase, .. } = self.attempts[i];
+            if !state.is_parked() {
                 continue;
-            };
+            }
             self.serve_parked(purchase.node, purchase.item);
         }
         self.deliver_all();
@@ -197,19 +218,18 @@ impl World {
             match self.attempts[i].state {
                 AttemptState::Waiting { .. } | AttemptState::Handed { .. } => self.poll(i),
                 // No message is in flight, so the slot's answer was lost.
-                AttemptState::Asking { .. } => self.answer_buyer(i, BuyerAnswer::Retry),
-                AttemptState::Parked => {
+                AttemptState::Asking { .. } => self.drive(i, Input::Slot(TicketAnswer::NoEpoch)),
+                AttemptState::Confirming => self.drive(i, Input::Elapsed),
+                AttemptState::Parked { .. } => {
                     let purchase = self.attempts[i].purchase;
                     self.serve_parked(purchase.node, purchase.item);
                     self.deliver_all();
                     for slot in 0..self.places.len() {
                         self.feed_all(slot);
                     }
-                    if self.attempts[i].state == AttemptState::Parked {
-                        self.retry(i);
-                    }
+                    self.retry(i);
                 }
-                AttemptState::Refused { .. } | AttemptState::Over => continue,
+                AttemptState::Over => continue,
             }
             self.deliver_all();
         }
@@ -219,8 +239,8 @@ impl World {
     /// then ask for the verdict.
     fn hand_out_remaining(&mut self) {
         for i in 0..self.attempts.len() {
-            if let AttemptState::Waiting { id } = self.attempts[i].state {
-                self.answer_buyer(i, BuyerAnswer::Queued(id));
+            if let AttemptState::Waiting { .. } = self.attempts[i].state {
+                self.drive(i, Input::Elapsed);
             }
         }
         let waits = |a: &&super::Attempt| {

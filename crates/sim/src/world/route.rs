@@ -1,8 +1,7 @@
 //! Simulates how a node chooses the slot for a request from its snapshot.
 use doorbuster_core::partition::{self, AvailablePartitions};
-use doorbuster_core::{ItemId, PartitionChoice, Spread, respread};
+use doorbuster_core::{ItemId, PartitionChoice, SlotKey, Spread, respread};
 
-use super::node::Attempt;
 use super::{NAMES, World};
 use crate::checker::BuyerRequest;
 
@@ -17,16 +16,6 @@ impl World {
             [setup.initial.max(setup.threshold), setup.threshold, setup.refill].map(u64::from);
         let [initial, threshold, refill] = if sizes.contains(&0) { [0; 3] } else { sizes };
         Spread { partitions, auto: false, choose, initial, threshold, refill }
-    }
-
-    /// Returns the number that chooses a request's partitions: random bits, or the request's
-    /// position in the order of arrival.
-    pub(crate) fn number_of(&mut self, item: ItemId, nth: usize) -> u64 {
-        match self.spread(item).choose {
-            PartitionChoice::Buyer => 0,
-            PartitionChoice::Random => self.draw(),
-            PartitionChoice::RoundRobin => nth as u64,
-        }
     }
 
     /// Returns the number of an item's partitions as a node knows it.
@@ -53,48 +42,57 @@ impl World {
         self.leaving(purchase.item, self.known_partitions(purchase.node, purchase.item))
     }
 
-    /// Returns the home slot of an attempt.
-    pub(crate) fn home_of(&self, attempt: usize) -> usize {
-        let attempt = &self.attempts[attempt];
-        let slots = self.reachable(&attempt.purchase);
-        let spread =
-            Spread { partitions: slots.len() as u32, ..self.spread(attempt.purchase.item) };
-        let home =
-            partition::home(&spread, NAMES.buyer_hash(attempt.purchase.buyer), attempt.number);
-        slots.get(home as usize).copied().unwrap_or(0)
+    /// Returns the reachable slots of an attempt, and the spread over them.
+    fn slots_of(&self, i: usize) -> (BuyerRequest, Vec<usize>, Spread) {
+        let purchase = self.attempts[i].purchase;
+        let slots = self.reachable(&purchase);
+        let spread = Spread { partitions: slots.len() as u32, ..self.spread(purchase.item) };
+        (purchase, slots, spread)
     }
 
-    /// Returns the next slot of an attempt in its round, or `None` if the round is over. The last
-    /// round after parking includes all slots, because an undecided ticket of an earlier try may be
-    /// in any of them.
-    pub(crate) fn next_slot(&mut self, i: usize) -> Option<usize> {
-        let slots = self.reachable(&self.attempts[i].purchase);
-        let Attempt { purchase, number, last, round, first: before, .. } = self.attempts[i];
-        let round = u32::from(round);
-        let spread = Spread { partitions: slots.len() as u32, ..self.spread(purchase.item) };
-        let hash = NAMES.buyer_hash(purchase.buyer);
-        let (registry, levels) = self.registry(&purchase, &slots);
-        if last {
-            let own = partition::last_tries(&spread, hash, number);
-            let mut all: Vec<usize> =
-                own.filter_map(|index| slots.get(index as usize).copied()).collect();
-            all.extend(respread::last_tries(&self.leaving_at(&purchase)));
-            return all.get(round as usize).copied();
+    /// Returns the slot that an attempt tries first.
+    pub(crate) fn first_slot(&mut self, i: usize) -> Option<usize> {
+        let (purchase, slots, spread) = self.slots_of(i);
+        if slots.len() <= 1 {
+            return slots.first().copied();
         }
-        let next = if round == 0 {
-            partition::first_try(&spread, registry, hash, number)
-        } else if let (1, Some(first)) = (round, before) {
-            let second =
-                partition::second_try(registry, first, purchase.units, |i| levels[i as usize]);
-            self.checker.second_try_made(first, second, &levels);
-            second
-        } else {
-            None
+        let number = match spread.choose {
+            PartitionChoice::Buyer => 0,
+            PartitionChoice::Random => NAMES.low_64_bits(purchase.buyer, purchase.key),
+            PartitionChoice::RoundRobin => {
+                let node = &mut self.nodes[usize::from(purchase.node)];
+                node.turns += 1;
+                node.turns - 1
+            }
         };
-        if round == 0 {
-            self.attempts[i].first = next;
+        let hash = NAMES.buyer_hash(purchase.buyer);
+        let (registry, _) = self.registry(&purchase, &slots);
+        let listed = partition::first_try(&spread, registry, hash, number);
+        let first = listed.unwrap_or_else(|| partition::home(&spread, hash, number));
+        self.checker.first_try_made(registry.has(first), registry.is_empty());
+        slots.get(first as usize).copied()
+    }
+
+    /// Returns the slot for a second try of an attempt.
+    pub(crate) fn second_slot(&mut self, i: usize, first: SlotKey) -> Option<usize> {
+        let (purchase, slots, _) = self.slots_of(i);
+        if slots.len() <= 1 {
+            return None;
         }
-        next.and_then(|index| slots.get(index as usize).copied())
+        let first = slots.iter().position(|&slot| self.places[slot].at == first)? as u32;
+        let (registry, levels) = self.registry(&purchase, &slots);
+        let second = partition::second_try(registry, first, purchase.units, |i| levels[i as usize]);
+        self.checker.second_try_made(first, second, &levels);
+        slots.get(second? as usize).copied()
+    }
+
+    /// Returns every slot of an attempt for its last try.
+    pub(crate) fn every_slot(&self, i: usize) -> Vec<usize> {
+        let (purchase, slots, spread) = self.slots_of(i);
+        let number = NAMES.low_64_bits(purchase.buyer, purchase.key);
+        let own = partition::last_tries(&spread, NAMES.buyer_hash(purchase.buyer), number);
+        let own = own.filter_map(|index| slots.get(index as usize).copied());
+        own.chain(respread::last_tries(&self.leaving_at(&purchase)).iter().copied()).collect()
     }
 
     /// Returns the partitions that have units or may get some, as the node knows, and the units of

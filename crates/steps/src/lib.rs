@@ -1,0 +1,11 @@
+//! The steps of a purchase as values: no IO, no async, no clock, no randomness.
+//!
+//! - [`memory`] refuses a request from what a node has in memory.
+//! - [`purchase`] handles a request that memory did not refuse, from the first slot to the answer.
+//!
+//! The server performs the effects of these steps with real slots and a real store. The simulator
+//! performs the same effects with simulated ones. So no step has a second copy.
+#![forbid(unsafe_code)]
+
+pub mod memory;
+pub mod purchase;

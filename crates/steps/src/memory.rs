@@ -1,0 +1,140 @@
+//! Refuses a request from a node's memory alone, without an allocation.
+use doorbuster_core::rules::{Rule, enforces};
+use doorbuster_core::sold_out::{FreeUnits, SoldOut};
+use doorbuster_core::{Millis, Phase, Units};
+
+/// The greatest age of a node's snapshot of the store, in milliseconds. From an older snapshot, the
+/// node refuses no request. It asks the buyer to try again.
+pub const MEMORY_AGE_MAX_MS: i64 = 2_000;
+
+/// What a node has in memory about one request and its item.
+pub trait NodeMemory {
+    /// Returns the item's counts in the latest snapshot.
+    fn free(&self) -> FreeUnits;
+    /// Returns the sale's phase in the latest snapshot, and when the sale opens.
+    fn phase(&self) -> (Phase, Option<Millis>);
+    /// Returns whether the node is stopping, or the sale's slots are being drained.
+    fn is_stopping(&self) -> bool;
+    /// Returns whether the request may hold an order or a queued ticket.
+    fn may_hold(&self) -> bool;
+    /// Returns the age of the latest snapshot, in milliseconds.
+    fn age_ms(&self) -> i64;
+}
+
+/// The reason why a node or a slot refuses a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No units are available now.
+    SoldOut(SoldOut),
+    /// The request would exceed the limit of units for one buyer.
+    LimitReached {
+        /// The limit.
+        limit: u32,
+        /// Units that the buyer holds or has requested.
+        used: u32,
+    },
+    /// The sale has not started.
+    NotStarted {
+        /// When the sale opens, if that is known.
+        opens_at: Option<Millis>,
+    },
+    /// The sale is paused.
+    Paused,
+    /// The sale has ended.
+    Ended,
+    /// The request key was used for another request.
+    KeyReused,
+    /// A queue or a table is full. The client should try again later.
+    Overloaded,
+    /// The client should send the same request with the same key again.
+    Unavailable,
+}
+
+/// A node's information about the stock, from memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StockAnswer {
+    /// There are too few units.
+    Refuses,
+    /// There may be enough units.
+    MayHave,
+}
+
+/// The front door's answer to a request. `R` is the type of the front door's refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoorAnswer<R> {
+    /// The front door refuses the request.
+    Refused(R),
+    /// The front door admits the request.
+    Open,
+    /// The front door waits for a share of a limit, so memory alone cannot answer.
+    Undecided,
+}
+
+/// Refuses a request from memory. `None`: the request goes on to a slot.
+///
+/// `door` returns the front door's answer. It runs after the check of the phase and before the
+/// check of the stock. Its argument says whether the stock would refuse the request. A request that
+/// may hold an order is never refused here, so `door` does not run for such a request. The counts
+/// are read before the set of requests that hold an order. So a replay never gets "sold out".
+pub fn refuse<R: From<Refusal>>(
+    memory: &impl NodeMemory,
+    units: Units,
+    door: impl FnOnce(StockAnswer) -> DoorAnswer<R>,
+) -> Option<R> {
+    let sold_out = memory.free().refuses(units);
+    if may_hold(memory) {
+        return None;
+    }
+    if let Some(refusal) = phase_refusal(memory) {
+        return Some(unless_stale(memory, refusal).into());
+    }
+    let stock = if sold_out.is_some() { StockAnswer::Refuses } else { StockAnswer::MayHave };
+    match door(stock) {
+        DoorAnswer::Refused(refusal) => Some(refusal),
+        DoorAnswer::Open => Some(unless_stale(memory, Refusal::SoldOut(sold_out?)).into()),
+        DoorAnswer::Undecided => None,
+    }
+}
+
+/// Returns whether the request may hold an order or a queued ticket. Such a request is not refused
+/// before its order was looked up.
+pub fn may_hold(memory: &impl NodeMemory) -> bool {
+    memory.may_hold() && enforces(Rule::WinnersInSnapshot)
+}
+
+/// Returns the refusal for the sale's phase, if there is one.
+pub fn phase_refusal(memory: &impl NodeMemory) -> Option<Refusal> {
+    let (phase, opens_at) = memory.phase();
+    refusal_for(phase, opens_at, memory.is_stopping())
+}
+
+/// Returns the refusal for a sale in this phase, if there is one. See [`NodeMemory`].
+#[must_use]
+pub fn refusal_for(phase: Phase, opens_at: Option<Millis>, is_stopping: bool) -> Option<Refusal> {
+    match phase {
+        _ if is_stopping => Some(Refusal::Unavailable),
+        Phase::Open => None,
+        Phase::Draft | Phase::Scheduled => Some(Refusal::NotStarted { opens_at }),
+        Phase::Paused => Some(Refusal::Paused),
+        Phase::Closed => Some(Refusal::Ended),
+    }
+}
+
+/// Returns `refusal`. If it depends on the store's state and the snapshot is old, returns
+/// [`Refusal::Unavailable`], because units may have returned, or the phase may have changed.
+pub fn unless_stale(memory: &impl NodeMemory, refusal: Refusal) -> Refusal {
+    let is_of_truth = matches!(
+        refusal,
+        Refusal::SoldOut(_) | Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended
+    );
+    match is_of_truth && !is_recent(memory.age_ms()) {
+        true => Refusal::Unavailable,
+        false => refusal,
+    }
+}
+
+/// Returns whether a snapshot of this age may refuse requests.
+#[must_use]
+pub fn is_recent(age_ms: i64) -> bool {
+    age_ms <= MEMORY_AGE_MAX_MS || !enforces(Rule::SnapshotAge)
+}

@@ -1,0 +1,368 @@
+//! One purchase that memory did not refuse, from the first slot to the answer.
+//!
+//! The driver performs each [`Effect`] and passes its result to [`Attempt::next`]. It ends with
+//! [`Effect::Answer`]. The driver may stop at any time, because an issued ticket is settled in any
+//! case.
+//!
+//! The request goes to its own slot and then to a second one. If neither can serve it, the request
+//! is parked and tries again. After the longest parking time it goes to every slot once more.
+mod answer;
+mod effect;
+mod last;
+#[cfg(test)]
+mod tests;
+mod unserved;
+
+use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
+use doorbuster_core::rules::{Rule, enforces};
+use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
+use doorbuster_core::{Millis, SlotKey, Units};
+
+use crate::memory::{NodeMemory, Refusal, is_recent, may_hold, phase_refusal, unless_stale};
+
+pub use effect::{Effect, Input, Outcome, Unserved};
+
+/// If a request waits for a decision this long without a signal, it tries again. The store may have
+/// decided before the request arrived, and then no further signal follows.
+pub const UNDECIDED_WAIT_MS: u64 = 200;
+/// Pauses before the next tries of a waiting request. The first wait has no pause. Later tries are
+/// less frequent, because a popular item has hundreds of commits.
+pub const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
+/// Longest wait for each slot when a request asks all slots. A slot without an answer in time is
+/// skipped, like an unreachable slot.
+pub const SLOT_QUERY_MAX_MS: u64 = 250;
+/// Longest wait for all slots together. If a skipped slot may have the request's ticket, the
+/// request gets no final answer.
+pub const ALL_SLOTS_QUERY_MAX_MS: u64 = 1_000;
+/// Longest time for one confirmation by the store, including the wait for a permit.
+pub const CONFIRM_WITHIN_MS: u64 = 1_000;
+/// If a verdict takes longer than this, the node checks whether the ticket's grant is still open.
+pub const GRANT_CHECK_AFTER_MS: u64 = 300;
+/// Shortest time between two reads of an item's open grants.
+pub const GRANTS_READ_EVERY_MS: u64 = 200;
+
+/// What a purchase sees of its node, besides [`NodeMemory`].
+pub trait NodeView: NodeMemory {
+    /// Returns whether the node remembers that the request holds an order.
+    fn holds(&self) -> bool;
+    /// Returns the store's time, as this node knows it.
+    fn store_now(&self) -> Millis;
+    /// Returns the units of a buyer who has reached the limit according to a recent count of the
+    /// store. `None`: the node does not know that the limit refuses the request.
+    fn used_at_limit(&self) -> Option<u32>;
+    /// Returns the number of ended orders that the node knows of.
+    fn endings(&self) -> u64;
+    /// Returns whether the slot may not have learned of all these ended orders.
+    fn is_behind(&self, slot: SlotKey, endings: u64) -> bool;
+    /// Returns whether units or tickets can be in a slot other than the request's own slot.
+    fn has_other_slots(&self) -> bool;
+    /// Returns whether this node reaches every slot of the item.
+    fn reaches_all_slots(&self) -> bool;
+    /// Returns whether the item's slots are in this node's memory.
+    fn is_node_local(&self) -> bool;
+    /// Returns the slot that the request tries first. `None`: this node has no slot.
+    fn first_slot(&mut self) -> Option<SlotKey>;
+    /// Returns the slot for a second try, if one had enough units when last seen.
+    fn second_slot(&mut self, first: SlotKey) -> Option<SlotKey>;
+    /// Returns every slot that this node reaches, the request's own slot first.
+    fn every_slot(&mut self) -> Vec<SlotKey>;
+}
+
+/// Returns whether one more request may be parked, if this many are parked.
+#[must_use]
+pub fn may_park(parked: usize, bound: usize) -> bool {
+    parked < bound.min(PARKED_MAX) || !enforces(Rule::ParkedBound)
+}
+
+/// What the purchase waits for.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    LookUp(AfterLookUp),
+    FirstSlot(SlotKey),
+    SecondSlot {
+        slot: SlotKey,
+        first: (SlotKey, TicketAnswer),
+    },
+    /// One of every slot.
+    EverySlot {
+        slot: SlotKey,
+        asked: Millis,
+    },
+    Verdict {
+        ticket: IssuedTicket,
+        is_mine: bool,
+    },
+    StoredVerdict(IssuedTicket),
+    Quota,
+    Confirmation(Refusal),
+    Park(Unserved),
+    /// The client has the ticket's id, and reads the verdict later.
+    Queued,
+    Over,
+}
+
+/// What follows if the request holds no order.
+#[derive(Clone, Copy, Debug)]
+enum AfterLookUp {
+    FirstTry,
+    Refuse(Refusal),
+    Confirm(Refusal),
+    TryAgain,
+}
+
+/// Which slots the present try asks.
+#[derive(Clone, Debug)]
+enum Round {
+    /// The request's own slot, and a second one.
+    Own,
+    /// Every slot, before the request is refused.
+    Last(std::vec::IntoIter<SlotKey>),
+    /// Every slot, for a ticket that was issued earlier. Without one, the refusal is the answer.
+    Find(std::vec::IntoIter<SlotKey>, Option<Refusal>),
+}
+
+/// One purchase.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    units: Units,
+    limit: u32,
+    step: Step,
+    round: Round,
+    /// The monotonic time of the present input.
+    now: Millis,
+    /// The end of the time in which the request may be parked.
+    parked_until: Millis,
+    /// The time that was spent on asking every slot, in milliseconds.
+    spent_ms: u64,
+    /// The number of ended orders that the node knew of when the request arrived.
+    endings: u64,
+    waits: u32,
+    undecided: u32,
+    /// Whether a slot did not answer or had no epoch. If so, an earlier try may have a ticket
+    /// there, and units may come back.
+    is_uncertain: bool,
+    was_short: bool,
+    was_renewed: bool,
+    /// The signals before the next effect.
+    signals: Signals,
+}
+
+/// Signals that the driver sends before the next effect.
+#[derive(Clone, Copy, Debug, Default)]
+struct Signals {
+    wakes: bool,
+    renews: bool,
+    suspects: bool,
+    then: Option<Effect>,
+}
+
+impl Attempt {
+    /// Begins a purchase at this monotonic time. A request that memory does not refuse may hold an
+    /// order that the node does not remember. The settler finds that order when it settles the
+    /// request's ticket.
+    pub fn start(
+        units: Units,
+        limit: u32,
+        now: Millis,
+        view: &mut impl NodeView,
+    ) -> (Self, Effect) {
+        let mut attempt = Self {
+            units,
+            limit,
+            step: Step::Over,
+            round: Round::Own,
+            now,
+            parked_until: now.plus(PARK_MS),
+            spent_ms: 0,
+            endings: view.endings(),
+            waits: 0,
+            undecided: 0,
+            is_uncertain: false,
+            was_short: false,
+            was_renewed: false,
+            signals: Signals::default(),
+        };
+        let refusal = phase_refusal(view);
+        let is_looked_up = match refusal {
+            Some(_) => may_hold(view),
+            None => may_hold(view) && view.holds(),
+        };
+        let after = refusal.map_or(AfterLookUp::FirstTry, AfterLookUp::Refuse);
+        let effect = match is_looked_up {
+            true => attempt.look_up(after),
+            false => attempt.after_look_up(after, view),
+        };
+        (attempt, effect)
+    }
+
+    /// Returns the next effect after this result. `now` is the monotonic time.
+    pub fn next(&mut self, input: Input, now: Millis, view: &mut impl NodeView) -> Effect {
+        self.now = now;
+        if input == Input::Done {
+            return self.emit();
+        }
+        let effect = match self.step {
+            Step::LookUp(after) => match input {
+                Input::LookedUp(Some(outcome)) => self.answer(outcome),
+                _ => self.after_look_up(after, view),
+            },
+            Step::FirstSlot(slot) => self.first_answer(slot, slot_answer(input), view),
+            Step::SecondSlot { slot, first } => {
+                self.second_answer(slot, slot_answer(input), first, view)
+            }
+            Step::EverySlot { slot, asked } => {
+                self.spent_ms += now.0.abs_diff(asked.0);
+                self.one_of_all_answered(slot, slot_answer(input), view)
+            }
+            Step::Verdict { ticket, is_mine } => self.verdict_input(ticket, is_mine, input, view),
+            Step::StoredVerdict(ticket) => self.stored_verdict(ticket, input, view),
+            Step::Quota => self.refuse(Refusal::LimitReached {
+                limit: self.limit,
+                used: if let Input::Quota(Some(used)) = input { used } else { self.limit },
+            }),
+            Step::Confirmation(refusal) => self.confirmed(refusal, input, view),
+            Step::Park(why) => self.unparked(why, input, view),
+            Step::Queued => self.unserved(Unserved::TicketLost, view),
+            Step::Over => self.refuse(Refusal::Unavailable),
+        };
+        self.signals.then = Some(effect);
+        self.emit()
+    }
+
+    /// Returns whether the purchase is over. A request whose buyer got a ticket's id is not sent
+    /// again, because the buyer may also get the verdict of this id.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self.step {
+            Step::Over => true,
+            Step::Queued => enforces(Rule::AskAgainOnlyWithoutId),
+            _ => false,
+        }
+    }
+
+    /// Returns whether the request is being sent to every slot before a refusal.
+    #[must_use]
+    pub fn is_last_try(&self) -> bool {
+        matches!(self.round, Round::Last(_))
+    }
+
+    /// Returns the next signal, or the effect after the signals.
+    fn emit(&mut self) -> Effect {
+        let signals = &mut self.signals;
+        if std::mem::take(&mut signals.renews) {
+            return Effect::RenewToken;
+        }
+        if std::mem::take(&mut signals.wakes) {
+            return Effect::Wake;
+        }
+        if std::mem::take(&mut signals.suspects) {
+            return Effect::SuspectLoss;
+        }
+        signals.then.take().unwrap_or(Effect::Answer(Outcome::Refused(Refusal::Unavailable)))
+    }
+
+    fn answer(&mut self, outcome: Outcome) -> Effect {
+        self.step = match outcome {
+            Outcome::Queued(_) => Step::Queued,
+            _ => Step::Over,
+        };
+        Effect::Answer(outcome)
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Effect {
+        self.answer(Outcome::Refused(refusal))
+    }
+
+    fn look_up(&mut self, after: AfterLookUp) -> Effect {
+        self.step = Step::LookUp(after);
+        Effect::LookUpOrder
+    }
+
+    /// Looks up the request's order if the node remembers it. A remembered order takes precedence
+    /// over a refusal, because a slot may have begun a new epoch.
+    fn look_up_or(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {
+        match may_hold(view) {
+            true => self.look_up(after),
+            false => self.after_look_up(after, view),
+        }
+    }
+
+    fn after_look_up(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {
+        match after {
+            AfterLookUp::Refuse(refusal) => self.refuse(unless_stale(view, refusal)),
+            AfterLookUp::Confirm(refusal) => self.confirm(refusal, view),
+            AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
+            // The counted units may belong to this request's own order. The node knows that order
+            // once it has read the store after the count.
+            AfterLookUp::FirstTry => {
+                match view.used_at_limit().filter(|_| is_recent(view.age_ms())) {
+                    Some(used) => {
+                        let refusal = Refusal::LimitReached { limit: self.limit, used };
+                        self.look_up_or(AfterLookUp::Refuse(refusal), view)
+                    }
+                    None => self.try_own_slots(view),
+                }
+            }
+        }
+    }
+
+    /// Sends the request to its own slot.
+    fn try_own_slots(&mut self, view: &mut impl NodeView) -> Effect {
+        self.round = Round::Own;
+        let Some(slot) = view.first_slot() else {
+            self.is_uncertain = true;
+            return self.unserved(Unserved::NotReady, view);
+        };
+        self.step = Step::FirstSlot(slot);
+        Effect::AskSlot { slot, is_bounded: false }
+    }
+
+    /// If the request's own slot cannot serve the request now, sends it to another slot.
+    fn first_answer(
+        &mut self,
+        slot: SlotKey,
+        answer: TicketAnswer,
+        view: &mut impl NodeView,
+    ) -> Effect {
+        self.is_uncertain |= answer == TicketAnswer::NoEpoch;
+        if !is_served(&answer)
+            && let Some(other) = view.second_slot(slot)
+        {
+            self.step = Step::SecondSlot { slot: other, first: (slot, answer) };
+            return Effect::AskSlot { slot: other, is_bounded: false };
+        }
+        self.slot_answered(slot, answer, view)
+    }
+
+    fn second_answer(
+        &mut self,
+        slot: SlotKey,
+        answer: TicketAnswer,
+        first: (SlotKey, TicketAnswer),
+        view: &mut impl NodeView,
+    ) -> Effect {
+        self.is_uncertain |= answer == TicketAnswer::NoEpoch;
+        // If either slot is short, units may still be gathered.
+        match is_served(&answer) || matches!(answer, TicketAnswer::Short { .. }) {
+            true => self.slot_answered(slot, answer, view),
+            false => self.slot_answered(first.0, first.1, view),
+        }
+    }
+}
+
+/// Returns the slot's answer in this input. Without one, the slot cannot be reached.
+fn slot_answer(input: Input) -> TicketAnswer {
+    if let Input::Slot(answer) = input { answer } else { TicketAnswer::NoEpoch }
+}
+
+/// Returns whether a slot's answer is final for the request.
+#[must_use]
+pub fn is_served(answer: &TicketAnswer) -> bool {
+    matches!(
+        answer,
+        TicketAnswer::Issued(_)
+            | TicketAnswer::Repeated(_)
+            | TicketAnswer::KeyReused
+            | TicketAnswer::LimitReached { .. }
+    )
+}

@@ -1,0 +1,159 @@
+//! Turns a slot's answer, a verdict or a confirmation into the next step.
+use doorbuster_core::rules::{Rule, enforces};
+use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
+use doorbuster_core::{SlotKey, Verdict};
+
+use super::{AfterLookUp, Attempt, Effect, Input, NodeView, Outcome, Step, Unserved};
+use crate::memory::{Refusal, phase_refusal};
+
+impl Attempt {
+    pub(super) fn slot_answered(
+        &mut self,
+        slot: SlotKey,
+        answer: TicketAnswer,
+        view: &mut impl NodeView,
+    ) -> Effect {
+        match answer {
+            TicketAnswer::Issued(ticket) => self.await_verdict(ticket, true, view),
+            TicketAnswer::Repeated(ticket) => self.await_verdict(ticket, false, view),
+            TicketAnswer::Short { .. } => self.unserved(Unserved::Short, view),
+            TicketAnswer::KeyReused => self.refused_by_slot(Refusal::KeyReused, view),
+            // An order of the buyer may have ended before this request arrived, and the slot may
+            // not know the lower quota yet. Any node may deliver the feed row with this quota.
+            TicketAnswer::LimitReached { .. } if view.is_behind(slot, self.endings) => {
+                self.signals.wakes = true;
+                self.look_up_or(AfterLookUp::TryAgain, view)
+            }
+            TicketAnswer::LimitReached { used } => {
+                self.refused_by_slot(Refusal::LimitReached { limit: self.limit, used }, view)
+            }
+            TicketAnswer::Full => self.refuse(Refusal::Overloaded),
+            // If the sale continues, a stopped slot is leaving the spread or gets its next epoch.
+            // So a later try can succeed.
+            TicketAnswer::Stopped if phase_refusal(view).is_some() => {
+                self.refuse(Refusal::Unavailable)
+            }
+            TicketAnswer::NoEpoch | TicketAnswer::Stopped => {
+                self.unserved(Unserved::NotReady, view)
+            }
+        }
+    }
+
+    /// Waits for the verdict of a ticket. `is_mine`: the ticket was issued for this very request.
+    pub(super) fn await_verdict(
+        &mut self,
+        ticket: IssuedTicket,
+        is_mine: bool,
+        view: &mut impl NodeView,
+    ) -> Effect {
+        self.step = Step::Verdict { ticket, is_mine };
+        // If the slot is in this node's memory, the slot is lost only together with the waiting
+        // requests. Only this node settles the slot's tickets.
+        let may_be_lost = is_mine && !view.is_node_local();
+        Effect::AwaitVerdict { ticket, is_mine, may_be_lost }
+    }
+
+    pub(super) fn verdict_input(
+        &mut self,
+        ticket: IssuedTicket,
+        is_mine: bool,
+        input: Input,
+        view: &mut impl NodeView,
+    ) -> Effect {
+        match input {
+            Input::Verdict(Verdict::Unavailable)
+                if is_mine && view.store_now() <= ticket.decide_by =>
+            {
+                self.unserved(Unserved::TicketLost, view)
+            }
+            Input::Verdict(verdict) if is_mine => self.answer_verdict(verdict, true),
+            Input::Verdict(verdict) => self.earlier_verdict(verdict, view),
+            Input::GrantClosed => self.unserved(Unserved::TicketLost, view),
+            // There is no verdict yet, or the settler has stopped. The buyer can read it later.
+            _ if is_mine => self.answer(Outcome::Queued(ticket)),
+            // The verdict of an earlier ticket may be forced, and this node does not get it then.
+            _ => {
+                self.step = Step::StoredVerdict(ticket);
+                Effect::ReadVerdict(ticket)
+            }
+        }
+    }
+
+    /// Handles the verdict of a ticket that no request on this node waits for.
+    pub(super) fn stored_verdict(
+        &mut self,
+        ticket: IssuedTicket,
+        input: Input,
+        view: &mut impl NodeView,
+    ) -> Effect {
+        match input {
+            Input::Verdict(verdict) => self.earlier_verdict(verdict, view),
+            Input::NoVerdict => self.answer(Outcome::Queued(ticket)),
+            _ => self.refuse(Refusal::Unavailable),
+        }
+    }
+
+    /// Handles the verdict of a ticket that was issued for an earlier request. A refusal may be
+    /// from before this request, so it starts a new try. The slot still remembers the old ticket.
+    fn earlier_verdict(&mut self, verdict: Verdict, view: &mut impl NodeView) -> Effect {
+        let has_order = matches!(verdict, Verdict::Reserved | Verdict::Order(_));
+        if has_order || !enforces(Rule::NewTryAfterRefusal) {
+            return self.answer_verdict(verdict, false);
+        }
+        self.signals.wakes = true;
+        self.unserved(Unserved::NotReady, view)
+    }
+
+    fn answer_verdict(&mut self, verdict: Verdict, is_mine: bool) -> Effect {
+        match verdict {
+            Verdict::Reserved if is_mine => self.answer(Outcome::Created),
+            Verdict::Reserved | Verdict::Order(_) => self.answer(Outcome::Replayed),
+            Verdict::KeyReused => self.refuse(Refusal::KeyReused),
+            Verdict::Unavailable => self.refuse(Refusal::Unavailable),
+            Verdict::LimitReached => {
+                self.step = Step::Quota;
+                Effect::ReadQuota
+            }
+        }
+    }
+
+    /// Decides about a slot's refusal. A slot knows only the requests that it served. Another slot
+    /// may have an order of the request, or an undecided ticket that contradicts the refusal. So
+    /// the store decides. If the request itself has a ticket, that ticket's result takes
+    /// precedence.
+    fn refused_by_slot(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
+        match enforces(Rule::SlotRefusalConfirmed) {
+            true => self.look_up_or(AfterLookUp::Confirm(refusal), view),
+            false => self.refuse(refusal),
+        }
+    }
+
+    pub(super) fn confirm(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
+        // A node that settles the tickets of the only slot knows every order of the item.
+        if !view.has_other_slots() && view.is_node_local() {
+            return self.refuse(refusal);
+        }
+        self.step = Step::Confirmation(refusal);
+        Effect::ConfirmRefusal
+    }
+
+    pub(super) fn confirmed(
+        &mut self,
+        refusal: Refusal,
+        input: Input,
+        view: &mut impl NodeView,
+    ) -> Effect {
+        match input {
+            Input::Failed => self.refuse(Refusal::Unavailable),
+            Input::Confirmed(_, Some(outcome)) => self.answer(outcome),
+            Input::Confirmed(_, None) if refusal == Refusal::KeyReused => self.refuse(refusal),
+            Input::Confirmed(used, None)
+                if u64::from(used) + self.units.to_u64() > u64::from(self.limit) =>
+            {
+                let limit = self.limit;
+                self.find_ticket(Some(Refusal::LimitReached { limit, used }), view)
+            }
+            _ => self.unserved(Unserved::Undecided, view),
+        }
+    }
+}

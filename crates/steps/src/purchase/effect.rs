@@ -1,0 +1,130 @@
+//! The words between a purchase and its driver: effects, their results, and the answer.
+use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
+use doorbuster_core::{Millis, SlotKey, Verdict};
+
+#[cfg(doc)]
+use super::{CONFIRM_WITHIN_MS, RETRY_PACE_MS, SLOT_QUERY_MAX_MS};
+use crate::memory::Refusal;
+
+/// The result of an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A signal was sent, or the token was renewed.
+    Done,
+    /// The slot's answer. A slot that cannot be reached answers [`TicketAnswer::NoEpoch`].
+    Slot(TicketAnswer),
+    /// The ticket's verdict.
+    Verdict(Verdict),
+    /// No request of this node waits for the ticket's verdict.
+    NotWaiting,
+    /// The store has no verdict yet.
+    NoVerdict,
+    /// The ticket's grant is closed, so the verdict may never come.
+    GrantClosed,
+    /// The units that the store counts for the buyer, and the request's answer if it holds an
+    /// order. The units were read first, so every order in them is found.
+    Confirmed(u32, Option<Outcome>),
+    /// The units that the store counts for the buyer, if the store answered.
+    Quota(Option<u32>),
+    /// The request's answer if it holds an order or a queued ticket.
+    LookedUp(Option<Outcome>),
+    /// A parked request may try again.
+    Woken,
+    /// Too many requests are parked.
+    Full,
+    /// The time for the effect has passed.
+    Elapsed,
+    /// The store did not answer.
+    Failed,
+}
+
+/// The next action of the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Look up the order that the request holds: [`Input::LookedUp`].
+    LookUpOrder,
+    /// Ask the slot for a ticket: [`Input::Slot`]. `is_bounded`: a slot without an answer within
+    /// [`SLOT_QUERY_MAX_MS`] counts as unreachable.
+    AskSlot {
+        /// The slot.
+        slot: SlotKey,
+        /// Whether the time is bounded.
+        is_bounded: bool,
+    },
+    /// Ask the slot, within [`SLOT_QUERY_MAX_MS`], for the ticket that it issued for the request.
+    /// The limit 0 makes sure that it issues no new ticket: [`Input::Slot`].
+    FindTicket(SlotKey),
+    /// Wait for the ticket's verdict: [`Input::Verdict`], or [`Input::Elapsed`] when the client's
+    /// wait ends. `is_mine`: the ticket was issued for this very request. Otherwise the driver may
+    /// give [`Input::NotWaiting`]. `may_be_lost`: the driver gives [`Input::GrantClosed`] if the
+    /// ticket's grant is closed.
+    AwaitVerdict {
+        /// The ticket.
+        ticket: IssuedTicket,
+        /// Whether the ticket was issued for this request.
+        is_mine: bool,
+        /// Whether the ticket can be lost with its slot.
+        may_be_lost: bool,
+    },
+    /// Read the ticket's verdict in the store: [`Input::Verdict`], [`Input::NoVerdict`] or
+    /// [`Input::Failed`].
+    ReadVerdict(IssuedTicket),
+    /// Read the buyer's units in the store: [`Input::Quota`].
+    ReadQuota,
+    /// Read the buyer's units and then the request's order in the store, within
+    /// [`CONFIRM_WITHIN_MS`]: [`Input::Confirmed`], [`Input::Failed`] or [`Input::Elapsed`].
+    ConfirmRefusal,
+    /// Park the request: [`Input::Woken`], [`Input::Elapsed`] or [`Input::Full`].
+    Park {
+        /// What the request waits for.
+        why: Unserved,
+        /// The monotonic time at which the wait ends.
+        until: Millis,
+        /// The number of earlier waits ([`RETRY_PACE_MS`]).
+        waits: u32,
+    },
+    /// Draw a new token and a new `decide_by`: [`Input::Done`].
+    RenewToken,
+    /// Reconcile the item, because a slot may lack units or rows: [`Input::Done`].
+    Wake,
+    /// Check the slots for a loss: [`Input::Done`].
+    SuspectLoss,
+    /// Give the answer. The purchase is over.
+    Answer(Outcome),
+}
+
+/// The answer to a purchase. The driver adds the order that it read last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The order was created by this request.
+    Created,
+    /// The request already holds this order.
+    Replayed,
+    /// The request has a ticket that may still be refused.
+    Queued(IssuedTicket),
+    /// The request is refused.
+    Refused(Refusal),
+}
+
+impl Outcome {
+    /// Returns the answer to a request whose key holds an order. `is_same`: the order has the
+    /// request's item and units.
+    #[must_use]
+    pub fn for_order(is_same: bool) -> Self {
+        if is_same { Self::Replayed } else { Self::Refused(Refusal::KeyReused) }
+    }
+}
+
+/// Why one try did not serve the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unserved {
+    /// The slots have too few units, but more may come.
+    Short,
+    /// A slot has no epoch yet, or is behind the store.
+    NotReady,
+    /// A slot refused for a reason that the store has not decided yet.
+    Undecided,
+    /// The request's ticket was returned, or its grant is closed. The ticket's id was never
+    /// published, so the request needs a new ticket.
+    TicketLost,
+}

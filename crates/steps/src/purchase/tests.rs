@@ -1,0 +1,184 @@
+//! Tests of single steps of a purchase. The simulator tests their sequences.
+use doorbuster_core::limits::PARK_MS;
+use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
+use doorbuster_core::sold_out::FreeUnits;
+use doorbuster_core::{GrantId, ItemId, Millis, Phase, SlotKey, TicketN, Token, Units, Verdict};
+
+use super::*;
+use crate::memory::{DoorAnswer, MEMORY_AGE_MAX_MS, refuse};
+
+const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
+
+/// A node that reaches one slot.
+struct Node {
+    free: u64,
+    phase: Phase,
+    may_hold: bool,
+    age_ms: i64,
+    is_node_local: bool,
+}
+
+const NODE: Node =
+    Node { free: 5, phase: Phase::Open, may_hold: false, age_ms: 0, is_node_local: false };
+
+impl NodeMemory for Node {
+    fn free(&self) -> FreeUnits {
+        FreeUnits { free: Some(self.free), reserved: 0 }
+    }
+
+    fn phase(&self) -> (Phase, Option<Millis>) {
+        (self.phase, None)
+    }
+
+    fn is_stopping(&self) -> bool {
+        false
+    }
+
+    fn may_hold(&self) -> bool {
+        self.may_hold
+    }
+
+    fn age_ms(&self) -> i64 {
+        self.age_ms
+    }
+}
+
+impl NodeView for Node {
+    fn holds(&self) -> bool {
+        self.may_hold
+    }
+
+    fn store_now(&self) -> Millis {
+        Millis(0)
+    }
+
+    fn used_at_limit(&self) -> Option<u32> {
+        None
+    }
+
+    fn endings(&self) -> u64 {
+        0
+    }
+
+    fn is_behind(&self, _: SlotKey, _: u64) -> bool {
+        false
+    }
+
+    fn has_other_slots(&self) -> bool {
+        false
+    }
+
+    fn reaches_all_slots(&self) -> bool {
+        true
+    }
+
+    fn is_node_local(&self) -> bool {
+        self.is_node_local
+    }
+
+    fn first_slot(&mut self) -> Option<SlotKey> {
+        Some(SLOT)
+    }
+
+    fn second_slot(&mut self, _: SlotKey) -> Option<SlotKey> {
+        None
+    }
+
+    fn every_slot(&mut self) -> Vec<SlotKey> {
+        vec![SLOT]
+    }
+}
+
+fn units(n: u32) -> Units {
+    Units::new(n).expect("in range")
+}
+
+fn ticket() -> IssuedTicket {
+    let (token, grant, n) = (Token(1), GrantId(1), TicketN(1));
+    IssuedTicket { token, grant, n, units: units(1), decide_by: Millis(10_000) }
+}
+
+/// Returns the effect after these inputs, each at its time.
+fn run(node: &mut Node, inputs: &[(i64, Input)]) -> Effect {
+    let (mut attempt, mut effect) = Attempt::start(units(1), 2, Millis(0), node);
+    for &(at, input) in inputs {
+        effect = attempt.next(input, Millis(at), node);
+    }
+    effect
+}
+
+fn refused(refusal: Refusal) -> Effect {
+    Effect::Answer(Outcome::Refused(refusal))
+}
+
+#[test]
+fn a_request_gets_its_order_or_its_ticket() {
+    let issued = (1, Input::Slot(TicketAnswer::Issued(ticket())));
+    assert_eq!(run(&mut { NODE }, &[]), Effect::AskSlot { slot: SLOT, is_bounded: false });
+    let reserved = [issued, (2, Input::Verdict(Verdict::Reserved))];
+    assert_eq!(run(&mut { NODE }, &reserved), Effect::Answer(Outcome::Created));
+    let queued = Effect::Answer(Outcome::Queued(ticket()));
+    assert_eq!(run(&mut { NODE }, &[issued, (2, Input::Elapsed)]), queued);
+}
+
+#[test]
+fn a_lost_ticket_is_replaced_once_and_after_a_pause() {
+    let lost = [(1, Input::Slot(TicketAnswer::Issued(ticket()))), (2, Input::GrantClosed)];
+    assert_eq!(run(&mut { NODE }, &lost), Effect::RenewToken);
+    let again = [&lost[..], &[(2, Input::Done)]].concat();
+    let park = Effect::Park { why: Unserved::TicketLost, until: Millis(2 + PARK_MS), waits: 1 };
+    assert_eq!(run(&mut { NODE }, &again), park);
+    let twice = [&again[..], &[(3, Input::Woken)], &lost].concat();
+    assert_eq!(run(&mut { NODE }, &twice), refused(Refusal::Unavailable));
+}
+
+#[test]
+fn a_refusal_of_an_earlier_ticket_starts_a_new_try() {
+    let repeated = (1, Input::Slot(TicketAnswer::Repeated(ticket())));
+    let verdict = (2, Input::Verdict(Verdict::LimitReached));
+    assert_eq!(run(&mut { NODE }, &[repeated, verdict]), Effect::Wake);
+    let parked = run(&mut { NODE }, &[repeated, verdict, (2, Input::Done)]);
+    assert!(matches!(parked, Effect::Park { why: Unserved::NotReady, .. }), "{parked:?}");
+    let elapsed = run(&mut { NODE }, &[repeated, (2, Input::Elapsed)]);
+    assert_eq!(elapsed, Effect::ReadVerdict(ticket()));
+}
+
+#[test]
+fn a_refusal_by_a_slot_is_confirmed_unless_the_node_knows_every_order() {
+    let reached = [(1, Input::Slot(TicketAnswer::LimitReached { used: 2 }))];
+    assert_eq!(run(&mut { NODE }, &reached), Effect::ConfirmRefusal);
+    let local = run(&mut Node { is_node_local: true, ..NODE }, &reached);
+    assert_eq!(local, refused(Refusal::LimitReached { limit: 2, used: 2 }));
+    let free = [reached[0], (2, Input::Confirmed(0, None))];
+    let parked = run(&mut { NODE }, &free);
+    assert!(matches!(parked, Effect::Park { why: Unserved::Undecided, .. }), "{parked:?}");
+}
+
+#[test]
+fn a_parked_request_that_holds_an_order_gets_it_when_the_sale_is_paused() {
+    let short = (1, Input::Slot(TicketAnswer::Short { available: 0 }));
+    let inputs = [short, (PARK_MS, Input::Elapsed), short];
+    let mut node = NODE;
+    let (mut attempt, _) = Attempt::start(units(1), 2, Millis(0), &mut node);
+    node.phase = Phase::Paused;
+    node.may_hold = true;
+    let mut effect = Effect::Wake;
+    for (at, input) in inputs {
+        effect = attempt.next(input, Millis(at), &mut node);
+    }
+    assert_eq!(effect, Effect::LookUpOrder);
+    let found = Input::LookedUp(Some(Outcome::for_order(true)));
+    assert_eq!(attempt.next(found, Millis(PARK_MS), &mut node), Effect::Answer(Outcome::Replayed));
+    assert!(attempt.is_over());
+}
+
+#[test]
+fn memory_refuses_only_while_it_is_recent_and_the_request_holds_no_order() {
+    let answer = |node: &Node| refuse::<Refusal>(node, units(1), |_| DoorAnswer::Open);
+    assert_eq!(answer(&NODE), None);
+    let paused = Node { phase: Phase::Paused, age_ms: MEMORY_AGE_MAX_MS, ..NODE };
+    assert_eq!(answer(&paused), Some(Refusal::Paused));
+    let old = Node { free: 0, age_ms: MEMORY_AGE_MAX_MS + 1, ..NODE };
+    assert_eq!(answer(&old), Some(Refusal::Unavailable));
+    assert_eq!(answer(&Node { may_hold: true, ..old }), None);
+}
