@@ -261,7 +261,12 @@ impl Attempt {
         signals.then.take().unwrap_or(Effect::Answer(Outcome::Refused(Refusal::Unavailable)))
     }
 
+    /// Answers the request. A ticket's id is not published if another ticket of this request may
+    /// exist, because the other ticket may become the order.
     fn answer(&mut self, outcome: Outcome) -> Effect {
+        if matches!(outcome, Outcome::Queued(_)) && self.is_uncertain {
+            return self.refuse(Refusal::Unavailable);
+        }
         self.step = match outcome {
             Outcome::Queued(_) => Step::Queued,
             _ => Step::Over,
