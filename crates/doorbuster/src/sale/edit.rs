@@ -27,7 +27,11 @@ pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
     }
     let result = client.patch_json(Path::new(&["v1", "admin", "sales", &args.sale]), &patch).await;
     client.print_result(result, |sale: &AdminSale| {
-        commands::changed(sale) + &show::door(&sale.front_door)
+        let changed = match patch.get("items") {
+            Some(_) => commands::changed(sale),
+            None => format!("{} is changed.\n", sale.id),
+        };
+        changed + &show::door(&sale.front_door)
     })
 }
 
