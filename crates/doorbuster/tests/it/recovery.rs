@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use doorbuster_harness::cluster::free_port;
@@ -83,9 +84,11 @@ impl Installation {
         command.args(["-e", "-c", script]).current_dir("/");
         command.env("PATH", path).env("PGPORT", self.port.to_string());
         command.env("PGHOST", &self.dir).env("PGUSER", "postgres").env("PGDATABASE", "doorbuster");
-        // The PostgreSQL server keeps the output of its start command open, so the output goes to a
-        // file.
-        let log = self.dir.join("shell.log");
+        // A server that the script starts keeps the script's output open and writes its log there.
+        // So each script has a file of its own.
+        static SCRIPTS: AtomicUsize = AtomicUsize::new(0);
+        let number = SCRIPTS.fetch_add(1, Ordering::Relaxed);
+        let log = self.dir.join(format!("shell-{number}.log"));
         let output = std::fs::File::create(&log).expect("writable");
         command.stdout(output.try_clone().expect("a file")).stderr(output);
         let ended = command.status().expect("it starts");
