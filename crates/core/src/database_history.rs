@@ -27,9 +27,7 @@ pub struct DatabaseHistory {
 }
 
 impl DatabaseHistory {
-    /// Returns whether both have the same number and the same token.
-    #[must_use]
-    pub fn is_same_row(&self, other: &Self) -> bool {
+    fn is_same_row(&self, other: &Self) -> bool {
         self.fence == other.fence && self.token == other.token
     }
 }
@@ -106,15 +104,37 @@ pub fn decide(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> DatabaseD
     if newest.system_id != seen.system_id {
         return DatabaseDecision::Register(HistoryChange::Moved);
     }
-    if newest.timeline == seen.timeline
-        && known.is_some_and(|known| known.is_same_row(newest) && known.position > seen.position)
-    {
+    if newest.timeline == seen.timeline && lacks_commits(known, seen) {
         return DatabaseDecision::OlderCopy;
     }
     match newest.timeline == seen.timeline {
         true => DatabaseDecision::Accept,
         false => DatabaseDecision::Register(HistoryChange::Promoted),
     }
+}
+
+/// Returns whether a database that is registered for this change may lack confirmed commits, so
+/// that the open sales must be paused. `was_synchronous`: commits waited for a standby before the
+/// change, so a promoted standby has every confirmed commit.
+#[must_use]
+pub fn must_pause(
+    change: HistoryChange,
+    was_synchronous: bool,
+    known: Option<&DatabaseHistory>,
+    seen: &SeenDatabase,
+) -> bool {
+    change == HistoryChange::Moved || !was_synchronous || lacks_commits(known, seen)
+}
+
+/// Returns whether the database certainly lacks commits that this deployment confirmed: its newest
+/// row is the known one, but its position is earlier.
+fn lacks_commits(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> bool {
+    let newest = known.zip(seen.newest());
+    newest.is_some_and(|(known, newest)| {
+        known.is_same_row(newest)
+            && newest.system_id == seen.system_id
+            && known.position > seen.position
+    })
 }
 
 #[cfg(test)]

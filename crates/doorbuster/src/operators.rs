@@ -164,8 +164,8 @@ pub fn status(args: &StatusArgs) -> Outcome {
         }
         if client.wants_json() {
             let whole = json!({
-                "ready": ready, "reason": reason, "warnings": warnings, "nodes": nodes.nodes, "store": nodes.store,
-                "slots": nodes.slots, "sales": sales,
+                "ready": ready, "reason": reason, "warnings": warnings, "nodes": nodes.nodes,
+                "store": nodes.store, "slots": nodes.slots, "sales": sales,
             });
             print::json(&whole)?;
             return Ok(CommandResult::new(ready));

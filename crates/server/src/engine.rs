@@ -259,8 +259,10 @@ impl Engine {
     /// Returns the age of this node's snapshot of the store, in milliseconds. A part of a
     /// millisecond counts as a whole one.
     pub(crate) fn memory_age_ms(&self) -> i64 {
-        let micros = self.store.staleness().as_micros();
-        i64::try_from(micros.div_ceil(1_000)).unwrap_or(i64::MAX)
+        let age = self.store.staleness();
+        let millis = age.as_secs().saturating_mul(1_000);
+        let part = u64::from(age.subsec_nanos().div_ceil(1_000_000));
+        i64::try_from(millis.saturating_add(part)).unwrap_or(i64::MAX)
     }
 
     /// Returns the store's time up to which this node's memory has every commit.

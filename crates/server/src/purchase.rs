@@ -194,7 +194,11 @@ impl Engine {
             purchase,
             ticket,
             verdict,
-            VerdictWait { is_first: true, until: context.verdict },
+            VerdictWait {
+                is_first: true,
+                may_publish: !context.is_uncertain,
+                until: context.verdict,
+            },
         )
         .await
     }
@@ -248,17 +252,25 @@ impl Engine {
         ticket: &IssuedTicket,
         context: AttemptContext,
     ) -> Attempt {
+        let may_publish = !context.is_uncertain;
         match self.waiters().join(ticket.token) {
             Some(verdict) => {
-                let verdict_wait = VerdictWait { is_first: false, until: context.verdict };
+                let until = context.verdict;
+                let verdict_wait = VerdictWait { is_first: false, may_publish, until };
                 self.await_verdict(purchase, ticket, verdict, verdict_wait).await
             }
-            None => self.find_verdict(purchase, ticket).await,
+            None => self.find_verdict(purchase, ticket, may_publish).await,
         }
     }
 
-    /// Returns the verdict of a ticket that no request on this node waits for.
-    async fn find_verdict(&self, purchase: &Purchase, ticket: &IssuedTicket) -> Attempt {
+    /// Returns the verdict of a ticket that no request on this node waits for. For `may_publish`,
+    /// see [`VerdictWait`].
+    async fn find_verdict(
+        &self,
+        purchase: &Purchase,
+        ticket: &IssuedTicket,
+        may_publish: bool,
+    ) -> Attempt {
         let id = self.ticket_id(purchase, ticket);
         Attempt::Answer(match self.store().verdict(id).await {
             Ok(Some(resolved)) if resolved.order.is_none() => {
@@ -268,7 +280,8 @@ impl Engine {
                 return Attempt::NotReady;
             }
             Ok(Some(resolved)) => self.answer_verdict(purchase, resolved, false).await,
-            Ok(None) => self.answer_queued(purchase, ticket),
+            Ok(None) if may_publish => self.answer_queued(purchase, ticket),
+            Ok(None) => UNAVAILABLE,
             Err(_) => UNAVAILABLE,
         })
     }
@@ -306,11 +319,14 @@ impl Engine {
             Err(NoVerdict::GrantClosed) => Attempt::Retry,
             // The verdict of an earlier ticket may be forced, and this node does not get it then.
             Err(NoVerdict::Pending) if !verdict_wait.is_first => {
-                Box::pin(self.find_verdict(purchase, ticket)).await
+                Box::pin(self.find_verdict(purchase, ticket, verdict_wait.may_publish)).await
             }
             // There is no verdict yet, or the settler has stopped. The buyer can read the verdict
             // later.
-            Err(NoVerdict::Pending) => Attempt::Answer(self.answer_queued(purchase, ticket)),
+            Err(NoVerdict::Pending) if verdict_wait.may_publish => {
+                Attempt::Answer(self.answer_queued(purchase, ticket))
+            }
+            Err(NoVerdict::Pending) => Attempt::Answer(UNAVAILABLE),
         }
     }
 

@@ -24,13 +24,28 @@ fn an_older_copy_of_the_same_database_is_refused() {
         assert_eq!(decide(Some(&known(position)), &seen), DatabaseDecision::Accept);
     }
     assert_eq!(decide(Some(&known(101)), &seen), DatabaseDecision::OlderCopy);
-    // A promoted standby may lack commits that nobody confirmed, so its position proves nothing.
     let promoted = database("s", 2, &[&created]);
     let register = DatabaseDecision::Register(HistoryChange::Promoted);
     assert_eq!(decide(Some(&known(101)), &promoted), register);
     let newer = row(2, "b", "s", 1);
     let newer = database("s", 1, &[&created, &newer]);
     assert_eq!(decide(Some(&known(101)), &newer), DatabaseDecision::Accept);
+    let moved = database("other", 1, &[&created]);
+    assert_eq!(decide(Some(&known(101)), &moved), DatabaseDecision::Register(HistoryChange::Moved));
+}
+
+#[test]
+fn only_a_promoted_synchronous_standby_with_every_known_commit_pauses_no_sale() {
+    let created = row(1, "a", "s", 1);
+    let known = |position| DatabaseHistory { position, ..created.clone() };
+    let promoted = database("s", 2, &[&created]);
+    let pauses = |change, was_synchronous, position| {
+        must_pause(change, was_synchronous, Some(&known(position)), &promoted)
+    };
+    assert!(!pauses(HistoryChange::Promoted, true, 100));
+    assert!(pauses(HistoryChange::Promoted, true, 101), "an older copy was promoted");
+    assert!(pauses(HistoryChange::Promoted, false, 100));
+    assert!(pauses(HistoryChange::Moved, true, 100));
 }
 
 #[test]

@@ -28,6 +28,12 @@ fn operators_need_neither_curl_nor_sql() {
     let minor = ["sale", "set", "spring", "--currency", "CNY", "--minor"];
     let list_price = ask(&[&minor[..], &["--item", "phone.list_price=1500"]].concat());
     assert!(list_price.stdout_of_success().contains("12.50 CNY (list price 15.00 CNY)"));
+    let file = temp_dir.join("patch.json");
+    let price = json!({"amount_minor": 1300, "currency": "CNY"});
+    let patch = json!({"items": [{"id": "phone", "price": price}]}).to_string();
+    std::fs::write(&file, patch).expect("a file");
+    let edited = ask(&["sale", "edit", "spring", "--file", &file.display().to_string()]);
+    assert!(edited.stdout_of_success().contains("Prices: phone 13.00 CNY"));
     ask(&["sale", "set", "spring", "--starts-at", "2100-01-01T00:00:00Z"]).stdout_of_success();
     ask(&["sale", "schedule", "spring"]).stdout_of_success();
     ask(&["sale", "unschedule", "spring"]).stdout_of_success();
@@ -57,6 +63,7 @@ fn operators_need_neither_curl_nor_sql() {
     for words in ["sale.unscheduled", "codes.revoked", "/items/phone/price", "sale.created"] {
         assert!(actions.contains(words), "{words} is not in {actions}");
     }
+    assert!(actions.contains("127.0.0.1"), "the address of the operator is not in {actions}");
     assert_eq!(json(&["actions", "--limit", "1"])["actions"][0]["action"], "codes.revoked");
     assert!(ask(&["nodes"]).stdout_of_success().contains("store: sqlite"));
     ask(&["sale", "open", "spring"]).stdout_of_success();

@@ -80,7 +80,7 @@ export function steps(points, { from, to, step, shown = to }) {
 
 /** Returns the steps of a line whose neighbours are gaps. A line through one step draws nothing, so
    the chart shows such a step as a point. */
-const loneSteps = line => line.flatMap((value, n) =>
+export const loneSteps = line => line.flatMap((value, n) =>
   value != null && line[n - 1] == null && line[n + 1] == null ? [n] : []);
 
 /** The most rows of a chart's table. */

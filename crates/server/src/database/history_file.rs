@@ -74,10 +74,16 @@ pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
         return Ok(HistoryMemory::default());
     }
     let kept = kept(dir)?;
-    let (dir, writing) = (dir.to_owned(), Mutex::new(()));
+    let (dir, failing) = (dir.to_owned(), Mutex::new(false));
     let remember = move |deployment: &str, history: &DatabaseHistory| {
-        let _guard = writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = write(&dir, deployment, history) {
+        // The lock is held during the write, because two writes would use the same temporary file.
+        let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = write(&dir, deployment, history);
+        let was_failing = std::mem::replace(&mut *failing, written.is_err());
+        // Each second has a new position, so only the first failure is logged.
+        if let Err(error) = written
+            && !was_failing
+        {
             tracing::warn!(
                 path = %dir.join(NAME).display(),
                 error = %error,

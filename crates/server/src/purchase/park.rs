@@ -75,6 +75,10 @@ pub(super) struct VerdictWait {
     /// Whether the ticket was issued for this very request. Otherwise it was issued for an earlier
     /// request with the same key.
     pub(super) is_first: bool,
+    /// Whether the ticket's id may be published if there is no verdict. Another ticket of this
+    /// request may be in a slot that did not answer. That ticket may become the order, and the
+    /// published id would be refused.
+    pub(super) may_publish: bool,
     pub(super) until: Instant,
 }
 

@@ -92,11 +92,12 @@ impl Engine {
             Some(verdict) => {
                 let verdict_wait = VerdictWait {
                     is_first: false,
+                    may_publish: true,
                     until: Deadlines::from_now(purchase.wait).verdict,
                 };
                 self.await_verdict(purchase, &ticket, verdict, verdict_wait).await
             }
-            None => self.find_verdict(purchase, &ticket).await,
+            None => self.find_verdict(purchase, &ticket, true).await,
         };
         let is_same = item == purchase.item.row.id && ticket.units == purchase.units;
         match attempt {

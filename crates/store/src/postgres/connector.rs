@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at};
 use tokio_postgres::{AsyncMessage, Client, Notification, Socket};
 
-use doorbuster_core::database_history::{DatabaseDecision, DatabaseHistory, HistoryChange, decide};
+use doorbuster_core::database_history::{DatabaseDecision, DatabaseHistory, decide, must_pause};
 
 use crate::failure::{Done, Failure};
 use crate::history_memory::{HistoryMemory, Positions};
@@ -294,7 +294,8 @@ impl Connector {
         let (connector, found) = (self.clone(), found.clone());
         let registered = tokio::spawn(async move {
             let was_synchronous = connector.0.was_synchronous.load(Ordering::Acquire);
-            let pauses = |change| !(change == HistoryChange::Promoted && was_synchronous);
+            let seen = &found.seen;
+            let pauses = |change| must_pause(change, was_synchronous, known.as_ref(), seen);
             let register = inspect_database::register(&client, known.as_ref(), pauses);
             let row = timeout(PG_ANSWER_WAIT, register).await.unwrap_or(Err(Failure::TimedOut))?;
             let Some((change, row)) = row else { return Ok(None) };

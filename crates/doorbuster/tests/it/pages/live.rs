@@ -35,6 +35,38 @@ async fn a_pause_a_resume_and_the_close_are_shown_as_they_happen() {
     .await;
 }
 
+/// A browser where only a service worker can show a notification, as on Android.
+const NO_NOTIFICATION: &str = "window.Notification = class {
+    static permission = 'granted';
+    static requestPermission() { return Promise.resolve('granted'); }
+    constructor() { throw new TypeError('Illegal constructor'); }
+  };
+  ServiceWorkerContainer.prototype.getRegistration = () =>
+    Promise.resolve({ showNotification: words => { window.shown = words; } });";
+
+#[tokio::test]
+async fn a_browser_without_the_constructor_is_notified_and_the_page_continues() {
+    let fixture = ServerFixture::start();
+    let (_, later) = in_secs(60);
+    draft(&fixture, "soon", json!({}), json!({"starts_at": later})).await;
+    fixture.step("soon", "schedule").await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(NO_NOTIFICATION).await;
+        tab.go(&link(fixture.address, "/sale/soon", "ann")).await;
+        tab.click("#notify").await;
+        tab.has("#notify", "aria-pressed", "true").await;
+        streams(&fixture, 1).await;
+        tab.eval("Object.defineProperty(document, 'hidden', { get: () => true }) && true").await;
+        fixture.step("soon", "open").await;
+        tab.says(BUY, "Buy now").await;
+        tab.until("window.shown === 'The sale is open'").await;
+        fixture.step("soon", "pause").await;
+        tab.says(STATE, "The sale is paused").await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn held_units_may_return_and_sold_units_do_not() {
     let fixture = ServerFixture::start();

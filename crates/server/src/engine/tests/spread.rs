@@ -302,6 +302,28 @@ async fn no_buyer_gets_sold_out_while_a_partition_has_an_undecided_earlier_attem
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_id_is_published_while_another_ticket_may_be_in_a_slot_that_does_not_answer() {
+    let dir = TempDir::new();
+    let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
+    spread_sale(&engine, 16, 8, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
+    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    // While the test has the lock, no job gives the slot its next epoch.
+    let still = item.work.reconciling.lock().await;
+    engine.slots().retire(item.slots[0]).await.expect("local");
+    let (mut queued, mut unavailable) = (0, 0);
+    for buyer in ["anna", "bert", "carl", "dora"] {
+        match buy_within(&engine, buyer, "k", 1, Duration::ZERO).await {
+            PurchaseOutcome::Queued { .. } => queued += 1,
+            PurchaseOutcome::Refused(Refusal::Unavailable { .. }) => unavailable += 1,
+            other => panic!("{buyer}: {other:?}"),
+        }
+    }
+    assert_eq!((queued, unavailable), (2, 2), "the slots take turns as the first slot");
+    drop(still);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_buyer_is_refused_by_the_limit_while_another_partition_has_an_undecided_attempt() {
     let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;

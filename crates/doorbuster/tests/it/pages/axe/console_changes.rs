@@ -78,6 +78,49 @@ async fn an_operator_changes_a_running_sale_and_its_orders() {
     .await;
 }
 
+/// Calls functions of the console's modules: the steps that a chart shows as points, and the alarms.
+const PARTS: &str = "const done = arguments[0];
+  const ask = path => ({ data: path });
+  // The names of the loaded files have hashes.
+  const files = performance.getEntriesByType('resource').map(entry => entry.name);
+  const file = name => files.find(path => path.includes('/console-' + name));
+  Promise.all(['charts', 'alarms'].map(name => import(file(name)))).then(
+    ([charts, alarms]) => done({
+      lone: charts.loneSteps([3, null, null, 4, null, 1, 2, null]),
+      alarms: alarms.alarmsOf({
+        ready: { error: { status: 503, reasons: ['the disk is full', 'store_stalled'] } },
+        audit: ask({ findings: [] }), nodes: ask({ nodes: [{ leader: true }], slots: [] }),
+        ends: ask({ endpoints: [] }), refunds: ask({ dead_letters: [{}] }),
+        tickets: ask({ dead_letters: [] }),
+      }).map(({ text, todo }) => [text, todo ?? '']),
+    }),
+    error => done({ error: String(error) }));";
+
+#[tokio::test]
+async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        let parts = tab.run(PARTS).await;
+        assert_eq!(parts["lone"], json!([0, 3]), "{parts}");
+        let stalled = "The database does not commit. Orders wait. Check the database and its \
+                       standbys.";
+        assert_eq!(
+            parts["alarms"],
+            json!([
+                ["This node is not ready: the disk is full.", "Read the node’s log."],
+                [stalled, ""],
+                [
+                    "The provider did not make a refund.",
+                    "Read the reason, then send the refund again."
+                ]
+            ])
+        );
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_viewer_reads_everything_and_changes_nothing() {
     let fixture = ServerFixture::start();
