@@ -23,17 +23,7 @@ fn operators_need_neither_curl_nor_sql() {
     ask(&["key", "delete", id, "--yes"]).stdout_of_success();
     assert_eq!(json(&["key", "list"])["keys"], json!([]));
 
-    let set = ["sale", "set", "spring", "--title", "Spring drop", "--item", "phone.price=12.50CNY"];
-    assert!(ask(&set).stdout_of_success().contains("phone 12.50 CNY"));
-    let minor = ["sale", "set", "spring", "--currency", "CNY", "--minor"];
-    let list_price = ask(&[&minor[..], &["--item", "phone.list_price=1500"]].concat());
-    assert!(list_price.stdout_of_success().contains("12.50 CNY (list price 15.00 CNY)"));
-    let file = temp_dir.join("patch.json");
-    let price = json!({"amount_minor": 1300, "currency": "CNY"});
-    let patch = json!({"items": [{"id": "phone", "price": price}]}).to_string();
-    std::fs::write(&file, patch).expect("a file");
-    let edited = ask(&["sale", "edit", "spring", "--file", &file.display().to_string()]);
-    assert!(edited.stdout_of_success().contains("Prices: phone 13.00 CNY"));
+    change_prices(&temp_dir, &server);
     ask(&["sale", "set", "spring", "--starts-at", "2100-01-01T00:00:00Z"]).stdout_of_success();
     ask(&["sale", "schedule", "spring"]).stdout_of_success();
     ask(&["sale", "unschedule", "spring"]).stdout_of_success();
@@ -77,6 +67,22 @@ fn operators_need_neither_curl_nor_sql() {
     assert!(buyer.contains("no orders, no waitlist entries and no recent refusals"), "{buyer}");
     let unknown = ask(&["buyer", "autumn", "alice"]).stderr_of_failure(1);
     assert!(unknown.contains("no such sale"), "{unknown}");
+}
+
+/// Changes the price of the item `phone` by options and by a file.
+fn change_prices(temp_dir: &TempDir, server: &TestServer) {
+    let ask = |words: &[&str]| server.ask(temp_dir, words);
+    let set = ["sale", "set", "spring", "--title", "Spring drop", "--item", "phone.price=12.50CNY"];
+    assert!(ask(&set).stdout_of_success().contains("phone 12.50 CNY"));
+    let minor = ["sale", "set", "spring", "--currency", "CNY", "--minor"];
+    let list_price = ask(&[&minor[..], &["--item", "phone.list_price=1500"]].concat());
+    assert!(list_price.stdout_of_success().contains("12.50 CNY (list price 15.00 CNY)"));
+    let file = temp_dir.join("patch.json");
+    let price = json!({"amount_minor": 1300, "currency": "CNY"});
+    let patch = json!({"items": [{"id": "phone", "price": price}]}).to_string();
+    std::fs::write(&file, patch).expect("a file");
+    let edited = ask(&["sale", "edit", "spring", "--file", &file.display().to_string()]);
+    assert!(edited.stdout_of_success().contains("Prices: phone 13.00 CNY"));
 }
 
 #[test]

@@ -3,15 +3,14 @@
 mod refusal;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use doorbuster_postgres_tls::Address;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at};
-use tokio_postgres::{AsyncMessage, Client, Notification, Socket};
+use tokio_postgres::Client;
 
 use doorbuster_core::database_history::{DatabaseDecision, DatabaseHistory, decide, must_pause};
 
@@ -23,26 +22,15 @@ use super::hosts::{self, DatabaseHost};
 use super::inspect_database::{self, Inspected};
 
 mod certificates;
+mod session;
 
-/// The function of PostgreSQL that warns when a commit was not confirmed by its standby.
-const UNCONFIRMED_COMMIT: &str = "SyncRepWaitForLSN";
+use session::drive;
+pub(super) use session::{Session, SessionListener, SessionMessage};
+
 /// No host passed the last inspection.
 const NO_HOST: usize = usize::MAX;
 /// The largest number of attempts to open a session while other nodes change the history.
 const REGISTER_TRIES: usize = 3;
-
-/// A message to the owner of a session.
-pub(super) enum SessionMessage {
-    Notification(Notification),
-    /// The session ended.
-    Ended,
-}
-
-/// Receives the messages of a session.
-pub(super) type SessionListener = Box<dyn Fn(SessionMessage) + Send + Sync>;
-
-/// A session and its task. The task ends with the session.
-pub(super) type Session = (Client, JoinHandle<()>);
 
 /// The purpose of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -356,46 +344,4 @@ impl Connector {
         }
         opened
     }
-}
-
-/// Drives a session until it ends.
-async fn drive<T>(
-    mut connection: tokio_postgres::Connection<Socket, T>,
-    listener: Option<Arc<SessionListener>>,
-    connector: Weak<Inner>,
-) where
-    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
-    let tell = |message| {
-        if let Some(listener) = &listener {
-            listener(message);
-        }
-    };
-    loop {
-        match std::future::poll_fn(|cx| connection.poll_message(cx)).await {
-            Some(Ok(AsyncMessage::Notification(notification))) => {
-                tell(SessionMessage::Notification(notification));
-            }
-            // The commit is only on the primary. This code drops the answer, so that the outcome
-            // counts as unknown and no caller learns that the commit succeeded.
-            Some(Ok(AsyncMessage::Notice(notice)))
-                if notice.routine() == Some(UNCONFIRMED_COMMIT) =>
-            {
-                tracing::warn!(
-                    event = "database.commit_unconfirmed",
-                    "the synchronous standby did not confirm a commit in time; its result is unknown"
-                );
-                break;
-            }
-            Some(Ok(_)) => {}
-            // At the next connection the host may be a different server, so all hosts must be
-            // inspected again.
-            Some(Err(_)) => break,
-            None => return tell(SessionMessage::Ended),
-        }
-    }
-    if let Some(connector) = connector.upgrade() {
-        connector.current.store(NO_HOST, Ordering::Release);
-    }
-    tell(SessionMessage::Ended);
 }
