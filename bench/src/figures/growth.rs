@@ -110,14 +110,16 @@ impl<'a> SideRun<'a> {
 fn compare(config: &BenchConfig, mut few: SideRun<'_>, mut many: SideRun<'_>) -> Result<Figure> {
     let comparison =
         compare_alternating(config.rounds, || many.measure(config), || few.measure(config))?;
-    Ok(Figure::new("R10", "", BUYERS_TARGET).comparison(&comparison, "µs", "µs with few").note(format!(
-        "processor time of the server for each; {:.0} → {:.0} refusals/s; the generator was busy \
-         {} → {} of the time",
-        median(&few.rates),
-        median(&many.rates),
-        sale_server::percent(few.busy),
-        sale_server::percent(many.busy)
-    )))
+    Ok(Figure::new("R10", "", BUYERS_TARGET).comparison(&comparison, "µs", "µs with few").note(
+        format!(
+            "the server's processor time for each refusal; {:.0} → {:.0} refusals/s; the generator \
+         was busy {} → {} of the time",
+            median(&few.rates),
+            median(&many.rates),
+            sale_server::percent(few.busy),
+            sale_server::percent(many.busy)
+        ),
+    ))
 }
 
 fn over_sales(config: &BenchConfig, late: &Buyers) -> Result<Figure> {
@@ -192,8 +194,8 @@ fn fill_load(config: &BenchConfig, sale_server: &mut SaleServer) -> Result<Figur
     let comparison = Comparison { ours: vec![last], peer: vec![first] };
     let rates: Vec<String> = rates.iter().map(|rate| format!("{rate:.0}")).collect();
     Ok(Figure::new("R10", "", BUYERS_TARGET).comparison(&comparison, "µs", "µs at first").note(format!(
-        "processor time of the server for each, the last tenth over the first; orders/s by tenths: \
-         {}",
+        "the server's processor time for each order: the last tenth ÷ the first tenth; orders/s \
+         by tenths: {}",
         rates.join(" ")
     )))
 }

@@ -3,7 +3,7 @@
 use std::path::Path as FilePath;
 
 use anyhow::Context;
-use doorbuster_api::sale::SaleList;
+use doorbuster_api::sale::{Sale, SaleList};
 use doorbuster_server::web::{ExportedSale, folder};
 
 use crate::cli::ExportArgs;
@@ -23,13 +23,13 @@ pub fn run(args: &ExportArgs) -> Outcome {
             "--api is not an origin: write it like https://api.shop.example".into(),
         ));
     }
-    let sales = match args.sales.as_slice() {
-        [] => client::block_on(visible_sales(args))?,
-        given => given.iter().map(|id| ExportedSale { id: id.clone(), listed: None }).collect(),
-    };
-    if let Some(sale) = sales.iter().map(|sale| &sale.id).find(|sale| !is_name(sale)) {
+    if let Some(sale) = args.sales.iter().find(|sale| !is_name(sale)) {
         return Err(Failure::Settings(format!("{sale:?} is not a valid sale id")));
     }
+    let sales = match args.sales.as_slice() {
+        [] => client::block_on(visible_sales(args))?,
+        given => client::block_on(given_sales(args, given))?,
+    };
     let files = folder(&settings, api.as_deref(), &sales);
     for file in &files {
         write_whole(&args.dir.join(&file.path), &file.bytes)?;
@@ -60,13 +60,32 @@ async fn visible_sales(args: &ExportArgs) -> Result<Vec<ExportedSale>, Failure> 
         sales.extend(
             list.sales
                 .into_iter()
-                .map(|listed| ExportedSale { id: listed.sale.id.clone(), listed: Some(listed) }),
+                .map(|listed| ExportedSale { id: listed.sale.id.clone(), sale: Some(listed.sale) }),
         );
         match list.next_cursor {
             Some(next) => cursor = Some(next),
             None => return Ok(sales),
         }
     }
+}
+
+/// The sales that `--sale` names. A sale that buyers cannot see yet, or that no server can be asked
+/// about, has a page without texts. Its script reads them later.
+async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<ExportedSale>, Failure> {
+    let client = Client::with(args.url.clone(), String::new())?;
+    let mut sales = Vec::new();
+    for id in given {
+        let read = async { client.get(Path(&["v1", "sales", id], &[])).await?.read::<Sale>() };
+        let sale = read.await.ok();
+        if sale.is_none() {
+            eprintln!(
+                "warning: could not read sale {id} from {}: the HTML of its page has no title",
+                args.url
+            );
+        }
+        sales.push(ExportedSale { id: id.clone(), sale });
+    }
+    Ok(sales)
 }
 
 /// Writes a file and renames it into place, so that a reader finds the old or the new content.

@@ -8,7 +8,7 @@ export default {
   'was': 'Before:', 'now': 'Price:', 'server': 'Server time', 'choose': 'Which one',
   'howmany': 'How many', 'fewer': 'One fewer', 'more': 'One more',
   'rule': 'Up to {limit} per person', 'how': 'How this sale works', 'how.1': 'Our clock decides',
-  'how.1+': 'The start comes from our server. Your own clock and reloading make no difference.',
+  'how.1+': 'The sale starts by our server’s clock, not your device’s. You don’t need to reload.',
   'how.2': 'One tap is enough',
   'how.2+':
     '“Reserved” means that your order is saved. Until you see it, you have not bought anything.',
@@ -42,9 +42,9 @@ export default {
   'stock.gone': '{left} left, for people ahead of you',
   'stock.gonex': 'Reserved for people ahead of you',
   'stock.sold': '{total:The only one is|All {total} are} sold', 'stock.soldx': 'All are sold',
-  'stock.sold+': 'None will come back.', 'stock.ended': '{left} of {total} left over',
-  'stock.ended0': 'None left over', 'stock.endedx': 'The sale is over',
-  'stock.ended+': 'All others were sold.',
+  'stock.sold+': 'None will come back.', 'stock.ended': '{left} of {total} not sold',
+  'stock.ended0': 'Nothing left', 'stock.endedx': 'The sale is over',
+  'stock.ended+': 'The rest was sold.',
   'stock.endedh+': '{held} {held:is|are} still waiting for payment.',
   'stock.paused': '{left} left of {total}', 'stock.pausedx': 'Not available for now',
   'stock.paused+': 'Nothing is sold while the sale is paused.', 'stock.free': 'On sale',
@@ -93,9 +93,9 @@ export default {
   'lapsed.action': 'Try again', 'heldout.button': 'None left right now',
   'heldout.title': 'Everything is reserved or sold',
   'heldout.text':
-    'Some are not paid yet. Unpaid ones come back, and the button turns on by itself.',
+    'Some are not paid yet. Those come back, and the button turns on by itself.',
   'heldout.action': 'Join the waitlist', 'joinable.button': 'Join the waitlist',
-  'maywaitlist.text': 'Some are not paid yet. Unpaid ones go to the waitlist first.',
+  'maywaitlist.text': 'Some are not paid yet. Those go to the waitlist first if they come back.',
   'joining.title': 'Adding you to the waitlist',
   'joining.text': 'One tap is enough. You keep your position if you reload.',
   'waitlisted.button': 'On the waitlist',
@@ -109,13 +109,13 @@ export default {
   'came.text': 'Pay by {by}. After that, it goes to the next person.',
   'waitlistfull.title': 'The waitlist is full',
   'waitlistfull.text':
-    'Too many people are waiting already. If more comes back than they need, the button turns on.',
+    'Everyone on the waitlist comes first. If any are left after that, the button turns on.',
   'waitlistlimit.title': 'You’ve reached the limit',
   'waitlistlimit.text':
     'The limit is {limit} per person, over all orders. Cancel an unpaid order to join the waitlist again.',
   'waitlistonce.title': 'You had your turn',
   'waitlistonce.text':
-    'One was reserved for you but not paid, so others are served now. The button turns on if more comes back.',
+    'You did not pay for the last one in time, so others come first now. If more come back, the button turns on.',
   'waitlistlost.text':
     'You are not on the waitlist yet: the connection failed. Please try again.',
   'waitlistover.title': 'Your waitlist entry has ended',
@@ -138,13 +138,13 @@ export default {
   'signin.title': 'Sign in to buy',
   'signin.text': 'Sign in now, so that you are ready when the sale opens.',
   'nosignin.button': 'Sign in to buy', 'nosignin.title': 'Sign in at the shop to buy',
-  'nosignin.text': 'Open this sale from the shop’s own link, so that the shop knows you.',
+  'nosignin.text': 'Please open this page from the shop’s own link. Then the shop knows who you are.',
   'paused.button': 'Paused', 'paused.title': 'The sale is paused',
   'paused.text':
     'What you have reserved stays yours. The button turns on by itself when the sale goes on.',
   'ended.button': 'The sale has ended', 'ended.title': 'Sale ended {closed}',
   'endedx.title': 'The sale has ended',
-  'ended.text': 'Orders that were made in time can still be paid until their own deadline.',
+  'ended.text': 'You can still pay for an order until its own deadline.',
   'ended.action': 'See your orders', 'busy.button': 'Try again in {s} s',
   'busy.title': 'Too many requests',
   'busy.text': 'Nothing was ordered. Other people on your network may be trying, too.',
@@ -157,7 +157,7 @@ export default {
   'offline.action': 'Try now',
 
   /* the front door: the check, access codes, who may buy, the waiting room */
-  'check.button': 'Start the check', 'check.text': 'It keeps bots out. You can buy right after it.',
+  'check.button': 'Start the check', 'check.text': 'It keeps bots out. You can buy right afterwards.',
   'checknow.title': 'A quick check first',
   'checknow.text': 'Do it now, and you can buy at once when the sale opens {opens}.',
   'ready.title': 'You’re all set',
@@ -181,7 +181,7 @@ export default {
   'late.text': 'The next person has your turn now. You can join again.',
   'drawn.title': 'You are in the draw',
   'drawn.text':
-    'Everyone here at the start is put in random order. Being early makes no difference. Keep this page open.',
+    'At the start, everyone here gets a random position. Coming early makes no difference. Keep this page open.',
   'waiting.button': 'In the waiting room', 'waiting.title': 'About {est}',
   'waiting.text':
     'This is an estimate. You keep your position if you reload. We tell you if the sale sells out first.',
@@ -192,9 +192,11 @@ export default {
   'drawing.text': 'This takes a few seconds. You keep your position if you reload.',
   'turn.title': 'It’s your turn',
   'turn.text': 'Buy before {until}. After that, the next person gets your turn.',
-  'gone.button': 'None left right now', 'gone.title': 'Nothing left for your position',
+  'gone.button': 'Waiting for more', 'gone.title': 'Nothing left for you right now',
   'gone.text':
-    'What’s left is reserved for people ahead of you. If more comes back, we tell you here. You keep your position.',
+    'What’s left is reserved for people ahead of you. You keep your position, and we tell you here if more comes back.',
+  'goneout.text':
+    'If any come back, people ahead of you come first. You keep your position, and we tell you here.',
   'room.leave': 'Leave the waiting room', 'est.sec': '{b} seconds',
   'est.secs': '{a} to {b} seconds', 'est.min1': '1 minute', 'est.min': '{b} minutes',
   'est.mins': '{a} to {b} minutes', 'est.under': '{b} minutes at most',
@@ -211,7 +213,7 @@ export default {
     'Nothing to see and nothing to solve: your device calculates for some seconds. This also works with a screen reader.',
   'check.start': 'Start', 'check.working': 'Working: {p} %', 'check.done': 'Done. One moment.',
   'check.hard': 'Hard to see? Choose “No picture”.',
-  'check.fresh': 'Valid for 2 minutes, once, for you and this sale.',
+  'check.fresh': 'You have 2 minutes. It counts once, for this sale only.',
   'check.wrong': 'Not quite. Here is a new one.',
   'check.again': 'That was not accepted. Please start again.',
   'check.over': 'The 2 minutes are over. Please take a new one.',
@@ -229,7 +231,7 @@ export default {
   'far.title': 'The page could not be loaded',
   'far.text': 'You are offline, or the shop is very busy. We keep trying. No need to reload.',
   'all': 'See all sales', 'remind.came': 'One came back for you',
-  'remind.soon': 'Opens in {left}', 'remind.open': 'The sale is open',
+  'remind.soon': 'Opens in {left}', 'remind.pay': '{left}', 'remind.open': 'The sale is open',
   'remind.near': 'Your turn is near', 'remind.turn': 'It’s your turn',
   'remind.denied': 'Your browser blocks notifications from this page.',
   'remind.push': 'Also works when this page is closed: at your turn, and when units are reserved for you.',
@@ -350,7 +352,7 @@ export default {
   'x.open+': 'This page stands in for a payment provider’s own page. No real money moves.',
   'x.failed': 'The payment failed',
   'x.failed+': 'You were not charged. You can try again until the time is over.',
-  'x.paid': 'Paid', 'x.paid+': 'The shop gets a message, or asks for the result. Your order shows it.',
+  'x.paid': 'Paid', 'x.paid+': 'The shop hears of it within seconds, and your order shows it.',
   'x.late': 'It will be paid too late',
   'x.late+':
     'The money arrives after the time to pay. If one is still free, the order is paid. If not, the money goes back.',
@@ -367,7 +369,7 @@ export default {
   'x.disputed': 'Taken back by the bank',
   'x.disputed+': 'The order stays paid. The shop gets a message and decides.',
   'xp.returned': 'Sent back', 'xp.disputed': 'Disputed', 'x.barred': 'The buttons are off',
-  'x.barred+': 'They work in a demonstration, or with the setting payment.sandbox_page.',
+  'x.barred+': 'They work in demo mode, or if the shop sets payment.sandbox_page.',
   'xp.open': 'Waiting for you', 'xp.failed': 'Failed', 'xp.paid': 'Paid', 'xp.late': 'Too late',
   'xp.closed': 'Closed', 'xp.expired': 'Expired', 'xp.missing': 'No checkout',
   'xp.far': 'Not connected', 'xp.barred': 'Off',

@@ -4,7 +4,7 @@ import {
   $, text, has, put, putText, attr, announce, countAloud, localized, site,
 } from '/assets/words.js';
 import { now } from '/assets/clock.js';
-import { count, fullTime, left, moment, money, shortId } from '/assets/format.js';
+import { count, fullTime, left, moment, money, shopTime, shortId } from '/assets/format.js';
 import { endingMs, isBack, moneyBack, stateOf, stepsOf } from '/assets/order-state.js';
 
 const backToSale = order =>
@@ -74,17 +74,24 @@ function showSlip(m) {
   }
   return sum;
 }
-/* The steps of a finished order have their dates, because the order may be printed. */
+/* Returns the date and time in the visitor's zone, and in the shop's zone if that differs. */
+function wholeTime(ms) {
+  const shop = shopTime(ms, site.time_zone);
+  return fullTime(ms) + (shop ? ` (${text('clock.shop', { t: shop })})` : '');
+}
+/* A deadline has its date and zone. So have the steps of a finished order, because the order may be
+   printed. */
 function showSteps(steps, isOver) {
-  $('#steps').classList.toggle('is-dated', isOver);
   $('#steps').replaceChildren(
     ...steps.map(([key, iso, kind]) => {
       const li = document.createElement('li'),
         b = document.createElement('span'),
         t = document.createElement('time');
       b.textContent = text(key);
-      t.textContent = iso && isOver ? fullTime(Date.parse(iso)) : at(iso);
+      const isWhole = iso && (isOver || kind === 'next');
+      t.textContent = isWhole ? wholeTime(Date.parse(iso)) : at(iso);
       if (kind) li.className = kind;
+      li.classList.toggle('is-dated', isWhole);
       if (kind === 'now') li.setAttribute('aria-current', 'step');
       li.append(b, t);
       return li;

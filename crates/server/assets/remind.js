@@ -7,7 +7,6 @@ import { renewPush, startPush, stopPush } from '/assets/push-subscribe.js';
 import { $, attr, tell, text } from '/assets/words.js';
 import { starts } from '/assets/sale-state.js';
 
-const HOUR_MS = 3_600_000;
 /* The sound: notes in hertz, each of this length. */
 const NOTES = [660, 880, 660],
   NOTE_SECS = 0.18;
@@ -44,52 +43,21 @@ export function bindReminders(m) {
   });
 }
 
-/* The turn is near: the buyer has to be back at the screen, because an unused turn goes to the next
-   buyer. */
-const NEAR_SECS = 60,
-  NEAR_POSITION = 3;
-const isNear = room =>
-  room?.state === 'waiting' &&
-  (room.position <= NEAR_POSITION || (room.estimate && room.estimate.to <= NEAR_SECS));
-
 /** Updates the reminders. The page calls this each time it draws. */
-export function remind(m, scene, deal, t, turn) {
-  const opens = starts(m),
-    soon = scene === 'before' && opens && opens - t < HOUR_MS ? opens - t : 0,
-    reserved = deal === 'reserved' ? Date.parse(m.order.pay_by) - t : 0;
+export function remind(m, { scene, tab, news }) {
   $('#remind').hidden = scene === 'ended' || scene === 'sold';
-  const news = turn
-    ? 'turn'
-    : deal === 'waiting' && isNear(m.room)
-      ? 'near'
-    : deal === 'reserved' && m.order.id === m.came
-      ? 'came'
-      : scene === 'live'
-        ? 'open'
-        : scene;
-  const start = {
-    turn: () => text('remind.turn'),
-    near: () => text('remind.near'),
-    came: () => text('remind.came'),
-    open: () => (reserved > 0 ? left(reserved) : text('pill.live')),
-  }[news];
-  const head = soon ? text('remind.soon', { left: left(soon) }) : (start?.() ?? '');
+  const head = tab.head ? text(tab.head, { left: left(tab.rest_ms) }) : '';
   const title = head ? `${head} – ${m.title}` : m.title;
   if (document.title !== title) document.title = title;
-  const rest = soon || Math.max(0, reserved);
+  const rest = tab.rest_ms;
   drawIcon(
     rest ? String(rest < 60_000 ? Math.ceil(rest / 1000) : Math.ceil(rest / 60_000)) : '',
-    ['turn', 'near', 'came', 'open'].includes(news),
+    tab.lit,
   );
-  const told = {
-    turn: 'remind.turn',
-    near: 'remind.near',
-    came: 'remind.came',
-    open: 'remind.open',
-  }[news];
-  const isNews = last && last !== news && told && !(news === 'open' && last !== 'before');
-  last = news;
-  if (isNews) call(text(told), m);
+  const now = news ?? scene,
+    isNews = news && last && last !== now && !(news === 'open' && last !== 'before');
+  last = now;
+  if (isNews) call(text('remind.' + news), m);
 }
 
 /* Draws the icon with the number of minutes, or of seconds in the last minute. The icon is filled

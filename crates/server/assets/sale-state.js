@@ -236,6 +236,7 @@ export function shadeOf(m, deal, t = now()) {
   if (deal === 'check' && sceneOf(m, t) === 'before') return 'checknow';
   if (deal === 'live' || deal === 'check') return isAdmitted(m, t) ? 'turn' : null;
   if (m.roomStuck && ['waiting', 'gone'].includes(deal)) return 'roomstuck';
+  if (deal === 'gone') return sceneOf(m, t) === 'out' ? 'goneout' : null;
   if (deal === 'join') return m.lapsed || m.room?.state === 'admitted' ? 'late' : null;
   if (deal === 'waiting')
     return m.room?.state === 'before' || !m.room ? 'drawing' : m.room.estimate ? null : 'unknown';

@@ -1,7 +1,7 @@
 /* Shows the model of the sale page. Each state fills the same elements, so that nothing jumps. */
 import { claimsOf } from '/assets/who.js';
 import {
-  $, text, has, put, putText, attr, announce, countAloud, localized, site,
+  $, text, put, putText, attr, announce, countAloud, localized, site,
 } from '/assets/words.js';
 import { showFacts, showPictures, watchPrice } from '/assets/product.js';
 import { now } from '/assets/clock.js';
@@ -10,62 +10,9 @@ import {
   count, estimate, fullTime, left, moment, money, shopTime, shortTime, shortWhen, span, time,
   zone,
 } from '/assets/format.js';
-import {
-  canWaitlist,
-  dealOf,
-  ends,
-  frontOf,
-  isAdmitted,
-  most,
-  sceneOf,
-  shadeOf,
-  starts,
-  usedUp,
-} from '/assets/sale-state.js';
-import { showStock } from '/assets/sale-stock.js';
+import { frontOf, most, starts, ends } from '/assets/sale-state.js';
+import { screenOf } from '/assets/sale-screen.js';
 
-/* The picture of each scene, and its label with the tone. */
-const scenes = {
-  before: { light: 'before', pill: 'before' },
-  due: { light: 'before', pill: 'soon' },
-  live: { light: 'on', pill: 'live', tone: 'live' },
-  out: { light: 'low', pill: 'out', tone: 'warn' },
-  sold: { light: 'off', pill: 'sold' },
-  paused: { light: 'low', pill: 'paused', tone: 'warn' },
-  ended: { light: 'off', pill: 'ended' },
-};
-/* For each deal, the mode of the button, whether the buyer may choose units, and the second action.
-   `act` runs on this page, and `see` opens another page. */
-const deals = {
-  before: { mode: 'wait', pick: true },
-  due: { mode: 'wait', pick: true },
-  live: { mode: 'go', pick: true },
-  asking: { mode: 'busy' },
-  queued: { mode: 'busy' },
-  retrying: { mode: 'busy' },
-  cooldown: { mode: 'refill', until: 'calm_ms', pick: true },
-  busy: { mode: 'refill', until: 'busy_ms', pick: true },
-  reserved: { mode: 'order', tone: 'good', act: 'again' },
-  paid: { mode: 'order', tone: 'good', act: 'again' },
-  lapsed: { mode: 'order', act: 'again' },
-  heldout: { mode: 'wait' },
-  waitlisted: { mode: 'busy', act: 'leave' },
-  soldout: { mode: 'wait', see: '/' },
-  limit: { mode: 'wait', see: '/#orders' },
-  check: { mode: 'go', pick: true },
-  code: { mode: 'go', pick: true },
-  join: { mode: 'go', pick: true },
-  waiting: { mode: 'busy', pick: true, act: 'quit' },
-  gone: { mode: 'wait', pick: true, act: 'quit' },
-  members: { mode: 'wait', act: 'anew' },
-  level: { mode: 'wait', act: 'anew' },
-  blocked: { mode: 'wait', act: 'anew' },
-  signin: { mode: 'signin' },
-  nosignin: { mode: 'wait' },
-  paused: { mode: 'wait' },
-  ended: { mode: 'wait', see: '/#orders' },
-  offline: { mode: 'wait', tone: 'bad', act: 'retry' },
-};
 const verdicts = [
   'reserved',
   'paid',
@@ -88,7 +35,6 @@ const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'),
   go = $('#go');
 const steps = ['check', 'code', 'waiting']; /* announced when the buyer has done them */
-const HOUR_MS = 3_600_000;
 const WAITLIST_HOLD_SECS = 300; /* the longest time to pay for a unit that came back */
 let shown = '',
   before = '';
@@ -160,19 +106,11 @@ export function translateItem(m) {
   showItem(m);
 }
 
-function values(m, deal, t) {
+function values(m, { deal, mode, until }, t) {
   const opens = starts(m),
     closes = ends(m),
     item = m.item;
-  const until =
-    deal === 'retrying'
-      ? m.retry_ms
-      : deal === 'heldout'
-        ? m.busy_ms
-        : deals[deal].until
-          ? m[deals[deal].until]
-          : t;
-  const ours = deals[deal].mode === 'order' ? m.order : null,
+  const ours = mode === 'order' ? m.order : null,
     units = m.press?.units ?? ours?.units ?? m.units;
   const by = deal === 'queued' ? m.press?.decide_by : m.order?.pay_by;
   return {
@@ -194,100 +132,44 @@ function values(m, deal, t) {
     s: Math.max(0, Math.ceil((until - t) / 1000)),
   };
 }
-/* Returns the texts of a deal. While the button rests after a refusal, the refusal has its own
-   title and text. The button keeps the words of the state. */
-function wordsOf(m, deal, part) {
-  const shade = shadeOf(m, deal);
-  if (shade && has(`${shade}.${part}`)) return `${shade}.${part}`;
-  if (deal === 'cooldown' && part !== 'button') {
-    const key = `${m.why?.name ?? 'again'}.${part}`;
-    if (has(key)) return key;
-  }
-  if (deal === 'heldout' && part === 'button' && canWaitlist(m, deal)) return 'joinable.button';
-  if (deal === 'ended' && part === 'title' && !(ends(m) && ends(m) <= now())) return 'endedx.title';
-  if (deal === 'before' && !starts(m)) return 'undated.' + part;
-  return `${deal}.${part}`;
-}
 
-/* The words of the clock if the page waits for no time. */
-const STATE_WORDS = { out: 'clock.out', sold: 'clock.soldout', paused: 'clock.paused' };
-/* Returns whether it is this buyer's turn. */
-const inTurn = (m, scene, deal, t) =>
-  ['live', 'check', 'code', 'cooldown', 'busy'].includes(deal) &&
-  scene !== 'before' &&
-  isAdmitted(m, t) &&
-  !!m.room.until_ms;
-
-function showClock(m, scene, deal, t) {
-  const opens = starts(m),
-    closes = ends(m);
-  let label = 'state',
-    digits = text(STATE_WORDS[scene] ?? 'clock.open');
-  if (deal === 'reserved') {
-    label = 'pay';
-    digits = left(Date.parse(m.order.pay_by) - t);
-  } else if (deal === 'waitlisted') {
-    const { ahead } = m.waitlist[m.item.id];
-    label = 'position';
-    digits = ahead === null ? text('clock.none') : count(ahead + 1);
-  } else if (deal === 'waiting' || deal === 'gone') {
-    label = 'position';
-    digits = m.room?.position ? count(m.room.position) : text('clock.none');
-  } else if (inTurn(m, scene, deal, t)) {
-    label = 'turn';
-    digits = left(m.room.until_ms - t);
-  }
-  /* The button shows the step of the front door, so the clock counts down to the start. */
-  else if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS) {
-    label = 'in';
-    digits = left(opens - t);
-  } else if (scene === 'before' || scene === 'due') {
-    label = opens ? 'before' : 'state';
-    digits = opens ? shortTime(opens) : text('pill.undated');
-  } else if (scene === 'ended') {
-    label = closes && closes <= t ? 'ended' : 'state';
-    digits = closes && closes <= t ? shortTime(closes) : text('clock.shut');
-  } else if (['paused', 'sold'].includes(scene)) {
-    /* The clock shows the state itself, because there is no time to wait for. */
-  } else if (closes) {
-    label = 'live';
-    digits = left(closes - t);
-  } else if (opens && opens <= t && scene === 'live') {
-    label = 'opened';
-    digits = shortTime(opens);
-  }
-  put($('#clock-label'), text('clock.' + label));
+function showClock({ clock, date, aloud, t }) {
+  const digits =
+    'left' in clock
+      ? left(clock.left)
+      : 'time' in clock
+        ? shortTime(clock.time)
+        : 'count' in clock
+          ? clock.count === null
+            ? text('clock.none')
+            : count(clock.count)
+          : text(clock.text);
+  put($('#clock-label'), text('clock.' + clock.label));
   put($('#clock'), digits);
   $('#clock').toggleAttribute('data-long', widthOf(digits) > LONG_DIGITS);
   put($('#server'), time(t) + ' ' + zone(t));
-  /* This is the whole date of the time that matters now, in the visitor's zone and in the shop's
-     zone. */
-  const key = scene === 'before' || scene === 'due' ? 'opens' : closes ? 'closes' : 'opened',
-    whole = key === 'closes' ? closes : opens,
-    shop = whole ? shopTime(whole, site.time_zone) : null;
-  $('#full-time').classList.toggle('is-off', !whole);
-  if (whole)
-    put($('#full-time'), text('clock.' + key + '+', { t: fullTime(whole) }));
+  /* The whole date of the time that matters now, in the visitor's zone and in the shop's zone. */
+  const shop = date ? shopTime(date.at, site.time_zone) : null;
+  $('#full-time').classList.toggle('is-off', !date);
+  if (date) put($('#full-time'), text(`clock.${date.key}+`, { t: fullTime(date.at) }));
   $('#shop-time').hidden = !shop;
   if (shop) put($('#shop-time'), text('clock.shop', { t: shop }));
-  const aim =
-    deal === 'reserved'
-      ? Date.parse(m.order.pay_by)
-      : label === 'turn'
-        ? m.room.until_ms
-        : scene === 'before'
-          ? opens
-          : null;
-  if (aim)
-    countAloud(
-      text(deal === 'reserved' ? 'clock.pay' : label === 'turn' ? 'clock.turn' : 'say.opens'),
-      Math.ceil((aim - t) / 1000),
-    );
+  if (aloud) countAloud(text(aloud.key), Math.ceil((aloud.at - t) / 1000));
 }
 
-function showButton(m, deal, t, v) {
-  const plan = deals[deal],
-    away = plan.mode === 'order' || plan.mode === 'signin',
+function showStock({ words, more, values, bar }, seen_ms) {
+  const v = { ...values, seen: time(seen_ms) };
+  put($('#stock'), text(words, v));
+  put($('#stock-more'), more ? text(more, v) : '');
+  $('#bar').classList.toggle('is-off', !bar);
+  const { sold, held } = bar ?? { sold: 0, held: 0 };
+  attr($('#bar-sold'), 'width', sold);
+  attr($('#bar-held'), 'x', sold);
+  attr($('#bar-held'), 'width', held);
+}
+
+function showButton(m, { mode, button }, v) {
+  const away = mode === 'order' || mode === 'signin',
     on = away ? go : buy;
   const focused = document.activeElement === buy || document.activeElement === go;
   go.hidden = !away;
@@ -296,17 +178,36 @@ function showButton(m, deal, t, v) {
     attr(
       go,
       'href',
-      plan.mode === 'order' ? '/order/' + encodeURIComponent(m.order.id) : m.sign_in_url,
+      mode === 'order' ? '/order/' + encodeURIComponent(m.order.id) : m.sign_in_url,
     );
-  const mode = plan.mode === 'wait' && canWaitlist(m, deal, t) ? 'go' : plan.mode;
-  if (buy.dataset.mode !== mode && !away) {
+  else if (buy.dataset.mode !== mode) {
     buy.style.setProperty('--refill', Math.max(1, v.s) + 's');
     buy.dataset.mode = mode;
   }
   attr(buy, 'aria-disabled', mode !== 'go');
-  put(on.firstElementChild, text(wordsOf(m, deal, 'button'), v));
+  put(on.firstElementChild, text(button, v));
   /* Another button is now in the same position, so the other button takes the focus. */
   if (focused && document.activeElement !== on) on.focus({ preventScroll: true });
+}
+
+/* Shows the second action, or the link to the other sales. */
+function showAction(m, { deal, act: does, see: page, action, t }) {
+  const act = $('#act'),
+    see = $('#see'),
+    hadAct = document.activeElement === act;
+  act.hidden = !does;
+  attr(act, 'aria-disabled', does === 'leave' && (!!m.waitlistBusyItem || t < m.busy_ms));
+  see.hidden = !page;
+  $('#link').hidden = !act.hidden || !see.hidden;
+  if (does) {
+    put(act, text(action));
+    act.dataset.does = does;
+  }
+  if (page) {
+    put(see, text(deal + '.action'));
+    attr(see, 'href', page);
+  }
+  if (hadAct && act.hidden) (go.hidden ? buy : go).focus();
 }
 
 function showUnits(m, pick) {
@@ -337,64 +238,26 @@ function showUnits(m, pick) {
    it shows. */
 export function show(m) {
   const t = now(),
-    scene = sceneOf(m, t),
-    deal = dealOf(m, scene, t),
-    plan = deals[deal],
-    v = values(m, deal, t);
-  const look = { ...scenes[scene] };
-  if (deal === 'reserved') Object.assign(look, { light: 'on', pill: 'yours', tone: 'live' });
-  if (deal === 'offline') Object.assign(look, { pill: 'offline', tone: 'warn' });
-  if (deal === 'waiting') Object.assign(look, { pill: 'waitingroom', tone: 'live' });
-  if (deal === 'gone') Object.assign(look, scenes.out);
-  if (deal === 'waitlisted') Object.assign(look, { pill: 'waitlisted', tone: 'live' });
-  if (inTurn(m, scene, deal, t)) Object.assign(look, { pill: 'turn', tone: 'live' });
-  if (look.pill === 'before' && !starts(m)) look.pill = 'undated';
-  attr($('#stage'), 'data-light', look.light);
-  attr($('#pill'), 'class', 'pill needs-js' + (look.tone ? ' pill--' + look.tone : ''));
-  put($('#pill'), text('pill.' + look.pill, v));
-  showClock(m, scene, deal, t);
-  showStock(m, scene, deal, t);
-  showUnits(m, !!plan.pick);
-  showButton(m, deal, t, v);
+    screen = screenOf(m, t),
+    { scene, deal, shade } = screen,
+    v = values(m, screen, t);
+  attr($('#stage'), 'data-light', screen.light);
+  attr($('#pill'), 'class', 'pill needs-js' + (screen.tone ? ' pill--' + screen.tone : ''));
+  put($('#pill'), text('pill.' + screen.pill, v));
+  showClock(screen);
+  showStock(screen.stock, m.seen_ms);
+  showUnits(m, screen.pick);
+  showButton(m, screen, v);
 
-  attr($('#say'), 'class', 'say' + (plan.tone ? ' say--' + plan.tone : ''));
-  const title = text(wordsOf(m, deal, 'title'), v),
-    words = text(wordsOf(m, deal, 'text'), v).trim();
+  attr($('#say'), 'class', 'say' + (screen.say_tone ? ' say--' + screen.say_tone : ''));
+  const title = text(screen.title, v),
+    words = text(screen.text, v).trim();
   put($('#say-title'), title);
   put($('#say-text'), words);
-  const act = $('#act'),
-    see = $('#see'),
-    hadAct = document.activeElement === act;
-  /* If the token's claims exclude the buyer, a new check is useless: the claims do not change. */
-  act.hidden =
-    !plan.act ||
-    (plan.act === 'anew' && !m.barred) ||
-    (plan.act === 'again' && deal !== 'lapsed' && usedUp(m));
-  attr(act, 'aria-disabled', plan.act === 'leave' && (!!m.waitlistBusyItem || t < m.busy_ms));
-  see.hidden = !plan.see || (plan.see !== '/' && !m.token);
-  $('#link').hidden = !act.hidden || !see.hidden;
-  if (plan.act) {
-    put(act, text(plan.act === 'quit' ? 'room.leave' : deal + '.action'));
-    act.dataset.does = plan.act;
-  }
-  if (plan.see) {
-    put(see, text(deal + '.action'));
-    attr(see, 'href', plan.see);
-  }
-  if (hadAct && act.hidden) (go.hidden ? buy : go).focus();
+  showAction(m, screen);
 
-  const state = [
-    scene,
-    deal,
-    shadeOf(m, deal, t),
-    deal === 'cooldown'
-      ? m.why?.name
-      : deal === 'waiting'
-        ? v.est
-        : deal === 'waitlisted'
-          ? v.ahead
-          : '',
-  ].join(' ');
+  const more = { cooldown: m.why?.name, waiting: v.est, waitlisted: v.ahead }[deal] ?? '';
+  const state = [scene, deal, shade, more].join(' ');
   if (shown && shown !== state)
     announce(
       title + '. ' + words,
@@ -402,6 +265,6 @@ export function show(m) {
     );
   shown = state;
   before = deal;
-  remind(m, scene, deal, t, inTurn(m, scene, deal, t));
+  remind(m, screen);
   return deal;
 }

@@ -382,6 +382,16 @@ async fn a_page_may_buy_only_from_the_configured_origin() {
     assert!(plain.ask(&ask(ORIGIN, "/v1/orders")).await.status >= 400);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_of_a_named_sale_has_its_title_and_no_state_that_may_be_old() {
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 100, 9, 900)]).await;
+    let folder = export(&fixture, &["--sale", "spring"]);
+    let page = std::fs::read_to_string(folder.join("sale/spring/index.html")).expect("the page");
+    assert!(page.contains("<meta property=\"og:title\""), "{page}");
+    assert!(!page.contains("Open now") && !page.contains("availability\""), "{page}");
+}
+
 #[test]
 fn a_folder_for_another_origin_names_the_server_and_invalid_sale_ids_write_nothing() {
     let temp_dir = crate::test_server::TempDir::new();

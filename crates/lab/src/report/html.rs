@@ -256,7 +256,7 @@ fn broke(run: &RunReport, id: &str) -> String {
     text
 }
 
-/// Returns the results of the same buyers without HTTP, for the embedded shape.
+/// Returns the results of the embedded shape when the same buyers call it without HTTP.
 fn without_http(run: &RunReport, id: &str) -> String {
     let results = run.results.iter().filter(|result| result.strategy == id);
     let mut text = String::new();

@@ -32,8 +32,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
             tracing::error!(
                 refusal,
                 event = "slot.server_refused",
-                "a server that holds slots has unsuitable settings; change them, because nodes do \
-                 not start with this server"
+                "the settings of a Redis server do not suit slots; change them: a node that starts \
+                 refuses this server"
             );
         }
         engine.control().suspect_loss();

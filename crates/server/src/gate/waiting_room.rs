@@ -280,7 +280,9 @@ impl WaitingRooms {
                 let seed = DrawSeed::new(rand::random());
                 let made = engine.store().open_room(room_state.key(), seed).await?;
                 made.ok_or_else(|| {
-                    StoreError::Unexpected("a sale of the catalogue is not in the store".to_owned())
+                    StoreError::Unexpected(
+                        "the store has no row for a sale that this node serves".to_owned(),
+                    )
                 })?
             }
         };

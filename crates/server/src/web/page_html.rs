@@ -10,12 +10,12 @@ mod state;
 
 use std::fmt::Write;
 
-use doorbuster_api::sale::{Item, Phase, Sale};
+use doorbuster_api::sale::{Item, Sale};
 use doorbuster_api::value::{Money, Text, Time, direction};
 use serde_json::{Value, json};
 
 pub(crate) use calendar::calendar;
-pub(crate) use state::{phase_words, state_words};
+pub(crate) use state::ShownState;
 
 /// The mark for tags in a page's head.
 const HEAD_MARK: &str = "<!-- shell: head -->";
@@ -46,34 +46,39 @@ impl Shop<'_> {
     }
 }
 
-/// Renders the page of one sale. With `with_data`, the page contains the sale for its script. Then
-/// the script need not request the sale. An exported page may be older than the sale, so it has no
-/// such data.
+/// Renders the page of one sale. With a state, the page also contains the sale for its script. Then
+/// the script need not request the sale. An exported page may be older than the sale, so it has
+/// neither.
 pub(crate) fn sale_page(
     template: &str,
     sale: &Sale,
-    phase: Phase,
+    state: Option<ShownState>,
     shop: Shop<'_>,
-    with_data: bool,
 ) -> String {
-    let data = match with_data {
-        true => data_block("application/json", "sale-data", &json!(sale)),
-        false => String::new(),
+    let data = match state {
+        Some(_) => data_block("application/json", "sale-data", &json!(sale)),
+        None => String::new(),
     };
-    fill(template, &title(sale, shop), &head(sale, phase, shop), &body(sale, phase), &data)
+    fill(template, &title(sale, shop), &head(sale, state, shop), &body(sale, state), &data)
 }
 
-/// Renders the list of sales. Each sale has a text that says its state.
-pub(crate) fn index_page(template: &str, sales: &[(Sale, &'static str)], shop: Shop<'_>) -> String {
+/// Renders the list of sales, each with its state if that is known.
+pub(crate) fn index_page(
+    template: &str,
+    sales: &[(Sale, Option<ShownState>)],
+    shop: Shop<'_>,
+) -> String {
     let mut list = String::from("<h1>Sales / 抢购活动</h1><ul>");
     for (sale, state) in sales.iter().take(LISTED_MAX) {
         let (id, title) = (escaped(&sale.id), each_language(&sale.title));
-        let price = sale.items.first().map(|item| item.price.to_string()).unwrap_or_default();
-        let when = sale.starts_at.map(|time| format!(" · {}", time_tag(time))).unwrap_or_default();
+        let price = sale.items.first().map(|item| escaped(&item.price.to_string()));
+        let state = state.map(|state| state.words().to_owned());
+        let parts: Vec<_> =
+            [price, state, sale.starts_at.map(time_tag)].into_iter().flatten().collect();
         write!(
             list,
-            "<li><a href=\"/sale/{id}\">{title}</a> <span>{} · {state}{when}</span></li>",
-            escaped(&price)
+            "<li><a href=\"/sale/{id}\">{title}</a> <span>{}</span></li>",
+            parts.join(" · ")
         )
         .expect("writing to a string cannot fail");
     }
@@ -104,7 +109,7 @@ fn title(sale: &Sale, shop: Shop<'_>) -> String {
 }
 
 /// Returns the tags that describe the sale to other programs.
-fn head(sale: &Sale, phase: Phase, shop: Shop<'_>) -> String {
+fn head(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
     let mut out = String::new();
     let mut tag = |property: &str, content: &str| {
         let kind = if property.contains(':') { "property" } else { "name" };
@@ -131,26 +136,21 @@ fn head(sale: &Sale, phase: Phase, shop: Shop<'_>) -> String {
         tag("product:price:currency", item.price.currency.as_str());
     }
     let products: Vec<Value> =
-        sale.items.iter().map(|item| product(sale, item, phase, shop)).collect();
+        sale.items.iter().map(|item| product(sale, item, state, shop)).collect();
     let graph = json!({"@context": "https://schema.org", "@graph": products});
     out + &data_block("application/ld+json", "schema", &graph)
 }
 
 /// Describes an item in the vocabulary of schema.org.
-fn product(sale: &Sale, item: &Item, phase: Phase, shop: Shop<'_>) -> Value {
-    let availability = match phase {
-        Phase::Draft | Phase::Scheduled => "PreSale",
-        Phase::Open | Phase::Paused => "LimitedAvailability",
-        Phase::Closed => "SoldOut",
-    };
+fn product(sale: &Sale, item: &Item, state: Option<ShownState>, shop: Shop<'_>) -> Value {
     let mut offer = json!({
         "@type": "Offer",
         "price": decimal(item.price),
         "priceCurrency": item.price.currency,
-        "availability": format!("https://schema.org/{availability}"),
         "eligibleQuantity": {"@type": "QuantitativeValue", "maxValue": item.limit_per_buyer},
     });
     let optional = [
+        ("availability", state.map(|state| state.availability().to_owned())),
         ("url", shop.absolute(&format!("/sale/{}", sale.id))),
         ("availabilityStarts", sale.starts_at.map(|time| time.to_string())),
         ("availabilityEnds", sale.ends_at.map(|time| time.to_string())),
@@ -200,7 +200,7 @@ fn description(sale: &Sale, first: Option<&Item>) -> String {
 }
 
 /// Returns the text for a visitor without JavaScript.
-fn body(sale: &Sale, phase: Phase) -> String {
+fn body(sale: &Sale, state: Option<ShownState>) -> String {
     let mut out = format!("<h1>{}</h1>", each_language(&sale.title));
     for item in &sale.items {
         if item.title != sale.title {
@@ -226,13 +226,14 @@ fn body(sale: &Sale, phase: Phase) -> String {
         }
         out.push_str(&facts(item));
     }
-    write!(out, "<p>{}", phase_words(phase)).expect("writing to a string");
-    for (label, time) in [("Start / 开抢", sale.starts_at), ("End / 结束", sale.ends_at)] {
-        if let Some(time) = time {
-            write!(out, " · {label} {}", time_tag(time)).expect("writing to a string");
-        }
-    }
-    out + "</p>"
+    let labelled = |label: &str, time: Option<Time>| Some(format!("{label} {}", time_tag(time?)));
+    let parts = [
+        state.map(|state| state.words().to_owned()),
+        labelled("Start / 开抢", sale.starts_at),
+        labelled("End / 结束", sale.ends_at),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    out + "<p>" + &parts.join(" · ") + "</p>"
 }
 
 /// Returns the facts about an item as a table.
@@ -325,7 +326,7 @@ mod tests {
     #[test]
     fn a_sales_page_names_title_price_time_and_picture_for_programs_and_for_people() {
         let shop = Shop { name: "Ora & Sons", url: Some("https://shop.example") };
-        let page = sale_page(TEMPLATE, &sale(), Phase::Scheduled, shop, true);
+        let page = sale_page(TEMPLATE, &sale(), Some(ShownState::Soon), shop);
         for part in [
             "<title>Ora &quot;lamp&quot; – Spring &lt;/script&gt;&lt;b&gt;drop&lt;/b&gt; – Ora &amp; Sons</title>",
             "<meta property=\"og:image\" content=\"https://shop.example/pictures/lamp.webp\">",
@@ -345,8 +346,10 @@ mod tests {
             "no text of the sale ends a script: {page}"
         );
         assert!(!page.contains("<b>drop") && !page.contains("shell:"), "{page}");
-        let exported = sale_page(TEMPLATE, &sale(), Phase::Open, shop, false);
-        assert!(!exported.contains("sale-data"), "{exported}");
+        let exported = sale_page(TEMPLATE, &sale(), None, shop);
+        for state in ["sale-data", "availability\"", "Opens soon"] {
+            assert!(!exported.contains(state), "{state} may be old: {exported}");
+        }
     }
 
     #[test]
@@ -361,7 +364,7 @@ mod tests {
         item.facts =
             serde_json::from_value(json!([{"name": "Weight", "value": "1 kg <2"}])).expect("facts");
         let shop = Shop { name: "Ora", url: Some("https://shop.example") };
-        let page = sale_page(TEMPLATE, &sale, Phase::Open, shop, false);
+        let page = sale_page(TEMPLATE, &sale, None, shop);
         for part in [
             "<title>Ora &quot;lamp&quot; – Spring – Ora</title>",
             "<h1><span lang=\"en\" dir=\"ltr\">Spring</span> / <span lang=\"ar\" dir=\"rtl\">",
@@ -378,7 +381,7 @@ mod tests {
     #[test]
     fn an_address_is_absolute_only_if_the_shops_origin_is_known() {
         let nowhere = Shop { name: "Ora", url: None };
-        let page = sale_page(TEMPLATE, &sale(), Phase::Closed, nowhere, true);
+        let page = sale_page(TEMPLATE, &sale(), Some(ShownState::Ended), nowhere);
         assert!(!page.contains("og:url") && !page.contains("og:image"), "{page}");
         assert!(page.contains("https://schema.org/SoldOut"), "{page}");
     }
@@ -386,7 +389,7 @@ mod tests {
     #[test]
     fn the_list_names_each_sale_with_its_price_and_state() {
         let shop = Shop { name: "Ora", url: None };
-        let page = index_page(TEMPLATE, &[(sale(), phase_words(Phase::Open))], shop);
+        let page = index_page(TEMPLATE, &[(sale(), Some(ShownState::Open))], shop);
         assert!(page.contains("<a href=\"/sale/spring\">Spring &lt;/script&gt;"), "{page}");
         assert!(page.contains("49.00 EUR · Open now"), "{page}");
     }

@@ -20,11 +20,12 @@ use tokio::time::Instant;
 use super::assets::AssetFile;
 use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
 use super::path_names::PathNames;
-use super::reply::{HandlerResult, empty, json, rendered};
+use super::reply::{HandlerError, HandlerResult, empty, json, rendered};
 use super::router::get;
 use super::sales::find_sale;
 use super::{App, assets, page_html, payment, push, request_body, sales, sign_in, wire};
 use crate::auth::{NewToken, token};
+use crate::catalogue::SaleState;
 use crate::config::AuthSettings;
 
 /// How long a rendered list of sales is used.
@@ -75,12 +76,8 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
     let (sales, _) = sales::page(&app, None, page_html::LISTED_MAX, |phase| phase != Phase::Draft)?;
     let mut listed = Vec::with_capacity(sales.len());
     for sale in &sales {
-        let status = app.views.status(&app.engine, sale).await;
-        let words = match serde_json::from_slice(&status.bytes) {
-            Ok(status) => page_html::state_words(&status),
-            Err(_) => page_html::phase_words(sale.row.phase),
-        };
-        listed.push((wire::sale(&sale.row), words));
+        let state = app.views.state(&app.engine, sale).await;
+        listed.push((wire::sale(&sale.row), Some(state)));
     }
     let live = app.live();
     let html = page_html::index_page(&live.assets.page_text("index.html"), &listed, live.shop());
@@ -103,29 +100,39 @@ async fn icon(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult 
     app.live().assets.icon(&headers)
 }
 
+/// The name in a page's path, if it can be decoded.
+type PathResult = Result<PathNames<1>, HandlerError>;
+
+/// Returns the sale that a page's path names.
+async fn named_sale(app: &App, names: PathResult) -> Option<Arc<SaleState>> {
+    let PathNames([name]) = names.ok()?;
+    find_sale(app, &name).await.ok()
+}
+
 /// Serves the page of a sale. The page exists if any node knows the sale.
-async fn sale(
-    State(app): State<Arc<App>>,
-    PathNames([name]): PathNames<1>,
-    headers: HeaderMap,
-) -> HandlerResult {
-    let Ok(sale) = find_sale(&app, &name).await else {
+async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap) -> HandlerResult {
+    let Some(sale) = named_sale(&app, names).await else {
         return missing(&app, "sale.html", &headers);
     };
     let live = app.live();
-    let page = app.views.page(&app.engine, &sale, live.generation, || {
-        let (shown, phase) = (wire::sale(&sale.row), sale.row.phase);
-        let template = live.assets.page_text("sale.html");
-        AssetFile::page(page_html::sale_page(&template, &shown, phase, live.shop(), true))
+    let state = app.views.state(&app.engine, &sale).await;
+    let page = app.views.page(&app.engine, &sale, (live.generation, state), || {
+        let (shown, template) = (wire::sale(&sale.row), live.assets.page_text("sale.html"));
+        AssetFile::page(page_html::sale_page(&template, &shown, Some(state), live.shop()))
     });
     Ok(page.reply(&headers))
 }
 
 /// Serves the start of a sale as an entry for a buyer's calendar.
-async fn calendar(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> HandlerResult {
-    let sale = wire::sale(&find_sale(&app, &name).await?.row);
-    let starts_at =
-        sale.starts_at.ok_or_else(|| Problem::not_found("this sale has no start time yet"))?;
+async fn calendar(
+    State(app): State<Arc<App>>,
+    names: PathResult,
+    headers: HeaderMap,
+) -> HandlerResult {
+    let sale = named_sale(&app, names).await.map(|sale| wire::sale(&sale.row));
+    let Some((sale, starts_at)) = sale.and_then(|sale| sale.starts_at.map(|at| (sale, at))) else {
+        return missing(&app, "sale.html", &headers);
+    };
     let entry = page_html::calendar(&sale, starts_at, app.live().shop());
     let mut reply = rendered(StatusCode::OK, "text/calendar; charset=utf-8", entry.into());
     let headers = reply.headers_mut();
@@ -139,10 +146,10 @@ async fn calendar(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) 
 /// whether the order exists.
 async fn order(
     State(app): State<Arc<App>>,
-    PathNames([id]): PathNames<1>,
+    names: PathResult,
     headers: HeaderMap,
 ) -> HandlerResult {
-    match TicketId::parse(&id) {
+    match names.ok().and_then(|PathNames([id])| TicketId::parse(&id)) {
         Some(_) => app.live().assets.page("order.html", &headers),
         None => missing(&app, "order.html", &headers),
     }

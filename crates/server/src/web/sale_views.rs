@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 
 use super::assets::AssetFile;
 use super::limits::{STATUS_EVERY, STATUS_STALE_MAX};
+use super::page_html::ShownState;
 use super::rendered::Rendered;
 use super::wire;
 use crate::cache::ItemNumbers;
@@ -24,14 +25,17 @@ use crate::metrics::{Histogram, RateSample, RateWindow};
 struct RenderedSale {
     of: Arc<SaleState>,
     sale: Rendered,
+    state: ShownState,
     status: Rendered,
     status_at: Instant,
     /// The number of the last event that the status includes.
     event: u64,
 }
 
-/// A sale's page, with the sale's version and the generation of the settings that the page shows.
-type RenderedPage = (Arc<SaleState>, u64, Arc<AssetFile>);
+/// What a sale's page shows besides the sale: the generation of the settings, and the state.
+type PageVersion = (u64, ShownState);
+/// A sale's page, and what it was rendered from.
+type RenderedPage = (Arc<SaleState>, PageVersion, Arc<AssetFile>);
 
 /// The state that the server keeps for one sale.
 #[derive(Debug)]
@@ -95,23 +99,23 @@ impl SaleViews {
         }
     }
 
-    /// Returns the sale's page. `make` renders it once for each version and generation.
+    /// Returns the sale's page. `make` renders it once for each version.
     pub(crate) fn page(
         &self,
         engine: &Engine,
         sale: &Arc<SaleState>,
-        generation: u64,
+        version: PageVersion,
         make: impl FnOnce() -> AssetFile,
     ) -> Arc<AssetFile> {
         let view = self.sale_view(engine, sale);
         let mut page = view.page.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, made_for, page)) = page.as_ref()
-            && (Arc::ptr_eq(of, sale) && *made_for == generation)
+            && (Arc::ptr_eq(of, sale) && *made_for == version)
         {
             return page.clone();
         }
         let made = Arc::new(make());
-        *page = Some((sale.clone(), generation, made.clone()));
+        *page = Some((sale.clone(), version, made.clone()));
         made
     }
 
@@ -124,6 +128,12 @@ impl SaleViews {
     pub(crate) async fn status(&self, engine: &Engine, sale: &Arc<SaleState>) -> Rendered {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_EVERY;
         self.rendered(engine, sale, old, |shown| shown.status.clone()).await
+    }
+
+    /// Returns the sale's state, at most [`STATUS_EVERY`] old.
+    pub(crate) async fn state(&self, engine: &Engine, sale: &Arc<SaleState>) -> ShownState {
+        let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_EVERY;
+        self.rendered(engine, sale, old, |shown| shown.state).await
     }
 
     /// Returns a status that includes event number `event`, if it is rendered already.
@@ -158,13 +168,13 @@ impl SaleViews {
         status
     }
 
-    async fn rendered(
+    async fn rendered<T>(
         &self,
         engine: &Engine,
         sale: &Arc<SaleState>,
         is_old: impl Fn(&RenderedSale) -> bool,
-        take: impl Fn(&RenderedSale) -> Rendered,
-    ) -> Rendered {
+        take: impl Fn(&RenderedSale) -> T,
+    ) -> T {
         let view = self.sale_view(engine, sale);
         let lookup = |at_least: Option<std::time::Duration>| match view.lock().as_ref() {
             Some(shown) if Arc::ptr_eq(&shown.of, sale) => {
@@ -219,10 +229,12 @@ impl SaleView {
 
 async fn render(engine: &Engine, sale: &Arc<SaleState>, event: u64) -> RenderedSale {
     engine.meter().count_view_render();
+    let status = status(engine, sale).await;
     RenderedSale {
         of: sale.clone(),
         sale: Rendered::new(&wire::sale(&sale.row)),
-        status: Rendered::new(&status(engine, sale).await),
+        state: ShownState::of(&status),
+        status: Rendered::new(&status),
         status_at: Instant::now(),
         event,
     }

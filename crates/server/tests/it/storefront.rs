@@ -60,7 +60,10 @@ async fn a_sales_page_shows_its_texts_without_a_script_and_follows_a_change() {
 async fn a_mistyped_address_gets_a_page_in_a_browser_and_a_problem_elsewhere() {
     let app = TestApp::start().await;
     app.open_sale("spring", json!(10), 1).await;
-    for path in ["/typo", "/sale/none", "/order/ord_x", "/assets/none.js/x"] {
+    let calendars = ["/sale/none/calendar.ics", "/sale/%ff/calendar.ics"];
+    let typos =
+        ["/typo", "/sale/none", "/sale/%ff", "/order/ord_x", "/order/%ff", "/assets/none.js/x"];
+    for path in typos.into_iter().chain(calendars) {
         let page = app.call("GET", path, &[BROWSER], b"").await;
         assert_eq!(
             (page.status, page.header("content-type"), page.header("cache-control")),
@@ -122,6 +125,15 @@ async fn the_list_of_sales_has_their_states_and_can_be_searched() {
         (state == "held_out").then_some(list)
     });
     let list = list.await;
+    // Visitors without JavaScript and search engines learn the state, too.
+    until("the sale's page shows the state", async || {
+        let page = app.get("/sale/spring").await.text();
+        let is_shown =
+            page.contains("None left now / 暂时无货") && page.contains("schema.org/OutOfStock");
+        is_shown.then_some(())
+    })
+    .await;
+    assert!(app.get("/sale/winter").await.text().contains("schema.org/LimitedAvailability"));
     assert_eq!(list.header("cache-control"), Some("public, max-age=1"));
     let sales = list.json()["sales"].clone();
     assert_eq!((&sales[0]["id"], &sales[0]["status"]["phase"]), (&json!("winter"), &json!("open")));

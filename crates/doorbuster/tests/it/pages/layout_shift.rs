@@ -87,7 +87,7 @@ async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str,
     settled(ben, "#clock-label", "Your position", width).await;
     ann.click(BUY).await;
     settled(ann, STATE, "1 reserved for you", width).await;
-    settled(ben, BUY, "None left right now", width).await;
+    settled(ben, BUY, "Waiting for more", width).await;
     ben.click("#act").await;
     settled(ben, "#pill", "None left now", width).await;
 }

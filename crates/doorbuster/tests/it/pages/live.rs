@@ -30,7 +30,7 @@ async fn a_pause_a_resume_and_the_close_are_shown_as_they_happen() {
         tab.says(BUY, "The sale has ended").await;
         tab.says("#pill", "Ended").await;
         tab.says("#clock", "Ended").await;
-        tab.says("#stock", "100 of 100 left over").await;
+        tab.says("#stock", "100 of 100 not sold").await;
     })
     .await;
 }
@@ -80,7 +80,7 @@ async fn held_units_may_return_and_sold_units_do_not() {
         let bought = fixture.buy(&spec).await;
         tab.says(BUY, "Join the waitlist").await;
         tab.says("#stock-more", "2 reserved, not paid yet").await;
-        tab.says("#say-text", "Unpaid ones go to the waitlist first").await;
+        tab.says("#say-text", "Those go to the waitlist first").await;
 
         fixture.ask(&spec.order("POST", &bought.id(), "/cancel")).await;
         tab.says(BUY, "Buy now").await;

@@ -89,7 +89,7 @@ async fn a_later_visitor_waits_while_all_units_are_held_and_is_admitted_when_one
 
         ann.click(BUY).await;
         ann.says(STATE, "1 reserved for you").await;
-        ben.says(BUY, "None left right now").await;
+        ben.says(BUY, "Waiting for more").await;
         ben.says("#say-text", "You keep your position").await;
         let order = fixture.orders("one").await[0]["id"].as_str().expect("an id").to_owned();
         assert_eq!(
@@ -209,14 +209,14 @@ async fn a_visitor_who_waits_for_one_item_gets_a_turn_for_another_item() {
         ben.says("#clock-label", "Your position").await;
         ann.click(BUY).await;
         ann.says(STATE, "1 reserved for you").await;
-        ben.says(BUY, "None left right now").await;
+        ben.says(BUY, "Waiting for more").await;
         ben.click(BULB).await;
         ben.says(BUY, "Join the waiting room").await;
         ben.click(BUY).await;
         ben.says(STATE, "It’s your turn").await;
         // The buyer may look at the other item, and the page does not switch back.
         ben.click(LAMP).await;
-        ben.says(BUY, "None left right now").await;
+        ben.says(BUY, "Waiting for more").await;
         ben.click(BULB).await;
         ben.says(STATE, "It’s your turn").await;
         ben.click(BUY).await;

@@ -171,15 +171,26 @@ const OPEN = /\b(Open now|On sale|Buy now|are open)\b|正在抢购$|立即抢购
     '\\b(Paused|is paused|Sold out|None left|Ended|has ended|ended|Opens|opens)\\b' +
       '|已暂停|已售罄|暂时无货|已结束|后开抢|即将开',
   );
+/* `SOME` finds texts that say how many units are left, and `NONE` finds texts that say that none
+   are left. `STATES` finds words for the state of the sale. */
+const SOME = /^[1-9]\d* left\b|^还剩 [1-9]|^剩余 [1-9]/,
+  NONE = /\b(None left|Sold out)\b|暂时无货|已售罄/,
+  STATES = /^(Open now|Waiting room|On the waitlist|正在抢购|排队中|候补中)$/;
 const LIVE = ['live', 'check', 'code', 'join', 'cooldown', 'busy'];
 
 function faultsOf(sale, deal, words, chinese) {
   const faults = [],
     [pill, label, clock, stock, more, , button, title, text, action] = words;
-  const said = [pill, label, clock, stock, button, title];
+  const tab = document.title.replace(/ – Ora 99$/, '');
+  const said = [pill, label, clock, stock, button, title, tab];
   const open = said.filter(word => OPEN.test(word)),
     shut = said.filter(word => SHUT.test(word));
   if (open.length && shut.length) faults.push(`“${open}” against “${shut}”`);
+  const some = said.filter(word => SOME.test(word)),
+    none = said.filter(word => NONE.test(word));
+  if (some.length && none.length) faults.push(`“${some}” against “${none}”`);
+  if (tab !== 'Ora 99' && said.indexOf(tab) === 6 && STATES.test(tab))
+    faults.push(`only the tab says “${tab}”`);
   if (words.some(word => /undefined|NaN|Invalid|null|\{|^[a-z]+\.[a-z+]+$/.test(word)))
     faults.push('a word is missing');
   const letters = chinese ? /[A-Za-z]{4,}/ : /[\u2e80-\uffef]/;

@@ -7,12 +7,12 @@
 
 use std::path::PathBuf;
 
-use doorbuster_api::sale::ListedSale;
+use doorbuster_api::sale::Sale;
 
 use super::compress::Coding;
 use super::{Assets, CACHE_BRIEFLY, CACHE_FOREVER, CONTENT_POLICY, media_type_of};
 use crate::config::Settings;
-use crate::web::page_html::{self, Shop, phase_words};
+use crate::web::page_html::{self, Shop};
 
 /// The policy of a page goes directly after this text.
 const HEAD: &str = "<meta charset=\"utf-8\">";
@@ -26,9 +26,9 @@ const MISSING: &str = "missing.html";
 pub struct ExportedSale {
     /// The sale's id.
     pub id: String,
-    /// The sale as the list shows it. If it is missing, the page shows the sale's texts only after
-    /// its script has read them.
-    pub listed: Option<ListedSale>,
+    /// The sale. If it is missing, the page shows the sale's texts only after its script has read
+    /// them.
+    pub sale: Option<Sale>,
 }
 
 /// A file of the folder.
@@ -54,10 +54,8 @@ pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) ->
         let page = with_policy(&assets.page_text(file), api);
         match name {
             "index.html" => {
-                let listed = sales.iter().filter_map(|sale| sale.listed.as_ref());
-                let listed: Vec<_> = listed
-                    .map(|sale| (sale.sale.clone(), phase_words(sale.status.phase)))
-                    .collect();
+                let listed = sales.iter().filter_map(|exported| exported.sale.clone());
+                let listed: Vec<_> = listed.map(|sale| (sale, None)).collect();
                 add(
                     &mut files,
                     name.into(),
@@ -67,14 +65,12 @@ pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) ->
             _ => add(&mut files, name.into(), page.as_bytes()),
         }
         if name == "sale.html" {
-            for sale in sales {
-                let text = match &sale.listed {
-                    Some(ListedSale { sale, status }) => {
-                        page_html::sale_page(&page, sale, status.phase, shop, false)
-                    }
+            for exported in sales {
+                let text = match &exported.sale {
+                    Some(sale) => page_html::sale_page(&page, sale, None, shop),
                     None => page.clone(),
                 };
-                let path = ["sale", &sale.id, "index.html"].iter().collect();
+                let path = ["sale", &exported.id, "index.html"].iter().collect();
                 add(&mut files, path, text.as_bytes());
             }
         }
@@ -178,7 +174,7 @@ mod tests {
     fn made(api: Option<&str>) -> Vec<FolderFile> {
         let flags = Flags { data_dir: Some("/tmp".into()), ..Flags::default() };
         let settings = load(&flags, []).expect("the defaults");
-        let sale = |id: &str| ExportedSale { id: id.to_owned(), listed: None };
+        let sale = |id: &str| ExportedSale { id: id.to_owned(), sale: None };
         folder(&settings, api, &[sale("spring"), sale("a:b")])
     }
 

@@ -93,7 +93,7 @@ fn http(app: &App, text: &mut MetricsText) {
         (
             "doorbuster_events_dropped_total",
             MetricKind::Counter,
-            "Readers of events dropped because they were too slow.",
+            "Event streams closed because the client read too slowly.",
             app.engine.hub().dropped(),
         ),
     ];

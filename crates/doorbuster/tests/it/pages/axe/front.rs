@@ -167,7 +167,7 @@ async fn the_waiting_room_is_usable_by_everyone() {
         look(&drawn, STATE, "Drawing your position", "a place is drawn").await;
         ann.click(BUY).await;
         ann.says(STATE, "1 reserved for you").await;
-        look(&ben, BUY, "暂时无货", "nothing left for this place").await;
+        look(&ben, BUY, "等待放回", "nothing left for this position").await;
     })
     .await;
 }

@@ -1,0 +1,246 @@
+/* Derives everything that one screen of the sale page shows from one state of the model: label,
+   picture, clock, stock line, button, words, and the tab's title. This code does not touch the
+   page. Texts are keys of the copy. */
+import { has } from '/assets/words.js';
+import {
+  OLD_MS, canWaitlist, dealOf, ends, isAdmitted, row, sceneOf, shadeOf, starts, usedUp,
+} from '/assets/sale-state.js';
+
+/* The picture of each scene, and its label with the tone. */
+const SCENES = {
+  before: { light: 'before', pill: 'before' },
+  due: { light: 'before', pill: 'soon' },
+  live: { light: 'on', pill: 'live', tone: 'live' },
+  out: { light: 'low', pill: 'out', tone: 'warn' },
+  sold: { light: 'off', pill: 'sold' },
+  paused: { light: 'low', pill: 'paused', tone: 'warn' },
+  ended: { light: 'off', pill: 'ended' },
+};
+/* For each deal:
+   - `look`: replaces the look of the scene.
+   - `mode`: the mode of the button.
+   - `pick`: whether the buyer may choose units.
+   - `tone`: the tone of the words.
+   - `act`: the second action on this page. `see`: the second action opens this page.
+   - `until`: the field of the model with the time at which the deal ends. */
+const DEALS = {
+  before: { mode: 'wait', pick: true },
+  due: { mode: 'wait', pick: true },
+  live: { mode: 'go', pick: true },
+  asking: { mode: 'busy' },
+  queued: { mode: 'busy' },
+  retrying: { mode: 'busy', until: 'retry_ms' },
+  cooldown: { mode: 'refill', until: 'calm_ms', pick: true },
+  busy: { mode: 'refill', until: 'busy_ms', pick: true },
+  reserved: {
+    mode: 'order',
+    tone: 'good',
+    act: 'again',
+    look: { light: 'on', pill: 'yours', tone: 'live' },
+  },
+  paid: { mode: 'order', tone: 'good', act: 'again' },
+  lapsed: { mode: 'order', act: 'again' },
+  heldout: { mode: 'wait', until: 'busy_ms' },
+  waitlisted: { mode: 'busy', act: 'leave', look: { pill: 'waitlisted', tone: 'live' } },
+  soldout: { mode: 'wait', see: '/' },
+  limit: { mode: 'wait', see: '/#orders' },
+  check: { mode: 'go', pick: true },
+  code: { mode: 'go', pick: true },
+  join: { mode: 'go', pick: true },
+  waiting: { mode: 'busy', pick: true, act: 'quit', look: { pill: 'waitingroom', tone: 'live' } },
+  gone: {
+    mode: 'wait',
+    pick: true,
+    act: 'quit',
+    look: { light: 'low', pill: 'waitingroom', tone: 'warn' },
+  },
+  members: { mode: 'wait', act: 'anew' },
+  level: { mode: 'wait', act: 'anew' },
+  blocked: { mode: 'wait', act: 'anew' },
+  signin: { mode: 'signin' },
+  nosignin: { mode: 'wait' },
+  paused: { mode: 'wait' },
+  ended: { mode: 'wait', see: '/#orders' },
+  offline: { mode: 'wait', tone: 'bad', act: 'retry', look: { pill: 'offline', tone: 'warn' } },
+};
+const HOUR_MS = 3_600_000;
+/* The buyer has to be back at the screen when the turn is this near, because an unused turn goes to
+   the next buyer. */
+const NEAR_SECS = 60,
+  NEAR_POSITION = 3;
+
+/** Returns the screen of this model at this time:
+   - `scene`, `deal`, `shade`: the state (see sale-state.js).
+   - `light`, `pill`, `tone`: the picture, the label and the label's tone.
+   - `clock`: { label, and one of text, time, left, count }. `date`: the time that matters now.
+     `aloud`: the countdown that a screen reader hears.
+   - `stock`: { words, more, values, bar: { sold, held } or null }. The bar's parts are in
+     thousandths.
+   - `mode`, `until`, `pick`, `say_tone`, `button`, `title`, `text`, `act`, `see`: the button, the
+     choice of units, the words, and the second action.
+   - `tab`: { head, rest_ms, lit }: the text before the tab's title, the time in its icon, and
+     whether the buyer can act now.
+   - `news`: the event that a buyer in another tab wants to hear of, or null. */
+export function screenOf(m, t) {
+  const scene = sceneOf(m, t),
+    deal = dealOf(m, scene, t),
+    plan = DEALS[deal];
+  const state = { m, t, scene, deal, shade: shadeOf(m, deal, t), turn: isTurn(m, scene, deal, t) };
+  const look = { ...SCENES[scene], ...plan.look };
+  if (state.turn) Object.assign(look, { pill: 'turn', tone: 'live' });
+  if (look.pill === 'before' && !starts(m)) look.pill = 'undated';
+  const words = part => wordsOf(state, part);
+  const news = newsOf(state);
+  /* If the token's claims exclude the buyer, a new check is useless: the claims do not change. */
+  const acts =
+    plan.act &&
+    !(plan.act === 'anew' && !m.barred) &&
+    !(plan.act === 'again' && deal !== 'lapsed' && usedUp(m));
+  return {
+    ...state,
+    ...look,
+    clock: clockOf(state),
+    date: dateOf(state),
+    aloud: aloudOf(state),
+    stock: stockOf(state),
+    mode: plan.mode === 'wait' && canWaitlist(m, deal, t) ? 'go' : plan.mode,
+    until: plan.until ? m[plan.until] : t,
+    pick: !!plan.pick,
+    say_tone: plan.tone,
+    button: words('button'),
+    title: words('title'),
+    text: words('text'),
+    act: acts ? plan.act : null,
+    see: plan.see && (plan.see === '/' || m.token) ? plan.see : null,
+    action: plan.act === 'quit' ? 'room.leave' : deal + '.action',
+    tab: tabOf(state, look.pill, news),
+    news,
+  };
+}
+
+/* Returns whether it is this buyer's turn. */
+const isTurn = (m, scene, deal, t) =>
+  ['live', 'check', 'code', 'cooldown', 'busy'].includes(deal) &&
+  scene !== 'before' &&
+  isAdmitted(m, t) &&
+  !!m.room.until_ms;
+
+/* Returns the text of the button, or of one of the two lines under it. While the button rests after
+   a refusal, the refusal has its own lines. The button keeps the words of the state. */
+function wordsOf({ m, t, deal, shade }, part) {
+  if (shade && has(`${shade}.${part}`)) return `${shade}.${part}`;
+  if (deal === 'cooldown' && part !== 'button') {
+    const key = `${m.why?.name ?? 'again'}.${part}`;
+    if (has(key)) return key;
+  }
+  if (deal === 'heldout' && part === 'button' && canWaitlist(m, deal, t)) return 'joinable.button';
+  if (deal === 'ended' && part === 'title' && !(ends(m) && ends(m) <= t)) return 'endedx.title';
+  if (deal === 'before' && !starts(m)) return 'undated.' + part;
+  return `${deal}.${part}`;
+}
+
+/* The words of the clock if the page waits for no time. */
+const STATE_WORDS = { out: 'clock.out', sold: 'clock.soldout', paused: 'clock.paused' };
+function clockOf({ m, t, scene, deal, turn }) {
+  const opens = starts(m),
+    closes = ends(m),
+    state = { label: 'state', text: STATE_WORDS[scene] ?? 'clock.open' };
+  if (deal === 'reserved') return { label: 'pay', left: Date.parse(m.order.pay_by) - t };
+  if (deal === 'waitlisted') {
+    const { ahead } = m.waitlist[m.item.id];
+    return { label: 'position', count: ahead === null ? null : ahead + 1 };
+  }
+  if (deal === 'waiting' || deal === 'gone')
+    return { label: 'position', count: m.room?.position || null };
+  if (turn) return { label: 'turn', left: m.room.until_ms - t };
+  /* The button shows the step of the front door, so the clock counts down to the start. */
+  if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS)
+    return { label: 'in', left: opens - t };
+  if (scene === 'before' || scene === 'due')
+    return opens ? { label: 'before', time: opens } : { ...state, text: 'pill.undated' };
+  if (scene === 'ended')
+    return closes && closes <= t
+      ? { label: 'ended', time: closes }
+      : { ...state, text: 'clock.shut' };
+  /* The clock shows the state itself, because there is no time to wait for. */
+  if (scene === 'paused' || scene === 'sold') return state;
+  if (closes) return { label: 'live', left: closes - t };
+  if (opens && opens <= t && scene === 'live') return { label: 'opened', time: opens };
+  return state;
+}
+function dateOf({ m, scene }) {
+  const opens = starts(m),
+    closes = ends(m);
+  if (scene === 'before' || scene === 'due') return opens ? { key: 'opens', at: opens } : null;
+  if (closes) return { key: 'closes', at: closes };
+  return opens ? { key: 'opened', at: opens } : null;
+}
+function aloudOf({ m, scene, deal, turn }) {
+  if (deal === 'reserved') return { key: 'clock.pay', at: Date.parse(m.order.pay_by) };
+  if (turn) return { key: 'clock.turn', at: m.room.until_ms };
+  return scene === 'before' && starts(m) ? { key: 'say.opens', at: starts(m) } : null;
+}
+
+/* Without counts the stock line has only a text, and never guesses a count. */
+function stockOf({ m, t, scene, deal }) {
+  const r = row(m),
+    counted = Number.isInteger(r.count) && Number.isInteger(r.remaining),
+    held = Number.isInteger(r.held) ? r.held : 0,
+    taken = counted ? r.count - r.remaining : 0;
+  const values = { total: r.count ?? 0, left: r.remaining ?? 0, held };
+  const { position, first } = m.room ?? {};
+  /* How far this buyer has moved up in the queue, in place of the stock. */
+  if (deal === 'waiting' && position && first)
+    return {
+      words: 'stock.queue',
+      more: counted && r.remaining ? 'stock.live' : null,
+      values: { ...values, first, position },
+      bar: { sold: 0, held: Math.round((1000 * (first - position)) / first) },
+    };
+  const key = scene === 'due' ? 'before' : scene;
+  let words = key,
+    more = key + '+';
+  if (deal === 'gone' && (!counted || r.remaining)) words = counted ? 'gone' : 'gonex';
+  else if (key === 'out') {
+    if (!held) more = 'out0+';
+  } else if (key === 'sold') words = counted && r.count ? 'sold' : 'soldx';
+  else if (!counted) {
+    words = key === 'live' ? 'free' : key + 'x';
+    more = key !== 'ended' && r.count === null ? 'free+' : 'none+';
+  } else if (key === 'ended') {
+    words = r.remaining ? 'ended' : 'ended0';
+    more = held ? 'endedh+' : taken ? 'ended+' : 'none+';
+  } else if (key === 'live' && !held) more = 'live0+';
+  if (deal === 'gone') more = 'gone+';
+  if ((m.offline || t - m.seen_ms > OLD_MS) && ['live', 'out'].includes(key)) more = 'old+';
+  const part = n => (r.count && key !== 'before' ? Math.round((1000 * n) / r.count) : 0);
+  const bar = { sold: part(Math.max(0, taken - held)), held: part(Math.min(held, taken)) };
+  return { words: 'stock.' + words, more: 'stock.' + more, values, bar: counted ? bar : null };
+}
+
+/* ----- the tab's title and icon ----- */
+
+const isNear = room =>
+  room?.state === 'waiting' &&
+  (room.position <= NEAR_POSITION || (room.estimate && room.estimate.to <= NEAR_SECS));
+function newsOf({ m, scene, deal, turn }) {
+  if (turn) return 'turn';
+  if (deal === 'waiting' && isNear(m.room)) return 'near';
+  if (deal === 'reserved' && m.order.id === m.came) return 'came';
+  return scene === 'live' ? 'open' : null;
+}
+function tabOf({ m, t, scene, deal }, pill, news) {
+  const wait = scene === 'before' && starts(m) ? starts(m) - t : 0,
+    soon_ms = wait < HOUR_MS ? wait : 0,
+    pay_ms = deal === 'reserved' ? Math.max(0, Date.parse(m.order.pay_by) - t) : 0;
+  const head = soon_ms
+    ? 'remind.soon'
+    : news && news !== 'open'
+      ? 'remind.' + news
+      : pay_ms
+        ? 'remind.pay'
+        : ['live', 'waitingroom', 'waitlisted'].includes(pill)
+          ? 'pill.' + pill
+          : null;
+  return { head, rest_ms: soon_ms || pay_ms, lit: (!!news && news !== 'open') || pill === 'live' };
+}
