@@ -1,5 +1,5 @@
 //! The pages exported to another origin, as on a CDN: a visitor starts at that origin, and gets an
-//! order.
+//! order. Also tests which origins may call the server.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use super::driver::Browser;
 use super::passes::guarded;
 use super::{BUY, STATE, link, states, streams};
+use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::{program, run};
 
@@ -91,4 +92,72 @@ async fn a_page_on_another_origin_leads_a_visitor_through_the_front_door_to_an_o
     .await;
     serving.abort();
     assert_eq!(states(&fixture, "open").await, ["reserved"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_may_buy_only_from_the_configured_origin() {
+    const ORIGIN: &str = "https://shop.example";
+    let fixture = ServerFixture::with(&[("DOORBUSTER_PAGE__ORIGIN", ORIGIN)]);
+    fixture.open_sale("spring", &[("phone", 100, 9, 900)]).await;
+    let ask = |origin: &str, path: &str| {
+        let lines = format!(
+            "Origin: {origin}\r\nAccess-Control-Request-Method: \
+             POST\r\nAccess-Control-Request-Headers: authorization,idempotency-key\r\n"
+        );
+        request("OPTIONS", path, &lines, None)
+    };
+    let allowed = fixture.ask(&ask(ORIGIN, "/v1/orders")).await;
+    assert_eq!(
+        (allowed.status, allowed.header("access-control-allow-origin")),
+        (204, Some(ORIGIN)),
+        "{allowed}"
+    );
+    assert_eq!(allowed.header("access-control-max-age"), Some("86400"));
+    assert!(
+        allowed
+            .header("access-control-allow-headers")
+            .is_some_and(|all| all.contains("idempotency-key")),
+        "{allowed}"
+    );
+    for (origin, path) in [
+        ("https://evil.example", "/v1/orders"),
+        (ORIGIN, "/v1/admin/sales"),
+        ("null", "/v1/orders"),
+    ] {
+        let may_not = fixture.ask(&ask(origin, path)).await;
+        assert!(
+            may_not.status >= 400 && may_not.header("access-control-allow-methods").is_none(),
+            "{origin}: {may_not}"
+        );
+        assert!(
+            may_not.header("access-control-allow-origin").is_none_or(|named| named == ORIGIN),
+            "{may_not}"
+        );
+    }
+    // Check answers of the fast path and of the general server, a refusal, and public answers.
+    let spec = PurchaseSpec::new("anna", "k", "spring", 1);
+    let from = format!("Origin: {ORIGIN}\r\n");
+    for bytes in [
+        spec.with(&from),
+        spec.clone().key("k2").with(&format!("{from}Expect: 100-continue-not\r\n")),
+        spec.clone().item("none").with(&from),
+        request("GET", "/v1/sales/spring/status", &from, None),
+        request("GET", "/v1/orders", &from, None),
+    ] {
+        let reply = fixture.ask(&bytes).await;
+        assert_eq!(reply.header("access-control-allow-origin"), Some(ORIGIN), "{reply}");
+        assert!(
+            reply
+                .header("access-control-expose-headers")
+                .is_some_and(|all| all.contains("retry-after")),
+            "{reply}"
+        );
+    }
+    let admin = fixture.admin("GET", "/v1/admin/sales", None).await;
+    assert_eq!((admin.status, admin.header("access-control-allow-origin")), (200, None));
+
+    let plain = ServerFixture::start();
+    plain.open_sale("spring", &[("phone", 100, 9, 900)]).await;
+    assert_eq!(plain.ask(&spec.with(&from)).await.header("access-control-allow-origin"), None);
+    assert!(plain.ask(&ask(ORIGIN, "/v1/orders")).await.status >= 400);
 }
