@@ -194,9 +194,9 @@ export default {
   'turn.text': 'Buy before {until}. After that, the next person gets your turn.',
   'gone.button': 'Waiting for more', 'gone.title': 'Nothing left for you right now',
   'gone.text':
-    'What’s left is reserved for people ahead of you. You keep your position, and we tell you here if more comes back.',
+    'What’s left is reserved for those with an earlier turn. You keep your position, and we tell you here if more comes back.',
   'goneout.text':
-    'If any come back, people ahead of you come first. You keep your position, and we tell you here.',
+    'If any come back, those with an earlier turn come first. You keep your position, and we tell you here.',
   'room.leave': 'Leave the waiting room', 'est.sec': '{b} seconds',
   'est.secs': '{a} to {b} seconds', 'est.min1': '1 minute', 'est.min': '{b} minutes',
   'est.mins': '{a} to {b} minutes', 'est.under': '{b} minutes at most',

@@ -9,9 +9,11 @@
 //! | `inbox` | handles providers' messages |
 //! | `reconcile` | asks about ended checkouts, before their orders' units return |
 //! | `silence` | detects a provider that does not answer |
+//! | `failover` | applies payments again that a promoted database lacks |
 //! | `refunds` | requests refunds and asks for their progress |
 //! | `metrics` | counters |
 mod checkout;
+mod failover;
 mod inbox;
 mod metrics;
 pub(crate) mod provider;
@@ -29,6 +31,7 @@ use crate::config::Settings;
 use crate::engine::Engine;
 
 pub(crate) use checkout::CheckoutResult;
+use failover::AppliedPayments;
 pub(crate) use metrics::{PaymentMetrics, RefundStep};
 use provider::{Provider, UnpayablePrice};
 use sandbox::Sandbox;
@@ -47,6 +50,8 @@ pub(crate) struct Payments {
     sandbox_page: bool,
     /// This server's URL as browsers see it, if the settings name one.
     public_url: Option<String>,
+    /// The payments that this node applied in the last minutes.
+    applied: AppliedPayments,
     /// Notified when a refund was created.
     refunds: Notify,
 }
@@ -63,6 +68,7 @@ impl Payments {
             sandbox_page: settings.payment.sandbox_page,
             page_origin: settings.page_origin.clone(),
             public_url: settings.page_url.clone(),
+            applied: AppliedPayments::default(),
             refunds: Notify::new(),
         }
     }
@@ -122,7 +128,7 @@ impl Payments {
             }
             std::future::pending::<()>().await
         };
-        tokio::join!(sending, asking);
+        tokio::join!(sending, asking, self.follow_failovers());
     }
 
     /// Returns whether this node is the leader.

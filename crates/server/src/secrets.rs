@@ -16,16 +16,20 @@
 //! If `id_key` is lost, no id works any more. Buyers get 404 even for their settled orders, and
 //! they can neither follow nor repeat queued requests.
 
+mod error;
+
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use doorbuster_core::IdKey;
-use doorbuster_store::{BackupFile, HistoryMemory, OpenError, shared_secret, stored_secret};
+use doorbuster_store::{BackupFile, HistoryMemory, shared_secret, stored_secret};
 use secrecy::{ExposeSecret, SecretString};
+
+pub use error::SecretsError;
 
 use crate::config::{BuyerKeys, Settings};
 use crate::gate::MasterKeys;
@@ -36,62 +40,6 @@ const SECRET_BYTES: usize = 32;
 const FILE_MODE: u32 = 0o600;
 /// File mode of the data directory. Only its owner can use it.
 const DIRECTORY_MODE: u32 = 0o700;
-
-/// The reason why a secret can be neither read nor created.
-#[derive(Debug, thiserror::Error)]
-pub enum SecretsError {
-    /// A secret's file cannot be read or written.
-    #[error(
-        "data_dir: cannot keep a secret in {}: {error}; let this user write there, or name another \
-         directory with --data-dir",
-        path.display()
-    )]
-    InDirectory {
-        /// The secret's file.
-        path: PathBuf,
-        /// The file system's error.
-        error: io::Error,
-    },
-    /// The directory contains a store but not the key of its order ids.
-    #[error(
-        "data_dir: there is a store in {} but no id_key; with a new key no buyer could reach an \
-         earlier order; put back the id_key file of this store (`doorbuster restore` writes it), \
-         or set auth.id_key",
-        .0.display()
-    )]
-    IdKeyMissing(PathBuf),
-    /// Other users can write to the data directory.
-    #[error(
-        "data_dir: other users can write to {}, so they could replace the store and its secrets; \
-         run chmod 700 on it",
-        .0.display()
-    )]
-    Writable(PathBuf),
-    /// The secrets that all nodes share cannot be read or written.
-    #[error("cannot read or create the secrets that all nodes share: {0}")]
-    Shared(#[from] OpenError),
-    /// An edge lacks keys of the deployment.
-    #[error("roles: an edge needs the deployment's keys: {0}")]
-    EdgeKeys(String),
-    /// The secret was not created yet.
-    #[error("there is no {name} in {place}; start the server once, or set {setting}")]
-    Missing {
-        /// The secret.
-        name: &'static str,
-        /// The place where the secret is kept.
-        place: String,
-        /// The setting that replaces the secret.
-        setting: &'static str,
-    },
-    /// The secret does not have this program's format.
-    #[error("the {name} in {place} has the wrong format; restore it from a backup")]
-    Corrupt {
-        /// The secret.
-        name: &'static str,
-        /// The place where the secret is kept.
-        place: String,
-    },
-}
 
 /// The names of the files in which generated secrets are kept.
 const FILES: [&str; 5] = ["admin_key", "buyer_secret", "id_key", "pass_key", "webhook_secret"];
@@ -299,8 +247,29 @@ async fn load_or_create(
 
 fn load_or_create_file(dir: &Path, name: &str) -> Result<(SecretString, bool), SecretsError> {
     let path = dir.join(name);
-    read_or_create(dir, &path, || generate(name))
-        .map_err(|error| SecretsError::InDirectory { path, error })
+    let (secret, is_new) = read_or_create(dir, &path, || generate(name))
+        .map_err(|error| SecretsError::InDirectory { path, error })?;
+    if is_new && doorbuster_store::is_store(dir) {
+        tracing::warn!(
+            secret = name,
+            event = "secret.created_again",
+            "the store is older than this secret: {}; if the data directory was restored, stop \
+             the server and put back its file",
+            lost_with(name)
+        );
+    }
+    Ok((secret, is_new))
+}
+
+/// Returns what no longer works if this secret is lost.
+fn lost_with(name: &str) -> &'static str {
+    match name {
+        "admin_key" => "the operators' earlier key does not work",
+        "buyer_secret" => "earlier tokens of buyers do not work",
+        "pass_key" => "earlier passes, sign-ins and payment links do not work",
+        "webhook_secret" => "the sandbox's earlier messages do not work",
+        _ => "what it signed does not work",
+    }
 }
 
 /// Writes the generated operators' key to the file `admin_key` of the data directory, if the file

@@ -147,6 +147,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "The next order to expire could not be read. The server retries.",
     ),
     warn(
+        "payment.applied_again",
+        "The database lacked payments after a failover. The node applied them again.",
+    ),
+    warn(
         "payment.ask_failed",
         "The server could not query the provider about a checkout. The server retries.",
     ),
@@ -166,6 +170,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn(
         "payment.late_reconcile_failed",
         "The slots could not be reconciled after a late payment.",
+    ),
+    error(
+        "payment.lost_in_failover",
+        "A payment could not be applied again after a failover. Check it at the provider.",
     ),
     warn(
         "payment.postpone_failed",
@@ -215,6 +223,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn(
         "sandbox.message_refused",
         "The server did not accept a message of the sandbox. The sandbox sends it again.",
+    ),
+    warn(
+        "secret.created_again",
+        "A secret was missing beside an existing store, so the server created a new one.",
     ),
     warn(
         "secret.directory_readable",

@@ -115,6 +115,22 @@ fn a_start_with_another_id_key_is_refused() {
 }
 
 #[test]
+fn a_secret_that_is_missing_beside_a_store_is_created_with_a_warning() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let data_dir = test_server.data_dir().to_owned();
+    drop(test_server);
+    fs::remove_file(data_dir.join("pass_key")).expect("the file is removed");
+    let log = temp_dir.join("log");
+    let mut command = serve(&temp_dir, &data_dir);
+    command.env_remove("DOORBUSTER_LOG__FILTER");
+    command.stderr(fs::File::create(&log).expect("a log file"));
+    drop(TestServer::start(command, data_dir));
+    let log = fs::read_to_string(&log).expect("a log file");
+    assert!(log.contains("secret.created_again") && log.contains("earlier passes"), "{log}");
+}
+
+#[test]
 fn a_restore_prints_json_and_refuses_what_it_would_overwrite() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);

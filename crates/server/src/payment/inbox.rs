@@ -75,8 +75,18 @@ impl Payments {
         Ok(outcome)
     }
 
-    /// Applies a captured payment. The payment pays for its order, or it is refunded.
+    /// Applies a captured payment, and remembers it in case of a failover.
     pub(super) async fn apply_capture(
+        &self,
+        capture: Capture,
+    ) -> Result<PaymentEventOutcome, EngineError> {
+        let outcome = self.capture(capture.clone()).await?;
+        self.applied.add(capture);
+        Ok(outcome)
+    }
+
+    /// Applies a captured payment. The payment pays for its order, or it is refunded.
+    pub(super) async fn capture(
         &self,
         capture: Capture,
     ) -> Result<PaymentEventOutcome, EngineError> {

@@ -1,0 +1,61 @@
+//! The reasons why secrets cannot be used.
+use std::io;
+use std::path::PathBuf;
+
+use doorbuster_store::OpenError;
+
+/// The reason why a secret can be neither read nor created.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    /// A secret's file cannot be read or written.
+    #[error(
+        "data_dir: cannot keep a secret in {}: {error}; let this user write there, or name another \
+         directory with --data-dir",
+        path.display()
+    )]
+    InDirectory {
+        /// The secret's file.
+        path: PathBuf,
+        /// The file system's error.
+        error: io::Error,
+    },
+    /// The directory contains a store but not the key of its order ids.
+    #[error(
+        "data_dir: there is a store in {} but no id_key; with a new key no buyer could reach an \
+         earlier order; put back the id_key file of this store (`doorbuster restore` writes it), \
+         or set auth.id_key",
+        .0.display()
+    )]
+    IdKeyMissing(PathBuf),
+    /// Other users can write to the data directory.
+    #[error(
+        "data_dir: other users can write to {}, so they could replace the store and its secrets; \
+         run chmod 700 on it",
+        .0.display()
+    )]
+    Writable(PathBuf),
+    /// The secrets that all nodes share cannot be read or written.
+    #[error("cannot read or create the secrets that all nodes share: {0}")]
+    Shared(#[from] OpenError),
+    /// An edge lacks keys of the deployment.
+    #[error("roles: an edge needs the deployment's keys: {0}")]
+    EdgeKeys(String),
+    /// The secret was not created yet.
+    #[error("there is no {name} in {place}; start the server once, or set {setting}")]
+    Missing {
+        /// The secret.
+        name: &'static str,
+        /// The place where the secret is kept.
+        place: String,
+        /// The setting that replaces the secret.
+        setting: &'static str,
+    },
+    /// The secret does not have this program's format.
+    #[error("the {name} in {place} has the wrong format; restore it from a backup")]
+    Corrupt {
+        /// The secret.
+        name: &'static str,
+        /// The place where the secret is kept.
+        place: String,
+    },
+}
