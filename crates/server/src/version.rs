@@ -2,27 +2,34 @@
 
 use doorbuster_store::store_versions;
 
-/// Returns the optional parts that this program was built with.
+/// The optional parts of the program, and whether it was built with them.
+const FEATURES: [(&str, bool); 4] = [
+    ("amqp", cfg!(feature = "amqp")),
+    ("nats", cfg!(feature = "nats")),
+    ("otel", cfg!(feature = "otel")),
+    ("s3", cfg!(feature = "s3")),
+];
+
+/// Returns the optional parts that this program was built with, or those that it lacks.
 #[must_use]
-pub fn features() -> Vec<&'static str> {
-    let all = [
-        ("amqp", cfg!(feature = "amqp")),
-        ("nats", cfg!(feature = "nats")),
-        ("otel", cfg!(feature = "otel")),
-    ];
-    all.into_iter().filter(|(_, is_built)| *is_built).map(|(name, _)| name).collect()
+pub fn features(is_built: bool) -> Vec<&'static str> {
+    FEATURES.iter().filter(|(_, is)| *is == is_built).map(|(name, _)| *name).collect()
 }
 
 /// Returns the program's version and its optional parts, each on its own line.
 #[must_use]
 pub fn details(commit: &str) -> String {
     let store = store_versions();
-    let features = features();
-    let features = if features.is_empty() { "none".to_owned() } else { features.join(" ") };
+    let list = |is_built| match features(is_built).join(" ") {
+        names if names.is_empty() => "none".to_owned(),
+        names => names,
+    };
     format!(
-        "{}\ncommit: {commit}\nfeatures: {features}\nsqlite: {}\nschema of embedded: {}\nschema of \
-         postgres: {}",
+        "{}\ncommit: {commit}\nfeatures: {}\nfeatures not in this build, which make it larger: {}\n\
+         sqlite: {}\nschema of embedded: {}\nschema of postgres: {}",
         env!("CARGO_PKG_VERSION"),
+        list(true),
+        list(false),
         store.sqlite,
         store.sqlite_schema,
         store.postgres_schema

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::test_server::{TempDir, TestServer, program, serve, until};
+use crate::test_server::{KEY, TempDir, TestServer, program, serve, until};
 
 fn lines(log: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(log).expect("the log exists");
@@ -78,7 +78,11 @@ fn the_life_of_a_sale_and_a_failing_endpoint_are_in_the_log() {
         .filter(|line| line["event"] == "operator.action")
         .map(|line| format!("{} {}", line["action"], line["subject"]))
         .collect();
-    for action in [r#""open_sale" "sale:spring""#, r#""close_sale" "sale:spring""#] {
+    for action in [
+        r#""create_sale" "sale:spring""#,
+        r#""open_sale" "sale:spring""#,
+        r#""close_sale" "sale:spring""#,
+    ] {
         assert!(actions.iter().any(|found| found == action), "{action}: {actions:?}");
     }
     assert_eq!(server.terminate().0, Some(0));
@@ -89,11 +93,31 @@ fn the_life_of_a_sale_and_a_failing_endpoint_are_in_the_log() {
 }
 
 #[test]
+fn a_json_log_never_has_the_operators_key() {
+    let temp_dir = TempDir::new();
+    let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
+    let mut command = serve(&temp_dir, &data_dir);
+    command.args(["--demo", "--log-format", "json"]);
+    command.stderr(File::create(&log).expect("a log file"));
+    drop(TestServer::start(command, data_dir));
+    let text = std::fs::read_to_string(&log).expect("the log exists");
+    assert!(text.contains("sale page:") && !text.contains(KEY), "{text}");
+}
+
+#[test]
 fn the_version_names_commit_features_and_schemas() {
     let temp_dir = TempDir::new();
     let long = crate::test_server::run(program(&temp_dir).arg("--version")).stdout_of_success();
     for part in ["commit: ", "features: ", "sqlite: 3.", "schema of postgres: "] {
         assert!(long.contains(part), "{part}: {long}");
+    }
+    let names = |start: &str| {
+        let line = long.lines().find(|line| line.starts_with(start)).expect("a line");
+        line.split_once(": ").expect("a colon").1.to_owned()
+    };
+    let all = names("features: ") + " " + &names("features not in this build");
+    for feature in ["amqp", "nats", "otel", "s3"] {
+        assert!(all.split(' ').any(|name| name == feature), "{feature}: {long}");
     }
     let short = crate::test_server::run(program(&temp_dir).arg("-V")).stdout_of_success();
     assert_eq!(short.trim(), concat!("doorbuster ", env!("CARGO_PKG_VERSION")));

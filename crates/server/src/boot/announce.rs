@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use secrecy::ExposeSecret;
 
 use super::{ServeError, ServerParts, demo};
-use crate::config::{ProviderSettings, Settings};
+use crate::config::{LogFormat, ProviderSettings, Settings};
 use crate::engine::{Engine, EngineError};
 use crate::secrets::{self, Secrets};
 use crate::trace;
@@ -40,7 +40,10 @@ pub(super) async fn announce(
             demo::OPENS_IN.as_secs()
         );
         eprintln!("all sales:      http://{near}/");
-        eprintln!("operator's key: {}", secrets.admin_key.expose_secret());
+        // A log collector must not get the key. The key is also in the data directory.
+        if settings.log.format != LogFormat::Json || std::io::stderr().is_terminal() {
+            eprintln!("operator's key: {}", secrets.admin_key.expose_secret());
+        }
     } else if secrets.admin_key_is_new {
         announce_key(settings, secrets);
     }

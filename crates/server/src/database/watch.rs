@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const REACT_EVERY: Duration = Duration::from_secs(5);
 /// The longest time for one check.
 const LOOK_MAX: Duration = Duration::from_secs(2);
-/// Time after which a standby that is still missing is logged again.
+/// Time after which a fault of the standbys that still exists is logged again.
 const REPEAT_EVERY: Duration = Duration::from_secs(60);
 
 /// Watches until the program stops.
@@ -24,7 +24,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
         return std::future::pending().await;
     };
     let (mut reacted_to, mut reacted_at) = (None, Instant::now());
-    let mut warned_at = None;
+    let mut log = StandbyLog::default();
     loop {
         // The sender lives as long as the engine, so an error cannot occur.
         drop(timeout(EVERY, changes.changed()).await);
@@ -57,7 +57,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
         };
         let before = engine.database().set_replication(found.clone());
         if let Some(found) = found {
-            log_standbys(before.as_ref(), &found, &mut warned_at);
+            log.note(before.as_ref(), &found);
         }
     }
 }
@@ -99,41 +99,59 @@ pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError
     Ok(!paused.is_empty())
 }
 
-/// Logs when a required standby is missing, and when it is connected again.
-fn log_standbys(
-    before: Option<&Replication>,
-    found: &Replication,
-    warned_at: &mut Option<Instant>,
-) {
-    let lacked = before.is_some_and(Replication::lacks_standbys);
-    if found.lacks_standbys() {
-        if warned_at.is_none_or(|at| at.elapsed() >= REPEAT_EVERY) {
-            *warned_at = Some(Instant::now());
+/// Logs the state of the standbys. While something is wrong, logs it again each minute.
+#[derive(Debug, Default)]
+struct StandbyLog {
+    /// The last log line about a missing standby.
+    missing_at: Option<Instant>,
+    /// Whether commits waited for a standby at any time.
+    was_synchronous: bool,
+    /// The last log line about commits that wait for no standby.
+    unsafe_at: Option<Instant>,
+}
+
+impl StandbyLog {
+    fn note(&mut self, before: Option<&Replication>, found: &Replication) {
+        let lacked = before.is_some_and(Replication::lacks_standbys);
+        if found.lacks_standbys() {
+            if is_due(&mut self.missing_at) {
+                tracing::error!(
+                    synchronous_standby_names = found.standby_names,
+                    required = found.required,
+                    connected = found.synchronous.unwrap_or(0),
+                    missing = found.missing.join(" "),
+                    event = "database.standby_missing",
+                    "commits wait for a synchronous standby that is not connected; start it, or \
+                     change synchronous_standby_names"
+                );
+            }
+        } else {
+            if lacked {
+                tracing::warn!(
+                    event = "database.standby_back",
+                    "the synchronous standby is connected again"
+                );
+            }
+            self.missing_at = None;
+        }
+        if found.is_synchronous() {
+            (self.was_synchronous, self.unsafe_at) = (true, None);
+        } else if self.was_synchronous && is_due(&mut self.unsafe_at) {
             tracing::error!(
                 synchronous_standby_names = found.standby_names,
-                required = found.required,
-                connected = found.synchronous.unwrap_or(0),
-                missing = found.missing.join(" "),
-                event = "database.standby_missing",
-                "commits wait for a synchronous standby that is not connected; start it, or \
-                 change synchronous_standby_names"
+                event = "database.no_synchronous_standby",
+                "the database has no synchronous standby any more; orders would be lost with its \
+                 disk or in a failover; set synchronous_standby_names"
             );
         }
-    } else {
-        if lacked {
-            tracing::warn!(
-                event = "database.standby_back",
-                "the synchronous standby is connected again"
-            );
-        }
-        *warned_at = None;
     }
-    if before.is_some_and(Replication::is_synchronous) && !found.is_synchronous() {
-        tracing::error!(
-            synchronous_standby_names = found.standby_names,
-            event = "database.no_synchronous_standby",
-            "the database has no synchronous standby any more; orders would be lost with its disk \
-             or in a failover; set synchronous_standby_names"
-        );
+}
+
+/// Returns whether a log line is due again, and records that it is written.
+fn is_due(at: &mut Option<Instant>) -> bool {
+    let is_due = at.is_none_or(|at| at.elapsed() >= REPEAT_EVERY);
+    if is_due {
+        *at = Some(Instant::now());
     }
+    is_due
 }

@@ -15,7 +15,7 @@ use doorbuster_api::header::accepts;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::BuyerId;
 use http::HeaderValue;
-use http::header::{ACCEPT, CACHE_CONTROL};
+use http::header::{ACCEPT, CACHE_CONTROL, LOCATION};
 
 use super::dispatch::{REQUEST_ID, request_id};
 use super::identity::{
@@ -110,6 +110,10 @@ fn is_operator_change(endpoint: &Endpoint) -> bool {
 /// Logs an operator's change with the request's id. The log of actions has the same id.
 fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, response: &mut Response) {
     if response.status().is_success() {
+        // The path of a new sale's request does not name the sale. The response does.
+        let location = response.headers().get(LOCATION).and_then(|path| path.to_str().ok());
+        let created = location.map(|path| self::subject("/v1/admin/sales/{sale}", path));
+        let subject = if subject.is_empty() { created.as_deref().unwrap_or("") } else { subject };
         // The change may name buyers, so the log line does not contain it.
         tracing::info!(
             by = &*by.id,
