@@ -13,6 +13,8 @@ use crate::test_server::{TempDir, program, run};
 /// Longest wait until a condition holds.
 const WITHIN: Duration = Duration::from_secs(60);
 
+/// Longest time from a promotion until a node sells. Usually it sells within 0.2 s.
+const SELLS_WITHIN: Duration = Duration::from_secs(2);
 /// The setting with the secret of the sandbox's messages.
 const WEBHOOK_SECRET: (&str, &str) =
     ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
@@ -138,6 +140,41 @@ fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() 
     let notices = audit["notices"].as_array().expect("a list");
     assert!(notices.iter().any(|notice| notice["kind"] == "database_changed"), "{audit}");
     assert_eq!(phase(&cluster), json!("open"));
+    cluster.stop().expect("it stops");
+}
+
+#[test]
+fn nodes_refuse_with_retry_after_during_a_failover_and_sell_again_soon_after_it() {
+    require_servers();
+    let temp_dir = TempDir::new();
+    let mut cluster = start(&temp_dir, Shape::Postgres);
+    open_sale(&cluster);
+    buy(&cluster, 5, 1);
+    let secret = std::fs::read_to_string(cluster.buyer_secret()).expect("a secret");
+    let mut command = program(&temp_dir);
+    command.args(["token", "buyer", "alice"]).env("DOORBUSTER_AUTH__BUYER_SECRET", secret.trim());
+    let token = run(&mut command).stdout_of_success();
+    let lines = format!("Authorization: Bearer {}\r\nIdempotency-Key: k\r\n", token.trim());
+    let addr = cluster.nodes[0].addr();
+    let body = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
+    let order = || http::send_request(addr, "POST", "/v1/orders", &lines, &body);
+    cluster.postgres.crash().expect("a crash");
+    wait_for("the node refuses", || {
+        let reply = order().ok()?;
+        (reply.status == 503).then(|| {
+            let seconds = reply.header("retry-after").and_then(|text| text.parse::<u32>().ok());
+            assert!(seconds.is_some_and(|seconds| seconds > 0), "{seconds:?}");
+        })
+    });
+    cluster.fail_over().expect("a failover");
+    let promoted = Instant::now();
+    wait_for("the node sells", || {
+        let reply = order().ok()?;
+        matches!(reply.status, 200 | 201).then_some(())
+    });
+    let took = promoted.elapsed();
+    println!("sold {took:?} after the promotion");
+    assert!(took < SELLS_WITHIN, "{took:?}");
     cluster.stop().expect("it stops");
 }
 

@@ -11,11 +11,19 @@ use super::limits::{ANSWER_WITHIN, CONNECT_WITHIN, REPLY_BYTES_MAX};
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
+    /// The status line and the headers.
+    pub head: String,
     /// The body.
     pub body: String,
 }
 
 impl Reply {
+    /// Returns the value of a header. The name is in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        lines.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim())
+    }
+
     /// Returns the body as JSON, or `null` if it is not JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_default()
@@ -45,7 +53,9 @@ pub fn send_request(
     let parts = text.split_once("\r\n\r\n");
     let status = parts.and_then(|(head, _)| head.split(' ').nth(1)?.parse().ok());
     match (status, parts) {
-        (Some(status), Some((_, body))) => Ok(Reply { status, body: body.to_owned() }),
+        (Some(status), Some((head, body))) => {
+            Ok(Reply { status, head: head.to_owned(), body: body.to_owned() })
+        }
         _ => Err(ClusterError::failed(what(), "the answer is not valid HTTP")),
     }
 }
