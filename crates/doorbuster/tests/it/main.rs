@@ -9,6 +9,7 @@ mod demo;
 mod draw;
 mod export;
 mod failover;
+mod failover_guide;
 mod failpoints;
 mod kill;
 mod lab;
