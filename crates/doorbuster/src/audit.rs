@@ -1,29 +1,50 @@
-//! `audit`: runs the independent audit of a store and prints its report.
+//! `audit`: runs the independent audit of a store, or asks the server, and prints the report.
 
 use anyhow::Context;
 use comfy_table::Cell;
+use doorbuster_api::admin::audit::Audit;
 use doorbuster_harness::audit::{self, AuditReport, StoreLocation};
 use doorbuster_server::config::Shape;
 use secrecy::ExposeSecret;
 
 use crate::cli::AuditArgs;
+use crate::client::{self, Client, Path};
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{config, print, table};
 
 /// Runs `audit`.
 pub fn run(args: &AuditArgs) -> Outcome {
+    if args.by_server {
+        return ask_server(args);
+    }
     let store = match &args.store {
         Some(url) => StoreLocation::parse(url)
             .map_err(|error| Failure::Settings(format!("--store: {error}")))?,
         None => configured_store(args)?,
     };
     let report = audit::run(&store, args.answers.as_deref()).context("cannot run the audit")?;
-    if args.json {
+    if args.server.json {
         print::json(&report)?;
     } else {
         print::text(&report_text(&report, args.answers.is_some()))?;
     }
     Ok(CommandResult::new(report.audit.ok))
+}
+
+/// Prints the audit of the running server.
+fn ask_server(args: &AuditArgs) -> Outcome {
+    let client = Client::new(&args.server)?;
+    client::block_on(async {
+        let mut ok = true;
+        let answer = client.get(Path::new(&["v1", "admin", "audit"])).await;
+        // If the answer cannot be read, `print_result` reports it.
+        let answer =
+            answer.inspect(|answer| ok = answer.read::<Audit>().is_ok_and(|audit| audit.ok));
+        client.print_result(answer, |audit: &Audit| {
+            audit_text(audit) + &format!("{}.\n", findings_text(audit))
+        })?;
+        Ok(CommandResult::new(ok))
+    })
 }
 
 /// Returns the location of the store in the settings.
@@ -42,8 +63,8 @@ fn configured_store(args: &AuditArgs) -> Result<StoreLocation, Failure> {
     StoreLocation::parse(&place).map_err(|error| Failure::Settings(format!("store.url: {error}")))
 }
 
-fn report_text(report: &AuditReport, with_answers: bool) -> String {
-    let audit = &report.audit;
+/// Returns the units of each item, the findings and the notices.
+fn audit_text(audit: &Audit) -> String {
     let mut out = String::new();
     if !audit.items.is_empty() {
         let mut rows =
@@ -81,6 +102,19 @@ fn report_text(report: &AuditReport, with_answers: bool) -> String {
             table::grouped(audit.repairs)
         );
     }
+    out
+}
+
+fn findings_text(audit: &Audit) -> String {
+    match audit.findings.len() {
+        0 => "no findings".to_owned(),
+        1 => "1 finding".to_owned(),
+        findings => format!("{} findings", table::grouped(findings as u64)),
+    }
+}
+
+fn report_text(report: &AuditReport, with_answers: bool) -> String {
+    let mut out = audit_text(&report.audit);
     if report.orders_erased > 0 {
         let erased = table::grouped(report.orders_erased);
         out +=
@@ -91,10 +125,6 @@ fn report_text(report: &AuditReport, with_answers: bool) -> String {
     } else {
         String::new()
     };
-    let found = match audit.findings.len() {
-        0 => "no findings".to_owned(),
-        1 => "1 finding".to_owned(),
-        findings => format!("{} findings", table::grouped(findings as u64)),
-    };
+    let found = findings_text(&report.audit);
     out + &format!("{} orders{answers} checked: {found}.\n", table::grouped(report.orders_checked))
 }

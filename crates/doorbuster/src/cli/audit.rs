@@ -4,15 +4,17 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::server::ServerArgs;
 use super::settings::SettingsArgs;
 
 /// Check the store, and every answer that buyers got, with an independent model.
 ///
 /// Reads the rows by SQL, in one snapshot, and changes nothing; the server may be running or
-/// stopped. The audit shares no code with the server. Exits with 1 if it finds a fault.
+/// stopped. The audit shares no code with the server. Exits with 1 if it finds a fault. With
+/// --server, the running server makes its own audit.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  doorbuster audit\n  doorbuster audit --store /var/lib/doorbuster --answers answers.jsonl\n  doorbuster audit --store postgres://doorbuster@db/doorbuster"
+    after_help = "Examples:\n  doorbuster audit\n  doorbuster audit --store /var/lib/doorbuster --answers answers.jsonl\n  doorbuster audit --store postgres://doorbuster@db/doorbuster\n  doorbuster audit --server"
 )]
 pub struct AuditArgs {
     /// The store: a data directory, a database file, a backup, sqlite:PATH, or postgres://…
@@ -22,9 +24,12 @@ pub struct AuditArgs {
     /// Also check every answer in this file, as `storm --answers` writes it.
     #[arg(long, value_name = "FILE")]
     pub answers: Option<PathBuf>,
-    /// Print one JSON object instead of a table.
-    #[arg(long)]
-    pub json: bool,
+    /// Ask the running server for its audit. It also names restores, failovers, and orders that were
+    /// lost in a failover.
+    #[arg(long = "server", conflicts_with_all = ["store", "answers"])]
+    pub by_server: bool,
     #[command(flatten)]
     pub settings: SettingsArgs,
+    #[command(flatten)]
+    pub server: ServerArgs,
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::guides;
 use crate::several::require_servers;
 use crate::test_server::{TempDir, TestServer, program, until};
 
@@ -15,11 +16,7 @@ const DATA: &str = "/var/lib/postgresql/data";
 
 /// The first code block after `mark`.
 fn block(mark: &str) -> String {
-    let (_, rest) = PAGE.split_once(mark).unwrap_or_else(|| panic!("the page has {mark}"));
-    let (_, rest) = rest.split_once("```").expect("a block");
-    let (_, rest) = rest.split_once('\n').expect("a line");
-    let (code, _) = rest.split_once("```").expect("the block ends");
-    code.to_owned()
+    guides::block(PAGE, mark)
 }
 
 /// A host that the page names.

@@ -11,6 +11,7 @@ mod export;
 mod failover;
 mod failover_guide;
 mod failpoints;
+mod guides;
 mod kill;
 mod lab;
 mod lifecycle_log;
