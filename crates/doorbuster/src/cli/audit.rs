@@ -24,8 +24,8 @@ pub struct AuditArgs {
     /// Also check every answer in this file, as `storm --answers` writes it.
     #[arg(long, value_name = "FILE")]
     pub answers: Option<PathBuf>,
-    /// Ask the running server for its audit. It also names restores, failovers, and orders that were
-    /// lost in a failover.
+    /// Ask the running server for its audit. It also names restores, failovers and the orders that
+    /// a failover lost.
     #[arg(long = "server", conflicts_with_all = ["store", "answers"])]
     pub by_server: bool,
     #[command(flatten)]
