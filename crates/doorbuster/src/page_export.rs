@@ -30,6 +30,9 @@ pub fn run(args: &ExportArgs) -> Outcome {
         [] => client::block_on(visible_sales(args))?,
         given => client::block_on(given_sales(args, given))?,
     };
+    if let Some(sale) = sales.iter().map(|sale| &sale.id).find(|sale| !is_name(sale)) {
+        return Err(Failure::Settings(format!("{sale:?} is not a valid sale id")));
+    }
     let files = folder(&settings, api.as_deref(), &sales);
     for file in &files {
         write_whole(&args.dir.join(&file.path), &file.bytes)?;
@@ -69,20 +72,21 @@ async fn visible_sales(args: &ExportArgs) -> Result<Vec<ExportedSale>, Failure> 
     }
 }
 
-/// The sales that `--sale` names. A sale that buyers cannot see yet, or that no server can be asked
-/// about, has a page without texts. Its script reads them later.
+/// The sales that `--sale` names. If a sale cannot be read, its page has no texts. The page's script
+/// reads them later.
 async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<ExportedSale>, Failure> {
     let client = Client::with(args.url.clone(), String::new())?;
     let mut sales = Vec::new();
     for id in given {
         let read = async { client.get(Path(&["v1", "sales", id], &[])).await?.read::<Sale>() };
-        let sale = read.await.ok();
-        if sale.is_none() {
-            eprintln!(
-                "warning: could not read sale {id} from {}: the HTML of its page has no title",
-                args.url
-            );
-        }
+        let sale = match read.await {
+            Ok(sale) => Some(sale),
+            Err(Failure::Settings(why) | Failure::Refused(why)) => {
+                eprintln!("warning: the page of sale {id} has no title in its HTML: {why}");
+                None
+            }
+            Err(Failure::AlreadyReported) => None,
+        };
         sales.push(ExportedSale { id: id.clone(), sale });
     }
     Ok(sales)

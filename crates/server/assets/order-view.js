@@ -88,7 +88,7 @@ function showSteps(steps, isOver) {
         b = document.createElement('span'),
         t = document.createElement('time');
       b.textContent = text(key);
-      const isWhole = iso && (isOver || kind === 'next');
+      const isWhole = !!iso && (isOver || kind === 'next');
       t.textContent = isWhole ? wholeTime(Date.parse(iso)) : at(iso);
       if (kind) li.className = kind;
       li.classList.toggle('is-dated', isWhole);

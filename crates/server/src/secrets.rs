@@ -253,8 +253,8 @@ fn load_or_create_file(dir: &Path, name: &str) -> Result<(SecretString, bool), S
         tracing::warn!(
             secret = name,
             event = "secret.created_again",
-            "the store is older than this secret: {}; if the data directory was restored, stop \
-             the server and put back its file",
+            "created a new secret, because its file was missing beside an existing store; {}; if \
+             you restored the data directory, stop the server and restore the file",
             lost_with(name)
         );
     }

@@ -25,7 +25,7 @@ pub fn details(commit: &str) -> String {
         names => names,
     };
     format!(
-        "{}\ncommit: {commit}\nfeatures: {}\nfeatures not in this build, which make it larger: {}\n\
+        "{}\ncommit: {commit}\nfeatures: {}\nfeatures left out: {}\n\
          sqlite: {}\nschema of embedded: {}\nschema of postgres: {}",
         env!("CARGO_PKG_VERSION"),
         list(true),

@@ -36,8 +36,11 @@ struct Hosts {
 impl Hosts {
     fn new() -> Self {
         let temp_dir = TempDir::new();
-        let listener = std::net::TcpListener::bind("127.0.1.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
+        let bind = |address, port| std::net::TcpListener::bind((address, port));
+        let port = until("a port is free on both addresses", || {
+            let port = bind("127.0.1.1", 0).ok()?.local_addr().ok()?.port();
+            bind("127.0.2.1", port).is_ok().then_some(port)
+        });
         let host = |address, name: &str| Host { address, dir: temp_dir.join(name) };
         let (primary, standby) = (host("127.0.1.1", "primary"), host("127.0.2.1", "standby"));
         Self { temp_dir, port, primary, standby }

@@ -68,9 +68,8 @@ fn the_commands_of_the_guides_back_up_restore_and_upgrade_a_store() {
     let until = block(BACK_UP, "For a continuous backup, give its directory");
     let until = until.replace("2026-11-27T20:15:00Z", "2100-01-01T00:00:00Z");
     follow(&temp_dir, "third", "", &until);
-    let encrypted = "doorbuster restore /backups/friday.age --data-dir /var/lib/doorbuster \
-                     --passphrase-file /run/secrets/backup";
-    follow(&temp_dir, "fourth", "", encrypted);
+    let encrypted = block(BACK_UP, "For an encrypted backup, add the passphrase:");
+    follow(&temp_dir, "fourth", "", &encrypted);
     for data in ["second", "third", "fourth"] {
         let server = start(data);
         for command in ["doorbuster sale adjust SALE", "doorbuster sale resume SALE"] {

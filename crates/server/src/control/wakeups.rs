@@ -32,8 +32,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
             tracing::error!(
                 refusal,
                 event = "slot.server_refused",
-                "the settings of a Redis server do not suit slots; change them: a node that starts \
-                 refuses this server"
+                "a Redis server has settings that slots cannot use; change them, or nodes cannot \
+                 start"
             );
         }
         engine.control().suspect_loss();

@@ -104,7 +104,7 @@ pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError
 struct StandbyLog {
     /// The last log line about a missing standby.
     missing_at: Option<Instant>,
-    /// Whether commits waited for a standby at any time.
+    /// Whether commits waited for a standby at any time since this node started.
     was_synchronous: bool,
     /// The last log line about commits that wait for no standby.
     unsafe_at: Option<Instant>,

@@ -1,31 +1,41 @@
-//! Applies payments again after a failover. A promoted database may lack the last payments. Their
-//! provider has this node's answer, so it does not send its messages again. Therefore each node
-//! remembers the payments that it applied in the last minutes.
+//! Applies payments again after a failover. A promoted database may lack the last payments. The
+//! provider does not send their messages again, because a node already confirmed them. Therefore
+//! each node remembers the payments with which it marked orders as paid in the last minutes.
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use doorbuster_api::payment::PaymentEventOutcome;
 use doorbuster_core::money::Capture;
+use tokio::sync::watch;
 
 use super::Payments;
+use crate::engine::EngineError;
 
-/// How long a node remembers a payment.
+/// How long a node remembers a payment. The time ends with the newest payment, so an outage does
+/// not make the node forget.
 const KEPT: Duration = Duration::from_secs(300);
 /// The largest number of remembered payments.
 const KEPT_MAX: usize = 100_000;
-/// Pause after a payment that could not be applied.
+/// Pause before the next try, if a payment could not be applied.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
+/// How long the node tries to apply the payments.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(3_600);
 
-/// The payments that this node applied in the last minutes, oldest first.
+/// The payments with which this node marked orders as paid in the last minutes, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct AppliedPayments(Mutex<VecDeque<(Instant, Capture)>>);
+pub(super) struct AppliedPayments {
+    kept: Mutex<VecDeque<(Instant, Capture)>>,
+    /// The fencing number of the newest history for which the payments were read.
+    read_for: AtomicI64,
+}
 
 impl AppliedPayments {
     /// Remembers a payment. At the bound the oldest payments are forgotten.
     pub(super) fn add(&self, capture: Capture) {
         let now = Instant::now();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push_back((now, capture));
         while kept.len() > KEPT_MAX
             || kept.front().is_some_and(|(at, _)| now.duration_since(*at) > KEPT)
@@ -34,14 +44,32 @@ impl AppliedPayments {
         }
     }
 
-    fn recent(&self) -> Vec<Capture> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = kept.iter().filter(|(at, _)| at.elapsed() <= KEPT);
-        recent.map(|(_, capture)| capture.clone()).collect()
+    /// Forgets payments whose money goes back.
+    pub(super) fn forget(&self, goes_back: impl Fn(&Capture) -> bool) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(_, capture)| !goes_back(capture));
+    }
+
+    /// Returns the fencing number of the newest history for which the payments were read. If it
+    /// changes while a payment is applied, the payment must be applied again.
+    pub(super) fn read_for(&self) -> i64 {
+        self.read_for.load(Ordering::Acquire)
+    }
+
+    fn read(&self, fence: i64) -> Vec<Capture> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.read_for.store(fence, Ordering::Release);
+        kept.iter().map(|(_, capture)| capture.clone()).collect()
     }
 }
 
 impl Payments {
+    /// Forgets the payments of an order that the shop refunds. Otherwise a failover could make the
+    /// order paid again.
+    pub(crate) fn forget_payments_of(&self, order: &str) {
+        self.applied.forget(|capture| capture.order == order);
+    }
+
     /// Applies the remembered payments again after each failover, until the program stops.
     pub(super) async fn follow_failovers(&self) {
         let Some(mut changes) = self.engine.store().history_changes() else {
@@ -51,40 +79,37 @@ impl Payments {
         // The sender lives as long as the engine, so an error cannot occur.
         while changes.changed().await.is_ok() {
             let fence = *changes.borrow_and_update();
-            if fence > known {
-                // A node's first history is not a change.
-                if known > 0 {
-                    self.apply_again(fence).await;
-                }
-                known = fence;
+            // A node's first history is not a change.
+            if fence > known && known > 0 {
+                self.apply_again(fence, &changes).await;
             }
+            known = known.max(fence);
         }
         std::future::pending().await
     }
 
-    /// Applies the remembered payments. The database ignores a payment that it already has.
-    async fn apply_again(&self, fence: i64) {
-        let mut waiting = VecDeque::from(self.applied.recent());
-        let (mut missing, until) = (0, Instant::now() + KEPT);
-        while let Some(capture) = waiting.pop_front() {
-            match self.capture(capture.clone()).await {
-                Ok(PaymentEventOutcome::Repeated) => {}
-                Ok(_) => missing += 1,
-                Err(_) if Instant::now() < until => {
-                    waiting.push_back(capture);
-                    tokio::time::sleep(ERROR_PAUSE).await;
-                }
-                Err(error) => {
-                    tracing::error!(
-                        payment = capture.payment.0,
-                        order = capture.order,
-                        %error,
-                        event = "payment.lost_in_failover",
-                        "failed to apply a payment again after a failover; check the payment at \
-                         the provider"
-                    );
-                }
+    /// Applies the remembered payments. The database ignores a payment that it already has. Stops
+    /// if the history changes again, because the next call begins anew.
+    async fn apply_again(&self, fence: i64, changes: &watch::Receiver<i64>) {
+        let (mut waiting, begun, mut missing) = (self.applied.read(fence), Instant::now(), 0);
+        loop {
+            waiting = self.apply_some(waiting, &mut missing).await;
+            if waiting.is_empty() || changes.has_changed().unwrap_or(true) {
+                break;
             }
+            if begun.elapsed() > GIVE_UP_AFTER {
+                let orders: Vec<&str> =
+                    waiting.iter().take(20).map(|capture| &*capture.order).collect();
+                tracing::error!(
+                    payments = waiting.len(),
+                    orders = orders.join(" "),
+                    event = "payment.lost_in_failover",
+                    "failed to apply payments again after a failover; check these orders at the \
+                     provider"
+                );
+                break;
+            }
+            tokio::time::sleep(ERROR_PAUSE).await;
         }
         if missing > 0 {
             tracing::warn!(
@@ -95,6 +120,25 @@ impl Payments {
             );
         }
     }
+
+    /// Applies payments until the store fails. Returns the payments that must wait, and adds the
+    /// number of payments that the database lacked to `missing`.
+    async fn apply_some(&self, payments: Vec<Capture>, missing: &mut usize) -> Vec<Capture> {
+        let (mut payments, mut later) = (payments.into_iter(), Vec::new());
+        for capture in payments.by_ref() {
+            match self.capture(capture.clone()).await {
+                Ok(PaymentEventOutcome::Repeated) => {}
+                Ok(_) => *missing += 1,
+                Err(EngineError::TooEarly) => later.push(capture),
+                Err(_) => {
+                    later.push(capture);
+                    break;
+                }
+            }
+        }
+        later.extend(payments);
+        later
+    }
 }
 
 #[cfg(test)]
@@ -103,20 +147,26 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_oldest_payments_are_forgotten_at_the_bound() {
-        let applied = AppliedPayments::default();
-        let capture = |number: usize| Capture {
+    fn capture(number: usize) -> Capture {
+        Capture {
             event: number.to_string(),
             provider: "sandbox".to_owned(),
             payment: PaymentId(number.to_string()),
             order: "ord_x".to_owned(),
             money: Money { minor: 1, currency: "EUR".to_owned() },
-        };
+        }
+    }
+
+    #[test]
+    fn the_oldest_payments_and_those_that_went_back_are_forgotten() {
+        let applied = AppliedPayments::default();
         for number in 0..KEPT_MAX + 2 {
             applied.add(capture(number));
         }
-        let recent = applied.recent();
-        assert_eq!((recent.len(), recent[0].event.as_str()), (KEPT_MAX, "2"));
+        applied.forget(|capture| capture.payment.0 == "3");
+        let read = applied.read(2);
+        let first: Vec<&str> = read[..2].iter().map(|capture| &*capture.event).collect();
+        assert_eq!((read.len(), first), (KEPT_MAX - 1, vec!["2", "4"]));
+        assert_eq!(applied.read_for(), 2);
     }
 }

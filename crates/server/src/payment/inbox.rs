@@ -75,13 +75,21 @@ impl Payments {
         Ok(outcome)
     }
 
-    /// Applies a captured payment, and remembers it in case of a failover.
+    /// Applies a captured payment. If it pays for its order, remembers it in case of a failover.
     pub(super) async fn apply_capture(
         &self,
         capture: Capture,
     ) -> Result<PaymentEventOutcome, EngineError> {
+        let read_for = self.applied.read_for();
         let outcome = self.capture(capture.clone()).await?;
-        self.applied.add(capture);
+        if outcome != PaymentEventOutcome::Paid {
+            return Ok(outcome);
+        }
+        self.applied.add(capture.clone());
+        // A failover may have begun meanwhile, and its reader did not see this payment.
+        if self.applied.read_for() != read_for {
+            self.capture(capture).await?;
+        }
         Ok(outcome)
     }
 
@@ -119,6 +127,9 @@ impl Payments {
     async fn apply_reversal(&self, reversal: Reversal) -> Result<ReversalOutcome, EngineError> {
         let (payment, kind, stands) =
             (reversal.payment.0.clone(), reversal.kind.as_str(), reversal.stands);
+        if stands {
+            self.applied.forget(|capture| capture.payment == reversal.payment);
+        }
         let reversing = self.engine.store().record_reversal(reversal).await?;
         if reversing == ReversalOutcome::Noted && stands {
             tracing::error!(

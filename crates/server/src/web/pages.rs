@@ -129,10 +129,12 @@ async fn calendar(
     names: PathResult,
     headers: HeaderMap,
 ) -> HandlerResult {
-    let sale = named_sale(&app, names).await.map(|sale| wire::sale(&sale.row));
-    let Some((sale, starts_at)) = sale.and_then(|sale| sale.starts_at.map(|at| (sale, at))) else {
+    let Some(sale) = named_sale(&app, names).await else {
         return missing(&app, "sale.html", &headers);
     };
+    let sale = wire::sale(&sale.row);
+    let starts_at =
+        sale.starts_at.ok_or_else(|| Problem::not_found("this sale has no start time yet"))?;
     let entry = page_html::calendar(&sale, starts_at, app.live().shop());
     let mut reply = rendered(StatusCode::OK, "text/calendar; charset=utf-8", entry.into());
     let headers = reply.headers_mut();
