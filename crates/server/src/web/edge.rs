@@ -111,8 +111,7 @@ pub(super) fn start_purchase(
                 return PurchaseStep::NeedsFact(fact);
             }
             Ok(CheckedPurchase::Continues(started)) => {
-                let (buyer, key) = (&started.purchase.buyer, &started.purchase.key);
-                own = Some(app.engine.id_key().request_hash(buyer.as_str(), key.as_str()));
+                own = Some(started.purchase.request);
             }
             Ok(CheckedPurchase::Refused(..) | CheckedPurchase::NeedsFact(MissingFact::Sale)) => {}
         }

@@ -269,9 +269,8 @@ fn check_purchase(
             .insert(app.door((client, caller.buyer), sale, item, refusal, now, counting))
             .answer()
     };
-    if let Some(refusal) =
-        app.engine.refuse_from_memory((caller.buyer, key.as_str()), sale, item, units, door)
-    {
+    let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
+    if let Some(refusal) = app.engine.refuse_from_memory(request, sale, item, units, door) {
         app.engine.count_answer(sale, item, caller.buyer, refusal.answer(), now);
         app.record_latency(sale, started);
         let standing = || {
@@ -288,7 +287,6 @@ fn check_purchase(
     };
     // If the request may hold an order already, the front door skips its limits. The front door's
     // refusal counts only if the request holds no order. So a repeated request uses up no limit.
-    let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
     let DoorState { refusal: door, standing, pending } =
         kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
@@ -298,7 +296,7 @@ fn check_purchase(
             }
         });
     let (buyer, sale, item) = (BuyerId::from(buyer), sale.clone(), item.clone());
-    let purchase = Purchase { buyer, key, sale, item, units, wait, door };
+    let purchase = Purchase { buyer, key, request, sale, item, units, wait, door };
     CheckedPurchase::Continues(StartedPurchase { purchase, client, standing, pending, started })
 }
 
@@ -334,7 +332,7 @@ async fn finish_limits(
     pending: PendingLimit,
     in_progress: &mut StartedPurchase,
 ) -> Option<Refusal> {
-    let Purchase { ref buyer, ref key, ref sale, ref item, units, .. } = in_progress.purchase;
+    let Purchase { ref buyer, request, ref sale, ref item, units, .. } = in_progress.purchase;
     let now = app.engine.now();
     let caller = (in_progress.client, buyer.as_str());
     let door = app.finish_door(pending, caller, sale, item, now).await;
@@ -342,7 +340,6 @@ async fn finish_limits(
     (in_progress.standing, in_progress.purchase.door) = (door.standing, door.refusal);
     match answer {
         DoorAnswer::Open => {
-            let request = (buyer.as_str(), key.as_str());
             app.engine.refuse_from_memory(request, sale, item, units, |_| DoorAnswer::Open)
         }
         DoorAnswer::Refused(_) | DoorAnswer::Undecided => None,

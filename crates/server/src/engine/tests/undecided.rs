@@ -21,12 +21,13 @@ async fn ask(
     let item = sale.item("phone").cloned().expect("created");
     let units = Units::new(units).expect("the number is in range");
     let answer = |_| door.map_or(DoorAnswer::Open, DoorAnswer::Refused);
-    if let Some(refusal) = engine.refuse_from_memory(("anna", key), &sale, &item, units, answer) {
+    let request = engine.id_key().request_hash("anna", key);
+    if let Some(refusal) = engine.refuse_from_memory(request, &sale, &item, units, answer) {
         return PurchaseOutcome::Refused(refusal);
     }
     let (buyer, key) =
         (BuyerId::new("anna").expect("a buyer"), RequestKey::new(key).expect("a key"));
-    engine.buy(&Purchase { buyer, key, sale, item, units, wait, door }).await
+    engine.buy(&Purchase { buyer, key, request, sale, item, units, wait, door }).await
 }
 
 const EXPIRED: Option<Refusal> = Some(Refusal::PassExpired);

@@ -120,6 +120,7 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let purchase = Purchase {
         buyer: BuyerId::new("anna").expect("a buyer"),
         key: RequestKey::new("k").expect("a key"),
+        request: engine.id_key().request_hash("anna", "k"),
         item: sale.items[0].clone(),
         sale,
         units: Units::ONE,
