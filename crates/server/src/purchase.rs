@@ -30,7 +30,7 @@ use crate::engine::Engine;
 use crate::holders::Queued;
 use crate::waiters::{TicketInfo, WaiterGuard};
 
-pub use outcome::{DoorAnswer, PurchaseOutcome, Refusal, StockAnswer};
+pub use outcome::{DoorAnswer, DoorRefusal, PurchaseOutcome, Refusal, StockAnswer};
 use park::{ItemSignals, ParkedPermit, UnitDemandEntry};
 use view::RequestView;
 
@@ -62,7 +62,7 @@ pub struct Purchase {
     /// How long the request waits for the verdict.
     pub wait: Duration,
     /// The refusal of the sale's front door. It does not apply to a request that holds an order.
-    pub door: Option<Refusal>,
+    pub door: Option<DoorRefusal>,
 }
 
 /// Performs the effects of one purchase.
@@ -138,20 +138,7 @@ impl Engine {
     /// Returns the refusal for the sale's phase, if there is one.
     pub(crate) fn phase_refusal(&self, sale: &SaleState) -> Option<Refusal> {
         let is_stopping = sale.is_draining() || self.is_stopping();
-        memory::refusal_for(sale.row.phase, sale.row.starts_at, is_stopping).map(Refusal::from)
-    }
-
-    /// Returns `refusal`, or [`Refusal::Unavailable`] if the refusal depends on the store's state
-    /// and the node's snapshot is old.
-    pub(crate) fn unless_stale(&self, refusal: Refusal) -> Refusal {
-        let is_of_truth = matches!(
-            refusal,
-            Refusal::SoldOut(_) | Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended
-        );
-        match is_of_truth && !self.is_memory_recent() {
-            true => Refusal::Unavailable { retry_after_secs: RETRY_SECS },
-            false => refusal,
-        }
+        memory::refusal_for(sale.row.phase, sale.row.starts_at, is_stopping)
     }
 
     fn decide_by(&self) -> Millis {
@@ -302,10 +289,10 @@ impl<'a> Driver<'a> {
             (Outcome::Created, Some(order)) => PurchaseOutcome::Created(order),
             (Outcome::Replayed, Some(order)) => PurchaseOutcome::Replayed(order),
             (Outcome::Created | Outcome::Replayed, None) => {
-                PurchaseOutcome::Refused(memory::Refusal::Unavailable.into())
+                PurchaseOutcome::Refused(Refusal::Unavailable)
             }
             (Outcome::Queued(ticket), _) => self.answer_queued(ticket),
-            (Outcome::Refused(refusal), _) => PurchaseOutcome::Refused(refusal.into()),
+            (Outcome::Refused(refusal), _) => PurchaseOutcome::Refused(refusal.with_door()),
         }
     }
 

@@ -61,7 +61,7 @@ impl DirectSale {
             PurchaseOutcome::Queued { .. } => DirectAnswer::TryAgain,
             PurchaseOutcome::Refused(refusal) => match refusal {
                 Refusal::SoldOut(_) => DirectAnswer::SoldOut,
-                Refusal::Overloaded { .. } | Refusal::Unavailable { .. } => DirectAnswer::TryAgain,
+                Refusal::Overloaded | Refusal::Unavailable => DirectAnswer::TryAgain,
                 _ => DirectAnswer::Other,
             },
         }

@@ -330,10 +330,7 @@ async fn a_node_with_full_memory_looks_up_a_few_requests_and_asks_others_to_retr
         .collect();
     for buyer in ["anna", "carl"] {
         let answer = buy(&engine, buyer, "k2", 1).await;
-        assert!(
-            matches!(answer, PurchaseOutcome::Refused(Refusal::Unavailable { .. })),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, PurchaseOutcome::Refused(Refusal::Unavailable)), "{answer:?}");
     }
     drop(places);
     step(&engine, PhaseStep::Pause).await;

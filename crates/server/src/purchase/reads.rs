@@ -9,7 +9,7 @@ use doorbuster_steps::purchase::{CONFIRM_WITHIN_MS, Input, Outcome};
 use doorbuster_store::StoreResult;
 use tokio::time::timeout;
 
-use super::{Driver, Purchase, PurchaseOutcome, Refusal};
+use super::{DoorRefusal, Driver, Purchase, PurchaseOutcome, Refusal};
 use crate::holders::{Queued, ReadError};
 
 const CONFIRM_WITHIN: Duration = Duration::from_millis(CONFIRM_WITHIN_MS);
@@ -69,12 +69,12 @@ impl Driver<'_> {
     }
 
     /// Returns the answer to a request that the front door refuses.
-    pub(super) async fn refuse_at_door(&mut self, refusal: Refusal) -> PurchaseOutcome {
+    pub(super) async fn refuse_at_door(&mut self, refusal: DoorRefusal) -> PurchaseOutcome {
         let may_hold = memory::may_hold(&self.view(&self.engine.catalogue()));
         if may_hold && let Some(outcome) = self.look_up_order().await {
             return self.answer(outcome);
         }
-        PurchaseOutcome::Refused(refusal)
+        PurchaseOutcome::Refused(Refusal::AtDoor(refusal))
     }
 
     /// Returns the answer to a request that may hold an order or a queued ticket. `None`: it holds

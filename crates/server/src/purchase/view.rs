@@ -2,10 +2,9 @@
 use doorbuster_core::slot::TicketRequest;
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{Millis, Phase, RequestHash, SlotKey};
-use doorbuster_steps::memory::{self, NodeMemory};
+use doorbuster_steps::memory::NodeMemory;
 use doorbuster_steps::purchase::NodeView;
 
-use super::{RETRY_SECS, Refusal};
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
 
@@ -90,20 +89,5 @@ impl NodeView for RequestView<'_, &TicketRequest> {
 
     fn every_slot(&mut self) -> Vec<SlotKey> {
         self.item.every_slot(self.ticket)
-    }
-}
-
-impl From<memory::Refusal> for Refusal {
-    fn from(refusal: memory::Refusal) -> Self {
-        match refusal {
-            memory::Refusal::SoldOut(sold_out) => Self::SoldOut(sold_out),
-            memory::Refusal::LimitReached { limit, used } => Self::LimitReached { limit, used },
-            memory::Refusal::NotStarted { opens_at } => Self::NotStarted { opens_at },
-            memory::Refusal::Paused => Self::Paused,
-            memory::Refusal::Ended => Self::Ended,
-            memory::Refusal::KeyReused => Self::KeyReused,
-            memory::Refusal::Overloaded => Self::Overloaded { retry_after_secs: RETRY_SECS },
-            memory::Refusal::Unavailable => Self::Unavailable { retry_after_secs: RETRY_SECS },
-        }
     }
 }

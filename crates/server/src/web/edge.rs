@@ -72,17 +72,11 @@ fn may_answer(refusal: &Refusal) -> bool {
         | Refusal::NotStarted { .. }
         | Refusal::Paused
         | Refusal::Ended
-        | Refusal::Blocked
-        | Refusal::RateLimited { .. }
-        | Refusal::NotEligible(_)
-        | Refusal::PassRequired
-        | Refusal::PassInvalid
-        | Refusal::PassExpired
-        | Refusal::WaitingRoom => true,
+        | Refusal::AtDoor(_) => true,
         Refusal::LimitReached { .. }
         | Refusal::KeyReused
-        | Refusal::Overloaded { .. }
-        | Refusal::Unavailable { .. } => false,
+        | Refusal::Overloaded
+        | Refusal::Unavailable => false,
     }
 }
 

@@ -35,7 +35,7 @@ use crate::catalogue::{Catalogue, ItemState, SaleState};
 use crate::gate::{
     Counting, DoorCheck, PendingLimit, PresentedPass, RateLimitStatus, Route, check_entry,
 };
-use crate::purchase::{DoorAnswer, Purchase, PurchaseOutcome, Refusal, StockAnswer};
+use crate::purchase::{DoorAnswer, DoorRefusal, Purchase, PurchaseOutcome, Refusal, StockAnswer};
 use crate::trace;
 
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -251,8 +251,9 @@ fn check_purchase(
     let client = headers.client;
     let Some(buyer) = buyer else {
         // The request carries no valid identity, so there is no order to look up.
-        let refusal = app.engine.phase_refusal(sale).unwrap_or(Refusal::PassInvalid);
-        sale.flags.answer_counts.count(refusal.answer());
+        let invalid = Refusal::AtDoor(DoorRefusal::PassInvalid);
+        let refusal = app.engine.phase_refusal(sale).unwrap_or(invalid);
+        sale.flags.answer_counts.count((&refusal).into());
         let limit_status = SaleRateLimit::new(sale, || {
             app.gate.limits.rate_limit_status(Route::Purchase, client.caller(""), sale)
         });
@@ -271,7 +272,7 @@ fn check_purchase(
     };
     let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
     if let Some(refusal) = app.engine.refuse_from_memory(request, sale, item, units, door) {
-        app.engine.count_answer(sale, item, caller.buyer, refusal.answer(), now);
+        app.engine.count_answer(sale, item, caller.buyer, (&refusal).into(), now);
         app.record_latency(sale, started);
         let standing = || {
             kept_out
@@ -431,14 +432,13 @@ fn find_item<'a>(
 /// any case.
 async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
     if app.running_purchases.len() >= PURCHASES_MAX {
-        return PurchaseOutcome::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
+        return PurchaseOutcome::Refused(Refusal::Overloaded);
     }
     let _counted = app.running_purchases.token();
     // The panic hook logs a panic. The client may then repeat the request with its key.
     let running_purchases = AssertUnwindSafe(app.engine.buy(purchase)).catch_unwind();
     let bought = trace::traced("ticket and verdict", running_purchases).await;
-    bought
-        .unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS }))
+    bought.unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable))
 }
 
 fn order_reply(status: StatusCode, id: TicketId, order: &impl serde::Serialize) -> Reply {
