@@ -8,7 +8,6 @@
 //! is parked and tries again. After the longest parking time it goes to every slot once more.
 mod answer;
 mod effect;
-mod last;
 #[cfg(test)]
 mod tests;
 mod unserved;
