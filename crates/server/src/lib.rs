@@ -23,6 +23,7 @@ pub mod maintenance;
 pub mod meter;
 pub mod metrics;
 pub mod notify;
+pub mod open_grants;
 #[cfg(feature = "otel")]
 mod otlp;
 mod outages;

@@ -1,16 +1,13 @@
 //! Handles one purchase, from its first check to its answer.
 //!
 //! The node refuses a request from memory if the rules allow it ([`Engine::refuse_from_memory`]).
-//! Otherwise the node asks the item's slot for a ticket and waits for the ticket's verdict. The
+//! Otherwise [`Engine::buy`] drives the steps of a purchase ([`doorbuster_steps::purchase`]): it
+//! performs each effect with the slots and the store, and returns the result to the steps. The
 //! caller may drop the future at any time, because an issued ticket is settled in any case.
-mod final_answer;
-mod limit;
-mod new_request;
 mod outcome;
 mod park;
-mod replay;
-mod request_memory;
-mod verdict;
+mod reads;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,23 +15,34 @@ use std::time::Duration;
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
-use doorbuster_core::{BuyerId, RequestKey, SlotKey, TicketId, TicketParts, Token, Units, Verdict};
+use doorbuster_core::{
+    BuyerId, Millis, Order, RequestHash, RequestKey, SlotKey, TicketId, TicketParts, Token, Units,
+};
 use doorbuster_steps::memory;
+use doorbuster_steps::purchase::{
+    Attempt, Effect, GRANT_CHECK_AFTER_MS, GRANTS_READ_EVERY_MS, Input, Outcome, SLOT_QUERY_MAX_MS,
+};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::catalogue::{ItemState, SaleState};
+use crate::catalogue::{Catalogue, ItemState, SaleState};
 use crate::engine::Engine;
-use crate::waiters::WaiterGuard;
+use crate::holders::Queued;
+use crate::waiters::{TicketInfo, WaiterGuard};
 
-pub use outcome::{DoorAnswer, PurchaseOutcome, Refusal, StockAnswer};
-use park::VerdictWait;
-use request_memory::RequestMemory;
-use verdict::NoVerdict;
-pub use verdict::OpenGrants;
+pub use outcome::{DoorAnswer, DoorRefusal, PurchaseOutcome, Refusal, StockAnswer};
+use park::{ItemSignals, ParkedPermit, UnitDemandEntry};
+use view::RequestView;
 
 /// The number of seconds after which a client should send a refused request again.
 pub(crate) const RETRY_SECS: u32 = 1;
+
+const SLOT_QUERY_MAX: Duration = Duration::from_millis(SLOT_QUERY_MAX_MS);
+const GRANT_CHECK_AFTER: Duration = Duration::from_millis(GRANT_CHECK_AFTER_MS);
+const GRANTS_READ_EVERY: Duration = Duration::from_millis(GRANTS_READ_EVERY_MS);
+
+/// The result if a slot cannot be reached.
+const UNREACHABLE: Input = Input::Slot(TicketAnswer::NoEpoch);
 
 /// A purchase that node memory did not refuse.
 #[derive(Clone, Debug)]
@@ -43,6 +51,8 @@ pub struct Purchase {
     pub buyer: BuyerId,
     /// The request key.
     pub key: RequestKey,
+    /// The keyed hash of the buyer and the request key.
+    pub request: RequestHash,
     /// The sale.
     pub sale: Arc<SaleState>,
     /// The item.
@@ -52,326 +62,257 @@ pub struct Purchase {
     /// How long the request waits for the verdict.
     pub wait: Duration,
     /// The refusal of the sale's front door. It does not apply to a request that holds an order.
-    pub door: Option<Refusal>,
+    pub door: Option<DoorRefusal>,
 }
 
-/// The answer to a request that the client should send again.
-const UNAVAILABLE: PurchaseOutcome =
-    PurchaseOutcome::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
-/// The answer to a request when a queue, a table or another limit of the server is full.
-const OVERLOADED: PurchaseOutcome =
-    PurchaseOutcome::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
-
-/// The state that all attempts of one request share.
-#[derive(Clone, Copy)]
-struct AttemptContext {
-    /// The end of the wait for a verdict.
-    verdict: Instant,
-    /// The number of ended orders that this node knew of when the request arrived.
-    endings: u64,
-    /// Whether a slot did not answer or had no epoch. If so, an earlier attempt of this request may
-    /// have a ticket there, and units may come back.
-    is_uncertain: bool,
-}
-
-/// The result of one attempt at the slot.
-enum Attempt {
-    /// The final answer.
-    Answer(PurchaseOutcome),
-    /// The slot has too few units, but more may come.
-    Short,
-    /// The slot has no epoch yet. The request tries again after the item's next commit.
-    NotReady,
-    /// The slot refused for a reason that the store has not decided yet. The request tries again
-    /// after the item's next commit.
-    Undecided,
-    /// The ticket was returned because its grant is closed. Its id was never published, so the
-    /// request needs a new ticket.
-    Retry,
+/// Performs the effects of one purchase.
+struct Driver<'a> {
+    engine: &'a Engine,
+    purchase: &'a Purchase,
+    request: TicketRequest,
+    begun: Instant,
+    /// The entry of a request that asks slots. It exists before a slot is asked.
+    waiter: Option<(oneshot::Receiver<TicketVerdict>, WaiterGuard<'a>)>,
+    /// The item's signals. They exist before a slot is asked, so they show every change.
+    signals: Option<ItemSignals<'a>>,
+    parked: Option<ParkedPermit<'a>>,
+    demand: Option<UnitDemandEntry<'a>>,
+    /// The order that was read last.
+    order: Option<Order>,
 }
 
 impl Engine {
     /// Refuses a request from node memory alone, in well under a microsecond. `None`: the caller
-    /// continues with [`Engine::buy`].
-    ///
-    /// `door` returns the front door's answer. It runs after the check of the phase and before the
-    /// check of the stock. Its argument says whether the stock would refuse the request. A request
-    /// that may hold an order is never refused here, so `door` does not run for such a request. The
-    /// counts are read before the set of requests that hold an order. So a replay never gets "sold
-    /// out".
+    /// continues with [`Engine::buy`]. For `door`, see [`memory::refuse`].
     #[must_use]
     pub fn refuse_from_memory(
         &self,
-        ticket_request: (&str, &str),
+        request: RequestHash,
         sale: &SaleState,
         item: &ItemState,
         units: Units,
         door: impl FnOnce(StockAnswer) -> DoorAnswer,
     ) -> Option<Refusal> {
-        let (buyer, key) = ticket_request;
-        let request = self.id_key().request_hash(buyer, key);
-        memory::refuse(&RequestMemory { engine: self, sale, item, request }, units, door)
+        let view = RequestView { engine: self, sale, item, request, ticket: () };
+        memory::refuse(&view, units, door)
     }
 
-    /// Returns `refusal`. If it depends on the store's state and the node's snapshot is old,
-    /// returns [`Refusal::Unavailable`], because units may have returned, or the phase may have
-    /// changed.
-    pub(crate) fn unless_stale(&self, refusal: Refusal) -> Refusal {
-        let is_of_truth = matches!(
-            refusal,
-            Refusal::SoldOut(_) | Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended
-        );
-        match is_of_truth && !self.is_memory_recent() {
-            true => Refusal::Unavailable { retry_after_secs: RETRY_SECS },
-            false => refusal,
+    /// Requests units and waits up to `purchase.wait` for the verdict.
+    pub async fn buy(&self, purchase: &Purchase) -> PurchaseOutcome {
+        let mut driver = Driver::new(self, purchase);
+        if let Some(refusal) = purchase.door
+            && self.phase_refusal(&purchase.sale).is_none()
+        {
+            return Box::pin(driver.refuse_at_door(refusal)).await;
+        }
+        let (mut steps, mut effect) = driver.start();
+        loop {
+            // The futures of rare effects are boxed, so that the future of a waiting request stays
+            // small.
+            let input = match effect {
+                Effect::AskSlot { slot, is_bounded: false } => driver.ask_slot(slot).await,
+                Effect::AskSlot { slot, is_bounded: true } => {
+                    let answer = Box::pin(timeout(SLOT_QUERY_MAX, driver.ask_slot(slot)));
+                    answer.await.unwrap_or(UNREACHABLE)
+                }
+                Effect::FindTicket(slot) => Box::pin(driver.find_ticket(slot)).await,
+                Effect::AwaitVerdict { ticket, is_mine, may_be_lost } => {
+                    driver.await_verdict(&ticket, is_mine, may_be_lost).await
+                }
+                Effect::ReadVerdict(ticket) => Box::pin(driver.read_verdict(&ticket)).await,
+                Effect::ReadQuota => Box::pin(driver.read_quota()).await,
+                Effect::ConfirmRefusal => Box::pin(driver.confirm_refusal()).await,
+                Effect::LookUpOrder => Input::LookedUp(Box::pin(driver.look_up_order()).await),
+                Effect::Park { why, until, waits } => {
+                    Box::pin(driver.park(why, until, waits)).await
+                }
+                Effect::RenewToken => driver.renew_token(),
+                Effect::Wake => driver.wake_item(),
+                Effect::SuspectLoss => driver.suspect_loss(),
+                Effect::Answer(outcome) => return driver.answer(outcome),
+            };
+            effect = driver.next(&mut steps, input);
         }
     }
 
     /// Returns the refusal for the sale's phase, if there is one.
     pub(crate) fn phase_refusal(&self, sale: &SaleState) -> Option<Refusal> {
         let is_stopping = sale.is_draining() || self.is_stopping();
-        memory::refusal_for(sale.row.phase, sale.row.starts_at, is_stopping).map(Refusal::from)
+        memory::refusal_for(sale.row.phase, sale.row.starts_at, is_stopping)
     }
 
-    /// Requests units and waits up to `purchase.wait` for the verdict.
-    pub async fn buy(&self, purchase: &Purchase) -> PurchaseOutcome {
-        let mut request = self.ticket_request(purchase);
-        let refusal = self.phase_refusal(&purchase.sale).or(purchase.door);
-        // A request that memory does not refuse may hold an order that this node does not remember.
-        // The settler finds that order when it settles the request's ticket.
-        let is_looked_up = match refusal {
-            Some(_) => self.may_hold(&purchase.sale, request.request),
-            None => self.holders().holds(request.request),
-        };
-        if is_looked_up
-            && let Some(bought) = Box::pin(self.held_order(purchase, request.request)).await
-        {
-            return bought;
-        }
-        if let Some(refusal) = refusal {
-            return PurchaseOutcome::Refused(self.unless_stale(refusal));
-        }
-        self.buy_new(purchase, &mut request).await
+    fn decide_by(&self) -> Millis {
+        self.now().plus(DECIDE_WITHIN_MS)
     }
+}
 
-    /// Returns the purchase's item as it is now. Its spread may have changed while the request
-    /// waited.
-    fn current_item(&self, purchase: &Purchase) -> Arc<ItemState> {
-        let catalogue = self.catalogue();
-        catalogue.item_by_id(purchase.item.row.id).unwrap_or(&purchase.item).clone()
-    }
-
-    fn ticket_request(&self, purchase: &Purchase) -> TicketRequest {
-        let (buyer, key) = (purchase.buyer.as_str(), purchase.key.as_str());
-        TicketRequest {
-            token: Token(rand::random::<u64>() >> 16),
+impl<'a> Driver<'a> {
+    fn new(engine: &'a Engine, purchase: &'a Purchase) -> Self {
+        let request = TicketRequest {
+            token: random_token(),
             buyer: purchase.buyer.clone(),
             key: purchase.key.clone(),
-            buyer_hash: self.id_key().buyer_hash(buyer),
-            request: self.id_key().request_hash(buyer, key),
+            buyer_hash: engine.id_key().buyer_hash(purchase.buyer.as_str()),
+            request: purchase.request,
             units: purchase.units,
             limit: purchase.item.row.limit,
-            decide_by: self.now().plus(DECIDE_WITHIN_MS),
-            node: self.node(),
-        }
-    }
-
-    /// Turns a slot's answer into the result of the attempt.
-    async fn handle_answer(
-        &self,
-        purchase: &Purchase,
-        request: &TicketRequest,
-        answered: &(SlotKey, TicketAnswer),
-        (verdict, entry): (oneshot::Receiver<TicketVerdict>, WaiterGuard<'_>),
-        context: &AttemptContext,
-    ) -> Attempt {
-        let TicketAnswer::Issued(ticket) = &answered.1 else {
-            drop(entry);
-            return Box::pin(self.handle_unissued(purchase, request, *answered, *context)).await;
+            decide_by: engine.decide_by(),
+            node: engine.node(),
         };
-        entry.keep();
-        self.await_verdict(
+        Self {
+            engine,
             purchase,
-            ticket,
-            verdict,
-            VerdictWait {
-                is_first: true,
-                may_publish: !context.is_uncertain,
-                until: context.verdict,
-            },
-        )
-        .await
-    }
-
-    async fn handle_unissued(
-        &self,
-        purchase: &Purchase,
-        request: &TicketRequest,
-        (slot, answer_verdict): (SlotKey, TicketAnswer),
-        context: AttemptContext,
-    ) -> Attempt {
-        Attempt::Answer(match answer_verdict {
-            TicketAnswer::Issued(_) => UNAVAILABLE,
-            TicketAnswer::Repeated(ticket) => {
-                return self.join_earlier_ticket(purchase, &ticket, context).await;
-            }
-            TicketAnswer::Short { .. } => return Attempt::Short,
-            TicketAnswer::KeyReused => {
-                return self.refused_by_slot(purchase, request, Refusal::KeyReused, context).await;
-            }
-            // An order of the buyer may have ended before this request arrived, and the slot may
-            // not know the lower quota yet. Any node may deliver the feed row with this quota.
-            TicketAnswer::LimitReached { .. }
-                if purchase.item.work.feed.is_behind(slot, context.endings) =>
-            {
-                self.control().wake(purchase.item.row.id);
-                return match self.find_remembered(purchase, request).await {
-                    Some(bought) => Attempt::Answer(bought),
-                    None => Attempt::NotReady,
-                };
-            }
-            TicketAnswer::LimitReached { used } => {
-                let refusal = Refusal::LimitReached { limit: purchase.item.row.limit, used };
-                return self.refused_by_slot(purchase, request, refusal, context).await;
-            }
-            TicketAnswer::Full => OVERLOADED,
-            TicketAnswer::NoEpoch => return Attempt::NotReady,
-            // The sale continues. The slot is leaving the spread or gets its next epoch. So a later
-            // attempt can succeed.
-            TicketAnswer::Stopped if self.phase_refusal(&purchase.sale).is_none() => {
-                return Attempt::NotReady;
-            }
-            TicketAnswer::Stopped => UNAVAILABLE,
-        })
-    }
-
-    /// Returns the verdict of a ticket that was issued for an earlier attempt.
-    async fn join_earlier_ticket(
-        &self,
-        purchase: &Purchase,
-        ticket: &IssuedTicket,
-        context: AttemptContext,
-    ) -> Attempt {
-        let may_publish = !context.is_uncertain;
-        match self.waiters().join(ticket.token) {
-            Some(verdict) => {
-                let until = context.verdict;
-                let verdict_wait = VerdictWait { is_first: false, may_publish, until };
-                self.await_verdict(purchase, ticket, verdict, verdict_wait).await
-            }
-            None => self.find_verdict(purchase, ticket, may_publish).await,
+            request,
+            begun: Instant::now(),
+            waiter: None,
+            signals: Some(ItemSignals::for_item(&purchase.item)),
+            parked: None,
+            demand: None,
+            order: None,
         }
     }
 
-    /// Returns the verdict of a ticket that no request on this node waits for. For `may_publish`,
-    /// see [`VerdictWait`].
-    async fn find_verdict(
-        &self,
-        purchase: &Purchase,
-        ticket: &IssuedTicket,
-        may_publish: bool,
-    ) -> Attempt {
-        let id = self.ticket_id(purchase, ticket);
-        Attempt::Answer(match self.store().verdict(id).await {
-            Ok(Some(resolved)) if resolved.order.is_none() => {
-                // The store returned the ticket, so this is a new attempt. The slot still remembers
-                // the old ticket.
-                self.control().wake(purchase.item.row.id);
-                return Attempt::NotReady;
-            }
-            Ok(Some(resolved)) => self.answer_verdict(purchase, resolved, false).await,
-            Ok(None) if may_publish => self.answer_queued(purchase, ticket),
-            Ok(None) => UNAVAILABLE,
-            Err(_) => UNAVAILABLE,
-        })
+    fn start(&self) -> (Attempt, Effect) {
+        let TicketRequest { units, limit, .. } = self.request;
+        let catalogue = self.engine.catalogue();
+        Attempt::start(units, limit, Millis(0), &mut self.view(&catalogue))
+    }
+
+    fn next(&mut self, steps: &mut Attempt, input: Input) -> Effect {
+        let now = Millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX));
+        let catalogue = self.engine.catalogue();
+        let effect = steps.next(input, now, &mut self.view(&catalogue));
+        // If no slot issued a ticket, the entry ends before the request does something else.
+        if !matches!(effect, Effect::AskSlot { .. } | Effect::AwaitVerdict { is_mine: true, .. }) {
+            self.waiter = None;
+        }
+        effect
+    }
+
+    /// Returns what this node has in memory now. The item's spread and the sale's phase may have
+    /// changed while the request waited.
+    fn view<'b>(&'b self, catalogue: &'b Catalogue) -> RequestView<'b, &'b TicketRequest> {
+        let Purchase { item, sale, .. } = self.purchase;
+        RequestView {
+            engine: self.engine,
+            sale: catalogue.sale(&item.sale).unwrap_or(sale),
+            item: catalogue.item_by_id(item.row.id).unwrap_or(item),
+            request: self.request.request,
+            ticket: &self.request,
+        }
+    }
+
+    async fn ask_slot(&mut self, slot: SlotKey) -> Input {
+        if self.waiter.is_none() {
+            let info = TicketInfo::from_request(self.purchase.item.row.id, &self.request);
+            self.waiter = Some(self.engine.waiters().register(self.request.token, info));
+        }
+        let answer = self.engine.slots().ticket(slot, &self.request).await;
+        answer.map_or(UNREACHABLE, Input::Slot)
+    }
+
+    /// Asks for a ticket that the slot issued before.
+    async fn find_ticket(&self, slot: SlotKey) -> Input {
+        let known = TicketRequest { limit: 0, ..self.request.clone() };
+        match timeout(SLOT_QUERY_MAX, self.engine.slots().ticket(slot, &known)).await {
+            Ok(Ok(answer)) => Input::Slot(answer),
+            Ok(Err(_)) | Err(_) => UNREACHABLE,
+        }
     }
 
     async fn await_verdict(
-        &self,
-        purchase: &Purchase,
+        &mut self,
         ticket: &IssuedTicket,
-        verdict: oneshot::Receiver<TicketVerdict>,
-        verdict_wait: VerdictWait,
-    ) -> Attempt {
+        is_mine: bool,
+        may_be_lost: bool,
+    ) -> Input {
+        // A request with a ticket is not parked, and needs no more units.
+        (self.parked, self.demand) = (None, None);
+        let verdict = match self.waiter.take() {
+            Some((verdict, entry)) if is_mine => {
+                entry.keep();
+                Some(verdict)
+            }
+            _ => self.engine.waiters().join(ticket.token),
+        };
+        let Some(mut verdict) = verdict else { return Input::NotWaiting };
+        let deadline = self.begun + self.purchase.wait;
         // A request with no time to wait is queued, even if the settler is quick.
-        let received = match verdict_wait.until > Instant::now() {
-            true => self.receive_verdict(purchase, ticket, verdict, verdict_wait).await,
-            false => Err(NoVerdict::Pending),
+        if deadline <= Instant::now() {
+            return Input::Elapsed;
+        }
+        let mut until = match may_be_lost {
+            true => deadline.min(Instant::now() + GRANT_CHECK_AFTER),
+            false => deadline,
         };
-        match received {
-            // A refusal may be from before this request, so it starts a new attempt. The slot still
-            // remembers the old ticket.
-            Ok(resolved) if !verdict_wait.is_first && resolved.order.is_none() => {
-                self.control().wake(purchase.item.row.id);
-                Attempt::NotReady
+        loop {
+            match timeout_at(until, &mut verdict).await {
+                Ok(Ok(resolved)) => return self.take_verdict(resolved),
+                // The settler has stopped.
+                Ok(Err(_)) => return Input::Elapsed,
+                Err(_) if until == deadline => return Input::Elapsed,
+                Err(_) => {}
             }
-            Ok(resolved)
-                if resolved.verdict == Verdict::Unavailable
-                    && verdict_wait.is_first
-                    && self.now() <= ticket.decide_by =>
-            {
-                Attempt::Retry
+            if Box::pin(self.is_grant_closed(ticket)).await {
+                // The verdict may have arrived while the grants were read.
+                let received = verdict.try_recv();
+                return received.map_or(Input::GrantClosed, |resolved| self.take_verdict(resolved));
             }
-            // The future is boxed, so that the future of a waiting request stays small.
-            Ok(resolved) => Attempt::Answer(
-                Box::pin(self.answer_verdict(purchase, resolved, verdict_wait.is_first)).await,
-            ),
-            Err(NoVerdict::GrantClosed) => Attempt::Retry,
-            // The verdict of an earlier ticket may be forced, and this node does not get it then.
-            Err(NoVerdict::Pending) if !verdict_wait.is_first => {
-                Box::pin(self.find_verdict(purchase, ticket, verdict_wait.may_publish)).await
-            }
-            // There is no verdict yet, or the settler has stopped. The buyer can read the verdict
-            // later.
-            Err(NoVerdict::Pending) if verdict_wait.may_publish => {
-                Attempt::Answer(self.answer_queued(purchase, ticket))
-            }
-            Err(NoVerdict::Pending) => Attempt::Answer(UNAVAILABLE),
+            until = deadline.min(Instant::now() + GRANTS_READ_EVERY);
         }
     }
 
-    async fn answer_verdict(
-        &self,
-        purchase: &Purchase,
-        resolved: TicketVerdict,
-        mine: bool,
-    ) -> PurchaseOutcome {
-        match (resolved.verdict, resolved.order) {
-            (Verdict::Reserved, Some(order)) if mine => PurchaseOutcome::Created(order),
-            (Verdict::Reserved | Verdict::Order(_), Some(order)) => {
-                PurchaseOutcome::Replayed(order)
+    fn take_verdict(&mut self, resolved: TicketVerdict) -> Input {
+        self.order = resolved.order;
+        Input::Verdict(resolved.verdict)
+    }
+
+    fn renew_token(&mut self) -> Input {
+        self.engine.meter().count_new_ticket_request();
+        self.request.token = random_token();
+        self.request.decide_by = self.engine.decide_by();
+        Input::Done
+    }
+
+    fn wake_item(&self) -> Input {
+        self.engine.control().wake(self.purchase.item.row.id);
+        Input::Done
+    }
+
+    fn suspect_loss(&self) -> Input {
+        self.engine.control().suspect_loss();
+        Input::Done
+    }
+
+    fn answer(&mut self, outcome: Outcome) -> PurchaseOutcome {
+        match (outcome, self.order.take()) {
+            (Outcome::Created, Some(order)) => PurchaseOutcome::Created(order),
+            (Outcome::Replayed, Some(order)) => PurchaseOutcome::Replayed(order),
+            (Outcome::Created | Outcome::Replayed, None) => {
+                PurchaseOutcome::Refused(Refusal::Unavailable)
             }
-            (Verdict::KeyReused, _) => PurchaseOutcome::Refused(Refusal::KeyReused),
-            (Verdict::LimitReached, _) => {
-                let (limit, work) = (purchase.item.row.limit, &purchase.item.work);
-                let endings = work.feed.endings();
-                let quota =
-                    Box::pin(self.store().quota(purchase.item.row.id, purchase.buyer.clone()));
-                let used = quota.await;
-                if let Ok(used) = used {
-                    work.at_limit.learn(
-                        self.id_key().buyer_hash(purchase.buyer.as_str()),
-                        used,
-                        endings,
-                    );
-                }
-                let used = used.unwrap_or(limit);
-                PurchaseOutcome::Refused(Refusal::LimitReached { limit, used })
-            }
-            _ => UNAVAILABLE,
+            (Outcome::Queued(ticket), _) => self.answer_queued(ticket),
+            (Outcome::Refused(refusal), _) => PurchaseOutcome::Refused(refusal.with_door()),
         }
     }
 
-    fn ticket_id(&self, purchase: &Purchase, ticket: &IssuedTicket) -> TicketId {
-        let (buyer, key) = (purchase.buyer.as_str(), purchase.key.as_str());
-        let parts = TicketParts {
-            decide_by: ticket.decide_by,
-            token: ticket.token,
-            grant: ticket.grant,
-            n: ticket.n,
-            units: ticket.units,
-            request: self.id_key().request_hash(buyer, key).id_bits(),
-        };
-        self.id_key().sign(&parts, buyer)
+    /// Returns the answer to a request that has no verdict yet. A repeated request gets the same
+    /// answer, even if the sale or the buyer's pass has ended.
+    fn answer_queued(&self, ticket: IssuedTicket) -> PurchaseOutcome {
+        let queued = Queued { item: self.purchase.item.row.id, ticket };
+        let (request, now) = (self.request.request, self.engine.now());
+        self.engine.holders().queued_requests.remember(request, queued, now);
+        PurchaseOutcome::Queued { id: self.ticket_id(&ticket), decide_by: ticket.decide_by }
     }
+
+    fn ticket_id(&self, ticket: &IssuedTicket) -> TicketId {
+        let IssuedTicket { token, grant, n, units, decide_by } = *ticket;
+        let request = self.request.request.id_bits();
+        let parts = TicketParts { decide_by, token, grant, n, units, request };
+        self.engine.id_key().sign(&parts, self.purchase.buyer.as_str())
+    }
+}
+
+fn random_token() -> Token {
+    Token(rand::random::<u64>() >> 16)
 }

@@ -1,4 +1,6 @@
 //! Refuses a request from a node's memory alone, without an allocation.
+use std::convert::Infallible;
+
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::sold_out::{FreeUnits, SoldOut};
 use doorbuster_core::{Millis, Phase, Units};
@@ -21,9 +23,10 @@ pub trait NodeMemory {
     fn age_ms(&self) -> i64;
 }
 
-/// The reason why a node or a slot refuses a request.
+/// The reason why a request is refused. `D` is the type of the front door's refusals. The steps of
+/// a purchase have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Refusal<D = Infallible> {
     /// No units are available now.
     SoldOut(SoldOut),
     /// The request would exceed the limit of units for one buyer.
@@ -48,6 +51,25 @@ pub enum Refusal {
     Overloaded,
     /// The client should send the same request with the same key again.
     Unavailable,
+    /// The front door refuses the request.
+    AtDoor(D),
+}
+
+impl Refusal {
+    /// Returns the same refusal as a value of a type with refusals of the front door.
+    #[must_use]
+    pub fn with_door<D>(self) -> Refusal<D> {
+        match self {
+            Self::SoldOut(sold_out) => Refusal::SoldOut(sold_out),
+            Self::LimitReached { limit, used } => Refusal::LimitReached { limit, used },
+            Self::NotStarted { opens_at } => Refusal::NotStarted { opens_at },
+            Self::Paused => Refusal::Paused,
+            Self::Ended => Refusal::Ended,
+            Self::KeyReused => Refusal::KeyReused,
+            Self::Overloaded => Refusal::Overloaded,
+            Self::Unavailable => Refusal::Unavailable,
+        }
+    }
 }
 
 /// A node's information about the stock, from memory.
@@ -59,11 +81,11 @@ pub enum StockAnswer {
     MayHave,
 }
 
-/// The front door's answer to a request. `R` is the type of the front door's refusals.
+/// The front door's answer to a request. `D` is the type of the front door's refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DoorAnswer<R> {
+pub enum DoorAnswer<D> {
     /// The front door refuses the request.
-    Refused(R),
+    Refused(D),
     /// The front door admits the request.
     Open,
     /// The front door waits for a share of a limit, so memory alone cannot answer.
@@ -76,22 +98,22 @@ pub enum DoorAnswer<R> {
 /// check of the stock. Its argument says whether the stock would refuse the request. A request that
 /// may hold an order is never refused here, so `door` does not run for such a request. The counts
 /// are read before the set of requests that hold an order. So a replay never gets "sold out".
-pub fn refuse<R: From<Refusal>>(
+pub fn refuse<D>(
     memory: &impl NodeMemory,
     units: Units,
-    door: impl FnOnce(StockAnswer) -> DoorAnswer<R>,
-) -> Option<R> {
+    door: impl FnOnce(StockAnswer) -> DoorAnswer<D>,
+) -> Option<Refusal<D>> {
     let sold_out = memory.free().refuses(units);
     if may_hold(memory) {
         return None;
     }
     if let Some(refusal) = phase_refusal(memory) {
-        return Some(unless_stale(memory, refusal).into());
+        return Some(unless_stale(memory.age_ms(), refusal));
     }
     let stock = if sold_out.is_some() { StockAnswer::Refuses } else { StockAnswer::MayHave };
     match door(stock) {
-        DoorAnswer::Refused(refusal) => Some(refusal),
-        DoorAnswer::Open => Some(unless_stale(memory, Refusal::SoldOut(sold_out?)).into()),
+        DoorAnswer::Refused(refusal) => Some(Refusal::AtDoor(refusal)),
+        DoorAnswer::Open => Some(unless_stale(memory.age_ms(), Refusal::SoldOut(sold_out?))),
         DoorAnswer::Undecided => None,
     }
 }
@@ -103,14 +125,18 @@ pub fn may_hold(memory: &impl NodeMemory) -> bool {
 }
 
 /// Returns the refusal for the sale's phase, if there is one.
-pub fn phase_refusal(memory: &impl NodeMemory) -> Option<Refusal> {
+pub fn phase_refusal<D>(memory: &impl NodeMemory) -> Option<Refusal<D>> {
     let (phase, opens_at) = memory.phase();
     refusal_for(phase, opens_at, memory.is_stopping())
 }
 
 /// Returns the refusal for a sale in this phase, if there is one. See [`NodeMemory`].
 #[must_use]
-pub fn refusal_for(phase: Phase, opens_at: Option<Millis>, is_stopping: bool) -> Option<Refusal> {
+pub fn refusal_for<D>(
+    phase: Phase,
+    opens_at: Option<Millis>,
+    is_stopping: bool,
+) -> Option<Refusal<D>> {
     match phase {
         _ if is_stopping => Some(Refusal::Unavailable),
         Phase::Open => None,
@@ -120,14 +146,15 @@ pub fn refusal_for(phase: Phase, opens_at: Option<Millis>, is_stopping: bool) ->
     }
 }
 
-/// Returns `refusal`. If it depends on the store's state and the snapshot is old, returns
+/// Returns `refusal`. If it depends on the store's state and the snapshot of this age is old, returns
 /// [`Refusal::Unavailable`], because units may have returned, or the phase may have changed.
-pub fn unless_stale(memory: &impl NodeMemory, refusal: Refusal) -> Refusal {
+#[must_use]
+pub fn unless_stale<D>(age_ms: i64, refusal: Refusal<D>) -> Refusal<D> {
     let is_of_truth = matches!(
         refusal,
         Refusal::SoldOut(_) | Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended
     );
-    match is_of_truth && !is_recent(memory.age_ms()) {
+    match is_of_truth && !is_recent(age_ms) {
         true => Refusal::Unavailable,
         false => refusal,
     }

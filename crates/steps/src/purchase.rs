@@ -8,7 +8,6 @@
 //! is parked and tries again. After the longest parking time it goes to every slot once more.
 mod answer;
 mod effect;
-mod last;
 #[cfg(test)]
 mod tests;
 mod unserved;
@@ -182,7 +181,7 @@ impl Attempt {
             was_renewed: false,
             signals: Signals::default(),
         };
-        let refusal = phase_refusal(view);
+        let refusal: Option<Refusal> = phase_refusal(view);
         let is_looked_up = match refusal {
             Some(_) => may_hold(view),
             None => may_hold(view) && view.holds(),
@@ -294,7 +293,7 @@ impl Attempt {
 
     fn after_look_up(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {
         match after {
-            AfterLookUp::Refuse(refusal) => self.refuse(unless_stale(view, refusal)),
+            AfterLookUp::Refuse(refusal) => self.refuse(unless_stale(view.age_ms(), refusal)),
             AfterLookUp::Confirm(refusal) => self.confirm(refusal, view),
             AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
             // The counted units may belong to this request's own order. The node knows that order

@@ -43,14 +43,16 @@ impl DirectSale {
             return DirectAnswer::Other;
         };
         let (sale, item) = (&self.sale, &self.item);
+        let request = self.engine.id_key().request_hash(buyer, key);
         let refused =
-            self.engine.refuse_from_memory((buyer, key), sale, item, units, |_| DoorAnswer::Open);
+            self.engine.refuse_from_memory(request, sale, item, units, |_| DoorAnswer::Open);
         let outcome = match refused {
             Some(refusal) => PurchaseOutcome::Refused(refusal),
             None => {
                 let (sale, item) = (sale.clone(), item.clone());
-                let (buyer, key) = (id, request_key);
-                let purchase = Purchase { buyer, key, sale, item, units, wait: WAIT, door: None };
+                let (buyer, key, wait) = (id, request_key, WAIT);
+                let purchase =
+                    Purchase { buyer, key, request, sale, item, units, wait, door: None };
                 self.engine.buy(&purchase).await
             }
         };
@@ -59,7 +61,7 @@ impl DirectSale {
             PurchaseOutcome::Queued { .. } => DirectAnswer::TryAgain,
             PurchaseOutcome::Refused(refusal) => match refusal {
                 Refusal::SoldOut(_) => DirectAnswer::SoldOut,
-                Refusal::Overloaded { .. } | Refusal::Unavailable { .. } => DirectAnswer::TryAgain,
+                Refusal::Overloaded | Refusal::Unavailable => DirectAnswer::TryAgain,
                 _ => DirectAnswer::Other,
             },
         }

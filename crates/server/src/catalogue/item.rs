@@ -14,7 +14,7 @@ use super::LeavingSlots;
 use crate::buyers_at_limit::BuyersAtLimit;
 use crate::gate::waiting_room::RoomFlags;
 use crate::item_gauge::ItemGauge;
-use crate::purchase::OpenGrants;
+use crate::open_grants::OpenGrants;
 use crate::slot_layout::SlotLayout;
 use crate::unit_demand::DemandQueue;
 
@@ -50,9 +50,7 @@ pub struct ItemWork {
     /// Buyers who have reached the limit.
     pub at_limit: BuyersAtLimit,
     /// The open grants at the last read. Requests that wait for a verdict use them.
-    pub open_grants: Mutex<OpenGrants>,
-    /// Locked while the open grants are read.
-    pub reading_grants: tokio::sync::Mutex<()>,
+    pub open_grants: OpenGrants,
     /// The item's slots that left the spread and may still have tickets or units.
     pub leaving: LeavingSlots,
     /// The units of the item's slots at the last reconciliation.

@@ -8,7 +8,7 @@ use doorbuster_core::gate::pass::{Membership, PASS_BYTES_MAX};
 use super::pass::{Passes, PresentedPass};
 use crate::auth::{BuyerName, VerifiedBuyer};
 use crate::catalogue::{ItemState, SaleState};
-use crate::purchase::Refusal;
+use crate::purchase::DoorRefusal;
 
 /// The result of the front door's check of a purchase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct DoorCheck {
     /// The buyer, if the request identified one. Without a buyer, `refusal` has the reason.
     pub buyer: Option<BuyerName>,
     /// The front door's refusal.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<DoorRefusal>,
 }
 
 /// Checks the token and the pass of a purchase of `item`. `token` names the buyer of the request's
@@ -41,7 +41,7 @@ pub fn check_entry(
             return DoorCheck { buyer: named, refusal };
         }
         PresentedPass::Malformed => {
-            return DoorCheck { buyer: named, refusal: Some(Refusal::PassInvalid) };
+            return DoorCheck { buyer: named, refusal: Some(DoorRefusal::PassInvalid) };
         }
         PresentedPass::Pass(text) => text,
     };
@@ -49,33 +49,33 @@ pub fn check_entry(
     let terms = passes.open(text, &sale.row.id, &item.row.name, now, &mut room);
     let buyer = terms.and_then(|terms| BuyerName::new(terms.buyer));
     let (Some(terms), Some(buyer)) = (terms, buyer) else {
-        return DoorCheck { buyer: named, refusal: Some(Refusal::PassInvalid) };
+        return DoorCheck { buyer: named, refusal: Some(DoorRefusal::PassInvalid) };
     };
     let refusal = if named.is_some_and(|named| named != buyer) {
-        Some(Refusal::PassInvalid)
+        Some(DoorRefusal::PassInvalid)
     } else if now >= terms.expires_at {
-        Some(Refusal::PassExpired)
+        Some(DoorRefusal::PassExpired)
     } else {
         eligibility_refusal(sale, terms.standing).or_else(|| {
             let is_refused = terms.issued_without_room && sale.room_of(item).is_open(now);
-            is_refused.then_some(Refusal::WaitingRoom)
+            is_refused.then_some(DoorRefusal::WaitingRoom)
         })
     };
     DoorCheck { buyer: named.or(Some(buyer)), refusal }
 }
 
-fn without_pass(sale: &SaleState, standing: Membership) -> Option<Refusal> {
+fn without_pass(sale: &SaleState, standing: Membership) -> Option<DoorRefusal> {
     if sale.front_door.is_off() {
         return None;
     }
     eligibility_refusal(sale, standing)
-        .or_else(|| sale.front_door.needs_pass().then_some(Refusal::PassRequired))
+        .or_else(|| sale.front_door.needs_pass().then_some(DoorRefusal::PassRequired))
 }
 
 /// Returns the refusal if a buyer with these attributes does not meet a requirement of the sale.
 #[must_use]
-pub fn eligibility_refusal(sale: &SaleState, standing: Membership) -> Option<Refusal> {
+pub fn eligibility_refusal(sale: &SaleState, standing: Membership) -> Option<DoorRefusal> {
     check_eligible(standing, sale.front_door.members_only, sale.front_door.min_level)
         .err()
-        .map(Refusal::NotEligible)
+        .map(DoorRefusal::NotEligible)
 }

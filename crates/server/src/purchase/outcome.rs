@@ -1,8 +1,8 @@
 //! The possible answers to a purchase.
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::eligibility::Requirement;
-use doorbuster_core::sold_out::SoldOut;
 use doorbuster_core::{Millis, Order, TicketId};
+use doorbuster_steps::memory;
 
 use crate::answer_counts::AnswerKind;
 
@@ -27,29 +27,14 @@ pub enum PurchaseOutcome {
 }
 
 /// The front door's answer to a request.
-pub type DoorAnswer = doorbuster_steps::memory::DoorAnswer<Refusal>;
+pub type DoorAnswer = memory::DoorAnswer<DoorRefusal>;
 
 /// The reason for a refusal.
+pub type Refusal = memory::Refusal<DoorRefusal>;
+
+/// The reason why the front door refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// No units are available now.
-    SoldOut(SoldOut),
-    /// The request would exceed the limit of units for one buyer.
-    LimitReached {
-        /// The limit.
-        limit: u32,
-        /// Units that the buyer holds or has requested.
-        used: u32,
-    },
-    /// The sale has not started.
-    NotStarted {
-        /// When the sale opens, if that is known.
-        opens_at: Option<Millis>,
-    },
-    /// The sale is paused.
-    Paused,
-    /// The sale has ended.
-    Ended,
+pub enum DoorRefusal {
     /// An operator blocked this buyer or address.
     Blocked,
     /// The buyer does not meet a requirement of the sale.
@@ -69,18 +54,6 @@ pub enum Refusal {
         /// Seconds until the next try.
         retry_after_secs: u32,
     },
-    /// The request key was used for another request.
-    KeyReused,
-    /// A queue, a table or another limit of the server is full. The client should try again later.
-    Overloaded {
-        /// Seconds until the next try.
-        retry_after_secs: u32,
-    },
-    /// The client should send the same request with the same key again.
-    Unavailable {
-        /// Seconds until the next try.
-        retry_after_secs: u32,
-    },
 }
 
 impl PurchaseOutcome {
@@ -91,31 +64,31 @@ impl PurchaseOutcome {
             Self::Created(_) => AnswerKind::Reserved,
             Self::Replayed(_) => AnswerKind::Replayed,
             Self::Queued { .. } => AnswerKind::Queued,
-            Self::Refused(refusal) => refusal.answer(),
+            Self::Refused(refusal) => refusal.into(),
         }
     }
 }
 
-impl Refusal {
-    /// Returns the counter for this refusal.
-    #[must_use]
-    pub fn answer(&self) -> AnswerKind {
-        match self {
-            Self::SoldOut(_) => AnswerKind::SoldOut,
-            Self::LimitReached { .. } => AnswerKind::LimitReached,
-            Self::NotStarted { .. } => AnswerKind::NotStarted,
-            Self::Paused => AnswerKind::Paused,
-            Self::Ended => AnswerKind::Ended,
-            Self::Blocked => AnswerKind::Forbidden,
-            Self::NotEligible(_) => AnswerKind::NotEligible,
-            Self::PassRequired => AnswerKind::PassRequired,
-            Self::PassInvalid => AnswerKind::PassInvalid,
-            Self::PassExpired => AnswerKind::PassExpired,
-            Self::WaitingRoom => AnswerKind::WaitingRoom,
-            Self::RateLimited { .. } => AnswerKind::RateLimited,
-            Self::KeyReused => AnswerKind::KeyReused,
-            Self::Overloaded { .. } => AnswerKind::Overloaded,
-            Self::Unavailable { .. } => AnswerKind::Unavailable,
+impl From<&Refusal> for AnswerKind {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::SoldOut(_) => Self::SoldOut,
+            Refusal::LimitReached { .. } => Self::LimitReached,
+            Refusal::NotStarted { .. } => Self::NotStarted,
+            Refusal::Paused => Self::Paused,
+            Refusal::Ended => Self::Ended,
+            Refusal::KeyReused => Self::KeyReused,
+            Refusal::Overloaded => Self::Overloaded,
+            Refusal::Unavailable => Self::Unavailable,
+            Refusal::AtDoor(refusal) => match refusal {
+                DoorRefusal::Blocked => Self::Forbidden,
+                DoorRefusal::NotEligible(_) => Self::NotEligible,
+                DoorRefusal::PassRequired => Self::PassRequired,
+                DoorRefusal::PassInvalid => Self::PassInvalid,
+                DoorRefusal::PassExpired => Self::PassExpired,
+                DoorRefusal::WaitingRoom => Self::WaitingRoom,
+                DoorRefusal::RateLimited { .. } => Self::RateLimited,
+            },
         }
     }
 }

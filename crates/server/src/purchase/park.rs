@@ -1,30 +1,48 @@
-//! Decides how long a request may wait, what wakes it, and how many requests may wait.
-use std::sync::atomic::Ordering;
+//! Parks a request: how long it waits, what wakes it, and how many requests may wait.
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
-use doorbuster_core::slot::{TicketAnswer, TicketRequest};
-use doorbuster_steps::purchase::{RETRY_PACE_MS, may_park};
+use doorbuster_core::Millis;
+use doorbuster_core::limits::PARKED_MAX;
+use doorbuster_steps::purchase::{Input, NodeView, RETRY_PACE_MS, Unserved, may_park};
 use tokio::sync::futures::Notified;
-use tokio::time::Instant;
+use tokio::time::timeout_at;
 
+use super::Driver;
 use crate::catalogue::ItemState;
 use crate::engine::Engine;
 use crate::unit_demand::{DemandGuard, UnitDemand};
 
-/// The times at which a request's waits end.
-#[derive(Clone, Copy)]
-pub(super) struct Deadlines {
-    /// The end of the time in which the request may be parked.
-    pub(super) parked: Instant,
-    /// The end of the wait for a verdict.
-    pub(super) verdict: Instant,
-}
-
-impl Deadlines {
-    pub(super) fn from_now(wait: Duration) -> Self {
-        let now = Instant::now();
-        Self { parked: now + Duration::from_millis(PARK_MS as u64), verdict: now + wait }
+impl Driver<'_> {
+    /// Waits until another try makes sense. A request that lacks units also adds them to the item's
+    /// demand. The demand ends if a slot refuses the request, so that no units are gathered for a
+    /// refused request.
+    pub(super) async fn park(&mut self, why: Unserved, until: Millis, waits: u32) -> Input {
+        let (engine, item) = (self.engine, &*self.purchase.item);
+        let signals = self.signals.take().unwrap_or_else(|| ItemSignals::for_item(item));
+        let is_short = why == Unserved::Short;
+        if why == Unserved::Undecided {
+            self.demand = None;
+        }
+        if is_short && self.demand.is_none() {
+            self.demand = UnitDemandEntry::enter(self);
+        }
+        if self.parked.is_none() {
+            self.parked = ParkedPermit::enter(engine.parked());
+            if self.parked.is_none() {
+                return Input::Full;
+            }
+        }
+        let until = self.begun + Duration::from_millis(until.0.max(0).unsigned_abs());
+        let waiting = signals.wait_for_retry(is_short, self.demand.is_some(), waits as usize);
+        item.gauge.note_parked(self.request.units.get());
+        // The counts may have changed since the steps read them, before the request was noted.
+        let input = match item.gauge.free().refuses(self.request.units) {
+            Some(_) => Input::Woken,
+            None => timeout_at(until, waiting).await.map_or(Input::Elapsed, |()| Input::Woken),
+        };
+        self.signals = Some(ItemSignals::for_item(item));
+        input
     }
 }
 
@@ -39,7 +57,7 @@ impl<'a> ItemSignals<'a> {
         Self { progress: item.gauge.progress().notified(), commit: item.gauge.changed().notified() }
     }
 
-    /// Waits until another attempt makes sense:
+    /// Waits until another try makes sense:
     ///
     /// - If the request is short and units are being gathered for it, progress wakes it.
     /// - If the request is short and no units are being gathered for it, progress or a commit wakes
@@ -48,7 +66,7 @@ impl<'a> ItemSignals<'a> {
     ///   commit.
     ///
     /// The pause depends on `waits`, the number of earlier waits.
-    pub(super) async fn wait_for_retry(self, is_short: bool, has_demand: bool, waits: usize) {
+    async fn wait_for_retry(self, is_short: bool, has_demand: bool, waits: usize) {
         let Self { progress, commit } = self;
         let pace = RETRY_PACE_MS.get(waits).or(RETRY_PACE_MS.last()).copied().unwrap_or_default();
         let paced = tokio::time::sleep(Duration::from_millis(pace));
@@ -69,87 +87,25 @@ impl<'a> ItemSignals<'a> {
     }
 }
 
-/// A request that waits for a ticket's verdict.
-#[derive(Clone, Copy)]
-pub(super) struct VerdictWait {
-    /// Whether the ticket was issued for this very request. Otherwise it was issued for an earlier
-    /// request with the same key.
-    pub(super) is_first: bool,
-    /// Whether the ticket's id may be published if there is no verdict. Another ticket of this
-    /// request may be in a slot that did not answer. That ticket may become the order, and the
-    /// published id would be refused.
-    pub(super) may_publish: bool,
-    pub(super) until: Instant,
-}
-
-/// The resources of a request that waits for another attempt.
-#[derive(Default)]
-pub(super) struct ParkedResources<'a> {
-    parked: Option<ParkedPermit<'a>>,
-    demand: Option<UnitDemandEntry<'a>>,
-}
-
-impl<'a> ParkedResources<'a> {
-    /// Parks the request. If the request lacks units, also adds it to the item's demand. Returns
-    /// `false` if too many requests are parked.
-    pub(super) fn reserve(
-        &mut self,
-        engine: &'a Engine,
-        item: &'a ItemState,
-        request: &TicketRequest,
-        is_short: bool,
-    ) -> bool {
-        if is_short && self.demand.is_none() {
-            self.demand = UnitDemandEntry::enter(engine, item, request);
-        }
-        if self.parked.is_none() {
-            self.parked = ParkedPermit::enter(engine);
-        }
-        self.parked.is_some()
-    }
-
-    /// Removes the request from the item's demand, so that no units are gathered for a refused
-    /// request.
-    pub(super) fn leave_demand(&mut self) {
-        self.demand = None;
-    }
-
-    /// Returns whether the request is parked, so that its attempt is not the first one.
-    pub(super) fn is_parked(&self) -> bool {
-        self.parked.is_some()
-    }
-
-    pub(super) fn has_demand(&self) -> bool {
-        self.demand.is_some()
-    }
-
-    /// Frees all resources once the request has a ticket.
-    pub(super) fn release_if_issued(&mut self, answer: &TicketAnswer) {
-        if matches!(answer, TicketAnswer::Issued(_) | TicketAnswer::Repeated(_)) {
-            *self = Self::default();
-        }
-    }
-}
-
 /// A permit for one of the [`PARKED_MAX`] parked requests.
-struct ParkedPermit<'a>(&'a Engine);
+pub(super) struct ParkedPermit<'a>(&'a AtomicUsize);
 
 impl<'a> ParkedPermit<'a> {
-    fn enter(engine: &'a Engine) -> Option<Self> {
-        let before = engine.parked().fetch_add(1, Ordering::AcqRel);
-        let place = Self(engine);
+    fn enter(parked: &'a AtomicUsize) -> Option<Self> {
+        let before = parked.fetch_add(1, Ordering::AcqRel);
+        let place = Self(parked);
         may_park(before, PARKED_MAX).then_some(place)
     }
 }
 
 impl Drop for ParkedPermit<'_> {
     fn drop(&mut self) {
-        self.0.parked().fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 /// How many units a request needs while the server gathers the item's last units for it.
-struct UnitDemandEntry<'a> {
+pub(super) struct UnitDemandEntry<'a> {
     engine: &'a Engine,
     item: &'a ItemState,
     place: Option<DemandGuard<'a>>,
@@ -158,14 +114,15 @@ struct UnitDemandEntry<'a> {
 impl<'a> UnitDemandEntry<'a> {
     /// Adds the request to the item's demand. `None`: there is no other slot and no pool to gather
     /// from.
-    fn enter(engine: &'a Engine, item: &'a ItemState, request: &TicketRequest) -> Option<Self> {
-        if !item.has_other_slots(engine.layout()) && item.gauge.open_pool() == 0 {
+    fn enter(driver: &Driver<'a>) -> Option<Self> {
+        let (engine, item) = (driver.engine, &*driver.purchase.item);
+        let catalogue = engine.catalogue();
+        let mut view = driver.view(&catalogue);
+        if !view.has_other_slots() && item.gauge.open_pool() == 0 {
             return None;
         }
-        let place = item
-            .work
-            .unit_demand
-            .register(UnitDemand { slot: item.home(request)?, units: request.units });
+        let (slot, units) = (view.first_slot()?, driver.request.units);
+        let place = item.work.unit_demand.register(UnitDemand { slot, units });
         engine.control().wake(item.row.id);
         Some(Self { engine, item, place: Some(place) })
     }

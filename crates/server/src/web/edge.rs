@@ -72,17 +72,11 @@ fn may_answer(refusal: &Refusal) -> bool {
         | Refusal::NotStarted { .. }
         | Refusal::Paused
         | Refusal::Ended
-        | Refusal::Blocked
-        | Refusal::RateLimited { .. }
-        | Refusal::NotEligible(_)
-        | Refusal::PassRequired
-        | Refusal::PassInvalid
-        | Refusal::PassExpired
-        | Refusal::WaitingRoom => true,
+        | Refusal::AtDoor(_) => true,
         Refusal::LimitReached { .. }
         | Refusal::KeyReused
-        | Refusal::Overloaded { .. }
-        | Refusal::Unavailable { .. } => false,
+        | Refusal::Overloaded
+        | Refusal::Unavailable => false,
     }
 }
 
@@ -111,8 +105,7 @@ pub(super) fn start_purchase(
                 return PurchaseStep::NeedsFact(fact);
             }
             Ok(CheckedPurchase::Continues(started)) => {
-                let (buyer, key) = (&started.purchase.buyer, &started.purchase.key);
-                own = Some(app.engine.id_key().request_hash(buyer.as_str(), key.as_str()));
+                own = Some(started.purchase.request);
             }
             Ok(CheckedPurchase::Refused(..) | CheckedPurchase::NeedsFact(MissingFact::Sale)) => {}
         }

@@ -8,13 +8,13 @@ use super::identity::ClientAddress;
 use crate::catalogue::{ItemState, SaleState};
 use crate::gate::waiting_room::SaleRoom;
 use crate::gate::{Counting, LimitCheck, PendingLimit, RateLimitExceeded, RateLimitStatus, Route};
-use crate::purchase::{DoorAnswer, Refusal};
+use crate::purchase::{DoorAnswer, DoorRefusal};
 
 /// The front door's answer, and the caller's status under the limits.
 #[derive(Debug, Default)]
 pub(super) struct DoorState {
     /// The refusal, if there is one.
-    pub(super) refusal: Option<Refusal>,
+    pub(super) refusal: Option<DoorRefusal>,
     /// The status, if the limits were checked.
     pub(super) standing: Option<RateLimitStatus>,
     /// The check of the limits, if it waits for a share of a limit.
@@ -31,7 +31,7 @@ impl DoorState {
         }
     }
 
-    fn refused(refusal: Refusal) -> Self {
+    fn refused(refusal: DoorRefusal) -> Self {
         Self { refusal: Some(refusal), ..Self::default() }
     }
 }
@@ -39,7 +39,7 @@ impl DoorState {
 impl From<RateLimitExceeded> for DoorState {
     fn from(exceeded: RateLimitExceeded) -> Self {
         let RateLimitExceeded { scope, retry_after_secs, status } = exceeded;
-        let refusal = Some(Refusal::RateLimited { scope, retry_after_secs });
+        let refusal = Some(DoorRefusal::RateLimited { scope, retry_after_secs });
         Self { refusal, standing: Some(status), pending: None }
     }
 }
@@ -52,12 +52,12 @@ impl App {
         (client, buyer): (ClientAddress, &str),
         sale: &SaleState,
         item: &ItemState,
-        against_buyer: Option<Refusal>,
+        against_buyer: Option<DoorRefusal>,
         now: Millis,
         counting: Counting,
     ) -> DoorState {
         if self.gate.blocks.is_blocked(client.addresses(), buyer, now) {
-            return DoorState::refused(Refusal::Blocked);
+            return DoorState::refused(DoorRefusal::Blocked);
         }
         if let Some(refusal) = against_buyer {
             return DoorState::refused(refusal);
@@ -95,9 +95,9 @@ impl App {
         (client, buyer): (ClientAddress, &str),
         sale: &SaleState,
         item: &ItemState,
-        against_buyer: Option<Refusal>,
+        against_buyer: Option<DoorRefusal>,
         now: Millis,
-    ) -> Option<Refusal> {
+    ) -> Option<DoorRefusal> {
         let counting = Counting::BeforeAnswer;
         let DoorState { refusal, pending, .. } =
             self.door((client, buyer), sale, item, against_buyer, now, counting);

@@ -67,8 +67,7 @@ impl App {
         peer: IpAddr,
         sold: Option<&PurchaseReply>,
     ) -> Option<Duration> {
-        let is_overloaded =
-            matches!(sold, Some(PurchaseReply::Refused(Refusal::Overloaded { .. }, _)));
+        let is_overloaded = matches!(sold, Some(PurchaseReply::Refused(Refusal::Overloaded, _)));
         let overload_pacer =
             is_overloaded && !self.live().proxies.iter().any(|proxy| proxy.contains(peer));
         overload_pacer.then(|| self.overload_pacer.next())

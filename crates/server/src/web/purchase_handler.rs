@@ -35,7 +35,7 @@ use crate::catalogue::{Catalogue, ItemState, SaleState};
 use crate::gate::{
     Counting, DoorCheck, PendingLimit, PresentedPass, RateLimitStatus, Route, check_entry,
 };
-use crate::purchase::{DoorAnswer, Purchase, PurchaseOutcome, Refusal, StockAnswer};
+use crate::purchase::{DoorAnswer, DoorRefusal, Purchase, PurchaseOutcome, Refusal, StockAnswer};
 use crate::trace;
 
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -251,8 +251,9 @@ fn check_purchase(
     let client = headers.client;
     let Some(buyer) = buyer else {
         // The request carries no valid identity, so there is no order to look up.
-        let refusal = app.engine.phase_refusal(sale).unwrap_or(Refusal::PassInvalid);
-        sale.flags.answer_counts.count(refusal.answer());
+        let invalid = Refusal::AtDoor(DoorRefusal::PassInvalid);
+        let refusal = app.engine.phase_refusal(sale).unwrap_or(invalid);
+        sale.flags.answer_counts.count((&refusal).into());
         let limit_status = SaleRateLimit::new(sale, || {
             app.gate.limits.rate_limit_status(Route::Purchase, client.caller(""), sale)
         });
@@ -269,10 +270,9 @@ fn check_purchase(
             .insert(app.door((client, caller.buyer), sale, item, refusal, now, counting))
             .answer()
     };
-    if let Some(refusal) =
-        app.engine.refuse_from_memory((caller.buyer, key.as_str()), sale, item, units, door)
-    {
-        app.engine.count_answer(sale, item, caller.buyer, refusal.answer(), now);
+    let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
+    if let Some(refusal) = app.engine.refuse_from_memory(request, sale, item, units, door) {
+        app.engine.count_answer(sale, item, caller.buyer, (&refusal).into(), now);
         app.record_latency(sale, started);
         let standing = || {
             kept_out
@@ -288,7 +288,6 @@ fn check_purchase(
     };
     // If the request may hold an order already, the front door skips its limits. The front door's
     // refusal counts only if the request holds no order. So a repeated request uses up no limit.
-    let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
     let DoorState { refusal: door, standing, pending } =
         kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
@@ -298,7 +297,7 @@ fn check_purchase(
             }
         });
     let (buyer, sale, item) = (BuyerId::from(buyer), sale.clone(), item.clone());
-    let purchase = Purchase { buyer, key, sale, item, units, wait, door };
+    let purchase = Purchase { buyer, key, request, sale, item, units, wait, door };
     CheckedPurchase::Continues(StartedPurchase { purchase, client, standing, pending, started })
 }
 
@@ -334,7 +333,7 @@ async fn finish_limits(
     pending: PendingLimit,
     in_progress: &mut StartedPurchase,
 ) -> Option<Refusal> {
-    let Purchase { ref buyer, ref key, ref sale, ref item, units, .. } = in_progress.purchase;
+    let Purchase { ref buyer, request, ref sale, ref item, units, .. } = in_progress.purchase;
     let now = app.engine.now();
     let caller = (in_progress.client, buyer.as_str());
     let door = app.finish_door(pending, caller, sale, item, now).await;
@@ -342,7 +341,6 @@ async fn finish_limits(
     (in_progress.standing, in_progress.purchase.door) = (door.standing, door.refusal);
     match answer {
         DoorAnswer::Open => {
-            let request = (buyer.as_str(), key.as_str());
             app.engine.refuse_from_memory(request, sale, item, units, |_| DoorAnswer::Open)
         }
         DoorAnswer::Refused(_) | DoorAnswer::Undecided => None,
@@ -434,14 +432,13 @@ fn find_item<'a>(
 /// any case.
 async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
     if app.running_purchases.len() >= PURCHASES_MAX {
-        return PurchaseOutcome::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
+        return PurchaseOutcome::Refused(Refusal::Overloaded);
     }
     let _counted = app.running_purchases.token();
     // The panic hook logs a panic. The client may then repeat the request with its key.
     let running_purchases = AssertUnwindSafe(app.engine.buy(purchase)).catch_unwind();
     let bought = trace::traced("ticket and verdict", running_purchases).await;
-    bought
-        .unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS }))
+    bought.unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable))
 }
 
 fn order_reply(status: StatusCode, id: TicketId, order: &impl serde::Serialize) -> Reply {

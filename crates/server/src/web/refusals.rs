@@ -17,7 +17,7 @@ use super::purchase_handler::SaleRateLimit;
 use super::reply::{Reply, problem, rendered};
 use super::wire;
 use crate::gate::SCOPES;
-use crate::purchase::Refusal;
+use crate::purchase::{DoorRefusal, Refusal};
 
 /// The detail of `pass_invalid`.
 const PASS_INVALID: &str =
@@ -72,23 +72,21 @@ impl Default for Refusals {
         let sold_out = |may_return| {
             RenderedRefusal::new(&Refusal::SoldOut(SoldOut { available: 0, may_return }))
         };
+        let at_door = |refusal| RenderedRefusal::new(&Refusal::AtDoor(refusal));
         Self {
             sold_out: sold_out(false),
             held_out: sold_out(true),
             paused: RenderedRefusal::new(&Refusal::Paused),
             ended: RenderedRefusal::new(&Refusal::Ended),
-            unavailable: RenderedRefusal::new(&Refusal::Unavailable {
-                retry_after_secs: RETRY_SECS,
-            }),
-            overloaded: RenderedRefusal::new(&Refusal::Overloaded { retry_after_secs: RETRY_SECS }),
-            pass_required: RenderedRefusal::new(&Refusal::PassRequired),
-            pass_invalid: RenderedRefusal::new(&Refusal::PassInvalid),
-            pass_expired: RenderedRefusal::new(&Refusal::PassExpired),
-            waiting_room: RenderedRefusal::new(&Refusal::WaitingRoom),
-            blocked: RenderedRefusal::new(&Refusal::Blocked),
+            unavailable: RenderedRefusal::new(&Refusal::Unavailable),
+            overloaded: RenderedRefusal::new(&Refusal::Overloaded),
+            pass_required: at_door(DoorRefusal::PassRequired),
+            pass_invalid: at_door(DoorRefusal::PassInvalid),
+            pass_expired: at_door(DoorRefusal::PassExpired),
+            waiting_room: at_door(DoorRefusal::WaitingRoom),
+            blocked: at_door(DoorRefusal::Blocked),
             rate_limited: SCOPES.map(|scope| {
-                let refusal =
-                    refusal_problem(&Refusal::RateLimited { scope, retry_after_secs: RETRY_SECS });
+                let refusal = Problem::rate_limited(scope, RETRY_SECS);
                 let mut reply = problem(&refusal);
                 reply.headers_mut().remove(RETRY_AFTER);
                 RenderedRefusal::from_reply(&reply, refusal.to_json().into())
@@ -107,7 +105,7 @@ impl Refusals {
             if status == StatusCode::SERVICE_UNAVAILABLE {
                 reply.headers_mut().insert(RETRY_AFTER, RETRY_SECS.into());
             }
-            if let Refusal::RateLimited { retry_after_secs, .. } = refusal {
+            if let Refusal::AtDoor(DoorRefusal::RateLimited { retry_after_secs, .. }) = refusal {
                 reply.headers_mut().insert(RETRY_AFTER, (*retry_after_secs).into());
                 reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
@@ -129,7 +127,8 @@ impl Refusals {
                 if let Some(stand) = stand {
                     stand.write(out);
                 }
-                if let Refusal::RateLimited { retry_after_secs, .. } = refusal {
+                if let Refusal::AtDoor(DoorRefusal::RateLimited { retry_after_secs, .. }) = refusal
+                {
                     // Writing to a vector cannot fail.
                     let _ = write!(out, "retry-after: {retry_after_secs}\r\n");
                 }
@@ -145,14 +144,19 @@ impl Refusals {
             Refusal::SoldOut(SoldOut { available: 0, may_return: true }) => use_it(&self.held_out),
             Refusal::Paused => use_it(&self.paused),
             Refusal::Ended => use_it(&self.ended),
-            Refusal::Unavailable { retry_after_secs: RETRY_SECS } => use_it(&self.unavailable),
-            Refusal::Overloaded { retry_after_secs: RETRY_SECS } => use_it(&self.overloaded),
-            Refusal::PassRequired => use_it(&self.pass_required),
-            Refusal::PassInvalid => use_it(&self.pass_invalid),
-            Refusal::PassExpired => use_it(&self.pass_expired),
-            Refusal::WaitingRoom => use_it(&self.waiting_room),
-            Refusal::Blocked => use_it(&self.blocked),
-            Refusal::RateLimited { scope, .. } => use_it(&self.rate_limited[*scope as usize]),
+            Refusal::Unavailable => use_it(&self.unavailable),
+            Refusal::Overloaded => use_it(&self.overloaded),
+            Refusal::AtDoor(door) => match door {
+                DoorRefusal::PassRequired => use_it(&self.pass_required),
+                DoorRefusal::PassInvalid => use_it(&self.pass_invalid),
+                DoorRefusal::PassExpired => use_it(&self.pass_expired),
+                DoorRefusal::WaitingRoom => use_it(&self.waiting_room),
+                DoorRefusal::Blocked => use_it(&self.blocked),
+                DoorRefusal::RateLimited { scope, .. } => {
+                    use_it(&self.rate_limited[*scope as usize])
+                }
+                DoorRefusal::NotEligible(_) => use_it(&RenderedRefusal::new(refusal)),
+            },
             Refusal::NotStarted { opens_at } => match &*self.not_started.load() {
                 Some(known) if known.0 == *opens_at => use_it(&known.1),
                 _ => {
@@ -176,20 +180,22 @@ pub(crate) fn refusal_problem(refusal: &Refusal) -> Problem {
         Refusal::NotStarted { opens_at } => Problem::not_started(opens_at.map(wire::time)),
         Refusal::Paused => Problem::paused(),
         Refusal::Ended => Problem::ended(),
-        Refusal::Blocked => Problem::forbidden(BLOCKED),
-        Refusal::RateLimited { scope, retry_after_secs } => {
-            Problem::rate_limited(scope, retry_after_secs)
-        }
-        Refusal::NotEligible(lacking) => Problem::not_eligible(lacking),
-        Refusal::PassRequired => Problem::pass_required(),
-        Refusal::PassInvalid => Problem::pass_invalid(PASS_INVALID),
-        Refusal::PassExpired => Problem::pass_expired(),
-        Refusal::WaitingRoom => Problem::waiting_room(),
+        Refusal::AtDoor(door) => match door {
+            DoorRefusal::Blocked => Problem::forbidden(BLOCKED),
+            DoorRefusal::RateLimited { scope, retry_after_secs } => {
+                Problem::rate_limited(scope, retry_after_secs)
+            }
+            DoorRefusal::NotEligible(lacking) => Problem::not_eligible(lacking),
+            DoorRefusal::PassRequired => Problem::pass_required(),
+            DoorRefusal::PassInvalid => Problem::pass_invalid(PASS_INVALID),
+            DoorRefusal::PassExpired => Problem::pass_expired(),
+            DoorRefusal::WaitingRoom => Problem::waiting_room(),
+        },
         Refusal::KeyReused => Problem::idempotency_key_reused(),
-        Refusal::Overloaded { retry_after_secs } => Problem::overloaded(retry_after_secs),
-        Refusal::Unavailable { retry_after_secs } => Problem::unavailable(
+        Refusal::Overloaded => Problem::overloaded(RETRY_SECS),
+        Refusal::Unavailable => Problem::unavailable(
             "the request has no result yet; send the same request with the same key again",
-            retry_after_secs,
+            RETRY_SECS,
         ),
     }
 }
@@ -214,25 +220,25 @@ mod tests {
             Refusal::NotStarted { opens_at: Some(Millis(1_000)) },
             Refusal::Paused,
             Refusal::Ended,
-            Refusal::NotEligible(Requirement::Member),
-            Refusal::NotEligible(Requirement::Level),
-            Refusal::PassRequired,
-            Refusal::PassInvalid,
-            Refusal::PassExpired,
-            Refusal::WaitingRoom,
-            Refusal::Blocked,
-            Refusal::RateLimited { scope: RateLimitScope::Ip, retry_after_secs: 17 },
+            Refusal::AtDoor(DoorRefusal::NotEligible(Requirement::Member)),
+            Refusal::AtDoor(DoorRefusal::NotEligible(Requirement::Level)),
+            Refusal::AtDoor(DoorRefusal::PassRequired),
+            Refusal::AtDoor(DoorRefusal::PassInvalid),
+            Refusal::AtDoor(DoorRefusal::PassExpired),
+            Refusal::AtDoor(DoorRefusal::WaitingRoom),
+            Refusal::AtDoor(DoorRefusal::Blocked),
+            Refusal::AtDoor(DoorRefusal::RateLimited {
+                scope: RateLimitScope::Ip,
+                retry_after_secs: 17,
+            }),
             Refusal::KeyReused,
-            Refusal::Overloaded { retry_after_secs: RETRY_SECS },
-            Refusal::Overloaded { retry_after_secs: 7 },
-            Refusal::Unavailable { retry_after_secs: RETRY_SECS },
+            Refusal::Overloaded,
+            Refusal::Unavailable,
         ];
         for refusal in &all {
             let (quick, slow) = (refusals.reply(refusal), problem(&refusal_problem(refusal)));
             assert_eq!(quick.status(), slow.status(), "{refusal:?}");
-            if !matches!(refusal, Refusal::Overloaded { retry_after_secs: 7 }) {
-                assert_eq!(quick.headers(), slow.headers(), "{refusal:?}");
-            }
+            assert_eq!(quick.headers(), slow.headers(), "{refusal:?}");
             let body = |reply: &Reply| match reply.body() {
                 ReplyBody::Bytes(bytes) => bytes.clone(),
                 ReplyBody::Routed(_) => None,

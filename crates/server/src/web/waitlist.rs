@@ -9,6 +9,7 @@ use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::gate::pass::Membership;
 use doorbuster_core::{BuyerId, Phase, RequestKey};
+use doorbuster_steps::memory::unless_stale;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -27,6 +28,7 @@ use crate::auth::{BuyerName, VerifiedBuyer};
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{JoinRefusal, JoinResult, LeaveResult, OrderLookup};
 use crate::gate::{DoorCheck, PresentedPass, check_entry};
+use crate::purchase::Refusal;
 
 /// `POST /v1/sales/{sale}/items/{item}/waitlist`
 pub(crate) async fn join(
@@ -145,13 +147,13 @@ async fn check_front_door(
         now,
     );
     let refusal = match app.engine.phase_refusal(sale) {
-        Some(refusal) => Some(refusal),
-        None => app.door_refusal((client, buyer.as_str()), sale, item, against, now).await,
+        Some(refusal) => Some(unless_stale(app.engine.memory_age_ms(), refusal)),
+        None => {
+            let caller = (client, buyer.as_str());
+            app.door_refusal(caller, sale, item, against, now).await.map(Refusal::AtDoor)
+        }
     };
-    match refusal {
-        Some(refusal) => Err(refusals::refusal_problem(&app.engine.unless_stale(refusal))),
-        None => Ok(()),
-    }
+    refusal.map_or(Ok(()), |refusal| Err(refusals::refusal_problem(&refusal)))
 }
 
 /// Returns the problem for a buyer who gets no waitlist entry.
@@ -175,7 +177,10 @@ fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
                 .sale(&sale.row.id)
                 .and_then(|sale| app.engine.phase_refusal(sale));
             match now {
-                Some(refusal) => refusals::refusal_problem(&app.engine.unless_stale(refusal)),
+                Some(refusal) => {
+                    let age_ms = app.engine.memory_age_ms();
+                    refusals::refusal_problem(&unless_stale(age_ms, refusal))
+                }
                 None => Problem::unavailable(
                     "the sale changed during this request; send the same request with the same \
                      key again",

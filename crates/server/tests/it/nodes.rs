@@ -70,9 +70,7 @@ async fn sell_out(nodes: &[&TestNode], stock: u64, patience: Duration) -> u64 {
                             tokio::time::sleep(Duration::from_millis(5)).await
                         }
                         PurchaseOutcome::Queued { .. } => {}
-                        PurchaseOutcome::Refused(
-                            Refusal::Unavailable { .. } | Refusal::Overloaded { .. },
-                        ) => {
+                        PurchaseOutcome::Refused(Refusal::Unavailable | Refusal::Overloaded) => {
                             tokio::time::sleep(Duration::from_millis(5)).await;
                             if !give_up.load(Ordering::Acquire) {
                                 continue;
@@ -221,7 +219,7 @@ async fn pauses_under_load(home: Deployment, spread: Spread) {
                 match shop.buy(&format!("b{n}-{asked}"), "k", 1).await {
                     PurchaseOutcome::Created(_) => sold += 1,
                     PurchaseOutcome::Refused(
-                        Refusal::Unavailable { .. } | Refusal::Overloaded { .. } | Refusal::Paused,
+                        Refusal::Unavailable | Refusal::Overloaded | Refusal::Paused,
                     ) => {
                         tokio::time::sleep(Duration::from_millis(2)).await;
                     }
@@ -322,7 +320,7 @@ async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
         let told = nodes[n % nodes.len()].buy(&format!("late{n}"), "k", 1).await;
         match told {
             PurchaseOutcome::Created(order) => sold += order.units.to_u64(),
-            PurchaseOutcome::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. })
+            PurchaseOutcome::Refused(Refusal::Unavailable | Refusal::Overloaded)
             | PurchaseOutcome::Queued { .. } => {}
             other => panic!("{sold} of {stock} units are sold: {other:?}"),
         }

@@ -3,7 +3,7 @@ use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{ItemId, Millis, TicketId, Token, Units, Verdict};
-use doorbuster_steps::memory::{DoorAnswer, Refusal, refuse};
+use doorbuster_steps::memory::{DoorAnswer, refuse};
 use doorbuster_steps::purchase::{self, Input};
 
 use hashbrown::HashSet;
@@ -157,7 +157,7 @@ impl World {
         });
         let i = self.attempts.len() - 1;
         let view = View { world: self, attempt: i };
-        if let Some(refusal) = refuse::<Refusal>(&view, units, |_| DoorAnswer::Open) {
+        if let Some(refusal) = refuse(&view, units, |_| DoorAnswer::Open) {
             let answer = self.refusal_answer(i, refusal);
             return self.answer_buyer(i, answer);
         }

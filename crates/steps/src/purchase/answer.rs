@@ -1,4 +1,6 @@
 //! Turns a slot's answer, a verdict or a confirmation into the next step.
+use std::convert::Infallible;
+
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::{SlotKey, Verdict};
@@ -30,7 +32,7 @@ impl Attempt {
             TicketAnswer::Full => self.refuse(Refusal::Overloaded),
             // If the sale continues, a stopped slot is leaving the spread or gets its next epoch.
             // So a later try can succeed.
-            TicketAnswer::Stopped if phase_refusal(view).is_some() => {
+            TicketAnswer::Stopped if phase_refusal::<Infallible>(view).is_some() => {
                 self.refuse(Refusal::Unavailable)
             }
             TicketAnswer::NoEpoch | TicketAnswer::Stopped => {

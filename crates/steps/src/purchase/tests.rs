@@ -1,4 +1,6 @@
 //! Tests of single steps of a purchase. The simulator tests their sequences.
+use std::convert::Infallible;
+
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::sold_out::FreeUnits;
@@ -174,7 +176,7 @@ fn a_parked_request_that_holds_an_order_gets_it_when_the_sale_is_paused() {
 
 #[test]
 fn memory_refuses_only_while_it_is_recent_and_the_request_holds_no_order() {
-    let answer = |node: &Node| refuse::<Refusal>(node, units(1), |_| DoorAnswer::Open);
+    let answer = |node: &Node| refuse::<Infallible>(node, units(1), |_| DoorAnswer::Open);
     assert_eq!(answer(&NODE), None);
     let paused = Node { phase: Phase::Paused, age_ms: MEMORY_AGE_MAX_MS, ..NODE };
     assert_eq!(answer(&paused), Some(Refusal::Paused));

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use doorbuster_core::Stock;
+use doorbuster_core::settle::TicketVerdict;
+use doorbuster_core::{Millis, Stock, Verdict};
 use tokio::time::Instant;
 
 use super::*;
+use crate::purchase::DoorRefusal;
 use crate::settle;
 
 /// Sends a purchase to the engine, with this refusal of the front door if there is one.
@@ -14,22 +16,23 @@ async fn ask(
     engine: &Engine,
     key: &str,
     units: u32,
-    door: Option<Refusal>,
+    door: Option<DoorRefusal>,
     wait: Duration,
 ) -> PurchaseOutcome {
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
     let units = Units::new(units).expect("the number is in range");
     let answer = |_| door.map_or(DoorAnswer::Open, DoorAnswer::Refused);
-    if let Some(refusal) = engine.refuse_from_memory(("anna", key), &sale, &item, units, answer) {
+    let request = engine.id_key().request_hash("anna", key);
+    if let Some(refusal) = engine.refuse_from_memory(request, &sale, &item, units, answer) {
         return PurchaseOutcome::Refused(refusal);
     }
     let (buyer, key) =
         (BuyerId::new("anna").expect("a buyer"), RequestKey::new(key).expect("a key"));
-    engine.buy(&Purchase { buyer, key, sale, item, units, wait, door }).await
+    engine.buy(&Purchase { buyer, key, request, sale, item, units, wait, door }).await
 }
 
-const EXPIRED: Option<Refusal> = Some(Refusal::PassExpired);
+const EXPIRED: Option<DoorRefusal> = Some(DoorRefusal::PassExpired);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_accepted_request_gets_the_same_answer_after_its_pass_expired() {
@@ -38,15 +41,15 @@ async fn an_accepted_request_gets_the_same_answer_after_its_pass_expired() {
     open_sale(&engine, Stock::Counted(10), 10, 900_000).await;
     assert_eq!(
         ask(&engine, "k", 2, EXPIRED, Duration::ZERO).await,
-        PurchaseOutcome::Refused(Refusal::PassExpired)
+        PurchaseOutcome::Refused(Refusal::AtDoor(DoorRefusal::PassExpired))
     );
     let first = ask(&engine, "k", 2, None, Duration::ZERO).await;
     assert!(matches!(first, PurchaseOutcome::Queued { .. }), "{first:?}");
-    let limited = Refusal::RateLimited {
+    let limited = DoorRefusal::RateLimited {
         scope: doorbuster_api::problem::RateLimitScope::Buyer,
         retry_after_secs: 7,
     };
-    for door in [EXPIRED, Some(Refusal::Blocked), Some(limited), None] {
+    for door in [EXPIRED, Some(DoorRefusal::Blocked), Some(limited), None] {
         assert_eq!(ask(&engine, "k", 2, door, Duration::ZERO).await, first, "{door:?}");
     }
     assert_eq!(
@@ -55,7 +58,7 @@ async fn an_accepted_request_gets_the_same_answer_after_its_pass_expired() {
     );
     assert_eq!(
         ask(&engine, "other", 2, EXPIRED, Duration::ZERO).await,
-        PurchaseOutcome::Refused(Refusal::PassExpired)
+        PurchaseOutcome::Refused(Refusal::AtDoor(DoorRefusal::PassExpired))
     );
     assert_eq!(
         ask(&engine, "k", 2, EXPIRED, Duration::from_millis(5)).await,
@@ -78,4 +81,26 @@ async fn an_accepted_request_gets_the_same_answer_after_its_pass_expired() {
     assert_eq!(ask(&engine, "k", 2, EXPIRED, WAIT).await, PurchaseOutcome::Replayed(order));
     settling.abort();
     engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_refusal_of_a_ticket_decides_no_other_request_that_waits_for_the_ticket() {
+    let dir = TempDir::new();
+    let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
+    open_sale(&engine, Stock::Counted(10), 10, 900_000).await;
+    let first = ask(&engine, "k", 2, None, Duration::ZERO).await;
+    let PurchaseOutcome::Queued { id, .. } = first else { panic!("{first:?}") };
+    let waiting = engine.clone();
+    let again = tokio::spawn(async move { ask(&waiting, "k", 2, None, WAIT).await });
+    while !engine.waiters().has_pending(Millis(i64::MAX)) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let token = id.parts().expect("the id of a ticket").token;
+    let verdict = Verdict::LimitReached;
+    engine.waiters().deliver(token, TicketVerdict { id, verdict, order: None, fresh: true });
+    // The request tries again. The slot still has the ticket, and the store has no verdict.
+    assert_eq!(again.await.expect("the task did not panic"), first);
+    let settling = tokio::spawn(settle::run(engine.clone()));
+    engine.stop().await;
+    settling.abort();
 }

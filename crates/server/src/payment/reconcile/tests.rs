@@ -101,8 +101,10 @@ async fn engine_with_checkout(dir: &TempDir, clock: Clock) -> (Arc<Engine>, Chec
     let (buyer, key) =
         (BuyerId::new("anna").expect("a buyer"), RequestKey::new("k").expect("a key"));
     let wait = Duration::from_secs(5);
+    let request = engine.id_key().request_hash("anna", "k");
+    let units = Units::ONE;
     let bought =
-        engine.buy(&Purchase { buyer, key, sale, item, units: Units::ONE, wait, door: None }).await;
+        engine.buy(&Purchase { buyer, key, request, sale, item, units, wait, door: None }).await;
     let PurchaseOutcome::Created(order) = bought else { panic!("{bought:?}") };
     let checkout = Checkout {
         order: order.id,

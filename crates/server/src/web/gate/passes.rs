@@ -61,7 +61,7 @@ async fn issue_pass(
     let opening = opens_at(app, sale).map_err(|refusal| refusal_problem(&refusal))?;
     app.ensure_not_blocked(client, buyer)?;
     if let Some(refusal) = eligibility_refusal(sale, standing) {
-        return Err(refusal_problem(&refusal).into());
+        return Err(refusal_problem(&Refusal::AtDoor(refusal)).into());
     }
     let room = sale.room_of(item);
     app.check_rate_limit(Route::Pass, client, buyer, sale).await?;

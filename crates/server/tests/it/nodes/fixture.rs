@@ -169,14 +169,16 @@ impl BuyerClient {
             let sale = engine.catalogue().sale(SALE).cloned().expect("created");
             let item = sale.items[0].clone();
             let units = Units::new(units).expect("the number is in range");
+            let request = engine.id_key().request_hash(&buyer, &key);
             if let Some(refusal) =
-                engine.refuse_from_memory((&buyer, &key), &sale, &item, units, |_| DoorAnswer::Open)
+                engine.refuse_from_memory(request, &sale, &item, units, |_| DoorAnswer::Open)
             {
                 return PurchaseOutcome::Refused(refusal);
             }
             let (buyer, key) =
                 (BuyerId::new(&buyer).expect("a buyer"), RequestKey::new(&key).expect("a key"));
-            engine.buy(&Purchase { buyer, key, sale, item, units, wait: WAIT, door: None }).await
+            let wait = WAIT;
+            engine.buy(&Purchase { buyer, key, request, sale, item, units, wait, door: None }).await
         });
         buying.await.expect("the task did not panic")
     }
@@ -231,7 +233,7 @@ impl TestNode {
     pub(crate) fn refuse_from_memory(&self, buyer: &str, key: &str, units: u32) -> Option<Refusal> {
         let sale = self.engine.catalogue().sale(SALE).cloned().expect("created");
         self.engine.refuse_from_memory(
-            (buyer, key),
+            self.engine.id_key().request_hash(buyer, key),
             &sale,
             &sale.items[0],
             Units::new(units).expect("the number is in range"),

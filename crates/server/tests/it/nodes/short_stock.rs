@@ -69,7 +69,7 @@ async fn a_request_that_is_undecided_at_one_node_is_never_sold_out_at_another() 
     let waiting = tokio::spawn(async move { shop.buy("anna", "k", 1).await });
     until("the request's ticket is issued", async || first.queued().await == 1).await;
     let told = second.buy("anna", "k", 1).await;
-    assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{told:?}");
+    assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable)), "{told:?}");
     assert!(
         matches!(waiting.await, Ok(PurchaseOutcome::Queued { .. })),
         "no ticket is settled in this test"
@@ -94,7 +94,7 @@ async fn a_request_that_is_undecided_at_one_node_is_never_over_the_limit_at_anot
     })
     .await;
     let told = second.buy("anna", "k", 1).await;
-    assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{told:?}");
+    assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable)), "{told:?}");
     for undecided in [waiting, beside] {
         assert!(
             matches!(undecided.await, Ok(PurchaseOutcome::Queued { .. })),
@@ -103,6 +103,24 @@ async fn a_request_that_is_undecided_at_one_node_is_never_over_the_limit_at_anot
     }
     first.crash();
     second.crash();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_by_the_only_slot_that_nodes_share_is_confirmed_in_the_store() {
+    let home = Deployment::cluster();
+    let node = home.node(Roles { settle: false, ..Roles::ALL }).await;
+    node.open_sale(10, 1, Spread::default()).await;
+    let shop = node.buyer_client();
+    let waiting = tokio::spawn(async move { shop.buy("anna", "k", 1).await });
+    until("the request's ticket is issued", async || node.queued().await == 1).await;
+    let told = node.buy("anna", "other", 1).await;
+    let unavailable = PurchaseOutcome::Refused(Refusal::Unavailable);
+    assert_eq!(told, unavailable, "the store may refuse the ticket that reached the limit");
+    assert!(
+        matches!(waiting.await, Ok(PurchaseOutcome::Queued { .. })),
+        "no ticket is settled in this test"
+    );
+    node.crash();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -221,7 +239,7 @@ async fn stale_stock_data_refuses_no_buyer() {
     assert!(matches!(told, PurchaseOutcome::Refused(Refusal::SoldOut(_))), "{told:?}");
     let (go_on, stands) = second.block_until_released();
     until("the node's copy is too old", async || {
-        matches!(second.refuse_from_memory("bert", "k", 1), Some(Refusal::Unavailable { .. }))
+        matches!(second.refuse_from_memory("bert", "k", 1), Some(Refusal::Unavailable))
     })
     .await;
     drop(go_on);

@@ -42,7 +42,9 @@ async fn crowd(app: &App, buyers: Range<usize>) -> Vec<Order> {
         let (buyer, key, units) =
             (buyer.expect("a name"), key.expect("a key"), Units::new(1).expect("one"));
         let wait = Duration::from_secs(30);
-        Purchase { buyer, key, sale: sale.clone(), item: item.clone(), units, wait, door: None }
+        let request = app.engine.id_key().request_hash(buyer.as_str(), key.as_str());
+        let (sale, item) = (sale.clone(), item.clone());
+        Purchase { buyer, key, request, sale, item, units, wait, door: None }
     });
     let wishes: Vec<_> = wishes.collect();
     let bought = join_all(wishes.iter().map(|wish| app.engine.buy(wish))).await;

@@ -1,0 +1,140 @@
+//! The reads of the store that a purchase needs: a ticket's verdict, a buyer's units, and the order
+//! that a request holds.
+use std::time::Duration;
+
+use doorbuster_core::slot::{IssuedTicket, TicketRequest};
+use doorbuster_core::{Order, Verdict};
+use doorbuster_steps::memory;
+use doorbuster_steps::purchase::{CONFIRM_WITHIN_MS, Input, Outcome};
+use doorbuster_store::StoreResult;
+use tokio::time::timeout;
+
+use super::{DoorRefusal, Driver, Purchase, PurchaseOutcome, Refusal};
+use crate::holders::{Queued, ReadError};
+
+const CONFIRM_WITHIN: Duration = Duration::from_millis(CONFIRM_WITHIN_MS);
+const UNAVAILABLE: Outcome = Outcome::Refused(memory::Refusal::Unavailable);
+
+impl Driver<'_> {
+    pub(super) async fn is_grant_closed(&self, ticket: &IssuedTicket) -> bool {
+        let item = &self.purchase.item;
+        item.work.open_grants.is_closed(self.engine.store(), item.row.id, ticket.grant).await
+    }
+
+    pub(super) async fn read_verdict(&mut self, ticket: &IssuedTicket) -> Input {
+        match self.engine.store().verdict(self.ticket_id(ticket)).await {
+            Ok(Some(resolved)) => self.take_verdict(resolved),
+            Ok(None) => Input::NoVerdict,
+            Err(_) => Input::Failed,
+        }
+    }
+
+    pub(super) async fn read_quota(&self) -> Input {
+        let endings = self.purchase.item.work.feed.endings();
+        let used = self.used_units().await;
+        if let Ok(used) = used {
+            self.purchase.item.work.at_limit.learn(self.request.buyer_hash, used, endings);
+        }
+        Input::Quota(used.ok())
+    }
+
+    /// Reads the buyer's units and then the request's order, so every order in the units is found.
+    pub(super) async fn confirm_refusal(&mut self) -> Input {
+        let confirmed = async {
+            let _place = self.engine.holders().confirm_permit().await;
+            let endings = self.purchase.item.work.feed.endings();
+            let used = self.used_units().await?;
+            let Purchase { buyer, key, .. } = self.purchase;
+            let order = self.engine.store().order_of(buyer.clone(), key.clone()).await?;
+            StoreResult::Ok((used, order, endings))
+        };
+        match timeout(CONFIRM_WITHIN, confirmed).await {
+            Ok(Ok((used, Some(order), _))) => Input::Confirmed(used, Some(self.take_order(order))),
+            Ok(Ok((used, None, endings))) => {
+                let TicketRequest { buyer_hash, units, limit, .. } = self.request;
+                if u64::from(used) + units.to_u64() > u64::from(limit) {
+                    self.purchase.item.work.at_limit.learn(buyer_hash, used, endings);
+                }
+                Input::Confirmed(used, None)
+            }
+            Ok(Err(_)) => Input::Failed,
+            Err(_) => Input::Elapsed,
+        }
+    }
+
+    /// Returns the units that the store counts for the buyer.
+    async fn used_units(&self) -> StoreResult<u32> {
+        let Purchase { item, buyer, .. } = self.purchase;
+        self.engine.store().quota(item.row.id, buyer.clone()).await
+    }
+
+    /// Returns the answer to a request that the front door refuses.
+    pub(super) async fn refuse_at_door(&mut self, refusal: DoorRefusal) -> PurchaseOutcome {
+        let may_hold = memory::may_hold(&self.view(&self.engine.catalogue()));
+        if may_hold && let Some(outcome) = self.look_up_order().await {
+            return self.answer(outcome);
+        }
+        PurchaseOutcome::Refused(Refusal::AtDoor(refusal))
+    }
+
+    /// Returns the answer to a request that may hold an order or a queued ticket. `None`: it holds
+    /// neither. Lookups of remembered orders wait until the limiter lets them run. Only a few other
+    /// lookups run at a time.
+    pub(super) async fn look_up_order(&mut self) -> Option<Outcome> {
+        let (holders, request) = (self.engine.holders(), self.request.request);
+        let is_remembered = holders.holds(request);
+        if !is_remembered
+            && let Some(queued) = holders.queued_requests.find(request, self.engine.now())
+            && let Some(outcome) = self.repeat_queued(queued).await
+        {
+            return Some(outcome);
+        }
+        let Purchase { buyer, key, .. } = self.purchase;
+        let order = self.engine.store().order_of(buyer.clone(), key.clone());
+        let found = if is_remembered {
+            holders.retry_limiter.read_order(self.request.buyer_hash, request, order).await
+        } else {
+            let Some(_place) = holders.lookup_permit() else { return Some(UNAVAILABLE) };
+            order.await.map_err(ReadError::Store)
+        };
+        match found {
+            Ok(order) => Some(self.take_order(order?)),
+            Err(ReadError::Busy) => Some(UNAVAILABLE),
+            Err(ReadError::Store(error)) => {
+                tracing::debug!(%error, "failed to look up the order of a repeated request");
+                Some(UNAVAILABLE)
+            }
+        }
+    }
+
+    /// Returns the answer to a request that was queued before. `None`: its ticket was refused, so
+    /// the request may get a new ticket.
+    async fn repeat_queued(&mut self, Queued { item, ticket }: Queued) -> Option<Outcome> {
+        let mut input = self.await_verdict(&ticket, false, false).await;
+        if !matches!(input, Input::Verdict(_)) {
+            input = self.read_verdict(&ticket).await;
+        }
+        let outcome = match input {
+            Input::Verdict(Verdict::Reserved | Verdict::Order(_)) => Outcome::Replayed,
+            Input::Verdict(_) => {
+                self.wake_item();
+                self.engine.holders().queued_requests.forget(self.request.request);
+                return None;
+            }
+            Input::NoVerdict => Outcome::Queued(ticket),
+            _ => return Some(UNAVAILABLE),
+        };
+        match item == self.purchase.item.row.id && ticket.units == self.request.units {
+            true => Some(outcome),
+            false => Some(Outcome::for_order(false)),
+        }
+    }
+
+    /// Keeps an order that the request holds, and returns the answer.
+    fn take_order(&mut self, order: Order) -> Outcome {
+        let Purchase { item, units, .. } = self.purchase;
+        let is_same = order.item == item.row.id && order.units == *units;
+        self.order = Some(order);
+        Outcome::for_order(is_same)
+    }
+}

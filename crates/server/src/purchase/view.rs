@@ -1,0 +1,93 @@
+//! What this node has in memory about one request, as the steps of a purchase see it.
+use doorbuster_core::slot::TicketRequest;
+use doorbuster_core::sold_out::FreeUnits;
+use doorbuster_core::{Millis, Phase, RequestHash, SlotKey};
+use doorbuster_steps::memory::NodeMemory;
+use doorbuster_steps::purchase::NodeView;
+
+use crate::catalogue::{ItemState, SaleState};
+use crate::engine::Engine;
+
+/// A request and this node's memory of its item.
+pub(super) struct RequestView<'a, T = ()> {
+    pub(super) engine: &'a Engine,
+    pub(super) sale: &'a SaleState,
+    pub(super) item: &'a ItemState,
+    pub(super) request: RequestHash,
+    /// The request for slots. The refusal from memory needs none.
+    pub(super) ticket: T,
+}
+
+impl<T> NodeMemory for RequestView<'_, T> {
+    fn free(&self) -> FreeUnits {
+        self.item.gauge.free()
+    }
+
+    fn phase(&self) -> (Phase, Option<Millis>) {
+        (self.sale.row.phase, self.sale.row.starts_at)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.sale.is_draining() || self.engine.is_stopping()
+    }
+
+    fn may_hold(&self) -> bool {
+        let holders = self.engine.holders();
+        holders.may_hold(self.request)
+            || holders.queued_requests.contains(self.request)
+            || (self.sale.row.phase == Phase::Closed && self.sale.is_long_over(self.engine.now()))
+    }
+
+    fn age_ms(&self) -> i64 {
+        self.engine.memory_age_ms()
+    }
+}
+
+impl NodeView for RequestView<'_, &TicketRequest> {
+    fn holds(&self) -> bool {
+        self.engine.holders().holds(self.request)
+    }
+
+    fn store_now(&self) -> Millis {
+        self.engine.now()
+    }
+
+    fn used_at_limit(&self) -> Option<u32> {
+        let TicketRequest { buyer_hash, units, limit, .. } = *self.ticket;
+        let staleness = self.engine.store().staleness();
+        let at_limit = &self.item.work.at_limit;
+        at_limit.refuses(buyer_hash, units, limit, self.endings(), staleness)
+    }
+
+    fn endings(&self) -> u64 {
+        self.item.work.feed.endings()
+    }
+
+    fn is_behind(&self, slot: SlotKey, endings: u64) -> bool {
+        self.item.work.feed.is_behind(slot, endings)
+    }
+
+    fn has_other_slots(&self) -> bool {
+        self.item.has_other_slots(self.engine.layout())
+    }
+
+    fn reaches_all_slots(&self) -> bool {
+        self.engine.layout().reaches_all_slots()
+    }
+
+    fn is_node_local(&self) -> bool {
+        self.engine.layout().is_node_local()
+    }
+
+    fn first_slot(&mut self) -> Option<SlotKey> {
+        self.item.home(self.ticket)
+    }
+
+    fn second_slot(&mut self, first: SlotKey) -> Option<SlotKey> {
+        self.item.second_slot(first, self.ticket)
+    }
+
+    fn every_slot(&mut self) -> Vec<SlotKey> {
+        self.item.every_slot(self.ticket)
+    }
+}
