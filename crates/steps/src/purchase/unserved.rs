@@ -1,6 +1,6 @@
-//! Decides what happens to a request after a try that did not serve it, and its last answer after the
-//! longest parking time. The last answer is never "sold out" while the request holds an order or an
-//! earlier try may be undecided.
+//! Decides what happens to a request after a try that did not serve it, and its last answer after
+//! the longest parking time. The last answer is never "sold out" while the request holds an order
+//! or an earlier try may be undecided.
 use doorbuster_core::SlotKey;
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::rules::{Rule, enforces};
