@@ -94,16 +94,14 @@ fn the_life_of_a_sale_and_a_failing_endpoint_are_in_the_log() {
 
 #[test]
 fn a_json_log_never_has_the_operators_key() {
-    for format in ["json", "auto"] {
-        let temp_dir = TempDir::new();
-        let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
-        let mut command = serve(&temp_dir, &data_dir);
-        command.args(["--demo", "--log-format", format]);
-        command.stderr(File::create(&log).expect("a log file"));
-        drop(TestServer::start(command, data_dir));
-        let text = std::fs::read_to_string(&log).expect("the log exists");
-        assert!(text.contains("sale page:") && !text.contains(KEY), "{text}");
-    }
+    let temp_dir = TempDir::new();
+    let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
+    let mut command = serve(&temp_dir, &data_dir);
+    command.args(["--demo", "--log-format", "json"]);
+    command.stderr(File::create(&log).expect("a log file"));
+    drop(TestServer::start(command, data_dir));
+    let text = std::fs::read_to_string(&log).expect("the log exists");
+    assert!(text.contains("sale page:") && !text.contains(KEY), "{text}");
 }
 
 #[test]

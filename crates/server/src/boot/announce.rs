@@ -40,8 +40,9 @@ pub(super) async fn announce(
             demo::OPENS_IN.as_secs()
         );
         eprintln!("all sales:      http://{near}/");
-        // A log collector must not get the key. A generated key is also in the data directory.
-        if settings.log.format == LogFormat::Text || std::io::stderr().is_terminal() {
+        // A collector of JSON logs must not get the key. A generated key is also in the data
+        // directory.
+        if settings.log.format != LogFormat::Json || std::io::stderr().is_terminal() {
             eprintln!("operator's key: {}", secrets.admin_key.expose_secret());
         }
     } else if secrets.admin_key_is_new {
