@@ -1,4 +1,4 @@
-//! The repository's tasks: `cargo xtask tidy | licences | events | logs | grafana | glyphs | sheet | sim | chaos | soak | dist | bench`.
+//! The repository's tasks. `cargo xtask --help` lists them.
 
 mod bench;
 mod chaos;

@@ -34,8 +34,8 @@ pub struct Order {
 
 /// A way to deduct stock. Several processes run the same strategy on the same servers.
 pub trait Strategy: Send + Sync {
-    /// Puts `stock` units on sale. The servers are empty. One process calls this method once, before
-    /// the first buyer comes.
+    /// Puts `stock` units on sale. The servers are empty. One process calls this method once,
+    /// before the first buyer comes.
     fn prepare(&self, stock: i64) -> Step<'_, ()>;
 
     /// Takes `units` for one buyer. A buyer who got no answer repeats the request and must not get

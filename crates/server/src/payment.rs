@@ -50,8 +50,8 @@ pub(crate) struct Payments {
     sandbox_page: bool,
     /// This server's URL as browsers see it, if the settings name one.
     public_url: Option<String>,
-    /// The payments that this node applied in the last minutes.
-    applied: AppliedPayments,
+    /// The payments that this node applied in the last minutes. `None`: the store has no failover.
+    applied: Option<AppliedPayments>,
     /// Notified when a refund was created.
     refunds: Notify,
 }
@@ -62,13 +62,13 @@ impl Payments {
     pub(crate) fn new(engine: Arc<Engine>, settings: &Settings, secrets: &[SecretString]) -> Self {
         Self {
             provider: Provider::configured(&engine, &settings.payment.provider, secrets),
+            applied: engine.store().history_changes().map(|_| AppliedPayments::default()),
             engine,
             meter: PaymentMetrics::default(),
             controls: settings.roles.control,
             sandbox_page: settings.payment.sandbox_page,
             page_origin: settings.page_origin.clone(),
             public_url: settings.page_url.clone(),
-            applied: AppliedPayments::default(),
             refunds: Notify::new(),
         }
     }

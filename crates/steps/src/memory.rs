@@ -146,8 +146,8 @@ pub fn refusal_for<D>(
     }
 }
 
-/// Returns `refusal`. If it depends on the store's state and the snapshot of this age is old, returns
-/// [`Refusal::Unavailable`], because units may have returned, or the phase may have changed.
+/// Returns `refusal`. If it depends on the store's state and a snapshot of this age is too old,
+/// returns [`Refusal::Unavailable`]. Units may have returned, or the phase may have changed.
 #[must_use]
 pub fn unless_stale<D>(age_ms: i64, refusal: Refusal<D>) -> Refusal<D> {
     let is_of_truth = matches!(

@@ -8,10 +8,11 @@
 //! the node allows a request, refuses it, or asks for a share.
 //!
 //! A share ends by itself. The shared state is a time in the future, and the share is the last part
-//! of the time until then. As time passes, the share is paid back at the limit's rate, and all nodes may
-//! use the limit again. So the node may spend only the part of the share that is still in the
-//! future. If a node dies, its share is lost, but only until the share ends. The protocol compares
-//! no clock with another clock: the shared storage answers with times relative to its own present.
+//! of the time until then. As time passes, the share is paid back at the limit's rate, and all
+//! nodes may use the limit again. So the node may spend only the part of the share that is still in
+//! the future. If a node dies, its share is lost, but only until the share ends. The protocol
+//! compares no clock with another clock: the shared storage answers with times relative to its own
+//! present.
 //!
 //! Not every request needs a share first ([`Counting`]). A request that is answered from memory is
 //! counted after its answer. So a refusal does not wait for the shared storage.

@@ -322,6 +322,16 @@ async fn the_page_of_a_named_sale_has_its_title_and_no_state_that_may_be_old() {
     let page = std::fs::read_to_string(folder.join("sale/spring/index.html")).expect("the page");
     assert!(page.contains("<meta property=\"og:title\""), "{page}");
     assert!(!page.contains("Open now") && !page.contains("availability\""), "{page}");
+
+    // A sale's id may be no name for a directory.
+    fixture.open_sale("..", &[("phone", 100, 9, 900)]).await;
+    let before = std::fs::read(folder.join("index.html")).expect("the list of sales");
+    let url = format!("http://{}", fixture.address);
+    let mut command = program(&fixture.temp_dir);
+    command.arg("export").arg(&folder).args(["--url", &url]);
+    let refused = command.output().expect("the program starts");
+    assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert_eq!(std::fs::read(folder.join("index.html")).expect("the list of sales"), before);
 }
 
 #[test]

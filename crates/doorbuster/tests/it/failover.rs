@@ -174,6 +174,9 @@ fn nodes_refuse_with_retry_after_during_a_failover_and_sell_again_soon_after_it(
         matches!(reply.status, 200 | 201).then_some(())
     });
     let took = promoted.elapsed();
+    wait_for("the node says that commits wait for no standby", || {
+        cluster.nodes[0].log_tail().contains("database.no_synchronous_standby").then_some(())
+    });
     println!("sold {took:?} after the promotion");
     assert!(took < SELLS_WITHIN, "{took:?}");
     cluster.stop().expect("it stops");

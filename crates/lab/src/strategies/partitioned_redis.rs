@@ -1,9 +1,9 @@
 //! Stock spread over partitions: each request uses one of several counters.
 //!
 //! How it works: the stock is divided among partitions, which would be on different Redis servers.
-//! The buyer's number selects the first partition. If this partition is empty, the request tries the
-//! other partitions. At the end of the sale, all partitions together can have enough units although
-//! no single partition has enough. Then one script takes units from all of them.
+//! The buyer's number selects the first partition. If this partition is empty, the request tries
+//! the other partitions. At the end of the sale, all partitions together can have enough units
+//! although no single partition has enough. Then one script takes units from all of them.
 //! Where it comes from: "hot key splitting" of large shops; sharded counters.
 //! When it holds: while Redis keeps its data and a repeated request begins at the same partition.
 //! How it breaks: a restart of Redis loses sales or repeats them. Without the last step, some units

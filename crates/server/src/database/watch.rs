@@ -155,3 +155,18 @@ fn is_due(at: &mut Option<Instant>) -> bool {
     }
     is_due
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_is_logged_again_each_minute() {
+        let (mut at, mut lines) = (None, 0);
+        for _ in 0..150 {
+            lines += u32::from(is_due(&mut at));
+            tokio::time::advance(EVERY).await;
+        }
+        assert_eq!(lines, 3);
+    }
+}

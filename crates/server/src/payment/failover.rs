@@ -1,13 +1,13 @@
 //! Applies payments again after a failover. A promoted database may lack the last payments. The
 //! provider does not send their messages again, because a node already confirmed them. Therefore
 //! each node remembers the payments with which it marked orders as paid in the last minutes.
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use doorbuster_api::payment::PaymentEventOutcome;
-use doorbuster_core::money::Capture;
+use doorbuster_core::money::{Capture, PaymentId};
 use tokio::sync::watch;
 
 use super::Payments;
@@ -23,31 +23,45 @@ const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// How long the node tries to apply the payments.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3_600);
 
-/// The payments with which this node marked orders as paid in the last minutes, oldest first.
+/// The payments with which this node marked orders as paid in the last minutes.
 #[derive(Debug, Default)]
 pub(super) struct AppliedPayments {
-    kept: Mutex<VecDeque<(Instant, Capture)>>,
+    kept: Mutex<KeptPayments>,
     /// The fencing number of the newest history for which the payments were read.
     read_for: AtomicI64,
+}
+
+#[derive(Debug, Default)]
+struct KeptPayments {
+    /// Each payment by its order. An order has only one payment that pays for it.
+    by_order: HashMap<Arc<str>, Capture>,
+    /// The orders, oldest payment first. A forgotten payment stays in this list.
+    orders: VecDeque<(Instant, Arc<str>)>,
 }
 
 impl AppliedPayments {
     /// Remembers a payment. At the bound the oldest payments are forgotten.
     pub(super) fn add(&self, capture: Capture) {
-        let now = Instant::now();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push_back((now, capture));
-        while kept.len() > KEPT_MAX
-            || kept.front().is_some_and(|(at, _)| now.duration_since(*at) > KEPT)
+        let (now, order) = (Instant::now(), Arc::<str>::from(&*capture.order));
+        let mut kept = self.lock();
+        kept.orders.push_back((now, order.clone()));
+        kept.by_order.insert(order, capture);
+        while kept.orders.len() > KEPT_MAX
+            || kept.orders.front().is_some_and(|(at, _)| now.duration_since(*at) > KEPT)
         {
-            kept.pop_front();
+            let Some((_, oldest)) = kept.orders.pop_front() else { break };
+            kept.by_order.remove(&oldest);
         }
     }
 
-    /// Forgets payments whose money goes back.
-    pub(super) fn forget(&self, goes_back: impl Fn(&Capture) -> bool) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|(_, capture)| !goes_back(capture));
+    /// Forgets the payment of an order whose money goes back.
+    pub(super) fn forget(&self, order: &str) {
+        self.lock().by_order.remove(order);
+    }
+
+    /// Forgets a payment whose money went back.
+    pub(super) fn forget_payment(&self, payment: &PaymentId) {
+        self.lock().by_order.retain(|_, capture| capture.payment != *payment);
     }
 
     /// Returns the fencing number of the newest history for which the payments were read. If it
@@ -56,23 +70,33 @@ impl AppliedPayments {
         self.read_for.load(Ordering::Acquire)
     }
 
+    /// Returns the payments, oldest first.
     fn read(&self, fence: i64) -> Vec<Capture> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.lock();
         self.read_for.store(fence, Ordering::Release);
-        kept.iter().map(|(_, capture)| capture.clone()).collect()
+        let orders = kept.orders.iter().map(|(_, order)| order);
+        orders.filter_map(|order| kept.by_order.get(order).cloned()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, KeptPayments> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Payments {
-    /// Forgets the payments of an order that the shop refunds. Otherwise a failover could make the
+    /// Forgets the payment of an order that the shop refunds. Otherwise a failover could make the
     /// order paid again.
-    pub(crate) fn forget_payments_of(&self, order: &str) {
-        self.applied.forget(|capture| capture.order == order);
+    pub(crate) fn forget_payment_of(&self, order: &str) {
+        if let Some(applied) = &self.applied {
+            applied.forget(order);
+        }
     }
 
     /// Applies the remembered payments again after each failover, until the program stops.
     pub(super) async fn follow_failovers(&self) {
-        let Some(mut changes) = self.engine.store().history_changes() else {
+        let (Some(applied), Some(mut changes)) =
+            (&self.applied, self.engine.store().history_changes())
+        else {
             return std::future::pending().await;
         };
         let mut known = *changes.borrow_and_update();
@@ -81,17 +105,22 @@ impl Payments {
             let fence = *changes.borrow_and_update();
             // A node's first history is not a change.
             if fence > known && known > 0 {
-                self.apply_again(fence, &changes).await;
+                self.apply_again(fence, applied.read(fence), &changes).await;
             }
             known = known.max(fence);
         }
         std::future::pending().await
     }
 
-    /// Applies the remembered payments. The database ignores a payment that it already has. Stops
-    /// if the history changes again, because the next call begins anew.
-    async fn apply_again(&self, fence: i64, changes: &watch::Receiver<i64>) {
-        let (mut waiting, begun, mut missing) = (self.applied.read(fence), Instant::now(), 0);
+    /// Applies payments. The database ignores a payment that it already has. Stops if the history
+    /// changes again, because the next call begins anew.
+    async fn apply_again(
+        &self,
+        fence: i64,
+        mut waiting: Vec<Capture>,
+        changes: &watch::Receiver<i64>,
+    ) {
+        let (begun, mut missing) = (Instant::now(), 0);
         loop {
             waiting = self.apply_some(waiting, &mut missing).await;
             if waiting.is_empty() || changes.has_changed().unwrap_or(true) {
@@ -143,7 +172,7 @@ impl Payments {
 
 #[cfg(test)]
 mod tests {
-    use doorbuster_core::money::{Money, PaymentId};
+    use doorbuster_core::money::Money;
 
     use super::*;
 
@@ -151,8 +180,8 @@ mod tests {
         Capture {
             event: number.to_string(),
             provider: "sandbox".to_owned(),
-            payment: PaymentId(number.to_string()),
-            order: "ord_x".to_owned(),
+            payment: PaymentId(format!("pay_{number}")),
+            order: format!("ord_{number}"),
             money: Money { minor: 1, currency: "EUR".to_owned() },
         }
     }
@@ -163,10 +192,11 @@ mod tests {
         for number in 0..KEPT_MAX + 2 {
             applied.add(capture(number));
         }
-        applied.forget(|capture| capture.payment.0 == "3");
+        applied.forget("ord_3");
+        applied.forget_payment(&PaymentId("pay_5".to_owned()));
         let read = applied.read(2);
-        let first: Vec<&str> = read[..2].iter().map(|capture| &*capture.event).collect();
-        assert_eq!((read.len(), first), (KEPT_MAX - 1, vec!["2", "4"]));
+        let first: Vec<&str> = read[..3].iter().map(|capture| &*capture.event).collect();
+        assert_eq!((read.len(), first), (KEPT_MAX - 2, vec!["2", "4", "6"]));
         assert_eq!(applied.read_for(), 2);
     }
 }

@@ -80,15 +80,15 @@ impl Payments {
         &self,
         capture: Capture,
     ) -> Result<PaymentEventOutcome, EngineError> {
-        let read_for = self.applied.read_for();
+        let Some(applied) = &self.applied else { return self.capture(capture).await };
+        let read_for = applied.read_for();
         let outcome = self.capture(capture.clone()).await?;
-        if outcome != PaymentEventOutcome::Paid {
-            return Ok(outcome);
-        }
-        self.applied.add(capture.clone());
-        // A failover may have begun meanwhile, and its reader did not see this payment.
-        if self.applied.read_for() != read_for {
-            self.capture(capture).await?;
+        if outcome == PaymentEventOutcome::Paid {
+            applied.add(capture.clone());
+            // A failover may have happened meanwhile, and its reader did not see this payment.
+            if applied.read_for() != read_for {
+                self.capture(capture).await?;
+            }
         }
         Ok(outcome)
     }
@@ -127,8 +127,8 @@ impl Payments {
     async fn apply_reversal(&self, reversal: Reversal) -> Result<ReversalOutcome, EngineError> {
         let (payment, kind, stands) =
             (reversal.payment.0.clone(), reversal.kind.as_str(), reversal.stands);
-        if stands {
-            self.applied.forget(|capture| capture.payment == reversal.payment);
+        if let Some(applied) = self.applied.as_ref().filter(|_| stands) {
+            applied.forget_payment(&reversal.payment);
         }
         let reversing = self.engine.store().record_reversal(reversal).await?;
         if reversing == ReversalOutcome::Noted && stands {

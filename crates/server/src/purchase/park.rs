@@ -92,9 +92,9 @@ pub(super) struct ParkedPermit<'a>(&'a AtomicUsize);
 
 impl<'a> ParkedPermit<'a> {
     fn enter(parked: &'a AtomicUsize) -> Option<Self> {
-        let before = parked.fetch_add(1, Ordering::AcqRel);
-        let place = Self(parked);
-        may_park(before, PARKED_MAX).then_some(place)
+        let others = parked.fetch_add(1, Ordering::AcqRel);
+        let permit = Self(parked);
+        may_park(others, PARKED_MAX).then_some(permit)
     }
 }
 
@@ -108,7 +108,7 @@ impl Drop for ParkedPermit<'_> {
 pub(super) struct UnitDemandEntry<'a> {
     engine: &'a Engine,
     item: &'a ItemState,
-    place: Option<DemandGuard<'a>>,
+    guard: Option<DemandGuard<'a>>,
 }
 
 impl<'a> UnitDemandEntry<'a> {
@@ -122,15 +122,15 @@ impl<'a> UnitDemandEntry<'a> {
             return None;
         }
         let (slot, units) = (view.first_slot()?, driver.request.units);
-        let place = item.work.unit_demand.register(UnitDemand { slot, units });
+        let guard = Some(item.work.unit_demand.register(UnitDemand { slot, units }));
         engine.control().wake(item.row.id);
-        Some(Self { engine, item, place: Some(place) })
+        Some(Self { engine, item, guard })
     }
 }
 
 impl Drop for UnitDemandEntry<'_> {
     fn drop(&mut self) {
-        drop(self.place.take());
+        drop(self.guard.take());
         if !self.item.work.unit_demand.is_empty() {
             // Another request is now the first in the demand, and units must be gathered for it.
             self.engine.control().wake(self.item.row.id);

@@ -41,7 +41,7 @@ impl Driver<'_> {
     /// Reads the buyer's units and then the request's order, so every order in the units is found.
     pub(super) async fn confirm_refusal(&mut self) -> Input {
         let confirmed = async {
-            let _place = self.engine.holders().confirm_permit().await;
+            let _permit = self.engine.holders().confirm_permit().await;
             let endings = self.purchase.item.work.feed.endings();
             let used = self.used_units().await?;
             let Purchase { buyer, key, .. } = self.purchase;
@@ -94,7 +94,7 @@ impl Driver<'_> {
         let found = if is_remembered {
             holders.retry_limiter.read_order(self.request.buyer_hash, request, order).await
         } else {
-            let Some(_place) = holders.lookup_permit() else { return Some(UNAVAILABLE) };
+            let Some(_permit) = holders.lookup_permit() else { return Some(UNAVAILABLE) };
             order.await.map_err(ReadError::Store)
         };
         match found {

@@ -127,8 +127,8 @@ impl Shared {
         }
     }
 
-    /// The shortest time between two polls that other nodes' commits cause. Notifications that arrive
-    /// closer together share one poll.
+    /// The shortest time between two polls that other nodes' commits cause. Notifications that
+    /// arrive closer together share one poll.
     pub(super) fn refreshes_apart(&self) -> Duration {
         Duration::from_micros(self.refreshes_apart_us.load(Ordering::Relaxed))
             .clamp(REFRESHES_APART_MIN, REFRESHES_APART_MAX)

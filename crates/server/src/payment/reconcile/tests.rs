@@ -174,7 +174,7 @@ async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_day
             "m1".into(),
         );
         Payments {
-            applied: super::super::failover::AppliedPayments::default(),
+            applied: None,
             engine: engine.clone(),
             provider: Provider::Stripe(stripe),
             meter: PaymentMetrics::default(),

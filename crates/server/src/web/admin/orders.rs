@@ -102,7 +102,7 @@ pub(crate) async fn refund(
     let refund = app.engine.refund(id, by_operator(&by, reason));
     let changed = recorded(action, refund).await.map_err(failed)?;
     failpoint::pass(Failpoint::OrderRefunded);
-    app.payments.forget_payments_of(&order);
+    app.payments.forget_payment_of(&order);
     app.payments.wake_refunds();
     changed_reply(&app, changed, "only a paid order can be refunded")
 }

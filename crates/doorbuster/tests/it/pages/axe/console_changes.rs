@@ -78,7 +78,8 @@ async fn an_operator_changes_a_running_sale_and_its_orders() {
     .await;
 }
 
-/// Calls functions of the console's modules: the steps that a chart shows as points, and the alarms.
+/// Calls functions of the console's modules: the steps that a chart shows as points, and the
+/// alarms.
 const PARTS: &str = "const done = arguments[0];
   const ask = path => ({ data: path });
   // The names of the loaded files have hashes.
