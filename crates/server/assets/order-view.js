@@ -207,7 +207,7 @@ export function showOrder(m) {
   $('#clock-box').hidden = !order;
   const isPaid = PAID.includes(name);
   $('#next').hidden = !isPaid || !site.next_steps;
-  put($('#next-text'), localized(site.next_steps));
+  putText($('#next-text'), site.next_steps);
   $('#deadline').hidden = order?.state !== 'reserved';
   $('#copy-link').hidden = order?.state !== 'reserved' || !m.token;
   $('#link-note').hidden ||= $('#copy-link').hidden;

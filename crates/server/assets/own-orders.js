@@ -1,14 +1,20 @@
 /* This buyer's orders in the sale. So a new tab shows the reserved order and the remaining part of
-   the limit. A page reads these orders only if the buyer has bought in this browser, because a
-   plain view of a sale must not read the store. */
+   the limit. If the buyer has bought in this browser, the page reads the orders before it is shown.
+   Otherwise the buyer may have bought on another device. Then the page reads the orders once, after
+   the rush of the first minute, because views in the rush must not read the store. */
 import { getOrder, getOrders } from '/assets/api.js';
 import { buyerOf } from '/assets/who.js';
-import { learnOrders } from '/assets/sale-state.js';
+import { jitter, now } from '/assets/clock.js';
+import { learnOrders, starts } from '/assets/sale-state.js';
+import { site } from '/assets/words.js';
 import { browser, tab } from '/assets/store.js';
 
 /* A page waits this long for the orders. After this time, the page is shown without the orders. */
 const WAIT_MS = 1_500;
 const ORDERS_MAX = 50;
+/* The rush after a start, and the time over which the pages that were opened in it then read. */
+const RUSH_MS = 60_000;
+const AFTER_RUSH_MS = 30_000;
 
 /** Keeps the orders of the buyer in `m`. `draw()` shows the model. */
 export function ownOrders(m, draw) {
@@ -20,16 +26,26 @@ export function ownOrders(m, draw) {
       answer = await getOrders(buyer, ORDERS_MAX);
     if (answer.status !== 200 || m.token !== buyer || m.press) return;
     const order = learnOrders(m, answer.data.orders ?? []);
+    if (order) browser.set(slot('bought'), buyerOf(buyer));
     const isAside = order && order.id === tab.get(slot('again'));
     if ((!m.order || m.order.item !== m.item.id) && !isAside) m.order = order;
     draw();
   }
+  /* Reads the orders after the rush. A page that was opened before the start need not read: the
+     event stream names each new order. */
+  function readLater() {
+    if (!m.status.started) return;
+    const left = RUSH_MS - (now() - (starts(m) ?? now()));
+    setTimeout(read, left > 0 ? left + jitter(0, AFTER_RUSH_MS) : jitter(1_000, 5_000));
+  }
   return {
     read,
-    /** Reads the orders before the page is shown. */
+    /** Reads the orders before the page is shown if this browser knows that there are orders. */
     async readFirst() {
-      if (!m.token || browser.get(slot('bought')) !== buyerOf(m.token)) return;
-      await Promise.race([read(), new Promise(done => setTimeout(done, WAIT_MS))]);
+      if (!m.token) return;
+      if (browser.get(slot('bought')) === buyerOf(m.token))
+        await Promise.race([read(), new Promise(done => setTimeout(done, WAIT_MS))]);
+      else if (!site.guest) readLater(); /* a guest exists in one browser only */
     },
     /** Reads one order again. A later state replaces "reserved". */
     async readOne(id) {

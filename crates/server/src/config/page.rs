@@ -16,11 +16,22 @@ pub struct PageSettings {
     /// The shop's own site. The page of a paid order links to it.
     pub shop_url: Option<String>,
     /// The text that tells buyers what happens after a payment.
-    pub next_steps: Option<String>,
+    pub next_steps: NextSteps,
     /// The brand.
     pub theme: Theme,
     /// Messages to browsers, if the shop set a key.
     pub push: Option<PushSettings>,
+}
+
+/// A text of the shop for each language of the pages.
+#[derive(Clone, Debug, Default)]
+pub struct NextSteps {
+    /// The text for a language without a text of its own.
+    pub other: Option<String>,
+    /// The English text.
+    pub en: Option<String>,
+    /// The Chinese text.
+    pub zh: Option<String>,
 }
 
 /// Messages to browsers (web push).
@@ -79,6 +90,8 @@ const CONTRAST_MIN: f64 = 4.5;
 const LIGHT_GROUNDS: [&str; 2] = ["#f4f1ea", "#fffdf8"];
 /// The background of coloured text in the dark scheme.
 const DARK_GROUND: &str = "#1c1912";
+/// The part of the accent in the wash of the dark scheme. The rest is the dark background.
+pub(crate) const DARK_WASH_PERCENT: u8 = 14;
 
 const COLORS: [&str; 4] = [
     "page.theme.accent",
@@ -152,15 +165,20 @@ fn is_link(url: &str) -> bool {
     url.bytes().all(|byte| byte.is_ascii_graphic()) && (absolute || path)
 }
 
-fn next_steps(read: &mut SettingsReader<'_>) -> Option<String> {
-    let text = read.text("page.next_steps")?;
-    if text.chars().count() > NEXT_STEPS_CHARS_MAX {
-        read.fault(
-            "page.next_steps",
-            format!("must have at most {NEXT_STEPS_CHARS_MAX} characters"),
-        );
+fn next_steps(read: &mut SettingsReader<'_>) -> NextSteps {
+    let mut text = |path| {
+        let text = read.text(path)?;
+        if text.chars().count() > NEXT_STEPS_CHARS_MAX {
+            let detail = format!("must have at most {NEXT_STEPS_CHARS_MAX} characters");
+            read.fault(path, detail);
+        }
+        Some(text)
+    };
+    NextSteps {
+        other: text("page.next_steps"),
+        en: text("page.next_steps.en"),
+        zh: text("page.next_steps.zh"),
     }
-    Some(text)
 }
 
 /// Reads the four colours. The settings must have all four colours, or no colour.
@@ -182,12 +200,14 @@ fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
     }
     let [accent, on_accent, accent_text, accent_wash] = texts.map(Option::unwrap_or_default);
     if is_complete {
+        let dark_wash = mixed(&accent, DARK_GROUND, DARK_WASH_PERCENT);
         let pairs = [
             (COLORS[1], &*on_accent, "page.theme.accent", &*accent),
             (COLORS[2], &*accent_text, "page.theme.accent_wash", &*accent_wash),
             (COLORS[2], &*accent_text, "the light page", LIGHT_GROUNDS[0]),
             (COLORS[2], &*accent_text, "the light card", LIGHT_GROUNDS[1]),
             (COLORS[0], &*accent, "the dark card", DARK_GROUND),
+            (COLORS[0], &*accent, "the dark wash", &*dark_wash),
         ];
         for (path, text, name, ground) in pairs {
             let contrast = contrast(text, ground);
@@ -205,15 +225,31 @@ fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
     Some(ThemeColors { accent, on_accent, accent_text, accent_wash })
 }
 
+/// Returns the red, green and blue parts of `#rrggbb`.
+fn parts(color: &str) -> Option<[u8; 3]> {
+    let digits = color.strip_prefix('#').filter(|digits| digits.len() == 6 && digits.is_ascii())?;
+    let part = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).ok();
+    Some([part(0)?, part(2)?, part(4)?])
+}
+
+/// Mixes `percent` of a colour with a ground, as `color-mix(in srgb, …)` does.
+fn mixed(color: &str, ground: &str, percent: u8) -> String {
+    let (color, ground) = (parts(color).unwrap_or_default(), parts(ground).unwrap_or_default());
+    let share = u16::from(percent);
+    let mix = |at: usize| {
+        (u16::from(color[at]) * share + u16::from(ground[at]) * (100 - share) + 50) / 100
+    };
+    format!("#{:02x}{:02x}{:02x}", mix(0), mix(1), mix(2))
+}
+
 /// Returns the relative luminance of `#rrggbb`, from 0 to 1.
 fn luminance(color: &str) -> Option<f64> {
-    let digits = color.strip_prefix('#').filter(|digits| digits.len() == 6 && digits.is_ascii())?;
-    let part = |at: usize| {
-        let value = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
-        let share = f64::from(value) / 255.0;
-        Some(if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) })
+    let light = |part: u8| {
+        let share = f64::from(part) / 255.0;
+        if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
     };
-    Some(0.2126 * part(0)? + 0.7152 * part(2)? + 0.0722 * part(4)?)
+    let [red, green, blue] = parts(color)?.map(light);
+    Some(0.2126 * red + 0.7152 * green + 0.0722 * blue)
 }
 
 /// Returns the contrast of two colours, from 1 to 21. WCAG 2.2 defines it as "contrast ratio".
@@ -287,6 +323,7 @@ mod tests {
         check("#777777", "#ffffff", 4.48);
         check("#767676", "#ffffff", 4.54);
         check("#1b1400", "#1b1400", 1.0);
+        assert_eq!(mixed("#ffb000", "#1c1912", 14), "#3c2e0f");
         assert_eq!(luminance("#12345"), None);
         assert_eq!(luminance("red"), None);
         assert_eq!(luminance("#äöü"), None);

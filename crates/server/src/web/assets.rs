@@ -29,7 +29,7 @@ use secrecy::ExposeSecret;
 use super::App;
 use super::rendered::Rendered;
 use super::reply::HandlerResult;
-use crate::config::{ProviderSettings, Settings};
+use crate::config::{NextSteps, ProviderSettings, Settings};
 use crate::push::VapidKey;
 use file::CONTENT_POLICY;
 use names::{hashed, rewrite};
@@ -253,7 +253,7 @@ fn site_script(settings: &Settings, api: Option<&str>) -> String {
         "shop": settings.shop,
         "sign_in_url": settings.auth.sign_in_url,
         "shop_url": settings.page.shop_url,
-        "next_steps": settings.page.next_steps,
+        "next_steps": next_steps(&settings.page.next_steps),
         "time_zone": settings.page.time_zone,
         "guest": settings.demo,
         "sandbox": matches!(settings.payment.provider, ProviderSettings::Sandbox),
@@ -261,6 +261,20 @@ fn site_script(settings: &Settings, api: Option<&str>) -> String {
         "push_key": push_key,
     });
     format!("window.doorbuster = {page_settings};\n")
+}
+
+/// Returns the text about what happens after a payment, in the form of a sale's texts: one string,
+/// or an object with one text for each language.
+fn next_steps(texts: &NextSteps) -> serde_json::Value {
+    if texts.en.is_none() && texts.zh.is_none() {
+        return serde_json::json!(texts.other);
+    }
+    let languages = [("en", &texts.en), ("zh", &texts.zh)];
+    let written = languages.into_iter().filter_map(|(language, own)| {
+        let text = own.as_ref().or(texts.other.as_ref())?;
+        Some((language.to_owned(), text.as_str().into()))
+    });
+    serde_json::Value::Object(written.collect())
 }
 
 /// Returns the media type of a file. `None`: the file is not served.

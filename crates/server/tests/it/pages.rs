@@ -196,6 +196,8 @@ async fn the_pages_script_contains_the_owners_configuration() {
     let settings = [
         ("DOORBUSTER_AUTH__SIGN_IN_URL", "https://shop.example/in?a=1&b=2"),
         ("DOORBUSTER_PAGE__SHOP", "The \"Shop\""),
+        ("DOORBUSTER_PAGE__NEXT_STEPS", "We write to you."),
+        ("DOORBUSTER_PAGE__NEXT_STEPS__ZH", "我们会通知您。"),
     ];
     let app = TestApp::with(&settings).await;
     let page = app.get("/").await.text();
@@ -214,7 +216,8 @@ async fn the_pages_script_contains_the_owners_configuration() {
     assert_eq!(
         told,
         json!({"shop": "The \"Shop\"", "sign_in_url": "https://shop.example/in?a=1&b=2", "guest": false, "sandbox": true, "api": null,
-               "shop_url": null, "next_steps": null, "push_key": null, "time_zone": null})
+               "shop_url": null, "push_key": null, "time_zone": null,
+               "next_steps": {"en": "We write to you.", "zh": "我们会通知您。"}})
     );
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::driver::Browser;
 use super::{BUY, STATE, demonstration, link, plain, sale, states};
-use crate::crash_windows::client::request;
+use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 
 /// Records everything that the page's policy blocks, from the start of the page.
@@ -279,6 +279,27 @@ async fn a_buyer_who_lost_the_tab_comes_back_without_a_token_and_pays() {
         tab.click("[data-does=pay]").await;
         tab.says("#state", "Paid. It’s yours.").await;
         tab.says("#side", "Print this order").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_shows_the_order_that_the_buyer_placed_on_another_device() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({"limit_per_buyer": 1})).await;
+    let bought = fixture.buy(&PurchaseSpec::new("ann", "k", "open", 1).item("lamp")).await;
+    assert_eq!(bought.status, 201, "{bought}");
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        // The page waits until the rush after the start is over. Here this takes a second.
+        tab.add_init_script(
+            "{ const wait = window.setTimeout;
+               window.setTimeout = (run, ms) => wait(run, ms >= 50_000 ? ms / 100 : ms); }",
+        )
+        .await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
+        tab.says(STATE, "1 reserved for you").await;
+        tab.until("document.querySelector('#act').hidden").await;
     })
     .await;
 }

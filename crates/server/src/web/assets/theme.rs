@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::AssetSource;
-use crate::config::{Settings, Theme, ThemeFile};
+use crate::config::{DARK_WASH_PERCENT, Settings, Theme, ThemeFile};
 use crate::web::page_html::escaped;
 
 /// The style sheet of the buyers' pages.
@@ -62,8 +62,9 @@ fn color_styles(theme: &Theme) -> String {
          --color-accent-text: {text}; --color-accent-wash: {wash};\n  \
          --data-held: var(--color-accent-text); }}\n\
          @media (prefers-color-scheme: dark) {{ :root {{ --color-accent: {accent}; \
-         --color-accent-text: {accent};\n  --color-accent-wash: color-mix(in srgb, {accent} 14%, \
-         #1c1912); }} }}\n",
+         --color-accent-text: {accent};\n  --color-accent-wash: color-mix(in srgb, \
+         {accent} {percent}%, #1c1912); }} }}\n",
+        percent = DARK_WASH_PERCENT,
         accent = colors.accent,
         on = colors.on_accent,
         text = colors.accent_text,
