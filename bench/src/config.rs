@@ -23,7 +23,7 @@ pub struct BenchConfig {
     pub time: Duration,
     /// Whether this run only shows that the benches work.
     pub quick: bool,
-    /// Number of known buyers when memory and growth are measured.
+    /// The number of known buyers (buyers with an order) when memory and growth are measured.
     pub known_buyers: u32,
     /// Our server's binary.
     pub program: PathBuf,

@@ -16,8 +16,8 @@ pub const WARM_UP_PART: u32 = 5;
 
 /// Connections for refused requests.
 pub const REFUSAL_CONNECTIONS: usize = 64;
-/// Requests of page views per second. The rate is lower than one nginx worker can serve beside the
-/// generator.
+/// Requests of page views per second. One nginx worker can serve a higher rate than this while the
+/// generator also runs.
 pub const REQUESTS_PER_SEC: f64 = 32_000.0;
 /// Connections for orders.
 pub const ORDER_CONNECTIONS: usize = 512;
@@ -32,7 +32,7 @@ pub const OVERLOAD: f64 = 5.0;
 /// Offered load of a larger crowd.
 pub const OVERLOAD_LARGE: f64 = 10.0;
 /// The connections of an overloading crowd beside hostile clients. Together with the hostile
-/// clients' connections, this is as many connections as a process may usually have.
+/// clients' connections, this is about as many connections as the usual limit of open files allows.
 pub const CROWD_CONNECTIONS_BESIDE: usize = 6_000;
 /// Unread WebSockets of hostile clients.
 pub const DEAD_SOCKETS: usize = 10_000;
@@ -41,8 +41,8 @@ pub const SLOW_HEADS: usize = 2_000;
 /// Oversized headers of hostile clients per second.
 pub const BOMBS_PER_SEC: u32 = 200;
 
-/// The number of different refused buyers. It is larger than the number that one round serves, so
-/// the server has not seen a request's token recently.
+/// The number of different refused buyers. The number is larger than the number of requests in one
+/// round, so no token repeats within a round.
 pub const REFUSED_BUYERS: u32 = 400_000;
 /// The number of passes that are checked one after the other.
 pub const PASS_CHECKS: u32 = 1_000_000;

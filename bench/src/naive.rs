@@ -1,9 +1,10 @@
 //! The naive design, for comparison only. It has one handler, one `EVALSHA`, one `LPUSH`, and a
 //! consumer that pops and inserts.
 //!
-//! It confirms an order when the order is in a list in Redis's memory. It removes an order from the
-//! list before the order is in the database. A crash between the deduction and the list loses
-//! units. It does not verify tokens, which makes it faster.
+//! The naive design confirms an order when the order is in a list in Redis's memory. Its consumer
+//! removes an order from the list before the order is in the database. A crash between the
+//! deduction and the list loses units. The design does not verify tokens, so it is faster than a
+//! design that does.
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! `cargo xtask sheet`: takes pictures of every state of the pages, and makes one sheet that shows
 //! all of them.
 //!
-//! The browser tests of accessibility visit the states, and save a picture of each if a folder is
-//! named. This task runs these tests. Then it writes a page with all pictures, and one picture of
-//! that page for each language, width and colour scheme.
+//! The browser tests of accessibility visit the states, and save a picture of each state if a
+//! variable names a folder. This task runs these tests. Then it writes a page with all pictures,
+//! and one picture of that page for each language, width and colour scheme.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

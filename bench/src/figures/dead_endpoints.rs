@@ -160,7 +160,7 @@ impl Drop for DeadEndpoint {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         if let Some(serving) = self.serving.take() {
-            // This connection wakes the thread in `accept`, which then sees the flag. An error
+            // This connection wakes the thread in `accept`, which then checks the flag. An error
             // means that the thread has already ended.
             drop(TcpStream::connect(self.addr));
             let _ = serving.join();

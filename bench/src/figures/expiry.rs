@@ -3,8 +3,8 @@
 //!
 //! The holds are ordinary orders. SQL sets `pay_by` in the orders and in their events. Either all
 //! holds end at one instant, or they end at the same intervals at which their orders were sold.
-//! Other buyers buy, are refused and read the status, each at a steady rate. They do this first
-//! before the holds end, and then until the last unit is back.
+//! Other buyers buy, are refused and read the status, each at a steady rate. These requests run in
+//! two phases: before the holds end, and from then until the last unit is back.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 

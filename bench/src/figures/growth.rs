@@ -1,5 +1,5 @@
-//! R10: whether an answer costs the same with many sales, connections, known buyers and partitions
-//! as with few.
+//! R10: the growth of the cost of an answer from few to many sales, connections, known buyers
+//! (buyers with an order) and partitions.
 //!
 //! The compared value is the server's processor time per answer. A rate with ten connections would
 //! measure the network, and not the cost.
@@ -26,7 +26,7 @@ const BUYERS_TARGET: Target = Target::AtMost { floor: 1.1, goal: 1.05 };
 /// The smallest number of connections.
 const FEW_CONNECTIONS: usize = 10;
 const FEW_BUYERS: u32 = 1_000;
-/// Parts in which many buyers become known.
+/// The number of parts in which many buyers get their first orders.
 const PARTS: u32 = 10;
 
 /// Measures R10, R10P or both.
@@ -66,7 +66,7 @@ fn refusals_and_orders(config: &BenchConfig) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Keeps a filled server on one core, as R1 does.
+/// Keeps the server on one core, as the figure R1 does.
 fn pin(sale_server: &SaleServer) -> Result<()> {
     cores::pair().0.map_or(Ok(()), |core| sale_server.server().process().pin(core))
 }

@@ -1,5 +1,5 @@
-//! R6: the server's memory for a known buyer, a waiting request, an idle WebSocket, a waiting room
-//! entry, and an open tab in the waiting room.
+//! R6: the server's memory for a known buyer (a buyer with an order), a waiting request, an idle
+//! WebSocket, a waiting room entry, and an open tab in the waiting room.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;

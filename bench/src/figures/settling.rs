@@ -2,8 +2,8 @@
 //! inserts of the same rows.
 //!
 //! Our side does what the server does behind its HTTP layer. It issues tickets from a slot in
-//! memory, and settles one batch after the other while the next one fills. The peer reads the rows
-//! that our side wrote and inserts them into the same schema.
+//! memory, and settles one batch while the next batch fills. The peer reads the rows that our side
+//! wrote and inserts them into the same schema.
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -29,7 +29,7 @@ use crate::peer::sqlite;
 
 const TARGET: Target = Target::AtLeast { floor: 1.0, goal: 1.5 };
 const MEASURED: &str = "durable reservations without HTTP";
-/// The number of tickets in progress at once, as with that many connections.
+/// The number of tickets in progress at the same time, as with the same number of connections.
 const UNDER_WAY: usize = 4 * SETTLE_BATCH_MAX;
 const KEY: [u8; 32] = [7; 32];
 

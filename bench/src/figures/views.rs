@@ -78,8 +78,8 @@ fn requests_behind_cache(config: &BenchConfig) -> Result<Figure> {
     ensure!(rest > 0, "no other request reached the server");
     let secs = run.time.as_secs_f64();
     let note = format!(
-        "{} requests in {secs:.0} s, {} of them status reads of visitors who stayed; {rest} reached the server, and so did {} that set a clock in the last 90 s before \
-         the opening, one for each visitor then: {}, {:.0} a second; processor time {:.1} s of the server, {:.0} s of nginx; the generator was busy {} of the time",
+        "{} requests in {secs:.0} s, {} of them status reads by visitors who stayed; {rest} reached the server, and so did {} clock requests, one for each visitor in the last 90 s before \
+         the opening; together they are {} of all requests, {:.0} a second; processor time {:.1} s of the server, {:.0} s of nginx; the generator was busy {} of the time",
         run.total(),
         visits.looks(),
         visits.clocks(),

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use crate::header::PresentedKey;
 use crate::problem::{Fault, Problem};
 
-/// Reads `bytes` as one object with `members`, from which `shape` takes the values.
+/// Reads `bytes` as one object with `members`. `shape` takes the values from the object.
 pub(crate) fn object<'a, T>(
     bytes: &'a [u8],
     members: &'static [&'static str],

@@ -2,8 +2,8 @@
 //!
 //! The OpenAPI document is generated from this table, and a test compares `docs/api.md` with the
 //! table. The server gives each endpoint its handler through [`ByEndpoint`]. Some problem codes
-//! follow from an endpoint's shape, because a body can be too large or a token can be missing. The
-//! table has only the other codes.
+//! follow from an endpoint's other fields. For example, every endpoint with a body can return the
+//! code for a body that is too large. The table lists only the remaining codes.
 
 /// Defines a table of endpoints, and a type with one value for each endpoint of the table.
 macro_rules! endpoints {
@@ -150,7 +150,7 @@ pub struct Endpoint {
     pub may_lack_body: bool,
     /// Successful responses.
     pub responses: &'static [SuccessResponse],
-    /// Problem codes that do not follow from the endpoint's shape.
+    /// Problem codes that do not follow from the endpoint's other fields.
     pub codes: &'static [Code],
 }
 
@@ -162,8 +162,8 @@ macro_rules! tables {
             [$($table::ENDPOINTS),+].into_iter().flatten()
         }
 
-        /// One value for each endpoint. So a program that lacks the value of an endpoint, or has
-        /// a value for an endpoint that does not exist, does not compile.
+        /// One value for each endpoint. A program with a missing or an additional value does not
+        /// compile.
         pub struct ByEndpoint<T> {
             $(
                 #[doc = concat!("The values of the table `", stringify!($table), "`.")]
@@ -224,7 +224,7 @@ impl Endpoint {
             .collect()
     }
 
-    /// Whether `code` follows from the shape of this endpoint.
+    /// Whether `code` follows from the other fields of this endpoint.
     fn implies(&self, code: Code) -> bool {
         let api = self.group != EndpointGroup::Service;
         let takes = |wanted: &[Param]| self.params.iter().any(|param| wanted.contains(param));

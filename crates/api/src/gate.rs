@@ -1,4 +1,5 @@
-//! The front door in JSON: the words for a sale's requirements, and the requests of buyers to it.
+//! The front door in JSON: a sale's requirements, and the buyers' requests to meet these
+//! requirements.
 
 mod challenge;
 mod pass;

@@ -71,7 +71,8 @@ impl BodyType {
         }
     }
 
-    /// Whether `value` is an accepted `Content-Type`. If it names a charset, this must be UTF-8.
+    /// Whether `value` is an accepted `Content-Type`. If the value names a charset, the charset
+    /// must be UTF-8.
     #[must_use]
     pub fn matches(self, value: &[u8]) -> bool {
         // Nearly every client sends exactly this value, so it is compared first.

@@ -16,7 +16,8 @@ pub struct Health {
     pub facts: ReadinessFacts,
 }
 
-/// Facts about a node that `/readyz` reports whether the node is ready or not.
+/// Facts about a node. `/readyz` reports these facts both for a ready node and for a node that is
+/// not ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReadinessFacts {
     /// What is degraded, such as `synchronous_standby_missing`.
@@ -29,7 +30,8 @@ pub struct ReadinessFacts {
     pub database: Option<DatabaseFence>,
 }
 
-/// Identifies a history of the shared database. Other nodes compare it with theirs.
+/// Identifies a history of the shared database. Each node compares the other nodes' history with
+/// its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DatabaseFence {
     /// The fencing number. It rises with each failover.

@@ -110,8 +110,8 @@ pub struct SaleData {
 
 /// An event's id: its position and a fingerprint of its content. A store that lost its last rows
 /// (after a restored backup or a failover to a standby that was behind) reuses their positions for
-/// other events. The fingerprint makes these ids differ, so receivers do not take the new events
-/// for repeats.
+/// other events. The fingerprint makes these ids differ, so receivers do not treat the new events
+/// as repeats.
 #[must_use]
 pub fn event_id(position: i64, what: &str, at_ms: i64, about: &str) -> String {
     format!("{}_{:010x}", event_id_prefix(position), event_fingerprint(what, at_ms, about))

@@ -272,8 +272,8 @@ pub struct History {
     pub history: Vec<HistoryEntry>,
     /// Refunds of the order's payments, oldest first.
     pub refunds: Vec<OrderRefund>,
-    /// When the last payment attempt failed, while the order waits for payment; the buyer can try
-    /// again. `null` if no attempt failed.
+    /// When the last payment attempt failed, if the order still waits for payment and the buyer can
+    /// try again. `null` if no attempt failed.
     #[schema(required = true)]
     pub payment_failed_at: Option<Time>,
 }

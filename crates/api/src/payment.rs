@@ -48,7 +48,7 @@ pub struct PaymentEvent {
 /// The content of a sandbox message. The message's type decides which members are required.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PaymentEventData {
-    /// The provider's id of the payment; required unless `refund` is given.
+    /// The provider's id of the payment; required if `refund` is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<String>,
     /// The order that was paid; required for a payment.

@@ -233,7 +233,7 @@ pub fn parse_room_item(query: &str) -> Result<Option<String>, Problem> {
     pairs.into_result(item)
 }
 
-/// Parses the sale to reconcile, absent for all sales, and the cursor of the report.
+/// Parses the sale to reconcile and the cursor of the report. Without a sale, all are reconciled.
 ///
 /// # Errors
 /// `422`, with each invalid parameter.

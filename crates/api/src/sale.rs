@@ -204,7 +204,7 @@ pub struct Status {
     /// When the sale closes, if the time is set.
     #[schema(required = true)]
     pub ends_at: Option<Time>,
-    /// An opaque word that changes when the sale changes or opens.
+    /// An opaque string that changes when the sale changes or opens.
     pub version: String,
     /// What a buyer must provide.
     pub front_door: StatusFrontDoor,

@@ -3,7 +3,7 @@
 //!
 //! This crate draws and checks challenges without a clock, a network or a file. The server decides
 //! who must solve a challenge and until when, and counts each answer once. Only the pixels of a
-//! picture contain its answer: no name, size or chunk of its file does.
+//! picture contain its answer. The name, the size and the chunks of its file do not.
 
 mod canvas;
 mod captcha;

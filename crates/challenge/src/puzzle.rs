@@ -41,7 +41,7 @@ const X_MAX: i32 = PUZZLE_WIDTH as i32 - PIECE_SIDE as i32 - 2;
 /// Strength of the grain.
 const GRAIN: u8 = 18;
 /// How much darker or lighter a gap is. A person sees each side of the gap at once, by this tint
-/// and by its rim.
+/// and by the gap's rim.
 const GAP_TINT: Range<f32> = 0.36..0.6;
 const RIM_ALPHA: Range<f32> = 0.2..0.4;
 /// The shortest distance between two gaps, so that they do not touch.
@@ -243,7 +243,7 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     }
 }
 
-/// Returns the positions of the gaps. The first position is that of the gap that fits. The gap that
+/// Returns the positions of the gaps. The first position belongs to the gap that fits. The gap that
 /// fits is equally often the left, the middle and the right one.
 fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
     let spare = X_MAX - X_MIN - (GAPS as i32 - 1) * GAP_DISTANCE_MIN;

@@ -121,9 +121,9 @@ impl WorkKeys {
     }
 }
 
-/// Solves a challenge as a device would, and returns the payload. It is for tests, and for clients
-/// without a browser. Returns `None` if the text is not a challenge of the protocol, or if the
-/// function found no solution within 90 seconds.
+/// Solves a challenge as a device would, and returns the payload. This function is for tests and
+/// for clients without a browser. Returns `None` if the text is not a challenge of the protocol, or
+/// if the function found no solution within 90 seconds.
 #[must_use]
 pub fn solve_work(json: &serde_json::Value) -> Option<String> {
     let challenge: Challenge = serde_json::from_value(json.clone()).ok()?;

@@ -17,7 +17,7 @@ pub const HANDOVER_MS: u64 = 1_200;
 /// The live nodes that settle tickets now, and the nodes that settled tickets before the last
 /// change.
 ///
-/// Times are milliseconds of any clock that does not go back.
+/// Times are milliseconds of a monotonic clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settlers {
     live: Vec<NodeId>,
@@ -44,7 +44,7 @@ impl Settlers {
     }
 
     /// Returns the live nodes that settle, in ascending order. The list is empty before the first
-    /// check.
+    /// call of [`Settlers::observe`].
     #[must_use]
     pub fn live(&self) -> &[NodeId] {
         &self.live

@@ -6,9 +6,9 @@
 //! forked, or it lacks changes whose results buyers saw.
 //!
 //! A copy of the database's files has the same rows as the database. So a deployment also remembers
-//! the newest position in the write-ahead log before which all its changes are committed. A
-//! database with the same newest row on the same timeline never returns to an earlier position,
-//! even after a crash. If its position is earlier, it is an older copy.
+//! a position in the write-ahead log: all changes up to this position are committed. On one
+//! timeline, a database never returns to an earlier position, even after a crash. So a database
+//! with the same newest row, the same timeline and an earlier position is an older copy.
 
 /// One row of a database's history: a server that began to run the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl DatabaseHistory {
     }
 }
 
-/// The state of a database that a new connection finds.
+/// The state of a database, read through a new connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenDatabase {
     /// The database cluster.
@@ -41,8 +41,7 @@ pub struct SeenDatabase {
     pub timeline: i64,
     /// The present position in the write-ahead log, in bytes.
     pub position: i64,
-    /// The rows of the database's history, newest first. There are none if no node has used the
-    /// database.
+    /// The rows of the database's history, newest first. Empty if no node has used the database.
     pub rows: Vec<DatabaseHistory>,
 }
 
@@ -113,8 +112,8 @@ pub fn decide(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> DatabaseD
     }
 }
 
-/// Returns whether a database that is registered for this change may lack confirmed commits, so
-/// that the open sales must be paused. `was_synchronous`: commits waited for a standby before the
+/// Returns whether the open sales must be paused after this change, because the database may lack
+/// confirmed commits. `was_synchronous` says that each commit waited for a standby before the
 /// change, so a promoted standby has every confirmed commit.
 #[must_use]
 pub fn must_pause(

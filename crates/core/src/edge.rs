@@ -1,12 +1,12 @@
-//! Keeps an edge up to date with the nodes. An edge is a process without a store. It refuses
-//! requests from a copy of the nodes' memory. One node publishes that memory as an ordered feed.
+//! Keeps an edge up to date with the nodes. An edge is a process without a store. The edge uses a
+//! copy of the nodes' memory to refuse requests. One node publishes that memory as an ordered feed.
 //!
 //! The feed has a list and a set. The list has the hashes of the requests that hold orders, and
 //! only grows. The set has the counts, the phases and the blocks. Each entry has the number of its
-//! newest change. The head of the feed says how many requests and which newest change belong
-//! together. It also says up to which time of the store both are complete. One node writes the feed
-//! at a time. If another node takes over, or if Redis lost a part of the feed, the writer begins a
-//! new generation. A new generation contains everything that its writer knows.
+//! newest change. The head of the feed has the number of requests and the number of the newest
+//! change. It also has the store's time up to which the requests and the changes are complete. One
+//! node writes the feed at a time. If another node takes over, or if Redis lost a part of the feed,
+//! the writer begins a new generation. A new generation contains everything that its writer knows.
 //!
 //! The rules of an edge:
 //!
@@ -24,8 +24,8 @@ mod sim;
 use crate::limits::FEED_AGE_MAX_MS;
 use crate::value::Millis;
 
-/// The head of a feed. It says which requests and changes belong together, and up to which time
-/// they are complete.
+/// The head of a feed. It says how far the list and the set must be read, and up to which time they
+/// are complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedHead {
     /// The generation: a random number, chosen by the node that began it.
@@ -88,7 +88,7 @@ pub enum FeedStep {
     },
 }
 
-/// The state of an edge that reads the feed: it decides where the next read begins.
+/// Follows the feed for an edge: decides where each read begins and what its content is used for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Follower {
     at: FeedPosition,
@@ -186,8 +186,8 @@ impl ClockReading {
     }
 }
 
-/// Returns whether an edge may refuse a request from the copy with this head. The head last changed
-/// at `read_at` of the edge's clock, which now shows `now`.
+/// Returns whether an edge may use the copy with this head to refuse a request. The head last
+/// changed at `read_at` of the edge's clock, which now shows `now`.
 ///
 /// Two conditions must hold. By the store's clock, the copy is recent, so a copy that arrived late
 /// is not used. By the edge's clock, the head changed recently, so a node still writes the feed.
@@ -208,7 +208,8 @@ pub fn is_fresh(
     (is_recent && age >= -FEED_AGE_MAX_MS) || !holds(FeedRule::Age)
 }
 
-/// A rule of this file. The simulation removes each rule in turn, and must notice its absence.
+/// A rule of this file. The simulation removes each rule in turn. Without the rule, the simulation
+/// must find an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FeedRule {
     CompleteGeneration,

@@ -15,8 +15,9 @@ pub struct SlotHolding {
     /// The slot.
     pub slot: SlotKey,
     /// Units that the slot can issue tickets for ([`crate::slot::SlotView::available`]). If only
-    /// another node reaches the slot, these are the granted units that are not settled. That number
-    /// can be too high. This is harmless, because a recall takes only units that the slot has.
+    /// another node can reach the slot, this is the number of granted units that are not settled.
+    /// That number can be too high. The error is harmless, because a recall takes only units that
+    /// the slot has.
     pub available: u64,
     /// Units on their way to the slot: in feed rows that it has not applied, and in unfinished
     /// recalls for it.
@@ -48,12 +49,12 @@ pub struct GatherPlan {
     pub recalls: Vec<PlannedRecall>,
 }
 
-/// Plans how to serve a request for this many units that is parked at its home slot. Returns `None`
-/// if the known units are too few. Even then, units in flight may still come back.
+/// Plans how to serve a parked request for this many units. Returns `None` if the known units are
+/// too few. Even then, units in flight may still come back.
 ///
 /// The plan gathers units in the slot with the most units, and takes from the fullest other slots
-/// first, so that few recalls are needed. Calling this again before the moves are finished moves
-/// nothing twice.
+/// first, so that few recalls are needed. A second call before these moves finish does not move the
+/// same units twice.
 #[must_use]
 pub fn gather(
     units: Units,

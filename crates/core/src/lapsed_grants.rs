@@ -2,8 +2,8 @@
 //! memory. Then other slots can sell the units of these grants.
 //!
 //! Closing a grant too early is harmless. If the node was only slow, its tickets are returned, and
-//! the node asks again under its next grant. This only costs time. So a wrong clock does no harm,
-//! and two leaders may close grants at the same time.
+//! the node makes the requests again under its next grant. This costs only time. So a wrong clock
+//! does no harm, and two leaders may close grants at the same time.
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
 use crate::value::NodeId;

@@ -26,7 +26,7 @@ pub const SLOT_RECALLS_MAX: usize = 65_536;
 /// more.
 pub const PARTITIONS_MAX: u32 = 64;
 /// The largest number of slots in Redis whose queues one node reads at a time. The server refuses a
-/// sale if all sales that may be open at the same time need more slots together.
+/// sale if this sale and the sales that may be open at the same time would need more slots.
 pub const SLOTS_SERVED_MAX: usize = 1_024;
 /// Time from the creation of a ticket's token until the ticket can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;

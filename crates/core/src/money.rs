@@ -1,9 +1,10 @@
 //! Payments: each captured payment either pays for an order or gets one refund, never both.
 //!
-//! Each message of a provider takes effect once, because the inbox stores its id in the transaction
-//! of its effect. Each payment takes effect once, by its id. A payment is refunded at most once,
-//! because a refund's id is made from the payment's id. Amounts are whole minor units. The captured
-//! amount is compared with the order's price. The server never takes a price from a message.
+//! Each message of a provider takes effect once, because the transaction of the effect also stores
+//! the message's id in the inbox. Each payment takes effect once, because its id is stored too. A
+//! payment is refunded at most once, because a refund's id is made from the payment's id. Amounts
+//! are whole minor units. The captured amount is compared with the order's price. The server never
+//! takes a price from a message.
 mod checkout;
 mod refund;
 mod rows;
@@ -40,7 +41,8 @@ pub enum CaptureOutcome {
     /// The payment is refunded.
     Refund(Refund),
     /// Nothing was written. The order had ended, and the pool lacks this many of the order's units.
-    /// Slots may have these units. Recall them and try again. On the last attempt, pass `last`.
+    /// Slots may have these units. Recall them and call `capture` again, with `last` on the last
+    /// attempt.
     UnitsMissing {
         /// The order.
         order: Order,

@@ -65,7 +65,7 @@ pub(crate) fn lock_order<L: Ledger + ?Sized>(
 }
 
 /// Ends an order: its units return to the pool and its quota to the buyer. The store always records
-/// this. The slot also gets the change while its grant is open.
+/// this. The slot also gets the change if its grant is still open.
 pub fn end<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,

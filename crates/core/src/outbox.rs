@@ -15,8 +15,8 @@
 //! - At most [`crate::limits::DELIVERIES_PENDING_MAX`] rows wait, however long the endpoint is
 //!   down.
 //!
-//! The store does not record that an endpoint is down, or that it asked for a pause. So after a
-//! restart, the driver tries the endpoint again.
+//! The store does not record that an endpoint is down or asked for a pause. So after a restart, the
+//! driver tries the endpoint again.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -151,7 +151,7 @@ impl DeliveryQueue {
 
     /// Takes the current rows of the store. An operator may have added rows, discarded rows, or
     /// requested an immediate retry with all tries. Such a request ends a pause of the endpoint.
-    /// Call this only while the store has every [`RowChange`].
+    /// Call this only after the store has recorded every [`RowChange`].
     pub fn replace_rows(&mut self, rows: Vec<PendingDelivery>) {
         let known: HashSet<i64> = rows.iter().map(|row| row.position).collect();
         self.rows
@@ -236,7 +236,7 @@ impl DeliveryQueue {
     }
 
     /// Returns when [`DeliveryQueue::next`] may have an event without further input, or `None` if
-    /// it never will.
+    /// it needs input first.
     #[must_use]
     pub fn next_due_at(&self) -> Option<Millis> {
         if self.breaker.is_open() {

@@ -16,8 +16,8 @@ pub const LINGER_MAX: Duration = Duration::from_millis(3);
 /// If the last batch was smaller than this, the load is low, and the settler does not wait.
 pub const LINGER_MIN_BATCH: usize = 8;
 
-/// Returns how long a settler waits after a batch of `tickets` that took `commit` to resolve, while
-/// `settlers` nodes settle, including this node.
+/// Returns how long a settler waits after a batch of `tickets`, if resolving the batch took the
+/// time `commit`. `settlers` is the number of nodes that settle, including this node.
 #[must_use]
 pub fn linger(tickets: usize, commit: Duration, settlers: usize) -> Duration {
     let is_useful = (LINGER_MIN_BATCH..SETTLE_BATCH_MAX).contains(&tickets);

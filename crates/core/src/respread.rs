@@ -27,7 +27,7 @@ pub enum SlotDrainStep {
     Close,
 }
 
-/// Returns the next step for a slot with this open grant that left the spread.
+/// Returns the next step for a slot that left the spread and still has this open grant.
 ///
 /// Read the grant *after* the view. Then the grant counts every ticket that the view shows as
 /// acknowledged. `view` is `None` if the slot did not answer or has no epoch. `is_recalled` says
@@ -104,9 +104,9 @@ pub struct ShareMove {
 /// Returns the recalls that give new slots their part while the pool is empty.
 ///
 /// `least` is the largest request (the item's limit). A part is the average of all slots, and at
-/// most `initial` if sub-domains are in use. It is at least `least`, because the server would have
-/// to gather smaller parts again. A slot gives at most the units that it has above the average. A
-/// slot that ever had units gets nothing here, so units do not move back and forth.
+/// most `initial` if sub-domains are in use. A part is at least `least`, because the server would
+/// have to gather smaller parts again. A slot gives at most the units that it has above the
+/// average. A slot that ever had units gets nothing here, so units do not move back and forth.
 #[must_use]
 pub fn shares_for_new_slots(
     spread: &Spread,
@@ -167,7 +167,7 @@ impl AutoWidth {
     ///
     /// `busiest` is the rate of the busiest slot since the last check, in tickets a second. `free`
     /// are the units that the item can still sell, `None` for unlimited stock. `least` is the
-    /// largest request. `now_ms` comes from any clock that does not go back.
+    /// largest request. `now_ms` comes from a monotonic clock.
     pub fn observe_load(
         &mut self,
         partitions: u32,

@@ -152,7 +152,7 @@ pub enum CloseCause {
     NumberReused,
     /// A ticket asked for more units than were granted.
     OverGranted,
-    /// An idle slot has other units than the store counts.
+    /// An idle slot has a different number of units than the store counts.
     QuietMismatch,
     /// The grant of an item's waitlist was never open, because no slot has it.
     Waitlist,
@@ -311,8 +311,8 @@ impl Order {
     /// How long a link shows an order that can no longer be paid, so that a payer sees the result.
     pub const LINK_AFTER_END_MS: i64 = 3_600_000;
 
-    /// Returns whether a link opens this order. It does while the order can be paid, and for a
-    /// while after that.
+    /// Returns whether a link opens this order. The link works while the order can be paid, and for
+    /// [`Order::LINK_AFTER_END_MS`] after that.
     #[must_use]
     pub fn opens_by_link(&self, now: Millis) -> bool {
         let ended_at = match self.state {

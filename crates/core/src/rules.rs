@@ -1,5 +1,5 @@
-//! The protocol's rules by name. The simulator removes each rule in turn, and must notice its
-//! absence.
+//! The protocol's rules by name. The simulator removes each rule in turn. Without the rule, the
+//! simulator must find an error.
 //!
 //! Without the `mutants` feature, every rule always holds, and [`enforces`] compiles to `true`.
 
@@ -95,7 +95,7 @@ rules! {
     CloseFinishesRecalls,
     /// Closing a grant returns the granted units that are not settled.
     CloseReturns,
-    /// An id opens one grant.
+    /// One grant id opens at most one grant.
     OpenOnce,
     /// An item whose sale is paused or ended gets no grant.
     OpenOnSale,
@@ -194,7 +194,7 @@ rules! {
     GatherFromPool,
     /// The missing units of a parked request come from other slots.
     GatherFromOthers,
-    /// A slot that left its item's spread is closed only once its tickets are settled.
+    /// A slot that left its item's spread is closed only after its tickets are settled.
     LeaveDrains,
     /// The units of a slot that left the spread can be sold while its tickets settle.
     LeaveRecalls,
@@ -242,11 +242,11 @@ rules! {
     NoteBeforeNext,
     /// The outcome of an attempt changes only an event that still waits.
     NoteOnlyWhatWaits,
-    /// Of the events about one order, only one is in delivery at a time.
+    /// Only one event about the same order is in delivery at a time.
     OneOnItsWay,
-    /// Of the failed events about one order, the earliest is retried first.
+    /// The earliest failed event about an order is retried first.
     RowsInTurn,
-    /// An event waits while an earlier one about the same order failed.
+    /// An event waits behind an earlier failed event about the same order.
     FreshBehindFailed,
     /// An endpoint's position is not moved past an event in delivery.
     AdvanceBehindSent,
@@ -267,7 +267,7 @@ rules! {
     PaymentOnce,
     /// Only a payment with the order's exact amount and currency pays for the order.
     AmountMatches,
-    /// A payment that failed may be captured after all.
+    /// A failed payment may still be captured later.
     FailedMaySucceed,
     /// A late message about a failed payment does not undo the payment's capture.
     CaptureStays,
@@ -289,7 +289,7 @@ rules! {
     RefundTriesBounded,
     /// Every request to a provider for a refund has the refund's own key.
     RefundUnderItsKey,
-    /// A late payment whose units may be in slots waits for them to be recalled.
+    /// If slots may have the units for a late payment, the payment waits until they are recalled.
     LatePayRecalls,
     /// Units are recalled for a late payment only if the buyer's limit allows the order.
     RecallWithinLimit,

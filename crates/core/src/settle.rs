@@ -1,5 +1,5 @@
-//! Settling resolves each ticket exactly once. A *consumed* ticket is an order. For a *returned*
-//! ticket, the slot gets a credit.
+//! Settling resolves each ticket exactly once. A *consumed* ticket becomes an order. For a
+//! *returned* ticket, the slot gets a credit.
 //!
 //! The check in this file prevents overselling, even if a slot loses, forgets or repeats tickets.
 use crate::event::{self, Attribution, EventType, Subject};
@@ -74,8 +74,8 @@ pub fn settle<L: Ledger + ?Sized>(
     case.consume(ledger, ticket, now, item.hold_ms)
 }
 
-/// Resolves a ticket from its id alone, after its `decide_by` has passed. It never consumes the
-/// ticket. Returns `None` if the ticket may still be settled, or is a waitlist entry.
+/// Resolves a ticket from its id alone, after its `decide_by` has passed. The ticket is never
+/// consumed. Returns `None` if the ticket may still be settled, or is a waitlist entry.
 pub fn force_verdict<L: Ledger + ?Sized>(
     ledger: &mut L,
     key: &IdKey,

@@ -13,7 +13,7 @@ pub struct FreeUnits {
     pub reserved: u64,
 }
 
-/// No units can be sold now.
+/// The refusal of a request, because too few units can be sold now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoldOut {
     /// Units still free, fewer than the request asks for.

@@ -1,4 +1,4 @@
-//! How an item's stock is spread: the number of slots, how a request finds its slot, and how few
+//! How an item's stock is spread: the number of slots, how a request finds its slot, and how many
 //! units each slot holds at a time.
 //!
 //! A slot has two counters, its sub-domains. Tickets deduct from the active counter. When the

@@ -69,7 +69,7 @@ pub fn acknowledge_init<L: Ledger + ?Sized>(ledger: &mut L, id: GrantId) -> Resu
 /// the number of moved units.
 ///
 /// A grant that its slot has not accepted gets no units. The `init` will carry all granted units,
-/// so the feed would carry the same units again.
+/// so a feed row would add the same units twice.
 pub fn refill<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: GrantId,
@@ -223,7 +223,7 @@ pub(crate) fn move_recalled<L: Ledger + ?Sized>(
     add_to_pool(ledger, from.slot.item, units)
 }
 
-/// Appends a row to the feed of a grant that the caller has locked and writes.
+/// Appends a row to the feed of a grant. The caller has locked the grant and writes it afterwards.
 pub(crate) fn append_feed_row<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut Grant,

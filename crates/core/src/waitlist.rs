@@ -2,10 +2,10 @@
 //! units before other buyers do.
 //!
 //! An entry is for one unit. For each waiting entry, the pool keeps one unit
-//! ([`Item::kept_for_waitlist`]) that no slot gets. The first entry then becomes an order with a
-//! short payment window, with this unit. Orders from a waitlist belong to the waitlist's own grant,
-//! which no slot has and which was never open. All rules for other orders apply to these orders
-//! too: their units return to the pool when they end.
+//! ([`Item::kept_for_waitlist`]) that no slot gets. The first entry then gets this unit: the entry
+//! becomes an order with a short payment window. Orders from a waitlist belong to the waitlist's
+//! own grant, which no slot has and which was never open. All rules for other orders apply to these
+//! orders too: their units return to the pool when they end.
 use crate::event::{self, Actor, Attribution, EventType, Subject};
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;

@@ -68,7 +68,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What `--version` prints; `-V` prints only the number.
+/// The text that `--version` prints. `-V` prints only the version number.
 static LONG_VERSION: std::sync::LazyLock<String> =
     std::sync::LazyLock::new(|| doorbuster_server::version::details(env!("COMMIT")));
 
@@ -117,8 +117,8 @@ pub enum Command {
     /// Print a completion script for a shell.
     ///
     /// Put the script where your shell looks for completions, or load it in the shell's start file.
-    /// The script also completes the ids of sales and items. It asks the server of --url or
-    /// DOORBUSTER_URL, with the key of --key or DOORBUSTER_ADMIN_KEY.
+    /// The script also completes the ids of sales and items. It gets the ids from the server at
+    /// --url or DOORBUSTER_URL, with the key from --key or DOORBUSTER_ADMIN_KEY.
     #[command(
         after_help = "Example:\n  doorbuster completions bash > ~/.local/share/bash-completion/completions/doorbuster"
     )]
@@ -149,7 +149,7 @@ pub enum LogsCommand {
     },
 }
 
-/// Where to write manual pages.
+/// The arguments of `man`.
 #[derive(Debug, clap::Args)]
 pub struct ManArgs {
     /// The directory; it is created if it does not exist.

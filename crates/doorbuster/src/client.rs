@@ -219,7 +219,7 @@ impl Client {
         self.send(request.body(body)).await
     }
 
-    /// Prints the result: the server's JSON, or the text that `human` makes of it.
+    /// Prints the result: the server's JSON, or the text that `human` makes from the JSON.
     pub fn print_result<T: DeserializeOwned>(
         &self,
         result: ApiResult,

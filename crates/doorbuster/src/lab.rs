@@ -260,9 +260,9 @@ fn headline_text(report: &HeadlineReport) -> String {
         rows.add_row([name.into(), number(value), Cell::new(remark)]);
     }
     let verdict = match (report.ok, report.rate_reached) {
-        (false, _) => "The sale did not hold.",
-        (true, true) => "The sale held at the requested rate; the audit is clean.",
-        (true, false) => "The sale held and the audit is clean. The rate was not reached.",
+        (false, _) => "The checks failed.",
+        (true, true) => "The checks passed at the requested rate; the audit is clean.",
+        (true, false) => "The checks passed and the audit is clean. The rate was not reached.",
     };
     format!("{rows}\n{verdict}\n")
 }

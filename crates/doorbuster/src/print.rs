@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::exit::{CommandResult, Outcome};
 
-/// Prints a text that contains its own line ends.
+/// Prints a text without adding a line end: the text has its line ends already.
 pub fn text(text: &str) -> Outcome {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -36,7 +36,7 @@ fn buyer(args: &BuyerArgs) -> Outcome {
 }
 
 /// The secret that signs buyers' tokens: the configured secret, or the secret that a server
-/// generated and keeps.
+/// generated and stored.
 pub fn buyer_secret(settings: &Settings) -> Result<SecretString, Failure> {
     if let Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) = settings.auth.buyers {
         let text = "auth.buyer_jwks: the server checks tokens with the shop's public keys, so only \

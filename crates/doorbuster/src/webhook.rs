@@ -104,8 +104,8 @@ fn whole_secs(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// Returns the address. For `-` it reads the first line of standard input, because the process list
-/// shows passwords in arguments.
+/// Returns the address. For `-`, reads the address from the first line of standard input, because
+/// other users can see the arguments, and the address may contain a password.
 fn read_address(address: String) -> anyhow::Result<String> {
     if address != "-" {
         return Ok(address);

@@ -55,7 +55,8 @@ pub struct ChaosPlan {
     pub nodes: usize,
     /// The number of edges in front of the nodes. Only for shape `cluster`.
     pub edges: usize,
-    /// Whether the number of partitions changes all the time. Only for shape `cluster`.
+    /// Whether the number of partitions changes repeatedly during the load. Only for shape
+    /// `cluster`.
     pub respread: bool,
 }
 

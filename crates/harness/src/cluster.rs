@@ -1,5 +1,6 @@
 //! A complete private installation on this machine: PostgreSQL, a Redis Cluster, nodes, and one
-//! address in front of them. `cluster up`, `demo --shape …`, chaos and tests use it.
+//! address in front of them. `cluster up`, `demo --shape …`, the chaos tests and other tests use
+//! such an installation.
 
 mod addresses;
 mod clock;
@@ -233,7 +234,7 @@ impl Cluster {
     }
 
     /// Makes the second PostgreSQL server, if there is one, a new standby that confirms every
-    /// commit. Returns when every node knows this.
+    /// commit. Returns when the metrics of every node show the standby.
     pub fn renew_standby(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.follow(&self.postgres)?;
@@ -241,8 +242,8 @@ impl Cluster {
         self.wait_until_nodes_see_standby()
     }
 
-    /// Waits until every node knows that commits wait for the standby. A node that does not know
-    /// this pauses the sales after a failover.
+    /// Waits until the metrics of every node show that commits wait for the standby. A node that
+    /// has not detected the standby pauses the sales after a failover.
     fn wait_until_nodes_see_standby(&self) -> Result<(), ClusterError> {
         let (seen, begun) = ("\ndoorbuster_store_synchronous_standbys 1\n", Instant::now());
         for node in &self.nodes {

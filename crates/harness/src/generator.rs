@@ -5,7 +5,7 @@
 //! crowd to the final answer, for `storm`, the demo and chaos. The lab's driver implements `Source`
 //! itself.
 //!
-//! The generator's own processor time is part of a measurement, so that a reader sees which side
+//! The generator's own processor time is part of a measurement, so that the result shows which side
 //! was the bottleneck.
 
 pub mod buyers;
@@ -29,8 +29,8 @@ pub use tally::{AnswerKind, RunResult};
 pub enum Pace {
     /// A connection sends its next request as soon as it has the previous answer.
     Closed,
-    /// At random instants, with this average per second, whether or not earlier answers have
-    /// arrived. A request without a free connection waits, and its latency counts from the time at
+    /// At random instants, with this average per second. The generator does not wait for earlier
+    /// answers. A request without a free connection waits, and its latency counts from the time at
     /// which it was due.
     Open(f64),
     /// The same as `Open`, but a request without a free connection is given up.

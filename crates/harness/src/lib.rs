@@ -3,8 +3,8 @@
 //! installation, and `chaos` injects faults into it. `soak` judges long runs by slopes.
 //!
 //! The harness uses only HTTP and SQL, and shares no code with the server that it tests. Its rules
-//! about orders, limits and stock come from the documents. From `doorbuster-api` it takes only the
-//! shapes of its reports.
+//! about orders, limits and stock come from the documents. From the crate `doorbuster-api`, the
+//! harness uses only the types of its reports.
 
 pub mod audit;
 pub mod chaos;

@@ -1,5 +1,5 @@
-//! The checker, which does not know the strategies. It compares each buyer's last answer with the
-//! orders at the end. It shares no code with the strategies or with the product's auditor.
+//! The checker, which is the same for all strategies. It compares each buyer's last answer with the
+//! orders at the end. The checker shares no code with the strategies or with the product's auditor.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -21,8 +21,8 @@ use crate::result::LatencyMs;
 
 /// Units on sale.
 const STOCK: i64 = 10_000;
-/// Keep-alive connections, unless the caller gives a number. More connections would only hold more
-/// waiting requests: at 120,000 requests a second, 128 requests are under way if an answer takes 1
+/// The default number of keep-alive connections. More connections would only hold more waiting
+/// requests: at 120,000 requests a second, about 120 requests are under way if an answer takes 1
 /// ms.
 pub const CONNECTIONS: usize = 128;
 /// The rate counts as reached if it is at least this part of the requested rate, because arrivals

@@ -1,9 +1,9 @@
 //! The lab compares every known way to deduct stock, on real servers, with one checker.
 //!
 //! Each file of [`strategies`] is one strategy. A worker process serves the strategy over HTTP, and
-//! a driver sends the same buyers to each strategy. Faults break the servers. A checker, which does
-//! not know the strategies, compares the buyers' answers with the rows at the end. Nothing here is
-//! part of the product. The product's three shapes take part over HTTP, as child processes.
+//! a driver sends the same buyers to each strategy. Faults break the servers. A checker, which is
+//! the same for all strategies, compares the buyers' answers with the rows at the end. Nothing here
+//! is part of the product. The product's three shapes take part over HTTP, as child processes.
 
 mod backends;
 mod checker;

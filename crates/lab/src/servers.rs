@@ -154,7 +154,8 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts the workers and waits until they listen. The first one leads.
+    /// Starts the workers and waits until they listen. The first worker also runs the consumer or
+    /// the scheduler.
     pub fn start(
         program: &Path,
         strategy: &str,

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `disable` | no | |
 //! | `prefer` (the default) | if the server supports it | not verified |
-//! | `require` | yes, or no connection | not verified; with `sslrootcert` as `verify-ca` |
+//! | `require` | yes, or no connection | not verified; with `sslrootcert`, verified as in `verify-ca` |
 //! | `verify-ca` | yes | signed by a trusted authority |
 //! | `verify-full` | yes | signed by a trusted authority, and valid for the address's host by its subject alternative names |
 //!

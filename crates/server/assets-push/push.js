@@ -1,5 +1,5 @@
-/* Shows the messages of web push, also while no page is open. Each message names the time until
-   which it holds; a message that comes later says so. */
+/* Shows the messages of web push, also while no page is open. Each message contains the time until
+   which it is valid. After that time, the notification says that the time has ended. */
 const zh = new URL(self.location.href).searchParams.get('lang') === 'zh';
 const words = zh
   ? {
@@ -21,7 +21,7 @@ self.addEventListener('activate', event => event.waitUntil(self.clients.claim())
 self.addEventListener('push', event => event.waitUntil(show(event.data?.json() ?? {})));
 async function show({ kind, title, until, url }) {
   if (!late[kind]) return;
-  /* an open page says it by itself */
+  /* a visible page shows the news itself */
   const pages = await self.clients.matchAll({ type: 'window', includeUncontrolled: true });
   if (pages.some(page => page.visibilityState === 'visible')) return;
   const time = new Date(until).toLocaleTimeString(zh ? 'zh-CN' : 'en-GB', {

@@ -118,8 +118,8 @@ $('#ways').onkeydown = e => {
 
 /* ----- a new challenge ----- */
 
-/** Fetches and shows a challenge, and says why there is a new challenge. Returns whether it
-   arrived. */
+/** Fetches and shows a challenge, and tells the buyer why there is a new challenge. Returns whether
+   a challenge arrived. */
 async function fresh(why = '', focus = false) {
   const mine = ++turn;
   challenge = null;

@@ -11,8 +11,10 @@ import {
 } from '/assets/sale-state.js';
 import { tab } from '/assets/store.js';
 
+/* The page fetches a pass in the minute before the start, but not in the first and last seconds of
+   that minute. */
 const FIRST_MS = 2_000,
-  LAST_MS = 6_000; /* in the first and last seconds before the start, no pass is fetched */
+  LAST_MS = 6_000;
 const BUSY_SECS = 3; /* the pause after a failure without Retry-After */
 
 /** `draw()` shows the model. `choose(item)` shows another item. `reread()` requests the status.
@@ -31,8 +33,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       let has_turn = false;
       const shown = () => roomItem(m) === item,
         changed = place => {
-          /* A turn is short, so the page shows its item when the turn begins, unless the buyer is
-             busy with another item. */
+          /* A turn is short. So when it begins, the page shows its item. If the buyer is busy with
+             another item, the page keeps that item. */
           const begins = place?.state === 'admitted' && !has_turn,
             busy = m.press || m.order?.state === 'reserved' || checking() || coding();
           has_turn = place?.state === 'admitted';
@@ -54,8 +56,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       front = frontOf(m),
       shut = sceneOf(m) === 'before';
     if (front.waiting_room !== 'off') {
-      /* Other requirements appear when a pass is refused. The room of an item is joined only by a
-         press, because the buyer may want another item. */
+      /* The refusal of a pass shows the other requirements. The page joins the room of an item only
+         after a press, because the buyer may want another item. */
       const joins = shut && front.waiting_room === 'always' && front.rooms !== 'items';
       roomOf().show();
       roomOf().plan(joins ? opens : null);
@@ -80,7 +82,7 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       t = now();
     const wait = at > t ? at - t : jitter(0, (opens - t) * 0.6);
     if (wait < 3_600_000)
-      fetching = setTimeout(ahead_of_time, wait); /* otherwise a later status decides again */
+      fetching = setTimeout(ahead_of_time, wait); /* a later status plans a longer wait */
   }
   async function ahead_of_time() {
     const again_in = secs => {
@@ -112,7 +114,7 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** Handles a press of the button if its action is not a purchase. Returns whether it did so. */
+  /** Handles a press if the button's action is not a purchase. Returns whether it did so. */
   function press(deal) {
     if (deal === 'check') check();
     else if (deal === 'code') askForCode();
@@ -207,11 +209,11 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
     const front = frontOf(m);
     if (code === 'waiting_room') {
       if (front.waiting_room === 'off') front.waiting_room = 'auto';
-      dropPass(m, m.item.id); /* a pass from before the room opened is not valid while it is open */
+      dropPass(m, m.item.id); /* an open room accepts no older passes */
       join();
     } else if (code === 'challenge_required' || code === 'challenge_failed') {
       if (front.challenge === 'off')
-        front.challenge = 'asked'; /* the challenge names its kind */
+        front.challenge = 'asked'; /* the page reads the kind from the challenge */
       front.pass = 'required';
       dropPass(m, m.item.id);
       if (asked) check();
@@ -254,9 +256,9 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       recallPasses(m);
       m.code = tab.get(code_slot);
     },
-    /** Closes the dialogs when the buyer can get nothing. */
+    /** Closes the dialogs when the buyer cannot buy at the moment. */
     settle(deal) {
-      if (m.wish && deal === 'heldout') return; /* this challenge belongs to a waitlist entry */
+      if (m.wish && deal === 'heldout') return; /* the dialog is for the waitlist */
       if (
         (checking() || coding()) &&
         ['soldout', 'heldout', 'ended', 'paused', 'limit'].includes(deal)

@@ -1,6 +1,6 @@
-/* Runs in the head, before anything is painted. Chooses the language, starts to load its words, and
-   moves a buyer's token from the address into this tab's storage. A browser without modules stops
-   here and shows the words for visitors without JavaScript. */
+/* Runs in the head, before anything is painted. Chooses the language, starts to load the texts of
+   that language, and moves a buyer's token from the address into this tab's storage. A browser
+   without modules stops here and shows the texts for visitors without JavaScript. */
 (() => {
   'use strict';
   if (!('noModule' in HTMLScriptElement.prototype)) return;
@@ -28,7 +28,8 @@
   words.href = lang === 'zh' ? '/assets/copy-zh.js' : '/assets/copy-en.js';
   document.head.append(words);
 
-  /* The page's first request need not wait for the page's script. api.js takes the answer. */
+  /* Sends the page's first request before the page's own script has loaded. api.js takes the
+     answer. */
   const [, page, id] = location.pathname.split('/'),
     path =
       page === 'sale' && /^[\w-]+$/.test(id)

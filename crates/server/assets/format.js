@@ -3,7 +3,7 @@ import { perLanguage, zh, text } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 
 const two = n => String(n).padStart(2, '0');
-/* A formatter takes long to make, and the page draws four times a second. */
+/* Keeps formatters, because it takes long to create one and the page draws four times a second. */
 const kept = new Map();
 function keep(key, make) {
   const name = (zh() ? 'zh ' : 'en ') + key;
@@ -36,15 +36,15 @@ const isToday = ms => new Date(ms).toDateString() === new Date(now()).toDateStri
 
 export const time = ms => clock(ms, true);
 const yearOf = ms => new Date(ms).getFullYear();
-/** Formats a time: `20:00` today, and `27 Nov, 20:00` on another day. Adds the year if it is
-   another year. */
+/** Formats a time: `20:00` today, and `27 Nov, 20:00` on another day. Adds the year if it is not
+   the current year. */
 export const shortTime = ms =>
   isToday(ms)
     ? clock(ms, false)
     : date(ms, yearOf(ms) !== yearOf(now())) + (zh() ? ' ' : ', ') + clock(ms, false);
 /** Formats a date and time: 27 Nov 2026, 20:00 GMT+1 */
 export const fullTime = ms => day(ms) + (zh() ? ' ' : ', ') + clock(ms, false) + ' ' + zone(ms);
-/** Formats a time in the shop's zone, with the zone's name. null: the shop has the visitor's time.
+/** Formats a time in the shop's zone, with the zone's name. null: the two zones have the same time.
    */
 export function shopTime(ms, timeZone) {
   if (!timeZone || zone(ms, timeZone) === zone(ms)) return null;

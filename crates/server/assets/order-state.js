@@ -2,8 +2,8 @@
    page. */
 import { now } from '/assets/clock.js';
 
-/** After the buyer comes back from the payment page, the page says for this long that it expects
-   the confirmation. */
+/** How long the page says that it expects the confirmation, after the buyer comes back from the
+   payment page. */
 export const CHECK_MS = 60_000;
 
 /** The time that counts as little time left: two minutes, or the last quarter of a short hold. */
@@ -35,7 +35,7 @@ const paidLate = m =>
     (entry, i, all) => entry.event === 'order.paid' && endings.includes(all[i - 1]?.event),
   );
 
-/** Returns the name of the state, which is its key in the copy. */
+/** Returns the name of the state. The keys of its texts contain this name. */
 export function stateOf(m) {
   if (!m.order) return m.trouble ?? 'loading';
   const { state, pay_by } = m.order;

@@ -79,8 +79,8 @@ function wholeTime(ms) {
   const shop = shopTime(ms, site.time_zone);
   return fullTime(ms) + (shop ? ` (${text('clock.shop', { t: shop })})` : '');
 }
-/* A deadline has its date and zone. So have the steps of a finished order, because the order may be
-   printed. */
+/* A deadline is shown with its date and zone. So are the steps of a finished order, because the
+   order may be printed. */
 function showSteps(steps, isOver) {
   $('#steps').replaceChildren(
     ...steps.map(([key, iso, kind]) => {
@@ -99,7 +99,7 @@ function showSteps(steps, isOver) {
   );
 }
 
-/* Returns the text under the title: the text of the state or of the obstacle, and of a refund. */
+/* Returns the text under the title: the text of the state or of the problem, and of a refund. */
 function wordsOf(m, name, v) {
   const { order } = m,
     money_back = order && moneyBack(m);

@@ -58,7 +58,8 @@ function draw() {
   drawn = stateOf(m);
 }
 
-/* Requests the order as the buyer, or else with the link's key. null: the page has neither. */
+/* Requests the order with the buyer's token, or else with the link's key. null: the page has
+   neither. */
 async function ask() {
   if (!m.by_link) {
     /* A visitor with the link needs no guest's identity. */
@@ -166,7 +167,8 @@ function readAddress() {
     const rest = String(parts) && '#' + parts;
     history.replaceState(null, '', url.pathname + url.search + rest);
   }
-  /* The address that leads back from the payment page has no link key. */
+  /* Stores the key, because the address that leads back from the payment page does not contain it.
+     */
   if (key !== null) tab.set('key.' + m.id, key);
   m.key = key ?? tab.get('key.' + m.id);
   if (back === 'paid' || (back === null && tab.get('back.' + m.id))) cameBack(performance.now());

@@ -1,7 +1,8 @@
-/* This buyer's orders in the sale. So a new tab shows the reserved order and the remaining part of
-   the limit. If the buyer has bought in this browser, the page reads the orders before it is shown.
-   Otherwise the buyer may have bought on another device. Then the page reads the orders once, after
-   the rush of the first minute, because views in the rush must not read the store. */
+/* Reads this buyer's orders in the sale, so that a new tab shows the reserved order and the
+   remaining part of the limit. If the buyer has bought in this browser, the page reads the orders
+   before it is shown. Otherwise the buyer may have bought on another device. Then the page reads
+   the orders after the rush of the first minute, because views in the rush must not read the store.
+   */
 import { getOrder, getOrders } from '/assets/api.js';
 import { buyerOf } from '/assets/who.js';
 import { jitter, now } from '/assets/clock.js';
@@ -58,13 +59,13 @@ export function ownOrders(m, draw) {
       }
       draw();
     },
-    /** Remembers the order. This tab shows it after a reload, and other tabs know that it exists.
-       */
+    /** Remembers the order, so that this tab shows it after a reload. Also remembers that the buyer
+       has an order, so that other tabs read the buyer's orders. */
     remember(order) {
       tab.set(slot('order'), order.id);
       browser.set(slot('bought'), buyerOf(m.token));
     },
-    /** Puts the order aside, because the buyer wants to buy more. The order itself stays. */
+    /** Hides the order, because the buyer wants to buy more. The order itself does not change. */
     putAside() {
       if (m.order) tab.set(slot('again'), m.order.id);
       m.order = null;

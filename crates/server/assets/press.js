@@ -38,17 +38,18 @@ const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 /** Sends the press and follows it to its final answer. Returns `{ order }`, `{ code, problem }` if
    refused, `{ busy_secs, scope }` or `{ signin: true }`. `pass(which)` returns the answer to a pass
    request, or null if no pass is required. `which` is `any`, or `new` if the last pass was not
-   accepted. `which` is `known` if the press may have been sent before, because the press's key
-   alone may then be enough. `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying` or
-   `offline`. `rest(ms)` waits, and an event ends the wait early. `hinted()` says whether an event
-   stream is open. */
+   accepted. `which` is `known` if the press may have been sent before. Then the press's key alone
+   may be enough. `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying` or `offline`.
+   `rest(ms)` waits, and an event ends the wait early. `hinted()` says whether an event stream is
+   open. */
 export async function pursue(press, { token, pass, tell, rest, hinted }) {
   const keep = () => tab.set(slot(press.sale), press);
   const end = verdict => {
     tab.drop(slot(press.sale));
     return verdict;
   };
-  /* Without a pass nothing is ordered. So a refusal of the pass leaves no doubt about the order. */
+  /* Without a pass, the page sends no purchase. So after a refusal of the pass, there is no order.
+     */
   const ask = async anew => {
     const let_in = await pass(anew ? 'new' : press.unsure ? 'known' : 'any');
     if (let_in && let_in.status !== 201) return { ...let_in, unsent: true };

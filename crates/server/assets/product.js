@@ -1,4 +1,4 @@
-/* What the page of an item shows beside the deal: its pictures and its facts. */
+/* Shows the pictures of an item and the facts about it. */
 import { $, attr, chosen, putText, speak, text } from '/assets/words.js';
 
 /** Shows the first picture, and a small version of each picture to choose from. */

@@ -64,7 +64,7 @@ export function remind(m, { scene, tab, news }) {
    when the buyer can act. */
 function drawIcon(number, lit) {
   const wanted = number + lit;
-  /* Changes no icon before the page is shown. */
+  /* Until the page is shown, the icon does not change. */
   if (wanted === icon || !document.documentElement.classList.contains('ready')) return;
   icon = wanted;
   const link = $('link[rel=icon]');

@@ -93,7 +93,7 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
   /** Takes a position without a press, for buyers who wait for the start or come back. */
   function plan(opens) {
     if (place || entering || hasLeft || !m.token) return;
-    /* A message about a turn names its item and has the word turn in its address. */
+    /* The link in a message about a turn contains the item and the word `turn`. */
     const called = m.wanted.has('turn') && m.wanted.get('item') === item,
       back = called || tab.get(slot) === buyerOf(m.token),
       wait = opens ? opens - now() : Infinity;
@@ -101,7 +101,7 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
     const most = back ? 1_000 : Math.min(4_000, wait / 2),
       delay =
         wait > EARLY_MS && !back ? jitter(wait - EARLY_MS, wait - EARLY_MS / 2) : jitter(0, most);
-    if (delay > 3_600_000) return; /* a later status decides again */
+    if (delay > 3_600_000) return; /* the page plans this again after a later status */
     entering = setTimeout(async () => {
       const answer = back ? await look() : await enter();
       if (called && (answer.status === 200 || answer.status === 404)) m.wanted.delete('turn');

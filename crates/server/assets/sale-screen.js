@@ -1,6 +1,6 @@
 /* Derives everything that one screen of the sale page shows from one state of the model: label,
    picture, clock, stock line, button, words, and the tab's title. This code does not touch the
-   page. Texts are keys of the copy. */
+   page. Each text is a key of copy-en.js and copy-zh.js. */
 import { has } from '/assets/words.js';
 import {
   OLD_MS, canWaitlist, dealOf, ends, isAdmitted, row, sceneOf, shadeOf, starts, usedUp,
@@ -64,8 +64,8 @@ const DEALS = {
   offline: { mode: 'wait', tone: 'bad', act: 'retry', look: { pill: 'offline', tone: 'warn' } },
 };
 const HOUR_MS = 3_600_000;
-/* The buyer has to be back at the screen when the turn is this near, because an unused turn goes to
-   the next buyer. */
+/* When the turn is this near, the page calls the buyer back, because an unused turn goes to the
+   next buyer. */
 const NEAR_SECS = 60,
   NEAR_POSITION = 3;
 
@@ -73,14 +73,14 @@ const NEAR_SECS = 60,
    - `scene`, `deal`, `shade`: the state (see sale-state.js).
    - `light`, `pill`, `tone`: the picture, the label and the label's tone.
    - `clock`: { label, and one of text, time, left, count }. `date`: the time that matters now.
-     `aloud`: the countdown that a screen reader hears.
+     `aloud`: the countdown for screen readers.
    - `stock`: { words, more, values, bar: { sold, held } or null }. The bar's parts are in
      thousandths.
    - `mode`, `until`, `pick`, `say_tone`, `button`, `title`, `text`, `act`, `see`: the button, the
      choice of units, the words, and the second action.
    - `tab`: { head, rest_ms, lit }: the text before the tab's title, the time in its icon, and
      whether the buyer can act now.
-   - `news`: the event that a buyer in another tab wants to hear of, or null. */
+   - `news`: the event to report to a buyer who looks at another tab, or null. */
 export function screenOf(m, t) {
   const scene = sceneOf(m, t),
     deal = dealOf(m, scene, t),
@@ -125,8 +125,8 @@ const isTurn = (m, scene, deal, t) =>
   isAdmitted(m, t) &&
   !!m.room.until_ms;
 
-/* Returns the text of the button, or of one of the two lines under it. While the button rests after
-   a refusal, the refusal has its own lines. The button keeps the words of the state. */
+/* Returns the text of the button, or of one of the two lines under it. During the pause after a
+   refusal, the two lines are about the refusal. The button keeps its own text. */
 function wordsOf({ m, t, deal, shade }, part) {
   if (shade && has(`${shade}.${part}`)) return `${shade}.${part}`;
   if (deal === 'cooldown' && part !== 'button') {
@@ -139,7 +139,7 @@ function wordsOf({ m, t, deal, shade }, part) {
   return `${deal}.${part}`;
 }
 
-/* The words of the clock if the page waits for no time. */
+/* The text of the clock when there is no time to wait for. */
 const STATE_WORDS = { out: 'clock.out', sold: 'clock.soldout', paused: 'clock.paused' };
 function clockOf({ m, t, scene, deal, turn }) {
   const opens = starts(m),
@@ -189,7 +189,7 @@ function stockOf({ m, t, scene, deal }) {
     taken = counted ? r.count - r.remaining : 0;
   const values = { total: r.count ?? 0, left: r.remaining ?? 0, held };
   const { position, first } = m.room ?? {};
-  /* How far this buyer has moved up in the queue, in place of the stock. */
+  /* Shows how far this buyer has moved up in the queue, instead of the stock. */
   if (deal === 'waiting' && position && first)
     return {
       words: 'stock.queue',

@@ -8,10 +8,10 @@ import { claimsOf } from '/assets/who.js';
 /** The page accepts one press in this interval, to reduce requests. The server has its own limits.
    */
 export const CALM_MS = 10_000;
-/** For this long after the start, the page believes its clock and not a status that still says "not
+/** For this long after the start, the page trusts its clock, even if a status still says "not
    started". */
 const OPENING_MS = 3_000;
-/** The page shows the time of a status that is older than this. */
+/** If a status is older than this, the page shows the time of the status. */
 export const OLD_MS = 20_000;
 
 export const model = {
@@ -30,7 +30,7 @@ export const model = {
   order: null /* the order that the last press got, until the buyer asks for more */,
   came: null /* the id of the order that a waitlist entry became */,
   calm_ms: 0 /* server time until which the button rests after a press */,
-  busy_ms: 0 /* server time until which the server asked for no requests */,
+  busy_ms: 0 /* until this server time, the page must send no requests */,
   scope: null /* the scope of the exceeded limit: buyer, ip, interface */,
   why: null /* { name, …values } of the last refusal */,
   passes: {} /* item id → { pass, item, valid_from, expires_at } */,
@@ -104,8 +104,8 @@ const CHECK_SPREAD_MS = 18_000;
 /** A turn is over when the server says so. The page asks when its own clock shows the end. If no
    answer comes within this time, the page's clock decides. */
 const TURN_SLACK_MS = 10_000;
-/** Returns the sale's requirements. It is the status's own object, so that a refusal can change it.
-   */
+/** Returns the sale's requirements as an object of the status, so that a refusal can change it
+   there. */
 export function frontOf(m) {
   if (!m.status) return { ...OPEN_DOOR };
   return (m.status.front_door = { ...OPEN_DOOR, ...m.status.front_door });
@@ -161,7 +161,8 @@ function stepOf(m, scene, t) {
   return null;
 }
 
-/** Returns the key in the copy for the texts of the button and of the two lines under it. */
+/** Returns the deal. The keys of the texts for the button and for the two lines under it begin with
+   the deal. */
 export function dealOf(m, scene, t = now()) {
   if (m.offline || m.stage === 'offline') return 'offline';
   if (m.press && m.stage) return m.stage;

@@ -186,7 +186,7 @@ function showButton(m, { mode, button }, v) {
   }
   attr(buy, 'aria-disabled', mode !== 'go');
   put(on.firstElementChild, text(button, v));
-  /* Another button is now in the same position, so the other button takes the focus. */
+  /* Another button has replaced the focused button, so the new button gets the focus. */
   if (focused && document.activeElement !== on) on.focus({ preventScroll: true });
 }
 
@@ -234,8 +234,8 @@ function showUnits(m, pick) {
   }
 }
 
-/** Draws the page from the model. It is fast enough for four calls a second. Returns the deal that
-   it shows. */
+/** Draws the page from the model. Fast enough for four calls a second. Returns the deal that the
+   page shows. */
 export function show(m) {
   const t = now(),
     screen = screenOf(m, t),

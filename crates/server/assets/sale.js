@@ -76,7 +76,7 @@ async function refresh() {
     version = String(answer.data.version ?? version);
     if (answer.data.started) turn = '';
     if (own) setClock(answer.data.server_time, answer.sent, answer.got);
-    /* A device that slept has a wrong clock, so the page must set the clock again. */
+    /* After a device slept, the page's clock is wrong, so the page must set it again. */
     else fresh = Math.abs(Date.parse(answer.data.server_time) - now()) > CLOCK_OFF_MS;
     take(answer.data);
   } else if (answer.status === 0) {
@@ -164,7 +164,7 @@ function follow() {
     : wait > QUIET_MS
       ? jitter(Math.max(0, wait - STREAM_EARLY_MS), wait - QUIET_MS / 2)
       : jitter(0, Math.max(4_000, wait / 2));
-  if (delay > 3_600_000) return; /* a later status decides again */
+  if (delay > 3_600_000) return; /* the page plans this again after a later status */
   streaming = setTimeout(openStream, delay);
 }
 function openStream() {
@@ -330,7 +330,7 @@ function resume() {
 /* ----- the buyer's choices ----- */
 
 function choose(id) {
-  /* Without a choice, the first item that can be bought. */
+  /* Without a choice, the page shows the first item that can be bought. */
   const buyable = m.status.items?.find(r => r.state === 'on_sale')?.item;
   m.item =
     m.sale.items.find(i => i.id === id) ??

@@ -337,7 +337,7 @@ bindLanguages(() => {
 });
 await showSales();
 ready();
-/* In a demonstration, a guest gets an identity on the page of a sale. On this page only a known
-   buyer has orders. */
+/* This page creates no identity for a guest, because a new guest has no orders. The page of a sale
+   creates it. */
 const mine = token() && (await identify());
 if (mine) await watchOrders(mine);

@@ -1,4 +1,4 @@
-/* Who the buyer is. The shop's token is kept in this tab, and for other tabs in a cookie that
+/* Identifies the buyer. The shop's token is kept in this tab, and for other tabs in a cookie that
    scripts cannot read. In a demonstration, this browser keeps a guest's token. */
 import { site } from '/assets/words.js';
 import { COOKIE, getSession, keepToken, newGuest, origin } from '/assets/api.js';
@@ -12,13 +12,15 @@ function ofTheShop() {
     return null;
   }
 }
-/* The cookie works only for pages of the server itself. The browser remembers that it exists. */
+/* The cookie works only for pages of the server itself. The browser remembers that the cookie
+   exists. */
 const hasCookie = () => !origin && browser.get('session') === true;
 /** Returns the current token, or null; `COOKIE` if only the cookie has it. Sends no request. */
 export const token = () =>
   ofTheShop() ?? (hasCookie() ? COOKIE : site.guest ? browser.get('guest') : null);
 
-/* Puts the token into the cookie, once for each token. So other tabs know the buyer. */
+/* Puts the token into the cookie, once for each token. So the buyer is signed in in other tabs too.
+   */
 async function keep(mine) {
   if (origin || tab.get('kept') === mine.slice(-16)) return;
   tab.set('kept', mine.slice(-16));
@@ -78,5 +80,6 @@ export function claimsOf(jwt) {
   return read.claims;
 }
 const read = { jwt: null, claims: {} };
-/** Returns the buyer in a token. It only labels values in the browser's storage. */
+/** Returns the buyer in a token, unchecked. The pages use the result only to label stored values.
+   */
 export const buyerOf = jwt => claimsOf(jwt).sub ?? null;

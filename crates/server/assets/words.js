@@ -1,5 +1,5 @@
-/* The texts of one language. They enter the page only by textContent, and screen readers hear
-   changes only by one live region. */
+/* The texts of one language. The pages insert texts only by textContent, and announce changes to
+   screen readers in one live region. */
 export const $ = (sel, root = document) => root.querySelector(sel);
 const root = document.documentElement;
 /** Whether the page's language is Chinese. The other language is English. */
@@ -19,7 +19,7 @@ export function perLanguage(make) {
 }
 const plural = perLanguage(locale => new Intl.PluralRules(locale)),
   figures = perLanguage(locale => new Intl.NumberFormat(locale));
-/** Returns a sentence of the copy. `{name}` becomes the value, and a number is formatted.
+/** Returns the sentence of a key. `{name}` becomes the value, and a number is formatted.
    `{name:person|people}` becomes the first words for the number one, and otherwise the second. The
    words can contain `{name}`. */
 export const text = (key, values = {}) => filled(copy[key] ?? key, values);
@@ -56,7 +56,7 @@ export function putText(el, words) {
   put(el, shown);
   speak(el, language);
 }
-/** Names the language of an element's text; its direction follows. */
+/** Sets the language and the direction of an element's text. */
 export function speak(el, language) {
   if (language) attr(el, 'lang', language);
   else el.removeAttribute('lang');
@@ -82,7 +82,8 @@ export function attr(el, name, value) {
 
 /* The sentences that an action caused: element → [key, values]. */
 const told = new Map();
-/** Shows a sentence until the next one. It follows the page's language. `key` '' clears it. */
+/** Shows a sentence until the next call. A change of language translates it. An empty `key` clears
+   it. */
 export function tell(el, key, values = {}) {
   told.set(el, [key, values]);
   put(el, key && text(key, values));
@@ -102,8 +103,8 @@ export function translate() {
     else a.removeAttribute('aria-current');
   }
 }
-/** Lets the links in the page's head change the language in place, so that a press, a position or
-   a form survives it. `redraw` draws the page's other texts again. */
+/** Lets the links in the page's head change the language in place, so that no press, position or
+   form is lost. `redraw` draws the page's other texts again. */
 export function bindLanguages(redraw) {
   for (const a of document.querySelectorAll('.tongue a'))
     a.onclick = async event => {
@@ -130,8 +131,8 @@ export function bindLanguages(redraw) {
 /** Shows the page. It is hidden until its first texts exist, so that nothing flashes. */
 export const ready = () => document.documentElement.classList.add('ready');
 
-/* Announces a text in the polite live region. There is at most one announcement in 5 s, and the
-   newest one wins. A final answer is announced at once. */
+/* Announces a text in the polite live region. There is at most one announcement in 5 s. Of several
+   waiting texts, only the newest is announced. A final answer is announced at once. */
 let last = -Infinity,
   waiting = 0;
 export function announce(words, verdict = false) {

@@ -92,8 +92,8 @@ function finish(state, bytes, before = 0) {
   }
   return state;
 }
-/** Writes a hash into `out`. It continues `from`, which contains `before` bytes, with the 32 bytes
-   in `words` as the end of the message. */
+/** Writes a hash into `out`. The hash continues the state `from`, which contains `before` bytes.
+   The end of the message is the 32 bytes in `words`. */
 function finishWords(out, from, words, before) {
   W.set(words);
   W[8] = 0x80000000 | 0;

@@ -1,4 +1,4 @@
-//! Authentication: buyers by the shop's tokens, operators by their keys.
+//! Authenticates buyers by the shop's tokens, and operators by their keys.
 
 mod bearer;
 mod buyers;

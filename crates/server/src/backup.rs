@@ -1,12 +1,13 @@
 //! The continuous backup of an embedded store, to a directory or a bucket.
 //!
-//! A *generation* is one unbroken sequence of commits: it begins when the server starts, or after
-//! pages were dropped. It has *bases*, which are copies of the whole store, and *segments*, which
-//! have the pages of later commits. A base together with the segments up to a time gives the store
-//! at that time. [`names`] defines the names of the objects.
+//! A *generation* is one unbroken sequence of commits. A new generation begins when the server
+//! starts, and after the server dropped pages. A generation has *bases*, which are copies of the
+//! whole store, and *segments*, which have the pages of later commits. A base together with the
+//! segments up to a time gives the store at that time. [`names`] defines the names of the objects.
 //!
-//! The target may fail at any time. Sales never wait for the target. While it fails, changed pages
-//! gather in memory. If they reach a bound, the server drops them and begins a new generation.
+//! The target may fail at any time. Sales never wait for the target. While the target fails,
+//! changed pages stay in memory. If these pages reach a limit, the server drops them and begins a
+//! new generation.
 
 mod base;
 mod names;
@@ -56,7 +57,7 @@ pub struct ContinuousBackup {
     pub data_dir: PathBuf,
     /// The generated secrets.
     pub files: Vec<BackupFile>,
-    /// How long old states can be restored.
+    /// How far back in time a state can be restored.
     pub kept_for: Duration,
     /// The store's clock.
     pub clock: Clock,
@@ -157,7 +158,7 @@ struct GenerationRun<'a> {
     begun: doorbuster_core::Millis,
     /// The base that is being made.
     making: Option<JoinHandle<Result<Base, String>>>,
-    /// The deletion of old objects.
+    /// The task that deletes old objects.
     deleting: Option<JoinHandle<()>>,
     bases: u64,
     base_bytes: u64,
@@ -186,7 +187,8 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Returns the time since which the backup lacks commits. `None`: it lacks no commit.
+    /// Returns the time since which the backup lacks commits. `None` means that it has every
+    /// commit.
     fn waiting_since(&self) -> Option<doorbuster_core::Millis> {
         if self.bases == 0 { Some(self.begun) } else { self.backup.copy.oldest_at() }
     }

@@ -40,12 +40,12 @@ use crate::web::{self, App};
 
 /// How long the engine may take to settle the accepted tickets after every request was answered.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long purchases and operators' changes of disconnected clients may continue.
+/// The longest time for each other step of a stop. For example, purchases and operators' changes of
+/// disconnected clients finish in one of these steps.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `asked_to_stop` completes, or until the store fails permanently. The caller sets up
-/// logging.
-/// `reloader` loads the settings again on request.
+/// logging. `reloader` loads the settings again on request.
 ///
 /// When the server is ready, it prints the line `doorbuster listening on http://HOST:PORT` on
 /// standard output. It also notifies the service manager.
@@ -103,8 +103,8 @@ async fn serve_and_reload(
     if let Some(backup) = backup {
         backup.await.ok();
     }
-    // The flush blocks until the collector has the last traces. Without tracing, it returns at
-    // once.
+    // The flush blocks until the collector has the last traces. Without tracing, the flush returns
+    // at once.
     drop(tokio::time::timeout(FINISH_TIMEOUT, tokio::task::spawn_blocking(trace::flush)).await);
     match stopped {
         Ok(()) => run,
@@ -125,7 +125,7 @@ fn spawn_backup(run: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()
     })
 }
 
-/// An engine that runs, without connections.
+/// A running engine that has no connections yet.
 struct StartedEngine {
     engine: Arc<Engine>,
     secrets: Secrets,

@@ -1,9 +1,10 @@
-//! Remembers buyers who have reached an item's limit. A node learns this from the store's count
-//! when the store settles a ticket of the buyer.
+//! Remembers which buyers have reached the limit of an item. When the store settles a buyer's
+//! ticket, the node gets the store's count of the buyer's units.
 //!
-//! A slot knows only the quotas of buyers who bought under its present grant. After a pause or a
-//! restart, and on another node, the slot does not know these quotas. Without this memory, each
-//! request of a buyer at the limit would get a ticket, and the store would refuse the ticket.
+//! A slot has quotas only of the buyers who bought under its current grant. After a pause or a
+//! restart, the slot has a new grant and lacks the earlier quotas. A slot of another node also
+//! lacks them. Without this memory, each request of a buyer at the limit would get a ticket, and
+//! the store would refuse the ticket.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use std::time::{Duration, Instant};
 use doorbuster_core::Units;
 use hashbrown::HashMap;
 
-/// The maximum number of buyers remembered for each item. At this bound, the node forgets all of
-/// them and asks the store again.
+/// The maximum number of buyers remembered for each item. At this bound, the node forgets all these
+/// buyers and asks the store again.
 const BUYERS_MAX: usize = 65_536;
 
 /// The buyers who have reached the limit of one item.

@@ -1,9 +1,9 @@
 //! Limits how often a node reads the store for ids that the node does not know.
 //!
-//! A node's catalogue has every sale and receives every change, so it answers the buyers' requests.
-//! An unknown id belongs to no sale, or to a sale that another node created a moment ago. Only a
-//! read of the store can show which. At any time, only one node of a cluster reads the store for
-//! unknown ids, and only for one request.
+//! A node's catalogue has every sale and receives every change, so a node answers buyers from its
+//! catalogue. An unknown id belongs to no sale, or to a sale that another node created a moment
+//! ago. Only a read of the store can tell these two cases apart. At any time, only one node of a
+//! cluster reads the store for unknown ids, and only for one request.
 //!
 //! The answer "nothing new" is remembered for a short time, on the node and in the shared Redis.
 //! One marker serves all unknown ids, so random ids cost no memory and no further reads.
@@ -26,8 +26,8 @@ use crate::engine::Engine;
 
 /// How long "nothing new" is remembered, on each node and in the shared Redis.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// After a read for unknown ids, the next read waits for this many times the duration of the last
-/// read.
+/// The shortest time between the starts of two reads for unknown ids, as a multiple of the duration
+/// of the first read.
 const READ_INTERVAL_FACTOR: u32 = 10;
 /// How long a node waits for another node's read before it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);

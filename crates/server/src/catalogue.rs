@@ -1,8 +1,8 @@
-//! Sales and items in node memory. Page views, status requests and purchases read them here and not
-//! in the store.
+//! Sales and items in node memory. Page views, status requests and purchases read them from memory
+//! and not from the store.
 //!
-//! The catalogue is a value behind an `ArcSwap`. A read is one load. A change replaces the value by
-//! a copy with one new sale.
+//! The catalogue is a value behind an `ArcSwap`. A read is one load. A change replaces the value
+//! with a copy in which one sale is new.
 mod item;
 mod leaving;
 
@@ -25,8 +25,8 @@ pub use leaving::LeavingSlots;
 /// A node remembers which requests hold orders of a sale until this long after the sale's end.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
-/// A page may request the status by any of this many earlier versions, and gets the cached status.
-/// A page that does not know of a change yet requests an earlier version.
+/// A page requests a sale's status by a version. A page that has not seen the latest changes
+/// requests an earlier version. Requests for this many earlier versions also get the cached status.
 const VERSIONS_SHARED: u64 = 4;
 
 /// The state that survives a change of a sale's row.
@@ -34,7 +34,7 @@ const VERSIONS_SHARED: u64 = 4;
 pub struct SaleFlags {
     /// Whether a pause or close waits for tickets in flight. In this time buyers get 503.
     pub draining: AtomicBool,
-    /// Locked while an operator or the clock changes the sale.
+    /// Locked while an operator or a job changes the sale.
     pub sale_lock: tokio::sync::Mutex<()>,
     /// The answers to buyers, by kind.
     pub answer_counts: AnswerCounts,
@@ -84,7 +84,8 @@ impl SaleState {
         version(self.state_version)
     }
 
-    /// Returns whether this is the version of the status or one of the last few versions.
+    /// Returns whether `called` is the current version of the status or one of the last few
+    /// versions.
     #[must_use]
     pub fn had_version(&self, called: &str, key: &IdKey) -> bool {
         let earlier =
@@ -201,7 +202,7 @@ impl Catalogue {
     }
 
     /// Puts a new or changed sale into the catalogue. Known items and sales keep their gauges and
-    /// flags. `counts` are for new items.
+    /// flags. `counts` has the counts of new items.
     pub fn put_sale(
         &mut self,
         row: SaleRow,

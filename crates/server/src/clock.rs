@@ -1,5 +1,5 @@
-//! The store's clock. It takes the wall time at the start and advances with the monotonic clock. It
-//! follows the wall clock slowly.
+//! The store's clock. It takes the wall time at the start and advances with the monotonic clock.
+//! Small adjustments keep it near the wall clock.
 //!
 //! If the wall clock steps by more than [`STEP_MAX_MS`], the clock raises an alarm. Expiry then
 //! pauses until both clocks agree again or the program restarts. The clock follows a step of at
@@ -63,8 +63,8 @@ impl Clock {
         Self(Arc::new(ClockState { wall, started: Instant::now(), base, offset, alarm }))
     }
 
-    /// Returns the store's time. It never jumps. During an adjustment it can go back by a few
-    /// milliseconds at most.
+    /// Returns the store's time. It never jumps. During an adjustment it can go back by at most 20
+    /// milliseconds.
     #[must_use]
     pub fn now(&self) -> Millis {
         let run = i64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -93,7 +93,8 @@ impl Clock {
         ahead
     }
 
-    /// Returns whether the wall clock was stepped. In that state, no order expires.
+    /// Returns whether the wall clock differs from the store's clock by more than [`STEP_MAX_MS`].
+    /// In that state, no order expires.
     #[must_use]
     pub fn has_alarm(&self) -> bool {
         self.0.alarm.load(Ordering::Acquire)

@@ -75,7 +75,7 @@ pub struct Flags {
 pub struct Settings {
     /// Where the server decides about stock and stores it.
     pub shape: Shape,
-    /// Other nodes. This node asks them for the newest history of the database that they know.
+    /// Other nodes. This node asks them for the newest history of the database.
     pub peers: Vec<String>,
     /// The kinds of work that this process does.
     pub roles: Roles,

@@ -66,8 +66,8 @@ pub struct JobSignals {
     drains_changed: Notify,
     /// Notified when units are kept for a waitlist, or when a sale's time or phase has changed.
     waitlists_changed: Notify,
-    /// Tickets that another node refused and that no request on this node waits for. They may be
-    /// waitlist entries that ended.
+    /// Tickets that another node refused and that no request on this node waits for. Some of them
+    /// may belong to waitlist entries that ended.
     foreign_refusals: waitlist::ForeignRefusals,
     /// Notified when a sale may have opened. After that, other nodes may recall units from this
     /// node's slots.
@@ -77,22 +77,22 @@ pub struct JobSignals {
     feed_changed: Notify,
     /// Counts changes that may need a notification.
     event_signal: tokio::sync::watch::Sender<u64>,
-    /// Whether this node reconciles slots after every commit that touches their item. Otherwise it
-    /// reconciles them only when it needs units itself.
+    /// Whether this node reconciles an item's slots after every commit for the item. Otherwise the
+    /// node reconciles them only when it needs units itself.
     reconciles_on_commit: AtomicBool,
     /// Whether this node is the leader.
     leads: AtomicBool,
 }
 
 impl JobSignals {
-    /// Wakes the reconciliation of an item, because its pool has units for a slot, its feed has
-    /// rows for a slot, or a parked request needs units.
+    /// Wakes the reconciliation of an item. The item's pool has units for a slot, its feed has rows
+    /// for a slot, or a parked request needs units.
     pub fn wake(&self, item: ItemId) {
         self.wake_for(item, WakeReason::All);
     }
 
     /// Wakes the reconciliation of an item after a commit that left rows in the item's feed. If
-    /// several nodes can reconcile the item, only the leader does.
+    /// several nodes can reconcile the item, only the leader does so.
     pub fn wake_by_commit(&self, item: ItemId) {
         if self.reconciles_on_commit.load(Ordering::Acquire) {
             self.wake_for(item, WakeReason::All);
@@ -119,7 +119,7 @@ impl JobSignals {
         self.catalogue_changed.notify_one();
     }
 
-    /// Wakes the watch of the slots, because a slot may have lost its memory.
+    /// Wakes the job that checks the slots, because a slot may have lost its memory.
     pub fn suspect_loss(&self) {
         self.loss_suspected.notify_one();
     }
@@ -141,13 +141,13 @@ impl JobSignals {
     }
 
     /// Records that another node refused a ticket for which no request on this node waits. If the
-    /// ticket was a waitlist entry, its buyer may be connected to this node.
+    /// ticket belongs to a waitlist entry, the entry's buyer may be connected to this node.
     pub fn refused_elsewhere(&self, id: TicketId) {
         self.foreign_refusals.push(id);
     }
 
-    /// Returns whether this node is the leader now. A single leader saves work. Two leaders at once
-    /// do no harm.
+    /// Returns whether this node is the leader now. The leader only avoids duplicate work, so two
+    /// leaders at once do no harm.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.leads.load(Ordering::Acquire)

@@ -1,6 +1,6 @@
-//! A node's duties for a shared database, apart from queries. The node remembers the newest history
-//! of the database and reacts to failovers. It also watches the standbys and checks that commits
-//! return in time.
+//! A node's duties for a shared database, apart from queries. The database's history has a row for
+//! each server that became its primary. The node remembers the newest row and reacts to failovers.
+//! It also watches the standbys and checks that commits return in time.
 
 mod commit_check;
 mod history_file;
@@ -33,8 +33,8 @@ impl DatabaseState {
         Self { memory, ..Self::default() }
     }
 
-    /// Returns the state of the standbys at the last check. `None`: the store is embedded, or the
-    /// database is unreachable.
+    /// Returns the state of the standbys at the last check. `None` means that the store is embedded
+    /// or the database is unreachable.
     pub(crate) fn replication(&self) -> Option<Replication> {
         self.replication.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

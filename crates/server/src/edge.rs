@@ -35,7 +35,7 @@ struct Freshness {
     clock: Option<ClockReading>,
 }
 
-/// An edge's own name and numbers.
+/// The parts of an edge's description of itself.
 struct AboutSelf {
     node: String,
     key: IdKey,
@@ -71,7 +71,7 @@ impl fmt::Debug for EdgeNode {
 
 impl EdgeNode {
     /// Creates an edge before its first read. Until then it passes every request to a node. `urls`
-    /// are the Redis servers of the deployment with this key, or their replicas.
+    /// are the addresses of the deployment's Redis servers or of their replicas.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl EdgeNode {
         }))
     }
 
-    /// Sets this edge's description of itself, once it serves requests.
+    /// Sets this edge's description of itself. Called when the edge begins to serve requests.
     pub(crate) fn describe(&self, key: &IdKey, connections: Gauge) {
         let node = format!("{:08x}", rand::random::<u32>());
         drop(self.about.set(AboutSelf { node, key: key.clone(), connections }));
@@ -134,15 +134,15 @@ impl EdgeNode {
         is_fresh(head.as_ref(), clock.as_ref(), read_at, self.own_time())
     }
 
-    /// Returns the greatest possible age of the edge's copy, in milliseconds. `None`: there is no
-    /// copy, or the store's time is unknown.
+    /// Returns the greatest possible age of the edge's copy, in milliseconds. `None` means that
+    /// there is no copy or the store's time is unknown.
     pub(crate) fn feed_age_ms(&self) -> Option<i64> {
         let Freshness { head, clock, .. } = **self.freshness.load();
         Some((clock?.latest(self.own_time()).0 - head?.as_of.0).max(0))
     }
 
-    /// Returns the store's time, if it is known. Until a node has answered, returns the machine's
-    /// time.
+    /// Returns the store's time. It is unknown until a node has answered. Until then, returns the
+    /// machine's time.
     pub(crate) fn now(&self) -> Millis {
         if let Some(clock) = self.freshness.load().clock {
             return clock.likely(self.own_time());

@@ -68,7 +68,7 @@ pub enum EngineError {
     Drain,
     /// A payment message arrived too early: its checkout is not stored yet, or its order is not
     /// decided yet.
-    #[error("the message's order or checkout is not known or not decided yet")]
+    #[error("the message's checkout is not stored yet, or its order is not decided yet")]
     TooEarly,
 }
 
@@ -98,8 +98,8 @@ pub struct Engine {
     /// The newest check for changes of the catalogue.
     last_check: tokio::sync::Mutex<CatalogueCheck>,
     stopping: AtomicBool,
-    /// Locked while the leases are renewed. `true`: this node has released them and will not renew
-    /// them.
+    /// Locked while the leases are renewed. `true` means that this node has released its leases and
+    /// will not renew them.
     leases_released: tokio::sync::Mutex<bool>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -123,7 +123,7 @@ impl Engine {
         drop(self.about.set(about));
     }
 
-    /// Returns when this process began to serve requests. `None`: it does not serve yet.
+    /// Returns when this process began to serve requests. `None` means that it does not serve yet.
     pub(crate) fn started_at(&self) -> Option<Millis> {
         self.about.get().map(|about| about.started_at)
     }
@@ -151,8 +151,8 @@ impl Engine {
     }
 
     /// Puts a sale's row into the catalogue. `counts` are for items that the catalogue does not
-    /// have. A row with `is_new` is put only if the catalogue has no sale with its id. Returns
-    /// whether the row was put.
+    /// have. If `is_new` is set, puts the row only if the catalogue has no sale with the row's id.
+    /// Returns whether the row was put.
     pub(crate) fn put_sale(&self, row: SaleRow, counts: &[ItemCounts], is_new: bool) -> bool {
         let mut is_put = false;
         self.change_catalogue(|c| {
@@ -199,7 +199,7 @@ impl Engine {
         &self.database
     }
 
-    /// Returns the state of an edge. `None`: this node has a store.
+    /// Returns the state of an edge. `None` means that this node has a store.
     pub(crate) fn edge(&self) -> Option<&Arc<EdgeNode>> {
         self.edge.as_ref()
     }
@@ -210,7 +210,8 @@ impl Engine {
         &self.slots
     }
 
-    /// Returns the Redis for data that nodes share and may lose. `None`: this shape has no Redis.
+    /// Returns the Redis for data that nodes share and may lose. `None` means that this shape has
+    /// no Redis.
     #[must_use]
     pub fn shared(&self) -> Option<&SharedRedis> {
         self.cache.shared().map(|(shared, _)| shared)

@@ -12,7 +12,7 @@
 pub enum Failpoint {
     /// A batch of tickets was taken from its slots. The store has none of these tickets.
     SettleTaken,
-    /// A commit changed orders. This node has not learned of the commit.
+    /// A commit changed orders. This node's memory does not have the commit yet.
     Committed,
     /// The store has the batch. Its slots still have the tickets.
     SettleCommitted,
@@ -70,7 +70,7 @@ pub enum Failpoint {
     OutboxAdvanced,
     /// An event becomes a dead letter. The store has not recorded that.
     OutboxDead,
-    /// The sandbox knows the order of a payment. The payment does not exist yet.
+    /// The sandbox stored the order of a payment. The payment does not exist yet.
     SandboxNamed,
     /// The sandbox announced a message. Neither the payment nor the message exists yet.
     SandboxAnnounced,

@@ -94,7 +94,7 @@ impl Holders {
         self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner).contains(&hash_half)
     }
 
-    /// Returns whether the request may hold an order. Only the store knows for certain.
+    /// Returns whether the request may hold an order. Only the store can confirm this.
     #[must_use]
     pub fn may_hold(&self, request: RequestHash) -> bool {
         self.holds(request) || self.is_full()

@@ -1,5 +1,5 @@
-//! One item's counts in node memory. They are exact as of the last commit, and reading them takes
-//! no lock.
+//! One item's counts in node memory. They are the exact counts of the last commit, and reading them
+//! takes no lock.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -108,7 +108,7 @@ impl ItemGauge {
     }
 
     /// Wakes the parked requests, because a slot got units or some requests can be refused now.
-    /// Requests that can do nothing park again.
+    /// Requests that still cannot proceed park again.
     pub fn wake_parked(&self) {
         self.parked.store(0, Ordering::SeqCst);
         self.progress.notify_waiters();

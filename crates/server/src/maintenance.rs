@@ -46,8 +46,8 @@ pub enum RestoreFileError {
     Restore(#[from] RestoreError),
 }
 
-/// Copies the store of the embedded shape and its generated secrets to `path`, which must not
-/// exist. Encrypts the copy if there is a passphrase. A server may use the store during the copy.
+/// Copies the embedded store and its generated secrets to the file `path`, which must not exist
+/// yet. Encrypts the copy if there is a passphrase. A server may use the store at the same time.
 /// The call blocks.
 ///
 /// # Errors
@@ -76,8 +76,8 @@ pub fn backup(
         .map_err(MaintenanceError::Encryption)
 }
 
-/// Restores a backup to the data directory, which must not contain a store. Pauses every sale that
-/// could sell. An encrypted backup needs the passphrase. The call blocks.
+/// Restores a backup to the data directory, which must not contain a store. Pauses every open or
+/// scheduled sale. An encrypted backup needs the passphrase. The call blocks.
 ///
 /// # Errors
 ///
@@ -103,7 +103,7 @@ pub fn restore(
 struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {
-    /// A name in this directory that no other program uses.
+    /// Chooses a random file name in this directory, so that no other program uses the same file.
     fn beside(dir: &Path, name: &str) -> Self {
         Self(dir.join(format!("{name}.part-{:08x}", rand::random::<u32>())))
     }
@@ -137,8 +137,8 @@ pub async fn migrate(settings: &Settings) -> Result<(), OpenError> {
     let clock = Clock::default();
     let store = Store::open_sqlite(SqliteOptions {
         dir: settings.data_dir.clone(),
-        // Any key will do: opening the store neither creates nor reads ids, and the store is closed
-        // before other code could use an id.
+        // The value of the key does not matter. Opening the store uses no id, and the store is
+        // closed before other code runs.
         id_key: IdKey::new([0; 32]),
         clock: Arc::new(move || clock.now()),
         sink: Arc::new(|_| {}),

@@ -30,19 +30,19 @@ pub struct EngineMeter {
     view_renders: AtomicU64,
 }
 
-/// A reading of [`EngineMeter`].
+/// The values of all counters of [`EngineMeter`] at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MeterReading {
-    /// Settled batches by size. Batch `i` has at most [`BATCH_BOUNDS`]`[i]` tickets; the counts are
-    /// not cumulative.
+    /// Settled batches by size. Entry `i` counts the batches of at most [`BATCH_BOUNDS`]`[i]`
+    /// tickets that no earlier entry counts.
     pub batches: [u64; BATCH_BOUNDS.len()],
-    /// Tickets settled.
+    /// Settled tickets.
     pub tickets: u64,
-    /// Refills from the pool.
+    /// Refills of slots from the pool.
     pub refills: u64,
-    /// The units of these refills.
+    /// Units that all refills moved from the pool to slots.
     pub refilled_units: u64,
-    /// Orders expired.
+    /// Expired orders.
     pub expired: u64,
     /// Waitlist entries that became orders.
     pub waitlist_served: u64,
@@ -50,7 +50,7 @@ pub struct MeterReading {
     pub waitlist_passed_over: u64,
     /// Waitlist entries that ended with their sale.
     pub waitlist_closed: u64,
-    /// Recalls finished.
+    /// Finished recalls.
     pub recalls: u64,
     /// Findings of the continuous audit.
     pub findings: u64,
@@ -60,11 +60,11 @@ pub struct MeterReading {
     pub lapses: u64,
     /// Requests that got a new ticket because their first ticket's grant was closed.
     pub retried: u64,
-    /// Sales read again because another node changed them.
+    /// Sales that this node read again because another node changed them.
     pub reloads: u64,
     /// How often this node asked the store whether another node had changed the catalogue.
     pub catalogue_checks: u64,
-    /// Reads of all sales from the store because of a change.
+    /// How often this node read all sales from the store because of a change.
     pub read_all: u64,
     /// Sale views rendered for readers.
     pub view_renders: u64,

@@ -1,4 +1,4 @@
-//! Counters of the HTTP side. `/metrics` and the statistics of a sale read them.
+//! Counters of the HTTP server. `/metrics` and the statistics of a sale read these counters.
 
 mod histogram;
 mod requests;
@@ -30,17 +30,17 @@ impl Counter {
     }
 }
 
-/// Counts the objects that exist now. [`Gauge::hold`] adds one object, and dropping its result
-/// subtracts the object.
+/// Counts the objects that exist now. [`Gauge::hold`] adds one. Dropping the returned guard
+/// subtracts one.
 #[derive(Clone, Debug, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 
-/// Counts as one in a [`Gauge`] until it is dropped.
+/// Adds one to a [`Gauge`] until this guard is dropped.
 #[derive(Debug)]
 pub struct GaugeGuard(Arc<AtomicU64>);
 
 impl Gauge {
-    /// Adds one until the result is dropped.
+    /// Adds one until the returned guard is dropped.
     #[must_use]
     pub fn hold(&self) -> GaugeGuard {
         self.0.fetch_add(1, Ordering::Relaxed);
@@ -60,22 +60,22 @@ impl Drop for GaugeGuard {
     }
 }
 
-/// All counters of the HTTP side.
+/// All counters of the HTTP server.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Requests by route and status.
     pub requests: Requests,
     /// The time from a purchase's first byte to its answer.
     pub purchases: Histogram,
-    /// Connections open now.
+    /// Open connections.
     pub connections: Gauge,
-    /// Connections accepted.
+    /// Accepted connections.
     pub accepted: Counter,
-    /// Connections refused at the limit.
+    /// Connections that were refused because too many connections were open.
     pub turned_away: Counter,
-    /// Open event streams of the kind SSE.
+    /// Open event streams that use server-sent events.
     pub streams: Gauge,
-    /// Open event streams of the kind WebSocket.
+    /// Open event streams that use a WebSocket.
     pub sockets: Gauge,
     /// Open WebSockets that are idle.
     pub idle_sockets: Gauge,

@@ -1,15 +1,14 @@
-//! The hub of events. Events are hints to buyers' browsers about their own orders and about sales.
-//! Browsers read the state itself with `GET`.
+//! The hub delivers events to browsers. An event is a hint that the buyer's order or a sale
+//! changed. The browser reads the new state with `GET`.
 //!
-//! Each reader has a bounded queue. If more than [`BACKLOG_BYTES_MAX`] waits in the queue, the
+//! Each reader has a bounded queue. If more than [`BACKLOG_BYTES_MAX`] bytes wait in the queue, the
 //! reader is dropped. So a slow reader does not slow down other readers.
 //!
 //! The hub keeps the last events about buyers' orders. A buyer who reconnects names the last
 //! received event and gets the later events.
 //!
-//! An idle reader has no task that waits at its queue. Instead, one task serves many idle readers
-//! with a ready queue. When an event arrives for an idle reader, the ready queue gets the reader's
-//! key.
+//! No task waits at the queue of an idle reader. Instead, one task serves many idle readers through
+//! a ready queue. When an event arrives for an idle reader, the ready queue gets the reader's key.
 
 mod followed_buyers;
 mod mailbox;
@@ -29,7 +28,7 @@ use followed_buyers::FollowedBuyers;
 use mailbox::Mailbox;
 use mailbox_set::Followers;
 
-/// The maximum number of bytes that may wait for one reader. A reader with more is dropped.
+/// The maximum number of bytes that may wait for one reader. A reader above this bound is dropped.
 pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
 /// The maximum number of events about buyers' orders that this node keeps for buyers who reconnect.
 const REPLAY_MAX: usize = 4_096;
@@ -88,7 +87,7 @@ pub struct HubEvent {
 }
 
 impl EventKind {
-    /// Returns the buyer of the order or position in the event.
+    /// Returns the buyer of the order, request or waitlist entry in the event.
     fn buyer(&self) -> Option<&BuyerId> {
         match self {
             Self::Order(order) => Some(&order.buyer),
@@ -177,16 +176,16 @@ pub struct Subscription {
 }
 
 impl Hub {
-    /// Creates a hub that starts at this time. The first id is the time in microseconds, and each
-    /// event adds one. So ids also rise over restarts. JavaScript can represent them exactly.
+    /// Creates a hub. The first event id is `now` in microseconds, and each event adds one. So ids
+    /// keep rising after a restart. JavaScript can represent these ids exactly.
     #[must_use]
     pub fn new(now: Millis) -> Self {
         Self(Arc::new(HubInner::new(now.0.unsigned_abs().saturating_mul(1_000))))
     }
 
-    /// Subscribes to one buyer's orders and to the status of some sales. If the reader has received
-    /// the event `after`, it first gets the kept events about the buyer's orders since then.
-    /// `None`: the buyer already has `most` subscriptions.
+    /// Subscribes to one buyer's orders and to the status of some sales. If `after` names an event,
+    /// the reader first gets the later kept events about the buyer's orders. Returns `None` if the
+    /// buyer already has `most` subscriptions.
     #[must_use]
     pub fn subscribe(
         &self,
@@ -203,7 +202,7 @@ impl Hub {
             None => Arc::from(sale),
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
-        // Events are not kept while there is no reader, so the kept events have a gap.
+        // Without a reader the hub keeps no events, so the older kept events are dropped.
         if !self.may_have_readers() {
             readers.kept.clear();
         }
@@ -300,8 +299,8 @@ impl Hub {
                 .contains_key(buyer)
     }
 
-    /// Returns whether orders of buyers with this tag are published here. They are published if a
-    /// buyer with this tag has a reader, or had a reader within the last minute.
+    /// Returns whether this node publishes orders of buyers with this tag. It does if such a buyer
+    /// has a reader here, or had a reader within the last minute.
     #[must_use]
     pub fn follows(&self, tag: u32) -> bool {
         self.may_have_readers()
@@ -322,8 +321,8 @@ impl Hub {
 }
 
 impl Subscription {
-    /// Returns the number of the event after which the subscription begins. A reader that
-    /// reconnects without another event continues from this number.
+    /// Returns the number of the event after which the subscription begins. If the reader gets no
+    /// event before it reconnects, it continues from this number.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.since
@@ -341,19 +340,19 @@ impl Subscription {
         &self.sales
     }
 
-    /// Waits until the reader is too slow. Dropping the future loses nothing.
+    /// Waits until the reader's queue has overflowed. Dropping the future loses no event.
     pub async fn lagged(&self) {
         self.mailbox.lagged().await;
     }
 
-    /// Waits for the next event. Dropping the future loses nothing.
+    /// Waits for the next event. Dropping the future loses no event.
     pub async fn next(&mut self) -> NextEvent {
         self.mailbox.next().await
     }
 
-    /// Returns the next event if one waits. `None`: no event waits, and the reader is parked. The
-    /// next event then adds `key` to `ready_queue` once. If that event was for all readers of a
-    /// sale, the next event for the buyer alone adds the key once more.
+    /// Returns the next event if an event waits. Otherwise parks the reader and returns `None`. The
+    /// next event then adds `key` to `ready_queue`. If that event is for all readers of a sale, the
+    /// next event for the buyer alone adds `key` once more.
     pub fn next_or_park(&mut self, ready_queue: &Arc<ReadyQueue>, key: u64) -> Option<NextEvent> {
         self.mailbox.next_or_park(ready_queue, key)
     }

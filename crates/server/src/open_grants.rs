@@ -1,6 +1,6 @@
 //! An item's open grants at the last read. A request that waits for a verdict checks whether its
-//! ticket's grant is still open. A slot can lose its memory while this node runs, and the ticket is
-//! then lost.
+//! ticket's grant is still open. A slot can lose its memory while this node runs. Its grant is then
+//! closed, and its tickets without a verdict are lost.
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 

@@ -28,8 +28,7 @@ const METRICS_EVERY: Duration = Duration::from_secs(15);
 /// How often log lines are sent.
 const LOGS_EVERY: Duration = Duration::from_secs(1);
 
-/// The destination of one kind of data: the variables for its address and its exporter, and the
-/// path.
+/// The environment variables and the URL path for one kind of data.
 struct Signal {
     endpoint: &'static str,
     exporter: &'static str,
@@ -64,7 +63,7 @@ impl Signal {
     }
 }
 
-/// Returns the resource that all data belongs to.
+/// Returns the OTLP resource, which names the program that sends the data.
 fn resource() -> Value {
     let name = variable("OTEL_SERVICE_NAME").unwrap_or_else(|| "doorbuster".to_owned());
     json!({"attributes": [
@@ -77,12 +76,12 @@ fn attribute(key: &str, value: &str) -> Value {
     json!({"key": key, "value": {"stringValue": value}})
 }
 
-/// Formats a time for OTLP. In its JSON, 64-bit numbers are texts.
+/// Formats a time for OTLP. In OTLP's JSON, 64-bit numbers are strings.
 fn nanos(at_ms: i64) -> String {
     format!("{at_ms}000000")
 }
 
-/// The destination of the data.
+/// Sends data to the collector.
 struct Collector {
     metrics: Option<String>,
     logs: Option<String>,
@@ -90,7 +89,7 @@ struct Collector {
     began_ms: i64,
 }
 
-/// Sends metrics and logs until `stop`, and then once more.
+/// Sends metrics and logs until `stop` is cancelled, and then once more.
 pub(crate) async fn run(app: &App, stop: &CancellationToken) {
     let began_ms = app.engine().now().0;
     let client = OutgoingClient::new(|| reqwest::Client::builder().timeout(TIMEOUT).build());
@@ -155,7 +154,8 @@ impl Collector {
         let request = client.post(address).header("content-type", "application/json");
         let sent = request.body(body.to_string()).send().await;
         if let Err(error) = sent.and_then(reqwest::Response::error_for_status) {
-            // A line at `warn` would be sent to the same collector, again and again.
+            // This line is not at `warn`, because a `warn` line would be sent to the same collector
+            // again and again.
             tracing::debug!(%error, "failed to send metrics or logs");
         }
     }

@@ -2,8 +2,8 @@
 //! times a second. So the log has no line for each failure. It gets one line when the outage
 //! begins, a summary every ten seconds, and one line when the outage ends.
 //!
-//! The store itself logs an outage of PostgreSQL. So for PostgreSQL, this module sums up only calls
-//! that fail while the database is available.
+//! The store itself logs an outage of PostgreSQL. So for PostgreSQL, this module summarizes only
+//! the calls that fail while the database is available.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +16,8 @@ use crate::engine::{Engine, EngineError};
 
 /// How often an outage that continues is logged.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
-/// Without a failure for this long, the outage has ended. Every job repeats a failed call within
-/// this time.
+/// An outage has ended when no call has failed for this long. Every job repeats a failed call
+/// within this time.
 const OVER_AFTER: Duration = Duration::from_secs(3);
 /// The store itself notices an outage within this time after the first failed call.
 const STORE_NOTICES_WITHIN: Duration = Duration::from_secs(3);
@@ -38,7 +38,7 @@ pub(crate) enum Away {
 
 /// An error that may be part of an outage.
 pub(crate) trait FailedCall: std::fmt::Display {
-    /// Returns the unavailable system, if its outage explains the error.
+    /// Returns the system whose outage explains the error, if there is one.
     fn away(&self) -> Option<Away>;
 }
 
@@ -70,20 +70,19 @@ impl FailedCall for EngineError {
     }
 }
 
-/// Failed calls that belong together.
+/// The failed calls of one outage.
 #[derive(Debug)]
 struct Failures {
     began: Instant,
     newest: Instant,
     logged: Instant,
-    /// The failures since the last line, by the log event of their job.
+    /// The number of failures since the last log line, by the log event of the job.
     by_job: BTreeMap<&'static str, u64>,
     error: String,
 }
 
 impl Failures {
-    /// Returns the jobs with their numbers of failures, most failures first. Then forgets these
-    /// jobs.
+    /// Returns each job with its number of failures, most failures first, and resets these numbers.
     fn take_jobs(&mut self) -> String {
         let mut jobs: Vec<_> = std::mem::take(&mut self.by_job).into_iter().collect();
         jobs.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
@@ -107,8 +106,8 @@ impl Outages {
         of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a failed call, if it is part of an outage. Returns false if the caller must log the
-    /// failure. `job` is the caller's log event, from a fixed set.
+    /// Counts a failed call if the call is part of an outage. Returns false if the caller must log
+    /// the failure. `job` is the caller's log event, from a fixed set.
     pub(crate) fn absorbs(&self, error: &impl FailedCall, job: &'static str) -> bool {
         let Some(away) = error.away() else { return false };
         let now = Instant::now();
@@ -135,7 +134,7 @@ impl Outages {
     }
 
     /// Counts a request that failed because of an outage. Returns false if the caller must log the
-    /// failure. The caller logs the first such request.
+    /// failure. During an outage, the caller logs only the first failed request.
     pub(crate) fn absorbs_request(&self, error: &impl FailedCall) -> bool {
         let is_known = error.away().is_some_and(|away| self.lock(away).is_some());
         self.absorbs(error, REQUEST) && is_known
@@ -147,8 +146,8 @@ impl Outages {
         let mut failures = self.lock(Away::Store);
         let Some(now) = failures.as_mut() else { return };
         if !is_store_available {
-            // The store itself logs its outage. Failures shortly after the outage belong to it
-            // too.
+            // The store itself logs its outage. Failures shortly after the outage are part of the
+            // outage too.
             (now.began, now.logged) = (Instant::now(), Instant::now());
             now.by_job.clear();
         } else if now.newest.elapsed() >= OVER_AFTER && now.by_job.is_empty() {
@@ -201,8 +200,8 @@ pub(crate) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Logs a failure after which the caller tries again. If an outage explains the failure, only
-/// counts the failure and logs it at `debug`.
+/// Logs a failure at `warn`. The caller then tries again. If an outage explains the failure, counts
+/// the failure and logs it only at `debug`.
 macro_rules! warn_unless_away {
     ($outages:expr, $error:expr, event = $event:literal, $($line:tt)+) => {{
         let error = &$error;

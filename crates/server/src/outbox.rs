@@ -4,9 +4,9 @@
 //! worker for each endpoint reads events from the endpoint's position on and sends them.
 //! [`doorbuster_core::outbox`] plans when each event is sent.
 //!
-//! A worker sends events only while its node has the endpoint's lease. The lease only saves work.
-//! The store accepts position changes from one worker only. Events that a worker sent but did not
-//! record are sent again.
+//! A worker sends events only while its node has the endpoint's lease. The lease only avoids double
+//! work: even without a lease, the store accepts position changes from one worker only. Events that
+//! a worker sent but did not record are sent again.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -56,15 +56,15 @@ pub(crate) use webhook::guarded_client;
 
 /// The maximum number of endpoints of a deployment. Further endpoints are refused.
 pub(crate) const ENDPOINTS_MAX: usize = 50;
-/// The maximum number of active secrets of one endpoint. All of them sign its messages. At the
-/// bound, the oldest secret is removed.
+/// The maximum number of active secrets of one endpoint. Every active secret signs each message. At
+/// the bound, the oldest secret is removed.
 pub(crate) const SECRETS_MAX: usize = 5;
 /// How often a node reads the endpoints.
 const ENDPOINTS_REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How often a node reads new events, even without a signal.
 const POLL_EVERY: Duration = Duration::from_millis(500);
-/// The number of events that get their positions in one step, in a store whose commits do not
-/// assign positions.
+/// The number of events to which one transaction assigns positions. Some stores need this step,
+/// because their commits do not assign positions.
 const SEQUENCE_AT_ONCE: usize = 10_000;
 
 /// The delivery service of this node.
@@ -77,12 +77,12 @@ pub(crate) struct Outbox {
     guard: AddressGuard,
     bounds: DeliveryBounds,
     meter: DeliveryMetrics,
-    /// Whether this node may do the work that one node does for all nodes.
+    /// Whether this node has the role `control`. Only nodes with this role deliver events.
     controls: bool,
     /// Notified when an operator changed endpoints at this node.
     changed: Notify,
-    /// The number of changes of endpoints on this node. `known` is the number of changes that the
-    /// workers know.
+    /// How often operators changed endpoints on this node. `known` is the value of this counter at
+    /// the workers' last update.
     changes: AtomicU64,
     known: watch::Sender<u64>,
     /// Changed when there may be new events.
@@ -92,7 +92,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Makes the next webhook use the certificates that the system has at that time.
+    /// Makes the next webhook use the system's newest certificates.
     pub(crate) fn renew_client(&self) {
         self.webhooks.renew_client();
     }
@@ -135,7 +135,8 @@ impl Outbox {
         Ok((EndpointKind::Webhook, url.to_string()))
     }
 
-    /// Returns the message of this event. `None`: this node does not know the event's item.
+    /// Returns the message of this event. Returns `None` if this node does not know the event's
+    /// item.
     pub(crate) async fn message(&self, stored: &StoredEvent) -> Option<Message> {
         let links = body::Links { key: self.engine.id_key(), origin: self.origin.as_deref() };
         let message = body::message(&self.engine.catalogue(), links, stored);
@@ -159,8 +160,8 @@ impl Outbox {
         self.new_events.send_modify(|new_events| *new_events += 1);
     }
 
-    /// Wakes the workers, and waits until they know the change or the store is unreachable. After
-    /// that, events go to the changed endpoints.
+    /// Wakes the workers. Then waits until they use the changed endpoints, but not longer than
+    /// [`ENDPOINTS_REFRESH_EVERY`].
     pub(crate) async fn notify_workers_and_wait(&self) {
         let mut known = self.known.subscribe();
         self.notify_workers();
@@ -280,8 +281,8 @@ impl Outbox {
         self.brokers.retain_endpoints(|id| wanted.contains_key(id));
         for (id, endpoint) in wanted {
             if let Some(sender) = known.get(&id) {
-                // The position changes all the time, and only the worker needs it. So a change of
-                // the position alone wakes no worker.
+                // The worker itself changes the position all the time. So a change of only the
+                // position wakes no worker.
                 sender.send_if_modified(|before| {
                     let same = Endpoint { position: before.position, ..Endpoint::clone(&endpoint) }
                         == **before;

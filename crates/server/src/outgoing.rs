@@ -1,5 +1,5 @@
-//! HTTP clients for outgoing calls. A client reads the system's certificates once, so it is created
-//! again when the settings are loaded again.
+//! HTTP clients for outgoing calls. A client reads the system's certificates only once. So a new
+//! client is created after the settings are loaded again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl OutgoingClient {
     /// Returns the client.
     ///
     /// # Errors
-    /// If it cannot be created.
+    /// If the client cannot be created.
     pub(crate) fn get(&self) -> reqwest::Result<Client> {
         if let Some(made) = self.made.load_full() {
             return Ok(Client::clone(&made));
@@ -35,8 +35,8 @@ impl OutgoingClient {
         Ok(made)
     }
 
-    /// Makes the next call use a new client, with the certificates that the system has at that
-    /// time. Calls in progress keep their client.
+    /// Makes the next call create a new client, which uses the system's newest certificates. Calls
+    /// in progress keep their client.
     pub(crate) fn renew(&self) {
         self.made.store(None);
     }
@@ -51,7 +51,7 @@ impl fmt::Debug for OutgoingClient {
 /// Checks that a client with the system's certificates can be created.
 ///
 /// # Errors
-/// The reason.
+/// If the client cannot be created. The error contains the reason.
 pub(crate) fn check_certificates() -> Result<(), String> {
     let made = Client::builder().build();
     made.map(drop).map_err(|error| {

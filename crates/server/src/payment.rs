@@ -1,5 +1,5 @@
-//! Payments. Each message of a provider takes effect only once. Messages may be lost, so the server
-//! also asks the provider about every checkout and refund until that checkout or refund is done.
+//! Payments. Each message of a provider takes effect only once. Messages may be lost. So the server
+//! also asks the provider about each checkout and each refund until the result is final.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -42,15 +42,16 @@ pub(crate) struct Payments {
     engine: Arc<Engine>,
     provider: Provider,
     meter: PaymentMetrics,
-    /// Whether this node may do the work that one node does for all nodes.
+    /// Whether this node has the role `control`. Only such a node can be the leader.
     controls: bool,
-    /// The origin of the pages to which buyers return, if it differs from this server's.
+    /// The origin of the pages to which buyers return, if it differs from this server's origin.
     page_origin: Option<String>,
     /// Whether buyers may use the buttons of the sandbox's checkout page.
     sandbox_page: bool,
     /// This server's URL as browsers see it, if the settings name one.
     public_url: Option<String>,
-    /// The payments that this node applied in the last minutes. `None`: the store has no failover.
+    /// The payments that this node applied in the last minutes. `None` if the store has no
+    /// failover.
     applied: Option<AppliedPayments>,
     /// Notified when a refund was created.
     refunds: Notify,
@@ -78,7 +79,7 @@ impl Payments {
         if let Provider::Sandbox(sandbox) = &self.provider { Some(sandbox) } else { None }
     }
 
-    /// Returns whether buyers may use the sandbox's buttons. If they may, every buyer can mark an
+    /// Returns whether buyers may use the sandbox's buttons. These buttons let a buyer mark an
     /// order as paid without money.
     pub(crate) fn sandbox_page(&self) -> bool {
         self.sandbox_page
@@ -104,7 +105,7 @@ impl Payments {
         self.refunds.notify_one();
     }
 
-    /// Makes the next call to the provider use the certificates that the system has at that time.
+    /// Makes the next call to the provider use the system's newest certificates.
     pub(crate) fn renew_client(&self) {
         self.provider.renew_client();
     }

@@ -1,9 +1,10 @@
 //! Handles one purchase, from its first check to its answer.
 //!
-//! The node refuses a request from memory if the rules allow it ([`Engine::refuse_from_memory`]).
-//! Otherwise [`Engine::buy`] drives the steps of a purchase ([`doorbuster_steps::purchase`]): it
-//! performs each effect with the slots and the store, and returns the result to the steps. The
-//! caller may drop the future at any time, because an issued ticket is settled in any case.
+//! First, [`Engine::refuse_from_memory`] tries to refuse the request from the node's memory. If
+//! this is not possible, [`Engine::buy`] drives the steps of a purchase
+//! ([`doorbuster_steps::purchase`]): it performs each effect with the slots and the store, and
+//! returns the result to the steps. The caller may drop the future at any time, because an issued
+//! ticket is settled in any case.
 mod outcome;
 mod park;
 mod reads;
@@ -44,7 +45,7 @@ const GRANTS_READ_EVERY: Duration = Duration::from_millis(GRANTS_READ_EVERY_MS);
 /// The result if a slot cannot be reached.
 const UNREACHABLE: Input = Input::Slot(TicketAnswer::NoEpoch);
 
-/// A purchase that node memory did not refuse.
+/// A purchase that was not refused from the node's memory.
 #[derive(Clone, Debug)]
 pub struct Purchase {
     /// The buyer.
@@ -61,7 +62,8 @@ pub struct Purchase {
     pub units: Units,
     /// How long the request waits for the verdict.
     pub wait: Duration,
-    /// The refusal of the sale's front door. It does not apply to a request that holds an order.
+    /// The refusal by the sale's front door, if there is one. A request that holds an order gets
+    /// the order, not this refusal.
     pub door: Option<DoorRefusal>,
 }
 
@@ -71,9 +73,9 @@ struct Driver<'a> {
     purchase: &'a Purchase,
     request: TicketRequest,
     begun: Instant,
-    /// The entry of a request that asks slots. It exists before a slot is asked.
+    /// The request's entry among the waiting requests. It is created before a slot is asked.
     waiter: Option<(oneshot::Receiver<TicketVerdict>, WaiterGuard<'a>)>,
-    /// The item's signals. They exist before a slot is asked, so they show every change.
+    /// The item's signals. They are created before a slot is asked, so that no signal is missed.
     signals: Option<ItemSignals<'a>>,
     parked: Option<ParkedPermit<'a>>,
     demand: Option<UnitDemandEntry<'a>>,
@@ -82,8 +84,8 @@ struct Driver<'a> {
 }
 
 impl Engine {
-    /// Refuses a request from node memory alone, in well under a microsecond. `None`: the caller
-    /// continues with [`Engine::buy`]. For `door`, see [`memory::refuse`].
+    /// Refuses a request from the node's memory, in well under a microsecond. If the result is
+    /// `None`, the caller continues with [`Engine::buy`]. For `door`, see [`memory::refuse`].
     #[must_use]
     pub fn refuse_from_memory(
         &self,
@@ -182,15 +184,15 @@ impl<'a> Driver<'a> {
         let now = Millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX));
         let catalogue = self.engine.catalogue();
         let effect = steps.next(input, now, &mut self.view(&catalogue));
-        // If no slot issued a ticket, the entry ends before the request does something else.
+        // If no slot issued a ticket for this request, its entry ends before the next step.
         if !matches!(effect, Effect::AskSlot { .. } | Effect::AwaitVerdict { is_mine: true, .. }) {
             self.waiter = None;
         }
         effect
     }
 
-    /// Returns what this node has in memory now. The item's spread and the sale's phase may have
-    /// changed while the request waited.
+    /// Returns this node's current data about the request. The item's spread and the sale's phase
+    /// may have changed while the request waited.
     fn view<'b>(&'b self, catalogue: &'b Catalogue) -> RequestView<'b, &'b TicketRequest> {
         let Purchase { item, sale, .. } = self.purchase;
         RequestView {
@@ -211,7 +213,8 @@ impl<'a> Driver<'a> {
         answer.map_or(UNREACHABLE, Input::Slot)
     }
 
-    /// Asks for a ticket that the slot issued before.
+    /// Asks the slot for a ticket that it issued before. With the limit 0, the slot issues no new
+    /// ticket.
     async fn find_ticket(&self, slot: SlotKey) -> Input {
         let known = TicketRequest { limit: 0, ..self.request.clone() };
         match timeout(SLOT_QUERY_MAX, self.engine.slots().ticket(slot, &known)).await {
@@ -237,7 +240,8 @@ impl<'a> Driver<'a> {
         };
         let Some(mut verdict) = verdict else { return Input::NotWaiting };
         let deadline = self.begun + self.purchase.wait;
-        // A request with no time to wait is queued, even if the settler is quick.
+        // A request without time to wait always gets the answer `Queued`, even if the settler is
+        // quick.
         if deadline <= Instant::now() {
             return Input::Elapsed;
         }

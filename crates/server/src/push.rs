@@ -2,11 +2,11 @@
 //! comes, or when units are reserved for the buyer. Web push works only if the shop sets a key.
 //!
 //! A subscription is a row of the store. One node owns the row, and sends its messages. In the
-//! owner's memory a subscription is a reader of the hub of events, as an open page is. When the
-//! owner has no lease, another node takes the subscription over. The new owner then sends the
+//! owner's memory, each subscription is a reader of the hub of events, like an open page. When the
+//! owner loses its lease, another node takes the subscription over. The new owner then sends the
 //! messages that are still true, so a browser may get a message twice. A message names the time
-//! until which it is true, and the push service drops the message at that time. A message contains
-//! nothing else that can become untrue before it arrives.
+//! until which it is true, and the push service drops the message at that time. All other content
+//! of a message stays true.
 
 mod encrypt;
 mod metrics;
@@ -41,9 +41,9 @@ pub(crate) use vapid::VapidKey;
 /// and the node takes over no subscription.
 const SUBSCRIPTIONS_MAX: usize = 20_000;
 /// The maximum number of subscriptions of one buyer. At this bound, a new subscription replaces the
-/// one that ends first.
+/// subscription that ends first.
 const OF_BUYER_MAX: usize = 4;
-/// How long a subscription lives without its page.
+/// How long a subscription lives after the page last renewed the subscription.
 const LIVES_MS: i64 = 86_400_000;
 
 /// The address and the keys of a browser's subscription.
@@ -55,13 +55,13 @@ pub(crate) struct Target {
     pub keys: BrowserKeys,
 }
 
-/// A message, until it is sent or has expired.
+/// A message that waits until it is sent or expires.
 #[derive(Debug)]
 struct PushMessage {
     /// The id of the subscription.
     id: u64,
     target: Arc<Target>,
-    /// The text for the browser's worker.
+    /// The text for the browser's service worker.
     body: Vec<u8>,
     topic: String,
     until: Millis,
@@ -78,7 +78,7 @@ pub(crate) struct WebPush {
 /// Why a subscription is refused.
 #[derive(Clone, Debug)]
 pub(crate) enum SubscribeError {
-    /// The server must not send requests to the address, for this reason.
+    /// The server must not send requests to the address. The value is the reason.
     Address(&'static str),
     /// The node has too many subscriptions.
     Full,
@@ -87,7 +87,7 @@ pub(crate) enum SubscribeError {
 }
 
 impl WebPush {
-    /// `None`: the shop set no key.
+    /// Creates the push service. Returns `None` if the shop set no valid key.
     pub(crate) fn new(settings: Option<&PushSettings>, guard: AddressGuard) -> Option<Self> {
         let settings = settings?;
         let key = VapidKey::parse(secrecy::ExposeSecret::expose_secret(&settings.key))?;
@@ -95,13 +95,13 @@ impl WebPush {
         Some(Self { readers: Mutex::default(), ready_queue: Arc::default(), sender })
     }
 
-    /// Makes the next message use the certificates that the system has at that time.
+    /// Makes the next message use the system's newest certificates.
     pub(crate) fn renew_client(&self) {
         self.sender.renew_client();
     }
 
-    /// Subscribes a buyer's browser, or renews its subscription. Another node may stay the owner of
-    /// a renewed subscription.
+    /// Subscribes a buyer's browser, or renews its subscription. A renewed subscription may stay
+    /// with another node.
     pub(crate) async fn subscribe(
         &self,
         engine: &Engine,
@@ -127,7 +127,8 @@ impl WebPush {
         if is_done { Ok(()) } else { Err(SubscribeError::Full) }
     }
 
-    /// Returns whether this node may get a subscription. Removes ended subscriptions if it must.
+    /// Returns whether this node has room for the subscription, or already has it. If the memory is
+    /// full, removes ended subscriptions first.
     fn may_add(&self, engine: &Engine, buyer: &BuyerId, endpoint: &str) -> bool {
         let mut readers = self.lock();
         if readers.room() == 0 {
@@ -136,7 +137,8 @@ impl WebPush {
         readers.room() > 0 || readers.has_browser(buyer, endpoint)
     }
 
-    /// Adds a subscription to the memory, or renews it there. Returns false if the memory is full.
+    /// Adds a subscription to this node's memory, or updates its end time there. Returns false if
+    /// the memory is full.
     fn add(&self, engine: &Engine, subscription: StoredPushSubscription) -> bool {
         let StoredPushSubscription { id, until, browser } = subscription;
         let PushSubscription { buyer, endpoint, public_key: public, auth } = browser;
@@ -158,7 +160,8 @@ impl WebPush {
         true
     }
 
-    /// Ends a buyer's subscriptions. Other nodes notice it at their next comparison with the store.
+    /// Ends a buyer's subscriptions. Other nodes remove these subscriptions from memory at their
+    /// next comparison with the store.
     pub(crate) async fn unsubscribe(&self, engine: &Engine, buyer: &BuyerId) -> StoreResult<()> {
         engine.store().delete_push_subscriptions_of(buyer).await?;
         self.forget(buyer);
@@ -217,8 +220,8 @@ impl WebPush {
         }
     }
 
-    /// Returns the message of a subscription, if the browser did not get the message before. A turn
-    /// with a later end is the same turn, so it needs no second message.
+    /// Returns the message for a subscription. Returns `None` if the browser already got a message
+    /// about this turn. A turn that now ends later is still the same turn.
     fn message(&self, id: u64, text: &PushText, now: Millis) -> Option<PushMessage> {
         let mut readers = self.lock();
         let reader = readers.get_mut(id)?;

@@ -1,8 +1,8 @@
 //! Remembers a bounded number of refusals, so that operators see why a buyer got nothing.
 //!
 //! Refusals are frequent, so recording a refusal takes only a few atomic stores, without a lock or
-//! an allocation. Buyers share small sets of entries by their hash. A new entry overwrites the
-//! oldest entry of its set. A reader skips an entry that is being changed.
+//! an allocation. The hash of a buyer selects a small set of entries, which several buyers share. A
+//! new entry overwrites the oldest entry of its set. A reader skips an entry that is being changed.
 //!
 //! The hash of a buyer is the same on every node of a deployment. So nodes can ask each other about
 //! a buyer without the buyer's name.
@@ -17,7 +17,7 @@ use crate::answer_counts::AnswerKind;
 
 /// The number of sets of entries.
 const SETS: usize = 8_192;
-/// Entries of a set.
+/// The number of entries in a set.
 const ENTRIES: usize = 8;
 
 /// One noted refusal.
@@ -54,12 +54,13 @@ impl RefusalMemory {
     /// Creates an empty memory for a deployment with this key.
     pub(crate) fn new(key: &IdKey) -> Self {
         let sets = std::iter::repeat_with(Set::default).take(SETS).collect();
-        // Without the key, nobody can choose buyers whose entries overwrite each other.
+        // The hash depends on the secret key. So an attacker cannot choose buyers whose entries
+        // overwrite each other.
         Self { hasher: FixedState::with_seed(key.buyer_hash("refusals")), sets }
     }
 
-    /// Returns a number that differs between nodes whose hashes of buyers differ, such as nodes of
-    /// two versions of the program.
+    /// Returns a number that shows whether two nodes hash buyers in the same way. Nodes with
+    /// different hashes, such as nodes of two versions of the program, have different numbers.
     pub(crate) fn hash_check(&self) -> u64 {
         self.hash("refusals")
     }

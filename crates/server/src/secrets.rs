@@ -1,9 +1,9 @@
-//! Secrets that are not in the settings. The server creates each of them once and keeps it. In the
-//! embedded shape they are files in the data directory that only its owner can read.
+//! Secrets that are not in the settings. The server creates each secret once and keeps it. In the
+//! embedded shape, each secret is a file in the data directory that only the file's owner can read.
 //!
-//! If several nodes share one store, the store keeps the secrets of the first node. Nodes write no
-//! secret anywhere else, with one exception. The node that generates the operators' key writes that
-//! key to a file for the operator.
+//! If several nodes share one store, the store keeps the secrets of the first node. The nodes write
+//! these secrets to no files, with one exception: the node that generates the operators' key writes
+//! this key to a file for the operator.
 //!
 //! | file | content |
 //! |---|---|
@@ -13,8 +13,8 @@
 //! | `id_key` | 32 bytes in hexadecimal: proves order ids and hashes request keys |
 //! | `pass_key` | 32 bytes in hexadecimal, from which all keys of the front door are derived |
 //!
-//! If `id_key` is lost, no id works any more. Buyers get 404 even for their settled orders, and
-//! they can neither follow nor repeat queued requests.
+//! If `id_key` is lost, no order id is valid any more. Buyers get 404 even for their settled
+//! orders, and they can neither read nor repeat queued requests.
 
 mod error;
 
@@ -47,13 +47,13 @@ const FILES: [&str; 5] = ["admin_key", "buyer_secret", "id_key", "pass_key", "we
 /// Every secret of this deployment.
 #[derive(Debug)]
 pub struct Secrets {
-    /// The secret that signs buyers' tokens. `None`: public keys verify the tokens.
+    /// The secret that signs buyers' tokens. `None` if public keys verify the tokens.
     pub buyer: Option<SecretString>,
     /// The operators' key.
     pub admin_key: SecretString,
-    /// Whether the operators' key was created just now. A new key must be shown.
+    /// Whether the operators' key was created just now. A new key must be shown to the operator.
     pub admin_key_is_new: bool,
-    /// Secrets of the sandbox's messages, newest first.
+    /// The secrets that sign the sandbox's messages, newest first.
     pub webhook: Vec<SecretString>,
     /// The key of order ids.
     pub id_key: IdKey,
@@ -110,7 +110,7 @@ pub async fn load_or_create_all(
 ///
 /// # Errors
 ///
-/// If there is no such secret, or it cannot be read.
+/// If there is no such secret, or if the secret cannot be read.
 pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsError> {
     if let Some(BuyerKeys::Secret(secret)) = &settings.auth.buyers {
         return Ok(secret.clone());
@@ -123,7 +123,7 @@ pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsEr
 ///
 /// # Errors
 ///
-/// If there is no such secret, or it cannot be read.
+/// If there is no such secret, or if the secret cannot be read.
 pub async fn webhook_secret(settings: &Settings) -> Result<SecretString, SecretsError> {
     if let Some(newest) = settings.payment.webhook_secrets.first() {
         return Ok(newest.clone());
@@ -161,7 +161,7 @@ fn expect_id_key(settings: &Settings) -> Result<(), SecretsError> {
 ///
 /// # Errors
 ///
-/// If one cannot be read.
+/// If a secret cannot be read.
 pub(crate) fn backup_files(dir: &Path) -> Result<Vec<BackupFile>, SecretsError> {
     let mut files = Vec::new();
     for name in FILES {
@@ -175,12 +175,12 @@ pub(crate) fn backup_files(dir: &Path) -> Result<Vec<BackupFile>, SecretsError> 
     Ok(files)
 }
 
-/// Checks who can use the data directory. If others can only read or enter it, logs a warning. That
-/// is safe, because the files in it are private.
+/// Checks the permissions of the data directory. If other users can read or enter the directory but
+/// not write to it, logs a warning. This is still safe, because the files are private.
 ///
 /// # Errors
 ///
-/// If other users can write to it.
+/// If other users can write to the directory.
 pub(crate) fn check_directory(dir: &Path) -> Result<(), SecretsError> {
     let failed = |error| SecretsError::InDirectory { path: dir.to_owned(), error };
     let mode = fs::metadata(dir).map_err(failed)?.permissions().mode() & 0o777;
@@ -272,8 +272,8 @@ fn lost_with(name: &str) -> &'static str {
     }
 }
 
-/// Writes the generated operators' key to the file `admin_key` of the data directory, if the file
-/// does not have it. In the embedded shape the file always has it.
+/// Writes the generated operators' key to the file `admin_key` of the data directory. Does nothing
+/// in the embedded shape, because the file already has the key there.
 ///
 /// # Errors
 ///
@@ -323,7 +323,7 @@ fn read_or_create(
     create_directory(dir)?;
     let secret = make();
     // The secret is written to another file and then linked. So a reader sees the whole secret or
-    // none. Of two writers, only one succeeds.
+    // no file. If two tasks write at once, only one task succeeds.
     let temp_path = path.with_extension(format!("{:016x}", rand::random::<u64>()));
     let linked = write(&temp_path, &secret).and_then(|()| fs::hard_link(&temp_path, path));
     fs::remove_file(&temp_path)?;

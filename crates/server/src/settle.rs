@@ -2,8 +2,9 @@
 //! the waiting requests.
 //!
 //! The settler is one task on each node with the role `settle`. While one batch commits, new
-//! tickets form the next batch. So batches grow with the load. If several nodes settle, each node
-//! waits a moment before it takes the next batch, so that batches keep their size.
+//! tickets form the next batch. So batches grow with the load. If several nodes settle tickets,
+//! each node waits a moment before it takes the next batch. Without this pause, the batches would
+//! be small.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

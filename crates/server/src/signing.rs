@@ -27,7 +27,7 @@ pub const ID_MAX: usize = 256;
 /// The maximum number of digits of a message's time in seconds. A time in milliseconds has more
 /// digits.
 const TIME_DIGITS_MAX: usize = 12;
-/// Bytes of a secret, before base64.
+/// The allowed number of bytes of a secret, before base64.
 pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Prefix of every secret.
@@ -49,7 +49,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub struct SigningKey(hmac::Key);
 
 impl SigningKey {
-    /// Parses `whsec_` and 24 to 64 bytes in base64. `None`: the text has another form.
+    /// Parses `whsec_` and 24 to 64 bytes in base64. Returns `None` if the text has another form.
     #[must_use]
     pub fn parse(secret: &str) -> Option<Self> {
         let bytes = BASE64.decode(secret.strip_prefix(PREFIX)?).ok()?;

@@ -1,15 +1,16 @@
-//! Where an item's slots are, as this node sees them. The shape decides the layout once, at boot.
-//! All other code uses only these methods.
+//! The places of an item's slots, as seen from this node. The shape of the deployment decides the
+//! layout once, when the process starts. All other code uses only these methods.
 use doorbuster_core::{ItemId, NodeId, SlotKey, Spread};
 
-/// Where the slots of every item are.
+/// The places of the slots of every item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotLayout {
     /// The slots are in this process's memory. No other process reaches them.
     SingleNode,
-    /// Each node that serves buyers has one slot in its memory. `None`: this node serves no buyers.
+    /// Each node that serves buyers has one slot in its memory. The value is `None` if this node
+    /// serves no buyers.
     PerNode(Option<NodeId>),
-    /// The slots are on servers that every node reaches.
+    /// The slots are on Redis servers that every node reaches.
     Shared,
     /// There are no slots. An edge passes requests for units to nodes.
     Edge,
@@ -54,8 +55,9 @@ impl SlotLayout {
         !matches!(self, Self::Shared)
     }
 
-    /// Returns whether this process is the deployment's only node. If so, this process leads, and
-    /// any grants that it finds at its start belong to slots that ended with the last process.
+    /// Returns whether this process is the deployment's only node. The only node is always the
+    /// leader. A grant that it finds at its start belongs to a slot that ended with the last
+    /// process.
     #[must_use]
     pub fn is_single_node(self) -> bool {
         self == Self::SingleNode
@@ -67,7 +69,7 @@ impl SlotLayout {
         self == Self::Edge
     }
 
-    /// Returns whether an item can have units in a slot other than the request's own slot.
+    /// Returns whether slots besides the request's own slot can have units of the item.
     #[must_use]
     pub fn has_other_slots(self, slots: usize) -> bool {
         slots > 1 || !self.reaches_all_slots()

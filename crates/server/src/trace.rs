@@ -2,8 +2,8 @@
 //! only with the feature `otel`.
 //!
 //! One random number decides whether a purchase is sampled, before any part of a trace exists.
-//! Tracing adds no cost to other purchases. A request with the header `traceparent` follows its
-//! caller: it continues a sampled trace, and is not traced if the caller's trace is not sampled.
+//! Tracing adds no cost to other purchases. If a request has the header `traceparent`, the caller
+//! decides: the request is traced if and only if the caller's trace is sampled.
 //!
 //! The usual environment variables configure traces:
 //!
@@ -40,8 +40,8 @@ const SAMPLED: u8 = 1;
 /// The variables that can name the collector.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
-/// How many of the 2³² random numbers are sampled, and the provider that sends the spans. If it is
-/// unset, tracing is off.
+/// The share of sampled purchases, as a number out of 2³², and the provider that sends the spans.
+/// If this static is unset, tracing is off.
 static TRACES: OnceLock<(u64, SdkTracerProvider)> = OnceLock::new();
 
 /// Returns the layer that sends spans, if the environment names a collector.
@@ -89,7 +89,7 @@ fn is_sampled() -> bool {
 /// The trace of one purchase. It ends when it is dropped.
 pub(crate) struct Trace(Option<Span>);
 
-/// Starts a trace of a purchase if it is sampled. `parent` is the value of `traceparent`.
+/// Starts a trace of a purchase if the purchase is sampled. `parent` is the value of `traceparent`.
 pub(crate) fn purchase(parent: Option<&[u8]>) -> Trace {
     let start = || info_span!(target: TARGET, parent: None, "purchase");
     if TRACES.get().is_none() {
@@ -144,7 +144,7 @@ fn may_follow_caller() -> bool {
 }
 
 impl Trace {
-    /// Runs the check from memory inside the trace.
+    /// Runs the check against the node's memory inside the trace.
     pub(crate) fn run_sync<T>(&self, work: impl FnOnce() -> T) -> T {
         match &self.0 {
             Some(span) => span.in_scope(work),
@@ -161,7 +161,7 @@ impl Trace {
     }
 }
 
-/// Runs a part of a purchase, as a span if the purchase is traced.
+/// Runs a part of a purchase. If the purchase is traced, the part is a span of the trace.
 pub(crate) async fn traced<T>(name: &'static str, work: impl Future<Output = T>) -> T {
     match Span::current().is_none() {
         true => work.await,
@@ -169,9 +169,9 @@ pub(crate) async fn traced<T>(name: &'static str, work: impl Future<Output = T>)
     }
 }
 
-/// Settles a batch, in a trace if it is sampled.
+/// Settles a batch. If the batch is sampled, settles it inside a trace.
 pub(crate) async fn trace_batch<T>(tickets: usize, work: impl Future<Output = T>) -> T {
-    // Traces have signed numbers. An unsigned number would be sent as text.
+    // Numbers in traces are signed. An unsigned number would be sent as text.
     let tickets = i64::try_from(tickets).unwrap_or(i64::MAX);
     match is_sampled() {
         true => work.instrument(info_span!(target: TARGET, parent: None, "settle", tickets)).await,

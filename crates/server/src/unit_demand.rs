@@ -1,5 +1,5 @@
-//! The units that an item's parked requests lack. The last units are gathered for the oldest
-//! request first.
+//! The units that an item's parked requests lack. The server gathers the item's last units for the
+//! oldest request first.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -20,12 +20,12 @@ pub struct UnitDemand {
 pub struct DemandQueue {
     queue: Mutex<BTreeMap<u64, UnitDemand>>,
     next: AtomicU64,
-    /// The length of the queue. Reading it takes no lock.
+    /// The length of the queue. Reading this number takes no lock.
     waiting: AtomicU64,
 }
 
 impl DemandQueue {
-    /// Adds a demand to the queue until the result is dropped.
+    /// Adds a demand to the queue until the returned guard is dropped.
     pub fn register(&self, demand: UnitDemand) -> DemandGuard<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).insert(number, demand);

@@ -1,7 +1,7 @@
 //! Replaces [`trace`](crate) in a build without the feature `otel`. The functions here trace
 //! nothing and cost nothing.
 
-/// The missing trace of a purchase.
+/// Replaces the trace of a purchase.
 pub(crate) struct Trace;
 
 /// Returns no trace.
@@ -10,23 +10,23 @@ pub(crate) fn purchase(_parent: Option<&[u8]>) -> Trace {
 }
 
 impl Trace {
-    /// Runs the check from memory unchanged.
+    /// Runs the check against the node's memory without a trace.
     pub(crate) fn run_sync<T>(&self, work: impl FnOnce() -> T) -> T {
         work()
     }
 
-    /// Runs the rest of the purchase unchanged.
+    /// Runs the rest of the purchase without a trace.
     pub(crate) fn run<F: Future>(&self, work: F) -> F {
         work
     }
 }
 
-/// Runs a part of a purchase unchanged.
+/// Runs a part of a purchase without a trace.
 pub(crate) fn traced<F: Future>(_name: &'static str, work: F) -> F {
     work
 }
 
-/// Settles a batch unchanged.
+/// Settles a batch without a trace.
 pub(crate) fn trace_batch<F: Future>(_tickets: usize, work: F) -> F {
     work
 }

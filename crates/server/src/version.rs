@@ -10,7 +10,8 @@ const FEATURES: [(&str, bool); 4] = [
     ("s3", cfg!(feature = "s3")),
 ];
 
-/// Returns the optional parts that this program was built with, or those that it lacks.
+/// Returns the optional parts of this program. If `is_built` is false, returns the parts that were
+/// left out.
 #[must_use]
 pub fn features(is_built: bool) -> Vec<&'static str> {
     FEATURES.iter().filter(|(_, is)| *is == is_built).map(|(name, _)| *name).collect()

@@ -1,8 +1,8 @@
 //! Requests that wait for their ticket's verdict on this node.
 //!
-//! An entry exists before its ticket is issued and until its verdict is delivered. So if there is
-//! no entry, the store knows the verdict. A ticket that was lost with its slot gets no verdict.
-//! Once such a ticket cannot become an order and no request waits for it, its entry is
+//! An entry is created before its ticket is issued, and removed when its verdict is delivered. So
+//! if a ticket has no entry, the store knows its verdict. A ticket that was lost with its slot gets
+//! no verdict. When such a ticket cannot become an order and no request waits for it, its entry is
 //! [forgotten](VerdictWaiters::forget_overdue).
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -56,7 +56,7 @@ pub enum Delivery {
     Received,
     /// Requests waited for the verdict before, but no request waits now.
     Abandoned(TicketInfo),
-    /// No request of this node waited for the verdict, or it was already delivered.
+    /// No request of this node waited for the verdict, or the verdict was already delivered.
     Unknown,
 }
 
@@ -89,8 +89,8 @@ impl VerdictWaiters {
         f(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens an entry for a new token. Dropping the second returned value removes the entry, unless
-    /// [`WaiterGuard::keep`] was called.
+    /// Opens an entry for a new token. Dropping the returned guard removes the entry.
+    /// [`WaiterGuard::keep`] keeps the entry.
     pub fn register(
         &self,
         token: Token,
@@ -137,8 +137,8 @@ impl VerdictWaiters {
         if is_received { Delivery::Received } else { Delivery::Abandoned(entry.info) }
     }
 
-    /// Forgets tickets whose `decide_by` has passed at this instant (store time) and for which no
-    /// request waits. Such tickets were lost with their slot.
+    /// Removes the entries of tickets whose `decide_by` has passed at `due` (store time) and for
+    /// which no request waits. Such tickets were lost with their slot.
     pub fn forget_overdue(&self, due: Millis) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,8 +146,8 @@ impl VerdictWaiters {
         }
     }
 
-    /// Returns whether a verdict is still to come. A verdict may still come if a request waits for
-    /// it, or if a ticket's `decide_by` has not passed at this instant (store time).
+    /// Returns whether a verdict may still arrive. This is so if a request waits for a verdict, or
+    /// if a ticket's `decide_by` has not passed at `now` (store time).
     #[must_use]
     pub fn has_pending(&self, now: Millis) -> bool {
         let is_open = |entry: &WaiterEntry| entry.info.decide_by > now || entry.has_listener();
@@ -158,8 +158,8 @@ impl VerdictWaiters {
     }
 }
 
-/// An entry whose ticket is not issued yet. The ticket may never be issued, because the request may
-/// be refused or its client may disconnect.
+/// Removes an entry when this guard is dropped. An entry whose ticket is never issued must not
+/// stay, for example after a refusal or when the client disconnects.
 #[must_use]
 #[derive(Debug)]
 pub struct WaiterGuard<'a> {
@@ -168,7 +168,7 @@ pub struct WaiterGuard<'a> {
 }
 
 impl WaiterGuard<'_> {
-    /// Keeps the entry until its verdict, because the ticket was issued.
+    /// Keeps the entry until the verdict is delivered, because the ticket was issued.
     pub fn keep(mut self) {
         self.token = None;
     }

@@ -109,9 +109,9 @@ pub struct App {
     wrong_keys: WrongKeys,
     /// The settings as operators see them.
     settings: Vec<ShownSetting>,
-    /// Sign-in of operators at an issuer.
+    /// Sign-in of operators at an OpenID Connect issuer.
     oidc: Option<Oidc>,
-    /// The edges that named themselves to this node.
+    /// The edges that sent their names to this node.
     edges: EdgeSightings,
     /// Whether the settings say that browsers reach the pages by HTTPS.
     is_https: bool,
@@ -138,7 +138,7 @@ pub struct App {
     ping_policy: PingPolicy,
     /// How long a WebSocket without activity stays active before it becomes idle.
     idle_after: Duration,
-    /// How long the server waits for a peer that reads nothing of what the server writes.
+    /// How long a write waits for a client that does not read.
     write_stall: Duration,
 }
 
@@ -153,7 +153,7 @@ struct PingPolicy {
 
 impl App {
     /// Builds the shared state. `guest_secret` signs guests' tokens in a demonstration. The front
-    /// door derives its own keys from `masters`. `webhook_secrets` sign the sandbox's messages.
+    /// door derives its keys from `masters`. `webhook_secrets` sign the sandbox's messages.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -262,7 +262,7 @@ impl App {
             loop {
                 every.tick().await;
                 self.views.take_samples(&self.engine);
-                // Another node may have deleted a key, and the key must stop working on this node
+                // Another node may have deleted a key. The key must then stop working on this node
                 // too.
                 self.refresh_operator_keys().await;
             }

@@ -85,7 +85,7 @@ pub enum BuyerAnswer {
         refusal: SoldOut,
         /// The commit of the snapshot that the answer uses.
         as_of: u64,
-        /// Whether the request was parked for the longest time allowed.
+        /// Whether the request was parked (waited) for the longest time allowed.
         parked: bool,
     },
     /// The buyer would exceed the limit.
@@ -127,7 +127,7 @@ pub type Coverage = BTreeMap<&'static str, u64>;
 
 type RequestNumbers = (u8, u8);
 
-/// A ticket whose issue the checker saw.
+/// The checker's record of a ticket, made when the ticket was issued.
 #[derive(Clone, Copy, Debug)]
 struct SeenTicket {
     purchase: BuyerRequest,
@@ -136,7 +136,7 @@ struct SeenTicket {
     version: u64,
 }
 
-/// An order that the checker saw appear.
+/// The checker's record of an order, made when the order appeared.
 #[derive(Clone, Copy, Debug)]
 struct SeenOrder {
     version: u64,

@@ -50,7 +50,8 @@ fn run_mutant(rule: Rule, plan: SimPlan, directed: &[(String, Reproduction)]) ->
     MutantResult { rule, seeds, broken, directed }
 }
 
-/// Returns a short list that detects the removal of a rule, made from a seed that detects it.
+/// Returns a short list that detects the removal of a rule. It is made from a seed that detects the
+/// removal.
 #[must_use]
 pub fn directed_list(rule: Rule, broken: &BrokenSeed) -> Reproduction {
     shortest(broken, Some(rule))

@@ -41,12 +41,12 @@ pub enum Op {
         /// The index among the ids handed out.
         id: u8,
     },
-    /// A node reads from the store the verdict that the node waits for.
+    /// A node that waits for a verdict reads the verdict from the store.
     Poll {
         /// The index among the attempts that wait for a verdict.
         attempt: u8,
     },
-    /// A node retries a parked request.
+    /// A node retries a parked request, which waits for units or for a commit.
     Retry {
         /// The index among the parked attempts.
         attempt: u8,
@@ -56,7 +56,7 @@ pub enum Op {
         /// The index among all orders.
         order: u8,
     },
-    /// A provider captures the price of an order, and its message is handled at once.
+    /// A provider captures the price of an order, and its message is handled immediately.
     Pay {
         /// The index among all orders.
         order: u8,
@@ -137,7 +137,7 @@ pub enum Op {
         slot: u8,
         /// The number of units.
         units: u8,
-        /// The counter that gets them.
+        /// The counter that gets the units.
         #[serde(default)]
         counter: u8,
     },
@@ -240,7 +240,7 @@ pub enum Op {
         /// Tenths of a second.
         tenths: u8,
     },
-    /// The store's clock is set to another time, but monotonic time is not.
+    /// The store's clock is set to another time. Monotonic time does not change.
     Step {
         /// The number of minutes.
         minutes: i8,
@@ -282,7 +282,7 @@ pub enum Op {
         /// The leader.
         leader: u8,
     },
-    /// A leader treats a slot's lease as lapsed although the slot may live.
+    /// A leader treats a slot's lease as lapsed, although the slot may still run.
     Lapse {
         /// The leader.
         leader: u8,
@@ -331,7 +331,7 @@ pub enum Op {
         /// Which message is sent. Even: the same message. Odd: a message with another id.
         how: u8,
     },
-    /// A node tries a captured payment again that waited for units.
+    /// A node applies a captured payment again, after the payment waited for units.
     CaptureAgain {
         /// The index among the waiting payments.
         payment: u8,

@@ -50,8 +50,8 @@ pub struct RecordedRun {
 }
 
 impl RecordedRun {
-    /// Runs a list, but leaves out what a real slot cannot have: bounds other than the server's,
-    /// and an old copy that replaces the slot's data.
+    /// Runs a list without the parts that a real slot cannot have: bounds that differ from the
+    /// server's bounds, and an old copy that replaces the slot's data.
     ///
     /// # Errors
     /// Returns the checker's finding.

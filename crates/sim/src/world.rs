@@ -1,9 +1,9 @@
 //! The simulated sale: nodes, slots, settlers, leaders and the store. They exchange messages, which
 //! operations deliver one by one.
 //!
-//! This module plays the part of the server: it drives the steps of `steps`, and calls the rules of
-//! `core` in the same order as the server. Two actors interact only within one transaction or one
-//! atomic step of a slot.
+//! This module replaces the server: it drives the steps of the crate `steps`, and calls the rules
+//! of `core` in the same order as the server. Two actors interact only within one transaction or
+//! one atomic step of a slot.
 mod answer;
 mod buyer;
 mod control;
@@ -129,7 +129,7 @@ pub struct World {
     pub(crate) xids: u64,
     /// Whether an operator is moving units. During that time no slot is refilled.
     pub(crate) held: bool,
-    /// How many rounds of all loops have run at rest.
+    /// How many rounds of all loops have run at the end of the run.
     pub(crate) rounds: u64,
     pub(crate) provider: Provider,
     /// Captured payments that wait for units to be recalled.
@@ -216,7 +216,7 @@ impl World {
         }
     }
 
-    /// Runs a whole list and then brings the sale to rest. Stops at the first finding.
+    /// Runs a whole list, and then every loop until no work is left. Stops at the first finding.
     pub fn run(&mut self, ops: &[Op]) -> Option<Finding> {
         for &op in ops {
             self.step(op);

@@ -31,7 +31,7 @@ const EDGES_MAX: usize = 1_024;
 pub struct FeedChange<'a> {
     /// The feed's position before this change, as the writer knows it.
     pub before: FeedPosition,
-    /// The new head, as its readers parse it.
+    /// The new head, in the form that readers parse.
     pub head: &'a str,
     /// New requests, at most [`FEED_REQUESTS_MAX`].
     pub requests: &'a [u64],
@@ -39,7 +39,7 @@ pub struct FeedChange<'a> {
     pub entries: &'a [(String, Vec<u8>)],
 }
 
-/// A part of the feed, as of one moment.
+/// A part of the feed at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedPart {
     /// The generation.
@@ -82,8 +82,8 @@ impl SharedRedis {
         Ok(reply.number() == Some(1))
     }
 
-    /// Writes a change of the generation in `change.before`. Returns false if the feed is not as
-    /// the writer left it: Redis lost it, or another node writes it.
+    /// Writes a change of the generation in `change.before`. Returns false if the feed is not at
+    /// `change.before`, because Redis lost the feed or another node writes it.
     ///
     /// # Errors
     /// Fails if no server can be reached, or its answer does not arrive in time. The change may

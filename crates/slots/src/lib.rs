@@ -35,7 +35,7 @@ pub struct SlotError {
     pub may_have_happened: bool,
 }
 
-/// A ticket as a settler takes it.
+/// A ticket that a settler took from a queue.
 #[derive(Clone, Debug)]
 pub struct DequeuedTicket {
     /// The slot of the queue.
@@ -172,7 +172,7 @@ impl Slots {
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may repeat the request under the same key,
-    /// but only while the buyer has no id.
+    /// but only if the buyer has not received a ticket's id.
     pub async fn ticket(
         &self,
         slot: SlotKey,
@@ -220,8 +220,9 @@ impl Slots {
         }
     }
 
-    /// Waits until a slot has undelivered tickets, and delivers up to `at_most` of them. They stay
-    /// in their queues until [`Slots::acknowledge`]. Dropping the future loses nothing.
+    /// Waits until a slot has undelivered tickets, and delivers up to `at_most` of them. The
+    /// tickets stay in their queues until [`Slots::acknowledge`] removes them. Dropping the future
+    /// loses nothing.
     ///
     /// # Errors
     /// Fails if the queues cannot be reached.
@@ -288,7 +289,7 @@ impl Slots {
     /// Returns the state of the slot, or `None` if the slot has no epoch.
     ///
     /// # Errors
-    /// Fails if the slot cannot be reached, which proves nothing about the slot.
+    /// Fails if the slot cannot be reached. The failure does not prove that the slot lost data.
     pub async fn view(&self, slot: SlotKey) -> Result<Option<SlotView>, SlotError> {
         match self {
             Self::Local(local) => Ok(local.view(slot)),
@@ -296,8 +297,8 @@ impl Slots {
         }
     }
 
-    /// Drops a slot whose queue is empty and whose grant is closed for good. Returns false if
-    /// tickets are queued. The call may be repeated.
+    /// Drops a slot whose queue is empty and whose grant stays closed. Returns false if tickets are
+    /// queued. The call may be repeated.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached.

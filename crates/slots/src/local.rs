@@ -2,7 +2,8 @@
 //!
 //! Each slot has one lock. The lock is held only for the atomic step (well under a microsecond) and
 //! never across an await. Measurements show that a lock is faster than a task that owns the slot
-//! and reads requests from a channel, because the step is shorter than a switch between tasks.
+//! and reads requests from a channel. The reason is that the step is shorter than a switch between
+//! tasks.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -86,7 +87,7 @@ impl Local {
         answer
     }
 
-    /// Adds the slot to the queue of slots with tickets, unless it is queued already.
+    /// Adds the slot to the queue of slots with tickets, if it is not in the queue yet.
     fn mark_ready(&self, slot: SlotKey, local: &LocalSlot) {
         if !local.is_ready.swap(true, Ordering::AcqRel) {
             lock(&self.0.ready).push_back(slot);

@@ -1,5 +1,5 @@
-//! Locks that nodes share to avoid duplicate work, such as two loaders or two exporters. They never
-//! protect stock, and no safety depends on them.
+//! Locks that nodes share to avoid duplicate work, such as two loaders or two exporters. These
+//! locks never protect stock, and correctness never depends on them.
 //!
 //! A lock is on one server, or on a majority of several independent servers. The holder renews the
 //! lock until it releases the lock, and learns when a renewal fails. Each new holder gets a greater
@@ -50,8 +50,8 @@ struct Inner {
 }
 
 impl Locks {
-    /// Returns locks on these servers, which decide by majority. If their number is even, the last
-    /// server is not used, because it could only add failures.
+    /// Returns locks on these servers, which decide by majority. If the number of servers is even,
+    /// the last server is not used, because it could only add failures.
     ///
     /// # Errors
     /// Fails if there is no server.
@@ -204,7 +204,8 @@ impl Locks {
         servers > self.0.servers.len() / 2
     }
 
-    /// Returns how long a holder may rely on its lock, counted from the start of its request.
+    /// Returns how long a holder may rely on its lock, counted from the start of the request for
+    /// the lock.
     fn valid_for(&self) -> Duration {
         self.0.lease.saturating_sub(self.0.lease / DRIFT_DIVISOR + DRIFT_MIN)
     }

@@ -10,11 +10,11 @@
 //! |---|---|---|---|
 //! | `PREFIX:{shared}:lock:NAME` | string | token of the owner | one lease, unless renewed |
 //! | `PREFIX:{shared}:fence:NAME` | string | the lock's fencing number | does not expire: one key for each name, and names are few |
-//! | `PREFIX:{shared}:limit:…` | string | a limit's state | until its charges are paid off |
+//! | `PREFIX:{shared}:limit:…` | string | a limit's state | until the limit is full again |
 //! | `PREFIX:{shared}:status:SALE` | hash | `phase`, `version`, `item:NAME` ("count start access"), the writer's `fence` | 5 s after it was last written |
 //! | `PREFIX:{shared}:feed:…` | hash, list, hash, sorted set | the feed that edges follow: its head, the hashes of requests that hold orders, its entries, their order | 60 s after it was last written |
 //! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, from the last read of the store | 10 ms |
-//! | `PREFIX:{shared}:catalogue:sales:…` | string | all sales of one version of the catalogue as JSON behind a proof; at most 256 KiB | 10 s |
+//! | `PREFIX:{shared}:catalogue:sales:…` | string | all sales of one version of the catalogue as JSON, with a proof that a node wrote it; at most 256 KiB | 10 s |
 //!
 //! The text between the braces is the hash tag. It puts all of these keys on one server, so that
 //! one script can use them all.
@@ -262,8 +262,8 @@ impl SharedRedis {
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, RedisFailure> {
-        // While one caller connects, the other callers wait, at most as long as connecting may
-        // take.
+        // While one caller connects, the other callers wait. The wait ends at the latest when the
+        // attempt to connect times out.
         let mut at = self.0.at.lock().await;
         let now = Instant::now();
         if let Some(connection) = &at.connection

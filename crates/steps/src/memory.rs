@@ -24,7 +24,7 @@ pub trait NodeMemory {
 }
 
 /// The reason why a request is refused. `D` is the type of the front door's refusals. The steps of
-/// a purchase have none.
+/// a purchase never return such a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal<D = Infallible> {
     /// No units are available now.
@@ -56,7 +56,7 @@ pub enum Refusal<D = Infallible> {
 }
 
 impl Refusal {
-    /// Returns the same refusal as a value of a type with refusals of the front door.
+    /// Returns the same refusal, in a type that can also express refusals of the front door.
     #[must_use]
     pub fn with_door<D>(self) -> Refusal<D> {
         match self {
@@ -97,7 +97,8 @@ pub enum DoorAnswer<D> {
 /// `door` returns the front door's answer. It runs after the check of the phase and before the
 /// check of the stock. Its argument says whether the stock would refuse the request. A request that
 /// may hold an order is never refused here, so `door` does not run for such a request. The counts
-/// are read before the set of requests that hold an order. So a replay never gets "sold out".
+/// are read before the set of requests that hold an order. So a repeated request with an order
+/// never gets "sold out".
 pub fn refuse<D>(
     memory: &impl NodeMemory,
     units: Units,
@@ -118,8 +119,8 @@ pub fn refuse<D>(
     }
 }
 
-/// Returns whether the request may hold an order or a queued ticket. Such a request is not refused
-/// before its order was looked up.
+/// Returns whether the request may hold an order or a queued ticket. The node looks up that order
+/// before it refuses such a request.
 pub fn may_hold(memory: &impl NodeMemory) -> bool {
     memory.may_hold() && enforces(Rule::WinnersInSnapshot)
 }
@@ -146,8 +147,8 @@ pub fn refusal_for<D>(
     }
 }
 
-/// Returns `refusal`. If it depends on the store's state and a snapshot of this age is too old,
-/// returns [`Refusal::Unavailable`]. Units may have returned, or the phase may have changed.
+/// Returns `refusal`. But if the refusal depends on the store's state and a snapshot of this age is
+/// too old, returns [`Refusal::Unavailable`]: units or the phase may have changed since.
 #[must_use]
 pub fn unless_stale<D>(age_ms: i64, refusal: Refusal<D>) -> Refusal<D> {
     let is_of_truth = matches!(

@@ -1,8 +1,8 @@
 //! One purchase that memory did not refuse, from the first slot to the answer.
 //!
-//! The driver performs each [`Effect`] and passes its result to [`Attempt::next`]. It ends with
-//! [`Effect::Answer`]. The driver may stop at any time, because an issued ticket is settled in any
-//! case.
+//! The driver performs each [`Effect`] and passes its result to [`Attempt::next`]. The purchase
+//! ends with [`Effect::Answer`]. The driver may stop at any time, because an issued ticket is
+//! settled in any case.
 //!
 //! The request goes to its own slot and then to a second one. If neither can serve it, the request
 //! is parked and tries again. After the longest parking time it goes to every slot once more.
@@ -25,7 +25,8 @@ pub use effect::{Effect, Input, Outcome, Unserved};
 /// decided before the request arrived, and then no further signal follows.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
 /// Pauses before the next tries of a waiting request. The first wait has no pause. Later tries are
-/// less frequent, because a popular item has hundreds of commits.
+/// less frequent, because commits wake waiting requests, and a popular item has hundreds of
+/// commits.
 pub const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
 /// Longest wait for each slot when a request asks all slots. A slot without an answer in time is
 /// skipped, like an unreachable slot.
@@ -51,7 +52,7 @@ pub trait NodeView: NodeMemory {
     fn used_at_limit(&self) -> Option<u32>;
     /// Returns the number of ended orders that the node knows of.
     fn endings(&self) -> u64;
-    /// Returns whether the slot may not have learned of all these ended orders.
+    /// Returns whether the slot may not have applied the returns of all these ended orders yet.
     fn is_behind(&self, slot: SlotKey, endings: u64) -> bool;
     /// Returns whether units or tickets can be in a slot other than the request's own slot.
     fn has_other_slots(&self) -> bool;
@@ -61,7 +62,7 @@ pub trait NodeView: NodeMemory {
     fn is_node_local(&self) -> bool;
     /// Returns the slot that the request tries first. `None`: this node has no slot.
     fn first_slot(&mut self) -> Option<SlotKey>;
-    /// Returns the slot for a second try, if one had enough units when last seen.
+    /// Returns the slot for a second try. `None`: no other slot had enough units when last read.
     fn second_slot(&mut self, first: SlotKey) -> Option<SlotKey>;
     /// Returns every slot that this node reaches, the request's own slot first.
     fn every_slot(&mut self) -> Vec<SlotKey>;
@@ -82,7 +83,7 @@ enum Step {
         slot: SlotKey,
         first: (SlotKey, TicketAnswer),
     },
-    /// One of every slot.
+    /// Every slot is asked, one after another. This slot is asked now.
     EverySlot {
         slot: SlotKey,
         asked: Millis,
@@ -116,7 +117,8 @@ enum Round {
     Own,
     /// Every slot, before the request is refused.
     Last(std::vec::IntoIter<SlotKey>),
-    /// Every slot, for a ticket that was issued earlier. Without one, the refusal is the answer.
+    /// Every slot, for a ticket that was issued earlier. If no slot has such a ticket, the refusal
+    /// is the answer.
     Find(std::vec::IntoIter<SlotKey>, Option<Refusal>),
 }
 
@@ -354,7 +356,8 @@ impl Attempt {
     }
 }
 
-/// Returns the slot's answer in this input. Without one, the slot cannot be reached.
+/// Returns the slot's answer in this input. An input without an answer means that the slot cannot
+/// be reached.
 fn slot_answer(input: Input) -> TicketAnswer {
     if let Input::Slot(answer) = input { answer } else { TicketAnswer::NoEpoch }
 }

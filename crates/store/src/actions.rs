@@ -1,8 +1,8 @@
 //! Records operators' actions in the transactions of their changes.
 //!
-//! The caller calls a store's method inside [`recorded`], which names the action. The method's
-//! transaction adds the changed fields and writes the row. If the transaction changes nothing, it
-//! writes no row. So an action is recorded if and only if its change is committed.
+//! The caller names the action, and calls a method of the store inside [`recorded`]. The method's
+//! transaction adds the changed fields and writes the row of the action. A transaction that changes
+//! nothing writes no row. So an action is recorded if and only if its change is committed.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(crate) fn current() -> Option<Arc<NewAction>> {
     CURRENT.try_with(Arc::clone).ok()
 }
 
-/// Returns the changes of an action as JSON: those of the transaction, then those of the caller.
+/// Returns the changes of an action as JSON: first the transaction's changes, then the caller's.
 pub(crate) fn changes_to_json(changed: &[FieldChange], action: &NewAction) -> String {
     let row =
         |change: &FieldChange| json!({"path": change.path, "from": change.from, "to": change.to});
@@ -71,7 +71,7 @@ pub(crate) fn changed_order(
     Some(changes)
 }
 
-/// Returns the changed fields of an adjustment after which an item has `total` units.
+/// Returns the fields that an adjustment changed. `total` is the item's total after the adjustment.
 pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange> {
     let before = total.cast_signed() - units;
     vec![

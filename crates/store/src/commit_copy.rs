@@ -2,8 +2,8 @@
 //!
 //! After each commit, the writer adds the pages that the commit changed. The server takes these
 //! pages now and then as a [`Segment`], and keeps the segment. A base is a copy of the whole store.
-//! A base together with all later segments gives the store after the last commit, because a segment
-//! contains whole pages.
+//! A base and all later segments together contain the store after the last commit, because a
+//! segment contains whole pages.
 //!
 //! Pages gather in memory up to [`COPY_BYTES_MAX`]. At this bound the pages are dropped, and the
 //! backup needs a new base. The writer never waits.
@@ -95,12 +95,13 @@ impl CommitCopy {
         }
     }
 
-    /// Gives up the copy, because pages are missing. The writer continues.
+    /// Marks the copy as broken, because pages are missing. The writer continues.
     pub fn break_off(&self) {
         self.gathered().break_off();
     }
 
-    /// Returns the number of the newest commit. A copy of the store that begins now contains it.
+    /// Returns the number of the newest commit. A copy of the store that begins now contains this
+    /// commit.
     #[must_use]
     pub fn newest(&self) -> u64 {
         self.0.newest.load(Ordering::Acquire)

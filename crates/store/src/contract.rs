@@ -188,10 +188,10 @@ pub struct NewItem {
     pub spread: Spread,
 }
 
-/// A change of a sale's description: a function from the current row to the new row. It may change
-/// texts, times, prices, limits and the front door, but never ids, phase, version, spread or stock.
-/// It runs inside the transaction, so it sees the newest row. If it returns `Err`, nothing is
-/// written, and the caller gets the same error.
+/// A function that changes a sale's row. It may change texts, times, prices, limits and the front
+/// door, but never ids, phase, version, spread or stock. The function runs inside the transaction,
+/// so the row is the newest one. If the function returns `Err`, nothing is written, and the caller
+/// gets the same error.
 pub type SalePatch = Box<dyn FnOnce(&mut SaleRow) -> Result<(), String> + Send>;
 
 /// The result of a patch.

@@ -211,8 +211,8 @@ pub(crate) struct ErasableVisitor {
     pub(crate) item_name: Option<String>,
 }
 
-/// Other rows to erase, by the keys of their tables. They were read before the transaction that
-/// replaces them, so that transaction checks the buyer again.
+/// Other rows to erase, by the keys of their tables. The rows are read before the transaction that
+/// replaces them. So that transaction checks again that the rows belong to the buyer.
 #[derive(Default)]
 pub(crate) struct ErasableRows {
     pub(crate) feed: Vec<(i64, i64, Option<String>)>,

@@ -71,7 +71,8 @@ pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     Some(document.to_string())
 }
 
-/// Returns the event for a sale that enters this phase: its first opening, or its closing.
+/// Returns the event for a sale that enters this phase, if this is its first opening or its
+/// closing.
 pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event> {
     let what = match to {
         Phase::Open if sale.opened_at.is_none() => EventType::SaleOpened,

@@ -8,7 +8,7 @@ use crate::contract::StoreError;
 /// The result of work inside a backend.
 pub(crate) type Done<T> = Result<T, Failure>;
 
-/// The reason why a statement failed, and with it its transaction.
+/// The reason why a statement and its transaction failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// SQLite reported an error.
@@ -96,8 +96,8 @@ impl Failure {
         }
     }
 
-    /// Returns the same failure after COMMIT was sent. The effect may have happened, except if the
-    /// database refused the commit.
+    /// Returns the failure to report if COMMIT was sent before this failure. The effect may have
+    /// happened, except if the database refused the commit.
     pub(crate) fn after_commit(self) -> Self {
         match self.kind() {
             FailureKind::Unreachable
@@ -156,8 +156,8 @@ fn postgres_kind(code: &SqlState) -> FailureKind {
 }
 
 /// Returns the database's message with its detail, because `tokio_postgres` alone shows only that
-/// there was an error. The detail of a refused row is left out: it contains the row, and so the
-/// buyer, who must not appear in a log.
+/// there was an error. The detail of a refused row is left out, because it contains the buyer's id,
+/// which must not appear in a log.
 fn error_text(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => match db.detail().filter(|_| !db.code().code().starts_with("23")) {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::contract::{OpenError, PausedSale};
 
-/// Compares the key's fingerprint with the store's.
+/// Compares the fingerprint of the given key with the fingerprint in the store.
 pub(crate) fn check_key(given: &str, expected: String) -> Result<(), OpenError> {
     match given == expected {
         true => Ok(()),
@@ -18,7 +18,7 @@ pub(crate) fn paused_json(paused: &[PausedSale]) -> String {
     Value::from_iter(paused.iter().map(row)).to_string()
 }
 
-/// Parses [`paused_json`].
+/// Parses the output of [`paused_json`].
 pub(crate) fn parse_paused(text: &str) -> Option<Vec<PausedSale>> {
     let rows: Vec<Value> = serde_json::from_str(text).ok()?;
     let sale = |row: &Value| {

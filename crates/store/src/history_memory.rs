@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use doorbuster_core::database_history::DatabaseHistory;
 
-/// Stores a history that this node has learned, for its next start. Called before the database is
-/// used.
+/// Stores a history that this node has learned, for the node's next start. The call comes before
+/// the database is used.
 pub type Remember = Box<dyn Fn(&str, &DatabaseHistory) + Send + Sync>;
 /// Asks Redis and other nodes for the newest history that they remember.
 pub type AskPeersForHistory =
@@ -70,7 +70,8 @@ impl HistoryMemory {
         state.known_to(state.deployment.as_deref()).cloned()
     }
 
-    /// Returns a receiver that wakes at every change. Its value is the fencing number, or 0.
+    /// Returns a receiver that wakes at every change. Its value is the fencing number, or 0 if no
+    /// history is known.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<i64> {
         self.0.changes.subscribe()
@@ -87,8 +88,8 @@ impl HistoryMemory {
         self.announce(state, before);
     }
 
-    /// Learns a position in the write-ahead log before which all changes are committed, in the
-    /// history with this token.
+    /// Learns a position in the write-ahead log of the history with this token. All changes before
+    /// the position are committed.
     pub(crate) fn learn_position(&self, token: &str, position: i64) {
         let mut state = self.state();
         state.raise_position(token, position);

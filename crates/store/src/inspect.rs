@@ -1,5 +1,5 @@
-//! Gives tests access to a store's tables: whole tables as the values of the rules, and the rules'
-//! ledger without threads.
+//! Gives tests access to a store's tables. Tests can read whole tables into the model of the rules,
+//! and can run the rules' ledger without threads.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
 use doorbuster_core::waitlist::{JoinOutcome, JoinRequest};
@@ -44,7 +44,7 @@ impl InMemory {
         self.0.set_phase(item, phase).map_err(StoreError::from)
     }
 
-    /// Runs `work` as one transaction at `now`. A failure undoes it completely.
+    /// Runs `work` as one transaction at `now`. A failure undoes the whole transaction.
     pub fn run<T>(
         &mut self,
         now: Millis,

@@ -16,11 +16,12 @@ pub const GROUP_WEIGHT_MAX: usize = 2_000;
 /// When the write-ahead log has this many pages, the checkpoint thread copies them into the
 /// database.
 pub const CHECKPOINT_PAGES: i64 = 2_000;
-/// When at most this many pages remain, the writer copies them itself, so that the log can restart
-/// from its beginning. Callers wait a few milliseconds for this.
+/// When at most this many pages remain to be copied, the writer copies them itself, so that the log
+/// can restart from its beginning. Callers wait a few milliseconds for the writer.
 pub const CHECKPOINT_LAST_PAGES: i64 = 100;
-/// The same bound for a long log is the number of its pages, divided by this number. At full speed,
-/// the remaining pages of a long log may never become as few as [`CHECKPOINT_LAST_PAGES`].
+/// For a long log, the bound is higher: the number of the log's pages, divided by this number. At
+/// full speed, the remaining pages of a long log may never become as few as
+/// [`CHECKPOINT_LAST_PAGES`].
 pub const CHECKPOINT_LAST_PART: i64 = 100;
 /// When this many pages remain, the writer pauses after each commit while a checkpoint runs, so
 /// that the disk keeps up with the log. While a reader has an old snapshot, no page can be copied,
@@ -59,16 +60,16 @@ pub const DELETE_ROWS_MAX: i64 = 16;
 pub const SPENT_KEPT_MS: i64 = 60_000;
 /// Orders that a check reads before it pauses.
 pub const CHECK_ROWS_BETWEEN_PAUSES: usize = 1_000;
-/// How long a check pauses: one to two times its reading time. The check keeps its snapshot during
-/// the pause, so the log grows.
+/// How long each pause of a check lasts: as long as the reads before the pause, or twice as long.
+/// The check keeps its snapshot during the pause, so the log grows.
 pub const CHECK_PAUSE: Duration = Duration::from_micros(500);
 /// Rows of each table that one transaction of an erasure replaces. Further transactions replace the
 /// rest.
 pub const ERASE_ROWS_MAX: usize = 200;
 /// Events that get their positions in one transaction. Further transactions number the rest.
 pub const SEQUENCE_ROWS_MAX: usize = 10_000;
-/// Events without a position that are counted as waiting. There can be more only if no node assigns
-/// positions, and then their age shows the fault.
+/// Events without a position that are counted as waiting. More events can wait only if no node
+/// assigns positions. Then the age of the oldest event shows the fault.
 pub const UNSEQUENCED_COUNTED_MAX: usize = 10_000;
 /// Findings that one check reports. Further findings are left out.
 pub const FINDINGS_MAX: usize = 100;
@@ -91,7 +92,8 @@ pub const OUTAGE_LOGGED_EVERY: Duration = Duration::from_secs(10);
 pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
 /// How long a node remembers the orders that it committed, to compare them after a failover.
 pub const ACKNOWLEDGED_KEPT: Duration = Duration::from_secs(300);
-/// Orders that a node remembers for that comparison. At the bound the oldest orders are forgotten.
+/// Orders that a node remembers for the comparison after a failover. At the bound the oldest orders
+/// are forgotten.
 pub const ACKNOWLEDGED_MAX: usize = 100_000;
 /// Orders that one query compares. Further queries compare the rest.
 pub const COMPARED_AT_ONCE: usize = 2_000;
@@ -142,8 +144,9 @@ pub const PG_POLL_EVERY: Duration = Duration::from_secs(1);
 /// How long a poll may take. After that time the waiting callers get their answers, and a later
 /// poll publishes the counts.
 pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
-/// How far back a poll starts after a lost connection. Changes since then are published again.
-/// Within a second, PostgreSQL writes even a commit that no session waits for.
+/// How far back a poll starts after a lost connection. Changes since then are published again. This
+/// is far enough, because PostgreSQL writes every commit to its disk within about a second, even
+/// with `synchronous_commit = off`.
 pub const PG_POLL_BACK: Duration = Duration::from_secs(30);
 /// The number of orders, and also of resolutions, that one poll reads at once. The rest is read in
 /// further pages of the same snapshot.

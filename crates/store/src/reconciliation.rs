@@ -316,7 +316,7 @@ pub(crate) struct ItemRow {
 }
 
 /// Returns the kinds to read, each with its query and the position after which it starts. These are
-/// all kinds, or only those that had more differences.
+/// all kinds, or only the kinds that had more differences.
 pub(crate) fn kinds_to_read(
     after: Option<&[(DifferenceKind, i64)]>,
 ) -> Vec<(DifferenceKind, &'static str, i64)> {

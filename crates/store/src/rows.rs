@@ -193,8 +193,8 @@ pub(crate) fn counts(row: Row<'_>) -> Done<ItemCounts> {
         pool,
         kept: pool.min(waiting),
         in_slots: row.number(5)?,
-        // If the rows do not add up, `check` finds them and pauses their item. An error here would
-        // end every poll of the item.
+        // If the rows do not add up, the audit finds the fault and pauses the sale. An error here
+        // would end every poll of the item.
         held: settled.saturating_sub(ended).saturating_sub(paid),
         paid,
         waiting,

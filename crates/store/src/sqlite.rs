@@ -265,8 +265,8 @@ impl Sqlite {
     }
 }
 
-/// Checkpoints the write-ahead log whenever the writer reports that it has many pages, until the
-/// writer ends.
+/// Checkpoints the write-ahead log whenever the writer reports that the log has many pages, until
+/// the writer ends.
 ///
 /// SQLite syncs the file only when the last page of the log is copied. The writer does that while
 /// its callers wait. So this thread syncs the other copied pages, and the writer's sync has almost

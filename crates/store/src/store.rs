@@ -4,8 +4,8 @@
 //! is a value. A [`StoreError`] means that nothing was done, except if the error says that the
 //! effect may have happened. The next read sees the writes of a method that returned.
 //!
-//! Futures of PostgreSQL calls are boxed, so that a purchase on one machine needs no memory for a
-//! database that it does not use.
+//! Futures of PostgreSQL calls are boxed, so that a purchase with an embedded store needs no memory
+//! for these futures.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ impl Store {
     }
 
     /// Returns the store's time. If the store's clock was set forward while this process ran,
-    /// returns an earlier time. Use it for actions that must not happen too early.
+    /// returns an earlier time. Use this time for actions that must not happen too early.
     #[must_use]
     pub fn monotonic_now(&self) -> Millis {
         match self {
@@ -114,8 +114,8 @@ impl Store {
         }
     }
 
-    /// Returns whether a database's clock was set while this process ran. For a store in a
-    /// directory it is false, because the caller owns the clock.
+    /// Returns whether a database's clock was set while this process ran. Returns false for an
+    /// embedded store, because the caller provides its clock.
     #[must_use]
     pub fn clock_stepped(&self) -> bool {
         match self {
@@ -124,8 +124,8 @@ impl Store {
         }
     }
 
-    /// Returns how old the published state may be, because other nodes may have committed since. It
-    /// is zero for an embedded store.
+    /// Returns how old the published state may be. Later commits of other nodes may be missing in
+    /// that state. The age is zero for an embedded store.
     #[must_use]
     pub fn staleness(&self) -> Duration {
         match self {

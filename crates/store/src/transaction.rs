@@ -103,7 +103,8 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Locks an order's rows in lock order, because some rules read the item before the quota.
+    /// Locks an order's rows in lock order. Without this call, some rules would lock the item
+    /// before the quota.
     pub(crate) fn lock_order(&mut self, id: &TicketId) -> Done<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
@@ -111,7 +112,7 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// A payment names this order. Locks the order's rows, if the order exists.
+    /// Locks the rows of an order that a payment names, if the order exists.
     pub(crate) fn lock_order_named(&mut self, order: &str) -> Done<()> {
         match self {
             Self::Sqlite(_) => Ok(()),

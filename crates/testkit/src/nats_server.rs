@@ -111,8 +111,8 @@ impl NatsServer {
         self.make_stream_with_window(prefix, WINDOW).await;
     }
 
-    /// Creates a stream that drops a message if its id was already used within this time, which is
-    /// at least 100 ms.
+    /// Creates a stream that drops a message if its id was already used within this time. The time
+    /// is at least 100 ms.
     pub async fn make_stream_with_window(&self, prefix: &str, window: Duration) {
         let config = json!({"name": prefix, "subjects": [format!("{prefix}.>")], "storage": "file", "retention": "limits",
             "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "num_replicas": 1,

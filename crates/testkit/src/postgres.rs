@@ -15,7 +15,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The user that runs PostgreSQL when the tests run as root, because PostgreSQL refuses root.
 const USER: &str = "postgres";
 
-/// A script that runs PostgreSQL and executes the commands on its input. Its input ends at the
+/// A script that runs PostgreSQL and executes the commands on its input. The input ends at the
 /// latest with the test program. Then the script stops PostgreSQL and removes the directory.
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
@@ -52,7 +52,7 @@ impl Cluster {
         Self::create(settings, None)
     }
 
-    /// Starts a streaming standby of this server. The primary knows the standby by this name.
+    /// Starts a streaming standby of this server. The standby uses this name at the primary.
     pub fn start_standby(&self, name: &str) -> Self {
         let name = format!("cluster_name={name}");
         Self::create(&["-c", &name], Some(self))

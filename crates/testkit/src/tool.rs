@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The script that installs the programs.
 const SETUP: &str = include_str!("../../../scripts/setup");
-/// An environment variable. On a machine that has every program, set it to `1`. Then a test fails
-/// if it cannot check something.
+/// An environment variable. If it is `1`, a test fails if it cannot check something. Set it on a
+/// machine that has every program.
 const REQUIRE: &str = "DOORBUSTER_REQUIRE_ALL";
 
 /// Returns the path of a program that `scripts/setup` installs.
@@ -17,15 +17,14 @@ pub fn program(name: &str) -> PathBuf {
     find(name, &directories()).unwrap_or_else(|| panic!("{}", advice(name)))
 }
 
-/// Writes to the terminal what a test did not check, because the output of a passing test is
-/// hidden.
+/// Writes to the terminal what a test did not check. The normal output of a passing test is hidden.
 ///
 /// # Panics
 /// Panics if the environment says that this machine can check everything.
 pub fn not_checked(what: &str) {
     assert!(!std::env::var(REQUIRE).is_ok_and(|value| value == "1"), "not checked: {what}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // Macros write to the hidden output. A failed write does not fail the test.
+    // The print macros write to the hidden output. A failed write does not fail the test.
     let _ = std::io::stderr().write_all(format!("\nnot checked by {test}: {what}\n").as_bytes());
 }
 

@@ -1,8 +1,8 @@
 //! A stopwatch for tests of a server's speed. It does not count pauses of the whole machine.
 //!
-//! On a shared machine, a test or its disk can stop for seconds. A thread measures such pauses: it
-//! only wakes up and sometimes syncs a byte. A [`Watch`] subtracts these pauses, but still counts a
-//! delay that only the server has.
+//! On a shared machine, a test or its disk can stop for seconds. A thread measures such pauses: the
+//! thread only wakes up at a fixed interval, and sometimes syncs a byte. A [`Watch`] subtracts
+//! these pauses, but still counts a delay that only the server has.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_millis(10);
 const LOOKS_A_SYNC: u32 = 25;
 /// A delay that is shorter than this does not count as a pause of the machine.
 const STALL: Duration = Duration::from_millis(250);
-/// The stopwatch counts at least the real time divided by this number, so that every wait ends.
+/// The measured time is at least the real time divided by this number, so that every wait ends.
 const COUNTS_AT_LEAST: u32 = 10;
 
 /// The time of the last measurement, and the sum of all earlier pauses.

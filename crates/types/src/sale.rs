@@ -7,7 +7,7 @@ words! {
         Draft = "draft",
         /// The sale is announced, and opens by itself at its start.
         Scheduled = "scheduled",
-        /// The sale is selling.
+        /// The sale is open, and buyers can buy.
         Open = "open",
         /// An operator stopped the sale for a while.
         Paused = "paused",

@@ -59,8 +59,8 @@ fn check_archive(archive: &Path, scratch: &Path) -> Result<()> {
     serve(&tree.join("doorbuster"), &tree.join("doorbuster.toml"), scratch)
 }
 
-/// Installs the package below a directory, as dpkg does for another system. Its scripts see
-/// `DPKG_ROOT` and leave the services of this machine alone.
+/// Installs the package below a directory, as dpkg does for another system. Its scripts read
+/// `DPKG_ROOT`, and do not touch the services of this machine.
 fn check_package(package: &Path, scratch: &Path) -> Result<()> {
     let root = scratch.join("root");
     let admin = root.join("var/lib/dpkg");

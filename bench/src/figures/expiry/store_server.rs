@@ -115,8 +115,8 @@ impl StoreServer {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
 
-    /// Returns the available units of a sale: those in its slots and in the pool. A unit on its way
-    /// between them is not counted.
+    /// Returns the available units of a sale: those in its slots and in the pool. A unit that is
+    /// being moved between a slot and the pool is not counted.
     pub fn units_returned(&self, sale: &str) -> Result<u64> {
         let shown = self.operate("GET", &format!("/v1/admin/sales/{sale}/slots"), "", 200)?;
         let slots = shown["slots"]
@@ -161,8 +161,9 @@ impl StoreServer {
         Ok(due)
     }
 
-    /// Returns two times in seconds: from the end of the first hold to the end of the last hold,
-    /// and the longest time from the end of a hold until its order was expired.
+    /// Returns two times in seconds. The first is the time from the end of the first hold to the
+    /// end of the last hold. The second is the longest time from the end of a hold until its order
+    /// was expired.
     pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
         let seconds = |of: &str| -> Result<f64> {
             let millis = self.sql(&format!(

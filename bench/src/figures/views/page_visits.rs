@@ -43,7 +43,8 @@ struct Visitor {
     version: usize,
 }
 
-/// Page views, one after the other. The open pages send their requests between them.
+/// Page views that start one after the other. Between two starts, the pages that are already open
+/// send their requests.
 #[derive(Debug)]
 pub struct PageVisits {
     sale: String,

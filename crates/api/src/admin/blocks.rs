@@ -120,7 +120,7 @@ pub struct Block {
 /// The blocks in effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BlockList {
-    /// The blocks, newest first, without those that have ended.
+    /// The blocks that have not ended, newest first.
     pub blocks: Vec<Block>,
 }
 

@@ -55,7 +55,8 @@ pub struct DeadLetter {
     "refund": null, "request": null
 })))]
 pub struct DeadLetterDetail {
-    /// The dead letter as in the list. In JSON its members stand beside the members below.
+    /// The dead letter as in the list. In JSON, its members and the members below are in one
+    /// object.
     #[serde(flatten)]
     pub letter: DeadLetter,
     /// The event in the form for webhooks. A broker gets the same data in another envelope. `null`

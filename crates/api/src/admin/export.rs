@@ -157,8 +157,7 @@ pub struct Reconciliation {
     pub elsewhere: Vec<MoneySums>,
     /// The differences.
     pub differences: Vec<Difference>,
-    /// Whether the report is complete; otherwise there are more than 1,000 differences of some
-    /// kind.
+    /// Whether the report is complete. If not, there are more than 1,000 differences of one kind.
     pub complete: bool,
     /// The `cursor` for the further differences; `null` when the report is complete.
     #[schema(required = true)]

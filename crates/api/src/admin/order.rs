@@ -20,7 +20,7 @@ use crate::order::{HistoryEntry, Order, QueuedOrder, RefusedOrder, WaitingOrder}
     "payments": []
 })))]
 pub struct OrderDetail {
-    /// The order. In JSON its members stand beside the members below.
+    /// The order. In JSON, its members and the members below are in one object.
     #[serde(flatten)]
     pub order: Order,
     /// The steps so far, oldest first.

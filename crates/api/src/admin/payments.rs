@@ -150,7 +150,7 @@ pub enum PayByChange {
     Time(Time),
 }
 
-/// More time to pay for an order: one of `secs` and `pay_by`.
+/// More time to pay for an order: either `secs` or `pay_by`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Extension {
     /// Seconds to add to the order's present `pay_by`.

@@ -1,5 +1,5 @@
-//! Changes to a sale, as a JSON merge patch (RFC 7396): an absent member stays, `null` clears, a
-//! value replaces.
+//! Changes to a sale, as a JSON merge patch (RFC 7396): an absent member keeps its value, `null`
+//! clears the value, and a new value replaces it.
 
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -14,8 +14,8 @@ use crate::problem::Problem;
 use crate::sale::{Fact, Picture};
 use crate::value::{Money, Stock, Time};
 
-/// Changes to a sale. Titles, times and texts may change at any time, prices and limits before the
-/// sale opens.
+/// Changes to a sale. Titles, times and texts may change at any time. Prices and limits may change
+/// only before the sale opens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(

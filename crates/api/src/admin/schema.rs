@@ -193,8 +193,8 @@ pub(crate) fn front_door() -> Schema {
     front_door_object(false).into()
 }
 
-/// Changes to a front door; `null` restores a default, except for a single limit, where it means no
-/// limit.
+/// Changes to a front door. For a single limit, `null` means no limit. For any other member, `null`
+/// restores the default.
 pub(crate) fn front_door_patch() -> Schema {
     front_door_object(true).into()
 }

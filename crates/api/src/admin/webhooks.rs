@@ -36,8 +36,8 @@ fn address() -> Schema {
         .pattern(Some(ADDRESS_PATTERN))
         .max_length(Some(crate::limits::WEBHOOK_URL_BYTES_MAX))
         .description(Some(
-            "The URL: https, or http where the server allows private addresses, without user name \
-             and fragment; or a broker in the server's settings: amqp, amqps, nats or tls.",
+            "A webhook's URL without user name and fragment: https, or http if the server allows \
+             private addresses. Or a broker of the server's settings: amqp, amqps, nats or tls.",
         ))
         .examples(["https://shop.example/hooks/doorbuster"])
         .into()
@@ -98,7 +98,7 @@ fn read_types(
     is_good.then_some(words)
 }
 
-/// Changes to an endpoint, as a JSON merge patch: absent members stay.
+/// Changes to an endpoint, as a JSON merge patch: absent members keep their values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"types": ["*"]}), json!({"enabled": false})))]

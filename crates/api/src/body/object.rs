@@ -135,7 +135,7 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// Adds a fault of the member `name` that only a comparison of members shows.
+    /// Adds a fault of the member `name`, after a comparison of several members.
     pub(crate) fn fault(&mut self, name: &'static str, detail: &'static str) {
         self.faults.add(&format!("{}/{name}", self.pointer), detail);
     }

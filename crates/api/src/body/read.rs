@@ -95,7 +95,7 @@ pub(crate) fn string<'a>(
     }
 }
 
-/// One of these values, by its word.
+/// One of these values, given by its name.
 pub(crate) fn word<'a, T: Copy>(
     all: &'static [T],
     as_str: fn(T) -> &'static str,

@@ -170,7 +170,7 @@ fn all_read(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Any JSON, mostly of the names and values that the readers know.
+/// Any JSON, mostly with the names and values that the readers expect.
 fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         value().prop_map(str::to_owned),

@@ -107,8 +107,8 @@ endpoints!(
         description: "The pages use this cookie. The cookie contains the token of `Authorization` \
             until the token expires. The cookie is `HttpOnly` and `SameSite=Lax`, and behind TLS \
             also `Secure`. If a request has the cookie and no `Authorization`, the server takes \
-            the buyer from the cookie. Such a request needs the header `X-Doorbuster-Page: 1`, \
-            unless it is a GET. Without this header, the response is `401`.",
+            the buyer from the cookie. Every such request except `GET` needs the header \
+            `X-Doorbuster-Page: 1`. Without this header, the response is `401`.",
         responses: &[SuccessResponse::new(204, Content::None, "The cookie is set.")],
         ..BUYER_ENDPOINT
     },
@@ -169,7 +169,7 @@ endpoints!(
     },
     stream_events = Endpoint {
         path: "/v1/events",
-        summary: "Follow one's own orders, and the status of sales, as server-sent events",
+        summary: "Follow the buyer's orders and the status of sales, as server-sent events",
         description: "The first event is `hello`. Events are only hints; `GET` returns the stored \
             state. The server disconnects a reader with more than 1 MiB of unread events. A buyer \
             whom an operator blocks gets no more events.",

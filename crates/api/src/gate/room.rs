@@ -17,7 +17,7 @@ pub enum WaitingRoomPositionState {
     Waiting,
     /// The entry is admitted: its buyer may get a purchase pass.
     Admitted,
-    /// More entries are before this entry than units are left. The entry waits again as soon as
+    /// There are more entries before this entry than units left. The entry waits again as soon as
     /// units return.
     Gone,
 }

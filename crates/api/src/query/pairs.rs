@@ -11,7 +11,8 @@ pub(super) struct Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
-    /// Splits `query` into pairs. The limit of a request's head bounds its length.
+    /// Splits `query` into pairs. The limit for the size of a request's head also bounds the
+    /// query's length.
     pub(super) fn parse(query: &'a str) -> Self {
         let pairs = query
             .split('&')

@@ -141,7 +141,7 @@ const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("matches the outline with edges", outline, 30..=52),
     ("matches the outline carefully", outline_with_care, 30..=52),
     ("matches the content", content, 10..=30),
-    ("looks for the gap across whose rim colours continue", rim::least_change_across_rim, 22..=44),
+    ("looks for equal colours on both sides of the rim", rim::least_change_across_rim, 22..=44),
     ("compares how colours vary along the rim", rim::most_similar_variation, 22..=44),
     ("was written for the puzzle", form::fits, 80..=95),
 ];

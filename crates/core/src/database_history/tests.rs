@@ -107,8 +107,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// After nodes used one database, they never use another database that lacks the newest row of
-    /// the first one.
+    /// After nodes used one database, they never use a second database that lacks the first
+    /// database's newest row.
     #[test]
     fn a_deployment_never_uses_an_older_database(steps in prop::collection::vec(step(), 1..40)) {
         let mut databases = vec![database("s", 1, &[])];

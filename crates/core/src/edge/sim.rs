@@ -1,7 +1,7 @@
 //! Attacks the edge's rules with random runs. Nodes know different commits, and the writer changes.
 //! A server loses data or returns to an old copy. Replicas lag. Reads arrive in parts or twice.
-//! Buyers repeat requests at the edge. The test removes each rule in turn, and must notice the
-//! removal.
+//! Buyers repeat requests at the edge. The test removes each rule in turn. Without the rule, a run
+//! must fail.
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,7 +115,7 @@ impl World {
         self.commits.iter().rev().find(|commit| commit.item == item).map_or(0, |c| c.free)
     }
 
-    /// Commits an order, which `node` knows at once.
+    /// Commits an order. If the request went through the edge, the edge knows the request at once.
     fn order(&mut self, through_edge: bool) {
         let item = self.rng.below(ITEMS);
         let free = self.free_now(item);

@@ -1,8 +1,9 @@
 //! Access codes: how they are written, parsed and hashed.
 //!
 //! A code is 80 random bits in 16 letters and digits, in groups of four: `7K2M-Q0XA-93TN-ZE5H`. The
-//! store keeps a hash that covers the sale. Even if a sale has a million codes, an attacker needs
-//! about 2⁶⁰ tries to guess one of them. So the hash needs no salt and no stretching.
+//! store keeps only a hash of the sale and the code. Even if a sale has a million codes, an
+//! attacker needs about 2⁶⁰ tries to guess one of them. So the hash needs no salt and no
+//! stretching.
 
 /// Random bytes in a code.
 pub const CODE_BYTES: usize = 10;
@@ -38,7 +39,7 @@ pub fn parse_prefix(text: &str, max: usize) -> Option<String> {
     letters.filter(|letters| (1..=max).contains(&letters.len()))
 }
 
-/// Parses one character of a code, and returns it as codes are written. Returns `None` if no code
+/// Parses one character of a code, and returns its canonical form. Returns `None` if no code
 /// contains the character.
 fn parse_letter(char: char) -> Option<char> {
     let letter = match char.to_ascii_uppercase() {

@@ -8,9 +8,9 @@
 //! item. The pass does not contain the sale and the item: a purchase names them. For another sale
 //! or item, the tag does not match.
 //!
-//! Keys are derived from a master key for each [`PERIOD_MS`], so a derived key serves for hours and
-//! a master key does not expire. A deployment may have several master keys: the first key signs,
-//! and all of them verify.
+//! Each period of [`PERIOD_MS`] has its own key, which is derived from a master key. So a derived
+//! key is used only for hours, and a master key does not expire. A deployment may have several
+//! master keys: the first key signs, and all of them verify.
 
 use crate::value::Millis;
 

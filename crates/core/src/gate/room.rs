@@ -25,10 +25,11 @@ pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
 const FIRST_BUYERS_MIN: u64 = 8;
 /// After this many used admissions, their mean predicts how many units the next buyer takes.
 const USED_SAMPLE_MIN: u64 = 8;
-/// The end of the admission of a visitor who left before the rank was called.
+/// The stored end of the admission, for a visitor who left before the rank was called.
 pub const LEFT: Millis = Millis(0);
-/// How long an admission lasts at first while others wait. A visitor who does something in this
-/// time keeps the whole admission. If a visitor is idle, the next visitor is admitted instead.
+/// How long an admission lasts at first while others wait. If the visitor does something in this
+/// time, the admission lasts its whole time. If not, the admission ends, and the next visitor is
+/// admitted.
 pub const IDLE_TURN_MS: i64 = 30_000;
 
 /// Returns how long an admission lasts at first, if a whole admission lasts `for_ms`.
@@ -137,7 +138,7 @@ impl RoomSupply {
     /// ranks.
     ///
     /// The room admits a buyer only if at least one unit remains that no earlier buyer is expected
-    /// to take. So no buyer is admitted to an empty shop. While such a unit remains, the room
+    /// to take. So an admitted buyer can expect to find a unit. While such a unit remains, the room
     /// admits the next buyer.
     #[must_use]
     pub fn admissions(&self, progress: &RoomProgress, admissions_max: u64) -> u64 {
@@ -164,7 +165,7 @@ pub struct QueuePosition {
     pub until: Option<Millis>,
 }
 
-/// The result of entering the room for a buyer who has a row in the room.
+/// The result when a buyer who already has a row in the room enters again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReentryOutcome {
     /// The position is unchanged.

@@ -7,12 +7,12 @@
 //! exceed the limit. Each node keeps a [`NodeShare`] for each key. The node share decides whether
 //! the node allows a request, refuses it, or asks for a share.
 //!
-//! A share ends by itself. The shared state is a time in the future, and the share is the last part
-//! of the time until then. As time passes, the share is paid back at the limit's rate, and all
-//! nodes may use the limit again. So the node may spend only the part of the share that is still in
-//! the future. If a node dies, its share is lost, but only until the share ends. The protocol
-//! compares no clock with another clock: the shared storage answers with times relative to its own
-//! present.
+//! A share ends by itself. The shared state is a time in the future, and a share is the last part
+//! of the time until that state. As time passes, the share is paid back at the limit's rate, and
+//! all nodes may use the limit again. So the node may spend only the part of the share that is
+//! still in the future. If a node dies, its share is lost, but only until the share ends. The
+//! protocol compares no clock with another clock: the shared storage answers with times relative to
+//! its own present.
 //!
 //! Not every request needs a share first ([`Counting`]). A request that is answered from memory is
 //! counted after its answer. So a refusal does not wait for the shared storage.
@@ -62,7 +62,7 @@ impl LimitCall {
     /// state.
     #[must_use]
     pub fn apply(&self, state_us: u64, now_us: u64) -> (u64, LimitAnswer) {
-        // The bound keeps a client's wait short after a clock stepped back.
+        // The bound keeps a client's wait short after the storage's clock was set back.
         let used =
             (state_us.max(now_us) + self.used_us).min(now_us.saturating_add(2 * self.burst_us));
         let most = match holds(LimitRule::ReserveForOthers) {
@@ -289,13 +289,13 @@ impl NodeShare {
         self.unreported = self.unreported.saturating_sub(sent.reported);
         let granted = answer.granted_us * NANOS_PER_MICRO;
         let (served, rest) = served(self.share + granted, waiting);
-        // The shared storage computed `ahead_us` after this node sent the call. So an instant that
-        // is counted from `sent_at` is never too late. One microsecond less allows for the shared
-        // place, which rounds its time down.
+        // The shared storage computed `ahead_us` after this node sent the call. So `sent_at` plus
+        // `ahead_us` is never too late. One microsecond is subtracted, because the shared storage
+        // rounds its time down.
         let ahead_us = answer.ahead_us.saturating_sub(1);
         let state = sent.sent_at + ahead_us * NANOS_PER_MICRO + self.unreported;
         if granted == 0 && rest > 0 {
-            // The older share keeps its end, so the node does not learn the new state now.
+            // The older share keeps its end, so the node does not take over the new state now.
             self.state = self.state.saturating_sub(sent.reported);
         } else if granted > 0 {
             self.state = state;
@@ -327,8 +327,8 @@ impl NodeShare {
     }
 
     /// Drops the part of the share that has ended, and applies a shorter burst. Returns how far the
-    /// state is ahead. The unreported requests stay even if this node's state has paid them back,
-    /// because other nodes may have used the limit's full rate.
+    /// state is ahead. The unreported requests stay, even if the limit has recovered since by this
+    /// node's state. Other nodes may have used the limit's full rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;
@@ -357,7 +357,7 @@ fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
     (waiting.len(), rest)
 }
 
-/// A rule of shared limits. The tests remove each rule, and must notice its absence.
+/// A rule of shared limits. The tests remove each rule in turn. Without the rule, a test must fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitRule {
     /// The shared storage grants no more than is free under the burst.

@@ -66,7 +66,8 @@ pub enum RefundUpdate {
     /// A person returned some or all of the payment by hand. Only the provider's answer to a query
     /// tells the state of the refund.
     CheckAgain {
-        /// Whether the return by hand failed. It may have been counted as this refund.
+        /// Whether the return by hand failed. The server may have counted that return as this
+        /// refund.
         lost: bool,
     },
 }
@@ -126,7 +127,7 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
             refund.next_at = now;
         }
         RefundUpdate::Accepted { again_ms } => {
-            // The server may have given this refund up, but the provider accepted it.
+            // The server may have given up this refund, but the provider accepted it.
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;

@@ -100,8 +100,8 @@ impl DeliveryQueue {
         }
     }
 
-    /// Decides about a retry. Returns `None` if the try does not count, because the try was early,
-    /// or says nothing about the event.
+    /// Decides about a retry. Returns `None` if the try does not count, because the try was early
+    /// or its outcome says nothing about the event.
     fn decide_retry(
         &mut self,
         position: i64,

@@ -10,7 +10,7 @@ use super::settings::SettingsArgs;
 /// Check the store, and every answer that buyers got, with an independent model.
 ///
 /// Reads the rows by SQL, in one snapshot, and changes nothing; the server may be running or
-/// stopped. The audit shares no code with the server. Exits with 1 if it finds a fault. With
+/// stopped. The audit shares no code with the server. Exits with 1 if the audit finds a fault. With
 /// --server, the running server makes its own audit.
 #[derive(Debug, Args)]
 #[command(
@@ -24,8 +24,8 @@ pub struct AuditArgs {
     /// Also check every answer in this file, as `storm --answers` writes it.
     #[arg(long, value_name = "FILE")]
     pub answers: Option<PathBuf>,
-    /// Ask the running server for its audit. It also names restores, failovers and the orders that
-    /// a failover lost.
+    /// Ask the running server for its audit. The server's audit also lists restores, failovers and
+    /// the orders that a failover lost.
     #[arg(long = "server", conflicts_with_all = ["store", "answers"])]
     pub by_server: bool,
     #[command(flatten)]

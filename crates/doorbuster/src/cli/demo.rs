@@ -11,7 +11,7 @@ use super::storm;
 /// Starts a server on a scratch directory and a free port, and creates a sale in which each buyer
 /// may buy --units units. Another process sends all buyers' requests over HTTP at full speed and
 /// waits for every verdict. Then the server stops, and the independent auditor checks the store and
-/// every answer. Exits with 0 only if it finds no fault.
+/// every answer. Exits with 0 only if the auditor finds no fault.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster demo
@@ -19,7 +19,7 @@ use super::storm;
   doorbuster demo --shape cluster
   doorbuster demo --json")]
 pub struct DemoArgs {
-    /// The deployment: one server, or two nodes behind one address that share PostgreSQL, or
+    /// The deployment: one server, two nodes that share PostgreSQL, or two nodes that share
     /// PostgreSQL and a Redis Cluster.
     #[arg(long, value_enum, default_value_t = DemoShape::Embedded)]
     pub shape: DemoShape,

@@ -10,8 +10,9 @@ use super::settings::SettingsArgs;
 
 /// Compare every known way to deduct stock, on real servers.
 ///
-/// Starts a private PostgreSQL and a private Redis, gives every strategy the same buyers, and lets
-/// one checker judge all of them. The packages postgresql and redis-server have to be installed.
+/// Starts a private PostgreSQL and a private Redis, gives every strategy the same buyers, and
+/// checks all results with the same checker. The packages postgresql and redis-server have to be
+/// installed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab list
@@ -49,8 +50,8 @@ pub enum LabCommand {
 /// Run strategies against the same buyers, and judge them.
 ///
 /// Exits with 0 if no verdict contradicts the strategy's promise. A safe strategy promises correct
-/// sales always. A strategy that is safe without faults promises them only for runs without faults.
-/// An unsafe strategy promises nothing.
+/// sales in every run. A strategy that is safe without faults promises correct sales only in runs
+/// without faults. An unsafe strategy promises nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab run

@@ -9,10 +9,10 @@ use super::settings::SettingsArgs;
 /// Copy the store and its generated secrets to a file, while the server runs or is stopped.
 ///
 /// The copy is consistent, appears only when it is complete, and never replaces a file. Only its
-/// owner can read it. The copy has no secrets that you configured. `doorbuster restore` writes the
-/// copy back. With --encrypt a passphrase protects the file, in the format of age. In shapes
-/// postgres and cluster, copy the store with PostgreSQL's tools: pg_dump or
-/// pg_basebackup.
+/// owner can read it. The copy does not contain the secrets that you configured.
+/// `doorbuster restore` writes the copy back. With --encrypt, the file is encrypted with a
+/// passphrase, in the format of the program `age`. In shapes postgres and cluster, copy the store
+/// with PostgreSQL's tools: pg_dump or pg_basebackup.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster backup /backups/friday.backup --data-dir /var/lib/doorbuster\n  doorbuster backup /backups/friday.age --data-dir /var/lib/doorbuster --encrypt"
@@ -42,8 +42,8 @@ pub struct PassphraseArgs {
 /// Write a backup to a data directory that contains no store.
 ///
 /// Every sale that was open or scheduled is paused, because orders, payments and events after the
-/// backup are missing. Compare with the payment provider and the shop's records before you resume
-/// the sales. Only for shape embedded.
+/// backup are missing. Compare the store with the payment provider's and the shop's records before
+/// you resume the sales. Only for shape embedded.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster restore /backups/friday.backup --data-dir /var/lib/doorbuster\n  doorbuster restore /backups/shop --data-dir /var/lib/doorbuster --until 2026-11-27T20:00:00Z"

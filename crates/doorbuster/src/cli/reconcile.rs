@@ -16,7 +16,8 @@ pub struct ReconcileArgs {
     /// Compare only the units and the money of this sale.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
-    /// The cursor of the last report, which lists at most 1,000 differences of a kind.
+    /// Continue after the report that printed this cursor. A report lists at most 1,000 differences
+    /// of each kind.
     #[arg(long)]
     pub cursor: Option<String>,
     #[command(flatten)]

@@ -257,7 +257,7 @@ pub struct AdjustArgs {
     /// The item's id.
     #[arg(value_parser = values::name, add = complete::items())]
     pub item: String,
-    /// The number of units to add, or with a minus to remove.
+    /// The number of units to add; a negative number removes units.
     #[arg(allow_hyphen_values = true, value_parser = values::units_change)]
     pub units: i64,
     /// The reason, for the ledger.

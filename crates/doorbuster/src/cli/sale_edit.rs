@@ -54,8 +54,8 @@ pub struct EditArgs {
     /// Whether buyers wait in a waiting room.
     #[arg(long, value_name = "WORD", value_parser = ["off", "auto", "always"])]
     pub waiting_room: Option<String>,
-    /// Whether the waiting room is for the whole sale or for each item. It changes only before the
-    /// sale opens.
+    /// Whether the waiting room is for the whole sale or for each item. This setting can change
+    /// only before the sale opens.
     #[arg(long, value_name = "WORD", value_parser = ["sale", "items"])]
     pub rooms: Option<String>,
     /// A rate limit: buyer=5/60 allows a buyer 5 requests at once and 60 a minute. The scopes are

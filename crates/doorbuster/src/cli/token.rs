@@ -24,12 +24,12 @@ pub enum TokenCommand {
 
 /// Print a token for a buyer.
 ///
-/// It is signed with the setting `auth.buyer_secret`, or with the secret that a server generated
-/// and keeps: in its data directory, or in shapes postgres and cluster in the database. This
-/// command generates no secret.
+/// The token is signed with the setting `auth.buyer_secret`. If it is not set, the token is signed
+/// with the secret that a server generated and stored: in its data directory, or in the database in
+/// shapes postgres and cluster. This command generates no secret.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster token buyer alice --ttl 15m\n\n\
-    The sale page takes it in its address: http://127.0.0.1:8080/sale/spring#token=<token>")]
+    The sale page accepts the token in its address: http://127.0.0.1:8080/sale/spring#token=<token>")]
 pub struct BuyerArgs {
     /// The buyer's id: 1 to 64 of A-Z a-z 0-9 _ . : -
     #[arg(value_parser = values::name)]

@@ -127,7 +127,7 @@ fn choices_error<const N: usize>(words: [&str; N]) -> String {
     format!("must be one of {}", words.join(", "))
 }
 
-/// The number of units to add, or with a minus to remove.
+/// The number of units to add; a negative number removes units.
 pub fn units_change(text: &str) -> Parsed<i64> {
     text.parse()
         .ok()
@@ -256,8 +256,9 @@ pub fn money(text: &str) -> Parsed<Money> {
         })
         .ok_or_else(|| {
             format!(
-                "price={text} is not like 10.00CNY: write the amount in the currency's own units, \
-                 with at most as many decimal places as the currency has, then its three letters"
+                "price={text} is not like 10.00CNY: write the amount in the currency's own units \
+                 and then the currency's three letters; the amount may have at most as many \
+                 decimal places as the currency"
             )
         })
 }

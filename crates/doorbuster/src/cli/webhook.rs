@@ -69,7 +69,7 @@ pub enum EndpointCommand {
     Edit {
         /// The endpoint's id.
         endpoint: String,
-        /// The new address; - reads it from the first line of standard input.
+        /// The new address; - reads the address from the first line of standard input.
         #[arg(long, value_name = "ADDRESS")]
         to: Option<String>,
         /// The new event types; may be repeated.
@@ -107,8 +107,8 @@ pub enum EndpointCommand {
     after_help = "Example:\n  doorbuster webhook endpoint add https://shop.example/hooks/doorbuster --type order.paid --type order.refunded"
 )]
 pub struct NewEndpointArgs {
-    /// The endpoint's address; - reads it from the first line of standard input, because other
-    /// users can see the command line, and a broker's address contains a password.
+    /// The endpoint's address; - reads the address from the first line of standard input. Use - for
+    /// a broker: its address contains a password, and other users can see the command line.
     pub address: String,
     /// Event types that the endpoint gets; may be repeated. Without it the endpoint gets all types.
     #[arg(long = "type", value_name = "TYPE", default_value = "*")]

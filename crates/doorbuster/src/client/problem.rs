@@ -1,5 +1,5 @@
-//! A server's problem document, and the sentence that describes it. It is parsed leniently, because
-//! a newer server may send unknown codes.
+//! A server's problem document, and the sentence that describes it. The document is parsed
+//! leniently, because a newer server may send unknown codes.
 
 use serde::Deserialize;
 

@@ -42,7 +42,7 @@ impl Change {
     }
 }
 
-/// Changes the selected orders. Before it changes several orders, it lists them and asks for
+/// Changes the selected orders. If there are several orders, first lists the orders and asks for
 /// confirmation. Exits with 1 if any order could not be changed.
 pub(super) async fn change(
     client: &Client,

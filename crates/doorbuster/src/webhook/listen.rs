@@ -24,7 +24,7 @@ use crate::print;
 
 /// Longest accepted body, in bytes. Doorbuster sends only shorter messages.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// Most connections at once; further connections wait.
+/// The most connections at the same time. Further connections wait.
 const CONNECTIONS_MAX: usize = 32;
 /// Longest wait for a request's headers.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

@@ -158,7 +158,7 @@ fn a_store_is_restored_as_it_was_at_a_time() {
     command.arg("restore").arg(&target).arg("--data-dir").arg(temp_dir.join("early"));
     let stderr = run(command.args(["--until", "2020-01-01T00:00:00Z"])).stderr_of_failure(1);
     assert!(stderr.contains("no continuous backup of that time"), "{stderr}");
-    // The restore notices one damaged byte, and writes no store.
+    // The restore detects one damaged byte, and writes no store.
     let segments = fs::read_dir(&target).expect("generations").flat_map(|generation| {
         fs::read_dir(generation.expect("readable").path()).expect("objects")
     });

@@ -323,7 +323,7 @@ async fn the_page_of_a_named_sale_has_its_title_and_no_state_that_may_be_old() {
     assert!(page.contains("<meta property=\"og:title\""), "{page}");
     assert!(!page.contains("Open now") && !page.contains("availability\""), "{page}");
 
-    // A sale's id may be no name for a directory.
+    // Some valid sale ids, such as `..`, are not valid names of directories.
     fixture.open_sale("..", &[("phone", 100, 9, 900)]).await;
     let before = std::fs::read(folder.join("index.html")).expect("the list of sales");
     let url = format!("http://{}", fixture.address);

@@ -14,7 +14,7 @@ use crate::test_server::{TempDir, program, run};
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// Longest time from a promotion until a node sells. Usually it sells within 0.2 s, and the promise
-/// is 2 s. The rest is for a busy machine.
+/// is 2 s. The additional time is for a busy machine.
 const SELLS_WITHIN: Duration = Duration::from_secs(5);
 /// The setting with the secret of the sandbox's messages.
 const WEBHOOK_SECRET: (&str, &str) =
@@ -194,8 +194,8 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
     buy(&cluster, 5, 1);
     let copy = cluster.postgres.back_up("copy").expect("a copy");
     buy(&cluster, 5, 2);
-    // During a sale the node learns a new position each second, even if nothing asks whether it is
-    // ready.
+    // During a sale the node reads the database's position each second, even if no client asks
+    // whether the node is ready.
     let checks = "SELECT coalesce(max(at), 0) FROM commit_check";
     let checked = |cluster: &Cluster| cluster.postgres.sql(checks).expect("a time");
     for _ in 0..2 {
@@ -213,7 +213,7 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
         (status == 503 && body.to_string().contains("is an older copy")).then_some(())
     };
     wait_for("the node names the older copy", || refused(&cluster));
-    // A restarted node knows the position from its file.
+    // A restarted node reads the last position from its file.
     cluster.nodes[0].kill().expect("it stops");
     cluster.nodes[0].start().expect("a process");
     wait_for("the restarted node names the older copy", || {

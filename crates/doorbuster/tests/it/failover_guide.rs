@@ -46,7 +46,8 @@ impl Hosts {
         Self { temp_dir, port, primary, standby }
     }
 
-    /// Runs a script on a host, as the user of PostgreSQL. The page's names stand for this test's.
+    /// Runs a script on a host, as the user of PostgreSQL. Replaces the page's names with the names
+    /// of this test.
     fn run(&self, host: &Host, script: &str) -> String {
         let names = [
             (DATA, host.dir.join("data").display().to_string()),

@@ -27,8 +27,8 @@ const LONG: u32 = 900;
 const SHORT: u32 = 1;
 /// The most additional rounds.
 const MORE_ROUNDS: u64 = 5;
-/// Only in this number of first rounds do some requests not wait for their verdict. The test reads
-/// the verdicts of queued requests at the end.
+/// The number of rounds at the start in which some requests do not wait for their verdict. The test
+/// reads the verdicts of queued requests at the end.
 const ROUNDS_WITH_QUEUE: u64 = 2;
 
 /// The value of an environment variable.

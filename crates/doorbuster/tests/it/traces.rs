@@ -1,5 +1,5 @@
-//! Traces, metrics and logs as a collector receives them: the program runs beside a private OTLP
-//! receiver over HTTP.
+//! Traces, metrics and logs as a collector receives them: the program sends its data to a private
+//! OTLP receiver over HTTP.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

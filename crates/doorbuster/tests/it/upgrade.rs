@@ -172,7 +172,7 @@ fn a_store_of_this_version() {
         .expect("pg_dump starts");
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     let dump = String::from_utf8(dump.stdout).expect("text");
-    // Leave out these commands: other versions of psql do not know them.
+    // Leave out these commands, because other versions of psql do not support them.
     let is_plain =
         |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
     let lines: Vec<&str> = dump.trim_end().lines().filter(is_plain).collect();

@@ -43,8 +43,8 @@ pub(super) fn check(
     Ok(0)
 }
 
-/// Writes the lines that the store can confirm to `kept`, and returns the lines with an id that the
-/// store does not know.
+/// Writes the lines that the store can confirm to `kept`, and returns the lines with an id that is
+/// not in the store.
 pub(super) fn split(
     snapshot: &Snapshot,
     path: &Path,
@@ -76,7 +76,7 @@ struct AnswerAuditor<'a> {
     returned: HashMap<&'a str, (&'a str, Option<&'a str>)>,
     /// Orders that at least one answer names.
     seen_orders: HashSet<&'a str>,
-    /// Items that at least one answer requested.
+    /// Items for which the file has at least one answer.
     requested_items: HashSet<i64>,
     /// Orders whose requests were also refused, each with the refusal's text.
     refused: Vec<(&'a Order, String)>,

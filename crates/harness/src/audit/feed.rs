@@ -116,8 +116,8 @@ fn check_credits(
     }
 }
 
-/// Checks that a feed adds the units that finished recalls took. The feed may add fewer units only
-/// if the target was closed before a recall was finished.
+/// Checks that a grant's feed adds the `meant` units, which finished recalls took for this grant.
+/// The feed may add fewer units only if the grant was closed before a recall was finished.
 fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut Findings<'_>) {
     let brought: i128 =
         rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();

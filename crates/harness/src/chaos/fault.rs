@@ -31,7 +31,7 @@ pub enum Fault {
     PostgresStandbyAway,
     /// The disk of PostgreSQL is full for a while.
     PostgresDiskFull,
-    /// All nodes and PostgreSQL are stopped, and PostgreSQL returns as a backup had it.
+    /// All nodes and PostgreSQL are stopped, and PostgreSQL starts again with the data of a backup.
     Restore,
     /// A Redis primary is killed, and its replica takes over.
     RedisPrimaryKill,
@@ -43,7 +43,7 @@ pub enum Fault {
     RedisSnapshot,
     /// A Redis primary loads an old snapshot while it runs.
     RedisReload,
-    /// A replica that misses the latest sales takes over.
+    /// A replica that lacks the latest sales takes over.
     RedisStaleFailover,
     /// A Redis replica is killed and started again.
     RedisReplicaKill,

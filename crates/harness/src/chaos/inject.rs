@@ -77,9 +77,9 @@ pub(super) fn inject(
     }
 }
 
-/// Fills the disk of PostgreSQL for a while. During this time PostgreSQL refuses single
-/// transactions. If PostgreSQL needs a new file for its log, PostgreSQL ends. An operator starts it
-/// again when there is space.
+/// Fills the disk of PostgreSQL for a while. During this time PostgreSQL refuses some transactions.
+/// If PostgreSQL needs a new file for its log, PostgreSQL ends. When there is space again, the
+/// harness starts PostgreSQL, as an operator would.
 fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, ClusterError> {
     let postgres = &mut cluster.postgres;
     let (pause, before) = (random_duration(rng, DISK_FULL), postgres.disk_full_reports());

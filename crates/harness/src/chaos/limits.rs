@@ -18,7 +18,7 @@ pub(super) const STOCK_PART: Range<f64> = 0.4..0.9;
 pub(super) const FAULT_PART: Range<f64> = 0.05..0.35;
 /// The numbers of partitions of an item in shape `cluster`. One of them is chosen at random.
 pub(super) const PARTITIONS: [u32; 4] = [1, 1, 3, 8];
-/// How long the spread stays as it is, if it changes all the time.
+/// The time between two changes of the spread, if the plan changes it repeatedly.
 pub(super) const SPREAD_STAYS: (Duration, Duration) =
     (Duration::from_millis(300), Duration::from_millis(1_500));
 /// How long a process hangs or stays stopped.

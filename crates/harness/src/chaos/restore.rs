@@ -82,7 +82,7 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// The nodes pause the sale by themselves. Before the pause, no node may sell a unit. The
+    /// Waits until the nodes have paused the sale. Before the pause, no node may sell a unit. The
     /// adjustment and the final audit would detect such a sale.
     fn wait_until_paused(&self) -> Result<(), ClusterError> {
         let (begun, path) = (Instant::now(), format!("/v1/admin/sales/{}", self.sale));

@@ -34,7 +34,7 @@ pub(super) struct RoundRunner<'a> {
     seed: u64,
     /// Whether the spread changes during the load run.
     respread: bool,
-    /// The number of answers in which a node did not see a new row of another node.
+    /// The number of answers in which a new row of another node was missing.
     stale_answers: Cell<u32>,
     pub(super) round: RoundReport,
 }
@@ -315,7 +315,8 @@ impl RoundRunner<'_> {
             let reply = self.cluster.admin(method, path, body);
             match reply {
                 Ok(reply) if reply.status == status => return Ok(reply),
-                // A node may not see another node's new row at once, so the request is repeated.
+                // A new row of another node may be visible only after a moment, so the request is
+                // repeated.
                 Ok(reply) if reply.status == 404 && begun.elapsed() < PROPAGATED_WITHIN => {
                     self.stale_answers.set(self.stale_answers.get() + 1);
                     std::thread::sleep(Duration::from_millis(20));

@@ -12,8 +12,8 @@ use super::error::{ClusterError, ClusterErrorContext};
 pub struct ClusterDir(PathBuf);
 
 impl ClusterDir {
-    /// Creates the directory if it is missing. Other users may enter the directory, because
-    /// PostgreSQL runs as another user, but cannot list it.
+    /// Creates the directory if it is missing. Other users may enter the directory but cannot list
+    /// it, because PostgreSQL may run as another user.
     pub fn create(path: &Path) -> Result<Self, ClusterError> {
         let cluster_dir = Self::open(path)?;
         for dir in [cluster_dir.0.clone(), cluster_dir.pid_dir(), cluster_dir.0.join("log")] {

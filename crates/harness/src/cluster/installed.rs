@@ -108,7 +108,7 @@ pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
 }
 
 /// Stops every server with a process-id file in `dir`. The last server stops first, because a
-/// server depends on those that started before it. Returns the names of the servers that ran.
+/// server depends on the servers that started before it. Returns the names of the servers that ran.
 pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
     let cluster_dir = ClusterDir::open(dir)?;
     let mut stopped = Vec::new();

@@ -1,6 +1,6 @@
-//! Small libraries in C that a server loads before its C library. Each library changes one thing
-//! that the running server sees: its clock, or the space on its disk. The library reads a number
-//! from a file, and this program writes the file.
+//! Small libraries in C that a server loads before its C library. Each library simulates one fault
+//! for the running server: a wrong clock, or a full disk. The library reads a number from a file,
+//! and this program writes the file.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -27,7 +27,8 @@ pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long a server of a Redis Cluster may be silent before the other servers count it as failed,
 /// in milliseconds.
 pub(super) const NODE_TIMEOUT_MS: u32 = 1_000;
-/// After this time, servers that do not know each other are introduced again.
+/// After this time, the harness introduces servers of a Redis Cluster to each other again, if they
+/// have not met.
 pub(super) const MEET_RETRY_AFTER: Duration = Duration::from_secs(3);
 /// Bytes of a failed server's log that are shown.
 pub(super) const LOG_SHOWN_BYTES: usize = 2_000;

@@ -54,8 +54,8 @@ impl<'a> NodeFactory<'a> {
         self.create(format!("node-{number}"), settings)
     }
 
-    /// Creates the edge with this number, from 1, without starting it. It passes requests on to
-    /// these nodes.
+    /// Creates the edge with this number, from 1, without starting it. The edge passes requests on
+    /// to these nodes.
     pub(super) fn edge(&self, number: usize, nodes: &[SocketAddr]) -> Result<Node, ClusterError> {
         let nodes: Vec<String> = nodes.iter().map(|addr| format!("http://{addr}")).collect();
         let settings = vec![setting("ROLES", "edge"), setting("EDGE__UPSTREAMS", &nodes.join(","))];

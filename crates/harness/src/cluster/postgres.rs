@@ -115,8 +115,8 @@ impl Postgres {
             format!("unix_socket_directories={}", dir.display()),
             "max_connections=200".to_owned(),
             "synchronous_commit=on".to_owned(),
-            // Old WAL segments are kept and reused, because commits would wait for the creation of
-            // new segments.
+            // Old WAL segments are kept and reused, because otherwise commits would wait for the
+            // creation of new segments.
             "min_wal_size=1GB".to_owned(),
             "max_wal_size=4GB".to_owned(),
             "log_line_prefix=%m [%p] ".to_owned(),

@@ -100,8 +100,8 @@ impl RedisServer {
         Ok(Self { cluster_dir: cluster_dir.clone(), dir, port, start, process: None })
     }
 
-    /// Starts one server that belongs to no cluster, in the directory `redis-1`. It writes to the
-    /// disk only when a snapshot is requested.
+    /// Starts one server that belongs to no cluster, in the directory `redis-1`. The server writes
+    /// to the disk only when a snapshot is requested.
     pub fn start_alone(
         cluster_dir: &ClusterDir,
         ends_with_caller: bool,
@@ -250,7 +250,7 @@ impl Redis {
         self.introduce_servers()?;
         for (primary, replica) in primaries.iter().zip(replicas) {
             let id = primary.run_command(&["CLUSTER", "MYID"])?;
-            // Another server may not know a new server yet.
+            // Another server may not have the address of a new server yet.
             wait_until("a replica knows its primary", || {
                 replica.run_command(&["CLUSTER", "REPLICATE", &id]).is_ok()
             })?;
@@ -258,8 +258,9 @@ impl Redis {
         self.wait_until_healthy()
     }
 
-    /// Introduces the servers to each other. A server forgets a new server that is silent for a
-    /// second, for example if the whole machine pauses. Then the servers are introduced again.
+    /// Introduces the servers to each other. A server drops a new server that is silent for a
+    /// second, for example because the whole machine pauses. In this case the function introduces
+    /// the servers again.
     fn introduce_servers(&self) -> Result<(), ClusterError> {
         let known = format!("cluster_known_nodes:{}\r", self.servers.len());
         let knows = |server: &RedisServer| {

@@ -1,5 +1,5 @@
-//! Sends one command to a Redis server and reads its answer. It supports only the commands with
-//! which the harness builds and breaks a cluster.
+//! Sends one command to a Redis server and reads its answer. Supports only the commands with which
+//! the harness builds and breaks a cluster.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -20,8 +20,8 @@ const SEND_WITHIN: Duration = Duration::from_secs(5);
 const SEED: u64 = 0x00d0_04b5;
 /// From this rate on, the requests that are due within [`TICK`] are sent together.
 pub(crate) const TICK_FROM_RATE: f64 = 20_000.0;
-/// The longest time that a request is delayed so that it can be sent with others. The delay counts
-/// as latency.
+/// The longest delay of a request that waits to be sent together with other requests. The delay
+/// counts as latency.
 pub(crate) const TICK: Duration = Duration::from_micros(250);
 
 struct Measurement<'a, S> {
@@ -100,7 +100,7 @@ impl<S: RequestScript> Measurement<'_, S> {
         }
     }
 
-    /// Goes on to the next arrival.
+    /// Sets the time of the next arrival.
     fn advance(&mut self, rate: f64) {
         let chance = self.rng.random::<f64>().max(f64::MIN_POSITIVE);
         self.due += Duration::from_secs_f64(-chance.ln() / rate);

@@ -1,7 +1,7 @@
 //! The event loop of the load generator: keep-alive connections under one epoll, on one thread.
 //!
 //! Each connection has one request under way at a time, and needs one write and one read for it. A
-//! [`Source`] says what to send and what the answers mean. It performs no IO.
+//! [`Source`] says what to send and what the answers mean. A source performs no IO.
 
 mod socket;
 
@@ -15,7 +15,7 @@ use rustix::event::{Timespec, epoll};
 
 /// The largest number of events per call of epoll.
 const EVENTS_MAX: usize = 512;
-/// The smallest number of events that justifies an immediate call of epoll. After fewer events, a
+/// After at least this number of events, the loop calls epoll again at once. After fewer events, a
 /// loop with a tick sleeps first.
 const EVENTS_TOGETHER: usize = 64;
 /// The largest number of bytes of one read.
@@ -63,7 +63,7 @@ pub enum Progress<R> {
     Consumed(R),
     /// The whole answer. The connection is free.
     Done,
-    /// The whole answer, or bytes that are no answer. The connection is closed.
+    /// The whole answer, or bytes that are not an answer. The connection is closed.
     DoneAndClosed,
 }
 

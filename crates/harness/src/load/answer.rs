@@ -1,5 +1,5 @@
-//! Decides what an answer means for a buyer. It takes a status, a few headers and a body, and
-//! performs no IO.
+//! Decides what an answer means for a buyer. The decision uses a status, a few headers and a body,
+//! and needs no IO.
 //!
 //! Refusals are frequent, so their `code` is found by a text search. All other answers are parsed.
 
@@ -189,8 +189,8 @@ pub(super) fn verdict_from_event<'a>(
     Ok(order.and_then(|order| verdict(order, id)).flatten())
 }
 
-/// Returns the verdict for `id` in an order: `Some(None)` while it is queued, or `None` if the
-/// order is invalid.
+/// Returns the verdict for `id` in an order: `Some(None)` while the order is queued, or `None` if
+/// the order is invalid.
 fn verdict<'a>(order: OrderView<'a>, id: &str) -> Option<Option<FinalAnswer<'a>>> {
     // If one request has two tickets, both ids show the same order.
     let other_id = order.id != id;

@@ -1,4 +1,5 @@
-//! Reads one queued buyer's event stream for the verdict, in addition to polling.
+//! Searches the event stream of one queued buyer for the verdict. The buyer also polls for the
+//! verdict.
 
 use super::answer;
 use super::limits;
@@ -7,7 +8,7 @@ use super::response::{self, ChunkDecoder};
 /// The result of reading a part of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum StreamProgress {
-    /// The stream goes on.
+    /// The stream is still open.
     Open,
     /// The data of an event with the verdict.
     Verdict(Vec<u8>),

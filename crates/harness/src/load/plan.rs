@@ -175,7 +175,7 @@ impl Target {
         let addr = named
             .to_socket_addrs()
             .map_err(|error| bad(&format!("no such host: {error}")))?
-            // IPv4 is preferred, because local servers usually listen on it.
+            // IPv4 is preferred, because local servers usually listen on IPv4 addresses.
             .min_by_key(SocketAddr::is_ipv6)
             .ok_or_else(|| bad("no such host"))?;
         Ok(Self { addr, authority: authority.into() })

@@ -163,8 +163,8 @@ impl ChunkDecoder {
         self.state == ChunkState::Ended
     }
 
-    /// Appends the data in `raw` to `out`. Returns how many bytes of `raw` were used. These are all
-    /// bytes, except if the body ended.
+    /// Appends the data in `raw` to `out`. Returns how many bytes of `raw` were used: all bytes, or
+    /// fewer if the body ended.
     pub fn feed(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<usize, &'static str> {
         let mut at = 0;
         while at < raw.len() && self.state != ChunkState::Ended {

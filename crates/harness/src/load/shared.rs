@@ -182,8 +182,8 @@ impl Shared {
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for board in &self.published_counts {
-            // A poisoned lock means that a worker panicked, which is reported at the end. Its last
-            // counts are still valid.
+            // A poisoned lock means that a worker panicked, which is reported at the end. The
+            // worker's last counts are still valid.
             sum.add(&board.lock().unwrap_or_else(PoisonError::into_inner));
         }
         sum

@@ -1,5 +1,5 @@
-//! Tests of the checker with planted faults. It must find a fault of each kind, and none in a
-//! correct sale.
+//! Tests of the checker with planted faults. The checker must find each kind of fault, and no fault
+//! in a correct sale.
 
 use std::time::Duration;
 

@@ -196,7 +196,7 @@ impl Source for CrowdSource<'_> {
         if self.open == 0 && !more {
             return true;
         }
-        // The servers do not come back.
+        // After this time the servers will not answer any more, so the remaining buyers stop.
         let is_hopeless = waited > self.crowd.within + ANSWER_WITHIN * 2;
         while is_hopeless && let Some(Reverse((_, buyer))) = self.pausing.pop() {
             self.end(buyer, LastAnswer::NoAnswer, now);

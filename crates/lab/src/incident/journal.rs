@@ -16,7 +16,7 @@ use crate::driver::LastAnswer;
 
 /// How long the lock lasts in the incident.
 pub const LOCK_MS: u64 = 60;
-/// How long the call to the payment company takes, usually and when it is slow.
+/// How long a usual call to the payment company takes, and how long a slow call takes.
 const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
 /// One call in this number is slow.
@@ -112,7 +112,7 @@ impl Journal {
         Self(Some(Arc::new(Actor { name, shared, seed, works: AtomicU64::new(0) })))
     }
 
-    /// Returns how long the lock lasts. In the incident it is shorter than some of the work.
+    /// Returns how long the lock lasts. In the incident, this is shorter than some of the work.
     /// Otherwise it is `usual`.
     pub fn lock_ms(&self, usual: u64) -> u64 {
         if self.0.is_some() { LOCK_MS } else { usual }
@@ -168,7 +168,8 @@ impl Journal {
         });
     }
 
-    /// Records that a script released the lock if it was still the holder's.
+    /// Records the result of the script that releases the lock only if the lock still belongs to
+    /// the holder.
     pub fn released(&self, was_ours: bool) {
         self.write(|written, _, actor| {
             if was_ours {
@@ -215,8 +216,8 @@ impl Journal {
                 tokio::time::sleep(Duration::from_millis(lock_ms / 3)).await;
                 let mut renew = script.key(lock);
                 let renewed = redis.script::<i64>(renew.arg(&token).arg(lock_ms)).await;
-                // If another holder has the lock, the lock is not renewed. The release notices
-                // this.
+                // If another holder has the lock, the lock is not renewed. The release then finds
+                // the other holder.
                 if !renewed.is_ok_and(|renewed| renewed == 1) {
                     return;
                 }

@@ -1,8 +1,8 @@
 //! Estimates the remaining time of the runs.
 //!
-//! Runs differ by their level and their fault far more than by their strategy: one buyer at a time
-//! takes the longest time, and a fault needs its time. So a remaining run is expected to take as
-//! long as the past runs with its level and fault.
+//! The time of a run depends on its level and its fault far more than on its strategy. A level of
+//! one buyer at a time takes longest, and a fault adds time. So a remaining run is expected to take
+//! as long as the past runs with the same level and fault.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Redis, INCRBY with undo: deduct first, check the result, and give back units that were not
-//! there.
+//! Redis, INCRBY with undo: deduct first, check the result, and undo the deduction if it was too
+//! large.
 //!
 //! How it works: `DECRBY stock n` is atomic and returns the new value. Zero or more means sold. A
 //! negative value means that there were too few units, and `INCRBY` gives them back.

@@ -2,13 +2,12 @@
 //!
 //! How it works: `SET lock <token> NX PX` takes the lock and sets its time in one command. A script
 //! deletes the lock only if it still has this token. The stock is read and written under the lock.
-//! Where it comes from: the Redis documentation, "Distributed Locks with Redis".
-//! When it holds: while no work takes longer than the lock's time. No holder releases another
-//! holder's lock.
-//! How it breaks: the lock can still end during the work, because of a slow database, a paused
-//! process or a slow network. Then two holders write the same stock. A timer that renews the lock
-//! makes this rarer, but a paused process renews nothing. A Redis that restarts forgets who holds
-//! the lock.
+//! Where it comes from: the Redis documentation, "Distributed Locks with Redis". When it holds:
+//! while no work takes longer than the lock's time. No holder releases another holder's lock. How
+//! it breaks: the lock can still end during the work, because of a slow database, a paused process
+//! or a slow network. Then two holders write the same stock. A timer that renews the lock makes
+//! this rarer, but a paused process renews nothing. A Redis that restarts loses the lock while its
+//! holder still works.
 
 use redis::{Script, cmd};
 
@@ -73,7 +72,7 @@ impl Strategy for RedisLock {
 
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
         Box::pin(async move {
-            // A buyer is refused without the lock, because stock does not come back in this sale.
+            // A buyer can be refused without the lock, because no units return in this sale.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });

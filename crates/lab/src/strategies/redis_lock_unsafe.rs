@@ -67,7 +67,7 @@ impl Strategy for RedisLockUnsafe {
 
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
         Box::pin(async move {
-            // A buyer is refused without the lock, because stock does not come back in this sale.
+            // A buyer can be refused without the lock, because no units return in this sale.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
                 return Ok(Answer::SoldOut);
             }

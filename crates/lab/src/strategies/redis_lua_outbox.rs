@@ -60,7 +60,7 @@ impl RedisLuaOutbox {
         Ok(if booked > 0 { Answer::Sold } else { Answer::SoldOut })
     }
 
-    /// Returns whether Redis would refuse the request. Then no row is written.
+    /// Returns whether Redis would refuse the request. If so, the caller writes no row.
     async fn is_sold_out(&self, buyer: i64, units: i64) -> anyhow::Result<bool> {
         let mut look = pipe();
         look.cmd("HMGET").arg("item").arg("Total").arg("Booked");

@@ -43,7 +43,8 @@ function Sum({ items }) {
   </p>`;
 }
 
-/** Shows where every unit is, by one response. If the sum is wrong, the view says so in red. */
+/** Shows where every unit is, according to one response. If the sum is wrong, the view says so in
+   red. */
 export function Flow({ sale, items, titles, stale }) {
   const counted = items.filter(isCounted);
   const sum = name => sumOf(counted.length ? counted : items, name);

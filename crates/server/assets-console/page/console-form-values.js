@@ -157,7 +157,7 @@ function limits(form, whole) {
 }
 export const limitPointer = (scope, rate) => `/front_door/limits/${scope}/${rate}`;
 
-/** Returns whether a limit of the sale goes back to its default. A patch can reset only all limits
-   together, so this change needs a request of its own. */
+/** Returns whether a limit of the sale goes back to its default. A patch can reset the limits only
+   all together, so this change needs a request of its own. */
 export const resetsLimits = (sale, form) =>
   SCOPES.some(scope => form[scope].choice === 'default' && sale.front_door.limits[scope] !== undefined);

@@ -65,7 +65,7 @@ function Errors({ error }) {
   </div>`;
 }
 
-/** Shows when the sale opens and closes, by the present values of the form. */
+/** Shows when the sale opens and closes, according to the current values of the form. */
 function Plan({ form }) {
   const at = text => (text ? moment(text) : null);
   const [opens, closes] = [form.starts_at, form.ends_at].map(text => Date.parse(text));

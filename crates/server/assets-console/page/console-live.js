@@ -301,7 +301,7 @@ function Live({ params, can }) {
     <${Ask} ask=${ask} close=${() => setAsk(null)} />`;
 }
 
-/** Everybody who waits for units of an item, first come first. */
+/** The buyers who wait for units of an item. The first is the buyer who joined first. */
 function Waitlist({ params }) {
   const path = `/v1/admin/sales/${seg(params.sale)}/items/${seg(params.item)}/waitlist`;
   const list = usePages(path + '?limit=100', 'entries');

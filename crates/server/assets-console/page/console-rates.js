@@ -14,7 +14,7 @@ const REASONS_MAX = 5;
 
 const secondsOf = text => (text ? Math.floor(Date.parse(text) / 1000) : null);
 
-/** Returns when the sale opened and closed, in seconds since 1970, by its times and by the
+/** Returns when the sale opened and closed, in seconds since 1970, according to its times and the
    operators' actions. Also returns these actions. Reads everything again when the phase changes. */
 export function usePeriod(sale) {
   const [state, set] = useState({ opened: null, closed: null, actions: null, error: null });

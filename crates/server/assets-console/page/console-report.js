@@ -24,7 +24,7 @@ import { Bar, partsOf, Refusals, sumOf } from '/assets/console-flow.js';
 import { RateCharts, refusalsOf, usePeriod, wholePeriod } from '/assets/console-rates.js';
 import { plainText } from '/assets/console-texts.js';
 
-/** What became of captured money. */
+/** The members of the reconciliation that say where captured money is. */
 const AMOUNTS = ['captured', 'standing', 'refunded', 'pending', 'failed'];
 
 /** The verdict of the audit and of the reconciliation, in a few words. */

@@ -36,13 +36,14 @@ export function changed(before, after) {
 
 const isPlain = values => values.every(value => typeof value === 'string');
 
-/** Facts, one in each line as `Weight: 1.2 kg`; as JSON if they have languages. */
+/** Facts as the value of a field: one in each line, such as `Weight: 1.2 kg`. If the facts have
+   several languages, the value is JSON. */
 export const factsField = (facts = []) =>
   isPlain(facts.flatMap(({ name, value }) => [name, value]))
     ? facts.map(({ name, value }) => `${name}: ${value}`).join('\n')
     : JSON.stringify(facts, null, 1);
-/** Pictures, one in each line: the address, a space, and what the picture shows. As JSON if these
-   texts have languages. */
+/** Pictures as the value of a field, one in each line: the address, a space, and what the picture
+   shows. If these texts have several languages, the value is JSON. */
 export const galleryField = (gallery = []) =>
   isPlain(gallery.map(({ alt }) => alt ?? ''))
     ? gallery.map(({ image, alt }) => `${image} ${alt ?? ''}`.trim()).join('\n')

@@ -26,9 +26,9 @@ import { pages as access } from '/assets/console-access.js';
 const pages = [...sales, ...live, ...report, ...orders, ...more, ...events, ...access];
 /* The key under which the browser remembers a sign-in. Scripts cannot read the cookie itself. */
 const SIGNED_IN = 'doorbuster.console';
-/* Whether operators can also sign in at an issuer; the server says so in the page. */
+/* Whether operators can also sign in at an OpenID Connect issuer. The page contains this fact. */
 const HAS_ISSUER = 'issuer' in document.getElementById('app').dataset;
-/* What the server says after a sign-in at the issuer. */
+/* The result of a sign-in at the issuer, from the address to which the server redirects. */
 const arrival = new URLSearchParams(location.search);
 const FAILED = arrival.get('sign-in');
 if (arrival.has('signed-in')) localStorage.setItem(SIGNED_IN, 'yes');

@@ -2,11 +2,11 @@
 
 use super::AuthenticationError;
 
-/// Longest token or key that is read, in bytes. A longer one is invalid.
+/// The maximum length of a token or key, in bytes. A longer token or key is invalid.
 pub(super) const TOKEN_BYTES_MAX: usize = 4096;
 
-/// Returns the token after `Bearer` in the only `Authorization` header. `values` are the header's
-/// values.
+/// Returns the token after `Bearer` in the `Authorization` header. `values` has the value of each
+/// such header; a request must have exactly one.
 ///
 /// # Errors
 /// When the header is missing, repeated, or has another form.
@@ -45,8 +45,10 @@ pub const PAGE_HEADER: &str = "x-doorbuster-page";
 /// token from the cookie. `may_change` means that the request has the page header, or that the
 /// request changes nothing.
 ///
-/// # Errors Like [`bearer`], and if the request uses the cookie, changes something and lacks the
-/// page header.
+/// # Errors
+///
+/// Like [`bearer`]. Also fails if the request uses the cookie, changes something and lacks the page
+/// header.
 pub fn buyer_token<'a>(
     authorization: impl IntoIterator<Item = &'a [u8]>,
     cookies: impl IntoIterator<Item = &'a [u8]>,

@@ -37,8 +37,8 @@ impl Buyers {
         }
     }
 
-    /// Creates a verifier with public keys and reads the keys. A key file must be readable. If a
-    /// URL cannot be read now, it is read later.
+    /// Creates a verifier for `keys`. Public keys are read from their file or URL. A file must be
+    /// readable now. If a URL cannot be read now, the server reads it later.
     ///
     /// # Errors
     /// When the file cannot be read or contains no keys.
@@ -74,7 +74,8 @@ impl Buyers {
             TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),
             TokenVerifier::Keys(keys) => keys.check(token, &self.expected, now_secs),
         };
-        // Requests read this flag far more often than it changes, so it is written only once.
+        // Each write slows down other threads' reads of this flag, so the flag is written only
+        // once.
         if verdict.is_ok() && !self.has_accepted_token() {
             self.accepted.store(true, Ordering::Relaxed);
         }
@@ -90,7 +91,8 @@ impl Buyers {
     /// Reads the public keys again, and then checks a token whose key was unknown.
     ///
     /// # Errors
-    /// Why the token was rejected; [`AuthenticationError::Unknown`] when no keys can be loaded.
+    /// Why the token was rejected. [`AuthenticationError::Unknown`] means that no keys could be
+    /// loaded.
     pub async fn check_with_fresh_keys(
         &self,
         token: &str,
@@ -112,7 +114,7 @@ impl Buyers {
         }
     }
 
-    /// The number of public keys in use. `None`: tokens are signed with a secret.
+    /// The number of public keys in use. `None` means that tokens are signed with a secret.
     #[must_use]
     pub fn public_keys(&self) -> Option<usize> {
         match &self.by {
@@ -121,7 +123,7 @@ impl Buyers {
         }
     }
 
-    /// Reads the public keys again at once, with the certificates that the system has now. Does
+    /// Reads the public keys again at once, with the system's current TLS certificates. Does
     /// nothing if tokens are signed with a secret.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(600);
 const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
 /// Longest wait for the answer of the URL.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Largest key set, in bytes. A larger one is refused.
+/// The maximum size of a key set, in bytes. The server refuses a larger set.
 const SET_BYTES_MAX: usize = 256 * 1024;
 /// The maximum number of keys that the server reads from a set. It ignores further keys.
 const KEYS_MAX: usize = 64;
@@ -96,7 +96,8 @@ impl Jwks {
         Claims::verify(&self.signed_claims(token)?, expected, now_secs)
     }
 
-    /// The claims of a token as JSON, if its signature is valid. The caller checks the claims.
+    /// Returns the claims of a token as JSON, if the token's signature is valid. The caller must
+    /// check the claims.
     pub(super) fn signed_claims(&self, token: &str) -> Result<Vec<u8>, AuthenticationError> {
         const SHAPE: AuthenticationError =
             AuthenticationError::Bad("the token is not three base64url parts with dots between");
@@ -148,15 +149,15 @@ impl Jwks {
         self.keys.load().is_empty()
     }
 
-    /// Reads the set again at once, with the certificates that the system has now.
+    /// Reads the set again at once, with the system's current TLS certificates.
     pub(super) async fn reload(&self) -> Result<(), JwksError> {
         self.client.renew();
         *self.read_at.lock().await = None;
         self.refresh().await
     }
 
-    /// Reads the set again, unless the last read was less than [`REFRESH_AT_MOST_EVERY`] ago.
-    /// Concurrent callers wait for the same read.
+    /// Reads the set again if the last read was at least [`REFRESH_AT_MOST_EVERY`] ago. Concurrent
+    /// callers wait for the same read.
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.refresh_at(Instant::now()).await
     }
@@ -234,8 +235,8 @@ fn parse_keys(bytes: &[u8]) -> Result<Vec<JwksKey>, String> {
     Ok(keys)
 }
 
-/// The y coordinates of the Ed25519 points with an order that divides 8. They are little-endian and
-/// without the sign bit. The last two are other encodings of 0 and 1. Source:
+/// The y coordinates of the Ed25519 points whose order divides 8, in little-endian form and without
+/// the sign bit. The last two entries are other encodings of 0 and 1. Source:
 /// <https://datatracker.ietf.org/doc/html/rfc8032#section-5.1> and the list in libsodium.
 const LOW_ORDER: [[u8; 32]; 7] = [
     [0; 32],

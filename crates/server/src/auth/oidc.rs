@@ -26,13 +26,13 @@ pub(crate) use claims::SignedIn;
 
 /// How long the issuer may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// Longest answer of the issuer, in bytes; a longer one is refused.
+/// The maximum size of an answer of the issuer, in bytes. The server refuses a longer answer.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How long the issuer's configuration is used before it is read again.
 const CONFIGURATION_FOR: Duration = Duration::from_secs(600);
 /// The number of random bytes of each secret of an attempt.
 const SECRET_BYTES: usize = 32;
-/// Longest code that an issuer sends, in bytes; a longer one is refused.
+/// The maximum length of a code from an issuer, in bytes. The server refuses a longer code.
 const CODE_BYTES_MAX: usize = 2_048;
 
 /// Why a person could not sign in. The texts are for operators of the server, and have no secrets.
@@ -147,8 +147,8 @@ impl Oidc {
         Ok((url, attempt))
     }
 
-    /// Finishes a sign-in. `query` is the query of the address at which the browser came back from
-    /// the issuer.
+    /// Finishes a sign-in. `query` is the query string of the address to which the issuer sent the
+    /// browser back.
     pub(crate) async fn finish(
         &self,
         attempt: &SignInAttempt,
@@ -283,7 +283,7 @@ impl Callback {
     }
 }
 
-/// Parses an address of the issuer. The address must use TLS, unless it is on this machine.
+/// Parses an address of the issuer. Plain HTTP is allowed only for a host on this machine.
 fn url(text: &str) -> Result<Url, OidcError> {
     let wrong = || OidcError::Issuer(format!("{text:?} is not an https:// address"));
     let url = Url::parse(text).map_err(|_| wrong())?;

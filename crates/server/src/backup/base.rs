@@ -14,8 +14,8 @@ use crate::clock::Clock;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Base {
-    /// The copy certainly contains the commits up to this number. It may also contain some later
-    /// commits, and the next segment repeats these.
+    /// The copy contains every commit up to this number. It may also contain some later commits,
+    /// which the segments contain again.
     pub before: u64,
     /// The copy may contain commits up to this number. So only the copy together with all segments
     /// up to this number is a consistent state of the store.

@@ -42,7 +42,7 @@ pub(super) enum ObjectName {
     Base(u64),
     /// The file of a base.
     BaseFile(u64),
-    /// A segment, by its first commit and the time of its last one.
+    /// A segment, by its first commit and the time of its last commit.
     Segment(u64, Millis),
 }
 

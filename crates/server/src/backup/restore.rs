@@ -145,7 +145,7 @@ async fn rebuild(
         return Err(unreadable(&name, "the copy is damaged or incomplete"));
     }
     let file = File::options().write(true).open(part).map_err(|error| unreadable(&name, error))?;
-    // The segment that contains the commit after `before` may begin before this commit.
+    // The first needed commit is `before` + 1. Its segment may begin with an earlier commit.
     let begin = segments.partition_point(|(first, _)| *first <= base.before + 1).saturating_sub(1);
     let names = segments[begin..].iter().map(|(first, at)| names::segment(generation, *first, *at));
     let read = futures_util::stream::iter(names).map(|name| async move {

@@ -1,4 +1,4 @@
-//! Deletes the objects that no restore within the kept time needs.
+//! Deletes the objects that are too old: no restore to a time since `kept_since` needs them.
 
 use doorbuster_core::Millis;
 

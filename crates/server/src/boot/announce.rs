@@ -40,8 +40,8 @@ pub(super) async fn announce(
             demo::OPENS_IN.as_secs()
         );
         eprintln!("all sales:      http://{near}/");
-        // A collector of JSON logs must not get the key. A generated key is also in the data
-        // directory.
+        // JSON logs may go to a log collector, and a collector must not get the key. A generated
+        // key is also in the data directory.
         if settings.log.format != LogFormat::Json || std::io::stderr().is_terminal() {
             eprintln!("operator's key: {}", secrets.admin_key.expose_secret());
         }

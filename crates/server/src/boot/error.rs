@@ -68,7 +68,7 @@ pub enum ServeError {
     /// other nodes settle the tickets.
     #[error(
         "accepted tickets did not settle within {} s; their units are returned at the next start, \
-         or other nodes settle them",
+         or other nodes settle the tickets",
         SETTLE_TIMEOUT.as_secs()
     )]
     Unsettled,

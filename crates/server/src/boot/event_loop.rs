@@ -38,7 +38,7 @@ mod tests {
 
     use super::*;
 
-    /// The number of tasks that are ready at once. A worker's own queue has less room.
+    /// The number of tasks that are ready at once. A worker's own queue holds fewer tasks.
     const BUSY: usize = 512;
     const ASKED: usize = 50;
 
@@ -67,8 +67,8 @@ mod tests {
         .take(ASKED)
         .collect();
         waits.sort_unstable();
-        // The test counts a wait in polls of other tasks. With Tokio's default interval, a wait is
-        // 32,000 polls.
+        // The test measures a wait as the number of polls of other tasks. With Tokio's default
+        // interval, the result is 32,000 polls.
         assert!(waits[ASKED / 2] <= 4 * BUSY as u64, "{waits:?}");
         runtime.shutdown_background();
     }

@@ -83,8 +83,8 @@ pub(super) fn engine_options(
         clock: Clock::default(),
         node: match settings.shape {
             Shape::Embedded => NodeId(1),
-            // Each start has a new id. So this node does not mistake data of an earlier process for
-            // its own data.
+            // Each start of a node uses a new id. So the node does not mistake data of an earlier
+            // process for its own data.
             Shape::Postgres { .. } | Shape::Cluster { .. } | Shape::Edge { .. } => {
                 NodeId(rand::random_range(1..1 << 31))
             }

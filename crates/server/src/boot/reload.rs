@@ -1,4 +1,4 @@
-//! Loads the settings again after SIGHUP, and applies those that can change while the server runs.
+//! Loads the settings again after SIGHUP, and applies the settings that can change at runtime.
 
 use std::io;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use crate::purchase::{DoorAnswer, Purchase, PurchaseOutcome, Refusal};
 /// How long a purchase waits for its verdict.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// An item of a sale at a started engine.
+/// An item of a sale, and the running engine that sells it.
 pub struct DirectSale {
     engine: Arc<Engine>,
     sale: Arc<SaleState>,

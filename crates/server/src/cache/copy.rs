@@ -23,7 +23,7 @@ const COPY_TTL: Duration = Duration::from_secs(10);
 const SIZE_MAX: usize = 256 * 1024;
 /// The number of digits of the authentication code in front of the copy.
 const PROOF_DIGITS: usize = 32;
-/// The value that replaces a copy that would be too long. So no node waits for the copy.
+/// The value that is stored instead of a copy that is too long. So no node waits for the copy.
 const TOO_LONG: &[u8] = b"-";
 
 /// Returns the copy of this version, if it exists.
@@ -83,7 +83,7 @@ fn encode(key: &IdKey, rows: &CatalogueRows) -> Option<Vec<u8>> {
     (bytes.len() <= SIZE_MAX).then_some(bytes)
 }
 
-/// Parses a copy. `None`: the copy is invalid.
+/// Parses a copy. Returns `None` if the copy is invalid.
 fn parse(bytes: &[u8], key: &IdKey, version: &str) -> Option<CatalogueRows> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= SIZE_MAX)?;
     let (found, copy) = text.split_at_checked(PROOF_DIGITS)?;

@@ -8,11 +8,11 @@ use crate::engine::Engine;
 /// An item's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemNumbers {
-    /// All units. `None`: the stock is unlimited.
+    /// All units. `None` means that the stock is unlimited.
     pub count: Option<u64>,
     /// Units that are not available now. They are held, paid, or in an unsettled ticket.
     pub access: u64,
-    /// Units that are available now. `None`: the stock is unlimited.
+    /// Units that are available now. `None` means that the stock is unlimited.
     pub remaining: Option<u64>,
     /// Units of reserved, unpaid orders. They may come back.
     pub held: u64,

@@ -37,15 +37,16 @@ pub struct ItemState {
 /// This node's state of an item, apart from the item's row and counts.
 #[derive(Debug, Default)]
 pub struct ItemWork {
-    /// Locked while units move between the pool and slots. The lock only saves work. The store's
-    /// rows decide about units.
+    /// Locked while units move between the pool and slots. The lock only avoids duplicate work. The
+    /// store's rows decide about units.
     pub reconciling: tokio::sync::Mutex<()>,
-    /// Whether a task already waits for `reconciling`. When that task gets the lock, it sees all
-    /// earlier commits. So a second task is not needed.
+    /// Whether a task already waits for `reconciling`. When that task gets the lock, it includes
+    /// all earlier commits. So a second task is not needed.
     pub awaits_reconcile: AtomicBool,
-    /// Whether a slot is behind its feed in the store.
+    /// How far each slot has applied its feed from the store.
     pub feed: FeedMarks,
-    /// The units that the item's parked requests lack.
+    /// The units that the item's parked requests lack. A parked request waits in this node for
+    /// units.
     pub unit_demand: DemandQueue,
     /// Buyers who have reached the limit.
     pub at_limit: BuyersAtLimit,
@@ -68,8 +69,8 @@ pub struct ItemWork {
 }
 
 impl ItemState {
-    /// Returns the slot that this request tries first. `None`: this node has no slot for the
-    /// request.
+    /// Returns the slot that this request tries first. `None` means that this node has no slot for
+    /// the request.
     ///
     /// The item's spread says which requests go to the same slot: all requests of one buyer
     /// (`Buyer`), all repetitions of one request (`Random`), or neither (`RoundRobin`).
@@ -94,8 +95,8 @@ impl ItemState {
     }
 
     /// Returns every slot that this node reaches. The request's own slot comes first, and slots
-    /// that are leaving the spread come last. A parked request tries all of them before it is
-    /// refused.
+    /// that are leaving the spread come last. The node tries all these slots before it refuses a
+    /// parked request.
     #[must_use]
     pub fn every_slot(&self, request: &TicketRequest) -> Vec<SlotKey> {
         let spread = Spread { partitions: self.slots.len() as u32, ..self.row.spread };
@@ -112,15 +113,14 @@ impl ItemState {
         self.slots.iter().copied().chain(self.work.leaving.list()).collect()
     }
 
-    /// Returns whether units or tickets of the item can be in a slot other than the request's own
-    /// slot.
+    /// Returns whether units or tickets of the item can be in a slot that is not the request's own.
     #[must_use]
     pub fn has_other_slots(&self, layout: SlotLayout) -> bool {
         layout.has_other_slots(self.slots.len()) || !self.work.leaving.is_empty()
     }
 
-    /// Returns the slot for a second attempt after `first` could not serve the request. `None`: no
-    /// slot had enough units when last seen.
+    /// Returns the slot for a second attempt after `first` could not serve the request. `None`
+    /// means that no other slot had enough units at the last reconciliation.
     #[must_use]
     pub fn second_slot(&self, first: SlotKey, request: &TicketRequest) -> Option<SlotKey> {
         if self.slots.len() <= 1 {
@@ -143,8 +143,8 @@ pub struct SlotUnits {
     pub units: Vec<u64>,
 }
 
-/// The number of ended orders that each slot has learned of. Until a slot has learned of all ended
-/// orders, the slot's answer about a buyer's limit may be out of date.
+/// For each slot, the number of ended orders whose released quota the slot has applied. Until a
+/// slot has applied all of them, its answer about a buyer's limit may be out of date.
 #[derive(Debug, Default)]
 pub struct FeedMarks {
     endings: AtomicU64,

@@ -7,11 +7,11 @@ use std::time::Duration;
 use doorbuster_core::SlotKey;
 use tokio::time::Instant;
 
-/// An item's slots outside its spread that may have an open grant. A slot that is listed by mistake
-/// costs only one call.
+/// An item's slots outside its spread that may have an open grant. If a listed slot has no open
+/// grant, the only cost is one unnecessary call.
 #[derive(Debug, Default)]
 pub struct LeavingSlots {
-    /// The time at which this node learned that each slot is leaving.
+    /// For each slot, the time at which this node detected that the slot is leaving.
     slots: Mutex<HashMap<SlotKey, Instant>>,
     /// Whether any slot is leaving. Most requests read only this flag and need no lock.
     any: AtomicBool,

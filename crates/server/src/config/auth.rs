@@ -8,24 +8,24 @@ use secrecy::{ExposeSecret, SecretString};
 use super::check::{SettingsReader, non_empty_text};
 use crate::auth::check_jwks_file;
 
-/// Shortest secret and operators' key, in bytes.
+/// The minimum length of a secret or an operators' key, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
 
 /// Authentication of buyers and operators.
 #[derive(Debug)]
 pub struct AuthSettings {
-    /// The way to verify buyers' tokens. `None`: the server generates a secret and keeps the secret
-    /// in the store or beside it.
+    /// The way to verify buyers' tokens. `None` means that the server generates a secret and keeps
+    /// the secret in the store or beside it.
     pub buyers: Option<BuyerKeys>,
     /// The issuer that every token must name.
     pub issuer: Option<String>,
     /// The audience that every token must name.
     pub audience: Option<String>,
-    /// The operators' key. `None`: the server generates a key and keeps the key in the store or
-    /// beside it.
+    /// The operators' key. `None` means that the server generates a key and keeps the key in the
+    /// store or beside it.
     pub admin_key: Option<SecretString>,
-    /// The key of order ids. `None`: the server generates a key and keeps the key in the store or
-    /// beside it.
+    /// The key of order ids. `None` means that the server generates a key and keeps the key in the
+    /// store or beside it.
     pub id_key: Option<IdKey>,
     /// The address to which a page sends a visitor without a token.
     pub sign_in_url: Option<String>,

@@ -12,11 +12,11 @@ use crate::backup::BackupPlace;
 pub struct BackupSettings {
     /// The directory or bucket of the backup.
     pub place: BackupPlace,
-    /// How long every earlier state can be restored.
+    /// How far back in time a state can be restored.
     pub kept_for: Duration,
 }
 
-/// Reads these settings. `None`: there is no continuous backup, or a setting is wrong.
+/// Reads these settings. Returns `None` if there is no continuous backup or a setting is wrong.
 pub(super) fn backup(
     read: &mut SettingsReader<'_>,
     shape: Option<&Shape>,

@@ -32,8 +32,9 @@ impl Cidr {
         self.address
     }
 
-    /// Returns the network of this length that contains `address`. All addresses of one network
-    /// give the same value. `None`: the address has no such network.
+    /// Returns the network that contains `address` and has the same number of bits as this network.
+    /// All addresses of one network give the same value. `None` means that one address is IPv4 and
+    /// the other is IPv6.
     #[must_use]
     pub fn around(&self, address: IpAddr) -> Option<Self> {
         let address = match (self.address, address.to_canonical()) {
@@ -50,8 +51,8 @@ impl Cidr {
         Some(Self { address, bits: self.bits })
     }
 
-    /// Returns the same network with all host bits set to 0. `None` for an IPv4 network that is
-    /// written as IPv6.
+    /// Returns the same network with all host bits set to 0. Returns `None` for an IPv4 network
+    /// that is written as IPv6.
     #[must_use]
     pub fn canonical(&self) -> Option<Self> {
         self.around(self.address)

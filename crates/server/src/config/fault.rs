@@ -1,4 +1,4 @@
-//! Faults of settings. Each says what is wrong and how to fix it.
+//! Faults of settings. Each fault says what is wrong and how to fix it.
 
 use std::fmt;
 

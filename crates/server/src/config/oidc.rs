@@ -1,4 +1,5 @@
-//! Settings for the sign-in of operators by OpenID Connect. Either all of them are set, or none.
+//! Settings for the sign-in of operators by OpenID Connect. If any of them is set, the settings
+//! without a default must also be set.
 use std::net::IpAddr;
 
 use doorbuster_api::admin::keys::Role;
@@ -35,8 +36,8 @@ pub struct OidcSettings {
     pub roles: Vec<(String, Role)>,
 }
 
-/// Reads the settings of sign-in. `None`: sign-in is not configured, or the function recorded a
-/// fault.
+/// Reads the settings of sign-in. Returns `None` if sign-in is not configured, or if the function
+/// recorded a fault.
 pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
     if !NEEDED.iter().chain(&OTHERS).any(|path| read.is_set(path)) {
         return None;

@@ -39,7 +39,8 @@ pub struct NextSteps {
 pub struct PushSettings {
     /// The private key that names the shop to push services, in base64url.
     pub key: SecretString,
-    /// Where the operator of a push service reaches the shop: `mailto:` or `https:`.
+    /// The address at which the operator of a push service can reach the shop: `mailto:` or
+    /// `https:`.
     pub contact: String,
 }
 

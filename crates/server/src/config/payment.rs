@@ -1,5 +1,5 @@
-//! Payment settings: the provider and its secrets. Setting the values of another provider is a
-//! fault.
+//! Payment settings: the provider and its secrets. It is a fault if a setting of another provider
+//! is set.
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
@@ -11,7 +11,7 @@ use crate::signing::SigningKey;
 pub struct PaymentSettings {
     /// The payment provider.
     pub provider: ProviderSettings,
-    /// Whether buyers may use the sandbox's buttons. The default is yes only in a demonstration.
+    /// Whether buyers may use the sandbox's buttons. By default, only in a demonstration.
     pub sandbox_page: bool,
     /// Secrets of the sandbox's messages, newest first. Without a secret in the settings, the
     /// server generates one and keeps it in the store or beside it.
@@ -46,7 +46,7 @@ const STRIPE_API: &str = "https://api.stripe.com";
 const STRIPE_SETTINGS: [&str; 3] =
     ["payment.stripe.secret_key", "payment.stripe.webhook_secret", "payment.stripe.api_url"];
 
-/// Reads the payment settings. `None`: the function recorded a fault.
+/// Reads the payment settings. Returns `None` if the function recorded a fault.
 pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<PaymentSettings> {
     let webhook_secrets = webhook_secrets(read);
     let provider = match read.text("payment.provider").as_deref() {

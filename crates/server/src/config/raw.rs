@@ -1,4 +1,5 @@
-//! The first stage: reads each layer's raw values and keeps the strongest value of each setting.
+//! The first stage: reads the raw values of each layer. For each setting, keeps the value of the
+//! strongest layer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -61,7 +62,7 @@ pub(super) struct RawSetting {
     pub origin: SettingOrigin,
 }
 
-/// The strongest value of each setting that any layer sets.
+/// The value of each setting, from the strongest layer that sets it.
 #[derive(Debug, Default)]
 pub(super) struct RawSettings(BTreeMap<&'static str, RawSetting>);
 
@@ -106,7 +107,8 @@ fn read_file(
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            // The message shows neither the line nor the value, because they may contain a secret.
+            // The message shows the line's number but not its text, because the text may contain a
+            // secret.
             let before = error.span().map_or("", |span| &text[..span.start]);
             let (line, column) = (
                 before.split('\n').count(),
@@ -196,7 +198,7 @@ fn read_environment(
         let origin = SettingOrigin::Environment(shown.to_string());
         let path = shown[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
         // Only upper case is accepted. Otherwise the server would ignore DOORBUSTER_listen, and the
-        // operator would believe that it is set.
+        // operator would believe that the server uses it.
         let spelled =
             name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
         let Some((setting, in_file)) = spelled.and_then(|_| find_setting(&path)) else {

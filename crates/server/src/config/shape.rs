@@ -49,7 +49,8 @@ impl Shape {
         }
     }
 
-    /// Returns the URL of a store that several nodes share. `None`: the shape has no such store.
+    /// Returns the URL of a store that several nodes share. `None` means that the shape has no such
+    /// store.
     #[must_use]
     pub fn store(&self) -> Option<&SecretString> {
         match self {

@@ -87,7 +87,7 @@ fn render_value(value: &RawValue) -> String {
     }
 }
 
-/// Returns whether `--demo` allows something in this setting that the default does not allow.
+/// Returns whether `--demo` changed the default of this setting to `true`.
 fn opened_by_demo(path: &str, settings: &Settings) -> bool {
     let is_open = match path {
         "webhooks.allow_private" => settings.deliveries.allow_private,

@@ -148,9 +148,9 @@ impl Engine {
         }
     }
 
-    /// Returns the lost orders that still need an operator. They stay a finding until an operator
-    /// resumes the sales that the failover paused. If the failover paused no sale, they stay a
-    /// finding for a day.
+    /// Returns the lost orders that still need an operator. They remain a finding until an operator
+    /// resumes the sales that the failover paused. If the failover paused no sale, they remain a
+    /// finding for one day.
     fn unresolved_losses(
         &self,
         history: &[StoreHistoryRow],

@@ -1,8 +1,8 @@
 //! Adds partitions to items with an automatic spread while one slot limits the item's tickets. Runs
 //! every second on the leader if all nodes share the slots.
 //!
-//! `doorbuster_core::respread::AutoWidth` decides. It never removes partitions, so the number
-//! cannot oscillate.
+//! `doorbuster_core::respread::AutoWidth` decides when to add partitions. It never removes
+//! partitions, so their number cannot oscillate.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,7 +133,7 @@ fn busiest(
 }
 
 impl Engine {
-    /// Returns the number of partitions with which each of this many new items starts.
+    /// Returns the number of partitions for each new item, if `items` new items are created.
     #[must_use]
     pub fn automatic_partitions(&self, items: usize) -> u32 {
         if self.layout() != SlotLayout::Shared {

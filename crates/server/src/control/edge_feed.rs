@@ -146,7 +146,7 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers what has changed. `None`: a new generation is needed.
+    /// Gathers the changes. Returns `None` if a new generation is needed.
     ///
     /// Reads the counts before the requests, because a commit publishes its requests first. Between
     /// these reads, the function checks whether the set of requests is complete.
@@ -169,7 +169,8 @@ impl<'a> FeedWriter<'a> {
         let mut entries = &entries[..];
         loop {
             let (now, more) = requests.split_at(requests.len().min(FEED_REQUESTS_MAX));
-            // The entries contain the counts, so they follow only after the last request.
+            // An edge must get these requests before the counts, so the entries follow the last
+            // request.
             let count = if more.is_empty() { entries.len().min(FEED_ENTRIES_MAX) } else { 0 };
             let (changed, later) = entries.split_at(count);
             self.head.is_complete = more.is_empty() && later.is_empty();

@@ -27,7 +27,7 @@ pub(super) struct ItemSnapshot<'a> {
     pub(super) grants: &'a [Grant],
     /// The item's pending recalls.
     pub(super) pending: &'a [Recall],
-    /// Whether a slot of this node had to give units to another slot.
+    /// Whether a slot of this node gave units to the pool or to a slot of another node.
     pub(super) gave_away: bool,
 }
 
@@ -102,7 +102,7 @@ fn holdings(open_slots: &[OpenSlot], snapshot: &ItemSnapshot<'_>) -> Vec<SlotHol
 }
 
 /// Takes the recalled units from a slot and finishes the recall. Returns the number of moved units.
-/// `None`: the slot refused, so the recall ends when the grant closes.
+/// Returns `None` if the slot refused. In that case the recall ends when the grant closes.
 pub(super) async fn carry_out_recall(
     engine: &Engine,
     from: &Grant,

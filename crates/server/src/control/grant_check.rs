@@ -1,5 +1,5 @@
-//! Decides what a slot's answer proves about the slot's grant. Also renews the epoch of a slot with
-//! full memory.
+//! Decides from a slot's answer whether the slot's grant must be closed. Also starts a new epoch
+//! for a slot whose memory is full.
 //!
 //! The store is read first and the slot second. Then the pending recalls and the grant are read
 //! again (see `doorbuster_core::slot_loss`).

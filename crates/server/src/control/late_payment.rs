@@ -36,8 +36,8 @@ impl Engine {
         let _guard = item.work.reconciling.lock().await;
         let captured = self.capture_with_recall(item, payment).await;
         failpoint::pass(Failpoint::LateCaptured);
-        // Recalled units that are not needed go back to the slots. A slot must also learn that the
-        // buyer uses the quota again.
+        // Recalled units that are not needed go back to the slots. The slot's quota of the buyer
+        // must also include the order's units again.
         if let Err(error) = reconcile::reconcile_locked(self, item).await {
             outages::warn!(
                 self.outages(),

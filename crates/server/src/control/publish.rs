@@ -97,8 +97,8 @@ fn by_urgency(engine: &Engine) -> Vec<Arc<SaleState>> {
     sales.into_iter().map(|(_, sale)| sale).collect()
 }
 
-/// Returns the order in which sales are published, lowest first. `None`: the sale is not published,
-/// because it is a draft or ended too long ago.
+/// Returns the order in which sales are published, lowest first. Returns `None` for a sale that is
+/// not published, because it is a draft or ended too long ago.
 fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     match row.phase {
         Phase::Open => Some(0),

@@ -27,8 +27,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Returns the order in which sales' queues are read, lowest first. `None`: the sale cannot have
-/// tickets.
+/// Returns the order in which sales' queues are read, lowest first. Returns `None` if the sale
+/// cannot have tickets.
 fn priority(row: &SaleRow, now: Millis) -> Option<i64> {
     match row.phase {
         Phase::Open | Phase::Paused => Some(0),

@@ -44,7 +44,7 @@ pub(super) struct OpenSlot {
     is_current: bool,
 }
 
-/// Reconciles every woken item in a task of its own, until the program stops.
+/// Reconciles every woken item in its own task, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut tasks = JoinSet::new();
     loop {
@@ -59,7 +59,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 if reason == WakeReason::Pool && !needs_pool_units(&engine, &item).await {
                     return;
                 }
-                // A task that already waits for the item's lock will see this change too.
+                // A task that already waits for the item's lock will also handle this change.
                 if item.work.awaits_reconcile.swap(true, Ordering::AcqRel) {
                     return;
                 }
@@ -190,8 +190,8 @@ fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
     item.work.slot_units.store(Arc::new(SlotUnits { registry, units }));
 }
 
-/// Starts the slots that this node reaches under their open grants. Leaves unreachable slots and
-/// slots with lost memory to the watch job.
+/// Starts each slot that this node reaches, under the slot's open grant. Leaves unreachable slots
+/// and slots with lost memory to the watch job.
 async fn start_slots(
     engine: &Engine,
     item: &ItemState,

@@ -32,7 +32,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Tells every slot of a recently ended sale to delete its data, until the slot has no data.
+/// Asks every slot of a recently ended sale to delete its data, until the slot has no data.
 async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
     let since = engine.now().plus(-AFTER_END_MS);
     let over: HashSet<SlotKey> = engine

@@ -33,13 +33,14 @@ impl Engine {
         SaleLock { alone: Some(flags.sale_lock.lock().await), control: self.control() }
     }
 
-    /// Takes exclusive access to the sale without waiting. `None`: another task has the access.
+    /// Takes exclusive access to the sale without waiting. Returns `None` if another task has the
+    /// access.
     pub(super) fn try_lock_sale<'a>(&'a self, flags: &'a SaleFlags) -> Option<SaleLock<'a>> {
         let alone = flags.sale_lock.try_lock().ok()?;
         Some(SaleLock { alone: Some(alone), control: self.control() })
     }
 
-    /// Creates a draft. `None`: another sale has this id.
+    /// Creates a draft. Returns `None` if another sale has this id.
     ///
     /// # Errors
     /// If the store is unreachable.

@@ -61,7 +61,7 @@ pub(super) async fn drain_leaving(
 async fn drain_slot(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<bool, EngineError> {
     let slot = grant.slot;
     for _ in 0..STEPS_MAX {
-        // If the slot is unreachable, its grant is closed after the drain has taken too long.
+        // If the slot is unreachable, its grant is closed when the drain is overdue.
         let view = engine.slots().view(slot).await.ok().flatten();
         let Some(now) = engine.store().grant(grant.id).await?.filter(|grant| grant.open) else {
             item.work.leaving.remove(slot);

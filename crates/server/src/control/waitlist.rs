@@ -25,7 +25,7 @@ const WAITLISTS_AT_ONCE: usize = 16;
 /// dropped. Their buyers still see the refusal, because a waiting page also polls.
 const REFUSED_MAX: usize = 1_000;
 
-/// Tickets that another node refused. This node still has to check whether they are waitlist
+/// Tickets that another node refused. This node still has to check which of them belong to waitlist
 /// entries.
 #[derive(Debug, Default)]
 pub(super) struct ForeignRefusals {
@@ -48,8 +48,9 @@ impl ForeignRefusals {
     }
 }
 
-/// Notifies buyers who are connected to this node and whom another node passed over. Runs until the
-/// program stops. A refused ticket does not name its buyer, so this job reads the waitlist entry.
+/// Notifies buyers whom another node passed over, if they are connected to this node. Runs until
+/// the program stops. A refused ticket does not name its buyer, so this job reads the waitlist
+/// entry.
 pub(super) async fn notify_passed_over(engine: Arc<Engine>) {
     loop {
         engine.control().foreign_refusals.arrived.notified().await;
@@ -148,8 +149,8 @@ fn notify_entry_ended(engine: &Engine, entry: WaitlistEntry) {
     engine.hub().publish(EventKind::WaitlistEnded { id, item, buyer });
 }
 
-/// Notifies a passed-over buyer, if this node may have the buyer's connection. Orders are published
-/// as usual.
+/// Publishes the result of an entry that was passed over, if any client may be connected to this
+/// node.
 async fn notify_entry(engine: &Engine, entry: WaitlistEntry) -> Result<(), EngineError> {
     if !engine.hub().may_have_readers() {
         return Ok(());

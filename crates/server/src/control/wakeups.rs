@@ -11,10 +11,10 @@ use crate::engine::{Engine, EngineError};
 /// While a sale is open, the node checks at this interval whether it must return units of its slots
 /// to the pool. Other nodes may need the units at any moment.
 const RECALL_POLL: Duration = Duration::from_millis(40);
-/// Time between these checks while the pool of an open item is empty and its last units are
-/// gathered.
+/// Time between two checks for recalls while the pool of an open item is empty and the item's last
+/// units are gathered.
 const RECALL_POLL_AT_TAIL: Duration = Duration::from_millis(10);
-/// Time between these checks while no sale is open.
+/// Time between two checks for recalls while no sale is open.
 const RECALL_POLL_IDLE: Duration = Duration::from_secs(1);
 
 /// Checks the slots whenever their servers have changed, until the program stops.

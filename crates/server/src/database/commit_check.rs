@@ -35,8 +35,8 @@ impl CommitCheck {
         !matches!(timeout_at(began + STALLED_AFTER, returned).await, Ok(Ok(_)))
     }
 
-    /// Begins a check if the newest check is old. Each check also learns a new position of the
-    /// database, so that the node recognizes an older copy.
+    /// Begins a check if the newest check is old. Each check also records a new position in the
+    /// database's log, so that the node recognizes an older copy of the database.
     pub(crate) fn begin_if_due(&self, store: &Store) {
         drop(self.begin(store));
     }

@@ -80,7 +80,7 @@ pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
         let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
         let written = write(&dir, deployment, history);
         let was_failing = std::mem::replace(&mut *failing, written.is_err());
-        // Each second has a new position, so only the first failure is logged.
+        // The position in the history changes every second, so only the first failure is logged.
         if let Err(error) = written
             && !was_failing
         {

@@ -1,7 +1,7 @@
 -- Keeps the newest database history that any node has used.
 -- KEYS: the history's hash.
--- ARGV: the fencing number, the token, the timeline and the position in the write-ahead log that a
--- node knows. With the number 0, the script only reads.
+-- ARGV: the history that the calling node has: its fencing number, its token, its timeline and its
+-- position in the write-ahead log. If the fencing number is 0, the script only reads.
 -- Returns the kept values, separated by spaces, or an empty text.
 -- If two histories have the same number, the first one stays.
 local kept = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') or 0

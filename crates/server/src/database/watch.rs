@@ -11,7 +11,7 @@ use crate::engine::Engine;
 
 /// Time between two checks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Time between two checks of whether another node left its reaction to a failover unfinished.
+/// Time between two checks for a failover to which another node's reaction is incomplete.
 const REACT_EVERY: Duration = Duration::from_secs(5);
 /// The longest time for one check.
 const LOOK_MAX: Duration = Duration::from_secs(2);

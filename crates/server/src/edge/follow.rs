@@ -75,8 +75,8 @@ struct FeedReader<'a> {
 }
 
 impl FeedReader<'_> {
-    /// Reads the next part of the feed. `None`: the server has no feed of this format, or it does
-    /// not answer.
+    /// Reads the next part of the feed. Returns `None` if the server has no feed of this format or
+    /// does not answer.
     async fn read(&mut self, server: &SharedRedis) -> Option<FeedStep> {
         let part = server.read_feed(self.at.position()).await.ok()??;
         let head = records::parse_head(self.engine.id_key(), part.generation, &part.head)?;
@@ -102,8 +102,8 @@ impl FeedReader<'_> {
             }
             FeedStep::ReadOn { .. } | FeedStep::Use { .. } => {}
         }
-        // The requests come first. So the edge never knows a count of "sold out" without the
-        // requests that hold orders.
+        // The requests come first. So if the edge's counts say "sold out", the edge also has the
+        // requests that hold the orders.
         part.requests.iter().for_each(|&request| self.engine.holders().insert(request));
         self.kept.extend(entries);
         if matches!(step, FeedStep::Use { .. }) {
@@ -118,7 +118,7 @@ impl FeedReader<'_> {
         Some(step)
     }
 
-    /// Returns the entries of a part as text. `None`: an entry has no valid proof.
+    /// Returns the entries of a part as text. Returns `None` if an entry has no valid proof.
     fn entries(&self, part: &FeedPart) -> Option<Vec<(String, Option<String>)>> {
         let key = self.engine.id_key();
         let entry = |entry: &doorbuster_slots::FeedEntry| {

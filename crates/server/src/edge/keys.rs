@@ -31,7 +31,7 @@ const READ_EVERY: Duration = Duration::from_millis(200);
 struct KeysRecord {
     id_key: String,
     pass_keys: Vec<String>,
-    /// The secret of buyers' tokens. `None`: public keys verify the tokens.
+    /// The secret of buyers' tokens. `None` means that public keys verify the tokens.
     buyer_secret: Option<String>,
 }
 
@@ -97,7 +97,7 @@ fn unseal(with: &SecretString, bytes: &[u8]) -> Option<KeysRecord> {
 ///
 /// # Errors
 ///
-/// If a secret is missing in both.
+/// If a secret is neither in the settings nor in Redis.
 pub(crate) async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets, SecretsError> {
     let auth = &settings.auth;
     let is_complete =

@@ -37,7 +37,7 @@ pub(crate) enum EntryKind<'a> {
 }
 
 impl<'a> EntryKind<'a> {
-    /// Parses the name of an entry. `None`: the entry comes from a later version of the program.
+    /// Parses the name of an entry. `None` means that the entry comes from a later program version.
     pub(crate) fn of(name: &'a str) -> Option<Self> {
         match name.split_once(':') {
             Some(("sale", sale)) => Some(Self::Sale(sale)),
@@ -81,7 +81,7 @@ pub(crate) fn head_text(key: &IdKey, head: &FeedHead) -> String {
     format!("{}{text}", proof(key, generation, "head", &text))
 }
 
-/// Returns the head of this generation. `None`: the head is not valid.
+/// Returns the head of this generation. Returns `None` if the head is invalid.
 pub(crate) fn parse_head(key: &IdKey, generation: u64, bytes: &[u8]) -> Option<FeedHead> {
     let mut words = open(key, generation, "head", bytes)?.split(' ');
     let head = FeedHead {
@@ -95,13 +95,13 @@ pub(crate) fn parse_head(key: &IdKey, generation: u64, bytes: &[u8]) -> Option<F
     words.next().is_none().then_some(head)
 }
 
-/// A sale's counts, and other values of the sale that change without its row.
+/// A sale's counts, and other values of the sale that change while its row stays the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CountsRecord {
     /// The time until which the automatic waiting room is open.
     pub(crate) room_open_until: i64,
-    /// The items whose own automatic waiting room was open: id, and the time until which it is
-    /// open.
+    /// The items whose own automatic waiting room was ever open: the item's id, and the time until
+    /// which the room is open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     item_rooms: Vec<(i64, i64)>,
     /// The numbers of each item: id, units to sell (`null`: unlimited), pool, kept, in slots, held,
@@ -130,7 +130,8 @@ impl CountsRecord {
         Self { room_open_until, item_rooms, items: items.map(record).collect() }
     }
 
-    /// Returns the items whose own automatic waiting room was open, and until when.
+    /// Returns the items whose own automatic waiting room was ever open, and the time until which
+    /// the room is open.
     pub(crate) fn item_rooms(&self) -> impl Iterator<Item = (ItemId, i64)> {
         self.item_rooms.iter().map(|(item, until)| (ItemId(*item), *until))
     }
@@ -146,7 +147,7 @@ impl CountsRecord {
     }
 }
 
-/// The blocks that apply now. Each has its kind, value and end.
+/// The blocks that apply now. Each block has its kind, its value and its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BlocksRecord(Vec<(String, String, Option<i64>)>);
 
@@ -159,7 +160,7 @@ impl BlocksRecord {
         Self(blocks.iter().map(record).collect())
     }
 
-    /// Returns the blocks. Leaves out a kind that only a later version of the program knows.
+    /// Returns the blocks. Skips a block whose kind this version of the program does not have.
     pub(crate) fn blocks(self) -> Vec<Block> {
         let block = |(kind, value, until): (String, String, Option<i64>)| {
             let kind = BlockKind::parse(&kind)?;

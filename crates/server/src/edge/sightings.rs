@@ -1,5 +1,6 @@
-//! Records which edges are alive. An edge cannot write to Redis, so it names itself in its checks
-//! of nodes, with a proof. The node that gets a check records the edge for all nodes.
+//! Records which edges are alive. An edge cannot write to Redis. So an edge sends its description,
+//! with a proof, in its health checks of nodes. The node that gets a check records the edge for all
+//! nodes.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

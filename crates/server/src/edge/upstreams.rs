@@ -230,8 +230,8 @@ impl Upstream {
         Some(sender)
     }
 
-    /// Returns the store's time from the node's `/healthz`. `None`: the node does not answer, or it
-    /// is itself an edge.
+    /// Returns the store's time from the node's `/healthz`. Returns `None` if the node does not
+    /// answer or is an edge itself.
     async fn time(self: &Arc<Self>, about: Option<Vec<u8>>) -> Option<Millis> {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = Uri::from_static("/healthz");

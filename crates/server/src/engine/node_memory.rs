@@ -1,5 +1,5 @@
 //! A node's copy of the store's state in memory. The store's own thread updates this copy after
-//! each commit, before any request learns of the commit.
+//! each commit, before any request gets the commit's result.
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -26,9 +26,9 @@ pub(super) struct NodeMemory {
 }
 
 impl NodeMemory {
-    /// Publishes a commit of this node or another node. The sequence is: the requests that hold
-    /// orders, the counts (which may say "sold out"), the verdicts of requests that wait on this
-    /// node, and the events for browsers. The same order may be published twice.
+    /// Publishes a commit of this node or another node, in this sequence: the requests that hold
+    /// orders, the counts, the verdicts of requests that wait on this node, and the events for
+    /// browsers. The counts may say "sold out". The same order may be published twice.
     pub(super) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::pass(Failpoint::Committed);
@@ -56,8 +56,8 @@ impl NodeMemory {
         for counts in &committed.counts {
             let Some(item) = catalogue.item_by_id(counts.item) else { continue };
             item.gauge.publish(*counts);
-            // The readers are notified even if the counts are known. The counts may have been read
-            // from the store before this commit arrived, and then nobody was notified.
+            // The readers are notified even if this node already has these counts. An earlier read
+            // of the store may have found the counts, and such a read notifies nobody.
             self.control.status_changed(&item.sale);
             if item.gauge.open_pool() > 0 {
                 self.control.wake_by_pool(counts.item);
@@ -96,7 +96,7 @@ impl NodeMemory {
         }
     }
 
-    /// Wakes the requests and jobs that wait for units of an item to come back.
+    /// Records an ended order of an item, and wakes the jobs that wait for returned units.
     fn record_ending(&self, catalogue: &Catalogue, id: ItemId) {
         if let Some(item) = catalogue.item_by_id(id) {
             item.work.feed.record_ending();

@@ -207,8 +207,8 @@ impl Engine {
         if let ChangeOutcome::Done(order) = &changed
             && let Some(item) = self.catalogue().item_by_id(order.item).cloned()
         {
-            // The buyer may buy again at once, so the slot should learn the lower quota first.
-            // After the timeout, the slot learns it a little later.
+            // The buyer may buy again at once, so the slot should first get the lower quota. After
+            // the timeout, the slot gets it a little later.
             drop(tokio::time::timeout(RECONCILE_WAIT_MAX, control::reconcile(self, &item)).await);
         }
         Ok(changed)

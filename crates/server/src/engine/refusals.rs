@@ -89,7 +89,7 @@ pub(crate) struct Refusals {
 pub(crate) struct FoundRefusals {
     /// Each refusal, with the node that gave it.
     pub(crate) refusals: Vec<(NodeId, NotedRefusal)>,
-    /// Whether every node answered and no node may have forgotten a refusal.
+    /// Whether the list is complete: every node answered, and no node has lost a refusal.
     pub(crate) is_complete: bool,
 }
 
@@ -181,7 +181,7 @@ impl Engine {
         now: Millis,
     ) {
         sale.flags.answer_counts.count(answer);
-        // A queued request may be refused later, but this memory does not learn of that refusal.
+        // A queued request may be refused later, but that refusal is not recorded here.
         if answer.is_refusal() || answer == AnswerKind::Queued {
             let refusal = NotedRefusal { at: now, item: item.row.id, answer };
             let memory = &self.refusals.memory;
@@ -289,15 +289,15 @@ impl Engine {
     }
 }
 
-/// The combined content of the rows of all nodes.
+/// A summary of the rows of all nodes.
 struct AllNodes {
     has_answered: bool,
     /// Whether an edge was alive, and may have refused buyers.
     has_edges: bool,
 }
 
-/// Reads a refusal that another node remembers. `None`: this version of the program does not know
-/// the kind of the answer.
+/// Reads a refusal that another node remembers. Returns `None` if this version of the program does
+/// not have the kind of the answer.
 fn noted((at, item, answer): (i64, i64, String)) -> Option<NotedRefusal> {
     let answer = *AnswerKind::ALL.iter().find(|known| known.as_str() == answer)?;
     Some(NotedRefusal { at: Millis(at), item: ItemId(item), answer })

@@ -57,7 +57,7 @@ pub enum StockLocation {
     /// This process decides nothing. An edge refuses from memory and passes other requests to
     /// nodes.
     Edge(Arc<EdgeNode>),
-    /// The slots are in Redis at these addresses. The store is PostgreSQL at the given address.
+    /// The slots are in Redis. The store is PostgreSQL.
     Cluster {
         /// The store's address.
         store: SecretString,
@@ -73,7 +73,7 @@ pub enum StockLocation {
 /// node detects an old primary.
 #[derive(Debug, Default)]
 pub struct DatabaseOptions {
-    /// The newest history that this machine knows.
+    /// The newest history that is stored on this machine.
     pub history: HistoryMemory,
     /// Addresses of other nodes, such as `http://10.0.0.2:8080`.
     pub peers: Vec<String>,
@@ -169,8 +169,8 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Loads the catalogue and the holders, and reconciles loaded items. Slots in memory ended with
-    /// the last process, so their grants are closed first.
+    /// Loads the catalogue and the requests that hold orders, and reconciles the loaded items.
+    /// Slots in memory ended with the last process, so their grants are closed first.
     async fn recover(&self, roles: Roles) -> Result<(), EngineError> {
         if self.layout.is_single_node() {
             let open = self.store.open_grants().await?;
@@ -331,7 +331,7 @@ fn key_prefix(options: &EngineOptions) -> String {
     redis_prefix(&options.id_key)
 }
 
-/// Returns the same prefix from the deployment's key.
+/// Returns the prefix of the deployment with this key.
 pub(crate) fn redis_prefix(id_key: &IdKey) -> String {
     let deployment = id_key.request_hash("doorbuster", "slots").id_bits();
     format!("doorbuster:{deployment:06x}")

@@ -74,8 +74,8 @@ pub enum LeaveResult {
 }
 
 impl Engine {
-    /// Returns the answer to a request that holds an order, in any phase of the sale. `None`: this
-    /// node remembers no order of the request.
+    /// Returns the answer to a request that holds an order, in any phase of the sale. `None` means
+    /// that this node remembers no order of the request.
     ///
     /// # Errors
     ///
@@ -294,8 +294,8 @@ impl Engine {
     }
 }
 
-/// Returns the answer for an order under the request's key. The answer is a replay. If the order
-/// has another item or other units, the key was reused.
+/// Returns the answer to a request whose key already has an order. If the order has another item or
+/// other units, the key was reused. Otherwise the answer repeats the order.
 fn replayed_order(item: &ItemState, order: Order) -> JoinResult {
     match order.item == item.row.id && order.units == Units::ONE {
         true => JoinResult::Order(order),

@@ -32,9 +32,9 @@ pub(crate) const MISSES_MAX: u32 = 10;
 /// All wrong answers of a buyer are forgotten this long after the first one.
 pub(crate) const MISSES_MS: i64 = 300_000;
 /// The maximum number of answers that this node sends to the store at the same time. A buyer has at
-/// most one of them.
+/// most one of these answers.
 const ANSWER_LOCKS: usize = 64;
-/// A sale's challenges are drawn in advance from this long before the sale's start.
+/// The server begins to draw a sale's challenges this long before the sale's start.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
 
 const _: () = assert!(
@@ -136,8 +136,8 @@ impl Challenges {
         }
     }
 
-    /// Creates a challenge of this kind for this buyer. `difficulty` applies to work challenges.
-    /// `None`: too many requests wait for a challenge.
+    /// Creates a challenge of this kind for this buyer. `effort` applies to work challenges.
+    /// Returns `None` if too many requests wait for a challenge.
     pub(crate) async fn issue(
         &self,
         now: Millis,

@@ -22,9 +22,9 @@ pub struct DoorCheck {
 /// Checks the token and the pass of a purchase of `item`. `token` names the buyer of the request's
 /// token, if the request has a valid token.
 ///
-/// If a request has a pass, that pass must be valid even if the sale requires none. A pass
-/// identifies its buyer. It also contains the attributes that the shop gave the buyer when the pass
-/// was issued.
+/// If a request has a pass, that pass must be valid even if the sale requires none. The pass
+/// identifies its buyer. The pass also contains the attributes that the shop gave the buyer when
+/// the pass was issued.
 #[must_use]
 pub fn check_entry(
     passes: &Passes,

@@ -13,9 +13,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_core::Millis;
 use doorbuster_core::gate::pass::{PASS_BYTES_MAX, PassKey, PassTerms, UnverifiedPass, period};
 
-/// The maximum number of masters in the settings. With more, the server does not start.
+/// The maximum number of master keys in the settings. With more keys, the server does not start.
 pub const MASTER_KEYS_MAX: usize = 8;
-/// The number of bytes of a master.
+/// The number of bytes of a master key.
 pub const MASTER_KEY_BYTES: usize = 32;
 
 /// The secrets from which all keys of the front door are derived. The first secret signs, and every

@@ -174,7 +174,7 @@ impl RateLimiter {
         self.table.evicted()
     }
 
-    /// Returns statistics of the sharing. `None`: nodes do not share limits.
+    /// Returns statistics of the sharing. `None` means that nodes do not share limits.
     pub(crate) fn sharing(&self) -> Option<&LimitSharing> {
         self.sharing.as_ref()
     }

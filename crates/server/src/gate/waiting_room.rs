@@ -1,7 +1,7 @@
 //! Waiting rooms decide which visitors may get a purchase pass, and when.
 //!
 //! Positions are rows of the store. A node also keeps the positions of its own visitors in memory,
-//! so reading a position needs no lookup. The node learns from the rows which visitors any node
+//! so reading a position needs no lookup. From the rows, a node learns which visitors the leader
 //! admitted. The leader admits visitors in one transaction. If several nodes run that transaction
 //! at once, the result is still correct.
 
@@ -82,7 +82,7 @@ pub struct PositionView {
 pub struct WaitingRoomCounts {
     /// The sale.
     pub sale: Arc<str>,
-    /// The name of the item. `None`: the room is for all items of the sale.
+    /// The name of the item. `None` means that the room is for all items of the sale.
     pub item: Option<String>,
     /// Visitors who are not admitted yet.
     pub waiting: u64,
@@ -96,7 +96,7 @@ pub struct WaitingRoomCounts {
 #[derive(Debug)]
 pub struct WaitingRooms {
     states: Mutex<HashMap<RoomKey, Arc<WaitingRoomState>>>,
-    /// The number of steps in which the leader admitted visitors. It decides which room is first.
+    /// The number of the leader's admission steps. This number decides which room is first.
     steps: AtomicUsize,
     batcher: PositionBatcher,
     key: [u8; 32],
@@ -163,7 +163,7 @@ impl WaitingRooms {
         self.batcher.request(room_state.key(), buyer, PositionAction::Leave).await.map(drop)
     }
 
-    /// Returns the buyer's position. `None`: the buyer has no position, or it has lapsed.
+    /// Returns the buyer's position. `None` means that the buyer has no position, or it has lapsed.
     ///
     /// # Errors
     ///
@@ -242,7 +242,7 @@ impl WaitingRooms {
         let room_state = self.room_state(room);
         // On the leader, a visitor behind all admitted visitors must wait. Other nodes learn of
         // admissions a moment later. On these nodes the visitor may already be admitted and
-        // notified, so they read the store.
+        // notified, so these nodes read the store.
         if known.is_some() && engine.control().leads() && room_state.is_fresh(Instant::now()) {
             return Ok(Admission::MustWait);
         }
@@ -290,7 +290,7 @@ impl WaitingRooms {
         Ok(row)
     }
 
-    /// Returns whether a sale without a room had one before.
+    /// Returns whether a sale that has no waiting room now had a waiting room before.
     ///
     /// # Errors
     ///

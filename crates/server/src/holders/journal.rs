@@ -20,7 +20,7 @@ pub(crate) enum JournalPart {
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     is_active: AtomicBool,
-    /// The requests. `None`: the journal is incomplete.
+    /// The requests. `None` means that the journal is incomplete.
     newest: Mutex<Option<Vec<u64>>>,
 }
 

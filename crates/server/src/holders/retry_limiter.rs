@@ -18,7 +18,7 @@ const BUYERS_MAX: usize = 16_384;
 /// The maximum number of reads at the same time for all buyers. The bound leaves sessions of the
 /// store for other work.
 const READS_MAX: usize = 3;
-/// Reads that a buyer may have in quick succession.
+/// The number of reads that a buyer may have in quick succession.
 const READ_BURST: u32 = 200;
 /// The time after which a buyer may have one more read.
 const READ_INTERVAL: Duration = Duration::from_millis(10);
@@ -99,8 +99,8 @@ impl RetryLimiter {
         Ok(order)
     }
 
-    /// Reads once for this buyer when it is the buyer's turn. `None`: too many requests are
-    /// waiting.
+    /// Reads once for this buyer when it is the buyer's turn. Returns `None` if too many requests
+    /// are waiting.
     pub(crate) async fn read<T>(&self, buyer: u64, read: impl Future<Output = T>) -> Option<T> {
         let buyer_reads = self.buyer_reads(buyer)?;
         let until = Instant::now() + self.pace.turn_wait;
@@ -109,7 +109,7 @@ impl RetryLimiter {
         Some(read.await)
     }
 
-    /// Waits until a read may begin. `None`: the wait would end after `until`.
+    /// Waits until a read may begin. Returns `None` if the wait would end after `until`.
     async fn begin_read(
         &self,
         turn: &mut MutexGuard<'_, ReadTurn>,

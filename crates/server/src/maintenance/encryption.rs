@@ -18,7 +18,7 @@ const WORK_FACTOR_MAX: u8 = 22;
 /// Why a file was not decrypted.
 #[derive(Debug, thiserror::Error)]
 pub enum DecryptionError {
-    /// The passphrase does not belong to this file.
+    /// The file was encrypted with another passphrase.
     #[error("the passphrase is wrong")]
     WrongPassphrase,
     /// The file was changed or is incomplete.
@@ -86,7 +86,7 @@ fn copy(content: &mut impl Read, file: &mut File) -> Result<(), DecryptionError>
 
 fn error(error: DecryptError) -> DecryptionError {
     match error {
-        // Only the right passphrase gives the key that authenticates the header.
+        // A wrong passphrase gives a wrong key, with which the file's header cannot be decrypted.
         DecryptError::DecryptionFailed
         | DecryptError::KeyDecryptionFailed
         | DecryptError::NoMatchingKeys => DecryptionError::WrongPassphrase,

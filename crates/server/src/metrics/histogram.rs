@@ -67,7 +67,7 @@ impl HistogramSnapshot {
         self.buckets.iter().sum()
     }
 
-    /// Returns the number of latencies up to each of [`BOUNDS_US`].
+    /// Returns each bound in [`BOUNDS_US`] together with the number of latencies up to this bound.
     pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> {
         let sums = self.buckets.iter().scan(0, |sum, bucket| {
             *sum += bucket;
@@ -99,8 +99,8 @@ impl HistogramSnapshot {
         }
     }
 
-    /// Returns the quantile `share` in milliseconds: the upper bound of its bucket. Without
-    /// latencies, returns 0.
+    /// Returns the quantile `share` in milliseconds, rounded up to the bound of its bucket. Returns
+    /// 0 if no latency was recorded.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let all = self.count();

@@ -15,7 +15,7 @@ pub enum MetricKind {
     Histogram,
 }
 
-/// A page of metrics being written.
+/// Writes a page of metrics.
 #[derive(Debug, Default)]
 pub struct MetricsText {
     out: String,
@@ -35,14 +35,14 @@ impl MetricsText {
         self
     }
 
-    /// Writes a sample of the current metric. Label values need no escaping, because they are names
-    /// of this program or of operators.
+    /// Writes a sample of the current metric. Label values need no escaping, because they contain
+    /// no quotes.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) -> &mut Self {
         self.line("", labels, value);
         self
     }
 
-    /// Writes the samples of a histogram. Its microseconds become seconds.
+    /// Writes the samples of a histogram, and converts microseconds to seconds.
     pub fn histogram(&mut self, snapshot: &HistogramSnapshot) -> &mut Self {
         for (bound_us, sum) in snapshot.cumulative() {
             let bound = seconds(bound_us);
@@ -54,7 +54,7 @@ impl MetricsText {
         self
     }
 
-    /// Writes cumulative buckets of any unit, and the total count.
+    /// Writes the samples of a histogram with any unit. `counts` has one count for each bucket.
     pub fn buckets(&mut self, bounds: &[usize], counts: &[u64], sum: u64) -> &mut Self {
         let mut all = 0;
         for (index, count) in counts.iter().enumerate() {
@@ -92,7 +92,7 @@ impl MetricsText {
     }
 }
 
-/// Converts microseconds to seconds, without rounding noise.
+/// Converts microseconds to seconds, without the rounding errors of floating-point numbers.
 fn seconds(us: u64) -> String {
     let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -1,5 +1,5 @@
-//! A sale's counts during the last seconds, sampled once a second. So rates and latencies cost
-//! nothing per request.
+//! Samples of a sale's counts during the last seconds, one sample each second. Rates and latencies
+//! are computed from these samples, so they add no work to a request.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -63,15 +63,15 @@ impl RateWindow {
         while self.0.len() > WINDOW_SECS as usize {
             self.0.pop_front();
         }
-        // No request came during the whole window. Later rates are measured from now, and memory is
-        // released.
+        // If no request came during the whole window, the window starts again from now. This
+        // releases its memory.
         if self.oldest().total() == now.total() {
             self.0 = VecDeque::new();
         }
         self.0.push_back(now);
     }
 
-    /// Returns the oldest sample. Rates are measured from it.
+    /// Returns the oldest sample. Rates are measured from this sample.
     #[must_use]
     pub fn oldest(&self) -> &RateSample {
         self.0.front().expect("a window always has a sample")

@@ -1,12 +1,13 @@
-//! The buyers whose orders this node publishes. Each of them has a reader here, or had one a moment
-//! ago and may return for missed events.
+//! The buyers whose orders this node publishes. Each of these buyers has a reader on this node, or
+//! had a reader a moment ago and may reconnect for missed events.
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use doorbuster_core::digest::buyer_tag;
 
-/// The maximum number of buyers who are remembered after their last reader disconnected. At this
-/// bound, every buyer counts as followed until the entries of these buyers end.
+/// The maximum number of buyers who are remembered after their last reader disconnected. Above this
+/// bound, the node drops the entries of these buyers. Every buyer then counts as followed until the
+/// dropped entries would have ended.
 const LEFT_MAX: usize = 262_144;
 /// The smallest number of entries at which ended entries are removed.
 const SWEEP_MIN: usize = 1_024;

@@ -1,4 +1,4 @@
-//! The queue of one reader, and the way to wake a parked reader.
+//! The queue of one reader, and the queue that wakes parked readers.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,21 +33,21 @@ struct Parked {
     rung: ReadyReason,
 }
 
-/// The reason why a parked reader was added to its ready queue. Later variants are stronger.
+/// The reason why a parked reader was added to its ready queue. A later variant is more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ReadyReason {
     /// The reader was not added.
     None,
     /// An event for all readers of a sale arrived.
     Crowd,
-    /// An event for its buyer alone arrived.
+    /// An event for the reader's buyer alone arrived.
     Own,
 }
 
 impl Parked {
-    /// Adds the key once for each reason, because a ready reader gets all its waiting events. After
-    /// an event for the buyer, an event for all readers adds nothing. The reader is already in the
-    /// faster queue.
+    /// Adds the key at most once for each reason, because a ready reader gets all its waiting
+    /// events. After an event for the buyer alone, an event for all readers of a sale adds no key:
+    /// the reader is already in the list that is served first.
     fn notify(&mut self, reason: ReadyReason) {
         if reason > self.rung {
             self.rung = reason;
@@ -84,7 +84,7 @@ impl Mailbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event. Returns whether the queue overflowed because of it. After an overflow all
+    /// Adds an event. Returns whether this event made the queue overflow. After an overflow all
     /// waiting events are discarded, because the reader is dropped.
     pub(super) fn push(&self, event: HubEvent) -> bool {
         let reason = if event.kind.is_own() { ReadyReason::Own } else { ReadyReason::Crowd };
@@ -119,14 +119,14 @@ impl Mailbox {
         waiting.lagged
     }
 
-    /// Waits until the reader is too slow; see [`super::Subscription::lagged`].
+    /// Waits until the queue has overflowed; see [`super::Subscription::lagged`].
     pub(super) async fn lagged(&self) {
         while !self.lock().lagged {
             self.wake.notified().await;
         }
     }
 
-    /// Waits for the next event. Dropping the future loses nothing.
+    /// Waits for the next event. Dropping the future loses no event.
     pub(super) async fn next(&self) -> NextEvent {
         loop {
             let next = self.lock().next();
@@ -165,8 +165,8 @@ impl Mailbox {
     }
 }
 
-/// The keys of parked readers with waiting events. Each time a reader parks, at most two keys are
-/// added for it.
+/// The keys of parked readers with waiting events. Each time a reader parks, its key is added at
+/// most twice.
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
     rung: Mutex<ReadyReaders>,
@@ -176,9 +176,9 @@ pub struct ReadyQueue {
 /// The keys of ready readers, by reason.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ReadyReaders {
-    /// An event for its buyer alone waits.
+    /// The keys of readers for which an event for the buyer alone waits.
     pub own: Vec<u64>,
-    /// An event for all readers of a sale waits.
+    /// The keys of readers for which an event for all readers of a sale waits.
     pub crowd: Vec<u64>,
 }
 
@@ -207,7 +207,7 @@ impl ReadyQueue {
     }
 
     /// Waits until there are keys. Returns each key as often as it was added. Dropping the future
-    /// loses nothing.
+    /// loses no key.
     pub async fn wait_ready(&self) -> ReadyReaders {
         loop {
             let rung = std::mem::take(&mut *self.lock());

@@ -11,10 +11,10 @@ use super::mailbox::Mailbox;
 /// readers may leave at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
-    /// The only reader of a buyer. In this usual case there is no map.
+    /// The first reader. Most buyers have only this reader and need no map.
     one: Option<Weak<Mailbox>>,
-    /// Readers by the addresses of their mailboxes. The map is boxed to save memory: there are very
-    /// many buyers, and most of them need no map.
+    /// The other readers, by the addresses of their mailboxes. The map is boxed to save memory,
+    /// because there are very many buyers and most need no map.
     others: Option<Box<HashMap<usize, Weak<Mailbox>, FixedState>>>,
 }
 

@@ -53,7 +53,7 @@ async fn the_bound_of_a_reader_counts_the_bytes_of_its_waiting_events() {
     assert!(most(&short) > most(&long), "a longer event takes more of the bound");
     for buyer in [&short, &long] {
         let mut reader = hub.subscribe(Some(buyer.clone()), vec![], 1, None).expect("the first");
-        // Events that were read do not count.
+        // Events that were already read do not count.
         for _ in 0..2 {
             (0..most(buyer)).for_each(|_| hub.publish(refused(buyer)));
             assert_eq!(hub.dropped(), 0);
@@ -101,7 +101,7 @@ fn a_reconnecting_reader_gets_only_its_own_missed_events() {
     let newest = waiting(&read(&anna, Some(heard)));
     assert_eq!(newest.len(), REPLAYED_MAX);
     assert_eq!(newest.last(), Some(&hub.0.readers.lock().expect("no thread panicked").last_id));
-    // After some time without readers, some events were not kept.
+    // After some time without readers, the kept events may have a gap and are dropped.
     hub.0.kept_until_ms.store(1, Ordering::Relaxed);
     std::thread::sleep(Duration::from_millis(2));
     assert_eq!(waiting(&read(&anna, Some(heard))), [0; 0]);

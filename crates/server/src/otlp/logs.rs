@@ -27,11 +27,11 @@ struct Line {
     fields: Vec<(&'static str, String)>,
 }
 
-/// The lines that wait. There is one log in a process.
+/// The lines that wait. They are a static, because a process has only one log.
 static WAITING: Mutex<VecDeque<Line>> = Mutex::new(VecDeque::new());
 
 /// The layer that keeps lines of the level `info` and above, if the environment names a collector.
-/// `silent` names the modules whose lines may contain buyers' ids.
+/// The lines of the modules in `silent` are not kept, because they may contain buyers' ids.
 pub(crate) fn layer<S>(silent: &[&str]) -> Option<Box<dyn Layer<S> + Send + Sync>>
 where
     S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
@@ -96,7 +96,7 @@ impl Line {
     }
 }
 
-/// Returns a request with the lines that wait. `None`: no line waits.
+/// Returns a request with the lines that wait. Returns `None` if no line waits.
 pub(super) fn request(now_ms: i64) -> Option<Value> {
     let lines = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
     if lines.is_empty() {

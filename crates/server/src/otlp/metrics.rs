@@ -71,7 +71,7 @@ fn sample(line: &str) -> Option<Sample<'_>> {
 }
 
 impl Family<'_> {
-    /// `None`: the metric has no sample.
+    /// Converts the metric to OTLP's JSON. Returns `None` if the metric has no sample.
     fn to_json(&self, began: &str, at: &str) -> Option<Value> {
         if self.samples.is_empty() {
             return None;
@@ -101,7 +101,8 @@ impl Family<'_> {
         Some(metric)
     }
 
-    /// A histogram of this program has only the label `le`, and its buckets are cumulative.
+    /// Converts a histogram. The histograms of this program have cumulative buckets, and only the
+    /// label `le`.
     fn histogram(&self, began: &str, at: &str) -> Value {
         let ends = |end: &str| {
             let of = self.samples.iter().find(|sample| sample.name.ends_with(end));

@@ -16,7 +16,7 @@ use dns_lookups::DnsLookups;
 /// is added without this check.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Decides where requests may go.
+/// Decides to which addresses requests may go.
 #[derive(Clone)]
 pub(crate) struct AddressGuard {
     allow_private: bool,
@@ -121,7 +121,7 @@ fn host(url: &Url) -> Option<Host<'_>> {
     Some(plain.parse().map_or(Host::Name(text), Host::Address))
 }
 
-/// Returns whether a name is local, whatever address it resolves to.
+/// Returns whether a name is always local. The address of the name does not matter.
 fn is_local_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     name == "localhost"

@@ -27,7 +27,8 @@ pub(crate) fn event_id(stored: &StoredEvent) -> String {
     )
 }
 
-/// Returns the id of an event with these parts. The id of a deleted event has no fingerprint.
+/// Returns the id of an event with these parts. If the event was deleted, the id contains only the
+/// position.
 pub(crate) fn visible_event_id(
     position: i64,
     event: Option<&(String, Millis)>,
@@ -45,7 +46,7 @@ pub(super) struct Links<'a> {
     pub origin: Option<&'a str>,
 }
 
-/// Builds the message. `None`: this node's catalogue does not contain the item yet.
+/// Builds the message. Returns `None` if this node's catalogue does not contain the item yet.
 pub(super) fn message(
     catalogue: &Catalogue,
     links: Links<'_>,
@@ -78,8 +79,7 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // If the buyer ended a ticket before it became an order, the ticket was a waitlist
-            // entry.
+            // Only a waitlist entry can be ended by its buyer before it becomes an order.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,

@@ -1,5 +1,5 @@
-//! Sends messages to brokers as CloudEvents. Brokers are in private networks, where no other
-//! requests may go. So the settings name the allowed hosts.
+//! Sends messages to brokers as CloudEvents. Brokers are usually in private networks, which
+//! webhooks must not reach. So the settings name the allowed hosts of brokers.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +19,7 @@ const SOURCE: &str = "doorbuster";
 /// The hosts that may be brokers.
 #[derive(Clone, Debug)]
 pub(crate) struct BrokerGuard {
-    /// The allowed hosts. `None`: every host is allowed.
+    /// The allowed hosts. `None` means that every host is allowed.
     hosts: Option<Vec<BrokerHost>>,
 }
 
@@ -37,7 +37,7 @@ impl BrokerGuard {
         if self.hosts.as_ref().is_some_and(|hosts| {
             !hosts.iter().any(|host| host.matches(address.host(), address.port()))
         }) {
-            return Err("its host is not one of brokers.hosts in the settings");
+            return Err("the setting brokers.hosts does not contain the broker's host");
         }
         Ok(address)
     }
@@ -173,7 +173,7 @@ mod tests {
         ] {
             assert_eq!(
                 guard.check(wrong),
-                Err("its host is not one of brokers.hosts in the settings"),
+                Err("the setting brokers.hosts does not contain the broker's host"),
                 "{wrong}"
             );
         }

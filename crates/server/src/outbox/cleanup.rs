@@ -1,6 +1,7 @@
-//! Deletes expired rows in small batches: events without an order, dead deliveries and tickets, the
-//! ids of handled provider messages, and browsers' subscriptions. The leader runs this job. The
-//! histories of orders and the results of tickets are kept.
+//! Deletes expired rows in small batches: events without an order, dead letters of events and
+//! tickets, operators' actions, the ids of handled provider messages, statistics, and browsers'
+//! subscriptions. The leader runs this job. The histories of orders and the results of tickets are
+//! kept.
 use std::time::Duration;
 
 use doorbuster_store::RetentionCutoffs;
@@ -19,7 +20,7 @@ const DAY_MS: i64 = 86_400_000;
 /// How long events without an order are kept. An endpoint that was down for longer does not get
 /// these events.
 const EVENTS_MS: i64 = 30 * DAY_MS;
-/// How long dead and discarded deliveries and dead letters of tickets are kept.
+/// How long dead letters of events and tickets are kept, even if no operator resolved them.
 const DEAD_MS: i64 = 90 * DAY_MS;
 /// How long the ids of providers' messages are kept.
 const INBOX_MS: i64 = 90 * DAY_MS;
@@ -38,7 +39,7 @@ impl Outbox {
     pub(super) async fn delete_expired(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
-            // After a change of the clock, every row may seem old.
+            // After the clock was set forward, every row may seem expired.
             while self.engine.control().leads() && !self.engine.clock_stepped() {
                 let now = self.engine.store().monotonic_now();
                 let what = RetentionCutoffs {

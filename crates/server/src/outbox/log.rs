@@ -16,8 +16,8 @@ pub(super) struct RefusalLog {
 }
 
 impl RefusalLog {
-    /// Logs an answer of the endpoint if the answer shows a change, or if the last line is old
-    /// enough. `is_changed` means that the endpoint began to fail, or accepts events again.
+    /// Logs an answer of the endpoint if the endpoint began to fail or accepts events again
+    /// (`is_changed`). Logs any other error only if the last line is old enough.
     pub(super) fn note(
         &mut self,
         endpoint: &str,

@@ -1,9 +1,10 @@
 //! The contract with a receiver of messages. A new kind of receiver needs one new file and one new
-//! variant.
+//! variant of [`EndpointKind`].
 //!
 //! The code for a receiver reports success only after the receiver confirmed the message. A webhook
-//! confirms with a status of 2xx, and a broker with a confirm. If a message may still be lost, the
-//! code reports a failure. The code does not retry, because the worker plans the attempts.
+//! confirms with a 2xx status, and a broker with an acknowledgement. If a message may still be
+//! lost, the code reports a failure. The code does not retry, because the worker plans the
+//! attempts.
 use bytes::Bytes;
 use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;
@@ -22,7 +23,7 @@ pub(crate) struct Message {
     pub(crate) key: String,
     /// When the event happened.
     pub(crate) at: Millis,
-    /// The whole body, as JSON. A broker's envelope contains its `data`.
+    /// The whole body, as JSON. A broker's envelope contains only the `data` of this body.
     pub(crate) body: Bytes,
 }
 

@@ -17,11 +17,11 @@ use crate::signing::{self, SigningKey};
 
 /// Longest time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a response body is read so that its connection can be reused. After that the connection
-/// closes.
+/// How long a response body is read, so that its connection can be reused. After this time, the
+/// connection is closed.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// The maximum number of bytes of a body that are read. If the body is longer, the connection
-/// closes.
+/// The maximum number of bytes of a body that are read. If the body is longer, the connection is
+/// closed.
 const DRAIN_BYTES_MAX: usize = 16 * 1024;
 /// The maximum number of idle connections to one host.
 const IDLE_MAX: usize = 4;
@@ -45,7 +45,7 @@ impl Webhooks {
         made.map_err(|error| DeliveryError::new(format!("cannot create an HTTP client: {error}")))
     }
 
-    /// Makes the next message use the certificates that the system has at that time.
+    /// Makes the next message use the system's newest certificates.
     pub(super) fn renew_client(&self) {
         self.client.renew();
     }
@@ -58,8 +58,8 @@ impl Webhooks {
         now: Millis,
     ) -> Result<(), DeliveryError> {
         // The address is checked again, because the settings may have changed after the endpoint
-        // was added. Also, an IP address in the URL is never looked up, so only this check covers
-        // it.
+        // was added. Also, an IP address in the URL needs no look-up, so only this check covers
+        // such an address.
         let url = check(&endpoint.url, &self.guard).map_err(DeliveryError::new)?;
         let live =
             endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
@@ -123,7 +123,7 @@ pub(crate) fn guarded_client(guard: AddressGuard, timeout: Duration) -> Outgoing
     OutgoingClient::new(move || builder().build().or_else(|_| builder().tls_certs_only([]).build()))
 }
 
-/// Returns whether the receiver refuses this message for good. Other statuses mean a temporary
+/// Returns whether the receiver refuses this message permanently. Other statuses mean a temporary
 /// problem or a wrong route.
 fn is_final(status: StatusCode) -> bool {
     let may_pass =
@@ -131,8 +131,8 @@ fn is_final(status: StatusCode) -> bool {
     status.is_client_error() && !may_pass.contains(&status)
 }
 
-/// Returns the pause that a response requests, if its status may request one. `now` is the time of
-/// the wall clock.
+/// Returns the pause in milliseconds that a response with status 429 or 503 requests. Returns 0 for
+/// other responses. `now` is the time of the wall clock.
 fn pause_ms(status: StatusCode, headers: &HeaderMap, now: Millis) -> i64 {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return 0;

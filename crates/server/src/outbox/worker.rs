@@ -1,8 +1,8 @@
 //! Delivers events to one endpoint. Reads the events after the endpoint's position, sends the
-//! events that the plan chooses, and stores the results.
+//! events that [`DeliveryQueue`] chooses, and stores the results.
 //!
-//! The worker delivers only while its node has the endpoint's lease. The worker's memory may be
-//! lost at any time. An event that was sent but not recorded is sent again.
+//! The worker delivers only while its node has the endpoint's lease. The worker may lose its memory
+//! at any time. Events that were sent but not recorded are then sent again.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ pub(super) async fn run(
             break;
         }
     }
-    // The worker releases the lease, so that the next node need not wait.
+    // The worker releases the lease, so that another node can take it at once.
     drop(store.lease_endpoint(&id, outbox.engine.node(), 0).await);
     id
 }
@@ -156,7 +156,7 @@ async fn deliver(
                 worker.handle_sent(sent)?,
             changed = new_events.changed() => {
                 worker.may_have_more = true;
-                // An operator may have added rows, and this worker must deliver them.
+                // An operator may have added delivery rows, so the worker reads the rows soon.
                 know = know.min(Instant::now() + WRITE_EVERY);
                 if changed.is_err() { return Ok(()) }
             }
@@ -195,8 +195,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Advances the position past events that were delivered or have a row. Returns `false` if
-    /// another worker changed the position.
+    /// Advances the position past events that were delivered, or that have a delivery row. Returns
+    /// `false` if another worker changed the position.
     async fn advance(&mut self) -> Result<bool, StoreError> {
         if !self.can_advance
             || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_EVERY)
@@ -216,7 +216,7 @@ impl Worker<'_> {
         Ok(is_there)
     }
 
-    /// Reads more events if there is room for many events, or if there is nothing else to do.
+    /// Reads more events if half of the window is free, or if no event is being sent.
     async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
         let room = self.queue.free_capacity();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
@@ -251,8 +251,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Resets the plan when an operator changed the address. Failures of the old address do not
-    /// count for the new one.
+    /// Resets the queue when an operator changed the address. Failures of the old address do not
+    /// count for the new address.
     fn follow_address(&mut self, endpoint: &Endpoint, now: Millis) {
         if self.url != endpoint.url {
             self.url.clone_from(&endpoint.url);
@@ -327,8 +327,8 @@ impl Worker<'_> {
         log::dead_letter(self.id, &notification::event_id_prefix(position), error);
     }
 
-    /// Disables the endpoint, because it answered that it wants no more events. Its events wait
-    /// until an operator enables the endpoint again.
+    /// Disables the endpoint after the answer 410 Gone. The endpoint's events wait until an
+    /// operator enables the endpoint again.
     async fn disable(&mut self) -> Result<(), StoreError> {
         let store = self.outbox.engine.store();
         let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
@@ -349,7 +349,7 @@ impl Worker<'_> {
     }
 }
 
-/// Converts an attempt's result into the plan's outcome and the error's text.
+/// Converts an attempt's result into the outcome for the queue and the error's text.
 fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<String>) {
     let Err(unsent) = answer else { return (SendOutcome::Delivered, None) };
     match unsent {
@@ -369,7 +369,7 @@ fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<Strin
     }
 }
 
-/// Sends one event. If the event was read long ago, reads it again first.
+/// Sends one event. If the worker's memory does not have the event, reads it first.
 async fn send(
     outbox: &Outbox,
     endpoint: &Endpoint,

@@ -1,4 +1,5 @@
-//! Creates checkouts. An order has at most one open checkout, and only while it waits for payment.
+//! Creates checkouts. Only an order that waits for payment gets a checkout. An order has at most
+//! one open checkout.
 use doorbuster_core::money::{Checkout, CheckoutOutcome, Money};
 use doorbuster_core::{BuyerId, Order, OrderState, TicketId};
 
@@ -12,7 +13,7 @@ use crate::gate::RateLimitExceeded;
 /// Result of a request for a checkout.
 #[derive(Debug)]
 pub(crate) enum CheckoutResult {
-    /// The checkout; its URL may be a path of this server.
+    /// The checkout. Its URL may be a path of this server.
     Open(Checkout),
     /// The order does not wait for payment, or its payment window has ended.
     WrongState(OrderState),
@@ -27,9 +28,9 @@ pub(crate) enum CheckoutResult {
 }
 
 impl Payments {
-    /// Returns the order's checkout. If the store has no checkout and `may_ask` allows a request,
-    /// the provider creates a new checkout. `public_base_url` is this server's origin as the
-    /// buyer's browser sees it.
+    /// Returns the order's checkout. If the store has no open checkout and `may_ask` allows a
+    /// request, the provider creates a new checkout. `base` is this server's origin as the buyer's
+    /// browser sees it.
     ///
     /// # Errors
     ///
@@ -87,8 +88,8 @@ impl Payments {
         kept
     }
 
-    /// Closes a checkout that accepts no more payments, so that a new one can be created. `Some` is
-    /// the result to return instead of a new checkout.
+    /// Closes the order's previous checkout, so that a new checkout can be created. If the order
+    /// gets no new checkout, returns the result of the request.
     async fn close_previous(
         &self,
         order: &Order,
@@ -124,8 +125,8 @@ impl Payments {
         }
     }
 
-    /// Stores a new checkout. If the store refuses the checkout, closes it, because no buyer has
-    /// seen it yet.
+    /// Stores a new checkout. If the store refuses the checkout, closes the checkout at the
+    /// provider. No buyer has seen this checkout yet.
     async fn store_checkout(
         &self,
         order: &Order,

@@ -1,6 +1,7 @@
 //! Applies payments again after a failover. A promoted database may lack the last payments. The
-//! provider does not send their messages again, because a node already confirmed them. Therefore
-//! each node remembers the payments with which it marked orders as paid in the last minutes.
+//! provider does not send the messages about these payments again, because a node already confirmed
+//! the messages. Therefore each node remembers the payments with which it marked orders as paid in
+//! the last minutes.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,10 +14,10 @@ use tokio::sync::watch;
 use super::Payments;
 use crate::engine::EngineError;
 
-/// How long a node remembers a payment. The time ends with the newest payment, so an outage does
-/// not make the node forget.
+/// How long a node remembers a payment. The node forgets old payments only when it adds a new
+/// payment. So it forgets nothing during an outage.
 const KEPT: Duration = Duration::from_secs(300);
-/// The largest number of remembered payments.
+/// The maximum number of remembered payments.
 const KEPT_MAX: usize = 100_000;
 /// Pause before the next try, if a payment could not be applied.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
@@ -27,7 +28,8 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(3_600);
 #[derive(Debug, Default)]
 pub(super) struct AppliedPayments {
     kept: Mutex<KeptPayments>,
-    /// The fencing number of the newest history for which the payments were read.
+    /// The fencing number of the database history for which the payments were last read. Each
+    /// failover begins a new history.
     read_for: AtomicI64,
 }
 
@@ -35,7 +37,7 @@ pub(super) struct AppliedPayments {
 struct KeptPayments {
     /// Each payment by its order. An order has only one payment that pays for it.
     by_order: HashMap<Arc<str>, Capture>,
-    /// The orders, oldest payment first. A forgotten payment stays in this list.
+    /// The orders, oldest payment first. The order of a forgotten payment stays in this list.
     orders: VecDeque<(Instant, Arc<str>)>,
 }
 
@@ -54,18 +56,18 @@ impl AppliedPayments {
         }
     }
 
-    /// Forgets the payment of an order whose money goes back.
+    /// Forgets the payment of an order that is refunded.
     pub(super) fn forget(&self, order: &str) {
         self.lock().by_order.remove(order);
     }
 
-    /// Forgets a payment whose money went back.
+    /// Forgets a payment that was refunded or disputed.
     pub(super) fn forget_payment(&self, payment: &PaymentId) {
         self.lock().by_order.retain(|_, capture| capture.payment != *payment);
     }
 
-    /// Returns the fencing number of the newest history for which the payments were read. If it
-    /// changes while a payment is applied, the payment must be applied again.
+    /// Returns the fencing number of the database history for which the payments were last read. If
+    /// this number changes while a payment is applied, the payment must be applied again.
     pub(super) fn read_for(&self) -> i64 {
         self.read_for.load(Ordering::Acquire)
     }
@@ -84,8 +86,8 @@ impl AppliedPayments {
 }
 
 impl Payments {
-    /// Forgets the payment of an order that the shop refunds. Otherwise a failover could make the
-    /// order paid again.
+    /// Forgets the payment of an order that the shop refunds. Otherwise the node could mark the
+    /// order as paid again after a failover.
     pub(crate) fn forget_payment_of(&self, order: &str) {
         if let Some(applied) = &self.applied {
             applied.forget(order);
@@ -103,7 +105,7 @@ impl Payments {
         // The sender lives as long as the engine, so an error cannot occur.
         while changes.changed().await.is_ok() {
             let fence = *changes.borrow_and_update();
-            // A node's first history is not a change.
+            // The first history that a node reads is not a failover.
             if fence > known && known > 0 {
                 self.apply_again(fence, applied.read(fence), &changes).await;
             }
@@ -112,8 +114,8 @@ impl Payments {
         std::future::pending().await
     }
 
-    /// Applies payments. The database ignores a payment that it already has. Stops if the history
-    /// changes again, because the next call begins anew.
+    /// Applies payments. The database ignores a payment that it already has. Stops after another
+    /// failover, because the next call applies all remembered payments.
     async fn apply_again(
         &self,
         fence: i64,
@@ -150,8 +152,8 @@ impl Payments {
         }
     }
 
-    /// Applies payments until the store fails. Returns the payments that must wait, and adds the
-    /// number of payments that the database lacked to `missing`.
+    /// Applies payments until the store fails. Returns the payments that are not applied yet.
+    /// Counts in `missing` the payments that the database lacked.
     async fn apply_some(&self, payments: Vec<Capture>, missing: &mut usize) -> Vec<Capture> {
         let (mut payments, mut later) = (payments.into_iter(), Vec::new());
         for capture in payments.by_ref() {

@@ -18,7 +18,7 @@ impl Payments {
     /// Handles a verified message.
     ///
     /// # Errors
-    /// When the store or a slot is unreachable; the provider sends the message again.
+    /// If the store or a slot is unreachable. The provider then sends the message again.
     pub(crate) async fn handle_message(
         &self,
         message: ProviderMessage,
@@ -75,7 +75,8 @@ impl Payments {
         Ok(outcome)
     }
 
-    /// Applies a captured payment. If it pays for its order, remembers it in case of a failover.
+    /// Applies a captured payment. If the payment pays for its order, remembers the payment,
+    /// because a failover could lose it.
     pub(super) async fn apply_capture(
         &self,
         capture: Capture,
@@ -85,7 +86,8 @@ impl Payments {
         let outcome = self.capture(capture.clone()).await?;
         if outcome == PaymentEventOutcome::Paid {
             applied.add(capture.clone());
-            // A failover may have happened meanwhile, and its reader did not see this payment.
+            // If a failover happened meanwhile, its job read the remembered payments before this
+            // payment was added.
             if applied.read_for() != read_for {
                 self.capture(capture).await?;
             }
@@ -93,7 +95,8 @@ impl Payments {
         Ok(outcome)
     }
 
-    /// Applies a captured payment. The payment pays for its order, or it is refunded.
+    /// Applies a captured payment. The payment pays for its order, or the server refunds the
+    /// payment.
     pub(super) async fn capture(
         &self,
         capture: Capture,
@@ -117,13 +120,14 @@ impl Payments {
                 PaymentEventOutcome::Refunded
             }
             CaptureOutcome::Repeated => PaymentEventOutcome::Repeated,
-            // The last attempt always records a result, so this case does not occur.
+            // `Engine::capture` always records a result in its last attempt, so this case does not
+            // occur.
             CaptureOutcome::UnitsMissing { .. } => PaymentEventOutcome::Ignored,
         })
     }
 
-    /// Records that money went back without a request from the shop. The order does not change. An
-    /// operator decides about the order.
+    /// Records a refund or a dispute that the shop did not request. The order does not change. An
+    /// operator decides what happens to the order.
     async fn apply_reversal(&self, reversal: Reversal) -> Result<ReversalOutcome, EngineError> {
         let (payment, kind, stands) =
             (reversal.payment.0.clone(), reversal.kind.as_str(), reversal.stands);
@@ -136,8 +140,8 @@ impl Payments {
                 payment,
                 kind,
                 event = "payment.unrequested_refund",
-                "money went back although the shop did not request it; an operator must decide \
-                 about the order"
+                "a payment was refunded or disputed without a request from the shop; an operator \
+                 must decide about the order"
             );
         }
         Ok(reversing)
@@ -161,8 +165,8 @@ impl Payments {
         Ok(())
     }
 
-    /// Sends the buyer's page an event to read the order again, although the order did not change.
-    /// The page also polls.
+    /// Sends an event to the buyer's page, so that the page reads the order again. The order did
+    /// not change. A page that misses the event reads the order at its next poll.
     async fn publish_order(&self, order: &str) {
         let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().may_have_readers())
         else {

@@ -10,7 +10,7 @@ pub(crate) enum RefundStep {
     Accepted,
     /// The provider reported that the money arrived.
     Settled,
-    /// The provider refused or could not be reached.
+    /// The provider refused the request or could not be reached.
     Failed,
 }
 
@@ -82,7 +82,7 @@ impl PaymentMetrics {
         RefundStep::ALL.into_iter().map(|step| (step.as_str(), get(&self.refunds[step as usize])))
     }
 
-    /// Returns the requests about checkouts: answered and unanswered ones.
+    /// Returns the number of answered and the number of unanswered requests about checkouts.
     pub(crate) fn checks(&self) -> (u64, u64) {
         (get(&self.answered), get(&self.unanswered))
     }

@@ -19,27 +19,27 @@ use crate::config::ProviderSettings;
 use crate::engine::Engine;
 use crate::signing::SigningKey;
 
-/// A request to a provider that failed or was refused.
+/// The error of a request that failed or that the provider refused.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct ProviderError {
     /// The provider's message, or the reason why no request reached the provider.
     pub why: String,
-    /// Whether the provider refused. A repeated request then gets the same answer.
+    /// Whether the provider refused the request. A repeated request then gets the same answer.
     pub is_refusal: bool,
-    /// Whether the provider received too many requests. Its real answer is unknown, and a later
-    /// repeat may help.
+    /// Whether the provider got too many requests and did not decide about this request. A later
+    /// request may succeed.
     pub is_busy: bool,
 }
 
 impl ProviderError {
-    /// Returns an error of a provider that could not be reached or could not answer. A repeat may
-    /// help.
+    /// Returns the error of a provider that could not be reached or could not answer. A later
+    /// request may succeed.
     pub(crate) fn unavailable(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_refusal: false, is_busy: false }
     }
 
-    /// Returns an error of a provider that refused.
+    /// Returns the error of a provider that refused a request.
     pub(crate) fn refusal(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_refusal: true, is_busy: false }
     }
@@ -72,11 +72,12 @@ pub(crate) enum ProviderMessage {
         /// The reversal to record if the shop did not request this refund.
         if_not_ours: Option<Reversal>,
     },
-    /// Money went back without a request from the shop, or a reversal of this kind was cancelled.
+    /// A payment was refunded or disputed without a request from the shop, or such a reversal was
+    /// cancelled.
     Reversed {
         /// The reversal.
         reversal: Reversal,
-        /// The order that this installation wrote into the metadata, as the message contains it.
+        /// The order in the message's metadata, if this installation wrote the metadata.
         order: Option<String>,
     },
     /// A checkout that accepts no more payments.
@@ -101,7 +102,8 @@ pub(crate) struct FailedPayment {
     pub order: String,
     /// The amount of the attempt, if the message contains it.
     pub money: Option<Money>,
-    /// The checkout of the attempt, if the failure ended it. If so, the buyer needs a new checkout.
+    /// The provider's id of the checkout, if the failure ended the checkout. The buyer then needs a
+    /// new checkout.
     pub session: Option<String>,
 }
 
@@ -184,7 +186,7 @@ pub(crate) enum Provider {
 }
 
 impl Provider {
-    /// Makes the next call use the certificates that the system has at that time.
+    /// Makes the next call use the system's newest certificates.
     pub(super) fn renew_client(&self) {
         match self {
             // The sandbox uses no TLS.
@@ -209,7 +211,8 @@ impl Provider {
                 Self::Sandbox(Sandbox::new(engine.clone(), keys))
             }
             ProviderSettings::Stripe(stripe) => {
-                // No buyer's name begins with a control character, so no request has this hash.
+                // The mark is a hash with the key of this installation. No buyer's id begins with a
+                // control character, so no purchase has the same hash.
                 let mark = engine.id_key().request_hash("\u{1}installation", super::stripe::NAME).0;
                 Self::Stripe(Stripe::new(stripe, format!("{mark:032x}")))
             }
@@ -220,7 +223,7 @@ impl Provider {
     pub(crate) fn message_bytes_max(&self) -> usize {
         match self {
             Self::Sandbox(_) => BODY_BYTES_MAX,
-            // An event can be large, because it contains the whole object that it reports.
+            // An event can be large, because it contains the whole object about which it reports.
             Self::Stripe(_) => ADMIN_BODY_BYTES_MAX,
         }
     }

@@ -1,10 +1,10 @@
-//! Asks the provider about checkouts that have ended. Some of these checkouts belong to due orders:
-//! the payment window has ended, and the units return only after the provider's answer. Other
-//! checkouts belong to orders that have ended. The leader does this work.
+//! Asks the provider about checkouts that have ended. Some of these checkouts belong to due orders.
+//! The payment window of a due order has ended, and its units return only after the provider's
+//! answer. The other checkouts belong to ended orders. The leader does this work.
 //!
 //! The provider's answer decides. If the provider took money, the order becomes paid even if the
-//! message was lost. Otherwise the provider closes the checkout. While the provider cannot be
-//! reached, a due order waits only for its grace period.
+//! message was lost. Otherwise the provider closes the checkout. If the provider cannot be reached,
+//! a due order waits only until the end of its grace period.
 //!
 //! If the provider answers no request at all (`silence`), the server postpones whole pages of
 //! checkouts. If the silence lasts, each of these checkouts counts as unanswered.
@@ -30,8 +30,8 @@ const PAGE: usize = 1_024;
 /// The number of checkouts that one transaction postpones. Purchases wait while the transaction
 /// runs.
 const PUT_OFF_AT_ONCE: usize = 100;
-/// Pause between two reads. There is no pause if more pages or urgent orders wait. The end of a
-/// hold is published within two seconds.
+/// Pause between two reads. There is no pause if more pages or urgent orders wait. The pause is
+/// short, because the end of a hold must be published within two seconds.
 const POLL_EVERY: Duration = Duration::from_millis(250);
 /// Pause after a failure to store an answer.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
@@ -40,8 +40,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(250);
 /// Pause between two requests about a due order's checkout, if the provider cannot be reached or
 /// has no result yet.
 const RETRY_MS: i64 = 2_000;
-/// Shortest pause for one checkout while the provider is silent. Many checkouts are postponed
-/// together. The pause still allows several requests within the grace period.
+/// Shortest pause before the next request about a checkout, if the checkout was postponed because
+/// of a silent provider. The grace period leaves time for several requests.
 const SILENT_RETRY_MIN_MS: i64 = 30_000;
 /// First pause between two requests about an order that has ended. No units wait for the answer, so
 /// the pause is long. Each later pause is an eighth of the time since the order's end.
@@ -49,18 +49,18 @@ const ENDED_RETRY_MIN_MS: i64 = 60_000;
 /// Longest pause for an order that has ended.
 const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
 /// How long the server asks about an ended order while the provider is undecided. No bank takes
-/// longer. If money arrives later, only a message reports it.
+/// longer. If money arrives later, the server learns this only from a message.
 const GIVE_UP_AFTER_MS: i64 = 30 * 86_400_000;
 
 impl Payments {
-    /// Asks the provider until the program stops. A checkout with a slow answer occupies only one
-    /// of the concurrent requests.
+    /// Asks the provider until the program stops. A slow answer delays only one of the concurrent
+    /// requests.
     pub(super) async fn reconcile(&self) {
         let (mut asking, mut in_progress) = (FuturesUnordered::new(), HashSet::new());
         let mut silence = ProviderSilence::default();
         loop {
             if !self.leads() {
-                // An earlier silence says nothing about the provider's present state.
+                // An earlier silence does not show the provider's current state.
                 silence = ProviderSilence::default();
             }
             let mut waiting = self.due_checkouts().await;
@@ -117,15 +117,15 @@ impl Payments {
                 }
             }
             if !all_noted {
-                // The checkouts are still due. Without a pause, the server would send requests to
-                // the provider as fast as it can answer.
+                // The checkouts are still due. Without a pause, the server would send requests as
+                // fast as the provider answers.
                 tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
     }
 
-    /// Reads ended checkouts, urgent ones first. The result is empty if this node does not lead or
-    /// if the read fails.
+    /// Reads ended checkouts, urgent ones first. The result is empty if this node is not the
+    /// leader, or if the read fails.
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
         if !self.leads() {
             self.meter.set_lag(0);
@@ -198,8 +198,8 @@ impl Payments {
         }
     }
 
-    /// Returns whether the order ended longer ago than any bank takes to decide. Returns `false`
-    /// after a change of the clock, because then every order may seem old.
+    /// Returns whether the order ended so long ago that no bank still decides about its payment.
+    /// Returns `false` after a jump of the clock, because every order may then seem old.
     fn is_long_over(&self, order: &Order) -> bool {
         let waited_ms = waiting_ms(order, self.engine.store().monotonic_now());
         order.state != OrderState::Reserved
@@ -236,7 +236,8 @@ impl Payments {
             Ok(CheckoutStatus::Closed) => {}
             Ok(CheckoutStatus::Paid(apply_found)) => {
                 if let Err(error) = self.apply_found(apply_found).await {
-                    // Until the checkout is due again, it occupies none of the concurrent requests.
+                    // The checkout is postponed, so that it does not block one of the concurrent
+                    // requests.
                     self.postpone(checkout, &order, false).await?;
                     return Err(error);
                 }

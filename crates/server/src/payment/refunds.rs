@@ -15,7 +15,8 @@ use crate::outages;
 const PAGE: usize = 128;
 /// The number of refunds that are requested at the same time.
 const AT_ONCE: usize = 8;
-/// Longest pause between two reads. Another node may create a refund without a notification here.
+/// Longest pause between two reads. Another node may create a refund without a notification of this
+/// node.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between two reads.
 const CHECK_SPACING: Duration = Duration::from_millis(20);
@@ -62,8 +63,8 @@ impl Payments {
                 }
             });
         if !asking.await {
-            // The refunds are still due. Without a pause, the server would send requests to the
-            // provider as fast as it can answer.
+            // The refunds are still due. Without a pause, the server would send requests as fast as
+            // the provider answers.
             return Ok(POLL_EVERY);
         }
         if is_full {

@@ -1,6 +1,6 @@
 //! The built-in provider for tests and demonstrations. Its checkout page has a button for each
-//! event that can happen. The sandbox sends real signed messages over HTTP to this server and
-//! refunds its own payments. It moves no money.
+//! event that can happen to a payment. The sandbox sends signed messages over HTTP to this server,
+//! and refunds its own payments. It moves no money.
 //!
 //! Another program may sign a message about a payment that the sandbox does not know. A refund of
 //! such a payment stays pending until that program sends `refund.settled`.
@@ -37,8 +37,8 @@ pub(crate) use checkout_page::{ButtonAction, ButtonResult, CheckoutView};
 
 /// The provider's name.
 pub(crate) const NAME: &str = "sandbox";
-/// How often the sandbox repeats a change of a document after concurrent changes. After that, the
-/// caller gets a busy error.
+/// How many times the sandbox tries to change a document while other tasks also change it. After
+/// the last try, the caller gets an error.
 const TRIES_MAX: u32 = 16;
 /// How long a refund takes to arrive.
 const REFUND_TAKES_MS: i64 = 500;
@@ -81,7 +81,8 @@ struct SandboxPayment {
     id: String,
     /// Whether the money arrives only after the checkout was closed.
     late: bool,
-    /// The requested refund and its time, or the kind of a reversal that a visitor caused here.
+    /// The id of the requested refund, or the kind of the reversal that a visitor caused. The
+    /// number is the time.
     refund: Option<(String, i64)>,
 }
 
@@ -91,7 +92,7 @@ impl SandboxPayment {
         !self.late && self.refund.is_none()
     }
 
-    /// Returns how the money went back without a request from the shop, if it did.
+    /// Returns the kind of the reversal, if a visitor caused a reversal of the payment.
     fn reversal(&self) -> Option<ReversalKind> {
         let word = &self.refund.as_ref()?.0;
         ReversalKind::parse(word)
@@ -106,7 +107,7 @@ struct PendingMessage {
     due: i64,
     tries: u32,
     done: bool,
-    /// The name of this message's announcement.
+    /// The key of the document under `due/` that announces this message.
     notice: String,
 }
 
@@ -154,7 +155,7 @@ impl Sandbox {
             payments: Vec::new(),
             posts: Vec::new(),
         };
-        // `false` means that the same key already created the session.
+        // If the result is `false`, an earlier request with the same key created the session.
         self.engine
             .store()
             .sandbox_swap(session_key(&id), None, session_json(&session))
@@ -276,7 +277,7 @@ impl Sandbox {
         Ok(found.as_deref().and_then(|text| serde_json::from_str(text).ok()))
     }
 
-    /// Changes a session by compare-and-set. `None`: the session does not exist.
+    /// Changes a session by compare-and-set. Returns `None` if the session does not exist.
     async fn update_session<T>(
         &self,
         id: &str,

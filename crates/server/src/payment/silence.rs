@@ -89,8 +89,8 @@ impl ProviderSilence {
         at_once.saturating_sub(asking)
     }
 
-    /// Removes from `waiting` the checkouts to postpone while the provider is silent. The requests
-    /// start with the last elements of `waiting`, so the last elements remain.
+    /// Removes from `waiting` the checkouts to postpone while the provider is silent. Requests
+    /// start with the last elements of `waiting`, so these elements stay in `waiting`.
     pub(super) fn split_off_waiting<T>(&self, waiting: &mut Vec<T>, asking: usize) -> Vec<T> {
         if !self.is_silent() {
             return Vec::new();

@@ -34,8 +34,8 @@ const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600 - 60);
 /// request covers lost messages.
 const REFUND_RECHECK_MS: i64 = 600_000;
 
-/// Currencies whose smallest unit at Stripe differs from ISO 4217. An amount in such a currency
-/// would be wrong by a factor of a hundred.
+/// Currencies whose smallest unit at Stripe differs from ISO 4217. In such a currency, Stripe would
+/// charge a hundred times too much or too little.
 const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
 /// Currencies with three decimals. Stripe accepts only amounts that end in 0.
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
@@ -79,8 +79,8 @@ impl Stripe {
         }
         let life = Duration::from_millis((wanted.pay_by.0 - now.0).max(0).unsigned_abs())
             .clamp(LIFE_MIN, LIFE_MAX);
-        // All requests within a minute send the same time, so a repeat with the same key has the
-        // same content.
+        // All requests within one minute have the same end time. So a repeat with the same key has
+        // the same content.
         let minute_secs = now.0.div_euclid(60_000) * 60;
         let ends_secs = match life {
             LIFE_MIN => minute_secs + 60 + LIFE_MIN.as_secs() as i64,
@@ -211,14 +211,14 @@ impl Stripe {
         ];
         match self.api.post("/v1/refunds", &form, Some(&key)).await {
             // The new refund may cover only the remaining amount. If so, the sum of all refunds
-            // shows whether all money was returned. Stripe repeats its first answer to a key even
-            // if the refund has failed since then.
+            // shows whether all money was returned. Also, Stripe repeats its first answer to a key
+            // even if the refund has failed since then.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }
             Ok(made) => Ok(event::refund_news(&made)),
-            // Someone refunded the payment at Stripe, or Stripe forgot the key. The existing
-            // refunds decide.
+            // Someone refunded the payment at Stripe, or Stripe forgot the key. So the existing
+            // refunds show the progress.
             Err(error) if error.code.as_deref() == Some("charge_already_refunded") => {
                 self.refund_status(refund).await
             }
@@ -303,8 +303,9 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
     all.iter().filter(|made| counts(made)).filter_map(|made| made["amount"].as_i64()).sum()
 }
 
-/// Returns the progress of a refund, from all refunds of its payment. If someone at Stripe refunded
-/// a part, this refund covers only the remaining amount. `None`: there are no refunds.
+/// Returns the progress of `refund`, computed from all Stripe refunds of its payment. If a person
+/// refunded a part at Stripe, `refund` covers only the rest. Returns `None` if Stripe has no such
+/// refund.
 fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
     if sum_amounts(all, has_arrived) >= refund.money.minor {

@@ -14,9 +14,9 @@ use crate::engine::Engine;
 use crate::unit_demand::{DemandGuard, UnitDemand};
 
 impl Driver<'_> {
-    /// Waits until another try makes sense. A request that lacks units also adds them to the item's
-    /// demand. The demand ends if a slot refuses the request, so that no units are gathered for a
-    /// refused request.
+    /// Waits until the request should try again. If the slots have too few units, the request also
+    /// adds its units to the item's demand. If a slot refuses the request, its demand ends, so that
+    /// no units are gathered for a refused request.
     pub(super) async fn park(&mut self, why: Unserved, until: Millis, waits: u32) -> Input {
         let (engine, item) = (self.engine, &*self.purchase.item);
         let signals = self.signals.take().unwrap_or_else(|| ItemSignals::for_item(item));
@@ -36,7 +36,8 @@ impl Driver<'_> {
         let until = self.begun + Duration::from_millis(until.0.max(0).unsigned_abs());
         let waiting = signals.wait_for_retry(is_short, self.demand.is_some(), waits as usize);
         item.gauge.note_parked(self.request.units.get());
-        // The counts may have changed since the steps read them, before the request was noted.
+        // The counts may have changed before `note_parked`. Such a change does not wake this
+        // request.
         let input = match item.gauge.free().refuses(self.request.units) {
             Some(_) => Input::Woken,
             None => timeout_at(until, waiting).await.map_or(Input::Elapsed, |()| Input::Woken),
@@ -57,13 +58,13 @@ impl<'a> ItemSignals<'a> {
         Self { progress: item.gauge.progress().notified(), commit: item.gauge.changed().notified() }
     }
 
-    /// Waits until another try makes sense:
+    /// Waits until the request should try again. A short request has found too few units in the
+    /// slots.
     ///
-    /// - If the request is short and units are being gathered for it, progress wakes it.
-    /// - If the request is short and no units are being gathered for it, progress or a commit wakes
-    ///   it. A commit wakes it only after a pause.
-    /// - If the request is not short, it waits for the pause first, and then for progress or a
-    ///   commit.
+    /// - A short request with demand waits for progress, because units are gathered for this
+    ///   request.
+    /// - A short request without demand waits for progress, or for a commit after a pause.
+    /// - Every other request waits for the pause first, and then for progress or a commit.
     ///
     /// The pause depends on `waits`, the number of earlier waits.
     async fn wait_for_retry(self, is_short: bool, has_demand: bool, waits: usize) {
@@ -104,7 +105,8 @@ impl Drop for ParkedPermit<'_> {
     }
 }
 
-/// How many units a request needs while the server gathers the item's last units for it.
+/// The entry of a request in the item's demand. The server gathers the item's last units for such
+/// requests.
 pub(super) struct UnitDemandEntry<'a> {
     engine: &'a Engine,
     item: &'a ItemState,
@@ -112,8 +114,8 @@ pub(super) struct UnitDemandEntry<'a> {
 }
 
 impl<'a> UnitDemandEntry<'a> {
-    /// Adds the request to the item's demand. `None`: there is no other slot and no pool to gather
-    /// from.
+    /// Adds the request to the item's demand. Returns `None` if the item has no other slot and no
+    /// units in the pool.
     fn enter(driver: &Driver<'a>) -> Option<Self> {
         let (engine, item) = (driver.engine, &*driver.purchase.item);
         let catalogue = engine.catalogue();

@@ -38,7 +38,8 @@ impl Driver<'_> {
         Input::Quota(used.ok())
     }
 
-    /// Reads the buyer's units and then the request's order, so every order in the units is found.
+    /// Reads the buyer's units first and then the request's order. So if the units include the
+    /// request's order, the order is found.
     pub(super) async fn confirm_refusal(&mut self) -> Input {
         let confirmed = async {
             let _permit = self.engine.holders().confirm_permit().await;
@@ -77,9 +78,9 @@ impl Driver<'_> {
         PurchaseOutcome::Refused(Refusal::AtDoor(refusal))
     }
 
-    /// Returns the answer to a request that may hold an order or a queued ticket. `None`: it holds
-    /// neither. Lookups of remembered orders wait until the limiter lets them run. Only a few other
-    /// lookups run at a time.
+    /// Returns the answer to a request that may hold an order or a queued ticket. Returns `None` if
+    /// the request holds neither. If the node's memory shows that the request holds an order, the
+    /// retry limiter delays the lookup. Only a few other lookups run at a time.
     pub(super) async fn look_up_order(&mut self) -> Option<Outcome> {
         let (holders, request) = (self.engine.holders(), self.request.request);
         let is_remembered = holders.holds(request);
@@ -107,8 +108,8 @@ impl Driver<'_> {
         }
     }
 
-    /// Returns the answer to a request that was queued before. `None`: its ticket was refused, so
-    /// the request may get a new ticket.
+    /// Returns the answer to a request that was queued before. Returns `None` if the ticket was
+    /// refused. The request may then get a new ticket.
     async fn repeat_queued(&mut self, Queued { item, ticket }: Queued) -> Option<Outcome> {
         let mut input = self.await_verdict(&ticket, false, false).await;
         if !matches!(input, Input::Verdict(_)) {

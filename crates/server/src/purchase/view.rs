@@ -1,4 +1,4 @@
-//! What this node has in memory about one request, as the steps of a purchase see it.
+//! Gives the steps of a purchase access to this node's memory about one request.
 use doorbuster_core::slot::TicketRequest;
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{Millis, Phase, RequestHash, SlotKey};
@@ -14,7 +14,7 @@ pub(super) struct RequestView<'a, T = ()> {
     pub(super) sale: &'a SaleState,
     pub(super) item: &'a ItemState,
     pub(super) request: RequestHash,
-    /// The request for slots. The refusal from memory needs none.
+    /// The request that is sent to slots. It is `()` for a refusal from memory, which asks no slot.
     pub(super) ticket: T,
 }
 

@@ -16,18 +16,18 @@ const SALT_BYTES: usize = 16;
 const CONTENT_KEY_BYTES: usize = 16;
 /// The size of a record. Every message is shorter than a record.
 const RECORD_BYTES: u32 = 4_096;
-/// Ends the last record.
+/// The byte that marks the end of the last record.
 const LAST_RECORD: u8 = 2;
 
-/// The keys of one subscription, as its browser made them.
+/// The keys that a browser created for one subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BrowserKeys {
     pub public: [u8; PUBLIC_KEY_BYTES],
     pub auth: [u8; AUTH_BYTES],
 }
 
-/// Returns the body of the request to the push service. `None`: the browser's key is not a point of
-/// the curve, or the message is too long.
+/// Returns the body of the request to the push service. Returns `None` if the browser's key is not
+/// a point of the curve, or if the message is too long.
 pub(crate) fn encrypt(browser: &BrowserKeys, message: &[u8]) -> Option<Vec<u8>> {
     let ours = PrivateKey::generate(&ECDH_P256).ok()?;
     encrypt_with(browser, message, &ours, rand::random())
@@ -75,8 +75,8 @@ fn content_keys(
     (first(&key), first(&nonce))
 }
 
-/// Computes HMAC-SHA-256, a step of HKDF (RFC 5869). No output that is needed here is longer than a
-/// hash.
+/// Computes HMAC-SHA-256. One call is a whole step of HKDF (RFC 5869), because no output here is
+/// longer than a hash.
 fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("any length is a key");
     parts.iter().for_each(|part| mac.update(part));

@@ -1,4 +1,4 @@
-//! The subscriptions in this node's memory. Each one reads the hub of events.
+//! The subscriptions in this node's memory. Each subscription reads the hub of events.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ pub(super) struct PushReader {
     pub events: Subscription,
     pub target: Arc<Target>,
     pub ends_at: Millis,
-    /// The ends of the turns that messages named, by topic. Each waiting room has its own topic.
+    /// The end times of the turns about which the browser got a message, by topic. Each waiting
+    /// room has its own topic.
     pub turns: HashMap<String, Millis>,
 }
 
@@ -53,7 +54,8 @@ impl PushReaders {
         ids.filter_map(|id| self.by_id.get_key_value(id)).map(|(id, reader)| (*id, reader))
     }
 
-    /// Adds a buyer's subscription. If the buyer has too many, removes the one that ends first.
+    /// Adds a buyer's subscription. If the buyer has too many subscriptions, removes the
+    /// subscription that ends first.
     pub(super) fn insert(&mut self, id: u64, buyer: BuyerId, reader: PushReader) {
         if self.of_buyer(&buyer).count() >= OF_BUYER_MAX {
             let first = self.of_buyer(&buyer).min_by_key(|(_, reader)| reader.ends_at.0);

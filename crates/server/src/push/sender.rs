@@ -60,7 +60,7 @@ impl Sender {
         Self { key, contact, guard, client, queue, waiting, metrics }
     }
 
-    /// Makes the next message use the certificates that the system has at that time.
+    /// Makes the next message use the system's newest certificates.
     pub(super) fn renew_client(&self) {
         self.client.renew();
     }
@@ -76,7 +76,7 @@ impl Sender {
     pub(super) fn queue(&self, message: PushMessage) {
         if self.queue.try_send(message).is_err() {
             self.metrics.count(MessageOutcome::Dropped);
-            tracing::debug!("dropped a push message, because too many wait");
+            tracing::debug!("dropped a push message, because too many messages wait");
         }
     }
 
@@ -87,8 +87,8 @@ impl Sender {
         }
     }
 
-    /// Sends messages until the future is dropped. Deletes each subscription that has ended at its
-    /// push service, and calls `gone` for it.
+    /// Sends messages until the future is dropped. If a push service answers that a subscription
+    /// has ended, deletes the subscription and calls `gone`.
     pub(super) async fn run(&self, engine: &Engine, gone: impl Fn(u64)) {
         let mut waiting = self.waiting.lock().await;
         let messages = poll_fn(move |context| waiting.poll_recv(context));
@@ -100,7 +100,7 @@ impl Sender {
             if outcome == MessageOutcome::Gone {
                 gone(id);
                 if let Err(error) = engine.store().delete_push_subscription(id).await {
-                    // The next message finds again that the subscription has ended.
+                    // The next message to this subscription tries the deletion again.
                     tracing::debug!(%error, "failed to delete a browser's subscription");
                 }
             }
@@ -108,7 +108,7 @@ impl Sender {
         messages.for_each_concurrent(AT_ONCE_MAX, send).await;
     }
 
-    /// Tries to deliver a message until it expires.
+    /// Tries to deliver a message. Makes a few attempts before the message expires.
     async fn deliver(&self, engine: &Engine, message: PushMessage) -> MessageOutcome {
         let mut pauses = PAUSES.iter();
         loop {

@@ -18,8 +18,8 @@ use crate::outages;
 
 /// Time between two comparisons.
 const EVERY: Duration = Duration::from_secs(3);
-/// The maximum number of subscriptions that one comparison takes over or loads. Further comparisons
-/// follow at once.
+/// The maximum number of subscriptions that one comparison takes over or loads. If there are more
+/// subscriptions, the next comparison follows at once.
 const PAGE: usize = 500;
 
 impl WebPush {
@@ -107,7 +107,8 @@ impl WebPush {
         missing
     }
 
-    /// Queues the messages that are true now. The last owner may have stopped before it sent them.
+    /// Queues the messages that are true now, because the last owner may have stopped before it
+    /// sent these messages.
     async fn catch_up(&self, engine: &Engine, ids: &HashMap<BuyerId, Vec<u64>>) -> StoreResult<()> {
         let (now, buyers): (_, Vec<BuyerId>) = (engine.now(), ids.keys().cloned().collect());
         let mut texts = Vec::new();

@@ -11,7 +11,7 @@ use crate::gate::waiting_room::SaleRoom;
 use crate::notify::EventKind;
 use crate::web::page_document;
 
-/// What a message is about.
+/// The subject of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Subject {
@@ -21,7 +21,7 @@ pub(super) enum Subject {
     Reserved,
 }
 
-/// The content of a message, for the browser's worker.
+/// The content of a message, for the browser's service worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct PushText {
     #[serde(rename = "kind")]
@@ -38,7 +38,7 @@ pub(super) struct PushText {
 }
 
 impl PushText {
-    /// Returns the text about an event, if buyers get a message about it.
+    /// Returns the text about an event, if buyers get messages about such events.
     pub(super) fn about_event(
         engine: &Engine,
         gate: &Gate,
@@ -55,7 +55,7 @@ impl PushText {
         }
     }
 
-    /// Returns the text about an order, if it waits for payment.
+    /// Returns the text about an order, if the order waits for payment.
     pub(super) fn about_order(engine: &Engine, order: &Order, now: Millis) -> Option<Self> {
         if order.state != OrderState::Reserved || order.pay_by <= now {
             return None;
@@ -75,7 +75,7 @@ impl PushText {
     pub(super) fn about_turn(room: SaleRoom<'_>, until: Millis) -> Self {
         let sale = &room.sale.row;
         let sale_title = || page_document::sale_title(sale).fallback().to_owned();
-        // A name has only characters that need no encoding in an address.
+        // A name has only characters that need no encoding in a URL.
         let item = room.item_name().map(|name| format!("#item={name}&turn"));
         let url = format!("/sale/{}{}", sale.id, item.unwrap_or_default());
         Self {
@@ -92,7 +92,7 @@ impl PushText {
         Millis(self.until)
     }
 
-    /// Returns the text as the browser's worker reads it.
+    /// Returns the text in the form that the browser's service worker reads.
     pub(super) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a text serialises into memory")
     }

@@ -1,5 +1,5 @@
-//! Names the shop to a push service with a signed token that is valid for a short time (VAPID, RFC
-//! 8292).
+//! Identifies the shop to a push service. A signed token with a short life names the shop (VAPID,
+//! RFC 8292).
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_core::Millis;
 use serde::Serialize;
 
-/// How long a token is valid; RFC 8292 allows 24 hours.
+/// How long a token is valid. RFC 8292 allows 24 hours.
 const TOKEN_SECS: i64 = 12 * 3_600;
 /// The header of every token: `{"typ":"JWT","alg":"ES256"}`.
 const HEADER: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJFUzI1NiJ9";
@@ -30,7 +30,7 @@ struct Claims<'a> {
 }
 
 impl VapidKey {
-    /// Parses a private key: 32 bytes in base64url. `None`: the text is not such a key.
+    /// Parses a private key: 32 bytes in base64url. Returns `None` if the text is not such a key.
     pub(crate) fn parse(private: &str) -> Option<Self> {
         let private = URL_SAFE_NO_PAD.decode(private.trim().trim_end_matches('=')).ok()?;
         let key = PrivateKey::from_private_key(&ECDH_P256, &private).ok()?;

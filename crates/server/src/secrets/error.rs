@@ -37,7 +37,7 @@ pub enum SecretsError {
     /// The secrets that all nodes share cannot be read or written.
     #[error("cannot read or create the secrets that all nodes share: {0}")]
     Shared(#[from] OpenError),
-    /// An edge lacks keys of the deployment.
+    /// An edge does not have all keys of the deployment.
     #[error("roles: an edge needs the deployment's keys: {0}")]
     EdgeKeys(String),
     /// The secret was not created yet.

@@ -58,12 +58,12 @@ impl Listener {
         self.0.local_addr()
     }
 
-    /// Serves `app` until `stop`. Then the function accepts no more connections, finishes the
+    /// Serves `app` until `stop`. Then the function stops accepting connections, finishes the
     /// current requests, and closes idle connections. The settings of `app` limit the number of
     /// connections and the time that each may be idle.
     pub async fn serve(self, app: &Arc<App>, stop: &CancellationToken) {
         let open = TaskTracker::new();
-        // Cancelled when the time to finish is over. The remaining connections then close.
+        // Cancelled when the time for the shutdown is over. The remaining connections then close.
         let cut = CancellationToken::new();
         // These tasks own the idle WebSockets, so the sockets close when this function returns.
         let mut idle_tasks = JoinSet::new();
@@ -108,8 +108,8 @@ impl Listener {
                 "connections did not finish in time; closing them"
             );
             cut.cancel();
-            // A task that does not end after `cut` cannot be closed, so the server stops waiting
-            // for it.
+            // The server cannot end a task that ignores `cut`, so the wait for these tasks is
+            // short.
             let _ = tokio::time::timeout(ACCEPT_PAUSE, open.wait()).await;
         }
     }

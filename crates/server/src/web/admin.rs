@@ -1,4 +1,4 @@
-//! The operators' endpoints. The store records every change together with the operator's key. The
+//! The operators' endpoints. The store records every change with the id of the operator's key. The
 //! record is written in the same transaction as the change ([`doorbuster_store::recorded`]).
 
 pub(crate) mod access_codes;
@@ -44,7 +44,7 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
 }
 
 /// Checks that a node can read this sale's `own` slots together with the slots of overlapping
-/// sales. A sale overlaps if both may be open at the same time. One node can read only a limited
+/// sales. Two sales overlap if both may be open at the same time. One node can read only a limited
 /// number of slots at once.
 fn check_slots_readable(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
     let slots = app.engine.concurrent_slots(row, own);
@@ -62,7 +62,7 @@ fn no_sale() -> Problem {
     Problem::not_found("there is no such sale")
 }
 
-/// Returns the `ETag` of a sale's version.
+/// Returns the `ETag` for a version of a sale.
 fn etag(version: u64) -> String {
     format!("\"{version}\"")
 }

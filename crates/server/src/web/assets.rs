@@ -57,9 +57,9 @@ struct ConsoleFiles;
 #[folder = "assets-console/vendor"]
 struct ConsoleLibraries;
 
-/// The caching of addresses with a hash. The content at such an address never changes.
+/// The `Cache-Control` of addresses with a hash. The content at such an address never changes.
 const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// The caching of pages. A new version of the program may change them.
+/// The `Cache-Control` of pages. A new version of the program may change the pages.
 const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
 /// All files by name. An asset has a name with a hash; a page has its plain name.
@@ -75,8 +75,8 @@ pub(crate) struct Assets {
 #[derive(Debug)]
 struct AssetSource {
     data: Cow<'static, [u8]>,
-    /// The hash of the data, computed at build time. So at boot, the server does not have to read
-    /// files that name no other file.
+    /// The hash of the data, computed at build time. So the server need not hash files at boot if
+    /// they name no other file.
     hash: [u8; 32],
     /// Whether the data may name other files. The server replaces those names by addresses.
     names_others: bool,
@@ -234,7 +234,7 @@ fn collect_files<F: RustEmbed>(files: &mut HashMap<String, AssetSource>, names_o
     }
 }
 
-/// Embedded data is served without a copy.
+/// Converts data to `Bytes`. Embedded data is not copied.
 fn bytes(data: Cow<'static, [u8]>) -> Bytes {
     match data {
         Cow::Borrowed(data) => Bytes::from_static(data),

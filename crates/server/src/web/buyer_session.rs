@@ -1,10 +1,10 @@
-//! Keeps a buyer's token in a cookie of the pages. So a new tab knows the buyer, and the page after
-//! a payment knows the buyer too.
+//! Keeps a buyer's token in a cookie of the pages. So the buyer is still signed in after a payment,
+//! and in a new tab.
 //!
 //! The cookie contains the token itself. So every node accepts it, the store keeps nothing, and the
-//! cookie ends with the token. `HttpOnly` hides the cookie from scripts. `SameSite=Lax` hides the
-//! cookie from requests of other sites. A change also needs a header that other sites cannot make a
-//! browser send.
+//! cookie ends with the token. `HttpOnly` hides the cookie from scripts. With `SameSite=Lax`,
+//! browsers do not send the cookie with requests from other sites. A request that changes something
+//! also needs a header, and other sites cannot make a browser send that header.
 
 use std::sync::Arc;
 

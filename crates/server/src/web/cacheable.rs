@@ -1,6 +1,6 @@
-//! Decides under which addresses caches may keep a public answer: only under addresses that pages
-//! use. Otherwise anyone could request variants of an address. Each variant would fill the cache
-//! with a copy and make the server render again.
+//! Lets caches keep a public answer only if the pages use its address. Otherwise anyone could
+//! request many variants of an address. Each variant would add a copy to the cache, and the server
+//! would have to render each copy.
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use super::App;
 use super::reply::Reply;
 
-/// Right after the opening, pages request the status with this suffix. It follows the last version
-/// of the status that the page had before the opening.
+/// Right after the opening, a page requests the status with this suffix. The text before the suffix
+/// is the last version of the sale that the page had before the opening.
 const AT_OPENING: &str = "-open";
 
 /// The query with which the front page requests the list of sales.
@@ -24,8 +24,8 @@ pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMa
     }
 }
 
-/// Sets `no-store` on two kinds of answers. A `404` may soon be wrong, because the name may exist
-/// in a moment. The answer to a request with a token or a key is for one caller only.
+/// Sets `no-store` on two kinds of answers. A `404` may soon be wrong, because someone may create
+/// the name at any time. The answer to a request with a token or a key is for one caller only.
 pub(crate) fn forbid_caching(asked: &HeaderMap, reply: &mut Reply) {
     let is_private =
         asked.contains_key(AUTHORIZATION) && reply.headers().contains_key(CACHE_CONTROL);
@@ -53,7 +53,7 @@ fn is_known(app: &App, uri: &Uri) -> bool {
     let version = version.strip_suffix(AT_OPENING).unwrap_or(version);
     let catalogue = app.engine.catalogue();
     let sale = catalogue.sale(&sale.replace("%3A", ":"));
-    // A page without a known version sends an empty version.
+    // A page that does not know the sale's version sends an empty version.
     version.is_empty() || sale.is_some_and(|sale| sale.had_version(version, app.engine.id_key()))
 }
 

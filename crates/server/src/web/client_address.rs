@@ -6,8 +6,8 @@
 //! right. The first address that is not a trusted proxy is the client's.
 //!
 //! A proxy appends to one header and passes the other one on unchanged. So the client may have
-//! forged one of the two. If they name different addresses, the server trusts neither, and a block
-//! of either address applies.
+//! forged the other header. If the two headers name different addresses, the server trusts neither,
+//! and a block of either address applies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,7 +25,7 @@ const ENTRIES_MAX: usize = 32;
 /// The origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientAddress {
-    /// The address that rules for one client use.
+    /// The address to which the limits for one client apply.
     pub address: IpAddr,
     /// The two addresses, if the two headers disagree. One of them is the client's.
     pub disagreeing: Option<[IpAddr; 2]>,
@@ -153,7 +153,8 @@ mod tests {
         one("fd00::1", "forwarded", "For=198.51.100.1:80", "198.51.100.1");
         one("10.0.0.1", "forwarded", "proto=https", "10.0.0.1");
         one("10.0.0.1", "forwarded", "for=unknown", "10.0.0.1");
-        // An open quotation mark of the client does not hide the entry that the proxy appended.
+        // A client may send an opening quotation mark without a closing one. The entry that the
+        // proxy appended is still found.
         one("10.0.0.1", "forwarded", "for=\"1.2.3.4, for=198.51.100.1", "198.51.100.1");
     }
 

@@ -36,8 +36,8 @@ pub(crate) struct Connection {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(this: Arc<Connection>, stream: TcpStream) {
-    // The general server is boxed only when needed. So a connection that only buys uses less
-    // memory.
+    // The future of the general server is boxed only when it is needed. So a connection that sends
+    // only purchases uses less memory.
     if let Some((stream, before)) = fast_path::serve(&this, stream).await {
         Box::pin(general(this, stream, before)).await;
     }
@@ -62,8 +62,8 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
         )
         .with_upgrades();
     let mut connection = pin!(connection);
-    // A child token avoids contention. All connections check the token all the time, and each check
-    // of the shared token would lock it.
+    // A child token avoids contention. All connections check the token very often, and each check
+    // of a shared token locks that token.
     let stop = this.stop.child_token();
     let finished = tokio::select! {
         biased;
@@ -77,7 +77,7 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
         }
     };
     if let Err(error) = finished {
-        // Clients disconnect all the time, so the server does not report this as an error.
+        // Clients often disconnect, so the server does not report this as an error.
         tracing::trace!(%error, "connection ended with an error");
     }
 }

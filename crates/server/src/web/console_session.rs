@@ -2,8 +2,8 @@
 //! cookie.
 //!
 //! The store keeps a hash of the cookie and a hash of the key. So a session works on every node,
-//! and deleting the key ends the session. A change with the cookie also needs a header that other
-//! sites cannot make a browser send.
+//! and deleting the key ends the session. A request that changes something with the cookie also
+//! needs a header. Other sites cannot make a browser send that header.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -76,7 +76,7 @@ impl WrongKeys {
         Ok(())
     }
 
-    /// Subtracts one wrong key, because the key was right.
+    /// Takes back the count of [`Self::add`], because the key was right.
     pub(super) fn remove(&self, address: IpAddr) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, wrong)) = counts.get_mut(&network(address)) {
@@ -126,7 +126,7 @@ pub(crate) async fn create(
     Ok(with_cookie(cookie))
 }
 
-/// A session that begins.
+/// A session that is not stored yet.
 pub(super) struct NewSessionFor {
     pub(super) owner: SessionOwner,
     /// The action that records the session.

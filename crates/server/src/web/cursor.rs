@@ -24,7 +24,7 @@ pub(crate) enum List {
     Waitlist,
     /// Operators' actions, by number.
     Actions,
-    /// Differences, by the position in each kind that has more.
+    /// Differences. The cursor has a position for each kind that has more rows.
     Differences,
 }
 

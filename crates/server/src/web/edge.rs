@@ -64,8 +64,8 @@ fn served_by(method: &Method, path: &str) -> ServedBy {
     }
 }
 
-/// Returns whether an edge may give this answer. An edge may not give an answer if a node could
-/// know more, or could serve the request.
+/// Returns whether an edge may give this answer. An edge must not refuse a request if a node might
+/// accept it.
 fn may_answer(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::SoldOut(_)
@@ -133,10 +133,10 @@ fn request_hash(
     Some(app.engine.id_key().request_hash(buyer.name.as_str(), key.as_str()))
 }
 
-/// Marks a request as one that may hold an order, because the edge has passed it to a node. When
-/// the mark is dropped, the edge remembers the request, unless the node answered that the request
-/// holds no order. So the edge also remembers a request without an answer, and a request whose
-/// buyer disconnected.
+/// A request that the edge has passed to a node. The request may hold an order, so the edge
+/// remembers it when this value is dropped. If the request certainly holds no order, `request` is
+/// cleared before the drop. So the edge also remembers a request without an answer, and a request
+/// whose buyer disconnected.
 struct MayHold<'a> {
     holders: &'a Holders,
     request: Option<RequestHash>,

@@ -53,8 +53,8 @@ pub(crate) fn failed(error: impl Into<EngineError>) -> HandlerError {
             RETRY_SECS,
         ),
         EngineError::TooEarly => Problem::unavailable(
-            "the message's order or checkout is not known or not decided yet; send the same \
-             message again",
+            "the message's checkout is not stored yet, or its order is not decided yet; send the \
+             same message again",
             RETRY_SECS,
         ),
         EngineError::Store(_) => Problem::unavailable(

@@ -1,8 +1,9 @@
 //! Reads and answers purchases directly on the connection.
 //!
-//! Most requests of a crowd are alike: `POST /v1/orders` with a few plain headers, on a connection
-//! for purchases only. This code reads and answers such a request in about a microsecond. The
-//! general server takes three to four microseconds. Neither time includes the work of the purchase.
+//! Most requests at the opening of a sale are alike: `POST /v1/orders` with a few plain headers, on
+//! a connection for purchases only. This code reads and answers such a request in about a
+//! microsecond. The general server takes three to four microseconds. Neither time includes the work
+//! of the purchase.
 //!
 //! If anything about a request is unusual, the whole connection moves to the general server.
 //! Examples are another address, a chunked body, `Expect`, a repeated header or invalid HTTP. The
@@ -39,18 +40,18 @@ use parse::{ParsedRequest, parse_request};
 /// Nearly every answer is smaller than this.
 const ANSWER_BYTES: usize = 512;
 
-/// A connection for the general server, with the bytes that are not answered yet.
+/// A connection for the general server, with the bytes of requests that have no answer yet.
 pub(crate) type Handover = Option<(TcpStream, Vec<u8>)>;
 
 /// Serves a connection while only ordinary purchases arrive on it.
 pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Handover {
     let app = &connection.service.app;
-    // The bytes that are not answered yet. The buffer is empty while the connection is idle or
-    // waits for its purchase.
+    // The bytes of requests that have no answer yet. The buffer is empty while the connection is
+    // idle or waits for its purchase.
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // The time when the unanswered bytes began to arrive, or when a waiting purchase was answered.
+    // The time when the bytes in `buffer` began to arrive, or when the last answer was ready.
     let mut since = Instant::now();
     // One timer serves many requests. If it fires too early, the code sets it again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));

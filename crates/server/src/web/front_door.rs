@@ -15,7 +15,7 @@ use crate::purchase::{DoorAnswer, DoorRefusal};
 pub(super) struct DoorState {
     /// The refusal, if there is one.
     pub(super) refusal: Option<DoorRefusal>,
-    /// The status, if the limits were checked.
+    /// The caller's rate-limit status, if the limits were checked.
     pub(super) standing: Option<RateLimitStatus>,
     /// The check of the limits, if it waits for a share of a limit.
     pub(super) pending: Option<Box<PendingLimit>>,
@@ -45,8 +45,9 @@ impl From<RateLimitExceeded> for DoorState {
 }
 
 impl App {
-    /// Checks a purchase at the front door. The front door refuses blocked callers, buyers who lack
-    /// a requirement (`against_buyer`), and requests over a rate limit.
+    /// Checks a purchase at the front door. The front door refuses blocked callers, requests over a
+    /// rate limit, and buyers who do not meet a requirement. `against_buyer` is the refusal of such
+    /// a buyer.
     pub(super) fn door(
         &self,
         (client, buyer): (ClientAddress, &str),
@@ -89,7 +90,7 @@ impl App {
         }
     }
 
-    /// Checks a request for units that is not a purchase, and waits for its shares of the limits.
+    /// Checks a request to join a waitlist, and waits for its shares of the limits.
     pub(super) async fn door_refusal(
         &self,
         (client, buyer): (ClientAddress, &str),

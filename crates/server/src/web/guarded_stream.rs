@@ -2,8 +2,8 @@
 //! closes right after sending.
 //!
 //! The server's other timeouts cover reads, and this stream's timeout covers writes. The stream
-//! reports its end one poll late. So a complete request starts before the server sees the end, and
-//! a started purchase runs to its verdict.
+//! reports its end one poll late. So the server starts a complete request before it sees the end,
+//! and a started purchase runs to its verdict.
 
 use std::io;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ pub(crate) struct GuardedStream {
     before: Bytes,
     /// The number of bytes read.
     read: u64,
-    /// Whether the peer's end of the stream was seen.
+    /// Whether the peer has closed its side of the stream.
     ended: bool,
     /// How long a write may stay without progress.
     stall: Duration,

@@ -20,7 +20,7 @@ pub(crate) const HANDLES_SPARE: u64 = 256;
 pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The number of bytes that a connection may buffer before it stops reading.
 pub(crate) const CONNECTION_BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// Longest path and query, in bytes. A request with a longer text gets 404.
+/// Longest path and query, in bytes. A longer request target gets 404.
 pub(crate) const URI_BYTES_MAX: usize = 4 * 1024;
 
 /// How long a body may take to arrive. After that, the connection closes.
@@ -51,8 +51,8 @@ pub(crate) const STREAM_RETRY_SECS: u32 = 10;
 /// Time between two pings of an event stream.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
 /// The number of pings that a WebSocket may leave without any answer. At the next ping the server
-/// closes the socket. The server counts pings instead of time, so that its own pause closes no
-/// socket.
+/// closes the socket. The server counts pings instead of time. So a pause of the server itself
+/// closes no socket.
 pub(crate) const UNANSWERED_PINGS_MAX: u32 = 3;
 /// Longest message from a WebSocket, in bytes. A longer message closes the socket. The server
 /// ignores every message except a renewed token.
@@ -99,8 +99,8 @@ pub(crate) const OPERATOR_KEYS_MAX: usize = 1_000;
 pub(crate) const EXPORT_PAGE: usize = 1_000;
 /// How long a guest's token is valid. Only demonstrations have guests.
 pub(crate) const GUEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
-/// The number of guests' tokens in a minute. One more request gets `429`. Only demonstrations have
-/// guests.
+/// The maximum number of guests' tokens per minute. One more request gets `429`. Only
+/// demonstrations have guests.
 pub(crate) const GUESTS_PER_MINUTE: u32 = 10_000;
 /// `Retry-After` while a store or a slot is unavailable, in seconds.
 pub(crate) use crate::purchase::RETRY_SECS;
@@ -108,7 +108,7 @@ pub(crate) use crate::purchase::RETRY_SECS;
 /// more purchase gets `503 overloaded`.
 pub(crate) const PURCHASES_MAX: usize = 100_000;
 /// The number of connections that each worker serves again per second after `503 overloaded`.
-/// Further connections wait. This work takes a thirtieth of a worker's time.
+/// Further connections wait. These answers take about a thirtieth of a worker's time.
 pub(crate) const OVERLOAD_RESUMES_PER_SEC: u64 = 5_000;
 /// Initial size of a connection's buffer for a purchase, in bytes. The buffer grows for a larger
 /// purchase.

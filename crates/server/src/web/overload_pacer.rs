@@ -1,11 +1,11 @@
 //! Decides when a connection that got `503 overloaded` is served again.
 //!
-//! A refusal is cheap. But clients that ignore `Retry-After` could take time from current orders.
-//! So the server serves refused connections again in turn, a fixed number per second. The turns
-//! follow a virtual clock (GCRA, ITU-T I.371).
+//! A refusal is cheap. But clients that ignore `Retry-After` could use the processor time that
+//! accepted orders need. So the server serves refused connections again in turn, a fixed number per
+//! second. The turns follow a virtual clock (GCRA, ITU-T I.371).
 //!
-//! No connection pauses longer than its `Retry-After`, so a client that respects the header notices
-//! nothing. A trusted proxy's connection never pauses, because it carries many clients.
+//! No connection pauses longer than its `Retry-After`, so the pause does not delay a client that
+//! respects the header. A trusted proxy's connection never pauses, because it carries many clients.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;

@@ -46,9 +46,9 @@ impl Shop<'_> {
     }
 }
 
-/// Renders the page of one sale. With a state, the page also contains the sale for its script. Then
-/// the script need not request the sale. An exported page may be older than the sale, so it has
-/// neither.
+/// Renders the page of one sale. If the state is given, the page also contains the sale as data for
+/// its script. The script then need not request the sale. An exported page has neither, because it
+/// may be older than the sale.
 pub(crate) fn sale_page(
     template: &str,
     sale: &Sale,

@@ -31,7 +31,7 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 #[derive(Debug, Default)]
 pub(crate) struct PageOrigin {
     origin: Option<HeaderValue>,
-    /// The same headers in the form of text lines.
+    /// The headers for this origin, as text lines.
     lines: Arc<str>,
 }
 
@@ -48,8 +48,8 @@ impl PageOrigin {
         Self { origin: Some(value), lines: lines.into() }
     }
 
-    /// Returns header lines for the end of a response head. Each begins with a line end. Without
-    /// the setting the text is empty.
+    /// Returns header lines for the end of a response head. Each line begins with a line break.
+    /// Without the setting the text is empty.
     pub(crate) fn header_lines(&self) -> &Arc<str> {
         &self.lines
     }
@@ -88,7 +88,7 @@ impl PageOrigin {
         }
     }
 
-    /// Removes these headers from a node's answer. The edge adds its own headers.
+    /// Removes the CORS headers from a node's answer. The edge adds its own headers.
     pub(crate) fn remove_headers(&self, head: &mut HeaderMap) {
         if self.is_set() {
             head.remove(ACCESS_CONTROL_ALLOW_ORIGIN);

@@ -141,7 +141,7 @@ where
     }
 }
 
-/// Like [`purchase`], behind the router. The router needs this route to answer `405` with `Allow`.
+/// [`purchase`] as a route. The router needs this route to answer `405` with `Allow`.
 pub(crate) async fn routed(
     State(app): State<Arc<App>>,
     client: ClientAddress,
@@ -325,9 +325,9 @@ async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> Purchas
     sold
 }
 
-/// Waits for the shares of limits that a purchase needs. Returns a refusal from memory, because the
-/// stock may have changed during the wait. If the limits refuse the request, the purchase continues
-/// with that refusal.
+/// Waits for the shares of limits that a purchase needs. Then checks the memory again, because the
+/// stock may have changed, and returns a refusal of that check. If the limits refuse the request,
+/// the purchase continues with their refusal.
 async fn finish_limits(
     app: &App,
     pending: PendingLimit,

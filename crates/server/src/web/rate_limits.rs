@@ -1,10 +1,10 @@
-//! Rate limits of buyers' other requests: challenges, passes, the waiting room, the waitlist and
+//! Rate limits of buyers' requests for challenges, passes, the waiting room, the waitlist and
 //! checkouts. Every answer on these paths, and every answer to a purchase, has the caller's
 //! rate-limit status. The status follows the sale's limits. If the answer belongs to no sale, the
 //! status follows the default limits.
 //!
-//! Each handler checks blocks and limits once, for the sale that it serves. So no check can parse
-//! the sale's name differently.
+//! Each handler checks blocks and limits once, for the sale that it serves. So a second check
+//! cannot parse the sale's name differently.
 
 use std::sync::LazyLock;
 
@@ -94,8 +94,8 @@ static DEFAULT_RULES: LazyLock<[LimitRules; 3]> = LazyLock::new(|| {
 });
 
 impl App {
-    /// Adds the caller's rate-limit status to an answer without it. A caller without an identity
-    /// gets the status of a caller who has sent no request.
+    /// Adds the caller's rate-limit status to an answer that does not have it yet. A caller without
+    /// an identity gets the status of a caller who has sent no request.
     pub(super) fn add_rate_limit_status(
         &self,
         route: Route,

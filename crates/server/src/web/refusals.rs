@@ -62,8 +62,8 @@ pub(crate) struct Refusals {
     blocked: RenderedRefusal,
     /// The refusals for rate limits, one for each scope, without `Retry-After`.
     rate_limited: [RenderedRefusal; SCOPES.len()],
-    /// The refusal for the opening time of the last buyer who was too early. Nearly all such buyers
-    /// share one opening time.
+    /// The refusal of requests before the opening, for the opening time that was needed last.
+    /// Nearly all such requests have the same opening time.
     not_started: ArcSwapOption<(Option<Millis>, RenderedRefusal)>,
 }
 

@@ -17,7 +17,7 @@ use super::limits::{BODY_TIMEOUT, DRAIN_BYTES_MAX, DRAIN_TIMEOUT};
 /// Reads the whole body, at most `bytes_max`.
 ///
 /// # Errors
-/// `413` if it is larger; `400` if it is incomplete or takes too long.
+/// `413` if the body is larger; `400` if the body is incomplete or takes too long.
 pub(crate) async fn body<B>(request: Request<B>, bytes_max: usize) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes>,

@@ -29,7 +29,7 @@ use crate::auth::Operator;
 use crate::metrics::{RouteIndex, route_index};
 
 /// Builds the router for all requests except purchases. Purchases are handled earlier. The router
-/// has their path only to refuse other methods.
+/// has the path of purchases only to refuse other methods.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for (endpoint, Route { serve, checks_caller }) in routes::handlers().rows() {
@@ -110,7 +110,7 @@ fn is_operator_change(endpoint: &Endpoint) -> bool {
 /// Logs an operator's change with the request's id. The log of actions has the same id.
 fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, response: &mut Response) {
     if response.status().is_success() {
-        // The path of a new sale's request does not name the sale. The response does.
+        // The path of a request that creates a sale does not name the sale. The response names it.
         let location = response.headers().get(LOCATION).and_then(|path| path.to_str().ok());
         let created = location.map(|path| self::subject("/v1/admin/sales/{sale}", path));
         let subject = if subject.is_empty() { created.as_deref().unwrap_or("") } else { subject };

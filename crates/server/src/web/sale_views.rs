@@ -34,7 +34,7 @@ struct RenderedSale {
 
 /// What a sale's page shows besides the sale: the generation of the settings, and the state.
 type PageVersion = (u64, ShownState);
-/// A sale's page, and what it was rendered from.
+/// A sale's page, with the sale and the version from which it was rendered.
 type RenderedPage = (Arc<SaleState>, PageVersion, Arc<AssetFile>);
 
 /// The state that the server keeps for one sale.

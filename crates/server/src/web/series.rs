@@ -15,19 +15,19 @@ use crate::answer_counts::AnswerKind;
 use crate::catalogue::{ItemState, SaleState};
 use crate::metrics::{HistogramSnapshot, RateSample};
 
-/// A scheduled sale is recorded from this long before its opening.
+/// How long before its opening the recording of a scheduled sale begins.
 const BEFORE_OPENING_MS: i64 = 3_600_000;
 /// How long a sale is recorded after its close. Its last requests are decided during this time.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
 const MINUTE_MS: i64 = 60_000;
 /// The number of past minutes that the leader adds up each time.
 const MINUTES_SUMMED: i64 = 5;
-/// When a process begins to lead, it adds up the minutes of this much past time, because minutes
-/// may have ended while no node led. The store keeps seconds for one day.
+/// A new leader adds up the minutes of this much past time. There may have been no leader before.
+/// The store keeps seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
-/// How much past time one query reads, when a new leader adds up minutes.
+/// How much past time a new leader reads in one query.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
-/// A second that is this much earlier than the last one means that the clock was set back.
+/// If a second is this much earlier than the last second, the clock was set back.
 const STEP_BACK_MS: i64 = 10_000;
 /// The maximum number of points that wait for the store. At this bound the oldest points are
 /// dropped.
@@ -54,7 +54,7 @@ pub(crate) struct StepCounts {
 }
 
 impl StepCounts {
-    /// Adds a later step. The queue and the waiting room keep their largest numbers.
+    /// Adds a later step. Keeps the larger queue and the larger number of visitors.
     pub(crate) fn append(&mut self, later: &Self) {
         self.add_counts(later);
         self.queue_depth = self.queue_depth.max(later.queue_depth);
@@ -292,8 +292,8 @@ fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
     minutes.into_iter().map(row).collect()
 }
 
-/// Returns whether a second may be recorded after the last one. Two ticks may fall into one second
-/// if the store's clock is slewed. After the clock was set back, recording continues at once.
+/// Returns whether `second` may be recorded after `last`. Two ticks may fall into one second if the
+/// store's clock is slewed. After the clock was set back, recording continues at once.
 fn is_next(last: Millis, second: Millis) -> bool {
     second > last || last.0 - second.0 > STEP_BACK_MS
 }

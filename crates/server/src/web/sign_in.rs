@@ -19,8 +19,8 @@ use super::reply::{HandlerResult, Reply, empty};
 use super::router::get;
 use crate::auth::{Oidc, OidcError, SignInAttempt, SignedIn};
 
-/// The cookie of an attempt. The cookie is `SameSite=Lax`, because the issuer sends the browser
-/// back from another site.
+/// The cookie of a sign-in attempt. The cookie is `SameSite=Lax`, because the issuer sends the
+/// browser back from another site.
 const ATTEMPT_COOKIE: &str = "doorbuster_sign_in";
 /// How long a person may take at the issuer.
 const ATTEMPT_SECS: u32 = 600;

@@ -2,7 +2,7 @@
 //! body, and a body in a request with an invalid key.
 //!
 //! Closing a connection with unread bytes resets it, and the reset can arrive before the answer. So
-//! the unread rest of a body returns to this code. The code reads it, within limits, before the
+//! this module gets the unread rest of a body back. It reads that rest, within limits, before the
 //! server sends the answer.
 
 use std::pin::Pin;
@@ -20,8 +20,8 @@ use super::request_body::drain;
 /// Receives a body that a handler did not read to its end.
 type BodySlot<B> = Arc<Mutex<Option<B>>>;
 
-/// A body that is lent to the handlers. If a handler drops it before its end, its rest returns to
-/// the slot.
+/// A body that is lent to the handlers. If a handler drops the body before its end, the rest of the
+/// body goes to the slot.
 pub(crate) struct LentBody<B: Body + Unpin> {
     body: Option<B>,
     back: BodySlot<B>,

@@ -141,7 +141,7 @@ async fn check_front_door(
         &app.gate.passes,
         sale,
         item,
-        // The guard has already checked when the token expires.
+        // The guard has already checked that the token has not expired.
         Some(VerifiedBuyer { name, standing, expires_secs: i64::MAX }),
         pass,
         now,

@@ -307,7 +307,7 @@ async fn no_connection_is_made_to_a_host_that_is_no_longer_allowed() {
         .await;
     assert_eq!(
         page["deliveries"][0]["error"],
-        "its host is not one of brokers.hosts in the settings"
+        "the setting brokers.hosts does not contain the broker's host"
     );
     listener.set_nonblocking(true).expect("the test's socket works");
     assert!(listener.accept().is_err(), "no client connected");

@@ -107,8 +107,8 @@ async fn an_answer_to_each_kind_of_challenge_gives_a_pass_and_the_pass_an_order(
             "{kind}: the challenge is spent"
         );
     }
-    // A small distance from the gap and another letter case are accepted. The server refuses a
-    // larger distance.
+    // The server accepts a small distance from the gap, and letters in the other case. The server
+    // refuses a larger distance.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
         let asked = challenge(&app, "anna", "slider", json!({})).await;
         let x = solve_sealed([0x5a; 32], &asked, "slider", "anna")["x"].as_i64().expect("a number");

@@ -1,5 +1,5 @@
-//! Tests the end of an event stream. The stream ends when the token that opened it expires, or when
-//! a newer token that renewed it expires.
+//! Tests the end of an event stream. The stream ends when its token expires. After a renewal, the
+//! stream ends when the newer token expires.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -201,8 +201,8 @@ async fn a_limit_holds_across_nodes_and_changes_reach_every_node() {
     second.stop().await;
 }
 
-/// Pauses a sale while buyers purchase at both nodes. Issued tickets are sold, and no unit is sold
-/// after the pause. Both nodes sell again after the sale resumes.
+/// Pauses a sale while buyers purchase at both nodes. The units of issued tickets are sold, and no
+/// other unit is sold during the pause. Both nodes sell again after the sale resumes.
 async fn pauses_under_load(home: Deployment, spread: Spread) {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(10_000, 10, spread).await;

@@ -83,8 +83,7 @@ async fn a_scheduled_sale_opens_and_closes_by_itself() {
         doorbuster_api::value::Time::from_millis(millis).to_string()
     };
     let mut body = sale("spring", 5.into(), 1);
-    // The start leaves enough time for a purchase that comes too early. The sale ends only after a
-    // purchase.
+    // The start is late enough for a purchase before it. The sale ends only after another purchase.
     body["starts_at"] = json!(at(4.0));
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
     app.step("spring", "schedule").await;

@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::app::TestApp;
 use crate::http::Reply;
 
-/// Words that no sentence may contain. The pages end with orders and payments, and only the shop
-/// can promise what follows.
+/// Words that no sentence may contain. The pages are only about orders and payments. Only the shop
+/// can promise the steps after a payment.
 const NEVER: [&str; 21] = [
     "mail", "receipt", "invoice", "shipp", "shipment", "deliver", "parcel", "courier", "邮",
     "收据", "发票", "小票", "发货", "运费", "物流", "快递", "配送", "送货", "收货", "包裹", "短信",

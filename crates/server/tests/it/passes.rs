@@ -26,7 +26,7 @@ fn time(millis: i64) -> String {
     doorbuster_api::value::Time::from_millis(millis).to_string()
 }
 
-/// Returns the header of a member, or of a buyer with a level.
+/// Returns the authorization header of a buyer with this membership and this level.
 fn buyer_token(buyer: &str, member: bool, level: u8) -> String {
     let claims = NewToken {
         exp: FAR_FUTURE,
@@ -217,7 +217,7 @@ async fn a_pass_is_available_a_minute_before_the_opening_and_usable_after_it() {
     app.door("draft", json!({"pass": "required"})).await;
     assert_eq!(ask("draft").await.verdict(), "404 not_found");
     scheduled("far", now_ms() + 3_600_000).await;
-    // The start is so far away that a request still comes too early.
+    // The start is so far away that a request for a pass is still too early.
     let starts_at = now_ms() + 65_000;
     scheduled("near", starts_at).await;
     let early = ask("near").await;

@@ -9,7 +9,7 @@ use crate::world::answer_id;
 /// The greatest age of a snapshot that may refuse a request.
 const AGE_MAX_MS: i64 = 2_000;
 
-/// The time of an answer, and what its node knew at that time.
+/// The time of an answer, and the data of the answering node at that time.
 pub(crate) struct AnswerContext<'a> {
     /// The time, in monotonic time.
     pub(crate) mono: Millis,
@@ -48,8 +48,8 @@ impl Checker {
         self.tickets.entry(purchase.request()).or_default().push(id);
     }
 
-    /// Checks the invariant I9 with bounds that are small enough to be reached, and that a stopped
-    /// slot issues no ticket.
+    /// Checks the invariant I9. Its bounds are small here, so that runs reach them. Also checks
+    /// that a stopped slot issues no ticket.
     pub(crate) fn bounds(&mut self, stopped: bool, queue: usize, tight: u8) {
         self.check(!stopped, "stop", || "a stopped slot issued a ticket".into());
         self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
@@ -57,8 +57,8 @@ impl Checker {
         });
     }
 
-    /// Checks a slot that had no fault. Such a slot knows its own requests, and counts each buyer's
-    /// units from them.
+    /// Checks a slot that had no fault. Such a slot remembers all its requests, and counts each
+    /// buyer's units from these requests.
     fn issued_by_sound_slot(
         &mut self,
         store: &SimStore,
@@ -77,7 +77,8 @@ impl Checker {
             let undecided = order.is_none() && !store.model.resolutions.contains_key(id);
             let active =
                 order.is_some_and(|o| matches!(o.state, OrderState::Reserved | OrderState::Paid));
-            // An order may be paid after its end, and the slot may not know this yet.
+            // An order may be paid after its end, and the slot may not have received this change
+            // yet.
             let revived = self.orders.get(id).is_some_and(|held| held.revived);
             if undecided || (active && !revived) {
                 held += earlier.units.get();
@@ -229,8 +230,9 @@ impl Checker {
         });
     }
 
-    /// Checks that a request that holds an order is not refused. An answer from a snapshot may miss
-    /// a newer order, except if the same node has already answered with that order.
+    /// Checks that a request that holds an order is not refused. A node that answers from a
+    /// snapshot may refuse the holder of a newer order. This is not allowed if the same node has
+    /// already answered with that order.
     fn refused(&mut self, purchase: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&purchase.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };

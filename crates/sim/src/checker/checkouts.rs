@@ -1,5 +1,5 @@
-//! Checks checkouts with the checker's own tables. An order keeps one checkout. The checkout may be
-//! recorded as closed only after its provider takes no more money for it. An expiring order waits
+//! Checks checkouts with the checker's own tables. An order keeps one checkout. A checkout may be
+//! recorded as closed only when its provider takes no more money for it. An expiring order waits
 //! for its provider's answer, within bounds.
 use doorbuster_core::money::{Checkout, CheckoutOutcome, PaymentState};
 use doorbuster_core::order::{ChangeOutcome, EndReason};

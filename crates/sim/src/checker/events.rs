@@ -159,7 +159,8 @@ impl Checker {
         self.check(!was_dead, "dead letter", || "a dead letter was changed by a worker".into());
     }
 
-    /// Checks at rest that every endpoint has accepted every event, except for its dead letters.
+    /// Checks at the end of a run that every endpoint has accepted every event, except for its dead
+    /// letters.
     pub(crate) fn delivered_at_rest(&mut self, events: &[Event], endpoint: usize, dead: &[usize]) {
         for (event, it) in events.iter().enumerate() {
             let delivered = self.deliveries.delivered.contains(&(endpoint, event));

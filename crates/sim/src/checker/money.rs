@@ -321,8 +321,8 @@ impl Checker {
 
     /// Checks that a refund is decided once and stays settled. Returns the new refunds.
     pub(super) fn new_refunds(&mut self, model: &Model, tx: &Tx) -> Vec<RefundId> {
-        // Two reports may conflict: the money arrived, and the money came back. Only the provider
-        // knows which report is newer.
+        // Two reports may conflict: the money arrived, and the money came back. The reports do not
+        // show which report is newer, so the server asks the provider.
         let may_ask = matches!(tx, Tx::AnswerRefund(_, RefundUpdate::CameBack(_), _));
         let mut new = Vec::new();
         for refund in model.refunds.values() {
@@ -361,7 +361,7 @@ impl Checker {
         self.count_case("sent back");
     }
 
-    /// Compares the provider's records with the store at rest, to the cent.
+    /// Compares the provider's records with the store at the end of a run, to the cent.
     pub(crate) fn money_at_rest(&mut self, store: &SimStore, provider: &Provider) {
         let model = &store.model;
         for charge in provider.charges.iter().filter(|c| c.captured) {
@@ -392,7 +392,7 @@ impl Checker {
         });
     }
 
-    /// Checks that every reserved order is paid or ended at rest.
+    /// Checks that every reserved order is paid or ended at the end of a run.
     pub(crate) fn nothing_reserved(&mut self, store: &SimStore) {
         let waits = store.model.orders.values().find(|o| o.state == OrderState::Reserved);
         if let Some(order) = waits {

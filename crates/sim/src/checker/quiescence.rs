@@ -1,5 +1,5 @@
-//! Checks the invariants I6 and I8 at rest: no message is in flight, and every loop has run until
-//! nothing changed.
+//! Checks the invariants I6 and I8 at the end of a run, when no message is in flight and every loop
+//! has run until nothing changed.
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{Phase, SlotKey};
 
@@ -44,7 +44,8 @@ impl Checker {
         self.check(pending == 0, "I6", || format!("{pending} recalls are not done at rest"));
     }
 
-    /// Checks that slots that were lost with their nodes have no open grant.
+    /// Checks that no lost slot has an open grant. A slot in a node's memory is lost when the node
+    /// ends.
     pub(crate) fn lost_slots_at_rest(&mut self, store: &SimStore, slots: &[SlotKey]) {
         let held =
             store.model.grants.values().find(|g| g.open && slots.contains(&g.slot)).map(|g| g.slot);
@@ -65,7 +66,8 @@ impl Checker {
         }
     }
 
-    /// Checks at rest that a request for free units, within the buyer's limit, gets an order.
+    /// Checks at the end of a run that a request for free units, within the buyer's limit, gets an
+    /// order.
     pub(crate) fn must_be_served(&mut self, purchase: &BuyerRequest) {
         let answer = self.last_answer(purchase.attempt);
         let served = matches!(answer, Some(BuyerAnswer::Order(_)));
@@ -74,7 +76,8 @@ impl Checker {
         });
     }
 
-    /// Checks at rest that a request for more than the free units is refused as sold out.
+    /// Checks at the end of a run that a request for more than the free units is refused as sold
+    /// out.
     pub(crate) fn must_be_refused(&mut self, purchase: &BuyerRequest) {
         let answer = self.last_answer(purchase.attempt);
         let refused = matches!(answer, Some(BuyerAnswer::SoldOut { .. }));
@@ -83,7 +86,7 @@ impl Checker {
         });
     }
 
-    /// Checks at rest that a request receives the phase if the sale is not open.
+    /// Checks at the end of a run that a request receives the phase if the sale is not open.
     pub(crate) fn must_report_phase(&mut self, purchase: &BuyerRequest, expected: Phase) {
         let answer = self.last_answer(purchase.attempt);
         let right = matches!(answer, Some(BuyerAnswer::Phase { phase, .. }) if phase == expected);

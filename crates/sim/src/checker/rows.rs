@@ -343,7 +343,8 @@ impl Checker {
         });
     }
 
-    /// Checks that units that are recalled for a slot reach that slot, if its grant is still open.
+    /// Checks a recall for a slot: the recalled units must reach the slot, if its grant is still
+    /// open.
     fn recalled(&mut self, model: &Model, done: &TxResult) {
         let TxResult::Moved(moved) = *done else { return };
         for recall in model.recalls.values().filter(|r| r.done && r.taken > 0) {

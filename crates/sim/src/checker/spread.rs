@@ -49,7 +49,7 @@ fn recalled(before: &SlotView, after: &SlotView) -> bool {
 }
 
 /// Returns whether a row's units are in the row's counter. Units of a refill or recall clear the
-/// slot's mark.
+/// slot's mark, which says that the slot may need a refill.
 fn applied(before: &SlotView, after: &SlotView, row: &FeedRow) -> bool {
     let mut counters = before.counters;
     counters[row.counter.index()] += row.units;
@@ -190,7 +190,7 @@ impl Checker {
         });
     }
 
-    /// Checks at rest that slots outside the spread have no open grant.
+    /// Checks at the end of a run that slots outside the spread have no open grant.
     pub(crate) fn left_slots_at_rest(&mut self, store: &SimStore, left: &[SlotKey]) {
         let open = store.model.grants.values().find(|g| g.open && left.contains(&g.slot));
         if let Some(grant) = open {
@@ -198,8 +198,8 @@ impl Checker {
         }
     }
 
-    /// Checks at rest that every slot of the spread got a part of the units, if the parts are large
-    /// enough for a request. If `initial` is 0, sub-domains are not in use.
+    /// Checks at the end of a run that every slot of the spread got a part of the units, if the
+    /// parts are large enough for a request. If `initial` is 0, sub-domains are not in use.
     pub(crate) fn shares_at_rest(
         &mut self,
         item: ItemId,
@@ -222,7 +222,7 @@ impl Checker {
         });
     }
 
-    /// Checks the invariant I9: the number of parked requests is bounded.
+    /// Checks the invariant I9: the number of parked (waiting) requests is bounded.
     pub(crate) fn parked(&mut self, parked: usize, tight: u8) {
         self.check(tight == 0 || parked <= usize::from(tight), "I9", || {
             format!("{parked} requests are parked, but only {tight} may be parked")

@@ -51,7 +51,7 @@ fn is_active(order: &Order) -> bool {
     matches!(order.state, OrderState::Reserved | OrderState::Paid)
 }
 
-/// Returns the units of an item in reserved orders, which may come back.
+/// Returns the units in an item's reserved orders. These units may return.
 fn reserved(model: &Model, item: ItemId) -> u64 {
     let waits = |o: &&Order| o.item == item && o.state == OrderState::Reserved;
     model.orders.values().filter(waits).map(|o| o.units.to_u64()).sum()
@@ -218,7 +218,7 @@ impl Checker {
         self.tickets.entry(who).or_default().push(entry.id);
     }
 
-    /// Returns the buyer's first served entry whose order expired or that the buyer cancelled.
+    /// Returns the buyer's first served entry whose order expired or was cancelled by the buyer.
     fn entry_without_payment(&self, model: &Model, item: ItemId, buyer: u8) -> Option<TicketId> {
         let own = |o: &&Order| match o.state {
             OrderState::Expired => true,
@@ -390,7 +390,7 @@ impl Checker {
         self.count_case("answered that the sale has ended");
     }
 
-    /// Checks at rest that no entry waits while the pool has units, or after its sale's end.
+    /// Checks at the end of a run that no entry waits while the pool has units or after its sale.
     pub(crate) fn waitlists_at_rest(&mut self, store: &SimStore) {
         for item in store.model.items.values() {
             let shown = store.phases.get(&item.id).map(|p| p.shown);

@@ -52,8 +52,8 @@ struct SlotComparer {
     slots: Slots,
     at: SlotKey,
     /// Maps a queue position of the reference to the position here, because a position is valid
-    /// only in its own queue. A redelivery clears the map, because the reference forgets the old
-    /// positions and a new slot may use them again.
+    /// only in its own queue. A redelivery clears the map, because the reference drops the old
+    /// positions, and later tickets may get the same positions.
     positions: HashMap<u64, u64>,
     /// Tickets that were acknowledged here. A settler may read a ticket just before the ticket's
     /// acknowledgement, and deliver it again. Such a second delivery settles nothing. In the
@@ -126,11 +126,11 @@ impl SlotComparer {
         })
     }
 
-    /// Takes tickets. If they equal the reference's tickets, the function gives them the
-    /// reference's positions.
+    /// Takes tickets. If the tickets equal the reference's tickets, they get the reference's
+    /// positions.
     ///
-    /// A take waits for tickets, and no ticket is added meanwhile. So this function takes until it
-    /// has as many tickets as the reference delivered. Then it checks once for more tickets.
+    /// One take may return only some of the tickets. So this function repeats the take until it has
+    /// as many tickets as the reference delivered. Then it checks once for more tickets.
     async fn take(
         &mut self,
         at_most: usize,

@@ -168,8 +168,8 @@ impl World {
         }
     }
 
-    /// Returns what a leader knows about an item's slots. The leader knows the present state of the
-    /// slots that it reaches. For other slots, it knows only the store's rows.
+    /// Returns the data of an item's slots that a leader has. For slots that the leader reaches,
+    /// this is the present state. For other slots, it is only the store's rows.
     fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<SlotHolding> {
         let seat = Some(leader % self.setup.nodes);
         let holding = |(i, place): (usize, &super::PlacedSlot)| {

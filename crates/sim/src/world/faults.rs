@@ -43,9 +43,9 @@ impl World {
         }
     }
 
-    /// Returns the requests that hold an order and that the node may not know yet. Also returns the
-    /// first transaction that the next snapshot must read. This is the oldest running transaction,
-    /// because it may commit after any later transaction.
+    /// Returns the requests that hold an order and that the node may not have read yet. Also
+    /// returns the first transaction that the next snapshot must read. This is the oldest running
+    /// transaction, because it may commit after any later transaction.
     fn holders(&self, node: usize) -> (Vec<u64>, u64) {
         let Node { since, snapshot, .. } = &self.nodes[node];
         let until = match enforces(Rule::HoldersWithCounts) {

@@ -18,7 +18,7 @@ impl World {
             .is_some_and(|n| self.nodes.get(usize::from(n)).is_some_and(|n| n.is_dead))
     }
 
-    /// Returns this node, or the next live node, as a load balancer would choose.
+    /// Returns this node, or the next running node, as a load balancer would choose.
     pub(crate) fn living(&self, node: u8) -> u8 {
         let nodes = self.setup.nodes;
         (0..nodes)
@@ -35,7 +35,8 @@ impl World {
         self.start_process(node);
     }
 
-    /// Ends the node's process for good. The last live node does not end.
+    /// Ends the node's process, which does not start again by itself. The last running node does
+    /// not end.
     pub(crate) fn stop_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         if self.nodes.iter().filter(|n| !n.is_dead).count() > 1 {
@@ -119,7 +120,7 @@ impl World {
         }
     }
 
-    /// At rest, lets the leases of dead nodes lapse. These nodes do not start again.
+    /// At the end of the run, lets the leases of dead nodes lapse. These nodes do not start again.
     pub(super) fn leases_at_rest(&mut self) {
         let dead = self.nodes.iter().filter(|n| n.is_dead).map(|n| n.until).max();
         self.now = self.now.max(dead.map_or(self.now, |until| until.plus(1)));

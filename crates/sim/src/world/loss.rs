@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// Closes the slot's grant at once, as if its lease had lapsed. The slot may still live.
+    /// Closes the slot's grant at once, as if its lease had lapsed. The slot may still run.
     pub(crate) fn lapse(&mut self, slot: usize) {
         if let Some(id) = self.store.open_grant(self.places[slot].at).map(|g| g.id) {
             self.commit(Tx::Close(id, CloseCause::LeaseLapsed));

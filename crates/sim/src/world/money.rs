@@ -144,7 +144,7 @@ impl World {
         }
     }
 
-    /// Handles a payment at once, on a node that cannot recall units.
+    /// Handles a payment immediately, on a node that cannot recall units.
     pub(crate) fn capture_at_once(&mut self, charge: usize, event: &str) {
         let capture = self.capture_message(charge, event);
         self.capture(capture, charge, true);

@@ -1,5 +1,5 @@
-//! Brings money and deliveries to rest. The provider is available and repeats its messages until
-//! they are answered. Every loop runs until no work is left.
+//! Completes all work on money and deliveries at the end of a run. The provider is available and
+//! repeats its messages until they are answered. Every loop runs until no work is left.
 use doorbuster_core::OrderState;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::RefundState;
@@ -107,8 +107,7 @@ impl World {
         }
     }
 
-    /// Brings the deliveries to rest. All endpoints accept events, but one event may still be
-    /// refused.
+    /// Completes the deliveries. All endpoints accept events, but one event may still be refused.
     pub(super) fn deliveries_at_rest(&mut self) {
         for worker in 0..2 {
             self.crash_worker(worker);

@@ -13,7 +13,7 @@ use super::{NAMES, World};
 use crate::checker::{AnswerContext, BuyerAnswer, BuyerRequest};
 use crate::store::PhaseRow;
 
-/// A node's knowledge of one item.
+/// The data of one item in a node's snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ItemSnapshot {
     pub(crate) pool: u64,
@@ -69,7 +69,7 @@ impl Node {
     }
 }
 
-/// What a purchase waits for.
+/// The state of a purchase: the step that the purchase waits for, or its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttemptState {
     /// The node waits for a slot's answer.
@@ -201,7 +201,8 @@ impl World {
             }
             match state {
                 AttemptState::Parked { is_short: false, .. } => self.drive(i, Input::Woken),
-                // The server signals progress when an item is sold out.
+                // As in the server, a commit wakes a request that waits for units only if the item
+                // is sold out.
                 AttemptState::Parked { .. } => {
                     let item = purchase.item.0 as usize - 1;
                     let seen = self.nodes[node].snapshot.as_ref().map(|s| s.items[item].free);
@@ -217,7 +218,7 @@ impl World {
         }
     }
 
-    /// Tells the purchase if its ticket's grant is closed as of this commit.
+    /// Informs the purchase if the grant of its ticket was closed by this commit or earlier.
     fn check_grant(&mut self, i: usize, id: TicketId, version: u64) {
         let grant = id.parts().expect("the id of an issued ticket").grant;
         if self.store.closed_by(grant, version) {

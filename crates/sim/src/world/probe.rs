@@ -1,5 +1,5 @@
-//! Makes requests at rest: new buyers, returning buyers and operators request actions that must be
-//! possible.
+//! Makes requests at the end of a run: new buyers, returning buyers and operators request actions
+//! that must succeed.
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{ItemId, OrderState, Phase, Stock, TicketId, Units};
 
@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    /// Checks that a request that holds an order gets that order at any node, in any phase.
+    /// Checks that every request with an order gets that order, at any node and in any phase.
     fn replay_winners(&mut self, item: ItemId) {
         let ids: Vec<_> =
             self.store.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();

@@ -105,7 +105,7 @@ impl Provider {
         format!("msg_{}", self.messages)
     }
 
-    /// Allows more payments at rest.
+    /// Allows more payments at the end of the run.
     pub(crate) fn allow_more_at_rest(&mut self) {
         self.at_rest = true;
     }
@@ -185,7 +185,7 @@ impl World {
         self.hook(event, ProviderMessage::Captured(charge));
     }
 
-    /// Returns the price of an order, as the provider knows it.
+    /// Returns the price of an order, as the provider recorded it.
     pub(crate) fn cost_of(&self, id: &TicketId) -> Option<Money> {
         let order = self.store.model.orders.get(id)?;
         let price = self.store.model.prices.get(&order.item)?;
@@ -195,8 +195,8 @@ impl World {
         })
     }
 
-    /// Captures an order's price and handles the message at once, or repeats an earlier payment's
-    /// message.
+    /// Captures an order's price and handles the message immediately, or repeats an earlier
+    /// payment's message.
     pub(crate) fn pay(&mut self, order: u8, event: u8) {
         let name = format!("pay_{event}");
         let known = self.provider.charges.iter().position(|c| c.payment.0 == name);

@@ -8,9 +8,9 @@ use doorbuster_steps::purchase::Input;
 use super::World;
 use super::node::{Attempt, AttemptState};
 
-/// The largest number of rounds of all loops until a sale is at rest.
+/// The largest number of rounds of all loops until no loop has work left.
 const ROUNDS_MAX: usize = 40;
-/// How many steps it takes until a slot has left the spread: it is stopped, emptied and closed.
+/// The number of steps until a slot has left the spread: the slot is stopped, emptied and closed.
 const LEAVE_STEPS: usize = 3;
 
 /// The values that stay equal in a round that changes nothing.

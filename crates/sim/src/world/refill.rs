@@ -1,4 +1,5 @@
-//! Simulates how a leader gives units to a slot, by the rules and by what the leader knows.
+//! Simulates how a leader gives units to a slot, by the rules and by the data that the leader has
+//! read.
 use doorbuster_core::refill;
 
 use super::World;

@@ -60,9 +60,9 @@ impl World {
         self.is_within(slot, self.width(self.places[slot].at.item).partitions)
     }
 
-    /// Returns the slots of an item that have an open grant, but get no requests from a node that
-    /// knows this number of partitions. These slots are leaving the spread, or the node does not
-    /// know the present spread yet.
+    /// Returns the slots of an item that have an open grant, but get no requests from a node whose
+    /// snapshot has this number of partitions. These slots are leaving the spread, or the snapshot
+    /// is older than the present spread.
     pub(crate) fn leaving(&self, item: ItemId, partitions: usize) -> Vec<usize> {
         let leaves = |&slot: &usize| {
             let at = self.places[slot].at;
@@ -161,7 +161,8 @@ impl World {
         })
     }
 
-    /// Checks at rest that slots outside the spread have no grant, and that new slots got a part.
+    /// Checks at the end of the run that slots outside the spread have no grant, and that new slots
+    /// got a part of the units.
     pub(super) fn spreads_at_rest(&mut self) {
         let left: Vec<_> = (0..self.places.len())
             .filter(|&i| !self.is_in_spread(i))

@@ -18,7 +18,7 @@ impl World {
         Spread { partitions, auto: false, choose, initial, threshold, refill }
     }
 
-    /// Returns the number of an item's partitions as a node knows it.
+    /// Returns the number of an item's partitions in a node's snapshot.
     fn known_partitions(&self, node: u8, item: ItemId) -> usize {
         let snapshot = self.nodes[usize::from(node)].snapshot.as_ref();
         let known = snapshot.and_then(|s| s.partitions.get(item.0 as usize - 1).copied());
@@ -95,8 +95,8 @@ impl World {
         own.chain(respread::last_tries(&self.leaving_at(&purchase)).iter().copied()).collect()
     }
 
-    /// Returns the partitions that have units or may get some, as the node knows, and the units of
-    /// each.
+    /// Returns the partitions that have units or may get units, and the units of each, according to
+    /// the node's snapshot.
     fn registry(
         &mut self,
         purchase: &BuyerRequest,

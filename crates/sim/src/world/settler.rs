@@ -55,7 +55,7 @@ impl World {
         self.send(Message::Acknowledge { slot, batch: batch.clone() });
         for (delivery, resolved) in batch.iter().zip(all) {
             let node = delivery.ticket.node.0 as u8;
-            // A node that settles the slot in its own memory learns of each order at the commit.
+            // A node that settles the slot in its own memory records each order at the commit.
             if let (Some(own), Some(order)) = (self.places[slot].node, &resolved.order) {
                 let half = NAMES.key.request_hash(order.buyer.as_str(), order.key.as_str());
                 self.nodes[usize::from(own)].own.push(half.low_64_bits());

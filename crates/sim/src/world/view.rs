@@ -1,4 +1,4 @@
-//! What a purchase sees of its simulated node.
+//! The data of a simulated node that a purchase reads.
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{Millis, Phase, SlotKey};
 use doorbuster_steps::memory::NodeMemory;

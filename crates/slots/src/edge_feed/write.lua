@@ -1,10 +1,10 @@
 -- Writes one change of the feed: new requests, new entries, and the head that counts them.
 -- KEYS: head, requests, entries, order of the entries.
--- ARGV, first the feed before the change: the generation, the number of the newest change, and the
--- number of requests. Then the change: the new head, the number of the newest change, the lifetime
--- in milliseconds, the number of new requests, these requests, and the name and content of each new
--- entry. The first new entry gets the number after the newest change so far.
--- Returns 1. If the feed is not as the writer left it, returns 0 and changes nothing.
+-- ARGV begins with the position of the feed before the change: the generation, the number of the
+-- newest change, and the number of requests. The change follows: the new head, the number of the
+-- newest change, the lifetime in milliseconds, the number of new requests, these requests, and the
+-- name and content of each new entry. The numbers of the new entries follow the newest change.
+-- Returns 1. If the feed has another position before the change, returns 0 and changes nothing.
 local at = redis.call('HMGET', KEYS[1], 'generation', 'seq')
 if at[1] ~= ARGV[1] or at[2] ~= ARGV[2] or redis.call('LLEN', KEYS[2]) ~= tonumber(ARGV[3]) then
   return 0

@@ -57,7 +57,7 @@ impl LockGuard {
         Self { shared: self.shared.clone() }
     }
 
-    /// Returns the fencing number, which is greater than that of every earlier holder.
+    /// Returns the fencing number, which is greater than the number of every earlier holder.
     #[must_use]
     pub fn fence(&self) -> u64 {
         self.shared.fence

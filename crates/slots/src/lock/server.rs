@@ -1,4 +1,4 @@
-//! One server of the locks and its three operations, each of them a script.
+//! One server of the locks, and its three operations. Each operation is a script.
 use std::time::Duration;
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ if not term or term.grant ~= ARGV[1] or term.epoch ~= epoch then
 end
 
 local shares, forget, share_of, request_of = {}, {}, {}, {}
--- Returns the value of the field after the rows so far, or false if the field has no value.
+-- Returns the value of the field after the earlier rows of this call, or false if there is none.
 local function remembered(memory, key, field)
   if memory[field] == nil then
     memory[field] = redis.call('HGET', key, field)

@@ -3,8 +3,8 @@
 -- KEYS: see term.lua. ARGV: grant, epoch, counted (0 or 1), available, threshold.
 -- Returns {applied}, the position in this grant's feed, or {} if the slot has another grant or
 -- epoch.
--- The script must never overwrite a living slot of the same or a higher epoch. It must never drop a
--- readable queue. An old message must never restore a retired slot.
+-- The script must never overwrite a slot of the same or a higher epoch, and never drop a readable
+-- queue. An old message must never restore a retired slot.
 local epoch, available, threshold = whole(ARGV[2]), whole(ARGV[4]), whole(ARGV[5])
 if not epoch or not available or not threshold or not flag(ARGV[3]) then
   return redis.error_reply('DOORBUSTER init: a value is out of range')

@@ -1,8 +1,8 @@
 //! Reads one slot's queue. The read waits for tickets, so it needs its own connection.
 //!
-//! Each slot needs its own connection: in a Redis Cluster, a command can wait on several queues
-//! only if they share a hash slot, and the queues of two slots do not. Each queue is read by one
-//! node. If that node is lost, the next reader claims the lost node's unacknowledged tickets at
+//! Slots cannot share a connection. In a Redis Cluster, one command can wait only on queues with
+//! the same hash slot, and the queues of two slots have different hash slots. Each queue is read by
+//! one node. If that node is lost, the next reader claims the lost node's unacknowledged tickets at
 //! once. Tickets of a live node are claimed only after a while. Only the script `acknowledge.lua`
 //! acknowledges tickets.
 use std::sync::Arc;
@@ -154,9 +154,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Drops entries that are still invalid [`CLAIM_IDLE`] after their delivery. They would block
-    /// every drain, and the slot would seem to have no settler. No order depends on an invalid
-    /// entry.
+    /// Drops invalid entries, [`CLAIM_IDLE`] after their delivery. Such entries would block every
+    /// drain, and the slot would seem to have no settler. No order depends on an invalid entry.
     async fn drop_unreadable(
         &self,
         connection: &mut MultiplexedConnection,

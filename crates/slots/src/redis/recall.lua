@@ -1,8 +1,8 @@
 -- Takes units out of a slot, from the inactive counter first, and remembers the number under the
 -- recall's id.
 -- KEYS: see term.lua. ARGV: id, grant, epoch, most units to take, most recalls remembered.
--- Returns {taken}, by this call or an earlier call with the same id. Returns {} if the slot
--- refuses; a refusal finishes no recall.
+-- Returns {taken}: the units that this call, or an earlier call with the same id, took. Returns {}
+-- if the slot refuses the recall. The recall is then not finished.
 -- The script must never take units twice under one id, or from another grant or epoch.
 local epoch, units, recalls_max = whole(ARGV[3]), whole(ARGV[4]), whole(ARGV[5])
 if not epoch or not units or not recalls_max then

@@ -1,8 +1,8 @@
 //! Returns the tickets that a stopping settler received and has not acknowledged. Otherwise other
 //! settlers would wait until this node counts as dead.
 //!
-//! A stream cannot take entries back. But for each entry it stores the time since the delivery, and
-//! a command can raise that time. Then another settler claims the entry at once.
+//! A stream cannot take entries back. Instead, a command raises the entry's time since its
+//! delivery. Then another settler claims the entry at once.
 use doorbuster_core::SlotKey;
 use redis::{Cmd, Value};
 

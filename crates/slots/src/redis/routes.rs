@@ -1,8 +1,8 @@
 //! Finds the server that has a slot, among one server, several plain servers, or a Redis Cluster.
 //!
-//! The client library's own cluster mode is not used. It repeats commands after a lost connection,
-//! and cannot wait on a queue. This module sends no command twice, and follows a redirect at the
-//! next attempt.
+//! The client library's own cluster mode is not used. That mode repeats commands after a lost
+//! connection, and cannot wait on a queue. This module sends no command twice, and follows a
+//! redirect at the next attempt.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use doorbuster_core::SlotKey;
@@ -175,7 +175,7 @@ impl Routes {
         &self.broken
     }
 
-    /// Returns the server that has the slot, as last known.
+    /// Returns the server that had the slot at the last refresh.
     pub(super) fn server(&self, slot: SlotKey) -> Result<Arc<Server>, RedisFailure> {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let index = if self.is_cluster {
@@ -308,8 +308,8 @@ async fn read_health(
     Ok((health, scripts))
 }
 
-/// Pauses after a temporary failure. Returns a lasting failure, and after `until` also a temporary
-/// one.
+/// Pauses after a temporary failure. Returns a permanent failure at once, and a temporary failure
+/// only after `until`.
 async fn pause_before_retry(fail: RedisFailure, until: Instant) -> Result<(), RedisFailure> {
     if !fail.is_transient() || Instant::now() >= until {
         return Err(fail);

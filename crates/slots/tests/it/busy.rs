@@ -15,7 +15,7 @@ use super::server::{Server, options};
 /// The longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(60);
 const STOCK: u64 = 1_000;
-/// A script that runs for this many milliseconds. An operator might start such a script by mistake.
+/// A script that runs for `ARGV[1]` milliseconds. An operator might start such a script by mistake.
 const LONG_SCRIPT: &str = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
      local from = now() while now() < from + ARGV[1] do end return 1";
 /// Makes servers answer BUSY soon, and load their files slowly.

@@ -1,4 +1,4 @@
-//! Tests faults of slots in Redis: the slot refuses, and the next epoch repairs the detected fault.
+//! Tests faults of slots in Redis: the slot refuses calls, and the next epoch repairs the fault.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::rows::FeedCause;

@@ -101,8 +101,8 @@ fn a_holder_that_was_paused_past_its_lease_knows_at_once_that_it_lost_the_lock()
     let sleeper =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let late = sleeper.block_on(async { take(&on(&[&server], LEASE)).await });
-    // While the test does not drive the sleeper's runtime, none of its tasks runs, not even the
-    // renewal.
+    // The test does not drive the runtime `sleeper` from here on. So none of its tasks runs, not
+    // even the renewal of the lock.
     let other =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     other.block_on(async {

@@ -174,7 +174,7 @@ impl Both {
     }
 
     /// Returns whether tickets are acknowledged in order, because the queue's bound is low. Only
-    /// the reference still counts acknowledged tickets behind an unacknowledged one.
+    /// the reference counts an acknowledged ticket that is behind an unacknowledged ticket.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }

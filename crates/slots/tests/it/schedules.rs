@@ -30,7 +30,7 @@ const THREADS: usize = 3;
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 /// The slot's first epoch. The grant of each epoch has the epoch's number.
 const EPOCH: u64 = 2;
-/// The answers that must occur in the schedules. If one never occurs, its rule is not tested.
+/// The answers that must occur in the schedules. If an answer never occurs, its rule is not tested.
 const REACHED: &[&str] = &[
     "At",
     "Foreign",

@@ -71,9 +71,11 @@ impl Attempt {
             Input::Verdict(verdict) if is_mine => self.answer_verdict(verdict, true),
             Input::Verdict(verdict) => self.earlier_verdict(verdict, view),
             Input::GrantClosed => self.unserved(Unserved::TicketLost, view),
-            // There is no verdict yet, or the settler has stopped. The buyer can read it later.
+            // There is no verdict yet, or the settler has stopped. The buyer can read the verdict
+            // later.
             _ if is_mine => self.answer(Outcome::Queued(ticket)),
-            // The verdict of an earlier ticket may be forced, and this node does not get it then.
+            // The verdict of an earlier ticket may be forced. Then this node does not get the
+            // verdict.
             _ => {
                 self.step = Step::StoredVerdict(ticket);
                 Effect::ReadVerdict(ticket)
@@ -96,7 +98,8 @@ impl Attempt {
     }
 
     /// Handles the verdict of a ticket that was issued for an earlier request. A refusal may be
-    /// from before this request, so it starts a new try. The slot still remembers the old ticket.
+    /// older than this request, so the request starts a new try. The slot still remembers the old
+    /// ticket.
     fn earlier_verdict(&mut self, verdict: Verdict, view: &mut impl NodeView) -> Effect {
         let has_order = matches!(verdict, Verdict::Reserved | Verdict::Order(_));
         if has_order || !enforces(Rule::NewTryAfterRefusal) {

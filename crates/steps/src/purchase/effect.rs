@@ -1,4 +1,4 @@
-//! The words between a purchase and its driver: effects, their results, and the answer.
+//! The values that a purchase and its driver exchange: effects, their results, and the answer.
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::{Millis, SlotKey, Verdict};
 
@@ -22,7 +22,7 @@ pub enum Input {
     /// The ticket's grant is closed, so the verdict may never come.
     GrantClosed,
     /// The units that the store counts for the buyer, and the request's answer if it holds an
-    /// order. The units were read first, so every order in them is found.
+    /// order. The units were read first, so the request's order is found if the units include it.
     Confirmed(u32, Option<Outcome>),
     /// The units that the store counts for the buyer, if the store answered.
     Quota(Option<u32>),
@@ -52,7 +52,7 @@ pub enum Effect {
         is_bounded: bool,
     },
     /// Ask the slot, within [`SLOT_QUERY_MAX_MS`], for the ticket that it issued for the request.
-    /// The limit 0 makes sure that it issues no new ticket: [`Input::Slot`].
+    /// With the limit 0, the slot issues no new ticket: [`Input::Slot`].
     FindTicket(SlotKey),
     /// Wait for the ticket's verdict: [`Input::Verdict`], or [`Input::Elapsed`] when the client's
     /// wait ends. `is_mine`: the ticket was issued for this very request. Otherwise the driver may

@@ -1,6 +1,6 @@
-//! Decides what happens to a request after a try that did not serve it, and its last answer after
-//! the longest parking time. The last answer is never "sold out" while the request holds an order
-//! or an earlier try may be undecided.
+//! Decides what happens after a try that did not serve the request. After the longest parking time,
+//! gives the last answer. This answer is never "sold out" while the request holds an order or an
+//! earlier try may be undecided.
 use doorbuster_core::SlotKey;
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::rules::{Rule, enforces};
@@ -85,8 +85,8 @@ impl Attempt {
         }
     }
 
-    /// Refuses from counts that were read before this call. If the request holds an order, it gets
-    /// that order.
+    /// Refuses the request because of counts that were read before this call. If the request holds
+    /// an order, it gets that order.
     pub(super) fn refuse_sold_out(
         &mut self,
         sold_out: SoldOut,
@@ -110,7 +110,8 @@ impl Attempt {
         self.finish(is_short, view)
     }
 
-    /// Looks for the request's ticket in every slot. Without one, the answer is `refusal`.
+    /// Looks for the request's ticket in every slot. If no slot has a ticket, the answer is
+    /// `refusal`.
     pub(super) fn find_ticket(
         &mut self,
         refusal: Option<Refusal>,

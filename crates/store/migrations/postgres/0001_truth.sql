@@ -5,9 +5,9 @@
 --   total = pool + sum(granted - settled) of its open grants + sum(units) of its reserved and paid
 --      orders.
 --
--- `changed` is the transaction that wrote a row last, and `writer` the node's store that ran it (a
--- new random number at each start). A node finds the commits of other nodes by these columns, in
--- whatever order transactions commit.
+-- `changed` is the id of the transaction that wrote the row last. `writer` is the number of the
+-- store that ran this transaction; a store takes a new random number at each start. With these
+-- columns a node finds the commits of other nodes, even if they commit in another order.
 -- Locks are taken in this order: sale, grants by id, quotas by (buyer, item), item.
 
 -- A sale. Only the store's clock or an operator changes its phase.
@@ -25,7 +25,7 @@ CREATE TABLE sale (
     closed_at  bigint
 );
 
--- One row, written last by every transaction that changes sales or what items are described by.
+-- One row. Every transaction that changes sales or descriptions of items writes this row last.
 CREATE TABLE catalogue (
     one     integer PRIMARY KEY CHECK (one = 1),
     changed xid8    NOT NULL DEFAULT pg_current_xact_id(),
@@ -65,8 +65,8 @@ CREATE TABLE item (
     CHECK (pool <= coalesce(total, 0))
 ) WITH (fillfactor = 50);
 
--- Units that left an item's pool for one slot, for one epoch. `settled <= granted` is the guard
--- that nothing oversells.
+-- Units that left an item's pool for one slot, for one epoch. The check `settled <= granted`
+-- prevents overselling.
 CREATE TABLE slot_grant (
     id           bigint  PRIMARY KEY,              -- random
     item_id      bigint  NOT NULL REFERENCES item (id),
@@ -76,10 +76,10 @@ CREATE TABLE slot_grant (
     settled      bigint  NOT NULL CHECK (settled >= 0),
     counted      boolean NOT NULL,
     open         boolean NOT NULL,
-    acked        boolean NOT NULL,                 -- the slot confirmed that it received it
+    acked        boolean NOT NULL,                 -- the slot confirmed the grant
     max_n        bigint  NOT NULL,                 -- highest ticket number resolved
     resolved     bigint  NOT NULL,                 -- ticket numbers resolved
-    feed_len     bigint  NOT NULL,                 -- rows of its feed, whose seq run from 1 to here
+    feed_len     bigint  NOT NULL,                 -- rows of its feed, numbered from 1
     closed_cause text,
     opened_at    bigint  NOT NULL,
     closed_at    bigint,
@@ -89,7 +89,7 @@ CREATE TABLE slot_grant (
     CHECK (resolved <= max_n),
     CHECK (open = (closed_cause IS NULL)),
     CHECK (open = (closed_at IS NULL))
--- its few rows are updated once a batch: room for the new versions beside the old ones
+-- Each batch updates these few rows, so a page needs room for their new versions.
 ) WITH (fillfactor = 20);
 
 -- A slot has at most one open grant.
@@ -104,7 +104,7 @@ CREATE TABLE feed (
     buyer       text   COLLATE "C",                -- whose quota changes
     request_key text   COLLATE "C",                -- the request to forget, if known
     units       bigint NOT NULL CHECK (units >= 0), -- units that become available in the slot
-    -- in which of the slot's two counters
+    -- the counter of the slot that gets the units
     counter     text   NOT NULL DEFAULT 'a' CHECK (counter IN ('a', 'b')),
     quota_delta bigint NOT NULL,  -- change of the buyer's quota (negative: released)
     cause       text   NOT NULL CHECK (cause IN ('returned', 'order_ended', 'refill', 'recalled',
@@ -112,15 +112,15 @@ CREATE TABLE feed (
     PRIMARY KEY (grant_id, seq)
 );
 
--- Tickets that were returned. A consumed ticket's record is its order: same id, same grant, same
--- number.
+-- Tickets that were returned. A consumed ticket has no row here. Its record is its order, which has
+-- the ticket's id, grant and number.
 CREATE TABLE resolution (
     ticket   text    COLLATE "C" PRIMARY KEY,
     grant_id bigint  NOT NULL,
     n        bigint,                               -- NULL: the number belongs to another ticket
     verdict  text    NOT NULL,
     order_id text    COLLATE "C",                  -- the order that the request already held
-    node     bigint,                               -- who waits for the verdict; NULL: not known
+    node     bigint,                               -- waits for the verdict; NULL: unknown
     writer   integer NOT NULL,
     changed  xid8    NOT NULL DEFAULT pg_current_xact_id(),
     CHECK (verdict IN ('order', 'unavailable', 'limit_reached', 'key_reused')
@@ -133,7 +133,7 @@ CREATE INDEX resolution_changed ON resolution (changed);
 -- Orders. One row is both the order and the resolution of its ticket. Rows are never deleted, so
 -- `seq` only rises. Concurrent transactions may commit in another order than that of `seq`.
 CREATE TABLE orders (
-    -- what pages of orders continue by
+    -- a page of orders continues after this number
     seq         bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     -- ord_…; contains grant_id and n, which are unique below
     id          text    COLLATE "C" NOT NULL,
@@ -148,7 +148,7 @@ CREATE TABLE orders (
     pay_by      bigint  NOT NULL,
     paid_at     bigint,
     ended_at    bigint,
-    node        bigint  NOT NULL,                  -- who waits for the verdict
+    node        bigint  NOT NULL,                  -- waits for the verdict
     writer      integer NOT NULL,
     changed     xid8    NOT NULL DEFAULT pg_current_xact_id(),
     UNIQUE (buyer, request_key),                   -- one order for each request
@@ -180,10 +180,10 @@ CREATE TABLE quota (
     PRIMARY KEY (buyer, item_id)
 );
 
--- Recalls: units that move from a slot to the pool or to another slot's grant. Each is finished
--- once.
+-- Recalls: units that move from a slot to the pool or to another slot's grant. Each recall is
+-- finished once.
 CREATE TABLE recall (
-    id           bigint  PRIMARY KEY,  -- random; under it the slot remembers the units that it gave
+    id           bigint  PRIMARY KEY,  -- random; the slot stores the given units under this id
     grant_id     bigint  NOT NULL,
     target_grant bigint,                           -- NULL: the pool
     asked        bigint  NOT NULL CHECK (asked >= 1),

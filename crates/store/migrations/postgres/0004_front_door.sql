@@ -19,7 +19,7 @@ CREATE TABLE access_code_use (
     FOREIGN KEY (sale_id, hash) REFERENCES access_code (sale_id, hash) ON DELETE CASCADE
 );
 
--- Answered challenges, which may be used once: by hash, until they expire.
+-- Answered challenges, by hash, until they expire. A challenge may be used once.
 CREATE TABLE spent (
     id    bytea PRIMARY KEY CHECK (length(id) = 16),
     until bigint NOT NULL
@@ -53,7 +53,7 @@ CREATE TABLE waiting_room_visitor (
     -- set before the opening: takes part in the draw
     lot            bytea CHECK (length(lot) = 32),
     entered_at     bigint NOT NULL,
-    rank           bigint,  -- in the queue; NULL: by the draw, and not admitted yet
+    rank           bigint,  -- in the queue; NULL: in the draw, and not admitted yet
     called_at      bigint,                                -- NULL: not admitted yet
     admitted_until bigint,
     PRIMARY KEY (sale_id, buyer),

@@ -5,23 +5,24 @@
 
 -- Events, each written in the transaction of its change. Rows are only added; the events of one
 -- order have `seq` in commit order. An order's event stores the columns of the order that can
--- change later. `type` gives the order's state, and its row of `orders` has the rest.
+-- change later. `type` gives the order's state, and the row in `orders` has the other columns.
 CREATE TABLE event (
     seq      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     type     text   NOT NULL,                    -- order.reserved, …
-    grant_id bigint,  -- its order, or the order that its payment named, if it exists; so is n
+    -- the order of the event or of its payment, with n; NULL: no such order
+    grant_id bigint,
     n        bigint,
-    item_id  bigint,                             -- for an event of no order
+    item_id  bigint,                             -- for an event without an order
     sale_id  text,
     at       bigint NOT NULL,
     actor    text   NOT NULL,                    -- buyer, engine, operator:KEY, provider:NAME
     why      text,
-    pay_by   bigint,  -- of an order, after the change; so are the next two
+    pay_by   bigint,  -- of the order after the change, like the next two columns
     paid_at  bigint,
     ended_at bigint,
     data     text,  -- JSON: details of a refused ticket or a refunded payment
-    -- what readers continue by: given once it is committed, in the order of `seq`, by one at a
-    -- time; NULL until then
+    -- Readers continue after this number. One transaction at a time assigns positions to committed
+    -- rows, in the order of `seq`. NULL: not assigned yet.
     position bigint
 );
 
@@ -33,7 +34,7 @@ CREATE TABLE event_turn (
 INSERT INTO event_turn (one, position) VALUES (1, 0);
 
 CREATE UNIQUE INDEX event_position ON event (position) WHERE position IS NOT NULL;
--- no other index has its order: none is read in its place
+-- No other index has this order, so the planner cannot read another index instead.
 CREATE INDEX event_new ON event (position, seq) WHERE position IS NULL;
 CREATE INDEX event_of_order ON event (grant_id, n) WHERE grant_id IS NOT NULL;
 
@@ -50,8 +51,8 @@ CREATE TABLE payment (
     seq          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id           text    NOT NULL UNIQUE,        -- the provider's
     provider     text    NOT NULL,
-    order_id     text    NOT NULL,               -- the order that it named, in its spelling
-    grant_id     bigint,                         -- that order, if it exists; so is n
+    order_id     text    NOT NULL,               -- the order's id as the provider sent it
+    grant_id     bigint,                         -- that order, with n; NULL: no such order
     n            bigint,
     amount_minor bigint NOT NULL,
     currency     text    NOT NULL,
@@ -63,7 +64,7 @@ CREATE INDEX payment_of_order ON payment (order_id);
 -- An order is paid by one payment.
 CREATE UNIQUE INDEX payment_stands ON payment (grant_id, n) WHERE state = 'captured';
 
--- Refunds: the whole of one payment, once.
+-- Refunds. A payment is refunded once, and as a whole.
 CREATE TABLE refund (
     seq          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id           text    NOT NULL UNIQUE,        -- also the provider's idempotency key
@@ -81,7 +82,7 @@ CREATE TABLE refund (
     error        text,
     at           bigint NOT NULL,
     settled_at   bigint,
-    discarded    text,                           -- why an operator discarded a failed one
+    discarded    text,                           -- why an operator discarded the failed refund
     CHECK ((state = 'settled') = (settled_at IS NOT NULL))
 );
 
@@ -89,8 +90,8 @@ CREATE INDEX refund_due ON refund (next_at) WHERE state = 'pending';
 CREATE INDEX refund_of_order ON refund (order_id);
 CREATE INDEX refund_notice ON refund (seq) WHERE cause IN ('mismatch', 'second', 'unknown_order');
 
--- An order's checkout at a provider. Open until the provider confirms that it takes no money there
--- and took none.
+-- An order's checkout at a provider. It is open until the provider confirms that the checkout took
+-- no money and accepts none any more.
 CREATE TABLE checkout (
     grant_id   bigint NOT NULL,                 -- the order
     n          bigint NOT NULL,
@@ -101,16 +102,16 @@ CREATE TABLE checkout (
     expires_at bigint NOT NULL,
     open       boolean NOT NULL,
     at         bigint NOT NULL,
-    -- when an open one must be closed: its order's pay_by; 0 when the order no longer waits for
-    -- payment
+    -- when an open checkout must be closed: its order's pay_by, or 0 if the order no longer waits
+    -- for payment
     due        bigint NOT NULL,
     PRIMARY KEY (grant_id, n)
 );
 
 CREATE INDEX checkout_due ON checkout (due) WHERE open;
 
--- How long a due order waits for its provider: the grace while its checkout is open, else 0. Expiry
--- reads the orders that are due and need not wait.
+-- How long a due order waits for its provider, in milliseconds; 0 without an open checkout. Expiry
+-- reads only due orders whose wait is over.
 ALTER TABLE orders ADD COLUMN ask_ms bigint NOT NULL DEFAULT 0;
 DROP INDEX orders_due;
 CREATE INDEX orders_due ON orders ((pay_by + ask_ms)) WHERE state = 'reserved';
@@ -132,23 +133,23 @@ CREATE TABLE endpoint (
     position   bigint NOT NULL,
     enabled boolean NOT NULL,
     created_at bigint NOT NULL,
-    node       bigint,  -- the node that delivers now, and until when; it only saves work
+    node       bigint,  -- the node that delivers until `until`; this lease only saves work
     until      bigint NOT NULL DEFAULT 0
 );
 
--- Events up to an endpoint's position that are not delivered yet, or will not be. Of events with
--- the same `about`, the first is delivered first.
+-- Events up to an endpoint's position that are not delivered yet, or will never be delivered.
+-- Events with the same `about` are delivered in order.
 CREATE TABLE delivery (
-    seq         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- what operators name it by
+    seq         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- the number that operators use
     endpoint_id text   NOT NULL REFERENCES endpoint (id) ON DELETE CASCADE,
-    position    bigint NOT NULL,                 -- the event's
+    position    bigint NOT NULL,                 -- the event's position
     about       text   NOT NULL,                 -- the order, item or sale
     state       text   NOT NULL CHECK (state IN ('pending', 'dead', 'discarded')),
     tries       bigint NOT NULL CHECK (tries >= 0),
     next_at     bigint NOT NULL,
     error       text,
     why         text,                            -- why an operator discarded it
-    at          bigint NOT NULL,                 -- when it entered its state
+    at          bigint NOT NULL,                 -- when the row got its state
     UNIQUE (endpoint_id, position)
 );
 
@@ -165,13 +166,12 @@ ALTER TABLE dead_letter ADD COLUMN discarded text;
 CREATE INDEX dead_letter_unseen ON dead_letter (seq) WHERE discarded IS NULL;
 CREATE INDEX refund_dead ON refund (seq) WHERE state = 'failed' AND discarded IS NULL;
 
--- Waitlists: buyers who wait for a unit that comes back.
--- waiting entries
+-- Waitlists: buyers who wait for a returned unit. `item.waiting` is the number of waiting entries.
 ALTER TABLE item ADD COLUMN waiting bigint NOT NULL DEFAULT 0 CHECK (waiting >= 0);
 CREATE TABLE waitlist (
     item_id   bigint NOT NULL,
-    n         bigint NOT NULL,  -- the turn; also the number under the waitlist's grant
-    id        text    NOT NULL UNIQUE,           -- the order's id, once it is an order
+    n         bigint NOT NULL,  -- the turn, and the number under the waitlist's grant
+    id        text    NOT NULL UNIQUE,           -- becomes the id of the order
     buyer     text    NOT NULL,
     request_key text  NOT NULL,
     state     text    NOT NULL CHECK (state IN ('waiting', 'served', 'left', 'passed_over')),

@@ -1,12 +1,12 @@
--- Disputes by their providers' ids, with the content of the newest message of each: a payment may
--- have several. A dispute that an earlier program recorded in `reversal` counts until its payment
--- has a row here.
+-- Disputes, each with the content of its newest message. A payment may have several disputes. An
+-- earlier version of the program recorded disputes in `reversal`. Such a dispute counts until its
+-- payment has a row here.
 CREATE TABLE dispute (
     payment_id   text    NOT NULL REFERENCES payment (id),
-    id           text    NOT NULL, -- '': its provider gives no id
+    id           text    NOT NULL, -- the provider's; '': the provider gives no id
     amount_minor bigint  NOT NULL,
     currency     text    NOT NULL,
-    stands       boolean NOT NULL, -- false: it came to nothing
+    stands       boolean NOT NULL, -- false: it failed or was withdrawn
     said_at      bigint  NOT NULL, -- by the provider's clock
     at           bigint  NOT NULL,
     PRIMARY KEY (payment_id, id)

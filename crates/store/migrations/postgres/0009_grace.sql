@@ -1,7 +1,7 @@
--- The first time since the order was due that the provider of an open checkout gave no answer: from
--- then on the order waits for a while longer. NULL: no such time.
+-- When the provider of an open checkout first gave no answer after the order was due. From then on
+-- the order waits for a while longer. NULL: the provider did not fail to answer.
 --
--- Programs of the version before compute `orders.ask_ms` without this column and do not change it.
--- If their value is too early, expiry finds the order too early, the rules leave it unchanged, and
--- the value is written again.
+-- The previous version of the program computes `orders.ask_ms` without this column, and does not
+-- change the column. If the computed value is too early, expiry finds the order too early. The
+-- rules then leave the order unchanged, and the value is written again.
 ALTER TABLE checkout ADD COLUMN asked_at bigint;

@@ -1,4 +1,4 @@
--- The key of this store, and how the store became what it is.
+-- The key of this store, and the history of the store.
 
 -- A fingerprint of the key that authenticates order ids: one row, written by the first start.
 CREATE TABLE identity (
@@ -6,8 +6,8 @@ CREATE TABLE identity (
     id_key text    NOT NULL
 );
 
--- A row for each history that this store continues: its creation, and each change of the database
--- that runs it. Rows are only added, and `fence` rises.
+-- A row for the creation of this store, and for each change of the database that runs the store.
+-- Rows are only added, and `fence` rises.
 CREATE TABLE store_history (
     fence     bigint  PRIMARY KEY,               -- the fencing number
     token     text    NOT NULL,  -- random: tells apart two histories with the same number
@@ -17,8 +17,8 @@ CREATE TABLE store_history (
     cause     text    NOT NULL CHECK (cause IN ('created', 'promoted', 'moved')),
     system_id text    NOT NULL,                  -- the database cluster, by pg_control_system()
     timeline  bigint  NOT NULL,
-    paused    text    NOT NULL,  -- JSON: the sales that it paused, each with its phase before
-    -- Whether the nodes pause sales because of it: none, pending (not done yet), done
+    paused    text    NOT NULL,  -- JSON: the sales that were paused, each with its phase before
+    -- whether nodes must pause sales because of the change: none, pending (not done yet), done
     pause     text    NOT NULL DEFAULT 'none' CHECK (pause IN ('none', 'pending', 'done'))
 );
 
@@ -28,13 +28,13 @@ CREATE TABLE lost_orders (
     fence        bigint NOT NULL,
     node         bigint NOT NULL,
     at           bigint NOT NULL,
-    acknowledged bigint NOT NULL,                -- the orders that it compared
-    lost         bigint NOT NULL,                -- of these, the ones that the database lacks
-    sample       text   NOT NULL,                -- JSON: ids of some of them
+    acknowledged bigint NOT NULL,                -- how many orders it compared
+    lost         bigint NOT NULL,                -- how many of these the database lacks
+    sample       text   NOT NULL,                -- JSON: ids of some lost orders
     PRIMARY KEY (fence, node)
 );
 
--- Rows that nodes write to learn whether commits succeed, one for each number that nodes share.
+-- Rows that nodes write to learn whether commits succeed. Nodes with the same slot share a row.
 CREATE TABLE commit_check (
     slot integer PRIMARY KEY CHECK (slot BETWEEN 0 AND 1023),
     at   bigint  NOT NULL

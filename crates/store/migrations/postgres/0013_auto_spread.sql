@@ -1,2 +1,2 @@
--- Whether the server chooses and widens the number of an item's partitions.
+-- Whether the server chooses and increases the number of an item's partitions.
 ALTER TABLE item ADD COLUMN partitions_auto boolean NOT NULL DEFAULT false;

@@ -1,4 +1,4 @@
--- What the page of a sale and of an item shows beside the columns that sell: texts in several
--- languages, further pictures and facts, as JSON. Empty: nothing.
+-- Other data that the page of a sale or of an item shows, as JSON: texts in several languages, more
+-- pictures, and facts. Empty: no such data.
 ALTER TABLE sale ADD COLUMN page text NOT NULL DEFAULT '';
 ALTER TABLE item ADD COLUMN page text NOT NULL DEFAULT '';

@@ -75,7 +75,7 @@ pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     fixture.expect_units(slot.item, 7, 0, 2, 0).await;
 }
 
-/// An id opens one grant, even if the transaction runs again after that grant was closed.
+/// Each grant id opens one grant, even if the transaction runs again after that grant was closed.
 pub async fn an_id_opens_one_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 4, 1).await;
     fixture.store.close_grant(grant.id, CloseCause::Rolled).await.expect("writes");
@@ -136,7 +136,7 @@ pub async fn closing_a_grant_returns_its_unsettled_units_once(fixture: Fixture) 
     );
 }
 
-/// Closings are counted by cause. Closings because of a failed slot are repairs.
+/// Closings are counted by cause. A closing because of a failed slot counts as a repair.
 pub async fn closings_are_counted_by_cause(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 1).await;
     for cause in [CloseCause::EpochMissing, CloseCause::Ended, CloseCause::EpochMissing] {

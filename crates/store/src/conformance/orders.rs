@@ -105,7 +105,8 @@ pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 4, 0, 2).await;
 }
 
-/// An expiry takes at most as many orders as requested: those that have been due longest.
+/// One call expires at most the requested number of orders. It takes the orders that were due
+/// first.
 pub async fn expiry_is_bounded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     for n in 1..=5 {
@@ -241,7 +242,7 @@ pub async fn a_paid_order_is_refunded_once(fixture: Fixture) {
     assert_eq!(fixture.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 0);
 }
 
-/// A late payment revives an order if the pool has its units and the limit allows it.
+/// A late payment revives an order if the pool has enough units and the buyer's limit allows them.
 pub async fn a_late_payment_revives_an_expired_order(fixture: Fixture) {
     let grant = fixture.slot(4, 4, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;

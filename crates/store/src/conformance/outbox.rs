@@ -152,7 +152,7 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     assert_eq!(ids(fixture.store.endpoints().await.expect("reads")), ["end_1", "end_3"]);
 }
 
-/// After a rotation, the new secret signs. The earlier secrets also sign until their end.
+/// After a rotation, the new secret signs messages. The earlier secrets also sign until their end.
 pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let rotate = async |word: &str, for_ms: i64| {
@@ -267,7 +267,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     );
 }
 
-/// An event waits for every endpoint from its commit on, even before the event has a position.
+/// From its commit on, an event waits for every endpoint, even while the event has no position.
 pub async fn events_without_a_position_wait(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     add(&fixture, "end_1").await;
@@ -490,7 +490,7 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
 }
 
 /// Old provider messages are deleted. If such a message arrives again, it changes nothing, because
-/// the store knows the payment by its own id.
+/// the store still has the payment's id.
 async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Order) {
     let capture = async || {
         fixture.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes")

@@ -67,7 +67,8 @@ pub async fn a_browser_has_one_subscription_that_it_renews(fixture: Fixture) {
     assert_eq!(owned(&fixture, FIRST).await, [again.id]);
 }
 
-/// A further subscription of a buyer replaces the one that ends first.
+/// If a buyer has the maximum number of subscriptions, a further one replaces the subscription that
+/// ends first.
 pub async fn a_buyer_has_a_few_subscriptions(fixture: Fixture) {
     let mut ids = Vec::new();
     for path in ["one", "two"] {
@@ -80,8 +81,8 @@ pub async fn a_buyer_has_a_few_subscriptions(fixture: Fixture) {
     assert_eq!(owned(&fixture, FIRST).await, [ids[0], third.id]);
 }
 
-/// A subscription stays at its owner while the owner has a lease. After that, the node that asks
-/// first gets it.
+/// A subscription stays at its owner while the owner has a lease. After that, the first node that
+/// asks gets the subscription.
 pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: Fixture) {
     let store = &fixture.store;
     for node in [FIRST, SECOND] {
@@ -105,8 +106,8 @@ pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: 
     assert_eq!(owned(&fixture, FIRST).await, Vec::<u64>::new());
 }
 
-/// Subscriptions that have ended get no owner, and are deleted. If there are too many, those that
-/// end first are deleted.
+/// Subscriptions that have ended get no owner, and are deleted. If there are too many
+/// subscriptions, the ones that end first are deleted.
 pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
     let store = &fixture.store;
     store.renew_node_lease(FIRST, 1_000, "{}").await.expect("writes");

@@ -1,4 +1,4 @@
-//! Tests waiting rooms: one position for each buyer, the draw, admission, and its expiry.
+//! Tests waiting rooms: one position for each buyer, the draw, admissions, and their expiry.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::gate::draw::{self, DrawSeed};
 use doorbuster_core::gate::room::{IDLE_TURN_MS, LEFT, RoomProgress, RoomSupply};
@@ -14,8 +14,8 @@ use crate::contract::{
 };
 
 const SALE: &str = "spring";
-/// The time of an admission. It is as short as a first turn, so an admission ends at the same time
-/// whether or not other visitors wait.
+/// The length of an admission. It equals the length of an idle turn, so an admission ends at the
+/// same time whether or not other visitors wait.
 const FOR_MS: i64 = IDLE_TURN_MS;
 const CALLS_MAX: u64 = 500;
 
@@ -256,7 +256,7 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
 }
 
 /// While other visitors wait, an idle visitor has only a short turn. A visitor who uses the turn
-/// gets its full length, but only once.
+/// gets the full time, but only once.
 pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     const WHOLE_MS: i64 = 5 * IDLE_TURN_MS;
     let admit_next = async || {
@@ -294,8 +294,8 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     );
 }
 
-/// A visitor who leaves is passed over. If the visitor returns before the rank is called, the
-/// position is the same. Leaving ends an admission at once, and the draw does not change.
+/// A visitor who leaves is passed over. If the visitor returns before the admissions reach the
+/// rank, the position is the same. Leaving ends an admission at once, and the draw does not change.
 pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     let leave = async |name: &str| {
         let left = fixture.store.leave_room(&room(), buyer(name)).await.expect("writes");

@@ -31,7 +31,7 @@ async fn join(fixture: &Fixture, item: ItemId, who: &str, key: &str) -> JoinOutc
     fixture.store.join_waitlist(item, buyer(who), request_key(key)).await.expect("writes")
 }
 
-/// Joins and expects a new entry.
+/// Adds a buyer to the waitlist, and expects a new entry.
 async fn join_new(fixture: &Fixture, item: ItemId, who: &str) -> WaitlistEntry {
     let JoinOutcome::Done(entry) = join(fixture, item, who, &format!("line-{who}")).await else {
         panic!("{who} gets an entry")

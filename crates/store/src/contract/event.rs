@@ -11,7 +11,7 @@ pub struct StoredEvent {
     pub position: i64,
     /// The number of the event's row.
     pub seq: i64,
-    /// The event. If it has an order, the order has its state after the change.
+    /// The event. An order in the event has its state after the change.
     pub event: Event,
 }
 

@@ -6,7 +6,7 @@ use super::PausedSale;
 /// A node's reaction to a change of the database's history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryReaction {
-    /// The sales that it paused.
+    /// The sales that the node paused.
     pub paused: Vec<PausedSale>,
     /// Acknowledged orders that the database lacks. `None` if no order is missing.
     pub lost: Option<LostOrders>,
@@ -38,10 +38,10 @@ pub struct Replication {
     pub standby_names: String,
     /// How many standbys must confirm a commit. 0 if commits wait for no standby.
     pub required: u64,
-    /// How many connected standbys confirm commits synchronously. `None` if the database user
-    /// cannot see this, because it lacks the role `pg_monitor`.
+    /// How many connected standbys confirm commits synchronously. `None` if the database user lacks
+    /// the role `pg_monitor` and so cannot see this number.
     pub synchronous: Option<u64>,
-    /// The standbys that `synchronous_standby_names` names and that are not connected.
+    /// The standbys in `synchronous_standby_names` that are not connected.
     pub missing: Vec<String>,
 }
 

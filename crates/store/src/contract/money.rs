@@ -65,8 +65,8 @@ pub struct RefundNotice {
 /// A provider's report that a captured payment was reversed without a request by this server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reversal {
-    /// The message's id, which is handled once. `None` if a query to the provider found the
-    /// reversal.
+    /// The id of the provider's message. A message is handled only once. `None` if a query to the
+    /// provider found the reversal.
     pub event: Option<String>,
     /// The provider.
     pub provider: String,
@@ -77,7 +77,7 @@ pub struct Reversal {
     /// The total reversed amount. `None` means the whole payment.
     pub money: Option<Money>,
     /// Whether the reversal holds. `false` means that the reversal failed or was withdrawn, and the
-    /// money is back.
+    /// shop has the money again.
     pub stands: bool,
     /// The dispute, if the provider names one.
     pub dispute: Option<Dispute>,

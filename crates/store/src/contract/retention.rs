@@ -24,8 +24,8 @@ pub struct RetentionCutoffs {
     pub minutes_before: Millis,
     /// Browsers' subscriptions that end before this time.
     pub subscriptions_before: Millis,
-    /// The number of browsers' subscriptions that are kept. If there are more, those that end first
-    /// are deleted.
+    /// The number of browsers' subscriptions that are kept. If there are more, the subscriptions
+    /// that end first are deleted.
     pub subscriptions_max: u32,
 }
 

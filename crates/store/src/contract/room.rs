@@ -22,8 +22,8 @@ impl RoomKey {
     }
 }
 
-/// A waiting room. A sale whose items have a room each also has a row for the whole sale, which has
-/// the seed of all its draws and no visitors.
+/// A waiting room. If each item of a sale has its own room, the sale also has a row for the whole
+/// sale. That row has the seed of all draws, and no visitors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoom {
     /// The sale and the item.
@@ -61,7 +61,7 @@ pub struct RoomVisitor {
 }
 
 impl RoomVisitor {
-    /// Returns the visitor's position as the rules read it, with the rank from the draw.
+    /// Returns the visitor's position in the form that the rules use, with the rank from the draw.
     #[must_use]
     pub fn queue_position(&self, drawn: Option<u64>) -> QueuePosition {
         QueuePosition { rank: self.rank.or(drawn), until: self.until }

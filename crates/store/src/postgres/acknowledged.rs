@@ -28,8 +28,8 @@ impl Acknowledged {
         }
     }
 
-    /// Returns the remembered orders, each in its newest state. The time ends with the newest
-    /// order, so an outage does not make the node forget.
+    /// Returns the remembered orders, each in its newest state. The age of an order is measured
+    /// from the newest order, so the node forgets no orders during an outage.
     pub(super) fn recent(&self) -> HashMap<TicketId, OrderState> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter().map(|(_, id, state)| (*id, *state)).collect()

@@ -43,8 +43,8 @@ impl Postgres {
     }
 }
 
-/// Postpones many checkouts at once. It reads them after it locked their orders, applies the rules,
-/// and writes them together.
+/// Postpones many checkouts at once. The function first locks the orders of the checkouts. Then it
+/// reads the checkouts, applies the rules, and writes all changes together.
 async fn put_off(
     shared: &Shared,
     all: &[CheckoutDeferral],

@@ -1,10 +1,10 @@
-//! The database's time on this node. It is measured, and then advances with the local monotonic
-//! clock.
+//! The database's time on this node. The node measures the time, and then advances it with the
+//! local monotonic clock.
 //!
 //! The store's time is the database's clock. With any other clock, this node and the database's
-//! transactions would use different times. A second, monotonic clock follows the database's clock
-//! slowly if that clock is set. So an expiry or an opening does not come early because the
-//! database's clock was set forward.
+//! transactions would use different times. If the database's clock is set to another time, a
+//! second, monotonic clock follows slowly. So orders do not expire early and sales do not open
+//! early after the database's clock was set forward.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -98,7 +98,8 @@ impl Clock {
         self.slew(reported.0 - millis(since_birth), millis(since_birth), is_first);
     }
 
-    /// Moves the monotonic clock toward this time at `born`, by a bounded amount.
+    /// Moves the monotonic clock toward the database's clock by a bounded amount. `at_birth` is the
+    /// database's time at `born`.
     fn slew(&self, at_birth: i64, now: i64, is_first: bool) {
         if is_first {
             return self.monotonic_at_birth.store(at_birth, Ordering::Release);
@@ -115,7 +116,8 @@ impl Clock {
                 ahead_ms = ahead,
                 event = "database.clock_set",
                 "the database's clock was set; orders expire and sales open by the earlier of the \
-                 new time and the expected time, which approaches the new time by 20 ms a second"
+                 new time and the expected time; the expected time moves toward the new time by \
+                 20 ms a second"
             ),
             (true, false) => tracing::info!(
                 event = "database.clock_trusted",

@@ -105,7 +105,7 @@ impl Connect for PoolConnector {
     }
 }
 
-/// Returns an error of the client library, which stands for every other failure to connect.
+/// Returns an error of the client library. It replaces every other failure to connect.
 fn no_connection() -> tokio_postgres::Error {
     match "connect_timeout=none".parse::<Config>() {
         Err(error) => error,
@@ -207,8 +207,8 @@ pub(super) async fn check_server(
         );
     } else if standbys.is_empty() || synchronous == "local" {
         warnings.push(
-            "PostgreSQL has no synchronous standby (synchronous_standby_names): promises survive \
-             its crash, but not the loss of its disk or a failover"
+            "PostgreSQL has no synchronous standby (synchronous_standby_names): confirmed orders \
+             survive a crash of PostgreSQL, but not the loss of its disk or a failover"
                 .to_owned(),
         );
     }

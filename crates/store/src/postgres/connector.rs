@@ -27,7 +27,7 @@ mod session;
 use session::drive;
 pub(super) use session::{Session, SessionListener, SessionMessage};
 
-/// No host passed the last inspection.
+/// The value of `current` if no host passed the last inspection.
 const NO_HOST: usize = usize::MAX;
 /// The largest number of attempts to open a session while other nodes change the history.
 const REGISTER_TRIES: usize = 3;
@@ -54,11 +54,12 @@ struct Inner {
     /// The host that passed the last inspection, until one of its connections fails.
     current: AtomicUsize,
     /// Whether a connection was accepted before. If so, each further connection first commits a
-    /// row. The server may have crashed, and may show commits that its standby lacks.
+    /// row, because the server may have crashed and may show commits that its standby lacks.
     used: AtomicBool,
     /// Whether commits waited for a standby at this node's last check.
     was_synchronous: AtomicBool,
-    /// Locked during an inspection of all hosts. A caller that waited uses the result.
+    /// Locked during an inspection of all hosts. A caller that waited uses the result of that
+    /// inspection.
     inspecting: tokio::sync::Mutex<()>,
     /// The reason why the last connection was not opened.
     failure: Mutex<String>,
@@ -74,7 +75,7 @@ struct Opened {
 }
 
 impl Opened {
-    /// Returns the known history of this database's deployment. Its position is the one before the
+    /// Returns the known history of this database's deployment. The position is from before the
     /// inspection. Otherwise a commit during the inspection would make the database look old.
     fn known(&self, memory: &HistoryMemory) -> Option<DatabaseHistory> {
         let known = memory.known_history(self.found.deployment.as_deref())?;
@@ -103,7 +104,7 @@ impl Connector {
         }))
     }
 
-    /// Opens a session with further options. Its messages go to `listener`.
+    /// Opens a session with further options. The session's messages go to `listener`.
     pub(super) async fn open(
         &self,
         options: &str,
@@ -271,7 +272,7 @@ impl Connector {
         Ok(Some((client, driver)))
     }
 
-    /// Registers a change in a separate task. The caller may stop waiting, and an interrupted
+    /// Registers a change in a separate task, because the caller may stop waiting. An interrupted
     /// transaction would keep its lock.
     async fn register(
         &self,
@@ -293,7 +294,7 @@ impl Connector {
                 ?change,
                 was_synchronous,
                 event = "database.registered",
-                "the database has a new primary or a new cluster; recorded it in its history"
+                "the database has a new primary or a new cluster; recorded the change"
             );
             connector.learn(&found, Some(&row));
             Ok(Some(client))

@@ -29,7 +29,7 @@ use super::transaction::RetryUnknown;
 const STATES: &str =
     "SELECT o.id, o.state FROM unnest($1::bigint[], $2::bigint[]) AS k(grant_id, n)
      JOIN orders o ON o.grant_id = k.grant_id AND o.n = k.n";
-/// The newest change that must still pause sales, and whether a dump was restored.
+/// Selects the newest change that must still pause sales, and whether a dump was restored.
 const PENDING: &str = "SELECT fence, cause = 'moved', paused FROM store_history
      WHERE pause = 'pending' ORDER BY fence DESC LIMIT 1 FOR UPDATE";
 
@@ -139,8 +139,8 @@ fn insert_lost(ledger: &mut PostgresLedger<'_>, row: &LostOrders) -> Done<()> {
 }
 
 /// Pauses one sale because of a change of the database's history. Returns `None` if no sale is left
-/// to pause. It locks the history's row first, so nodes pause one after the other and the list is
-/// complete.
+/// to pause. The function first locks the row of the history. So the nodes pause sales one after
+/// the other, and the list of paused sales is complete.
 fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
     let pending = ledger.one(PENDING, &[], |row| {
         let bad = || Failure::Row("invalid list of paused sales".to_owned());

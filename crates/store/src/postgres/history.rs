@@ -45,7 +45,7 @@ impl Postgres {
         });
         if let Some(newest) = newest.await.map_err(failed)? {
             self.shared().connector.memory().learn(&given, &newest);
-            // This process has not acknowledged any order yet.
+            // This process has not acknowledged any order yet, so there is nothing to compare.
             self.shared().compared.fetch_max(newest.fence, Ordering::AcqRel);
         }
         Ok(())

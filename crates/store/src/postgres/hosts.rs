@@ -52,8 +52,8 @@ fn host_name(host: &Host, port: Option<&u16>) -> String {
     }
 }
 
-/// Returns the same settings without a host. It copies the settings, because a configuration can
-/// only add hosts.
+/// Returns the same settings without a host. The function copies each setting, because hosts cannot
+/// be removed from a configuration.
 fn without_hosts(config: &Config) -> Config {
     let mut copy = Config::new();
     config.get_user().map(|user| copy.user(user));

@@ -101,8 +101,9 @@ pub(super) async fn register(
 }
 
 /// Commits one small row. After that, every commit that this session can see is as durable as a
-/// commit of this session: the synchronous standby has it, if there is one. Returns the token of
-/// the newest row of the history, and a position in the write-ahead log before this commit.
+/// commit of this session. If there is a synchronous standby, it has all of these commits. Returns
+/// the token of the newest row of the history, and a position in the write-ahead log before this
+/// commit.
 pub(super) async fn commit_check(client: &Client, slot: i32) -> Done<Option<(String, i64)>> {
     // The server runs both statements in one transaction. So the commit record comes after the
     // position, and the position survives a crash.

@@ -1,4 +1,5 @@
-//! Migrations: files that are only ever added. The first node that starts runs them under a lock.
+//! Migrations: new files are added, and the statements of existing files never change. The first
+//! node that starts runs the migrations under a lock.
 use std::time::Duration;
 
 use tokio_postgres::{Client, Transaction};

@@ -46,8 +46,8 @@ impl Postgres {
     }
 }
 
-/// Expires many due orders at once. It finds them, locks and reads them again, expires them by the
-/// rules, and writes them together.
+/// Expires many due orders at once. The function finds the orders, locks them, and reads them
+/// again. Then it expires them by the rules, and writes all changes together.
 async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Order>>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
@@ -96,7 +96,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Ord
     outcome
 }
 
-/// Parses when an order is due, its sequence number, and the order.
+/// Parses a row: the time when the order is due, the order's sequence number, and the order.
 fn due(row: Row<'_>) -> Result<((i64, i64), DueOrder), Failure> {
     let (grant, n) = (GrantId(row.number(0)?), TicketN(row.number(1)?));
     Ok(((row.get(3)?, row.get(4)?), DueOrder { grant, n, item: Some(ItemId(row.get(2)?)) }))

@@ -2,10 +2,11 @@
 //! snapshot did not include.
 //!
 //! Each row has the id of the transaction that wrote it last. A row is new if the new snapshot
-//! includes its transaction and the old snapshot did not. This is true for exactly one poll, in
-//! whatever order transactions commit. Counts come from the same snapshot, so the published orders
-//! are complete up to the counts. This also holds for this node's own commits. If a commit is in
-//! the snapshot but was not announced, the poll reads it like another node's commit.
+//! includes its transaction and the old snapshot did not. This is true for exactly one poll,
+//! regardless of the order in which transactions commit. Counts come from the same snapshot, so
+//! every order that the counts include is published with them or before. This also holds for this
+//! node's own commits. If a commit is in the snapshot but was not announced, the poll reads it like
+//! another node's commit.
 use std::collections::BTreeMap;
 use std::time::Instant;
 

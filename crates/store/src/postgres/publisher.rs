@@ -3,7 +3,7 @@
 //! once a second.
 //!
 //! Only this task calls the sink, and only with the results of polls. So counts never go back, and
-//! orders are complete up to the counts.
+//! every order that the counts include is published with them or before.
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -82,7 +82,8 @@ impl Publisher {
         let mut looked = Instant::now();
         loop {
             let apart = self.shared.refreshes_apart();
-            // Refusals wait for the backlog, so it is read without the pause between nodes.
+            // No request is refused before the backlog is read. So a backlog is read with the
+            // shortest pauses.
             let has_backlog = self.old.is_some();
             let next = if has_backlog { REFRESHES_APART_MIN } else { PG_POLL_EVERY };
             let due = (looked + next).into();
@@ -260,9 +261,10 @@ impl Publisher {
         )))
     }
 
-    /// Moves the position back after a lost connection, because the database may have crashed. It
-    /// may then forget its last transactions and assign their ids again, although an earlier
-    /// snapshot shows those ids as ended. A snapshot that is old enough does not know such ids.
+    /// Moves the position back after a lost connection, because the database may have crashed.
+    /// After a crash the database may lose its last transactions and assign their ids again,
+    /// although an earlier snapshot shows those ids as ended. A snapshot that is old enough does
+    /// not know such ids.
     fn rewind(&mut self) {
         let old = self.before.front().filter(|(at, _)| at.elapsed() >= PG_POLL_BACK).cloned();
         let long_ago = Instant::now().checked_sub(PG_POLL_BACK).unwrap_or_else(Instant::now);

@@ -115,8 +115,8 @@ async fn settle_poisoned(
     Ok(TicketVerdict { id, verdict: Verdict::Unavailable, order: None, fresh: true })
 }
 
-/// Runs one transaction, and retries it if that helps. A batch with an unknown outcome is settled
-/// again, because a ticket with a verdict keeps it.
+/// Runs one transaction, and retries it after a failure that may pass. A batch with an unknown
+/// outcome is settled again, because a ticket with a verdict keeps it.
 async fn run_with_retries(
     shared: &Shared,
     tickets: &[Arc<Ticket>],

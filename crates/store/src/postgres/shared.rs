@@ -53,15 +53,15 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     /// Whether another node announced events that this node has not published yet.
     pub(super) events: AtomicBool,
-    /// Locked while due orders are found, expired and committed. The next expiry finds them ended,
-    /// and may begin while the commit is still being published.
+    /// Locked while due orders are found, expired and committed. The next expiry may begin while
+    /// the commit is still being published, because these orders have already ended.
     pub(super) expiring: tokio::sync::Mutex<()>,
     /// The orders that this node committed recently.
     pub(super) acknowledged: Acknowledged,
     /// The fencing number of the newest history with which `acknowledged` was compared.
     pub(super) compared: AtomicI64,
-    /// The writer number of this store. It marks the verdicts of this node's settlers, and its own
-    /// changes of the catalogue.
+    /// The writer number of this store. The number marks the verdicts of this node's settlers, and
+    /// this node's changes of the catalogue.
     writer: i32,
     /// The current outage of the database, if there is one.
     unavailable: Mutex<Option<Outage>>,
@@ -183,7 +183,7 @@ impl Shared {
     }
 
     /// Records the result of a poll. The log gets a line when an outage begins, a line after every
-    /// [`OUTAGE_LOGGED_EVERY`], and a line when it ends.
+    /// [`OUTAGE_LOGGED_EVERY`], and a line when the outage ends.
     pub(super) fn set_unavailable(&self, why: Option<String>) {
         let mut outage = self.unavailable.lock().unwrap_or_else(PoisonError::into_inner);
         match (&mut *outage, why) {
@@ -268,9 +268,9 @@ impl Shared {
     }
 }
 
-/// Returns a random writer number. It is negative, because this writer leaves a digest of each
-/// commit. Migrations write 0, and nodes of earlier versions write positive numbers, so other nodes
-/// read the orders of those writers without a digest.
+/// Returns a random writer number. The number is negative, which means that this writer leaves a
+/// digest of each commit. Migrations write 0, and nodes of earlier versions write positive numbers.
+/// Other nodes read the orders of those writers without a digest.
 fn random_writer() -> i32 {
     rand::random_range(i32::MIN..0)
 }

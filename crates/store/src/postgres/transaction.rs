@@ -1,5 +1,5 @@
 //! Runs transactions on a thread that may block. A transaction runs to its end even if the caller
-//! stops waiting. It runs again if a retry is safe.
+//! stops waiting. A failed transaction runs again if a retry is safe.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -230,7 +230,7 @@ pub(super) async fn await_commit<T>(
 }
 
 /// Returns a connection to its pool after a failed transaction if the connection still works.
-/// Otherwise drops it.
+/// Otherwise drops the connection.
 pub(super) async fn return_connection(object: Object, failure: &Failure) {
     let rolled_back = failure.leaves_connection()
         && await_answer(async { Ok(object.batch_execute("ROLLBACK").await?) }).await.is_ok();
@@ -239,9 +239,9 @@ pub(super) async fn return_connection(object: Object, failure: &Failure) {
     }
 }
 
-/// Makes one attempt, on a thread that may block. It gets the thread before it gets a session.
-/// Otherwise the session would wait for a thread, although settling needs no thread and could use
-/// the session.
+/// Makes one attempt, on a thread that may block. The attempt gets the thread before it gets a
+/// session. Otherwise a session could wait unused for a thread, although settling needs a session
+/// and no thread.
 async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<CommittedResult<T>, Failure>
 where
     T: Send + 'static,

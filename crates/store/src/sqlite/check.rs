@@ -1,9 +1,9 @@
 //! The check of all rows. It reads the orders once, in one snapshot, and compares them with the
 //! other tables.
 //!
-//! It reads every order, in a fraction of a microsecond each, on a reader's thread, and never
-//! blocks the writer. It pauses after every few orders. Otherwise it would keep one core busy, and
-//! orders of buyers would have to wait for it.
+//! The check runs on a reader's thread, never blocks the writer, and needs a fraction of a
+//! microsecond for each order. It pauses after every thousand orders. Otherwise it would keep one
+//! core busy, and buyers would have to wait.
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 

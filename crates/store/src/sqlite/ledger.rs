@@ -1,7 +1,7 @@
 //! The rules' [`Ledger`] over SQLite.
 //!
 //! Items and grants are read once and written once, for any number of tickets (see `row_cache`).
-//! All other rows are written at once.
+//! All other rows are written immediately.
 use rusqlite::params;
 
 use doorbuster_core::event::{Actor, Event};

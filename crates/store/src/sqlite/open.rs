@@ -139,8 +139,8 @@ pub(super) fn writer(dir: &Path, lock: &File) -> Result<Connection, OpenError> {
 /// Sets up the writing connection. A commit is on the disk before it returns. A separate thread
 /// runs checkpoints.
 fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
-    // Closing must not run a checkpoint by itself, because after a failed sync, pages of the log
-    // may be lost. A clean shutdown runs the checkpoint explicitly.
+    // Closing must not run a checkpoint by itself, because a checkpoint after a failed sync may
+    // lose pages of the log. A clean shutdown runs the checkpoint explicitly.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.execute_batch(&format!(
         "PRAGMA journal_mode = WAL;

@@ -20,8 +20,8 @@ use super::ledger::SqliteLedger;
 use super::statements::Statements;
 use super::txn::Txn;
 
-/// Settles all tickets together. If one fails, they are settled one by one, and the failing ticket
-/// becomes a dead letter.
+/// Settles all tickets together. If a ticket fails, the tickets are settled one by one, and the
+/// failing ticket becomes a dead letter.
 pub(super) fn settle(
     txn: &mut Txn<'_>,
     key: &IdKey,

@@ -1,7 +1,7 @@
 //! Restores a backup into a directory without a store.
 //!
-//! A restored store lacks the orders from after the backup, and would sell the same units again. So
-//! a restore pauses every sale that could sell, and records this in the store's history.
+//! A restored store lacks the orders that were made after the backup, and would sell their units
+//! again. So a restore pauses every sale that could sell, and records this in the store's history.
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -126,8 +126,8 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte == b'_'
 }
 
-/// Writes the store to `part`. It has the backup's tables with this program's schema, and its sales
-/// are paused.
+/// Writes the store to `part`. The store has the backup's tables with this program's schema, and
+/// its sales are paused.
 fn write_store(
     source: &Source<'_>,
     part: &Path,

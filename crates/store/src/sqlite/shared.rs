@@ -12,7 +12,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     pub(super) sink: CommitSink,
     pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    /// When this many pages remain, the writer pauses.
+    /// When this many pages of the log are not checkpointed, the writer pauses after each commit.
     pub(super) log_pages_max: i64,
     /// The reason why the store failed permanently, if it did.
     pub(super) failed: OnceLock<String>,

@@ -1,5 +1,5 @@
-//! Prepared statements. They are kept as long as their connection, and found by the address of
-//! their text.
+//! Prepared statements. A statement is kept as long as its connection, and is found by the address
+//! of its text.
 use rusqlite::{CachedStatement, Connection, Params, Rows, Statement};
 
 use crate::failure::{Done, Failure};
@@ -16,8 +16,8 @@ pub(crate) struct Statements<'c> {
 struct Prepared<'c> {
     text: *const str,
     statement: CachedStatement<'c>,
-    /// For each parameter of SQLite the number in its name. SQLite counts named parameters in the
-    /// order in which the text names them.
+    /// The number in the name of each parameter. SQLite counts named parameters in the order in
+    /// which the text names them, and this list has the same order.
     numbers: Vec<usize>,
 }
 

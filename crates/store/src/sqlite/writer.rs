@@ -1,9 +1,9 @@
 //! The writer: one thread that owns the writing connection and commits groups of jobs.
 //!
-//! It takes the waiting jobs, up to a bound, and commits them together. Then it checks that the
-//! files are still in place, publishes the changes to the sink, and only then answers the callers.
-//! While a commit is being synced, further jobs gather. So the busier the store is, the larger its
-//! groups are.
+//! The thread takes the waiting jobs, up to a bound, and commits them together. Then it checks that
+//! the files are still in place, publishes the changes to the sink, and only then answers the
+//! callers. While a commit is being synced, further jobs gather. So the busier the store is, the
+//! larger its groups are.
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -160,8 +160,8 @@ impl Drop for WriterGuard {
     }
 }
 
-/// Waits for the first job of a group. Returns `None` when the writer must end. While it waits, it
-/// checks the files at intervals.
+/// Waits for the first job of a group. Returns `None` when the writer must end. Checks the files at
+/// intervals during the wait.
 fn next_job(
     jobs: &Receiver<WriteJob>,
     txn: &mut Txn<'_>,
@@ -269,7 +269,7 @@ fn commit(txn: &mut Txn<'_>, group: Vec<WriteCall>, files: &OpenFiles, shared: &
 
 /// Copies the commit for a continuous backup, and keeps the write-ahead log short. Usually the
 /// checkpoint thread copies the pages. The writer copies the last pages itself, because the log
-/// restarts only when no page is left.
+/// restarts only when no page is left to copy.
 fn after_commit(
     txn: &mut Txn<'_>,
     log_reader: &mut Option<LogReader>,

@@ -32,8 +32,8 @@ const DELETE_ENDED: [Statement; 2] = [
 const SPEND: Statement =
     statement("INSERT INTO spent (id, until) VALUES ($1, $2) ON CONFLICT DO NOTHING");
 /// Adds `$4` to the count, or restarts the count if the period is over. Returns the new count. In
-/// PostgreSQL it always locks a row. So a right answer, which adds nothing, waits for concurrent
-/// wrong answers. If no count exists, it inserts a row whose period is already over.
+/// PostgreSQL the statement always locks a row, so a right answer, which adds nothing, waits for
+/// concurrent wrong answers. If no count exists, it inserts a row whose period is already over.
 const COUNT_WRONG: Statement = statement(
     "INSERT INTO miss (by, n, until) VALUES ($1, 1, $3)
      ON CONFLICT (by) DO UPDATE SET

@@ -57,10 +57,10 @@ impl Store {
         self.all(TO_CLOSE, values![self.now(), limit], row).await
     }
 
-    /// Postpones checkouts. [`Store::checkouts_to_close`] leaves out each of them until its delay
-    /// has passed and its order is due. A change of the order ends the delay. The call also records
-    /// which queries to the provider got no answer. Everything is one transaction. Returns how many
-    /// of the checkouts are still open.
+    /// Postpones checkouts. [`Store::checkouts_to_close`] leaves out a postponed checkout until its
+    /// delay has passed and its order is due. A change of the order ends the delay. The call also
+    /// records which queries to the provider got no answer. Everything is one transaction. Returns
+    /// how many of the checkouts are still open.
     pub async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         match self {
             Self::Sqlite(s) => s.defer_checkouts(all).await,

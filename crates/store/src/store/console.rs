@@ -184,8 +184,8 @@ impl Store {
         .await
     }
 
-    /// Adds the statistics of past steps. If the node has already added a step, its statistics
-    /// stay.
+    /// Adds the statistics of past steps. If the node has already added a step, the stored
+    /// statistics stay.
     pub async fn insert_points(&self, points: Vec<SalePoint>) -> StoreResult<()> {
         self.job(RetryUnknown::Allowed, move |tx| {
             for SalePoint { sale, step, at, node, point } in &points {

@@ -146,8 +146,9 @@ impl Store {
     }
 
     /// Replaces this buyer by [`doorbuster_core::IdKey::erased_buyer`] in some of the rows that can
-    /// be erased now, and also replaces their request keys. One call changes at most
-    /// [`crate::limits::ERASE_ROWS_MAX`] rows of each table. Call it until it replaces nothing.
+    /// be erased now, and also replaces the request keys in these rows. One call changes at most
+    /// [`crate::limits::ERASE_ROWS_MAX`] rows of each table. Repeat the call until it replaces
+    /// nothing.
     pub async fn erase_batch(&self, buyer: &BuyerId) -> StoreResult<Erased> {
         let names = ErasedNames::for_buyer(buyer, &self.id_key());
         let found = self.erasable_rows(buyer).await?;

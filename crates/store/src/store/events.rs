@@ -35,7 +35,7 @@ const HISTORY: Statement =
 /// Events in order.
 impl Store {
     /// Assigns positions to at most `limit` committed events, and returns their number. Does
-    /// nothing if the commit itself assigns positions.
+    /// nothing in SQLite, where the commit itself assigns positions.
     pub async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
         match self {
             Self::Sqlite(_) => Ok(0),

@@ -101,7 +101,7 @@ impl Store {
         self.all(GRANTS, values![item, SlotKey::WAITLIST], rows::grant).await
     }
 
-    /// Returns the numbers of refills and recalls of each open and each closed grant of an item.
+    /// Returns the numbers of refills and recalls of each grant of an item, open or closed.
     pub async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
         self.all(TRANSFERS, values![item], transfers).await
     }
@@ -147,7 +147,7 @@ impl Store {
         self.all(PENDING_RECALLS, [], rows::recall).await
     }
 
-    /// Returns the grants that were closed because their slot failed.
+    /// Returns the number of grants that were closed because their slot failed.
     pub async fn repairs(&self) -> StoreResult<u64> {
         let closings = self.closings().await?;
         Ok(closings

@@ -26,7 +26,7 @@ const DUE: Statement = statement(concat!(
 const NEXT_DUE: Statement = statement("SELECT min(next_at) FROM refund WHERE state = 'pending'");
 const PENDING: Statement = statement("SELECT count(*) FROM refund WHERE state = 'pending'");
 
-/// The differences between lists of payments and lists of refunds.
+/// The parts of a list query that differ between payments and refunds.
 struct MoneyTable<T> {
     /// `SELECT` with the columns of the row, followed by `seq`.
     select: &'static str,

@@ -10,7 +10,7 @@ use crate::transaction::RetryUnknown;
 
 use super::{Store, StoreResult};
 
-/// Takes the lease if this node has it or it has expired.
+/// Takes the leader's lease if this node has the lease already, or if the lease has expired.
 const TAKE_LEADER_LEASE: Statement = statement(
     "INSERT INTO leader (one, node, until) VALUES (1, $1, $2)
      ON CONFLICT (one) DO UPDATE SET node = excluded.node, until = excluded.until
@@ -38,8 +38,8 @@ impl Store {
     /// Applies calls to rate limits that nodes share. Each call comes with the hash of its limited
     /// key. Only nodes share limits, so an embedded store refuses the call.
     ///
-    /// If the outcome is unknown, the calls may have had their effect, and then a limit allows
-    /// less for a while. If the database crashes, every limit is full again.
+    /// If the outcome is unknown, the calls may have taken effect. Then a limit allows fewer
+    /// requests for a while. If the database crashes, every limit is full again.
     pub async fn take_limits(&self, calls: Vec<(u64, LimitCall)>) -> StoreResult<Vec<LimitAnswer>> {
         match self {
             Self::Sqlite(_) => {

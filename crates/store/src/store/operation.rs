@@ -20,8 +20,8 @@ impl Store {
         self.weighed_job(1, again, work).await
     }
 
-    /// Does the same as [`Store::job`]. The writer of SQLite puts jobs of a bounded weight in one
-    /// commit.
+    /// Does the same as [`Store::job`] for a job with this weight. The total weight of the jobs in
+    /// one commit of SQLite is bounded.
     pub(super) async fn weighed_job<T: Send + 'static>(
         &self,
         weight: usize,

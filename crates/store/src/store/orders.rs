@@ -40,7 +40,7 @@ fn end(
     by: &Attribution,
 ) -> Done<ChangeOutcome> {
     if how == EndReason::Refund {
-        // The lock order requires that the payments of the order come before its item.
+        // The payments of the order must be locked before its item.
         tx.lock_order(id)?;
         tx.rules().payments_of(id)?;
     }

@@ -11,7 +11,7 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// Deletes the row of a browser that has other keys now.
+/// Deletes the row of a browser whose keys have changed.
 const DELETE_OTHER_KEYS: Statement = statement(
     "DELETE FROM push_subscription
      WHERE buyer = $1 AND endpoint = $2 AND (public_key <> $3 OR auth <> $4)",
@@ -101,8 +101,9 @@ fn put(
 /// Subscriptions of browsers.
 impl Store {
     /// Adds or renews a browser's subscription, for `lives_ms` from now. Returns the subscription's
-    /// owner. That is `node` if the subscription is new or if its owner has no lease. If the buyer
-    /// has more than `of_buyer_max` subscriptions, those that end first are deleted.
+    /// owner. The owner is `node` if the subscription is new, or if the earlier owner has no lease.
+    /// If the buyer has more than `of_buyer_max` subscriptions, the ones that end first are
+    /// deleted.
     pub async fn put_push_subscription(
         &self,
         node: NodeId,
@@ -135,7 +136,7 @@ impl Store {
         self.all(OWNED, values![node, self.now()], owner).await
     }
 
-    /// Returns those of these subscriptions that exist and have this owner, in no order.
+    /// Returns the subscriptions with these ids and this owner, in no order.
     pub async fn push_subscriptions(
         &self,
         node: NodeId,

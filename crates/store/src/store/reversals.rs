@@ -10,8 +10,9 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// A failed reversal cancels only the recorded amount, because the failure of one refund says
-/// nothing about another. A cancelled amount no longer counts.
+/// A report of a failed reversal cancels the recorded reversal only if both have the same amount,
+/// because the failure of one refund says nothing about other refunds. A cancelled amount no longer
+/// counts.
 const RETURNED: Statement = statement(
     "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce($3, p.amount_minor), coalesce($4, p.currency),
@@ -28,7 +29,7 @@ const RETURNED: Statement = statement(
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency",
 );
-/// The newest report counts. If two reports have the same time, the report that the dispute ended
+/// The newest report counts. If two reports have the same time, the report about the dispute's end
 /// counts. If the dispute has no id, the last report to arrive counts, whatever its time is.
 const DISPUTED: Statement = statement(
     "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at, said_at)

@@ -128,10 +128,10 @@ macro_rules! view {
 }
 const VIEW: Statement = Statement { sqlite: view!("g.open = 1"), postgres: view!("g.open") };
 
-/// Stands for the item in the row of a sale's own room.
+/// The item's number in the row of a sale's own room.
 const SALE_ROOM: ItemId = ItemId(0);
 
-/// Returns the sale and the item of a room, as the columns have them.
+/// Returns the values of the columns for the sale and the item of a room.
 fn columns(room: &RoomKey) -> (&str, ItemId) {
     (&room.sale, room.item.unwrap_or(SALE_ROOM))
 }
@@ -356,9 +356,9 @@ impl Store {
     /// visitors as the rules allow ([`RoomSupply::admissions`]), but at most
     /// [`RoomAdmissions::most`]. An admission lasts `for_ms` from now. While other visitors wait,
     /// the admission is shorter at first ([`doorbuster_core::gate::room::first_turn_ms`]). The
-    /// number depends on the snapshot's admissions and on the current stock. Returns the admitted
-    /// visitors of each room by rank, in the order of the rooms. A room that admitted visitors
-    /// since its snapshot admits no visitor.
+    /// number of visitors depends on the snapshot's admissions and on the current stock. Returns
+    /// the admitted visitors of each room by rank, in the order of the rooms. A room that admitted
+    /// visitors since its snapshot admits no visitor.
     pub async fn admit_visitors(
         &self,
         rooms: Vec<RoomAdmissions>,
@@ -370,8 +370,8 @@ impl Store {
         .await
     }
 
-    /// Admits the next `visitors` at once for `for_ms` from now, even if little stock is left.
-    /// Records the caller's action. Returns `None` if the sale is not open or its draw is not
+    /// Admits `visitors` further visitors at once for `for_ms` from now, even if little stock is
+    /// left. Records the caller's action. Returns `None` if the sale is not open or its draw is not
     /// closed.
     pub async fn admit_more(
         &self,
@@ -380,11 +380,11 @@ impl Store {
         for_ms: i64,
     ) -> StoreResult<Option<RoomProgressStep>> {
         let room = room.clone();
-        // A repetition would admit twice.
+        // A second run would admit more visitors.
         self.job(RetryUnknown::Never, move |tx| admit::call_more(tx, &room, visitors, for_ms)).await
     }
 
-    /// Keeps a room that opens automatically open for `for_ms` from now.
+    /// Makes a room that opens automatically stay open for `for_ms` from now.
     pub async fn keep_room_open(&self, room: &RoomKey, for_ms: i64) -> StoreResult<()> {
         let room = room.clone();
         self.job(RetryUnknown::Allowed, move |tx| {

@@ -1,7 +1,7 @@
 //! Waitlists: the buyers who wait for a returned unit of an item whose units are all held.
 //!
-//! In PostgreSQL, serving locks the sale, the waitlist, the quotas of all buyers that it may serve,
-//! and then the item. Every transaction locks in this order.
+//! In PostgreSQL, a transaction that serves entries locks the sale, the waitlist, the quotas of the
+//! first buyers, and then the item. Every transaction locks in this order.
 use doorbuster_core::limits::{WAITLIST_BATCH_MAX, WAITLIST_ENTRIES_MAX};
 use doorbuster_core::waitlist::{JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded};
 use doorbuster_core::{
@@ -126,10 +126,10 @@ impl Store {
 
     /// Serves the buyers who have waited longest: as many as the pool has units, and at most
     /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. See [`doorbuster_core::waitlist::serve`].
-    /// Without a unit in the pool, or without a waiting buyer, it writes nothing and locks nothing.
+    /// If the pool has no unit, or no buyer waits, the call writes nothing and locks nothing.
     ///
-    /// Its changes are published like those of any commit. If a lost answer left the outcome of an
-    /// attempt unknown, the returned value may lack that attempt's changes.
+    /// The changes are published like the changes of any commit. If a lost answer left the outcome
+    /// of an attempt unknown, the returned value may lack that attempt's changes.
     pub async fn serve_waitlist(&self, item: ItemId) -> StoreResult<WaitlistServed> {
         self.job(RetryUnknown::Allowed, move |tx| serve(tx, item)).await
     }
@@ -137,10 +137,10 @@ impl Store {
     /// Ends the entries that still wait after the sale has ended, at most
     /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. See
     /// [`doorbuster_core::waitlist::end_with_sale`]. If the sale has not ended, or no buyer waits,
-    /// it writes nothing.
+    /// the call writes nothing.
     ///
-    /// Its changes are published like those of any commit. If a lost answer left the outcome of an
-    /// attempt unknown, the returned value may lack that attempt's changes.
+    /// The changes are published like the changes of any commit. If a lost answer left the outcome
+    /// of an attempt unknown, the returned value may lack that attempt's changes.
     pub async fn end_waitlist(&self, item: ItemId) -> StoreResult<WaitlistEnded> {
         self.job(RetryUnknown::Allowed, move |tx| end_with_sale(tx, item)).await
     }

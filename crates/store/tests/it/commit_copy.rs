@@ -1,5 +1,5 @@
-//! Tests the copies of commits for a continuous backup: a base and the later segments together give
-//! the store.
+//! Tests the copies of commits for a continuous backup: a base and the later segments together
+//! contain the whole store.
 use std::fs::File;
 use std::path::Path;
 

@@ -1,5 +1,5 @@
 //! Tests the failover of PostgreSQL to a standby. If commits were synchronous, no confirmed order
-//! is lost. Otherwise the lost orders are named. The old primary is never used again.
+//! is lost. Otherwise the lost orders are reported. The old primary is never used again.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -28,8 +28,8 @@ async fn a_directory_has_one_store_at_a_time() {
     try_open(&dir).expect("the directory is free again").close().await;
 }
 
-/// Opens a store that was closed. The function retries: if another test starts a process, that
-/// process shares the lock file between its fork and its exec.
+/// Opens a store that was closed. The function retries, because a process that another test starts
+/// may share the lock file for a moment, between its fork and its exec.
 async fn reopen(dir: &Dir) -> Store {
     let started = std::time::Instant::now();
     loop {

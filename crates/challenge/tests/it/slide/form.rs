@@ -1,6 +1,6 @@
-//! A robot that was written for this puzzle. It knows how `puzzle.rs` makes pieces. It finds the
-//! gaps, estimates the rotation and the size of each gap, and compares each side with the piece's
-//! side.
+//! A robot that was written for this puzzle. The robot uses the sizes and shapes of `puzzle.rs`. It
+//! finds the gaps, estimates the rotation and the size of each gap, and compares each side with the
+//! piece's side.
 
 use super::{SIDE, Seen};
 use crate::pixels::Grey;
@@ -13,7 +13,7 @@ const GAPS: usize = 3;
 const PLACES: std::ops::Range<usize> = 56..272;
 /// The smallest distance between gaps.
 const APART: usize = 50;
-/// At this distance from the middle of a side, the outline is ignored, because a tongue may be
+/// Up to this distance from the middle of a side, the outline is ignored, because a tongue may be
 /// there.
 const OPEN: f32 = 11.0;
 /// The limit for the strength of an edge. Stronger edges count as this strong.

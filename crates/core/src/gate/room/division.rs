@@ -1,4 +1,5 @@
-//! Divides the admissions of one step between the rooms of a sale whose items have a room each.
+//! Divides the admissions of one step between the rooms of a sale in which each item has its own
+//! room.
 //!
 //! The rooms share one number of admissions in a step, and one number of open admissions
 //! ([`ADMISSIONS_OUT_MAX`](super::ADMISSIONS_OUT_MAX)). A room gets a part in proportion to its
@@ -21,8 +22,8 @@ impl RoomDemand {
 }
 
 /// Divides at most `total` admissions between these rooms. Returns the part of each room, which is
-/// at most the number that the room may admit. `step` is the number of the step; it decides which
-/// room is first if the admissions do not suffice for all rooms.
+/// at most the number that the room may admit. `step` is the number of the step. If there are too
+/// few admissions for all rooms, `step` decides which room is first.
 #[must_use]
 pub fn divide_admissions(total: u64, rooms: &[RoomDemand], step: usize) -> Vec<u64> {
     let mut parts = vec![0; rooms.len()];
@@ -48,7 +49,7 @@ pub fn divide_admissions(total: u64, rooms: &[RoomDemand], step: usize) -> Vec<u
     }
 }
 
-/// Gives one admission to each room that may admit another visitor, as long as some are left.
+/// Gives one admission to each room that may admit another visitor, while admissions are left.
 fn give_one_each(parts: &mut [u64], left: &mut u64, rooms: &[RoomDemand], step: usize) {
     for n in 0..rooms.len() {
         let at = (step % rooms.len() + n) % rooms.len();

@@ -1,9 +1,10 @@
 //! Estimates how quickly a waiting room admits visitors. It gives an estimate only if the
 //! measurements are reliable.
 //!
-//! At first the room admits visitors as quickly as its steps allow, until the shop is full. From
-//! then on, the room admits a visitor only after another buyer has bought or given up. So the pace
-//! is measured only after the shop is full.
+//! At first the room admits visitors as quickly as its steps allow, until the shop is full: the
+//! admitted buyers are expected to take all free units. From then on, the room admits a visitor
+//! only after another buyer has bought or given up. So the pace is measured only after the shop is
+//! full.
 use std::collections::VecDeque;
 
 use super::{ADMISSIONS_OUT_MAX, RoomProgress};
@@ -18,7 +19,7 @@ const SAMPLE_EVERY_MS: i64 = 1_000;
 /// A rate needs at least this many admissions.
 const ADMISSIONS_MIN: u64 = 5;
 /// The number of parts into which the measured time is divided. The rates of the parts are
-/// compared, because admissions in waves have no rate.
+/// compared, because admissions that come in waves have no steady rate.
 const PARTS: u64 = 4;
 /// A rate counts as even if the quickest part is at most this many times as quick as the slowest
 /// part.

@@ -12,7 +12,8 @@ use crate::sealed::solve_sealed;
 
 /// The secret of the server's challenges.
 const MASTER: [u8; 32] = [0x5a; 32];
-/// How long the disk delays a commit, unless the test releases the commit. An admission is shorter.
+/// How long the disk delays a commit, unless the test releases the commit. This is longer than an
+/// admission lasts.
 const COMMIT_DELAY: Duration = Duration::from_secs(300);
 /// Longest wait for a change that the server makes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(60);

@@ -30,8 +30,8 @@ pub struct ServiceQuality {
     pub later: usize,
     /// The 99th percentile of the answer times.
     pub p99: Duration,
-    /// The time until the last answer. It includes the times in which the disk is slow. A `Watch`
-    /// stops during these times, but answers continue.
+    /// The time until the last answer, including the times in which the disk is slow. A `Watch`
+    /// does not count these times, but the server still answers during them.
     pub span: Duration,
 }
 
@@ -82,8 +82,8 @@ impl BuyerProbe {
     }
 
     /// Repeats [`BuyerProbe::measure`] a few times at most, until the buyers are served well. Other
-    /// load on the machine passes, but a fault of the server stays. Returns the number of all
-    /// answers, and the best result.
+    /// load on the machine ends after some time, but a fault of the server does not. Returns the
+    /// number of all answers, and the best result.
     pub async fn measure_until(
         &mut self,
         span: Duration,

@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 pub const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// A token's expiry, long after the end of any test, even of a test that changes the clock.
 const FAR: i64 = 4_000_000_000;
-/// The header with which a purchase asks the server to wait for the order. The wait is longer than
-/// a busy machine may pause. Another test measures the default wait, with a slow disk.
+/// The header with which a purchase asks the server to wait for the order. This wait is longer than
+/// any pause of a busy machine. Another test measures the default wait, with a slow disk.
 const PATIENT: &str = "Prefer: wait=5\r\n";
 /// Longest wait for an answer. The server answers every request sooner.
 const PATIENCE: Duration = Duration::from_secs(45);

@@ -10,7 +10,7 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 
 const HOUR_MS: i64 = 3_600_000;
-/// The server notices a step within this time.
+/// The server detects a step of the clock within this time.
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 /// How much the server's time may differ from the true time.
 const CLOCK_ERROR_MAX_MS: i64 = 2_000;

@@ -25,8 +25,8 @@ const DECIDED: (SignedDuration, SignedDuration) =
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
 /// The largest difference between the server's clock and the test's.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
-/// How long the test lets the server begin a read. The test cannot see from outside whether the
-/// read has begun.
+/// The time that the server gets to begin a read. The test cannot see from outside whether the read
+/// has begun.
 const NOTICE: Duration = Duration::from_millis(200);
 /// The header of a request that does not wait: the server answers 202, however fast the disk is.
 const ASYNC: &str = "Prefer: respond-async\r\n";
@@ -65,8 +65,8 @@ impl WaitingPosition {
     }
 }
 
-/// Sends requests that do not wait, all at once. Returns the queued requests. If the machine pauses
-/// during this, later requests are refused.
+/// Sends requests that do not wait, all at the same time. Returns the queued requests. If the
+/// machine pauses during this, later requests are refused.
 pub(super) async fn queue_up(
     fixture: &ServerFixture,
     specs: Vec<PurchaseSpec>,

@@ -43,7 +43,7 @@ async fn storm_to_the_end(fixture: &ServerFixture) -> LoadRecord {
     storm
 }
 
-/// Checks that the store has everything that the load recorded, and that the sale goes on.
+/// Checks that the store has everything that the load recorded, and that the sale continues.
 pub(super) async fn expect_stored(fixture: &ServerFixture, record: LoadRecord) {
     fixture.audit(None).await;
     let mut wire = fixture.wire().await;
@@ -229,7 +229,7 @@ async fn load_from_another_process_gets_delayed_answers_by_event() {
     let (url, buyers) = (format!("http://{}", fixture.address), STORMING.to_string());
     let mut storm = program(&fixture.temp_dir);
     storm.args(["storm", "--json", "--sale", "spring", "--item", "phone", "--url", &url]);
-    // One connection for each buyer, so that all get their tickets at once.
+    // One connection for each buyer, so that all get their tickets at the same time.
     storm.args(["--buyers", &buyers, "--connections", &buyers]);
     storm.arg("--buyer-secret-file").arg(&secret).arg("--answers").arg(&answers);
     faults.slow_disk(COMMIT_DELAY);

@@ -1,6 +1,7 @@
-/* Faults that a test injects into a running server. The library is loaded before the C library. It steps the wall
- * clock, makes syncs slow, makes syncs, reads or writes fail, and makes the disk full. It also counts file locks. The
- * faults are set in a file that both processes map; see faults.rs. */
+/* Faults that a test injects into a running server. The library is loaded before the C library. It
+ * steps the wall clock, makes syncs slow, makes syncs, reads or writes fail, and makes the disk
+ * full. It also counts file locks. The faults are set in a file that both processes map; see
+ * faults.rs. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -69,7 +70,7 @@ static void pause_ms(int64_t ms) {
     if (ms > 0) nanosleep(&pause, NULL);
 }
 
-/* Waits as long as the shared page says. The test may change the value meanwhile, to release a delayed sync. */
+/* Waits for the time in the shared page. The test may change the time to release a delayed sync. */
 static void pause_by(int word) {
     struct timespec begun, now;
     real_clock_gettime(CLOCK_MONOTONIC, &begun);
@@ -150,7 +151,8 @@ ssize_t pread64(int file, void *into, size_t bytes, off64_t at) {
 
 ssize_t pread(int file, void *into, size_t bytes, off_t at) { return pread64(file, into, bytes, at); }
 
-/* Returns whether this sync of the store's main file must fail. Counts each sync after a failed sync, before its delay. */
+/* Returns whether this sync of the store's main file must fail. Also counts each sync that comes
+ * after a failed sync. The count includes a sync that is still delayed. */
 static int main_sync_fails(void) {
     if (page[MAIN_SYNCS_FAILED] > 0) page[MAIN_SYNCS_AFTER]++;
     if (!page[MAIN_SYNC_FAILS_ONCE]) return 0;
@@ -169,7 +171,7 @@ static int sync_file(int (*real)(int), int file) {
         return -1;
     }
     if (page[SYNCS_FAILED] > 0) page[SYNCS_AFTER]++;
-    /* As in a kernel: the error is reported once, and the next sync succeeds without the lost pages. */
+    /* A kernel reports the error once. The next sync succeeds, but without the lost pages. */
     if (page[SYNC_FAILS_ONCE]) {
         page[SYNC_FAILS_ONCE] = 0;
         page[SYNCS_FAILED]++;

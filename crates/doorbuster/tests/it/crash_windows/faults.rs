@@ -33,7 +33,7 @@ const WORDS: u64 = 16;
 pub struct MachineFaults(File);
 
 impl MachineFaults {
-    /// A server whose machine can fail, healthy for now.
+    /// A server whose machine can fail. At first no fault is set.
     pub fn fixture(settings: &[(&str, &str)]) -> (ServerFixture, Self) {
         let temp_dir = TempDir::new();
         let (library, page) = (temp_dir.join("faults.so"), temp_dir.join("faults"));
@@ -84,7 +84,7 @@ impl MachineFaults {
     }
 
     /// Delays the return of each sync, even of a sync in progress. During the delay the data is on
-    /// the disk, but the program does not know it.
+    /// the disk, but the program still waits for the result of the sync.
     pub fn linger(&self, after: Duration) {
         self.set(SYNC_LINGER_MS, i64::try_from(after.as_millis()).expect("a short time"));
     }

@@ -161,7 +161,7 @@ async fn an_order_that_is_cancelled_when_it_expires_ends_once() {
     fixture.audit(None).await;
 }
 
-/// Requests `units` under 40 keys at once; returns the ids of the orders.
+/// Requests `units` under 40 keys at the same moment; returns the ids of the orders.
 async fn buy_at_once(fixture: &ServerFixture, round: usize, units: u32) -> Vec<String> {
     let spec = |n| PurchaseSpec::new("anna", &format!("r{round}-{n}"), "spring", units);
     let replies = at_once(fixture, (0..40).map(|n| spec(n).bytes()).collect()).await;
@@ -193,7 +193,7 @@ async fn the_limit_holds_for_concurrent_requests_after_cancellations_and_a_lost_
             assert_eq!(one.len(), 1, "one unit of the limit is left");
             assert_eq!(fixture.ask(&me.order("POST", &one[0], "/cancel")).await.status, 200);
         }
-        // Each order is cancelled four times at once, and its quota is returned once.
+        // Each order is cancelled four times at the same moment, and its quota is returned once.
         let cancels = ids.iter().flat_map(|id| vec![me.order("POST", id, "/cancel"); 4]).collect();
         assert!(at_once(&fixture, cancels).await.iter().all(|reply| reply.status == 200));
         fixture.audit(None).await;

@@ -38,8 +38,9 @@ fn dead_letters(fixture: &ServerFixture) -> i64 {
     shell(fixture).query_row(count, [], |row| row.get(0)).expect("a number")
 }
 
-/// Sends forty purchases and the poisonous purchase at once, in as few batches as possible. The
-/// forty purchases get their orders. Returns the answer to the poisonous purchase.
+/// Sends forty purchases, and the purchase of the buyer `poison`, which cannot be settled. All are
+/// sent at the same moment, in as few batches as possible. The forty purchases get their orders.
+/// Returns the answer to the buyer `poison`.
 async fn crowd(fixture: &ServerFixture, faults: &MachineFaults) -> Reply {
     faults.slow_disk(Duration::from_millis(100));
     let mut requests: Vec<_> =

@@ -11,7 +11,8 @@ use super::client::{PurchaseSpec, Reply, Wire};
 /// The largest difference between the server's clock and the test's, in milliseconds.
 const CLOCKS_DIFFER_MS: i64 = 100;
 
-/// The possible events of a random load, beside purchases, cancellations and changes of the total.
+/// The possible events of a random load, in addition to purchases, cancellations and changes of the
+/// total.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowedEvents {
     /// Whether some requests do not wait for their verdict.

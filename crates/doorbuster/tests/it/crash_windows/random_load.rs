@@ -35,7 +35,7 @@ pub struct RandomLoad {
     pub buyers: usize,
     /// The possible events.
     pub allowed: AllowedEvents,
-    /// Set to end the load. The load also ends with its server.
+    /// A test sets this flag to end the load. The load also ends when its server is gone.
     pub stop: AtomicBool,
     /// Answers so far.
     pub answered: AtomicUsize,

@@ -13,8 +13,8 @@ const ASKED: usize = 600;
 /// How long a server without requests is watched.
 const AT_REST: Duration = Duration::from_secs(2);
 
-/// The server itself may take this many file locks per second, even if the test saw fewer. The test
-/// sees few locks if the machine pauses.
+/// The server itself may take this many file locks per second, even if the test counted fewer. The
+/// test counts few locks if the machine pauses.
 const LEAST: f64 = 40.0;
 
 /// A function that creates the request with this number.
@@ -53,8 +53,8 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     fixture.step("paused", "pause").await;
     fixture.step("over", "close").await;
     assert_eq!(fixture.buy(&PurchaseSpec::new("anna", "mine", "mine", 1)).await.verdict(), "201");
-    // After a pause the slot does not know the buyer. The store decides the buyer's first request,
-    // and the node remembers the result.
+    // After a pause of the sale, the slot has no data about the buyer. The store decides the
+    // buyer's first request, and the node remembers the result.
     fixture.step("mine", "pause").await;
     fixture.step("mine", "resume").await;
     let press = PurchaseSpec::new("anna", "first", "mine", 1);

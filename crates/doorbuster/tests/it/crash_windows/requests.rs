@@ -14,8 +14,8 @@ const SOON: Duration = Duration::from_secs(10);
 /// How long the disk delays a commit, unless the test releases the commit earlier. The delay is
 /// shorter than the ten seconds in which a ticket must be decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
-/// How long the test waits until the server has noticed that a client is gone. The test cannot see
-/// this from outside.
+/// How long the test waits for the server to detect that a client is gone. The test cannot observe
+/// the detection from outside.
 const NOTICE: Duration = Duration::from_millis(200);
 /// The header of a request that does not wait: the server answers 202, however fast the disk is.
 const ASYNC: &str = "Prefer: respond-async\r\n";

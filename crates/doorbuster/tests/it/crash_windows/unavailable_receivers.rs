@@ -26,10 +26,11 @@ const PURCHASES: usize = 600;
 const PACE: Duration = Duration::from_micros(6_667);
 /// A 99th percentile of the answer times that is always acceptable.
 const P99_ALWAYS_ALLOWED: Duration = Duration::from_millis(50);
-/// The largest acceptable ratio of the 99th percentile to that of the server without receivers.
+/// The largest acceptable 99th percentile, as a multiple of the 99th percentile at the server
+/// without receivers.
 const P99_RATIO_MAX: u32 = 3;
-/// The number of orders that are cancelled afterwards at each server. With cancellations, the
-/// sequence of events matters.
+/// The number of orders that are cancelled afterwards at each server. A cancelled order has two
+/// events, so the test can check the sequence of events.
 const CANCELLED: usize = 60;
 /// Longest wait for all deliveries, including the pauses between attempts.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -233,7 +234,7 @@ async fn unavailable_receivers_delay_no_buyer_and_get_every_event_after_their_re
         EndpointCase::open("a shop that never answers", EndpointKind::hanging().await).await,
     ];
     // Repeat the measurement a few times at most, until buyers are served well. Other load on the
-    // machine passes, but the effect of a receiver stays.
+    // machine ends after some time, but the effect of a receiver does not.
     for time in 1.. {
         let served = buy_everywhere(&mut cases, time).await;
         let most = P99_ALWAYS_ALLOWED.max(served[0].p99 * P99_RATIO_MAX);

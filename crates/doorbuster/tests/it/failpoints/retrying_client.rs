@@ -142,8 +142,8 @@ impl RetryingClient {
                     self.waits(&what, None);
                     return reply.json();
                 }
-                // A unit on its way back counts as free, so the server refuses the entry. Try
-                // again.
+                // A unit that is being returned counts as free, so the server refuses the entry.
+                // Try again.
                 409 if matches!(
                     reply.json()["code"].as_str(),
                     Some("not_held_out" | "waitlist_full")

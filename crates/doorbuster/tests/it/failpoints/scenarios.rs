@@ -13,7 +13,7 @@ use crate::crash_windows::client::{self, PurchaseSpec};
 /// A request, and the last answer about its order.
 pub type PurchaseOutcome = (PurchaseSpec, Value);
 
-/// Runs all scenarios at once; returns the promised results.
+/// Runs all scenarios at the same time; returns the promised results.
 pub async fn all(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     let mut stories = JoinSet::new();
     let at = || retrying_client.clone();
@@ -188,8 +188,8 @@ pub async fn cancel(retrying_client: &RetryingClient, spec: &PurchaseSpec, order
     reply.json()
 }
 
-/// Refunds an order that was paid at the sandbox. Afterwards refunds a payment that the sandbox
-/// does not know.
+/// Refunds an order that was paid at the sandbox. Afterwards refunds a payment that is not in the
+/// sandbox's records.
 async fn given_back(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = refunded(retrying_client.clone()).await;
     outcomes.extend(mismatched(retrying_client).await);
@@ -212,7 +212,7 @@ pub async fn refund(retrying_client: &RetryingClient, order: &str) -> Value {
 }
 
 /// Reports a payment of another amount with a message that the test signs. The test also settles
-/// the refund, because the sandbox does not know the payment.
+/// the refund, because the payment is not in the sandbox's records.
 async fn mismatched(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let spec = PurchaseSpec::new("generous", "k", "spring", 1);
     let order = retrying_client.buy(&spec).await;

@@ -121,7 +121,8 @@ impl Book {
         if due.is_empty() { None } else { Some(due[dice.random_range(0..due.len())].clone()) }
     }
 
-    /// Records that a message was answered 200. Two tasks may have sent the same message at once.
+    /// Records that a message was answered 200. Two tasks may have sent the same message at the
+    /// same time.
     fn take(&mut self, message: Message, outcome: String) {
         let same = |open: &Message| open.payment == message.payment && open.times == message.times;
         if let Some(at) = self.open.iter().position(same) {
@@ -232,7 +233,7 @@ async fn a_server_that_is_killed_during_payments_records_each_payment_once() {
 }
 
 /// Waits until no short hold is left, and reports each refund as settled. The sandbox cannot report
-/// these refunds, because it does not know the payments.
+/// these refunds, because the payments are not in its records.
 async fn settle(fixture: &ServerFixture) {
     let over = async || {
         let held = fixture.list("orders", "sale=spring&state=reserved&").await;

@@ -21,7 +21,8 @@ use crate::crash_windows::faults::MachineFaults;
 use crate::crash_windows::fixture::ServerFixture;
 
 const AXE: &str = include_str!("../../vendor/axe-core/axe.min.js");
-/// Runs axe-core with the rules of `$`, and returns each finding with its elements.
+/// Runs axe-core with the rules that the test writes in place of `$`. Returns each finding with its
+/// elements.
 const LOOK: &str = "const done = arguments[0];
     const place = node => node.target.join(' ') + ': ' + [...node.any, ...node.all, ...node.none].map(c => c.message).join('; ');
     axe.run(document, { runOnly: [$], resultTypes: ['violations'] }).then(

@@ -122,7 +122,7 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
         };
         fixture.until("the server has opened it", PATIENCE, opened).await;
         streams(&fixture, 1).await;
-        // If a text follows another text at once, the page announces it later.
+        // If a text follows another text immediately, the page announces the second text later.
         fixture.step(&soon, "pause").await;
         tab.until("told.at(-1)[0].startsWith('The sale is paused')").await;
         fixture.step(&soon, "resume").await;

@@ -132,7 +132,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
     assert!(states(&fixture, "open").await.is_empty());
 }
 
-/// A server with a known key, which reveals the solutions of its pictures.
+/// A server with a known key. With this key, the test finds the solutions of the server's pictures.
 fn transparent() -> (ServerFixture, impl AsyncFn(&Tab<'_>, &str, &str) -> Value) {
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__KEYS", &"5a".repeat(32))]);
     (fixture, async |tab: &Tab<'_>, sale: &str, buyer: &str| {

@@ -22,8 +22,8 @@ use crate::crash_windows::client::Wire;
 const PHONE: u32 = 390;
 /// Concurrent browsers; each needs a core at times.
 const BROWSERS_MAX: usize = 3;
-/// A shell command whose standard input ends with the process that started it. When its input ends,
-/// the shell command stops all browsers and removes their files.
+/// A shell command. Its standard input ends when the process that started it ends. Then the command
+/// stops all browsers and removes their files.
 const KEEPER: &str = r#"
     TMPDIR=$(mktemp -d) && export TMPDIR
     chromedriver --port=0 &

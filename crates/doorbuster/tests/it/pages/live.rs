@@ -17,7 +17,7 @@ async fn a_pause_a_resume_and_the_close_are_shown_as_they_happen() {
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
         streams(&fixture, 1).await;
-        // From here on the page cannot poll, so it learns of every change by an event.
+        // From here on the page cannot poll, so it gets every change as an event.
         tab.eval("window.fetch = () => new Promise(() => {})").await;
         fixture.step("open", "pause").await;
         tab.says(STATE, "The sale is paused").await;

@@ -130,8 +130,8 @@ impl<'a> Tab<'a> {
         }
     }
 
-    /// Presses keys at the focused element. For keys without a character, the protocol has private
-    /// characters.
+    /// Presses keys at the focused element. The protocol has a special character for each key that
+    /// types no character.
     pub async fn keys(&self, keys: &str) {
         let strokes = keys.chars().flat_map(|key| {
             let (down, up) =

@@ -212,7 +212,7 @@ impl StoreFixture {
     }
 }
 
-/// Two captured payments, a refunded one, one of a wrong amount, and a failed one.
+/// Two captured payments, a refunded payment, a payment of a wrong amount, and a failed payment.
 const MONEY: &str = "
     INSERT INTO payment (id, provider, order_id, grant_id, n, amount_minor, currency, state, at)
     VALUES ('pay_bob', 'bank', '{bob}', 12, 1, 100, 'CNY', 'captured', 1),

@@ -51,8 +51,8 @@ impl Postgres {
         self.start_on_new_timeline()
     }
 
-    /// Replaces the data of the stopped server by a copy that [`Postgres::back_up`] made, and
-    /// starts it on the same timeline, so that it does not look restored.
+    /// Replaces the data of the stopped server by a copy that [`Postgres::back_up`] made. Starts
+    /// the server on the same timeline, so that no timeline shows the restore.
     pub fn put_back(&mut self, copy: &Path) -> Result<(), ClusterError> {
         self.replace_data(copy)?;
         self.start()

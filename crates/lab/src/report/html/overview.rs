@@ -11,8 +11,8 @@ use crate::result::{RunReport, RunResult, Verdict};
 pub(super) fn render(run: &RunReport) -> String {
     let mut text = String::from(
         "<section aria-labelledby=\"h-overview\"><h2 id=\"h-overview\">The strategies</h2>\
-         <p class=\"soft\">Every strategy has the same buyers, servers and checker. The speed is \
-         that of the level at which the strategy was fastest without faults. A speed counts only \
+         <p class=\"soft\">Every strategy has the same buyers, servers and checker. The speed and \
+         the latency are those of the fastest run without faults. A speed counts only \
          if nothing was oversold, duplicated or lost.</p><div class=\"card\">\
          <div class=\"scroll\" tabindex=\"0\" \
          role=\"region\" aria-label=\"Table of strategies\"><table class=\"grid\">\

@@ -8,8 +8,8 @@ use super::OidcError;
 use crate::auth::claims::LEEWAY_SECS;
 use crate::config::OidcSettings;
 
-/// Longest subject, in bytes, that an id contains unchanged. For a longer subject, the id contains
-/// its hash.
+/// The maximum length, in bytes, of a subject that becomes part of an id unchanged. For a longer
+/// subject, the id contains the subject's hash.
 const SUBJECT_BYTES_MAX: usize = 100;
 /// Longest name that is shown, in characters.
 const NAME_CHARS_MAX: usize = 100;
@@ -83,8 +83,8 @@ fn person_id(subject: &str) -> String {
     format!("oidc:sha256:{}", digits.collect::<String>())
 }
 
-/// Returns the claim with this name. If there is no such claim, reads the name as a path: each part
-/// after a dot names a member of the object before it.
+/// Returns the claim with this name. If there is no such claim, the name is a path: `a.b` names the
+/// member `b` of the object `a`.
 fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let mut parts = name.split('.');
@@ -126,7 +126,7 @@ mod tests {
         }
     }
 
-    /// Returns valid claims, with this member set to `value`. A null removes the member.
+    /// Returns valid claims, with the member `name` set to `value`. A null removes the member.
     fn claims(name: &str, value: Value) -> Vec<u8> {
         let mut claims = json!({
             "iss": "https://id.example", "aud": "doorbuster", "sub": "4711", "exp": 1_000,

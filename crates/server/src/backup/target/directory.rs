@@ -53,8 +53,8 @@ impl Directory {
         let path = self.0.join(name);
         blocking(move || {
             fs::remove_file(&path)?;
-            // Deletes the generation's directory if this was its last object. Otherwise the call
-            // fails, because the directory is not empty.
+            // Deletes the generation's directory if it is now empty. If it still has objects, the
+            // call fails, and the error is ignored.
             if let Some(parent) = path.parent() {
                 let _ = fs::remove_dir(parent);
             }
@@ -85,7 +85,7 @@ impl Directory {
         .await
     }
 
-    /// Writes a file under another name, syncs it, and renames it.
+    /// Writes a file under a temporary name, syncs it, and renames it to `name`.
     async fn write(
         &self,
         name: &str,
@@ -96,8 +96,8 @@ impl Directory {
             let Some(parent) = path.parent() else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
-            // The directory itself is not created again: a disk that is not mounted must not be
-            // replaced by an empty directory.
+            // This function never creates the backup's directory itself. If the backup's disk is
+            // not mounted, the write must fail.
             if !parent.exists() {
                 DirBuilder::new().mode(0o700).create(parent)?;
                 File::open(&root)?.sync_all()?;

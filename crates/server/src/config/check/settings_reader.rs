@@ -9,7 +9,7 @@ use crate::config::fault::{SettingFault, SettingsError};
 use crate::config::raw::{self, RawSettings, RawValue, SettingOrigin};
 use crate::config::{SETTINGS, Settings};
 
-/// Longest file from which a secret is read, in bytes. A longer file is a fault.
+/// The maximum size of a file with a secret, in bytes. A larger file is a fault.
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// The raw settings while they are read, and the faults that were found.

@@ -104,7 +104,8 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
             other => panic!("no ticket is settled yet: {other:?}"),
         }
     }
-    // A request that finds its slot empty gets the unit of another slot. That slot has no ticket.
+    // A request whose own slot is empty gets its unit from another slot. So some slots have no
+    // ticket.
     let mut with_tickets = Vec::new();
     for grant in engine.store().open_grants().await.expect("the store is available") {
         let view = engine.slots().view(grant.slot).await.expect("local").expect("open");

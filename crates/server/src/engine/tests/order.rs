@@ -64,7 +64,7 @@ async fn a_recall_that_its_slot_refused_stays_pending() {
     let engine = engine_bounded(&dir, Roles::ALL, Clock::default(), bounds).await;
     open_sale(&engine, Stock::Counted(10), 1, 900_000).await;
     let item = item(&engine);
-    // The lock is taken as for a recall, so no other task reconciles the item.
+    // The test takes the item's lock, as a recall does. So no other task reconciles the item.
     let alone = item.work.reconciling.lock().await;
     assert_eq!(engine.recall_to_pool(&item, 2).await.expect("the store is available"), 2);
     let before = grant(&engine).await;
@@ -116,7 +116,7 @@ async fn the_refusal_of_an_earlier_ticket_does_not_decide_a_new_attempt() {
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let first = bought(&engine, "anna", "k1", 1).await;
-    // The slot of the next grant does not know that order.
+    // Under its next grant, the slot has no record of that order.
     step(&engine, PhaseStep::Pause).await;
     step(&engine, PhaseStep::Resume).await;
     let item = item(&engine);

@@ -352,7 +352,7 @@ async fn the_stored_quota_does_not_refuse_a_request_with_an_undecided_ticket_in_
     spread_sale(&selling, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     bought(&selling, "anna", "held", 1).await;
     selling.stop().await;
-    // Slots under a new epoch do not know that order.
+    // Under a new epoch, the slots have no record of that order.
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
     for &slot in &item.slots {

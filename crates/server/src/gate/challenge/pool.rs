@@ -133,13 +133,13 @@ impl PoolState {
         open.min_by_key(|(_, shelf)| shelf.made.len()).map(|(wish, _)| wish)
     }
 
-    /// Returns the queue of prepared challenges of this kind. `None`: the kind is not drawn in
-    /// advance.
+    /// Returns the queue of prepared challenges of this kind. Returns `None` if the kind is not
+    /// drawn in advance.
     fn prerendered_queue(&mut self, wish: RenderRequest) -> Option<&mut PrerenderedQueue> {
         self.prerendered.get_mut(wish.kind() as usize)
     }
 
-    /// Adds a request to the queue of its kind. `None`: the queue has reached its bound.
+    /// Adds a request to the queue of its kind. Returns `None` if the queue has reached its bound.
     fn enqueue(&mut self, wish: RenderRequest) -> Option<oneshot::Receiver<RenderedChallenge>> {
         let waiting = &mut self.waiting[wish.kind() as usize];
         let (sender, drawn) = oneshot::channel();
@@ -210,8 +210,8 @@ impl ChallengePool {
         Self { shared, threads }
     }
 
-    /// Returns a challenge that no other request gets. `None`: too many requests wait for this
-    /// kind.
+    /// Returns a challenge that no other request gets. Returns `None` if too many requests wait for
+    /// this kind.
     pub(super) async fn take(&self, wish: RenderRequest) -> Option<RenderedChallenge> {
         let drawn = {
             let mut state = self.shared.lock();
@@ -270,7 +270,7 @@ impl Drop for ChallengePool {
     }
 }
 
-/// A drawing thread's tools.
+/// The state of one drawing thread.
 struct Renderer {
     chance: RandomSource,
     work: WorkKeys,

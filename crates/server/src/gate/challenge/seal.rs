@@ -109,7 +109,7 @@ impl ChallengeSealer {
                 .expect("the key is as long as the cipher's");
             LessSafeKey::new(key)
         };
-        // A buyer's name contains no spaces, so this text cannot have the hash of a buyer.
+        // A buyer's name contains no spaces, so no buyer has the hash of this text.
         let secret = id_key.buyer_hash("who answers challenges").to_be_bytes();
         let names = blake3::derive_key("doorbuster: who answers challenges", &secret);
         Self { keys: masters.keys(CONTEXT).map(key).collect(), names }

@@ -138,7 +138,7 @@ impl RateLimiter {
         sale: &SaleState,
     ) -> Result<(), RateLimitExceeded> {
         let (mut status, now) = (RateLimitStatus::default(), self.now());
-        // No buyer's name has a control character, so this text cannot have the hash of a buyer.
+        // No buyer's name has a control character, so no buyer has the hash of this text.
         let key = self.hash(route, sale, RateLimitScope::Buyer, format!("\u{1}{thing}").as_bytes());
         let step = LimitStep { scope: RateLimitScope::Buyer, key, pace, cost: pace.cost(1) };
         let turn = match self.charge(&step, route, sale, Counting::BeforeAnswer, now) {
@@ -371,14 +371,14 @@ impl RateLimiter {
     }
 }
 
-/// The result of one limit's decision. If the limit allows the request, the result is a state.
-/// Otherwise it is the nanoseconds to wait, and a state.
+/// The result of one limit's decision. If the limit allows the request: the limit's state.
+/// Otherwise: the nanoseconds to wait, and the limit's state.
 enum ChargeResult {
     Decided(Result<u64, (u64, u64)>),
     Pending(oneshot::Receiver<ShareGrant>),
 }
 
-/// Waits for a share. While the process stops, no share arrives.
+/// Waits for a share. Returns `Unreachable` if no share arrives in time, as during a stop.
 async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> ShareGrant {
     match timeout(SHARE_WAIT_MAX, share).await {
         Ok(Ok(grant)) => grant,
@@ -386,8 +386,8 @@ async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> ShareGrant {
     }
 }
 
-/// Returns the cost of a request under a node's part of a limit. A request of a crowded address
-/// costs less than a whole request.
+/// Returns the cost of a request under a node's part of a limit. A request from an address with
+/// many buyers costs less than a whole request.
 fn part_cost(whole: RateLimit, part: RateLimit, cost: u64) -> u64 {
     let share = whole.cost(1) / cost.max(1);
     part.cost(u32::try_from(share).unwrap_or(u32::MAX))

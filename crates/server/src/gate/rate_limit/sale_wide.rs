@@ -12,8 +12,8 @@ use super::table::LimitCell;
 #[derive(Debug, Default)]
 pub(super) struct SaleWide {
     cell: Mutex<LimitCell>,
-    /// The state of the limit, or zero while this node has a share of it. This number alone refuses
-    /// a request over the limit, without the lock.
+    /// The state of the limit, or zero while this node has a share of the limit. For a request over
+    /// the limit, this number is enough to refuse the request without the lock.
     state: AtomicU64,
 }
 
@@ -27,9 +27,9 @@ impl SaleWide {
         result
     }
 
-    /// Returns how many nanoseconds a request must wait, and the state, if the stored number alone
-    /// shows that the limit refuses the request. Otherwise returns `None`, and the caller takes the
-    /// lock. A state beyond the burst belongs to an earlier setting of the limit, so it also needs
+    /// Returns the nanoseconds that a request must wait, and the state, if the stored number shows
+    /// that the limit refuses the request. Otherwise returns `None`, and the caller takes the lock.
+    /// A state beyond the burst comes from an earlier setting of the limit. Such a state also needs
     /// the lock.
     pub(super) fn refused_nanos(&self, pace: RateLimit, now: u64) -> Option<(u64, u64)> {
         let state = self.state.load(Ordering::Acquire);

@@ -260,7 +260,7 @@ fn random_addresses_evict_neither_a_used_limit_nor_a_large_count_of_buyers() {
     }
     let before = address_budgets("customer-0");
     assert!(before > 4, "{before}");
-    // There are as many addresses as the table has cells. Each is in a different network.
+    // There are as many addresses as the table has cells. Each address is in a different network.
     std::thread::scope(|scope| {
         for part in 0..4_u64 {
             let flood = move || {

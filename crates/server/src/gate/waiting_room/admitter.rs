@@ -48,7 +48,7 @@ pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
 
 impl WaitingRooms {
     /// Admits the next visitors, even if no units are free. The visitors' nodes notify them at the
-    /// next check. `None`: the sale is not open, or its draw is not closed.
+    /// next check. Returns `None` if the sale is not open or its draw is not closed.
     pub(crate) async fn admit_more(
         &self,
         engine: &Engine,
@@ -123,8 +123,8 @@ async fn follow_room(
     Ok(())
 }
 
-/// Sets how many visitors each room of the sale may admit in one step. The leader's division may
-/// differ by one, so a step counts as full one admission earlier.
+/// Sets how many visitors each room of the sale may admit in one step. The leader may compute one
+/// admission less for a room, so this function also subtracts one.
 fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
     let states: Vec<_> = sale.rooms().map(|room| rooms.room_state(room)).collect();
     if states.len() < 2 {

@@ -53,7 +53,7 @@ impl PositionBatcher {
     }
 
     /// Requests this action and waits for its result. Afterwards the room's state contains the
-    /// result. `None`: there is no position.
+    /// result. Returns `None` if there is no position.
     pub(super) async fn request(
         &self,
         room: &RoomKey,

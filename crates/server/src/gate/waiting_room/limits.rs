@@ -16,7 +16,7 @@ pub(super) const KEPT_AT_ONCE: usize = 16;
 pub(super) const POSITIONS_MAX: usize = 2_000_000;
 /// Time between two checks of the rooms of open sales.
 pub(super) const TICK: Duration = Duration::from_millis(250);
-/// If a position waited at the last check, it counts as waiting for this long. The time covers one
+/// The state of a room counts as fresh for this long after the node read it. The time covers one
 /// interval and one check.
 pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis() as u64);
 /// While no sale with a room is open, only one of this many checks runs.
@@ -52,8 +52,8 @@ pub(super) const fn arrivals_bits(per_sec: u64) -> usize {
     (BITS_PER_ARRIVAL * per_sec as usize).next_power_of_two()
 }
 
-/// How long an automatic waiting room stays open without too many arrivals and without a waiting
-/// visitor.
+/// An automatic waiting room closes after this time without too many arrivals and without waiting
+/// visitors.
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// Shortest time between two notifications about one room's positions.
 pub(super) const PUBLISH_EVERY: Duration = Duration::from_secs(1);

@@ -23,7 +23,8 @@ struct RoomMemory {
     /// The positions of visitors. Visitors without a rank take part in the draw. When the draw is
     /// read, their lots are set.
     positions: HashMap<BuyerId, QueuePosition>,
-    /// The lots of all visitors in the draw, in order. `None`: the lots were not read yet.
+    /// The lots of all visitors in the draw, in order. `None` means that the lots were not read
+    /// yet.
     lots: Option<Box<[DrawLot]>>,
     /// The rank up to which this node knows all admissions.
     heard: Option<u64>,
@@ -108,8 +109,8 @@ impl WaitingRoomState {
             state.room = Some(room.clone());
         }
         if state.heard.is_none() {
-            // Positions of later visitors are read together with their admissions. But earlier
-            // visitors may have been admitted already.
+            // If this node has no positions yet, it reads each later position together with its
+            // admission. Otherwise, some of the known visitors may have been admitted already.
             state.heard = Some(if state.positions.is_empty() { room.line.called } else { 0 });
         }
     }
@@ -192,16 +193,17 @@ impl WaitingRoomState {
         self.lock().heard.unwrap_or(0)
     }
 
-    /// Returns whether the known state of the room matches the sale's phase. A position by rank
-    /// requires this match, and the position of an admitted visitor does not.
+    /// Returns whether this node can answer with the buyer's position. For a position by rank, the
+    /// known state of the room must match the sale's phase. An admitted visitor's position does not
+    /// need this match.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |position: &QueuePosition| position.until.is_some();
         self.is_drawn() != is_before_opening
             || self.lock().positions.get(buyer).is_some_and(is_called)
     }
 
-    /// Returns the buyer's position. `None`: the known state is too old or incomplete, or the
-    /// position has lapsed.
+    /// Returns the buyer's position. Returns `None` if the known state is too old or incomplete, or
+    /// if the position has lapsed.
     pub(super) fn position(
         &self,
         buyer: &BuyerId,

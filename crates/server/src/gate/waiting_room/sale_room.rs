@@ -23,7 +23,7 @@ pub struct RoomFlags {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SaleRoom<'a> {
     pub(crate) sale: &'a SaleState,
-    /// The item. `None`: the room is for all items of the sale.
+    /// The item. `None` means that the room is for all items of the sale.
     pub(crate) item: Option<&'a ItemState>,
 }
 
@@ -79,8 +79,8 @@ impl SaleRoom<'_> {
         self.item.map_or(1, |_| self.sale.items.len().max(1))
     }
 
-    /// Returns the free units for the room's visitors, as this node knows them. `None`: the stock
-    /// is unlimited.
+    /// Returns the free units for the room's visitors, as this node knows them. `None` means that
+    /// the stock is unlimited.
     pub(super) fn free_units(&self) -> Option<u64> {
         let all = || self.sale.items.iter().map(|item| item.gauge.free().free).sum();
         self.item.map_or_else(all, |item| item.gauge.free().free)

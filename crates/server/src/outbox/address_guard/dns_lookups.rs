@@ -10,8 +10,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::outbox::ENDPOINTS_MAX;
 
-/// The maximum number of look-ups at the same time. Further look-ups wait. Look-ups share their
-/// blocking threads with transactions.
+/// The maximum number of look-ups at the same time. Further look-ups wait. The number is small,
+/// because look-ups and transactions share blocking threads.
 pub(super) const LOOKUPS_MAX: usize = 8;
 /// The maximum number of names that are looked up or wait. The bound has room for the names of all
 /// endpoints, and for the same number of names that operators are adding. Beyond the bound, a
@@ -21,7 +21,8 @@ pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 /// A function that resolves a name. It blocks its thread.
 type Resolver = Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
-/// The result of a look-up, for all callers that wait. `None`: the look-up is running.
+/// The result of a look-up, for all callers that wait. The value is `None` while the look-up is
+/// running.
 type LookupResult = Option<Result<Vec<SocketAddr>, String>>;
 
 /// The look-ups that are running.
@@ -61,15 +62,15 @@ impl DnsLookups {
         }
         let (sender, answer) = watch::channel(None);
         running.insert(name.to_owned(), answer.clone());
-        // The look-up runs in a separate task. Like its thread, it continues even if no caller
-        // waits any more.
+        // The look-up runs in a separate task, so that it continues even if no caller waits any
+        // more.
         tokio::spawn(self.clone().look_up(name.to_owned(), sender));
         Ok(answer)
     }
 
     async fn look_up(self, name: String, sender: watch::Sender<LookupResult>) {
         let found = self.resolve_limited(name.clone()).await.map_err(|error| error.to_string());
-        // A later caller starts a new look-up.
+        // From now on, a caller starts a new look-up.
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
         sender.send_replace(Some(found));
     }

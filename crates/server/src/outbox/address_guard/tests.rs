@@ -1,5 +1,5 @@
-//! Tests the address guard. Private addresses come in every notation, and some names have DNS
-//! servers that do not answer.
+//! Tests the address guard. The tests use private addresses in every notation, and names whose DNS
+//! servers do not answer.
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,5 @@
 //! Tests webhook requests: the pauses that a response can request, and the address guard. In tests
-//! of the guard, a listener that is reachable must get no connection.
+//! of the guard, a reachable listener must get no connection.
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;

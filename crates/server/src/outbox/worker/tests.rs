@@ -1,4 +1,5 @@
-//! Tests the delivery worker. A failure that the endpoint did not cause uses up no attempt.
+//! Tests the delivery worker. A failure that the endpoint did not cause does not count as an
+//! attempt.
 use doorbuster_core::event::{Actor, Attribution, Event, Subject};
 use doorbuster_core::outbox::EventFilter;
 use doorbuster_core::slot::SlotBounds;

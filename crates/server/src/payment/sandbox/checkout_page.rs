@@ -1,5 +1,5 @@
-//! The actions of the buttons on the sandbox's checkout page. Each action can also happen at real
-//! providers.
+//! The actions of the buttons on the sandbox's checkout page. Each action imitates an event that
+//! can happen at a real provider.
 use doorbuster_core::Millis;
 use doorbuster_store::ReversalKind;
 use serde::Serialize;
@@ -11,8 +11,8 @@ use crate::failpoint::{self, Failpoint};
 
 /// The time from a checkout's end to the arrival of a late payment, in milliseconds.
 const LATE_MS: i64 = 2_000;
-/// The maximum number of payments at one checkout, including failed ones. After that, its page only
-/// shows what happened.
+/// The maximum number of payments at one checkout, including failed payments. At this bound, the
+/// checkout accepts no more payments.
 const PAYMENTS_MAX: usize = 20;
 
 /// The action of a button.
@@ -122,7 +122,8 @@ impl Sandbox {
         let names: Vec<String> =
             (0..payments.max(1)).map(|_| format!("pay_{:032x}", rand::random::<u128>())).collect();
         for name in names.iter().take(payments) {
-            // The announcement is written before the payment. So every payment has an announcement.
+            // The document `payment/` is written before the payment. So a refund finds the session
+            // of every payment.
             self.engine
                 .store()
                 .sandbox_swap(format!("payment/{name}"), None, id.to_owned())
@@ -164,8 +165,8 @@ impl Sandbox {
 }
 
 impl Sandbox {
-    /// Sends a payment's money back without a request from the shop, and sends the shop a message
-    /// about it.
+    /// Refunds or disputes a payment without a request from the shop, and sends this server a
+    /// message about the reversal.
     async fn take_back_money(
         &self,
         id: &str,
@@ -184,7 +185,8 @@ impl Sandbox {
             let Some(paid) = session.payments.iter_mut().find(|paid| paid.can_go_back()) else {
                 return ButtonResult::Over(checkout_view(session, now));
             };
-            // If the shop later requests a refund, the sandbox answers that the money has arrived.
+            // If the shop later requests a refund, the sandbox answers that the refund has already
+            // arrived.
             paid.refund = Some((kind.as_str().to_owned(), now.0 - REFUND_TAKES_MS));
             let body = message::payment(
                 &format!("payment.{}", kind.as_str()),

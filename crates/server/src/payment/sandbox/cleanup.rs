@@ -1,5 +1,5 @@
-//! Deletes the sandbox's documents about checkouts that ended long ago. The leader does this work,
-//! one page of each kind at a time.
+//! Deletes the sandbox's documents about checkouts that ended long ago. The leader does this work.
+//! Each step reads one page of each kind of document.
 //!
 //! If the shop requests a refund after the deletion, the sandbox does not know the payment.
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl Sandbox {
     pub(crate) async fn delete_expired(&self) {
         let mut round = CleanupCursor::default();
         loop {
-            // After a change of the clock, every document may seem old.
+            // After the clock was set forward, every document may seem old.
             let may = self.engine.control().leads() && !self.engine.clock_stepped();
             let before = self.engine.store().monotonic_now().plus(-KEPT_MS);
             let forgotten = if may { self.forget_page(&mut round, before).await } else { Ok(0) };
@@ -52,8 +52,8 @@ impl Sandbox {
         }
     }
 
-    /// Deletes the documents in one page of each kind that ended before this time. Returns how many
-    /// it deleted.
+    /// Reads one page of each kind of document, and deletes the documents that ended before this
+    /// time. Returns the number of deleted documents.
     async fn forget_page(
         &self,
         round: &mut CleanupCursor,
@@ -69,8 +69,7 @@ impl Sandbox {
             serde_json::from_str(text).is_ok_and(|session: Session| session.expires_at < before.0)
         };
         old.extend(sessions.into_iter().filter(|(_, text)| is_over(text)));
-        // Only a session has an end time, and its payments have none. So the payment is deleted
-        // after the session.
+        // A document under `payment/` has no end time. So it is deleted after its session.
         for (key, session) in self.next_page("payment/", &mut round.payments).await? {
             if store.sandbox_get(&session_key(&session)).await?.is_none() {
                 old.push((key, session));

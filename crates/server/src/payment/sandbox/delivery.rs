@@ -1,9 +1,9 @@
 //! Sends the sandbox's messages to this server over HTTP until the server answers 200, as a real
 //! provider does.
 //!
-//! Before a message is written into its session, it is announced under `due/`, by time. So a stop
-//! of the program loses no message. Every node may send messages. This server handles a repeated
-//! message only once.
+//! Before the sandbox writes a message into its session, it writes an announcement under `due/`, in
+//! order of time. So no message is lost if the program stops. Every node may send messages. This
+//! server handles a repeated message only once.
 use std::time::Duration;
 
 use doorbuster_core::Millis;
@@ -24,7 +24,7 @@ const PAGE: usize = 200;
 const SENDS_MAX: u32 = 30;
 /// Longest pause between two attempts for one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;
-/// If an announcement has had no message for this long, its program stopped before it wrote the
+/// If an announcement has no message after this time, the program stopped before it wrote the
 /// message.
 const ORPHAN_MS: i64 = 30_000;
 /// The value of an announcement after all messages of its session were sent.
@@ -85,7 +85,7 @@ impl Sandbox {
         }
     }
 
-    /// Sends the messages of an announcement. Returns `true` if all were sent.
+    /// Sends the messages of an announcement. Returns `true` if all messages were sent.
     async fn send_announced(
         &self,
         key: &str,

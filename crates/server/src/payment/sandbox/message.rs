@@ -1,6 +1,6 @@
 //! Writes and reads the sandbox's messages. Another program with the sandbox's secret may also
-//! write them. The members that the server uses are checked strictly, and other members are
-//! ignored.
+//! write such messages. The server strictly checks the JSON members that it uses, and ignores all
+//! other members.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::{Currency, Time};
 use doorbuster_core::Millis;
@@ -135,7 +135,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                 .ok()
                 .flatten()
                 .filter(|_| news == RefundUpdate::Settled);
-            // A refund does not need these members, so an invalid one is not an error.
+            // A refund does not need these members, so an invalid member is not an error.
             let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
             });
@@ -144,7 +144,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
     }
 }
 
-/// Returns the report of a reversal that the shop did not request.
+/// Returns a reversal, which is a refund or a dispute that the shop did not request.
 fn reversal(event: String, payment: String, kind: ReversalKind, money: Option<Money>) -> Reversal {
     let (event, provider, payment) = (Some(event), NAME.to_owned(), PaymentId(payment));
     Reversal { event, provider, payment, kind, money, stands: true, dispute: None }

@@ -13,11 +13,12 @@ pub(super) const VERSION: &str = "2025-03-31.basil";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest wait for an answer if the request can be repeated and other requests wait for it.
+/// Longest wait for an answer to a request without an idempotency key. Such a request can be
+/// repeated, and other work waits for its answer.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer that the client reads, in bytes. A longer answer is an error.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// Longest text of a Stripe error that the client passes on, in characters.
+/// The maximum number of characters of Stripe's error text that the client returns.
 const MESSAGE_CHARS_MAX: usize = 200;
 
 /// A request that failed.
@@ -35,7 +36,7 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
-    /// No answer arrived.
+    /// Returns the error of a request that got no usable answer.
     fn unreachable(error: &dyn std::fmt::Display) -> Self {
         Self {
             is_refusal: false,
@@ -71,8 +72,8 @@ impl Api {
                 .redirect(reqwest::redirect::Policy::none())
                 .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
             if is_plain {
-                // A test server on this machine needs no certificates. Without this, the client
-                // would load the system's certificates, which may be missing.
+                // A test server on this machine needs no certificates. With the default settings,
+                // the client would load the system's certificates, which may be missing.
                 http = http.tls_certs_only([]).no_proxy();
             }
             http.build()
@@ -80,7 +81,7 @@ impl Api {
         Self { http, url: url.trim_end_matches('/').to_owned(), key }
     }
 
-    /// Sends a change. Stripe applies it at most once for each idempotency key.
+    /// Sends a change. Stripe applies the change at most once for each idempotency key.
     pub(super) async fn post(
         &self,
         path: &str,
@@ -107,7 +108,7 @@ impl Api {
         self.http.get().map_err(|error| ApiError::unreachable(&error))
     }
 
-    /// Makes the next call use the certificates that the system has at that time.
+    /// Makes the next call use the system's newest certificates.
     pub(super) fn renew_client(&self) {
         self.http.renew();
     }
@@ -134,7 +135,7 @@ impl Api {
             word("message").unwrap_or_default().chars().take(MESSAGE_CHARS_MAX).collect();
         Err(ApiError {
             // Status 409 means that a request with the same key is running, and 429 that there are
-            // too many requests. Both may be repeated.
+            // too many requests. Both requests may be repeated.
             is_refusal: status.is_client_error()
                 && !matches!(status.as_u16(), 401 | 403 | 409 | 429),
             is_forbidden: matches!(status.as_u16(), 401 | 403),

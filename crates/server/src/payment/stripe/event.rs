@@ -168,7 +168,7 @@ fn reversal_message(back: Option<Reversal>, order: Option<String>) -> ProviderMe
 }
 
 /// Reads the reversal that a charge, a refund or a dispute reports. `amount` is the name of the
-/// member with the amount.
+/// JSON member with the amount.
 fn read_reversal(
     object: &Value,
     event: Option<&str>,
@@ -192,7 +192,7 @@ fn read_reversal(
     })
 }
 
-/// Returns the refunded part of a charge, if the charge contains it.
+/// Returns the refunded part of a charge, if a part was refunded.
 pub(super) fn returned_money(charge: &Value) -> Option<Reversal> {
     let back = read_reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
     back.money.as_ref().is_some_and(|money| money.minor > 0).then_some(back)
@@ -239,8 +239,8 @@ fn without_control_chars(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(ORDER_TEXT_CHARS_MAX).collect()
 }
 
-/// Returns whether this installation created the session. The mark in the session's metadata shows
-/// that. Other shops and programs may use the same account.
+/// Returns whether this installation created the session. The mark in the session's metadata names
+/// the installation. Other shops and programs may use the same account.
 fn is_ours(session: &Value, mark: &str) -> bool {
     session["metadata"][INSTALLATION_KEY].as_str() == Some(mark)
 }

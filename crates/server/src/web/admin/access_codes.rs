@@ -1,4 +1,4 @@
-//! Access codes of a sale: creates many at once and counts them. Codes are shown only when they are
+//! Creates, counts and revokes the access codes of a sale. Codes are shown only when they are
 //! created.
 
 use std::sync::Arc;

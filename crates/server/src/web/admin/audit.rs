@@ -79,7 +79,7 @@ fn notice(found: &store::RefundNotice) -> Notice {
         RefundCause::Mismatch => "does not have its order's amount",
         RefundCause::Second => "came for an order that was already paid",
         RefundCause::UnknownOrder => "named an order that does not exist",
-        RefundCause::Late | RefundCause::Operator => "goes back",
+        RefundCause::Late | RefundCause::Operator => "is refunded",
     };
     let money = &found.money;
     Notice {
@@ -108,7 +108,8 @@ fn lost_orders(found: &store::LostOrders) -> Finding {
     }
 }
 
-/// Returns a notice about a failover or a move of the database. Every report has this notice.
+/// Returns a notice about a failover or a move of the database. Every report of an audit repeats
+/// this notice.
 fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
     let change = match row.cause {
         store::HistoryCause::Promoted => "a standby became the primary",
@@ -134,7 +135,7 @@ fn paused_sales(row: &store::StoreHistoryRow) -> String {
     if sales.is_empty() { "none".to_owned() } else { sales.join(", ") }
 }
 
-/// Returns a notice about a restore of the store. Every report has this notice.
+/// Returns a notice about a restore of the store. Every report of an audit repeats this notice.
 fn restored(row: &store::StoreHistoryRow) -> Option<Notice> {
     let backup_at = row.backup_at?;
     let sales = paused_sales(row);

@@ -1,4 +1,4 @@
-//! Blocks of buyers and networks: lists, adds and deletes them.
+//! Lists, adds and deletes blocks of buyers and networks.
 
 use std::sync::Arc;
 
@@ -133,7 +133,8 @@ fn block_view(app: &App, block: &store::Block) -> Block {
 }
 
 /// Returns a block's id: a keyed hash of the blocked value. The id is the same on every node. The
-/// id must not reveal the buyer, because the log of actions keeps the id forever.
+/// id must not reveal the buyer, because the log of actions also keeps the id after the buyer was
+/// erased.
 fn block_id(app: &App, block: &store::Block) -> String {
     let hash =
         app.engine.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));

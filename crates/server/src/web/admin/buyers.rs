@@ -53,7 +53,8 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &history))
 }
 
-/// A refusal of this sale.
+/// Converts a refusal to the form of the API. Returns `None` if the refusal belongs to another
+/// sale.
 fn refusal_view(sale: &SaleState, node: NodeId, refusal: &NotedRefusal) -> Option<BuyerRefusal> {
     let item = sale.items.iter().find(|item| item.row.id == refusal.item)?;
     Some(BuyerRefusal {

@@ -111,7 +111,7 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &detail))
 }
 
-/// Renders an event as the server would send it. `None`: the event cannot be read.
+/// Renders an event as the server would send it. Returns `None` if the event cannot be read.
 async fn message(app: &App, read: Option<&EventRead>) -> Option<Value> {
     let message = app.outbox.message(read?.as_ref().ok()?).await?;
     serde_json::from_slice(&message.body).ok()

@@ -84,8 +84,8 @@ pub(crate) async fn actions(
     Ok(export_reply(app, Export::Actions, source))
 }
 
-/// Returns the requested sale, if the request names one. The named sale must exist. After this
-/// call, this node knows all changes of sales that other nodes made before the call.
+/// Refreshes the catalogue with the changes of other nodes. Then checks that the sale exists, if
+/// the request names a sale, and returns its name.
 async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, HandlerError> {
     app.engine.refresh_catalogue().await.map_err(failed)?;
     if let Some(name) = &wanted {
@@ -135,13 +135,13 @@ struct ExportWriter {
 
 /// The source of an export's lines.
 enum ExportSource {
-    /// A list of the store, for some items or for all items.
+    /// The rows of a list in the store, for some items or for all items.
     List {
         items: Option<Vec<ItemId>>,
         at: ListPosition,
     },
     Ledger(Box<Ledger>),
-    /// Operators' actions that match.
+    /// The operators' actions that match the query.
     Actions {
         query: store::ActionQuery,
         at: ListPosition,
@@ -212,7 +212,7 @@ impl ExportWriter {
     }
 }
 
-/// Writes a page of actions, and returns where the next page begins.
+/// Writes a page of actions. Returns the position of the next page.
 async fn write_actions(
     app: &App,
     query: &store::ActionQuery,
@@ -226,7 +226,7 @@ async fn write_actions(
     Ok(last)
 }
 
-/// Writes a page of a list, and returns where the next page begins.
+/// Writes a page of a list. Returns the position of the next page.
 async fn write_page(
     app: &App,
     export: Export,

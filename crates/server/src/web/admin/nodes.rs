@@ -62,7 +62,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     Ok(json(StatusCode::OK, &NodeList { nodes, store, slots: slot_servers(&app).await }))
 }
 
-/// Returns the time since `reported`, in milliseconds. The clocks of two nodes can differ a little.
+/// Returns the time since `reported`, in milliseconds. The clocks of two nodes can differ, so
+/// returns 0 if `reported` is after `now`.
 fn lag_ms(reported: Millis, now: Millis) -> u64 {
     u64::try_from(now.0 - reported.0).unwrap_or(0)
 }

@@ -43,7 +43,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     page(&app, &query, buyer, items).await
 }
 
-/// Returns the ids of the named items. `None`: the request names no item, so all items count.
+/// Returns the ids of the named items. Returns `None` if the request names neither a sale nor an
+/// item, because all items then match.
 pub(crate) fn item_ids(app: &App, sale: Option<&str>, item: Option<&str>) -> Option<Vec<ItemId>> {
     if sale.is_none() && item.is_none() {
         return None;
@@ -141,7 +142,7 @@ pub(crate) async fn extend(
     changed_reply(&app, changed, "only a reserved order can be extended")
 }
 
-/// Reads the order that a request names and the operator's reason, if there is one.
+/// Reads the id of an order and the operator's reason, if there is a reason.
 async fn read_reason(
     order: &str,
     request: axum::extract::Request,

@@ -1,4 +1,4 @@
-//! Lists payments and refunds, including those whose order is unknown.
+//! Lists payments and refunds, including payments and refunds of unknown orders.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::web::failure::failed;
 use crate::web::reply::{HandlerError, HandlerResult, json};
 use crate::web::{App, wire};
 
-/// The maximum number of payments in an answer about one order. The list of payments has all of
-/// them.
+/// The maximum number of payments in an answer about one order. The list of payments has all
+/// payments of the order.
 const ORDER_PAYMENTS_MAX: usize = 200;
 
 /// `GET /v1/admin/payments`

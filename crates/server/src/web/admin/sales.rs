@@ -1,4 +1,4 @@
-//! Sales: creates, lists, reads, changes and deletes them.
+//! Creates, lists, reads, changes and deletes sales.
 
 mod change;
 
@@ -55,7 +55,7 @@ pub(crate) async fn create(
 }
 
 /// Checks the currencies of a new sale. The store keeps one currency for each item, and the payment
-/// provider must accept it.
+/// provider must accept this currency.
 fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
     let differs =
         |item: &NewItem| item.list_price.is_some_and(|list| list.currency != item.price.currency);

@@ -22,7 +22,7 @@ use crate::web::{App, wire};
 
 /// Without `from`, the series covers this much time before `to`.
 const DEFAULT_MS: i64 = 3_600_000;
-/// For minutes younger than this, the store may have only the seconds.
+/// For minutes more recent than this, the store may have only the rows of single seconds.
 const RECENT_MS: i64 = 600_000;
 
 pub(crate) async fn get(
@@ -47,8 +47,8 @@ pub(crate) async fn get(
     let minutes_or_seconds = PointQuery { sale: name.clone(), step, from, to };
     let mut rows = store.points(minutes_or_seconds).await.map_err(failed)?;
     if step == PointStep::Minute {
-        // The leader sums up a minute some time after its end. Until then the store has only its
-        // seconds.
+        // The leader sums up a minute some time after the end of the minute. Until then, the store
+        // has only the rows of single seconds.
         let recent = from.max(to.plus(-RECENT_MS));
         let seconds = PointQuery { sale: name, step: PointStep::Second, from: recent, to };
         let seconds = store.points(seconds).await.map_err(failed)?;

@@ -1,4 +1,4 @@
-//! `GET /v1/admin/sales/{sale}/stats`: a sale's statistics of this process.
+//! `GET /v1/admin/sales/{sale}/stats`: the statistics of a sale on this node.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};

@@ -106,8 +106,8 @@ pub(crate) async fn slots(
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
         let grants = app.engine.store().grants(item.row.id).await.map_err(failed)?;
-        // Takes the newest grant of each slot: the open grant, if there is one. Grants of removed
-        // nodes and of earlier spreads are left out.
+        // Takes the newest grant of each slot. If the slot has an open grant, this is the newest
+        // grant. Leaves out closed grants of removed nodes and of earlier spreads.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
@@ -132,7 +132,7 @@ async fn slot_row(
     moved: Option<&GrantTransfers>,
 ) -> Result<SlotRow, HandlerError> {
     let view = app.engine.slots().view(grant.slot).await.ok().flatten();
-    // A view of another epoch describes an older or newer grant, so it is not shown.
+    // A view of another epoch describes an older or newer grant, so the view is not shown.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
     let two = item.row.spread.uses_sub_domains()
         || view.as_ref().is_some_and(|view| view.counters[1] > 0);

@@ -208,8 +208,9 @@ pub(crate) async fn redeliver(
     request_body::content_type(&headers, BodyType::Json)?;
     let wanted = Redelivery::from_json(&body)?;
     let position =
-        event_position(&wanted.event).expect("the reader let only ids of events through");
-    // Since the previous query, another event may have taken this position.
+        event_position(&wanted.event).expect("the parser accepts only ids of events");
+    // The event at this position may be another event than the request names. The named event then
+    // does not exist any more.
     if let Some(Ok(told)) = app.engine.store().event_at(position).await.map_err(failed)?
         && !names_event(&wanted.event, &event_id(&told))
     {
@@ -268,7 +269,7 @@ async fn endpoint_reply(app: &App, endpoint: &store::Endpoint) -> HandlerResult 
     Ok(json(StatusCode::OK, &endpoint_view(app, endpoint, standing)))
 }
 
-/// Checks an address. Returns its canonical form and the kind of endpoint.
+/// Checks an address. Returns the canonical form of the address and the kind of the endpoint.
 async fn address(app: &App, text: &str) -> Result<(EndpointKind, String), Problem> {
     app.outbox.check(text).await.map_err(address_problem)
 }

@@ -70,7 +70,7 @@ fn constant(name: &str) -> String {
 }
 
 /// Returns whether the line starts a comment that fills whole lines. Visitors do not need these
-/// comments, and they are a seventh of the scripts.
+/// comments, which make up a seventh of the scripts.
 fn is_comment_start(line: &str) -> bool {
     let line = line.trim();
     line.starts_with("/*") && line.find("*/").is_none_or(|end| end + 2 == line.len())
@@ -79,7 +79,7 @@ fn is_comment_start(line: &str) -> bool {
 /// The parts of a module's source.
 #[derive(Debug, Default)]
 struct Module {
-    /// Each imported module, and the names that the importer takes, in the form of a destructuring.
+    /// Each imported module with the imported names. A renamed import has the form `c: d`.
     imports: Vec<(String, Vec<String>)>,
     /// The exported names.
     exports: Vec<String>,

@@ -1,5 +1,5 @@
-//! Tests that both languages of the pages have the same sentences, with the same meaning for a
-//! sale.
+//! Tests that the pages have the same sentences in both languages, and that a sentence never says
+//! "open" in one language and "shut" in the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,14 +40,14 @@ fn both_languages_have_the_same_sentences_with_the_same_values() {
     let keys = |copy: &BTreeMap<String, String>| copy.keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(keys(&english), keys(&chinese));
     for (key, sentence) in &english {
-        // A plural, such as {n:person|people}, needs no second word in Chinese.
+        // A Chinese sentence may leave out a value. It may not have a value of its own.
         let (ours, theirs) = (values(sentence), values(&chinese[key]));
         assert!(theirs.is_subset(&ours), "{key}: {sentence} / {}", chinese[key]);
     }
 }
 
-/// The browser tests look for parts of a screen that contradict each other. A sentence that says
-/// "open" in one language and "shut" in the other would make such a screen in one language alone.
+/// The browser tests look for screens whose parts contradict each other. A wrong translation can
+/// cause such a screen in only one of the languages.
 #[test]
 fn no_sentence_says_open_in_one_language_and_shut_in_the_other() {
     const OPEN: [&str; 6] =

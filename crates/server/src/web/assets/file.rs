@@ -1,4 +1,4 @@
-//! A file of the pages, as it is served: its codings, its headers and its `ETag`.
+//! Serves one file of the pages, with its codings, its headers and its `ETag`.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -38,7 +38,8 @@ impl AssetFile {
         Self { plain, packed: Default::default(), media_type, cache }
     }
 
-    /// Wraps a page that was rendered from a file. Caches may keep it as long as other pages.
+    /// Wraps a page that was rendered from a file. Caches may keep the page for the same time as
+    /// other pages.
     pub(crate) fn page(html: String) -> Self {
         let media_type = media_type_of(".html").unwrap_or_default();
         Self::new(Rendered::from_bytes(html.into()), media_type, CACHE_BRIEFLY)

@@ -26,7 +26,7 @@ const MISSING: &str = "missing.html";
 pub struct ExportedSale {
     /// The sale's id.
     pub id: String,
-    /// The sale. If it is missing, the page shows the sale's texts only after its script has read
+    /// The sale. `None`: the page shows the sale's texts only after the page's script has read
     /// them.
     pub sale: Option<Sale>,
 }
@@ -98,7 +98,8 @@ fn add(files: &mut Vec<FolderFile>, path: PathBuf, bytes: &[u8]) {
     files.push(FolderFile { path, bytes: bytes.to_vec() });
 }
 
-/// Redirects for orders and for sales that are created later. All of them use one page.
+/// Redirects for orders, and for sales that are created after the export. All sales share one page,
+/// and all orders share another page.
 const REDIRECTS: &str = "/sale/* /sale.html 200\n/order/* /order.html 200\n";
 
 /// Returns the assets that these pages name, directly or through other assets.
@@ -136,7 +137,8 @@ fn policy(api: Option<&str>) -> String {
     }
 }
 
-/// Adds the policy to a page. The page cannot forbid framing; only a header can.
+/// Adds the policy to a page. A policy inside a page cannot forbid framing, so that part is left to
+/// a header.
 fn with_policy(page: &str, api: Option<&str>) -> String {
     let policy = policy(api);
     let inside: Vec<&str> = policy

@@ -53,8 +53,8 @@ pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSour
 }
 
 /// Returns the tokens of the brand's colours in both schemes. In the dark scheme the accent colour
-/// is also a text colour. The wash mixes the accent with the dark background. Bars show held units
-/// in the colour of texts, because that colour has enough contrast.
+/// is also a text colour. The wash colour mixes the accent colour with the dark background. Bars
+/// show held units in the colour of texts, because that colour has enough contrast.
 fn color_styles(theme: &Theme) -> String {
     let Some(colors) = &theme.colors else { return String::new() };
     format!(
@@ -135,8 +135,8 @@ const PREVIEW: &str = "<section class=\"half SCHEME\">
 </section>
 ";
 
-/// Returns a style sheet in which the class `dark` selects the dark scheme. The browser's own
-/// setting no longer matters.
+/// Returns a style sheet in which the class `dark` selects the dark scheme. The result ignores the
+/// browser's setting.
 fn with_dark_class(css: &str) -> String {
     let (mut out, mut rest) = (String::new(), css);
     while let Some((before, after)) = rest.split_once(DARK) {

@@ -96,7 +96,8 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: ClientAddress
     }
     headers.remove(FORWARDED);
     headers.remove(X_FORWARDED_FOR);
-    // If the two headers disagree, both are sent. So a block of either address applies.
+    // If the two forwarding headers name different addresses, the edge sends both addresses. So a
+    // block of either address applies.
     let [first, second] = match client.disagreeing {
         Some([one, other]) => [one, other].map(Some),
         None => [Some(client.address), None],

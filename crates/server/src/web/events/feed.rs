@@ -71,15 +71,14 @@ pub(super) struct Feed {
     ends_at: Instant,
     /// Signals changes of the operators' blocks.
     blocks: watch::Receiver<()>,
-    /// The fingerprint of the last position that the server sent for each waiting room, and the
-    /// fingerprint of the room.
+    /// For each waiting room, the fingerprint of the room and of the last position that was sent.
     sent_positions: Vec<(u64, NonZeroU64)>,
     /// The status to send next, once it is rendered: the event number and the sale.
     pending_status: Option<(u64, Arc<str>)>,
 }
 
 impl Feed {
-    /// Starts a stream with the kept events about the buyer's orders since the event `after`.
+    /// Starts a stream. It begins with the events about the buyer's orders since the event `after`.
     /// `None`: the buyer has reached the limit of streams.
     pub(super) fn new(
         app: Arc<App>,
@@ -153,11 +152,11 @@ impl Feed {
         statuses
     }
 
-    /// Returns the buyer's position in each waiting room of the subscribed sales. If another node
-    /// assigned the position, this node reads it once, together with other readers'
-    /// positions. The read counts against the limit of the page's polls. Over that limit, the
-    /// reader gets the position that this node knows. If each item of a sale has a room, this node
-    /// reads nothing, because a sale may have many items. The page reads the rooms that it shows.
+    /// Returns the buyer's position in each waiting room of the subscribed sales. If this node does
+    /// not have the position of a sale's room in memory, it reads the position from the store. The
+    /// read counts against the buyer's rate limit for waiting rooms. Over that limit, the stream
+    /// begins without the position. Positions in the rooms of single items are not read, because a
+    /// sale may have many items. For these rooms, the page requests the positions that it shows.
     pub(super) async fn positions(&mut self) -> Vec<String> {
         let now = self.app.engine.now();
         let waits = |room: &SaleRoom<'_>| match room.sale.front_door.waiting_room {
@@ -194,8 +193,8 @@ impl Feed {
         positions
     }
 
-    /// Remembers that this position in a room is sent. Returns `false` if the last position that
-    /// was sent for the room is the same.
+    /// Remembers a position in a room before it is sent. Returns `false` if the reader already has
+    /// this position.
     fn is_new_position(&mut self, room: &RoomKey, position: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         room.hash(&mut hasher);
@@ -208,8 +207,8 @@ impl Feed {
     }
 
     /// Returns the waiting events without blocking. `None`: no event waits, and `ready_queue` gets
-    /// `key` when an event arrives. If a status is not rendered yet, a later call returns it. Later
-    /// events wait behind that status.
+    /// `key` when an event arrives. If the next event is a status that is not rendered yet, a later
+    /// call returns it. Events after that status wait for it.
     pub(super) fn next_or_park(
         &mut self,
         ready_queue: &Arc<ReadyQueue>,

@@ -5,7 +5,7 @@
 pub(super) const PING: [u8; 2] = [0x89, 0];
 /// The number of bytes of a client's pong without content: its head and its mask.
 pub(super) const PONG_BYTES: usize = 6;
-/// The first byte of a pong.
+/// The first two bytes of a client's pong without content.
 const PONG: [u8; 2] = [0x8a, 0x80];
 /// The first byte of a text in a single frame.
 const TEXT: u8 = 0x81;

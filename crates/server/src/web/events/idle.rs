@@ -46,7 +46,7 @@ pub(super) struct IdleConnection {
 }
 
 impl IdleConnection {
-    /// The socket; its calls never block.
+    /// Wraps a socket in non-blocking mode.
     pub(super) fn new(stream: TcpStream, reader: WebSocketReader) -> Self {
         Self { stream, reader, _idle_guard: None }
     }
@@ -60,7 +60,7 @@ impl IdleConnection {
     }
 }
 
-/// Returns whether the error only says that the call would block.
+/// Returns whether the call can simply be tried again later.
 fn is_would_block(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
@@ -73,7 +73,7 @@ struct IdleConnections {
     ready_queue: Arc<ReadyQueue>,
     /// Keys to serve first. Their connections have an event for one buyer alone.
     called: VecDeque<u64>,
-    /// Keys to serve second. Their connections have an event for all readers of a sale.
+    /// Keys to serve after `called`. Their connections have an event for all readers of a sale.
     crowd: VecDeque<u64>,
     /// Tasks that each render one status.
     making: JoinSet<()>,

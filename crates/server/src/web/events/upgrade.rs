@@ -111,7 +111,7 @@ impl Upgrade {
     /// Waits for the connection after the answer was sent. `None`: the connection is gone.
     pub(super) async fn connection(self) -> Option<GuardedStream> {
         let upgraded = self.connection.await.ok()?;
-        // Every connection has this type; `connection.rs` serves it.
+        // Every connection that `connection.rs` serves has this type.
         let parts = upgraded.downcast::<TokioIo<GuardedStream>>().ok()?;
         Some(parts.io.into_inner().replaying(&parts.read_buf))
     }

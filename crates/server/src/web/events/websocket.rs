@@ -130,7 +130,7 @@ struct ActiveWebSocket {
 #[derive(serde::Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ClientMessage {
-    /// A newer token, with which the connection may outlast the first token.
+    /// A newer token. The connection may stay open until the newer token expires.
     Renew { token: String },
 }
 
@@ -306,8 +306,8 @@ impl ActiveWebSocket {
         }
     }
 
-    /// Sends a message. `Some`: the connection must end. Either it is gone, or too many events wait
-    /// for it.
+    /// Sends a message. `Some`: the connection must end. Either the client is gone, or too many
+    /// events wait for it.
     async fn send(&mut self, message: Message) -> Option<EndReason> {
         tokio::select! {
             biased;

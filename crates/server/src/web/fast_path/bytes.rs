@@ -14,12 +14,12 @@ use crate::web::reply::{Reply, ReplyBody};
 pub(crate) struct DateHeader {
     second: Option<i64>,
     text: String,
-    /// Header lines. Each begins with a line end.
+    /// Header lines. Each line begins with a line break.
     after: Arc<str>,
 }
 
 impl DateHeader {
-    /// Creates a date header that these lines follow.
+    /// Creates a date header. In each answer, the lines `after` follow it.
     pub(crate) fn with_extra_headers(after: &Arc<str>) -> Self {
         Self { after: after.clone(), ..Self::default() }
     }
@@ -69,7 +69,7 @@ impl RenderedHead {
         self.write_with(date, is_last, out, |_| {});
     }
 
-    /// Like [`Self::write`], with more header lines. Each of these lines ends with a line end.
+    /// Like [`Self::write`], with more header lines. Each of these lines ends with a line break.
     pub(crate) fn write_with(
         &self,
         date: &DateHeader,

@@ -205,7 +205,7 @@ async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem
 }
 
 /// Returns the waiting room that a request names. The item is required if each item of the sale has
-/// a waiting room. A sale with one waiting room accepts the item and does not use it.
+/// a waiting room. A sale with one waiting room accepts an item and ignores it.
 ///
 /// # Errors
 ///

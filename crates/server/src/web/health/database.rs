@@ -3,8 +3,8 @@
 use crate::metrics::{MetricKind, MetricsText};
 use crate::web::App;
 
-/// Writes these metrics. A value is missing if this node does not know it, or if its shape does not
-/// have it.
+/// Writes these metrics. A value is missing if this node does not know the value, or if the node's
+/// shape has no such value.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_store_up",

@@ -122,7 +122,7 @@ fn purchases(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_purchases_in_progress",
         MetricKind::Gauge,
-        "Purchases in progress that memory could not refuse.",
+        "Purchases in progress that were not refused from memory.",
     )
     .sample(&[], app.running_purchases.len());
     let parked = app.engine.parked().load(std::sync::atomic::Ordering::Relaxed);
@@ -175,14 +175,14 @@ fn limits(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_limits_kept_total",
         MetricKind::Counter,
-        "Requests decided by this node's part of a limit, or reported later, because too many were \
-         queued.",
+        "Requests that this node decided by its own part of a limit, or reported later, because \
+         its queue was full.",
     )
     .sample(&[], counts.kept);
     text.metric(
         "doorbuster_limits_unavailable",
         MetricKind::Gauge,
-        "1 while nodes cannot share limits and each node applies its part.",
+        "1 while nodes cannot share limits. Each node then applies its part.",
     )
     .sample(&[], u8::from(limits.sharing().is_some_and(LimitSharing::is_unreachable)));
 }
@@ -308,7 +308,7 @@ async fn money(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_checkouts_lag_seconds",
         MetricKind::Gauge,
-        "How long the longest-waiting units have waited for a checkout to close.",
+        "Longest time that units have waited for their checkout to close.",
     )
     .sample(&[], meter.lag_secs());
     // If the store is unavailable, this metric is missing.

@@ -2,7 +2,7 @@
 
 use doorbuster_api::sale::{ItemState, Phase, Status};
 
-/// The state of a sale as its page says it.
+/// The state that the page of a sale shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShownState {
     Soon,

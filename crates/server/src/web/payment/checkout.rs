@@ -23,7 +23,7 @@ use crate::web::reply::{HandlerError, HandlerResult, json, problem};
 use crate::web::request_body;
 use crate::web::{App, wire};
 
-/// Longest host name of a request that return addresses may use, in bytes.
+/// Longest host name that return addresses may take from a request, in bytes.
 const HOST_BYTES_MAX: usize = 255;
 
 /// `POST /v1/orders/{order}/checkout`

@@ -73,7 +73,7 @@ async fn change_sales_and_orders(app: &TestApp) {
     assert_eq!(send_message(app, "evt_1", &captured("pay_1", &paid, 10)).await.verdict(), "200");
     done(app, "POST", &format!("orders/{paid}/refund"), None).await;
     done(app, "POST", "sales/spring/access-codes", Some(json!({"count": 1}))).await;
-    // A code may begin with any of these characters, so revoking all of them revokes every code.
+    // Every code begins with one of these characters, so the loop revokes every code.
     for first in "0123456789ABCDEFGHJKMNPQRSTVWXYZ".chars() {
         done(app, "DELETE", &format!("sales/spring/access-codes/{first}"), None).await;
     }

@@ -242,7 +242,7 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbers_of_a_later_writer_are_not_overwritten() {
-    /// A writer's number from a clock that is centuries ahead. Scripts can represent the number
+    /// A writer's number from a clock that is centuries ahead. Lua can represent the number
     /// exactly.
     const LATER: u64 = 9_000_000_000_000_000;
     let home = Deployment::cluster();

@@ -46,7 +46,8 @@ async fn respread(node: &TestNode, spread: Spread) {
     }
 }
 
-/// Checks repeatedly that the units add up, until the test stops it. Returns how often it checked.
+/// Checks repeatedly that the units add up, until the test sets `stop`. Returns the number of
+/// checks.
 async fn add_up(node: &TestNode, stop: Arc<AtomicBool>) -> u64 {
     let mut looks = 0;
     while !stop.load(Ordering::Acquire) {

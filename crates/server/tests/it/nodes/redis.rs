@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use doorbuster_testkit::tool;
 
-/// Runs the server until this script's input ends. The input ends with the test's process, or
-/// earlier.
+/// Runs the server until this script's input ends. The input ends when the test ends the server,
+/// and at the latest with the test's process.
 const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; rm -rf "$dir""#;
 
 pub(crate) struct Redis {

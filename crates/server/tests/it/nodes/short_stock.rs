@@ -1,5 +1,5 @@
-//! Tests that a node does not refuse a buyer because of another node. The other node's message may
-//! be late, or the other node may be unreachable.
+//! Tests that a node does not refuse a buyer only because another node's message is late, or
+//! because the other node is unreachable.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::order::ChangeOutcome;

@@ -1,5 +1,5 @@
 //! Tests upper bounds on the time that a request waits. The request waits for a slot that hangs,
-//! for a ticket that was lost late, or for a verdict.
+//! for a ticket that is lost after the parking, or for a verdict.
 use std::process::Command;
 use std::time::{Duration, Instant};
 

@@ -123,8 +123,8 @@ async fn a_room_that_opened_automatically_closes_again_and_earlier_passes_are_va
     until(&app, "dora", "the buyer is admitted, and the queue is empty", is("admitted")).await;
     hold(&home, &database, 60_000);
     press_until(&app, ("anna", &before), "201", "403 waiting_room").await;
-    // End the room's time now. Normally the room closes half a minute after the crowd, if no buyer
-    // waits.
+    // End the room's time now. Without this step, the room closes half a minute after the crowd, if
+    // no buyer waits.
     hold(&home, &database, -1_000);
     press_until(&app, ("anna", &before), "403 waiting_room", "201").await;
     assert_eq!(ask(&app, "carl").await.verdict(), "201", "no buyer has to wait");

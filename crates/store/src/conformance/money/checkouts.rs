@@ -48,7 +48,8 @@ fn put_off(order: &Order, session: &str, ms: i64, no_answer: bool) -> CheckoutDe
     CheckoutDeferral { order: order.id, session: session.to_owned(), ms, no_answer }
 }
 
-/// Records that the provider gave no answer. Returns whether the order has the session open.
+/// Records that the provider gave no answer. Returns whether this session is the order's open
+/// checkout.
 async fn record_no_answer(fixture: &Fixture, order: &Order, session: &str) -> bool {
     fixture.store.defer_checkouts(vec![put_off(order, session, 300, true)]).await.expect("writes")
         == 1
@@ -318,7 +319,7 @@ pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// An order that waits for its payment can be extended, and expiry respects that.
+/// An order that waits for its payment can be extended. The order then expires at the new time.
 pub async fn an_order_gets_more_time(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

@@ -53,8 +53,8 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
     asks(&send("evt_2", false).await, false);
     note(RefundUpdate::Accepted { again_ms: 500 }).await;
     asks(&send("evt_3", true).await, true);
-    // A settled refund stays settled, except if the message reports a lost refund, which may be the
-    // engine's refund.
+    // A message about a lost refund makes a settled refund pending, because the lost refund may be
+    // the engine's. After other messages, a settled refund stays settled.
     let settled = note(RefundUpdate::Settled).await;
     assert_eq!(send("evt_4", false).await, settled);
     asks(&send("evt_5", true).await, true);
@@ -125,8 +125,8 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
     fixture.check_invariants().await;
 }
 
-/// A provider's answer from before a manual refund failed does not settle the engine's refund. The
-/// server asks the provider again.
+/// A provider's answer that is older than a message about a failed manual refund does not settle
+/// the engine's refund. The server asks the provider again.
 pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

@@ -1,5 +1,5 @@
-//! Tests concurrent payments, cancellations, expiries and extensions, in thousands of rounds. In
-//! every order of events, each payment becomes one paid order or one refund.
+//! Tests concurrent payments, cancellations, expiries and extensions, in thousands of rounds.
+//! Whichever change comes first, each payment becomes one paid order or one refund.
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -49,7 +49,7 @@ fn tally(captured: &[CaptureOutcome]) -> (usize, Vec<RefundCause>) {
     (paid, back.collect())
 }
 
-/// Returns the states of an order's history. Asserts that each change is permitted and that the
+/// Returns the states in an order's history. Asserts that each change is permitted and that the
 /// last state is the order's current state.
 fn follows(order: &Order, history: &[Event]) -> Vec<OrderState> {
     let mut states = Vec::new();

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::contract::WaitlistServed;
 
-/// More events than a test in this file appends.
+/// A limit that is higher than the number of events that a test in this file appends.
 const EVENTS_MAX: usize = 1_000;
 
 async fn step(fixture: &Fixture, step: PhaseStep) {

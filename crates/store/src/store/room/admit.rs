@@ -101,7 +101,7 @@ fn put_calls(
     Ok(())
 }
 
-/// Admits the next `visitors`, whatever the supply is.
+/// Admits `visitors` further visitors, even if the supply is smaller.
 pub(super) fn call_more(
     tx: &mut Transaction<'_, '_>,
     key: &RoomKey,

@@ -15,7 +15,7 @@ const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime"));
 
-/// The states of the limits in the shared storage. No time passes there.
+/// The states of the limits in the shared storage. In the tests, its clock stands still.
 type States = HashMap<u64, u64>;
 
 /// Sends the waiting requests and reports of a node to the shared storage, and applies the answers.
@@ -130,8 +130,8 @@ fn a_refusal_by_a_later_limit_gives_back_the_share_of_an_earlier_one() {
     for _ in 0..10 {
         assert!(!is_allowed(&first, "anna", &sale, &mut states), "the address is over its limit");
     }
-    // The buyer can still send three requests from another address. The refused requests used up
-    // none of them.
+    // The refused requests did not use up the buyer's limit. The buyer can still send three
+    // requests from another address.
     let elsewhere = Caller { address: "192.0.2.9".parse().expect("an address"), buyer: "anna" };
     let mut allowed = 0;
     for node in [&first, &second, &first, &second] {

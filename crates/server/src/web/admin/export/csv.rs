@@ -1,4 +1,4 @@
-//! Writes CSV as in RFC 4180. A spreadsheet never runs a cell as a formula.
+//! Writes CSV as in RFC 4180. Text is written so that no spreadsheet runs it as a formula.
 
 use std::fmt::{Display, Write};
 
@@ -21,8 +21,8 @@ impl CsvLines {
     /// Writes a cell of text from outside, such as a buyer's name.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
         self.next();
-        // A spreadsheet runs text that begins with one of these characters. An apostrophe in front
-        // makes the spreadsheet show the text.
+        // A spreadsheet runs text that begins with one of these characters as a formula. With an
+        // apostrophe in front, the spreadsheet only shows the text.
         let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
         let apostrophe = if formula { "'" } else { "" };
         if text.contains([',', '"', '\r', '\n']) {
@@ -35,8 +35,8 @@ impl CsvLines {
         self
     }
 
-    /// Writes a cell with a value of this program, such as a number or a time. The cell may begin
-    /// with a minus and gets no apostrophe.
+    /// Writes a cell with a value of this program, such as a number or a time. The cell gets no
+    /// apostrophe, even if the value begins with a minus.
     pub(super) fn value(&mut self, value: impl Display) -> &mut Self {
         self.next();
         // Writing to a `String` cannot fail.

@@ -1,8 +1,8 @@
 //! The ledger of units. Its lines are an item's first total, each change of the total, and each
 //! order that took or returned units. Each line also has the item's counts after the change.
 //!
-//! The counts come only from the lines above them. So the last line shows whether the ledger has
-//! every movement of units.
+//! The server computes the counts only from the ledger's lines. So if the counts in the last line
+//! are correct, the ledger has every movement of units.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl Balance {
     }
 }
 
-/// Returns the word for a movement.
+/// Returns the name of a movement.
 fn movement_name(before: Option<OrderState>, after: OrderState) -> &'static str {
     match (before, after) {
         (Some(OrderState::Cancelled | OrderState::Expired), OrderState::Paid) => "paid_late",
@@ -56,7 +56,7 @@ fn movement_name(before: Option<OrderState>, after: OrderState) -> &'static str 
 /// Rows that were read but are not written yet.
 struct ReadAhead<T> {
     rows: VecDeque<T>,
-    /// The position to read from. `None`: all rows were read.
+    /// The position to read from. `None` if all rows were read.
     after: Option<i64>,
 }
 
@@ -72,7 +72,8 @@ impl<T> ReadAhead<T> {
         self.after = page.next;
     }
 
-    /// Returns the position to read from, if no row waits to be written.
+    /// Returns the position to read from. Returns `None` while rows wait to be written, or if all
+    /// rows were read.
     fn next_after(&self) -> Option<i64> {
         self.after.filter(|_| self.rows.is_empty())
     }
@@ -100,7 +101,7 @@ impl Ledger {
         Self { sale, ..Self::default() }
     }
 
-    /// Returns the next lines. `None`: the ledger is complete.
+    /// Writes the next lines. Returns `false` if the ledger is complete.
     pub(super) async fn next(
         &mut self,
         app: &App,
@@ -109,7 +110,7 @@ impl Ledger {
         let store = app.engine.store();
         if !self.begun {
             self.begun = true;
-            // The ledger must have everything that is committed now. Events get their positions
+            // The ledger must have all changes that are committed now. Events get their positions
             // first, because the ledger reads events by position.
             while store.sequence_events(EXPORT_PAGE).await? >= EXPORT_PAGE {}
             let openings = store.opening_stocks(self.sale.clone()).await?;
@@ -172,7 +173,7 @@ impl Ledger {
             return true;
         }
         let Some(row) = self.moved.rows.pop_front() else { return false };
-        // A new sale was created after the ledger began. The next export has its lines.
+        // The item's sale was created after the ledger began. The next export has the item's lines.
         let Some(account) = self.items.get_mut(&row.item) else { return true };
         let free = account.balance.free;
         account.balance.move_units(row.before, row.after, row.units.cast_signed());
@@ -210,7 +211,7 @@ impl ItemAccount {
     }
 }
 
-/// The cells of a line before the counts.
+/// The cells of a line, without the item and the counts.
 #[derive(Default)]
 struct LineDetail {
     at: Millis,

@@ -59,9 +59,9 @@ fn ids<'a>(orders: impl IntoIterator<Item = &'a Order>) -> BTreeSet<String> {
     orders.into_iter().map(|order| order.id.to_string()).collect()
 }
 
-/// Reads an export while orders change. After each of its first pages, a few new orders are placed.
-/// Then two orders are cancelled: one that was already exported, and one that was not. Returns the
-/// export's lines as cells by column name, and the new orders.
+/// Reads an export while orders change. After each of the first two pages, cancels two orders: an
+/// order that was already exported and an order that was not. Then places 50 orders, and adds them
+/// to `before`. Returns the lines of the export as cells by column name.
 async fn while_rows_are_written(
     app: &Arc<App>,
     which: Export,
@@ -159,7 +159,8 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
     while let Some(page) = whole.next().await {
         page.expect("the CSV has no broken line");
     }
-    // The catalogue of this node cannot load the sale, even by reading the store again.
+    // Without the sale in the catalogue, this node does not know the item. Reading the store again
+    // does not add the sale.
     app.engine.change_catalogue(|catalogue| catalogue.remove("spring"));
     for which in [Export::Orders, Export::Ledger] {
         let mut pages = begun(which).await;
@@ -167,7 +168,7 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
         while let Some(page) = pages.next().await {
             has_broken |= page.is_err();
         }
-        assert!(has_broken, "{} looks whole", which.as_str());
+        assert!(has_broken, "the export of {} ended without an error", which.as_str());
     }
     let query = doorbuster_api::query::OrderQuery::for_operator("").expect("no conditions");
     let refused = crate::web::orders::page(&app, &query, None, None)

@@ -94,13 +94,13 @@ fn sums_view(sums: &store::MoneyTotals) -> MoneySums {
     }
 }
 
-/// Encodes where the next page begins: for each kind, its letter and its position in hexadecimal
-/// digits.
+/// Encodes the start of the next page: for each kind of difference, the kind's letter and a
+/// position in hexadecimal digits.
 fn encode_cursor(more: &[(DifferenceKind, i64)]) -> String {
     more.iter().map(|(kind, place)| format!("{}{place:x}", kind_letter(*kind))).collect()
 }
 
-/// Decodes a cursor of `encode_cursor`. `None`: the text is not such a cursor.
+/// Decodes a cursor of `encode_cursor`. Returns `None` if the text is not such a cursor.
 fn decode_cursor(text: &str) -> Option<Vec<(DifferenceKind, i64)>> {
     let is_letter = |c: char| c.is_ascii_uppercase();
     let is_of_us = |c: char| is_letter(c) || c.is_ascii_hexdigit();

@@ -1,5 +1,5 @@
-//! `PATCH /v1/admin/sales/{sale}`: a merge patch, applied to the newest row inside the store's
-//! transaction.
+//! `PATCH /v1/admin/sales/{sale}`: applies a merge patch to the newest row of the sale, inside a
+//! transaction of the store.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,7 +41,7 @@ pub(crate) async fn change(
     check_stock(&patch, &before)?;
     check_prices(&app, &patch)?;
     let has_visitors = has_visitors(&app, &name).await.map_err(failed)?;
-    // The store passes only a text back, so the closure keeps the full problem here for the answer.
+    // The store returns only a text. So the closure keeps the full problem here for the answer.
     let wrong = Arc::new(Mutex::new(None));
     let told = wrong.clone();
     let apply = Box::new(move |row: &mut SaleRow| {
@@ -103,7 +103,8 @@ async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
     Ok(rooms.iter().any(|room| room.line.entered > 0))
 }
 
-/// Checks that a change of the front door keeps the waiting rooms, if buyers may use them already.
+/// Checks that a change of the front door does not change the waiting rooms, if buyers may already
+/// use the rooms.
 fn check_rooms(
     row: &SaleRow,
     before: FrontDoor,
@@ -170,8 +171,8 @@ fn changed_time(change: MemberPatch<Time>, before: Option<Millis>) -> Option<Mil
     change.apply(before.map(wire::time)).map(|time| Millis(time.millis()))
 }
 
-/// Applies a patch to an item. Returns whether it changes a field that is fixed once the sale
-/// opens.
+/// Applies a patch to an item. Returns whether the patch changes a field that is fixed after the
+/// sale has opened.
 fn apply_item(patch: ItemPatch, row: &mut ItemRow, index: usize, faults: &mut Vec<Fault>) -> bool {
     let before = row.clone();
     let mut texts = page_document::item_texts(row);

@@ -86,8 +86,8 @@ impl IdleConnections {
         }
     }
 
-    /// Sends a close frame. `None`: the connection is gone, or it has a task of its own. It gets a
-    /// task if its socket did not accept the whole frame at once.
+    /// Sends a close frame. `None`: the connection is gone, or it now has a task of its own. A
+    /// connection gets a task if its socket did not accept the whole frame at once.
     fn send_close(&mut self, key: u64, words: &[u8]) -> Option<ClosingConnection> {
         let sent = self.connections.get(&key)?.send(words);
         match sent {

@@ -42,7 +42,7 @@ stripe.Webhook.construct_event(given["payload"], given["header"], given["secret"
 forged = given["header"][:-4] + ("0000" if given["header"][-4:] != "0000" else "1111")
 try:
     stripe.Webhook.construct_event(given["payload"], forged, given["secret"], tolerance=300)
-    raise SystemExit("the library believes a forged signature")
+    raise SystemExit("the library accepts a forged signature")
 except stripe.SignatureVerificationError:
     pass
 signed = f'{given["at"]}.{given["next_payload"]}'

@@ -43,8 +43,8 @@ const WORDS: [&str; 7] =
     ["title", "description", "default", "example", "examples", "deprecated", "writeOnly"];
 /// The largest extra length of a text without a maximum length.
 const FREE_CHARS: usize = 80;
-/// A member that always gets a known value. With a random address, the server would send requests
-/// to it.
+/// A member that always gets a known value. If the address were random, the server would send
+/// requests to a random host.
 const ALWAYS_KNOWN: &str = "url";
 
 /// Generates values.

@@ -42,7 +42,7 @@ impl Slot {
         }
     }
 
-    /// Gives up at most this many of the slot's units.
+    /// Removes at most `most` units from the slot, and returns their number.
     fn give(&self, most: u64) -> u64 {
         let mut units = self.units.lock().expect("no holder of the lock panics");
         let given = most.min(*units);
