@@ -207,8 +207,7 @@ pub(crate) async fn redeliver(
     let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
     request_body::content_type(&headers, BodyType::Json)?;
     let wanted = Redelivery::from_json(&body)?;
-    let position =
-        event_position(&wanted.event).expect("the parser accepts only ids of events");
+    let position = event_position(&wanted.event).expect("the parser accepts only ids of events");
     // The event at this position may be another event than the request names. The named event then
     // does not exist any more.
     if let Some(Ok(told)) = app.engine.store().event_at(position).await.map_err(failed)?
