@@ -23,8 +23,7 @@ pub struct Arguments {
     /// Package this program instead of building it in the profile `dist`.
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
-    /// Unpack the archive, install the package, run the program of each, and remove everything
-    /// again.
+    /// Unpack the archive, install the package, run both programs, and remove all of them.
     #[arg(long)]
     check: bool,
 }

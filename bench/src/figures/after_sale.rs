@@ -17,8 +17,8 @@ const MEASURED: &str = "p99 of reading one's orders";
 const READS_PER_SEC: f64 = 5_000.0;
 /// New orders a second of the other sale.
 const ORDERS_PER_SEC: f64 = 2_000.0;
-/// The smallest share of the due requests that must be sent. Below it, the generator was the
-/// bottleneck.
+/// The generator must send at least this share of the planned requests. With a smaller share, the
+/// generator was the bottleneck.
 const PACE_KEPT: f64 = 0.97;
 
 /// Measures B1.

@@ -72,7 +72,7 @@ struct Measured {
 impl Measured {
     fn note(&self) -> String {
         format!(
-            "one node, one Redis, one PostgreSQL; {ORDER_CONNECTIONS} connections, each buyer once, all audited; p99 {:.1} ms; the generator was \
+            "one node, one Redis, one PostgreSQL; {ORDER_CONNECTIONS} connections, each buyer buys once, the audit is clean; p99 {:.1} ms; the generator was \
              busy {} of the time",
             self.p99_us / 1e3,
             percent(self.busy)

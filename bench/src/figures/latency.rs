@@ -16,7 +16,7 @@ const TARGET: Target = Target::AtMost { floor: 3.0, goal: 1.5 };
 const MEASURED: &str = "p99 of an order at half of capacity";
 /// The allowed time of a purchase in addition to the disk, in microseconds.
 const ALLOWANCE_US: f64 = 1000.0;
-/// The smallest share of the due requests that must be sent. With a smaller share, the
+/// The generator must send at least this share of the planned requests. With a smaller share, the
 /// generator was the bottleneck.
 const PACE_KEPT: f64 = 0.97;
 

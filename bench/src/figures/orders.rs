@@ -57,7 +57,7 @@ impl Measured {
     fn note(&self, id: &str) -> String {
         match id {
             "R2" => format!(
-                "{ORDER_CONNECTIONS} connections, each buyer once, all audited; p99 {:.1} ms; the \
+                "{ORDER_CONNECTIONS} connections, each buyer buys once, the audit is clean; p99 {:.1} ms; the \
                  generator was busy {} of the time",
                 self.p99_us / 1e3,
                 sale_server::percent(self.busy)

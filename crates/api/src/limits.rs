@@ -78,8 +78,8 @@ pub const LIMIT_MAX: u32 = 10_000_000;
 /// `422`.
 pub const POW_EFFORT_MIN: u32 = 100;
 
-/// Largest effort of a proof of work. A larger number gets `422`. A challenge is valid for two
-/// minutes. At one key a millisecond, as on a slow phone, the worst case takes 80 seconds.
+/// Largest effort of a proof of work. A larger number gets `422`. With this effort, a slow phone
+/// needs up to 80 seconds for a challenge. A challenge is valid for two minutes.
 pub const POW_EFFORT_MAX: u32 = 50_000;
 
 /// Effort of a proof of work for a sale that sets no effort.

@@ -117,8 +117,8 @@ impl PieceShape {
     }
 
     /// Returns a slightly changed shape: its tongues are moved a little and are a little larger or
-    /// smaller. A person ignores this change, but a template match fails. Every gap is changed in
-    /// this way, because otherwise the change would show which gap fits.
+    /// smaller. A person ignores this change, but a template match fails. All gaps
+    /// of a puzzle are changed, so that the change does not show which gap fits.
     fn worn_copy(&self, random: &mut RandomSource) -> Self {
         Self(self.0.map(|edge| Edge {
             side: edge.side,

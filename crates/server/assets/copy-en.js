@@ -1,8 +1,8 @@
 /* Every sentence that a buyer can read, in English. The keys are the same as in copy-zh.js. */
-export default {
+export const copy = {
   'skip': 'Skip to the sale', 'at': 'at {t}', 'on': 'on {t}', 'days': '{d} d',
-  'say.opens': 'Opens in', 'say.min': '{n} minutes', 'say.min1': '1 minute',
-  'say.sec': '{n} seconds',
+  'say.opens': 'Opens in', 'say.min': '{n:1 minute|{n} minutes}',
+  'say.sec': '{n:1 second|{n} seconds}',
 
   /* the sale page: texts that do not change */
   'was': 'Before:', 'now': 'Price:', 'server': 'Server time', 'choose': 'Which one',
@@ -12,10 +12,10 @@ export default {
   'how.2': 'One tap is enough',
   'how.2+':
     '“Reserved” means that your order is saved. Until you see it, you have not bought anything.',
-  'how.3': 'Pay in time', 'how.3t': 'Pay in {hold}',
+  'how.3': 'Pay in time', 'how.3t': 'Pay within {hold}',
   'how.3+': 'Unpaid items go back on sale. So “none left” can change. “Sold out” is final.',
   'pictures': 'Pictures', 'picture': 'Picture {n} of {of}', 'facts': 'About this product',
-  'say.day': '{n} days', 'say.hour1': '1 hour', 'say.hour': '{n} hours',
+  'say.day': '{n:1 day|{n} days}', 'say.hour': '{n:1 hour|{n} hours}',
 
   /* label, clock and stock of each state of the sale */
   'pill.before': 'Opens {opens}', 'pill.soon': 'Opens soon', 'pill.undated': 'Coming soon',
@@ -122,7 +122,7 @@ export default {
   'waitlistover.text':
     'Nothing was ordered and there is nothing to pay. You can join the waitlist again.',
   'waitlistbusy.title': 'Too many requests',
-  'waitlistbusy.text': 'You are not on the waitlist yet. Try again in {s} seconds.',
+  'waitlistbusy.text': 'You are not on the waitlist yet. Try again in {s:1 second|{s} seconds}.',
   'roomstuck.title': 'Still in the waiting room',
   'roomstuck.text':
     'You are still in the waiting room: the request to leave it failed. Please try again.',
@@ -197,8 +197,8 @@ export default {
     'What’s left is reserved for those with an earlier turn. You keep your position, and we tell you here if more comes back.',
   'goneout.text':
     'If any come back, those with an earlier turn come first. You keep your position, and we tell you here.',
-  'room.leave': 'Leave the waiting room', 'est.sec': '{b} seconds',
-  'est.secs': '{a} to {b} seconds', 'est.min1': '1 minute', 'est.min': '{b} minutes',
+  'room.leave': 'Leave the waiting room', 'est.sec': '{b:1 second|{b} seconds}',
+  'est.secs': '{a} to {b} seconds', 'est.min': '{b:1 minute|{b} minutes}',
   'est.mins': '{a} to {b} minutes', 'est.under': '{b} minutes at most',
   'check.title': 'A quick check', 'check.close': 'Close', 'check.ways': 'Kind of check',
   'check.slide': 'Puzzle', 'check.image': 'Picture', 'check.work': 'No picture',
@@ -217,7 +217,7 @@ export default {
   'check.wrong': 'Not quite. Here is a new one.',
   'check.again': 'That was not accepted. Please start again.',
   'check.over': 'The 2 minutes are over. Please take a new one.',
-  'check.wait': 'Too many requests. Please try again in {s} seconds.',
+  'check.wait': 'Too many requests. Please try again in {s:1 second|{s} seconds}.',
   'check.lost': 'The connection failed. Please try again.',
   'check.broke': 'Your device could not finish. Please try again, or close this and reload.',
   'code.ask': 'Code', 'code.head': 'Access code',

@@ -1,7 +1,7 @@
 /* Every sentence that a buyer can read, in Chinese. The keys are the same as in copy-en.js. */
-export default {
+export const copy = {
   'skip': '跳到抢购区', 'at': '{t}', 'on': '{t}', 'days': '{d} 天', 'say.opens': '距开抢还有',
-  'say.min': '{n} 分钟', 'say.min1': '1 分钟', 'say.sec': '{n} 秒',
+  'say.min': '{n} 分钟', 'say.sec': '{n} 秒',
 
   /* the sale page: texts that do not change */
   'was': '原价：', 'now': '现价：', 'server': '服务器时间', 'choose': '选择商品',
@@ -12,7 +12,7 @@ export default {
   'how.3t': '{hold}内付款',
   'how.3+': '逾期未付的商品会重新放出。所以“暂时无货”可能会变，“已售罄”不会变。',
   'pictures': '商品图片', 'picture': '第 {n} 张，共 {of} 张', 'facts': '商品参数',
-  'say.day': '{n} 天', 'say.hour1': '1 小时', 'say.hour': '{n} 小时',
+  'say.day': '{n} 天', 'say.hour': '{n} 小时',
 
   /* label, clock and stock of each state of the sale */
   'pill.before': '{opens} 开抢', 'pill.soon': '即将开抢', 'pill.undated': '敬请期待', 'pill.live': '正在抢购',
@@ -141,7 +141,7 @@ export default {
   'gone.text': '剩余商品已为前面的人保留。你的位置会保留，有放回时会在这里提醒你。',
   'goneout.text': '如有放回，先留给前面的人。你的位置会保留，有放回时会在这里提醒你。',
   'room.leave': '退出排队', 'est.sec': '{b} 秒', 'est.secs': '{a} 至 {b} 秒',
-  'est.min1': '1 分钟', 'est.min': '{b} 分钟', 'est.mins': '{a} 至 {b} 分钟',
+  'est.min': '{b} 分钟', 'est.mins': '{a} 至 {b} 分钟',
   'est.under': '{b} 分钟以内', 'check.title': '安全验证', 'check.close': '关闭',
   'check.ways': '验证方式', 'check.slide': '拼图', 'check.image': '图片',
   'check.work': '无需看图', 'check.slide+': '拖动滑块，把拼图移到吻合的缺口。',

@@ -23,10 +23,6 @@
     'en';
   root.lang = lang === 'zh' ? 'zh-Hans' : 'en';
   root.classList.add('js');
-  const words = document.createElement('link');
-  words.rel = 'modulepreload';
-  words.href = lang === 'zh' ? '/assets/copy-zh.js' : '/assets/copy-en.js';
-  document.head.append(words);
 
   /* Sends the page's first request before the page's own script has loaded. api.js takes the
      answer. */

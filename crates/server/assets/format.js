@@ -59,11 +59,9 @@ export function shopTime(ms, timeZone) {
     }));
   return form.format(ms) + ' ' + zone(ms, timeZone);
 }
-/** Formats a time: today the time alone, and on other days also the date and the zone. */
+/** Formats a time with its zone, and with the date if it is not today. */
 export const moment = (ms, seconds = true) =>
-  isToday(ms)
-    ? clock(ms, seconds)
-    : day(ms) + (zh() ? ' ' : ', ') + clock(ms, seconds) + ' ' + zone(ms);
+  (isToday(ms) ? '' : day(ms) + (zh() ? ' ' : ', ')) + clock(ms, seconds) + ' ' + zone(ms);
 /** Formats a time for use in a sentence: `at 20:00`, or `on 27 Nov 2026, 20:00 GMT+1`. */
 export const when = ms => text(isToday(ms) ? 'at' : 'on', { t: moment(ms, false) });
 /** Formats a time for a sentence that stands next to the whole date: `at 20:00`, `on 27 Nov,
@@ -92,7 +90,7 @@ export function span(secs) {
       : secs % 86400 || secs < 172800
         ? ['hour', secs / 3600]
         : ['day', secs / 86400];
-  return text('say.' + unit + (n === 1 ? '1' : ''), { n });
+  return text('say.' + unit, { n });
 }
 
 const figures = perLanguage(locale => new Intl.NumberFormat(locale));
@@ -156,7 +154,7 @@ export function estimate({ from, to }) {
   const high = Math.ceil(to / 60),
     low = Math.max(from < 60 ? 0 : 1, Math.floor(from / 60));
   if (low < 1) return text('est.under', { b: high });
-  return text(low < high ? 'est.mins' : high === 1 ? 'est.min1' : 'est.min', {
+  return text(low < high ? 'est.mins' : 'est.min', {
     a: low,
     b: high,
   });

@@ -16,28 +16,42 @@ const ORDERS_MAX = 50;
 /* The rush after a start, and the time over which the pages that were opened in it then read. */
 const RUSH_MS = 60_000;
 const AFTER_RUSH_MS = 30_000;
+/* The wait if the page does not know when the sale opened, and before the next try. */
+const UNKNOWN_MS = [10_000, 20_000];
+const TRIES_MAX = 5;
 
 /** Keeps the orders of the buyer in `m`. `draw()` shows the model. */
 export function ownOrders(m, draw) {
   const slot = name => name + '.' + m.id;
 
-  /** Reads the orders now, after an event about an order from another tab or device. */
+  /** Reads the orders now, after an event about an order from another tab or device. Returns whether
+     the page knows them now. */
   async function read() {
     const buyer = m.token,
       answer = await getOrders(buyer, ORDERS_MAX);
-    if (answer.status !== 200 || m.token !== buyer || m.press) return;
+    if (answer.status !== 200 || m.token !== buyer || m.press) return false;
     const order = learnOrders(m, answer.data.orders ?? []);
     if (order) browser.set(slot('bought'), buyerOf(buyer));
     const isAside = order && order.id === tab.get(slot('again'));
     if ((!m.order || m.order.item !== m.item.id) && !isAside) m.order = order;
     draw();
+    return true;
   }
-  /* Reads the orders after the rush. A page that was opened before the start need not read: the
-     event stream names each new order. */
-  function readLater() {
-    if (!m.status.started) return;
-    const left = RUSH_MS - (now() - (starts(m) ?? now()));
-    setTimeout(read, left > 0 ? left + jitter(0, AFTER_RUSH_MS) : jitter(1_000, 5_000));
+  /* Reads the orders after the rush, and again if the answer was lost or came during a press. A page
+     that was opened before the start need not read: the event stream names each new order. */
+  async function readLater() {
+    const opened = starts(m),
+      left = opened === null ? 0 : RUSH_MS - (now() - opened);
+    let wait =
+      opened === null
+        ? jitter(...UNKNOWN_MS)
+        : left > 0
+          ? left + jitter(0, AFTER_RUSH_MS)
+          : jitter(1_000, 5_000);
+    for (let tries = 0; tries < TRIES_MAX; tries += 1, wait = jitter(...UNKNOWN_MS)) {
+      await new Promise(done => setTimeout(done, wait));
+      if (!m.token || m.order || (await read())) return;
+    }
   }
   return {
     read,
@@ -46,7 +60,7 @@ export function ownOrders(m, draw) {
       if (!m.token) return;
       if (browser.get(slot('bought')) === buyerOf(m.token))
         await Promise.race([read(), new Promise(done => setTimeout(done, WAIT_MS))]);
-      else if (!site.guest) readLater(); /* a guest exists in one browser only */
+      else if (!site.guest && m.status.started) readLater(); /* a guest exists in one browser only */
     },
     /** Reads one order again. A later state replaces "reserved". */
     async readOne(id) {

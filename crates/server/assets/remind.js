@@ -6,12 +6,14 @@ import { left } from '/assets/format.js';
 import { renewPush, startPush, stopPush } from '/assets/push-subscribe.js';
 import { $, attr, tell, text } from '/assets/words.js';
 import { starts } from '/assets/sale-state.js';
+import { browser } from '/assets/store.js';
 
 /* The sound: notes in hertz, each of this length. */
 const NOTES = [660, 880, 660],
   NOTE_SECS = 0.18;
 const ICON_PX = 64;
 let audio = null,
+  sounds = false,
   notifies = false,
   last = '',
   icon = '';
@@ -21,11 +23,17 @@ export function bindReminders(m) {
   attr($('#calendar'), 'href', `${origin}/sale/${encodeURIComponent(m.id)}/calendar.ics`);
   $('#calendar').hidden = !starts(m);
   $('#notify').hidden = !('Notification' in window);
+  const showSound = () => attr($('#sound'), 'aria-pressed', sounds);
   $('#sound').onclick = () => {
-    audio = audio ? null : new AudioContext();
-    attr($('#sound'), 'aria-pressed', !!audio);
-    if (audio) play();
+    sounds = !sounds;
+    browser.set('sound', sounds);
+    showSound();
+    if (sounds) play();
   };
+  sounds = browser.get('sound') === true;
+  showSound();
+  /* A browser lets a page play sounds only after the visitor has used the page. */
+  for (const use of ['pointerdown', 'keydown']) addEventListener(use, wakeSound);
   const showNotify = pushes => {
     attr($('#notify'), 'aria-pressed', notifies);
     const denied = Notification.permission === 'denied';
@@ -33,13 +41,15 @@ export function bindReminders(m) {
   };
   $('#notify').onclick = async () => {
     notifies = !notifies && (await Notification.requestPermission()) === 'granted';
+    browser.set('notify', notifies);
     if (!notifies) stopPush(m.token);
     showNotify(notifies && (await startPush(m.token)));
   };
+  if (!('Notification' in window)) return;
+  notifies = browser.get('notify') === true && Notification.permission === 'granted';
   renewPush(m.token).then(pushes => {
-    if (!pushes) return;
-    notifies = true;
-    showNotify(true);
+    notifies ||= pushes;
+    if (notifies) showNotify(pushes);
   });
 }
 
@@ -87,7 +97,7 @@ function drawIcon(number, lit) {
   link.href = canvas.toDataURL();
 }
 function call(words, m) {
-  if (audio) play();
+  if (sounds) play();
   if (notifies && document.hidden) {
     const options = { body: m.title, tag: 'doorbuster.' + m.id };
     try {
@@ -103,7 +113,11 @@ function call(words, m) {
     }
   }
 }
+function wakeSound() {
+  if (sounds) (audio ??= new AudioContext()).resume();
+}
 function play() {
+  wakeSound();
   NOTES.forEach((note, i) => {
     const from = audio.currentTime + i * NOTE_SECS,
       tone = audio.createOscillator(),

@@ -125,7 +125,7 @@ function values(m, { deal, mode, until }, t) {
     need: frontOf(m).min_level,
     level: claimsOf(m.token).level ?? 0,
     est: m.room?.estimate ? estimate(m.room.estimate) : '',
-    until: m.room?.until_ms ? time(m.room.until_ms) : '',
+    until: m.room?.until_ms ? moment(m.room.until_ms) : '',
     ahead: m.waitlist[m.item.id]?.ahead ?? 0,
     pay: span(Math.min(item.hold_secs || WAITLIST_HOLD_SECS, WAITLIST_HOLD_SECS)),
     left: opens ? left(opens - t) : '',

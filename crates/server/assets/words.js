@@ -1,12 +1,13 @@
 /* The texts of one language. The pages insert texts only by textContent, and announce changes to
    screen readers in one live region. */
+import { copy as english } from '/assets/copy-en.js';
+import { copy as chinese } from '/assets/copy-zh.js';
+
 export const $ = (sel, root = document) => root.querySelector(sel);
 const root = document.documentElement;
 /** Whether the page's language is Chinese. The other language is English. */
 export const zh = () => root.lang.startsWith('zh');
-const load = async chinese =>
-  (await (chinese ? import('/assets/copy-zh.js') : import('/assets/copy-en.js'))).default;
-let copy = await load(zh());
+let copy = zh() ? chinese : english;
 
 /** The server's settings for pages. first.js sets the default of this object. */
 export const site = window.doorbuster ?? {};
@@ -107,13 +108,11 @@ export function translate() {
    form is lost. `redraw` draws the page's other texts again. */
 export function bindLanguages(redraw) {
   for (const a of document.querySelectorAll('.tongue a'))
-    a.onclick = async event => {
+    a.onclick = event => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return; /* opens in another window */
       event.preventDefault();
-      const chosen = await load(a.lang.startsWith('zh')).catch(() => null);
-      if (!chosen) return; /* the texts did not load */
-      copy = chosen;
       root.lang = a.lang;
+      copy = zh() ? chinese : english;
       const lang = zh() ? 'zh' : 'en',
         url = new URL(location.href);
       url.searchParams.set('lang', lang);
@@ -155,6 +154,6 @@ export function countAloud(words, seconds) {
   const rest =
     seconds < 60
       ? text('say.sec', { n: seconds })
-      : text(seconds === 60 ? 'say.min1' : 'say.min', { n: seconds / 60 });
+      : text('say.min', { n: seconds / 60 });
   announce(words + ' ' + rest);
 }

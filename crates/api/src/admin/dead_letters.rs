@@ -128,8 +128,8 @@ pub struct DeadLetterSelection {
     pub endpoint: Option<String>,
     /// `true` selects all dead letters; otherwise `endpoint` is required.
     pub all: bool,
-    /// The reason, for other operators. It is required to discard dead letters, and refused for a
-    /// retry.
+    /// The reason, for other operators. A request to discard dead letters must have a reason. A
+    /// request to retry must have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

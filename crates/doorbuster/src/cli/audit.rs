@@ -21,7 +21,7 @@ pub struct AuditArgs {
     /// [default: the store in the settings].
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
-    /// Also check every answer in this file, as `storm --answers` writes it.
+    /// Also check every answer in this file. `storm --answers` writes such files.
     #[arg(long, value_name = "FILE")]
     pub answers: Option<PathBuf>,
     /// Ask the running server for its audit. The server's audit also lists restores, failovers and

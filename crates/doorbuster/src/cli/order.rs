@@ -86,7 +86,7 @@ pub struct OrderSelection {
     /// All orders of this sale whose state allows the change.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
-    /// Only orders of the sale in this state.
+    /// Only orders in this state, for example reserved.
     #[arg(long, value_parser = values::order_state, requires = "sale")]
     pub state: Option<OrderState>,
     /// The orders whose ids are in this file, one on each line; - is standard input.

@@ -20,8 +20,8 @@ use super::settings::SettingsArgs;
 pub struct ExportArgs {
     /// The folder; it is created if it is missing.
     pub dir: PathBuf,
-    /// The server's address for the pages, such as https://api.shop.example [default: the folder's
-    /// own address].
+    /// The address at which the exported pages call the server, such as https://api.shop.example.
+    /// Without this option, the pages call the server that serves them.
     #[arg(long, value_name = "ORIGIN")]
     pub api: Option<reqwest::Url>,
     /// Write the page of this sale; may be given several times [default: all sales that buyers may

@@ -214,7 +214,7 @@ pub struct CloseArgs {
       --item id=phone,title=Phone,stock=100,price=10.00CNY,limit=10,hold=15m
   doorbuster sale create --file spring.json")]
 pub struct CreateArgs {
-    /// The sale's id: 1 to 64 of A-Z a-z 0-9 _ . : -
+    /// The sale's id: 1 to 64 characters of A-Z a-z 0-9 _ . : -
     #[arg(value_parser = values::name, required_unless_present = "file", requires = "title", requires = "item")]
     pub sale: Option<String>,
     /// The title on the sale page.

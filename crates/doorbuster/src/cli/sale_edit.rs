@@ -152,7 +152,7 @@ pub struct CodesArgs {
     /// The sale's id.
     #[arg(value_parser = values::name, add = complete::sales())]
     pub sale: String,
-    /// The number of codes to create [default: count the existing codes].
+    /// The number of codes to create. Without this option, the command only counts the codes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(CODES_AT_ONCE_MAX)))]
     pub count: Option<u32>,
     /// How many buyers may use each code.

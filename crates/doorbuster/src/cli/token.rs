@@ -31,7 +31,7 @@ pub enum TokenCommand {
 #[command(after_help = "Example:\n  doorbuster token buyer alice --ttl 15m\n\n\
     The sale page accepts the token in its address: http://127.0.0.1:8080/sale/spring#token=<token>")]
 pub struct BuyerArgs {
-    /// The buyer's id: 1 to 64 of A-Z a-z 0-9 _ . : -
+    /// The buyer's id: 1 to 64 characters of A-Z a-z 0-9 _ . : -
     #[arg(value_parser = values::name)]
     pub name: String,
     /// State that the buyer is a member.

@@ -23,7 +23,7 @@ pub fn name(text: &str) -> Parsed<String> {
     if value::is_name(text) {
         Ok(text.to_owned())
     } else {
-        Err("must be 1 to 64 of A-Z a-z 0-9 _ . : -".into())
+        Err("must be 1 to 64 characters of A-Z a-z 0-9 _ . : -".into())
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::test_server::{KEY, TempDir, TestServer, program, until};
 
-/// A server with a settings file, whose log is in a file.
+/// A server that has a settings file and writes its log into a file.
 struct Reloadable {
     server: TestServer,
     settings: PathBuf,

@@ -61,7 +61,8 @@ impl Queued {
     }
 }
 
-/// A buyer's next request. The earliest request compares as the greatest.
+/// A buyer's next request. The order is by time, reversed, because a
+/// binary heap returns its greatest element first.
 pub(super) struct Scheduled {
     /// The time of the request.
     pub due: Instant,

@@ -32,7 +32,7 @@ pub enum PlaceError {
     #[error("is neither a directory nor a bucket; write a directory, or s3://BUCKET/PREFIX")]
     Unknown,
     /// The program was built without support for buckets.
-    #[error("this build has no support for s3://; build with the feature s3, or write a directory")]
+    #[error("this build has no support for s3://; build with the feature s3, or set a directory")]
     NoBuckets,
     /// The directory or the bucket cannot be opened.
     #[error("cannot use {place}: {reason}")]

@@ -44,7 +44,7 @@ impl MasterKeys {
 
 impl fmt::Debug for MasterKeys {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Masters({})", self.0.len())
+        write!(out, "MasterKeys({})", self.0.len())
     }
 }
 

@@ -163,7 +163,8 @@ impl WaitingRooms {
         self.batcher.request(room_state.key(), buyer, PositionAction::Leave).await.map(drop)
     }
 
-    /// Returns the buyer's position. `None` means that the buyer has no position, or it has lapsed.
+    /// Returns the buyer's position. Returns `None` if the buyer has no position that is still
+    /// valid.
     ///
     /// # Errors
     ///

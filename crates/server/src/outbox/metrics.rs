@@ -21,7 +21,7 @@ impl AttemptOutcome {
     /// Returns the outcome's name in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Delivered => "told",
+            Self::Delivered => "delivered",
             Self::Failed => "failed",
             Self::Dead => "dead",
         }

@@ -6,6 +6,7 @@
 //! too.
 
 mod calendar;
+mod schema_org;
 mod state;
 
 use std::fmt::Write;
@@ -136,48 +137,16 @@ fn head(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
         tag("product:price:currency", item.price.currency.as_str());
     }
     let products: Vec<Value> =
-        sale.items.iter().map(|item| product(sale, item, state, shop)).collect();
+        sale.items.iter().map(|item| schema_org::product(sale, item, state, shop)).collect();
     let graph = json!({"@context": "https://schema.org", "@graph": products});
-    out + &data_block("application/ld+json", "schema", &graph)
+    out + &picture_hint(first) + &data_block("application/ld+json", "schema", &graph)
 }
 
-/// Describes an item in the vocabulary of schema.org.
-fn product(sale: &Sale, item: &Item, state: Option<ShownState>, shop: Shop<'_>) -> Value {
-    let mut offer = json!({
-        "@type": "Offer",
-        "price": decimal(item.price),
-        "priceCurrency": item.price.currency,
-        "eligibleQuantity": {"@type": "QuantitativeValue", "maxValue": item.limit_per_buyer},
-    });
-    let optional = [
-        ("availability", state.map(|state| state.availability().to_owned())),
-        ("url", shop.absolute(&format!("/sale/{}", sale.id))),
-        ("availabilityStarts", sale.starts_at.map(|time| time.to_string())),
-        ("availabilityEnds", sale.ends_at.map(|time| time.to_string())),
-    ];
-    for (name, value) in optional {
-        if let Some(value) = value {
-            offer[name] = value.into();
-        }
-    }
-    let mut product = json!({"@type": "Product", "name": item.title.fallback(), "offers": offer});
-    if !item.description.is_empty() {
-        product["description"] = item.description.fallback().into();
-    }
-    let images: Vec<String> = images(item).filter_map(|(image, _)| shop.absolute(image)).collect();
-    match images.as_slice() {
-        [] => {}
-        [only] => product["image"] = only.as_str().into(),
-        several => product["image"] = json!(several),
-    }
-    if !item.facts.is_empty() {
-        let facts = item.facts.iter().map(|fact| {
-            json!({"@type": "PropertyValue", "name": fact.name.fallback(),
-                   "value": fact.value.fallback()})
-        });
-        product["additionalProperty"] = facts.collect();
-    }
-    product
+/// Returns the tag by which a browser loads the first picture before it runs the page's script.
+fn picture_hint(item: Option<&Item>) -> String {
+    let Some(image) = item.and_then(|item| item.image.as_deref()) else { return String::new() };
+    let image = escaped(image);
+    format!("<link rel=\"preload\" as=\"image\" href=\"{image}\" fetchpriority=\"high\">\n")
 }
 
 /// Returns the pictures of an item, each with its description.

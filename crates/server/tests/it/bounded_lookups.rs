@@ -138,7 +138,7 @@ fn a_refusal_by_a_node_that_shares_limits_allocates_no_more_and_waits_for_no_cal
         app
     });
     let calls = || {
-        let name = "doorbuster_limits_shared_total{outcome=\"told\"}";
+        let name = "doorbuster_limits_shared_total{outcome=\"succeeded\"}";
         runtime.block_on(number(&app, name))
     };
     let began = Watch::start();

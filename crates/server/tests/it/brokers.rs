@@ -211,7 +211,7 @@ async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     .await;
     let metrics = app.get("/metrics").await.text();
     assert!(
-        !metrics.contains(r#"doorbuster_deliveries_total{kind="broker",outcome="told"} 0"#),
+        !metrics.contains(r#"doorbuster_deliveries_total{kind="broker",outcome="delivered"} 0"#),
         "{metrics}"
     );
     assert!(

@@ -249,7 +249,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Uses the next row number that this thread knows. Another thread may have used it meanwhile.
+    /// Uses the row number that this thread expects next. Another thread may already have used it.
     fn refill(&self, units: u64, counter: Counter) -> FeedRow {
         FeedRow {
             grant: GrantId(self.epoch),

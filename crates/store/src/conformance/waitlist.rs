@@ -385,7 +385,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// A waitlist has at most as many entries as held and kept units, because paid units do not return.
+/// A waitlist has at most one entry for each held or kept unit, because paid units do not return.
 pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;

@@ -22,8 +22,8 @@ impl RoomKey {
     }
 }
 
-/// A waiting room. If each item of a sale has its own room, the sale also has a row for the whole
-/// sale. That row has the seed of all draws, and no visitors.
+/// A waiting room of a sale or of one item. If each item of a sale has its own room, the store also
+/// has a room for the whole sale. Nobody waits in that room; it only keeps the seed of all draws.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoom {
     /// The sale and the item.

@@ -301,8 +301,8 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Items are written as differences. A settler or an expiry reads an item without a lock, because
-/// their decisions do not depend on the pool.
+/// Items are written as differences. Settlers and the expiry of orders read an item
+/// without a lock, because their decisions do not depend on the pool.
 fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     for CachedRow { row, read } in cache.items.values().filter(|kept| kept.is_dirty()) {
         let Some(read) = read else { continue };

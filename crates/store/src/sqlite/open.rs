@@ -112,7 +112,7 @@ fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
     }
 }
 
-/// Records in the lock file that the directory contains a store.
+/// Writes a text into the lock file. The text says that the directory contains a store.
 pub(super) fn write_lock_text(mut lock: &File) -> io::Result<()> {
     match lock.metadata()?.len() {
         0 => lock.write_all(LOCK_FILE_TEXT).and_then(|()| lock.sync_all()),

@@ -184,7 +184,7 @@ pub(super) struct ChallengePool {
 
 impl fmt::Debug for ChallengePool {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Studio({})", self.threads.len())
+        write!(out, "ChallengePool({})", self.threads.len())
     }
 }
 

@@ -98,7 +98,7 @@ pub(super) struct ChallengeSealer {
 
 impl fmt::Debug for ChallengeSealer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Seals({})", self.keys.len())
+        write!(out, "ChallengeSealer({})", self.keys.len())
     }
 }
 

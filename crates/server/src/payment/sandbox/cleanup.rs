@@ -12,8 +12,8 @@ use crate::outages;
 
 /// Interval between two pages.
 const EVERY: Duration = Duration::from_secs(60);
-/// Shortest pause between two pages while there is something to delete.
-const ERROR_PAUSE: Duration = Duration::from_millis(200);
+/// Pause between two pages while there is something to delete.
+const PAGE_PAUSE: Duration = Duration::from_millis(200);
 /// The number of documents that one page reads and deletes.
 const PAGE: usize = 200;
 /// How long a checkout is kept after its end. The ids of providers' messages are kept equally long.
@@ -37,7 +37,7 @@ impl Sandbox {
             let forgotten = if may { self.forget_page(&mut round, before).await } else { Ok(0) };
             let rest = match forgotten {
                 Ok(0) => EVERY,
-                Ok(_) => ERROR_PAUSE,
+                Ok(_) => PAGE_PAUSE,
                 Err(error) => {
                     outages::warn!(
                         self.engine.outages(),

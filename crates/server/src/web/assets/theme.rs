@@ -14,7 +14,7 @@ use crate::web::page_html::escaped;
 /// The style sheet of the buyers' pages.
 const STYLES: &str = "look.css";
 /// The buyers' pages.
-const PAGES: [&str; 4] = ["index.html", "sale.html", "order.html", "missing.html"];
+pub(super) const PAGES: [&str; 4] = ["index.html", "sale.html", "order.html", "missing.html"];
 /// The text that marks the place of the shop's name in a page.
 const UNNAMED: &str = "data-shop>Doorbuster<";
 /// The end of a page. The links of the shop go in front of it.

@@ -170,7 +170,7 @@ fn limits(app: &App, text: &mut MetricsText) {
         MetricKind::Counter,
         "Calls that take shares of limits and report requests to other nodes.",
     )
-    .sample(&[("outcome", "told")], counts.batches)
+    .sample(&[("outcome", "succeeded")], counts.batches)
     .sample(&[("outcome", "failed")], counts.failures);
     text.metric(
         "doorbuster_limits_kept_total",

@@ -136,13 +136,13 @@ async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
         );
         let mut calls = Vec::new();
         for app in &apps {
-            calls.push(number(app, "doorbuster_limits_shared_total{outcome=\"told\"}").await);
+            calls.push(number(app, "doorbuster_limits_shared_total{outcome=\"succeeded\"}").await);
         }
         let more = buy_at_all(&apps, 6, "anna", 1).await;
         let returned = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs()).expect("short");
         assert!(more <= returned, "{scope} {burst}: {more} more requests allowed");
         for (app, calls) in apps.iter().zip(calls) {
-            let after = number(app, "doorbuster_limits_shared_total{outcome=\"told\"}").await;
+            let after = number(app, "doorbuster_limits_shared_total{outcome=\"succeeded\"}").await;
             let most = u64::from(returned);
             assert!(after - calls <= most, "refusals caused {} calls", after - calls);
         }
@@ -211,7 +211,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
     }
     assert!(let_in <= BURST + BURST / 4, "{let_in}");
     for app in [first, second] {
-        let calls = number(&app, "doorbuster_limits_shared_total{outcome=\"told\"}").await;
+        let calls = number(&app, "doorbuster_limits_shared_total{outcome=\"succeeded\"}").await;
         assert!((1..1_000).contains(&calls), "{calls} round trips for 2,560 requests");
         app.stop().await;
     }

@@ -63,8 +63,8 @@ async fn an_endpoint_receives_signed_events_with_the_state_at_their_time() {
     // The server records the delivery a little later.
     crate::money::until("the metrics show the deliveries", async || {
         let metrics = app.get("/metrics").await.text();
-        let told =
-            metrics.contains(r#"doorbuster_deliveries_total{kind="webhook",outcome="told"} 4"#);
+        let told = metrics
+            .contains(r#"doorbuster_deliveries_total{kind="webhook",outcome="delivered"} 4"#);
         (told && metrics.contains(r#"doorbuster_outbox_waiting_events{kind="webhook"} 0"#))
             .then_some(())
     })
