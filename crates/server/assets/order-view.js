@@ -281,8 +281,8 @@ export function showOrder(m) {
   showClock(m);
 }
 
-/** Draws the tab's title and icon. If the page showed the waitlist entry before, calls the buyer when
-   units are reserved. The page calls this each time it draws. */
+/** Draws the tab's title and icon. If the page showed the waitlist entry before, calls the buyer
+   when units are reserved. The page calls this each time it draws. */
 export function showTab(m) {
   const { order } = m,
     name = stateOf(m),

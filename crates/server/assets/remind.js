@@ -39,9 +39,9 @@ export function bindReminders(m) {
   });
 }
 
-/** Updates the tab, and calls the buyer if there is news. The page calls this each time it draws. `id`
-   is the sale. `tab` is the text before the page's `title`, the rest of a countdown, and whether the
-   icon is filled. `scene` is the page's state. */
+/** Updates the tab, and calls the buyer if there is news. The page calls this each time it draws.
+   `id` is the sale. `tab` is the text before the page's `title`, the rest of a countdown, and
+   whether the icon is filled. `scene` is the page's state. */
 export function remind({ id, title: own, scene, tab, news }) {
   const head = tab.head ? text(tab.head, { left: left(tab.rest_ms) }) : '';
   const title = head ? `${head} – ${own}` : own;

@@ -1,5 +1,5 @@
-//! The order page around the payment: calendar entries, the copied number, the shop's next steps, and
-//! the printed receipt.
+//! The order page around the payment: calendar entries, the copied number, the shop's next steps,
+//! and the printed receipt.
 
 use serde_json::json;
 
