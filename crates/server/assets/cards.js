@@ -77,8 +77,8 @@ export function pictureOf(sale, light) {
   return img;
 }
 
-/** Returns the state of a sale for its card: its phase or, for an open sale, the state of its stock.
-   */
+/** Returns the state of a sale for its card: its phase or, for an open sale, the state of its
+   stock. */
 export function stateOf({ status }) {
   if (status.phase !== 'open') return status.phase;
   const all = states =>
