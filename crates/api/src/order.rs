@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::admin::payments::{RefundCause, RefundState};
 use crate::problem::Code;
-use crate::value::{Money, Time};
+use crate::value::{Money, Text, Time};
 
 pub use doorbuster_types::OrderState;
 
@@ -296,11 +296,29 @@ pub struct OrderRefund {
     pub settled_at: Option<Time>,
 }
 
+/// The texts of an item that a list of orders needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OrderedItem {
+    /// The name of the item's sale.
+    pub sale: String,
+    /// The item's name within its sale.
+    pub item: String,
+    /// The title on the page.
+    pub title: Text,
+    /// URL of a picture.
+    #[schema(required = true)]
+    pub image: Option<String>,
+}
+
 /// A page of orders, newest first. Queued and refused requests are not in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderList {
     /// The orders of this page.
     pub orders: Vec<Order>,
+    /// The items of these orders, each item once.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub items: Vec<OrderedItem>,
     /// The `cursor` of the next page; `null` on the last page.
     #[schema(required = true)]
     pub next_cursor: Option<String>,

@@ -339,7 +339,7 @@ export const copy = {
   'o.unlinked': 'This link no longer opens the order',
   'o.unlinked+': 'A payment link works while the order can be paid. To see the order, sign in.',
   'o.calendar': 'Add the deadline to your calendar', 'o.next': 'What happens next',
-  'o.copied': 'Copied', 'o.copy': 'Copy', 'o.print': 'Print this order',
+  'o.copied': 'Copied', 'o.idis': 'Order number: {id}', 'o.copy': 'Copy', 'o.print': 'Print this order',
   'o.uncancelled': 'The cancellation failed. Please try again.',
 
   /* the sandbox's checkout */

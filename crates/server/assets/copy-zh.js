@@ -238,7 +238,7 @@ export const copy = {
   'o.linkis': '订单可付款期间，任何人打开此链接都能查看并支付该订单：{link}',
   'o.unlinked': '此链接已失效', 'o.unlinked+': '付款链接仅在订单可付款期间有效。如需查看订单，请登录。',
   'o.calendar': '把付款截止时间加入日历', 'o.next': '接下来', 'o.copied': '已复制',
-  'o.copy': '复制', 'o.print': '打印订单',
+  'o.idis': '订单号：{id}', 'o.copy': '复制', 'o.print': '打印订单',
   'o.uncancelled': '取消请求未能送达，请再试一次。',
 
   /* the sandbox's checkout */

@@ -5,6 +5,7 @@ import {
 } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { count, fullTime, left, moment, money, shopTime, shortId } from '/assets/format.js';
+import { remind } from '/assets/remind.js';
 import { endingMs, isBack, moneyBack, stateOf, stepsOf } from '/assets/order-state.js';
 
 const backToSale = order =>
@@ -42,6 +43,8 @@ const bare = {
   far: { pill: 'offline', tone: 'warn' },
 };
 let shown = '',
+  waited = false /* the page has shown a waitlist entry */,
+  changes = false /* the page has shown an order that changes by itself */,
   broken = ''; /* a picture that did not load */
 
 function showSlip(m) {
@@ -54,6 +57,7 @@ function showSlip(m) {
   putText($('#slip-sale'), edition !== localized(item?.title) ? sale?.title : '');
   put($('#id'), shortId(order.id));
   attr($('#id'), 'title', order.id);
+  put($('#whole-id'), order.id);
   put($('#units'), count(order.units));
   for (const el of document.querySelectorAll('.priced'))
     el.hidden = !sum || order.state === 'refused';
@@ -78,6 +82,15 @@ function showSlip(m) {
 function wholeTime(ms) {
   const shop = shopTime(ms, site.time_zone);
   return fullTime(ms) + (shop ? ` (${text('clock.shop', { t: shop })})` : '');
+}
+/* Shows what happens after the payment. A time of the past is not shown. */
+function showNext(isPaid) {
+  const at = Date.parse(site.next_steps_at),
+    isAhead = at > now();
+  $('#next').hidden = !isPaid || !(site.next_steps || isAhead);
+  putText($('#next-text'), site.next_steps);
+  $('#next-time').hidden = !isAhead;
+  put($('#next-at'), isAhead ? wholeTime(at) : '');
 }
 /* A deadline is shown with its date and zone. So are the steps of a finished order, because the
    order may be printed. */
@@ -201,19 +214,21 @@ export function showOrder(m) {
   const name = stateOf(m),
     view = views[name] ?? bare[name] ?? views.refused,
     { order } = m;
+  changes ||= ['waiting', 'queued', 'reserved'].includes(order?.state);
+  $('.order__state').classList.toggle('has-room', changes);
   $('#slip').hidden = !order;
   $('#orders').hidden = !order || m.by_link;
   $('#door').toggleAttribute('hidden', !!order || name === 'loading');
   $('#clock-box').hidden = !order;
   const isPaid = PAID.includes(name);
-  $('#next').hidden = !isPaid || !site.next_steps;
-  putText($('#next-text'), site.next_steps);
+  showNext(isPaid);
   $('#deadline').hidden = order?.state !== 'reserved';
   $('#copy-link').hidden = order?.state !== 'reserved' || !m.token;
   $('#link-note').hidden ||= $('#copy-link').hidden;
   $('#shop').hidden = !isPaid || !site.shop_url;
   attr($('#shop'), 'href', site.shop_url ?? '/');
-  $('#sandbox').hidden = !site.sandbox || !['reserved', 'paid'].includes(order?.state);
+  $('#sandbox').hidden = !site.sandbox || !order;
+  $('#sandbox').classList.toggle('is-off', !['reserved', 'paid'].includes(order?.state));
   put($('#sandbox'), text(isPaid ? 'o.sandboxed' : 'o.sandbox'));
   const sum = order ? showSlip(m) : null,
     back = order && moneyBack(m);
@@ -257,13 +272,34 @@ export function showOrder(m) {
     showSteps(stepsOf(m), !['reserved', 'queued', 'waiting'].includes(order.state));
     put($('#sure-text'), text(order.units === 1 ? 'o.sure1+' : 'o.sure+', v));
   }
-  document.title = text('o.title') + (order ? ' – ' + $('#slip-title').textContent : '');
+  showTab(m);
 
   const state = [name, m.offline, m.said, back?.state, order?.ahead].join();
   if (shown && shown !== state && name !== 'loading')
     announce($('#state').textContent + '. ' + $('#text').textContent, true);
   shown = state;
   showClock(m);
+}
+
+/** Draws the tab's title and icon. If the page showed the waitlist entry before, calls the buyer
+   when units are reserved. The page calls this each time it draws. */
+export function showTab(m) {
+  const { order } = m,
+    name = stateOf(m),
+    title = text('o.title') + (order ? ' – ' + $('#slip-title').textContent : ''),
+    isLive = name === 'reserved' || name === 'ending',
+    rest_ms = m.came && isLive ? Math.max(0, Date.parse(order.pay_by) - now()) : 0;
+  /* After the entry became an order, the buttons keep their place, so that nothing jumps. */
+  waited ||= name === 'waiting';
+  $('#remind').hidden = !waited;
+  $('#remind').classList.toggle('is-off', name !== 'waiting');
+  remind({
+    id: order?.sale ?? m.id,
+    title,
+    scene: name,
+    tab: { head: m.came && isLive ? 'remind.came' : null, rest_ms, lit: !!rest_ms },
+    news: m.came && isLive ? 'came' : null,
+  });
 }
 
 /** Draws only the countdown. The page calls this four times a second. */

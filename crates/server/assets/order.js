@@ -1,8 +1,9 @@
 /* The order page: one order from GET /v1/orders/{order}, and its history. Events only say that the
    order has changed. */
 import {
-  $, announce, bindLanguages, ready, signInUrl, site, tell, text, translate,
+  $, announce, bindLanguages, localized, ready, signInUrl, site, tell, text, translate,
 } from '/assets/words.js';
+import { calendarFile } from '/assets/calendar.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import {
   cancelOrder,
@@ -21,8 +22,9 @@ import {
 import { forget, identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 import { tab } from '/assets/store.js';
+import { bindReminders } from '/assets/remind.js';
 import { CHECK_MS, isBack, moneyBack, stateOf } from '/assets/order-state.js';
-import { showClock, showOrder } from '/assets/order-view.js';
+import { showClock, showOrder, showTab } from '/assets/order-view.js';
 
 const m = {
   id: idInAddress('order'),
@@ -37,6 +39,7 @@ const m = {
   unheard: false,
   back_ms: null,
   sign_in_url: signInUrl() ?? null,
+  came: false /* a waitlist entry became this order while the page was open */,
   token: null,
   key: null /* the key of the link that opened the page */,
   by_link: false /* the order was read by that key, not by the buyer's token */,
@@ -51,7 +54,8 @@ const poll = pauser();
 let stream = null,
   lost = 0,
   drawn = '',
-  hinted = false;
+  hinted = false,
+  reminds = false;
 
 function draw() {
   showOrder(m);
@@ -125,6 +129,11 @@ async function take(order) {
     else if (!isSame) m.told = null;
   }
   if (order.state !== m.order?.state) m.said = null;
+  m.came = order.state === 'reserved' && (m.came || m.order?.state === 'waiting');
+  if (order.state === 'waiting' && !reminds) {
+    reminds = true;
+    bindReminders(m);
+  }
   m.order = order;
   if (order.state === 'reserved') return;
   m.unheard = false;
@@ -211,37 +220,17 @@ async function watch() {
       /* The server asked for this pause, so no event ends it early. */
       await new Promise(done => setTimeout(done, retry_secs * 1000));
     await poll.rest(pace_ms());
-    if (document.hidden)
+    /* A buyer on the waitlist is called while another tab is shown. */
+    if (document.hidden && m.order?.state !== 'waiting')
       await new Promise(seen =>
         document.addEventListener('visibilitychange', seen, { once: true }),
       );
   }
 }
 
-/* Returns a calendar entry (RFC 5545) for the end of the time to pay. */
-function deadlineEntry(order, title) {
-  const stamp = iso => new Date(Date.parse(iso)).toISOString().replace(/[-:]|\.\d{3}/g, '');
-  const plain = words => words.replace(/([\\,;])/g, '\\$1').replace(/\s+/g, ' ');
-  return [
-    'BEGIN:VCALENDAR',
-    'VERSION:2.0',
-    'PRODID:-//Doorbuster//EN',
-    'BEGIN:VEVENT',
-    `UID:${order.id}`,
-    `DTSTAMP:${stamp(order.reserved_at)}`,
-    `DTSTART:${stamp(order.pay_by)}`,
-    `SUMMARY:${plain(text('o.pay', { sum: title }))}`,
-    `URL:${location.origin}${location.pathname}`,
-    'BEGIN:VALARM',
-    'ACTION:DISPLAY',
-    'TRIGGER:-PT5M',
-    `DESCRIPTION:${plain(title)}`,
-    'END:VALARM',
-    'END:VEVENT',
-    'END:VCALENDAR',
-    '',
-  ].join('\r\n');
-}
+/* Returns the page's address. If a link opened the page, the address keeps the link's key. */
+const ownAddress = () =>
+  location.origin + location.pathname + (m.key ? '#key=' + encodeURIComponent(m.key) : '');
 
 /** Sends a safe request again if its answer was lost. */
 async function twice(ask) {
@@ -323,10 +312,20 @@ $('#side').onclick = event => {
       $('#sure').showModal();
   }
 };
+/** Copies a text. Returns whether the browser has a clipboard and allowed it. */
+const copied = async words =>
+  (await navigator.clipboard?.writeText(words).then(
+    () => true,
+    () => false,
+  )) === true;
+/* If the browser refuses the clipboard, the page shows the whole id. */
 $('#copy').onclick = async () => {
-  await navigator.clipboard?.writeText(m.order.id).catch(() => {});
-  tell($('#copy'), 'o.copied');
-  announce(text('o.copied'), true);
+  const { id } = m.order,
+    done = await copied(id);
+  tell($('#copy'), done ? 'o.copied' : 'o.copy');
+  tell($('#copy-note'), done ? '' : 'o.idis', { id });
+  $('#copy-note').hidden = done;
+  announce(done ? text('o.copied') : $('#copy-note').textContent, true);
 };
 /* The link for another device or another payer. If the browser refuses the clipboard, the page
    shows the link. */
@@ -334,11 +333,7 @@ $('#copy-link').onclick = async () => {
   const answer = await getOrderLink(m.token, m.id);
   if (answer.status !== 200) return poll.wake();
   const link = new URL(answer.data.url, location.origin).href;
-  const copied = await navigator.clipboard?.writeText(link).then(
-    () => true,
-    () => false,
-  );
-  tell($('#link-note'), copied ? 'o.linked' : 'o.linkis', { link });
+  tell($('#link-note'), (await copied(link)) ? 'o.linked' : 'o.linkis', { link });
   $('#link-note').hidden = false;
   announce($('#link-note').textContent, true);
 };
@@ -346,10 +341,22 @@ addEventListener('hashchange', () => {
   if (/[#&]key=/.test(location.hash)) location.reload();
 });
 $('#deadline').onclick = event => {
-  const file = new Blob([deadlineEntry(m.order, $('#slip-title').textContent)], {
-    type: 'text/calendar',
+  event.currentTarget.href = calendarFile({
+    id: m.order.id,
+    version: (m.told?.history ?? []).filter(entry => entry.event === 'order.extended').length,
+    at: Date.parse(m.order.pay_by),
+    title: text('o.pay', { sum: $('#slip-title').textContent }),
+    url: ownAddress(),
   });
-  event.currentTarget.href = URL.createObjectURL(file);
+};
+$('#next-calendar').onclick = event => {
+  event.currentTarget.href = calendarFile({
+    id: 'next.' + m.order.id,
+    at: Date.parse(site.next_steps_at),
+    title: `${site.shop || 'Doorbuster'}: ${$('#slip-title').textContent}`,
+    words: localized(site.next_steps),
+    url: location.origin + location.pathname,
+  });
 };
 $('#sure').onclose = () => {
   const yes = $('#sure').returnValue === 'yes';
@@ -369,7 +376,10 @@ setInterval(() => {
     cameBack(null);
   }
   if (m.order && stateOf(m) !== drawn) draw();
-  else showClock(m);
+  else {
+    showClock(m);
+    showTab(m);
+  }
 }, 250);
 if (m.id) {
   readAddress();

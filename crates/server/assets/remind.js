@@ -1,11 +1,9 @@
 /* Gets the attention of a buyer who looks at another tab. The tab's title and icon count down. They
    change at the opening, at the buyer's turn, and when a unit has come back. A sound and a system
    notification follow only if the buyer switched them on, on this page. */
-import { origin } from '/assets/api.js';
 import { left } from '/assets/format.js';
 import { renewPush, startPush, stopPush } from '/assets/push-subscribe.js';
 import { $, attr, tell, text } from '/assets/words.js';
-import { starts } from '/assets/sale-state.js';
 import { browser } from '/assets/store.js';
 
 /* The sound: notes in hertz, each of this length. */
@@ -18,10 +16,8 @@ let audio = null,
   last = '',
   icon = '';
 
-/** Prepares the buttons. The calendar's link contains the sale's id. */
+/** Prepares the buttons for the buyer `m.token`. */
 export function bindReminders(m) {
-  attr($('#calendar'), 'href', `${origin}/sale/${encodeURIComponent(m.id)}/calendar.ics`);
-  $('#calendar').hidden = !starts(m);
   $('#notify').hidden = !('Notification' in window);
   const showSound = () => attr($('#sound'), 'aria-pressed', sounds);
   $('#sound').onclick = () => {
@@ -53,11 +49,12 @@ export function bindReminders(m) {
   });
 }
 
-/** Updates the reminders. The page calls this each time it draws. */
-export function remind(m, { scene, tab, news }) {
-  $('#remind').hidden = scene === 'ended' || scene === 'sold';
+/** Updates the tab, and calls the buyer if there is news. The page calls this each time it draws.
+   `id` is the sale. `tab` is the text before the page's `title`, the rest of a countdown, and
+   whether the icon is filled. `scene` is the page's state. */
+export function remind({ id, title: own, scene, tab, news }) {
   const head = tab.head ? text(tab.head, { left: left(tab.rest_ms) }) : '';
-  const title = head ? `${head} – ${m.title}` : m.title;
+  const title = head ? `${head} – ${own}` : own;
   if (document.title !== title) document.title = title;
   const rest = tab.rest_ms;
   drawIcon(
@@ -67,7 +64,7 @@ export function remind(m, { scene, tab, news }) {
   const now = news ?? scene,
     isNews = news && last && last !== now && !(news === 'open' && last !== 'before');
   last = now;
-  if (isNews) call(text('remind.' + news), m);
+  if (isNews) call(text('remind.' + news), id, own);
 }
 
 /* Draws the icon with the number of minutes, or of seconds in the last minute. The icon is filled
@@ -96,10 +93,10 @@ function drawIcon(number, lit) {
   link.type = 'image/png';
   link.href = canvas.toDataURL();
 }
-function call(words, m) {
+function call(words, id, title) {
   if (sounds) play();
   if (notifies && document.hidden) {
-    const options = { body: m.title, tag: 'doorbuster.' + m.id };
+    const options = { body: title, tag: 'doorbuster.' + id };
     try {
       const shown = new Notification(words, options);
       shown.onclick = () => {

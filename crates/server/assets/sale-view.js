@@ -1,7 +1,8 @@
 /* Shows the model of the sale page. Each state fills the same elements, so that nothing jumps. */
+import { origin } from '/assets/api.js';
 import { claimsOf } from '/assets/who.js';
 import {
-  $, text, put, putText, attr, announce, countAloud, localized, site,
+  $, text, put, putText, attr, announce, countAloud, localized, site, zh,
 } from '/assets/words.js';
 import { showFacts, showPictures, watchPrice } from '/assets/product.js';
 import { now } from '/assets/clock.js';
@@ -234,6 +235,9 @@ function showUnits(m, pick) {
   }
 }
 
+const calendarLink = m =>
+  `${origin}/sale/${encodeURIComponent(m.id)}/calendar.ics?lang=${zh() ? 'zh' : 'en'}`;
+
 /** Draws the page from the model. Fast enough for four calls a second. Returns the deal that the
    page shows. */
 export function show(m) {
@@ -265,6 +269,9 @@ export function show(m) {
     );
   shown = state;
   before = deal;
-  remind(m, screen);
+  $('#remind').hidden = scene === 'ended' || scene === 'sold';
+  $('#calendar').hidden = !starts(m);
+  attr($('#calendar'), 'href', calendarLink(m));
+  remind({ ...screen, id: m.id, title: m.title });
   return deal;
 }

@@ -1,10 +1,11 @@
 /* The list of sales and, for a known buyer, the list of the buyer's orders. */
 import {
-  $, announce, bindLanguages, chosen, ready, site, speak, tell, text, translate,
+  $, announce, bindLanguages, ready, site, tell, text, translate,
 } from '/assets/words.js';
+import { inOrder, make, pictureOf, saleTicket, stateOf, ticket } from '/assets/cards.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
-import { fullTime, moment, money, shortWhen, when } from '/assets/format.js';
-import { getOrders, getSale, getSales } from '/assets/api.js';
+import { moment, money } from '/assets/format.js';
+import { getOrders, getSales } from '/assets/api.js';
 import { identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 
@@ -15,142 +16,17 @@ const SEARCH_FROM = 12;
    */
 const GAP_MS = 3_000;
 const CACHED_MS = 1_000; /* a shared answer from a cache may be this old */
-const tones = { open: 'live', out: 'warn', paused: 'warn' };
-const lights = {
-  scheduled: 'before',
-  open: 'on',
-  out: 'low',
-  paused: 'low',
-  sold: 'off',
-  closed: 'off',
-};
+/* The page waits this long for the buyer's orders before it is shown. */
+const WAIT_MS = 1_500;
+/* While the page is visible, it reads the sales again after a random time in this range. */
+const REREAD_MS = [30_000, 60_000];
+/* After the start of a sale, the page reads the sales again at a random moment in this range. The
+   answer of a cache from before the start is too old by then. If the sale is late, the page reads
+   them again, until the start is this long ago. */
+const STARTED_MS = [1_200, 4_000],
+  LATE_MS = 15_000;
+
 const orderTones = { reserved: 'live', paid: 'good', refunded: 'good' };
-
-function make(tag, className, words = '') {
-  const el = document.createElement(tag);
-  if (className) el.className = className;
-  el.textContent = words;
-  return el;
-}
-/* Draws a small door from elements. Its light shows the phase, as on the sale page. */
-function door(light) {
-  const svg = (name, attributes) => {
-    const el = document.createElementNS('http://www.w3.org/2000/svg', name);
-    for (const [key, value] of Object.entries(attributes)) el.setAttribute(key, value);
-    return el;
-  };
-  const el = svg('svg', {
-    class: 'door',
-    viewBox: '0 0 72 84',
-    'aria-hidden': 'true',
-    'data-light': light,
-  });
-  el.append(
-    svg('path', { d: 'M18 84V40a18 18 0 0 1 36 0v44', fill: '#3a2f20' }),
-    svg('path', { class: 'door__light', d: 'M18 84V40a18 18 0 0 1 36 0v44z' }),
-    svg('path', {
-      d: 'M18 84V40a18 18 0 0 1 36 0v44',
-      fill: 'none',
-      stroke: '#4d402c',
-      'stroke-width': 4,
-    }),
-  );
-  return el;
-}
-function ticket({ href, title, units, pill, tone, price, words, picture, level }) {
-  const li = make('li'),
-    card = make('article', 'card ticket'),
-    body = make('div'),
-    head = make(level),
-    [shown, language] = chosen(title),
-    a = make('a', '', shown);
-  a.href = href;
-  speak(a, language);
-  head.append(...(units ? [`${units} × `] : []), a);
-  body.append(make('span', 'pill' + (tone ? ' pill--' + tone : ''), pill), head);
-  if (price) body.append(make('p', 'ticket__price', price));
-  if (words) body.append(make('p', 'soft small', words));
-  card.append(picture, body);
-  li.append(card);
-  return li;
-}
-function pictureOf(sale, light) {
-  const image = sale?.items?.find(i => i.image)?.image;
-  if (!image) return door(light);
-  const img = make('img', 'slip__thumb');
-  Object.assign(img, {
-    src: image,
-    alt: '',
-    loading: 'lazy',
-    onerror: () => img.replaceWith(door(light)),
-  });
-  return img;
-}
-
-/* Returns the state of a sale for its card: its phase or, for an open sale, the state of its stock.
-   */
-function stateOf({ status }) {
-  if (status.phase !== 'open') return status.phase;
-  const all = states =>
-    status.items.length > 0 && status.items.every(item => states.includes(item.state));
-  return all(['sold_out']) ? 'sold' : all(['sold_out', 'held_out']) ? 'out' : 'open';
-}
-/* The order of the groups: sales that can be bought, then sales that open next, then the others. In
-   each group the newest sale comes first. */
-const ranks = ['open', 'out', 'paused', 'scheduled', 'sold', 'closed'];
-function inOrder(sales) {
-  const opens = sale => Date.parse(sale.starts_at) || Infinity;
-  const rows = sales.map(sale => ({ sale, state: stateOf(sale) }));
-  return rows.sort(
-    (a, b) =>
-      ranks.indexOf(a.state) - ranks.indexOf(b.state) ||
-      (a.state === 'scheduled' && opens(a.sale) !== opens(b.sale)
-        ? opens(a.sale) - opens(b.sale)
-        : 0),
-  );
-}
-/* Returns the price of the only item, or the lowest price. */
-function priceOf({ items }) {
-  const cheapest = items.reduce((a, b) => (b.price.amount_minor < a.price.amount_minor ? b : a));
-  const price = money(cheapest.price);
-  return items.every(item => item.price.amount_minor === cheapest.price.amount_minor)
-    ? price
-    : text('l.from', { price });
-}
-function saleTicket({ sale, state }) {
-  const opens = Date.parse(sale.starts_at),
-    closes = Date.parse(sale.ends_at);
-  const v = {
-    opens: opens ? (state === 'scheduled' ? shortWhen(opens) : when(opens)) : '',
-    closes: closes ? when(closes) : '',
-  };
-  const pill =
-    state === 'scheduled' ? text(opens ? 'l.scheduled' : 'l.soon', v) : text('l.' + state);
-  const words =
-    state === 'closed'
-      ? closes && closes <= now()
-        ? text('l.ended', v)
-        : ''
-      : state === 'scheduled'
-        ? opens
-          ? fullTime(opens)
-          : ''
-        : closes
-          ? text('l.until', v)
-          : state === 'open' && opens <= now()
-            ? text('l.started', v)
-            : '';
-  return ticket({
-    href: '/sale/' + encodeURIComponent(sale.id),
-    title: sale.title,
-    pill,
-    tone: tones[state],
-    price: priceOf(sale),
-    words,
-    level: 'h2',
-    picture: pictureOf(sale, lights[state]),
-  });
-}
 /* Creates one row of the list: an order, its state and its action. */
 function orderWords({ state, pay_by, paid_at, ended_at, amount }) {
   const at = iso => (iso ? moment(Date.parse(iso), false) : '');
@@ -163,7 +39,7 @@ function orderWords({ state, pay_by, paid_at, ended_at, amount }) {
   return text('l.' + state, v);
 }
 function orderTicket(order) {
-  const item = sold.get(order.sale)?.items?.find(i => i.id === order.item),
+  const item = itemOf(order),
     href = '/order/' + encodeURIComponent(order.id);
   const li = ticket({
     href,
@@ -185,24 +61,25 @@ function orderTicket(order) {
   }
   return li;
 }
-const sold = new Map(); /* the sales that were read, by id */
-async function learnSales(orders) {
-  const ids = [...new Set(orders.map(order => order.sale))].filter(id => !sold.has(id));
-  for (const [id, sale] of await Promise.all(ids.map(async id => [id, (await getSale(id)).data])))
-    sold.set(id, sale);
+/* The items of the orders that were read, by sale and item. */
+const items = new Map();
+const itemOf = ({ sale, item }) => items.get(sale + ' ' + item);
+function learnItems(data) {
+  for (const item of data.items ?? []) items.set(item.sale + ' ' + item.item, item);
 }
 /* The newest orders are read again after each event about one of them. The page reads older orders
    only on request. */
 let newest = [],
   older = [],
   next = null;
-async function showOrders(mine) {
-  const answer = await getOrders(mine, ORDERS_MAX);
+/* `first` is the answer to the page's first request for the orders. */
+async function showOrders(mine, first = null) {
+  const answer = await (first ?? getOrders(mine, ORDERS_MAX));
   if (answer.status === 401) return [];
   if (answer.status !== 200 && $('#orders-list').children.length) return [];
   const orders = answer.data.orders ?? [];
   if (!older.length) next = answer.data.next_cursor ?? null;
-  await learnSales(orders);
+  learnItems(answer.data);
   $('#orders').hidden = false;
   $('#orders-none').hidden = orders.length > 0;
   tell($('#orders-none'), answer.status === 200 ? 'l.noorders' : 'l.refused');
@@ -211,7 +88,7 @@ async function showOrders(mine) {
   $('#older').onclick = async () => {
     const more = await getOrders(mine, ORDERS_MAX, next);
     if (more.status !== 200) return announce(text('l.refused'), true);
-    await learnSales(more.data.orders);
+    learnItems(more.data);
     const first = $('#orders-list').children.length;
     older.push(...more.data.orders);
     next = more.data.next_cursor ?? null;
@@ -226,25 +103,33 @@ function drawOrders() {
   const unpaid = newest.some(isUnpaid);
   $('#main').classList.toggle('has-unpaid', unpaid);
   if (unpaid && $('#main').firstElementChild !== $('#orders')) $('#main').prepend($('#orders'));
-  const ids = new Set(newest.map(order => order.id)),
-    focus = document.activeElement?.closest?.('#orders-list a')?.href;
-  $('#orders-list').replaceChildren(
-    ...[...newest, ...older.filter(order => !ids.has(order.id))]
-      .sort((a, b) => isUnpaid(b) - isUnpaid(a))
-      .map(orderTicket),
-  );
-  if (focus)
-    [...document.querySelectorAll('#orders-list a')]
-      .find(a => a.href === focus)
-      ?.focus({ preventScroll: true });
+  const ids = new Set(newest.map(order => order.id));
+  keepFocus('#orders-list', () =>
+    $('#orders-list').replaceChildren(
+      ...[...newest, ...older.filter(order => !ids.has(order.id))]
+        .sort((a, b) => isUnpaid(b) - isUnpaid(a))
+        .map(orderTicket),
+    ));
   $('#older').hidden = !next;
 }
+/* Draws a list again. The focused link keeps the focus. */
+function keepFocus(list, drawAgain) {
+  const focus = document.activeElement?.closest?.(list + ' a')?.href;
+  drawAgain();
+  if (focus)
+    [...document.querySelectorAll(list + ' a')]
+      .find(a => a.href === focus)
+      ?.focus({ preventScroll: true });
+}
+const untilSeen = () =>
+  document.hidden &&
+  new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
 /** Reads the orders again while some of them may change soon. */
-async function watchOrders(mine) {
+async function watchOrders(mine, shown) {
   const poll = pauser();
   let stream = null;
   for (let first = true; ; first = false) {
-    const orders = await showOrders(mine);
+    const orders = await (first ? shown : showOrders(mine));
     if (first && location.hash === '#orders') $('#orders').scrollIntoView();
     const open = orders.filter(order => order.state === 'reserved');
     if (open.length)
@@ -264,36 +149,44 @@ async function watchOrders(mine) {
     await new Promise(done =>
       setTimeout(done, jitter(200, 500)),
     ); /* several events cause only one read */
-    if (document.hidden)
-      await new Promise(seen =>
-        document.addEventListener('visibilitychange', seen, { once: true }),
-      );
+    await untilSeen();
   }
 }
-/* The sales on the page, and the cursor of the next page. */
+/* The sales on the page in their places, the cursor of the next page, and the words of the search.
+   */
 let listed = [],
-  rest = null;
+  rest = null,
+  searched = '';
+/* The day on which the cards were drawn. The cards show times of this day without the date. */
+let drawnAt = '';
+const cardOf = sale => saleTicket({ sale, state: stateOf(sale) });
 function drawSales() {
-  $('#sales').replaceChildren(...inOrder(listed).map(saleTicket));
+  listed = inOrder(listed).map(({ sale }) => sale);
+  drawnAt = new Date(now()).toDateString();
+  $('#sales').replaceChildren(...listed.map(cardOf));
+  showEnds();
+}
+function showEnds() {
   $('#more').hidden = !rest;
-  $('#search').hidden = listed.length < SEARCH_FROM && !rest && !$('#searched').value;
+  $('#search').hidden = listed.length < SEARCH_FROM && !rest && !searched;
   $('#none').hidden = listed.length > 0;
-  const searched = $('#searched').value.trim();
   tell($('#none-title'), searched ? 'l.nothing' : 'l.none');
   tell($('#none-text'), searched ? '' : 'l.none+');
+}
+/* Sets the clock. The newest status has the best time. */
+function takeTime(answer) {
+  const made = Math.max(...answer.data.sales.map(sale => Date.parse(sale.status.server_time)));
+  if (Number.isFinite(made))
+    setClock(new Date(made).toISOString(), answer.sent - CACHED_MS, answer.got);
+  else if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
 }
 async function showSales() {
   for (let tries = 0; ; tries += 1) {
     const answer = await getSales();
     if (answer.status === 200) {
       listed = answer.data.sales ?? [];
-      for (const sale of listed) sold.set(sale.id, sale);
       rest = answer.data.next_cursor ?? null;
-      /* The newest status has the best time for the clock. */
-      const made = Math.max(...listed.map(sale => Date.parse(sale.status.server_time)));
-      if (listed.length)
-        setClock(new Date(made).toISOString(), answer.sent - CACHED_MS, answer.got);
-      else if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
+      takeTime(answer);
       return drawSales();
     }
     tell($('#none-title'), 'l.far');
@@ -308,16 +201,66 @@ async function showSales() {
     );
   }
 }
+/* Takes the newest sales. Each card stays in its place, and new sales come after the others, so
+   that nothing jumps. If the answer has every sale, a sale that is missing in it was withdrawn. */
+function takeSales({ sales, next_cursor }) {
+  const isWhole = !searched && !rest && !next_cursor,
+    read = new Map(sales.map(sale => [sale.id, sale])),
+    cards = [...$('#sales').children];
+  keepFocus('#sales', () => {
+    listed = listed.flatMap((sale, i) => {
+      const fresh = read.get(sale.id);
+      read.delete(sale.id);
+      if (fresh) update(cards[i], sale, fresh);
+      else if (isWhole) cards[i].remove();
+      return fresh || !isWhole ? [fresh ?? sale] : [];
+    });
+    if (!searched) {
+      listed.push(...read.values());
+      $('#sales').append(...[...read.values()].map(cardOf));
+    }
+  });
+  drawnAt = new Date(now()).toDateString();
+  showEnds();
+}
+const shownOf = sale => JSON.stringify([stateOf(sale), { ...sale, status: null }]);
+function update(card, before, fresh) {
+  if (shownOf(before) !== shownOf(fresh) || drawnAt !== new Date(now()).toDateString())
+    card.replaceWith(cardOf(fresh));
+}
+/* Returns the pause before the sales are read again. */
+function rereadMs() {
+  const starts = listed
+    .filter(sale => stateOf(sale) === 'scheduled')
+    .map(sale => Date.parse(sale.starts_at) - now())
+    .filter(left => left > -LATE_MS);
+  const next = Math.max(0, Math.min(...starts));
+  return Math.min(jitter(...REREAD_MS), next + jitter(...STARTED_MS));
+}
+async function watchSales() {
+  for (;;) {
+    await new Promise(done => setTimeout(done, rereadMs()));
+    await untilSeen();
+    const answer = await getSales();
+    if (answer.status === 200) {
+      takeTime(answer);
+      takeSales(answer.data);
+    } else if (answer.retry_secs)
+      await new Promise(done => setTimeout(done, answer.retry_secs * 1000));
+  }
+}
 $('#search').onsubmit = async event => {
   event.preventDefault();
-  const answer = await getSales($('#searched').value.trim());
+  const wanted = $('#searched').value.trim(),
+    answer = await getSales(wanted);
   if (answer.status !== 200) return announce(text('l.far'), true);
+  searched = wanted;
   listed = answer.data.sales ?? [];
   rest = answer.data.next_cursor ?? null;
   drawSales();
 };
 $('#more').onclick = async () => {
-  const answer = await getSales($('#searched').value.trim(), rest);
+  const answer = await getSales(searched, rest);
   if (answer.status !== 200) return announce(text('l.far'), true);
   const known = new Set(listed.map(sale => sale.id));
   listed.push(...answer.data.sales.filter(sale => !known.has(sale.id)));
@@ -335,9 +278,18 @@ bindLanguages(() => {
   if (listed.length) drawSales();
   if (newest.length) drawOrders();
 });
-await showSales();
-ready();
 /* This page creates no identity for a guest, because a new guest has no orders. The page of a sale
-   creates it. */
-const mine = token() && (await identify());
-if (mine) await watchOrders(mine);
+   creates it. Unpaid orders stand above the sales, so the page waits a short time for them. */
+async function firstOrders() {
+  const mine = token() && (await identify());
+  return mine && { mine, answer: await getOrders(mine, ORDERS_MAX) };
+}
+const reading = firstOrders(),
+  limit = new Promise(done => setTimeout(done, WAIT_MS));
+await Promise.all([showSales(), Promise.race([reading, limit])]);
+watchSales();
+const shown = reading.then(found => found && showOrders(found.mine, found.answer));
+await Promise.race([shown, limit]);
+ready();
+const found = await reading;
+if (found) await watchOrders(found.mine, shown);

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use doorbuster_api::value::Time;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
@@ -17,6 +18,8 @@ pub struct PageSettings {
     pub shop_url: Option<String>,
     /// The text that tells buyers what happens after a payment.
     pub next_steps: NextSteps,
+    /// The time of the next step, such as the time from which buyers can collect their orders.
+    pub next_steps_at: Option<Time>,
     /// The brand.
     pub theme: Theme,
     /// Messages to browsers, if the shop set a key.
@@ -107,6 +110,7 @@ pub(super) fn page(read: &mut SettingsReader<'_>) -> PageSettings {
         time_zone: time_zone(read),
         shop_url: shop_url(read),
         next_steps: next_steps(read),
+        next_steps_at: next_steps_at(read),
         theme: Theme {
             colors: colors(read),
             logo: file(read, "page.theme.logo", &["svg", "png", "webp"]),
@@ -180,6 +184,17 @@ fn next_steps(read: &mut SettingsReader<'_>) -> NextSteps {
         en: text("page.next_steps.en"),
         zh: text("page.next_steps.zh"),
     }
+}
+
+fn next_steps_at(read: &mut SettingsReader<'_>) -> Option<Time> {
+    let time = Time::parse(&read.text("page.next_steps_at")?);
+    if time.is_none() {
+        read.fault(
+            "page.next_steps_at",
+            "is not a time with its offset; write it like 2026-12-01T10:00:00+08:00",
+        );
+    }
+    time
 }
 
 /// Reads the four colours. The settings must have all four colours, or no colour.

@@ -271,6 +271,7 @@ fn site_script(settings: &Settings, api: Option<&str>) -> String {
         "sign_in_url": settings.auth.sign_in_url,
         "shop_url": settings.page.shop_url,
         "next_steps": next_steps(&settings.page.next_steps),
+        "next_steps_at": settings.page.next_steps_at,
         "time_zone": settings.page.time_zone,
         "guest": settings.demo,
         "sandbox": matches!(settings.payment.provider, ProviderSettings::Sandbox),

@@ -19,6 +19,8 @@ pub(crate) struct LiveSettings {
     pub(crate) assets: Arc<Assets>,
     /// The shop's name and its pages' origin, for the texts in pages.
     shop: (String, Option<String>),
+    /// The shop's time zone.
+    pub(crate) time_zone: Option<String>,
     /// The maximum number of event streams of one buyer on this node.
     pub(crate) event_streams_max: usize,
     /// The maximum number of connections at once.
@@ -41,6 +43,7 @@ impl LiveSettings {
                 settings.shop.clone(),
                 settings.page_origin.clone().or_else(|| settings.page_url.clone()),
             ),
+            time_zone: settings.page.time_zone.clone(),
             event_streams_max: settings.event_streams_max,
             connections_max: settings.connections_max,
             idle: settings.idle,

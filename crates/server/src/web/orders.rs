@@ -1,6 +1,7 @@
 //! The buyers' endpoints for orders: lists orders, reads one order or its history, and cancels an
 //! order.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
@@ -61,9 +62,13 @@ pub(crate) async fn page(
         limit: query.page.limit as usize,
     };
     let page = app.engine.store().orders(wanted).await.map_err(failed)?;
-    let orders = order_views(app, &page.orders).await.map_err(failed)?;
+    let found = order_items(app, &page.orders).await.map_err(failed)?;
+    let orders = page.orders.iter().zip(&found).map(|(row, item)| wire::order(row, item)).collect();
+    let mut seen = HashSet::new();
+    let once = found.iter().filter(|item| seen.insert(item.row.id));
+    let items = once.map(|item| wire::ordered_item(item)).collect();
     let next_cursor = page.next.map(|next| cursor(List::Orders, next, ""));
-    Ok(json(StatusCode::OK, &OrderList { orders, next_cursor }))
+    Ok(json(StatusCode::OK, &OrderList { orders, items, next_cursor }))
 }
 
 /// Returns the views of all these orders. If this node does not know an order's sale yet, it reads
@@ -72,9 +77,17 @@ pub(crate) async fn order_views(
     app: &App,
     rows: &[doorbuster_core::Order],
 ) -> Result<Vec<Order>, EngineError> {
-    let ids: Vec<ItemId> = rows.iter().map(|row| row.item).collect();
-    let items = app.engine.find_items(&ids).await?;
+    let items = order_items(app, rows).await?;
     Ok(rows.iter().zip(&items).map(|(row, item)| wire::order(row, item)).collect())
+}
+
+/// Returns the item of each order.
+async fn order_items(
+    app: &App,
+    rows: &[doorbuster_core::Order],
+) -> Result<Vec<Arc<ItemState>>, EngineError> {
+    let ids: Vec<ItemId> = rows.iter().map(|row| row.item).collect();
+    app.engine.find_items(&ids).await
 }
 
 /// `GET /v1/orders/{order}`

@@ -15,7 +15,7 @@ use doorbuster_api::sale::{Item, Sale};
 use doorbuster_api::value::{Money, Text, Time, direction};
 use serde_json::{Value, json};
 
-pub(crate) use calendar::calendar;
+pub(crate) use calendar::{CalendarEntry, languages};
 pub(crate) use state::ShownState;
 
 /// The mark for tags in a page's head.

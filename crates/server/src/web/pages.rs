@@ -11,7 +11,7 @@ use doorbuster_api::header::accepts_explicitly;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, RateLimitScope};
 use doorbuster_core::{Phase, TicketId};
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_DISPOSITION, LOCATION};
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_DISPOSITION, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::assets::AssetFile;
 use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
 use super::path_names::PathNames;
+use super::payment::checkout::request_host;
 use super::reply::{HandlerError, HandlerResult, empty, json, rendered};
 use super::router::get;
 use super::sales::find_sale;
@@ -123,22 +124,44 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
     Ok(page.reply(&headers))
 }
 
-/// Serves the start of a sale as an entry for a buyer's calendar.
+/// Serves the start of a sale as an entry for a buyer's calendar. Links in the entry need the
+/// server's address. If the settings do not name it, the address comes from the request.
 async fn calendar(
     State(app): State<Arc<App>>,
     names: PathResult,
+    uri: Uri,
     headers: HeaderMap,
 ) -> HandlerResult {
     let Some(sale) = named_sale(&app, names).await else {
         return missing(&app, "sale.html", &headers);
     };
-    let sale = wire::sale(&sale.row);
+    let row = &sale.row;
+    let shown = wire::sale(row);
     let starts_at =
-        sale.starts_at.ok_or_else(|| Problem::not_found("this sale has no start time yet"))?;
-    let entry = page_html::calendar(&sale, starts_at, app.live().shop());
-    let mut reply = rendered(StatusCode::OK, "text/calendar; charset=utf-8", entry.into());
+        shown.starts_at.ok_or_else(|| Problem::not_found("this sale has no start time yet"))?;
+    let live = app.live();
+    let origin = match live.shop().url {
+        Some(url) => Some(url.to_owned()),
+        None => request_host(&headers).map(|host| format!("http://{host}")),
+    };
+    let entry = page_html::CalendarEntry {
+        sale: &shown,
+        starts_at,
+        version: row.version,
+        is_cancelled: row.phase == Phase::Closed && row.opened_at.is_none(),
+        now: wire::time(app.engine.now()),
+        shop: page_html::Shop { url: origin.as_deref(), ..live.shop() },
+        time_zone: live.time_zone.as_deref(),
+    };
+    let lang =
+        uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("lang=")));
+    let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    let languages = page_html::languages(lang, accepted.unwrap_or_default());
+    let text = entry.text(&languages);
+    let mut reply = rendered(StatusCode::OK, "text/calendar; charset=utf-8", text.into());
     let headers = reply.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    headers.insert(VARY, HeaderValue::from_static("accept-language"));
     headers
         .insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"sale.ics\""));
     Ok(reply)

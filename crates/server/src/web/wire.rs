@@ -4,7 +4,9 @@ mod money;
 
 use doorbuster_api::admin::sale::{AdminItem, AdminSale};
 use doorbuster_api::admin::stock::StockRow;
-use doorbuster_api::order::{Order, QueuedOrder, RefusalCode, RefusedOrder, WaitingOrder};
+use doorbuster_api::order::{
+    Order, OrderedItem, QueuedOrder, RefusalCode, RefusedOrder, WaitingOrder,
+};
 use doorbuster_api::sale::{Item, Sale};
 use doorbuster_api::value::{Currency, Money, Stock, Time};
 use doorbuster_core as core;
@@ -46,6 +48,16 @@ pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
         pay_by: time(order.pay_by),
         paid_at: order.paid_at.map(time),
         ended_at: order.ended_at.map(time),
+    }
+}
+
+/// Converts the texts of an item for a list of orders.
+pub(crate) fn ordered_item(item: &ItemState) -> OrderedItem {
+    OrderedItem {
+        sale: item.sale.to_string(),
+        item: item.row.name.clone(),
+        title: page_document::item_texts(&item.row).title,
+        image: item.row.image.clone(),
     }
 }
 

@@ -217,6 +217,7 @@ async fn the_pages_script_contains_the_owners_configuration() {
         told,
         json!({"shop": "The \"Shop\"", "sign_in_url": "https://shop.example/in?a=1&b=2", "guest": false, "sandbox": true, "api": null,
                "shop_url": null, "push_key": null, "time_zone": null,
+               "next_steps_at": null,
                "next_steps": {"en": "We write to you.", "zh": "我们会通知您。"}})
     );
 }

@@ -50,10 +50,54 @@ async fn a_sales_page_shows_its_texts_without_a_script_and_follows_a_change() {
         app.get("/sale/spring").await.text().contains("Winter drop").then_some(())
     })
     .await;
-    let entry = app.get("/sale/spring/calendar.ics").await;
-    assert_eq!(entry.header("content-type"), Some("text/calendar; charset=utf-8"));
-    assert!(entry.text().contains("DTSTART:20991127T200000Z\r\n"), "{}", entry.text());
     assert_eq!(app.get("/sale/none/calendar.ics").await.verdict(), "404 not_found");
+}
+
+/// Returns the value of a property in a sale's calendar entry.
+async fn calendar(app: &TestApp, query: &str, headers: &[(&str, &str)], name: &str) -> String {
+    let path = format!("/sale/spring/calendar.ics{query}");
+    let entry = app.call("GET", &path, headers, b"").await;
+    assert_eq!(entry.header("content-type"), Some("text/calendar; charset=utf-8"));
+    assert_eq!(entry.header("vary"), Some("accept-language"));
+    let text = entry.text().replace("\r\n ", "");
+    let found = text.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    found.unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_calendar_replaces_the_entry_of_a_sale_that_moved_or_closed_before_its_start() {
+    let app = TestApp::with(&[("DOORBUSTER_PAGE__URL", "https://own.example")]).await;
+    let other = TestApp::start().await;
+    for app in [&app, &other] {
+        let item = json!({"id": "lamp", "title": "Lamp", "stock": 1, "limit_per_buyer": 1,
+            "price": {"amount_minor": 4900, "currency": "EUR"}});
+        let sale = json!({"id": "spring", "title": {"en": "Spring", "zh": "春"}, "items": [item],
+            "starts_at": "2099-11-27T20:00:00Z"});
+        assert_eq!(app.admin("POST", "/v1/admin/sales", Some(sale)).await.status, 201);
+        app.step("spring", "schedule").await;
+    }
+    assert_eq!(calendar(&app, "", &[], "DTSTART").await, "20991127T200000Z");
+    assert_eq!(calendar(&app, "", &[], "UID").await, "spring@own.example");
+    assert_eq!(calendar(&app, "", &[], "URL").await, "https://own.example/sale/spring");
+    // Without the setting, the address is that of the request.
+    assert_eq!(calendar(&other, "", &[], "UID").await, "spring@shop.example");
+    assert_eq!(calendar(&other, "", &[], "URL").await, "http://shop.example/sale/spring");
+    let german = [("Accept-Language", "de, zh-CN;q=0.8, en;q=0.5")];
+    assert_eq!(calendar(&app, "", &german, "SUMMARY").await, "春 (Doorbuster)");
+    assert_eq!(calendar(&app, "?lang=en", &german, "SUMMARY").await, "Spring (Doorbuster)");
+
+    let number =
+        async || calendar(&app, "", &[], "SEQUENCE").await.parse::<u64>().expect("a number");
+    let before = number().await;
+    let change = json!({"starts_at": "2099-11-28T20:00:00Z"});
+    assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", Some(change)).await.status, 200);
+    assert_eq!(calendar(&app, "", &[], "DTSTART").await, "20991128T200000Z");
+    let moved = number().await;
+    assert!(moved > before, "{before}, {moved}");
+    assert_eq!(calendar(&app, "", &[], "STATUS").await, "");
+    app.step("spring", "close").await;
+    assert_eq!(calendar(&app, "", &[], "STATUS").await, "CANCELLED");
+    assert!(number().await > moved);
 }
 
 #[tokio::test]

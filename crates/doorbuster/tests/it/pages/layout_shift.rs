@@ -1,10 +1,11 @@
-//! A sale's page does not jump: from one state to the next, its parts stay in their places.
+//! The pages do not jump: from one state to the next, their parts stay in their places.
 
 use serde_json::json;
 
 use super::driver::Browser;
 use super::tab::Tab;
-use super::{BUY, STATE, draft, in_secs, link};
+use super::{BUY, STATE, draft, in_secs, link, sale, streams};
+use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 
 /// Adds up the layout shifts of the page, including the shifts after a click (see the Layout
@@ -90,4 +91,87 @@ async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str,
     settled(ben, BUY, "Waiting for more", width).await;
     ben.click("#act").await;
     settled(ben, "#pill", "None left now", width).await;
+}
+
+/// Lets the list of sales read the sales about once a second, and wait for the orders as long as a
+/// slow machine needs.
+const SHORT_TIMERS: &str = "{ const wait = window.setTimeout;
+    window.setTimeout = (run, ms) =>
+      wait(run, ms >= 20_000 ? ms / 40 : ms === 1_500 ? 60_000 : ms); }";
+
+#[tokio::test]
+async fn the_list_of_sales_does_not_move_when_sales_and_orders_change() {
+    let fixture = ServerFixture::start();
+    let times = json!({"starts_at": in_secs(3_000).1, "ends_at": in_secs(300_000).1});
+    draft(&fixture, "soon", json!({}), times).await;
+    fixture.step("soon", "schedule").await;
+    for name in ["one", "two"] {
+        sale(&fixture, name, json!({})).await;
+    }
+    let bought = fixture.buy(&PurchaseSpec::new("ann", "k", "two", 1).item("lamp")).await;
+    assert_eq!(bought.status, 201, "{bought}");
+    Browser::with_browser(async |browser| {
+        let tabs = [browser.tab().await, browser.tab().await];
+        let widths = [360, 1280];
+        for (tab, width) in tabs.iter().zip(widths) {
+            tab.add_init_script(RECORD_SHIFTS).await;
+            tab.add_init_script(SHORT_TIMERS).await;
+            tab.width(width).await;
+            tab.go(&link(fixture.address, "/", "ann")).await;
+            settled(tab, "#orders-list", "Pay by", width).await;
+        }
+        let card = |sale: &str| format!("#sales li:has([href=\"/sale/{sale}\"])");
+        for (sale, step, words) in
+            [("soon", "open", "Closes"), ("one", "pause", "Paused"), ("one", "close", "Ended")]
+        {
+            fixture.step(sale, step).await;
+            for (tab, width) in tabs.iter().zip(widths) {
+                settled(tab, &card(sale), words, width).await;
+            }
+        }
+        // A new sale comes last. A sale that is withdrawn disappears.
+        let later = json!({ "starts_at": in_secs(4_000).1 });
+        draft(&fixture, "new", json!({}), later).await;
+        fixture.step("new", "schedule").await;
+        for (tab, width) in tabs.iter().zip(widths) {
+            settled(tab, "#sales > li:last-child", "Opens", width).await;
+        }
+        fixture.step("new", "unschedule").await;
+        for tab in &tabs {
+            tab.until("document.querySelectorAll('#sales > li').length === 3").await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_orders_page_does_not_move_when_the_waitlist_serves_it_or_the_order_ends() {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
+        for width in [360, 1280] {
+            let name = format!("last-{width}");
+            sale(&fixture, &name, json!({"stock": 1})).await;
+            let held = PurchaseSpec::new("zoe", &name, &name, 1).item("lamp");
+            let first = fixture.buy(&held).await.id();
+            let signed = PurchaseSpec::new("ann", "k", &name, 1).signed;
+            let path = format!("/v1/sales/{name}/items/lamp/waitlist");
+            let lines = format!("{signed}Idempotency-Key: {name}\r\n");
+            let entry = fixture.ask(&request("POST", &path, &lines, None)).await.id();
+            let tab = browser.tab().await;
+            tab.add_init_script(RECORD_SHIFTS).await;
+            tab.width(width).await;
+            tab.go(&link(fixture.address, &format!("/order/{entry}"), "ann")).await;
+            settled(&tab, "#state", "You are on the waitlist", width).await;
+            streams(&fixture, 1).await;
+            let cancelled = fixture.ask(&held.order("POST", &first, "/cancel")).await;
+            assert_eq!(cancelled.status, 200, "{cancelled}");
+            settled(&tab, "#state", "Reserved for you", width).await;
+            let path = format!("/v1/admin/orders/{entry}/cancel");
+            assert_eq!(fixture.admin("POST", &path, None).await.status, 200);
+            settled(&tab, "#state", "Order cancelled", width).await;
+            tab.load("about:blank").await;
+            streams(&fixture, 0).await;
+        }
+    })
+    .await;
 }

@@ -10,6 +10,13 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The button beside the purchase button.
 const ACT: &str = "#act";
 
+/// A browser that allows notifications, and keeps the last one.
+const NOTIFICATION: &str = "window.Notification = class {
+    static permission = 'granted';
+    static requestPermission() { return Promise.resolve('granted'); }
+    constructor(words) { window.shown = words; }
+  };";
+
 /// Creates a sale of two lamps, which two buyers hold. Returns the id of the second buyer's order.
 async fn held_out(fixture: &ServerFixture, hold_secs: u32) -> String {
     sale(fixture, "last", json!({"stock": 2, "hold_secs": hold_secs})).await;
@@ -132,9 +139,20 @@ async fn a_waitlist_entry_from_another_device_is_found_and_its_order_is_shown_in
         tab.says(STATE, "下一个就是你").await;
         streams(&fixture, 1).await;
         let id = line(&fixture, "GET", "ann").await.id();
+        // The order page calls the buyer, who looks at another tab.
+        let order = browser.tab().await;
+        order.add_init_script(NOTIFICATION).await;
+        order.go(&link(fixture.address, &format!("/order/{id}?lang=zh"), "ann")).await;
+        order.click("#notify").await;
+        order.has("#notify", "aria-pressed", "true").await;
+        order.eval("Object.defineProperty(document, 'hidden', { get: () => true }) && true").await;
+        streams(&fixture, 2).await;
         cancel(&fixture, "zoe", &first).await;
         tab.says(STATE, "有货了！已为你保留").await;
         tab.has("#go", "href", &format!("/order/{id}")).await;
+        order.until("window.shown === '有货了，已为你保留'").await;
+        order.until("document.title === '有货了，已为你保留 – 你的订单 – Ora lamp'").await;
+        order.until("document.querySelector('link[rel=icon]').href.startsWith('data:')").await;
     })
     .await;
 }

@@ -37,7 +37,10 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
     if items.as_ref().is_some_and(Vec::is_empty) {
         // No sale or item has this name, so no order matches.
-        return Ok(json(StatusCode::OK, &OrderList { orders: Vec::new(), next_cursor: None }));
+        return Ok(json(
+            StatusCode::OK,
+            &OrderList { orders: Vec::new(), items: Vec::new(), next_cursor: None },
+        ));
     }
     let buyer = query.buyer.as_deref().and_then(BuyerId::new);
     page(&app, &query, buyer, items).await

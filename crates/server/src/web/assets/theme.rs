@@ -74,11 +74,13 @@ fn color_styles(theme: &Theme) -> String {
 
 fn logo_styles(url: &str) -> String {
     format!(
-        "\n/* the shop's logo; its name stays for screen readers */\n\
+        "\n/* the shop's logo; its name stays for screen readers and on paper */\n\
          .brand svg {{ display: none; }}\n\
          .brand span {{ position: absolute; inline-size: 1px; clip-path: inset(50%); }}\n\
          .brand::before {{ content: \"\"; inline-size: 9rem; block-size: 2rem;\n  \
-         background: url(\"{url}\") left center / contain no-repeat; }}\n"
+         background: url(\"{url}\") left center / contain no-repeat; }}\n\
+         @media print {{ .brand::before {{ display: none; }}\n  \
+         .brand span {{ position: static; inline-size: auto; clip-path: none; }} }}\n"
     )
 }
 

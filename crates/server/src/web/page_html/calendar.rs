@@ -1,70 +1,248 @@
 //! The start of a sale for a buyer's calendar.
 
+use std::fmt::Write;
+
 use doorbuster_api::sale::Sale;
-use doorbuster_api::value::Time;
+use doorbuster_api::value::{Text, Time};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::Shop;
 
-/// Returns a calendar entry (RFC 5545) for the start of a sale, with a reminder ten minutes
-/// earlier.
-pub(crate) fn calendar(sale: &Sale, starts_at: Time, shop: Shop<'_>) -> String {
-    let stamp = |time: Time| {
-        jiff::Timestamp::from_millisecond(time.millis())
-            .map(|time| time.strftime("%Y%m%dT%H%M%SZ").to_string())
-            .unwrap_or_default()
-    };
-    let plain = |text: &str| {
-        let text = text.replace('\\', "\\\\").replace(',', "\\,").replace(';', "\\;");
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
-    };
-    let start = stamp(starts_at);
-    let mut lines = vec![
-        "BEGIN:VCALENDAR".to_owned(),
-        "VERSION:2.0".to_owned(),
-        "PRODID:-//Doorbuster//EN".to_owned(),
-        "BEGIN:VEVENT".to_owned(),
-        format!("UID:{}@doorbuster", sale.id),
-        format!("DTSTAMP:{start}"),
-        format!("DTSTART:{start}"),
-        format!("SUMMARY:{}", plain(&format!("{} ({})", sale.title, shop.name))),
-    ];
-    lines.extend(sale.ends_at.map(|time| format!("DTEND:{}", stamp(time))));
-    lines.extend(shop.absolute(&format!("/sale/{}", sale.id)).map(|url| format!("URL:{url}")));
-    let alarm = ["BEGIN:VALARM", "ACTION:DISPLAY", "TRIGGER:-PT10M"];
-    lines.extend(alarm.map(str::to_owned));
-    lines.push(format!("DESCRIPTION:{}", plain(sale.title.fallback())));
-    lines.extend(["END:VALARM", "END:VEVENT", "END:VCALENDAR"].map(str::to_owned));
-    lines.iter().flat_map(|line| folded(line)).collect::<Vec<_>>().join("\r\n") + "\r\n"
+/// The maximum number of bytes of a line (RFC 5545, 3.1).
+const LINE_BYTES_MAX: usize = 75;
+/// The largest number of a calendar entry's version. Some calendars read it as 32 bits.
+const SEQUENCE_MAX: u64 = i32::MAX as u64;
+/// The maximum number of languages that the server reads from a request.
+const LANGUAGES_MAX: usize = 16;
+
+/// The data of a calendar entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CalendarEntry<'a> {
+    /// The sale.
+    pub sale: &'a Sale,
+    /// When the sale opens.
+    pub starts_at: Time,
+    /// A number that rises with every change of the sale.
+    pub version: u64,
+    /// Whether the sale was closed before it opened.
+    pub is_cancelled: bool,
+    /// The time of the answer.
+    pub now: Time,
+    /// The shop. Its address may come from the request.
+    pub shop: Shop<'a>,
+    /// The shop's time zone, if the settings name it.
+    pub time_zone: Option<&'a str>,
 }
 
-/// Splits a line into pieces of at most 75 bytes. Each piece after the first begins with a space.
-fn folded(line: &str) -> Vec<String> {
-    let mut pieces = vec![String::new()];
-    for char in line.chars() {
-        let last = pieces.last_mut().expect("there is one");
-        match last.len() + char.len_utf8() > 75 {
-            true => pieces.push(format!(" {char}")),
-            false => last.push(char),
+impl CalendarEntry<'_> {
+    /// Returns the entry (RFC 5545) with a reminder ten minutes before the start. `languages` are
+    /// the reader's languages, the best first. A calendar that has an older entry with the same UID
+    /// replaces that entry.
+    pub(crate) fn text(&self, languages: &[String]) -> String {
+        let CalendarEntry { sale, starts_at, shop, .. } = *self;
+        let title = in_language(&sale.title, languages);
+        let host = shop.url.and_then(|url| url.split("://").nth(1)).unwrap_or("doorbuster");
+        let (start, now) = (stamp(starts_at), stamp(self.now));
+        let mut lines = vec![
+            "BEGIN:VCALENDAR".to_owned(),
+            "VERSION:2.0".to_owned(),
+            "PRODID:-//Doorbuster//EN".to_owned(),
+            "BEGIN:VEVENT".to_owned(),
+            format!("UID:{}@{host}", sale.id),
+            format!("DTSTAMP:{now}"),
+            format!("LAST-MODIFIED:{now}"),
+            format!("SEQUENCE:{}", self.version.min(SEQUENCE_MAX)),
+            format!("DTSTART:{start}"),
+        ];
+        lines.extend(sale.ends_at.map(|time| format!("DTEND:{}", stamp(time))));
+        lines.push(format!("SUMMARY:{}", escaped(&format!("{title} ({})", shop.name))));
+        let is_chinese = languages.first().is_some_and(|first| first.starts_with("zh"));
+        let local = self.time_zone.and_then(|zone| local_time(starts_at, zone, is_chinese));
+        lines.extend(local.map(|words| format!("DESCRIPTION:{}", escaped(&words))));
+        lines.extend(shop.absolute(&format!("/sale/{}", sale.id)).map(|url| format!("URL:{url}")));
+        if self.is_cancelled {
+            lines.push("STATUS:CANCELLED".to_owned());
+        } else {
+            let alarm = ["BEGIN:VALARM", "ACTION:DISPLAY", "TRIGGER:-PT10M"];
+            lines.extend(alarm.map(str::to_owned));
+            lines.push(format!("DESCRIPTION:{}", escaped(title)));
+            lines.push("END:VALARM".to_owned());
         }
+        lines.extend(["END:VEVENT", "END:VCALENDAR"].map(str::to_owned));
+        lines.iter().map(|line| folded(line)).collect()
     }
-    pieces
+}
+
+fn stamp(time: Time) -> String {
+    Timestamp::from_millisecond(time.millis())
+        .map(|time| time.strftime("%Y%m%dT%H%M%SZ").to_string())
+        .unwrap_or_default()
+}
+
+/// Returns the start in the shop's time zone as a sentence, or `None` if this machine has no data
+/// about the zone. The calendar itself shows the start in the reader's zone.
+fn local_time(starts_at: Time, zone: &str, is_chinese: bool) -> Option<String> {
+    let time = Timestamp::from_millisecond(starts_at.millis()).ok()?;
+    let local = time.to_zoned(TimeZone::get(zone).ok()?);
+    Some(match is_chinese {
+        true => format!("店铺时间：{}（{zone}）", local.strftime("%Y年%-m月%-d日 %H:%M")),
+        false => format!("Shop’s time: {} ({zone})", local.strftime("%-d %b %Y, %H:%M")),
+    })
+}
+
+/// Returns the languages of a request, the best first: the language in the address, then those of
+/// the header `Accept-Language` by their weights.
+pub(crate) fn languages(in_address: Option<&str>, accept_language: &str) -> Vec<String> {
+    let mut weighted: Vec<(String, f32)> = accept_language
+        .split(',')
+        .take(LANGUAGES_MAX)
+        .map(|range| {
+            let (tag, parameter) = range.split_once(';').unwrap_or((range, ""));
+            let weight = parameter.trim().strip_prefix("q=").and_then(|text| text.parse().ok());
+            (tag.trim().to_ascii_lowercase(), weight.unwrap_or(1.0))
+        })
+        .filter(|(tag, weight)| !tag.is_empty() && *weight > 0.0)
+        .collect();
+    weighted.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let accepted = weighted.into_iter().map(|(tag, _)| tag);
+    in_address.map(str::to_ascii_lowercase).into_iter().chain(accepted).collect()
+}
+
+/// Returns the text in the first of these languages that it has, or else its fallback.
+fn in_language<'a>(text: &'a Text, languages: &[String]) -> &'a str {
+    let texts = text.in_languages();
+    let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
+    let find = |wanted: &String| {
+        let exact = texts.iter().find(|(tag, _)| tag.is_some_and(|tag| tag == wanted));
+        let related =
+            || texts.iter().find(|(tag, _)| tag.is_some_and(|tag| primary(tag) == primary(wanted)));
+        exact.or_else(related).map(|(_, text)| *text)
+    };
+    languages.iter().find_map(find).unwrap_or_else(|| text.fallback())
+}
+
+/// Escapes a text for the value of a property. Line breaks become spaces.
+fn escaped(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace(',', "\\,").replace(';', "\\;");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Returns a line with its end, in pieces of at most 75 bytes. Each piece after the first begins
+/// with a space.
+fn folded(line: &str) -> String {
+    let (mut out, mut bytes) = (String::with_capacity(line.len() + 2), 0);
+    for char in line.chars() {
+        if bytes + char.len_utf8() > LINE_BYTES_MAX {
+            out.push_str("\r\n ");
+            bytes = 1;
+        }
+        bytes += char.len_utf8();
+        // Writing to a string cannot fail.
+        let _ = out.write_char(char);
+    }
+    out + "\r\n"
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::tests::sale;
     use super::*;
 
+    /// Returns an entry with its lines unfolded.
+    fn entry(
+        sale: &Sale,
+        change: impl FnOnce(&mut CalendarEntry<'_>),
+        languages: &[&str],
+    ) -> String {
+        let mut entry = CalendarEntry {
+            sale,
+            starts_at: sale.starts_at.expect("a start"),
+            version: 7,
+            is_cancelled: false,
+            now: Time::parse("2026-11-20T10:00:00Z").expect("a time"),
+            shop: Shop { name: "Ora", url: Some("https://shop.example") },
+            time_zone: None,
+        };
+        change(&mut entry);
+        let languages: Vec<_> = languages.iter().map(|tag| (*tag).to_owned()).collect();
+        let text = entry.text(&languages);
+        assert!(text.split("\r\n").all(|line| line.len() <= LINE_BYTES_MAX), "{text}");
+        assert!(!text.replace("\r\n", "").contains(['\r', '\n']), "{text}");
+        text.replace("\r\n ", "")
+    }
+
     #[test]
-    fn a_calendar_entry_has_the_start_in_utc_and_no_line_over_75_bytes() {
+    fn a_calendar_entry_has_the_start_the_end_and_a_reminder() {
         let mut sale = sale();
-        sale.title = format!("灯, lamp; {}", "x".repeat(100)).into();
-        let shop = Shop { name: "Ora", url: Some("https://shop.example") };
-        let starts_at = sale.starts_at.expect("a start");
-        let entry = calendar(&sale, starts_at, shop);
-        assert!(entry.contains("\r\nDTSTART:20261127T200000Z\r\n"), "{entry}");
-        assert!(entry.contains("SUMMARY:灯\\, lamp\\; xxx"), "{entry}");
-        assert!(entry.ends_with("END:VCALENDAR\r\n"), "{entry}");
-        assert!(entry.split("\r\n").all(|line| line.len() <= 75), "{entry}");
+        sale.title = format!("灯, lamp;\n\\ {}", "灯x".repeat(60)).into();
+        sale.ends_at = Time::parse("2026-11-27T22:00:00Z");
+        let title = format!("灯\\, lamp\\; \\\\ {}", "灯x".repeat(60));
+        let expected = [
+            "BEGIN:VCALENDAR",
+            "VERSION:2.0",
+            "PRODID:-//Doorbuster//EN",
+            "BEGIN:VEVENT",
+            "UID:spring@shop.example",
+            "DTSTAMP:20261120T100000Z",
+            "LAST-MODIFIED:20261120T100000Z",
+            "SEQUENCE:7",
+            "DTSTART:20261127T200000Z",
+            "DTEND:20261127T220000Z",
+            &format!("SUMMARY:{title} (Ora)"),
+            "URL:https://shop.example/sale/spring",
+            "BEGIN:VALARM",
+            "ACTION:DISPLAY",
+            "TRIGGER:-PT10M",
+            &format!("DESCRIPTION:{title}"),
+            "END:VALARM",
+            "END:VEVENT",
+            "END:VCALENDAR",
+            "",
+        ];
+        assert_eq!(entry(&sale, |_| (), &[]).split("\r\n").collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_cancelled_sale_has_no_reminder_and_keeps_its_uid() {
+        let cancelled =
+            entry(&sale(), |entry| (entry.is_cancelled, entry.version) = (true, 8), &[]);
+        for part in ["UID:spring@shop.example\r\n", "SEQUENCE:8\r\n", "STATUS:CANCELLED\r\n"] {
+            assert!(cancelled.contains(part), "{part}: {cancelled}");
+        }
+        assert!(!cancelled.contains("VALARM"), "{cancelled}");
+        let large = entry(&sale(), |entry| entry.version = u64::MAX, &[]);
+        assert!(large.contains("SEQUENCE:2147483647\r\n"), "{large}");
+    }
+
+    #[test]
+    fn an_entry_has_the_readers_language_and_the_shops_time() {
+        let mut sale = sale();
+        sale.title =
+            serde_json::from_value(json!({"en": "Spring", "zh-Hant": "春"})).expect("texts");
+        let at = |languages: &[&str]| {
+            entry(&sale, |entry| entry.time_zone = Some("Asia/Shanghai"), languages)
+        };
+        let chinese = at(&["fr", "zh"]);
+        assert!(chinese.contains("SUMMARY:春 (Ora)"), "{chinese}");
+        assert!(
+            chinese.contains("DESCRIPTION:Shop’s time: 28 Nov 2026\\, 04:00 (Asia/Shanghai)\r\n")
+        );
+        let local = at(&["zh"]);
+        assert!(
+            local.contains("DESCRIPTION:店铺时间：2026年11月28日 04:00（Asia/Shanghai）"),
+            "{local}"
+        );
+        assert!(at(&["fr"]).contains("SUMMARY:Spring (Ora)"));
+        let unknown = entry(&sale, |entry| entry.time_zone = Some("Mars/Base"), &[]);
+        assert!(!unknown.contains("Mars"), "{unknown}");
+    }
+
+    #[test]
+    fn languages_are_ordered_by_the_address_and_then_by_their_weights() {
+        assert_eq!(languages(Some("zh"), "en-GB;q=0.5, fr, de;q=0"), ["zh", "fr", "en-gb"]);
+        assert!(languages(None, "").is_empty());
     }
 }

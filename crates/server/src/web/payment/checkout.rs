@@ -152,7 +152,7 @@ fn wrong_state(state: &'static str) -> HandlerError {
 }
 
 /// Returns the server's host name from the request, if the name is valid.
-fn request_host(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn request_host(headers: &HeaderMap) -> Option<&str> {
     let host = headers.get(HOST)?.to_str().ok()?;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
     ((1..=HOST_BYTES_MAX).contains(&host.len()) && host.bytes().all(fits)).then_some(host)

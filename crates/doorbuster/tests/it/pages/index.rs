@@ -1,0 +1,122 @@
+//! The list of sales: the state of each card, search, more sales, and the buyer's unpaid orders.
+
+use serde_json::json;
+
+use super::driver::Browser;
+use super::tab::Tab;
+use super::{draft, in_secs, link, sale};
+use crate::crash_windows::client::PurchaseSpec;
+use crate::crash_windows::fixture::ServerFixture;
+
+/// The number of sales on the first page of the list.
+const LISTED: usize = 48;
+/// Stops all timers that would read the list again without a reason. Lets the page wait for the
+/// orders as long as a slow machine needs.
+const NO_LONG_TIMERS: &str = "{ const wait = window.setTimeout;
+    window.setTimeout = (run, ms) =>
+      ms >= 20_000 ? 0 : wait(run, ms === 1_500 ? 60_000 : ms); }";
+
+/// Waits until the card of this sale has all these words.
+async fn card(tab: &Tab<'_>, sale: &str, words: &[&str]) {
+    tab.until(&format!(
+        "(text => {}.every(words => text.includes(words)))(
+           document.querySelector('#sales a[href=\"/sale/{sale}\"]').closest('li').innerText)",
+        json!(words)
+    ))
+    .await;
+}
+
+/// Waits until the list has this number of cards.
+async fn count(tab: &Tab<'_>, cards: usize) {
+    tab.until(&format!("document.querySelectorAll('#sales > li').length === {cards}")).await;
+}
+
+/// Searches for these words.
+async fn search(tab: &Tab<'_>, words: &str) {
+    let words = json!(words);
+    tab.eval(&format!("document.querySelector('#searched').value = {words}")).await;
+    tab.click("#search button").await;
+}
+
+/// Buys one lamp as ann; returns the order's id.
+async fn bought(fixture: &ServerFixture, key: &str, sale: &str) -> String {
+    let bought = fixture.buy(&PurchaseSpec::new("ann", key, sale, 1).item("lamp")).await;
+    assert_eq!(bought.status, 201, "{bought}");
+    bought.id()
+}
+
+/// Creates more sales than the first page shows: first one sale with an order of ann, last one sale
+/// in each state.
+async fn many_sales(fixture: &ServerFixture) {
+    draft(fixture, "old", json!({"title": "Oldest lamp"}), json!({"title": "Oldest"})).await;
+    fixture.step("old", "open").await;
+    for n in 0..LISTED - 3 {
+        sale(fixture, &format!("filler-{n}"), json!({})).await;
+    }
+    sale(fixture, "sold", json!({"stock": 0})).await;
+    sale(fixture, "held", json!({"stock": 1, "price": {"amount_minor": 1200, "currency": "EUR"}}))
+        .await;
+    for (name, step) in [("paused", "pause"), ("closed", "close")] {
+        sale(fixture, name, json!({})).await;
+        fixture.step(name, step).await;
+    }
+}
+
+#[tokio::test]
+async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued() {
+    let fixture = ServerFixture::start();
+    many_sales(&fixture).await;
+    let cancelled = bought(&fixture, "k", "old").await;
+    let done = fixture
+        .ask(&PurchaseSpec::new("ann", "k", "old", 1).order("POST", &cancelled, "/cancel"))
+        .await;
+    assert_eq!(done.status, 200, "{done}");
+    bought(&fixture, "l", "old").await;
+    bought(&fixture, "m", "held").await;
+    draft(&fixture, "soon", json!({}), json!({"starts_at": in_secs(6).1})).await;
+    fixture.step("soon", "schedule").await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(NO_LONG_TIMERS).await;
+        tab.go(&link(fixture.address, "/", "ann")).await;
+        // The unpaid orders are drawn before the page is shown, above the sales.
+        let orders = tab.text("#orders-list > li:first-child").await;
+        assert!(orders.contains("Reserved") && orders.contains("Pay by "), "{orders}");
+        let first = "document.querySelector('#orders').getBoundingClientRect().bottom
+            <= document.querySelector('#sales').getBoundingClientRect().top";
+        assert_eq!(tab.eval(first).await, true, "unpaid orders come first");
+        let titles = tab.text("#orders-list").await;
+        assert_eq!(titles.matches("1 × Oldest lamp").count(), 2, "{titles}");
+        assert!(titles.contains("Cancelled "), "{titles}");
+        let requests = "[...new Set(performance.getEntriesByType('resource')
+            .map(one => new URL(one.name).pathname)
+            .filter(path => path.startsWith('/v1/sales') || path.startsWith('/v1/orders')))]";
+        assert_eq!(tab.eval(requests).await, json!(["/v1/sales", "/v1/orders"]));
+
+        count(&tab, LISTED).await;
+        card(&tab, "paused", &["Paused", "€49.00"]).await;
+        card(&tab, "sold", &["Sold out", "€49.00"]).await;
+        card(&tab, "held", &["None left now", "€12.00"]).await;
+        card(&tab, "closed", &["Ended", "€49.00"]).await;
+        card(&tab, "filler-40", &["Open now", "€49.00"]).await;
+        let light = "document.querySelector('#sales a[href=\"/sale/sold\"]').closest('li')
+            .querySelector('.door').dataset.light";
+        assert_eq!(tab.eval(light).await, "off");
+        tab.click("#more").await;
+        count(&tab, LISTED + 3).await;
+        tab.until("document.querySelector('#more').hidden").await;
+        card(&tab, "old", &["Oldest", "Open now"]).await;
+        search(&tab, "OLDEST").await;
+        count(&tab, 1).await;
+        card(&tab, "old", &["Oldest"]).await;
+        search(&tab, "no such sale").await;
+        tab.says("#none-title", "No sale matches.").await;
+        count(&tab, 0).await;
+        search(&tab, "").await;
+        count(&tab, LISTED).await;
+        tab.until("document.querySelector('#none').hidden").await;
+        // The page reads the list again after the start.
+        card(&tab, "soon", &["Open now"]).await;
+    })
+    .await;
+}

@@ -1,0 +1,151 @@
+//! The order page around the payment: calendar entries, the copied number, the shop's next steps,
+//! and the printed receipt.
+
+use serde_json::json;
+
+use super::driver::Browser;
+use super::tab::Tab;
+use super::{in_secs, link, plain, sale};
+use crate::crash_windows::client::PurchaseSpec;
+use crate::crash_windows::fixture::ServerFixture;
+use crate::test_server::TempDir;
+
+/// Keeps the files that the page creates, and opens none of them.
+const KEEP_FILES: &str = "URL.createObjectURL = blob => {
+      blob.text().then(text => { window.file = text; });
+      return '#file';
+    };
+    addEventListener('click', event => {
+      if (event.target.download) event.preventDefault();
+    });";
+/// A browser without a clipboard.
+const NO_CLIPBOARD: &str =
+    "Object.defineProperty(navigator, 'clipboard', { configurable: true, value: undefined });";
+
+/// Clicks on a calendar link. Checks the lines of the file, and returns them unfolded.
+async fn calendar(tab: &Tab<'_>, link: &str) -> Vec<String> {
+    tab.eval("(window.file = null, true)").await;
+    tab.click(link).await;
+    let file = tab.until("window.file").await;
+    let file = file.as_str().expect("a text");
+    assert!(file.split("\r\n").all(|line| line.len() <= 75), "{file}");
+    let whole = file.replace("\r\n ", "");
+    assert!(!whole.replace("\r\n", "").contains('\n'), "{file}");
+    whole.split("\r\n").map(str::to_owned).collect()
+}
+
+/// Returns the value of a property in a calendar file.
+fn value<'a>(lines: &'a [String], name: &str) -> &'a str {
+    let found = lines.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    found.unwrap_or_else(|| panic!("no {name} in {lines:?}"))
+}
+
+/// Formats a time of the API as calendars write it.
+fn stamp(time: &str) -> String {
+    let time: jiff::Timestamp = time.parse().expect("a time");
+    time.strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+#[tokio::test]
+async fn a_paid_order_shows_the_next_steps_and_is_printed_with_its_number() {
+    let dir = TempDir::new();
+    let logo = dir.join("logo.svg");
+    std::fs::write(&logo, "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").expect("a file");
+    let next = in_secs(300_000).1;
+    let fixture = ServerFixture::with(&[
+        ("DOORBUSTER_PAGE__SHOP", "Ora, lamps"),
+        ("DOORBUSTER_PAGE__SHOP_URL", "https://shop.example/account"),
+        ("DOORBUSTER_PAGE__NEXT_STEPS", "Collect it; bring your number."),
+        ("DOORBUSTER_PAGE__NEXT_STEPS__ZH", "请凭订单号取货。"),
+        ("DOORBUSTER_PAGE__NEXT_STEPS_AT", &next),
+        ("DOORBUSTER_PAGE__THEME__LOGO", logo.to_str().expect("a path")),
+        ("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true"),
+    ]);
+    let title = format!("灯, lamp; {}", "灯x".repeat(40));
+    let escaped = title.replace(',', "\\,").replace(';', "\\;");
+    sale(&fixture, "open", json!({ "title": title, "hold_secs": 240 })).await;
+    let bought = fixture.buy(&PurchaseSpec::new("ann", "k", "open", 1).item("lamp")).await;
+    let (id, pay_by) = (bought.id(), bought.json()["pay_by"].clone());
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(KEEP_FILES).await;
+        tab.add_init_script(NO_CLIPBOARD).await;
+        let path = format!("/order/{id}");
+        let own = plain(fixture.address, &path);
+        tab.go(&link(fixture.address, &path, "ann")).await;
+        tab.says("#state", "Reserved for you").await;
+        let entry = calendar(&tab, "#deadline").await;
+        assert_eq!(value(&entry, "SUMMARY"), format!("Pay {escaped}"));
+        assert_eq!(value(&entry, "DTSTART"), stamp(pay_by.as_str().expect("a time")));
+        assert_eq!(value(&entry, "UID"), format!("{id}@{}", fixture.address));
+        assert_eq!(value(&entry, "URL"), own);
+        let alarm =
+            value(&entry, "TRIGGER").strip_prefix("-PT").and_then(|at| at.strip_suffix('S'));
+        let alarm: u32 = alarm.and_then(|secs| secs.parse().ok()).expect("a number of seconds");
+        assert!((1..=120).contains(&alarm), "the alarm comes in the second half: {alarm}");
+
+        tab.click("#copy").await;
+        tab.says("#copy-note", &format!("Order number: {id}")).await;
+        assert_eq!(tab.text("#copy").await, "Copy");
+        tab.eval(
+            "(() => { Object.defineProperty(navigator, 'clipboard', { configurable: true, value:
+               { writeText: async words => { window.copied = words; } } }); })()",
+        )
+        .await;
+        tab.click("#copy").await;
+        tab.says("#copy", "Copied").await;
+        tab.until(&format!(
+            "window.copied === {} && document.querySelector('#copy-note').hidden",
+            json!(id)
+        ))
+        .await;
+
+        // Another visitor has only the link. The entry opens the order for that visitor too.
+        tab.click("#copy-link").await;
+        let address = tab.until("window.copied?.includes('#key=') && window.copied").await;
+        let address = address.as_str().expect("a link").to_owned();
+        let other = browser.tab().await;
+        other.add_init_script(KEEP_FILES).await;
+        other.go(&address).await;
+        other.says("#pay", "Pay €49.00").await;
+        assert_eq!(other.url().await, own);
+        let entry = calendar(&other, "#deadline").await;
+        assert_eq!(value(&entry, "URL"), address);
+
+        tab.click("#pay").await;
+        tab.click("[data-does=pay]").await;
+        tab.says("#state", "Paid. It’s yours.").await;
+        next_steps(&tab, &next, &escaped).await;
+        printed(&tab, &id).await;
+    })
+    .await;
+}
+
+/// Checks the next steps on the page of a paid order, in both languages.
+async fn next_steps(tab: &Tab<'_>, next: &str, title: &str) {
+    tab.says("#next-text", "Collect it; bring your number.").await;
+    tab.has("#shop", "href", "https://shop.example/account").await;
+    tab.until("document.querySelector('#shop').checkVisibility()").await;
+    tab.says("#next-at", "GMT").await;
+    let entry = calendar(tab, "#next-calendar").await;
+    assert_eq!(value(&entry, "DTSTART"), stamp(next));
+    assert_eq!(value(&entry, "SUMMARY"), format!("Ora\\, lamps: {title}"));
+    assert_eq!(value(&entry, "DESCRIPTION"), "Collect it\\; bring your number.");
+    tab.click(".tongue [lang=zh-Hans]").await;
+    tab.says("#next-text", "请凭订单号取货。").await;
+    tab.says("#next-calendar", "加入日历").await;
+    tab.says("#next-at", "月").await;
+}
+
+/// Checks the printed order: the shop's name, which the logo replaces on the screen, and the whole
+/// number.
+async fn printed(tab: &Tab<'_>, id: &str) {
+    let seen = "[...document.querySelectorAll('.brand span, #whole-id')].map(el => {
+        const { width, height } = el.getBoundingClientRect();
+        return width > 20 && height > 10 && getComputedStyle(el).clipPath === 'none'
+          && el.textContent; })";
+    assert_eq!(tab.eval(seen).await, json!([false, false]), "on the screen");
+    tab.protocol("Emulation.setEmulatedMedia", json!({"media": "print"})).await;
+    assert_eq!(tab.eval(seen).await, json!(["Ora, lamps", id]), "on paper");
+    tab.protocol("Emulation.setEmulatedMedia", json!({"media": ""})).await;
+}

@@ -1,0 +1,144 @@
+/* The cards of the list of sales. A card shows the state and the price of a sale, or an order. */
+import { chosen, speak, text } from '/assets/words.js';
+import { now } from '/assets/clock.js';
+import { fullTime, money, shortWhen, when } from '/assets/format.js';
+
+const tones = { open: 'live', out: 'warn', paused: 'warn' };
+const lights = {
+  scheduled: 'before',
+  open: 'on',
+  out: 'low',
+  paused: 'low',
+  sold: 'off',
+  closed: 'off',
+};
+
+/** Creates an element. */
+export function make(tag, className, words = '') {
+  const el = document.createElement(tag);
+  if (className) el.className = className;
+  el.textContent = words;
+  return el;
+}
+/* Draws a small door from elements. Its light shows the phase, as on the sale page. */
+function door(light) {
+  const svg = (name, attributes) => {
+    const el = document.createElementNS('http://www.w3.org/2000/svg', name);
+    for (const [key, value] of Object.entries(attributes)) el.setAttribute(key, value);
+    return el;
+  };
+  const el = svg('svg', {
+    class: 'door',
+    viewBox: '0 0 72 84',
+    'aria-hidden': 'true',
+    'data-light': light,
+  });
+  el.append(
+    svg('path', { d: 'M18 84V40a18 18 0 0 1 36 0v44', fill: '#3a2f20' }),
+    svg('path', { class: 'door__light', d: 'M18 84V40a18 18 0 0 1 36 0v44z' }),
+    svg('path', {
+      d: 'M18 84V40a18 18 0 0 1 36 0v44',
+      fill: 'none',
+      stroke: '#4d402c',
+      'stroke-width': 4,
+    }),
+  );
+  return el;
+}
+/** Draws a card: its picture, state, title, price and words. */
+export function ticket({ href, title, units, pill, tone, price, words, picture, level }) {
+  const li = make('li'),
+    card = make('article', 'card ticket'),
+    body = make('div'),
+    head = make(level),
+    [shown, language] = chosen(title),
+    a = make('a', '', shown);
+  a.href = href;
+  speak(a, language);
+  head.append(...(units ? [`${units} × `] : []), a);
+  body.append(make('span', 'pill' + (tone ? ' pill--' + tone : ''), pill), head);
+  if (price) body.append(make('p', 'ticket__price', price));
+  if (words !== null) body.append(make('p', 'soft small ticket__words', words));
+  card.append(picture, body);
+  li.append(card);
+  return li;
+}
+/** Returns the first picture of a sale, or a door whose light shows the state. */
+export function pictureOf(sale, light) {
+  const image = sale?.items?.find(i => i.image)?.image;
+  if (!image) return door(light);
+  const img = make('img', 'slip__thumb');
+  Object.assign(img, {
+    src: image,
+    alt: '',
+    loading: 'lazy',
+    onerror: () => img.replaceWith(door(light)),
+  });
+  return img;
+}
+
+/** Returns the state of a sale for its card: its phase or, for an open sale, the state of its
+   stock. */
+export function stateOf({ status }) {
+  if (status.phase !== 'open') return status.phase;
+  const all = states =>
+    status.items.length > 0 && status.items.every(item => states.includes(item.state));
+  return all(['sold_out']) ? 'sold' : all(['sold_out', 'held_out']) ? 'out' : 'open';
+}
+const ranks = ['open', 'out', 'paused', 'scheduled', 'sold', 'closed'];
+/** Returns sales with their states, in groups: sales that can be bought, then sales that open next,
+   then the others. In each group the newest sale comes first. */
+export function inOrder(sales) {
+  const opens = sale => Date.parse(sale.starts_at) || Infinity;
+  const rows = sales.map(sale => ({ sale, state: stateOf(sale) }));
+  return rows.sort(
+    (a, b) =>
+      ranks.indexOf(a.state) - ranks.indexOf(b.state) ||
+      (a.state === 'scheduled' && opens(a.sale) !== opens(b.sale)
+        ? opens(a.sale) - opens(b.sale)
+        : 0),
+  );
+}
+/* Returns the price of the only item, or the lowest price. */
+function priceOf({ items }) {
+  const cheapest = items.reduce((a, b) => (b.price.amount_minor < a.price.amount_minor ? b : a));
+  const price = money(cheapest.price);
+  return items.every(item => item.price.amount_minor === cheapest.price.amount_minor)
+    ? price
+    : text('l.from', { price });
+}
+/** Draws the card of a sale. */
+export function saleTicket({ sale, state }) {
+  const opens = Date.parse(sale.starts_at),
+    closes = Date.parse(sale.ends_at);
+  const v = {
+    opens: opens ? (state === 'scheduled' ? shortWhen(opens) : when(opens)) : '',
+    closes: closes ? when(closes) : '',
+  };
+  const pill =
+    state === 'scheduled' ? text(opens ? 'l.scheduled' : 'l.soon', v) : text('l.' + state);
+  const words =
+    state === 'closed'
+      ? closes && closes <= now()
+        ? text('l.ended', v)
+        : ''
+      : state === 'scheduled'
+        ? opens
+          ? fullTime(opens)
+          : ''
+        : closes
+          ? text('l.until', v)
+          : state === 'open' && opens <= now()
+            ? text('l.started', v)
+            : '';
+  return ticket({
+    href: '/sale/' + encodeURIComponent(sale.id),
+    title: sale.title,
+    pill,
+    tone: tones[state],
+    price: priceOf(sale),
+    words,
+    level: 'h2',
+    picture: pictureOf(sale, lights[state]),
+  });
+}
