@@ -1,39 +1,92 @@
-/* Shows the messages of web push, also while no page is open. Each message contains the time until
-   which it is valid. After that time, the notification says that the time has ended. */
+/* Shows the messages of web push, also while no page is open. A message can arrive late: the order
+   may be paid or cancelled, or the turn used. So the worker asks the server before it shows a
+   message. Every notification is true when it appears. */
 const zh = new URL(self.location.href).searchParams.get('lang') === 'zh';
+/* For each kind: the texts if the message is still true, if it is not, if its time has ended, and
+   if the server gave no answer. */
 const words = zh
   ? {
-      turn: t => `轮到你了，请在 ${t} 前购买`,
-      turned: t => `你的抢购时间已于 ${t} 结束`,
-      reserved: t => `已为你保留，请在 ${t} 前付款`,
-      lapsed: t => `付款时间已于 ${t} 结束`,
+      turn: {
+        holds: t => `轮到你了，请在 ${t} 前购买`,
+        gone: () => '你的抢购时间已结束',
+        late: t => `你的抢购时间已于 ${t} 结束`,
+        unknown: t => `如果仍轮到你，请在 ${t} 前购买`,
+      },
+      reserved: {
+        holds: t => `已为你保留，请在 ${t} 前付款`,
+        gone: () => '该订单无需付款',
+        late: t => `付款时间已于 ${t} 结束`,
+        unknown: t => `如果订单待付款，请在 ${t} 前付款`,
+      },
     }
   : {
-      turn: t => `It’s your turn: buy before ${t}`,
-      turned: t => `Your turn ended at ${t}`,
-      reserved: t => `Reserved for you: pay by ${t}`,
-      lapsed: t => `The time to pay ended at ${t}`,
+      turn: {
+        holds: t => `It’s your turn: buy before ${t}`,
+        gone: () => 'Your turn has ended',
+        late: t => `Your turn ended at ${t}`,
+        unknown: t => `If it is still your turn, buy before ${t}`,
+      },
+      reserved: {
+        holds: t => `Reserved for you: pay by ${t}`,
+        gone: () => 'This order needs no payment',
+        late: t => `The time to pay ended at ${t}`,
+        unknown: t => `If your order is unpaid, pay by ${t}`,
+      },
     };
-const late = { turn: 'turned', reserved: 'lapsed' };
+/* How long the worker waits for the server's answer. */
+const PATIENCE_MS = 4000;
 
 self.addEventListener('install', () => self.skipWaiting());
 self.addEventListener('activate', event => event.waitUntil(self.clients.claim()));
 self.addEventListener('push', event => event.waitUntil(show(event.data?.json() ?? {})));
 async function show({ kind, title, until, url }) {
-  if (!late[kind]) return;
+  if (!words[kind]) return;
   /* a visible page shows the news itself */
   const pages = await self.clients.matchAll({ type: 'window', includeUncontrolled: true });
   if (pages.some(page => page.visibilityState === 'visible')) return;
-  const time = new Date(until).toLocaleTimeString(zh ? 'zh-CN' : 'en-GB', {
-    hour: '2-digit',
-    minute: '2-digit',
-  });
-  const key = Date.now() > until ? late[kind] : kind;
-  await self.registration.showNotification(words[key](time), {
-    body: title,
+  const found = await stateOf(kind, url).catch(() => 'unknown'),
+    state = found !== 'holds' && Date.now() > until ? 'late' : found;
+  await self.registration.showNotification(words[kind][state](time(until)), {
+    body: typeof title === 'string' ? title : title[zh ? 'zh' : 'en'],
+    lang: zh ? 'zh-Hans' : 'en',
     tag: 'doorbuster.' + url,
     data: { url },
   });
+}
+/* Returns whether the message is still true: `holds`, `gone`, or `unknown`. */
+async function stateOf(kind, url) {
+  const at = new URL(url, self.location.href),
+    id = at.pathname.split('/')[2],
+    item = new URLSearchParams(at.hash.slice(1)).get('item');
+  const path =
+    kind === 'reserved'
+      ? `/v1/orders/${id}`
+      : `/v1/sales/${id}/waiting-room` + (item ? `?item=${item}` : '');
+  /* The cookie names the buyer. The header shows that the request comes from this origin. */
+  const answer = await fetch(path, {
+    headers: { 'X-Doorbuster-Page': '1' },
+    cache: 'no-store',
+    signal: AbortSignal.timeout(PATIENCE_MS),
+  });
+  /* A buyer who has left the waiting room has no position. */
+  if (answer.status === 404 && kind === 'turn') return 'gone';
+  if (answer.status !== 200) return 'unknown';
+  const { state } = await answer.json();
+  return state === (kind === 'turn' ? 'admitted' : 'reserved') ? 'holds' : 'gone';
+}
+/* Formats a time in the visitor's zone, with the zone: 20:15 GMT+8. On another day, the date is in
+   front. */
+function time(ms) {
+  const locale = zh ? 'zh-CN' : 'en-GB',
+    at = new Date(ms);
+  const clock = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' };
+  const zone = new Intl.DateTimeFormat('en-GB', { timeZoneName: 'shortOffset' })
+    .formatToParts(at)
+    .find(part => part.type === 'timeZoneName').value;
+  const hour = `${at.toLocaleTimeString(locale, clock)} ${zone}`;
+  if (at.toDateString() === new Date().toDateString()) return hour;
+  const day = { day: 'numeric', month: zh ? 'long' : 'short' };
+  return at.toLocaleDateString(locale, day) + (zh ? ' ' : ', ') + hour;
 }
 self.addEventListener('notificationclick', event => {
   event.notification.close();

@@ -39,6 +39,16 @@ impl Text {
         self.in_languages().first().map_or("", |(_, text)| text)
     }
 
+    /// The text for a reader of this language: `zh` also finds `zh-CN`.
+    #[must_use]
+    pub fn for_language(&self, language: &str) -> &str {
+        let Self::Languages(texts) = self else { return self.fallback() };
+        let is_variant =
+            |tag: &str| tag.strip_prefix(language).is_some_and(|rest| rest.starts_with('-'));
+        let variant = || texts.iter().find_map(|(tag, text)| is_variant(tag).then_some(text));
+        texts.get(language).or_else(variant).map_or_else(|| self.fallback(), String::as_str)
+    }
+
     /// The tag of the fallback's language; `None` if it is not known.
     #[must_use]
     pub fn fallback_language(&self) -> Option<&str> {
@@ -149,6 +159,14 @@ mod tests {
         check(r#"{"de":"Lampe","en":"Lamp","zh":"灯"}"#, "Lamp", Some("en"));
         check(r#"{"fr":"Lampe","zh":"灯"}"#, "Lampe", Some("fr"));
         check("{}", "", None);
+    }
+
+    #[test]
+    fn a_reader_of_a_language_gets_that_language_or_a_variant_of_it() {
+        let both = text(r#"{"en":"Lamp","zh-CN":"灯","zhx":"?"}"#);
+        assert_eq!((both.for_language("zh"), both.for_language("fr")), ("灯", "Lamp"));
+        assert_eq!(text(r#"{"zh":"灯","zh-TW":"燈"}"#).for_language("zh"), "灯");
+        assert_eq!(text(r#""Lamp""#).for_language("zh"), "Lamp");
     }
 
     #[test]

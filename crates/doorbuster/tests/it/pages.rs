@@ -15,6 +15,7 @@ mod passes;
 mod paying;
 mod polling;
 mod product;
+mod push;
 mod room;
 mod slow_phone;
 mod states;

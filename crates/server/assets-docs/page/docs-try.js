@@ -1,10 +1,17 @@
 /* The form that sends a request of one endpoint. The form sends a request only when the reader
    presses its button. */
-import { el } from '/assets/docs-kit.js';
+import { el, prose } from '/assets/docs-kit.js';
 import { deref, exampleOf } from '/assets/docs-shape.js';
 
 /** Values from one form that the next form offers: tokens, a sale, an item, an order. */
 const kept = {};
+/** Whether the server is a demonstration, which creates guests. */
+const hasGuests = 'guests' in document.body.dataset;
+/** The longest time that a request waits for the start of the sale. */
+const WAIT_MAX_MS = 60_000;
+/** The functions that offer the kept values in each form. */
+const fills = [];
+const fillAll = () => fills.forEach(fill => fill());
 let firstSale;
 
 /** Finds an existing sale, so that the reader's first request succeeds. */
@@ -16,9 +23,18 @@ async function known() {
       const sale = sales.find(one => one.status?.phase === 'open') ?? sales[0];
       kept.sale ??= sale?.id;
       kept.item ??= sale?.items[0]?.id;
+      if (sale?.status?.phase === 'scheduled') kept.opensAtMs = Date.parse(sale.starts_at);
     })
     .catch(() => null);
   await firstSale;
+}
+
+/** Sets the value of a field, unless the reader has typed in the field. */
+function offer(control, value) {
+  if (control.value !== (control.dataset.offered ?? '')) return;
+  control.value = value;
+  /* A field with several lines changes the line ends. */
+  control.dataset.offered = control.value;
 }
 
 const newKey = () =>
@@ -26,7 +42,7 @@ const newKey = () =>
     '',
   );
 
-/** Returns a guest's token in a demonstration, and an empty text on any other server. */
+/** Returns a new guest's token. */
 async function guest() {
   const answer = await fetch('/demo/guest', { method: 'POST' });
   return answer.ok ? (await answer.json()).token : '';
@@ -54,12 +70,12 @@ export function tryForm(doc, { method, path, operation }) {
   );
   form.addEventListener('submit', event => {
     event.preventDefault();
-    send({ method, path, fields, body, token, needs, out });
+    send({ method, path, operation, fields, body, token, needs, out });
   });
-  known().then(() => {
-    for (const field of fields) field.fill();
-    body?.fill();
-  });
+  fills.push(...fields.map(field => field.fill), body?.fill ?? (() => {}));
+  if (token) fills.push(token.fill);
+  fillAll();
+  known().then(fillAll);
   return form;
 }
 
@@ -74,37 +90,59 @@ function parameterField(one, id) {
   const field = input(`${one.name}${required}`, id, { autocomplete: 'off' });
   const examples = { sale: 'sale', item: 'item', order: 'order' };
   const fill = () => {
-    if (field.control.value) return;
     const mine = kept[examples[one.name]];
-    if (mine) field.control.value = mine;
-    else if (one.required)
-      field.control.value = one.name === 'Idempotency-Key' ? newKey() : (one.example ?? '');
+    if (mine) offer(field.control, mine);
+    else if (one.required && !field.control.value)
+      offer(field.control, one.name === 'Idempotency-Key' ? newKey() : (one.example ?? ''));
   };
-  fill();
   return { ...field, name: one.name, where: one.in, required: one.required, fill };
 }
 
 function bodyField(example, id) {
   const field = input('Body', id, { rows: '8', autocomplete: 'off' });
   const fill = () => {
-    if (field.control.value || example === undefined) return;
+    if (example === undefined) return;
     const value = structuredClone(example);
     for (const name of ['sale', 'item'])
       if (typeof value?.[name] === 'string' && kept[name]) value[name] = kept[name];
     if (value?.item && kept.item && 'units' in value) value.units = 1;
-    field.control.value = JSON.stringify(value, null, 2);
+    offer(field.control, JSON.stringify(value, null, 2));
   };
   return { ...field, fill };
 }
 
 function tokenField(needs, id) {
-  const words = needs.includes('buyer') ? "Buyer's token" : "Operator's key";
-  const field = input(words, id, { type: 'password', autocomplete: 'off' });
-  field.control.value = kept[needs[0]] ?? '';
-  return field;
+  const isBuyer = needs.includes('buyer');
+  const field = input(isBuyer ? "Buyer's token" : "Operator's key", id, {
+    type: 'password',
+    autocomplete: 'off',
+    'aria-describedby': `${id}-from`,
+  });
+  field.box.append(el('p', { class: 'soft small', id: `${id}-from` }, prose(origin(isBuyer))));
+  return { ...field, fill: () => offer(field.control, kept[needs[0]] ?? '') };
 }
 
-async function send({ method, path, fields, body, token, needs, out }) {
+/** Returns a sentence that says where a token comes from. */
+function origin(isBuyer) {
+  if (!isBuyer)
+    return 'An administrator creates keys with `doorbuster key create`. In shape `embedded`, the ' +
+      'first key is in the file `admin_key` of the data directory.';
+  if (hasGuests) return 'If this field is empty, the page uses a new guest.';
+  return 'Your backend signs a token for each signed-in buyer. For a trial, print one on the ' +
+    'server: `doorbuster token buyer anna`.';
+}
+
+/** Waits until the sale starts, if the sale starts soon. A demonstration starts its sale after a
+    few seconds. */
+async function untilStart(out) {
+  const rest = (kept.opensAtMs ?? 0) - Date.now();
+  if (rest <= 0 || rest > WAIT_MAX_MS) return;
+  const secs = Math.ceil(rest / 1000);
+  out.replaceChildren(el('p', {}, `The sale opens in ${secs} s. Then the page sends the request.`));
+  await new Promise(done => setTimeout(done, rest + 500));
+}
+
+async function send({ method, path, operation, fields, body, token, needs, out }) {
   const headers = {},
     query = new URLSearchParams();
   let address = path;
@@ -116,13 +154,20 @@ async function send({ method, path, fields, body, token, needs, out }) {
     else if (value && where === 'header') headers[name] = value;
   }
   if (token) {
-    if (!token.control.value && needs.includes('buyer'))
-      token.control.value = kept.buyer ?? (await guest().catch(() => ''));
+    if (!token.control.value && needs.includes('buyer') && hasGuests)
+      token.control.value = token.control.dataset.offered = await guest().catch(() => '');
+    if (!token.control.value) {
+      const name = needs.includes('buyer') ? "a buyer's token" : "an operator's key";
+      out.replaceChildren(el('p', {}, `This request needs ${name}. No request was sent.`));
+      token.control.focus();
+      return;
+    }
     kept[needs[0]] = token.control.value;
-    if (token.control.value) headers.Authorization = `Bearer ${token.control.value}`;
+    headers.Authorization = `Bearer ${token.control.value}`;
   }
   if (body?.control.value) headers['Content-Type'] = 'application/json';
   const target = address + (query.size ? `?${query}` : '');
+  if (operation.operationId === 'purchase') await untilStart(out);
   out.replaceChildren(el('p', {}, 'Sending…'));
   try {
     const answer = await fetch(target, {
@@ -140,8 +185,9 @@ async function send({ method, path, fields, body, token, needs, out }) {
   }
   /* With the same key, the server would return the same answer, so the next request gets a new key.
      */
-  for (const field of fields)
-    if (field.name === 'Idempotency-Key') field.control.value = newKey();
+  for (const { name, control } of fields)
+    if (name === 'Idempotency-Key') control.value = control.dataset.offered = newKey();
+  fillAll();
 }
 
 async function show(answer, out) {

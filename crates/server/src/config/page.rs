@@ -1,5 +1,6 @@
-//! Settings of the buyers' pages: the shop's texts and its brand. The colours must have enough
-//! contrast, so that a brand cannot make a page unreadable.
+//! Settings of the buyers' pages: the shop's texts and its brand.
+
+mod colors;
 
 use std::path::PathBuf;
 
@@ -8,6 +9,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
 use crate::push::VapidKey;
+
+pub(crate) use colors::DARK_WASH_PERCENT;
+pub use colors::ThemeColors;
 
 /// The shop's texts on the buyers' pages, and its brand.
 #[derive(Clone, Debug, Default)]
@@ -56,21 +60,12 @@ pub struct Theme {
     pub logo: Option<ThemeFile>,
     /// The font of all texts.
     pub font: Option<ThemeFile>,
+    /// The font of bold texts. Without it, browsers draw `font` bolder.
+    pub font_bold: Option<ThemeFile>,
     /// Links at the end of each page. Each has a text and an address.
     pub footer: Vec<(String, String)>,
-}
-
-/// Colours as `#rrggbb`, with enough contrast.
-#[derive(Clone, Debug)]
-pub struct ThemeColors {
-    /// The fill colour of buttons and of other controls that a buyer can use now.
-    pub accent: String,
-    /// The colour of text on the accent.
-    pub on_accent: String,
-    /// The colour of accented text on a light background.
-    pub accent_text: String,
-    /// A light background for accented text.
-    pub accent_wash: String,
+    /// Links at the end of Chinese pages. If there are none, these pages have `footer`.
+    pub footer_zh: Vec<(String, String)>,
 }
 
 /// A file of the shop's brand.
@@ -88,21 +83,6 @@ const NEXT_STEPS_CHARS_MAX: usize = 500;
 const FOOTER_LINKS_MAX: usize = 8;
 /// The maximum number of bytes of a logo or of a font.
 const FILE_BYTES_MAX: u64 = 262_144;
-/// The lowest allowed contrast of text, from WCAG 2.2 (1.4.3), level AA.
-const CONTRAST_MIN: f64 = 4.5;
-/// The backgrounds of coloured text in the light scheme; see `look.css`.
-const LIGHT_GROUNDS: [&str; 2] = ["#f4f1ea", "#fffdf8"];
-/// The background of coloured text in the dark scheme.
-const DARK_GROUND: &str = "#1c1912";
-/// The part of the accent in the wash of the dark scheme. The rest is the dark background.
-pub(crate) const DARK_WASH_PERCENT: u8 = 14;
-
-const COLORS: [&str; 4] = [
-    "page.theme.accent",
-    "page.theme.on_accent",
-    "page.theme.accent_text",
-    "page.theme.accent_wash",
-];
 
 /// Reads the settings of the pages.
 pub(super) fn page(read: &mut SettingsReader<'_>) -> PageSettings {
@@ -112,10 +92,12 @@ pub(super) fn page(read: &mut SettingsReader<'_>) -> PageSettings {
         next_steps: next_steps(read),
         next_steps_at: next_steps_at(read),
         theme: Theme {
-            colors: colors(read),
+            colors: colors::colors(read),
             logo: file(read, "page.theme.logo", &["svg", "png", "webp"]),
             font: file(read, "page.theme.font", &["woff2"]),
-            footer: footer(read),
+            font_bold: font_bold(read),
+            footer: footer(read, "page.theme.footer"),
+            footer_zh: footer(read, "page.theme.footer_zh"),
         },
         push: push(read),
     }
@@ -197,81 +179,13 @@ fn next_steps_at(read: &mut SettingsReader<'_>) -> Option<Time> {
     time
 }
 
-/// Reads the four colours. The settings must have all four colours, or no colour.
-fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
-    let texts = COLORS.map(|path| read.text(path));
-    if texts.iter().all(Option::is_none) {
-        return None;
+/// Reads the font of bold texts. Without the font of other texts, a page would mix two fonts.
+fn font_bold(read: &mut SettingsReader<'_>) -> Option<ThemeFile> {
+    const BOLD: &str = "page.theme.font_bold";
+    if read.is_set(BOLD) && !read.is_set("page.theme.font") {
+        read.fault(BOLD, "needs page.theme.font, the font of the other texts");
     }
-    let mut is_complete = true;
-    for (path, text) in COLORS.into_iter().zip(&texts) {
-        match text {
-            None => read.fault(path, "is missing; set all four colours of page.theme, or none"),
-            Some(text) if luminance(text).is_none() => {
-                read.fault(path, "is not a colour; write it like #ffb000");
-            }
-            Some(_) => continue,
-        }
-        is_complete = false;
-    }
-    let [accent, on_accent, accent_text, accent_wash] = texts.map(Option::unwrap_or_default);
-    if is_complete {
-        let dark_wash = mixed(&accent, DARK_GROUND, DARK_WASH_PERCENT);
-        let pairs = [
-            (COLORS[1], &*on_accent, "page.theme.accent", &*accent),
-            (COLORS[2], &*accent_text, "page.theme.accent_wash", &*accent_wash),
-            (COLORS[2], &*accent_text, "the light page", LIGHT_GROUNDS[0]),
-            (COLORS[2], &*accent_text, "the light card", LIGHT_GROUNDS[1]),
-            (COLORS[0], &*accent, "the dark card", DARK_GROUND),
-            (COLORS[0], &*accent, "the dark wash", &*dark_wash),
-        ];
-        for (path, text, name, ground) in pairs {
-            let contrast = contrast(text, ground);
-            if contrast < CONTRAST_MIN {
-                read.fault(
-                    path,
-                    format!(
-                        "{text} has a contrast of {contrast:.1} on {name} ({ground}); choose a \
-                         colour with a contrast of at least {CONTRAST_MIN}"
-                    ),
-                );
-            }
-        }
-    }
-    Some(ThemeColors { accent, on_accent, accent_text, accent_wash })
-}
-
-/// Returns the red, green and blue parts of `#rrggbb`.
-fn parts(color: &str) -> Option<[u8; 3]> {
-    let digits = color.strip_prefix('#').filter(|digits| digits.len() == 6 && digits.is_ascii())?;
-    let part = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).ok();
-    Some([part(0)?, part(2)?, part(4)?])
-}
-
-/// Mixes `percent` of a colour with a ground, as `color-mix(in srgb, …)` does.
-fn mixed(color: &str, ground: &str, percent: u8) -> String {
-    let (color, ground) = (parts(color).unwrap_or_default(), parts(ground).unwrap_or_default());
-    let share = u16::from(percent);
-    let mix = |at: usize| {
-        (u16::from(color[at]) * share + u16::from(ground[at]) * (100 - share) + 50) / 100
-    };
-    format!("#{:02x}{:02x}{:02x}", mix(0), mix(1), mix(2))
-}
-
-/// Returns the relative luminance of `#rrggbb`, from 0 to 1.
-fn luminance(color: &str) -> Option<f64> {
-    let light = |part: u8| {
-        let share = f64::from(part) / 255.0;
-        if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
-    };
-    let [red, green, blue] = parts(color)?.map(light);
-    Some(0.2126 * red + 0.7152 * green + 0.0722 * blue)
-}
-
-/// Returns the contrast of two colours, from 1 to 21. WCAG 2.2 defines it as "contrast ratio".
-fn contrast(one: &str, other: &str) -> f64 {
-    let (one, other) = (luminance(one).unwrap_or(0.0), luminance(other).unwrap_or(0.0));
-    (one.max(other) + 0.05) / (one.min(other) + 0.05)
+    file(read, BOLD, &["woff2"])
 }
 
 /// Reads a file of the shop.
@@ -304,15 +218,15 @@ fn file(
     }
 }
 
-fn footer(read: &mut SettingsReader<'_>) -> Vec<(String, String)> {
+fn footer(read: &mut SettingsReader<'_>, path: &'static str) -> Vec<(String, String)> {
     let mut links = Vec::new();
-    for text in read.list("page.theme.footer").unwrap_or_default() {
+    for text in read.list(path).unwrap_or_default() {
         match text.split_once('=').map(|(name, url)| (name.trim(), url.trim())) {
             Some((name, url)) if !name.is_empty() && is_link(url) => {
                 links.push((name.to_owned(), url.to_owned()));
             }
             _ => read.fault(
-                "page.theme.footer",
+                path,
                 format!(
                     "{text:?} is not a link; write it like Imprint=https://shop.example/imprint"
                 ),
@@ -320,28 +234,7 @@ fn footer(read: &mut SettingsReader<'_>) -> Vec<(String, String)> {
         }
     }
     if links.len() > FOOTER_LINKS_MAX {
-        read.fault("page.theme.footer", format!("must have at most {FOOTER_LINKS_MAX} links"));
+        read.fault(path, format!("must have at most {FOOTER_LINKS_MAX} links"));
     }
     links
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn contrast_is_measured_as_wcag_defines_it() {
-        let check = |one: &str, other: &str, expected: f64| {
-            let found = contrast(one, other);
-            assert!((found - expected).abs() < 0.01, "{one} on {other}: {found}");
-        };
-        check("#000000", "#ffffff", 21.0);
-        check("#777777", "#ffffff", 4.48);
-        check("#767676", "#ffffff", 4.54);
-        check("#1b1400", "#1b1400", 1.0);
-        assert_eq!(mixed("#ffb000", "#1c1912", 14), "#3c2e0f");
-        assert_eq!(luminance("#12345"), None);
-        assert_eq!(luminance("red"), None);
-        assert_eq!(luminance("#äöü"), None);
-    }
 }

@@ -31,7 +31,7 @@ pub const COMMAND_LINE_NAMES: [&str; 3] =
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 65] = [
+pub const SETTINGS: [Setting; 67] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -55,7 +55,9 @@ pub const SETTINGS: [Setting; 65] = [
     live("page.theme.accent_wash"),
     live("page.theme.logo"),
     live("page.theme.font"),
+    live("page.theme.font_bold"),
     live("page.theme.footer"),
+    live("page.theme.footer_zh"),
     secret("page.push.key"),
     plain("page.push.contact"),
     secret("auth.buyer_secret"),

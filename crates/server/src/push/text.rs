@@ -1,5 +1,6 @@
 //! The texts of messages. A text names the time until which it is true.
 
+use doorbuster_api::value::Text;
 use doorbuster_core::gate::room::VisitorStatus;
 use doorbuster_core::{BuyerId, Millis, Order, OrderState};
 use doorbuster_store::RoomKey;
@@ -10,6 +11,9 @@ use crate::gate::Gate;
 use crate::gate::waiting_room::SaleRoom;
 use crate::notify::EventKind;
 use crate::web::page_document;
+
+/// The languages of the pages.
+const PAGE_LANGUAGES: [&str; 2] = ["en", "zh"];
 
 /// The subject of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -26,8 +30,8 @@ pub(super) enum Subject {
 pub(super) struct PushText {
     #[serde(rename = "kind")]
     pub subject: Subject,
-    /// The title of the item or of the sale.
-    title: String,
+    /// The title of the item or of the sale, in the languages of the pages.
+    title: Text,
     /// The time until which the message is true, in milliseconds since 1970.
     until: i64,
     /// The page to open.
@@ -64,7 +68,7 @@ impl PushText {
         let item = catalogue.item_by_id(order.item)?;
         Some(Self {
             subject: Subject::Reserved,
-            title: item.row.title.clone(),
+            title: in_page_languages(&page_document::item_texts(&item.row).title),
             until: order.pay_by.0,
             url: format!("/order/{}", order.id),
             topic: topic("order", &order.id.to_string()),
@@ -74,13 +78,16 @@ impl PushText {
     /// Returns the text about a turn that ends at this time.
     pub(super) fn about_turn(room: SaleRoom<'_>, until: Millis) -> Self {
         let sale = &room.sale.row;
-        let sale_title = || page_document::sale_title(sale).fallback().to_owned();
+        let title = match room.item {
+            Some(item) => page_document::item_texts(&item.row).title,
+            None => page_document::sale_title(sale),
+        };
         // A name has only characters that need no encoding in a URL.
         let item = room.item_name().map(|name| format!("#item={name}&turn"));
         let url = format!("/sale/{}{}", sale.id, item.unwrap_or_default());
         Self {
             subject: Subject::Turn,
-            title: room.item.map_or_else(sale_title, |item| item.row.title.clone()),
+            title: in_page_languages(&title),
             until: until.0,
             topic: topic("turn", &url),
             url,
@@ -115,8 +122,37 @@ fn about_position(
     }
 }
 
+/// Returns the texts that a page in each of its languages shows. A message has no other language,
+/// because it must stay short.
+fn in_page_languages(text: &Text) -> Text {
+    let texts = PAGE_LANGUAGES.map(|language| (language, text.for_language(language)));
+    match texts {
+        [(_, one), (_, other)] if one == other => Text::Plain(one.to_owned()),
+        texts => Text::Languages(texts.map(|(tag, text)| (tag.to_owned(), text.to_owned())).into()),
+    }
+}
+
 /// Returns a topic for push services: at most 32 characters of base64url (RFC 8030, section 5.4).
 fn topic(kind: &str, name: &str) -> String {
     let hash = blake3::hash(format!("{kind}\0{name}").as_bytes()).to_hex();
     hash[..32].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_a_title_for_each_language_of_the_pages_and_no_other_language() {
+        let sent = |json: &str| {
+            let text: Text = serde_json::from_str(json).expect(json);
+            serde_json::to_string(&in_page_languages(&text)).expect("JSON")
+        };
+        assert_eq!(sent(r#""Lamp""#), r#""Lamp""#);
+        assert_eq!(
+            sent(r#"{"en":"Lamp","fr":"Lampe","zh-CN":"灯"}"#),
+            r#"{"en":"Lamp","zh":"灯"}"#
+        );
+        assert_eq!(sent(r#"{"fr":"Lampe"}"#), r#""Lampe""#);
+    }
 }

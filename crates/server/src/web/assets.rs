@@ -121,7 +121,7 @@ impl Assets {
             sources.insert(entry.to_owned(), AssetSource::generated(text));
         }
         if let Some(docs) = sources.get_mut("docs.html") {
-            *docs = AssetSource::generated(super::docs::complete(&docs.text()));
+            *docs = AssetSource::generated(super::docs::complete(&docs.text(), settings.demo));
         }
         if settings.oidc.is_some()
             && let Some(console) = sources.get_mut("console.html")

@@ -33,8 +33,9 @@ pub(crate) async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Han
     app.live().assets.page("docs.html", &headers)
 }
 
-/// Adds every problem code to the page. The `type` of a problem links to the code's anchor.
-pub(crate) fn complete(page: &str) -> String {
+/// Adds every problem code to the page. The `type` of a problem links to the code's anchor. In a
+/// demonstration, the forms of the page use guests.
+pub(crate) fn complete(page: &str, has_guests: bool) -> String {
     let mut rows = String::new();
     for code in Code::ALL {
         let (word, status, title) = (code.as_str(), code.status(), code.title());
@@ -46,5 +47,9 @@ pub(crate) fn complete(page: &str) -> String {
         )
         .expect("writing to a string cannot fail");
     }
-    page.replace(CODES_MARK, &rows)
+    let page = page.replace(CODES_MARK, &rows);
+    match has_guests {
+        true => page.replacen("<body", "<body data-guests", 1),
+        false => page,
+    }
 }

@@ -1,6 +1,7 @@
 //! Accessibility of every page state: axe-core finds nothing in both languages and both colour
 //! schemes, on a phone and on a desktop, and the smallest phone needs no sideways scrolling.
 
+mod brand;
 mod console;
 mod console_changes;
 mod front;
@@ -71,6 +72,11 @@ pub(super) async fn tab(browser: &Browser) -> Tab<'_> {
 
 /// Checks the current page of a window.
 pub(super) async fn inspect(tab: &Tab<'_>, state: &str) {
+    inspect_in(tab, state, &SCHEMES).await;
+}
+
+/// Checks the current page of a window in these colour schemes.
+async fn inspect_in(tab: &Tab<'_>, state: &str, schemes: &[(&str, &str, u64)]) {
     let languages = tab.eval(LANGUAGES).await;
     let languages: Vec<&str> =
         languages.as_array().expect("a list").iter().flat_map(Value::as_str).collect();
@@ -79,7 +85,7 @@ pub(super) async fn inspect(tab: &Tab<'_>, state: &str) {
             speak(tab, language).await;
         }
         let state = format!("{state}-{language}");
-        for (scheme, rules, rules_min) in SCHEMES {
+        for &(scheme, rules, rules_min) in schemes {
             tab.scheme(scheme).await;
             for width in WIDTHS {
                 tab.width(width).await;

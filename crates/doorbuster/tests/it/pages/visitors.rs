@@ -105,6 +105,20 @@ async fn a_demo_guest_buys_at_once_and_stays_the_same_guest() {
         tab.go(&plain(fixture.address, "/")).await;
         tab.says("#sales", "Lamps from the small workshop").await;
         tab.says("#orders-list", "1 × Ora lamp").await;
+        // A form of the documentation buys at the first try, and the next form has the order.
+        tab.load(&plain(fixture.address, "/docs#purchase")).await;
+        let said = async |form: &str, words: &str| {
+            tab.click(&format!("#{form} form button")).await;
+            tab.until(&format!(
+                "document.querySelector('#{form} form [role=status]').innerText.startsWith('{words}')"
+            ))
+            .await;
+        };
+        tab.until("document.querySelector('#try-purchase-body')?.value.includes('\"open\"')").await;
+        said("purchase", "201").await;
+        tab.click("#get_order > summary").await;
+        tab.until("document.querySelector('#try-get_order-order')?.value.startsWith('ord_')").await;
+        said("get_order", "200").await;
     })
     .await;
 }
@@ -226,6 +240,17 @@ async fn the_documentation_shows_every_operation_and_loads_nothing_from_other_or
             "document.querySelector('#list_sales [role=status]').innerText.startsWith('200')",
         )
         .await;
+        // Without a token, a form says where a token comes from, and sends nothing.
+        tab.eval("document.querySelectorAll('.endpoint').forEach(one => one.open = true)").await;
+        tab.says("#purchase .try", "doorbuster token buyer").await;
+        for form in ["purchase", "list_nodes"] {
+            tab.click(&format!("#{form} form button")).await;
+            tab.says(&format!("#{form} form [role=status]"), "No request was sent").await;
+        }
+        let missing =
+            "[...document.querySelectorAll('a[href^=\"#\"]')].map(link => link.hash.slice(1))
+            .filter(id => document.querySelectorAll('#' + CSS.escape(id)).length !== 1)";
+        assert_eq!(tab.eval(missing).await, json!([]));
         tab.eval(
             "document.querySelector('#search').value = 'waitlist join',
             document.querySelector('#search').dispatchEvent(new Event('input'))",

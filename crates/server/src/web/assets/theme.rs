@@ -29,11 +29,13 @@ pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSour
         styles.push_str(&logo_styles(&format!("/assets/{name}")));
         sources.insert(name, AssetSource::data(logo.bytes.clone()));
     }
-    if let Some(font) = &theme.font {
-        let name = format!("shop-font.{}", font.extension);
-        styles.push_str(&font_styles(&format!("/assets/{name}")));
-        sources.insert(name, AssetSource::data(font.bytes.clone()));
-    }
+    let fonts = fonts(theme).map(|(font, name)| {
+        let name = format!("{name}.{}", font.extension);
+        sources.insert(name.clone(), AssetSource::data(font.bytes.clone()));
+        format!("/assets/{name}")
+    });
+    styles.push_str(&font_styles(&fonts.collect::<Vec<_>>()));
+    styles.push_str(footer_styles(theme));
     if !styles.is_empty()
         && let Some(sheet) = sources.get_mut(STYLES)
     {
@@ -43,11 +45,7 @@ pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSour
     for page in PAGES {
         if let Some(page) = sources.get_mut(page) {
             let text = page.text().replace(UNNAMED, &named);
-            let text = match theme.footer.is_empty() {
-                true => text,
-                false => text.replacen(END, &format!("{footer}{END}"), 1),
-            };
-            *page = AssetSource::generated(text);
+            *page = AssetSource::generated(text.replacen(END, &format!("{footer}{END}"), 1));
         }
     }
 }
@@ -84,12 +82,43 @@ fn logo_styles(url: &str) -> String {
     )
 }
 
-fn font_styles(url: &str) -> String {
+/// Returns the shop's fonts, each with the name of its file.
+fn fonts(theme: &Theme) -> impl Iterator<Item = (&ThemeFile, &'static str)> {
+    let bold = theme.font_bold.as_ref().map(|font| (font, "shop-font-bold"));
+    theme.font.as_ref().map(|font| (font, "shop-font")).into_iter().chain(bold)
+}
+
+/// Returns the styles of the plain font and of the bold font, at these addresses. If there is only
+/// one font, browsers draw it bolder where texts are bold.
+fn font_styles(urls: &[String]) -> String {
+    let face = |url: &String, weight: &str| {
+        format!(
+            "@font-face {{ font-family: \"Shop\"; font-display: swap;{weight}\n  src: \
+             url(\"{url}\") format(\"woff2\"); }}\n"
+        )
+    };
+    let faces = match urls {
+        [] => return String::new(),
+        [plain, bold] => {
+            face(plain, " font-weight: 400 500;") + &face(bold, " font-weight: 600 900;")
+        }
+        [plain, ..] => face(plain, ""),
+    };
     format!(
-        "\n/* the shop's font */\n@font-face {{ font-family: \"Shop\"; font-display: swap;\n  \
-         src: url(\"{url}\") format(\"woff2\"); }}\n\
+        "\n/* the shop's font */\n{faces}\
          :root {{ --font-text: \"Shop\", system-ui, sans-serif; }}\n"
     )
+}
+
+/// Returns the styles that show the links in the page's language. The page without a script is in
+/// English.
+fn footer_styles(theme: &Theme) -> &'static str {
+    if theme.footer_zh.is_empty() {
+        return "";
+    }
+    "\n/* the shop's links in the page's language */\n\
+     .foot[lang], :root:lang(zh) .foot:not([lang]) { display: none; }\n\
+     :root:lang(zh) .foot[lang] { display: flex; }\n"
 }
 
 /// The start of the dark scheme's block in the style sheet.
@@ -103,9 +132,7 @@ pub(super) fn preview(settings: &Settings, styles: &str) -> String {
     if let Some(logo) = &theme.logo {
         css.push_str(&logo_styles(&data_url(logo)));
     }
-    if let Some(font) = &theme.font {
-        css.push_str(&font_styles(&data_url(font)));
-    }
+    css.push_str(&font_styles(&fonts(theme).map(|(font, _)| data_url(font)).collect::<Vec<_>>()));
     let (shop, footer) = (escaped(&settings.shop), footer(theme));
     let half = |scheme: &str| {
         PREVIEW.replace("SCHEME", scheme).replace("SHOP", &shop).replace("FOOTER", &footer)
@@ -113,10 +140,12 @@ pub(super) fn preview(settings: &Settings, styles: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\">\n<title>{shop}: page preview</title>\n\
-         <style>\n{}\nbody {{ display: grid; padding: 0; grid-template-columns: repeat(auto-fit, \
-         minmax(20rem, 1fr)); }}\n.half {{ background: var(--color-page); color: \
-         var(--color-text); padding: 1rem 1.5rem 2rem; display: grid; gap: 1rem; align-content: \
-         start; }}\n</style>\n<body>\n{}{}</body>\n</html>\n",
+         <style>\n{}\nbody {{ padding: 0; }}\nmain {{ display: grid; grid-template-columns: \
+         repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); min-block-size: 100vh; }}\n.half {{ \
+         background: var(--color-page); color: var(--color-text); padding: 1rem 1.5rem 2rem; \
+         display: grid; gap: 1rem; align-content: start; grid-template-columns: minmax(0, 1fr); \
+         color-scheme: light; }}\n.dark {{ color-scheme: dark; }}\n</style>\n<body>\n\
+         <main>\n{}{}</main>\n</body>\n</html>\n",
         with_dark_class(&css),
         half("light"),
         half("dark"),
@@ -124,7 +153,7 @@ pub(super) fn preview(settings: &Settings, styles: &str) -> String {
 }
 
 /// The parts of a page in one colour scheme.
-const PREVIEW: &str = "<section class=\"half SCHEME\">
+const PREVIEW: &str = "<section class=\"half SCHEME\" aria-label=\"SCHEME\">
   <header class=\"top\"><span class=\"brand\"><svg viewBox=\"0 0 24 28\" fill=\"none\" stroke-width=\"2.5\"><path d=\"M3 27V11a9 9 0 0 1 18 0v16\" stroke=\"currentColor\"/><path class=\"brand__slit\" d=\"M12 6v21\"/></svg><span>SHOP</span></span></header>
   <p><span class=\"pill pill--live\">Open now</span> <span class=\"pill pill--warn\">None left now</span> <span class=\"pill pill--good\">Paid</span> <span class=\"pill\">Sold out</span></p>
   <p class=\"eyebrow\">Spring drop</p><h1>Ora lamp</h1><p class=\"price\"><b>€49.00</b> <s>€89.00</s></p>
@@ -166,9 +195,20 @@ fn data_url(file: &ThemeFile) -> String {
     format!("data:{media_type};base64,{}", STANDARD.encode(&file.bytes))
 }
 
+/// Returns the shop's links. If Chinese pages have their own links, the result has both, because
+/// every visitor gets the same page.
 fn footer(theme: &Theme) -> String {
-    let mut out = String::from("<footer class=\"foot\">");
-    for (name, url) in &theme.footer {
+    let chinese = links(&theme.footer_zh, " lang=\"zh-Hans\"");
+    // Where only Chinese pages have links, other pages have none.
+    links(&theme.footer, "") + &chinese
+}
+
+fn links(links: &[(String, String)], attributes: &str) -> String {
+    if links.is_empty() {
+        return String::new();
+    }
+    let mut out = format!("<footer class=\"foot\"{attributes}>");
+    for (name, url) in links {
         write!(out, "<a href=\"{}\">{}</a>", escaped(url), escaped(name))
             .expect("writing to a string cannot fail");
     }
@@ -203,6 +243,50 @@ mod tests {
         assert!(page.contains(".dark { --x: 1; }") && !page.contains("prefers-color"), "{page}");
         assert!(page.contains("<a href=\"https://shop.example/imprint\">Imprint</a>"), "{page}");
         assert_eq!(page.matches("<section").count(), 2);
+    }
+
+    #[test]
+    fn chinese_pages_have_their_own_links_and_bold_texts_their_own_font() {
+        let folder = std::env::temp_dir().join(format!("doorbuster-brand-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let file = |name: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, name).expect("a file");
+            path.to_str().expect("a path").to_owned()
+        };
+        let (plain, bold) = (file("a.woff2"), file("b.woff2"));
+        let only_bold = settings(&[("DOORBUSTER_PAGE__THEME__FONT_BOLD", &bold)]);
+        assert!(only_bold.expect_err("no plain font").contains("page.theme.font_bold: needs"));
+        let settings = settings(&[
+            ("DOORBUSTER_PAGE__THEME__FONT", &plain),
+            ("DOORBUSTER_PAGE__THEME__FONT_BOLD", &bold),
+            ("DOORBUSTER_PAGE__THEME__FOOTER", "Imprint=/imprint"),
+            ("DOORBUSTER_PAGE__THEME__FOOTER_ZH", "法律声明=/zh/imprint"),
+        ])
+        .expect("valid settings");
+        let mut sources: HashMap<_, _> = [STYLES, "sale.html"]
+            .map(|name| (name.to_owned(), AssetSource::generated(END.to_owned())))
+            .into();
+        apply(&settings, &mut sources);
+        let styles = sources[STYLES].text().into_owned();
+        for part in [
+            "font-weight: 400 500;\n  src: url(\"/assets/shop-font.woff2\")",
+            "font-weight: 600 900;\n  src: url(\"/assets/shop-font-bold.woff2\")",
+            ":root:lang(zh) .foot:not([lang]) { display: none; }",
+        ] {
+            assert!(styles.contains(part), "{part}\n{styles}");
+        }
+        assert_eq!(&*sources["shop-font-bold.woff2"].data, b"b.woff2");
+        assert_eq!(
+            sources["sale.html"].text(),
+            "<footer class=\"foot\"><a href=\"/imprint\">Imprint</a></footer>\n<footer \
+             class=\"foot\" lang=\"zh-Hans\"><a href=\"/zh/imprint\">法律声明</a></footer>\n</body>"
+        );
+        let preview = preview(&settings, "");
+        for font in ["YS53b2ZmMg==", "Yi53b2ZmMg=="] {
+            assert!(preview.contains(font), "{preview}");
+        }
+        std::fs::remove_dir_all(&folder).expect("the folder can be removed");
     }
 
     #[test]

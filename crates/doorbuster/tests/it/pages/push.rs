@@ -1,0 +1,112 @@
+//! Web push in a real browser: a page subscribes, and the worker shows only what is true when a
+//! message arrives.
+
+use serde_json::{Value, json};
+
+use super::driver::Browser;
+use super::tab::Tab;
+use super::{BUY, draft, in_secs, link, plain};
+use crate::crash_windows::client::PurchaseSpec;
+use crate::crash_windows::fixture::ServerFixture;
+
+/// The key of the example of RFC 8291. No push service listens at the endpoint.
+const SETTINGS: [(&str, &str); 3] = [
+    ("DOORBUSTER_PAGE__PUSH__KEY", "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"),
+    ("DOORBUSTER_PAGE__PUSH__CONTACT", "mailto:shop@example.com"),
+    ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+];
+/// Makes the browser subscribe without a push service.
+const SUBSCRIBE: &str = "PushManager.prototype.subscribe = async options => ({ toJSON: () => (
+    options.userVisibleOnly && options.applicationServerKey.length === 65 && {
+      endpoint: 'http://127.0.0.1:9/p', keys: {
+        p256dh: 'BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4',
+        auth: 'BTBZMqHH6r4Tts7J_aSIgg' } }) });";
+/// The most workers that a browser of the tests has registered before.
+const WORKERS_MAX: u32 = 40;
+/// Returns the notifications of this origin, newest first, as lines.
+const SHOWN: &str = "const done = arguments[0];
+    navigator.serviceWorker.getRegistration('/').then(it => it.getNotifications())
+      .then(all => done(all.map(one => [one.title, one.body])));";
+/// Removes the notifications of this origin.
+const CLEAR: &str = "const done = arguments[0];
+    navigator.serviceWorker.getRegistration('/').then(it => it.getNotifications())
+      .then(all => { all.forEach(one => one.close()); done(null); });";
+
+/// Delivers a message while no page is visible. Returns the notification: its title and its text.
+async fn deliver(tab: &Tab<'_>, origin: &str, message: Value) -> (String, String) {
+    tab.run(CLEAR).await;
+    // A second page in the same window hides the first one.
+    let front = tab.protocol("Target.createTarget", json!({"url": "about:blank"})).await;
+    tab.until("document.visibilityState === 'hidden'").await;
+    tab.protocol("ServiceWorker.enable", json!({})).await;
+    // The browser counts registrations over all origins. A message to another origin's worker is
+    // ignored.
+    for worker in 0..WORKERS_MAX {
+        let push = json!({"origin": origin, "registrationId": worker.to_string(),
+                          "data": message.to_string()});
+        tab.protocol("ServiceWorker.deliverPushMessage", push).await;
+    }
+    let shown = loop {
+        let shown = tab.run(SHOWN).await;
+        if let [one] = shown.as_array().expect("a list").as_slice() {
+            break one.clone();
+        }
+        tokio::task::yield_now().await;
+    };
+    tab.protocol("Target.closeTarget", front).await;
+    let text = |at: usize| shown[at].as_str().expect("a text").to_owned();
+    (text(0), text(1))
+}
+
+#[tokio::test]
+async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true() {
+    let fixture = ServerFixture::with(&SETTINGS);
+    let title = json!({"en": "Ora lamp", "zh": "奥拉灯"});
+    draft(&fixture, "open", json!({"title": title}), json!({})).await;
+    fixture.step("open", "open").await;
+    draft(&fixture, "room", json!({}), json!({"front_door": {"waiting_room": "always"}})).await;
+    fixture.step("room", "open").await;
+    let origin = plain(fixture.address, "");
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        let grant = json!({"origin": origin, "permissions": ["notifications"]});
+        tab.protocol("Browser.grantPermissions", grant).await;
+        tab.add_init_script(SUBSCRIBE).await;
+        tab.go(&link(fixture.address, "/sale/open?lang=zh", "ann")).await;
+        tab.says(BUY, "立即抢购").await;
+        // The worker knows the buyer by the cookie.
+        tab.until("localStorage['doorbuster.session'] === 'true'").await;
+        tab.click("#notify").await;
+        tab.says("#remind-note", "关闭").await;
+        tab.has("#notify", "aria-pressed", "true").await;
+        assert_eq!(fixture.metric("doorbuster_push_subscriptions").await, 1);
+        let bought = fixture.buy(&PurchaseSpec::new("ann", "k", "open", 1).item("lamp")).await;
+        assert_eq!(bought.status, 201, "{bought}");
+        let order = bought.id();
+        let until = in_secs(600).0.as_millisecond();
+        let reserved = json!({"kind": "reserved", "title": title, "until": until,
+                              "url": format!("/order/{order}")});
+        // This page shows no news itself.
+        tab.load(&plain(fixture.address, "/docs")).await;
+        let (words, body) = deliver(&tab, &origin, reserved.clone()).await;
+        assert!(words.starts_with("已为你保留，请在 ") && words.contains(" GMT"), "{words}");
+        assert_eq!(body, "奥拉灯");
+        let page = "method: 'POST', headers: { 'X-Doorbuster-Page': '1' }";
+        tab.run(&format!("fetch('/v1/orders/{order}/cancel', {{ {page} }}).then(arguments[0])"))
+            .await;
+        let (words, _) = deliver(&tab, &origin, reserved.clone()).await;
+        assert_eq!(words, "该订单无需付款");
+        let turn = json!({"kind": "turn", "title": "Lamps", "until": until, "url": "/sale/room"});
+        let (words, body) = deliver(&tab, &origin, turn).await;
+        assert_eq!((words.as_str(), body.as_str()), ("你的抢购时间已结束", "Lamps"));
+        // Without the cookie, the worker cannot find out whether the order is unpaid.
+        tab.run(&format!(
+            "fetch('/v1/session', {{ {} }}).then(arguments[0])",
+            page.replace("POST", "DELETE")
+        ))
+        .await;
+        let (words, _) = deliver(&tab, &origin, reserved).await;
+        assert!(words.starts_with("如果订单待付款，请在 "), "{words}");
+    })
+    .await;
+}
