@@ -7,6 +7,7 @@ import { fullTime, moment, money, shortWhen, when } from '/assets/format.js';
 import { getOrders, getSale, getSales } from '/assets/api.js';
 import { identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
+import { LOOKS, sceneOfStatus } from '/assets/scene.js';
 
 const ORDERS_MAX = 50;
 /* If there are at least this many sales, the page shows the search and its button. */
@@ -15,15 +16,6 @@ const SEARCH_FROM = 12;
    */
 const GAP_MS = 3_000;
 const CACHED_MS = 1_000; /* a shared answer from a cache may be this old */
-const tones = { open: 'live', out: 'warn', paused: 'warn' };
-const lights = {
-  scheduled: 'before',
-  open: 'on',
-  out: 'low',
-  paused: 'low',
-  sold: 'off',
-  closed: 'off',
-};
 const orderTones = { reserved: 'live', paid: 'good', refunded: 'good' };
 
 function make(tag, className, words = '') {
@@ -87,24 +79,21 @@ function pictureOf(sale, light) {
   return img;
 }
 
-/* Returns the state of a sale for its card: its phase or, for an open sale, the state of its stock.
-   */
-function stateOf({ status }) {
-  if (status.phase !== 'open') return status.phase;
-  const all = states =>
-    status.items.length > 0 && status.items.every(item => states.includes(item.state));
-  return all(['sold_out']) ? 'sold' : all(['sold_out', 'held_out']) ? 'out' : 'open';
-}
 /* The order of the groups: sales that can be bought, then sales that open next, then the others. In
    each group the newest sale comes first. */
-const ranks = ['open', 'out', 'paused', 'scheduled', 'sold', 'closed'];
+const ranks = ['live', 'out', 'paused', 'before', 'sold', 'ended'];
 function inOrder(sales) {
   const opens = sale => Date.parse(sale.starts_at) || Infinity;
+  const stateOf = ({ status }) =>
+    sceneOfStatus(
+      status,
+      status.items.map(item => item.state),
+    );
   const rows = sales.map(sale => ({ sale, state: stateOf(sale) }));
   return rows.sort(
     (a, b) =>
       ranks.indexOf(a.state) - ranks.indexOf(b.state) ||
-      (a.state === 'scheduled' && opens(a.sale) !== opens(b.sale)
+      (a.state === 'before' && opens(a.sale) !== opens(b.sale)
         ? opens(a.sale) - opens(b.sale)
         : 0),
   );
@@ -121,34 +110,34 @@ function saleTicket({ sale, state }) {
   const opens = Date.parse(sale.starts_at),
     closes = Date.parse(sale.ends_at);
   const v = {
-    opens: opens ? (state === 'scheduled' ? shortWhen(opens) : when(opens)) : '',
+    opens: opens ? (state === 'before' ? shortWhen(opens) : when(opens)) : '',
     closes: closes ? when(closes) : '',
   };
-  const pill =
-    state === 'scheduled' ? text(opens ? 'l.scheduled' : 'l.soon', v) : text('l.' + state);
+  const isAhead = opens > now();
+  const pill = text(state === 'before' && !isAhead ? 'l.soon' : 'l.' + state, v);
   const words =
-    state === 'closed'
+    state === 'ended'
       ? closes && closes <= now()
-        ? text('l.ended', v)
+        ? text('l.closed', v)
         : ''
-      : state === 'scheduled'
-        ? opens
+      : state === 'before'
+        ? isAhead
           ? fullTime(opens)
           : ''
-        : closes
+        : closes > now()
           ? text('l.until', v)
-          : state === 'open' && opens <= now()
+          : state === 'live' && opens <= now()
             ? text('l.started', v)
             : '';
   return ticket({
     href: '/sale/' + encodeURIComponent(sale.id),
     title: sale.title,
     pill,
-    tone: tones[state],
+    tone: LOOKS[state].tone,
     price: priceOf(sale),
     words,
     level: 'h2',
-    picture: pictureOf(sale, lights[state]),
+    picture: pictureOf(sale, LOOKS[state].light),
   });
 }
 /* Creates one row of the list: an order, its state and its action. */
