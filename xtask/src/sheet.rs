@@ -1,9 +1,10 @@
-//! `cargo xtask sheet`: takes pictures of every state of the pages, and makes one sheet that shows
-//! all of them.
+//! `cargo xtask sheet`: takes pictures of every state of the pages, and makes sheets that show all
+//! of them.
 //!
-//! The browser tests of accessibility visit the states, and save a picture of each state if a
-//! variable names a folder. This task runs these tests. Then it writes a page with all pictures,
-//! and one picture of that page for each language, width and colour scheme.
+//! The browser tests of accessibility and of the states save a picture of each state if a variable
+//! names a folder. This task runs these tests. Then it writes sheets with all pictures, for each
+//! language, width and colour scheme. The pages for buyers and the pages for the shop's staff have
+//! different sheets.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,11 +15,28 @@ use anyhow::{Context, Result, ensure};
 
 /// The folder for the pictures and sheets, below the repository's root.
 const FOLDER: &str = "target/pages";
-/// The width of a picture on a sheet, and how many pictures are in a row.
-const CELL_PX: u32 = 240;
-const COLUMNS: u32 = 8;
-/// The height of a row. Longer pictures are cut off.
-const ROW_PX: u32 = 560;
+/// The tests that save pictures.
+const TESTS: [&str; 3] = ["pages::axe::", "pages::product::", "pages::states::"];
+/// Names of pictures of the pages for the shop's staff begin with these words.
+const STAFF: [&str; 3] = ["console", "docs", "lab-report"];
+/// The width of a sheet. A picture of a phone has a sixth of this width, and a picture of a desktop
+/// has a third.
+const SHEET_PX: u32 = 2_160;
+/// The space between two pictures, and the height of a picture's name.
+const GAP_PX: u32 = 8;
+const CAPTION_PX: u32 = 32;
+/// A sheet has at most this height. The further pictures are on the next sheet.
+const SHEET_HEIGHT_MAX_PX: u32 = 6_000;
+/// Pictures of at most this width are pictures of phones.
+const PHONE_PX: u32 = 480;
+
+/// A picture of one state.
+struct Picture {
+    file: String,
+    /// The size on the sheet.
+    width: u32,
+    height: u32,
+}
 
 pub(crate) fn run() -> Result<()> {
     let root =
@@ -29,16 +47,8 @@ pub(crate) fn run() -> Result<()> {
     }
     std::fs::create_dir_all(&folder)?;
     let status = Command::new(env!("CARGO"))
-        .args([
-            "test",
-            "-p",
-            "doorbuster",
-            "--test",
-            "it",
-            "--",
-            "pages::axe::",
-            "pages::product::",
-        ])
+        .args(["test", "-p", "doorbuster", "--test", "it", "--"])
+        .args(TESTS)
         .env("DOORBUSTER_SHOTS", &folder)
         .current_dir(root)
         .status()?;
@@ -51,42 +61,98 @@ pub(crate) fn run() -> Result<()> {
         let mut parts = name.rsplitn(4, '-');
         if let (Some(scheme), Some(width), Some(lang)) = (parts.next(), parts.next(), parts.next())
         {
-            sheets.entry(format!("{lang}-{width}-{scheme}")).or_default().push(path);
+            let is_staff = STAFF.iter().any(|word| name.starts_with(word));
+            let pages = if is_staff { "staff" } else { "buyers" };
+            sheets.entry(format!("{pages}-{lang}-{width}-{scheme}")).or_default().push(path);
         }
     }
-    for (name, mut pictures) in sheets {
-        pictures.sort();
-        write_sheet(&folder, &name, &pictures)?;
+    for (name, mut paths) in sheets {
+        paths.sort();
+        let pictures = paths.iter().map(|path| picture(path)).collect::<Result<Vec<_>>>()?;
+        for (n, rows) in split(pictures).into_iter().enumerate() {
+            write_sheet(&folder, &format!("{name}-{}", n + 1), &rows)?;
+        }
     }
     Ok(())
 }
 
+/// Reads the size of a PNG picture, and returns the picture's size on a sheet.
+fn picture(path: &Path) -> Result<Picture> {
+    let bytes = std::fs::read(path)?;
+    let number = |at: usize| -> Result<u32> {
+        let four = bytes.get(at..at + 4).context("a picture is empty")?;
+        Ok(u32::from_be_bytes(four.try_into()?))
+    };
+    let (width_px, height_px) = (number(16)?, number(20)?);
+    let columns = if width_px <= PHONE_PX { 6 } else { 3 };
+    let width = SHEET_PX / columns - GAP_PX;
+    let height = height_px * width / width_px.max(1);
+    let file = path.file_name().and_then(|name| name.to_str());
+    Ok(Picture {
+        file: file.context("a picture has no valid file name")?.to_owned(),
+        width,
+        height,
+    })
+}
+
+/// Puts the pictures into rows, and the rows on sheets.
+fn split(pictures: Vec<Picture>) -> Vec<Vec<Vec<Picture>>> {
+    let mut sheets: Vec<Vec<Vec<Picture>>> = vec![vec![]];
+    let (mut height, mut row) = (0, Vec::new());
+    let count = pictures.len();
+    for (n, picture) in pictures.into_iter().enumerate() {
+        let columns = SHEET_PX / (picture.width + GAP_PX);
+        row.push(picture);
+        if u32::try_from(row.len()).is_ok_and(|len| len < columns) && n + 1 < count {
+            continue;
+        }
+        let row_px = height_of(&row);
+        if height + row_px > SHEET_HEIGHT_MAX_PX && height > 0 {
+            sheets.push(vec![]);
+            height = 0;
+        }
+        height += row_px;
+        if let Some(sheet) = sheets.last_mut() {
+            sheet.push(std::mem::take(&mut row));
+        }
+    }
+    sheets
+}
+
+/// The height of a row of pictures.
+fn height_of(row: &[Picture]) -> u32 {
+    row.iter().map(|picture| picture.height).max().unwrap_or_default() + CAPTION_PX + GAP_PX
+}
+
 /// Writes `sheet-{name}.html`, and with Chromium `sheet-{name}.png`.
-fn write_sheet(folder: &Path, name: &str, pictures: &[PathBuf]) -> Result<()> {
+fn write_sheet(folder: &Path, name: &str, rows: &[Vec<Picture>]) -> Result<()> {
     let mut page = format!(
         "<!doctype html><meta charset=\"utf-8\"><title>{name}</title><style>
-body {{ margin: 0; padding: 8px; background: #888; font: 12px system-ui; display: grid; gap: 8px;
-  grid-template-columns: repeat({COLUMNS}, {CELL_PX}px); }}
-figure {{ margin: 0; block-size: {ROW_PX}px; overflow: hidden; background: #fff; }}
-img {{ inline-size: 100%; }}
+body {{ margin: 0; background: #888; font: 12px/15px system-ui; }}
+div {{ display: flex; align-items: start; gap: {GAP_PX}px; margin-block-end: {GAP_PX}px; }}
+figure {{ margin: 0; background: #fff; }} img {{ display: block; }}
+figcaption {{ block-size: {CAPTION_PX}px; overflow: hidden; }}
 </style>\n"
     );
-    for picture in pictures {
-        let file = picture
-            .file_name()
-            .and_then(|name| name.to_str())
-            .context("a picture has no valid file name")?;
-        let address = file.replace(' ', "%20");
-        writeln!(page, "<figure><figcaption>{file}</figcaption><img src=\"{address}\"></figure>")?;
+    for row in rows {
+        page.push_str("<div>");
+        for Picture { file, width, height } in row {
+            let (address, caption) = (file.replace(' ', "%20"), caption(file));
+            write!(
+                page,
+                "<figure style=\"inline-size: {width}px\"><figcaption>{caption}</figcaption>\
+                 <img src=\"{address}\" width=\"{width}\" height=\"{height}\"></figure>"
+            )?;
+        }
+        page.push_str("</div>\n");
     }
     let html = folder.join(format!("sheet-{name}.html"));
     std::fs::write(&html, page)?;
-    let rows = u32::try_from(pictures.len())?.div_ceil(COLUMNS);
-    let (width, height) = (COLUMNS * (CELL_PX + 8) + 8, rows * (ROW_PX + 8) + 8);
+    let height: u32 = rows.iter().map(|row| height_of(row)).sum();
     let png = folder.join(format!("sheet-{name}.png"));
     let status = Command::new("chromium")
         .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
-        .arg(format!("--window-size={width},{height}"))
+        .arg(format!("--window-size={SHEET_PX},{height}"))
         .arg(format!("--screenshot={}", png.display()))
         .arg(format!("file://{}", html.display()))
         .status()
@@ -94,4 +160,9 @@ img {{ inline-size: 100%; }}
     ensure!(status.success(), "chromium failed to draw {}", html.display());
     println!("{}", png.display());
     Ok(())
+}
+
+/// The name of the state, without language, width and colour scheme.
+fn caption(file: &str) -> &str {
+    file.rsplitn(4, '-').nth(3).unwrap_or(file)
 }

@@ -2,16 +2,7 @@
 import { chosen, speak, text } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { fullTime, money, shortWhen, when } from '/assets/format.js';
-
-const tones = { open: 'live', out: 'warn', paused: 'warn' };
-const lights = {
-  scheduled: 'before',
-  open: 'on',
-  out: 'low',
-  paused: 'low',
-  sold: 'off',
-  closed: 'off',
-};
+import { LOOKS, sceneOfStatus } from '/assets/scene.js';
 
 /** Creates an element. */
 export function make(tag, className, words = '') {
@@ -77,15 +68,13 @@ export function pictureOf(sale, light) {
   return img;
 }
 
-/** Returns the state of a sale for its card: its phase or, for an open sale, the state of its
-   stock. */
-export function stateOf({ status }) {
-  if (status.phase !== 'open') return status.phase;
-  const all = states =>
-    status.items.length > 0 && status.items.every(item => states.includes(item.state));
-  return all(['sold_out']) ? 'sold' : all(['sold_out', 'held_out']) ? 'out' : 'open';
-}
-const ranks = ['open', 'out', 'paused', 'scheduled', 'sold', 'closed'];
+/** Returns the state of a sale for its card. */
+export const stateOf = ({ status }) =>
+  sceneOfStatus(
+    status,
+    status.items.map(item => item.state),
+  );
+const ranks = ['live', 'out', 'paused', 'before', 'sold', 'ended'];
 /** Returns sales with their states, in groups: sales that can be bought, then sales that open next,
    then the others. In each group the newest sale comes first. */
 export function inOrder(sales) {
@@ -94,7 +83,7 @@ export function inOrder(sales) {
   return rows.sort(
     (a, b) =>
       ranks.indexOf(a.state) - ranks.indexOf(b.state) ||
-      (a.state === 'scheduled' && opens(a.sale) !== opens(b.sale)
+      (a.state === 'before' && opens(a.sale) !== opens(b.sale)
         ? opens(a.sale) - opens(b.sale)
         : 0),
   );
@@ -112,33 +101,33 @@ export function saleTicket({ sale, state }) {
   const opens = Date.parse(sale.starts_at),
     closes = Date.parse(sale.ends_at);
   const v = {
-    opens: opens ? (state === 'scheduled' ? shortWhen(opens) : when(opens)) : '',
+    opens: opens ? (state === 'before' ? shortWhen(opens) : when(opens)) : '',
     closes: closes ? when(closes) : '',
   };
-  const pill =
-    state === 'scheduled' ? text(opens ? 'l.scheduled' : 'l.soon', v) : text('l.' + state);
+  const isAhead = opens > now();
+  const pill = text(state === 'before' && !isAhead ? 'l.soon' : 'l.' + state, v);
   const words =
-    state === 'closed'
+    state === 'ended'
       ? closes && closes <= now()
-        ? text('l.ended', v)
+        ? text('l.closed', v)
         : ''
-      : state === 'scheduled'
-        ? opens
+      : state === 'before'
+        ? isAhead
           ? fullTime(opens)
           : ''
-        : closes
+        : closes > now()
           ? text('l.until', v)
-          : state === 'open' && opens <= now()
+          : state === 'live' && opens <= now()
             ? text('l.started', v)
             : '';
   return ticket({
     href: '/sale/' + encodeURIComponent(sale.id),
     title: sale.title,
     pill,
-    tone: tones[state],
+    tone: LOOKS[state].tone,
     price: priceOf(sale),
     words,
     level: 'h2',
-    picture: pictureOf(sale, lights[state]),
+    picture: pictureOf(sale, LOOKS[state].light),
   });
 }

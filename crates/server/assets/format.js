@@ -32,7 +32,8 @@ export const zone = (ms, timeZone = undefined) =>
     new Intl.DateTimeFormat('en-GB', { timeZone, timeZoneName: 'shortOffset' }))
     .formatToParts(ms)
     .find(part => part.type === 'timeZoneName')?.value ?? '';
-const isToday = ms => new Date(ms).toDateString() === new Date(now()).toDateString();
+/** Returns whether a time is today, in the visitor's zone. */
+export const isToday = ms => new Date(ms).toDateString() === new Date(now()).toDateString();
 
 export const time = ms => clock(ms, true);
 const yearOf = ms => new Date(ms).getFullYear();

@@ -4,7 +4,9 @@ import {
   $, text, has, put, putText, attr, announce, countAloud, localized, site,
 } from '/assets/words.js';
 import { now } from '/assets/clock.js';
-import { count, fullTime, left, moment, money, shopTime, shortId } from '/assets/format.js';
+import {
+  count, fullTime, isToday, left, moment, money, shopTime, shortId,
+} from '/assets/format.js';
 import { remind } from '/assets/remind.js';
 import { endingMs, isBack, moneyBack, stateOf, stepsOf } from '/assets/order-state.js';
 
@@ -32,6 +34,8 @@ const views = {
   refused: { tone: '', pill: 'refused', big: ['o.charged', 0], does: 'back' },
 };
 const PAID = ['paid', 'paidlate'];
+/* The states of an order that is over. The door in its picture is shut. */
+const OVER = ['refused', 'cancelled', 'expired', 'refunded'];
 /* The states whose order can be printed. */
 const PRINTED = [...PAID, 'refunded'];
 /* The texts and actions if there is no order to show. */
@@ -68,6 +72,7 @@ function showSlip(m) {
   const picture = item?.image && item.image !== broken ? item.image : null;
   $('#image').hidden = !picture;
   $('#thumb').toggleAttribute('hidden', !!picture);
+  $('#thumb').classList.toggle('is-shut', OVER.includes(order.state));
   if (picture) {
     $('#image').onerror = () => {
       broken = picture;
@@ -92,8 +97,8 @@ function showNext(isPaid) {
   $('#next-time').hidden = !isAhead;
   put($('#next-at'), isAhead ? wholeTime(at) : '');
 }
-/* A deadline is shown with its date and zone. So are the steps of a finished order, because the
-   order may be printed. */
+/* A deadline and a time of another day have their date and zone. So have the steps of a finished
+   order, because the order may be printed. */
 function showSteps(steps, isOver) {
   $('#steps').replaceChildren(
     ...steps.map(([key, iso, kind]) => {
@@ -101,7 +106,8 @@ function showSteps(steps, isOver) {
         b = document.createElement('span'),
         t = document.createElement('time');
       b.textContent = text(key);
-      const isWhole = !!iso && (isOver || kind === 'next');
+      const isWhole =
+        !!iso && (isOver || kind === 'next' || !isToday(Date.parse(iso)));
       t.textContent = isWhole ? wholeTime(Date.parse(iso)) : at(iso);
       if (kind) li.className = kind;
       li.classList.toggle('is-dated', isWhole);
@@ -151,7 +157,7 @@ function showButtons(m, name, view, v) {
     busy = m.opening || view.does === 'busy';
   pay.hidden = view.does !== 'pay' && view.does !== 'busy';
   if (!pay.hidden) {
-    attr(pay, 'data-mode', busy ? 'busy' : m.offline ? 'wait' : 'go');
+    attr(pay, 'data-mode', busy ? 'busy' : m.offline || m.cancelling ? 'wait' : 'go');
     attr(pay, 'aria-disabled', busy || m.offline || m.cancelling);
     put(
       pay.firstElementChild,
@@ -240,12 +246,14 @@ export function showOrder(m) {
       }
     : {};
 
-  const pill = m.offline && order ? 'offline' : view.pill,
-    tone = m.offline && order ? 'warn' : view.tone;
+  /* The money is still on its way, or could not be sent yet. */
+  const isDue = view.pill === 'refunded' && !!back && back.state !== 'settled';
+  const pill = m.offline && order ? 'offline' : isDue ? 'refunding' : view.pill,
+    tone = isDue || (m.offline && order) ? 'warn' : view.tone;
   $('#pill').hidden = !pill;
   attr($('#pill'), 'class', 'pill' + (tone ? ' pill--' + tone : ''));
   if (pill) put($('#pill'), text('p.' + pill));
-  put($('#state'), text('o.' + name));
+  put($('#state'), text('o.' + name + (isDue ? '.due' : '')));
   put($('#text'), wordsOf(m, name, v));
 
   attr($('#clock'), 'role', view.clock ? 'timer' : 'none');
@@ -254,8 +262,7 @@ export function showOrder(m) {
     put($('#clock-label'), text(view.number[0]));
     put($('#clock'), count(order[view.number[1]]));
   } else if (view.big) {
-    const onItsWay = view.pill === 'refunded' && back && back.state !== 'settled';
-    put($('#clock-label'), text(onItsWay ? 'o.goesback' : view.big[0]));
+    put($('#clock-label'), text(isDue ? 'o.goesback' : view.big[0]));
     put(
       $('#clock'),
       name === 'late'

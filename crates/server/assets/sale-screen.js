@@ -2,20 +2,11 @@
    picture, clock, stock line, button, words, and the tab's title. This code does not touch the
    page. Each text is a key of copy-en.js and copy-zh.js. */
 import { has } from '/assets/words.js';
+import { LOOKS } from '/assets/scene.js';
 import {
   OLD_MS, canWaitlist, dealOf, ends, isAdmitted, row, sceneOf, shadeOf, starts, usedUp,
 } from '/assets/sale-state.js';
 
-/* The picture of each scene, and its label with the tone. */
-const SCENES = {
-  before: { light: 'before', pill: 'before' },
-  due: { light: 'before', pill: 'soon' },
-  live: { light: 'on', pill: 'live', tone: 'live' },
-  out: { light: 'low', pill: 'out', tone: 'warn' },
-  sold: { light: 'off', pill: 'sold' },
-  paused: { light: 'low', pill: 'paused', tone: 'warn' },
-  ended: { light: 'off', pill: 'ended' },
-};
 /* For each deal:
    - `look`: replaces the look of the scene.
    - `mode`: the mode of the button.
@@ -86,7 +77,9 @@ export function screenOf(m, t) {
     deal = dealOf(m, scene, t),
     plan = DEALS[deal];
   const state = { m, t, scene, deal, shade: shadeOf(m, deal, t), turn: isTurn(m, scene, deal, t) };
-  const look = { ...SCENES[scene], ...plan.look };
+  /* The label of a scene has the scene's name. */
+  const pill = scene === 'due' ? 'soon' : scene,
+    look = { pill, ...LOOKS[scene], ...plan.look };
   if (state.turn) Object.assign(look, { pill: 'turn', tone: 'live' });
   if (look.pill === 'before' && !starts(m)) look.pill = 'undated';
   const words = part => wordsOf(state, part);
@@ -96,6 +89,7 @@ export function screenOf(m, t) {
     plan.act &&
     !(plan.act === 'anew' && !m.barred) &&
     !(plan.act === 'again' && deal !== 'lapsed' && usedUp(m));
+  const mode = plan.mode === 'wait' && canWaitlist(m, deal, t) ? 'go' : plan.mode;
   return {
     ...state,
     ...look,
@@ -103,7 +97,7 @@ export function screenOf(m, t) {
     date: dateOf(state),
     aloud: aloudOf(state),
     stock: stockOf(state),
-    mode: plan.mode === 'wait' && canWaitlist(m, deal, t) ? 'go' : plan.mode,
+    mode,
     until: plan.until ? m[plan.until] : t,
     pick: !!plan.pick,
     say_tone: plan.tone,
@@ -113,7 +107,7 @@ export function screenOf(m, t) {
     act: acts ? plan.act : null,
     see: plan.see && (plan.see === '/' || m.token) ? plan.see : null,
     action: plan.act === 'quit' ? 'room.leave' : deal + '.action',
-    tab: tabOf(state, look.pill, news),
+    tab: tabOf(state, look.pill, mode, news),
     news,
   };
 }
@@ -229,7 +223,9 @@ function newsOf({ m, scene, deal, turn }) {
   if (deal === 'reserved' && m.order.id === m.came) return 'came';
   return scene === 'live' ? 'open' : null;
 }
-function tabOf({ m, t, scene, deal }, pill, news) {
+/* The modes of a button that the buyer can press now or in some seconds. */
+const USABLE = ['go', 'order', 'signin', 'refill'];
+function tabOf({ m, t, scene, deal }, pill, mode, news) {
   const wait = scene === 'before' && starts(m) ? starts(m) - t : 0,
     soon_ms = wait < HOUR_MS ? wait : 0,
     pay_ms = deal === 'reserved' ? Math.max(0, Date.parse(m.order.pay_by) - t) : 0;
@@ -242,5 +238,7 @@ function tabOf({ m, t, scene, deal }, pill, news) {
         : ['live', 'waitingroom', 'waitlisted'].includes(pill)
           ? 'pill.' + pill
           : null;
-  return { head, rest_ms: soon_ms || pay_ms, lit: (!!news && news !== 'open') || pill === 'live' };
+  const lit = (!!news && news !== 'open') || (pill === 'live' && USABLE.includes(mode));
+  /* The icon counts down only if the title does. */
+  return { head, rest_ms: soon_ms || (head === 'remind.pay' ? pay_ms : 0), lit };
 }

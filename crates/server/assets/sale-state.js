@@ -3,14 +3,12 @@
    *deal* is the step that this buyer can take. */
 import { now } from '/assets/clock.js';
 import { EARLY_MS, passOf } from '/assets/pass.js';
+import { OPENING_MS, sceneOfStatus } from '/assets/scene.js';
 import { claimsOf } from '/assets/who.js';
 
 /** The page accepts one press in this interval, to reduce requests. The server has its own limits.
    */
 export const CALM_MS = 10_000;
-/** For this long after the start, the page trusts its clock, even if a status still says "not
-   started". */
-const OPENING_MS = 3_000;
 /** If a status is older than this, the page shows the time of the status. */
 export const OLD_MS = 20_000;
 
@@ -56,25 +54,15 @@ export const starts = m => timeOf(m, 'starts_at');
 export const ends = m => timeOf(m, 'ends_at');
 export const row = m => m.status?.items?.find(r => r.item === m.item.id) ?? {};
 
-/** Returns the scene: before | due | live | out | sold | paused | ended */
+/** Returns the scene of the shown item (see scene.js). The page's clock may be ahead of the status.
+   */
 export function sceneOf(m, t = now()) {
-  const { status } = m,
-    { state } = row(m),
+  const scene = sceneOfStatus(m.status, [row(m).state]),
     opens = starts(m),
     closes = ends(m);
-  if (
-    status.phase === 'closed' ||
-    state === 'ended' ||
-    (closes && t >= closes && m.seen_ms < closes + OPENING_MS)
-  )
-    return 'ended';
-  if (status.phase === 'paused' || state === 'paused') return 'paused';
-  const shut = status.phase ? ['scheduled', 'draft'].includes(status.phase) : !status.started;
-  if (shut) {
-    if (!opens || t < opens) return 'before';
-    return m.seen_ms < opens + OPENING_MS ? 'live' : 'due';
-  }
-  return state === 'sold_out' ? 'sold' : state === 'held_out' ? 'out' : 'live';
+  if (closes && t >= closes && m.seen_ms < closes + OPENING_MS) return 'ended';
+  if (scene !== 'before' || !opens || t < opens) return scene;
+  return m.seen_ms < opens + OPENING_MS ? 'live' : 'due';
 }
 
 /** Returns the most units in one purchase: the limit minus the units that a refusal reported as

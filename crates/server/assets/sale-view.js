@@ -30,6 +30,8 @@ const verdicts = [
 /* The length of a long title. A Chinese character counts as two letters. A longer title is set
    smaller, so that the button stays in view. */
 const LONG_TITLE = 28;
+/* A longer name of an item does not fit into half the width of a phone. */
+const LONG_NAME = 14;
 /* A longer time is set smaller, so that it fits beside the server's time. */
 const LONG_DIGITS = 12;
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
@@ -72,6 +74,7 @@ export function showItem(m) {
 export function showItems(m, choose) {
   watchPrice();
   $('#items').hidden = m.sale.items.length < 2;
+  markLongNames(m);
   $('#items-list').replaceChildren(
     ...m.sale.items.map(item => {
       const label = document.createElement('label'),
@@ -93,6 +96,12 @@ export function showItems(m, choose) {
     }),
   );
 }
+/* Long names get a column of the whole width. */
+const markLongNames = m =>
+  $('#items-list').toggleAttribute(
+    'data-long',
+    m.sale.items.some(item => widthOf(localized(item.title)) > LONG_NAME),
+  );
 function nameItem(label, item) {
   putText($('.item__name', label), item.title);
   label.title = localized(item.title);
@@ -104,6 +113,7 @@ export function translateItem(m) {
       label,
       m.sale.items.find(item => item.id === $('input', label).value),
     );
+  markLongNames(m);
   showItem(m);
 }
 
@@ -150,11 +160,12 @@ function showClock({ clock, date, aloud, t }) {
   $('#clock').toggleAttribute('data-long', widthOf(digits) > LONG_DIGITS);
   put($('#server'), time(t) + ' ' + zone(t));
   /* The whole date of the time that matters now, in the visitor's zone and in the shop's zone. */
-  const shop = date ? shopTime(date.at, site.time_zone) : null;
+  const shop = shopTime(date?.at ?? t, site.time_zone);
   $('#full-time').classList.toggle('is-off', !date);
   if (date) put($('#full-time'), text(`clock.${date.key}+`, { t: fullTime(date.at) }));
   $('#shop-time').hidden = !shop;
-  if (shop) put($('#shop-time'), text('clock.shop', { t: shop }));
+  $('#shop-time').classList.toggle('is-off', !date);
+  if (shop && date) put($('#shop-time'), text('clock.shop', { t: shop }));
   if (aloud) countAloud(text(aloud.key), Math.ceil((aloud.at - t) / 1000));
 }
 

@@ -231,7 +231,7 @@ function update(card, before, fresh) {
 /* Returns the pause before the sales are read again. */
 function rereadMs() {
   const starts = listed
-    .filter(sale => stateOf(sale) === 'scheduled')
+    .filter(sale => stateOf(sale) === 'before')
     .map(sale => Date.parse(sale.starts_at) - now())
     .filter(left => left > -LATE_MS);
   const next = Math.max(0, Math.min(...starts));

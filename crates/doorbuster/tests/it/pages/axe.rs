@@ -24,7 +24,7 @@ use crate::crash_windows::fixture::ServerFixture;
 const AXE: &str = include_str!("../../vendor/axe-core/axe.min.js");
 /// Runs axe-core with the rules that the test writes in place of `$`. Returns each finding with its
 /// elements.
-const LOOK: &str = "const done = arguments[0];
+pub(super) const LOOK: &str = "const done = arguments[0];
     const place = node => node.target.join(' ') + ': ' + [...node.any, ...node.all, ...node.none].map(c => c.message).join('; ');
     axe.run(document, { runOnly: [$], resultTypes: ['violations'] }).then(
       found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
@@ -32,7 +32,7 @@ const LOOK: &str = "const done = arguments[0];
 /// The colour schemes. Each has the rules to check, and the number of rules that apply to the
 /// emptiest page. If fewer rules apply, the test is broken. The rules are WCAG 2.2 up to AA, and
 /// good practice. The dark scheme differs only in its colours.
-const SCHEMES: [(&str, &str, u64); 2] = [
+pub(super) const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
     ("dark", "'cat.color'", 1),
 ];
@@ -119,9 +119,14 @@ pub(super) async fn speak(tab: &Tab<'_>, language: &str) {
     tab.until(&format!("document.documentElement.lang.startsWith('{language}')")).await;
 }
 
+/// The folder for pictures, if the variable [`SHOTS`] names one.
+pub(super) fn shots() -> Option<PathBuf> {
+    std::env::var_os(SHOTS).map(PathBuf::from)
+}
+
 /// Saves a picture of the whole page, if the variable [`SHOTS`] names a folder.
-async fn keep_picture(tab: &Tab<'_>, name: &str) {
-    let Some(folder) = std::env::var_os(SHOTS).map(PathBuf::from) else { return };
+pub(super) async fn keep_picture(tab: &Tab<'_>, name: &str) {
+    let Some(folder) = shots() else { return };
     let metrics = tab.protocol("Page.getLayoutMetrics", json!({})).await;
     let size = &metrics["cssContentSize"];
     let clip =
@@ -131,7 +136,9 @@ async fn keep_picture(tab: &Tab<'_>, name: &str) {
     let png = decoded(taken["data"].as_str().expect("a picture"));
     assert!(png.starts_with(b"\x89PNG"), "{name} is not a PNG picture");
     std::fs::create_dir_all(&folder).expect("a folder for pictures");
-    std::fs::write(folder.join(name), png).expect("the picture is written");
+    let path = folder.join(name);
+    assert!(!path.exists(), "two states have the name {name}");
+    std::fs::write(path, png).expect("the picture is written");
 }
 
 /// Decodes base64.

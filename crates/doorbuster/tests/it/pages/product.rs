@@ -70,12 +70,29 @@ async fn a_product_speaks_the_visitors_language_and_shows_its_pictures_and_facts
     .await;
 }
 
+/// The names of items that do not fit.
+const CUT_NAMES: &str = "[...document.querySelectorAll('.item__name')].filter(name =>
+    name.scrollWidth > name.clientWidth || name.scrollHeight > name.clientHeight + 1)
+  .map(name => name.textContent)";
+/// The names of items that are written from right to left.
+const RIGHT_TO_LEFT: &str = "[...document.querySelectorAll('.item__name')].filter(name =>
+    getComputedStyle(name).direction === 'rtl').map(name => name.textContent)";
+
+/// A name of two lines. One name is in Arabic, and one is a plain string in Hebrew.
+fn long_name(n: usize) -> Value {
+    match n {
+        2 => json!({"ar": "مصباح أورا الكبير"}),
+        3 => json!("מנורת אורה הגדולה"),
+        _ => json!(format!("Ora lamp number {n} with a shade of oiled linen")),
+    }
+}
+
 #[tokio::test]
 async fn the_button_is_in_view_with_seven_items_and_while_one_reads_on_a_phone() {
     let fixture = ServerFixture::start();
     let item = |n: usize| {
         let mut item = product();
-        let more = json!({"id": format!("lamp-{n}"), "title": format!("Lamp number {n}"),
+        let more = json!({"id": format!("lamp-{n}"), "title": long_name(n),
             "price": {"amount_minor": 4900, "currency": "EUR"}, "stock": 10,
             "description": "Oiled oak and linen. ".repeat(60)});
         item.as_object_mut().expect("an item").extend(more.as_object().expect("one").clone());
@@ -87,18 +104,35 @@ async fn the_button_is_in_view_with_seven_items_and_while_one_reads_on_a_phone()
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         for width in [360, 1280] {
-            tab.width(width).await;
+            // The height of a small phone.
+            let size =
+                json!({"width": width, "height": 640, "deviceScaleFactor": 1, "mobile": false});
+            tab.protocol("Emulation.setDeviceMetricsOverride", size).await;
             tab.go(&link(fixture.address, "/sale/many", "ann")).await;
             tab.says(BUY, "Buy now · €49.00").await;
             assert!(is_in_view(&tab, BUY).await, "the button is below the fold at {width} px");
+            assert_eq!(tab.eval(CUT_NAMES).await, json!([]), "names are cut at {width} px");
         }
+        assert_eq!(
+            tab.eval(RIGHT_TO_LEFT).await,
+            json!(["مصباح أورا الكبير", "מנורת אורה הגדולה"])
+        );
+        for (item, dir) in [("lamp-2", "rtl"), ("lamp-3", "auto"), ("lamp-4", "auto")] {
+            tab.eval(&format!("document.querySelector('#items input[value={item}]').click()"))
+                .await;
+            tab.has("#name", "dir", dir).await;
+            let drawn =
+                tab.eval("getComputedStyle(document.querySelector('#name')).direction").await;
+            assert_eq!(drawn, if item == "lamp-4" { "ltr" } else { "rtl" }, "{item}");
+        }
+        tab.eval("document.querySelector('#items input[value=lamp-1]').click()").await;
         tab.width(360).await;
         for place in ["#facts", "#how"] {
             let to = format!("document.querySelector('{place}').scrollIntoView()");
             tab.eval(&to).await;
             assert!(is_in_view(&tab, BUY).await, "the button is out of view at {place}");
             tab.until("document.querySelector('#press-what').checkVisibility()").await;
-            tab.says("#press-what", "Lamp number 1 €49.00").await;
+            tab.says("#press-what", "Ora lamp number 1 with a shade of oiled linen €49.00").await;
         }
     })
     .await;

@@ -1,72 +1,32 @@
-//! The sale's page in every state that its model can have: no two parts contradict each other, no
-//! words are cut or missing, and no part moves. A small server serves the page's own modules, and a
-//! script draws the states.
+//! The pages in every state that their models can have: no two parts contradict each other, no
+//! words are cut or missing, no part of a sale's page moves, and axe-core finds nothing. A small
+//! server serves the pages' own modules, and scripts draw the states.
 
-use std::path::{Path, PathBuf};
+mod serve;
 
-use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
-use super::axe::speak;
+use serde_json::{Value, json};
+
+use super::axe::{LOOK, SCHEMES, inspect, keep_picture, shots, speak, tab};
 use super::driver::Browser;
 use super::plain;
+use super::tab::Tab;
 
-/// Draws the states and reads the page.
-const SCRIPT: &str = include_str!("states.js");
-/// The style sheets that the page's style sheet imports.
-const IMPORTED: [&str; 2] = ["look-product.css", "look-lists.css"];
 /// The widths of a small phone and of a desktop.
-const WIDTHS: [u32; 2] = [360, 1280];
+const WIDTHS: [u32; 2] = [360, 1440];
+const LANGUAGES: [&str; 2] = ["en", "zh"];
 /// The script must draw at least this number of states. If it draws fewer, the script is broken.
 const STATES_MIN: usize = 1_000;
-
-fn assets() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/assets")
-}
-
-/// The file at this path, and its type.
-fn file(path: &str) -> Option<(Vec<u8>, &'static str)> {
-    let name = match path {
-        "/states" => "sale.html",
-        "/states.js" => return Some((SCRIPT.into(), "text/javascript")),
-        _ => path.strip_prefix("/assets/").filter(|name| !name.contains('/'))?,
-    };
-    let read = |name: &str| std::fs::read_to_string(assets().join(name)).ok();
-    let text = read(name)?;
-    match name.rsplit('.').next()? {
-        "html" => Some((text.replace("/assets/sale.js", "/states.js").into(), "text/html")),
-        "js" => Some((text.into(), "text/javascript")),
-        "css" => {
-            // The server joins the sheets in this order: the imported sheets come last.
-            let imported = IMPORTED.iter().map(|name| read(name)).collect::<Option<String>>()?;
-            let own = text.lines().filter(|line| !line.starts_with("@import"));
-            Some((
-                own.map(|line| format!("{line}\n")).chain([imported]).collect::<String>().into(),
-                "text/css",
-            ))
-        }
-        _ => Some((text.into(), "image/svg+xml")),
-    }
-}
-
-async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
-    let mut lines = BufReader::new(&mut stream).lines();
-    let first = lines.next_line().await?.unwrap_or_default();
-    while lines.next_line().await?.is_some_and(|line| !line.is_empty()) {}
-    let path = first.split([' ', '?']).nth(1).unwrap_or_default();
-    let (status, (body, media_type)) = match file(path) {
-        Some(found) => ("200 OK", found),
-        None => ("404 Not Found", (Vec::new(), "text/plain")),
-    };
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {media_type}; charset=utf-8\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await?;
-    stream.write_all(&body).await
-}
+/// axe-core runs this long in one script of the test.
+const LOOK_MS: u32 = 8_000;
+/// States of the sale page that axe-core must check: words for the title, the deal or the variant.
+const CHECKED: &str = "asking before blocked busy busyall busyme came check checknow code drawing \
+    drawn due ended endedx gone goneout heldout join joining lapsed late less level limit live \
+    maywaitlist members next nosignin offline paid paused queued ready refused reserved retrying \
+    roomstuck share signin soldout stuck turn undated undecided unknown waiting waitlistbusy \
+    waitlisted waitlistedx waitlistfull waitlistlimit waitlistlost waitlistonce waitlistover";
 
 /// The positions of the page's parts in a state.
 fn places(state: &Value) -> Vec<i64> {
@@ -74,40 +34,188 @@ fn places(state: &Value) -> Vec<i64> {
     places.iter().map(|place| place.as_i64().expect("a number")).collect()
 }
 
+/// Draws all states, and fails if one has a fault. Returns them.
+async fn walk(tab: &Tab<'_>, place: &str) -> Vec<Value> {
+    let walked = tab.eval("states.walk()").await;
+    let states = walked.as_array().expect("a list");
+    let wrong: Vec<_> =
+        states.iter().filter(|state| state["faults"] != json!([])).take(20).collect();
+    assert!(wrong.is_empty(), "{place}: {wrong:#?}");
+    states.clone()
+}
+
+/// No part moves between these states.
+fn stay(states: &[&Value], place: &str) {
+    let first = places(states[0]);
+    for state in states {
+        // A part that is not shown has no position.
+        let moved = places(state)
+            .into_iter()
+            .zip(&first)
+            .any(|(is, was)| is != *was && is >= 0 && *was >= 0);
+        assert!(!moved, "{place}: {state} moved from {first:?}");
+    }
+}
+
+/// Checks one state of each kind with axe-core, and takes its picture.
+async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
+    for (scheme, rules, rules_min) in SCHEMES {
+        tab.scheme(scheme).await;
+        let look = LOOK.replace('$', rules).replace("arguments[0]", "given");
+        let mut next = json!(0);
+        while !next.is_null() {
+            let how = json!({"scheme": scheme, "from": next, "budget_ms": LOOK_MS});
+            let script = format!("states.look(given => {{ {look} }}, {how}).then(arguments[0]);");
+            let found = tab.run(&script).await;
+            for state in found["findings"].as_array().expect("a list") {
+                assert_eq!(
+                    state["violations"],
+                    json!([]),
+                    "{page}, {language}, {width} px: {state}"
+                );
+                assert!(
+                    state["rules"].as_u64() >= Some(rules_min),
+                    "{state}: too few rules applied"
+                );
+            }
+            next = found["next"].clone();
+        }
+        if shots().is_some() {
+            let names = tab.eval("states.names()").await;
+            for name in names.as_array().expect("a list").iter().flat_map(Value::as_str) {
+                tab.eval(&format!("states.draw({})", json!(name))).await;
+                keep_picture(tab, &format!("{page}, {name}-{language}-{width}-{scheme}.png")).await;
+            }
+        }
+    }
+    tab.scheme("light").await;
+}
+
 #[tokio::test]
 async fn in_every_state_the_parts_of_a_sales_page_agree_and_stay_in_their_places() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    let server = tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream));
-        }
-    });
+    let (address, server) = serve::start().await;
     Browser::with_browser(async |browser| {
-        let tab = browser.tab().await;
+        let tab = tab(browser).await;
         tab.go(&plain(address, "/states?lang=en")).await;
         for width in WIDTHS {
             tab.width(width).await;
-            for language in ["en", "zh"] {
+            for language in LANGUAGES {
                 speak(&tab, language).await;
-                let walked = tab.eval("states.walk()").await;
-                let states = walked.as_array().expect("a list");
+                let place = format!("{width} px, {language}");
+                let states = walk(&tab, &place).await;
                 assert!(states.len() >= STATES_MIN, "{} states", states.len());
-                let wrong: Vec<_> =
-                    states.iter().filter(|state| state["faults"] != Value::Array(vec![])).collect();
-                assert!(wrong.is_empty(), "{width} px, {language}: {wrong:#?}");
-                let first = places(&states[0]);
-                for state in states {
-                    // A part that is not shown has no position.
-                    let moved = places(state)
-                        .into_iter()
-                        .zip(&first)
-                        .any(|(is, was)| is != *was && is >= 0 && *was >= 0);
-                    assert!(!moved, "{width} px, {language}: {state} moved from {first:?}");
-                }
+                let (zoned, other): (Vec<_>, Vec<_>) =
+                    states.iter().partition(|state| state["zone"] != "");
+                stay(&zoned, &place);
+                stay(&other, &place);
+                look(&tab, "a sale", language, width).await;
+            }
+        }
+        let names = tab.eval("states.names()").await;
+        let names = names.as_array().expect("a list").iter().flat_map(Value::as_str);
+        let names: BTreeSet<_> = names.flat_map(|name| name.split(' ')).collect();
+        let missing: Vec<_> =
+            CHECKED.split_whitespace().filter(|name| !names.contains(name)).collect();
+        assert!(missing.is_empty(), "no such state was drawn: {missing:?}");
+        tab.go(&plain(address, "/sale/far")).await;
+        tab.says("#lost-title", "The page could not be loaded").await;
+        inspect(&tab, "a sale that could not be loaded").await;
+    })
+    .await;
+    server.abort();
+}
+
+#[tokio::test]
+async fn in_every_state_the_parts_of_an_orders_page_agree() {
+    let (address, server) = serve::start().await;
+    Browser::with_browser(async |browser| {
+        let tab = tab(browser).await;
+        tab.go(&plain(address, "/order-states?lang=en")).await;
+        for width in WIDTHS {
+            tab.width(width).await;
+            for language in LANGUAGES {
+                speak(&tab, language).await;
+                walk(&tab, &format!("{width} px, {language}")).await;
+                look(&tab, "an order", language, width).await;
             }
         }
     })
     .await;
     server.abort();
+}
+
+/// The texts of a sale's card, and the light of its picture.
+const CARDS: &str = "[...document.querySelectorAll('#sales .ticket')].map(card => {
+    const words = sel => card.querySelector(sel)?.textContent ?? '';
+    return { name: words('h2'), pill: words('.pill'), price: words('.ticket__price'),
+      more: words('p.soft'), light: card.querySelector('.door').dataset.light };
+  })";
+/// What a card says and shows for each state of the common cases.
+const SHOWN: [(&str, [&str; 3], &str); 6] = [
+    ("soon", ["Opens ", " 开抢", "Coming soon敬请期待"], "before"),
+    ("open", ["Open now", "正在抢购", ""], "on"),
+    ("none_left", ["None left now", "暂时无货", ""], "low"),
+    ("sold_out", ["Sold out", "已售罄", ""], "off"),
+    ("paused", ["Paused", "已暂停", ""], "low"),
+    ("ended", ["Ended", "已结束", ""], "off"),
+];
+/// Words about a time that has passed, and about a time ahead.
+const PAST: [&str; 4] = ["Opened ", "Closed ", "已开抢", "已于"];
+const AHEAD: [&str; 3] = ["Closes ", "Opens ", "2026"];
+
+/// Checks the cards of the common cases.
+async fn cards_agree(tab: &Tab<'_>, cases: &[Value]) {
+    let cards = tab.eval(CARDS).await;
+    let cards = cards.as_array().expect("a list");
+    assert_eq!(cards.len(), cases.len(), "{cards:#?}");
+    for card in cards {
+        let case = cases.iter().find(|case| case["name"] == card["name"]).expect("a case");
+        let (shown, words, light) =
+            SHOWN.iter().find(|(shown, ..)| case["shown"] == *shown).expect("a known state");
+        let text = |part: &str| card[part].as_str().unwrap_or_default().to_owned();
+        let (pill, more) = (text("pill"), text("more"));
+        let says = words[..2].iter().any(|word| pill.contains(word)) || words[2].contains(&pill);
+        assert!(says && !pill.is_empty(), "{shown}: {card}");
+        assert_eq!(text("light"), *light, "{card}");
+        assert!(text("price").contains("49"), "{card}");
+        let is = |words: &[&str]| words.iter().any(|word| more.contains(word));
+        assert!(*shown != "ended" || !is(&AHEAD), "{card}");
+        assert!(*shown != "soon" || !is(&PAST), "{card}");
+    }
+}
+
+#[tokio::test]
+async fn the_list_the_sales_page_and_the_page_without_a_script_show_the_same_state() {
+    let (address, server) = serve::start().await;
+    let cases: Vec<Value> = serde_json::from_str(serve::CASES).expect("the cases are valid");
+    Browser::with_browser(async |browser| {
+        let tab = tab(browser).await;
+        tab.go(&plain(address, "/states?lang=en")).await;
+        for (case, sale) in cases.iter().zip(serve::sales()) {
+            let shown = tab.eval(&format!("states.shownOf({sale})")).await;
+            assert_eq!(shown, case["shown"], "the sale's page at {case}");
+        }
+        tab.go(&list(address, "?lang=zh#token=x")).await;
+        tab.says("#orders-list", "付款时间已过").await;
+        for language in ["zh", "en"] {
+            speak(&tab, language).await;
+            cards_agree(&tab, &cases).await;
+        }
+        inspect(&tab, "the list in every state").await;
+        tab.eval("document.querySelector('#search').hidden").await;
+        tab.eval("document.querySelector('#searched').value = 'nothing'").await;
+        tab.click("#search button").await;
+        tab.says("#none-title", "No sale matches.").await;
+        inspect(&tab, "a search without a match").await;
+        tab.go(&list(address, "?far&lang=en")).await;
+        tab.says("#none-title", "The list could not be loaded").await;
+        inspect(&tab, "a list that could not be loaded").await;
+    })
+    .await;
+    server.abort();
+}
+
+/// The address of the list with this query.
+fn list(address: SocketAddr, query: &str) -> String {
+    plain(address, &format!("/{query}"))
 }

@@ -1,4 +1,5 @@
-//! The state of a sale for visitors without JavaScript and for other programs.
+//! The state of a sale for visitors without JavaScript and for other programs. The pages' script
+//! `scene.js` follows the same rules. The cases in `state/cases.json` test both.
 
 use doorbuster_api::sale::{ItemState, Phase, Status};
 
@@ -49,6 +50,73 @@ impl ShownState {
             Self::Open => "https://schema.org/LimitedAvailability",
             Self::NoneLeft | Self::Paused => "https://schema.org/OutOfStock",
             Self::SoldOut | Self::Ended => "https://schema.org/SoldOut",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_api::sale::ItemStatus;
+    use doorbuster_api::value::Time;
+    use serde::Deserialize;
+
+    use super::*;
+
+    /// The browser tests read the same cases.
+    const CASES: &str = include_str!("state/cases.json");
+    const NOW_MS: i64 = 1_795_800_000_000;
+
+    type Row = (ItemState, Option<u64>, Option<u64>, u64);
+
+    /// A status and the state that pages show.
+    #[derive(Deserialize)]
+    struct Case {
+        name: String,
+        phase: Phase,
+        started: bool,
+        starts_secs: Option<i64>,
+        ends_secs: Option<i64>,
+        /// The state, all units, the free units and the held units of each item.
+        items: Vec<Row>,
+        shown: String,
+    }
+
+    fn status(case: &Case) -> Status {
+        let time = |secs: i64| Time::from_millis(NOW_MS + secs * 1_000);
+        let item = |(n, &(state, count, remaining, held)): (usize, &Row)| ItemStatus {
+            item: format!("item-{n}"),
+            state,
+            count,
+            access: count.unwrap_or_default() - remaining.unwrap_or_default(),
+            remaining,
+            held,
+        };
+        Status {
+            server_time: Time::from_millis(NOW_MS),
+            sale: String::from("spring"),
+            phase: case.phase,
+            started: case.started,
+            starts_at: case.starts_secs.map(time),
+            ends_at: case.ends_secs.map(time),
+            version: String::from("v"),
+            front_door: doorbuster_api::sale::StatusFrontDoor::default(),
+            items: case.items.iter().enumerate().map(item).collect(),
+        }
+    }
+
+    #[test]
+    fn the_page_without_a_script_shows_the_state_of_the_common_cases() {
+        let cases: Vec<Case> = serde_json::from_str(CASES).expect("the cases are valid");
+        for case in &cases {
+            let shown = match ShownState::of(&status(case)) {
+                ShownState::Soon => "soon",
+                ShownState::Open => "open",
+                ShownState::NoneLeft => "none_left",
+                ShownState::SoldOut => "sold_out",
+                ShownState::Paused => "paused",
+                ShownState::Ended => "ended",
+            };
+            assert_eq!(shown, case.shown, "{}", case.name);
         }
     }
 }

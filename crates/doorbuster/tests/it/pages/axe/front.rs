@@ -50,13 +50,13 @@ async fn every_check_is_usable_by_everyone() {
         for (kind, lang) in [("slider", "en"), ("image", "zh")] {
             tab.go(&link(fixture.address, &format!("/sale/{kind}?lang={lang}"), "ann")).await;
             tab.until("document.querySelector('#buy').dataset.mode === 'go'").await;
-            inspect(&tab, "the check is offered").await;
+            inspect(&tab, &format!("the check is offered, {kind}")).await;
             tab.click(BUY).await;
             tab.until(SHOWN).await;
             inspect(&tab, kind).await;
             tab.eval("document.querySelector('#typed').value ||= 'no', document.querySelector('#check-send').click()").await;
             tab.until("document.querySelector('#check-said').textContent.length > 0 && document.querySelector('#check').dataset.busy === 'false'").await;
-            inspect(&tab, "a wrong answer").await;
+            inspect(&tab, &format!("a wrong answer, {kind}")).await;
         }
         tab.go(&link(fixture.address, "/sale/pow?lang=en", "ann")).await;
         tab.click(BUY).await;

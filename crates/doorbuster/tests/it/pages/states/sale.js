@@ -1,9 +1,11 @@
 /* Draws the sale's page in every state that its model can have, and reads the texts of its
    parts. The test serves the page's own modules, so this script draws what visitors see. */
-import { model as plain } from '/assets/sale-state.js';
+import { model as plain, sceneOf } from '/assets/sale-state.js';
+import { screenOf } from '/assets/sale-screen.js';
 import { show, showItem, showItems, translateItem } from '/assets/sale-view.js';
-import { bindLanguages, ready, translate } from '/assets/words.js';
+import { bindLanguages, ready, site, translate } from '/assets/words.js';
 import { now, setClock } from '/assets/clock.js';
+import { Kept, faultsOfButtons, faultsOfSize, faultsOfWords, wordsOf } from '/states/common.js';
 
 const NOW = '2026-11-27T19:30:00.000Z';
 const SECOND = 1_000,
@@ -17,11 +19,11 @@ const at = ms => new Date(now() + ms).toISOString();
 const counted = (state, remaining, held) => ({ state, count: 1_000, remaining, held });
 const uncounted = state => ({ state, count: null, remaining: null });
 const sales = {
-  soon: { starts: 49 * MINUTE, phase: 'scheduled', row: counted('not_started', 1_000, 0) },
-  'in three days': { starts: 3 * DAY, phase: 'scheduled', row: uncounted('not_started') },
-  'without a date': { phase: 'scheduled', row: counted('not_started', 1_000, 0) },
-  'just now': { starts: -SECOND, phase: 'scheduled', row: counted('not_started', 1_000, 0) },
-  due: { starts: -MINUTE, phase: 'scheduled', row: counted('not_started', 1_000, 0) },
+  soon: { starts: 49 * MINUTE, phase: 'scheduled', row: counted('upcoming', 1_000, 0) },
+  'in three days': { starts: 3 * DAY, phase: 'scheduled', row: uncounted('upcoming') },
+  'without a date': { phase: 'scheduled', row: counted('upcoming', 1_000, 0) },
+  'just now': { starts: -SECOND, phase: 'scheduled', row: counted('upcoming', 1_000, 0) },
+  due: { starts: -MINUTE, phase: 'scheduled', row: counted('upcoming', 1_000, 0) },
   open: { starts: -HOUR, ends: 55 * MINUTE, phase: 'open', row: counted('on_sale', 387, 96) },
   'open, one left': { starts: -HOUR, phase: 'open', row: counted('on_sale', 1, 1) },
   'open, none held': { starts: -2 * DAY, phase: 'open', row: counted('on_sale', 1_000, 0) },
@@ -132,7 +134,7 @@ const ITEM = {
   limit_per_buyer: 2,
   hold_secs: 900,
 };
-/** Draws one state. */
+/** Draws one state. Returns its screen. */
 function draw(sale, buyer) {
   const { front, ...own } = buyers[buyer](),
     { starts, ends, phase, row } = sales[sale];
@@ -155,14 +157,15 @@ function draw(sale, buyer) {
     items: [{ item: 'lamp', ...row }],
     ...(front && { front_door: front }),
   };
-  return show(m);
+  show(m);
+  return screenOf(m, now());
 }
 
 /* ----- what the parts of the page say ----- */
 
 const PARTS = [
   '#pill', '#clock-label', '#clock', '#stock', '#stock-more', '#units', '.press .buy:not([hidden])',
-  '#say-title', '#say-text', '.aside > :not([hidden])',
+  '#say-title', '#say-text', '.aside > :not([hidden])', '#full-time', '#shop-time',
 ];
 /* `OPEN` finds texts that say that a buyer can buy now. `SHUT` finds texts that say that a buyer
    cannot buy now. A page must not show both kinds. */
@@ -176,11 +179,49 @@ const OPEN = /\b(Open now|On sale|Buy now|are open)\b|正在抢购$|立即抢购
 const SOME = /^[1-9]\d* left\b|^还剩 [1-9]|^剩余 [1-9]/,
   NONE = /\b(None left|Sold out)\b|暂时无货|已售罄/,
   STATES = /^(Open now|Waiting room|On the waitlist|正在抢购|排队中|候补中)$/;
-const LIVE = ['live', 'check', 'code', 'join', 'cooldown', 'busy'];
+/* The light of the picture for each label. */
+const LIGHTS = [
+  ['before', /^(Opens|Coming soon)\b|开抢$|敬请期待/],
+  ['on', /^(Open now|Your turn|Reserved for you)$|^(正在抢购|轮到你了|已为你保留)$/],
+  ['low', /^(None left now|Paused)$|^(暂时无货|已暂停)$/],
+  ['off', /^(Sold out|Ended)$|^(已售罄|已结束)$/],
+];
+/* In a state with this title, the button has nothing to do. */
+const IDLE = new RegExp(
+  '^(waitlist(full|limit|once|busy)|soldout|limit|members|level|blocked|nosignin|paused|endedx?' +
+    '|gone|goneout|due|before|undated|drawn|ready|joining|waitlisted|asking|queued|waiting)\\.',
+);
+/* The text that the tab's icon was drawn with. */
+let drawn = '';
+const { fillText } = CanvasRenderingContext2D.prototype;
+CanvasRenderingContext2D.prototype.fillText = function (words, ...rest) {
+  drawn = words;
+  return fillText.call(this, words, ...rest);
+};
+const iconOf = () =>
+  document.querySelector('link[rel=icon]').href.startsWith('data:') ? drawn : '';
 
-function faultsOf(sale, deal, words, chinese) {
-  const faults = [],
-    [pill, label, clock, stock, more, , button, title, text, action] = words;
+/* The icon counts down with the title, and it is filled only if the title says why. */
+function faultsOfTab(tab, mode) {
+  const icon = iconOf(),
+    head = tab === 'Ora 99' ? '' : tab,
+    time = /(?:(\d+):)?(\d+):(\d+)/.exec(head);
+  if (icon && !head) return [`the icon says “${icon}”, and the title says nothing`];
+  if (!!time !== /\d/.test(icon)) return [`the icon “${icon}” against the title “${head}”`];
+  if (time) {
+    const [, h = 0, min, s] = time.map(n => Number(n ?? 0)),
+      secs = h * 3600 + min * 60 + s,
+      number = secs < 60 ? secs : Math.ceil(secs / 60);
+    const days = /d |天/.test(head);
+    return days || Math.abs(number - Number(icon)) <= 1 ? [] : [`the icon “${icon}” at “${head}”`];
+  }
+  const can = ['go', 'order', 'signin', 'refill'].includes(mode);
+  if (icon && !can && OPEN.test(head)) return ['the icon calls a buyer who can do nothing'];
+  return head && can && !icon && OPEN.test(head) ? ['the icon is not filled'] : [];
+}
+function faultsOf(sale, { mode, title: key }, words) {
+  const [pill, label, clock, stock, , , button, title, , action] = words;
+  const faults = faultsOfWords(words);
   const tab = document.title.replace(/ – Ora 99$/, '');
   const said = [pill, label, clock, stock, button, title, tab];
   const open = said.filter(word => OPEN.test(word)),
@@ -191,40 +232,60 @@ function faultsOf(sale, deal, words, chinese) {
   if (some.length && none.length) faults.push(`“${some}” against “${none}”`);
   if (tab !== 'Ora 99' && said.indexOf(tab) === 6 && STATES.test(tab))
     faults.push(`only the tab says “${tab}”`);
-  if (words.some(word => /undefined|NaN|Invalid|null|\{|^[a-z]+\.[a-z+]+$/.test(word)))
-    faults.push('a word is missing');
-  const letters = chinese ? /[A-Za-z]{4,}/ : /[\u2e80-\uffef]/;
-  const foreign = words.filter(word => letters.test(word));
-  if (foreign.length) faults.push(`another language: “${foreign}”`);
   const acts = document.querySelector('#buy').dataset.mode === 'go';
   if (acts && /Buy now|立即抢购/.test(button) && sales[sale].row.state !== 'on_sale')
     if (sale !== 'just now') faults.push('the button buys what is not on sale');
   if (action === button) faults.push(`two buttons say “${button}”`);
-  return faults;
+  const { light } = document.querySelector('#stage').dataset,
+    lit = LIGHTS.find(([, label]) => label.test(pill))?.[0];
+  if (lit && lit !== light) faults.push(`the light is “${light}” at “${pill}”`);
+  if (/Buy now|立即抢购/.test(button) && light !== 'on')
+    faults.push(`the light is “${light}” at “${button}”`);
+  return [...faults, ...faultsOfTab(tab, mode), ...faultsOfButtons(mode !== 'go' && IDLE.test(key))];
 }
-/** Draws every state in the page's language. Returns the faults of each state, and where each part
-   of the page is. */
+const kept = new Kept();
+/* Draws one state, and reads it. */
+function visit(sale, buyer, zone) {
+  site.time_zone = zone;
+  const screen = draw(sale, buyer),
+    { scene, deal, shade, tone, title } = screen,
+    parts = PARTS.map(part => document.querySelector(part)),
+    words = wordsOf(parts);
+  const places = parts.map(el => Math.round(el?.getBoundingClientRect().top ?? -1));
+  const faults = [...faultsOf(sale, screen, words), ...faultsOfSize(parts)];
+  if (zone && !words.at(-1) && words.at(-2)) faults.push('the shop’s time is missing');
+  kept.add([title.split('.')[0], scene, deal, shade, tone, zone].filter(Boolean).join(' '), () => {
+    site.time_zone = zone;
+    draw(sale, buyer);
+  });
+  return { state: `${sale}, ${buyer}`, deal, words, places, faults, zone: zone ?? '' };
+}
+/* A zone that no visitor of the test has. */
+const SHOP_ZONE = 'Asia/Kathmandu';
+/** Draws every state in the page's language, and some states with a zone of the shop. Returns the
+   faults of each state, and where each part of the page is. */
 function walk() {
-  const found = [];
-  const chinese = document.documentElement.lang.startsWith('zh');
+  const found = Object.keys(sales).flatMap(sale =>
+    Object.keys(buyers).map(buyer => visit(sale, buyer, null)),
+  );
   for (const sale of Object.keys(sales))
-    for (const buyer of Object.keys(buyers)) {
-      const deal = draw(sale, buyer),
-        parts = PARTS.map(part => document.querySelector(part));
-      const words = parts.map(el =>
-        !el?.checkVisibility({ visibilityProperty: true })
-          ? ''
-          : el.tagName === 'INPUT'
-            ? el.value
-            : el.textContent,
-      );
-      const places = parts.map(el => Math.round(el?.getBoundingClientRect().top ?? -1));
-      const cut = parts.filter(el => el && el.scrollWidth > el.clientWidth + 1 && el.clientWidth);
-      const faults = faultsOf(sale, deal, words, chinese);
-      if (cut.length) faults.push('cut: ' + cut.map(el => el.textContent));
-      found.push({ state: `${sale}, ${buyer}`, deal, words, places, faults });
-    }
+    for (const buyer of ['known', 'reserved']) found.push(visit(sale, buyer, SHOP_ZONE));
   return found;
+}
+
+/* ----- the cases that the list of sales and the server's page share ----- */
+
+const SHOWN = {
+  before: 'soon', due: 'soon', live: 'open', out: 'none_left', sold: 'sold_out', paused: 'paused',
+  ended: 'ended',
+};
+/** Returns what the page shows for a sale of the API. The sale's page shows one item, and the list
+   shows the best item. */
+function shownOf(sale) {
+  const m = { ...structuredClone(plain), sale, status: sale.status };
+  m.seen_ms = Date.parse(sale.status.server_time);
+  const scenes = sale.items.map(item => sceneOf({ ...m, item }, m.seen_ms));
+  return SHOWN[['live', 'out', 'sold'].find(best => scenes.includes(best)) ?? scenes[0]];
 }
 
 setClock(NOW, performance.now(), performance.now());
@@ -235,5 +296,5 @@ first.item = ITEM;
 showItems(first, () => {});
 showItem(first);
 bindLanguages(() => translateItem(first));
-window.states = { buyers: Object.keys(buyers), draw, sales: Object.keys(sales), walk };
+window.states = { draw: kept.draw, look: (...how) => kept.look(...how), names: kept.names, shownOf, walk };
 ready();

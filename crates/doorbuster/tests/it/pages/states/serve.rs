@@ -1,0 +1,150 @@
+//! A small server with the pages' own files. Its API answers from the common cases of a sale's
+//! state.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// The cases that the server's unit tests check too.
+pub(super) const CASES: &str =
+    include_str!("../../../../../server/src/web/page_html/state/cases.json");
+/// The style sheets that the pages' style sheet imports.
+const IMPORTED: [&str; 2] = ["look-product.css", "look-lists.css"];
+/// Each page with states: its address, its HTML, its own script, and the script that draws the
+/// states in place of it.
+const PAGES: [[&str; 4]; 2] = [
+    ["/states", "sale.html", "/assets/sale.js", "/states/sale.js"],
+    ["/order-states", "order.html", "/assets/order.js", "/states/order.js"],
+];
+/// An API request from a page whose address contains this word gets no useful answer.
+const FAR: &str = "far";
+
+/// Starts the server.
+pub(super) async fn start() -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream));
+        }
+    });
+    (address, server)
+}
+
+fn assets() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/assets")
+}
+
+/// The cases as sales of the API. Times are relative to now.
+pub(super) fn sales() -> Vec<Value> {
+    let cases: Vec<Value> = serde_json::from_str(CASES).expect("the cases are valid");
+    let now = Timestamp::now();
+    let time = |secs: &Value| {
+        secs.as_i64().map(|secs| (now + jiff::SignedDuration::from_secs(secs)).to_string())
+    };
+    let price = json!({"amount_minor": 4900, "currency": "EUR"});
+    let sale = |(n, case): (usize, &Value)| {
+        let rows = case["items"].as_array().expect("a list").iter().enumerate();
+        let items: Vec<_> = rows.clone().map(|(i, _)| json!({"id": format!("item-{i}"), "title": case["name"], "price": price, "limit_per_buyer": 2})).collect();
+        let counts: Vec<_> = rows.map(|(i, row)| json!({"item": format!("item-{i}"), "state": row[0], "count": row[1], "remaining": row[2], "held": row[3]})).collect();
+        let (starts, ends) = (time(&case["starts_secs"]), time(&case["ends_secs"]));
+        json!({"id": format!("case-{n}"), "title": case["name"], "starts_at": starts, "ends_at": ends, "items": items,
+            "status": {"sale": format!("case-{n}"), "phase": case["phase"], "started": case["started"], "server_time": now.to_string(),
+                "version": "v", "starts_at": starts, "ends_at": ends, "items": counts}})
+    };
+    cases.iter().enumerate().map(sale).collect()
+}
+
+/// The buyer's orders, one in each state.
+fn orders() -> Vec<Value> {
+    let at = |secs| (Timestamp::now() + jiff::SignedDuration::from_secs(secs)).to_string();
+    let order = |(n, state): (usize, &str)| {
+        json!({"id": format!("ord_{n}"), "sale": "case-5", "item": "item-0", "units": 1, "state": state,
+            "reserved_at": at(-60), "pay_by": at(if n == 0 { 840 } else { -1 }), "paid_at": at(-30), "ended_at": at(-1),
+            "amount": {"amount_minor": 4900, "currency": "EUR"}})
+    };
+    let states = ["reserved", "reserved", "paid", "cancelled", "expired", "refunded"];
+    states.into_iter().enumerate().map(order).collect()
+}
+
+/// The API's answer at this path.
+fn api(path: &str) -> Option<Value> {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    match path {
+        "/v1/sales" if query.contains("&q=") => Some(json!({"sales": []})),
+        "/v1/sales" => Some(json!({ "sales": sales() })),
+        "/v1/orders" => Some(json!({ "orders": orders() })),
+        _ => {
+            let id = path.strip_prefix("/v1/sales/")?;
+            sales().into_iter().find(|sale| sale["id"] == id)
+        }
+    }
+}
+
+/// The file at this path, and its type.
+fn file(path: &str) -> Option<(Vec<u8>, &'static str)> {
+    let path = path.split('?').next()?;
+    let read = |name: &str| std::fs::read_to_string(assets().join(name)).ok();
+    if let Some([_, html, own, script]) = PAGES.iter().find(|page| page[0] == path) {
+        return Some((read(html)?.replace(own, script).into(), "text/html"));
+    }
+    let name = match path {
+        "/" => "index.html",
+        _ if path.starts_with("/sale/") => "sale.html",
+        _ if path.starts_with("/order/") => "order.html",
+        "/states/sale.js" => return Some((include_str!("sale.js").into(), "text/javascript")),
+        "/states/order.js" => return Some((include_str!("order.js").into(), "text/javascript")),
+        "/states/common.js" => return Some((include_str!("common.js").into(), "text/javascript")),
+        _ => path.strip_prefix("/assets/").filter(|name| !name.contains('/'))?,
+    };
+    let text = read(name)?;
+    match name.rsplit('.').next()? {
+        "html" => Some((text.into(), "text/html")),
+        "js" => Some((text.into(), "text/javascript")),
+        "css" => {
+            // The server joins the sheets in this order: the imported sheets come last.
+            let imported = IMPORTED.iter().map(|name| read(name)).collect::<Option<String>>()?;
+            let own = text.lines().filter(|line| !line.starts_with("@import"));
+            let joined = own.map(|line| format!("{line}\n")).chain([imported]).collect::<String>();
+            Some((joined.into(), "text/css"))
+        }
+        _ => Some((text.into(), "image/svg+xml")),
+    }
+}
+
+async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut lines = BufReader::new(&mut stream).lines();
+    let first = lines.next_line().await?.unwrap_or_default();
+    let mut is_far = first.contains(FAR);
+    while let Some(line) = lines.next_line().await?.filter(|line| !line.is_empty()) {
+        is_far |= line.to_ascii_lowercase().starts_with("referer:") && line.contains(FAR);
+    }
+    let path = first.split(' ').nth(1).unwrap_or_default();
+    let (status, (body, media_type)) = if path.starts_with("/v1/") {
+        match api(path).filter(|_| !is_far) {
+            Some(found) => ("200 OK", (found.to_string().into(), "application/json")),
+            // The page makes the next attempt after the test.
+            None if is_far => {
+                ("503 Service Unavailable\r\nRetry-After: 300", (Vec::new(), "text/plain"))
+            }
+            None => ("404 Not Found", (Vec::new(), "text/plain")),
+        }
+    } else {
+        match file(path) {
+            Some(found) => ("200 OK", found),
+            None => ("404 Not Found", (Vec::new(), "text/plain")),
+        }
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {media_type}; charset=utf-8\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(&body).await
+}

@@ -1,0 +1,29 @@
+/* The scene of a sale: before | due | live | out | sold | paused | ended. The sale page and the list
+   of sales use this code. The server's page for visitors without JavaScript follows the same rules
+   (page_html/state.rs), and one table of cases tests both. */
+
+/** For this long after the start, the page trusts its clock, even if a status still says "not
+   started". */
+export const OPENING_MS = 3_000;
+
+/** The picture's light and the label's tone in each scene. */
+export const LOOKS = {
+  before: { light: 'before' },
+  due: { light: 'before' },
+  live: { light: 'on', tone: 'live' },
+  out: { light: 'low', tone: 'warn' },
+  sold: { light: 'off' },
+  paused: { light: 'low', tone: 'warn' },
+  ended: { light: 'off' },
+};
+
+/** Returns the scene of a status for items with these states. This function knows no times, so it
+   never returns `due`. */
+export function sceneOfStatus({ phase, started }, states) {
+  if (phase === 'closed') return 'ended';
+  if (phase === 'paused') return 'paused';
+  const shut = phase ? ['scheduled', 'draft'].includes(phase) : !started;
+  if (shut) return 'before';
+  const all = (...wanted) => states.length > 0 && states.every(state => wanted.includes(state));
+  return all('sold_out') ? 'sold' : all('sold_out', 'held_out') ? 'out' : 'live';
+}
