@@ -152,7 +152,7 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
     };
     let mut measured: Vec<Comparison> =
         REFUSAL_CASES.iter().map(|_| Comparison::default()).collect();
-    let mut looks = Comparison::default();
+    let mut reads = Comparison::default();
     for round in 0..=config.rounds {
         let mut sale_server = open(config, &crowd)?;
         let template = sale_server::template(&buyers, "plenty", 1, "");
@@ -170,8 +170,8 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
             cost(config, &mut sale_server, &mut RepeatedRequest::get("/v1/sales/plenty/status"))?;
         run.only(&[AnswerKind::Fine])?;
         if round > 0 {
-            looks.ours.push(look);
-            looks.peer.push(acceptance);
+            reads.ours.push(look);
+            reads.peer.push(acceptance);
         }
         sale_server.close()?;
     }
@@ -180,7 +180,7 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
         .zip(&measured)
         .map(|(way, comparison)| figure(way.name, comparison))
         .collect();
-    figures.push(figure("a status read", &looks));
+    figures.push(figure("a status read", &reads));
     Ok(figures)
 }
 

@@ -102,12 +102,12 @@ fn by_lock(runtime: &Runtime, requests: &Arc<Vec<TicketRequest>>) -> Result<f64>
 }
 
 fn by_owner(runtime: &Runtime, requests: &Arc<Vec<TicketRequest>>) -> Result<f64> {
-    let (ask, mut asked) =
+    let (ask, mut queued) =
         mpsc::channel::<(TicketRequest, oneshot::Sender<TicketAnswer>)>(UNDER_WAY);
     let mut slot = Slot::with_bounds(SLOT.item, bounds(requests.len()));
     slot.init(terms(requests.len()));
     runtime.spawn(async move {
-        while let Some((request, answer)) = asked.recv().await {
+        while let Some((request, answer)) = queued.recv().await {
             let _ = answer.send(slot.ticket(&request));
         }
     });

@@ -81,7 +81,7 @@ fn requests_behind_cache(config: &BenchConfig) -> Result<Figure> {
         "{} requests in {secs:.0} s, {} of them status reads by visitors who stayed; {rest} reached the server, and so did {} clock requests, one for each visitor in the last 90 s before \
          the opening; together they are {} of all requests, {:.0} a second; processor time {:.1} s of the server, {:.0} s of nginx; the generator was busy {} of the time",
         run.total(),
-        visits.looks(),
+        visits.polls(),
         visits.clocks(),
         percent(reached as f64 / run.total() as f64),
         reached as f64 / secs,

@@ -143,7 +143,7 @@ fn send(options: &HeadlineOptions, product: &Product, target: &Target) -> Result
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;
     let count = u32::try_from(count).context("too many requests")?;
     let buyers = Buyers::new(product.secret(), "headline", count);
-    let asked = RequestOptions {
+    let request_options = RequestOptions {
         host: "127.0.0.1",
         sale,
         item: "unit",
@@ -151,7 +151,7 @@ fn send(options: &HeadlineOptions, product: &Product, target: &Target) -> Result
         headers: "Prefer: wait=30\r\n",
         keys: "k",
     };
-    let template = Template::new(&buyers, &asked);
+    let template = Template::new(&buyers, &request_options);
     let load = Load {
         addr: *product.addrs().first().context("the server has no address")?,
         connections: options.connections,

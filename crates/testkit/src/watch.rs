@@ -43,9 +43,9 @@ fn look() {
     let mut file = File::create_new(&path).expect("a fresh name in the temporary directory");
     // The file stays open, so it needs no name.
     std::fs::remove_file(&path).expect("the file exists");
-    for looks in 0_u32.. {
+    for checks in 0_u32.. {
         std::thread::sleep(EVERY);
-        if looks.is_multiple_of(LOOKS_A_SYNC) {
+        if checks.is_multiple_of(LOOKS_A_SYNC) {
             let synced = file
                 .seek(SeekFrom::Start(0))
                 .and_then(|_| file.write_all(b"x"))

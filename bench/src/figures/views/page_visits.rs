@@ -58,7 +58,7 @@ pub struct PageVisits {
     /// The versions from the server. The first entry is for a page that has no version yet.
     versions: Vec<String>,
     clocks: u64,
-    looks: u64,
+    polls: u64,
     rng: SmallRng,
     reader: AnswerReader,
 }
@@ -78,7 +78,7 @@ impl PageVisits {
             open_pages: BinaryHeap::new(),
             versions: vec![String::new()],
             clocks: 0,
-            looks: 0,
+            polls: 0,
             rng: SmallRng::seed_from_u64(SEED),
             reader: AnswerReader::default(),
         }
@@ -110,8 +110,8 @@ impl PageVisits {
 
     /// Returns the number of further reads of the status by visitors who stayed.
     #[must_use]
-    pub fn looks(&self) -> u64 {
-        self.looks
+    pub fn polls(&self) -> u64 {
+        self.polls
     }
 
     /// Returns the number of versions from the server.
@@ -168,7 +168,7 @@ impl PageVisits {
         };
         match visitor.next {
             NextRequest::Clock => self.clocks += 1,
-            NextRequest::Opening | NextRequest::Status => self.looks += 1,
+            NextRequest::Opening | NextRequest::Status => self.polls += 1,
         }
         out.extend_from_slice(&get(&format!("/v1/sales/{}/status?v={version}", self.sale)));
         self.stay(now, visitor.leaves);

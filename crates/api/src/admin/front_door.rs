@@ -333,7 +333,7 @@ pub(super) fn read_patch(
 fn off_or_required(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<RequirementMode> {
     const WORDS: [&str; 2] = [RequirementMode::Off.as_str(), RequirementMode::Required.as_str()];
     let word = read::one_of(&WORDS)(raw, pointer, faults)?;
-    RequirementMode::ALL.into_iter().find(|asked| asked.as_str() == word)
+    RequirementMode::ALL.into_iter().find(|mode| mode.as_str() == word)
 }
 
 fn challenge(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<ChallengeKind> {

@@ -159,20 +159,20 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     Ok(Some(refund))
 }
 
-/// Applies the provider's answer to a request or a query. `asked` is the refund as it was when the
-/// server contacted the provider. If the refund has changed since then, the answer may be outdated.
-/// An outdated answer never settles the refund: the server ignores the answer, or queries the
-/// provider again. An answer about a failed attempt always counts. Returns the new state of the
+/// Applies the provider's answer to a request or a query. `requested` is the refund as it was when
+/// the server contacted the provider. If the refund has changed since then, the answer may be
+/// outdated. An outdated answer never settles the refund: the server ignores the answer, or queries
+/// the provider again. An answer about a failed attempt always counts. Returns the new state of the
 /// refund, or `None` if no such refund exists.
 pub fn answer_refund<L: Ledger + ?Sized>(
     ledger: &mut L,
-    asked: &Refund,
+    requested: &Refund,
     news: &RefundUpdate,
     now: Millis,
 ) -> Result<Option<Refund>, L::Error> {
-    let Some(refund) = ledger.refund(&asked.id)? else { return Ok(None) };
-    if refund == *asked || !enforces(Rule::AnswerMayBeOld) {
-        return apply_refund_update(ledger, &asked.id, news, now);
+    let Some(refund) = ledger.refund(&requested.id)? else { return Ok(None) };
+    if refund == *requested || !enforces(Rule::AnswerMayBeOld) {
+        return apply_refund_update(ledger, &requested.id, news, now);
     }
     let news = match news {
         RefundUpdate::Failed(_) => news,
@@ -186,7 +186,7 @@ pub fn answer_refund<L: Ledger + ?Sized>(
         }
         _ => return Ok(Some(refund)),
     };
-    apply_refund_update(ledger, &asked.id, news, now)
+    apply_refund_update(ledger, &requested.id, news, now)
 }
 
 /// Returns the jitter for one attempt of one refund. It is the same on every node.

@@ -10,8 +10,8 @@ fn closing_a_sale_needs_a_confirmation_and_ends_changes_of_its_stock() {
     let item = "id=phone,title=Phone,stock=100,price=0.10CNY";
     ask(&["sale", "create", "spring", "--title", "Spring", "--item", item]).stdout_of_success();
     ask(&["sale", "open", "spring"]).stdout_of_success();
-    let asked = ask(&["sale", "close", "spring"]).stderr_of_failure(2);
-    assert!(asked.contains("cannot be opened again") && asked.contains("--yes"), "{asked}");
+    let prompt = ask(&["sale", "close", "spring"]).stderr_of_failure(2);
+    assert!(prompt.contains("cannot be opened again") && prompt.contains("--yes"), "{prompt}");
     assert!(ask(&["sale", "show", "spring"]).stdout_of_success().contains("is open"));
     ask(&["sale", "close", "spring", "--yes"]).stdout_of_success();
     let late = ask(&["sale", "adjust", "spring", "phone", "5", "--reason", "found"]);

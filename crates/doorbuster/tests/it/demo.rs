@@ -249,9 +249,9 @@ fn a_demo_reuses_its_connections() {
         let log = std::fs::read_to_string(temp_dir.entries().pop()?.join("server.log")).ok()?;
         log.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
     });
-    let (mut looks, mut most) = (0_u64, 0_u64);
+    let (mut polls, mut most) = (0_u64, 0_u64);
     let accepted = until("thousands of answers", || {
-        looks += 1;
+        polls += 1;
         let page = metrics(address)?;
         most = most.max(counted(&page, "doorbuster_http_connections"));
         let answers = counted(&page, "doorbuster_purchases_total");
@@ -262,7 +262,7 @@ fn a_demo_reuses_its_connections() {
     assert!(most >= 500, "{most} at once");
     // Each poll also opens a connection, and the load may reopen a few connections. If each answer
     // needed its own connection, there would be thousands.
-    assert!(accepted < 2_000 + looks, "{accepted} connections, {looks} of them polls");
+    assert!(accepted < 2_000 + polls, "{accepted} connections, {polls} of them polls");
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 

@@ -18,8 +18,8 @@ fn operators_need_neither_curl_nor_sql() {
     let key = json(&["key", "create", "night shift", "--role", "viewer"]);
     let id = key["id"].as_str().expect("an id");
     assert!(ask(&["key", "list"]).stdout_of_success().contains("night shift"));
-    let asked = ask(&["key", "delete", id]).stderr_of_failure(2);
-    assert!(asked.contains("--yes"), "{asked}");
+    let prompt = ask(&["key", "delete", id]).stderr_of_failure(2);
+    assert!(prompt.contains("--yes"), "{prompt}");
     ask(&["key", "delete", id, "--yes"]).stdout_of_success();
     assert_eq!(json(&["key", "list"])["keys"], json!([]));
 
@@ -126,8 +126,8 @@ fn many_orders_are_listed_and_confirmed_before_they_change() {
     let history = ask(&["buyer", "spring", buyer]).stdout_of_success();
     assert!(history.contains(first["id"].as_str().expect("an id")), "{history}");
     assert_eq!(ask(&["buyer", "spring", buyer, "--json"]).json()["orders"][0]["id"], first["id"]);
-    let asked = ask(&["order", "cancel", "--sale", "spring"]).stderr_of_failure(2);
-    assert!(asked.contains("--yes"), "{asked}");
+    let prompt = ask(&["order", "cancel", "--sale", "spring"]).stderr_of_failure(2);
+    assert!(prompt.contains("--yes"), "{prompt}");
     let wrong = ["order", "refund", "--sale", "spring", "--state", "reserved", "--yes"];
     assert!(ask(&wrong).stderr_of_failure(2).contains("only paid orders"));
     let file = temp_dir.join("orders.txt");

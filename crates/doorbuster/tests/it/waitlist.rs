@@ -37,7 +37,7 @@ fn a_waitlist_position_and_length_are_shown() {
         lines,
         r#"{"sale":"spring","item":"phone","units":1}"#,
     );
-    let place = ask(
+    let entry = ask(
         &test_server,
         &token("bob"),
         "POST",
@@ -45,7 +45,7 @@ fn a_waitlist_position_and_length_are_shown() {
         "Idempotency-Key: k\r\n",
         "",
     );
-    let id = place["id"].as_str().expect("an id");
+    let id = entry["id"].as_str().expect("an id");
     let shown = operate(&["order", "show", id]).stdout_of_success();
     assert!(
         shown.starts_with(&format!(

@@ -235,9 +235,9 @@ fn a_queued_buyer_receives_the_verdict_by_polling() {
         assert_eq!(line["state"], if reserved { "reserved" } else { "refused" });
         assert_eq!(line["code"], if reserved { Value::Null } else { "limit_reached".into() });
     }
-    let looks = server.seen().into_iter().filter(|request| request.method == "GET");
+    let reads = server.seen().into_iter().filter(|request| request.method == "GET");
     assert!(
-        looks.into_iter().all(|request| request.path.ends_with(&request.buyer()[1..])),
+        reads.into_iter().all(|request| request.path.ends_with(&request.buyer()[1..])),
         "each poll has the buyer's own token"
     );
 }

@@ -53,10 +53,10 @@ mod tests {
                 Poll::<()>::Pending
             })));
         }
-        let (ask, mut asked) = tokio::sync::mpsc::channel(1);
+        let (ask, mut requests) = tokio::sync::mpsc::channel(1);
         let (answer, answers) = std::sync::mpsc::sync_channel(1);
         drop(runtime.spawn(async move {
-            while let Some(at) = asked.recv().await {
+            while let Some(at) = requests.recv().await {
                 let _ = answer.send(polled.load(Ordering::Relaxed) - at);
             }
         }));

@@ -54,36 +54,36 @@ fn the_default_file_names_every_setting_and_no_other() {
 #[test]
 fn a_stronger_layer_wins() {
     let (_dir, mut flags) = file("listen = \"127.0.0.1:1\"\nworkers = 3\n[pass]\nttl_secs = 60\n");
-    let told = environment(&[("DOORBUSTER_LISTEN", "127.0.0.1:2"), ("DOORBUSTER_WORKERS", "4")]);
-    let settings = load(&flags, told.clone()).expect("valid");
+    let vars = environment(&[("DOORBUSTER_LISTEN", "127.0.0.1:2"), ("DOORBUSTER_WORKERS", "4")]);
+    let settings = load(&flags, vars.clone()).expect("valid");
     assert_eq!(
         (settings.listen.port(), settings.workers.get(), settings.pass_ttl.as_secs()),
         (2, 4, 60)
     );
     flags.listen = Some("127.0.0.1:3".into());
-    assert_eq!(load(&flags, told).expect("valid").listen.port(), 3);
+    assert_eq!(load(&flags, vars).expect("valid").listen.port(), 3);
 }
 
 #[test]
 fn a_demonstration_allows_webhooks_to_private_addresses_by_default() {
     let flags = Flags { demo: true, ..Flags::default() };
     assert!(load(&flags, environment(&[])).expect("valid").deliveries.allow_private);
-    let told = environment(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "false")]);
-    assert!(!load(&flags, told.clone()).expect("valid").deliveries.allow_private);
-    let shown = |told| show(&flags, told).0;
+    let vars = environment(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "false")]);
+    assert!(!load(&flags, vars.clone()).expect("valid").deliveries.allow_private);
+    let shown = |vars| show(&flags, vars).0;
     assert!(
         shown(environment(&[])).contains("allow_private = true  # --demo\n"),
         "{}",
         shown(environment(&[]))
     );
-    assert!(shown(told.clone()).contains("allow_private = \"false\"  # "), "{}", shown(told));
+    assert!(shown(vars.clone()).contains("allow_private = \"false\"  # "), "{}", shown(vars));
 }
 
 #[test]
 fn the_sandbox_buttons_are_on_by_default_only_in_a_demonstration() {
     let demo = Flags { demo: true, ..Flags::default() };
-    let works = |flags: &Flags, told: &[(&str, &str)]| {
-        load(flags, environment(told)).expect("valid").payment.sandbox_page
+    let works = |flags: &Flags, vars: &[(&str, &str)]| {
+        load(flags, environment(vars)).expect("valid").payment.sandbox_page
     };
     let (on, off) = (
         ("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true"),
@@ -97,11 +97,11 @@ fn the_sandbox_buttons_are_on_by_default_only_in_a_demonstration() {
 #[track_caller]
 fn check(name: &str, value: &str, setting: &str, word: &str) {
     let error = load(&Flags::default(), environment(&[(name, value)])).expect_err(name);
-    let told = error.to_string();
-    assert_eq!(error.0.len(), 1, "{told}");
+    let message = error.to_string();
+    assert_eq!(error.0.len(), 1, "{message}");
     assert!(
-        told.contains(name) && told.starts_with(setting) && told.contains(word),
-        "{name}={value}: {told}"
+        message.contains(name) && message.starts_with(setting) && message.contains(word),
+        "{name}={value}: {message}"
     );
 }
 
@@ -221,12 +221,12 @@ fn invalid_origins_and_unknown_settings_are_named() {
 
 #[test]
 fn environment_variables_of_the_command_line_client_are_ignored() {
-    let told = environment(&[
+    let vars = environment(&[
         ("DOORBUSTER_URL", "http://x"),
         ("DOORBUSTER_ADMIN_KEY", "k"),
         ("NOTDOORBUSTER_X", "1"),
     ]);
-    assert!(load(&Flags::default(), told).is_ok());
+    assert!(load(&Flags::default(), vars).is_ok());
 }
 
 #[test]
@@ -235,10 +235,10 @@ fn all_faults_of_a_settings_file_are_reported_together() {
         "listen = 8080\nworkers = \"4\"\nnonsense = 1\n[auth]\nadmin = \"x\"\n[pass]\nttl_secs = \
          1.5\n",
     );
-    let told = load(&flags, environment(&[])).expect_err("five faults").to_string();
+    let message = load(&flags, environment(&[])).expect_err("five faults").to_string();
     for word in ["listen", "workers", "nonsense", "auth.admin ", "pass.ttl_secs", "doorbuster.toml"]
     {
-        assert!(told.contains(word), "{word}: {told}");
+        assert!(message.contains(word), "{word}: {message}");
     }
     let (_dir, flags) = file("listen = ");
     assert!(
@@ -252,13 +252,13 @@ fn all_faults_of_a_settings_file_are_reported_together() {
 fn contradictions_are_refused() {
     let secret = ("DOORBUSTER_AUTH__BUYER_SECRET", "0123456789012345678901234567890123456789");
     let jwks = ("DOORBUSTER_AUTH__BUYER_JWKS", "https://shop.example/jwks.json");
-    let told = load(&Flags::default(), environment(&[secret, jwks])).expect_err("both").to_string();
-    assert!(told.contains("auth.buyer_jwks") && told.contains("auth.buyer_secret"), "{told}");
+    let text = load(&Flags::default(), environment(&[secret, jwks])).expect_err("both").to_string();
+    assert!(text.contains("auth.buyer_jwks") && text.contains("auth.buyer_secret"), "{text}");
     let flags = Flags { demo: true, ..Flags::default() };
     assert!(load(&flags, environment(&[jwks])).expect_err("demo").to_string().contains("--demo"));
     let file = ("DOORBUSTER_AUTH__BUYER_SECRET_FILE", "/run/secret");
-    let told = load(&Flags::default(), environment(&[secret, file])).expect_err("both").to_string();
-    assert!(told.contains("as a file"), "{told}");
+    let text = load(&Flags::default(), environment(&[secret, file])).expect_err("both").to_string();
+    assert!(text.contains("as a file"), "{text}");
 }
 
 #[test]
@@ -266,25 +266,25 @@ fn a_secret_may_be_in_a_file_without_its_line_end() {
     let (dir, flags) = file("");
     let path = dir.path().join("secret");
     std::fs::write(&path, "0123456789012345678901234567890123456789\n").expect("a scratch file");
-    let told =
+    let vars =
         environment(&[("DOORBUSTER_AUTH__BUYER_SECRET_FILE", path.to_str().expect("UTF-8"))]);
-    match load(&flags, told).expect("valid").auth.buyers {
+    match load(&flags, vars).expect("valid").auth.buyers {
         Some(BuyerKeys::Secret(secret)) => {
             assert_eq!(secret.expose_secret(), "0123456789012345678901234567890123456789");
         }
         other => panic!("{other:?}"),
     }
-    let told = environment(&[("DOORBUSTER_AUTH__BUYER_SECRET_FILE", "/no/such/file")]);
-    assert!(load(&flags, told).expect_err("no file").to_string().contains("/no/such/file"));
+    let vars = environment(&[("DOORBUSTER_AUTH__BUYER_SECRET_FILE", "/no/such/file")]);
+    assert!(load(&flags, vars).expect_err("no file").to_string().contains("/no/such/file"));
 }
 
 #[test]
 fn the_shown_settings_hide_secrets_and_name_the_origin_of_each_value() {
-    let told = environment(&[
+    let vars = environment(&[
         ("DOORBUSTER_AUTH__ADMIN_KEY", "dontshowdontshowdontshowdontshow"),
         ("DOORBUSTER_LISTEN", "127.0.0.1:9"),
     ]);
-    let (text, finish) = show(&Flags::default(), told);
+    let (text, finish) = show(&Flags::default(), vars);
     assert!(finish.is_ok() && !text.contains("dontshow"), "{text}");
     assert!(text.contains("listen = \"127.0.0.1:9\"  # DOORBUSTER_LISTEN"), "{text}");
     assert!(text.contains("admin_key = \"***\"  # DOORBUSTER_AUTH__ADMIN_KEY"), "{text}");
@@ -328,8 +328,8 @@ fn stripe_needs_all_of_its_settings_and_none_of_the_sandbox() {
         ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "a key", "is not a Stripe key"),
         ("DOORBUSTER_PAYMENT__STRIPE__WEBHOOK_SECRET", "secret", "whsec_"),
     ] {
-        let told = [&good[..], &[(name, value)]].concat();
-        let error = load(&Flags::default(), environment(&told)).expect_err(value).to_string();
+        let vars = [&good[..], &[(name, value)]].concat();
+        let error = load(&Flags::default(), environment(&vars)).expect_err(value).to_string();
         assert!(error.contains(wanted), "{name}={value}: {error}");
     }
 }

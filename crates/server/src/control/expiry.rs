@@ -83,16 +83,16 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
     loop {
         while more && under_way.len() < ahead {
             failpoint::pass(Failpoint::ExpiryDue);
-            let asked = *batch;
-            under_way.push(async move { (asked, engine.store().expire_due(asked).await) });
+            let limit = *batch;
+            under_way.push(async move { (limit, engine.store().expire_due(limit).await) });
         }
-        let Some((asked, expired)) = under_way.next().await else { return wait };
+        let Some((limit, expired)) = under_way.next().await else { return wait };
         match expired {
             Ok(expired) if expired.is_empty() => (more, wait) = (false, wait.max(SLEEP_MIN)),
             Ok(expired) => {
                 failpoint::pass(Failpoint::ExpiryDone);
                 engine.meter().count_expired_orders(expired.len());
-                more &= expired.len() >= asked && !is_resting(engine);
+                more &= expired.len() >= limit && !is_resting(engine);
                 *batch = next(*batch, began.elapsed(), time);
             }
             Err(error) => {

@@ -113,8 +113,8 @@ impl Refusals {
     /// row. Returns whether there is a new answer.
     fn answer(&self, own: NodeId, rows: &[NodeRow]) -> bool {
         let others = rows.iter().filter(|row| row.node != own);
-        let asked: Vec<(NodeId, Question)> = others
-            .flat_map(|row| Notes::of(row).questions.into_iter().map(|asked| (row.node, asked)))
+        let posed: Vec<(NodeId, Question)> = others
+            .flat_map(|row| Notes::of(row).questions.into_iter().map(|one| (row.node, one)))
             .collect();
         let answers = |answer: &RemoteAnswer, node: NodeId, question: &Question| {
             (answer.asked_by, answer.id) == (node.0, question.id)
@@ -122,9 +122,9 @@ impl Refusals {
         let mut notes = self.lock();
         notes
             .answers
-            .retain(|answer| asked.iter().any(|(node, question)| answers(answer, *node, question)));
+            .retain(|answer| posed.iter().any(|(node, question)| answers(answer, *node, question)));
         let known = notes.answers.len();
-        for (node, question) in &asked {
+        for (node, question) in &posed {
             let is_new = !notes.answers.iter().any(|answer| answers(answer, *node, question));
             if is_new && notes.answers.len() < ANSWERS_MAX {
                 let answer = self.answer_to(*node, question);

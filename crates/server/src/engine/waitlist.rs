@@ -91,7 +91,7 @@ impl Engine {
             return Ok(None);
         }
         let order = self.store.order_of(buyer.clone(), key.clone());
-        match self.holders().retry_limiter.read_order(self.lane_key(buyer), request, order).await {
+        match self.holders().retry_limiter.read_order(self.read_key(buyer), request, order).await {
             Ok(order) => Ok(order.map(|order| replayed_order(item, order))),
             Err(ReadError::Busy) => Ok(Some(JoinResult::Refused(JoinRefusal::Busy))),
             Err(ReadError::Store(error)) => Err(error.into()),
@@ -121,7 +121,7 @@ impl Engine {
         }
         let joining = self.store.join_waitlist(id, buyer.clone(), key.clone());
         let Some(joined) =
-            self.holders().waitlist_limiter.read(self.lane_key(buyer), joining).await
+            self.holders().waitlist_limiter.read(self.read_key(buyer), joining).await
         else {
             return Ok(JoinResult::Refused(JoinRefusal::Busy));
         };
@@ -159,7 +159,7 @@ impl Engine {
         buyer: &BuyerId,
     ) -> Result<Option<Option<WaitlistPosition>>, EngineError> {
         let reading = self.store.waitlist_position_of(item, buyer);
-        let Some(read) = self.holders().waitlist_limiter.read(self.lane_key(buyer), reading).await
+        let Some(read) = self.holders().waitlist_limiter.read(self.read_key(buyer), reading).await
         else {
             return Ok(None);
         };
@@ -194,7 +194,7 @@ impl Engine {
         }
         // The last entry may have become an order, just now or long ago.
         let reading = self.store.waitlist_order_of(item, buyer);
-        let Some(read) = self.holders().waitlist_limiter.read(self.lane_key(buyer), reading).await
+        let Some(read) = self.holders().waitlist_limiter.read(self.read_key(buyer), reading).await
         else {
             return Ok(LeaveResult::Busy);
         };
@@ -289,7 +289,7 @@ impl Engine {
         })
     }
 
-    fn lane_key(&self, buyer: &BuyerId) -> u64 {
+    fn read_key(&self, buyer: &BuyerId) -> u64 {
         self.id_key().buyer_hash(buyer.as_str())
     }
 }

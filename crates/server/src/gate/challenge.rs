@@ -146,16 +146,16 @@ impl Challenges {
         kind: ChallengeKind,
         effort: PowEffort,
     ) -> Option<IssuedChallenge> {
-        let wish = match kind {
+        let request = match kind {
             ChallengeKind::Image => RenderRequest::Image,
             ChallengeKind::Slider => RenderRequest::Slider,
             ChallengeKind::Pow | ChallengeKind::Off => {
                 RenderRequest::WorkChallenge(Effort::from_keys(effort.0))
             }
         };
-        let RenderedChallenge { shown, answer } = self.pool.take(wish).await?;
+        let RenderedChallenge { shown, answer } = self.pool.take(request).await?;
         let until = now.plus(CHALLENGE_MS);
-        let sealed = Sealed { id: rand::random(), kind: wish.kind(), until, answer };
+        let sealed = Sealed { id: rand::random(), kind: request.kind(), until, answer };
         Some(IssuedChallenge {
             token: self.seals.seal(&sealed, sale, buyer.as_str()),
             until,

@@ -156,13 +156,13 @@ mod tests {
 
     use super::*;
 
-    struct Rig {
+    struct Fixture {
         limiter: RetryLimiter,
         /// Three numbers: all reads so far, the reads in progress, and the most reads at one time.
         reads: [AtomicUsize; 3],
     }
 
-    impl Rig {
+    impl Fixture {
         fn new() -> Arc<Self> {
             Arc::new(Self { limiter: RetryLimiter::default(), reads: Default::default() })
         }
@@ -192,27 +192,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_thousand_repeats_of_one_request_share_two_reads() {
-        let rig = Rig::new();
+        let fixture = Fixture::new();
         let mut crowd = JoinSet::new();
-        (0..1_000).for_each(|_| drop(crowd.spawn(rig.clone().ask(1, 1))));
-        assert!(crowd.join_all().await.into_iter().all(|told| told));
+        (0..1_000).for_each(|_| drop(crowd.spawn(fixture.clone().ask(1, 1))));
+        assert!(crowd.join_all().await.into_iter().all(|is_ok| is_ok));
         // All other requests arrive during the first read, and the second read serves them.
-        assert!(rig.count() <= 2, "{}", rig.count());
-        let before = rig.count();
-        assert!(rig.clone().ask(1, 1).await);
-        assert_eq!(rig.count(), before + 1, "a later request needs a later read");
+        assert!(fixture.count() <= 2, "{}", fixture.count());
+        let before = fixture.count();
+        assert!(fixture.clone().ask(1, 1).await);
+        assert_eq!(fixture.count(), before + 1, "a later request needs a later read");
     }
 
     #[tokio::test]
     async fn a_few_buyers_are_served_at_once_with_one_read_each() {
-        let (rig, alone) = (Rig::new(), Rig::new());
+        let (fixture, alone) = (Fixture::new(), Fixture::new());
         let mut crowd = JoinSet::new();
         for n in 0..100 {
-            crowd.spawn(rig.clone().ask(u64::from(n % 20), n));
+            crowd.spawn(fixture.clone().ask(u64::from(n % 20), n));
             crowd.spawn(alone.clone().ask(1, n));
         }
-        assert!(crowd.join_all().await.into_iter().all(|told| told));
-        assert_eq!((rig.most_at_once(), alone.most_at_once()), (READS_MAX, 1));
+        assert!(crowd.join_all().await.into_iter().all(|is_ok| is_ok));
+        assert_eq!((fixture.most_at_once(), alone.most_at_once()), (READS_MAX, 1));
     }
 
     #[tokio::test]
@@ -223,34 +223,35 @@ mod tests {
             turn_wait: Duration::from_secs(7_200),
         };
         let limiter = RetryLimiter { pace, ..RetryLimiter::default() };
-        let rig = Arc::new(Rig { limiter, reads: Default::default() });
+        let fixture = Arc::new(Fixture { limiter, reads: Default::default() });
         for n in 0..5 {
-            assert!(rig.clone().ask(1, n).await);
+            assert!(fixture.clone().ask(1, n).await);
         }
         // The sixth request would wait for an hour, and so would all later requests of this buyer.
-        let slowed = tokio::time::timeout(Duration::from_millis(50), rig.clone().ask(1, 6)).await;
+        let slowed =
+            tokio::time::timeout(Duration::from_millis(50), fixture.clone().ask(1, 6)).await;
         assert!(slowed.is_err());
-        assert!(rig.clone().ask(2, 1).await, "other buyers are not slowed down");
-        assert_eq!(rig.count(), 6);
+        assert!(fixture.clone().ask(2, 1).await, "other buyers are not slowed down");
+        assert_eq!(fixture.count(), 6);
         let hasty = ReadPace { turn_wait: Duration::from_secs(1_800), ..pace };
-        let rig = Arc::new(Rig {
+        let fixture = Arc::new(Fixture {
             limiter: RetryLimiter { pace: hasty, ..RetryLimiter::default() },
             reads: Default::default(),
         });
         for n in 0..6 {
-            assert_eq!(rig.clone().ask(1, n).await, n < 5, "{n}");
+            assert_eq!(fixture.clone().ask(1, n).await, n < 5, "{n}");
         }
     }
 
     #[tokio::test]
     async fn entries_of_idle_buyers_are_removed_for_new_buyers() {
-        let rig = Rig::new();
+        let fixture = Fixture::new();
         for buyer in 0..BUYERS_MAX as u64 {
-            drop(rig.limiter.buyer_reads(buyer).expect("the limiter has room for the buyer"));
+            drop(fixture.limiter.buyer_reads(buyer).expect("the limiter has room for the buyer"));
         }
-        let busy = rig.limiter.buyer_reads(3).expect("the buyer has an entry");
-        drop(rig.limiter.buyer_reads(u64::MAX).expect("the other entries are idle"));
-        let left = rig.limiter.by_buyer.lock().expect("no thread panicked").len();
+        let busy = fixture.limiter.buyer_reads(3).expect("the buyer has an entry");
+        drop(fixture.limiter.buyer_reads(u64::MAX).expect("the other entries are idle"));
+        let left = fixture.limiter.by_buyer.lock().expect("no thread panicked").len();
         assert_eq!(left, 2, "only the entry in use and the new entry remain");
         drop(busy);
     }

@@ -84,27 +84,27 @@ fn a_reconnecting_reader_gets_only_its_own_missed_events() {
     let first = read(&anna, Some(0));
     assert!(waiting(&first).is_empty(), "an event before the first reader is not kept");
     hub.publish(refused(&anna));
-    let heard = waiting(&first)[0];
+    let last_id = waiting(&first)[0];
     drop(first);
     for buyer in [&anna, &bert, &anna] {
         hub.publish(refused(buyer));
     }
     hub.publish(EventKind::Status("spring".into()));
-    assert_eq!(waiting(&read(&anna, Some(heard))), [heard + 1, heard + 3]);
-    assert_eq!(waiting(&read(&anna, Some(heard + 3))), [0; 0]);
+    assert_eq!(waiting(&read(&anna, Some(last_id))), [last_id + 1, last_id + 3]);
+    assert_eq!(waiting(&read(&anna, Some(last_id + 3))), [0; 0]);
     assert_eq!(waiting(&read(&anna, None)), [0; 0], "a new reader gets no kept events");
-    assert_eq!(waiting(&read(&bert, Some(0))), [heard + 2]);
+    assert_eq!(waiting(&read(&bert, Some(0))), [last_id + 2]);
     for _ in 0..REPLAY_MAX * 2 {
         hub.publish(refused(&anna));
     }
     assert_eq!(hub.0.readers.lock().expect("no thread panicked").kept.len(), REPLAY_MAX);
-    let newest = waiting(&read(&anna, Some(heard)));
+    let newest = waiting(&read(&anna, Some(last_id)));
     assert_eq!(newest.len(), REPLAYED_MAX);
     assert_eq!(newest.last(), Some(&hub.0.readers.lock().expect("no thread panicked").last_id));
     // After some time without readers, the kept events may have a gap and are dropped.
     hub.0.kept_until_ms.store(1, Ordering::Relaxed);
     std::thread::sleep(Duration::from_millis(2));
-    assert_eq!(waiting(&read(&anna, Some(heard))), [0; 0]);
+    assert_eq!(waiting(&read(&anna, Some(last_id))), [0; 0]);
 }
 
 /// Returns one reader that is ready because of an event for its buyer alone.

@@ -21,7 +21,7 @@ fn headers(of: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
-fn heard(
+fn check(
     id: &str,
     at: &str,
     signature: &str,
@@ -36,27 +36,27 @@ fn heard(
 #[test]
 fn a_message_is_signed_as_the_official_library_signs_it() {
     assert_eq!(sign(ID, AT, BODY, &[key()]), SIGNATURE);
-    assert_eq!(heard(ID, &AT.to_string(), SIGNATURE, BODY, AT), Ok(ID.to_owned()));
+    assert_eq!(check(ID, &AT.to_string(), SIGNATURE, BODY, AT), Ok(ID.to_owned()));
 }
 
 #[test]
 fn a_changed_message_is_rejected() {
     let at = AT.to_string();
-    assert_eq!(heard("msg_other", &at, SIGNATURE, BODY, AT), Err(SignatureError::Forged));
-    assert_eq!(heard(ID, &(AT + 1).to_string(), SIGNATURE, BODY, AT), Err(SignatureError::Forged));
+    assert_eq!(check("msg_other", &at, SIGNATURE, BODY, AT), Err(SignatureError::Forged));
+    assert_eq!(check(ID, &(AT + 1).to_string(), SIGNATURE, BODY, AT), Err(SignatureError::Forged));
     assert_eq!(
-        heard(ID, &at, SIGNATURE, br#"{"test": 2432232315}"#, AT),
+        check(ID, &at, SIGNATURE, br#"{"test": 2432232315}"#, AT),
         Err(SignatureError::Forged)
     );
     assert_eq!(
-        heard(ID, &at, &SIGNATURE.replace("v1,", "v2,"), BODY, AT),
+        check(ID, &at, &SIGNATURE.replace("v1,", "v2,"), BODY, AT),
         Err(SignatureError::Forged)
     );
-    assert_eq!(heard(ID, &at, "v1,", BODY, AT), Err(SignatureError::Forged));
-    assert_eq!(heard(ID, &at, "nonsense", BODY, AT), Err(SignatureError::Forged));
+    assert_eq!(check(ID, &at, "v1,", BODY, AT), Err(SignatureError::Forged));
+    assert_eq!(check(ID, &at, "nonsense", BODY, AT), Err(SignatureError::Forged));
     let truncated =
         format!("v1,{}", BASE64.encode(&BASE64.decode(&SIGNATURE[3..]).expect("base64")[..16]));
-    assert_eq!(heard(ID, &at, &truncated, BODY, AT), Err(SignatureError::Forged));
+    assert_eq!(check(ID, &at, &truncated, BODY, AT), Err(SignatureError::Forged));
 }
 
 #[test]
@@ -64,14 +64,14 @@ fn a_message_outside_the_time_tolerance_is_rejected() {
     let at = AT.to_string();
     for (now, is_good) in [(AT + 300, true), (AT - 300, true), (AT + 301, false), (AT - 301, false)]
     {
-        assert_eq!(heard(ID, &at, SIGNATURE, BODY, now).is_ok(), is_good, "{now}");
+        assert_eq!(check(ID, &at, SIGNATURE, BODY, now).is_ok(), is_good, "{now}");
     }
     let wrong = ["-5", "+1614265330", "1614265330.0", "1614265330 ", "99999999999999999999", "x"];
     for at in wrong.into_iter().chain(["1614265330000", "2021-02-25T15:02:10Z", "1614265330s"]) {
-        let heard = heard(ID, at, SIGNATURE, BODY, AT);
-        assert_eq!(heard, Err(SignatureError::Time), "{at}");
+        let result = check(ID, at, SIGNATURE, BODY, AT);
+        assert_eq!(result, Err(SignatureError::Time), "{at}");
     }
-    assert_eq!(heard(ID, "999999999999", SIGNATURE, BODY, AT), Err(SignatureError::Stale));
+    assert_eq!(check(ID, "999999999999", SIGNATURE, BODY, AT), Err(SignatureError::Stale));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn each_header_is_required_exactly_once() {
     }
     for empty in [("", at.as_str(), SIGNATURE), (ID, "", SIGNATURE), (ID, at.as_str(), "")] {
         assert_eq!(
-            heard(empty.0, empty.1, empty.2, BODY, AT),
+            check(empty.0, empty.1, empty.2, BODY, AT),
             Err(SignatureError::Headers),
             "{empty:?}"
         );
@@ -115,14 +115,14 @@ fn a_header_fault_is_reported_whether_or_not_the_signature_matches() {
         for proof in [proof.as_str(), "v1,bm9uZQ=="] {
             let headers =
                 headers(&[(ID_HEADER, id), (TIMESTAMP_HEADER, at), (SIGNATURE_HEADER, proof)]);
-            let heard = verify(
+            let result = verify(
                 &headers,
                 BODY,
                 std::slice::from_ref(&fits),
                 Millis(AT * 1_000),
                 TOLERANCE_MS,
             );
-            assert_eq!(heard, Err(expected));
+            assert_eq!(result, Err(expected));
         }
     }
     assert_eq!(
@@ -132,7 +132,7 @@ fn a_header_fault_is_reported_whether_or_not_the_signature_matches() {
     // The longest allowed id.
     let key = [key()];
     let signed = sign(&long[1..], AT, BODY, &key);
-    assert_eq!(heard(&long[1..], &at, &signed, BODY, AT), Ok(long[1..].to_owned()));
+    assert_eq!(check(&long[1..], &at, &signed, BODY, AT), Ok(long[1..].to_owned()));
 }
 
 #[test]
@@ -160,8 +160,8 @@ fn a_header_that_is_not_ascii_is_reported_by_its_own_rule() {
 fn only_the_first_sixteen_signatures_are_checked() {
     let at = AT.to_string();
     let behind = |others: usize| format!("{}{SIGNATURE}", "v1,bm9uZQ== ".repeat(others));
-    assert!(heard(ID, &at, &behind(SIGNATURES_MAX - 1), BODY, AT).is_ok());
-    assert_eq!(heard(ID, &at, &behind(SIGNATURES_MAX), BODY, AT), Err(SignatureError::Forged));
+    assert!(check(ID, &at, &behind(SIGNATURES_MAX - 1), BODY, AT).is_ok());
+    assert_eq!(check(ID, &at, &behind(SIGNATURES_MAX), BODY, AT), Err(SignatureError::Forged));
     assert_eq!(SIGNATURES_MAX, 16, "docs/payments.md says so");
 }
 
@@ -181,7 +181,7 @@ fn during_a_replacement_both_secrets_sign_and_either_signature_is_accepted() {
         Err(SignatureError::Forged)
     );
     assert_eq!(verify(&headers, BODY, &[], now, TOLERANCE_MS), Err(SignatureError::Forged));
-    assert_eq!(heard(ID, &at, &format!("v1a,xyz v2,abc {SIGNATURE}"), BODY, AT), Ok(ID.to_owned()));
+    assert_eq!(check(ID, &at, &format!("v1a,xyz v2,abc {SIGNATURE}"), BODY, AT), Ok(ID.to_owned()));
 }
 
 #[test]

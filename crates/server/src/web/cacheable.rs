@@ -26,9 +26,9 @@ pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMa
 
 /// Sets `no-store` on two kinds of answers. A `404` may soon be wrong, because someone may create
 /// the name at any time. The answer to a request with a token or a key is for one caller only.
-pub(crate) fn forbid_caching(asked: &HeaderMap, reply: &mut Reply) {
+pub(crate) fn forbid_caching(request_headers: &HeaderMap, reply: &mut Reply) {
     let is_private =
-        asked.contains_key(AUTHORIZATION) && reply.headers().contains_key(CACHE_CONTROL);
+        request_headers.contains_key(AUTHORIZATION) && reply.headers().contains_key(CACHE_CONTROL);
     if is_private || reply.status() == StatusCode::NOT_FOUND {
         reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }

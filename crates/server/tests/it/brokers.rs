@@ -61,7 +61,7 @@ impl BrokerServer {
 /// The received messages, in order.
 struct BrokerConsumer {
     queue: Option<Queue>,
-    heard: Vec<Value>,
+    messages: Vec<Value>,
 }
 
 impl BrokerConsumer {
@@ -73,7 +73,7 @@ impl BrokerConsumer {
                 None
             }
         };
-        Self { queue, heard: Vec::new() }
+        Self { queue, messages: Vec::new() }
     }
 
     /// Connects to a restarted broker.
@@ -87,11 +87,11 @@ impl BrokerConsumer {
         match (broker, &self.queue) {
             (BrokerServer::Nats(nats), _) => {
                 let kept = nats.kept(NAME).await;
-                self.heard = kept
+                self.messages = kept
                     .iter()
                     .map(|kept| serde_json::from_slice(&kept.body).expect("JSON"))
                     .collect();
-                for (kept, event) in kept.iter().zip(&self.heard) {
+                for (kept, event) in kept.iter().zip(&self.messages) {
                     assert_eq!(
                         kept.subject,
                         format!("{NAME}.{}", event["type"].as_str().expect("a type"))
@@ -102,7 +102,7 @@ impl BrokerConsumer {
                 while let Some(delivery) = queue.take().await {
                     let event: Value = serde_json::from_slice(&delivery.data).expect("JSON");
                     assert_eq!(event["type"], delivery.routing_key.as_str());
-                    self.heard.push(event);
+                    self.messages.push(event);
                 }
             }
             (BrokerServer::Rabbit(_), None) => unreachable!("the consumer has a queue"),
@@ -113,7 +113,7 @@ impl BrokerConsumer {
     fn received(&self) -> BTreeMap<String, Vec<String>> {
         let mut seen = HashSet::new();
         let mut received: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for event in self.heard.iter().filter(|event| seen.insert(event["id"].to_string())) {
+        for event in self.messages.iter().filter(|event| seen.insert(event["id"].to_string())) {
             let text = |name: &str| event[name].as_str().expect("a text").to_owned();
             if text("subject").starts_with("ord_") {
                 received.entry(text("subject")).or_default().push(text("type"));
@@ -176,7 +176,7 @@ async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     trade(&app, 0..4, &mut wanted).await;
     ear.until(&broker, &wanted).await;
     let event = ear
-        .heard
+        .messages
         .iter()
         .find(|event| event["type"] == "order.reserved")
         .expect("the broker received the events")

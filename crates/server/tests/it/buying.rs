@@ -296,7 +296,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
         .map(|part| {
             tokio::spawn(async move {
                 let mut wire = crate::http::Connection::connect(address).await;
-                let mut told = Vec::new();
+                let mut verdicts = Vec::new();
                 for number in 0..25 {
                     let bearer = bearer(&format!("buyer-{part}-{number}"));
                     let headers = [
@@ -306,22 +306,22 @@ async fn a_crowd_gets_exactly_the_available_units() {
                     ];
                     let body = br#"{"sale":"spring","item":"phone","units":10}"#;
                     wire.send(&crate::http::request("POST", "/v1/orders", &headers, body)).await;
-                    told.push(wire.reply(false).await.expect("open connection").verdict());
+                    verdicts.push(wire.reply(false).await.expect("open connection").verdict());
                 }
-                told
+                verdicts
             })
         })
         .collect();
-    let mut told = Vec::new();
+    let mut verdicts = Vec::new();
     for part in crowd {
-        told.extend(part.await.expect("the task did not panic"));
+        verdicts.extend(part.await.expect("the task did not panic"));
     }
-    let count = |verdict: &str| told.iter().filter(|told| *told == verdict).count();
+    let count = |verdict: &str| verdicts.iter().filter(|one| *one == verdict).count();
     assert_eq!(
         (count("201"), count("409 sold_out")),
         (10, 390),
         "{:?}",
-        told.iter().collect::<HashSet<_>>()
+        verdicts.iter().collect::<HashSet<_>>()
     );
     let row =
         app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
@@ -355,9 +355,9 @@ async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_request()
     };
     let before = settled().await;
     for n in 0..20 {
-        let told = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
+        let reply = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
         assert_eq!(
-            (told.verdict().as_str(), &told.json()["used"]),
+            (reply.verdict().as_str(), &reply.json()["used"]),
             ("409 limit_reached", &json!(2))
         );
     }

@@ -62,10 +62,10 @@ async fn a_solved_challenge_gives_one_pass_that_buys_a_unit() {
     );
     let none = post(&app, "anna", "/v1/sales/spring/passes", &json!({"item": "phone"})).await;
     assert_eq!(none.verdict(), "403 challenge_required");
-    let asked = challenge(&app, "anna", "spring", json!({})).await;
-    assert_eq!(asked["kind"], "pow");
-    let solved = worked(&asked);
-    let body = json!({"item": "phone", "challenge": asked["challenge"], "answer": solved});
+    let issued = challenge(&app, "anna", "spring", json!({})).await;
+    assert_eq!(issued["kind"], "pow");
+    let solved = worked(&issued);
+    let body = json!({"item": "phone", "challenge": issued["challenge"], "answer": solved});
     let passed = post(&app, "anna", "/v1/sales/spring/passes", &body).await;
     assert_eq!(passed.verdict(), "201", "{}", passed.text());
     let pass = passed.json()["pass"].as_str().expect("a pass").to_owned();
@@ -76,7 +76,7 @@ async fn a_solved_challenge_gives_one_pass_that_buys_a_unit() {
         "201"
     );
     assert_eq!(
-        answer(&app, "anna", "spring", &asked, &solved).await,
+        answer(&app, "anna", "spring", &issued, &solved).await,
         "403 challenge_failed",
         "the challenge is spent"
     );
@@ -88,13 +88,13 @@ async fn an_answer_to_each_kind_of_challenge_gives_a_pass_and_the_pass_an_order(
     let app = TestApp::with(&[("DOORBUSTER_PASS__KEYS", &key)]).await;
     for kind in ["image", "slider", "pow"] {
         open(&app, kind, kind).await;
-        let asked = challenge(&app, "anna", kind, json!({})).await;
-        assert_eq!(asked["kind"], kind);
+        let issued = challenge(&app, "anna", kind, json!({})).await;
+        assert_eq!(issued["kind"], kind);
         let solved = match kind {
-            "pow" => worked(&asked),
-            _ => solve_sealed([0x5a; 32], &asked, kind, "anna"),
+            "pow" => worked(&issued),
+            _ => solve_sealed([0x5a; 32], &issued, kind, "anna"),
         };
-        let body = json!({"item": "phone", "challenge": asked["challenge"], "answer": solved});
+        let body = json!({"item": "phone", "challenge": issued["challenge"], "answer": solved});
         let passed = post(&app, "anna", &format!("/v1/sales/{kind}/passes"), &body).await;
         assert_eq!(passed.verdict(), "201", "{kind} {solved}: {}", passed.text());
         let pass = passed.json()["pass"].as_str().expect("a pass").to_owned();
@@ -102,7 +102,7 @@ async fn an_answer_to_each_kind_of_challenge_gives_a_pass_and_the_pass_an_order(
         let bought = app.buy_with("anna", kind, &[("Purchase-Pass", &pass)], &purchase).await;
         assert_eq!(bought.verdict(), "201", "{kind}: {}", bought.text());
         assert_eq!(
-            answer(&app, "anna", kind, &asked, &solved).await,
+            answer(&app, "anna", kind, &issued, &solved).await,
             "403 challenge_failed",
             "{kind}: the challenge is spent"
         );
@@ -110,21 +110,22 @@ async fn an_answer_to_each_kind_of_challenge_gives_a_pass_and_the_pass_an_order(
     // The server accepts a small distance from the gap, and letters in the other case. The server
     // refuses a larger distance.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
-        let asked = challenge(&app, "anna", "slider", json!({})).await;
-        let x = solve_sealed([0x5a; 32], &asked, "slider", "anna")["x"].as_i64().expect("a number");
+        let issued = challenge(&app, "anna", "slider", json!({})).await;
+        let x =
+            solve_sealed([0x5a; 32], &issued, "slider", "anna")["x"].as_i64().expect("a number");
         assert_eq!(
-            answer(&app, "anna", "slider", &asked, &json!({"x": x + beside})).await,
+            answer(&app, "anna", "slider", &issued, &json!({"x": x + beside})).await,
             verdict,
             "{beside}"
         );
     }
-    let asked = challenge(&app, "anna", "image", json!({})).await;
-    let text = solve_sealed([0x5a; 32], &asked, "image", "anna")["text"]
+    let issued = challenge(&app, "anna", "image", json!({})).await;
+    let text = solve_sealed([0x5a; 32], &issued, "image", "anna")["text"]
         .as_str()
         .expect("text")
         .to_owned();
     let spaced = format!(" {} {} ", text[..2].to_uppercase(), text[2..].to_lowercase());
-    assert_eq!(answer(&app, "anna", "image", &asked, &json!({"text": spaced})).await, "201");
+    assert_eq!(answer(&app, "anna", "image", &issued, &json!({"text": spaced})).await, "201");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,10 +133,10 @@ async fn a_challenge_is_valid_only_for_its_buyer_and_sale() {
     let app = TestApp::start().await;
     open(&app, "spring", "image").await;
     open(&app, "autumn", "pow").await;
-    let asked = challenge(&app, "anna", "spring", json!({"kind": "pow"})).await;
-    let solved = worked(&asked);
-    assert_eq!(answer(&app, "bert", "spring", &asked, &solved).await, "403 challenge_failed");
-    assert_eq!(answer(&app, "anna", "autumn", &asked, &solved).await, "403 challenge_failed");
+    let issued = challenge(&app, "anna", "spring", json!({"kind": "pow"})).await;
+    let solved = worked(&issued);
+    assert_eq!(answer(&app, "bert", "spring", &issued, &solved).await, "403 challenge_failed");
+    assert_eq!(answer(&app, "anna", "autumn", &issued, &solved).await, "403 challenge_failed");
     let forged = json!({"challenge": "AAAA"});
     assert_eq!(answer(&app, "anna", "spring", &forged, &solved).await, "403 challenge_failed");
     let other = challenge(&app, "anna", "spring", json!({"kind": "pow"})).await;
@@ -150,7 +151,7 @@ async fn a_challenge_is_valid_only_for_its_buyer_and_sale() {
         "the wrong answer spent the challenge"
     );
     assert_eq!(
-        answer(&app, "anna", "spring", &asked, &solved).await,
+        answer(&app, "anna", "spring", &issued, &solved).await,
         "201",
         "other buyers did not spend the challenge"
     );
@@ -223,9 +224,9 @@ async fn one_of_several_parallel_answers_gets_a_pass() {
     let app = TestApp::start().await;
     open(&app, "spring", "pow").await;
     for _ in 0..3 {
-        let asked = challenge(&app, "anna", "spring", json!({})).await;
-        let solved = worked(&asked);
-        let ask = || answer(&app, "anna", "spring", &asked, &solved);
+        let issued = challenge(&app, "anna", "spring", json!({})).await;
+        let solved = worked(&issued);
+        let ask = || answer(&app, "anna", "spring", &issued, &solved);
         let (a, b, c, d) = tokio::join!(ask(), ask(), ask(), ask());
         let mut verdicts = [a, b, c, d];
         verdicts.sort();
@@ -260,14 +261,14 @@ async fn picture_files_reveal_no_solution_and_a_wrong_answer_spends_them() {
         (json!({"text": "k7q2m"}), "slider"),
         (json!({"x": 1}), "image"),
     ] {
-        let asked = challenge(&app, "anna", "spring", json!({"kind": kind})).await;
+        let issued = challenge(&app, "anna", "spring", json!({"kind": kind})).await;
         assert_eq!(
-            answer(&app, "anna", "spring", &asked, &wrong).await,
+            answer(&app, "anna", "spring", &issued, &wrong).await,
             "403 challenge_failed",
             "{kind} {wrong}"
         );
         assert_eq!(
-            answer(&app, "anna", "spring", &asked, &wrong).await,
+            answer(&app, "anna", "spring", &issued, &wrong).await,
             "403 challenge_failed",
             "{kind} {wrong}"
         );
@@ -288,14 +289,14 @@ async fn a_buyer_with_too_many_wrong_answers_must_wait() {
     )
     .await;
     for _ in 0..10 {
-        let asked = challenge(&app, "robot", "spring", json!({"kind": "image"})).await;
+        let issued = challenge(&app, "robot", "spring", json!({"kind": "image"})).await;
         assert_eq!(
-            answer(&app, "robot", "spring", &asked, &json!({"text": "22222"})).await,
+            answer(&app, "robot", "spring", &issued, &json!({"text": "22222"})).await,
             "403 challenge_failed"
         );
     }
-    let asked = challenge(&app, "robot", "spring", json!({})).await;
-    let body = json!({"item": "phone", "challenge": asked["challenge"], "answer": worked(&asked)});
+    let pow = challenge(&app, "robot", "spring", json!({})).await;
+    let body = json!({"item": "phone", "challenge": pow["challenge"], "answer": worked(&pow)});
     let refused = post(&app, "robot", "/v1/sales/spring/passes", &body).await;
     assert_eq!(refused.verdict(), "429 rate_limited");
     assert_eq!(refused.json()["scope"], "buyer");
@@ -353,11 +354,11 @@ async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
         0,
         "this sale requires no slider"
     );
-    let asked = challenge(&app, "anna", "spring", json!({})).await;
+    let issued = challenge(&app, "anna", "spring", json!({})).await;
     let wrong = json!({"text": "22222"});
-    assert_eq!(answer(&app, "anna", "spring", &asked, &wrong).await, "403 challenge_failed");
-    assert_eq!(answer(&app, "anna", "spring", &asked, &wrong).await, "403 challenge_failed");
-    assert_eq!(answer(&app, "bert", "spring", &asked, &wrong).await, "403 challenge_failed");
+    assert_eq!(answer(&app, "anna", "spring", &issued, &wrong).await, "403 challenge_failed");
+    assert_eq!(answer(&app, "anna", "spring", &issued, &wrong).await, "403 challenge_failed");
+    assert_eq!(answer(&app, "bert", "spring", &issued, &wrong).await, "403 challenge_failed");
     assert_eq!(metric(&app, "doorbuster_challenges_total{kind=\"image\"}").await, 1);
     for outcome in ["wrong", "again", "invalid"] {
         assert_eq!(
@@ -403,11 +404,11 @@ async fn the_challenges_of_one_buyer_are_limited_even_without_other_limits() {
     open_limited(&app, json!({"buyer": null, "ip": null})).await;
     let (begun, mut given) = (Instant::now(), 0);
     let refused = loop {
-        let told = post(&app, "robot", "/v1/sales/spring/challenges", &json!({})).await;
-        assert_eq!(told.header("ratelimit-policy"), Some("\"buyer\";q=200;w=100"));
-        match told.status {
+        let reply = post(&app, "robot", "/v1/sales/spring/challenges", &json!({})).await;
+        assert_eq!(reply.header("ratelimit-policy"), Some("\"buyer\";q=200;w=100"));
+        match reply.status {
             201 => given += 1,
-            _ => break told,
+            _ => break reply,
         }
         // The limit admits two requests per second.
         assert!((1..=202 + begun.elapsed().as_secs() * 2).contains(&given), "{given}");
@@ -447,11 +448,11 @@ async fn limits_and_blocks_apply_to_a_percent_encoded_sale_id() {
             app.call(method, &format!("/v1/sales/{sale}/{route}"), &headers, body.as_bytes()).await
         };
         let anna = format!("anna-{method}");
-        let told = ask(&anna, "spr%69ng").await;
-        assert_eq!(told.verdict(), first, "{method} {route}");
+        let reply = ask(&anna, "spr%69ng").await;
+        assert_eq!(reply.verdict(), first, "{method} {route}");
         assert!(
-            told.header("ratelimit").is_some_and(|left| left.starts_with("\"buyer\";r=0;")),
-            "{told:?}"
+            reply.header("ratelimit").is_some_and(|left| left.starts_with("\"buyer\";r=0;")),
+            "{reply:?}"
         );
         for sale in ["spr%69ng", "%73pring", "spring"] {
             assert_eq!(

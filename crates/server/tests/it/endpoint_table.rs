@@ -26,17 +26,17 @@ async fn every_endpoint_is_served_as_its_row_says() {
         let headers = [("Content-Type", media), ("Idempotency-Key", "k")];
         let body: &[u8] = if endpoint.body.is_some() { b"{}" } else { b"" };
         let bare = app.call(method, &path, &headers, body).await;
-        let told = bare.verdict();
+        let verdict = bare.verdict();
         match (endpoint.id, endpoint.auth) {
             // These endpoints check the body first.
-            ("purchase" | "create_session", _) => assert_eq!(told, "422 invalid_request"),
-            ("take_sandbox_message", _) => assert_eq!(told, "401 unauthenticated"),
-            ("take_stripe_message", _) => assert_eq!(told, "404 not_found"),
+            ("purchase" | "create_session", _) => assert_eq!(verdict, "422 invalid_request"),
+            ("take_sandbox_message", _) => assert_eq!(verdict, "401 unauthenticated"),
+            ("take_stripe_message", _) => assert_eq!(verdict, "404 not_found"),
             (_, Auth::Public) if endpoint.path.contains('{') => {
-                assert_eq!(told, "404 not_found", "{path}")
+                assert_eq!(verdict, "404 not_found", "{path}")
             }
-            (_, Auth::Public) => assert_eq!(told, "200", "{path}"),
-            _ => assert_eq!(told, "401 unauthenticated", "{method} {path}"),
+            (_, Auth::Public) => assert_eq!(verdict, "200", "{path}"),
+            _ => assert_eq!(verdict, "401 unauthenticated", "{method} {path}"),
         }
         if let Auth::Operator(_) = endpoint.auth {
             let bearer = format!("Bearer {ADMIN_KEY}");

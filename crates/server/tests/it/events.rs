@@ -28,12 +28,12 @@ pub(crate) async fn open(
     headers: &[(&'static str, &str)],
 ) -> Result<(WebSocketStream<TcpStream>, Response), Error> {
     let url = format!("ws://{}/v1/ws{query}", app.address);
-    let mut asked = url.into_client_request().expect("an address");
+    let mut request = url.into_client_request().expect("an address");
     for (name, value) in headers {
-        asked.headers_mut().insert(*name, value.parse().expect("a header value"));
+        request.headers_mut().insert(*name, value.parse().expect("a header value"));
     }
     let stream = TcpStream::connect(app.address).await.expect("the server listens");
-    client_async_with_config(asked, stream, Some(WebSocketConfig::default())).await
+    client_async_with_config(request, stream, Some(WebSocketConfig::default())).await
 }
 
 pub(crate) async fn socket(app: &TestApp, buyer: &str, query: &str) -> WebSocketStream<TcpStream> {
@@ -185,10 +185,10 @@ async fn messages_from_a_client_are_bounded_and_ignored() {
     assert_eq!(answered, Some(Message::Close(None)));
     let mut large = socket(&app, "anna", "").await;
     large.send(Message::Text("x".repeat(5_000).into())).await.expect("the message is sent");
-    let told = tokio::time::timeout(PATIENCE, farewell(large))
+    let answer = tokio::time::timeout(PATIENCE, farewell(large))
         .await
         .expect("a message over the limit closes the socket");
-    let Some(Message::Close(Some(frame))) = told else { panic!("{told:?}") };
+    let Some(Message::Close(Some(frame))) = answer else { panic!("{answer:?}") };
     assert_eq!(u16::from(frame.code), 1002);
     assert_eq!(app.get("/healthz").await.verdict(), "200");
 }
@@ -271,9 +271,9 @@ async fn server_sent_events_report_the_buyers_waiting_room_position() {
             }
         }
     };
-    let told = tokio::time::timeout(PATIENCE, called_in).await.expect("the position is sent");
-    assert_eq!((&told["sale"], &told["place"]), (&json!("spring"), &entered.json()["place"]));
-    assert!(told["admitted_until"].is_string(), "{told}");
+    let event = tokio::time::timeout(PATIENCE, called_in).await.expect("the position is sent");
+    assert_eq!((&event["sale"], &event["place"]), (&json!("spring"), &entered.json()["place"]));
+    assert!(event["admitted_until"].is_string(), "{event}");
 }
 
 /// Opens a socket with a very small receive buffer.
@@ -281,10 +281,10 @@ async fn open_slow_reader(app: &TestApp, buyer: &str) -> WebSocketStream<TcpStre
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("a socket");
     let stream = socket.connect(app.address).await.expect("the server listens");
-    let mut asked =
+    let mut request =
         format!("ws://{}/v1/ws", app.address).into_client_request().expect("an address");
-    asked.headers_mut().insert("authorization", bearer(buyer).parse().expect("a header value"));
-    client_async_with_config(asked, stream, None).await.expect("an upgrade").0
+    request.headers_mut().insert("authorization", bearer(buyer).parse().expect("a header value"));
+    client_async_with_config(request, stream, None).await.expect("an upgrade").0
 }
 
 #[tokio::test]

@@ -104,10 +104,10 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
     let mut app = TestApp::start().await;
     app.open_sale("spring", 500.into(), 1).await;
     let address = app.address;
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let sold = Arc::new(Mutex::new(Vec::new()));
     let crowd: Vec<_> = (0..8)
         .map(|part| {
-            let told = told.clone();
+            let sold = sold.clone();
             tokio::spawn(async move {
                 for number in 0.. {
                     let Ok(stream) = tokio::net::TcpStream::connect(address).await else { break };
@@ -117,7 +117,7 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
                     wire.send(&purchase(&buyer)).await;
                     match wire.reply(false).await {
                         Some(reply) if reply.verdict() == "201" => {
-                            told.lock().expect("the server did not panic").push(buyer)
+                            sold.lock().expect("the server did not panic").push(buyer)
                         }
                         Some(reply) => {
                             assert!(matches!(reply.status, 409 | 503), "{}", reply.verdict())
@@ -142,10 +142,10 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
         // If a stopping server refuses the connection, that also counts as its end.
         drop(part.await);
     }
-    let told = told.lock().expect("the server did not panic").clone();
-    assert!(told.len() > 20, "{}", told.len());
+    let sold = sold.lock().expect("the server did not panic").clone();
+    assert!(sold.len() > 20, "{}", sold.len());
     let app = TestApp::try_start(app.dir(), &[], false).await.expect("the server starts again");
-    for buyer in &told {
+    for buyer in &sold {
         let again = app.buy(buyer, "k", "spring", "phone", 1).await;
         assert_eq!(
             again.verdict(),

@@ -25,10 +25,10 @@ async fn set(app: &TestApp, id: &str, limits: Value) {
     let bearer = format!("Bearer {}", crate::app::ADMIN_KEY);
     let headers =
         [("Authorization", bearer.as_str()), ("Content-Type", "application/merge-patch+json")];
-    let told = app
+    let reply = app
         .call("PATCH", &format!("/v1/admin/sales/{id}"), &headers, patch.to_string().as_bytes())
         .await;
-    assert_eq!(told.verdict(), "200", "{}", told.text());
+    assert_eq!(reply.verdict(), "200", "{}", reply.text());
 }
 
 /// Sends a purchase with the headers of these proxies.
@@ -237,8 +237,8 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
         people.spawn(async move {
             for m in 0..5 {
                 let (buyer, address) = (format!("buyer-{n}"), format!("198.51.100.{n}"));
-                let told = press_once(&mut wire, &buyer, &address, &format!("k{m}")).await;
-                assert_eq!(told.verdict(), "409 sold_out", "five presses are within the limit");
+                let reply = press_once(&mut wire, &buyer, &address, &format!("k{m}")).await;
+                assert_eq!(reply.verdict(), "409 sold_out", "five presses are within the limit");
             }
         });
     }
@@ -287,8 +287,8 @@ async fn forwarding_headers_are_read_from_the_right_and_only_from_trusted_proxie
         let mut refused = 0;
         for n in 0..times {
             let value = value.replace("{n}", &n.to_string());
-            let told = buy_by(app, "anna", "k2", &[(name, &value)]).await;
-            refused += u32::from(told.status == 429);
+            let reply = buy_by(app, "anna", "k2", &[(name, &value)]).await;
+            refused += u32::from(reply.status == 429);
         }
         refused
     };
@@ -319,12 +319,12 @@ async fn forwarding_headers_are_read_from_the_right_and_only_from_trusted_proxie
         let headers = [("Forwarded", claimed.as_str()), ("X-Forwarded-For", "198.51.100.4")];
         buy_by(&app, "anna", "k2", &headers).await.status
     };
-    let mut told = Vec::new();
+    let mut statuses = Vec::new();
     for n in 0..8 {
-        told.push(both(n).await);
+        statuses.push(both(n).await);
     }
     assert_eq!(
-        told.iter().filter(|status| **status == 429).count(),
+        statuses.iter().filter(|status| **status == 429).count(),
         8 - 2,
         "the buyer with the order has the same address"
     );
@@ -343,12 +343,12 @@ async fn limits_change_while_the_sale_runs() {
         assert!(begun.elapsed() < Duration::from_secs(1), "the new limit applies within a second");
     }
     set(&app, "spring", json!({"buyer": null})).await;
-    let told = app.buy("anna", "b", "spring", "phone", 1).await;
-    assert_eq!(told.header("ratelimit-policy"), None, "no limit applies any more");
+    let reply = app.buy("anna", "b", "spring", "phone", 1).await;
+    assert_eq!(reply.header("ratelimit-policy"), None, "no limit applies any more");
     set(&app, "spring", Value::Null).await;
-    let told = app.buy("anna", "b", "spring", "phone", 1).await;
+    let reply = app.buy("anna", "b", "spring", "phone", 1).await;
     assert_eq!(
-        said(&told, "ratelimit-policy", "buyer", "q"),
+        said(&reply, "ratelimit-policy", "buyer", "q"),
         Some(50_000),
         "the default limits apply again"
     );

@@ -32,10 +32,10 @@ struct Mangler {
 
 impl Mangler {
     fn new() -> Self {
-        let told =
+        let env_var =
             |name: &str| std::env::var(name).ok().map(|value| value.parse().expect("a number"));
-        let seed = told("DOORBUSTER_RANDOM_SEED").unwrap_or_else(rand::random);
-        let of_each = told("DOORBUSTER_MANGLED").map_or(MANGLED, |n| {
+        let seed = env_var("DOORBUSTER_RANDOM_SEED").unwrap_or_else(rand::random);
+        let of_each = env_var("DOORBUSTER_MANGLED").map_or(MANGLED, |n| {
             usize::try_from(n).expect("DOORBUSTER_MANGLED is a number in range")
         });
         Self { seed, rng: SmallRng::seed_from_u64(seed), of_each }

@@ -94,9 +94,9 @@ async fn sell_out(nodes: &[&TestNode], stock: u64, patience: Duration) -> u64 {
 }
 
 /// Checks that every unit is sold and confirmed, and that the audit has no findings.
-async fn is_sold(node: &TestNode, stock: u64, told: u64) {
+async fn is_sold(node: &TestNode, stock: u64, sold: u64) {
     let counts = node.counts().await;
-    assert_eq!((told, counts.held, counts.pool + counts.in_slots), (stock, stock, 0), "{counts:?}");
+    assert_eq!((sold, counts.held, counts.pool + counts.in_slots), (stock, stock, 0), "{counts:?}");
     let audit = node.audit().await;
     assert!(audit.findings.is_empty(), "{audit:?}");
 }
@@ -107,8 +107,8 @@ async fn nodes_with_a_slot_each_sell_exactly_the_stock() {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(400, 10, Spread::default()).await;
     second.wait_for_phase(doorbuster_core::Phase::Open).await;
-    let told = sell_out(&[&first, &second], 400, PATIENCE).await;
-    is_sold(&first, 400, told).await;
+    let sold = sell_out(&[&first, &second], 400, PATIENCE).await;
+    is_sold(&first, 400, sold).await;
     assert_eq!(first.audit().await.repairs, 0);
     // A buyer finds the order at any node, even after the item is sold out.
     until("the other node knows that all units are sold", async || {
@@ -133,8 +133,8 @@ async fn the_units_of_a_node_that_died_are_sold_by_the_other() {
         "the second node has a share"
     );
     second.crash();
-    let told = sell_out(&[&first], 98, AFTER_LEASE + PATIENCE).await;
-    is_sold(&first, 100, told + 2).await;
+    let sold = sell_out(&[&first], 98, AFTER_LEASE + PATIENCE).await;
+    is_sold(&first, 100, sold + 2).await;
     assert!(
         matches!(first.buy("kept", "k", 2).await, PurchaseOutcome::Replayed(_)),
         "confirmed orders are kept"
@@ -150,11 +150,11 @@ async fn a_buyer_of_ten_units_is_served_at_any_node_while_ten_units_are_left() {
     second.wait_for_phase(doorbuster_core::Phase::Open).await;
     for n in 0..10 {
         let node = if n % 2 == 0 { &first } else { &second };
-        let told = node.buy(&format!("b{n}"), "k", 1).await;
-        assert!(matches!(told, PurchaseOutcome::Created(_)), "{told:?}");
+        let outcome = node.buy(&format!("b{n}"), "k", 1).await;
+        assert!(matches!(outcome, PurchaseOutcome::Created(_)), "{outcome:?}");
     }
-    let told = second.buy("anna", "k", 10).await;
-    assert!(matches!(told, PurchaseOutcome::Created(_)), "{told:?}");
+    let outcome = second.buy("anna", "k", 10).await;
+    assert!(matches!(outcome, PurchaseOutcome::Created(_)), "{outcome:?}");
     is_sold(&first, 20, 20).await;
     first.stop().await;
     second.stop().await;
@@ -276,8 +276,8 @@ async fn nodes_over_partitions_in_redis_sell_exactly_the_stock() {
     first.open_sale(500, 10, spread).await;
     second.wait_for_phase(doorbuster_core::Phase::Open).await;
     third.wait_for_phase(doorbuster_core::Phase::Open).await;
-    let told = sell_out(&[&second, &third], 500, PATIENCE).await;
-    is_sold(&first, 500, told).await;
+    let sold = sell_out(&[&second, &third], 500, PATIENCE).await;
+    is_sold(&first, 500, sold).await;
     assert_eq!(first.audit().await.repairs, 0);
     for node in [second, third, first] {
         node.stop().await;
@@ -294,14 +294,14 @@ async fn slots_that_lost_their_memory_start_again_and_the_whole_stock_is_sold() 
     home.redis().flush();
     let lost = Watch::start();
     until("the slots have units again", async || {
-        let told = second.buy("after", "k", 1).await;
-        matches!(told, PurchaseOutcome::Created(_) | PurchaseOutcome::Replayed(_))
+        let outcome = second.buy("after", "k", 1).await;
+        matches!(outcome, PurchaseOutcome::Created(_) | PurchaseOutcome::Replayed(_))
     })
     .await;
     assert!(lost.elapsed() < Duration::from_secs(4), "{:?}", lost.elapsed());
     let sold_yet = early + 1;
-    let told = sell_out_from(&[&first, &second], 300 - sold_yet).await;
-    is_sold(&first, 300, sold_yet + told).await;
+    let sold = sell_out_from(&[&first, &second], 300 - sold_yet).await;
+    is_sold(&first, 300, sold_yet + sold).await;
     assert!(first.audit().await.repairs >= 3, "the loss of each slot was detected");
     let sale = first.engine.catalogue().sale(SALE).cloned().expect("open");
     assert_eq!(sale.row.phase, doorbuster_core::Phase::Open, "the audit found nothing");
@@ -317,8 +317,8 @@ async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
     while sold < stock {
         assert!(began.elapsed() < PATIENCE, "{sold} of {stock} units are sold");
         n += 1;
-        let told = nodes[n % nodes.len()].buy(&format!("late{n}"), "k", 1).await;
-        match told {
+        let outcome = nodes[n % nodes.len()].buy(&format!("late{n}"), "k", 1).await;
+        match outcome {
             PurchaseOutcome::Created(order) => sold += order.units.to_u64(),
             PurchaseOutcome::Refused(Refusal::Unavailable | Refusal::Overloaded)
             | PurchaseOutcome::Queued { .. } => {}

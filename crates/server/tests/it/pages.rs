@@ -206,15 +206,15 @@ async fn the_pages_script_contains_the_owners_configuration() {
         .find(|name| name.contains("/first."))
         .expect("the page loads first.js");
     let text = app.get(&site).await.text();
-    let told = text
+    let config = text
         .lines()
         .next()
         .and_then(|line| line.strip_prefix("window.doorbuster = "))
         .and_then(|text| text.strip_suffix(';'))
         .expect("a script");
-    let told: serde_json::Value = serde_json::from_str(told).expect("JSON");
+    let config: serde_json::Value = serde_json::from_str(config).expect("JSON");
     assert_eq!(
-        told,
+        config,
         json!({"shop": "The \"Shop\"", "sign_in_url": "https://shop.example/in?a=1&b=2", "guest": false, "sandbox": true, "api": null,
                "shop_url": null, "push_key": null, "time_zone": null,
                "next_steps_at": null,

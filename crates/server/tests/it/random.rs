@@ -34,19 +34,19 @@ const SPARE_503: usize = 5;
 /// The longest part of a request or an answer that a failure prints.
 const SHOWN_BYTES: usize = 1_500;
 
-fn told<T: std::str::FromStr>(name: &str) -> Option<T> {
+fn from_env<T: std::str::FromStr>(name: &str) -> Option<T> {
     let value = std::env::var(name).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is not a number: {value}")))
 }
 
 #[tokio::test]
 async fn every_answer_is_allowed_by_the_table() {
-    let seed = told("DOORBUSTER_RANDOM_SEED").unwrap_or_else(rand::random);
+    let seed = from_env("DOORBUSTER_RANDOM_SEED").unwrap_or_else(rand::random);
     let app = TestApp::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]).await;
     let mut draw = RequestGenerator::new(seed);
     make_a_world(&app, &mut draw).await;
     let document = app.get("/openapi.json").await.json();
-    let requests = told("DOORBUSTER_RANDOM_REQUESTS").unwrap_or(REQUESTS);
+    let requests = from_env("DOORBUSTER_RANDOM_REQUESTS").unwrap_or(REQUESTS);
     let mut wire = None;
     let mut good = 0;
     let mut come_again = Vec::new();
@@ -67,10 +67,10 @@ async fn every_answer_is_allowed_by_the_table() {
                 String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned()
             };
             let sent = shown(&bytes);
-            let heard = reply.map(|reply| (reply.status, shown(&reply.body), reply.headers));
+            let answer = reply.map(|reply| (reply.status, shown(&reply.body), reply.headers));
             panic!(
                 "DOORBUSTER_RANDOM_SEED={seed}, request {number}: {wrong}\nsent: {sent}\nheard: \
-                 {heard:?}"
+                 {answer:?}"
             );
         }
         let reply = reply.expect("the answer passed the check");
@@ -197,8 +197,8 @@ fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<()
     }
     let there: Vec<&Endpoint> =
         endpoints::all().filter(|endpoint| matches(endpoint.path, drawn.path())).collect();
-    let asked = if drawn.method == "HEAD" { "GET" } else { &*drawn.method };
-    let Some(endpoint) = there.iter().find(|endpoint| endpoint.method.as_str() == asked) else {
+    let method = if drawn.method == "HEAD" { "GET" } else { &*drawn.method };
+    let Some(endpoint) = there.iter().find(|endpoint| endpoint.method.as_str() == method) else {
         let codes = if there.is_empty() {
             [Code::NotFound; 2]
         } else {
@@ -228,13 +228,13 @@ fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<()
         }
     }
     if media == Some("application/json") && drawn.method != "HEAD" {
-        let told =
+        let body =
             serde_json::from_slice::<Value>(&reply.body).map_err(|error| error.to_string())?;
         let schema = schema_of(document, endpoint, reply.status);
         let schema = schema.ok_or_else(|| {
             format!("the document has no schema for this answer of {}", endpoint.id)
         })?;
-        schema::check(document, schema, &told)
+        schema::check(document, schema, &body)
             .map_err(|wrong| format!("the answer does not match the document at {wrong}"))?;
     }
     Ok(())

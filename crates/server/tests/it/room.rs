@@ -204,7 +204,7 @@ async fn a_sale_without_a_waiting_room_has_no_positions() {
 }
 
 /// Reads events until one of them reports this position.
-async fn told(events: &mut Socket, place: &Value) {
+async fn reported(events: &mut Socket, place: &Value) {
     loop {
         let mut event = next(events).await;
         let members = event.as_object_mut().expect("an object");
@@ -218,7 +218,7 @@ async fn told(events: &mut Socket, place: &Value) {
 }
 
 /// Returns the number of positions that were read from the store.
-async fn looks(app: &TestApp) -> u64 {
+async fn polls(app: &TestApp) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let line =
         metrics.lines().find_map(|line| line.strip_prefix("doorbuster_waiting_room_polls_total "));
@@ -241,15 +241,15 @@ async fn streams_read_positions_no_more_often_than_pages_may() {
         assert_eq!(next(&mut events).await["type"], "status");
         events
     };
-    let before = looks(&app).await;
+    let before = polls(&app).await;
     for _ in 0..6 {
         listen("anna", "?sale=autumn").await;
     }
-    assert_eq!(looks(&app).await, before, "a closed waiting room is not read");
+    assert_eq!(polls(&app).await, before, "a closed waiting room is not read");
     for _ in 0..6 {
         listen("anna", "?sale=spring").await;
     }
-    assert_eq!(looks(&app).await, before + 2, "streams read positions up to the sale's limit");
+    assert_eq!(polls(&app).await, before + 2, "streams read positions up to the sale's limit");
     let page = app.buyer("anna", "GET", "/v1/sales/spring/waiting-room").await;
     assert_eq!(page.verdict(), "429 rate_limited", "pages and streams share the limit");
     // A buyer at the limit gets an answer from this node's memory.
@@ -260,7 +260,7 @@ async fn streams_read_positions_no_more_often_than_pages_may() {
         let mut again = listen("bert", "?sale=spring").await;
         assert_eq!(next(&mut again).await["state"], "admitted");
     }
-    assert_eq!(looks(&app).await, before + 2);
+    assert_eq!(polls(&app).await, before + 2);
 }
 
 /// Gets a pass for a phone and buys with it.
@@ -304,13 +304,13 @@ async fn an_admitted_buyer_gets_a_pass_and_waiting_ends_when_stock_is_gone() {
     let gone = until(&app, "c", "no unit is left for the buyer", is("gone")).await;
     assert_eq!(gone["position"], 1);
     until(&app, "d", "no unit is left for the buyer", is("gone")).await;
-    told(&mut waits, &gone).await;
+    reported(&mut waits, &gone).await;
     // A returned unit goes to the next waiting buyer, who gets an event.
     let id = order.json()["id"].as_str().expect("an id").to_owned();
     assert_eq!(app.buyer("a", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
     let admitted = until(&app, "c", "the buyer is admitted", is("admitted")).await;
     assert_eq!(look(&app, "d").await["position"], 1, "one more buyer waits");
-    told(&mut waits, &admitted).await;
+    reported(&mut waits, &admitted).await;
     assert_eq!(buy(&app, "c").await.verdict(), "201");
     until(&app, "d", "no unit is left for the buyer", is("gone")).await;
 }

@@ -28,18 +28,18 @@ async fn a_stopping_server_reports_that_it_is_not_ready_and_still_serves() {
     assert_eq!(app.get("/readyz").await.verdict(), "200");
     let asked = Instant::now();
     let ended = app.ask_to_stop();
-    let told = loop {
-        let told = app.get("/readyz").await;
-        if told.status != 200 {
-            break told;
+    let reply = loop {
+        let reply = app.get("/readyz").await;
+        if reply.status != 200 {
+            break reply;
         }
         assert!(asked.elapsed() < NOTICE, "the server is not ready any more");
     };
     assert_eq!(
-        (told.verdict().as_str(), &told.json()["reasons"]),
+        (reply.verdict().as_str(), &reply.json()["reasons"]),
         ("503 unavailable", &json!(["stopping"]))
     );
-    assert!(told.header("retry-after").is_some());
+    assert!(reply.header("retry-after").is_some());
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
     assert_eq!(app.get("/healthz").await.verdict(), "200");
     ended.await.expect("the server did not panic").expect("the server stops without an error");
@@ -87,14 +87,14 @@ async fn metrics_count_and_every_name_is_in_the_operating_guide() {
     let guide =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md"))
             .expect("the guide");
-    let told: BTreeSet<&str> = guide
+    let listed: BTreeSet<&str> = guide
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
         .filter(|name| ["doorbuster_", "process_"].iter().any(|prefix| name.starts_with(prefix)))
         .collect();
-    let told: BTreeSet<String> = told.into_iter().map(str::to_owned).collect();
+    let listed: BTreeSet<String> = listed.into_iter().map(str::to_owned).collect();
     let named: BTreeSet<String> = names.iter().map(|&name| name.to_owned()).collect();
-    assert_eq!(named, told, "the guide's table and the page have the same names");
+    assert_eq!(named, listed, "the guide's table and the page have the same names");
 }
 
 #[tokio::test]

@@ -97,9 +97,9 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
         // The first server knows of the opening, or learns of the opening now.
         let begun = Watch::start();
         let bought = loop {
-            let told = first.buy("anna", &key, &id, "phone", 3).await;
-            if told.status == 201 || told.status == 200 || begun.elapsed() > PATIENCE {
-                break told;
+            let reply = first.buy("anna", &key, &id, "phone", 3).await;
+            if reply.status == 201 || reply.status == 200 || begun.elapsed() > PATIENCE {
+                break reply;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
@@ -196,10 +196,10 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
 
 /// Returns the settings of a node, with its own directory if it has one.
 fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Settings {
-    let told =
+    let vars =
         [&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)], configured].concat();
     let flags = Flags { data_dir: dir.map(Path::to_owned), ..Flags::default() };
-    load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into()))).expect("sound")
+    load(&flags, vars.into_iter().map(|(name, value)| (name.into(), value.into()))).expect("sound")
 }
 
 /// Returns the secrets of a node, and whether it created the operators' key.
@@ -224,11 +224,11 @@ async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_th
     let home = Cluster::start(&[]);
     let url = address(&home, &home.database());
     let dir = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
-    let told = buyer_secret(&settings(None, &url, &[]))
+    let error = buyer_secret(&settings(None, &url, &[]))
         .await
         .expect_err("no node has created a secret")
         .to_string();
-    assert!(told.contains("the database of store.url"), "{told}");
+    assert!(error.contains("the database of store.url"), "{error}");
     // One node has a directory. The other node has no directory, as if XDG_DATA_HOME and HOME were
     // not set.
     let (first, second) = tokio::join!(secrets(Some(&dir), &url, &[]), secrets(None, &url, &[]));
@@ -238,9 +238,9 @@ async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_th
     assert_eq!((again.0, &again.1), (false, &first.1));
     // The node uses a configured secret without storing it. The stored secret does not change.
     let own = ("DOORBUSTER_AUTH__ADMIN_KEY", "an-operators-key-that-is-long-enough");
-    let told = secrets(None, &url, &[own]).await;
-    assert_eq!((told.0, told.1[1].as_str()), (false, own.1));
-    assert_eq!((&told.1[0], &told.1[2..]), (&first.1[0], &first.1[2..]));
+    let configured = secrets(None, &url, &[own]).await;
+    assert_eq!((configured.0, configured.1[1].as_str()), (false, own.1));
+    assert_eq!((&configured.1[0], &configured.1[2..]), (&first.1[0], &first.1[2..]));
     assert_eq!(secrets(Some(&dir), &url, &[]).await.1, first.1);
     let signs = buyer_secret(&settings(None, &url, &[])).await.expect("the secret was created");
     assert_eq!(signs.expose_secret(), first.1[0]);
@@ -255,17 +255,17 @@ async fn a_server_is_not_ready_while_its_store_is_unavailable() {
     assert_eq!(app.get("/readyz").await.verdict(), "200");
     home.crash();
     let begun = Watch::start();
-    let told = loop {
-        let told = app.get("/readyz").await;
-        if told.status != 200 {
-            break told;
+    let reply = loop {
+        let reply = app.get("/readyz").await;
+        if reply.status != 200 {
+            break reply;
         }
         assert!(begun.elapsed() < PATIENCE, "the server is not ready any more");
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    assert_eq!(told.verdict(), "503 unavailable");
-    assert!(told.header("retry-after").is_some());
-    let reasons = told.json()["reasons"].as_array().expect("a list").clone();
+    assert_eq!(reply.verdict(), "503 unavailable");
+    assert!(reply.header("retry-after").is_some());
+    let reasons = reply.json()["reasons"].as_array().expect("a list").clone();
     assert!(
         !reasons.is_empty() && reasons.iter().all(|reason| reason != "stopping"),
         "{reasons:?}"

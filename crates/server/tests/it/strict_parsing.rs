@@ -431,7 +431,7 @@ async fn the_fast_path_and_the_general_server_answer_a_purchase_alike() {
         // This header has no effect, but only the general server accepts requests with this header.
         let around = [headers.as_slice(), &[("TE", "trailers")]].concat();
         let around = app.call("POST", "/v1/orders", &around, body.as_bytes()).await;
-        let told = |reply: &crate::http::Reply| {
+        let comparable = |reply: &crate::http::Reply| {
             let mut headers = reply.headers.clone();
             // Each request counts against its buyer's limit.
             headers
@@ -443,6 +443,6 @@ async fn the_fast_path_and_the_general_server_answer_a_purchase_alike() {
             (reply.verdict(), headers, reply.text())
         };
         assert!(straight.header("date").is_some_and(|date| date.ends_with(" GMT")), "{straight:?}");
-        assert_eq!(told(&straight), told(&around), "{headers:?} {body}");
+        assert_eq!(comparable(&straight), comparable(&around), "{headers:?} {body}");
     }
 }

@@ -31,9 +31,9 @@ impl TestApp {
     }
 
     async fn joined(&self, buyer: &str) -> String {
-        let told = self.join(buyer, "line").await;
-        assert_eq!(told.verdict(), "201", "{}", told.text());
-        id(&told.json())
+        let reply = self.join(buyer, "line").await;
+        assert_eq!(reply.verdict(), "201", "{}", reply.text());
+        id(&reply.json())
     }
 
     async fn waiting_entry(&self, buyer: &str, id: &str) -> Value {
@@ -56,8 +56,8 @@ impl TestApp {
     }
 
     async fn cancel(&self, buyer: &str, id: &str) {
-        let told = self.buyer(buyer, "POST", &format!("/v1/orders/{id}/cancel")).await;
-        assert_eq!(told.verdict(), "200", "{}", told.text());
+        let reply = self.buyer(buyer, "POST", &format!("/v1/orders/{id}/cancel")).await;
+        assert_eq!(reply.verdict(), "200", "{}", reply.text());
     }
 
     async fn row(&self) -> Value {
@@ -109,14 +109,14 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
     );
     let joined = app.join("b", "line").await;
     assert_eq!(joined.verdict(), "201");
-    let place = joined.json();
-    let b = id(&place);
+    let entry = joined.json();
+    let b = id(&entry);
     assert_eq!(joined.header("location"), Some(format!("/v1/orders/{b}").as_str()));
-    let at = place["joined_at"].clone();
+    let at = entry["joined_at"].clone();
     assert!(at.is_string());
     let expected = json!({"id": b, "sale": "spring", "item": "phone", "buyer": "b", "units": 1, "state": "waiting", "ahead": 0,
         "joined_at": at});
-    assert_eq!(place, expected);
+    assert_eq!(entry, expected);
     let c = app.joined("c").await;
     let read = app.buyer("c", "GET", WAITLIST).await;
     assert_eq!((read.verdict().as_str(), &read.json()["ahead"]), ("200", &json!(1)));
@@ -135,9 +135,9 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
     // The unit returns, and no other buyer can get it before the waiting buyer.
     let stranger = async |app: &TestApp| {
         for n in 0..40 {
-            let told = app.buy("d", &format!("try{n}"), "spring", "phone", 1).await;
-            assert_eq!(told.verdict(), "409 sold_out", "{}", told.text());
-            assert_eq!(told.json()["may_return"], true, "{}", told.text());
+            let reply = app.buy("d", &format!("try{n}"), "spring", "phone", 1).await;
+            assert_eq!(reply.verdict(), "409 sold_out", "{}", reply.text());
+            assert_eq!(reply.json()["may_return"], true, "{}", reply.text());
         }
     };
     tokio::join!(app.cancel("a", &first), stranger(&app));
@@ -198,9 +198,9 @@ async fn a_buyer_who_cancelled_an_offered_order_cannot_rejoin_the_waitlist() {
         app.becomes(next, &id, "reserved").await;
         held = id;
     }
-    let told = app.join("b", "new").await;
+    let reply = app.join("b", "new").await;
     assert_eq!(
-        (told.verdict().as_str(), &told.json()["state"]),
+        (reply.verdict().as_str(), &reply.json()["state"]),
         ("409 wrong_state", &json!("cancelled"))
     );
     assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the key finds the entry");
@@ -224,18 +224,18 @@ async fn a_waitlist_offer_lasts_at_most_five_minutes_and_its_buyer_is_notified_a
     let mut events = socket(&app, "b", "").await;
     let begun = crate::watch::Watch::start();
     app.cancel("a", &first).await;
-    let told = loop {
+    let order = loop {
         let event = next(&mut events).await;
         if event["type"] == "order" {
             break event["order"].clone();
         }
     };
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
-    assert_eq!((&told["id"], &told["state"]), (&json!(b), &json!("reserved")));
+    assert_eq!((&order["id"], &order["state"]), (&json!(b), &json!("reserved")));
     let time = |member: &str| {
-        doorbuster_api::value::Time::parse(told[member].as_str().expect("a time")).expect("a time")
+        doorbuster_api::value::Time::parse(order[member].as_str().expect("a time")).expect("a time")
     };
-    assert_eq!(time("pay_by").millis() - time("reserved_at").millis(), 300_000, "{told}");
+    assert_eq!(time("pay_by").millis() - time("reserved_at").millis(), 300_000, "{order}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -290,15 +290,15 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
     let begun = Instant::now();
     loop {
         // Units in transit count as free.
-        let told = app.join("a", "more").await;
-        if told.verdict() == "409 limit_reached" {
-            assert_eq!((&told.json()["limit"], &told.json()["used"]), (&json!(2), &json!(2)));
+        let reply = app.join("a", "more").await;
+        if reply.verdict() == "409 limit_reached" {
+            assert_eq!((&reply.json()["limit"], &reply.json()["used"]), (&json!(2), &json!(2)));
             break;
         }
         assert!(
-            told.verdict() == "409 not_held_out" && begun.elapsed() < PATIENCE,
+            reply.verdict() == "409 not_held_out" && begun.elapsed() < PATIENCE,
             "{}",
-            told.text()
+            reply.text()
         );
     }
     assert_eq!(app.join("a", "k").await.verdict(), "422 idempotency_key_reused", "units differ");
@@ -323,9 +323,9 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
     assert_eq!(app.buyer("c", "GET", WAITLIST).await.verdict(), "404 not_found");
     assert_eq!(app.buyer("c", "DELETE", WAITLIST).await.verdict(), "204");
     for step in ["cancel", "checkout"] {
-        let told = app.buyer("b", "POST", &format!("/v1/orders/{b}/{step}")).await;
+        let reply = app.buyer("b", "POST", &format!("/v1/orders/{b}/{step}")).await;
         assert_eq!(
-            (told.verdict().as_str(), &told.json()["state"]),
+            (reply.verdict().as_str(), &reply.json()["state"]),
             ("409 wrong_state", &json!("waiting")),
             "{step}"
         );
@@ -375,11 +375,11 @@ async fn a_buyer_at_the_limit_is_skipped_and_notified() {
     app.cancel("b", &ended).await;
     let begun = Instant::now();
     let e = loop {
-        let told = app.buy("e", "k", "spring", "phone", 1).await;
-        if told.status == 201 {
-            break id(&told.json());
+        let reply = app.buy("e", "k", "spring", "phone", 1).await;
+        if reply.status == 201 {
+            break id(&reply.json());
         }
-        assert!(begun.elapsed() < PATIENCE, "{}", told.text());
+        assert!(begun.elapsed() < PATIENCE, "{}", reply.text());
     };
     let (b, c) = (app.joined("b").await, app.joined("c").await);
     let mut events = socket(&app, "b", "").await;
@@ -419,8 +419,8 @@ async fn added_stock_goes_to_the_waitlist_first() {
     let path = "/v1/admin/sales/spring/items/phone/adjustments";
     let raise = async |units: i64| {
         let (key, body) = (format!("k{units}"), json!({"units": units, "reason": "found"}));
-        let told = app.admin_with("POST", path, &[("Idempotency-Key", &key)], Some(body)).await;
-        assert_eq!(told.verdict(), "200", "{}", told.text());
+        let reply = app.admin_with("POST", path, &[("Idempotency-Key", &key)], Some(body)).await;
+        assert_eq!(reply.verdict(), "200", "{}", reply.text());
     };
     raise(1).await;
     app.becomes("b", &b, "reserved").await;

@@ -73,8 +73,8 @@ impl RowsBefore {
                 before.taken = taken.any(|(_, e)| e == event);
                 before.refund = store.model.refunds.get(id).cloned();
             }
-            Tx::AnswerRefund(asked, ..) => {
-                before.refund = store.model.refunds.get(&asked.id).cloned()
+            Tx::AnswerRefund(requested, ..) => {
+                before.refund = store.model.refunds.get(&requested.id).cloned()
             }
             Tx::RetryRefund(id, _) => before.refund = store.model.refunds.get(id).cloned(),
             _ => {}
@@ -200,8 +200,12 @@ impl Checker {
                 }
                 self.refund_news(news, before, now);
             }
-            (Tx::AnswerRefund(asked, news, at), _) => {
-                self.refund_answer((asked, news, *at), before, store.model.refunds.get(&asked.id));
+            (Tx::AnswerRefund(requested, news, at), _) => {
+                self.refund_answer(
+                    (requested, news, *at),
+                    before,
+                    store.model.refunds.get(&requested.id),
+                );
             }
             _ => self.checkouts(store, tx, done, before),
         }
@@ -271,11 +275,11 @@ impl Checker {
     /// stays, or the server asks the provider again at once.
     fn refund_answer(
         &mut self,
-        (asked, news, at): (&Refund, &RefundUpdate, Millis),
+        (requested, news, at): (&Refund, &RefundUpdate, Millis),
         before: &RowsBefore,
         now: Option<&Refund>,
     ) {
-        let is_late = |was: &&Refund| *was != asked && !matches!(news, RefundUpdate::Failed(_));
+        let is_late = |was: &&Refund| *was != requested && !matches!(news, RefundUpdate::Failed(_));
         let Some(was) = before.refund.as_ref().filter(is_late) else {
             return self.refund_news(news, before, now);
         };
@@ -290,7 +294,7 @@ impl Checker {
             |now: &Refund| now.state == RefundState::Pending && now.accepted && now.next_at == at;
         let right = if asks { now.is_some_and(is_asked) } else { now == Some(was) };
         self.check(right, "refund", || {
-            format!("{news:?} for the request {asked:?} changed {was:?} to {now:?}")
+            format!("{news:?} for the request {requested:?} changed {was:?} to {now:?}")
         });
         self.count_case("refund answered late");
     }

@@ -295,8 +295,8 @@ async fn apply_money_tx(store: &Store, tx: &Tx) -> Result<TxResult, StoreError> 
                 .await?;
             TxResult::Taken(outcome == RefundMessageOutcome::Applied)
         }
-        Tx::AnswerRefund(asked, news, _) => {
-            TxResult::Refund(store.answer_refund(asked.clone(), news.clone()).await?)
+        Tx::AnswerRefund(requested, news, _) => {
+            TxResult::Refund(store.answer_refund(requested.clone(), news.clone()).await?)
         }
         Tx::RetryRefund(id, _) => TxResult::Refund(store.retry_refund(id.clone()).await?),
         _ => TxResult::Nothing,

@@ -45,8 +45,8 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<TxResult, 
             money::settle_refund(ledger, PROVIDER, event, id, news, *now)?
                 == money::RefundMessageOutcome::Applied,
         ),
-        Tx::AnswerRefund(asked, news, now) => {
-            TxResult::Refund(money::answer_refund(ledger, asked, news, *now)?)
+        Tx::AnswerRefund(requested, news, now) => {
+            TxResult::Refund(money::answer_refund(ledger, requested, news, *now)?)
         }
         Tx::RetryRefund(id, now) => TxResult::Refund(money::retry_refund(ledger, id, *now)?),
         Tx::KeepCheckout(checkout) => TxResult::Kept(money::keep_checkout(ledger, checkout)?),

@@ -34,8 +34,8 @@ pub(crate) enum MoneyMessage {
     RecordUnanswered { leader: u8, order: TicketId, session: usize },
     /// A leader requests a refund, or asks for its state.
     Refund { leader: u8, key: String, refund: Refund },
-    /// The provider's answer about a refund. `asked` is the refund at the time of the query.
-    RefundAnswered { leader: u8, asked: Refund, news: RefundUpdate },
+    /// The provider's answer about a refund. `requested` is the refund at the time of the query.
+    RefundAnswered { leader: u8, requested: Refund, news: RefundUpdate },
 }
 
 impl MoneyMessage {
@@ -94,12 +94,12 @@ impl World {
                 let news = self.answer_refund_request(&key, &refund);
                 self.send(Message::MoneyMessage(MoneyMessage::RefundAnswered {
                     leader,
-                    asked: refund,
+                    requested: refund,
                     news,
                 }));
             }
-            MoneyMessage::RefundAnswered { asked, news, .. } => {
-                drop(self.commit(Tx::AnswerRefund(asked, news, self.now)))
+            MoneyMessage::RefundAnswered { requested, news, .. } => {
+                drop(self.commit(Tx::AnswerRefund(requested, news, self.now)))
             }
         }
     }

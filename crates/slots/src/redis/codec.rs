@@ -44,12 +44,12 @@ pub(super) fn ticket_request(call: &mut Cmd, request: &TicketRequest) {
 /// epoch.
 pub(super) fn ticket_answers(
     value: Value,
-    asked: usize,
+    requests: usize,
 ) -> Result<Option<(GrantId, Vec<Value>)>, RedisFailure> {
     let mut values = array(value)?;
     match values.len() {
         0 => Ok(None),
-        n if n == asked + 1 => {
+        n if n == requests + 1 => {
             let grant = GrantId(number(&values.remove(0))?);
             Ok(Some((grant, values)))
         }

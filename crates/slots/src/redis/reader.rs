@@ -133,9 +133,9 @@ impl Reader {
 
     /// Claims the tickets of dead nodes by the nodes' names.
     async fn take_over(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
-        let mut asked = Cmd::new();
-        asked.arg("XINFO").arg("CONSUMERS").arg(self.keys.queue()).arg(GROUP);
-        for consumer in self.live.lost(send(connection, &asked).await?)? {
+        let mut command = Cmd::new();
+        command.arg("XINFO").arg("CONSUMERS").arg(self.keys.queue()).arg(GROUP);
+        for consumer in self.live.lost(send(connection, &command).await?)? {
             loop {
                 let received = pending(&self.keys, &consumer, "-");
                 let ids = pending_ids(send(connection, &received).await?)?;

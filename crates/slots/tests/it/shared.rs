@@ -163,8 +163,8 @@ async fn the_script_of_limits_decides_as_the_rule_in_the_core() {
         };
         let (state, expected) = call.apply(states[key], 0);
         states[key] = state;
-        let asked = [(key as u64, call)];
-        let answer = shared.take_limits(&asked).await.expect("reachable")[0];
+        let request = [(key as u64, call)];
+        let answer = shared.take_limits(&request).await.expect("reachable")[0];
         assert_eq!(answer.granted_us, expected.granted_us, "{call:?}");
         let passed = expected.ahead_us - answer.ahead_us.min(expected.ahead_us);
         assert!(answer.ahead_us <= expected.ahead_us && passed < UNIT_US / 2, "{call:?}");

@@ -156,15 +156,15 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
     );
     // A read asks for the verdict after the deadline, and waits behind the same commit. No client
     // reads the other ids.
-    let mut looks = Vec::new();
+    let mut reads = Vec::new();
     for &place in all.iter().step_by(2) {
         let mut wire = fixture.wire().await;
         wire.send(&place.look()).await.expect("the request is sent");
-        looks.push((place, wire));
+        reads.push((place, wire));
     }
     tokio::time::sleep(NOTICE).await;
     faults.slow_disk(Duration::ZERO);
-    for (place, wire) in &mut looks {
+    for (place, wire) in &mut reads {
         let reply = wire.reply().await.expect("an answer");
         assert_eq!(
             (reply.status, reply.json()),

@@ -40,7 +40,7 @@ pub struct RandomLoad {
     /// Answers so far.
     pub answered: AtomicUsize,
     /// How often the load read the stock and checked its sum.
-    pub looks: AtomicUsize,
+    pub reads: AtomicUsize,
     /// The numbers of confirmed and of refused changes of the total.
     pub done: AtomicUsize,
     /// See [`Self::done`].
@@ -58,7 +58,7 @@ impl RandomLoad {
         buyers: usize,
         allowed: AllowedEvents,
     ) -> Arc<Self> {
-        let [answered, looks, done, refused, pauses] = [0; 5].map(AtomicUsize::new);
+        let [answered, reads, done, refused, pauses] = [0; 5].map(AtomicUsize::new);
         let (stop, sale) = (AtomicBool::new(false), sale.into());
         Arc::new(Self {
             address,
@@ -68,7 +68,7 @@ impl RandomLoad {
             allowed,
             stop,
             answered,
-            looks,
+            reads,
             done,
             refused,
             pauses,
@@ -247,7 +247,7 @@ async fn look(plan: Arc<RandomLoad>) {
         match &*reply.verdict() {
             "200" => {
                 Stock::read(&reply.json()["items"][0]);
-                plan.looks.fetch_add(1, Ordering::Relaxed);
+                plan.reads.fetch_add(1, Ordering::Relaxed);
             }
             // The store stays unavailable, and the program ends soon.
             "503 unavailable" => {}

@@ -37,7 +37,7 @@ async fn the_stock_adds_up_at_every_read_while_buyers_cancel_and_the_operator_ch
     let storm = tokio::spawn(random_load::run(plan.clone()));
     let enough = |plan: &RandomLoad| {
         let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-        of(&plan.looks) >= LOOKS_MIN && of(&plan.done) >= CHANGES_MIN && of(&plan.refused) >= 1
+        of(&plan.reads) >= LOOKS_MIN && of(&plan.done) >= CHANGES_MIN && of(&plan.refused) >= 1
     };
     plan.run_for(STORM, enough).await;
     assert!(!storm.is_finished(), "the load ended early");
@@ -48,7 +48,7 @@ async fn the_stock_adds_up_at_every_read_while_buyers_cancel_and_the_operator_ch
         "{} answers, {} changes, {} looks in {:?}",
         plan.answered.load(Ordering::Relaxed),
         record.changes.len(),
-        plan.looks.load(Ordering::Relaxed),
+        plan.reads.load(Ordering::Relaxed),
         record.took
     );
     let of = |became| record.changes.iter().filter(move |change| change.state == became);

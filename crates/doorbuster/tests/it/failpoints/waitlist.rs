@@ -28,17 +28,17 @@ pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutc
         holds(retrying_client, "returner", &mut outcomes).await,
         holds(retrying_client, "keeper", &mut outcomes).await,
     ];
-    let (restless, place) = joins(retrying_client, LEAVING_BUYER).await;
+    let (restless, entry) = joins(retrying_client, LEAVING_BUYER).await;
     retrying_client.leave(&restless).await;
-    let left = retrying_client.get_ok(&format!("/v1/admin/orders/{}", id(&place))).await;
+    let left = retrying_client.get_ok(&format!("/v1/admin/orders/{}", id(&entry))).await;
     outcomes.push((restless, left));
-    let places = [
+    let entries = [
         joins(retrying_client, WAITING_BUYERS[0]).await,
         joins(retrying_client, WAITING_BUYERS[1]).await,
         joins(retrying_client, WAITING_BUYERS[2]).await,
     ];
     let stranger = pressed(retrying_client, STRANGER, ITEM, "pay");
-    let (served, bought) = tokio::join!(turns(retrying_client, owners, places), stranger);
+    let (served, bought) = tokio::join!(turns(retrying_client, owners, entries), stranger);
     outcomes.extend(served);
     outcomes.extend(bought);
     outcomes
@@ -68,8 +68,8 @@ async fn holds(
 
 async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome {
     let spec = PurchaseSpec::new(buyer, "k", "spring", 1).item(ITEM);
-    let place = retrying_client.join(&spec).await;
-    (spec, place)
+    let entry = retrying_client.join(&spec).await;
+    (spec, entry)
 }
 
 /// Makes units return in every way: one order is cancelled, one order expires, and one order is
@@ -78,9 +78,9 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
 async fn turns(
     retrying_client: &RetryingClient,
     owners: [PurchaseOutcome; 3],
-    places: [PurchaseOutcome; 3],
+    entries: [PurchaseOutcome; 3],
 ) -> Vec<PurchaseOutcome> {
-    let ([giver, returner, keeper], [early, middle, last]) = (owners, places);
+    let ([giver, returner, keeper], [early, middle, last]) = (owners, entries);
     cancel(retrying_client, &giver.0, id(&giver.1)).await;
     let early = served(retrying_client, early).await;
     // With a checkout, the server queries the provider before the next buyer gets the unit.
@@ -98,10 +98,10 @@ async fn turns(
 /// Waits until an entry is an order.
 async fn served(
     retrying_client: &RetryingClient,
-    (spec, place): PurchaseOutcome,
+    (spec, entry): PurchaseOutcome,
 ) -> PurchaseOutcome {
     let is_over = |order: &Value| order["state"] != "waiting";
-    let order = retrying_client.until(&format!("/v1/admin/orders/{}", id(&place)), is_over).await;
+    let order = retrying_client.until(&format!("/v1/admin/orders/{}", id(&entry)), is_over).await;
     (spec, order)
 }
 
@@ -145,8 +145,8 @@ pub async fn check(
         .iter()
         .find(|(spec, _)| spec.buyer == LEAVING_BUYER)
         .expect("the entry that its buyer left");
-    let place = retrying_client.get_ok(&format!("/v1/admin/orders/{}", id(left))).await;
-    assert_eq!((&place["state"], &place["code"]), (&json!("refused"), &json!("left")), "{place}");
+    let entry = retrying_client.get_ok(&format!("/v1/admin/orders/{}", id(left))).await;
+    assert_eq!((&entry["state"], &entry["code"]), (&json!("refused"), &json!("left")), "{entry}");
     let mine = received.iter().filter(|event| event.order.as_deref() == Some(id(left)));
     let mine: Vec<&str> = mine.map(|event| &*event.what).collect();
     assert_eq!(mine, ["order.refused"], "the events of the entry that its buyer left");

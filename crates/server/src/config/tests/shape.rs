@@ -7,12 +7,12 @@ fn a_shape_requires_its_settings_and_rejects_those_of_other_shapes() {
     const STORE: (&str, &str) = ("DOORBUSTER_STORE__URL", "postgres://shop:hush@db/doorbuster");
     const SLOTS: (&str, &str) = ("DOORBUSTER_SLOTS__URLS", "redis://:hush@a:6379, redis://b:6379");
     let with = |shape, more: &[(&str, &str)]| {
-        let told = environment(&[&[("DOORBUSTER_SHAPE", shape)], more].concat());
-        load(&Flags::default(), told)
+        let vars = environment(&[&[("DOORBUSTER_SHAPE", shape)], more].concat());
+        load(&Flags::default(), vars)
     };
     let refused = |shape, more: &[(&str, &str)], word: &str| {
-        let told = with(shape, more).expect_err(word).to_string();
-        assert!(told.contains(word) && !told.contains("hush"), "{shape} {more:?}: {told}");
+        let message = with(shape, more).expect_err(word).to_string();
+        assert!(message.contains(word) && !message.contains("hush"), "{shape} {more:?}: {message}");
     };
     refused("postgres", &[], "store.url: is missing");
     refused("postgres", &[("DOORBUSTER_STORE__URL", "mysql://x:hush@y/z")], "postgres://");

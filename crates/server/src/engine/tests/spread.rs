@@ -23,14 +23,14 @@ pub(super) async fn spread_sale(engine: &Engine, stock: u64, limit: u32, spread:
 
 /// Adds up the units repeatedly until `stop` is set. Returns the number of checks.
 async fn add_up(engine: Arc<Engine>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
-    let mut looks = 0;
+    let mut checks = 0;
     while !stop.load(Ordering::Acquire) {
         let counts = engine.store().counts(None).await.expect("the store is available")[0];
         assert_eq!(counts.pool + counts.in_slots + counts.held + counts.paid, stock, "{counts:?}");
-        looks += 1;
+        checks += 1;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    looks
+    checks
 }
 
 pub(super) async fn is_sound(engine: &Engine) {

@@ -129,21 +129,21 @@ impl PoolState {
     /// Returns the kind to prepare next. It is the kind with the fewest prepared challenges.
     fn next_to_prerender(&self) -> Option<RenderRequest> {
         let prerendered = RenderRequest::PRERENDERED_KINDS.into_iter().zip(&self.prerendered);
-        let open = prerendered.filter(|(_, shelf)| shelf.is_wanted && !shelf.is_full());
-        open.min_by_key(|(_, shelf)| shelf.made.len()).map(|(wish, _)| wish)
+        let open = prerendered.filter(|(_, queue)| queue.is_wanted && !queue.is_full());
+        open.min_by_key(|(_, queue)| queue.made.len()).map(|(request, _)| request)
     }
 
     /// Returns the queue of prepared challenges of this kind. Returns `None` if the kind is not
     /// drawn in advance.
-    fn prerendered_queue(&mut self, wish: RenderRequest) -> Option<&mut PrerenderedQueue> {
-        self.prerendered.get_mut(wish.kind() as usize)
+    fn prerendered_queue(&mut self, request: RenderRequest) -> Option<&mut PrerenderedQueue> {
+        self.prerendered.get_mut(request.kind() as usize)
     }
 
     /// Adds a request to the queue of its kind. Returns `None` if the queue has reached its bound.
-    fn enqueue(&mut self, wish: RenderRequest) -> Option<oneshot::Receiver<RenderedChallenge>> {
-        let waiting = &mut self.waiting[wish.kind() as usize];
+    fn enqueue(&mut self, request: RenderRequest) -> Option<oneshot::Receiver<RenderedChallenge>> {
+        let waiting = &mut self.waiting[request.kind() as usize];
         let (sender, drawn) = oneshot::channel();
-        (waiting.len() < WAITING_MAX).then(|| waiting.push_back((wish, sender))).map(|()| drawn)
+        (waiting.len() < WAITING_MAX).then(|| waiting.push_back((request, sender))).map(|()| drawn)
     }
 
     /// Returns the next request to draw for. The kinds take turns, and each kind serves its oldest
@@ -152,9 +152,9 @@ impl PoolState {
         for _ in 0..PuzzleKind::ALL.len() {
             let waiting = &mut self.waiting[self.turn];
             self.turn = (self.turn + 1) % PuzzleKind::ALL.len();
-            while let Some((wish, sender)) = waiting.pop_front() {
+            while let Some((request, sender)) = waiting.pop_front() {
                 if !sender.is_closed() {
-                    return Some((wish, sender));
+                    return Some((request, sender));
                 }
             }
         }
@@ -212,31 +212,31 @@ impl ChallengePool {
 
     /// Returns a challenge that no other request gets. Returns `None` if too many requests wait for
     /// this kind.
-    pub(super) async fn take(&self, wish: RenderRequest) -> Option<RenderedChallenge> {
+    pub(super) async fn take(&self, request: RenderRequest) -> Option<RenderedChallenge> {
         let drawn = {
             let mut state = self.shared.lock();
-            if let Some(made) = state.prerendered_queue(wish).and_then(PrerenderedQueue::take) {
-                state.given[wish.kind() as usize] += 1;
+            if let Some(made) = state.prerendered_queue(request).and_then(PrerenderedQueue::take) {
+                state.given[request.kind() as usize] += 1;
                 return Some(made);
             }
             if self.threads.is_empty() {
                 return None;
             }
-            state.enqueue(wish)?
+            state.enqueue(request)?
         };
         self.shared.wake.notify_one();
         let made = drawn.await.ok()?;
-        self.shared.lock().given[wish.kind() as usize] += 1;
+        self.shared.lock().given[request.kind() as usize] += 1;
         Some(made)
     }
 
     /// Keeps pictures of these kinds prepared. Drops prepared pictures of other kinds.
     pub(super) fn set_prerendered(&self, wanted: [bool; PRERENDERED_KINDS]) {
         let mut state = self.shared.lock();
-        for (shelf, is_wanted) in state.prerendered.iter_mut().zip(wanted) {
-            shelf.is_wanted = is_wanted;
+        for (queue, is_wanted) in state.prerendered.iter_mut().zip(wanted) {
+            queue.is_wanted = is_wanted;
             if !is_wanted {
-                (shelf.made, shelf.bytes) = (VecDeque::new(), 0);
+                (queue.made, queue.bytes) = (VecDeque::new(), 0);
             }
         }
         let is_work = state.next_to_prerender().is_some();
@@ -251,7 +251,7 @@ impl ChallengePool {
         let state = self.shared.lock();
         (
             state.given[kind as usize],
-            state.prerendered.get(kind as usize).map_or(0, |shelf| shelf.made.len()),
+            state.prerendered.get(kind as usize).map_or(0, |queue| queue.made.len()),
         )
     }
 }
@@ -277,9 +277,9 @@ struct Renderer {
 }
 
 impl Renderer {
-    fn render(&mut self, wish: RenderRequest) -> RenderedChallenge {
+    fn render(&mut self, request: RenderRequest) -> RenderedChallenge {
         let mut answer = [0; ANSWER_BYTES];
-        let shown = match wish {
+        let shown = match request {
             RenderRequest::Image => {
                 let Captcha { png, text } = draw_captcha(&mut self.chance);
                 answer[..text.len()].copy_from_slice(text.as_bytes());
@@ -317,25 +317,25 @@ fn run_renderer(shared: &PoolShared, mut renderer: Renderer, fills: bool) {
     let mut pool_rests_until = Instant::now();
     let mut state = shared.lock();
     while !state.is_closing {
-        if let Some((wish, sender)) = state.next_waiting() {
+        if let Some((request, sender)) = state.next_waiting() {
             drop(state);
-            let sent = sender.send(renderer.render(wish));
+            let sent = sender.send(renderer.render(request));
             state = shared.lock();
-            if let (Err(left), Some(shelf)) = (sent, state.prerendered_queue(wish)) {
-                shelf.push_if_wanted(left);
+            if let (Err(left), Some(queue)) = (sent, state.prerendered_queue(request)) {
+                queue.push_if_wanted(left);
             }
             continue;
         }
         let rest = pool_rests_until.saturating_duration_since(Instant::now());
         match state.next_to_prerender().filter(|_| fills) {
-            Some(wish) if rest == Duration::ZERO => {
+            Some(request) if rest == Duration::ZERO => {
                 drop(state);
                 let began = Instant::now();
-                let made = renderer.render(wish);
+                let made = renderer.render(request);
                 pool_rests_until = Instant::now() + began.elapsed() * RENDER_PAUSE_FACTOR;
                 state = shared.lock();
-                if let Some(shelf) = state.prerendered_queue(wish) {
-                    shelf.push_if_wanted(made);
+                if let Some(queue) = state.prerendered_queue(request) {
+                    queue.push_if_wanted(made);
                 }
             }
             Some(_) => {
@@ -366,7 +366,7 @@ mod tests {
         let work = state
             .enqueue(RenderRequest::WorkChallenge(Effort::DEFAULT))
             .expect("the queue of another kind has room");
-        let mut next = || state.next_waiting().map(|(wish, _)| wish.kind());
+        let mut next = || state.next_waiting().map(|(request, _)| request.kind());
         assert_eq!(
             [next(), next(), next()],
             [Some(PuzzleKind::Image), Some(PuzzleKind::Slider), Some(PuzzleKind::Work)]

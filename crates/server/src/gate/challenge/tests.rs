@@ -9,7 +9,7 @@ use doorbuster_store::SqliteOptions;
 use super::*;
 use crate::temp_dir::TempDir;
 
-struct Rig {
+struct Fixture {
     store: Store,
     clock: Arc<std::sync::atomic::AtomicI64>,
     challenges: Challenges,
@@ -44,7 +44,7 @@ fn open_by(dir: &Path, clock: Arc<dyn Fn() -> Millis + Send + Sync>) -> Store {
     .expect("a fresh directory")
 }
 
-impl Rig {
+impl Fixture {
     fn new() -> Self {
         let (scratch, clock) = (TempDir::new(), Arc::new(1_795_168_800_000.into()));
         let store = open(scratch.path(), &clock);
@@ -101,67 +101,71 @@ const FAILED: &str = "the answer was not accepted";
 
 #[tokio::test]
 async fn a_correct_answer_is_accepted_once() {
-    let rig = Rig::new();
+    let fixture = Fixture::new();
     for kind in KINDS {
-        let (token, answer) = rig.issue("anna", kind).await;
-        assert_eq!(rig.redeem("anna", &token, &answer).await, Ok(()), "{kind:?}");
-        assert_eq!(rig.redeem("anna", &token, &answer).await, Err(FAILED.into()), "{kind:?} again");
+        let (token, answer) = fixture.issue("anna", kind).await;
+        assert_eq!(fixture.redeem("anna", &token, &answer).await, Ok(()), "{kind:?}");
+        assert_eq!(
+            fixture.redeem("anna", &token, &answer).await,
+            Err(FAILED.into()),
+            "{kind:?} again"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_wrong_answer_spends_the_challenge() {
-    let rig = Rig::new();
+    let fixture = Fixture::new();
     let wrong = |answer: &ChallengeAnswer| match answer {
         ChallengeAnswer::Text(_) => ChallengeAnswer::Text("22222".to_owned()),
         ChallengeAnswer::X(x) => ChallengeAnswer::X(x + 20),
         ChallengeAnswer::Altcha(_) => ChallengeAnswer::Altcha("e30=".to_owned()),
     };
     for kind in KINDS {
-        let (token, answer) = rig.issue("anna", kind).await;
+        let (token, answer) = fixture.issue("anna", kind).await;
         assert_eq!(
-            rig.redeem("anna", &token, &wrong(&answer)).await,
+            fixture.redeem("anna", &token, &wrong(&answer)).await,
             Err(FAILED.into()),
             "{kind:?}"
         );
         assert_eq!(
-            rig.redeem("anna", &token, &answer).await,
+            fixture.redeem("anna", &token, &answer).await,
             Err(FAILED.into()),
             "{kind:?}: the challenge is spent"
         );
     }
     // The answer to another kind of challenge is a wrong answer.
-    let (token, answer) = rig.issue("anna", ChallengeKind::Slider).await;
-    let (_, text) = rig.issue("anna", ChallengeKind::Image).await;
-    assert_eq!(rig.redeem("anna", &token, &text).await, Err(FAILED.into()));
-    assert_eq!(rig.redeem("anna", &token, &answer).await, Err(FAILED.into()));
+    let (token, answer) = fixture.issue("anna", ChallengeKind::Slider).await;
+    let (_, text) = fixture.issue("anna", ChallengeKind::Image).await;
+    assert_eq!(fixture.redeem("anna", &token, &text).await, Err(FAILED.into()));
+    assert_eq!(fixture.redeem("anna", &token, &answer).await, Err(FAILED.into()));
 }
 
 #[tokio::test]
 async fn another_buyer_can_neither_use_nor_spend_a_challenge() {
-    let rig = Rig::new();
-    let (token, answer) = rig.issue("anna", ChallengeKind::Image).await;
+    let fixture = Fixture::new();
+    let (token, answer) = fixture.issue("anna", ChallengeKind::Image).await;
     assert_eq!(
-        rig.redeem("bert", &token, &answer).await,
+        fixture.redeem("bert", &token, &answer).await,
         Err(FAILED.into()),
         "another buyer's challenge"
     );
     let elsewhere =
-        rig.challenges.redeem(&rig.store, "autumn", &buyer("anna"), &token, &answer).await;
+        fixture.challenges.redeem(&fixture.store, "autumn", &buyer("anna"), &token, &answer).await;
     assert!(matches!(elsewhere, Err(ChallengeFault::Failed)), "a challenge of another sale");
     let strangers = Challenges::new(&MasterKeys::new(vec![[4; 32]]).expect("one"), &id_key());
     let forged = strangers
-        .issue(rig.store.now(), "spring", &buyer("anna"), ChallengeKind::Image, USUAL)
+        .issue(fixture.store.now(), "spring", &buyer("anna"), ChallengeKind::Image, USUAL)
         .await;
     let forged = forged.expect("drawn").token;
     assert_eq!(
-        rig.redeem("anna", &forged, &answer).await,
+        fixture.redeem("anna", &forged, &answer).await,
         Err(FAILED.into()),
         "a challenge of another deployment"
     );
-    assert_eq!(rig.redeem("anna", "made up", &answer).await, Err(FAILED.into()));
+    assert_eq!(fixture.redeem("anna", "made up", &answer).await, Err(FAILED.into()));
     assert_eq!(
-        rig.redeem("anna", &token, &answer).await,
+        fixture.redeem("anna", &token, &answer).await,
         Ok(()),
         "no other attempt spent the challenge"
     );
@@ -169,31 +173,32 @@ async fn another_buyer_can_neither_use_nor_spend_a_challenge() {
 
 #[tokio::test]
 async fn a_challenge_ends_after_two_minutes() {
-    let rig = Rig::new();
-    let (early, answer) = rig.issue("anna", ChallengeKind::Slider).await;
-    let (late, late_answer) = rig.issue("anna", ChallengeKind::Slider).await;
-    rig.pass(CHALLENGE_MS - 1);
-    assert_eq!(rig.redeem("anna", &early, &answer).await, Ok(()));
-    rig.pass(1);
-    assert_eq!(rig.redeem("anna", &late, &late_answer).await, Err(FAILED.into()));
+    let fixture = Fixture::new();
+    let (early, answer) = fixture.issue("anna", ChallengeKind::Slider).await;
+    let (late, late_answer) = fixture.issue("anna", ChallengeKind::Slider).await;
+    fixture.pass(CHALLENGE_MS - 1);
+    assert_eq!(fixture.redeem("anna", &early, &answer).await, Ok(()));
+    fixture.pass(1);
+    assert_eq!(fixture.redeem("anna", &late, &late_answer).await, Err(FAILED.into()));
 }
 
 #[tokio::test]
 async fn an_answer_that_reaches_the_store_after_the_end_is_not_accepted() {
-    let (rig, dir) = (Rig::new(), TempDir::new());
-    let (token, answer) = rig.issue("anna", ChallengeKind::Slider).await;
+    let (fixture, dir) = (Fixture::new(), TempDir::new());
+    let (token, answer) = fixture.issue("anna", ChallengeKind::Slider).await;
     // Each read of this clock returns a later time than the read before.
-    let clock = Arc::new(std::sync::atomic::AtomicI64::new(rig.store.now().0));
+    let clock = Arc::new(std::sync::atomic::AtomicI64::new(fixture.store.now().0));
     let looked = Arc::clone(&clock);
     let store =
         open_by(dir.path(), Arc::new(move || Millis(looked.fetch_add(1, Ordering::SeqCst))));
     // The challenge expires between the node's check and the store's check.
-    clock.store(rig.store.now().0 + CHALLENGE_MS - 1, Ordering::SeqCst);
-    let outcome = rig.challenges.redeem(&store, "spring", &buyer("anna"), &token, &answer).await;
+    clock.store(fixture.store.now().0 + CHALLENGE_MS - 1, Ordering::SeqCst);
+    let outcome =
+        fixture.challenges.redeem(&store, "spring", &buyer("anna"), &token, &answer).await;
     assert!(matches!(outcome, Err(ChallengeFault::Failed)), "{outcome:?}");
     assert_eq!(
         (
-            rig.challenges.outcome_count(AnswerOutcome::Invalid),
+            fixture.challenges.outcome_count(AnswerOutcome::Invalid),
             store.spent_answers().await.expect("reads")
         ),
         (1, 0)
@@ -202,13 +207,13 @@ async fn an_answer_that_reaches_the_store_after_the_end_is_not_accepted() {
 
 #[tokio::test]
 async fn only_one_of_several_concurrent_answers_at_two_nodes_is_accepted() {
-    let rig = Rig::new();
+    let fixture = Fixture::new();
     let other_node = Challenges::new(&masters(), &id_key());
     for _ in 0..10 {
-        let (token, answer) = rig.issue("anna", ChallengeKind::Image).await;
+        let (token, answer) = fixture.issue("anna", ChallengeKind::Image).await;
         let ask = |node: &'static str| {
-            let challenges = if node == "this" { &rig.challenges } else { &other_node };
-            let (token, answer, store) = (&token, &answer, &rig.store);
+            let challenges = if node == "this" { &fixture.challenges } else { &other_node };
+            let (token, answer, store) = (&token, &answer, &fixture.store);
             async move {
                 challenges.redeem(store, "spring", &buyer("anna"), token, answer).await.is_ok()
             }
@@ -220,43 +225,43 @@ async fn only_one_of_several_concurrent_answers_at_two_nodes_is_accepted() {
 
 #[tokio::test]
 async fn a_buyer_with_too_many_wrong_answers_has_to_wait() {
-    let rig = Rig::new();
+    let fixture = Fixture::new();
     let wrong = ChallengeAnswer::X(0);
     for _ in 0..MISSES_MAX {
-        let (token, _) = rig.issue("robot", ChallengeKind::Slider).await;
-        assert_eq!(rig.redeem("robot", &token, &wrong).await, Err(FAILED.into()));
+        let (token, _) = fixture.issue("robot", ChallengeKind::Slider).await;
+        assert_eq!(fixture.redeem("robot", &token, &wrong).await, Err(FAILED.into()));
     }
-    let (token, answer) = rig.issue("robot", ChallengeKind::Slider).await;
+    let (token, answer) = fixture.issue("robot", ChallengeKind::Slider).await;
     assert_eq!(
-        rig.redeem("robot", &token, &answer).await,
+        fixture.redeem("robot", &token, &answer).await,
         Err("too many wrong answers".into()),
         "a correct answer is refused as well"
     );
-    let (token, answer) = rig.issue("anna", ChallengeKind::Slider).await;
-    assert_eq!(rig.redeem("anna", &token, &answer).await, Ok(()), "other buyers do not wait");
-    rig.pass(MISSES_MS);
-    let (token, answer) = rig.issue("robot", ChallengeKind::Slider).await;
-    assert_eq!(rig.redeem("robot", &token, &answer).await, Ok(()));
+    let (token, answer) = fixture.issue("anna", ChallengeKind::Slider).await;
+    assert_eq!(fixture.redeem("anna", &token, &answer).await, Ok(()), "other buyers do not wait");
+    fixture.pass(MISSES_MS);
+    let (token, answer) = fixture.issue("robot", ChallengeKind::Slider).await;
+    assert_eq!(fixture.redeem("robot", &token, &answer).await, Ok(()));
 }
 
 #[tokio::test]
 async fn only_ten_of_many_concurrent_wrong_answers_at_two_nodes_are_checked() {
-    let rig = Rig::new();
+    let fixture = Fixture::new();
     let (other_node, robot, wrong) =
         (Challenges::new(&masters(), &id_key()), buyer("robot"), ChallengeAnswer::X(0));
     let mut tokens = Vec::new();
     for _ in 0..3 * MISSES_MAX {
-        let offered = rig
+        let offered = fixture
             .challenges
-            .issue(rig.store.now(), "spring", &robot, ChallengeKind::Pow, USUAL)
+            .issue(fixture.store.now(), "spring", &robot, ChallengeKind::Pow, USUAL)
             .await;
         tokens.push(offered.expect("no other request waits").token);
     }
-    let asked = tokens.iter().enumerate().map(|(n, token)| {
-        let node = if n % 2 == 0 { &rig.challenges } else { &other_node };
-        node.redeem(&rig.store, "spring", &robot, token, &wrong)
+    let requests = tokens.iter().enumerate().map(|(n, token)| {
+        let node = if n % 2 == 0 { &fixture.challenges } else { &other_node };
+        node.redeem(&fixture.store, "spring", &robot, token, &wrong)
     });
-    let outcomes = futures_util::future::join_all(asked).await;
+    let outcomes = futures_util::future::join_all(requests).await;
     let looked_at =
         outcomes.iter().filter(|outcome| matches!(outcome, Err(ChallengeFault::Failed))).count();
     let refused = outcomes
@@ -268,9 +273,9 @@ async fn only_ten_of_many_concurrent_wrong_answers_at_two_nodes_are_checked() {
         (MISSES_MAX as usize, 2 * MISSES_MAX as usize),
         "{outcomes:?}"
     );
-    let (token, answer) = rig.issue("robot", ChallengeKind::Slider).await;
+    let (token, answer) = fixture.issue("robot", ChallengeKind::Slider).await;
     assert_eq!(
-        rig.redeem("robot", &token, &answer).await,
+        fixture.redeem("robot", &token, &answer).await,
         Err("too many wrong answers".into()),
         "a correct answer is refused as well"
     );
@@ -283,24 +288,28 @@ async fn nodes_share_challenges_and_wrong_answer_counts_while_master_keys_change
         Challenges::new(&MasterKeys::new(masters).expect("two"), &id_key())
     };
     let (before, after) = (node(&[1, 2]), node(&[2, 1]));
-    let mut rig = Rig::new();
+    let mut fixture = Fixture::new();
     for [made_by, asked] in [[&before, &after], [&after, &before]] {
         for kind in KINDS {
-            let (token, answer) = rig.offer_by(made_by, "anna", kind).await;
-            let outcome = asked.redeem(&rig.store, "spring", &buyer("anna"), &token, &answer).await;
+            let (token, answer) = fixture.offer_by(made_by, "anna", kind).await;
+            let outcome =
+                asked.redeem(&fixture.store, "spring", &buyer("anna"), &token, &answer).await;
             assert!(outcome.is_ok(), "{kind:?}: {outcome:?}");
         }
     }
-    rig.challenges = before;
+    fixture.challenges = before;
     for n in 0..MISSES_MAX {
-        let (token, _) = rig.issue("robot", ChallengeKind::Image).await;
-        let asked = if n % 2 == 0 { &rig.challenges } else { &after };
+        let (token, _) = fixture.issue("robot", ChallengeKind::Image).await;
+        let asked = if n % 2 == 0 { &fixture.challenges } else { &after };
         let wrong = ChallengeAnswer::X(0);
-        let outcome = asked.redeem(&rig.store, "spring", &buyer("robot"), &token, &wrong).await;
+        let outcome = asked.redeem(&fixture.store, "spring", &buyer("robot"), &token, &wrong).await;
         assert!(matches!(outcome, Err(ChallengeFault::Failed)), "{outcome:?}");
     }
-    let (token, answer) = rig.issue("robot", ChallengeKind::Image).await;
-    assert_eq!(rig.redeem("robot", &token, &answer).await, Err("too many wrong answers".into()));
+    let (token, answer) = fixture.issue("robot", ChallengeKind::Image).await;
+    assert_eq!(
+        fixture.redeem("robot", &token, &answer).await,
+        Err("too many wrong answers".into())
+    );
 }
 
 #[tokio::test]

@@ -110,8 +110,8 @@ fn header(status: RateLimitStatus, sale: &SaleState) -> String {
     text.split("ratelimit: ").nth(1).unwrap_or_default().trim_end().to_owned()
 }
 
-fn scope(asked: Result<RateLimitStatus, RateLimitExceeded>) -> Option<RateLimitScope> {
-    asked.err().map(|limited| limited.scope)
+fn scope(result: Result<RateLimitStatus, RateLimitExceeded>) -> Option<RateLimitScope> {
+    result.err().map(|limited| limited.scope)
 }
 
 #[test]

@@ -19,7 +19,7 @@ const WORD_BITS: usize = u64::BITS as usize;
 pub struct Arrivals {
     /// The bits. They are allocated at the first arrival: 16 KiB for 2,000 buyers per second.
     seen: OnceLock<Box<[AtomicU64]>>,
-    came: AtomicUsize,
+    count: AtomicUsize,
     secret: RandomState,
 }
 
@@ -27,7 +27,7 @@ impl Arrivals {
     /// Records an arrival at a room that admits `per_sec` buyers per second.
     pub(super) fn record_arrival(&self, buyer: &str, per_sec: u64) {
         // At this number the room counts as overcrowded, so further counting changes nothing.
-        if self.came.load(Ordering::Relaxed) >= arrivals_counted_max(per_sec) {
+        if self.count.load(Ordering::Relaxed) >= arrivals_counted_max(per_sec) {
             return;
         }
         let seen = self.seen.get_or_init(|| {
@@ -38,13 +38,13 @@ impl Arrivals {
         let is_new = word.load(Ordering::Relaxed) & bit == 0
             && word.fetch_or(bit, Ordering::Relaxed) & bit == 0;
         if is_new {
-            self.came.fetch_add(1, Ordering::Relaxed);
+            self.count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Returns the number of buyers since the last call.
     pub(super) fn take_count(&self) -> usize {
         self.seen.get().into_iter().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
-        self.came.swap(0, Ordering::Relaxed)
+        self.count.swap(0, Ordering::Relaxed)
     }
 }

@@ -43,13 +43,13 @@ struct PositionRequest {
 pub(super) struct PositionBatcher {
     queue: mpsc::Sender<PositionRequest>,
     waiting: Mutex<mpsc::Receiver<PositionRequest>>,
-    looks: AtomicU64,
+    lookups: AtomicU64,
 }
 
 impl PositionBatcher {
     pub(super) fn new() -> Self {
         let (queue, waiting) = mpsc::channel(BATCH_QUEUE_MAX);
-        Self { queue, waiting: Mutex::new(waiting), looks: AtomicU64::new(0) }
+        Self { queue, waiting: Mutex::new(waiting), lookups: AtomicU64::new(0) }
     }
 
     /// Requests this action and waits for its result. Afterwards the room's state contains the
@@ -61,7 +61,7 @@ impl PositionBatcher {
         action: PositionAction,
     ) -> Result<Option<EnterOutcome>, WaitingRoomError> {
         if action == PositionAction::Find {
-            self.looks.fetch_add(1, Ordering::Relaxed);
+            self.lookups.fetch_add(1, Ordering::Relaxed);
         }
         let (answer, answered) = oneshot::channel();
         let request = PositionRequest { room: room.clone(), buyer: buyer.clone(), action, answer };
@@ -72,7 +72,7 @@ impl PositionBatcher {
 
     /// Returns how many positions were read from the store.
     pub(super) fn store_lookups(&self) -> u64 {
-        self.looks.load(Ordering::Relaxed)
+        self.lookups.load(Ordering::Relaxed)
     }
 
     /// Runs the batcher until the future is dropped.

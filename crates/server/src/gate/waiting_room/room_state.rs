@@ -27,7 +27,7 @@ struct RoomMemory {
     /// yet.
     lots: Option<Box<[DrawLot]>>,
     /// The rank up to which this node knows all admissions.
-    heard: Option<u64>,
+    known_to: Option<u64>,
     pace: PaceEstimator,
     /// Whether the store had no row at the last read.
     has_none: bool,
@@ -44,7 +44,7 @@ impl RoomMemory {
             room: None,
             positions: HashMap::new(),
             lots: None,
-            heard: None,
+            known_to: None,
             pace: PaceEstimator::new(admissions_max(per_sec)),
             has_none: false,
             read: None,
@@ -108,10 +108,10 @@ impl WaitingRoomState {
         if !state.room.as_ref().is_some_and(is_older) {
             state.room = Some(room.clone());
         }
-        if state.heard.is_none() {
+        if state.known_to.is_none() {
             // If this node has no positions yet, it reads each later position together with its
             // admission. Otherwise, some of the known visitors may have been admitted already.
-            state.heard = Some(if state.positions.is_empty() { room.line.called } else { 0 });
+            state.known_to = Some(if state.positions.is_empty() { room.line.called } else { 0 });
         }
     }
 
@@ -179,7 +179,7 @@ impl WaitingRoomState {
                 state.positions.insert(visitor.buyer.clone(), visitor.queue_position(None));
                 here.push(visitor.buyer.clone());
             }
-            state.heard = state.heard.max(visitor.rank);
+            state.known_to = state.known_to.max(visitor.rank);
         }
         let last = called.iter().filter_map(|visitor| visitor.rank).max();
         if let (Some(room), Some(last)) = (&mut state.room, last) {
@@ -190,7 +190,7 @@ impl WaitingRoomState {
 
     /// Returns the rank up to which this node knows all admissions.
     pub(super) fn admitted_up_to(&self) -> u64 {
-        self.lock().heard.unwrap_or(0)
+        self.lock().known_to.unwrap_or(0)
     }
 
     /// Returns whether this node can answer with the buyer's position. For a position by rank, the

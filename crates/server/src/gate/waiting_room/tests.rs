@@ -114,13 +114,13 @@ fn an_admitted_visitor_is_notified_even_before_the_draw_is_read() {
 
 #[test]
 fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
-    let (room_state, came) =
+    let (room_state, counter) =
         (WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC), Arrivals::default());
     let start = Instant::now();
     let nodes = std::cell::Cell::new(1);
     let pressed = |arrivals: u64, secs: u64| {
-        (0..arrivals).for_each(|n| came.record_arrival(&format!("b{n}"), PER_SEC));
-        room_state.is_overcrowded(&came, start + Duration::from_secs(secs), nodes.get())
+        (0..arrivals).for_each(|n| counter.record_arrival(&format!("b{n}"), PER_SEC));
+        room_state.is_overcrowded(&counter, start + Duration::from_secs(secs), nodes.get())
     };
     assert!(!pressed(2 * PER_SEC, 0), "the first count has no earlier count to compare with");
     assert!(!pressed(PER_SEC, 1));
@@ -129,7 +129,7 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
     assert!(!pressed(PER_SEC, 2), "the last count was less than a second ago");
     assert!(!pressed(0, 3));
     // A buyer who sends many requests counts once.
-    (0..100 * PER_SEC).for_each(|_| came.record_arrival("robot", PER_SEC));
+    (0..100 * PER_SEC).for_each(|_| counter.record_arrival("robot", PER_SEC));
     assert!(!pressed(PER_SEC - 1, 4));
     assert!(pressed(20 * PER_SEC, 5), "more buyers arrived than the bits can distinguish");
     // Each of several nodes has its part of the admissions.
@@ -143,12 +143,12 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
 #[test]
 fn a_room_counts_as_overcrowded_by_its_configured_admissions() {
     for per_sec in [4, 100, 20_000] {
-        let (room_state, came) =
+        let (room_state, counter) =
             (WaitingRoomState::new(RoomKey::of_sale("spring"), None, per_sec), Arrivals::default());
         let start = Instant::now();
         let pressed = |arrivals: u64, secs: u64| {
-            (0..arrivals).for_each(|n| came.record_arrival(&format!("b{n}"), per_sec));
-            room_state.is_overcrowded(&came, start + Duration::from_secs(secs), 1)
+            (0..arrivals).for_each(|n| counter.record_arrival(&format!("b{n}"), per_sec));
+            room_state.is_overcrowded(&counter, start + Duration::from_secs(secs), 1)
         };
         assert!(!pressed(0, 0), "the first count has no earlier count to compare with");
         assert!(!pressed(per_sec, 1));

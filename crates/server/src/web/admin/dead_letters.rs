@@ -157,7 +157,7 @@ async fn handle_many(
         webhook_endpoints::find(app, endpoint).await?;
     }
     let (found, next_cursor) = letters_page(app, &query).await?;
-    let (store, mut told) =
+    let (store, mut result) =
         (app.engine.store(), BulkDeadLetterResolution { done: 0, skipped: 0, next_cursor });
     let is_meant = |dead: &DeadLetter| match (&which.endpoint, &dead.delivery) {
         (Some(wanted), Some((endpoint, ..))) => wanted == endpoint,
@@ -179,16 +179,16 @@ async fn handle_many(
             }
         };
         if is_done {
-            told.done += 1;
+            result.done += 1;
         } else {
-            told.skipped += 1;
+            result.skipped += 1;
         }
     }
     if which.reason.is_none() {
         app.outbox.notify_workers();
         app.payments.wake_refunds();
     }
-    Ok(json(StatusCode::OK, &told))
+    Ok(json(StatusCode::OK, &result))
 }
 
 /// `POST /v1/admin/dead-letters/{letter}/retry`

@@ -67,10 +67,10 @@ pub(crate) async fn get(
     let id = id(&order)?;
     let detail = match read_order(&app, id, None).await? {
         AnyOrder::Order(order) => {
-            let told = app.engine.store().history(id).await.map_err(failed)?;
+            let events = app.engine.store().history(id).await.map_err(failed)?;
             let payments = payments_of_order(&app, id).await?;
             AnyOrderDetail::Order(OrderDetail {
-                history: wire::history(&told, false),
+                history: wire::history(&events, false),
                 order,
                 payments,
             })

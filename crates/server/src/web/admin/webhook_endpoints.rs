@@ -186,9 +186,9 @@ pub(crate) async fn deliveries(
         .map(|(position, _)| position);
     find(&app, &id).await?;
     let state = query.state;
-    let asked =
+    let filter =
         store::DeliveryQuery { endpoint: id, state, after, limit: query.page.limit as usize };
-    let page = app.engine.store().deliveries(asked).await.map_err(failed)?;
+    let page = app.engine.store().deliveries(filter).await.map_err(failed)?;
     let next_cursor = page.next.map(|position| cursor::cursor(List::Deliveries, position, ""));
     Ok(json(
         StatusCode::OK,
@@ -210,8 +210,8 @@ pub(crate) async fn redeliver(
     let position = event_position(&wanted.event).expect("the parser accepts only ids of events");
     // The event at this position may be another event than the request names. The named event then
     // does not exist any more.
-    if let Some(Ok(told)) = app.engine.store().event_at(position).await.map_err(failed)?
-        && !names_event(&wanted.event, &event_id(&told))
+    if let Some(Ok(event)) = app.engine.store().event_at(position).await.map_err(failed)?
+        && !names_event(&wanted.event, &event_id(&event))
     {
         return Err(no_event().into());
     }

@@ -177,11 +177,11 @@ impl Feed {
                     .is_none()
                 && self.app.is_within_limits_now(Route::Room, self.client, self.buyer(), room.sale)
         };
-        let looks = open.iter().filter(is_to_be_looked_for);
-        let looks = looks
+        let reads = open.iter().filter(is_to_be_looked_for);
+        let reads = reads
             .map(|room| self.app.gate.room.fetch_position(&self.app.engine, *room, self.buyer()));
         // Events are hints: a reader does not wait for an unavailable store.
-        let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(looks)).await;
+        let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(reads)).await;
         let mut positions = Vec::new();
         for room in open {
             if let Some(event) = waiting_room::position_event(&self.app, room, self.buyer()) {

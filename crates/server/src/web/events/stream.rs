@@ -82,7 +82,7 @@ impl EventStream {
         let app = self.feed.app().clone();
         loop {
             tokio::select! {
-                heard = self.feed.next() => match heard {
+                feed_event = self.feed.next() => match feed_event {
                     FeedEvent::Event(event) => {
                         if let Some(json) = self.feed.event_json(&event).await {
                             return Some(format!("id: {}\ndata: {json}\n\n", event.id));

@@ -121,7 +121,7 @@ struct ActiveWebSocket {
     reader: WebSocketReader,
     /// The number of bytes in all complete frames that were read. If the socket delivered more
     /// bytes, a frame is partial.
-    heard: u64,
+    bytes_in_frames: u64,
     /// How long the connection must be without activity before it becomes idle.
     idle_after: Duration,
 }
@@ -163,16 +163,16 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
         // The runtime cannot poll the socket, so it is dropped.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let app = reader.feed.app().clone();
-        let (mut heard, mut unsent, mut idle_after, mut end) =
+        let (mut received, mut unsent, mut idle_after, mut end) =
             (Vec::new(), Vec::new(), app.idle_after, None);
         match why {
-            WakeReason::FeedEvent(bytes) => heard = bytes,
+            WakeReason::FeedEvent(bytes) => received = bytes,
             WakeReason::Unsent(bytes) => unsent = bytes,
             WakeReason::TurnedAway => end = Some(EndReason::CloseWith(POLICY_VIOLATION, BLOCKED)),
             WakeReason::CannotIdle => idle_after = IDLE_RETRY_AFTER,
             WakeReason::Recheck => {}
         }
-        let mut socket = GuardedStream::new(stream, heard, app.write_stall);
+        let mut socket = GuardedStream::new(stream, received, app.write_stall);
         if !send_unsent(&mut socket, unsent, &mut reader).await {
             return;
         }
@@ -222,7 +222,7 @@ impl ActiveWebSocket {
             .write_buffer_size(WS_BUFFER_BYTES)
             .max_write_buffer_size(WS_WRITE_BYTES_MAX);
         let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
-        Self { socket, reader, heard: 0, idle_after }
+        Self { socket, reader, bytes_in_frames: 0, idle_after }
     }
 
     /// Sends the first frame. Returns whether the socket took it.
@@ -246,7 +246,7 @@ impl ActiveWebSocket {
         let mut quiet_at = Some(Instant::now() + idle_after);
         loop {
             let message = tokio::select! {
-                heard = self.reader.feed.next() => match heard {
+                feed_event = self.reader.feed.next() => match feed_event {
                     FeedEvent::Event(event) => match self.reader.feed.event_json(&event).await {
                         Some(json) => Message::Text(json.into()),
                         None => continue,
@@ -255,13 +255,13 @@ impl ActiveWebSocket {
                     FeedEvent::TurnedAway => return EndReason::CloseWith(POLICY_VIOLATION, BLOCKED),
                     FeedEvent::Expired => return EndReason::CloseWith(TOKEN_EXPIRED, "the token expired"),
                 },
-                came = self.socket.next() => match came {
+                received = self.socket.next() => match received {
                     Some(Ok(Message::Close(_))) => return EndReason::Closed,
                     // If the connection is gone, the close frame is lost, and nothing else happens.
                     Some(Err(_)) => return EndReason::CloseWith(PROTOCOL_ERROR, "the message is not allowed"),
                     None => return EndReason::Gone,
                     Some(Ok(message)) => {
-                        self.heard += frame_bytes(message.len());
+                        self.bytes_in_frames += frame_bytes(message.len());
                         self.reader.unanswered = 0;
                         idle_after = app.idle_after;
                         quiet_at = Some(Instant::now() + idle_after);
@@ -286,8 +286,8 @@ impl ActiveWebSocket {
                 () = sleep_until(quiet_at.unwrap_or(self.reader.ping_at)),
                     if quiet_at.is_some() =>
                 {
-                    if let Some(bed) = self.idle_slot() {
-                        return EndReason::GoesIdle(bed);
+                    if let Some(slot) = self.idle_slot() {
+                        return EndReason::GoesIdle(slot);
                     }
                     // No slot is free, or the socket accepts no bytes. The task tries again after
                     // longer and longer intervals.
@@ -333,7 +333,7 @@ impl ActiveWebSocket {
     /// Returns whether everything that was read is handled, so that no partial frame or message
     /// waits.
     fn has_no_partial_frame(&self) -> bool {
-        self.socket.get_ref().bytes_read() == Some(self.heard)
+        self.socket.get_ref().bytes_read() == Some(self.bytes_in_frames)
     }
 
     /// Reserves a slot if one is free and the task can end without losing bytes.
@@ -350,7 +350,7 @@ impl ActiveWebSocket {
         let Self { mut socket, reader, .. } = self;
         let last = match end {
             EndReason::Gone => return,
-            EndReason::GoesIdle(bed) => return make_idle(socket.into_inner(), reader, bed),
+            EndReason::GoesIdle(slot) => return make_idle(socket.into_inner(), reader, slot),
             EndReason::Closed => None,
             EndReason::CloseWith(code, reason) => {
                 Some(Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() })))
@@ -379,10 +379,10 @@ impl ActiveWebSocket {
 }
 
 /// Makes a WebSocket idle.
-fn make_idle(socket: GuardedStream, reader: WebSocketReader, bed: IdleSlot) {
+fn make_idle(socket: GuardedStream, reader: WebSocketReader, slot: IdleSlot) {
     // If the runtime does not release the socket, the connection closes.
     if let Some(Ok(stream)) = socket.into_stream().map(TcpStream::into_std) {
-        drop(bed.send(Box::new(IdleConnection::new(stream, reader))));
+        drop(slot.send(Box::new(IdleConnection::new(stream, reader))));
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) async fn create(
     if !body.is_empty() {
         request_body::content_type(&headers, BodyType::Json)?;
     }
-    let asked = ChallengeRequest::from_json(&body)?;
+    let wanted = ChallengeRequest::from_json(&body)?;
     let sale = find_sale(&app, &sale).await?;
     if sale.row.phase == Phase::Closed {
         return Err(Problem::ended().into());
@@ -48,7 +48,7 @@ pub(crate) async fn create(
     }
     app.admit(Route::Challenge, client, &buyer, &sale).await?;
     keep_turn(&app, &sale, &buyer).await?;
-    let kind = asked.kind.unwrap_or(sale.front_door.challenge);
+    let kind = wanted.kind.unwrap_or(sale.front_door.challenge);
     let offered = app
         .gate
         .challenges

@@ -35,8 +35,8 @@ async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult 
 }
 
 async fn state(State(app): State<Arc<App>>, PathNames([session]): PathNames<1>) -> HandlerResult {
-    let desk = sandbox(&app)?.checkout(&session).await.map_err(failed)?;
-    Ok(checkout_reply(StatusCode::OK, &desk.ok_or_else(no_such_checkout)?))
+    let view = sandbox(&app)?.checkout(&session).await.map_err(failed)?;
+    Ok(checkout_reply(StatusCode::OK, &view.ok_or_else(no_such_checkout)?))
 }
 
 async fn press(
@@ -52,8 +52,8 @@ async fn press(
         return Err(Problem::forbidden(detail).into());
     }
     match sandbox.press(&session, action).await.map_err(failed)? {
-        ButtonResult::Shown(desk) => Ok(checkout_reply(StatusCode::OK, &desk)),
-        ButtonResult::Over(desk) => Ok(checkout_reply(StatusCode::CONFLICT, &desk)),
+        ButtonResult::Shown(view) => Ok(checkout_reply(StatusCode::OK, &view)),
+        ButtonResult::Over(view) => Ok(checkout_reply(StatusCode::CONFLICT, &view)),
         ButtonResult::NotFound => Err(no_such_checkout().into()),
     }
 }
@@ -68,8 +68,8 @@ fn no_such_checkout() -> Problem {
     Problem::not_found("there is no such checkout")
 }
 
-fn checkout_reply(status: StatusCode, desk: &CheckoutView) -> Reply {
-    let mut reply = json(status, desk);
+fn checkout_reply(status: StatusCode, view: &CheckoutView) -> Reply {
+    let mut reply = json(status, view);
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }

@@ -229,16 +229,16 @@ async fn events_published_by_several_threads_arrive_in_order() {
         });
     }
     // The number of events that arrived from each publisher.
-    let mut heard = [0; PUBLISHERS as usize];
+    let mut arrived = [0; PUBLISHERS as usize];
     for count in 0..PUBLISHERS * EACH {
         let received = units(&mut stream).await - 1;
         let publisher = (received / u64::from(EACH)) as usize;
         assert_eq!(
             received % u64::from(EACH),
-            heard[publisher],
+            arrived[publisher],
             "the events of publisher {publisher} arrive in order"
         );
-        heard[publisher] += 1;
+        arrived[publisher] += 1;
         if count.is_multiple_of(7) {
             stream.write_all(&PING).await.expect("the server reads");
         }

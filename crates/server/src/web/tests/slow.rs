@@ -49,10 +49,10 @@ impl Reader {
             SECRET.as_bytes(),
             &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) },
         );
-        let asked = format!(
+        let request = format!(
             "GET /v1/events{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
         );
-        stream.write_all(asked.as_bytes()).await.expect("the server reads");
+        stream.write_all(request.as_bytes()).await.expect("the server reads");
         let mut reader = Self(BufReader::new(stream).lines());
         assert_eq!(reader.line().await, "HTTP/1.1 200 OK");
         reader.hear("data: ", 1).await;
@@ -120,21 +120,21 @@ async fn a_stream_that_reads_nothing_is_dropped_and_others_get_every_event() {
         publish_refusals(&full, BATCH);
         quick.hear("data: ", BATCH).await;
     }
-    let (mut heard, mut bytes) = (0, 0);
+    let (mut events, mut bytes) = (0, 0);
     loop {
         let line = slow.line().await;
         // The empty chunk ends the stream.
         if line == "0" {
             break;
         }
-        heard += usize::from(line.starts_with("data: "));
+        events += usize::from(line.starts_with("data: "));
         bytes += line.len() + 1;
     }
-    assert!(bytes < HELD_MAX, "{heard} events were kept for the slow client, {bytes} bytes");
+    assert!(bytes < HELD_MAX, "{events} events were kept for the slow client, {bytes} bytes");
     assert_eq!(
         (full.app.engine.hub().dropped(), full.app.metrics.streams.get()),
         (1, 1),
-        "after {heard} events"
+        "after {events} events"
     );
     assert_eq!(full.app.engine.hub().readers(), 1);
     publish_refusals(&full, 1);
@@ -180,8 +180,8 @@ async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
         full.app.engine.hub().publish(EventKind::Status("spring".into()));
         tokio::time::sleep(5 * ping_policy.ping_every).await;
         drop(making);
-        let heard = tokio::time::timeout(SOON, reader.hear("data: ", 1)).await;
-        assert!(heard.is_ok(), "the status was lost");
+        let status = tokio::time::timeout(SOON, reader.hear("data: ", 1)).await;
+        assert!(status.is_ok(), "the status was lost");
     }
 }
 

@@ -45,9 +45,9 @@ pub(crate) fn order_refund(row: &money::Refund) -> OrderRefund {
 
 /// Converts the history of an order. A buyer sees neither the operator who acted nor the operator's
 /// reason.
-pub(crate) fn history(told: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry> {
-    let mut entries: Vec<HistoryEntry> = Vec::with_capacity(told.len());
-    for StoredEvent { event, .. } in told {
+pub(crate) fn history(events: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry> {
+    let mut entries: Vec<HistoryEntry> = Vec::with_capacity(events.len());
+    for StoredEvent { event, .. } in events {
         let last = entries.last();
         let (state, pay_by) = match &event.subject {
             Subject::Order(order) if event.what == EventType::OrderExtended => {

@@ -63,9 +63,9 @@ async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
         let before = ready(app, kind).await;
         let ask =
             async |buyer: &str| challenge(app, &format!("{buyer}-{round}"), sale, json!({})).await;
-        let asked = tokio::join!(ask("anna"), ask("bert"), ask("carl"), ask("dora"));
+        let issued = tokio::join!(ask("anna"), ask("bert"), ask("carl"), ask("dora"));
         let after = ready(app, kind).await;
-        for one in [&asked.0, &asked.1, &asked.2, &asked.3] {
+        for one in [&issued.0, &issued.1, &issued.2, &issued.3] {
             assert_eq!(one["kind"], kind);
         }
         assert_eq!(given(app, kind).await, already + 4 * round);

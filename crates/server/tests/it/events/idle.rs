@@ -101,13 +101,13 @@ async fn an_idle_connection_receives_its_admission() {
     wait_for_idle(&app, 1).await;
     let entered = app.buyer("anna", "POST", "/v1/sales/spring/waiting-room").await;
     assert_eq!(entered.verdict(), "201");
-    let told = loop {
+    let event = loop {
         let event = next(&mut anna).await;
         if event["type"] == "waiting_room" && event["state"] == "admitted" {
             break event;
         }
     };
-    assert_eq!((&told["sale"], &told["place"]), (&json!("spring"), &entered.json()["place"]));
+    assert_eq!((&event["sale"], &event["place"]), (&json!("spring"), &entered.json()["place"]));
 }
 
 #[tokio::test]

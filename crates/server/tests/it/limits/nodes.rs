@@ -218,7 +218,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
 }
 
 /// Returns the state of the only limit in Redis, as the time until the whole limit is free again.
-fn told(redis: &Redis) -> Duration {
+fn shared_use(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);
     let ahead = keys.lines().filter_map(|key| redis.ask(&["PTTL", key]).trim().parse::<u64>().ok());
     Duration::from_millis(ahead.max().unwrap_or(0))
@@ -240,11 +240,11 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
     let (begun, mut let_in, mut waves) = (Instant::now(), 0_u32, 0_u32);
     loop {
         waves += 1;
-        let asked = wires.iter_mut().enumerate().map(|(n, wire)| async move {
+        let requests = wires.iter_mut().enumerate().map(|(n, wire)| async move {
             press_once(wire, "bert", "203.0.113.7", &format!("k{waves}-{n}")).await
         });
         let mut taken = 0;
-        for reply in join_all(asked).await {
+        for reply in join_all(requests).await {
             match reply.verdict().as_str() {
                 "409 sold_out" => taken += 1,
                 "429 rate_limited" => assert_eq!(reply.json()["scope"], scope),
@@ -257,7 +257,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
         let_in += taken;
         // The shared use of a limit decreases as time passes.
         let patience = Watch::start();
-        while told(&redis) + begun.elapsed() + EACH * UNTOLD < EACH * let_in {
+        while shared_use(&redis) + begun.elapsed() + EACH * UNTOLD < EACH * let_in {
             for app in apps {
                 if number(app, "doorbuster_limits_shared_total{outcome=\"failed\"}").await > 0 {
                     return None;
@@ -371,10 +371,10 @@ async fn a_block_set_at_one_node_applies_at_the_others_within_a_second() {
     };
     until("409 sold_out").await;
     let body = json!({"kind": "buyer", "value": "robot"});
-    let told = first.admin("POST", "/v1/admin/blocks", Some(body)).await;
-    assert_eq!(told.verdict(), "201");
+    let reply = first.admin("POST", "/v1/admin/blocks", Some(body)).await;
+    assert_eq!(reply.verdict(), "201");
     assert!(until("403 forbidden").await < Duration::from_secs(1));
-    let path = format!("/v1/admin/blocks/{}", told.json()["id"].as_str().expect("an id"));
+    let path = format!("/v1/admin/blocks/{}", reply.json()["id"].as_str().expect("an id"));
     assert_eq!(first.admin("DELETE", &path, None).await.verdict(), "204");
     assert!(until("409 sold_out").await < Duration::from_secs(1));
     for app in [first, second] {

@@ -15,9 +15,9 @@ async fn ask(app: &TestApp, body: Value) -> Reply {
 }
 
 async fn erase(app: &TestApp) -> Value {
-    let told = ask(app, json!({"buyer": BUYER})).await;
-    assert_eq!(told.verdict(), "200", "{}", told.text());
-    told.json()
+    let reply = ask(app, json!({"buyer": BUYER})).await;
+    assert_eq!(reply.verdict(), "200", "{}", reply.text());
+    reply.json()
 }
 
 /// Returns the erased and the retained rows in an erasure's answer.
@@ -69,8 +69,8 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_rows_are_listed() 
     for (method, tail) in
         [("GET", ""), ("GET", "/history"), ("POST", "/cancel"), ("POST", "/checkout")]
     {
-        let told = app.buyer(BUYER, method, &format!("/v1/orders/{paid}{tail}")).await;
-        assert_eq!(told.verdict(), "404 not_found", "{method} {tail}");
+        let reply = app.buyer(BUYER, method, &format!("/v1/orders/{paid}{tail}")).await;
+        assert_eq!(reply.verdict(), "404 not_found", "{method} {tail}");
     }
     let shown = read(&app, &paid).await;
     assert_eq!((&shown["buyer"], &shown["state"]), (&json!(name), &json!("paid")));
@@ -112,8 +112,8 @@ async fn only_an_admin_erases_and_only_a_buyer() {
     let weaker = format!("Bearer {}", made["key"].as_str().expect("a key"));
     let headers = [("Authorization", weaker.as_str()), ("Content-Type", "application/json")];
     let body = json!({"buyer": BUYER}).to_string();
-    let told = app.call("POST", "/v1/admin/erasures", &headers, body.as_bytes()).await;
-    assert_eq!(told.verdict(), "403 forbidden");
+    let reply = app.call("POST", "/v1/admin/erasures", &headers, body.as_bytes()).await;
+    assert_eq!(reply.verdict(), "403 forbidden");
     let token = bearer(BUYER);
     let headers = [("Authorization", token.as_str()), ("Content-Type", "application/json")];
     assert_eq!(

@@ -69,15 +69,15 @@ async fn a_payment_for_an_undecided_order_is_requested_again() {
         let (message, begun) = (captured(&format!("pay_{round}"), &id, 10), Watch::start());
         loop {
             assert!(begun.elapsed() < PATIENCE, "the order is decided in the end");
-            let told = send_message(&app, &format!("msg_{round}"), &message).await;
-            match told.verdict().as_str() {
-                "503 unavailable" => assert!(told.header("retry-after").is_some()),
+            let reply = send_message(&app, &format!("msg_{round}"), &message).await;
+            match reply.verdict().as_str() {
+                "503 unavailable" => assert!(reply.header("retry-after").is_some()),
                 verdict => {
                     assert_eq!(
-                        (verdict, &told.json()["outcome"]),
+                        (verdict, &reply.json()["outcome"]),
                         ("200", &json!("paid")),
                         "{}",
-                        told.text()
+                        reply.text()
                     );
                     break;
                 }
@@ -88,17 +88,17 @@ async fn a_payment_for_an_undecided_order_is_requested_again() {
         // A payment with a nearly equal order id matches no order and is refunded at once.
         let last = if id.ends_with('A') { "B" } else { "A" };
         let other = format!("{}{last}", &id[..id.len() - 1]);
-        let told = send_message(
+        let reply = send_message(
             &app,
             &format!("other_{round}"),
             &captured(&format!("pay_o{round}"), &other, 10),
         )
         .await;
         assert_eq!(
-            (told.verdict().as_str(), &told.json()["outcome"]),
+            (reply.verdict().as_str(), &reply.json()["outcome"]),
             ("200", &json!("refunded")),
             "{}",
-            told.text()
+            reply.text()
         );
     }
     assert_ledger_adds_up(&app).await;
@@ -117,8 +117,8 @@ async fn a_payment_that_does_not_match_is_refunded_once_and_gives_a_notice() {
         ("pay_euros", euros),
         ("pay_nothing", captured("pay_nothing", &id, 0)),
     ] {
-        let told = send_message(&app, payment, &body).await;
-        assert_eq!(told.json()["outcome"], "refunded", "{payment}");
+        let reply = send_message(&app, payment, &body).await;
+        assert_eq!(reply.json()["outcome"], "refunded", "{payment}");
     }
     assert_eq!(read(&app, &id).await["state"], "reserved", "the order was not paid");
     assert_eq!(
@@ -249,9 +249,9 @@ async fn a_malformed_header_is_explained_without_a_statement_about_its_signature
         for proof in [fits.as_str(), "v1,bm9uZQ==", "v1,a"] {
             let headers =
                 [("webhook-id", id), ("webhook-timestamp", time), ("webhook-signature", proof)];
-            let told = send(&app, &headers, "{}").await;
-            assert_eq!(told.verdict(), "401 unauthenticated", "{id} {time}");
-            let detail = told.json()["detail"].as_str().unwrap_or_default().to_owned();
+            let reply = send(&app, &headers, "{}").await;
+            assert_eq!(reply.verdict(), "401 unauthenticated", "{id} {time}");
+            let detail = reply.json()["detail"].as_str().unwrap_or_default().to_owned();
             assert!(detail.contains(wrong) && !detail.contains("needed"), "{detail}");
         }
     }
@@ -289,9 +289,9 @@ async fn a_signed_malformed_message_is_400_and_not_stored() {
     }
     for unknown in [r#"{"type":"customer.created","data":{}}"#, r#"{"type":"payment.authorised"}"#]
     {
-        let told = send_text(&app, "msg_1", unknown).await;
+        let reply = send_text(&app, "msg_1", unknown).await;
         assert_eq!(
-            (told.verdict().as_str(), &told.json()["outcome"]),
+            (reply.verdict().as_str(), &reply.json()["outcome"]),
             ("200", &json!("ignored")),
             "{unknown}"
         );

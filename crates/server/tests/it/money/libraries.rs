@@ -90,9 +90,9 @@ impl Message {
 
     /// Sends the message to a server that accepts the secret. Returns the outcome.
     async fn outcome(&self, app: &TestApp) -> String {
-        let told = self.send(app).await;
-        assert_eq!(told.verdict(), "200", "{}: {}", self.id, told.text());
-        told.json()["outcome"].as_str().expect("a word").to_owned()
+        let reply = self.send(app).await;
+        assert_eq!(reply.verdict(), "200", "{}: {}", self.id, reply.text());
+        reply.json()["outcome"].as_str().expect("a word").to_owned()
     }
 }
 

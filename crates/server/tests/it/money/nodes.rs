@@ -28,9 +28,9 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
     open_sale(&first, 10.into(), 10, 900).await;
     // Two nodes receive the same message at the same time. One of them handles it.
     let id = order(&first, "anna", "k", 2).await;
-    let told = captured("pay_1", &id, 20);
+    let body = captured("pay_1", &id, 20);
     let (here, there) =
-        tokio::join!(send_message(&first, "msg_1", &told), send_message(&second, "msg_1", &told));
+        tokio::join!(send_message(&first, "msg_1", &body), send_message(&second, "msg_1", &body));
     let mut outcomes =
         [here, there].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
     outcomes.sort_unstable();
@@ -42,9 +42,9 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
         let cancelled = first.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
         assert_eq!(cancelled.verdict(), "200");
         let payment = format!("pay_late{n}");
-        let told =
+        let reply =
             send_message(&second, &format!("msg_late{n}"), &captured(&payment, &id, 80)).await;
-        assert_eq!(told.json()["outcome"], "paid", "{n}: all eight units were free");
+        assert_eq!(reply.json()["outcome"], "paid", "{n}: all eight units were free");
         assert_eq!(read(&first, &id).await["state"], "paid");
         let back = second.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
         assert_eq!(back.verdict(), "200", "{}", back.text());

@@ -109,9 +109,9 @@ async fn a_message_about_an_unknown_refund_or_payment_is_ignored_each_time() {
     ];
     for (kind, data) in &unknown {
         for _ in 0..2 {
-            let told = send_message(&app, "msg_1", &json!({"type": kind, "data": data})).await;
+            let reply = send_message(&app, "msg_1", &json!({"type": kind, "data": data})).await;
             assert_eq!(
-                (told.verdict().as_str(), &told.json()["outcome"]),
+                (reply.verdict().as_str(), &reply.json()["outcome"]),
                 ("200", &json!("ignored")),
                 "{kind} {data}"
             );
@@ -137,9 +137,9 @@ async fn a_late_payment_takes_a_unit_from_the_pool_or_one_recalled_from_a_slot()
             })
             .await;
         }
-        let told =
+        let reply =
             send_message(&app, &format!("msg_{n}"), &captured(&format!("pay_{n}"), &id, 20)).await;
-        assert_eq!(told.json()["outcome"], "paid", "{n}");
+        assert_eq!(reply.json()["outcome"], "paid", "{n}");
         assert_eq!(read(&app, &id).await["state"], "paid");
         assert!(read(&app, &id).await["ended_at"].is_null());
         assert_ledger_adds_up(&app).await;
@@ -254,12 +254,12 @@ async fn of_a_concurrent_payment_and_cancellation_exactly_one_takes_effect() {
     for n in 0..60 {
         let id = order(&app, "anna", &format!("k{n}"), 1).await;
         let (message, payment) = (format!("msg_{n}"), format!("pay_{n}"));
-        let (path, told) = (format!("/v1/orders/{id}/cancel"), captured(&payment, &id, 10));
+        let (path, body) = (format!("/v1/orders/{id}/cancel"), captured(&payment, &id, 10));
         let twin = format!("{message}_b");
         let (first, cancelled, again) = tokio::join!(
-            send_message(&app, &message, &told),
+            send_message(&app, &message, &body),
             app.buyer("anna", "POST", &path),
-            send_message(&app, &twin, &told)
+            send_message(&app, &twin, &body)
         );
         assert_eq!((first.status, again.status), (200, 200));
         let state = read(&app, &id).await["state"].as_str().expect("a word").to_owned();
@@ -287,20 +287,20 @@ async fn pay_when_due(app: &TestApp, n: i64, id: &str, after_ms: i64) -> String 
     let wait = pay_by + after_ms - i64::try_from(now).expect("the delay is in range");
     tokio::time::sleep(Duration::from_millis(u64::try_from(wait).unwrap_or(0))).await;
     let (message, twin, rival) = (format!("msg_{n}"), format!("msg_{n}_b"), format!("rival{n}"));
-    let told = captured(&format!("pay_{n}"), id, 10);
+    let body = captured(&format!("pay_{n}"), id, 10);
     let (first, bought, again) = tokio::join!(
-        send_message(app, &message, &told),
+        send_message(app, &message, &body),
         app.buy(&rival, "k", "spring", "phone", 1),
-        send_message(app, &twin, &told)
+        send_message(app, &twin, &body)
     );
     assert!(bought.status < 300 || bought.verdict() == "409 sold_out", "{}", bought.text());
     assert_eq!((first.status, again.status), (200, 200), "{} {}", first.text(), again.text());
     let mut outcomes =
         [first, again].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
     outcomes.sort_unstable();
-    let [came, repeated] = outcomes;
-    assert_eq!(repeated, "repeated", "{came}");
-    came
+    let [outcome, repeated] = outcomes;
+    assert_eq!(repeated, "repeated", "{outcome}");
+    outcome
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -311,12 +311,12 @@ async fn of_a_concurrent_payment_and_expiry_exactly_one_takes_effect() {
     let ids = join_all(buyers.iter().map(|buyer| order(&app, buyer, "k", 1))).await;
     // The first payments arrive before the window ends. The last payments arrive when other buyers
     // may have the units.
-    let came =
+    let outcomes =
         join_all(ids.iter().zip(0..).map(|(id, n)| pay_when_due(&app, n, id, 3 * n - 24))).await;
-    for (n, (id, came)) in ids.iter().zip(came).enumerate() {
+    for (n, (id, outcome)) in ids.iter().zip(outcomes).enumerate() {
         let state = read(&app, id).await["state"].as_str().expect("a word").to_owned();
         let owed = refunds(&app, id).await.len();
-        let stands = match (came.as_str(), state.as_str(), owed) {
+        let stands = match (outcome.as_str(), state.as_str(), owed) {
             // If a payment arrives after the expiry and takes a unit from the pool, the order also
             // counts as paid.
             ("paid", "paid", 0) => "captured",

@@ -36,12 +36,12 @@ async fn a_shop_gets_one_event_about_a_payment_that_was_reversed_externally() {
             "{what}"
         );
     }
-    let heard = shop
-        .until(10, "the event about the dispute arrives", |heard| {
-            heard.iter().any(|one| kind(&one.json()) == "disputed")
+    let received = shop
+        .until(10, "the event about the dispute arrives", |received| {
+            received.iter().any(|one| kind(&one.json()) == "disputed")
         })
         .await;
-    let told: Vec<Value> = heard
+    let events: Vec<Value> = received
         .iter()
         .filter(|one| one.event_type() == "payment.reversed")
         .map(|one| one.json()["data"].clone())
@@ -51,12 +51,12 @@ async fn a_shop_gets_one_event_about_a_payment_that_was_reversed_externally() {
                             "provider": "sandbox"}})
     };
     assert_eq!(
-        told,
+        events,
         [expected("returned", 4), expected("disputed", 10)],
         "each event arrives once and in order"
     );
     assert_eq!(
-        heard[0].event_type(),
+        received[0].event_type(),
         "order.paid",
         "the event comes after the order's earlier events"
     );

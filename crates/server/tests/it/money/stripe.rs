@@ -152,11 +152,14 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
 
     let refunded = app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
     assert_eq!(refunded.verdict(), "200", "{}", refunded.text());
-    let asked = until("Stripe is asked", async || stripe.sent("POST", "/v1/refunds").pop()).await;
+    let request = until("Stripe is asked", async || stripe.sent("POST", "/v1/refunds").pop()).await;
     let row = app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
     let refund = row["refund"].as_str().expect("an id").to_owned();
-    assert_eq!(asked.key.as_deref(), Some(refund.as_str()), "the refund's id is the key");
-    assert_eq!((asked.form.len(), &asked.form[0]), (3, &("payment_intent".into(), "pi_1".into())));
+    assert_eq!(request.key.as_deref(), Some(refund.as_str()), "the refund's id is the key");
+    assert_eq!(
+        (request.form.len(), &request.form[0]),
+        (3, &("payment_intent".into(), "pi_1".into()))
+    );
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "pending".into())]);
     let settled = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded", "metadata": {"refund": refund}});
     assert_eq!(
@@ -276,12 +279,12 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
     );
     let retried = app.admin("POST", &format!("/v1/admin/dead-letters/{letter}/retry"), None).await;
     assert!(matches!(retried.status, 200 | 202), "{}", retried.text());
-    let asked = until("the refund is requested again", async || {
+    let request = until("the refund is requested again", async || {
         stripe.sent("POST", "/v1/refunds").into_iter().nth(1)
     })
     .await;
     assert_ne!(
-        asked.key.as_deref(),
+        request.key.as_deref(),
         Some(refund.as_str()),
         "the old key would return the old refund"
     );
@@ -314,7 +317,7 @@ async fn payments_of_other_systems_on_the_same_account_are_ignored() {
         let mut theirs = ours.clone();
         (theirs["client_reference_id"], theirs["metadata"]) = (json!(order), metadata);
         for kind in ["completed", "async_payment_failed", "expired"] {
-            let told = send_message(
+            let reply = send_message(
                 &app,
                 &format!("evt_{nth}_{kind}"),
                 &format!("checkout.session.{kind}"),
@@ -322,7 +325,7 @@ async fn payments_of_other_systems_on_the_same_account_are_ignored() {
             )
             .await;
             assert_eq!(
-                (told.status, &told.json()["outcome"]),
+                (reply.status, &reply.json()["outcome"]),
                 (200, &json!("ignored")),
                 "{kind} {theirs}"
             );

@@ -16,12 +16,17 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
     let open =
         async |id: &str| app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     for _ in 0..2 {
-        let told = open(&one).await;
-        assert_eq!(told.verdict(), "200", "an existing checkout uses up no limit: {}", told.text());
-        assert_eq!(told.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
+        let reply = open(&one).await;
+        assert_eq!(
+            reply.verdict(),
+            "200",
+            "an existing checkout uses up no limit: {}",
+            reply.text()
+        );
+        assert_eq!(reply.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
         assert!(
-            told.header("ratelimit").is_some_and(|said| said.starts_with("\"buyer\";r=0;t=")),
-            "{told:?}"
+            reply.header("ratelimit").is_some_and(|said| said.starts_with("\"buyer\";r=0;t=")),
+            "{reply:?}"
         );
     }
     // A checkout request for a cancelled order also uses up no limit. The sale's limits apply to
@@ -31,35 +36,35 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
         app.buyer("bert", "POST", &format!("/v1/orders/{ended}/cancel")).await.verdict(),
         "200"
     );
-    let told = app.buyer("bert", "POST", &format!("/v1/orders/{ended}/checkout")).await;
-    assert_eq!(told.verdict(), "409 wrong_state");
-    assert_eq!(told.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
-    assert_eq!(told.header("ratelimit"), Some("\"buyer\";r=1;t=0"));
+    let reply = app.buyer("bert", "POST", &format!("/v1/orders/{ended}/checkout")).await;
+    assert_eq!(reply.verdict(), "409 wrong_state");
+    assert_eq!(reply.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
+    assert_eq!(reply.header("ratelimit"), Some("\"buyer\";r=1;t=0"));
     // A request without a sale has the default limits of checkouts.
     let by_default = "\"buyer\";q=60;w=60, \"ip\";q=200000;w=20";
     let nobodys = format!("/v1/orders/{one}/checkout");
-    for (told, verdict) in [
+    for (reply, verdict) in [
         (app.call("POST", &nobodys, &[], b"").await, "401 unauthenticated"),
         (app.buyer("bert", "POST", &nobodys).await, "404 not_found"),
         (open("nothing").await, "404 not_found"),
     ] {
-        assert_eq!(told.verdict(), verdict);
-        assert_eq!(told.header("ratelimit-policy"), Some(by_default), "{told:?}");
+        assert_eq!(reply.verdict(), verdict);
+        assert_eq!(reply.header("ratelimit-policy"), Some(by_default), "{reply:?}");
         assert_eq!(
-            told.header("ratelimit"),
+            reply.header("ratelimit"),
             Some("\"buyer\";r=60;t=0, \"ip\";r=200000;t=0"),
-            "{told:?}"
+            "{reply:?}"
         );
     }
-    let told = open(&other).await;
+    let reply = open(&other).await;
     assert_eq!(
-        (told.verdict().as_str(), &told.json()["scope"]),
+        (reply.verdict().as_str(), &reply.json()["scope"]),
         ("429 rate_limited", &json!("buyer"))
     );
-    assert!(told.header("retry-after").is_some());
-    assert_eq!(told.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
+    assert!(reply.header("retry-after").is_some());
+    assert_eq!(reply.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
     assert!(
-        told.header("ratelimit").is_some_and(|said| said.starts_with("\"buyer\";r=0;t=")),
-        "{told:?}"
+        reply.header("ratelimit").is_some_and(|said| said.starts_with("\"buyer\";r=0;t=")),
+        "{reply:?}"
     );
 }

@@ -137,8 +137,8 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
     for number in 0..CHANGES {
         let (before, begun) = (read_all(&nodes), Instant::now());
         nodes[0].engine.create_sale(another(number)).await.expect("a store").expect("a free id");
-        let looks = nodes.iter().map(|node| node.engine.refresh_catalogue());
-        for looked in join_all(looks).await {
+        let reads = nodes.iter().map(|node| node.engine.refresh_catalogue());
+        for looked in join_all(reads).await {
             looked.expect("a store");
         }
         for node in &nodes {

@@ -18,8 +18,8 @@ async fn sells_on(mut home: Deployment) {
     first.open_sale(STOCK, 10, Spread::default()).await;
     second.wait_for_phase(Phase::Open).await;
     // Each buyer buys one unit, so there are more requests than a slot remembers.
-    let told = sell_out_from(&[&first, &second], STOCK).await;
-    is_sold(&first, STOCK, told).await;
+    let sold = sell_out_from(&[&first, &second], STOCK).await;
+    is_sold(&first, STOCK, sold).await;
     let rolled = async |node: &TestNode| {
         let closed = node.engine.store().closings().await.expect("the store is available");
         closed

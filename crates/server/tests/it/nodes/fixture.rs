@@ -221,10 +221,10 @@ impl TestNode {
     pub(crate) fn block_until_released(
         &self,
     ) -> (std::sync::mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
-        let (go_on, told) = std::sync::mpsc::sync_channel(1);
+        let (go_on, release) = std::sync::mpsc::sync_channel(1);
         let handle = self.runtime.get().expect("the node is running").handle().clone();
         let stands = handle.spawn(async move {
-            let _ = told.recv();
+            let _ = release.recv();
         });
         (go_on, stands)
     }

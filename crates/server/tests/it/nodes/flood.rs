@@ -223,8 +223,8 @@ async fn thousands_of_status_requests_query_the_slots_a_few_times_a_second() {
     let app = node(&home, &home.database(), Some(slots.as_str())).await;
     app.open_sale("spring", 20.into(), 10).await;
     // Slots without units are not read.
-    app.until("/v1/admin/sales/spring/stock", "the slots are full", |told| {
-        told["items"][0]["in_slots"] == 20
+    app.until("/v1/admin/sales/spring/stock", "the slots are full", |stock| {
+        stock["items"][0]["in_slots"] == 20
     })
     .await;
     let made = async || number(&app, "doorbuster_status_renders_total").await;

@@ -45,8 +45,8 @@ async fn two_leaders_refill_and_repair_the_same_slots_consistently() {
     );
     // Both nodes detect that every slot lost its memory.
     home.redis().flush();
-    let told = sell_out_from(&[&first, &second], STOCK - early).await;
-    is_sold(&first, STOCK, early + told).await;
+    let sold = sell_out_from(&[&first, &second], STOCK - early).await;
+    is_sold(&first, STOCK, early + sold).await;
     let repairs = first.audit().await.repairs;
     assert!(repairs >= 1, "slots started again");
     assert!(second.audit().await.findings.is_empty());
@@ -72,8 +72,8 @@ async fn two_leaders_reconcile_the_slots_of_both_and_of_a_dead_node() {
     assert!(matches!(dying.await.expect("the task did not panic"), PurchaseOutcome::Created(_)));
     third.crash();
     // Both nodes find that the dead node's lease has ended, and sell the dead node's units.
-    let told = sell_out(&[&first, &second], STOCK - 2, PATIENCE + Duration::from_secs(12)).await;
-    is_sold(&second, STOCK, told + 2).await;
+    let sold = sell_out(&[&first, &second], STOCK - 2, PATIENCE + Duration::from_secs(12)).await;
+    is_sold(&second, STOCK, sold + 2).await;
     both_led([&first, &second]);
     first.stop().await;
     second.stop().await;

@@ -49,14 +49,14 @@ async fn respread(node: &TestNode, spread: Spread) {
 /// Checks repeatedly that the units add up, until the test sets `stop`. Returns the number of
 /// checks.
 async fn add_up(node: &TestNode, stop: Arc<AtomicBool>) -> u64 {
-    let mut looks = 0;
+    let mut checks = 0;
     while !stop.load(Ordering::Acquire) {
         let counts = node.counts().await;
         assert_eq!(counts.pool + counts.in_slots + counts.held + counts.paid, STOCK, "{counts:?}");
-        looks += 1;
+        checks += 1;
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    looks
+    checks
 }
 
 /// Sells all units at two nodes while each node in turn changes the spread.
@@ -89,13 +89,13 @@ async fn sells_out_while_partitions_change(all_lead: bool) {
         changes
     };
     let selling = async {
-        let told = sell_out(&[&first, &second], STOCK, PATIENCE).await;
+        let sold = sell_out(&[&first, &second], STOCK, PATIENCE).await;
         stop.store(true, Ordering::Release);
-        told
+        sold
     };
-    let (told, changes, looks) = tokio::join!(selling, changing, add_up(&first, stop.clone()));
-    assert!(changes >= 3 && looks > 10, "{changes} changes, {looks} checks of the units");
-    is_sold(&first, STOCK, told).await;
+    let (sold, changes, checks) = tokio::join!(selling, changing, add_up(&first, stop.clone()));
+    assert!(changes >= 3 && checks > 10, "{changes} changes, {checks} checks of the units");
+    is_sold(&first, STOCK, sold).await;
     assert_eq!(first.audit().await.repairs, 0, "no slot was lost");
     first.stop().await;
     second.stop().await;
@@ -126,8 +126,8 @@ async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
         assert!(began.elapsed() < super::AFTER_LEASE, "the next leader drains the slots");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let told = sell_out(&[&second], 120, PATIENCE).await;
-    is_sold(&second, 120, told).await;
+    let sold = sell_out(&[&second], 120, PATIENCE).await;
+    is_sold(&second, 120, sold).await;
     second.stop().await;
 }
 

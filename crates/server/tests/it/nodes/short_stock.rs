@@ -38,10 +38,10 @@ async fn a_buyer_at_the_limit_is_refused_at_a_node_that_does_not_lead() {
     until("the second node knows of the limit", async || second.gauge().counts().held == 1).await;
     for n in 2..6 {
         let asked = Watch::start();
-        let told = second.buy("anna", &format!("k{n}"), 1).await;
+        let answer = second.buy("anna", &format!("k{n}"), 1).await;
         assert!(
-            matches!(told, PurchaseOutcome::Refused(Refusal::LimitReached { limit: 1, used: 1 })),
-            "{told:?}"
+            matches!(answer, PurchaseOutcome::Refused(Refusal::LimitReached { limit: 1, used: 1 })),
+            "{answer:?}"
         );
         assert!(
             asked.elapsed() < Duration::from_millis(900),
@@ -68,8 +68,8 @@ async fn a_request_that_is_undecided_at_one_node_is_never_sold_out_at_another() 
     let shop = first.buyer_client();
     let waiting = tokio::spawn(async move { shop.buy("anna", "k", 1).await });
     until("the request's ticket is issued", async || first.queued().await == 1).await;
-    let told = second.buy("anna", "k", 1).await;
-    assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable)), "{told:?}");
+    let outcome = second.buy("anna", "k", 1).await;
+    assert!(matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable)), "{outcome:?}");
     assert!(
         matches!(waiting.await, Ok(PurchaseOutcome::Queued { .. })),
         "no ticket is settled in this test"
@@ -93,8 +93,8 @@ async fn a_request_that_is_undecided_at_one_node_is_never_over_the_limit_at_anot
         second.queued().await == 1
     })
     .await;
-    let told = second.buy("anna", "k", 1).await;
-    assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable)), "{told:?}");
+    let outcome = second.buy("anna", "k", 1).await;
+    assert!(matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable)), "{outcome:?}");
     for undecided in [waiting, beside] {
         assert!(
             matches!(undecided.await, Ok(PurchaseOutcome::Queued { .. })),
@@ -113,9 +113,9 @@ async fn a_refusal_by_the_only_slot_that_nodes_share_is_confirmed_in_the_store()
     let shop = node.buyer_client();
     let waiting = tokio::spawn(async move { shop.buy("anna", "k", 1).await });
     until("the request's ticket is issued", async || node.queued().await == 1).await;
-    let told = node.buy("anna", "other", 1).await;
+    let outcome = node.buy("anna", "other", 1).await;
     let unavailable = PurchaseOutcome::Refused(Refusal::Unavailable);
-    assert_eq!(told, unavailable, "the store may refuse the ticket that reached the limit");
+    assert_eq!(outcome, unavailable, "the store may refuse the ticket that reached the limit");
     assert!(
         matches!(waiting.await, Ok(PurchaseOutcome::Queued { .. })),
         "no ticket is settled in this test"
@@ -235,8 +235,8 @@ async fn stale_stock_data_refuses_no_buyer() {
         second.gauge().free().free == Some(0)
     })
     .await;
-    let told = second.buy("bert", "k", 1).await;
-    assert!(matches!(told, PurchaseOutcome::Refused(Refusal::SoldOut(_))), "{told:?}");
+    let outcome = second.buy("bert", "k", 1).await;
+    assert!(matches!(outcome, PurchaseOutcome::Refused(Refusal::SoldOut(_))), "{outcome:?}");
     let (go_on, stands) = second.block_until_released();
     until("the node's copy is too old", async || {
         matches!(second.refuse_from_memory("bert", "k", 1), Some(Refusal::Unavailable))
@@ -286,8 +286,8 @@ async fn the_only_unit_is_sold_at_once_from_any_slot() {
     for (n, node) in [&first, &second, &first, &second].into_iter().enumerate() {
         // The test sends one request. The unit may return to any slot, and returns while the
         // request is parked.
-        let told = node.buy(&format!("b{n}"), "k", 1).await;
-        let PurchaseOutcome::Created(order) = told else { panic!("{n}: {told:?}") };
+        let outcome = node.buy(&format!("b{n}"), "k", 1).await;
+        let PurchaseOutcome::Created(order) = outcome else { panic!("{n}: {outcome:?}") };
         let engine = node.engine.clone();
         let cancelled = node
             .run(async move {
@@ -336,15 +336,15 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
         locked.release();
         let decided = decided.await.expect("the task did not panic");
         let decided_after = asked.elapsed();
-        let (heard, after) = waits.await.expect("the task did not panic");
+        let (outcome, after) = waits.await.expect("the task did not panic");
         if decided_after < SOON {
             assert!(matches!(decided, PurchaseOutcome::Created(_)), "{decided:?}");
             assert!(
                 matches!(
-                    heard,
+                    outcome,
                     PurchaseOutcome::Refused(Refusal::LimitReached { limit: 1, used: 1 })
                 ),
-                "the answer {heard:?} came after {after:?}"
+                "the answer {outcome:?} came after {after:?}"
             );
             // After `LAST` the request queries the slots again anyway, so a late attempt is no
             // evidence.
@@ -380,10 +380,10 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
     assert!(matches!(opened, Ok(StepOutcome::Done { .. })), "{opened:?}");
     until("the slots have units", async || first.counts().await.in_slots > 0).await;
     let there_after = asked.elapsed();
-    let (heard, after) = waits.await.expect("the task did not panic");
+    let (outcome, after) = waits.await.expect("the task did not panic");
     first.stop().await;
     second.stop().await;
-    (there_after, heard, after)
+    (there_after, outcome, after)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -391,11 +391,11 @@ async fn a_buyer_who_comes_before_the_first_units_is_served_when_they_arrive() {
     // If the servers were slow, the attempt is no evidence, so the test tries again.
     for n in 0.. {
         assert!(n < 6, "the request learned of the units only in the last moment");
-        let (there_after, heard, after) = bought_before_the_first_units().await;
+        let (there_after, outcome, after) = bought_before_the_first_units().await;
         if there_after < SOON && after < LAST {
             assert!(
-                matches!(heard, PurchaseOutcome::Created(_)),
-                "the answer {heard:?} came after {after:?}, and the units after {there_after:?}"
+                matches!(outcome, PurchaseOutcome::Created(_)),
+                "the answer {outcome:?} came after {after:?}, and the units after {there_after:?}"
             );
             break;
         }

@@ -71,7 +71,7 @@ async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) 
     })
     .await;
     let hung_after = asked.elapsed();
-    let (heard, after) = waits.await.expect("the task did not panic");
+    let (outcome, after) = waits.await.expect("the task did not panic");
     assert_eq!(node.parked(), 0, "the request is no longer parked");
     signal(server, "-CONT");
     drop(untended);
@@ -84,19 +84,19 @@ async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) 
     .await;
     assert_eq!(node.counts().await.held, 2, "the same request gets no second order");
     node.stop().await;
-    (hung_after, heard, after)
+    (hung_after, outcome, after)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     for n in 0.. {
         assert!(n < TRIES, "no attempt got an answer in time");
-        let (hung_after, heard, after) = bought_while_all_slots_hang().await;
+        let (hung_after, outcome, after) = bought_while_all_slots_hang().await;
         // A request that asked all slots before they hung may have a definite answer.
         if hung_after < SOON {
             assert!(
-                matches!(heard, PurchaseOutcome::Refused(Refusal::Unavailable)),
-                "the answer {heard:?} came after {after:?}"
+                matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable)),
+                "the answer {outcome:?} came after {after:?}"
             );
             if after < HEARD {
                 break;
@@ -138,22 +138,22 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     home.redis().flush();
     // The settler starts after the ticket was lost, so no slot knows its result.
     let second = home.node(Roles::ALL).await;
-    let heard = waits.await.expect("the task did not panic");
+    let outcome = waits.await.expect("the task did not panic");
     let asked_again = first.engine.meter().read().retried;
     second.stop().await;
     first.crash();
-    (heard, asked_again)
+    (outcome, asked_again)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ticket_that_dies_late_is_requested_again() {
     for n in 0.. {
-        let (heard, asked_again) = bought_with_a_ticket_that_dies_late().await;
-        if matches!(heard, PurchaseOutcome::Created(_)) {
+        let (outcome, asked_again) = bought_with_a_ticket_that_dies_late().await;
+        if matches!(outcome, PurchaseOutcome::Created(_)) {
             assert_eq!(asked_again, 1, "the node sent the request again");
             break;
         }
-        assert!(n < TRIES, "the answer is {heard:?} and not an order of the slot's next epoch");
+        assert!(n < TRIES, "the answer is {outcome:?} and not an order of the slot's next epoch");
     }
 }
 
@@ -186,18 +186,18 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
     // The checks must be in this order, because an answered request has left both queues.
     let has_left = has_left_the_queues(&node).await && !waits.is_finished();
     locked.release();
-    let heard = waits.await.expect("the task did not panic");
+    let outcome = waits.await.expect("the task did not panic");
     node.stop().await;
-    (has_left, heard)
+    (has_left, outcome)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_with_a_ticket_does_not_wait_behind_other_requests() {
     for n in 0.. {
-        let (has_left, heard) = bought_after_a_wait().await;
-        if has_left && matches!(heard, PurchaseOutcome::Created(_)) {
+        let (has_left, outcome) = bought_after_a_wait().await;
+        if has_left && matches!(outcome, PurchaseOutcome::Created(_)) {
             break;
         }
-        assert!(n < TRIES, "the answer is {heard:?}; the request left the queues: {has_left}");
+        assert!(n < TRIES, "the answer is {outcome:?}; the request left the queues: {has_left}");
     }
 }

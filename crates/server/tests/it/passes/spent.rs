@@ -24,12 +24,12 @@ fn unlimited(mut door: Value) -> Value {
 async fn solved(app: &TestApp, buyer: &str) -> Value {
     let bearer = bearer(buyer);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
-    let asked = app.call("POST", "/v1/sales/spring/challenges", &headers, b"{}").await;
-    assert_eq!(asked.verdict(), "201", "{}", asked.text());
-    let asked = asked.json();
+    let reply = app.call("POST", "/v1/sales/spring/challenges", &headers, b"{}").await;
+    assert_eq!(reply.verdict(), "201", "{}", reply.text());
+    let issued = reply.json();
     let work =
-        doorbuster_challenge::solve_work(&asked["altcha"]).expect("a device can do the work");
-    json!({"item": "phone", "challenge": asked["challenge"], "answer": {"altcha": work}})
+        doorbuster_challenge::solve_work(&issued["altcha"]).expect("a device can do the work");
+    json!({"item": "phone", "challenge": issued["challenge"], "answer": {"altcha": work}})
 }
 
 /// Starts two nodes of this shape that know an open sale with this front door.

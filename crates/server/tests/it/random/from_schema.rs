@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use super::generator::{GeneratedRequest, one_in, pick};
-use super::{REQUESTS, REQUESTS_PER_503, SHOWN_BYTES, SPARE_503, told};
+use super::{REQUESTS, REQUESTS_PER_503, SHOWN_BYTES, SPARE_503, from_env};
 use crate::app::{ADMIN_KEY, TestApp, bearer};
 use crate::http::Reply;
 use value::{KnownIds, Values};
@@ -70,7 +70,7 @@ const RULES: [(&str, &str, &str); 21] = [
 struct Operation<'a> {
     path: &'a str,
     method: &'a str,
-    told: &'a Value,
+    spec: &'a Value,
 }
 
 impl<'a> Operation<'a> {
@@ -79,13 +79,13 @@ impl<'a> Operation<'a> {
             |value: &'a Value| value.as_object().expect("the document has an object here").iter();
         members(&document["paths"])
             .flat_map(|(path, item)| {
-                members(item).map(move |(method, told)| Self { path, method, told })
+                members(item).map(move |(method, spec)| Self { path, method, spec })
             })
             .collect()
     }
 
     fn id(self) -> &'a str {
-        self.told["operationId"].as_str().expect("every operation has an id")
+        self.spec["operationId"].as_str().expect("every operation has an id")
     }
 
     /// Returns the name of the member or parameter that takes the id of the created object.
@@ -113,20 +113,20 @@ struct OperationCounts<'a> {
 
 #[tokio::test]
 async fn a_request_that_the_document_allows_is_never_malformed() {
-    let seed = told("DOORBUSTER_RANDOM_SEED").unwrap_or_else(rand::random);
+    let seed = from_env("DOORBUSTER_RANDOM_SEED").unwrap_or_else(rand::random);
     let mut rng = SmallRng::seed_from_u64(seed);
     let app = TestApp::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]).await;
     let mut known = a_world(&app).await;
     let document = app.get("/openapi.json").await.json();
     let operations = Operation::all(&document);
-    let requests = told("DOORBUSTER_RANDOM_REQUESTS").unwrap_or(REQUESTS);
+    let requests = from_env("DOORBUSTER_RANDOM_REQUESTS").unwrap_or(REQUESTS);
     let each = usize::try_from(requests).expect("a count of requests").div_ceil(operations.len());
-    let mut asked: Vec<Operation<'_>> =
+    let mut chosen: Vec<Operation<'_>> =
         operations.iter().flat_map(|one| std::iter::repeat_n(*one, each)).collect();
-    asked.shuffle(&mut rng);
+    chosen.shuffle(&mut rng);
     let mut tally = OperationCounts::new(seed, &operations);
     let mut wire = None;
-    for (number, operation) in asked.iter().enumerate() {
+    for (number, operation) in chosen.iter().enumerate() {
         if number % FRESH_SALE_EVERY == 0 {
             a_fresh_sale(&app, &format!("fresh{number}"), &mut known).await;
         }
@@ -140,24 +140,24 @@ async fn a_request_that_the_document_allows_is_never_malformed() {
             let shown = |bytes: &[u8]| {
                 String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned()
             };
-            let heard = reply.map(|reply| (reply.status, shown(&reply.body)));
+            let answer = reply.map(|reply| (reply.status, shown(&reply.body)));
             let (name, sent) = (operation.id(), shown(&bytes));
             panic!(
                 "DOORBUSTER_RANDOM_SEED={seed}, request {number}, {name}: {wrong}\nsent: \
-                 {sent}\nheard: {heard:?}"
+                 {sent}\nheard: {answer:?}"
             );
         }
         let reply = reply.expect("the answer passed the check");
         tally.count(*operation, &reply);
         record_ids(*operation, &reply, &mut known);
     }
-    tally.check(asked.len(), each);
+    tally.check(chosen.len(), each);
     super::every_unit_is_accounted_for(&app, seed).await;
 }
 
 impl<'a> OperationCounts<'a> {
     fn new(seed: u64, operations: &[Operation<'a>]) -> Self {
-        let takers = operations.iter().filter(|one| one.told.get("requestBody").is_some());
+        let takers = operations.iter().filter(|one| one.spec.get("requestBody").is_some());
         // The server reads a provider's message only if the message is signed.
         let unread =
             takers.map(|one| one.id()).filter(|id| *id != "take_sandbox_message").collect();
@@ -240,7 +240,7 @@ fn request(
     known: &KnownIds,
     operation: Operation<'_>,
 ) -> GeneratedRequest {
-    let told = operation.told;
+    let spec = operation.spec;
     let mut drawn = GeneratedRequest {
         method: operation.method.to_ascii_uppercase(),
         target: operation.path.to_owned(),
@@ -249,8 +249,8 @@ fn request(
         fresh: one_in(rng, 16),
         is_raw: false,
     };
-    parameters(rng, document, known, told, &mut drawn);
-    if let Some(ways) = told.get("security").and_then(Value::as_array) {
+    parameters(rng, document, known, spec, &mut drawn);
+    if let Some(ways) = spec.get("security").and_then(Value::as_array) {
         let way = pick(rng, ways)
             .as_object()
             .and_then(|way| way.keys().next())
@@ -262,7 +262,7 @@ fn request(
         };
         drawn.headers.push(("Authorization".into(), credentials));
     }
-    if let Some(body) = told.get("requestBody")
+    if let Some(body) = spec.get("requestBody")
         && (body["required"] == true || !one_in(rng, 3))
     {
         let media: Vec<(&String, &Value)> =
@@ -272,7 +272,7 @@ fn request(
         drawn.headers.push(("Content-Type".into(), media.clone()));
         drawn.body = values.draw(rng, &content["schema"], "").to_string().into_bytes();
     }
-    if told["responses"].get("101").is_some() {
+    if spec["responses"].get("101").is_some() {
         for (name, value) in [
             ("Connection", "Upgrade"),
             ("Upgrade", "websocket"),
@@ -290,11 +290,11 @@ fn parameters(
     rng: &mut SmallRng,
     document: &Value,
     known: &KnownIds,
-    told: &Value,
+    spec: &Value,
     drawn: &mut GeneratedRequest,
 ) {
     let mut query = Vec::new();
-    for parameter in told.get("parameters").and_then(Value::as_array).into_iter().flatten() {
+    for parameter in spec.get("parameters").and_then(Value::as_array).into_iter().flatten() {
         if parameter["required"] != true && rng.random_bool(0.5) {
             continue;
         }
@@ -344,7 +344,7 @@ fn judge(
 ) -> Result<(), String> {
     super::judge(drawn, reply, document)?;
     match reply.status {
-        401 if operation.told.get("security").is_some() => {
+        401 if operation.spec.get("security").is_some() => {
             Err("the server refuses valid credentials".into())
         }
         400 | 405 | 406 | 415 => {

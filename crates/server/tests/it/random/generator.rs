@@ -357,11 +357,11 @@ impl RequestGenerator {
         if let Some(tag) = reply.header("etag") {
             keep(&mut self.known.tags, tag);
         }
-        let Ok(told) = serde_json::from_slice::<Value>(&reply.body) else { return };
-        if let Some(cursor) = told["next_cursor"].as_str() {
+        let Ok(body) = serde_json::from_slice::<Value>(&reply.body) else { return };
+        if let Some(cursor) = body["next_cursor"].as_str() {
             keep(&mut self.known.cursors, cursor);
         }
-        if let (201 | 202, Some(id)) = (reply.status, told["id"].as_str()) {
+        if let (201 | 202, Some(id)) = (reply.status, body["id"].as_str()) {
             let known = match drawn.path() {
                 "/v1/orders" => &mut self.known.orders,
                 "/v1/admin/keys" => &mut self.known.keys,

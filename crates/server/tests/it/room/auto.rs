@@ -79,10 +79,10 @@ impl CrowdWithPasses {
     pub(super) async fn press_until_the_room_is_open(&self, app: &TestApp) {
         let begun = Watch::start();
         for wave in 0.. {
-            let told = self.try_to_buy(app, &format!("wave{wave}")).await;
-            let is_right = |told: &String| matches!(told.as_str(), "201" | "403 waiting_room");
-            assert!(told.iter().all(is_right), "{told:?}");
-            if told.iter().any(|told| told != "201") {
+            let verdicts = self.try_to_buy(app, &format!("wave{wave}")).await;
+            let is_right = |one: &String| matches!(one.as_str(), "201" | "403 waiting_room");
+            assert!(verdicts.iter().all(is_right), "{verdicts:?}");
+            if verdicts.iter().any(|one| one != "201") {
                 break;
             }
             assert!(
@@ -96,7 +96,7 @@ impl CrowdWithPasses {
 /// Sends the purchases of these buyers one after another on one connection. Returns the verdicts.
 async fn press_in_turn(app: &TestApp, buyers: &[(String, String)], key: &str) -> Vec<String> {
     let wanted = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
-    let (mut wire, mut told) = (app.connect().await, Vec::new());
+    let (mut wire, mut verdicts) = (app.connect().await, Vec::new());
     for (buyer, pass) in buyers {
         let bearer = bearer(buyer);
         let headers = [
@@ -107,18 +107,18 @@ async fn press_in_turn(app: &TestApp, buyers: &[(String, String)], key: &str) ->
             WAIT_FOR_ORDER,
         ];
         wire.send(&request("POST", "/v1/orders", &headers, wanted.as_bytes())).await;
-        told.push(wire.reply(false).await.expect("an answer").verdict());
+        verdicts.push(wire.reply(false).await.expect("an answer").verdict());
     }
-    told
+    verdicts
 }
 
 /// Requests passes for these buyers one after another. Returns the verdicts.
 async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut verdicts = Vec::new();
     for buyer in buyers {
-        told.push(ask(app, buyer).await.verdict());
+        verdicts.push(ask(app, buyer).await.verdict());
     }
-    told
+    verdicts
 }
 
 /// Restarts the server with the lowest rate of admissions. The new server does not count earlier
@@ -152,8 +152,8 @@ async fn a_crowd_at_the_button_of_a_sold_out_sale_is_answered_sold_out() {
     assert_eq!(order(&app, "first", "k", &first).await, "201");
     let begun = Watch::start();
     for wave in 0.. {
-        let told = crowd.try_to_buy(&app, &format!("wave{wave}")).await;
-        assert!(told.iter().all(|told| told == "409 sold_out"), "{told:?}");
+        let verdicts = crowd.try_to_buy(&app, &format!("wave{wave}")).await;
+        assert!(verdicts.iter().all(|one| one == "409 sold_out"), "{verdicts:?}");
         if begun.elapsed() > NOTICED_WITHIN {
             break;
         }
@@ -168,10 +168,10 @@ async fn a_crowd_that_requests_passes_opens_the_room_and_is_sent_to_it() {
     let begun = Watch::start();
     let refused = loop {
         let parts = buyers.chunks(CROWD.div_ceil(CONNECTIONS));
-        let told = join_all(parts.map(|part| ask_in_turn(&app, part))).await.concat();
-        let is_right = |told: &String| matches!(told.as_str(), "201" | "403 waiting_room");
-        assert!(told.iter().all(is_right), "{told:?}");
-        if let Some(at) = told.iter().position(|told| told != "201") {
+        let verdicts = join_all(parts.map(|part| ask_in_turn(&app, part))).await.concat();
+        let is_right = |one: &String| matches!(one.as_str(), "201" | "403 waiting_room");
+        assert!(verdicts.iter().all(is_right), "{verdicts:?}");
+        if let Some(at) = verdicts.iter().position(|one| one != "201") {
             break &buyers[at];
         }
         assert!(begun.elapsed() < PATIENCE, "all buyers got a pass");

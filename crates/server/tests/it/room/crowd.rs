@@ -25,14 +25,14 @@ async fn each(
     let mut took = Vec::new();
     for buyer in buyers {
         let bearer = crate::app::bearer(&format!("buyer-{buyer}"));
-        let asked = crate::http::request(
+        let request = crate::http::request(
             method,
             "/v1/sales/spring/waiting-room",
             &[("Authorization", &bearer)],
             b"",
         );
         let begun = Instant::now();
-        wire.send(&asked).await;
+        wire.send(&request).await;
         let reply = wire.reply(false).await.expect("an answer");
         took.push(u64::try_from(begun.elapsed().as_micros()).expect("short"));
         assert_eq!(reply.status, wanted, "{}", reply.text());

@@ -1,6 +1,6 @@
 //! Tests that a node answers requests about known waiting-room positions from memory.
 
-use super::{announce, buy, enter, is, looks, until};
+use super::{announce, buy, enter, is, polls, until};
 use crate::app::{TestApp, bearer};
 use crate::http::request;
 
@@ -8,14 +8,14 @@ use crate::http::request;
 /// the store.
 async fn poll(app: &TestApp, buyer: &str, state: &str) -> u64 {
     const TIMES: usize = 200;
-    let (before, bearer, mut wire) = (looks(app).await, bearer(buyer), app.connect().await);
+    let (before, bearer, mut wire) = (polls(app).await, bearer(buyer), app.connect().await);
     let look = request("GET", "/v1/sales/spring/waiting-room", &[("Authorization", &bearer)], b"");
     for _ in 0..TIMES {
         wire.send(&look).await;
         let place = wire.reply(false).await.expect("an answer");
         assert_eq!(place.json()["state"], state, "{buyer}: {}", place.text());
     }
-    looks(app).await - before
+    polls(app).await - before
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,11 +45,11 @@ async fn a_buyer_who_waits_is_refused_a_pass_from_memory() {
     }
     until(&app, "a", "the buyer is admitted", is("admitted")).await;
     until(&app, "b", "waits", is("waiting")).await;
-    let before = looks(&app).await;
+    let before = polls(&app).await;
     for _ in 0..50 {
         assert_eq!(buy(&app, "b").await.verdict(), "403 waiting_room");
     }
     // If the machine pauses, the node reads the store again.
-    let after = looks(&app).await;
+    let after = polls(&app).await;
     assert!(after - before < 10, "the store was read {} times", after - before);
 }

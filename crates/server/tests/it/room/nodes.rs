@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::auto::{CrowdWithPasses, ask, open_sale, order, pass};
-use super::{announce, draw, drawn, enter, is, told, until};
+use super::{announce, draw, drawn, enter, is, reported, until};
 use crate::app::{PATIENCE, TestApp};
 use crate::events::{next, socket};
 use crate::postgres::Cluster;
@@ -79,11 +79,11 @@ async fn press_until(app: &TestApp, (buyer, pass): (&str, &str), before: &str, w
     let (begun, mut tries) = (Instant::now(), 0);
     loop {
         tries += 1;
-        let told = order(app, buyer, &format!("{wanted}{tries}").replace(' ', "-"), pass).await;
-        if told == wanted {
+        let verdict = order(app, buyer, &format!("{wanted}{tries}").replace(' ', "-"), pass).await;
+        if verdict == wanted {
             break;
         }
-        assert!(told == before && begun.elapsed() < PATIENCE, "attempt {tries} got {told}");
+        assert!(verdict == before && begun.elapsed() < PATIENCE, "attempt {tries} got {verdict}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -154,7 +154,7 @@ async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
     first.step("spring", "open").await;
     for (buyer, events) in [("anna", &mut anna), ("bert", &mut bert)] {
         let admitted = until(&first, buyer, "the buyer is admitted", is("admitted")).await;
-        told(events, &admitted).await;
+        reported(events, &admitted).await;
     }
 }
 
@@ -164,8 +164,8 @@ async fn each_node_manages_its_share_of_the_waiting_buyers() {
     let database = home.database();
     let app = node(&home, &database).await;
     let crowd = CrowdWithPasses::with_passes(&app, 1_000_000).await;
-    let told = crowd.try_to_buy(&app, "k").await;
-    assert!(told.iter().all(|told| told == "201"), "the buyers are few: {told:?}");
+    let verdicts = crowd.try_to_buy(&app, "k").await;
+    assert!(verdicts.iter().all(|one| one == "201"), "the buyers are few: {verdicts:?}");
     // With a thousand nodes, each node manages only two of the buyers who may enter per second. The
     // other nodes are only rows in the store.
     home.psql(

@@ -27,7 +27,7 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
     }
     let begun = Instant::now();
     let mut ticks = tokio::time::interval(EVERY);
-    let mut told: Option<(String, Instant, Value)> = None;
+    let mut estimated: Option<(String, Instant, Value)> = None;
     for n in 0.. {
         ticks.tick().await;
         // Each admitted buyer buys and cancels, and afterwards the next buyer is admitted.
@@ -40,7 +40,7 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
             app.buyer(&buyer, "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
             "200"
         );
-        let Some((buyer, at, estimate)) = &told else {
+        let Some((buyer, at, estimate)) = &estimated else {
             let buyer = format!("b{}", n + UNITS + AHEAD);
             let place = look(&app, &buyer).await;
             if !place["estimate_secs"].is_null() {
@@ -48,7 +48,7 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
                     begun.elapsed() > Duration::from_secs(15),
                     "after few measurements there is no estimate: {place}"
                 );
-                told = Some((buyer, Instant::now(), place["estimate_secs"].clone()));
+                estimated = Some((buyer, Instant::now(), place["estimate_secs"].clone()));
             }
             assert!(begun.elapsed() < LONGEST, "there is no estimate: {place}");
             continue;
@@ -72,7 +72,7 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
         Value::Null,
         "there is no estimate if the units may be gone by then"
     );
-    let (buyer, _, _) = told.expect("the last buyer got an estimate");
+    let (buyer, _, _) = estimated.expect("the last buyer got an estimate");
     let near: usize = buyer[1..].parse().expect("a number");
     let mut events = socket(&app, &format!("b{}", near + 3), "?sale=spring").await;
     let event = loop {

@@ -65,7 +65,7 @@ async fn joining_requires_the_same_checks_as_a_purchase() {
     // A block also ends the entry of a buyer who already waits.
     let block = json!({"kind": "buyer", "value": "b", "reason": "a robot"});
     assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
-    let place = joined.json()["id"].as_str().expect("an id").to_owned();
-    let read = app.admin("GET", &format!("/v1/admin/orders/{place}"), None).await.json();
+    let entry = joined.json()["id"].as_str().expect("an id").to_owned();
+    let read = app.admin("GET", &format!("/v1/admin/orders/{entry}"), None).await.json();
     assert_eq!((&read["state"], &read["code"]), (&json!("refused"), &json!("left")), "{read}");
 }

@@ -22,8 +22,12 @@ const STOCK: &str = "/v1/admin/sales/spring/stock";
 const SETTINGS: [(&str, &str); 1] = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")];
 
 /// Returns the events of an entry, without repetitions.
-fn states_sent(heard: &[ReceivedRequest], id: &str) -> BTreeSet<(String, String)> {
-    heard.iter().filter(|one| one.order() == id).map(|one| (one.event_type(), one.id())).collect()
+fn states_sent(received: &[ReceivedRequest], id: &str) -> BTreeSet<(String, String)> {
+    received
+        .iter()
+        .filter(|one| one.order() == id)
+        .map(|one| (one.event_type(), one.id()))
+        .collect()
 }
 
 /// Changes the database as if the server had stopped after it closed a sale and before it ended the
@@ -112,20 +116,20 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
     app.cancel("a", &first).await;
     let row = nobody_waits(&app).await;
     assert_eq!((&row["pool"], &row["held"]), (&json!(2), &json!(1)));
-    let heard = shop
-        .until(10, "the event about the cancellation arrives", |heard| {
-            heard.iter().any(|one| one.order() == first)
+    let received = shop
+        .until(10, "the event about the cancellation arrives", |received| {
+            received.iter().any(|one| one.order() == first)
         })
         .await;
     for read in &over {
         let id = read["id"].as_str().expect("an id");
-        let mine = heard.iter().find(|one| one.order() == id).expect("the entry has an event");
+        let mine = received.iter().find(|one| one.order() == id).expect("the entry has an event");
         assert_eq!(
             (mine.event_type().as_str(), &mine.json()["data"]["order"]),
             ("order.refused", read),
             "the event shows the entry as the API does"
         );
-        assert_eq!(states_sent(&heard, id).len(), 1, "each entry has one event: {heard:?}");
+        assert_eq!(states_sent(&received, id).len(), 1, "each entry has one event: {received:?}");
     }
     let (line, begun) = ("doorbuster_waitlist_ended_total{outcome=\"closed\"} 2", Instant::now());
     while !app.get("/metrics").await.text().lines().any(|found| found == line) {
@@ -139,15 +143,15 @@ async fn a_waitlist_left_by_an_ended_sale_ends_at_startup_with_one_event() {
     let (app, shop) = (crate::webhooks::start().await, Receiver::start().await);
     let first = app.held_out(2, 1, 900).await;
     crate::webhooks::add(&app, &shop.url(), json!(["order.refused", "order.cancelled"])).await;
-    let places = [app.joined("b").await, app.joined("c").await];
+    let entries = [app.joined("b").await, app.joined("c").await];
     let dir = app.stop().await;
     close_behind_its_back(&dir).await;
     let app = TestApp::try_start(dir, &SETTINGS, false).await.expect("the server starts again");
-    let read = app.waiting_entry("b", &places[0]).await;
+    let read = app.waiting_entry("b", &entries[0]).await;
     assert_eq!((&read["state"], &read["code"]), (&json!("refused"), &json!("ended")));
     nobody_waits(&app).await;
-    let both = |heard: &[ReceivedRequest]| {
-        places.iter().all(|id| heard.iter().any(|one| one.order() == *id))
+    let both = |received: &[ReceivedRequest]| {
+        entries.iter().all(|id| received.iter().any(|one| one.order() == *id))
     };
     shop.until(10, "both entries have an event", both).await;
     let dir = app.stop().await;
@@ -155,17 +159,17 @@ async fn a_waitlist_left_by_an_ended_sale_ends_at_startup_with_one_event() {
     nobody_waits(&app).await;
     // Every event of the waitlist comes before this event.
     app.cancel("a", &first).await;
-    let heard = shop
-        .until(10, "the event about the cancellation arrives", |heard| {
-            heard.iter().any(|one| one.order() == first)
+    let received = shop
+        .until(10, "the event about the cancellation arrives", |received| {
+            received.iter().any(|one| one.order() == first)
         })
         .await;
-    for id in &places {
-        let told = states_sent(&heard, id);
+    for id in &entries {
+        let states = states_sent(&received, id);
         assert_eq!(
-            told.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(),
+            states.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(),
             ["order.refused"],
-            "{heard:?}"
+            "{received:?}"
         );
     }
     app.is_well().await;
@@ -179,9 +183,9 @@ async fn a_waitlist_entry_that_became_an_order_cannot_be_left() {
     app.cancel("a", &first).await;
     app.becomes("b", &b, "reserved").await;
     let leave = async |buyer: &str| {
-        let told = app.buyer(buyer, "DELETE", WAITLIST).await;
-        let state = if told.status == 409 { told.json()["state"].clone() } else { Value::Null };
-        (told.verdict(), state)
+        let reply = app.buyer(buyer, "DELETE", WAITLIST).await;
+        let state = if reply.status == 409 { reply.json()["state"].clone() } else { Value::Null };
+        (reply.verdict(), state)
     };
     for _ in 0..2 {
         assert_eq!(leave("b").await, ("409 wrong_state".into(), json!("reserved")));

@@ -24,19 +24,19 @@ async fn all_nodes_share_one_waitlist() {
     let database = home.database();
     let nodes = [node(&home, &database).await, node(&home, &database).await];
     let first = nodes[0].held_out(1, 3, 900).await;
-    let mut places = Vec::new();
+    let mut entries = Vec::new();
     for (n, buyer) in ["b", "c", "e", "f"].into_iter().enumerate() {
         let begun = Instant::now();
         let id = loop {
             // A node may show the unit as free until it learns that another node sold the unit.
-            let told = nodes[(n + 1) % 2].join(buyer, "line").await;
-            if told.status == 201 {
-                break id(&told.json());
+            let reply = nodes[(n + 1) % 2].join(buyer, "line").await;
+            if reply.status == 201 {
+                break id(&reply.json());
             }
             assert!(
-                told.verdict() != "500 internal" && begun.elapsed() < PATIENCE,
+                reply.verdict() != "500 internal" && begun.elapsed() < PATIENCE,
                 "{}",
-                told.text()
+                reply.text()
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
@@ -46,21 +46,21 @@ async fn all_nodes_share_one_waitlist() {
             (&json!("waiting"), &json!(n)),
             "the entry is the same at the other node"
         );
-        places.push((buyer, id));
+        entries.push((buyer, id));
     }
     // Each served buyer cancels the order at the other node. The next buyer gets the event at that
     // node.
     let mut held = ("a", first);
-    for (n, (buyer, id)) in places.iter().enumerate() {
+    for (n, (buyer, id)) in entries.iter().enumerate() {
         let (here, there) = (&nodes[n % 2], &nodes[(n + 1) % 2]);
         let mut events = socket(here, buyer, "").await;
         there.cancel(held.0, &held.1).await;
         for node in [here, there] {
-            let told = node.buy("d", &format!("k{n}"), "spring", "phone", 1).await;
+            let reply = node.buy("d", &format!("k{n}"), "spring", "phone", 1).await;
             assert!(
-                matches!(&*told.verdict(), "409 sold_out" | "503 unavailable"),
+                matches!(&*reply.verdict(), "409 sold_out" | "503 unavailable"),
                 "{}",
-                told.text()
+                reply.text()
             );
         }
         loop {
@@ -114,11 +114,11 @@ async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
 async fn joined_at(app: &TestApp, buyer: &str) -> String {
     let begun = Instant::now();
     loop {
-        let told = app.join(buyer, "line").await;
-        if told.status == 201 {
-            return id(&told.json());
+        let reply = app.join(buyer, "line").await;
+        if reply.status == 201 {
+            return id(&reply.json());
         }
-        assert!(told.status < 500 && begun.elapsed() < PATIENCE, "{}", told.text());
+        assert!(reply.status < 500 && begun.elapsed() < PATIENCE, "{}", reply.text());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -158,11 +158,11 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
     leader.cancel("b", &ended).await;
     let begun = Instant::now();
     let e = loop {
-        let told = leader.buy("e", "k", "spring", "phone", 1).await;
-        if told.status == 201 {
-            break id(&told.json());
+        let reply = leader.buy("e", "k", "spring", "phone", 1).await;
+        if reply.status == 201 {
+            break id(&reply.json());
         }
-        assert!(begun.elapsed() < PATIENCE, "{}", told.text());
+        assert!(begun.elapsed() < PATIENCE, "{}", reply.text());
     };
     let (b, c) = (joined_at(&here, "b").await, joined_at(&here, "c").await);
     let mut events = socket(&here, "b", "").await;
@@ -183,8 +183,8 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
         // Other events arrive every second, so only this limit detects that the event was lost.
         assert!(begun.elapsed() < PATIENCE, "b got no event about the entry: {event}");
         if event["order"]["id"] == *b {
-            let told = (&event["order"]["state"], &event["order"]["code"]);
-            assert_eq!(told, (&json!("refused"), &json!("limit_reached")), "{event}");
+            let ending = (&event["order"]["state"], &event["order"]["code"]);
+            assert_eq!(ending, (&json!("refused"), &json!("limit_reached")), "{event}");
             break;
         }
     }
@@ -204,8 +204,8 @@ async fn in_a_cluster_a_buyer_still_waiting_at_the_end_is_notified_at_their_own_
         let event = next(&mut events).await;
         assert!(begun.elapsed() < PATIENCE, "b got no event about the entry: {event}");
         if event["order"]["id"] == *b {
-            let told = (&event["order"]["state"], &event["order"]["code"]);
-            assert_eq!(told, (&json!("refused"), &json!("ended")), "{event}");
+            let ending = (&event["order"]["state"], &event["order"]["code"]);
+            assert_eq!(ending, (&json!("refused"), &json!("ended")), "{event}");
             break;
         }
     }

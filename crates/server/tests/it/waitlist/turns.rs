@@ -18,9 +18,9 @@ async fn each_of_64_concurrent_buyers_gets_one_entry_and_one_offer() {
         let app = &app;
         async move { app.join(&format!("b{}", n % 32), &format!("k{n}")).await }
     }));
-    let told = each.await;
-    assert!(told.iter().all(|reply| matches!(reply.status, 200 | 201)), "{told:?}");
-    assert_eq!(told.iter().filter(|reply| reply.status == 201).count(), 32);
+    let replies = each.await;
+    assert!(replies.iter().all(|reply| matches!(reply.status, 200 | 201)), "{replies:?}");
+    assert_eq!(replies.iter().filter(|reply| reply.status == 201).count(), 32);
     assert_eq!(app.row().await["waiting"], 32);
     let mut turns = Vec::new();
     for n in 0..32 {
@@ -54,14 +54,14 @@ async fn each_of_64_concurrent_buyers_gets_one_entry_and_one_offer() {
 async fn a_returned_unit_is_offered_without_waiting_for_a_poll() {
     let app = TestApp::start().await;
     let mut held = ("a".to_owned(), app.held_out(1, 7, 900).await);
-    let mut places = Vec::new();
+    let mut entries = Vec::new();
     for n in 0..8 {
         let buyer = format!("b{n}");
         let id = app.joined(&buyer).await;
-        places.push((buyer, id));
+        entries.push((buyer, id));
     }
     let begun = Watch::start();
-    for (buyer, id) in places {
+    for (buyer, id) in entries {
         app.cancel(&held.0, &held.1).await;
         app.becomes(&buyer, &id, "reserved").await;
         held = (buyer, id);
@@ -81,11 +81,13 @@ async fn a_shop_gets_an_event_about_the_end_of_each_entry() {
     let left = app.waiting_entry("b", &b).await;
     app.cancel("a", &first).await;
     let order = app.becomes("c", &c, "reserved").await;
-    let heard = shop
-        .until(10, "both entries have an event", |heard| heard.iter().any(|one| one.order() == c))
+    let received = shop
+        .until(10, "both entries have an event", |received| {
+            received.iter().any(|one| one.order() == c)
+        })
         .await;
     let of = |id: &str| {
-        let mine = heard.iter().find(|one| one.order() == id).expect("the entry has an event");
+        let mine = received.iter().find(|one| one.order() == id).expect("the entry has an event");
         (mine.event_type(), mine.json()["data"]["order"].clone())
     };
     assert_eq!(of(&b), ("order.refused".into(), left), "the event shows the entry as the API does");
@@ -93,19 +95,19 @@ async fn a_shop_gets_an_event_about_the_end_of_each_entry() {
     app.cancel("c", &c).await;
     let begun = Instant::now();
     let d = loop {
-        let told = app.buy("d", "k", "spring", "phone", 1).await;
-        if told.status == 201 {
-            break super::id(&told.json());
+        let reply = app.buy("d", "k", "spring", "phone", 1).await;
+        if reply.status == 201 {
+            break super::id(&reply.json());
         }
-        assert!(begun.elapsed() < PATIENCE, "{}", told.text());
+        assert!(begun.elapsed() < PATIENCE, "{}", reply.text());
     };
-    let heard = shop
-        .until(10, "one entry became a paid order", |heard| {
-            heard.iter().any(|one| one.order() == d)
+    let received = shop
+        .until(10, "one entry became a paid order", |received| {
+            received.iter().any(|one| one.order() == d)
         })
         .await;
     let marked = |id: &str| {
-        let mine = heard
+        let mine = received
             .iter()
             .find(|one| one.order() == id && one.event_type() == "order.reserved")
             .expect("the entry has an event");

@@ -19,7 +19,7 @@ async fn start() -> TestApp {
 }
 
 /// Returns the received messages without their ids.
-fn bare(heard: &[ReceivedRequest]) -> Vec<Value> {
+fn bare(received: &[ReceivedRequest]) -> Vec<Value> {
     let bare = |one: &ReceivedRequest| {
         let mut message = one.json();
         let id = message.as_object_mut().and_then(|members| members.remove("id"));
@@ -31,7 +31,7 @@ fn bare(heard: &[ReceivedRequest]) -> Vec<Value> {
         assert_eq!(data.remove("link").is_some(), is_reserved, "{one:?}");
         message
     };
-    heard.iter().map(bare).collect()
+    received.iter().map(bare).collect()
 }
 
 /// Returns the expected message of the type `what`, without its id. It is built from the order as
@@ -103,10 +103,10 @@ async fn events_about_payments_and_the_last_unit_match_the_operators_view() {
     let gone = json!({"type": "item.sold_out", "timestamp": paid["timestamp"], "data": {"sale": "spring", "item": "phone"}});
 
     level().await;
-    let heard = shop.received();
-    heard.iter().for_each(|one| one.verify(&key));
+    let received = shop.received();
+    received.iter().for_each(|one| one.verify(&key));
     let (sold_out, of_order): (Vec<_>, Vec<_>) =
-        bare(&heard).into_iter().partition(|message| message["type"] == "item.sold_out");
+        bare(&received).into_iter().partition(|message| message["type"] == "item.sold_out");
     assert_eq!(
         of_order,
         [reserved, paid, returned, refunded],
@@ -127,13 +127,13 @@ async fn events_about_extension_and_expiry_match_the_operators_view_of_that_time
     assert_eq!(longer.verdict(), "200", "{}", longer.text());
     let extended = last(&app, &id, "order.extended").await;
     assert_ne!(extended["data"]["order"]["pay_by"], reserved["data"]["order"]["pay_by"]);
-    let heard = shop
-        .until(30, "the event about the expiry arrives", |heard| {
-            heard.iter().any(|one| one.event_type() == "order.expired")
+    let received = shop
+        .until(30, "the event about the expiry arrives", |received| {
+            received.iter().any(|one| one.event_type() == "order.expired")
         })
         .await;
     let expired = last(&app, &id, "order.expired").await;
     assert_eq!([&reserved, &extended, &expired].map(state), ["reserved", "reserved", "expired"]);
-    heard.iter().for_each(|one| one.verify(&key));
-    assert_eq!(bare(&heard), [reserved, extended, expired]);
+    received.iter().for_each(|one| one.verify(&key));
+    assert_eq!(bare(&received), [reserved, extended, expired]);
 }

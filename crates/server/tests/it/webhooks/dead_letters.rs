@@ -34,13 +34,13 @@ async fn an_endpoint_that_answers_gone_is_disabled_and_receives_every_event_afte
     is_back.store(true, Ordering::SeqCst);
     assert_eq!(shop.received().len(), tried, "the endpoint gets no more requests");
     assert_eq!(app.admin("PATCH", &path, Some(json!({"enabled": true}))).await.verdict(), "200");
-    let accepted = |heard: &[ReceivedRequest], order: &str, what: &str| {
-        heard.iter().any(|one| one.accepted && one.order() == order && one.event_type() == what)
+    let accepted = |received: &[ReceivedRequest], order: &str, what: &str| {
+        received.iter().any(|one| one.accepted && one.order() == order && one.event_type() == what)
     };
-    shop.until(30, "the endpoint gets all missed events", |heard| {
-        accepted(heard, &order, "order.reserved")
-            && accepted(heard, &order, "order.cancelled")
-            && accepted(heard, &other, "order.reserved")
+    shop.until(30, "the endpoint gets all missed events", |received| {
+        accepted(received, &order, "order.reserved")
+            && accepted(received, &order, "order.cancelled")
+            && accepted(received, &other, "order.reserved")
     })
     .await;
 }
@@ -84,27 +84,27 @@ async fn many_dead_letters_are_retried_or_discarded_at_once() {
         ("retry", json!({"endpoint": "end_x"})),
         ("discard", json!({"endpoint": "end_x", "reason": "why"})),
     ] {
-        let told = ask(how, body).await;
+        let reply = ask(how, body).await;
         assert_eq!(
-            (told.verdict().as_str(), &told.json()["detail"]),
+            (reply.verdict().as_str(), &reply.json()["detail"]),
             ("404 not_found", &json!("there is no such endpoint"))
         );
     }
     is_mended.store(true, Ordering::SeqCst);
     let (mut done, mut cursor, mut calls) = (0, String::new(), 0);
     loop {
-        let told = ask(&format!("retry?limit=5{cursor}"), json!({"endpoint": first})).await;
-        assert_eq!(told.verdict(), "200", "{}", told.text());
-        let told = told.json();
-        assert!(told["done"].as_u64() <= Some(5), "the number is bounded: {told}");
-        (done, calls) = (done + told["done"].as_u64().expect("a number"), calls + 1);
-        let Some(next) = told["next_cursor"].as_str() else { break };
+        let reply = ask(&format!("retry?limit=5{cursor}"), json!({"endpoint": first})).await;
+        assert_eq!(reply.verdict(), "200", "{}", reply.text());
+        let result = reply.json();
+        assert!(result["done"].as_u64() <= Some(5), "the number is bounded: {result}");
+        (done, calls) = (done + result["done"].as_u64().expect("a number"), calls + 1);
+        let Some(next) = result["next_cursor"].as_str() else { break };
         cursor = format!("&cursor={next}");
     }
     assert_eq!(done, 12);
     assert!((5..=6).contains(&calls), "{calls}");
-    shop.until(30, "the event is delivered in the end", |heard| {
-        heard.iter().filter(|one| one.accepted).count() == 12
+    shop.until(30, "the event is delivered in the end", |received| {
+        received.iter().filter(|one| one.accepted).count() == 12
     })
     .await;
     let discarded =
@@ -141,13 +141,13 @@ async fn a_dead_letter_is_shown_with_the_message_sent_to_its_endpoint() {
         let id = letter["id"].as_str().expect("an id");
         let mut shown = app.admin("GET", &format!("{list}/{id}"), None).await.json();
         let parts = shown.as_object_mut().expect("an object");
-        let heard = shop
+        let request = shop
             .received()
             .into_iter()
-            .find(|heard| Some(heard.id().as_str()) == letter["event"].as_str());
+            .find(|request| Some(request.id().as_str()) == letter["event"].as_str());
         assert_eq!(
             parts.remove("message"),
-            heard.map(|heard| heard.json()),
+            request.map(|request| request.json()),
             "the dead letter has the message that the endpoint got"
         );
         assert_eq!(

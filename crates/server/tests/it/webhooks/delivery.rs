@@ -14,10 +14,10 @@ use crate::app::TestApp;
 
 /// Returns the event types that the endpoint accepted for one order, in the order of arrival. Each
 /// type counts once.
-pub(super) fn event_types(heard: &[ReceivedRequest], order: &str) -> Vec<String> {
+pub(super) fn event_types(received: &[ReceivedRequest], order: &str) -> Vec<String> {
     let mut seen = HashSet::new();
     let mine =
-        heard.iter().filter(|one| one.accepted && one.order() == order && seen.insert(one.id()));
+        received.iter().filter(|one| one.accepted && one.order() == order && seen.insert(one.id()));
     mine.map(ReceivedRequest::event_type).collect()
 }
 
@@ -39,10 +39,14 @@ async fn an_endpoint_receives_signed_events_with_the_state_at_their_time() {
     let reserved = app.admin("GET", "/v1/admin/orders", None).await.json()["orders"][0].clone();
     cancel(&app, 1, &order).await;
     app.step("spring", "close").await;
-    let heard = shop.until(30, "all events arrive", |heard| heard.len() >= 4).await;
-    heard.iter().for_each(|one| one.verify(&secret));
+    let received = shop.until(30, "all events arrive", |received| received.len() >= 4).await;
+    received.iter().for_each(|one| one.verify(&secret));
     let of = |what: &str| {
-        heard.iter().find(|one| one.event_type() == what).unwrap_or_else(|| panic!("{what}")).json()
+        received
+            .iter()
+            .find(|one| one.event_type() == what)
+            .unwrap_or_else(|| panic!("{what}"))
+            .json()
     };
     assert_eq!(of("sale.opened")["data"], json!({"sale": "spring"}));
     assert_eq!(of("sale.closed")["data"], json!({"sale": "spring"}));
@@ -55,17 +59,17 @@ async fn an_endpoint_receives_signed_events_with_the_state_at_their_time() {
     assert_eq!(cancelled["data"]["order"]["state"], "cancelled");
     assert_eq!(cancelled["timestamp"], cancelled["data"]["order"]["ended_at"]);
     assert_eq!(
-        heard.iter().map(ReceivedRequest::id).collect::<HashSet<_>>().len(),
+        received.iter().map(ReceivedRequest::id).collect::<HashSet<_>>().len(),
         4,
         "each event has its own id"
     );
-    assert_eq!(event_types(&heard, &order), ["order.reserved", "order.cancelled"]);
+    assert_eq!(event_types(&received, &order), ["order.reserved", "order.cancelled"]);
     // The server records the delivery a little later.
     crate::money::until("the metrics show the deliveries", async || {
         let metrics = app.get("/metrics").await.text();
-        let told = metrics
+        let delivered = metrics
             .contains(r#"doorbuster_deliveries_total{kind="webhook",outcome="delivered"} 4"#);
-        (told && metrics.contains(r#"doorbuster_outbox_waiting_events{kind="webhook"} 0"#))
+        (delivered && metrics.contains(r#"doorbuster_outbox_waiting_events{kind="webhook"} 0"#))
             .then_some(())
     })
     .await;
@@ -81,14 +85,14 @@ async fn an_endpoint_receives_only_its_event_types_from_its_creation_on() {
     let after = buy(&app, 2).await;
     cancel(&app, 1, &before).await;
     cancel(&app, 2, &after).await;
-    let heard = all.until(30, "three", |heard| heard.len() == 3).await;
+    let received = all.until(30, "three", |received| received.len() == 3).await;
     assert_eq!(
-        event_types(&heard, &before),
+        event_types(&received, &before),
         ["order.cancelled"],
         "events from before the endpoint was added are not sent"
     );
-    let heard = shop.until(30, "two", |heard| heard.len() == 2).await;
-    assert!(heard.iter().all(|one| one.event_type() == "order.cancelled"));
+    let received = shop.until(30, "two", |received| received.len() == 2).await;
+    assert!(received.iter().all(|one| one.event_type() == "order.cancelled"));
 }
 
 #[tokio::test]
@@ -104,20 +108,21 @@ async fn a_receiver_that_fails_at_first_receives_every_event_in_order() {
     let orders = [buy(&app, 1).await, buy(&app, 2).await];
     cancel(&app, 1, &orders[0]).await;
     let wanted = ["order.reserved", "order.cancelled"];
-    let holds = |heard: &[ReceivedRequest]| {
-        event_types(heard, &orders[0]) == wanted && event_types(heard, &orders[1]) == wanted[..1]
+    let holds = |received: &[ReceivedRequest]| {
+        event_types(received, &orders[0]) == wanted
+            && event_types(received, &orders[1]) == wanted[..1]
     };
-    let heard = shop.until(60, "all events arrive", holds).await;
-    heard.iter().for_each(|one| one.verify(&secret));
+    let received = shop.until(60, "all events arrive", holds).await;
+    received.iter().for_each(|one| one.verify(&secret));
     let mut gaps: HashMap<String, Vec<Instant>> = HashMap::new();
-    heard.iter().for_each(|one| gaps.entry(one.id()).or_default().push(one.at));
+    received.iter().for_each(|one| gaps.entry(one.id()).or_default().push(one.at));
     for tries in gaps.values().filter(|tries| tries.len() > 1) {
         assert!(
             tries[1] - tries[0] >= Duration::from_millis(700),
             "the first pause is about a second"
         );
     }
-    let first: Vec<_> = heard.iter().filter(|one| one.order() == orders[0]).collect();
+    let first: Vec<_> = received.iter().filter(|one| one.order() == orders[0]).collect();
     let cancelled = first
         .iter()
         .position(|one| one.event_type() == "order.cancelled")
@@ -141,8 +146,8 @@ async fn one_slow_endpoint_does_not_hold_up_another() {
     for n in 0..20 {
         buy(&app, n).await;
     }
-    quick.until(5, "twenty", |heard| heard.len() == 20).await;
-    let hung = slow.until(60, "some", |heard| heard.len() > 8).await;
+    quick.until(5, "twenty", |received| received.len() == 20).await;
+    let hung = slow.until(60, "some", |received| received.len() > 8).await;
     assert!(!hung.is_empty());
     let path = "/v1/admin/webhook-endpoints";
     let slow_one = |list: &serde_json::Value| list["endpoints"][0]["failing"].as_u64() > Some(0);
@@ -165,17 +170,17 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
     for n in 0..20 {
         buy(&app, n).await;
     }
-    quick.until(30, "twenty", |heard| heard.len() == 20).await;
-    slow.until(30, "the endpoint gets the maximum number of deliveries", |heard| {
-        heard.len() >= DELIVERIES_IN_FLIGHT_MAX
+    quick.until(30, "twenty", |received| received.len() == 20).await;
+    slow.until(30, "the endpoint gets the maximum number of deliveries", |received| {
+        received.len() >= DELIVERIES_IN_FLIGHT_MAX
     })
     .await;
     // The worker polls twice a second. Without the bound, the worker would have sent more events in
     // this time.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    let asked = slow.received();
-    assert_eq!(asked.len(), DELIVERIES_IN_FLIGHT_MAX);
-    let orders: HashSet<_> = asked.iter().map(ReceivedRequest::order).collect();
+    let requests = slow.received();
+    assert_eq!(requests.len(), DELIVERIES_IN_FLIGHT_MAX);
+    let orders: HashSet<_> = requests.iter().map(ReceivedRequest::order).collect();
     assert_eq!(orders.len(), DELIVERIES_IN_FLIGHT_MAX, "each delivery is about another event");
 }
 
@@ -200,19 +205,22 @@ async fn malformed_answers_cost_little_and_are_not_trusted() {
         buy(&app, 1).await;
         if accepted {
             buy(&app, 2).await;
-            shop.until(30, name, |heard| heard.len() >= 2).await;
+            shop.until(30, name, |received| received.len() >= 2).await;
             let path = format!("/v1/admin/webhook-endpoints/{id}");
             app.until(&path, name, |one| one["waiting"] == 0 && one["failing"] == 0).await;
-            let heard = shop.received();
-            assert_eq!(heard.len(), 2, "{name}: an accepted event is not sent again");
-            assert_ne!(heard[0].id(), heard[1].id(), "{name}");
+            let received = shop.received();
+            assert_eq!(received.len(), 2, "{name}: an accepted event is not sent again");
+            assert_ne!(received[0].id(), received[1].id(), "{name}");
             let metrics = app.get("/metrics").await.text();
             let failed = r#"doorbuster_deliveries_total{kind="webhook",outcome="failed"} 0"#;
             assert!(metrics.lines().any(|line| line == failed), "{name}: {metrics}");
         } else {
-            let heard = shop.until(30, name, |heard| heard.len() >= 2).await;
-            assert_eq!(heard[0].id(), heard[1].id(), "{name}: the event is sent again");
-            assert_eq!(heard[0].text, heard[1].text, "{name}: the event has the same bytes again");
+            let received = shop.until(30, name, |received| received.len() >= 2).await;
+            assert_eq!(received[0].id(), received[1].id(), "{name}: the event is sent again");
+            assert_eq!(
+                received[0].text, received[1].text,
+                "{name}: the event has the same bytes again"
+            );
         }
         assert!(other.received().is_empty(), "{name}: the server follows no redirect");
     };
@@ -264,7 +272,7 @@ async fn an_endpoint_that_is_down_receives_every_event_once_it_is_back() {
     for n in 0..40 {
         orders.push(buy(&app, n).await);
     }
-    shop.until(30, "some", |heard| heard.len() >= 8).await;
+    shop.until(30, "some", |received| received.len() >= 8).await;
     cancel(&app, 0, &orders[0]).await;
     let path = format!("/v1/admin/webhook-endpoints/{id}");
     let standing = app.until(&path, "events wait", |one| one["waiting"].as_u64() > Some(15)).await;
@@ -280,12 +288,12 @@ async fn an_endpoint_that_is_down_receives_every_event_once_it_is_back() {
         "{metrics}"
     );
     is_up.store(true, Ordering::SeqCst);
-    let all = |heard: &[ReceivedRequest]| {
-        orders.iter().all(|order| !event_types(heard, order).is_empty())
-            && event_types(heard, &orders[0]).len() == 2
+    let all = |received: &[ReceivedRequest]| {
+        orders.iter().all(|order| !event_types(received, order).is_empty())
+            && event_types(received, &orders[0]).len() == 2
     };
-    let heard = shop.until(120, "everything", all).await;
-    assert_eq!(event_types(&heard, &orders[0]), ["order.reserved", "order.cancelled"]);
+    let received = shop.until(120, "everything", all).await;
+    assert_eq!(event_types(&received, &orders[0]), ["order.reserved", "order.cancelled"]);
     app.until(&path, "every event is delivered again", |one| {
         one["waiting"] == 0 && one["failing"] == 0
     })
@@ -300,9 +308,9 @@ async fn an_event_that_is_always_refused_becomes_a_dead_letter_and_later_events_
     let app = TestApp::with(&settings).await;
     let is_mended = Arc::new(AtomicBool::new(false));
     let mended = is_mended.clone();
-    let answer = move |_: usize, heard: &ReceivedRequest| {
-        let is_bad = heard.event_type() == "order.reserved"
-            && heard.json()["data"]["order"]["buyer"] == "buyer-1";
+    let answer = move |_: usize, request: &ReceivedRequest| {
+        let is_bad = request.event_type() == "order.reserved"
+            && request.json()["data"]["order"]["buyer"] == "buyer-1";
         CannedReply::Status(if is_bad && !mended.load(Ordering::SeqCst) { 400 } else { 200 })
     };
     let shop = Receiver::with(answer).await;
@@ -310,13 +318,13 @@ async fn an_event_that_is_always_refused_becomes_a_dead_letter_and_later_events_
     let (endpoint, _) = add(&app, &shop.url(), json!(["*"])).await;
     let order = buy(&app, 1).await;
     cancel(&app, 1, &order).await;
-    let heard = shop
-        .until(30, "the later event arrives", |heard| {
-            event_types(heard, &order) == ["order.cancelled"]
+    let received = shop
+        .until(30, "the later event arrives", |received| {
+            event_types(received, &order) == ["order.cancelled"]
         })
         .await;
     assert_eq!(
-        heard.iter().filter(|one| one.event_type() == "order.reserved").count(),
+        received.iter().filter(|one| one.event_type() == "order.reserved").count(),
         2,
         "the event was tried the maximum number of times"
     );
@@ -346,8 +354,8 @@ async fn an_event_that_is_always_refused_becomes_a_dead_letter_and_later_events_
     let path = format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id"));
     let retried = app.admin("POST", &format!("{path}/retry"), None).await;
     assert_eq!(retried.json(), json!({"id": letter["id"], "state": "pending"}));
-    shop.until(30, "the event is delivered in the end", |heard| {
-        event_types(heard, &order).len() == 2
+    shop.until(30, "the event is delivered in the end", |received| {
+        event_types(received, &order).len() == 2
     })
     .await;
     app.until("/v1/admin/dead-letters", "no dead letter is left", |list| {

@@ -119,12 +119,12 @@ async fn an_address_is_stored_in_its_normalized_form() {
         ("200", &json!("http://127.0.0.1:9/"))
     );
     for (wrong, word) in [("http://127.0.0.1/a b", "a space"), ("http://127.0.0.1/é", "'é'")] {
-        let told = app.admin("PATCH", &path, Some(json!({"url": wrong}))).await;
-        assert_eq!(told.verdict(), "422 invalid_request", "{wrong}");
+        let reply = app.admin("PATCH", &path, Some(json!({"url": wrong}))).await;
+        assert_eq!(reply.verdict(), "422 invalid_request", "{wrong}");
         assert!(
-            told.json()["errors"][0]["detail"].as_str().is_some_and(|why| why.contains(word)),
+            reply.json()["errors"][0]["detail"].as_str().is_some_and(|why| why.contains(word)),
             "{}",
-            told.text()
+            reply.text()
         );
     }
 }
@@ -179,15 +179,15 @@ async fn during_a_rotation_both_secrets_sign() {
     let new = rotate(None).await;
     assert_ne!(old, new);
     buy(&app, 1).await;
-    let heard = shop.until(30, "one", |heard| heard.len() == 1).await;
-    assert!(heard[0].is_signed_by(&old) && heard[0].is_signed_by(&new), "{heard:?}");
+    let received = shop.until(30, "one", |received| received.len() == 1).await;
+    assert!(received[0].is_signed_by(&old) && received[0].is_signed_by(&new), "{received:?}");
     let newest = rotate(Some(json!({"overlap_secs": 0}))).await;
     buy(&app, 2).await;
-    let heard = shop.until(30, "two", |heard| heard.len() == 2).await;
+    let received = shop.until(30, "two", |received| received.len() == 2).await;
     assert!(
-        heard[1].is_signed_by(&newest)
-            && !heard[1].is_signed_by(&old)
-            && !heard[1].is_signed_by(&new)
+        received[1].is_signed_by(&newest)
+            && !received[1].is_signed_by(&old)
+            && !received[1].is_signed_by(&new)
     );
     let shown = app.admin("GET", &format!("{PATH}/{id}"), None).await.json();
     assert_eq!(shown["secrets"], json!([{"signs_until": null}]));
@@ -199,22 +199,22 @@ async fn an_operator_can_send_one_event_again() {
     app.open_sale("spring", 9.into(), 1).await;
     let (id, secret) = add(&app, &shop.url(), json!(["*"])).await;
     buy(&app, 1).await;
-    let heard = shop.until(30, "one", |heard| heard.len() == 1).await;
+    let received = shop.until(30, "one", |received| received.len() == 1).await;
     let path = format!("{PATH}/{id}/deliveries");
-    let asked = json!({"event": heard[0].id()});
+    let request = json!({"event": received[0].id()});
     // The store may not have the endpoint's new position yet.
     app.until(&format!("{PATH}/{id}"), "every event is delivered", |one| one["waiting"] == 0).await;
-    let reply = app.admin("POST", &path, Some(asked.clone())).await;
-    assert_eq!((reply.verdict().as_str(), reply.json()), ("202", asked));
-    let heard = shop.until(30, "two", |heard| heard.len() == 2).await;
-    assert_eq!((heard[1].id(), &heard[1].text), (heard[0].id(), &heard[0].text));
-    heard[1].verify(&secret);
+    let reply = app.admin("POST", &path, Some(request.clone())).await;
+    assert_eq!((reply.verdict().as_str(), reply.json()), ("202", request));
+    let received = shop.until(30, "two", |received| received.len() == 2).await;
+    assert_eq!((received[1].id(), &received[1].text), (received[0].id(), &received[0].text));
+    received[1].verify(&secret);
     let of = |event: &str| json!({"event": event});
     assert_eq!(
         app.admin("POST", &path, Some(of("evt_0000000000009999"))).await.verdict(),
         "404 not_found"
     );
-    let (bare, mark) = heard[0].headers["webhook-id"].rsplit_once('_').expect("a mark");
+    let (bare, mark) = received[0].headers["webhook-id"].rsplit_once('_').expect("a mark");
     let other = format!("{bare}_{:010x}", u64::from_str_radix(mark, 16).expect("a number") ^ 1);
     assert_eq!(
         app.admin("POST", &path, Some(of(&other))).await.verdict(),
@@ -239,8 +239,8 @@ async fn a_disabled_endpoint_receives_the_missed_events_once_it_is_enabled() {
     let other = Receiver::start().await;
     add(&app, &other.url(), json!(["*"])).await;
     buy(&app, 1).await;
-    other.until(30, "the other endpoint gets the event", |heard| heard.len() == 1).await;
+    other.until(30, "the other endpoint gets the event", |received| received.len() == 1).await;
     assert!(shop.received().is_empty());
     enable(true).await;
-    shop.until(30, "the endpoint gets the event", |heard| heard.len() == 1).await;
+    shop.until(30, "the endpoint gets the event", |received| received.len() == 1).await;
 }

@@ -64,21 +64,21 @@ async fn receives_every_event(official: Official, mut command: Command) {
     std::thread::spawn(move || {
         output.lines().map_while(Result::ok).try_for_each(|text| line.blocking_send(text))
     });
-    let mut heard = async || {
-        let heard =
+    let mut next_line = async || {
+        let line_read =
             tokio::time::timeout(PATIENCE, lines.recv()).await.expect("the example prints in time");
-        heard.expect("the example runs")
+        line_read.expect("the example runs")
     };
     app.step("spring", "open").await;
-    let opened = heard().await;
+    let opened = next_line().await;
     assert!(opened.starts_with("sale.opened ") && opened.contains("spring"), "{opened}");
     for n in 0..2 {
         let order = buy(&app, n).await;
-        assert_eq!(heard().await, format!("order.reserved {order}"));
+        assert_eq!(next_line().await, format!("order.reserved {order}"));
         refuses_forged_messages(port).await;
     }
     app.step("spring", "close").await;
-    let closed = heard().await;
+    let closed = next_line().await;
     assert!(closed.starts_with("sale.closed ") && closed.contains("spring"), "{closed}");
 }
 

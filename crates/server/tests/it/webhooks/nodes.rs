@@ -21,8 +21,8 @@ async fn node(home: &Cluster, database: &str) -> TestApp {
     TestApp::with(&settings).await
 }
 
-fn accepted(heard: &[ReceivedRequest]) -> HashSet<String> {
-    heard
+fn accepted(received: &[ReceivedRequest]) -> HashSet<String> {
+    received
         .iter()
         .filter(|one| one.accepted && one.event_type() == "order.reserved")
         .map(ReceivedRequest::order)
@@ -44,17 +44,21 @@ async fn one_node_delivers_to_an_endpoint_and_the_other_takes_over() {
     for n in 0..20 {
         orders.insert(buy(if n % 2 == 0 { &first } else { &second }, n).await);
     }
-    let heard = shop
-        .until(60, "the endpoint gets the orders of both nodes", |heard| accepted(heard) == orders)
+    let received = shop
+        .until(60, "the endpoint gets the orders of both nodes", |received| {
+            accepted(received) == orders
+        })
         .await;
-    heard.iter().for_each(|one| one.verify(&secret));
-    assert_eq!(heard.len(), orders.len(), "without a failure, each event arrives once");
+    received.iter().for_each(|one| one.verify(&secret));
+    assert_eq!(received.len(), orders.len(), "without a failure, each event arrives once");
     let ended = first.ask_to_stop();
     for n in 20..40 {
         orders.insert(buy(&second, n).await);
     }
     ended.await.expect("the server did not panic").expect("the server stops without an error");
-    shop.until(60, "orders arrive after one node has stopped", |heard| accepted(heard) == orders)
-        .await;
+    shop.until(60, "orders arrive after one node has stopped", |received| {
+        accepted(received) == orders
+    })
+    .await;
     second.stop().await;
 }

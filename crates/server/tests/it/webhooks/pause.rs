@@ -36,23 +36,24 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
     cancel(&app, 0, &orders[0]).await;
     cancel(&app, 1, &orders[1]).await;
     change(&app, &id, json!({"enabled": true})).await;
-    shop.until(30, "the receiver gets the maximum number of deliveries at once", |heard| {
-        heard.len() >= DELIVERIES_IN_FLIGHT_MAX
+    shop.until(30, "the receiver gets the maximum number of deliveries at once", |received| {
+        received.len() >= DELIVERIES_IN_FLIGHT_MAX
     })
     .await;
     // New events wait as well.
     orders.push(buy(&app, DELIVERIES_IN_FLIGHT_MAX).await);
     let steps = ["order.reserved", "order.cancelled"];
-    let is_told = |heard: &[ReceivedRequest], n: usize| {
-        event_types(heard, &orders[n]) == steps[..if n < 2 { 2 } else { 1 }]
+    let is_told = |received: &[ReceivedRequest], n: usize| {
+        event_types(received, &orders[n]) == steps[..if n < 2 { 2 } else { 1 }]
     };
-    let heard =
-        shop.until(60, "everything", |heard| (0..orders.len()).all(|n| is_told(heard, n))).await;
+    let received = shop
+        .until(60, "everything", |received| (0..orders.len()).all(|n| is_told(received, n)))
+        .await;
     let first: HashSet<_> =
-        heard[..DELIVERIES_IN_FLIGHT_MAX].iter().map(ReceivedRequest::order).collect();
+        received[..DELIVERIES_IN_FLIGHT_MAX].iter().map(ReceivedRequest::order).collect();
     assert_eq!(first.len(), DELIVERIES_IN_FLIGHT_MAX, "each delivery is about another event");
     // The server's clock may be adjusted slightly during the pause.
-    let gap = heard[DELIVERIES_IN_FLIGHT_MAX].at - heard[DELIVERIES_IN_FLIGHT_MAX - 1].at;
+    let gap = received[DELIVERIES_IN_FLIGHT_MAX].at - received[DELIVERIES_IN_FLIGHT_MAX - 1].at;
     assert!(gap >= Duration::from_millis(1_900), "{gap:?}");
 }
 
@@ -68,8 +69,8 @@ async fn a_pause_applies_only_to_its_own_address() {
     app.until(&path, "the receiver asked for a pause", |one| one["failing"] == 1).await;
     orders.push(buy(&app, 2).await);
     change(&app, &id, json!({"url": other.url()})).await;
-    let all = |heard: &[ReceivedRequest]| {
-        orders.iter().all(|order| event_types(heard, order) == ["order.reserved"])
+    let all = |received: &[ReceivedRequest]| {
+        orders.iter().all(|order| event_types(received, order) == ["order.reserved"])
     };
     other.until(30, "the failed and the waiting events arrive", all).await;
     assert_eq!(shop.received().len(), 1);

@@ -57,9 +57,9 @@ async fn a_node_reads_only_its_own_orders_and_those_of_buyers_it_follows() {
     let resolved = a.settle(&ticket).await;
     let all = wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| !c.verdicts.is_empty())).await;
     let verdicts: Vec<_> = all.iter().flat_map(|committed| &committed.verdicts).collect();
-    let [(token, told)] = verdicts[..] else { panic!("expected one verdict: {all:?}") };
+    let [(token, settled)] = verdicts[..] else { panic!("expected one verdict: {all:?}") };
     assert_eq!(
-        (*token, told.verdict, &told.order),
+        (*token, settled.verdict, &settled.order),
         (ticket.token, Verdict::Reserved, &resolved.order)
     );
 

@@ -21,11 +21,11 @@ const STOCK: usize = 9_999;
 
 async fn start(dir: &TempDir) -> Arc<App> {
     let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
-    let told = (
+    let setting = (
         "DOORBUSTER_AUTH__BUYER_SECRET".into(),
         "a secret of the shop, long enough for anyone".into(),
     );
-    let settings = load(&flags, [told]).expect("valid settings");
+    let settings = load(&flags, [setting]).expect("valid settings");
     tests::app(dir, &settings, STOCK as u64).await
 }
 
@@ -37,7 +37,7 @@ async fn crowd(app: &App, buyers: Range<usize>) -> Vec<Order> {
         let item = sale.items[0].clone();
         (sale, item)
     };
-    let wishes = buyers.map(|n| {
+    let purchases = buyers.map(|n| {
         let (buyer, key) = (BuyerId::new(&format!("buyer-{n}")), RequestKey::new("k"));
         let (buyer, key, units) =
             (buyer.expect("a name"), key.expect("a key"), Units::new(1).expect("one"));
@@ -46,8 +46,8 @@ async fn crowd(app: &App, buyers: Range<usize>) -> Vec<Order> {
         let (sale, item) = (sale.clone(), item.clone());
         Purchase { buyer, key, request, sale, item, units, wait, door: None }
     });
-    let wishes: Vec<_> = wishes.collect();
-    let bought = join_all(wishes.iter().map(|wish| app.engine.buy(wish))).await;
+    let purchases: Vec<_> = purchases.collect();
+    let bought = join_all(purchases.iter().map(|purchase| app.engine.buy(purchase))).await;
     let order = |bought| match bought {
         PurchaseOutcome::Created(order) => order,
         other => panic!("expected an order, got {other:?}"),

@@ -43,11 +43,11 @@ pub(crate) async fn change(
     let has_visitors = has_visitors(&app, &name).await.map_err(failed)?;
     // The store returns only a text. So the closure keeps the full problem here for the answer.
     let wrong = Arc::new(Mutex::new(None));
-    let told = wrong.clone();
+    let kept = wrong.clone();
     let apply = Box::new(move |row: &mut SaleRow| {
         apply(patch, row, has_visitors).map_err(|problem| {
             let word = problem.code().as_str().to_owned();
-            *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
             word
         })
     });

@@ -32,9 +32,9 @@ impl IdleSlots {
         let workers = Handle::current().metrics().num_workers();
         let mut senders = Vec::new();
         for _ in 0..workers.min(IDLE_TASKS_MAX) {
-            let (bed, newcomers) = mpsc::channel(IDLE_ARRIVALS_MAX);
+            let (sender, newcomers) = mpsc::channel(IDLE_ARRIVALS_MAX);
             tasks.spawn(run_idle_task(app.clone(), newcomers, cut.clone()));
-            senders.push(bed);
+            senders.push(sender);
         }
         Self { senders, next: AtomicUsize::default() }
     }

@@ -9,8 +9,8 @@ const LONG: Duration = Duration::from_secs(3);
 async fn frames_sent_with_the_request_are_read() {
     let full = start(|_| {}).await;
     let mut stream = TcpStream::connect(full.address).await.expect("the server listens");
-    let asked = [websocket("anna", "").as_bytes(), &PING].concat();
-    let head = answer(&mut stream, &asked).await;
+    let request = [websocket("anna", "").as_bytes(), &PING].concat();
+    let head = answer(&mut stream, &request).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     pong(&mut stream).await;
     wait_for_idle(&full, 1).await;
@@ -25,14 +25,14 @@ async fn a_socket_with_half_a_message_stays_active_until_the_message_is_complete
     let full = start(|_| {}).await;
     for is_idle in [false, true] {
         let mut stream = TcpStream::connect(full.address).await.expect("the server listens");
-        let asked = websocket("anna", "");
+        let request = websocket("anna", "");
         if is_idle {
-            stream = upgraded(stream, &asked).await;
+            stream = upgraded(stream, &request).await;
             wait_for_idle(&full, 1).await;
             stream.write_all(&half).await.expect("the server reads");
             wait_for_idle(&full, 0).await;
         } else {
-            let head = answer(&mut stream, &[asked.as_bytes(), &half].concat()).await;
+            let head = answer(&mut stream, &[request.as_bytes(), &half].concat()).await;
             assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         }
         tokio::time::sleep(10 * IDLE_AFTER).await;

@@ -16,9 +16,9 @@ async fn bought(app: &TestApp, stripe: &StripeStandIn, key: &str, payment: &str)
     checkout(app, &id).await;
     let mut event = paid(stripe, &format!("cs_{payment}"), &id, 20);
     event["payment_intent"] = json!(payment);
-    let told =
+    let reply =
         send_message(app, &format!("evt_{payment}"), "checkout.session.completed", &event).await;
-    assert_eq!(told.json()["outcome"], "paid", "{}", told.text());
+    assert_eq!(reply.json()["outcome"], "paid", "{}", reply.text());
     id
 }
 
@@ -34,8 +34,8 @@ async fn a_refund_made_by_hand_gives_a_notice_and_is_not_repeated() {
     let id = bought(&app, &stripe, "k", "pi_1").await;
     stripe.refunded_by_hand(20);
     for (event, outcome) in [("evt_1", "noted"), ("evt_1", "repeated"), ("evt_2", "repeated")] {
-        let told = send_message(&app, event, "charge.refunded", &charge("pi_1", 20)).await;
-        assert_eq!((told.status, &told.json()["outcome"]), (200, &json!(outcome)), "{event}");
+        let reply = send_message(&app, event, "charge.refunded", &charge("pi_1", 20)).await;
+        assert_eq!((reply.status, &reply.json()["outcome"]), (200, &json!(outcome)), "{event}");
     }
     let refund = json!({"id": "re_9", "payment_intent": "pi_1", "status": "succeeded", "amount": 20, "currency": "cny"});
     assert_eq!(send_message(&app, "evt_3", "refund.updated", &refund).await.status, 200);
@@ -138,8 +138,8 @@ async fn a_partial_refund_by_hand_does_not_settle_our_pending_refund() {
         );
         assert_eq!(state(&app, &id).await, "pending", "{status}");
     }
-    let asked = stripe.sent("POST", "/v1/refunds").len();
-    assert!(asked <= 1, "at most one attempt requests a refund; the others only read: {asked}");
+    let count = stripe.sent("POST", "/v1/refunds").len();
+    assert!(count <= 1, "at most one attempt requests a refund; the others only read: {count}");
     stripe.forget();
     stripe.refunded_in_part(8, 20);
     stripe.fail(false);
@@ -327,8 +327,12 @@ async fn a_dispute_whose_end_arrives_first_is_over() {
     {
         let event = dispute("dp_1", "pi_1", status);
         let (id, kind) = (format!("evt_won_{nth}"), format!("charge.dispute.{kind}"));
-        let told = send_event_at(&app, &id, &kind, &event, now - ago).await;
-        assert_eq!((told.status, told.json()["outcome"].clone()), (200, json!(outcome)), "{kind}");
+        let reply = send_event_at(&app, &id, &kind, &event, now - ago).await;
+        assert_eq!(
+            (reply.status, reply.json()["outcome"].clone()),
+            (200, json!(outcome)),
+            "{kind}"
+        );
         assert_eq!(notices(&app).await, [], "{kind}");
     }
     for (nth, (kind, status, ago)) in
@@ -338,8 +342,8 @@ async fn a_dispute_whose_end_arrives_first_is_over() {
     {
         let event = dispute("dp_2", "pi_2", status);
         let (id, kind) = (format!("evt_lost_{nth}"), format!("charge.dispute.{kind}"));
-        let told = send_event_at(&app, &id, &kind, &event, now - ago).await;
-        assert_eq!(told.status, 200, "{}", told.text());
+        let reply = send_event_at(&app, &id, &kind, &event, now - ago).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
     }
     assert_eq!(notices(&app).await, [("disputed".to_owned(), lost)]);
     // A second dispute of the same payment is a separate dispute.
@@ -471,9 +475,9 @@ async fn requests_to_stripe_for_checkouts_are_rate_limited() {
     assert_eq!(ask(&other).await.verdict(), "503 unavailable", "another order has its own limit");
     stripe.fail(false);
     let opened = order(&app, "anna", "m", 1).await;
-    let asked = stripe.sent("POST", "/v1/checkout/sessions").len();
+    let count = stripe.sent("POST", "/v1/checkout/sessions").len();
     for _ in 0..30 {
         assert_eq!(ask(&opened).await.verdict(), "200", "an open checkout uses up no limit");
     }
-    assert_eq!(stripe.sent("POST", "/v1/checkout/sessions").len(), asked + 1);
+    assert_eq!(stripe.sent("POST", "/v1/checkout/sessions").len(), count + 1);
 }

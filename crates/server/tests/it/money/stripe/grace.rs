@@ -61,9 +61,9 @@ impl StripeShop {
     /// Waits until Stripe has received this many more requests about a session.
     async fn asked_again(&self, session: &str, times: usize) {
         let path = format!("/v1/checkout/sessions/{session}/expire");
-        let asked = || self.stripe.sent("POST", &path).len();
-        let before = asked();
-        until("Stripe gets the request", async || (asked() >= before + times).then_some(())).await;
+        let count = || self.stripe.sent("POST", &path).len();
+        let before = count();
+        until("Stripe gets the request", async || (count() >= before + times).then_some(())).await;
     }
 
     async fn state(&self, order: &str) -> Value {

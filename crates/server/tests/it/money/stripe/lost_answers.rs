@@ -40,9 +40,9 @@ async fn a_refund_whose_answer_is_lost_is_looked_up_and_not_repeated() {
     );
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "settled".into())]);
     assert_eq!(read(&app, &id).await["state"], "refunded");
-    let [asked]: [SentRequest; 1] =
+    let [request]: [SentRequest; 1] =
         stripe.sent("POST", "/v1/refunds").try_into().expect("the refund was requested once");
-    assert_eq!((asked.key.as_deref(), stripe.amounts()), (found["refund"].as_str(), vec![20]));
+    assert_eq!((request.key.as_deref(), stripe.amounts()), (found["refund"].as_str(), vec![20]));
     let report = reconciliation(&app, "").await;
     let sums = json!([{"currency": "CNY", "captured": 20, "standing": 0, "refunded": 20, "pending": 0, "failed": 0}]);
     assert_eq!((&report["ok"], &report["items"][0]["money"]), (&json!(true), &sums), "{report}");
@@ -90,9 +90,9 @@ async fn a_repeated_request_returns_the_session_whose_answer_was_lost() {
     open_sale(&app, 10.into(), 10, 900).await;
     let (id, session) = asked_again_within_a_minute(&app, &stripe).await;
     assert_eq!(session, format!("cs_test_{}", stripe.made()), "no second session was created");
-    let asked = stripe.sent("POST", SESSIONS).len();
+    let count = stripe.sent("POST", SESSIONS).len();
     assert!(checkout(&app, &id).await.ends_with(&session));
-    assert_eq!(stripe.sent("POST", SESSIONS).len(), asked, "the server knows the session now");
+    assert_eq!(stripe.sent("POST", SESSIONS).len(), count, "the server knows the session now");
     let event = paid(&stripe, &session, &id, 20);
     for (message, outcome) in [("evt_1", "paid"), ("evt_2", "repeated")] {
         assert_eq!(
@@ -127,10 +127,10 @@ async fn of_two_sessions_of_an_order_one_pays_and_the_other_is_refunded_once() {
             "{message}"
         );
     }
-    let asked =
+    let request =
         until("the second payment is refunded", async || stripe.sent("POST", "/v1/refunds").pop())
             .await;
-    assert_eq!(asked.form[0], ("payment_intent".into(), "pi_2".into()));
+    assert_eq!(request.form[0], ("payment_intent".into(), "pi_2".into()));
     let mut taken = payments(&app, &id).await;
     taken.sort_unstable();
     assert_eq!(taken, [("pi_1".into(), "captured".into()), ("pi_2".into(), "refunded".into())]);

@@ -75,7 +75,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     let made = one("POST", "/v1/checkout/sessions");
     let field =
         |name: &str| made.form.iter().find(|(known, _)| known == name).expect(name).1.clone();
-    let asked = one("POST", "/v1/refunds");
+    let request = one("POST", "/v1/refunds");
     let (now, event) = (now_secs(), |id: &str| {
         json!({"id": id, "type": "customer.created", "data": {"object": {}}}).to_string()
     });
@@ -84,7 +84,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
         "key": KEY, "api": stripe.address, "order": id, "paid_url": field("success_url"), "left_url": field("cancel_url"), "units": 3,
         "title": "Phone", "mark": refund_marker(&stripe),
         "expires_at": field("expires_at").parse::<u64>().expect("seconds"), "checkout_key": made.key, "session": "cs_test_1",
-        "payment": "pi_1", "refund": asked.key, "secret": SECRET, "at": now,
+        "payment": "pi_1", "refund": request.key, "secret": SECRET, "at": now,
         "payload": payload, "header": header(&payload, now, SECRET), "next_payload": next_payload,
     });
     let theirs = StripeStandIn::start().await;
