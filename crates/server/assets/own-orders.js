@@ -24,8 +24,8 @@ const TRIES_MAX = 5;
 export function ownOrders(m, draw) {
   const slot = name => name + '.' + m.id;
 
-  /** Reads the orders now, after an event about an order from another tab or device. Returns whether
-     the page knows them now. */
+  /** Reads the orders now, after an event about an order from another tab or device. Returns
+     whether the page knows them now. */
   async function read() {
     const buyer = m.token,
       answer = await getOrders(buyer, ORDERS_MAX);
@@ -37,8 +37,8 @@ export function ownOrders(m, draw) {
     draw();
     return true;
   }
-  /* Reads the orders after the rush, and again if the answer was lost or came during a press. A page
-     that was opened before the start need not read: the event stream names each new order. */
+  /* Reads the orders after the rush, and again if the answer was lost or came during a press. A
+     page that was opened before the start need not read: the event stream names each new order. */
   async function readLater() {
     const opened = starts(m),
       left = opened === null ? 0 : RUSH_MS - (now() - opened);
@@ -60,7 +60,7 @@ export function ownOrders(m, draw) {
       if (!m.token) return;
       if (browser.get(slot('bought')) === buyerOf(m.token))
         await Promise.race([read(), new Promise(done => setTimeout(done, WAIT_MS))]);
-      else if (!site.guest && m.status.started) readLater(); /* a guest exists in one browser only */
+      else if (!site.guest && m.status.started) readLater(); /* a guest has only one browser */
     },
     /** Reads one order again. A later state replaces "reserved". */
     async readOne(id) {

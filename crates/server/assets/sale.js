@@ -316,7 +316,6 @@ function resume() {
   const buyer = m.token && buyerOf(m.token),
     open = m.token && unfinishedPress(m.id, buyer);
   m.calm_ms = Math.min(tab.get('calm.' + m.id) ?? 0, now() + CALM_MS);
-  const last = tab.get('order.' + m.id);
   if (open && m.sale.items.some(i => i.id === open.item)) {
     choose(open.item);
     m.units = open.units;
@@ -324,7 +323,7 @@ function resume() {
     open.unsure = true;
     m.stage = open.id ? 'queued' : 'asking';
     send();
-  } else if (last && m.token) mine.readOne(last);
+  } else if (tab.get('order.' + m.id) && m.token) mine.readOne(tab.get('order.' + m.id));
 }
 
 /* ----- the buyer's choices ----- */

@@ -73,8 +73,8 @@ impl RowsBefore {
                 before.taken = taken.any(|(_, e)| e == event);
                 before.refund = store.model.refunds.get(id).cloned();
             }
-            Tx::AnswerRefund(requested, ..) => {
-                before.refund = store.model.refunds.get(&requested.id).cloned()
+            Tx::AnswerRefund(sent, ..) => {
+                before.refund = store.model.refunds.get(&sent.id).cloned()
             }
             Tx::RetryRefund(id, _) => before.refund = store.model.refunds.get(id).cloned(),
             _ => {}
@@ -200,12 +200,8 @@ impl Checker {
                 }
                 self.refund_news(news, before, now);
             }
-            (Tx::AnswerRefund(requested, news, at), _) => {
-                self.refund_answer(
-                    (requested, news, *at),
-                    before,
-                    store.model.refunds.get(&requested.id),
-                );
+            (Tx::AnswerRefund(sent, news, at), _) => {
+                self.refund_answer((sent, news, *at), before, store.model.refunds.get(&sent.id));
             }
             _ => self.checkouts(store, tx, done, before),
         }
@@ -275,11 +271,11 @@ impl Checker {
     /// stays, or the server asks the provider again at once.
     fn refund_answer(
         &mut self,
-        (requested, news, at): (&Refund, &RefundUpdate, Millis),
+        (sent, news, at): (&Refund, &RefundUpdate, Millis),
         before: &RowsBefore,
         now: Option<&Refund>,
     ) {
-        let is_late = |was: &&Refund| *was != requested && !matches!(news, RefundUpdate::Failed(_));
+        let is_late = |was: &&Refund| *was != sent && !matches!(news, RefundUpdate::Failed(_));
         let Some(was) = before.refund.as_ref().filter(is_late) else {
             return self.refund_news(news, before, now);
         };
@@ -294,7 +290,7 @@ impl Checker {
             |now: &Refund| now.state == RefundState::Pending && now.accepted && now.next_at == at;
         let right = if asks { now.is_some_and(is_asked) } else { now == Some(was) };
         self.check(right, "refund", || {
-            format!("{news:?} for the request {requested:?} changed {was:?} to {now:?}")
+            format!("{news:?} for the request {sent:?} changed {was:?} to {now:?}")
         });
         self.count_case("refund answered late");
     }

@@ -1,6 +1,8 @@
 //! The order page around the payment: calendar entries, the copied number, the shop's next steps,
 //! and the printed receipt.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::driver::Browser;
@@ -46,21 +48,25 @@ fn stamp(time: &str) -> String {
     time.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
-#[tokio::test]
-async fn a_paid_order_shows_the_next_steps_and_is_printed_with_its_number() {
-    let dir = TempDir::new();
-    let logo = dir.join("logo.svg");
-    std::fs::write(&logo, "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").expect("a file");
-    let next = in_secs(300_000).1;
-    let fixture = ServerFixture::with(&[
+/// Starts a server with a logo and with the next steps after a payment.
+fn shop(logo: &Path, next: &str) -> ServerFixture {
+    std::fs::write(logo, "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").expect("a file");
+    ServerFixture::with(&[
         ("DOORBUSTER_PAGE__SHOP", "Ora, lamps"),
         ("DOORBUSTER_PAGE__SHOP_URL", "https://shop.example/account"),
         ("DOORBUSTER_PAGE__NEXT_STEPS", "Collect it; bring your number."),
         ("DOORBUSTER_PAGE__NEXT_STEPS__ZH", "请凭订单号取货。"),
-        ("DOORBUSTER_PAGE__NEXT_STEPS_AT", &next),
+        ("DOORBUSTER_PAGE__NEXT_STEPS_AT", next),
         ("DOORBUSTER_PAGE__THEME__LOGO", logo.to_str().expect("a path")),
         ("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true"),
-    ]);
+    ])
+}
+
+#[tokio::test]
+async fn a_paid_order_shows_the_next_steps_and_is_printed_with_its_number() {
+    let dir = TempDir::new();
+    let next = in_secs(300_000).1;
+    let fixture = shop(&dir.join("logo.svg"), &next);
     let title = format!("灯, lamp; {}", "灯x".repeat(40));
     let escaped = title.replace(',', "\\,").replace(';', "\\;");
     sale(&fixture, "open", json!({ "title": title, "hold_secs": 240 })).await;

@@ -57,8 +57,12 @@ fn stay(states: &[&Value], place: &str) {
     }
 }
 
-/// Checks one state of each kind with axe-core, and takes its picture.
+/// Checks one state of each kind with axe-core, and takes its picture. Without pictures, only the
+/// phone is checked, because the check takes a minute for each width.
 async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
+    if width != WIDTHS[0] && shots().is_none() {
+        return;
+    }
     for (scheme, rules, rules_min) in SCHEMES {
         tab.scheme(scheme).await;
         let look = LOOK.replace('$', rules).replace("arguments[0]", "given");
@@ -117,7 +121,7 @@ async fn in_every_state_the_parts_of_a_sales_page_agree_and_stay_in_their_places
         let missing: Vec<_> =
             CHECKED.split_whitespace().filter(|name| !names.contains(name)).collect();
         assert!(missing.is_empty(), "no such state was drawn: {missing:?}");
-        tab.go(&plain(address, "/sale/far")).await;
+        tab.go(&plain(address, "/sale/far?lang=en")).await;
         tab.says("#lost-title", "The page could not be loaded").await;
         inspect(&tab, "a sale that could not be loaded").await;
     })

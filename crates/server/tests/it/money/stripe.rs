@@ -152,14 +152,11 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
 
     let refunded = app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
     assert_eq!(refunded.verdict(), "200", "{}", refunded.text());
-    let request = until("Stripe is asked", async || stripe.sent("POST", "/v1/refunds").pop()).await;
+    let call = until("Stripe is asked", async || stripe.sent("POST", "/v1/refunds").pop()).await;
     let row = app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
     let refund = row["refund"].as_str().expect("an id").to_owned();
-    assert_eq!(request.key.as_deref(), Some(refund.as_str()), "the refund's id is the key");
-    assert_eq!(
-        (request.form.len(), &request.form[0]),
-        (3, &("payment_intent".into(), "pi_1".into()))
-    );
+    assert_eq!(call.key.as_deref(), Some(refund.as_str()), "the refund's id is the key");
+    assert_eq!((call.form.len(), &call.form[0]), (3, &("payment_intent".into(), "pi_1".into())));
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "pending".into())]);
     let settled = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded", "metadata": {"refund": refund}});
     assert_eq!(
@@ -279,12 +276,12 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
     );
     let retried = app.admin("POST", &format!("/v1/admin/dead-letters/{letter}/retry"), None).await;
     assert!(matches!(retried.status, 200 | 202), "{}", retried.text());
-    let request = until("the refund is requested again", async || {
+    let call = until("the refund is requested again", async || {
         stripe.sent("POST", "/v1/refunds").into_iter().nth(1)
     })
     .await;
     assert_ne!(
-        request.key.as_deref(),
+        call.key.as_deref(),
         Some(refund.as_str()),
         "the old key would return the old refund"
     );

@@ -172,9 +172,12 @@ const PARTS = [
 /* `OPEN`: the order can be paid. `PAID`: the order is paid. `OVER`: the order ended unpaid. `BACK`:
    all the money was sent back. The large parts of a page say at most one of these. */
 const KINDS = {
-  OPEN: /^(Reserved|Pay within|Pay [€\\d])|^Little time|^(已保留|已为你保留|剩余付款时间|付款 )/,
-  PAID: /^(Paid)\\b|^(已付款|付款成功)/,
-  OVER: /^(Cancelled|Expired|No luck|Charged|Order cancelled|Left)\\b|^(已取消|已过期|未抢到|实际扣款|订单已取消|已退出)/,
+  OPEN: /^(Reserved|Pay within|Pay [€\d])|^Little time|^(已保留|已为你保留|剩余付款时间|付款 )/,
+  PAID: /^(Paid)\b|^(已付款|付款成功)/,
+  OVER: new RegExp(
+    '^(Cancelled|Expired|No luck|Charged|Order cancelled|Left)\\b|' +
+      '^(已取消|已过期|未抢到|实际扣款|订单已取消|已退出)',
+  ),
   BACK: /^(Refunded$|Too late, so refunded)|^已退款$|，已退款$/,
 };
 /* The text says that money is still on its way, or could not be sent. */

@@ -296,5 +296,11 @@ first.item = ITEM;
 showItems(first, () => {});
 showItem(first);
 bindLanguages(() => translateItem(first));
-window.states = { draw: kept.draw, look: (...how) => kept.look(...how), names: kept.names, shownOf, walk };
+window.states = {
+  draw: kept.draw,
+  look: (...how) => kept.look(...how),
+  names: kept.names,
+  shownOf,
+  walk,
+};
 ready();

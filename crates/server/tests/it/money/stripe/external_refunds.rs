@@ -327,12 +327,8 @@ async fn a_dispute_whose_end_arrives_first_is_over() {
     {
         let event = dispute("dp_1", "pi_1", status);
         let (id, kind) = (format!("evt_won_{nth}"), format!("charge.dispute.{kind}"));
-        let reply = send_event_at(&app, &id, &kind, &event, now - ago).await;
-        assert_eq!(
-            (reply.status, reply.json()["outcome"].clone()),
-            (200, json!(outcome)),
-            "{kind}"
-        );
+        let sent = send_event_at(&app, &id, &kind, &event, now - ago).await;
+        assert_eq!((sent.status, sent.json()["outcome"].clone()), (200, json!(outcome)), "{kind}");
         assert_eq!(notices(&app).await, [], "{kind}");
     }
     for (nth, (kind, status, ago)) in
