@@ -2,12 +2,13 @@
 //!
 //! How it works: `SET lock <token> NX PX` takes the lock and sets its time in one command. A script
 //! deletes the lock only if it still has this token. The stock is read and written under the lock.
-//! Where it comes from: the Redis documentation, "Distributed Locks with Redis". When it holds:
-//! while no work takes longer than the lock's time. No holder releases another holder's lock. How
-//! it breaks: the lock can still end during the work, because of a slow database, a paused process
-//! or a slow network. Then two holders write the same stock. A timer that renews the lock makes
-//! this rarer, but a paused process renews nothing. A Redis that restarts loses the lock while its
-//! holder still works.
+//! Where it comes from: the Redis documentation, "Distributed Locks with Redis".
+//! When it holds: while no work takes longer than the lock's time. No holder releases another
+//! holder's lock.
+//! How it breaks: the lock can still end during the work, because of a slow database, a paused
+//! process or a slow network. Then two holders write the same stock. A timer that renews the lock
+//! makes this rarer, but a paused process renews nothing. A Redis that restarts loses the lock
+//! while its holder still works.
 
 use redis::{Script, cmd};
 

@@ -30,14 +30,12 @@ pub struct PageSettings {
     pub push: Option<PushSettings>,
 }
 
-/// A text of the shop for each language of the pages.
+/// The shop's text about what happens after a payment.
 #[derive(Clone, Debug, Default)]
 pub struct NextSteps {
-    /// The text for a language without a text of its own.
-    pub other: Option<String>,
-    /// The English text.
-    pub en: Option<String>,
-    /// The Chinese text.
+    /// The text on all pages, or on English pages if there is a Chinese text.
+    pub text: Option<String>,
+    /// The text on Chinese pages.
     pub zh: Option<String>,
 }
 
@@ -161,11 +159,7 @@ fn next_steps(read: &mut SettingsReader<'_>) -> NextSteps {
         }
         Some(text)
     };
-    NextSteps {
-        other: text("page.next_steps"),
-        en: text("page.next_steps.en"),
-        zh: text("page.next_steps.zh"),
-    }
+    NextSteps { text: text("page.next_steps"), zh: text("page.next_steps_zh") }
 }
 
 fn next_steps_at(read: &mut SettingsReader<'_>) -> Option<Time> {

@@ -31,7 +31,7 @@ pub const COMMAND_LINE_NAMES: [&str; 3] =
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 67] = [
+pub const SETTINGS: [Setting; 66] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -46,8 +46,7 @@ pub const SETTINGS: [Setting; 67] = [
     live("page.time_zone"),
     live("page.shop_url"),
     live("page.next_steps"),
-    live("page.next_steps.en"),
-    live("page.next_steps.zh"),
+    live("page.next_steps_zh"),
     live("page.next_steps_at"),
     live("page.theme.accent"),
     live("page.theme.on_accent"),

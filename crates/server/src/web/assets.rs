@@ -284,15 +284,10 @@ fn site_script(settings: &Settings, api: Option<&str>) -> String {
 /// Returns the text about what happens after a payment, in the form of a sale's texts: one string,
 /// or an object with one text for each language.
 fn next_steps(texts: &NextSteps) -> serde_json::Value {
-    if texts.en.is_none() && texts.zh.is_none() {
-        return serde_json::json!(texts.other);
+    match &texts.zh {
+        None => serde_json::json!(texts.text),
+        Some(zh) => serde_json::json!({"en": texts.text.as_ref().unwrap_or(zh), "zh": zh}),
     }
-    let languages = [("en", &texts.en), ("zh", &texts.zh)];
-    let written = languages.into_iter().filter_map(|(language, own)| {
-        let text = own.as_ref().or(texts.other.as_ref())?;
-        Some((language.to_owned(), text.as_str().into()))
-    });
-    serde_json::Value::Object(written.collect())
 }
 
 /// Returns the media type of a file. `None`: the file is not served.

@@ -48,7 +48,8 @@ fn named(text: &str) -> BTreeSet<String> {
 fn words(language: &str) -> BTreeMap<String, String> {
     let file = format!("{}/assets/copy-{language}.js", env!("CARGO_MANIFEST_DIR"));
     let script = std::fs::read_to_string(file).expect("the file exists");
-    let (_, mut rest) = script.split_once("export default {").expect("the script has one object");
+    let (_, mut rest) =
+        script.split_once("export const copy = {").expect("the script has one object");
     let (mut quoted, mut between) = (Vec::new(), String::new());
     while let Some(at) = rest.find(['\'', '"', '`', '/']) {
         between.extend(rest[..at].split_whitespace());
@@ -197,7 +198,7 @@ async fn the_pages_script_contains_the_owners_configuration() {
         ("DOORBUSTER_AUTH__SIGN_IN_URL", "https://shop.example/in?a=1&b=2"),
         ("DOORBUSTER_PAGE__SHOP", "The \"Shop\""),
         ("DOORBUSTER_PAGE__NEXT_STEPS", "We write to you."),
-        ("DOORBUSTER_PAGE__NEXT_STEPS__ZH", "我们会通知您。"),
+        ("DOORBUSTER_PAGE__NEXT_STEPS_ZH", "我们会通知您。"),
     ];
     let app = TestApp::with(&settings).await;
     let page = app.get("/").await.text();

@@ -152,9 +152,9 @@ async fn a_page_and_its_script_come_as_brotli_and_stay_small() {
         assert_eq!((reply.status, reply.header("content-encoding")), (200, Some("br")), "{path}");
         bytes += reply.body.len();
     }
-    // In addition, a first view requests the texts of one language, the status and a picture.
-    assert!(requests.len() <= 5, "{requests:?}");
-    assert!(bytes < 50 * 1024, "{bytes} bytes");
+    // In addition, a first view requests the status, the session, the event stream and a picture.
+    assert!(requests.len() <= 4, "{requests:?}");
+    assert!(bytes < 57 * 1024, "{bytes} bytes");
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ fn shop(logo: &Path, next: &str) -> ServerFixture {
         ("DOORBUSTER_PAGE__SHOP", "Ora, lamps"),
         ("DOORBUSTER_PAGE__SHOP_URL", "https://shop.example/account"),
         ("DOORBUSTER_PAGE__NEXT_STEPS", "Collect it; bring your number."),
-        ("DOORBUSTER_PAGE__NEXT_STEPS__ZH", "请凭订单号取货。"),
+        ("DOORBUSTER_PAGE__NEXT_STEPS_ZH", "请凭订单号取货。"),
         ("DOORBUSTER_PAGE__NEXT_STEPS_AT", next),
         ("DOORBUSTER_PAGE__THEME__LOGO", logo.to_str().expect("a path")),
         ("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true"),

@@ -37,6 +37,7 @@ async fn deliver(tab: &Tab<'_>, origin: &str, message: Value) -> (String, String
     tab.run(CLEAR).await;
     // A second page in the same window hides the first one.
     let front = tab.protocol("Target.createTarget", json!({"url": "about:blank"})).await;
+    tab.protocol("Target.activateTarget", front.clone()).await;
     tab.until("document.visibilityState === 'hidden'").await;
     tab.protocol("ServiceWorker.enable", json!({})).await;
     // The browser counts registrations over all origins. A message to another origin's worker is

@@ -256,7 +256,8 @@ mod tests {
         };
         let (plain, bold) = (file("a.woff2"), file("b.woff2"));
         let only_bold = settings(&[("DOORBUSTER_PAGE__THEME__FONT_BOLD", &bold)]);
-        assert!(only_bold.expect_err("no plain font").contains("page.theme.font_bold: needs"));
+        let error = only_bold.expect_err("no plain font");
+        assert!(error.contains("page.theme.font_bold") && error.contains("needs"), "{error}");
         let settings = settings(&[
             ("DOORBUSTER_PAGE__THEME__FONT", &plain),
             ("DOORBUSTER_PAGE__THEME__FONT_BOLD", &bold),
