@@ -1,5 +1,6 @@
 //! `cargo xtask grafana`: writes `packaging/grafana/doorbuster.json` from the tables of metrics in
-//! `docs/operating.md`. Tests compare the tables with the JSON file and with Prometheus's alert rules.
+//! `docs/operating.md`. Tests compare the tables with the JSON file and with the rules of
+//! Prometheus.
 
 use std::path::Path;
 
