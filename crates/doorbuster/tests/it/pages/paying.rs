@@ -240,10 +240,10 @@ async fn a_payment_with_a_lost_message_is_found_before_the_hold_ends() {
 }
 
 /// Records the texts about the payment after each change. Some texts are shown only briefly.
-const RECORD_TEXTS: &str = "window.said = []; new MutationObserver(() => {
+const RECORD_TEXTS: &str = "(window.said = [], new MutationObserver(() => {
       const [words, pay] = ['#text', '#pay'].map(sel => document.querySelector(sel));
       said.push([words.textContent, pay.textContent.trim(), pay.ariaDisabled].join(' '));
-    }).observe(document.body, { subtree: true, childList: true, attributes: true });";
+    }).observe(document.body, { subtree: true, childList: true, attributes: true }))";
 
 #[tokio::test]
 async fn a_payment_page_that_does_not_open_is_reported_and_nothing_is_lost() {
