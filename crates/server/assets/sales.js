@@ -17,7 +17,7 @@ const SEARCH_FROM = 12;
 const GAP_MS = 3_000;
 const CACHED_MS = 1_000; /* a shared answer from a cache may be this old */
 /* The page waits this long for the buyer's orders before it is shown. */
-const WAIT_MS = 1_500;
+const WAIT_MS = 1_000;
 /* While the page is visible, it reads the sales again after a random time in this range. */
 const REREAD_MS = [30_000, 60_000];
 /* After the start of a sale, the page reads the sales again at a random moment in this range. The
@@ -281,8 +281,11 @@ bindLanguages(() => {
 /* This page creates no identity for a guest, because a new guest has no orders. The page of a sale
    creates it. Unpaid orders stand above the sales, so the page waits a short time for them. */
 async function firstOrders() {
-  const mine = token() && (await identify());
-  return mine && { mine, answer: await getOrders(mine, ORDERS_MAX) };
+  const known = token();
+  if (!known) return null;
+  const [mine, answer] = await Promise.all([identify(), getOrders(known, ORDERS_MAX)]);
+  if (!mine || mine === known) return mine && { mine, answer };
+  return { mine, answer: await getOrders(mine, ORDERS_MAX) };
 }
 const reading = firstOrders(),
   limit = new Promise(done => setTimeout(done, WAIT_MS));

@@ -18,7 +18,7 @@ const SLOWER: u32 = 4;
 /// The largest part of the page is shown within this time, in milliseconds.
 const LARGEST_MS: f64 = 1_500.0;
 /// The largest number of requests of a first visit, with the event stream and one picture, and the
-/// largest number of bytes.
+/// largest number of bytes. The list of sales has one request more, for the buyer's own orders.
 const REQUESTS_MAX: u64 = 8;
 const BYTES_MAX: f64 = 60.0 * 1024.0;
 /// The maximum number of visits that the test makes. A busy machine slows single visits, so the
@@ -98,7 +98,8 @@ async fn a_first_visit_on_a_slow_phone_is_quick_and_small() {
                 let status = u64::from(path != "/");
                 let requests = handled(&fixture).await - before + status;
                 println!("{path}: {largest} ms, {requests} requests, {bytes} bytes");
-                assert!(requests <= REQUESTS_MAX, "{path}: {requests} requests:\n{log}");
+                let most = REQUESTS_MAX + u64::from(path == "/");
+                assert!(requests <= most, "{path}: {requests} requests:\n{log}");
                 assert!(bytes <= BYTES_MAX, "{path}: {bytes} bytes:\n{log}");
                 shown.push(largest);
                 if largest < LARGEST_MS || !is_release {
