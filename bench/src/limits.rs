@@ -42,7 +42,7 @@ pub const SLOW_HEADS: usize = 2_000;
 pub const BOMBS_PER_SEC: u32 = 200;
 
 /// The number of different refused buyers. The number is larger than the number of requests in one
-/// round, so no token repeats within a round.
+/// round, so no token repeats within a round. The server has not seen a request's token recently.
 pub const REFUSED_BUYERS: u32 = 400_000;
 /// The number of passes that are checked one after the other.
 pub const PASS_CHECKS: u32 = 1_000_000;

@@ -49,8 +49,8 @@ pub struct GatherPlan {
     pub recalls: Vec<PlannedRecall>,
 }
 
-/// Plans how to serve a parked request for this many units. Returns `None` if the known units are
-/// too few. Even then, units in flight may still come back.
+/// Plans how to serve a parked request for this many units. `home` is the request's own slot.
+/// Returns `None` if the known units are too few. Even then, units in flight may still come back.
 ///
 /// The plan gathers units in the slot with the most units, and takes from the fullest other slots
 /// first, so that few recalls are needed. A second call before these moves finish does not move the

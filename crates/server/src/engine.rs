@@ -66,9 +66,9 @@ pub enum EngineError {
     /// Tickets in flight did not settle in time.
     #[error("tickets in flight did not settle within {} s", DRAIN_MAX.as_secs())]
     Drain,
-    /// A payment message arrived too early: its checkout is not stored yet, or its order is not
+    /// A payment message arrived too early: its payment is not recorded yet, or its order is not
     /// decided yet.
-    #[error("the message's checkout is not stored yet, or its order is not decided yet")]
+    #[error("the message's payment is not recorded yet, or its order is not decided yet")]
     TooEarly,
 }
 

@@ -60,8 +60,8 @@ pub const DELETE_ROWS_MAX: i64 = 16;
 pub const SPENT_KEPT_MS: i64 = 60_000;
 /// Orders that a check reads before it pauses.
 pub const CHECK_ROWS_BETWEEN_PAUSES: usize = 1_000;
-/// How long each pause of a check lasts: as long as the reads before the pause, or twice as long.
-/// The check keeps its snapshot during the pause, so the log grows.
+/// How long a check pauses after each group of reads. The pause is one to two times as long as the
+/// reads. The check keeps its snapshot during the pause, so the log grows.
 pub const CHECK_PAUSE: Duration = Duration::from_micros(500);
 /// Rows of each table that one transaction of an erasure replaces. Further transactions replace the
 /// rest.

@@ -17,7 +17,8 @@ pub fn program(name: &str) -> PathBuf {
     find(name, &directories()).unwrap_or_else(|| panic!("{}", advice(name)))
 }
 
-/// Writes to the terminal what a test did not check. The normal output of a passing test is hidden.
+/// Writes to the terminal what a test did not check, because the output of a passing test is
+/// hidden.
 ///
 /// # Panics
 /// Panics if the environment says that this machine can check everything.

@@ -1,9 +1,9 @@
 //! Access codes: how they are written, parsed and hashed.
 //!
 //! A code is 80 random bits in 16 letters and digits, in groups of four: `7K2M-Q0XA-93TN-ZE5H`. The
-//! store keeps only a hash of the sale and the code. Even if a sale has a million codes, an
-//! attacker needs about 2⁶⁰ tries to guess one of them. So the hash needs no salt and no
-//! stretching.
+//! store keeps a hash of the sale and the code, and the first characters of the code. Even if a
+//! sale has a million codes, an attacker needs about 2⁶⁰ tries to guess one of them. So the hash
+//! needs no salt and no stretching.
 
 /// Random bytes in a code.
 pub const CODE_BYTES: usize = 10;

@@ -19,8 +19,8 @@ use super::storm;
   doorbuster demo --shape cluster
   doorbuster demo --json")]
 pub struct DemoArgs {
-    /// The deployment: one server, two nodes that share PostgreSQL, or two nodes that share
-    /// PostgreSQL and a Redis Cluster.
+    /// One server, or two nodes behind one address. The nodes share PostgreSQL, or PostgreSQL and a
+    /// Redis Cluster.
     #[arg(long, value_enum, default_value_t = DemoShape::Embedded)]
     pub shape: DemoShape,
     /// Number of different buyers, 1 to 10,000,000.

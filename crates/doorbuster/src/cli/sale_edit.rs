@@ -142,7 +142,8 @@ pub enum LimitArg {
 
 /// Create access codes for a sale, or count them.
 ///
-/// Codes are printed one per line, and only once: the server keeps only their hashes.
+/// Codes are printed one per line, and only once: the server keeps only their hashes
+/// and their first characters.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale codes spring --count 100 > codes.txt

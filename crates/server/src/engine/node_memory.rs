@@ -57,7 +57,7 @@ impl NodeMemory {
             let Some(item) = catalogue.item_by_id(counts.item) else { continue };
             item.gauge.publish(*counts);
             // The readers are notified even if this node already has these counts. An earlier read
-            // of the store may have found the counts, and such a read notifies nobody.
+            // of the store may have found the counts, and such a read sends no notification.
             self.control.status_changed(&item.sale);
             if item.gauge.open_pool() > 0 {
                 self.control.wake_by_pool(counts.item);

@@ -1,7 +1,7 @@
 //! Waiting rooms decide which visitors may get a purchase pass, and when.
 //!
 //! Positions are rows of the store. A node also keeps the positions of its own visitors in memory,
-//! so reading a position needs no lookup. From the rows, a node learns which visitors the leader
+//! so reading a position needs no lookup. From the rows, a node learns which visitors other nodes
 //! admitted. The leader admits visitors in one transaction. If several nodes run that transaction
 //! at once, the result is still correct.
 

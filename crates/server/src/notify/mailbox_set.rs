@@ -11,7 +11,7 @@ use super::mailbox::Mailbox;
 /// readers may leave at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
-    /// The first reader. Most buyers have only this reader and need no map.
+    /// One of the readers. Most buyers have only one reader and need no map.
     one: Option<Weak<Mailbox>>,
     /// The other readers, by the addresses of their mailboxes. The map is boxed to save memory,
     /// because there are very many buyers and most need no map.

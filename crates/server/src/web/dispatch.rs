@@ -21,7 +21,8 @@ use super::reply::{HandlerError, Reply, ReplyBody};
 use super::{App, cacheable, client_address, edge, framing, purchase_handler, unread_body};
 use crate::metrics::{RouteIndex, route_index, route_name};
 
-/// The header with a request's id. A request may have this header, and an answer always has it.
+/// The header with a request's id. A request may have this header. Failed answers, and answers to
+/// operators' changes, have it.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 /// Longest request id that the server accepts, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;

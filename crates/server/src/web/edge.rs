@@ -64,8 +64,8 @@ fn served_by(method: &Method, path: &str) -> ServedBy {
     }
 }
 
-/// Returns whether an edge may give this answer. An edge must not refuse a request if a node might
-/// accept it.
+/// Returns whether an edge may give this answer. An edge gives no answer if a node could know more,
+/// or could serve the request.
 fn may_answer(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::SoldOut(_)

@@ -53,7 +53,7 @@ pub(crate) fn failed(error: impl Into<EngineError>) -> HandlerError {
             RETRY_SECS,
         ),
         EngineError::TooEarly => Problem::unavailable(
-            "the message's checkout is not stored yet, or its order is not decided yet; send the \
+            "the message's payment is not recorded yet, or its order is not decided yet; send the \
              same message again",
             RETRY_SECS,
         ),

@@ -12,7 +12,7 @@ use doorbuster_core::{CloseCause, Phase};
 /// The name of the only provider.
 pub const PROVIDER: &str = "sandbox";
 
-/// Runs the transaction. All changes of rows are made by the rules in `core`.
+/// Runs the transaction by the rules in `core`. The caller changes the rows of phases.
 pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<TxResult, L::Error> {
     Ok(match tx {
         Tx::Open(slot, id, units) => TxResult::Opened(stock::open(ledger, *slot, *id, *units)?),

@@ -201,8 +201,8 @@ impl World {
             }
             match state {
                 AttemptState::Parked { is_short: false, .. } => self.drive(i, Input::Woken),
-                // As in the server, a commit wakes a request that waits for units only if the item
-                // is sold out.
+                // As in the server, a commit wakes a request that waits for units only if the new
+                // counts refuse the request.
                 AttemptState::Parked { .. } => {
                     let item = purchase.item.0 as usize - 1;
                     let seen = self.nodes[node].snapshot.as_ref().map(|s| s.items[item].free);

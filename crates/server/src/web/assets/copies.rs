@@ -40,7 +40,8 @@ fn both_languages_have_the_same_sentences_with_the_same_values() {
     let keys = |copy: &BTreeMap<String, String>| copy.keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(keys(&english), keys(&chinese));
     for (key, sentence) in &english {
-        // A Chinese sentence may leave out a value. It may not have a value of its own.
+        // An English plural such as {n:person|people} needs no word in Chinese. So a Chinese
+        // sentence may leave out a value, but may not have a value of its own.
         let (ours, theirs) = (values(sentence), values(&chinese[key]));
         assert!(theirs.is_subset(&ours), "{key}: {sentence} / {}", chinese[key]);
     }

@@ -48,8 +48,8 @@ pub(super) fn rooms(app: &App, text: &mut MetricsText) {
         "Positions in this node's memory.",
         |room| room.in_memory,
     );
-    let polls = "Positions read from the store because this node's memory had no answer.";
-    text.metric("doorbuster_waiting_room_polls_total", MetricKind::Counter, polls)
+    let help = "Positions read from the store because this node's memory had no answer.";
+    text.metric("doorbuster_waiting_room_polls_total", MetricKind::Counter, help)
         .sample(&[], app.gate.room.store_lookups());
 }
 

@@ -111,8 +111,8 @@ fn a_request_over_a_known_limit_is_refused_without_a_call() {
     assert!(!is_allowed(&second, "anna", &sale, &mut states), "the second node asks once");
     for node in [&first, &second] {
         for counting in [Counting::BeforeAnswer, Counting::AfterAnswer] {
-            let request = (Route::Purchase, counting);
-            let limited = node.acquire(request, caller("192.0.2.1", "anna"), &sale);
+            let kind = (Route::Purchase, counting);
+            let limited = node.acquire(kind, caller("192.0.2.1", "anna"), &sale);
             assert_eq!(limited.err().map(|limited| limited.scope), Some(RateLimitScope::Buyer));
         }
         assert_eq!(exchange(node, &mut states), 0);
@@ -135,8 +135,8 @@ fn a_refusal_by_a_later_limit_gives_back_the_share_of_an_earlier_one() {
     let elsewhere = Caller { address: "192.0.2.9".parse().expect("an address"), buyer: "anna" };
     let mut allowed = 0;
     for node in [&first, &second, &first, &second] {
-        let request = (Route::Purchase, Counting::BeforeAnswer);
-        let mut check = node.acquire(request, elsewhere, &sale);
+        let kind = (Route::Purchase, Counting::BeforeAnswer);
+        let mut check = node.acquire(kind, elsewhere, &sale);
         while let Ok(LimitCheck::Pending(pending)) = check {
             exchange(node, &mut states);
             check = finish(node, *pending, elsewhere, &sale, &mut states);
@@ -151,8 +151,8 @@ fn a_small_limit_of_a_sold_out_sale_waits_for_no_call_until_it_is_nearly_used_up
     let limits = r#"{"buyer":{"burst":10,"per_minute":1},"ip":null}"#;
     let (limiter, sale) = (one_of(&node_count(2)), sale("spring", limits));
     let acquire = || {
-        let request = (Route::Purchase, Counting::AfterAnswer);
-        limiter.acquire_at(request, caller("192.0.2.1", "anna"), &sale, SECOND)
+        let kind = (Route::Purchase, Counting::AfterAnswer);
+        limiter.acquire_at(kind, caller("192.0.2.1", "anna"), &sale, SECOND)
     };
     for n in 0..5 {
         assert!(matches!(acquire(), Ok(LimitCheck::Counted(_))), "request {n}");
