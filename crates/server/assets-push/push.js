@@ -2,8 +2,8 @@
    may be paid or cancelled, or the turn used. So the worker asks the server before it shows a
    message. Every notification is true when it appears. */
 const zh = new URL(self.location.href).searchParams.get('lang') === 'zh';
-/* For each kind: the texts if the message is still true, if it is not, if its time has ended, and
-   if the server gave no answer. */
+/* For each kind: the texts if the message is still true, if it is not, if its time has ended, if the
+   server gave no answer, and if the order belongs to another buyer. */
 const words = zh
   ? {
       turn: {
@@ -17,6 +17,7 @@ const words = zh
         gone: () => '该订单无需付款',
         late: t => `付款时间已于 ${t} 结束`,
         unknown: t => `如果订单待付款，请在 ${t} 前付款`,
+        other: () => '此消息属于其他账号',
       },
     }
   : {
@@ -31,6 +32,7 @@ const words = zh
         gone: () => 'This order needs no payment',
         late: t => `The time to pay ended at ${t}`,
         unknown: t => `If your order is unpaid, pay by ${t}`,
+        other: () => 'This message was for another account',
       },
     };
 /* How long the worker waits for the server's answer. */
@@ -44,16 +46,20 @@ async function show({ kind, title, until, url }) {
   /* a visible page shows the news itself */
   const pages = await self.clients.matchAll({ type: 'window', includeUncontrolled: true });
   if (pages.some(page => page.visibilityState === 'visible')) return;
-  const found = await stateOf(kind, url).catch(() => 'unknown'),
-    state = found !== 'holds' && Date.now() > until ? 'late' : found;
-  await self.registration.showNotification(words[kind][state](time(until)), {
-    body: typeof title === 'string' ? title : title[zh ? 'zh' : 'en'],
+  const lost = { state: 'unknown', isOwn: true };
+  const { state: found, ends = until, isOwn } = await stateOf(kind, url).catch(() => lost);
+  const state = found === 'unknown' && Date.now() > until ? 'late' : found;
+  /* After a sign-out, or for another buyer, the product stays private. */
+  const body = !isOwn ? '' : typeof title === 'string' ? title : title[zh ? 'zh' : 'en'];
+  await self.registration.showNotification(words[kind][state](time(ends)), {
+    body,
     lang: zh ? 'zh-Hans' : 'en',
     tag: 'doorbuster.' + url,
     data: { url },
   });
 }
-/* Returns whether the message is still true: `holds`, `gone`, or `unknown`. */
+/* Asks the server for the state of the message: `holds`, `gone`, `late`, `unknown` or `other`; the
+   time until which it holds; and whether the order or the turn belongs to the signed-in buyer. */
 async function stateOf(kind, url) {
   const at = new URL(url, self.location.href),
     id = at.pathname.split('/')[2],
@@ -69,10 +75,13 @@ async function stateOf(kind, url) {
     signal: AbortSignal.timeout(PATIENCE_MS),
   });
   /* A buyer who has left the waiting room has no position. */
-  if (answer.status === 404 && kind === 'turn') return 'gone';
-  if (answer.status !== 200) return 'unknown';
-  const { state } = await answer.json();
-  return state === (kind === 'turn' ? 'admitted' : 'reserved') ? 'holds' : 'gone';
+  if (answer.status === 404) return { state: kind === 'turn' ? 'gone' : 'other' };
+  if (answer.status === 401) return { state: 'unknown' };
+  if (answer.status !== 200) throw answer.status;
+  const { state, pay_by, admitted_until } = await answer.json();
+  if (state === (kind === 'turn' ? 'admitted' : 'reserved'))
+    return { state: 'holds', ends: Date.parse(pay_by ?? admitted_until) || undefined, isOwn: true };
+  return { state: state === 'expired' ? 'late' : 'gone', isOwn: true };
 }
 /* Formats a time in the visitor's zone, with the zone: 20:15 GMT+8. On another day, the date is in
    front. */

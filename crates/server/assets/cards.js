@@ -49,7 +49,7 @@ export function ticket({ href, title, units, pill, tone, price, words, picture, 
   head.append(...(units ? [`${units} × `] : []), a);
   body.append(make('span', 'pill' + (tone ? ' pill--' + tone : ''), pill), head);
   if (price) body.append(make('p', 'ticket__price', price));
-  if (words !== null) body.append(make('p', 'soft small ticket__words', words));
+  body.append(make('p', 'soft small ticket__words', words));
   card.append(picture, body);
   li.append(card);
   return li;
@@ -75,18 +75,19 @@ export const stateOf = ({ status }) =>
     status.items.map(item => item.state),
   );
 const ranks = ['live', 'out', 'paused', 'before', 'sold', 'ended'];
-/** Returns sales with their states, in groups: sales that can be bought, then sales that open next,
+/** Returns the sales in groups: sales that can be bought, then sales that open next,
    then the others. In each group the newest sale comes first. */
 export function inOrder(sales) {
   const opens = sale => Date.parse(sale.starts_at) || Infinity;
   const rows = sales.map(sale => ({ sale, state: stateOf(sale) }));
-  return rows.sort(
+  rows.sort(
     (a, b) =>
       ranks.indexOf(a.state) - ranks.indexOf(b.state) ||
       (a.state === 'before' && opens(a.sale) !== opens(b.sale)
         ? opens(a.sale) - opens(b.sale)
         : 0),
   );
+  return rows.map(({ sale }) => sale);
 }
 /* Returns the price of the only item, or the lowest price. */
 function priceOf({ items }) {
@@ -97,8 +98,9 @@ function priceOf({ items }) {
     : text('l.from', { price });
 }
 /** Draws the card of a sale. */
-export function saleTicket({ sale, state }) {
-  const opens = Date.parse(sale.starts_at),
+export function saleTicket(sale) {
+  const state = stateOf(sale),
+    opens = Date.parse(sale.starts_at),
     closes = Date.parse(sale.ends_at);
   const v = {
     opens: opens ? (state === 'before' ? shortWhen(opens) : when(opens)) : '',

@@ -1,6 +1,6 @@
-/* Runs in the head, before anything is painted. Chooses the language, starts to load the texts of
-   that language, and moves a buyer's token from the address into this tab's storage. A browser
-   without modules stops here and shows the texts for visitors without JavaScript. */
+/* Runs in the head, before anything is painted. Chooses the language, sends the page's first
+   request, and moves a buyer's token from the address into this tab's storage. A browser without
+   modules stops here and shows the texts for visitors without JavaScript. */
 (() => {
   'use strict';
   if (!('noModule' in HTMLScriptElement.prototype)) return;

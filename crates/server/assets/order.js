@@ -50,6 +50,7 @@ const AGAIN_MS = 1_000,
   AGAIN_MAX_MS = 4_000; /* the pause before a request without an answer is sent again */
 /* If the payment page does not open within this time, the buyer may press the button again. */
 const LEAVE_MS = 15_000;
+const HIDDEN_MS = 60_000;
 const poll = pauser();
 let stream = null,
   lost = 0,
@@ -219,9 +220,11 @@ async function watch() {
     if (retry_secs)
       /* The server asked for this pause, so no event ends it early. */
       await new Promise(done => setTimeout(done, retry_secs * 1000));
-    await poll.rest(pace_ms());
-    /* A buyer on the waitlist is called while another tab is shown. */
-    if (document.hidden && m.order?.state !== 'waiting')
+    /* A buyer on the waitlist is called while another tab is shown. Without an event stream, a
+       hidden page reads the order only once a minute. */
+    const waits = m.order?.state === 'waiting';
+    await poll.rest(document.hidden && waits ? Math.max(pace_ms(), HIDDEN_MS) : pace_ms());
+    if (document.hidden && !waits)
       await new Promise(seen =>
         document.addEventListener('visibilitychange', seen, { once: true }),
       );

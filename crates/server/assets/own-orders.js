@@ -15,7 +15,7 @@ const WAIT_MS = 1_500;
 const ORDERS_MAX = 50;
 /* The rush after a start, and the time over which the pages that were opened in it then read. */
 const RUSH_MS = 60_000;
-const AFTER_RUSH_MS = 30_000;
+const AFTER_RUSH_MS = 240_000;
 /* The wait if the page does not know when the sale opened, and before the next try. */
 const UNKNOWN_MS = [10_000, 20_000];
 const TRIES_MAX = 5;
@@ -29,6 +29,7 @@ export function ownOrders(m, draw) {
   async function read() {
     const buyer = m.token,
       answer = await getOrders(buyer, ORDERS_MAX);
+    if (answer.status === 401) return true; /* the page will ask the buyer to sign in */
     if (answer.status !== 200 || m.token !== buyer || m.press) return false;
     const order = learnOrders(m, answer.data.orders ?? []);
     if (order) browser.set(slot('bought'), buyerOf(buyer));
@@ -40,16 +41,20 @@ export function ownOrders(m, draw) {
   /* Reads the orders after the rush, and again if the answer was lost or came during a press. A
      page that was opened before the start need not read: the event stream names each new order. */
   async function readLater() {
-    const opened = starts(m),
-      left = opened === null ? 0 : RUSH_MS - (now() - opened);
-    let wait =
-      opened === null
-        ? jitter(...UNKNOWN_MS)
-        : left > 0
-          ? left + jitter(0, AFTER_RUSH_MS)
-          : jitter(1_000, 5_000);
+    const ago = now() - starts(m);
+    /* A sale without a start time, or one that opened before that time. */
+    const isUnknown = starts(m) === null || ago < 0;
+    let wait = isUnknown
+      ? jitter(...UNKNOWN_MS)
+      : ago < RUSH_MS
+        ? RUSH_MS - ago + jitter(0, AFTER_RUSH_MS)
+        : jitter(1_000, 5_000);
     for (let tries = 0; tries < TRIES_MAX; tries += 1, wait = jitter(...UNKNOWN_MS)) {
       await new Promise(done => setTimeout(done, wait));
+      if (document.hidden)
+        await new Promise(seen =>
+          document.addEventListener('visibilitychange', seen, { once: true }),
+        );
       if (!m.token || m.order || (await read())) return;
     }
   }

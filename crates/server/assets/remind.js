@@ -1,6 +1,6 @@
 /* Gets the attention of a buyer who looks at another tab. The tab's title and icon count down. They
    change at the opening, at the buyer's turn, and when a unit has come back. A sound and a system
-   notification follow only if the buyer switched them on, on this page. */
+   notification follow only if the buyer switched them on in this browser. */
 import { left } from '/assets/format.js';
 import { renewPush, startPush, stopPush } from '/assets/push-subscribe.js';
 import { $, attr, tell, text } from '/assets/words.js';
@@ -35,7 +35,9 @@ export function bindReminders(m) {
     const denied = Notification.permission === 'denied';
     tell($('#remind-note'), 'remind.' + (denied ? 'denied' : pushes ? 'push' : 'note'));
   };
+  let isPressed = false;
   $('#notify').onclick = async () => {
+    isPressed = true;
     notifies = !notifies && (await Notification.requestPermission()) === 'granted';
     browser.set('notify', notifies);
     if (!notifies) stopPush(m.token);
@@ -44,6 +46,7 @@ export function bindReminders(m) {
   if (!('Notification' in window)) return;
   notifies = browser.get('notify') === true && Notification.permission === 'granted';
   renewPush(m.token).then(pushes => {
+    if (isPressed) return void (notifies || stopPush(m.token));
     notifies ||= pushes;
     if (notifies) showNotify(pushes);
   });
@@ -94,7 +97,8 @@ function drawIcon(number, lit) {
   link.href = canvas.toDataURL();
 }
 function call(words, id, title) {
-  if (sounds) play();
+  /* Until the visitor has used the page, the browser would play the sound much later. */
+  if (sounds && audio?.state === 'running') play();
   if (notifies && document.hidden) {
     const options = { body: title, tag: 'doorbuster.' + id };
     try {

@@ -157,12 +157,20 @@ async function watchOrders(mine, shown) {
 let listed = [],
   rest = null,
   searched = '';
-/* The day on which the cards were drawn. The cards show times of this day without the date. */
-let drawnAt = '';
-const cardOf = sale => saleTicket({ sale, state: stateOf(sale) });
+/* The ids in the newest answer without search and cursor. Only these sales are read again. */
+let newestIds = new Set();
+/* Returns everything on which a card depends. A card shows times of the present day without the
+   date, and other words for times of the past. */
+const shownOf = sale =>
+  JSON.stringify([
+    stateOf(sale),
+    new Date(now()).toDateString(),
+    ...[sale.starts_at, sale.ends_at].map(time => Date.parse(time) <= now()),
+    { ...sale, status: null },
+  ]);
+const cardOf = sale => Object.assign(saleTicket(sale), { shown: shownOf(sale) });
 function drawSales() {
-  listed = inOrder(listed).map(({ sale }) => sale);
-  drawnAt = new Date(now()).toDateString();
+  listed = inOrder(listed);
   $('#sales').replaceChildren(...listed.map(cardOf));
   showEnds();
 }
@@ -183,9 +191,10 @@ function takeTime(answer) {
 async function showSales() {
   for (let tries = 0; ; tries += 1) {
     const answer = await getSales();
-    if (answer.status === 200) {
-      listed = answer.data.sales ?? [];
+    if (answer.data.sales) {
+      listed = answer.data.sales;
       rest = answer.data.next_cursor ?? null;
+      newestIds = new Set(listed.map(sale => sale.id));
       takeTime(answer);
       return drawSales();
     }
@@ -207,31 +216,30 @@ function takeSales({ sales, next_cursor }) {
   const isWhole = !searched && !rest && !next_cursor,
     read = new Map(sales.map(sale => [sale.id, sale])),
     cards = [...$('#sales').children];
+  newestIds = new Set(read.keys());
   keepFocus('#sales', () => {
     listed = listed.flatMap((sale, i) => {
       const fresh = read.get(sale.id);
       read.delete(sale.id);
-      if (fresh) update(cards[i], sale, fresh);
-      else if (isWhole) cards[i].remove();
-      return fresh || !isWhole ? [fresh ?? sale] : [];
+      if (!fresh && isWhole) {
+        cards[i].remove();
+        return [];
+      }
+      const kept = fresh ?? sale;
+      if (cards[i].shown !== shownOf(kept)) cards[i].replaceWith(cardOf(kept));
+      return [kept];
     });
     if (!searched) {
       listed.push(...read.values());
       $('#sales').append(...[...read.values()].map(cardOf));
     }
   });
-  drawnAt = new Date(now()).toDateString();
   showEnds();
-}
-const shownOf = sale => JSON.stringify([stateOf(sale), { ...sale, status: null }]);
-function update(card, before, fresh) {
-  if (shownOf(before) !== shownOf(fresh) || drawnAt !== new Date(now()).toDateString())
-    card.replaceWith(cardOf(fresh));
 }
 /* Returns the pause before the sales are read again. */
 function rereadMs() {
   const starts = listed
-    .filter(sale => stateOf(sale) === 'before')
+    .filter(sale => newestIds.has(sale.id) && stateOf(sale) === 'before')
     .map(sale => Date.parse(sale.starts_at) - now())
     .filter(left => left > -LATE_MS);
   const next = Math.max(0, Math.min(...starts));
@@ -242,7 +250,7 @@ async function watchSales() {
     await new Promise(done => setTimeout(done, rereadMs()));
     await untilSeen();
     const answer = await getSales();
-    if (answer.status === 200) {
+    if (answer.data.sales) {
       takeTime(answer);
       takeSales(answer.data);
     } else if (answer.retry_secs)
@@ -253,15 +261,15 @@ $('#search').onsubmit = async event => {
   event.preventDefault();
   const wanted = $('#searched').value.trim(),
     answer = await getSales(wanted);
-  if (answer.status !== 200) return announce(text('l.far'), true);
+  if (!answer.data.sales) return announce(text('l.far'), true);
   searched = wanted;
-  listed = answer.data.sales ?? [];
+  listed = answer.data.sales;
   rest = answer.data.next_cursor ?? null;
   drawSales();
 };
 $('#more').onclick = async () => {
   const answer = await getSales(searched, rest);
-  if (answer.status !== 200) return announce(text('l.far'), true);
+  if (!answer.data.sales) return announce(text('l.far'), true);
   const known = new Set(listed.map(sale => sale.id));
   listed.push(...answer.data.sales.filter(sale => !known.has(sale.id)));
   rest = answer.data.next_cursor ?? null;

@@ -1,6 +1,6 @@
 /* The scene of a sale: before | due | live | out | sold | paused | ended. The sale page and the
-   list of sales use this code. The server's page for visitors without JavaScript follows the same rules
-   (page_html/state.rs), and one table of cases tests both. */
+   list of sales use this code. The page for visitors without JavaScript follows the same rules
+   (page_html/state.rs). One table of cases tests both. */
 
 /** For this long after the start, the page trusts its clock, even if a status still says "not
    started". */

@@ -23,7 +23,8 @@ async function known() {
       const sale = sales.find(one => one.status?.phase === 'open') ?? sales[0];
       kept.sale ??= sale?.id;
       kept.item ??= sale?.items[0]?.id;
-      if (sale?.status?.phase === 'scheduled') kept.opensAtMs = Date.parse(sale.starts_at);
+      if (sale?.status?.phase === 'scheduled')
+        kept.opens = { sale: sale.id, atMs: Date.parse(sale.starts_at) };
     })
     .catch(() => null);
   await firstSale;
@@ -134,9 +135,10 @@ function origin(isBuyer) {
 
 /** Waits until the sale starts, if the sale starts soon. A demonstration starts its sale after a
     few seconds. */
-async function untilStart(out) {
-  const rest = (kept.opensAtMs ?? 0) - Date.now();
-  if (rest <= 0 || rest > WAIT_MAX_MS) return;
+async function untilStart(out, body) {
+  const { sale, atMs } = kept.opens ?? {},
+    rest = atMs - Date.now();
+  if (!body?.includes(`"${sale}"`) || !(rest > 0) || rest > WAIT_MAX_MS) return;
   const secs = Math.ceil(rest / 1000);
   out.replaceChildren(el('p', {}, `The sale opens in ${secs} s. Then the page sends the request.`));
   await new Promise(done => setTimeout(done, rest + 500));
@@ -167,7 +169,7 @@ async function send({ method, path, operation, fields, body, token, needs, out }
   }
   if (body?.control.value) headers['Content-Type'] = 'application/json';
   const target = address + (query.size ? `?${query}` : '');
-  if (operation.operationId === 'purchase') await untilStart(out);
+  if (operation.operationId === 'purchase') await untilStart(out, body?.control.value);
   out.replaceChildren(el('p', {}, 'Sending…'));
   try {
     const answer = await fetch(target, {

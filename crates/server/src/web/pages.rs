@@ -125,7 +125,8 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
 }
 
 /// Serves the start of a sale as an entry for a buyer's calendar. Links in the entry need the
-/// server's address. If the settings do not name it, the address comes from the request.
+/// server's address. If the settings do not name it, the address comes from the request. Then no
+/// shared cache may keep the answer, because a visitor could send another host name.
 async fn calendar(
     State(app): State<Arc<App>>,
     names: PathResult,
@@ -160,7 +161,9 @@ async fn calendar(
     let text = entry.text(&languages);
     let mut reply = rendered(StatusCode::OK, "text/calendar; charset=utf-8", text.into());
     let headers = reply.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    let cache =
+        if live.shop().url.is_some() { "public, max-age=60" } else { "private, max-age=60" };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
     headers.insert(VARY, HeaderValue::from_static("accept-language"));
     headers
         .insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"sale.ics\""));

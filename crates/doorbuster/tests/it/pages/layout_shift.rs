@@ -97,7 +97,7 @@ async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str,
 /// slow machine needs.
 const SHORT_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
-      wait(run, ms >= 20_000 ? ms / 40 : ms === 1_500 ? 60_000 : ms); }";
+      wait(run, ms >= 20_000 ? ms / 40 : ms === 1_000 ? 60_000 : ms); }";
 
 #[tokio::test]
 async fn the_list_of_sales_does_not_move_when_sales_and_orders_change() {

@@ -209,7 +209,7 @@ async fn the_list_the_sales_page_and_the_page_without_a_script_show_the_same_sta
             cards_agree(&tab, &cases).await;
         }
         inspect(&tab, "the list in every state").await;
-        tab.eval("document.querySelector('#search').hidden").await;
+        assert_eq!(tab.eval("document.querySelector('#search').hidden").await, false);
         tab.eval("document.querySelector('#searched').value = 'nothing'").await;
         tab.click("#search button").await;
         tab.says("#none-title", "No sale matches.").await;

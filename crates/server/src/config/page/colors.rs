@@ -138,6 +138,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_checked_colours_are_those_of_the_style_sheets() {
+        let look = include_str!("../../../assets/look.css");
+        for color in [LIGHT_INK, DARK_INK, LIGHT_GROUNDS[0], LIGHT_GROUNDS[1], DARK_GROUND] {
+            assert!(look.contains(color), "{color}");
+        }
+        let hover =
+            format!("color-mix(in srgb, var(--color-accent), #fff {}%)", 100 - HOVER_PERCENT);
+        assert!(look.contains(&hover), "{hover}");
+        let product = include_str!("../../../assets/look-product.css");
+        assert!(product.contains(GALLERY_GROUND), "{GALLERY_GROUND}");
+    }
+
+    #[test]
     fn contrast_is_measured_as_wcag_defines_it() {
         let check = |one: &str, other: &str, expected: f64| {
             let found = contrast(one, other);

@@ -114,7 +114,8 @@ fn in_language<'a>(text: &'a Text, languages: &[String]) -> &'a str {
     let texts = text.in_languages();
     let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
     let find = |wanted: &String| {
-        let exact = texts.iter().find(|(tag, _)| tag.is_some_and(|tag| tag == wanted));
+        let exact =
+            texts.iter().find(|(tag, _)| tag.is_some_and(|tag| tag.eq_ignore_ascii_case(wanted)));
         let related =
             || texts.iter().find(|(tag, _)| tag.is_some_and(|tag| primary(tag) == primary(wanted)));
         exact.or_else(related).map(|(_, text)| *text)
@@ -236,6 +237,10 @@ mod tests {
             "{local}"
         );
         assert!(at(&["fr"]).contains("SUMMARY:Spring (Ora)"));
+        let scripts = serde_json::from_value(json!({"zh-Hans": "春", "zh-Hant": "春季"}));
+        sale.title = scripts.expect("texts");
+        let traditional = entry(&sale, |_| (), &["zh-hant"]);
+        assert!(traditional.contains("SUMMARY:春季 (Ora)"), "{traditional}");
         let unknown = entry(&sale, |entry| entry.time_zone = Some("Mars/Base"), &[]);
         assert!(!unknown.contains("Mars"), "{unknown}");
     }

@@ -37,7 +37,9 @@ const isAmber = el => {
 /** Returns the faults of amber buttons: an amber button can be used. `idle` says that this state
    has nothing to do. */
 export function faultsOfButtons(idle) {
-  const amber = [...document.querySelectorAll('.buy')].filter(el => el.checkVisibility() && isAmber(el));
+  const amber = [...document.querySelectorAll('.buy')].filter(
+    el => el.checkVisibility() && isAmber(el),
+  );
   return amber
     .filter(el => idle || el.getAttribute('aria-disabled') === 'true')
     .map(el => `“${el.textContent}” is amber, and does nothing`);
@@ -84,7 +86,8 @@ export class Kept {
 }
 /* A text that differs if two states are drawn differently. Digits do not count. */
 function printOf(el, withWords) {
-  const shown = [...el.querySelectorAll('*')].filter(one => one.checkVisibility({ visibilityProperty: true }));
+  const isShown = one => one.checkVisibility({ visibilityProperty: true });
+  const shown = [...el.querySelectorAll('*')].filter(isShown);
   return shown
     .map(one =>
       [

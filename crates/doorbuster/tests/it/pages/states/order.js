@@ -193,10 +193,12 @@ function faultsOf(m, words) {
   if (kinds.length > 1) faults.push(`${kinds}: “${said}”`);
   if (kinds.includes('BACK') && PENDING.test(text)) faults.push(`“${said}” against “${text}”`);
   if (ASKS.test(text) && m.order?.state !== 'reserved') faults.push(`asks to pay: “${text}”`);
-  if (kinds.includes('OPEN') && m.order?.state !== 'reserved') faults.push(`can be paid: “${said}”`);
+  if (kinds.includes('OPEN') && m.order?.state !== 'reserved')
+    faults.push(`can be paid: “${said}”`);
   if (kinds.includes('PAID') && m.order?.state !== 'paid') faults.push(`is paid: “${said}”`);
   const shown = sel => !!document.querySelector(sel)?.checkVisibility();
-  if (shown('#deadline') && m.order?.state !== 'reserved') faults.push('a deadline without an order');
+  if (shown('#deadline') && m.order?.state !== 'reserved')
+    faults.push('a deadline without an order');
   if (button && button === side) faults.push(`two buttons say “${button}”`);
   if (label && !clock) faults.push(`“${label}” without a value`);
   return [...faults, ...faultsOfButtons(false)];
@@ -210,7 +212,8 @@ function walk() {
       const m = draw(state, visit),
         parts = PARTS.map(part => document.querySelector(part)),
         words = wordsOf(parts);
-      const faults = [...faultsOf(m, words), ...faultsOfSize(parts.filter(el => el?.id !== 'steps'))];
+      const sized = parts.filter(el => el?.id !== 'steps');
+      const faults = [...faultsOf(m, words), ...faultsOfSize(sized)];
       kept.add(state + visit, () => draw(state, visit));
       found.push({ state: state + visit, name: stateOf(m), words, faults });
     }

@@ -241,7 +241,8 @@ function faultsOf(sale, { mode, title: key }, words) {
   if (lit && lit !== light) faults.push(`the light is “${light}” at “${pill}”`);
   if (/Buy now|立即抢购/.test(button) && light !== 'on')
     faults.push(`the light is “${light}” at “${button}”`);
-  return [...faults, ...faultsOfTab(tab, mode), ...faultsOfButtons(mode !== 'go' && IDLE.test(key))];
+  const isIdle = mode !== 'go' && IDLE.test(key);
+  return [...faults, ...faultsOfTab(tab, mode), ...faultsOfButtons(isIdle)];
 }
 const kept = new Kept();
 /* Draws one state, and reads it. */

@@ -50,12 +50,22 @@ pub(super) fn sales() -> Vec<Value> {
     let price = json!({"amount_minor": 4900, "currency": "EUR"});
     let sale = |(n, case): (usize, &Value)| {
         let rows = case["items"].as_array().expect("a list").iter().enumerate();
-        let items: Vec<_> = rows.clone().map(|(i, _)| json!({"id": format!("item-{i}"), "title": case["name"], "price": price, "limit_per_buyer": 2})).collect();
-        let counts: Vec<_> = rows.map(|(i, row)| json!({"item": format!("item-{i}"), "state": row[0], "count": row[1], "remaining": row[2], "held": row[3]})).collect();
+        let item = |(i, _)| {
+            json!({"id": format!("item-{i}"), "title": case["name"], "price": price,
+                "limit_per_buyer": 2})
+        };
+        let counts = |(i, row): (usize, &Value)| {
+            json!({"item": format!("item-{i}"), "state": row[0], "count": row[1],
+                "remaining": row[2], "held": row[3]})
+        };
+        let items: Vec<_> = rows.clone().map(item).collect();
+        let counts: Vec<_> = rows.map(counts).collect();
         let (starts, ends) = (time(&case["starts_secs"]), time(&case["ends_secs"]));
-        json!({"id": format!("case-{n}"), "title": case["name"], "starts_at": starts, "ends_at": ends, "items": items,
-            "status": {"sale": format!("case-{n}"), "phase": case["phase"], "started": case["started"], "server_time": now.to_string(),
-                "version": "v", "starts_at": starts, "ends_at": ends, "items": counts}})
+        let status = json!({"sale": format!("case-{n}"), "phase": case["phase"],
+            "started": case["started"], "server_time": now.to_string(), "version": "v",
+            "starts_at": starts, "ends_at": ends, "items": counts});
+        json!({"id": format!("case-{n}"), "title": case["name"], "starts_at": starts,
+            "ends_at": ends, "items": items, "status": status})
     };
     cases.iter().enumerate().map(sale).collect()
 }
@@ -64,9 +74,10 @@ pub(super) fn sales() -> Vec<Value> {
 fn orders() -> Vec<Value> {
     let at = |secs| (Timestamp::now() + jiff::SignedDuration::from_secs(secs)).to_string();
     let order = |(n, state): (usize, &str)| {
-        json!({"id": format!("ord_{n}"), "sale": "case-5", "item": "item-0", "units": 1, "state": state,
-            "reserved_at": at(-60), "pay_by": at(if n == 0 { 840 } else { -1 }), "paid_at": at(-30), "ended_at": at(-1),
-            "amount": {"amount_minor": 4900, "currency": "EUR"}})
+        let pay_by = at(if n == 0 { 840 } else { -1 });
+        json!({"id": format!("ord_{n}"), "sale": "case-5", "item": "item-0", "units": 1,
+            "state": state, "reserved_at": at(-60), "pay_by": pay_by, "paid_at": at(-30),
+            "ended_at": at(-1), "amount": {"amount_minor": 4900, "currency": "EUR"}})
     };
     let states = ["reserved", "reserved", "paid", "cancelled", "expired", "refunded"];
     states.into_iter().enumerate().map(order).collect()
