@@ -79,8 +79,8 @@ pub const LIMIT_MAX: u32 = 10_000_000;
 pub const POW_EFFORT_MIN: u32 = 100;
 
 /// Largest effort of a proof of work. A larger number gets `422`. With this effort, a device tries
-/// at most 80,000 keys. A slow phone tries one key in a millisecond, so it needs up to 80 seconds. A
-/// challenge is valid for two minutes.
+/// at most 80,000 keys. A slow phone tries one key in a millisecond, so it needs up to 80 seconds.
+/// A challenge is valid for two minutes.
 pub const POW_EFFORT_MAX: u32 = 50_000;
 
 /// Effort of a proof of work for a sale that sets no effort.
