@@ -2,10 +2,12 @@
 //! by one. It saves the findings as files.
 use std::path::PathBuf;
 use std::thread::available_parallelism;
+use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
-use doorbuster_core::rules::Rule;
+use doorbuster_core::rules::{Rule, remove};
+use doorbuster_sim::explore::{SmallSale, explore};
 use doorbuster_sim::mutants::{MutantResult, directed_list, run_mutants};
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{Report, SimPlan};
@@ -42,6 +44,15 @@ pub struct Arguments {
     /// Also run the steps against the real store and real slots, and compare the results.
     #[arg(long, conflicts_with = "mutants")]
     real: bool,
+    /// Explore a sale of one unit to two buyers completely, with at most this many faults.
+    #[arg(long, value_name = "FAULTS", conflicts_with_all = ["mutants", "real", "replay"])]
+    explore: Option<u8>,
+    /// With --explore: the largest number of steps that loops take by themselves.
+    #[arg(long, default_value_t = 0, requires = "explore")]
+    turns: u8,
+    /// With --explore: one buyer sends the request to both nodes.
+    #[arg(long, requires = "explore")]
+    repeats: bool,
     /// Run one saved list of steps.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
@@ -55,6 +66,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         found.ok_or_else(|| anyhow!("unknown rule {name}"))
     };
     let rules: Vec<Rule> = arguments.rules.iter().map(named).collect::<Result<_, _>>()?;
+    if let Some(faults) = arguments.explore {
+        let sale = SmallSale::last_unit(faults, arguments.turns, arguments.repeats);
+        return explore_all(&sale, rules.first().copied());
+    }
     let plan = SimPlan {
         first_seed: arguments.first,
         seeds: arguments.seeds,
@@ -72,6 +87,28 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         (None, false) => seeds(plan, arguments.reached),
     }
+}
+
+fn explore_all(sale: &SmallSale, without: Option<Rule>) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    remove(without);
+    let result = explore(sale);
+    remove(None);
+    println!(
+        "{} states, {} steps, at most {} operations deep, in {:.1} s",
+        result.states,
+        result.steps,
+        result.depth,
+        begun.elapsed().as_secs_f64()
+    );
+    for (what, times) in &result.reached {
+        println!("  {what:<28} {times:>12}");
+    }
+    if let Some((case, finding)) = result.broken {
+        bail!("{}", Reproduction::new(case, &finding, without).text());
+    }
+    println!("no findings");
+    Ok(())
 }
 
 fn seeds(plan: SimPlan, print_reached: bool) -> anyhow::Result<()> {

@@ -164,7 +164,7 @@ struct CommitState {
 }
 
 /// The checker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Checker {
     /// The first broken promise.
     pub finding: Option<Finding>,

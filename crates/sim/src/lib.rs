@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checker;
+pub mod explore;
 pub mod mutants;
 pub mod op;
 pub mod profile;

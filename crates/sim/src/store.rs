@@ -143,7 +143,7 @@ pub struct OrderHolder {
 }
 
 /// The simulated store: the rows of the rules, and the few rows that `core` leaves to stores.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SimStore {
     /// The rows of the rules.
     pub model: Model,

@@ -46,6 +46,7 @@ pub(crate) use answer::id_of as answer_id;
 use delivery::Deliveries;
 use in_flight::Message;
 use money::WaitingCapture;
+pub(crate) use node::AttemptState;
 use node::{Attempt, Node};
 use provider::Provider;
 use respread::{ItemWidth, first_widths};
@@ -106,7 +107,7 @@ impl Names {
 pub(crate) static NAMES: LazyLock<Names> = LazyLock::new(Names::new);
 
 /// The simulated sale.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct World {
     pub(crate) setup: Setup,
     pub(crate) store: SimStore,

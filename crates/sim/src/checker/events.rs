@@ -18,7 +18,7 @@ pub(super) struct ExpectedEvent {
 }
 
 /// The checker's record of events and deliveries.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct DeliveryLog {
     /// Events checked so far.
     events: usize,

@@ -16,7 +16,7 @@ use crate::world::provider::{MoneyBack, Provider};
 const REFUND_TRIES: u32 = 12;
 
 /// The rows that a transaction uses, as they were before it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RowsBefore {
     pub(super) item: Option<Item>,
     pub(super) order: Option<Order>,

@@ -31,7 +31,7 @@ struct WaitingBuyer {
 }
 
 /// The checker's record of waitlists.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Waitlists {
     /// The waiting buyers in the order of joining.
     waiting: Vec<WaitingBuyer>,

@@ -52,7 +52,7 @@ pub(crate) struct Endpoint {
 }
 
 /// The memory of a worker.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Worker {
     queues: [Option<DeliveryQueue>; ENDPOINTS],
     /// The current try of each event, by endpoint and position.
@@ -90,7 +90,7 @@ fn no_answer(from: Sending) -> Message {
 }
 
 /// All state of the deliveries.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Deliveries {
     pub(crate) endpoints: [Endpoint; ENDPOINTS],
     pub(crate) workers: [Worker; WORKERS],

@@ -39,7 +39,7 @@ pub(crate) struct Snapshot {
 }
 
 /// A node that answers buyers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
     pub(crate) snapshot: Option<Snapshot>,
     /// The requests that hold an order, by half of their hash. The set is complete up to the

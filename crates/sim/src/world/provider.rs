@@ -88,7 +88,7 @@ pub(crate) enum ProviderMessage {
 }
 
 /// The provider.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Provider {
     pub(crate) charges: Vec<Charge>,
     pub(crate) sessions: Vec<Session>,

@@ -48,7 +48,7 @@ pub enum SlotReply {
 }
 
 /// A slot with its saved copy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PlacedSlot {
     pub(crate) at: SlotKey,
     pub(crate) node: Option<u8>,

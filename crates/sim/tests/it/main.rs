@@ -1,6 +1,7 @@
 //! The simulation as a test: no seed has a finding, the removal of each rule is detected, and fixed
 //! faults stay fixed.
 mod backends;
+mod explore;
 mod order;
 
 use doorbuster_testkit::postgres;

@@ -1,0 +1,48 @@
+//! The complete search of a small sale finds nothing, covers the cases that matter, and detects the
+//! removal of rules. `cargo xtask sim --explore` searches with more faults.
+use doorbuster_core::rules::{Rule, remove};
+use doorbuster_sim::explore::{Exploration, SmallSale, explore};
+use doorbuster_sim::run::run_case;
+
+fn search(sale: &SmallSale, without: Option<Rule>) -> Exploration {
+    remove(without);
+    let result = explore(sale);
+    remove(None);
+    result
+}
+
+#[test]
+fn no_order_of_messages_and_no_fault_breaks_the_sale_of_the_last_unit() {
+    let all = [(1, 0, false), (0, 1, false), (0, 0, true)];
+    let mut states = 0;
+    for (faults, turns, repeats) in all {
+        let result = search(&SmallSale::last_unit(faults, turns, repeats), None);
+        assert!(result.broken.is_none(), "{:?}", result.broken);
+        for what in ["answered order", "answered queued", "parked"] {
+            let reached = &result.reached;
+            assert!(reached.contains_key(what), "{what} never happens: {reached:?}");
+        }
+        states += result.states;
+    }
+    assert!(states > 50_000, "only {states} states");
+}
+
+#[test]
+fn the_search_detects_the_removal_of_rules_and_its_list_shows_it_again() {
+    let (small, faulty, repeating) = (
+        SmallSale::last_unit(0, 0, false),
+        SmallSale::last_unit(1, 0, false),
+        SmallSale::last_unit(0, 0, true),
+    );
+    for (rule, sale) in
+        [(Rule::SlotEnough, &small), (Rule::TicketOnce, &faulty), (Rule::SlotRemembers, &repeating)]
+    {
+        let found = search(sale, Some(rule)).broken;
+        let (case, finding) = found.unwrap_or_else(|| panic!("{} is not missed", rule.name()));
+        remove(Some(rule));
+        let again = run_case(&case);
+        remove(None);
+        assert_eq!(again.map(|again| again.what), Some(finding.what), "{}", rule.name());
+        assert_eq!(run_case(&case), None, "with every rule: {}", rule.name());
+    }
+}
