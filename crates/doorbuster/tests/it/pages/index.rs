@@ -113,6 +113,12 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
         // The page reads the list again after the start of a sale. Nothing else reads it.
         draft(&fixture, "soon", json!({}), json!({"starts_at": in_secs(8).1})).await;
         fixture.step("soon", "schedule").await;
+        // An answer from before is cached for a moment.
+        tab.until(
+            "fetch('/v1/sales?limit=48', { cache: 'reload' }).then(answer => answer.json())
+               .then(({ sales }) => sales.some(sale => sale.id === 'soon'))",
+        )
+        .await;
         tab.reload().await;
         card(&tab, "soon", &["Opens"]).await;
         card(&tab, "soon", &["Open now"]).await;

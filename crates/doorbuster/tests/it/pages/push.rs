@@ -39,8 +39,7 @@ const CLEAR: &str = "const done = arguments[0];
 /// Delivers a message while no page is visible. Returns the notification: its title and its text.
 async fn deliver(tab: &Tab<'_>, origin: &str, message: Value) -> (String, String) {
     tab.run(CLEAR).await;
-    // A second page in the same window hides the first one.
-    let front = tab.protocol("Target.createTarget", json!({"url": "about:blank"})).await;
+    tab.minimized(true).await;
     tab.until("document.visibilityState === 'hidden'").await;
     tab.protocol("ServiceWorker.enable", json!({})).await;
     // The browser counts registrations over all origins. A message to another origin's worker is
@@ -58,8 +57,7 @@ async fn deliver(tab: &Tab<'_>, origin: &str, message: Value) -> (String, String
         }
         assert!(begun.elapsed() < PATIENCE, "not one notification: {shown}");
     };
-    tab.protocol("Target.closeTarget", front).await;
-    // Otherwise a late close would show this page in front of the next second page.
+    tab.minimized(false).await;
     tab.until("document.visibilityState === 'visible'").await;
     let text = |at: usize| shown[at].as_str().expect("a text").to_owned();
     (text(0), text(1))

@@ -193,6 +193,14 @@ impl<'a> Tab<'a> {
             .unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
+    /// Hides the window of this page, or shows it again. Other windows stay as they are.
+    pub async fn minimized(&self, is_minimized: bool) {
+        let window = self.protocol("Browser.getWindowForTarget", json!({})).await;
+        let state = if is_minimized { "minimized" } else { "normal" };
+        let bounds = json!({"windowId": window["windowId"], "bounds": {"windowState": state}});
+        self.protocol("Browser.setWindowBounds", bounds).await;
+    }
+
     async fn command(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
         self.browser.command(&self.handle, method, path, body).await
     }
