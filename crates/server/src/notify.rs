@@ -13,6 +13,7 @@
 mod followed_buyers;
 mod mailbox;
 mod mailbox_set;
+mod verdict;
 
 pub use mailbox::{ReadyQueue, ReadyReaders};
 

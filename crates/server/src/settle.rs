@@ -105,21 +105,15 @@ fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: TicketVerdict) {
     if refused {
         engine.control().wake(ticket.item);
     }
-    let (id, verdict) = (resolved.id, resolved.verdict);
-    let delivery = engine.waiters().deliver(ticket.token, resolved);
+    let delivery = engine.waiters().deliver(ticket.token, resolved.clone());
     // Only the node that issued the ticket publishes the ticket's refusal.
     if refused
         && ticket.node == engine.node()
         && !matches!(delivery, Delivery::Received)
         && engine.hub().may_have_readers()
     {
-        let (item, units) = (ticket.item, ticket.units);
-        engine.hub().publish(EventKind::Refused {
-            id,
-            item,
-            buyer: ticket.buyer.clone(),
-            units,
-            verdict,
-        });
+        let buyer = ticket.buyer.clone();
+        let event = EventKind::from_verdict(&resolved, ticket.item, buyer, ticket.units);
+        event.into_iter().for_each(|event| engine.hub().publish(event));
     }
 }

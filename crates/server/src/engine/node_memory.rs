@@ -74,8 +74,8 @@ impl NodeMemory {
             let delivery = self.waiters.deliver(*token, resolved.clone());
             match delivery {
                 Delivery::Abandoned(TicketInfo { item, buyer, units, .. }) if refused => {
-                    let (id, verdict) = (resolved.id, resolved.verdict);
-                    self.hub.publish(EventKind::Refused { id, item, buyer, units, verdict });
+                    let event = EventKind::from_verdict(resolved, item, buyer, units);
+                    event.into_iter().for_each(|event| self.hub.publish(event));
                 }
                 Delivery::Unknown if refused && self.hub.may_have_readers() => {
                     self.control.refused_elsewhere(resolved.id)

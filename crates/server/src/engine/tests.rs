@@ -3,6 +3,7 @@ mod live_spread;
 mod order;
 mod spread;
 mod undecided;
+mod verdict;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
