@@ -36,7 +36,9 @@ mod webhook;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use cli::{Cli, Command};
 use exit::Outcome;
@@ -54,7 +56,18 @@ fn main() -> ExitCode {
         .var(COMPLETE_VARIABLE)
         .bin(PROGRAM)
         .complete();
-    exit::exit_code(run(Cli::parse().command))
+    let matches = Cli::command().get_matches();
+    let command = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
+    let is_typed =
+        |matches: &ArgMatches, name| matches.value_source(name) == Some(ValueSource::CommandLine);
+    if let (Command::Audit(args), Some((_, matches))) = (&command, matches.subcommand())
+        && !args.by_server
+        && (is_typed(matches, "url") || is_typed(matches, "key"))
+    {
+        let why = "--url and --key need --server: without it, `audit` reads the store";
+        Cli::command().error(ErrorKind::ArgumentConflict, why).exit();
+    }
+    exit::exit_code(run(command))
 }
 
 fn run(command: Command) -> Outcome {

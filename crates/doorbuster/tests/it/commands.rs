@@ -31,3 +31,14 @@ fn an_address_that_does_not_answer_as_expected_is_explained() {
     let text = run(program(&temp_dir).args(["audit", "--store", store])).stderr_of_failure(1);
     assert!(text.to_lowercase().contains("connection refused"), "{text}");
 }
+
+#[test]
+fn an_audit_with_the_address_of_a_server_needs_the_option_that_asks_the_server() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let address = ["audit", "--url", test_server.url(), "--key", KEY];
+    let text = run(program(&temp_dir).args(address)).stderr_of_failure(2);
+    assert!(text.contains("--url and --key need --server"), "{text}");
+    let audit = run(program(&temp_dir).args(address).arg("--server")).stdout_of_success();
+    assert!(audit.contains("no findings"), "{audit}");
+}
