@@ -22,6 +22,8 @@ function show(picture) {
   };
   const [alt, language] = chosen(picture.alt);
   attr(large, 'src', picture.image);
+  /* The server names the first picture, which may have failed before this script ran. */
+  if (large.complete && !large.naturalWidth) large.hidden = true;
   attr(large, 'alt', alt);
   speak(large, language);
   for (const small of $('#gallery').children)

@@ -28,7 +28,7 @@ mod orders;
 mod over_capacity;
 mod overload_pacer;
 pub(crate) mod page_document;
-mod page_html;
+pub(crate) mod page_html;
 mod page_origin;
 mod pages;
 mod path_names;

@@ -11,9 +11,7 @@ use crate::gate::Gate;
 use crate::gate::waiting_room::SaleRoom;
 use crate::notify::EventKind;
 use crate::web::page_document;
-
-/// The languages of the pages.
-const PAGE_LANGUAGES: [&str; 2] = ["en", "zh"];
+use crate::web::page_html::PAGE_LANGUAGES;
 
 /// The subject of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

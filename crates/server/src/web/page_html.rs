@@ -6,6 +6,7 @@
 //! too.
 
 mod calendar;
+mod item;
 mod schema_org;
 mod state;
 
@@ -18,10 +19,16 @@ use serde_json::{Value, json};
 pub(crate) use calendar::{CalendarEntry, languages};
 pub(crate) use state::ShownState;
 
+/// The languages of the pages.
+pub(crate) const PAGE_LANGUAGES: [&str; 2] = ["en", "zh"];
 /// The mark for tags in a page's head.
 const HEAD_MARK: &str = "<!-- shell: head -->";
 /// The mark for the texts that visitors without JavaScript read.
 const BODY_MARK: &str = "<!-- shell: body -->";
+/// The marks around the first picture, and around the texts of the item. The script of a page uses
+/// the same elements. The server fills them, so that a visitor sees them before the script runs.
+const PICTURE_MARKS: (&str, &str) = ("<!-- shell: picture -->", "<!-- /shell: picture -->");
+const ITEM_MARKS: (&str, &str) = ("<!-- shell: item -->", "<!-- /shell: item -->");
 /// The mark for the data that the page's script reads.
 const DATA_MARK: &str = "<!-- shell: data -->";
 /// The maximum number of characters of a description for search engines.
@@ -60,7 +67,26 @@ pub(crate) fn sale_page(
         Some(_) => data_block("application/json", "sale-data", &json!(sale)),
         None => String::new(),
     };
-    fill(template, &title(sale, shop), &head(sale, state, shop), &body(sale, state), &data)
+    let page = match sale.items.first() {
+        Some(item) => {
+            let page = replaced(template, PICTURE_MARKS, &item::picture(item));
+            replaced(&page, ITEM_MARKS, &item::texts(sale, item))
+        }
+        None => template.to_owned(),
+    };
+    fill(&page, &title(sale, shop), &head(sale, state, shop), &body(sale, state), &data)
+}
+
+/// Replaces the text between two marks, and the marks.
+fn replaced(page: &str, (start, end): (&str, &str), text: &str) -> String {
+    let between = page.split_once(start).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(end)?;
+        Some((before, after))
+    });
+    match between {
+        Some((before, after)) => format!("{before}{text}{after}"),
+        None => page.to_owned(),
+    }
 }
 
 /// Renders the list of sales, each with its state if that is known.
@@ -139,14 +165,7 @@ fn head(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
     let products: Vec<Value> =
         sale.items.iter().map(|item| schema_org::product(sale, item, state, shop)).collect();
     let graph = json!({"@context": "https://schema.org", "@graph": products});
-    out + &picture_hint(first) + &data_block("application/ld+json", "schema", &graph)
-}
-
-/// Returns the tag by which a browser loads the first picture before it runs the page's script.
-fn picture_hint(item: Option<&Item>) -> String {
-    let Some(image) = item.and_then(|item| item.image.as_deref()) else { return String::new() };
-    let image = escaped(image);
-    format!("<link rel=\"preload\" as=\"image\" href=\"{image}\" fetchpriority=\"high\">\n")
+    out + &data_block("application/ld+json", "schema", &graph)
 }
 
 /// Returns the pictures of an item, each with its description.
@@ -171,11 +190,13 @@ fn description(sale: &Sale, first: Option<&Item>) -> String {
 /// Returns the text for a visitor without JavaScript.
 fn body(sale: &Sale, state: Option<ShownState>) -> String {
     let mut out = format!("<h1>{}</h1>", each_language(&sale.title));
-    for item in &sale.items {
+    for (index, item) in sale.items.iter().enumerate() {
         if item.title != sale.title {
             write!(out, "<h2>{}</h2>", each_language(&item.title)).expect("writing to a string");
         }
-        for (image, alt) in images(item) {
+        // The page shows the first picture of the first item beside this text.
+        let shown = usize::from(index == 0 && item.image.is_some());
+        for (image, alt) in images(item).skip(shown) {
             write!(
                 out,
                 "<img src=\"{}\" alt=\"{}\" loading=\"lazy\">",
@@ -278,7 +299,9 @@ pub(crate) fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const TEMPLATE: &str = "<head>\n<title>Sale</title>\n<!-- shell: head -->\n</head><body>\
+    pub(super) const TEMPLATE: &str = "<head>\n<title>Sale</title>\n<!-- shell: head -->\n</head><body>\
+                            <!-- shell: picture -->(template)<!-- /shell: picture -->\
+                            <!-- shell: item -->(template)<!-- /shell: item -->\
                             <div class=\"nojs\"><!-- shell: body --></div><!-- shell: data --></body>";
 
     pub(super) fn sale() -> Sale {
@@ -303,7 +326,10 @@ mod tests {
             "<meta name=\"description\" content=\"49.00 EUR, on sale from 27 Nov 2026, 20:00 UTC. Oak &amp; linen.\">",
             "\"price\":\"49.00\"",
             "https://schema.org/PreSale",
-            "<img src=\"/pictures/lamp.webp\" alt=\"Ora &quot;lamp&quot;\" loading=\"lazy\">",
+            "id=\"image\" src=\"/pictures/lamp.webp\" alt=\"Ora &quot;lamp&quot;\" fetchpriority",
+            "<h1 id=\"name\" data-early>Ora &quot;lamp&quot;</h1>",
+            "<p class=\"offer__lead\" id=\"lead\" data-early>Oak &amp; linen.</p>",
+            "<p class=\"eyebrow\" id=\"edition\" data-early>Spring &lt;/script&gt;",
             "<time datetime=\"2026-11-27T20:00:00.000Z\">27 Nov 2026, 20:00 UTC</time>",
             "id=\"sale-data\">{",
         ] {
@@ -314,7 +340,9 @@ mod tests {
             2,
             "no text of the sale ends a script: {page}"
         );
-        assert!(!page.contains("<b>drop") && !page.contains("shell:"), "{page}");
+        for part in ["<b>drop", "shell:", "(template)", "loading=\"lazy\""] {
+            assert!(!page.contains(part), "{part}: {page}");
+        }
         let exported = sale_page(TEMPLATE, &sale(), None, shop);
         for state in ["sale-data", "availability\"", "Opens soon"] {
             assert!(!exported.contains(state), "{state} may be old: {exported}");
