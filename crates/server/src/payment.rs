@@ -14,6 +14,8 @@
 //! | `metrics` | counters |
 mod checkout;
 mod failover;
+#[cfg(test)]
+mod fixture;
 mod inbox;
 mod metrics;
 pub(crate) mod provider;

@@ -192,6 +192,18 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("payment.refund_unstored", "The provider's answer about a refund could not be stored."),
     info("payment.refunding_stray", "A payment pays for no order, so the server refunds it."),
     warn("payment.refunds_unread", "Refunds could not be read from the store. The server retries."),
+    warn(
+        "payment.reversal_ask_failed",
+        "After a failover, the server could not ask the provider about a payment. The server retries.",
+    ),
+    error(
+        "payment.reversal_unknown",
+        "After a failover, the provider refused to answer about a payment. Check whether it was refunded.",
+    ),
+    warn(
+        "payment.reversal_unstored",
+        "After a failover, the refund of a payment could not be stored. The server retries.",
+    ),
     warn("payment.sandbox", "`payment.provider` is the sandbox. No money moves."),
     warn(
         "payment.stripe_key_limited",

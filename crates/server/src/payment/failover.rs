@@ -2,6 +2,9 @@
 //! provider does not send the messages about these payments again, because a node already confirmed
 //! the messages. Therefore each node remembers the payments with which it marked orders as paid in
 //! the last minutes.
+//!
+//! The database may also lack a refund of such a payment, which another node made. So the node asks
+//! the provider whether a payment that it applied again was refunded.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use doorbuster_api::payment::PaymentEventOutcome;
 use doorbuster_core::money::{Capture, PaymentId};
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use super::Payments;
 use crate::engine::EngineError;
+use crate::outages;
 
 /// How long a node remembers a payment. The node forgets old payments only when it adds a new
 /// payment. So it forgets nothing during an outage.
@@ -21,6 +26,10 @@ const KEPT: Duration = Duration::from_secs(300);
 const KEPT_MAX: usize = 100_000;
 /// Pause before the next try, if a payment could not be applied.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
+/// The number of payments about which the node asks the provider at the same time.
+const ASKED_AT_ONCE: usize = 8;
+/// Pause before the next questions, if the provider did not answer about a payment.
+const ASK_PAUSE: Duration = Duration::from_secs(10);
 /// How long the node tries to apply the payments.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3_600);
 
@@ -102,27 +111,38 @@ impl Payments {
             return std::future::pending().await;
         };
         let mut known = *changes.borrow_and_update();
-        // The sender lives as long as the engine, so an error cannot occur.
-        while changes.changed().await.is_ok() {
-            let fence = *changes.borrow_and_update();
-            // The first history that a node reads is not a failover.
-            if fence > known && known > 0 {
-                self.apply_again(fence, applied.read(fence), &changes).await;
+        let mut unasked = Vec::new();
+        loop {
+            tokio::select! {
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let fence = *changes.borrow_and_update();
+                    // The first history that a node reads is not a failover.
+                    if fence > known && known > 0 {
+                        let kept = applied.read(fence);
+                        unasked.extend(self.apply_again(fence, kept, &changes).await);
+                    }
+                    known = known.max(fence);
+                }
+                () = self.find_reversals(&mut unasked), if !unasked.is_empty() => {}
             }
-            known = known.max(fence);
         }
+        // The sender lives as long as the engine, so this line is not reached before the end.
         std::future::pending().await
     }
 
     /// Applies payments. The database ignores a payment that it already has. Stops after another
-    /// failover, because the next call applies all remembered payments.
+    /// failover, because the next call applies all remembered payments. Returns the payments that
+    /// the database lacked.
     async fn apply_again(
         &self,
         fence: i64,
         mut waiting: Vec<Capture>,
         changes: &watch::Receiver<i64>,
-    ) {
-        let (begun, mut missing) = (Instant::now(), 0);
+    ) -> Vec<Capture> {
+        let (begun, mut missing) = (Instant::now(), Vec::new());
         loop {
             waiting = self.apply_some(waiting, &mut missing).await;
             if waiting.is_empty() || changes.has_changed().unwrap_or(true) {
@@ -142,24 +162,25 @@ impl Payments {
             }
             tokio::time::sleep(ERROR_PAUSE).await;
         }
-        if missing > 0 {
+        if !missing.is_empty() {
             tracing::warn!(
                 fence,
-                missing,
+                missing = missing.len(),
                 event = "payment.applied_again",
                 "the database lacked payments after a failover; applied them again"
             );
         }
+        missing
     }
 
-    /// Applies payments until the store fails. Returns the payments that are not applied yet.
-    /// Counts in `missing` the payments that the database lacked.
-    async fn apply_some(&self, payments: Vec<Capture>, missing: &mut usize) -> Vec<Capture> {
+    /// Applies payments until the store fails. Returns the payments that are not applied yet. Adds
+    /// to `missing` the payments that the database lacked.
+    async fn apply_some(&self, payments: Vec<Capture>, missing: &mut Vec<Capture>) -> Vec<Capture> {
         let (mut payments, mut later) = (payments.into_iter(), Vec::new());
         for capture in payments.by_ref() {
             match self.capture(capture.clone()).await {
                 Ok(PaymentEventOutcome::Repeated) => {}
-                Ok(_) => *missing += 1,
+                Ok(_) => missing.push(capture),
                 Err(EngineError::TooEarly) => later.push(capture),
                 Err(_) => {
                     later.push(capture);
@@ -170,6 +191,70 @@ impl Payments {
         later.extend(payments);
         later
     }
+
+    /// Asks the provider about each of these payments, and records the reversals. Removes a payment
+    /// after the provider answered, so the caller may stop this function and call it again.
+    async fn find_reversals(&self, unasked: &mut Vec<Capture>) {
+        while !unasked.is_empty() {
+            let rest = unasked.len().saturating_sub(ASKED_AT_ONCE);
+            let questions = unasked[rest..].iter().map(|capture| self.find_reversal(capture));
+            let answered = join_all(questions).await;
+            let last = unasked.split_off(rest).into_iter().zip(answered);
+            let unanswered: Vec<_> = last
+                .filter_map(|(capture, is_answered)| (!is_answered).then_some(capture))
+                .collect();
+            if !unanswered.is_empty() {
+                // Payments without an answer are asked about last.
+                unasked.splice(0..0, unanswered);
+                tokio::time::sleep(ASK_PAUSE).await;
+            }
+        }
+    }
+
+    /// Asks the provider about a payment, and records its reversal. Returns whether no further
+    /// question is needed.
+    async fn find_reversal(&self, capture: &Capture) -> bool {
+        if capture.money.minor == 0 {
+            // No money was taken, so there is no payment at the provider.
+            return true;
+        }
+        let payment = &capture.payment.0;
+        match self.provider.reversal_of(&capture.payment).await {
+            Ok(None) => true,
+            Ok(Some(reversal)) => match self.apply_reversal(reversal).await {
+                Ok(_) => true,
+                Err(error) => {
+                    outages::warn!(
+                        self.engine.outages(),
+                        error,
+                        event = "payment.reversal_unstored",
+                        "failed to record the refund of a payment after a failover; will retry"
+                    );
+                    false
+                }
+            },
+            Err(error) if error.is_refusal => {
+                tracing::error!(
+                    payment,
+                    order = capture.order,
+                    %error,
+                    event = "payment.reversal_unknown",
+                    "the provider refused to answer about a payment after a failover; check at the \
+                     provider whether it was refunded"
+                );
+                true
+            }
+            Err(error) => {
+                tracing::warn!(
+                    payment,
+                    %error,
+                    event = "payment.reversal_ask_failed",
+                    "failed to ask the provider about a payment after a failover; will retry"
+                );
+                false
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -177,6 +262,9 @@ mod tests {
     use doorbuster_core::money::Money;
 
     use super::*;
+    use crate::clock::Clock;
+    use crate::payment::fixture::{engine_with_checkout, stand_in, stripe_payments};
+    use crate::temp_dir::TempDir;
 
     fn capture(number: usize) -> Capture {
         Capture {
@@ -200,5 +288,50 @@ mod tests {
         let first: Vec<&str> = read[..3].iter().map(|capture| &*capture.event).collect();
         assert_eq!((read.len(), first), (KEPT_MAX - 2, vec!["2", "4", "6"]));
         assert_eq!(applied.read_for(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_payment_that_the_database_lacked_is_looked_up_and_its_refund_is_recorded() {
+        const REFUNDED: &str = r#"{"id":"pi_1","latest_charge":{"payment_intent":"pi_1",
+            "amount_refunded":10,"currency":"cny"}}"#;
+        let dir = TempDir::new();
+        let (engine, _, order) = engine_with_checkout(&dir, Clock::default()).await;
+        let (address, seen) = stand_in(REFUNDED).await;
+        let payments = stripe_payments(&engine, address);
+        let capture = Capture {
+            event: "evt_1".to_owned(),
+            provider: "stripe".to_owned(),
+            payment: PaymentId("pi_1".to_owned()),
+            order: order.id.to_string(),
+            money: Money { minor: 10, currency: "CNY".to_owned() },
+        };
+        let (_fences, changes) = watch::channel(2);
+        let mut unasked = payments.apply_again(2, vec![capture.clone()], &changes).await;
+        assert_eq!(unasked, std::slice::from_ref(&capture));
+        payments.find_reversals(&mut unasked).await;
+        let lines = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let line = "GET /v1/payment_intents/pi_1?expand%5B0%5D=latest_charge HTTP/1.1";
+        assert_eq!((unasked.as_slice(), lines), (&[][..], vec![line.to_owned()]));
+        let reversals = engine.store().reversals().await.expect("reads");
+        assert_eq!(reversals.len(), 1, "{reversals:?}");
+        let again = payments.apply_again(3, vec![capture], &changes).await;
+        assert_eq!(again, [], "the database has the payment");
+        engine.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_payment_without_an_answer_is_kept_and_a_free_order_needs_no_question() {
+        let dir = TempDir::new();
+        let (engine, ..) = engine_with_checkout(&dir, Clock::default()).await;
+        let silent = stripe_payments(&engine, "http://127.0.0.1:1".to_owned());
+        let mut unasked = (0..ASKED_AT_ONCE + 1).map(capture).collect::<Vec<_>>();
+        let asked = silent.find_reversals(&mut unasked);
+        let pause = Duration::from_millis(500);
+        assert!(tokio::time::timeout(pause, asked).await.is_err(), "it asks again later");
+        assert_eq!(unasked.len(), ASKED_AT_ONCE + 1);
+        unasked.iter_mut().for_each(|capture| capture.money.minor = 0);
+        silent.find_reversals(&mut unasked).await;
+        assert_eq!(unasked, [], "a free order has no payment");
+        engine.stop().await;
     }
 }

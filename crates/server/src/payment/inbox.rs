@@ -128,7 +128,10 @@ impl Payments {
 
     /// Records a refund or a dispute that the shop did not request. The order does not change. An
     /// operator decides what happens to the order.
-    async fn apply_reversal(&self, reversal: Reversal) -> Result<ReversalOutcome, EngineError> {
+    pub(super) async fn apply_reversal(
+        &self,
+        reversal: Reversal,
+    ) -> Result<ReversalOutcome, EngineError> {
         let (payment, kind, stands) =
             (reversal.payment.0.clone(), reversal.kind.as_str(), reversal.stands);
         if let Some(applied) = self.applied.as_ref().filter(|_| stands) {

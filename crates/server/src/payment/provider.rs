@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use doorbuster_api::limits::{ADMIN_BODY_BYTES_MAX, BODY_BYTES_MAX};
-use doorbuster_core::money::{Capture, Money, Refund, RefundId, RefundUpdate};
+use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundId, RefundUpdate};
 use doorbuster_core::{Millis, TicketId};
 use doorbuster_store::Reversal;
 use http::HeaderMap;
@@ -284,6 +284,18 @@ impl Provider {
         match self {
             Self::Sandbox(provider) => provider.refund(refund).await,
             Self::Stripe(provider) => provider.refund_status(refund).await,
+        }
+    }
+
+    /// Asks whether a captured payment was refunded. Returns the reversal if it was.
+    pub(crate) async fn reversal_of(
+        &self,
+        payment: &PaymentId,
+    ) -> Result<Option<Reversal>, ProviderError> {
+        match self {
+            // The sandbox refunds a payment only if this server requests it.
+            Self::Sandbox(_) => Ok(None),
+            Self::Stripe(provider) => provider.reversal_of(payment).await,
         }
     }
 

@@ -6,12 +6,14 @@
 //! server closes the session when the order's own window ends.
 mod api;
 mod event;
+mod refund_progress;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use doorbuster_core::money::{Capture, PaymentId, Refund, RefundUpdate};
 use doorbuster_core::{Millis, TicketId};
+use doorbuster_store::Reversal;
 use http::HeaderMap;
 use serde_json::Value;
 
@@ -21,8 +23,9 @@ use super::provider::{
 };
 use crate::config::StripeSettings;
 use crate::signing::SigningKey;
-use api::Api;
+use api::{Api, ApiError};
 use event::read_capture;
+use refund_progress::{has_arrived, is_whole, live_refund_amount, refund_progress};
 
 /// The provider's name.
 pub(crate) const NAME: &str = "stripe";
@@ -30,9 +33,6 @@ pub(crate) const NAME: &str = "stripe";
 const LIFE_MIN: Duration = Duration::from_secs(31 * 60);
 /// Longest life of a session that Stripe allows, minus a margin.
 const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600 - 60);
-/// Pause before a request about an accepted refund. Normally Stripe sends a message earlier. The
-/// request covers lost messages.
-const REFUND_RECHECK_MS: i64 = 600_000;
 
 /// Currencies whose smallest unit at Stripe differs from ISO 4217. In such a currency, Stripe would
 /// charge a hundred times too much or too little.
@@ -41,6 +41,8 @@ const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
 /// The query that also requests the session's payment and its refunded amounts.
 const EXPAND_PAYMENT: &str = "expand%5B0%5D=payment_intent.latest_charge";
+/// The query that also requests the payment's refunded amounts.
+const EXPAND_CHARGE: &str = "expand%5B0%5D=latest_charge";
 
 /// Stripe.
 #[derive(Debug)]
@@ -169,18 +171,39 @@ impl Stripe {
         match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
             Err(error) if error.is_forbidden => {
                 let answer = self.api.get(path).await?;
-                if !self.has_warned.swap(true, Ordering::Relaxed) {
-                    let error = ProviderError::from(error);
-                    tracing::warn!(
-                        %error,
-                        event = "payment.stripe_key_limited",
-                        "Stripe's key has no permission to read payment intents and charges, so refunds made by hand may stay unknown; add this permission"
-                    );
-                }
+                self.warn_that_payments_are_unreadable(error);
                 Ok(answer)
             }
             answer => Ok(answer?),
         }
+    }
+
+    /// See [`super::provider::Provider::reversal_of`].
+    pub(super) async fn reversal_of(
+        &self,
+        payment: &PaymentId,
+    ) -> Result<Option<Reversal>, ProviderError> {
+        let path = format!("/v1/payment_intents/{}?{EXPAND_CHARGE}", percent_encoded(&payment.0));
+        match self.api.get(&path).await {
+            Err(error) if error.is_forbidden => {
+                self.warn_that_payments_are_unreadable(error);
+                Ok(None)
+            }
+            answer => Ok(event::returned_money(&answer?["latest_charge"])),
+        }
+    }
+
+    /// Warns once that the key may not read payments.
+    fn warn_that_payments_are_unreadable(&self, error: ApiError) {
+        if self.has_warned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let error = ProviderError::from(error);
+        tracing::warn!(
+            %error,
+            event = "payment.stripe_key_limited",
+            "Stripe's key has no permission to read payment intents and charges, so refunds made by hand may stay unknown; add this permission"
+        );
     }
 
     /// Requests a refund. See [`super::provider::Provider::refund`].
@@ -273,57 +296,6 @@ pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice
         why: "must end in 0: the payment provider accepts only two decimals of this currency \
                  (BHD, JOD, KWD, OMR, TND)",
     })
-}
-
-/// Returns whether Stripe's refund `made` was created for `refund`.
-fn is_for_refund(made: &Value, refund: &Refund) -> bool {
-    made["metadata"]["refund"].as_str() == Some(&refund.id.0)
-}
-
-/// Returns whether Stripe's refund covers the whole payment.
-fn is_whole(made: &Value, refund: &Refund) -> bool {
-    made["amount"].as_i64() == Some(refund.money.minor)
-}
-
-fn has_arrived(made: &Value) -> bool {
-    made["status"].as_str() == Some("succeeded")
-}
-
-/// Returns whether Stripe's refund has arrived or is pending.
-fn is_live(made: &Value) -> bool {
-    !matches!(made["status"].as_str(), Some("failed" | "canceled"))
-}
-
-/// Returns the amount that all refunds of a payment have returned or are returning.
-fn live_refund_amount(all: &[Value]) -> i64 {
-    sum_amounts(all, is_live)
-}
-
-fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
-    all.iter().filter(|made| counts(made)).filter_map(|made| made["amount"].as_i64()).sum()
-}
-
-/// Returns the progress of `refund`, computed from all Stripe refunds of its payment. If a person
-/// refunded a part at Stripe, `refund` covers only the rest. Returns `None` if Stripe has no such
-/// refund.
-fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
-    let ours = || all.iter().filter(|made| is_for_refund(made, refund));
-    if sum_amounts(all, has_arrived) >= refund.money.minor {
-        return Some(RefundUpdate::Settled);
-    }
-    if live_refund_amount(all) >= refund.money.minor
-        || ours().any(|made| is_live(made) && !has_arrived(made))
-    {
-        return Some(RefundUpdate::Accepted { again_ms: REFUND_RECHECK_MS });
-    }
-    if ours().any(has_arrived) {
-        return Some(RefundUpdate::CameBack(
-            "a partial refund made by hand did not arrive".to_owned(),
-        ));
-    }
-    // The refund of the remaining amount failed.
-    let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
-    made.map(event::refund_news)
 }
 
 fn unusable_answer(name: &str) -> ProviderError {

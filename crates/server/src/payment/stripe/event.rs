@@ -8,7 +8,8 @@ use doorbuster_store::{Dispute, Reversal, ReversalKind};
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::{NAME, REFUND_RECHECK_MS};
+use super::NAME;
+use super::refund_progress::REFUND_RECHECK_MS;
 use crate::payment::provider::{FailedPayment, MessageError, ProviderMessage};
 use crate::signing::{SigningKey, TOLERANCE_MS};
 

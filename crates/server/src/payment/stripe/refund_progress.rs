@@ -1,0 +1,61 @@
+//! Computes the progress of a refund from all refunds of its payment at Stripe.
+
+use doorbuster_core::money::{Refund, RefundUpdate};
+use serde_json::Value;
+
+use super::event;
+
+/// Pause before a request about an accepted refund. Normally Stripe sends a message earlier. The
+/// request covers lost messages.
+pub(super) const REFUND_RECHECK_MS: i64 = 600_000;
+
+/// Returns whether Stripe's refund `made` was created for `refund`.
+fn is_for_refund(made: &Value, refund: &Refund) -> bool {
+    made["metadata"]["refund"].as_str() == Some(&refund.id.0)
+}
+
+/// Returns whether Stripe's refund covers the whole payment.
+pub(super) fn is_whole(made: &Value, refund: &Refund) -> bool {
+    made["amount"].as_i64() == Some(refund.money.minor)
+}
+
+pub(super) fn has_arrived(made: &Value) -> bool {
+    made["status"].as_str() == Some("succeeded")
+}
+
+/// Returns whether Stripe's refund has arrived or is pending.
+fn is_live(made: &Value) -> bool {
+    !matches!(made["status"].as_str(), Some("failed" | "canceled"))
+}
+
+/// Returns the amount that all refunds of a payment have returned or are returning.
+pub(super) fn live_refund_amount(all: &[Value]) -> i64 {
+    sum_amounts(all, is_live)
+}
+
+fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
+    all.iter().filter(|made| counts(made)).filter_map(|made| made["amount"].as_i64()).sum()
+}
+
+/// Returns the progress of `refund`, computed from all Stripe refunds of its payment. If a person
+/// refunded a part at Stripe, `refund` covers only the rest. Returns `None` if Stripe has no such
+/// refund.
+pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
+    let ours = || all.iter().filter(|made| is_for_refund(made, refund));
+    if sum_amounts(all, has_arrived) >= refund.money.minor {
+        return Some(RefundUpdate::Settled);
+    }
+    if live_refund_amount(all) >= refund.money.minor
+        || ours().any(|made| is_live(made) && !has_arrived(made))
+    {
+        return Some(RefundUpdate::Accepted { again_ms: REFUND_RECHECK_MS });
+    }
+    if ours().any(has_arrived) {
+        return Some(RefundUpdate::CameBack(
+            "a partial refund made by hand did not arrive".to_owned(),
+        ));
+    }
+    // The refund of the remaining amount failed.
+    let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
+    made.map(event::refund_news)
+}
