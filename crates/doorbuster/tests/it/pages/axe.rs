@@ -4,6 +4,7 @@
 mod brand;
 mod console;
 mod console_changes;
+mod console_form;
 mod front;
 mod paying;
 mod report;
