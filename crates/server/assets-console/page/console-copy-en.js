@@ -376,7 +376,7 @@ export default {
   rate_limits: 'Rate limits', locked: 'It cannot change after the opening.',
   item_page: 'On the page of the sale', 'new_sale.about': 'A draft until you schedule or open it',
   'edit.running': 'The sale is running. What you save takes effect at once, for every buyer.',
-  'edit.limits.title': 'Change the limits of a running sale?', see_above: 'See the list above.',
+  'edit.limits.title': 'Change the limits of a running sale?', see_above: 'See above.',
   'edit.conflict':
     'The sale changed meanwhile. The form has the new values, and keeps what you changed. ' +
     'Check it, and save again.',

@@ -298,7 +298,7 @@ export default {
   'plan.wrong': '结束时间必须晚于开抢时间。', 'plan.no_end': '直到操作员结束活动', 'plan.close': '活动结束',
   'plan.last': '最后一个未付款订单到期', 'plan.hold': '结束后 {length}', rate_limits: '请求限制',
   locked: '开抢后不能再修改。', item_page: '页面内容', 'new_sale.about': '排期或开始之前都是草稿',
-  'edit.running': '活动正在进行，保存后立即对所有买家生效。', 'edit.limits.title': '修改进行中活动的请求限制？', see_above: '请查看上方列表。',
+  'edit.running': '活动正在进行，保存后立即对所有买家生效。', 'edit.limits.title': '修改进行中活动的请求限制？', see_above: '请查看上方。',
   'edit.conflict': '活动在此期间有改动。表单已显示新的值，并保留了你的修改。请核对后再次保存。', 'limit.buyer': '每位买家的限制',
   'limit.ip': '每个地址的限制', 'limit.interface': '整场活动的限制', 'limit.default': '默认', 'limit.none': '不限制',
   'limit.own': '自定义', 'limit.default.hint': '使用服务器为所有活动设置的限制。', 'limit.none.hint': '允许任意数量的请求。',

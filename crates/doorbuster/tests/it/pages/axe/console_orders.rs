@@ -39,6 +39,45 @@ async fn all_orders_of_a_search_are_changed_at_once() {
     .await;
 }
 
+/// Delays each cancellation.
+const SLOW: &str = "const send = window.fetch;
+  window.fetch = async (path, options) => {
+    if (String(path).endsWith('/cancel')) await new Promise(done => setTimeout(done, 2000));
+    return send(path, options);
+  };";
+/// The Escape key of the protocol.
+const ESCAPE: &str = "\u{e00c}";
+
+#[tokio::test]
+async fn a_change_of_many_orders_is_stopped_by_its_button_only() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "spring", json!({"stock": 3})).await;
+    for buyer in ["ann", "bob", "eve"] {
+        let spec = PurchaseSpec::new(buyer, "k", "spring", 1).item("lamp");
+        assert_eq!(fixture.buy(&spec).await.verdict(), "201", "{buyer}");
+    }
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(SLOW).await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/orders?sale=spring").await;
+        tab.until("document.querySelectorAll('tbody input').length === 3").await;
+        tab.eval("(document.querySelector('thead input').click(), true)").await;
+        press(&tab, "Cancel (3)").await;
+        press(&tab, "Cancel 3 orders").await;
+        shows(&tab, "0 of 3").await;
+        tab.keys(ESCAPE).await;
+        tab.keys(ESCAPE).await;
+        shows(&tab, "0 of 3").await;
+        press(&tab, "Stop").await;
+        shows(&tab, "Stopped. 1 of 3 orders are changed.").await;
+        let orders = fixture.orders("spring").await;
+        let cancelled = orders.iter().filter(|order| order["state"] == "cancelled").count();
+        assert_eq!(cancelled, 1, "{orders:?}");
+    })
+    .await;
+}
+
 /// Loses the answer to the first extension.
 const LOSE_ANSWER: &str = "const send = window.fetch;
   let lost = false;
