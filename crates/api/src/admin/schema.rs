@@ -218,7 +218,11 @@ fn front_door_object(is_patch: bool) -> ObjectBuilder {
             .property("burst", count())
             .property("per_minute", count())
             .additional_properties(Some(AdditionalProperties::FreeForm(false)));
-        if is_patch { object } else { object.required("burst").required("per_minute") }
+        if !is_patch {
+            return RefOr::from(object.required("burst").required("per_minute"));
+        }
+        let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["default"]));
+        OneOfBuilder::new().item(object).item(word).into()
     };
     let limits = ["buyer", "ip", "interface"]
         .into_iter()
@@ -227,7 +231,8 @@ fn front_door_object(is_patch: bool) -> ObjectBuilder {
         })
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
         .description(Some(
-            "The rate limits. An absent limit has its default, and `null` means no limit.",
+            "The rate limits. `null` means no limit. In a new sale, an absent limit has its \
+             default. In a patch, an absent limit stays, and `default` restores the default.",
         ));
     let level =
         ObjectBuilder::new().schema_type(kind(Type::Integer)).minimum(Some(0)).maximum(Some(255));

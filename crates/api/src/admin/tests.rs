@@ -282,6 +282,10 @@ fn a_patch_of_a_front_door_merges_member_by_member() {
     check(r#"{"limits":{"ip":null}}"#, limits(limit(1, 2), LimitSetting::None));
     check(r#"{"limits":{"buyer":{"burst":9}}}"#, limits(limit(9, 2), LimitSetting::Default));
     check(r#"{"limits":{"ip":{"burst":9,"per_minute":8}}}"#, limits(limit(1, 2), limit(9, 8)));
+    check(
+        r#"{"limits":{"buyer":"default","ip":{"burst":9,"per_minute":8}}}"#,
+        limits(LimitSetting::Default, limit(9, 8)),
+    );
     let half = patched(r#"{"limits":{"ip":{"burst":9}}}"#).expect_err("the limit has no rate");
     assert_eq!(
         (half.status(), half.faults()[0].pointer.as_str()),

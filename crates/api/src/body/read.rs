@@ -281,9 +281,7 @@ pub(crate) fn time(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<T
 /// A number of units or the word `"unlimited"`.
 pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Stock> {
     let text = raw.get();
-    if JsonKind::from_raw(raw) == JsonKind::String
-        && json::string(raw).is_some_and(|text| text == "unlimited")
-    {
+    if is_word(raw, "unlimited") {
         return Some(Stock::UNLIMITED);
     }
     match text.parse().ok().filter(|units| *units <= STOCK_MAX) {
@@ -297,6 +295,12 @@ pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
             None
         }
     }
+}
+
+/// Whether a value is this string.
+pub(crate) fn is_word(raw: Raw<'_>, word: &str) -> bool {
+    JsonKind::from_raw(raw) == JsonKind::String
+        && json::string(raw).is_some_and(|text| text == word)
 }
 
 /// A price.

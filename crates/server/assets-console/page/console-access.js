@@ -8,15 +8,14 @@ import {
   html,
   moment,
   Problem,
+  SaleField,
   seg,
   t,
   Table,
-  usePages,
   usePoll,
   useState,
   word,
 } from '/assets/console-kit.js';
-import { plainText } from '/assets/console-texts.js';
 
 const ROLES = ['viewer', 'operator', 'admin'];
 
@@ -119,10 +118,8 @@ function Blocks({ can, ask }) {
 }
 
 function Codes({ can, ask }) {
-  const sales = usePages('/v1/admin/sales?limit=100', 'sales');
-  const [sale, setSale] = useState(null);
+  const [chosen, setSale] = useState(null);
   const [made, setMade] = useState(null);
-  const chosen = sale ?? sales.rows?.[0]?.id;
   const path = chosen && `/v1/admin/sales/${seg(chosen)}/access-codes`;
   const { data, error, reload } = usePoll(path, 0);
   const create = () =>
@@ -159,13 +156,10 @@ function Codes({ can, ask }) {
         ${t('codes.create')}</button>
         <button class="button" type="button" onClick=${revoke}>${t('codes.revoke')}</button>`}</div>
     <p class="soft">${t('codes.about')}</p>
-    <div class="filters"><${Field} label=${t('sale')}>
-      ${props => html`<select ...${props} onChange=${event => {
-        setSale(event.target.value);
-        setMade(null);
-      }}>
-        ${(sales.rows ?? []).map(row => html`<option value=${row.id} selected=${row.id === chosen}>
-          ${plainText(row.title)}</option>`)}</select>`}<//></div>
+    <div class="filters"><${SaleField} id=${chosen} onChange=${sale => {
+      setSale(sale);
+      setMade(null);
+    }} /></div>
     <${Problem} error=${error} />
     ${data && html`<p role="status">${data.codes === 0 ? t('no_codes') : t('codes.numbers', {
       codes: count(data.codes),

@@ -1,8 +1,42 @@
 /* Alarms of the live view: what needs a person now, and what to do. */
-import { count, html, t, word } from '/assets/console-kit.js';
+import { clock, count, html, serverNow, t, useEffect, useState, word } from
+  '/assets/console-kit.js';
+
+/** A node reports twice a second. With a larger lag, its lease may end before the next report. */
+export const LAG_BAD_MS = 1500;
+/** An event that waits for longer than this needs a person. */
+const EVENT_OLD_MS = 60_000;
+/** For this long the console remembers a node that has left the list. */
+const GONE_MS = 600_000;
+
+/** Returns the nodes that have left the list, and that no later node replaces. `seen` has the times
+   at which each node was seen first and last; the function adds this sighting at `now`. */
+export function goneNodes(seen, nodes, now) {
+  for (const { node } of nodes) seen.set(node, { first: seen.get(node)?.first ?? now, last: now });
+  for (const [node, { last }] of seen) if (last < now - GONE_MS) seen.delete(node);
+  const starts = nodes.map(node => Date.parse(node.started_at)).sort((a, b) => b - a);
+  const missing = [...seen].filter(([, { last }]) => last < now)
+    .sort(([, a], [, b]) => b.first - a.first);
+  return missing.flatMap(([node, { first, last }]) => {
+    if (!(starts[0] > first)) return [{ node, last }];
+    starts.shift();
+    return [];
+  });
+}
+
+/* The nodes that this tab has seen. */
+const seen = new Map();
+/** Returns the nodes that have left the list, after each reading of the list. */
+export function useGoneNodes(nodes) {
+  const [gone, set] = useState([]);
+  useEffect(() => {
+    if (nodes) set(goneNodes(seen, nodes.nodes, serverNow()));
+  }, [nodes]);
+  return gone;
+}
 
 /** Returns the problems that need a person now, each with the next step and the view for it. */
-export function alarmsOf({ ready, audit, nodes, ends, refunds, tickets }) {
+export function alarmsOf({ ready, audit, nodes, gone, ends, refunds, tickets }) {
   const reasons = ready.error?.status === 503 ? ready.error.reasons ?? [ready.error.message] : [];
   const warnings = ready.data?.warnings ?? ready.error?.warnings ?? [];
   const alarms = [...reasons, ...warnings].map(reason => {
@@ -14,6 +48,23 @@ export function alarmsOf({ ready, audit, nodes, ends, refunds, tickets }) {
   for (const finding of audit.data?.findings ?? []) {
     const text = `${finding.rule}: ${finding.detail}${t('stop')}`;
     alarms.push({ text, todo: t('alarm.finding.todo'), to: '#/audit' });
+  }
+  for (const [name, poll] of Object.entries({ audit, nodes, receivers: ends, letters: refunds })) {
+    // Without any answer, the whole view is grey and says so.
+    if (poll.error?.status >= 500) {
+      const text = t('alarm.unread', { what: t(name), error: poll.error.message });
+      alarms.push({ text, todo: t('alarm.other.todo'), to: '#/' + name });
+    }
+  }
+  for (const { node, last } of gone) {
+    const text = t('alarm.gone', { node, at: clock(last) });
+    alarms.push({ text, todo: t('alarm.gone.todo'), to: '#/nodes' });
+  }
+  for (const { node, lag_ms: lag } of nodes.data?.nodes ?? []) {
+    if (lag > LAG_BAD_MS) {
+      const text = t('alarm.lag', { node, n: (lag / 1000).toFixed(1) });
+      alarms.push({ text, todo: t('alarm.lag.todo'), to: '#/nodes' });
+    }
   }
   for (const slot of nodes.data?.slots ?? []) {
     if (!slot.up) {
@@ -28,6 +79,14 @@ export function alarmsOf({ ready, audit, nodes, ends, refunds, tickets }) {
     if (end.dead > 0) {
       const text = t('alarm.dead', { n: count(end.dead), address: end.url });
       alarms.push({ text, todo: t('alarm.dead.todo'), to: '#/letters' });
+    }
+    const to = '#/receivers';
+    if (!end.enabled && end.waiting > 0) {
+      const text = t('alarm.disabled', { n: count(end.waiting), address: end.url });
+      alarms.push({ text, todo: t('alarm.disabled.todo'), to });
+    } else if (serverNow() - Date.parse(end.oldest_waiting_at) > EVENT_OLD_MS) {
+      const text = t('alarm.late', { at: clock(Date.parse(end.oldest_waiting_at)), address: end.url });
+      alarms.push({ text, todo: t('alarm.late.todo'), to });
     }
   }
   for (const [name, letters] of Object.entries({ refunds, tickets })) {

@@ -1,5 +1,6 @@
 /* Charts over time, drawn with uPlot, and the series behind them. In a chart of counts, a step
-   without a point is zero. In a chart of latencies, such a step is a gap. */
+   without a point is zero. In a chart of latencies, such a step is a gap. In a chart of levels, for
+   example of a queue, such a step has the last level. */
 import { api, brief, clock, html, seg, serverNow, t, useEffect, useRef, useState } from
   '/assets/console-kit.js';
 
@@ -20,43 +21,62 @@ function load() {
 const STEPS_MAX = 3600;
 /** Nodes write the numbers of a second a little later, so a page reads the newest steps again. */
 const OVERLAP = 5;
+/** A node writes a second at the end of the next second. Charts end before seconds that some nodes
+   may not have written. */
+const WRITTEN_SECS = 3;
+/** How much time before a period is searched for the levels at its beginning. */
+const LEVEL_SECS = 3500;
 
 /** Reads the points of `period`: `{ from, to, step }` in seconds since 1970. Without `to`, the
    period ends now and is `secs` seconds long, and later calls read only the newest steps. */
 export function useSeries(sale, { from, to, secs, step }) {
-  const [state, set] = useState({ points: new Map(), to: 0, error: null });
+  const [state, set] = useState({ points: new Map(), to: 0, last: null, error: null });
   useEffect(() => {
     let ended = false;
     let timer = 0;
     let points = new Map();
     let next = from ?? Math.floor(serverNow() / 1000) - secs;
+    // The newest point before the period. A level that has not changed since then has its value.
+    let [first, last] = [next, null];
+    const readEarlier = async () => {
+      const start = new Date((first - LEVEL_SECS) * 1000).toISOString();
+      const path = `/v1/admin/sales/${seg(sale)}/series?step=1&from=${start}`;
+      const { points } = await api.get(`${path}&to=${new Date(first * 1000 - 1).toISOString()}`);
+      last = points.at(-1) ?? null;
+      first = null;
+    };
     const read = async () => {
       if (!document.hidden) {
         try {
-          const last = to ?? Math.ceil(serverNow() / 1000) + 1;
+          if (first) await readEarlier();
+          const stop = to ?? Math.ceil(serverNow() / 1000) + 1;
           let [newest, end] = [0, 0];
           do {
-            end = Math.min(last, next + (STEPS_MAX - 1) * step);
+            end = Math.min(stop, next + (STEPS_MAX - 1) * step);
             const path = `/v1/admin/sales/${seg(sale)}/series?step=${step}`
               + `&from=${new Date(next * 1000).toISOString()}`
               // Without an end, the server answers up to its own present time.
-              + (end === last && !to ? '' : `&to=${new Date(end * 1000).toISOString()}`);
+              + (end === stop && !to ? '' : `&to=${new Date(end * 1000).toISOString()}`);
             const answer = await api.get(path);
             for (const point of answer.points) {
               points.set(Math.floor(Date.parse(point.at) / 1000), point);
             }
             newest = Math.floor(Date.parse(answer.to) / 1000);
-            next = end === last ? newest - OVERLAP * step : end;
-          } while (!ended && end < last);
-          if (secs) points = new Map([...points].filter(([at]) => at >= newest - secs));
-          if (!ended) set({ points, to: newest, error: null });
+            next = end === stop ? newest - OVERLAP * step : end;
+          } while (!ended && end < stop);
+          if (secs) {
+            const old = [...points].filter(([at]) => at < newest - secs);
+            last = old.at(-1)?.[1] ?? last;
+            points = new Map([...points].filter(([at]) => at >= newest - secs));
+          }
+          if (!ended) set({ points, to: newest, last, error: null });
         } catch (error) {
           if (!ended) set(old => ({ ...old, error }));
         }
       }
       if (!ended && !to) timer = setTimeout(read, step === 1 ? 1000 : 10_000);
     };
-    set({ points: new Map(), to: 0, error: null });
+    set({ points: new Map(), to: 0, last: null, error: null });
     read();
     return () => {
       ended = true;
@@ -66,17 +86,29 @@ export function useSeries(sale, { from, to, secs, step }) {
   return state;
 }
 
-/** Returns the time of each step from `from` to `to`, and a function that reads one value for each
-   step. Steps after `shown` have no value. */
-export function steps(points, { from, to, step, shown = to }) {
+/** Returns the time of each step from `from` to `to`, and functions that read one value for each
+   step. Steps after `shown` have no value. `of` has `empty` for a step without a point. `levelOf` has
+   the value of the point before, and begins with `last`, the newest point before the period. */
+export function steps(points, { from, to, step, shown = to, last = null }) {
   const times = [];
   for (let at = from - (from % step); at < to; at += step) times.push(at);
   return {
     times,
     of: (read, empty = 0) =>
       times.map(at => (at > shown ? null : points.has(at) ? read(points.get(at)) : empty)),
+    levelOf: read => {
+      let point = last;
+      return times.map(at => {
+        point = points.get(at) ?? point;
+        return at > shown || !point ? null : read(point);
+      });
+    },
   };
 }
+
+/** Returns the end of the newest step that all nodes have written, from the end of the present
+   step. */
+export const writtenUntil = (to, step) => to - (step === 1 ? WRITTEN_SECS : step);
 
 /** Returns the steps of a line whose neighbours are gaps. A line through one step draws nothing, so
    the chart shows such a step as a point. */

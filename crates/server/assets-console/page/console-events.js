@@ -5,6 +5,7 @@ import {
   count,
   faultAt,
   Field,
+  Fresh,
   html,
   moment,
   money,
@@ -164,7 +165,8 @@ function receiverDialog(row, path, changed) {
 }
 
 function Receivers({ can }) {
-  const { data, error, reload } = usePoll('/v1/admin/webhook-endpoints', 5);
+  const poll = usePoll('/v1/admin/webhook-endpoints', 5);
+  const { data, error, reload } = poll;
   const [ask, setAsk] = useState(null);
   const [secret, setSecret] = useState(null);
   const path = id => `/v1/admin/webhook-endpoints/${seg(id)}`;
@@ -191,7 +193,7 @@ function Receivers({ can }) {
     <${Problem} error=${error} />
     ${secret && html`<p class="once" role="status"><b>${t('secret_once')}</b>
       <span class="code wrap">${secret}</span></p>`}
-    <${Table} caption=${t('receivers')} rows=${data?.endpoints} empty=${t('no_receivers')}
+    <${Fresh} poll=${poll}><${Table} caption=${t('receivers')} rows=${data?.endpoints} empty=${t('no_receivers')}
       card=${true} columns=${[
         [t('address'), row => html`<a class="wrap" href=${'#/receivers/' + row.id}>${row.url}</a>`],
         [t('types'), row => (row.types.includes('*') ? t('all_types') : row.types.join(', '))],
@@ -214,7 +216,7 @@ function Receivers({ can }) {
           <button class="button button--danger" type="button"
             onClick=${change(row, 'delete', () => api.send('DELETE', path(row.id)),
               { danger: true, typed: 'delete' })}>${t('receiver.delete')}</button></span>`]] : []),
-      ]} />
+      ]} /><//>
     <${Ask} ask=${ask} close=${() => setAsk(null)} />`;
 }
 

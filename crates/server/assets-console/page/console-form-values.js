@@ -32,6 +32,7 @@ const apiTime = text => (text ? new Date(text).toISOString() : null);
 
 /** Returns the fields of a new item. */
 export const newItem = n => ({
+  copied: null,
   id: `item-${n}`,
   title: '',
   description: '',
@@ -69,6 +70,8 @@ export function texts(sale, isNew) {
     door: { ...door, min_level: String(door.min_level), pow_effort: String(door.pow_effort) },
     limits: allLimits(limits),
     items: sale.items.map(item => ({
+      // The item of the other sale, which also has a spread.
+      copied: isNew ? item.id : null,
       id: item.id,
       title: fieldOf(item.title),
       description: fieldOf(item.description),
@@ -87,14 +90,22 @@ export function texts(sale, isNew) {
   };
 }
 
-/** Returns the body of the request, or the faults that the form itself finds. */
-export function body(form, isNew, sale) {
+/** Returns the form after another operator changed the sale from `before` to `now`. A field that was
+   typed into keeps its text. */
+export function rebased(form, before, now) {
+  if (typeof form !== 'object' || form === null) return form === before ? now : form;
+  const pairs = Object.entries(form).map(([name, value]) =>
+    [name, rebased(value, before?.[name], now?.[name])]);
+  return Array.isArray(form) ? pairs.map(([, value]) => value) : Object.fromEntries(pairs);
+}
+
+/** Returns the body of a new sale, and the faults that the form itself finds. */
+export function body(form) {
   const faults = [];
   const list = (made, pointer) => {
     if (made === null) faults.push({ pointer, detail: t('bad_lines') });
     return made;
   };
-  const text = (field, before) => (isNew ? textOf(field) : changed(before, textOf(field)));
   const price = (text, currency, pointer) => {
     const amount_minor = minorUnits(text, currency);
     if (amount_minor === null) faults.push({ pointer, detail: t('bad_price', { currency }) });
@@ -106,10 +117,10 @@ export function body(form, isNew, sale) {
   };
   const items = form.items.map((item, at) => {
     const currency = item.currency.trim().toUpperCase();
-    const made = {
+    return {
       id: item.id.trim(),
-      title: text(item.title, sale?.items[at]?.title),
-      description: text(item.description, sale?.items[at]?.description),
+      title: textOf(item.title),
+      description: textOf(item.description),
       image: item.image.trim() || null,
       gallery: list(galleryOf(item.gallery), `/items/${at}/gallery`),
       facts: list(factsOf(item.facts), `/items/${at}/facts`),
@@ -119,12 +130,8 @@ export function body(form, isNew, sale) {
         : null,
       limit_per_buyer: whole(item.limit_per_buyer, `/items/${at}/limit_per_buyer`),
       hold_secs: whole(item.hold_secs, `/items/${at}/hold_secs`),
+      stock: item.stock === 'unlimited' ? 'unlimited' : whole(item.stock, `/items/${at}/stock`),
     };
-    if (isNew) {
-      made.stock =
-        item.stock === 'unlimited' ? 'unlimited' : whole(item.stock, `/items/${at}/stock`);
-    }
-    return made;
   });
   const front_door = { ...form.door };
   for (const name of ['min_level', 'pow_effort']) {
@@ -133,14 +140,46 @@ export function body(form, isNew, sale) {
     }
   }
   front_door.limits = limits(form.limits, whole);
-  const made = {
-    title: text(form.title, sale?.title),
+  const sale = {
+    id: form.id.trim(),
+    title: textOf(form.title),
     starts_at: apiTime(form.starts_at),
     ends_at: apiTime(form.ends_at),
     front_door,
     items,
   };
-  return { sale: isNew ? { id: form.id.trim(), ...made } : made, faults };
+  return { sale, faults };
+}
+
+/** Returns the members of `after` that differ from `before`. */
+const differences = (before, after) => Object.fromEntries(
+  Object.entries(after).filter(([name, value]) => !isSame(before[name], value)));
+const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
+/** Returns the patch from `sale` to `after`, the body of the form. The patch has only what the
+   operator changed, so that it does not undo the changes of others. */
+export function patchOf(sale, after) {
+  const before = body(texts(sale, false)).sale;
+  const { items, front_door: door, ...patch } = differences(before, after);
+  if ('title' in patch) patch.title = changed(sale.title, after.title);
+  if (items) {
+    // Items without a change stay in the list, so that a fault has the position of its item.
+    patch.items = items.map(({ stock, ...item }, at) => {
+      const made = { id: item.id, ...differences(before.items[at], item) };
+      for (const name of ['title', 'description']) {
+        if (name in made) made[name] = changed(sale.items[at][name], item[name]);
+      }
+      return made;
+    });
+  }
+  if (door) {
+    const were = before.front_door.limits;
+    const defaults = Object.fromEntries(Object.keys(were).map(scope => [scope, 'default']));
+    const limits = differences(were, { ...defaults, ...door.limits });
+    patch.front_door = differences(before.front_door, { ...door, limits: were });
+    if (Object.keys(limits).length) patch.front_door.limits = limits;
+  }
+  return patch;
 }
 
 /** Returns the rate limits of the form. A scope with the server's default is left out. */
@@ -156,8 +195,3 @@ function limits(form, whole) {
   return made;
 }
 export const limitPointer = (scope, rate) => `/front_door/limits/${scope}/${rate}`;
-
-/** Returns whether a limit of the sale goes back to its default. A patch can reset the limits only
-   all together, so this change needs a request of its own. */
-export const resetsLimits = (sale, form) =>
-  SCOPES.some(scope => form[scope].choice === 'default' && sale.front_door.limits[scope] !== undefined);

@@ -11,6 +11,7 @@ import {
   Phase,
   Problem,
   SaleTabs,
+  say,
   seg,
   t,
   useEffect,
@@ -22,12 +23,13 @@ import {
   CHOICES,
   limitPointer,
   newItem,
+  patchOf,
   RATES,
-  resetsLimits,
+  rebased,
   SCOPES,
   texts,
 } from '/assets/console-form-values.js';
-import { SpreadForm } from '/assets/console-spread.js';
+import { copySpreads, SpreadForm } from '/assets/console-spread.js';
 import { plainText } from '/assets/console-texts.js';
 
 /** The id of the control at a pointer of the API, such as `/items/0/price`. */
@@ -185,8 +187,18 @@ function ItemFields({ at, item, set, control, sale, isNew, form, change, can }) 
   </section>`;
 }
 
-export function SaleForm({ sale, isNew, can }) {
-  const [form, setForm] = useState(() => texts(sale, isNew));
+const isRunning = sale => ['open', 'paused'].includes(sale.phase);
+/** Returns the faults of times that are only partly typed. Such a field has an empty value. */
+const partialTimes = () =>
+  ['/starts_at', '/ends_at']
+    .filter(pointer => document.getElementById(controlId(pointer)).validity.badInput)
+    .map(pointer => ({ pointer, detail: t('bad_time') }));
+
+/** `loaded` is the sale that the form changes or copies, and `tag` is the `ETag` of this sale. */
+export function SaleForm({ loaded, tag, isNew, can }) {
+  // The newest known state of the sale. The form saves only differences from this state.
+  const [{ sale, etag }, setBase] = useState({ sale: loaded, etag: tag });
+  const [form, setForm] = useState(() => texts(loaded, isNew));
   const [state, setState] = useState({ busy: false, error: null, done: false });
   const [ask, setAsk] = useState(null);
   const { error } = state;
@@ -211,42 +223,61 @@ export function SaleForm({ sale, isNew, can }) {
   const field = (name, label, hint, more = {}) =>
     control('/' + name, label, hint, form[name], value => set(name, value), more);
 
-  const running = !isNew && ['open', 'paused'].includes(sale.phase);
+  const running = !isNew && isRunning(sale);
   const send = async event => {
     event.preventDefault();
     if (state.busy) return;
-    const made = body(form, isNew, sale);
+    const made = body(form);
+    made.faults.push(...partialTimes());
     if (made.faults.length) {
       setState({ busy: false, done: false, error: { faults: made.faults, message: t('see_fields') } });
       return;
     }
-    const were = texts(sale, isNew).limits;
-    if (running && JSON.stringify(form.limits) !== JSON.stringify(were)) {
+    const patch = isNew ? null : patchOf(sale, made.sale);
+    const limits = Object.keys(patch?.front_door?.limits ?? {});
+    if (running && limits.length) {
       setAsk({
         title: t('edit.limits.title'),
-        points: SCOPES.filter(scope => form.limits[scope].choice !== were[scope].choice
-          || form.limits[scope].choice === 'own')
-          .map(scope => `${t('limit.' + scope)}: ${t(`limit.${form.limits[scope].choice}.hint`)}`),
+        points: limits.map(scope =>
+          `${t('limit.' + scope)}: ${t(`limit.${form.limits[scope].choice}.hint`)}`),
         yes: t('save'),
-        act: () => save(made),
+        act: () => change(patch),
       });
       return;
     }
-    await save(made);
+    await (isNew ? create(made.sale) : change(patch));
   };
-  const save = async made => {
+  const create = async made => {
     setState({ busy: true, error: null, done: false });
     try {
-      const path = `/v1/admin/sales/${seg(sale?.id ?? '')}`;
-      if (!isNew && resetsLimits(sale, form.limits)) {
-        await api.send('PATCH', path, { front_door: { limits: null } });
-      }
-      const saved = isNew
-        ? await api.send('POST', '/v1/admin/sales', made.sale)
-        : await api.send('PATCH', path, made.sale);
-      setState({ busy: false, error: null, done: true });
-      if (isNew) location.hash = `#/sales/${saved.id}`;
+      const saved = await api.send('POST', '/v1/admin/sales', made);
+      const copied = form.items.map((item, at) => [item.copied, made.items[at].id]);
+      const refused = sale && (await copySpreads(sale.id, saved.id, copied));
+      if (refused) say(t('spread_not_copied', { error: refused.message }));
+      location.hash = `#/sales/${saved.id}`;
     } catch (error) {
+      setState({ busy: false, error, done: false });
+    }
+  };
+  const change = async (patch, tag = etag) => {
+    setState({ busy: true, error: null, done: false });
+    const path = `/v1/admin/sales/${seg(sale.id)}`;
+    try {
+      const saved = await api.tagged('PATCH', path, patch, tag ? { 'If-Match': tag } : {});
+      setBase({ sale: saved.data, etag: saved.etag });
+      setState({ busy: false, error: null, done: true });
+    } catch (error) {
+      // Somebody else changed the sale. Fields that this operator did not change get their new
+      // values. If only something outside of the form changed, the form saves again.
+      const now = error.status === 412 && (await api.tagged('GET', path).catch(() => null));
+      if (now) {
+        const others = patchOf(sale, body(texts(now.data, false)).sale);
+        setForm(old => rebased(old, texts(sale, false), texts(now.data, false)));
+        setBase({ sale: now.data, etag: now.etag });
+        const isSame = !Object.keys(others).length && isRunning(now.data) === running;
+        if (isSame && tag === etag) return change(patch, now.etag);
+        error.message = t('edit.conflict');
+      }
       setState({ busy: false, error, done: false });
     }
   };

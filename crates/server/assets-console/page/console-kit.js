@@ -1,4 +1,6 @@
-/* The parts that every view of the console uses: the API client, formats, polling, and controls. */
+/* The parts that every view of the console uses: the API client, polling, and controls. */
+import { clock, localized, t, word } from '/assets/console-format.js';
+import { plainText } from '/assets/console-texts.js';
 import {
   html,
   render,
@@ -8,39 +10,7 @@ import {
 } from '/assets/preact-htm.js';
 
 export { html, render, useEffect, useRef, useState };
-
-const asked = new URLSearchParams(location.search).get('lang');
-if (asked) localStorage.setItem('doorbuster.lang', asked);
-const lang = asked ?? localStorage.getItem('doorbuster.lang') ?? navigator.language;
-export const zh = /^zh/i.test(lang);
-document.documentElement.lang = zh ? 'zh-Hans' : 'en';
-const locale = zh ? 'zh-CN' : 'en-GB';
-
-const copy = (await import(zh ? '/assets/console-copy-zh.js' : '/assets/console-copy-en.js'))
-  .default;
-const plural = new Intl.PluralRules(zh ? 'zh' : 'en');
-
-/** Returns the sentence of this key. Replaces `{name}`. `{n|one|other}` chooses by the number `n`.
-   */
-export function t(key, values = {}) {
-  const sentence = copy[key] ?? key;
-  return sentence
-    .replace(/\{(\w+)\|([^|}]*)\|([^}]*)\}/g, (_, name, one, other) =>
-      plural.select(Number(values[name])) === 'one' ? one : other,
-    )
-    .replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
-}
-/** Returns the text for a word of the API, such as a problem code; without a text, the word itself.
-   */
-export const word = (group, value) => copy[`${group}.${value}`] ?? value;
-
-/** Returns a detail of the API in the operator's language, if the language has it. */
-export function localized(detail) {
-  for (const [pattern, sentence] of copy.apiDetails) {
-    if (pattern.test(detail)) return detail.replace(pattern, sentence);
-  }
-  return detail;
-}
+export * from '/assets/console-format.js';
 
 /** An answer of the API that is not a success. */
 export class ApiError extends Error {
@@ -66,7 +36,7 @@ export const onSignedOut = act => (signedOut = act);
 async function call(method, path, body, headers = {}) {
   if (method !== 'GET') headers['X-Doorbuster-Console'] = '1';
   if (body !== undefined) headers['Content-Type'] ??= 'application/json';
-  let answer;
+  let [answer, text] = [null, ''];
   try {
     answer = await fetch(path, {
       method,
@@ -76,105 +46,36 @@ async function call(method, path, body, headers = {}) {
       cache: 'no-store',
       signal: AbortSignal.timeout(15_000),
     });
+    text = await answer.text();
   } catch {
     throw new ApiError(0, { detail: t('offline') });
   }
   const date = Date.parse(answer.headers.get('Date') ?? '');
   // The header has whole seconds, so smaller differences mean nothing.
   if (Math.abs(date - serverNow()) > 1500) ahead = date - Date.now();
-  const text = await answer.text();
   let data = null;
   try {
     data = text ? JSON.parse(text) : null;
   } catch {
     data = { detail: text };
   }
-  if (answer.ok) return data;
+  // A proxy that compresses answers makes their tags weak.
+  if (answer.ok) return { data, etag: answer.headers.get('ETag')?.replace(/^W\//, '') };
   if (answer.status === 401 && path !== '/v1/admin/session') signedOut();
   throw new ApiError(answer.status, data ?? {}, answer.headers.get('X-Request-Id'));
 }
 
 export const api = {
-  get: path => call('GET', path),
-  send: (method, path, body, headers) => call(method, path, body, headers),
+  get: async path => (await call('GET', path)).data,
+  send: async (...request) => (await call(...request)).data,
+  /** Returns the answer's data and its `ETag`. */
+  tagged: call,
 };
 export const seg = encodeURIComponent;
 /** Returns a query string of the values that are not empty. */
 export const query = values => {
   const pairs = Object.entries(values).filter(([, value]) => value !== '' && value != null);
   return pairs.length ? '?' + new URLSearchParams(pairs) : '';
-};
-
-/* Formats of numbers, times and money. */
-export const count = n => new Intl.NumberFormat(locale).format(n);
-/** Returns a large number in few characters, for axes and keys of charts. */
-export const brief = n =>
-  new Intl.NumberFormat(locale, { notation: 'compact', maximumFractionDigits: 1 }).format(n);
-export const percent = (part, whole) =>
-  new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 }).format(
-    whole ? part / whole : 0,
-  );
-/** Returns the date and time of an instant, with the year only if it is not this year. */
-export const moment = text => {
-  if (!text) return '–';
-  const at = new Date(text);
-  return new Intl.DateTimeFormat(locale, {
-    year: at.getFullYear() === new Date().getFullYear() ? undefined : 'numeric',
-    month: 'short',
-    day: 'numeric',
-    hour: '2-digit',
-    minute: '2-digit',
-    second: '2-digit',
-    hourCycle: 'h23',
-  }).format(at);
-};
-/** Returns a length of time such as `55:27`, `4:05:00` or `2 d 03:00:00`. */
-export const duration = ms => {
-  const secs = Math.max(0, Math.round(ms / 1000));
-  const two = n => String(n).padStart(2, '0');
-  const [days, hours, minutes] = [86_400, 3600, 60].map(unit => Math.floor(secs / unit));
-  const rest = `${two(minutes % 60)}:${two(secs % 60)}`;
-  if (days) return `${t('days', { n: days })} ${two(hours % 24)}:${rest}`;
-  return hours ? `${hours}:${rest}` : rest;
-};
-export const clock = ms =>
-  new Intl.DateTimeFormat(locale, {
-    hour: '2-digit',
-    minute: '2-digit',
-    second: '2-digit',
-    hourCycle: 'h23',
-  }).format(ms);
-const OTHER_DIGITS = {
-  BHD: 3, BIF: 0, CLF: 4, CLP: 0, DJF: 0, GNF: 0, IQD: 3, ISK: 0, JOD: 3, JPY: 0, KMF: 0, KRW: 0,
-  KWD: 3, LYD: 3, OMR: 3, PYG: 0, RWF: 0, TND: 3, UGX: 0, UYI: 0, UYW: 4, VND: 0, VUV: 0, XAF: 0,
-  XOF: 0, XPF: 0,
-};
-export const digits = currency => OTHER_DIGITS[currency] ?? 2;
-/** Returns minor units as a decimal number of the currency's own units. */
-export const decimal = (minor, currency) => {
-  const places = digits(currency);
-  return (minor / 10 ** places).toFixed(places);
-};
-/** Parses a decimal number of the currency's own units. Returns minor units, or null. */
-export function minorUnits(text, currency) {
-  const places = digits(currency);
-  const parts = /^(\d{1,12})(?:[.,](\d+))?$/.exec(text.trim());
-  if (!parts || (parts[2] ?? '').length > places) return null;
-  return Number(parts[1] + (parts[2] ?? '').padEnd(places, '0'));
-}
-/** Returns an amount as the operator's language writes it. */
-export const money = ({ amount_minor, currency }) => {
-  const places = digits(currency);
-  try {
-    return new Intl.NumberFormat(locale, {
-      style: 'currency',
-      currency,
-      minimumFractionDigits: places,
-      maximumFractionDigits: places,
-    }).format(amount_minor / 10 ** places);
-  } catch {
-    return `${decimal(amount_minor, currency)} ${currency}`;
-  }
 };
 
 /** Announces a text to screen readers. */
@@ -195,17 +96,21 @@ export const say = text => {
 /** Reads `path` now and every `secs` seconds, but not in a hidden tab. Returns the newest answer,
    its time, whether the answer is old, and the last error. */
 export function usePoll(path, secs) {
-  const [state, set] = useState({ data: null, at: 0, error: null });
+  const [state, set] = useState({ data: null, at: 0, stale: false, error: null });
   const again = useRef(() => {});
   useEffect(() => {
     let ended = false;
-    let timer = 0;
+    let [timer, ageing] = [0, 0];
     const read = async () => {
       clearTimeout(timer);
       if (path && !document.hidden) {
         try {
           const data = await api.get(path);
-          if (!ended) set({ data, at: Date.now(), error: null });
+          if (ended) return;
+          set({ data, at: Date.now(), stale: false, error: null });
+          clearTimeout(ageing);
+          const grow = () => set(old => ({ ...old, stale: true }));
+          if (secs) ageing = setTimeout(grow, oldAfter(secs));
         } catch (error) {
           if (!ended) set(old => ({ ...old, error }));
         }
@@ -219,12 +124,21 @@ export function usePoll(path, secs) {
     return () => {
       ended = true;
       clearTimeout(timer);
+      clearTimeout(ageing);
       document.removeEventListener('visibilitychange', seen);
     };
   }, [path, secs]);
-  const stale = state.at > 0 && secs > 0 && Date.now() - state.at > Math.max(3, 2.5 * secs) * 1000;
-  return { ...state, stale, reload: () => again.current() };
+  return { ...state, reload: () => again.current() };
 }
+/** Returns the age in milliseconds from which an answer is old, if it is read every `secs`
+   seconds. */
+const oldAfter = secs => Math.max(3, 2.5 * secs) * 1000;
+
+/** A part of a view that is grey while its numbers are old. Then it says how old they are. */
+export const Fresh = ({ poll, children }) => html`
+  ${poll.stale && html`<p class="alarm alarm--warn" role="status">
+    ${t('stale', { at: clock(poll.at) })}</p>`}
+  <div class=${'fresh' + (poll.stale ? ' stale' : '')}>${children}</div>`;
 
 /** Returns the fault at a field, from the pointers of an error. */
 export const faultAt = (error, pointer) =>
@@ -311,14 +225,25 @@ export function useTick() {
   }, []);
 }
 
-/** Reads a list page by page. `member` is the name of the list in the answer. */
-export function usePages(path, member) {
-  const [state, set] = useState({ rows: null, next: null, error: null });
+/** Returns the rows of a list after its first page was read again. `first` is the new first page.
+   Rows of later pages stay. */
+export function mergePages(rows, first) {
+  const last = first.at(-1)?.id;
+  const later = rows.slice(rows.findIndex(row => row.id === last) + 1 || rows.length);
+  const ids = new Set(first.map(row => row.id));
+  return [...first, ...later.filter(row => !ids.has(row.id))];
+}
+
+/** Reads a list page by page. `member` is the name of the list in the answer. With `secs`, reads
+   the first page again every `secs` seconds, but not in a hidden tab. */
+export function usePages(path, member, secs = 0) {
+  const [state, set] = useState({ path, rows: null, next: null, error: null });
   const load = async cursor => {
     const join = path.includes('?') ? '&' : '?';
     try {
       const page = await api.get(path + (cursor ? `${join}cursor=${seg(cursor)}` : ''));
       set(old => ({
+        path,
         rows: cursor ? [...old.rows, ...page[member]] : page[member],
         next: page.next_cursor ?? null,
         error: null,
@@ -327,26 +252,76 @@ export function usePages(path, member) {
       set(old => ({ ...old, error, rows: old.rows ?? [] }));
     }
   };
+  const first = usePoll(secs ? path : null, secs);
   useEffect(() => {
-    load(null);
+    if (!secs) load(null);
   }, [path]);
-  return { ...state, more: () => load(state.next), reload: () => load(null) };
+  useEffect(() => {
+    if (!first.data) return;
+    const [page, next] = [first.data[member], first.data.next_cursor ?? null];
+    set(old => {
+      const rows = old.path === path ? mergePages(old.rows ?? [], page) : page;
+      return { path, rows, next: rows.length > page.length ? old.next : next, error: null };
+    });
+  }, [first.data]);
+  const { at, stale } = first;
+  const error = state.error ?? first.error;
+  return { ...state, error, at, stale, more: () => load(state.next), reload: () => load(null) };
 }
 /** The button for the next page. Without a next page, the button is hidden but keeps its space. */
 export const More = ({ list }) =>
   html`<p hidden=${!list.next}><button class="button" type="button" onClick=${list.more}>
     ${t('more')}</button></p>`;
 
+/** Reads every page of a list, and returns at most `most` rows. After each page calls `heard` with
+   the number of rows, and stops if the result is false. */
+export async function readAll(path, member, most, heard = () => true) {
+  const rows = [];
+  let cursor = null;
+  do {
+    const page = await api.get(path + (cursor ? `&cursor=${seg(cursor)}` : ''));
+    rows.push(...page[member]);
+    cursor = page.next_cursor;
+  } while (heard(rows.length) && cursor && rows.length < most);
+  return rows.slice(0, most);
+}
+
+/* A select lists at most this many sales. The links of other sales still work. */
+const SALES_LISTED_MAX = 4000;
+/** A control that chooses one of all sales. `id` is the chosen sale; without it, the newest sale is
+   chosen. */
+export function SaleField({ id, onChange }) {
+  const [{ rows, error }, set] = useState({ rows: [], error: null });
+  useEffect(() => {
+    readAll('/v1/admin/sales?limit=200', 'sales', SALES_LISTED_MAX).then(
+      rows => set({ rows, error: null }),
+      error => set({ rows: [], error }),
+    );
+  }, []);
+  useEffect(() => {
+    if (!id && rows.length) onChange?.(rows[0].id);
+  }, [rows]);
+  const listed = !id || rows.some(row => row.id === id) ? rows : [{ id, title: id }, ...rows];
+  return html`<${Field} label=${t('sale')} fault=${error?.message}>
+    ${props => html`<select ...${props} name="sale"
+      onChange=${event => onChange?.(event.target.value)}>
+      ${listed.map(sale => html`<option key=${sale.id} value=${sale.id}
+        selected=${sale.id === id}>${plainText(sale.title)}</option>`)}</select>`}
+  <//>`;
+}
+
 /** Asks before a change. The question explains the change. If nobody can undo the change, the
-   operator must type a word. */
+   operator must type a word. The dialog stays open until the change has ended. A change of several
+   steps gets a function that shows the progress and returns whether to go on. */
 export function Ask({ ask, close }) {
   const dialog = useRef(null);
+  const going = useRef(true);
   const [typed, setTyped] = useState('');
-  const [state, setState] = useState({ busy: false, error: null });
+  const [state, setState] = useState({ busy: false, note: null, error: null });
   useEffect(() => {
     if (!ask) return;
     setTyped('');
-    setState({ busy: false, error: null });
+    setState({ busy: false, note: null, error: null });
     dialog.current.showModal();
     return () => dialog.current?.close();
   }, [ask]);
@@ -355,15 +330,27 @@ export function Ask({ ask, close }) {
   const act = async event => {
     event.preventDefault();
     if (!right || state.busy) return;
-    setState({ busy: true, error: null });
+    going.current = true;
+    setState({ busy: true, note: null, error: null });
+    const step = note => {
+      setState({ busy: true, note, error: null });
+      return going.current;
+    };
     try {
-      await ask.act(new FormData(event.target));
+      await ask.act(new FormData(event.target), step);
       close();
     } catch (error) {
-      setState({ busy: false, error });
+      setState({ busy: false, note: null, error });
     }
   };
-  return html`<dialog ref=${dialog} aria-labelledby="ask-title" onClose=${close}>
+  const stop = () => {
+    going.current = false;
+    if (!state.busy) close();
+  };
+  // A browser may close a dialog although a script has prevented it.
+  const closed = () => (state.busy ? dialog.current?.showModal() : close());
+  return html`<dialog ref=${dialog} aria-labelledby="ask-title" onClose=${closed}
+    onCancel=${event => state.busy && event.preventDefault()}>
     <form onSubmit=${act}>
       <h2 id="ask-title">${ask.title}</h2>
       <ul>${(ask.points ?? []).map(point => html`<li>${point}</li>`)}</ul>
@@ -380,8 +367,11 @@ export function Ask({ ask, close }) {
         />`}
       <//>`}
       <${Problem} error=${state.error} atFields=${!!ask.fields} />
+      ${state.note && html`<p class="soft" role="status">${state.note}</p>`}
       <div class="dialog__feet">
-        <button class="button" type="button" onClick=${close}>${t('keep')}</button>
+        <button class="button" type="button" onClick=${stop}
+          aria-disabled=${state.busy && !state.note ? 'true' : 'false'}>
+          ${t(state.note ? 'stop_now' : 'keep')}</button>
         <button
           class=${'button ' + (ask.danger ? 'button--danger' : 'button--main')}
           aria-disabled=${right && !state.busy ? 'false' : 'true'}

@@ -31,7 +31,7 @@ import {
   useTick,
   word,
 } from '/assets/console-kit.js';
-import { alarmsOf, Alarms } from '/assets/console-alarms.js';
+import { alarmsOf, Alarms, LAG_BAD_MS, useGoneNodes } from '/assets/console-alarms.js';
 import { Flow, hasTwoCounters, Slots, sumOf } from '/assets/console-flow.js';
 import { State } from '/assets/console-orders.js';
 import { Charts, usePeriod } from '/assets/console-rates.js';
@@ -245,9 +245,9 @@ function Installation({ nodes, ends }) {
   </div>`;
 }
 
-/** How long ago a node last reported. A lag is bad if the lease may end before the next report. */
+/** How long ago a node last reported. */
 export const Lag = ({ node }) =>
-  node.lag_ms == null ? '–' : node.lag_ms > 1500
+  node.lag_ms == null ? '–' : node.lag_ms > LAG_BAD_MS
     ? html`<${Pill} kind="bad">${t('secs', { n: (node.lag_ms / 1000).toFixed(1) })}<//>`
     : t('secs', { n: (node.lag_ms / 1000).toFixed(1) });
 
@@ -263,6 +263,7 @@ function Live({ params, can }) {
   const tickets = usePoll('/v1/admin/dead-letters?limit=1&kind=ticket', 15);
   const [ask, setAsk] = useState(null);
   const period = usePeriod(sale.data);
+  const gone = useGoneNodes(nodes.data);
   const phase = sale.data?.phase;
   useEffect(() => {
     if (phase) announce(t('phase_is', { phase: word('phase', phase) }));
@@ -290,7 +291,7 @@ function Live({ params, can }) {
     <${SaleTabs} sale=${data.id} now="live" />
     ${stale && html`<p class="alarm alarm--warn" role="status">
       ${t('stale', { at: clock(stock.at) })}</p>`}
-    <${Alarms} alarms=${alarmsOf({ ready, audit, nodes, ends, refunds, tickets })} />
+    <${Alarms} alarms=${alarmsOf({ ready, audit, nodes, gone, ends, refunds, tickets })} />
     ${stock.data && html`<${Flow} sale=${data.id} items=${items} titles=${titles}
       stale=${stale} />`}
     ${BEFORE.includes(data.phase) && html`<${Check} sale=${data.id} />`}

@@ -3,6 +3,7 @@ import {
   clock,
   count,
   Field,
+  Fresh,
   html,
   moment,
   More,
@@ -17,7 +18,9 @@ import {
   useState,
   word,
 } from '/assets/console-kit.js';
+import { useGoneNodes } from '/assets/console-alarms.js';
 import { Lag } from '/assets/console-live.js';
+import { Who } from '/assets/console-names.js';
 
 const shown = value =>
   value === null ? '–' : typeof value === 'string' ? value : JSON.stringify(value);
@@ -31,6 +34,7 @@ function Subject({ subject }) {
   const id = rest.join(':');
   const short = id.length > 24 ? id.slice(0, 12) + '…' : id;
   const text = `${word('subject', kind)}${id && ' '}`;
+  if (['key', 'person'].includes(kind)) return html`<span title=${subject}>${text}<${Who} id=${id} /></span>`;
   return html`<span title=${subject}>${text}${VIEWS[kind]
     ? html`<a class="code" href=${'#' + VIEWS[kind] + seg(id)}>${short}</a>`
     : html`<span class="code">${short}</span>`}</span>`;
@@ -56,7 +60,7 @@ function Actions({ search }) {
     <${Problem} error=${list.error} />
     <${Table} caption=${t('actions')} rows=${list.rows} card=${true} empty=${t('no_actions')} columns=${[
       [t('time'), row => moment(row.at), 'nowrap'],
-      [t('by'), row => html`<a href=${'#/actions' + query({ by: row.by })}>${row.by}</a>`],
+      [t('by'), row => html`<a href=${'#/actions' + query({ by: row.by })}><${Who} id=${row.by} /></a>`],
       [t('action'), row => html`<span><b>${word('action', row.action)}</b><br />
         <span class="code soft">${row.action}</span></span>`],
       [t('subject'), row => html`<${Subject} subject=${row.subject} />`],
@@ -91,12 +95,16 @@ function Settings() {
 }
 
 function Nodes() {
-  const { data, error } = usePoll('/v1/admin/nodes', 2);
+  const poll = usePoll('/v1/admin/nodes', 2);
+  const { data, error } = poll;
+  const gone = useGoneNodes(data);
   const missing = data && !data.nodes.some(node => node.leader);
   return html`<h1>${t('nodes')}</h1><${Problem} error=${error} />
     ${missing && html`<p class="alarm alarm--bad" role="alert"><b>${t('alarm.no_leader')}</b>
       ${t('alarm.no_leader.todo')}</p>`}
-    <${Table} caption=${t('nodes')} rows=${data?.nodes.map(node => ({ id: node.node, ...node }))}
+    ${gone.map(({ node, last }) => html`<p class="alarm alarm--bad" role="alert">
+      <b>${t('alarm.gone', { node, at: clock(last) })}</b> ${t('alarm.gone.todo')}</p>`)}
+    <${Fresh} poll=${poll}><${Table} caption=${t('nodes')} rows=${data?.nodes.map(node => ({ id: node.node, ...node }))}
       card=${true} columns=${[
         [t('node'), row => html`<b>${row.node}</b>`],
         [t('roles'), row => row.roles.map(role => word('node_role', role)).join(', ')],
@@ -122,7 +130,7 @@ function Nodes() {
           [t('state'), row => html`<${Pill} kind=${row.up ? 'good' : 'bad'}>
             ${t(row.up ? 'up' : 'down')}<//>`],
           [t('roles'), row => word('slot_role', row.role)],
-        ]} rows=${data.slots.map(slot => ({ id: slot.server, ...slot }))} /></section></div>`}
+        ]} rows=${data.slots.map(slot => ({ id: slot.server, ...slot }))} /></section></div>`}<//>
     <${Settings} />`;
 }
 

@@ -5,6 +5,7 @@ import {
   Ask,
   count,
   Field,
+  Fresh,
   html,
   money,
   moment,
@@ -12,16 +13,22 @@ import {
   Pill,
   Problem,
   query,
+  readAll,
+  SaleField,
   SaleTabs,
   say,
   seg,
   t,
   Table,
+  useEffect,
   usePages,
   usePoll,
+  useRef,
   useState,
   word,
 } from '/assets/console-kit.js';
+import { MoneyTabs } from '/assets/console-money.js';
+import { Who } from '/assets/console-names.js';
 import { plainText } from '/assets/console-texts.js';
 
 const STATES = ['reserved', 'paid', 'cancelled', 'expired', 'refunded'];
@@ -62,14 +69,19 @@ function change(name, orders, done) {
       <${Field} label=${t('reason')} hint=${t('reason_hint')}>
         ${props => html`<input ...${props} name="reason" maxlength="200" />`}
       <//>`,
-    act: async form => {
+    act: async (form, step) => {
       const reason = form.get('reason') || undefined;
-      const body =
-        name === 'extend' ? { secs: Number(form.get('minutes')) * 60, reason } : { reason };
-      let refused = null;
+      const extra = Number(form.get('minutes')) * 60_000;
+      let [refused, tried] = [null, changed.size];
       for (const order of orders.filter(order => !changed.has(order.id))) {
+        const progress = t('progress', { done: count(tried++), n: count(orders.length) });
+        if (orders.length > 1 && !step(progress)) break;
+        // After a lost answer the operator may repeat the change. A time that was computed from the
+        // order on the screen is added only once.
+        const pay_by = name === 'extend'
+          ? new Date(Date.parse(order.pay_by) + extra).toISOString() : undefined;
         try {
-          await api.send('POST', `/v1/admin/orders/${seg(order.id)}/${name}`, body);
+          await api.send('POST', `/v1/admin/orders/${seg(order.id)}/${name}`, { reason, pay_by });
           changed.add(order.id);
         } catch (error) {
           refused = { order, error };
@@ -88,16 +100,35 @@ function change(name, orders, done) {
         });
         throw error;
       }
-      say(t('orders_changed', { n: orders.length }));
+      say(t(changed.size < orders.length ? 'orders_stopped' : 'orders_changed', {
+        done: count(changed.size),
+        n: orders.length,
+      }));
     },
   };
 }
 
+/** The most orders that the console changes at once. */
+const CHOSEN_MAX = 10_000;
+
 function Orders({ search, can }) {
   const [ask, setAsk] = useState(null);
-  const [chosen, setChosen] = useState(new Set());
+  // The chosen orders by their ids. They may be on pages that the table does not show.
+  const [chosen, setChosen] = useState(new Map());
+  const [reading, setReading] = useState({ found: null, error: null });
+  // The number of the last search. A search with an older number ends.
+  const run = useRef(0);
   const filter = { sale: search.sale, item: search.item, buyer: search.buyer, state: search.state };
   const list = usePages('/v1/admin/orders' + query({ ...filter, limit: 50 }), 'orders');
+  const where = query(filter);
+  const stop = () => {
+    run.current += 1;
+    setReading({ found: null, error: null });
+  };
+  useEffect(() => {
+    setChosen(new Map());
+    return stop;
+  }, [where]);
   const find = event => {
     event.preventDefault();
     const values = Object.fromEntries(new FormData(event.target));
@@ -105,24 +136,43 @@ function Orders({ search, can }) {
     else location.hash = '#/orders' + query({ ...values, id: '' });
   };
   const rows = list.rows ?? [];
-  const picked = rows.filter(order => chosen.has(order.id));
-  const toggle = id =>
+  const picked = [...chosen.values()];
+  const toggle = order =>
     setChosen(old => {
-      const next = new Set(old);
-      if (!next.delete(id)) next.add(id);
+      const next = new Map(old);
+      if (!next.delete(order.id)) next.set(order.id, order);
       return next;
     });
+  const byId = orders => new Map(orders.map(order => [order.id, order]));
   const done = () => {
-    setChosen(new Set());
+    setChosen(new Map());
     list.reload();
   };
-  const all = rows.length > 0 && picked.length === rows.length;
+  const chooseSearch = async () => {
+    const mine = (run.current += 1);
+    const heard = found => {
+      if (run.current === mine) setReading({ found, error: null });
+      return run.current === mine;
+    };
+    heard(0);
+    try {
+      const path = '/v1/admin/orders' + query({ ...filter, limit: 200 });
+      const found = await readAll(path, 'orders', CHOSEN_MAX, heard);
+      if (run.current !== mine) return;
+      setChosen(byId(found));
+      stop();
+    } catch (error) {
+      if (run.current === mine) setReading({ found: null, error });
+    }
+  };
+  const all = rows.length > 0 && rows.every(order => chosen.has(order.id));
   const choose = html`<input type="checkbox" aria-label=${t('choose_all')} checked=${all}
-    onChange=${() => setChosen(all ? new Set() : new Set(rows.map(order => order.id)))} />`;
+    onChange=${() => setChosen(all ? new Map() : byId(rows))} />`;
   return html`<div class="lead"><h1>${t('orders')}</h1><div class="lead__do">
       <a class="button" download href=${'/v1/admin/exports/orders.csv' + query({
         sale: search.sale })}>${t('as_csv')}</a></div></div>
-    ${search.sale && html`<${SaleTabs} sale=${search.sale} now="orders" />`}
+    ${search.sale ? html`<${SaleTabs} sale=${search.sale} now="orders" />`
+      : html`<${MoneyTabs} now="orders" />`}
     <form class="card filters" onSubmit=${find} role="search">
       ${['id', 'sale', 'item', 'buyer'].map(name => html`<${Field} label=${t('find.' + name)}>
         ${props => html`<input ...${props} name=${name} defaultValue=${search[name] ?? ''}
@@ -140,7 +190,7 @@ function Orders({ search, can }) {
       columns=${[
         ...(can('operator') ? [[choose, row => html`<input type="checkbox" aria-label=${t('choose', {
           id: row.id,
-        })} checked=${chosen.has(row.id)} onChange=${() => toggle(row.id)} />`]] : []),
+        })} checked=${chosen.has(row.id)} onChange=${() => toggle(row)} />`]] : []),
         [t('order'), row => html`<a class="code short" href=${'#/orders/' + row.id}>${short(row.id)}</a>`],
         [t('sale'), row => html`<span><a href=${'#/sales/' + seg(row.sale)}>${row.sale}</a> / ${row.item}</span>`],
         [t('buyer'), row => html`<a href=${'#/support' + query({ sale: row.sale, buyer: row.buyer })}>
@@ -151,15 +201,22 @@ function Orders({ search, can }) {
         [t('reserved_at'), row => moment(row.reserved_at), 'nowrap'],
       ]} />
     <${More} list=${list} />
+    <${Problem} error=${reading.error} />
+    ${can('operator') && list.next && reading.found === null && html`<p>
+      <button class="button" type="button" onClick=${chooseSearch}>
+        ${t('choose_search', { n: count(CHOSEN_MAX) })}</button></p>`}
+    ${reading.found !== null && html`<p class="bulk card" role="status">
+      <b>${t('reading_orders', { n: count(reading.found) })}</b>
+      <button class="button" type="button" onClick=${stop}>${t('stop_now')}</button></p>`}
     ${can('operator') && picked.length > 0 && html`<p class="bulk card" role="status">
-      <b>${t('chosen', { n: picked.length })}</b>
+      <b>${t('chosen', { n: count(picked.length) })} · ${sums(picked)}</b>
       ${['cancel', 'extend', 'refund'].map(name => {
         const able = picked.filter(order => changes(order.state).includes(name));
         return able.length > 0 && html`<button class="button" type="button"
           onClick=${() => setAsk(change(name, able, done))}>
-          ${t('order.' + name)} (${able.length})</button>`;
+          ${t('order.' + name)} (${count(able.length)})</button>`;
       })}
-      <button class="button button--plain" type="button" onClick=${() => setChosen(new Set())}>
+      <button class="button button--plain" type="button" onClick=${() => setChosen(new Map())}>
         ${t('choose_none')}</button></p>`}
     <${Ask} ask=${ask} close=${() => setAsk(null)} />`;
 }
@@ -167,7 +224,8 @@ function Orders({ search, can }) {
 function Order({ params, can }) {
   const [ask, setAsk] = useState(null);
   const id = seg(params.order);
-  const { data, error, reload } = usePoll(`/v1/admin/orders/${id}`, 5);
+  const poll = usePoll(`/v1/admin/orders/${id}`, 5);
+  const { data, error, reload } = poll;
   const refunds = usePoll(`/v1/admin/refunds?order=${id}`, 5);
   if (!data) {
     return html`<h1>${t('order')}</h1>
@@ -181,7 +239,8 @@ function Order({ params, can }) {
           ${t('order.' + name)}</button>`)}
       </div></div>
     <p class="code wrap">${data.id}</p>
-    <dl class="pairs card">
+    <${Problem} error=${error} />
+    <${Fresh} poll=${poll}><dl class="pairs card">
       <div><dt>${t('sale')}</dt><dd><a href=${'#/sales/' + data.sale}>${data.sale}</a> / ${data.item}</dd></div>
       <div><dt>${t('buyer')}</dt><dd><a href=${'#/support' + query({ sale: data.sale, buyer: data.buyer })}>
         ${data.buyer}</a></dd></div>
@@ -213,15 +272,17 @@ function Order({ params, can }) {
         [t('amount'), row => money(row.amount), 'end'],
         [t('reason'), row => word('cause', row.cause)],
         [t('error'), row => row.error ?? '–'],
-      ]} rows=${(refunds.data?.refunds ?? []).map(row => ({ id: row.refund, ...row }))} /></section>
+      ]} rows=${(refunds.data?.refunds ?? []).map(row => ({ id: row.refund, ...row }))} />
+    </section><//>
     <${Ask} ask=${ask} close=${() => setAsk(null)} />`;
 }
 
-/** Returns who did a step of an order: the buyer, an operator's key, the provider, or the server. */
+/** Returns who did a step of an order: the buyer, an operator, the provider, or the server. */
 function actor(by) {
-  const [kind, name] = by.split(':');
-  const text = word('actor', kind);
-  return name ? `${text} · ${name}` : text;
+  const [kind, ...rest] = by.split(':');
+  const [text, id] = [word('actor', kind), rest.join(':')];
+  if (kind === 'operator' && id) return html`${text} · <${Who} id=${id} />`;
+  return id ? `${text} · ${id}` : text;
 }
 
 /** How many units the buyer has of each item that the sale limits. */
@@ -241,12 +302,10 @@ function Limits({ sale, orders }) {
 }
 
 function Story({ sale, buyer }) {
-  const { data, error } = usePoll(
-    `/v1/admin/sales/${seg(sale)}/buyers/${seg(buyer)}`,
-    5,
-  );
+  const poll = usePoll(`/v1/admin/sales/${seg(sale)}/buyers/${seg(buyer)}`, 5);
+  const { data, error } = poll;
   if (!data) return error ? html`<${Problem} error=${error} />` : html`<p>${t('loading')}</p>`;
-  return html`<section class="story">
+  return html`<${Problem} error=${error} /><${Fresh} poll=${poll}>
     ${data.blocked && html`<p class="alarm alarm--bad"><b>${t('blocked')}</b>
       <a href="#/access">${t('blocks')}</a></p>`}
     <p class="answer card" role="status"><span><b>${t('story')}</b> ${story(data)}</span></p>
@@ -277,7 +336,7 @@ function Story({ sale, buyer }) {
         ]} rows=${data.waitlist} empty=${t('not_waiting')} /></section>
       <${Limits} sale=${sale} orders=${data.orders} />
     </div>
-  </section>`;
+  <//>`;
 }
 
 /** Returns one sentence about the buyer's orders and refusals. */
@@ -300,7 +359,6 @@ function story(data) {
 }
 
 function Support({ search }) {
-  const list = usePages('/v1/admin/sales?limit=100', 'sales');
   const find = event => {
     event.preventDefault();
     const { sale, buyer } = Object.fromEntries(new FormData(event.target));
@@ -309,18 +367,13 @@ function Support({ search }) {
   return html`<h1>${t('support.title')}</h1>
     ${search.sale && html`<${SaleTabs} sale=${search.sale} now="support" />`}
     <form class="card filters" role="search" onSubmit=${find}>
-      <${Field} label=${t('sale')}>
-        ${props => html`<select ...${props} name="sale">
-          ${(list.rows ?? []).map(sale => html`<option value=${sale.id}
-            selected=${sale.id === search.sale}>${plainText(sale.title)}</option>`)}</select>`}
-      <//>
+      <${SaleField} id=${search.sale} />
       <${Field} label=${t('find.buyer')}>
         ${props => html`<input ...${props} name="buyer" required defaultValue=${search.buyer ?? ''}
           spellcheck=${false} autocapitalize="none" />`}
       <//>
       <p class="filters__do"><button class="button button--main">${t('find')}</button></p>
     </form>
-    <${Problem} error=${list.error} />
     ${!(search.sale && search.buyer) && html`<p class="blank card soft">${t('support.about')}</p>`}
     ${search.sale && search.buyer &&
     html`<${Story} key=${search.sale + ' ' + search.buyer} sale=${search.sale} buyer=${search.buyer} />`}`;

@@ -1,7 +1,7 @@
 /* The charts of a sale: requests, latencies, refusals and queues, for a span of time. */
 import { api, html, Problem, seg, serverNow, t, useEffect, useState, word } from
   '/assets/console-kit.js';
-import { Chart, steps, useSeries } from '/assets/console-charts.js';
+import { Chart, steps, useSeries, writtenUntil } from '/assets/console-charts.js';
 import { Refusals } from '/assets/console-flow.js';
 
 const SPANS = { minutes: 180, hour: 3600 };
@@ -68,9 +68,10 @@ export function refusalsOf(points) {
   return all;
 }
 
-/** The charts of these points, from `from` to `to`. With `shown`, the lines end at that time. */
-export function RateCharts({ points, from, to, step, shown = to }) {
-  const all = steps(points, { from, to, step, shown });
+/** The charts of these points, from `from` to `to`. With `shown`, the lines end at that time. `last`
+   is the newest point before the period. */
+export function RateCharts({ points, from, to, step, last, shown = to }) {
+  const all = steps(points, { from, to, step, shown, last });
   const index = all.times.findLastIndex(at => at <= shown);
   const rate = n => Math.round((n / step) * 10) / 10;
   const top = Object.entries(refusalsOf(points.values()))
@@ -93,8 +94,8 @@ export function RateCharts({ points, from, to, step, shown = to }) {
         all.of(point => rate(point.refused[code] ?? 0)),
       ])} />
     <${Chart} title=${t('chart.queue')} times=${all.times} shown=${index} lines=${[
-      [t('chart.queue_line'), '--data-5', all.of(point => point.queue_depth)],
-      [t('chart.waiting_line'), '--data-4', all.of(point => point.waiting)],
+      [t('chart.queue_line'), '--data-5', all.levelOf(point => point.queue_depth)],
+      [t('chart.waiting_line'), '--data-4', all.levelOf(point => point.waiting)],
     ]} />
   </div>`;
 }
@@ -108,12 +109,14 @@ export function Charts({ sale, period, stale }) {
   const wanted = span === 'whole' ? whole
     : whole.to ? endOf(whole.to, secs)
     : { secs, step: 1 };
-  const { points, to, error } = useSeries(sale, wanted);
-  const from = wanted.from ?? to - wanted.secs;
+  const { points, to: end, last, error } = useSeries(sale, wanted);
+  const from = wanted.from ?? end - wanted.secs;
+  // The charts of a running period end with the newest complete step.
+  const to = wanted.to ? end : Math.max(from + wanted.step, writtenUntil(end, wanted.step));
   const shown = new Map([...points].filter(([at]) => at >= from));
-  // A newest second that is at most three seconds old counts as the present second.
-  const newest = [...shown.keys()].reduce((a, b) => Math.max(a, b), 0);
-  const now = to - newest <= 3 ? shown.get(newest)?.refused ?? {} : {};
+  const newest = shown.get(to - wanted.step)?.refused ?? {};
+  const now = Object.fromEntries(Object.entries(newest).map(([code, n]) =>
+    [code, Math.round(n / wanted.step)]));
   return html`<section class=${stale || error ? 'stale' : ''} aria-label=${t('charts')}>
     <div class="charts__head">
       <div class="ways" role="group" aria-label=${t('span')}>
@@ -124,8 +127,9 @@ export function Charts({ sale, period, stale }) {
       <span class="soft">${t(wanted.step === 1 ? 'by_second' : 'by_minute')}</span>
     </div>
     <${Problem} error=${stale ? null : error} />
-    ${to > 0 && html`<${RateCharts} points=${shown} from=${from} to=${to} step=${wanted.step} />`}
-    ${to > 0 && html`<section class="panel card refusals"><h2>${t('refusals_by_reason')}</h2>
+    ${end > 0 && html`<${RateCharts} points=${shown} from=${from} to=${to} step=${wanted.step}
+      last=${last} />`}
+    ${end > 0 && html`<section class="panel card refusals"><h2>${t('refusals_by_reason')}</h2>
       <${Refusals} refused=${refusalsOf(shown.values())} now=${whole.to ? null : now} /></section>`}
   </section>`;
 }

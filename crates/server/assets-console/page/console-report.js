@@ -21,6 +21,7 @@ import {
 } from '/assets/console-kit.js';
 import { useSeries } from '/assets/console-charts.js';
 import { Bar, partsOf, Refusals, sumOf } from '/assets/console-flow.js';
+import { Who } from '/assets/console-names.js';
 import { RateCharts, refusalsOf, usePeriod, wholePeriod } from '/assets/console-rates.js';
 import { plainText } from '/assets/console-texts.js';
 
@@ -83,12 +84,13 @@ function Timeline({ period, points }) {
     <${Table} caption=${t('events')} columns=${[
       [t('time'), row => moment(row.at), 'nowrap'],
       [t('event'), row => row.what],
-      [t('by'), row => row.by ?? html`<span class="soft">–</span>`],
+      [t('by'), row => row.by ? html`<${Who} id=${row.by} />` : html`<span class="soft">–</span>`],
     ]} rows=${period.actions && rows.map((row, id) => ({ id, ...row }))} /></section>`;
 }
 
 /** The state of the sale at a moment that the operator chooses with a slider. */
-function Replay({ points, period, to, step, totals }) {
+function Replay({ series, period, step, totals }) {
+  const { points, to, last } = series;
   const [chosen, choose] = useState(null);
   const from = period.from ?? to - period.secs;
   const at = chosen ?? to;
@@ -115,7 +117,7 @@ function Replay({ points, period, to, step, totals }) {
       </dl>
       ${totals && html`<${Bar} parts=${[['sold', paid], ['held', held], ['slots', free]]} />`}
     </section>
-    <${RateCharts} points=${until} from=${from} to=${to} step=${step} shown=${at} />
+    <${RateCharts} points=${until} from=${from} to=${to} step=${step} last=${last} shown=${at} />
     <section class="panel card"><h2>${t('refusals_by_reason')}</h2>
       <${Refusals} refused=${refusalsOf(list)} /></section>`;
 }
@@ -191,8 +193,8 @@ function Report({ params }) {
           <${Bar} parts=${partsOf(row)} kind="mini" /> ${percent(row.paid, row.total)}</span>`],
       ]} rows=${stock.data?.items.map(item => ({ id: item.item, ...item }))} /></section>
     <${Problem} error=${series.error} />
-    ${series.to > 0 && html`<${Replay} points=${series.points} period=${whole} to=${series.to}
-      step=${whole.step} totals=${counted} />`}
+    ${series.to > 0 && html`<${Replay} series=${series} period=${whole} step=${whole.step}
+      totals=${counted} />`}
     <${Money} sums=${sums} />
     <${Timeline} period=${period} points=${series.points} />
     <section class="panel card noprint"><h2>${t('exports')}</h2><ul class="links">

@@ -1,6 +1,8 @@
 /* The list of sales, with each sale's phase and most important numbers. */
 import {
+  api,
   count,
+  Fresh,
   html,
   moment,
   money,
@@ -11,8 +13,10 @@ import {
   seg,
   t,
   Table,
+  useEffect,
   usePages,
   usePoll,
+  useState,
   word,
 } from '/assets/console-kit.js';
 import { plainText } from '/assets/console-texts.js';
@@ -20,6 +24,9 @@ import { Bar, partsOf, sumOf } from '/assets/console-flow.js';
 import { SaleForm } from '/assets/console-form.js';
 
 const PHASES = ['draft', 'scheduled', 'open', 'paused', 'closed'];
+
+/* How often the list is read again. A sale opens and closes at its times. */
+const LIST_SECS = 5;
 
 /** Shows a sale's units in one line. Reads the numbers again while the list is on the screen. */
 function Numbers({ sale }) {
@@ -48,7 +55,7 @@ function prices({ items }) {
 
 function Sales({ search, can }) {
   const { phase } = search;
-  const list = usePages('/v1/admin/sales' + query({ limit: 50, phase }), 'sales');
+  const list = usePages('/v1/admin/sales' + query({ limit: 50, phase }), 'sales', LIST_SECS);
   const none = list.rows?.length === 0;
   return html`<div class="lead">
       <h1>${t('sales')}</h1>
@@ -64,7 +71,7 @@ function Sales({ search, can }) {
     <${Problem} error=${list.error} />
     ${none && !phase && html`<section class="blank card"><h2>${t('no_sales')}</h2>
       <p class="soft">${t('no_sales.about')}</p></section>`}
-    ${!(none && !phase) && html`<${Table} caption=${t('sales')} rows=${list.rows} card=${true}
+    ${!(none && !phase) && html`<${Fresh} poll=${list}><${Table} caption=${t('sales')} rows=${list.rows} card=${true}
       empty=${t('no_sales_in_phase')} columns=${[
         [t('sale'), row => html`<span><a href=${`#/sales/${seg(row.id)}`}><b>${plainText(row.title)}</b></a>
           <br /><span class="soft"><span class="code">${row.id}</span> · ${t('items_n', {
@@ -83,27 +90,28 @@ function Sales({ search, can }) {
             href=${`#/new?copy=${seg(row.id)}`}>${t('copy')}</a>`}
           <a class="button button--plain" href=${`#/sales/${seg(row.id)}/report`}>${t('report')}</a>
         </span>`],
-      ]} />`}
+      ]} /><//>`}
     <${More} list=${list} />`;
 }
 
-/** Loads the sale with which a form begins. */
-function FormFor({ id, children }) {
-  const { data, error } = usePoll(id ? `/v1/admin/sales/${encodeURIComponent(id)}` : null, 0);
-  if (id && !data) {
-    return error ? html`<${Problem} error=${error} />` : html`<p class="soft">${t('loading')}</p>`;
-  }
-  return children(data);
+/** Loads the sale with which a form begins, with its `ETag`. */
+function FormFor({ id, isNew, can }) {
+  const [{ loaded, error }, set] = useState({ loaded: id ? null : {}, error: null });
+  useEffect(() => {
+    if (!id) return;
+    api.tagged('GET', `/v1/admin/sales/${seg(id)}`).then(
+      loaded => set({ loaded, error: null }),
+      error => set({ loaded: null, error }),
+    );
+  }, []);
+  if (error) return html`<${Problem} error=${error} />`;
+  if (!loaded) return html`<p class="soft">${t('loading')}</p>`;
+  return html`<${SaleForm} loaded=${loaded.data} tag=${loaded.etag} isNew=${isNew} can=${can} />`;
 }
 
 const New = ({ search, can }) =>
-  html`<${FormFor} id=${search.copy}>
-    ${sale => html`<${SaleForm} sale=${sale} isNew=${true} can=${can} />`}
-  <//>`;
-const Edit = ({ params, can }) =>
-  html`<${FormFor} id=${params.sale}>
-    ${sale => html`<${SaleForm} sale=${sale} isNew=${false} can=${can} />`}
-  <//>`;
+  html`<${FormFor} key=${search.copy} id=${search.copy} isNew=${true} can=${can} />`;
+const Edit = ({ params, can }) => html`<${FormFor} id=${params.sale} isNew=${false} can=${can} />`;
 
 export const pages = [
   { path: '/sales', title: () => t('sales'), nav: true, view: Sales },

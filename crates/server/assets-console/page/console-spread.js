@@ -3,6 +3,22 @@ import { api, faultAt, Field, html, Problem, seg, t, useState } from '/assets/co
 
 const CHOOSE = ['buyer', 'random', 'round_robin'];
 
+/** Gives the items of a new sale the spreads of the items that they were copied from. `items` has
+   pairs: the item of the old sale, and the item of the new sale. Returns the error if the server
+   refuses. */
+export async function copySpreads(from, to, items) {
+  const path = (sale, item) => `/v1/admin/sales/${seg(sale)}/items/${seg(item)}/spread`;
+  try {
+    for (const [copied, item] of items.filter(([copied]) => copied)) {
+      const [old, made] = [await api.get(path(from, copied)), await api.get(path(to, item))];
+      if (JSON.stringify(old) !== JSON.stringify(made)) await api.send('PUT', path(to, item), old);
+    }
+    return null;
+  } catch (error) {
+    return error;
+  }
+}
+
 /** The form that sets how the stock of one item is divided among its slots. */
 export function SpreadForm({ sale, item, can }) {
   const [state, set] = useState({ spread: null, error: null, done: false });

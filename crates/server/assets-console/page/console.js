@@ -7,6 +7,7 @@ import {
   onSignedOut,
   Problem,
   render,
+  say,
   serverNow,
   t,
   useEffect,
@@ -19,11 +20,14 @@ import { pages as sales } from '/assets/console-sales.js';
 import { pages as live } from '/assets/console-live.js';
 import { pages as report } from '/assets/console-report.js';
 import { pages as orders } from '/assets/console-orders.js';
+import { pages as money } from '/assets/console-money.js';
 import { pages as more } from '/assets/console-more.js';
 import { pages as events } from '/assets/console-events.js';
 import { pages as access } from '/assets/console-access.js';
 
-const pages = [...sales, ...live, ...report, ...orders, ...more, ...events, ...access];
+const pages = [
+  ...sales, ...live, ...report, ...orders, ...money, ...more, ...events, ...access,
+];
 /* The key under which the browser remembers a sign-in. Scripts cannot read the cookie itself. */
 const SIGNED_IN = 'doorbuster.console';
 /* Whether operators can also sign in at an OpenID Connect issuer. The page contains this fact. */
@@ -156,8 +160,11 @@ function Frame({ session, signOut }) {
     </main>`;
 }
 
+/* How long the page waits before it asks again who is signed in. */
+const RETRY_MS = 2000;
+
 function App() {
-  const [state, set] = useState({ session: undefined, ended: false });
+  const [state, set] = useState({ session: undefined, ended: false, error: null });
   const read = async () => {
     try {
       set({ session: await api.get('/v1/admin/session'), ended: false });
@@ -170,13 +177,31 @@ function App() {
   };
   useEffect(() => {
     onSignedOut(() => set(old => ({ session: old.session, ended: true })));
+    // Only the server knows whether the session still exists, so the page waits for an answer.
+    const start = () => read().catch(error => {
+      set({ session: undefined, ended: false, error });
+      setTimeout(start, RETRY_MS);
+    });
     // A browser that never signed in has no session, so no request is needed.
-    if (localStorage.getItem(SIGNED_IN)) read().catch(() => set({ session: null, ended: false }));
+    if (localStorage.getItem(SIGNED_IN)) start();
     else set({ session: null, ended: false });
   }, []);
-  if (state.session === undefined) return html`<p class="empty soft">${t('loading')}</p>`;
+  if (state.session === undefined) {
+    return state.error ? html`<main class="signin card" id="main"><div class="signin__head"><${Brand}
+        /><${Language} /></div><h1>${t('no_answer')}</h1><${Problem} error=${state.error} />
+        <p class="soft">${t('no_answer.about')}</p></main>`
+      : html`<p class="empty soft">${t('loading')}</p>`;
+  }
   const signOut = async () => {
-    await api.send('DELETE', '/v1/admin/session').catch(() => {});
+    try {
+      await api.send('DELETE', '/v1/admin/session');
+    } catch (error) {
+      // The session still works, so the page must not claim that the operator is signed out.
+      if (error.status !== 401) {
+        say(t('sign_out_failed', { error: error.message }));
+        return;
+      }
+    }
     localStorage.removeItem(SIGNED_IN);
     set({ session: null, ended: false });
   };

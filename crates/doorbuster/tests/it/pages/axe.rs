@@ -4,6 +4,9 @@
 mod brand;
 mod console;
 mod console_changes;
+mod console_form;
+mod console_orders;
+mod console_session;
 mod front;
 mod paying;
 mod report;

@@ -81,3 +81,64 @@ fn no_sentence_says_open_in_one_language_and_shut_in_the_other() {
     }
     assert!(checked > 80, "{checked}");
 }
+
+/// Returns the keys and sentences of one language of the console. A key may have no quotes, and a
+/// long sentence has several parts.
+fn console_sentences(name: &str) -> BTreeMap<String, String> {
+    let files = embedded();
+    let text = files.get(name).expect("the file is embedded").text();
+    let (_, text) = text.split_once("export default {").expect("the file exports an object");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ").replace("' + '", "");
+    let mut found = BTreeMap::new();
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once(": '") {
+        let (sentence, next) = after.split_once('\'').expect("every sentence ends");
+        let key = before.rsplit(' ').next().unwrap_or_default().trim_matches('\'');
+        found.insert(key.to_owned(), sentence.to_owned());
+        rest = next;
+    }
+    found
+}
+
+/// Returns the keys that the scripts of the console name: `t('key')`.
+fn console_keys() -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    for (name, file) in embedded() {
+        if !name.starts_with("console") || !name.ends_with(".js") || name.contains("copy") {
+            continue;
+        }
+        let text = file.text();
+        for (at, _) in text.match_indices("t('") {
+            let is_call = !text[..at].ends_with(char::is_alphanumeric);
+            let key = text[at + 3..].split('\'').next().unwrap_or_default();
+            // A key that is put together ends with a dot here.
+            if is_call && !key.ends_with('.') {
+                keys.insert(key.to_owned());
+            }
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_console_has_each_sentence_in_both_languages() {
+    let english = console_sentences("console-copy-en.js");
+    let chinese = console_sentences("console-copy-zh.js");
+    assert!(english.len() > 600, "{}", english.len());
+    assert_eq!(english.keys().collect::<Vec<_>>(), chinese.keys().collect::<Vec<_>>());
+    for (key, sentence) in &english {
+        let names = |sentence: &str| -> BTreeSet<String> {
+            values(sentence)
+                .iter()
+                .filter_map(|value| value.split('|').next())
+                .map(String::from)
+                .collect()
+        };
+        let (ours, theirs) = (names(sentence), names(&chinese[key]));
+        assert!(theirs.is_subset(&ours), "{key}: {sentence} / {}", chinese[key]);
+    }
+    let used = console_keys();
+    assert!(used.len() > 300, "{}", used.len());
+    let missing: Vec<_> = used.iter().filter(|key| !english.contains_key(*key)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

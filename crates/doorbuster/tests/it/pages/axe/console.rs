@@ -177,6 +177,8 @@ async fn the_console_is_usable_by_everyone() {
             ("report", "#/sales/spring/report", "The audit is clean"),
             ("order", order.as_str(), "order.reserved"),
             ("orders", "#/orders", "Reserved"),
+            ("payments", "#/payments", "No money yet"),
+            ("refunds", "#/refunds", "No money yet"),
             ("edit", "#/sales/spring/edit", "The sale is running"),
             ("waitlist", "#/sales/spring/waitlist/lamp", "Nobody waits"),
             ("audit", "#/audit", "The audit is clean"),

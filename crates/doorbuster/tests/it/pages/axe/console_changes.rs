@@ -2,6 +2,7 @@
 //! the console while the server does not answer.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use crate::crash_windows::fixture::ServerFixture;
 const STALE_PANELS: &str = "document.querySelectorAll('.panel.stale').length";
 
 /// Signals the server's process.
-fn signal(fixture: &ServerFixture, name: &str) {
+pub(super) fn signal(fixture: &ServerFixture, name: &str) {
     let status = Command::new("kill").args([name, &fixture.pid().to_string()]).status();
     assert!(status.expect("kill runs").success(), "{name}");
 }
@@ -78,24 +79,41 @@ async fn an_operator_changes_a_running_sale_and_its_orders() {
     .await;
 }
 
-/// Calls functions of the console's modules: the steps that a chart shows as points, and the
-/// alarms.
+/// Calls functions of the console's modules: the steps that a chart shows as points, the levels of
+/// a chart, and the alarms.
 const PARTS: &str = "const done = arguments[0];
   const ask = path => ({ data: path });
   // The names of the loaded files have hashes.
   const files = performance.getEntriesByType('resource').map(entry => entry.name);
   const file = name => files.find(path => path.includes('/console-' + name));
+  const node = (node, second) => ({ node, started_at: new Date(second * 1000).toISOString() });
   Promise.all(['charts', 'alarms'].map(name => import(file(name)))).then(
-    ([charts, alarms]) => done({
-      lone: charts.loneSteps([3, null, null, 4, null, 1, 2, null]),
-      alarms: alarms.alarmsOf({
-        ready: { error: { status: 503, reasons: ['the disk is full', 'store_stalled'] } },
-        audit: ask({ findings: [] }), nodes: ask({ nodes: [{ leader: true }], slots: [] }),
-        ends: ask({ endpoints: [] }), refunds: ask({ dead_letters: [{}] }),
-        tickets: ask({ dead_letters: [] }),
-      }).map(({ text, todo }) => [text, todo ?? '']),
-    }),
-    error => done({ error: String(error) }));";
+    ([charts, alarms]) => {
+      const points = new Map([[12, { waiting: 500 }]]);
+      const steps = charts.steps(points, { from: 10, to: 14, step: 1, last: { waiting: 2 } });
+      const seen = new Map();
+      const see = (nodes, second) => alarms.goneNodes(seen, nodes, second * 1000);
+      done({
+        lone: charts.loneSteps([3, null, null, 4, null, 1, 2, null]),
+        levels: steps.levelOf(point => point.waiting),
+        counts: steps.of(point => point.waiting),
+        gone: [
+          see([node('1', 0), node('2', 0)], 10), see([node('1', 0)], 15),
+          see([node('1', 0), node('3', 14)], 20),
+        ],
+        alarms: alarms.alarmsOf({
+          ready: { error: { status: 503, reasons: ['the disk is full', 'store_stalled'] } },
+          audit: { error: { status: 503, message: 'the store is away' } },
+          nodes: ask({ nodes: [{ node: '1', leader: true, lag_ms: 1600 }], slots: [] }),
+          gone: [{ node: '2', last: 0 }],
+          ends: ask({ endpoints: [{ url: 'https://a.example', enabled: false, waiting: 3, dead: 0 },
+            { url: 'https://b.example', enabled: true, oldest_waiting_at: '2020-01-01T00:00:00Z' }] }),
+          refunds: ask({ dead_letters: [{}] }),
+          tickets: ask({ dead_letters: [] }),
+        }).map(({ text, todo }) => [text.replace(/[0-9:]{8}/, 'noon'), todo ?? '']),
+      });
+    },
+  ).catch(error => done({ error: String(error) }));";
 
 #[tokio::test]
 async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
@@ -105,6 +123,10 @@ async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
         sign_in(&tab, &fixture).await;
         let parts = tab.run(PARTS).await;
         assert_eq!(parts["lone"], json!([0, 3]), "{parts}");
+        assert_eq!(parts["levels"], json!([2, 2, 500, 500]));
+        assert_eq!(parts["counts"], json!([0, 0, 500, 0]));
+        let gone = json!({"node": "2", "last": 10_000});
+        assert_eq!(parts["gone"], json!([[], [gone], []]), "node 3 replaces node 2");
         let stalled = "The database does not commit. Orders wait. Check the database and its \
                        standbys.";
         assert_eq!(
@@ -112,6 +134,20 @@ async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
             json!([
                 ["This node is not ready: the disk is full.", "Read the node’s log."],
                 [stalled, ""],
+                ["Audit: cannot be read (the store is away).", "Read the node’s log."],
+                ["Node 2 has been gone since noon.", "If nobody stopped it, start it again."],
+                [
+                    "Node 1 last reported 1.6 s ago.",
+                    "Check its machine, and its connection to the database."
+                ],
+                [
+                    "3 events wait, because the receiver https://a.example is disabled.",
+                    "Repair the receiver, then enable it."
+                ],
+                [
+                    "Events for https://b.example have waited since noon.",
+                    "Read the error in its deliveries."
+                ],
                 [
                     "The provider did not make a refund.",
                     "Read the reason, then send the refund again."
@@ -120,6 +156,42 @@ async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
         );
     })
     .await;
+}
+
+/// The requests a second that the first chart's legend shows.
+const REQUESTS_NOW: &str = "Number(document.querySelector('.chart__keys b')?.textContent)";
+
+#[tokio::test]
+async fn a_chart_of_a_running_sale_shows_the_present_requests() {
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("lamp", 1, 1, 900)]).await;
+    let buying = async {
+        loop {
+            fixture.buy(&PurchaseSpec::new("ann", "k", "spring", 1).item("lamp")).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let watching = Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/sales/spring").await;
+        tab.until(&format!("{REQUESTS_NOW} > 0")).await;
+        let look = format!(
+            "const done = arguments[0];
+             const seen = [];
+             const timer = setInterval(() => {{
+               seen.push({REQUESTS_NOW});
+               if (seen.length === 40) {{ clearInterval(timer); done(seen); }}
+             }}, 100);"
+        );
+        let seen = tab.run(&look).await;
+        let zeros = seen.as_array().expect("numbers").iter().filter(|now| **now == 0).count();
+        assert!(zeros < 10, "the legend often shows 0 while a buyer buys: {seen}");
+    });
+    tokio::select! {
+        () = watching => {}
+        () = buying => unreachable!("buying never ends"),
+    }
 }
 
 #[tokio::test]
@@ -161,6 +233,14 @@ async fn old_numbers_are_grey_until_the_server_answers_again() {
         tab.until(&format!("{STALE_PANELS} >= 3")).await;
         signal(&fixture, "-CONT");
         tab.until(&format!("{STALE_PANELS} === 0")).await;
+
+        open_view(&tab, "#/nodes").await;
+        shows(&tab, "memory").await;
+        signal(&fixture, "-STOP");
+        shows(&tab, "The numbers are old: the last ones came at").await;
+        tab.until("document.querySelector('.fresh.stale')").await;
+        signal(&fixture, "-CONT");
+        tab.until("!document.querySelector('.fresh.stale')").await;
     })
     .await;
 }

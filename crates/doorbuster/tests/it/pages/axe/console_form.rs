@@ -1,0 +1,139 @@
+//! The form of a sale in the console: what it saves, and what it leaves as it is.
+
+use serde_json::{Value, json};
+
+use super::super::driver::Browser;
+use super::super::tab::Tab;
+use super::console::{fill, open_view, press, shows, sign_in};
+use super::{draft, in_secs};
+use crate::crash_windows::fixture::ServerFixture;
+
+/// The key that deletes, in the protocol.
+const DELETE: &str = "\u{e017}";
+
+async fn sale(fixture: &ServerFixture) -> Value {
+    fixture.get_ok("/v1/admin/sales/spring").await
+}
+
+/// The limit for one buyer; `None` is the server's default.
+async fn buyer_limit(fixture: &ServerFixture) -> Option<Value> {
+    sale(fixture).await["front_door"]["limits"].get("buyer").cloned()
+}
+
+async fn save(tab: &Tab<'_>) {
+    press(tab, "Save").await;
+    shows(tab, "Saved.").await;
+}
+
+#[tokio::test]
+async fn a_form_keeps_the_changes_of_another_operator() {
+    let fixture = ServerFixture::start();
+    draft(&fixture, "spring", json!({}), json!({})).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/sales/spring/edit").await;
+        fill(&tab, "Title", 0, "Spring drop").await;
+
+        let limits = json!({"front_door": {"limits": {"buyer": null}}});
+        let patched = fixture.admin("PATCH", "/v1/admin/sales/spring", Some(&limits)).await;
+        assert_eq!(patched.status, 200, "{patched}");
+        press(&tab, "Save").await;
+        shows(&tab, "The sale changed meanwhile.").await;
+        assert_ne!(sale(&fixture).await["title"], "Spring drop", "nothing is saved yet");
+        save(&tab).await;
+        assert_eq!(sale(&fixture).await["title"], "Spring drop");
+        assert_eq!(buyer_limit(&fixture).await, Some(Value::Null));
+
+        // A change outside of the form does not disturb the operator.
+        fixture.step("spring", "open").await;
+        fixture.step("spring", "pause").await;
+        open_view(&tab, "#/sales").await;
+        open_view(&tab, "#/sales/spring/edit").await;
+        fill(&tab, "Title", 0, "Spring drop, again").await;
+        fixture.step("spring", "resume").await;
+        save(&tab).await;
+        assert_eq!(sale(&fixture).await["title"], "Spring drop, again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_save_undoes_the_first() {
+    let fixture = ServerFixture::start();
+    draft(&fixture, "spring", json!({}), json!({})).await;
+    let own = Some(json!({"burst": 5, "per_minute": 50}));
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/sales/spring/edit").await;
+        let own_limit = async || {
+            fill(&tab, "Limit for one buyer", 0, "own").await;
+            fill(&tab, "Buyer: requests at once", 0, "5").await;
+            fill(&tab, "Buyer: requests a minute", 0, "50").await;
+            save(&tab).await;
+        };
+        own_limit().await;
+        assert_eq!(buyer_limit(&fixture).await, own);
+        fill(&tab, "Limit for one buyer", 0, "default").await;
+        save(&tab).await;
+        assert_eq!(buyer_limit(&fixture).await, None);
+
+        fill(&tab, "Title", 0, "[en] Lamps\n[de] Lampen").await;
+        save(&tab).await;
+        assert_eq!(sale(&fixture).await["title"], json!({"en": "Lamps", "de": "Lampen"}));
+        fill(&tab, "Title", 0, "[en] Lamps").await;
+        save(&tab).await;
+        assert_eq!(sale(&fixture).await["title"], json!({"en": "Lamps"}));
+
+        // A refused change changes nothing, so the limit stays.
+        own_limit().await;
+        fill(&tab, "Limit for one buyer", 0, "default").await;
+        fill(&tab, "Picture", 0, "no address").await;
+        press(&tab, "Save").await;
+        shows(&tab, "must be an https address or a path").await;
+        assert_eq!(buyer_limit(&fixture).await, own);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_partly_typed_time_is_a_fault_and_not_an_empty_time() {
+    let fixture = ServerFixture::start();
+    let (_, ends_at) = in_secs(86_400);
+    draft(&fixture, "spring", json!({}), json!({ "ends_at": ends_at })).await;
+    let before = sale(&fixture).await["ends_at"].clone();
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/sales/spring/edit").await;
+        tab.until("document.querySelector('#f-ends_at')?.value").await;
+        tab.keys_to("#f-ends_at", DELETE).await;
+        tab.until("document.querySelector('#f-ends_at').validity.badInput").await;
+        press(&tab, "Save").await;
+        shows(&tab, "must be a complete date and time").await;
+        assert_eq!(sale(&fixture).await["ends_at"], before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_copied_sale_has_the_spread_of_its_source() {
+    let fixture = ServerFixture::start();
+    draft(&fixture, "spring", json!({}), json!({})).await;
+    let path = |sale: &str| format!("/v1/admin/sales/{sale}/items/lamp/spread");
+    let mut spread = fixture.get_ok(&path("spring")).await;
+    spread["partitions"] = json!(4);
+    let put = fixture.admin("PUT", &path("spring"), Some(&spread)).await;
+    assert_eq!(put.status, 200, "{put}");
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/new?copy=spring").await;
+        fill(&tab, "Id", 0, "summer").await;
+        press(&tab, "Create the draft").await;
+        tab.until("location.hash === '#/sales/summer'").await;
+        assert_eq!(fixture.get_ok(&path("summer")).await["partitions"], 4);
+    })
+    .await;
+}

@@ -1,0 +1,181 @@
+//! Orders and sales in the console: changes of many orders, lost answers, names, and long lists.
+
+use serde_json::{Value, json};
+
+use super::super::driver::Browser;
+use super::console::{fill, open_view, press, shows, sign_in};
+use super::{draft, sale};
+use crate::crash_windows::client::{PurchaseSpec, request};
+use crate::crash_windows::fixture::ServerFixture;
+
+/// More orders than one page of the list has.
+const ORDERS: usize = 60;
+/// More sales than one page of the API has.
+const SALES: usize = 201;
+
+#[tokio::test]
+async fn all_orders_of_a_search_are_changed_at_once() {
+    let fixture = ServerFixture::start();
+    let door = json!({"limits": {"buyer": null, "ip": null, "interface": null}});
+    draft(&fixture, "spring", json!({ "stock": ORDERS }), json!({ "front_door": door })).await;
+    fixture.step("spring", "open").await;
+    for buyer in 0..ORDERS {
+        let spec = PurchaseSpec::new(&format!("b{buyer}"), "k", "spring", 1).item("lamp");
+        assert_eq!(fixture.buy(&spec).await.verdict(), "201", "{buyer}");
+    }
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/orders?sale=spring").await;
+        press(&tab, "Choose all orders of this search (at most 10,000)").await;
+        shows(&tab, &format!("{ORDERS} orders chosen")).await;
+        press(&tab, &format!("Cancel ({ORDERS})")).await;
+        press(&tab, &format!("Cancel {ORDERS} orders")).await;
+        shows(&tab, &format!("{ORDERS} orders are changed.")).await;
+        let orders = fixture.orders("spring").await;
+        assert_eq!(orders.len(), ORDERS);
+        assert!(orders.iter().all(|order| order["state"] == "cancelled"), "{orders:?}");
+    })
+    .await;
+}
+
+/// Delays each cancellation.
+const SLOW: &str = "const send = window.fetch;
+  window.fetch = async (path, options) => {
+    if (String(path).endsWith('/cancel')) await new Promise(done => setTimeout(done, 2000));
+    return send(path, options);
+  };";
+/// The Escape key of the protocol.
+const ESCAPE: &str = "\u{e00c}";
+
+#[tokio::test]
+async fn a_change_of_many_orders_is_stopped_by_its_button_only() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "spring", json!({"stock": 3})).await;
+    for buyer in ["ann", "bob", "eve"] {
+        let spec = PurchaseSpec::new(buyer, "k", "spring", 1).item("lamp");
+        assert_eq!(fixture.buy(&spec).await.verdict(), "201", "{buyer}");
+    }
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(SLOW).await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/orders?sale=spring").await;
+        tab.until("document.querySelectorAll('tbody input').length === 3").await;
+        tab.eval("(document.querySelector('thead input').click(), true)").await;
+        press(&tab, "Cancel (3)").await;
+        press(&tab, "Cancel 3 orders").await;
+        shows(&tab, "0 of 3").await;
+        tab.keys(ESCAPE).await;
+        tab.keys(ESCAPE).await;
+        shows(&tab, "0 of 3").await;
+        press(&tab, "Stop").await;
+        shows(&tab, "Stopped. 1 of 3 orders are changed.").await;
+        let orders = fixture.orders("spring").await;
+        let cancelled = orders.iter().filter(|order| order["state"] == "cancelled").count();
+        assert_eq!(cancelled, 1, "{orders:?}");
+    })
+    .await;
+}
+
+/// Loses the answer to the first extension.
+const LOSE_ANSWER: &str = "const send = window.fetch;
+  let lost = false;
+  window.fetch = async (path, options) => {
+    const answer = await send(path, options);
+    if (lost || !String(path).endsWith('/extend')) return answer;
+    lost = true;
+    throw new TypeError('lost');
+  };";
+
+#[tokio::test]
+async fn an_extension_is_added_once_although_its_answer_was_lost() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "spring", json!({"stock": 2})).await;
+    let bought = fixture.buy(&PurchaseSpec::new("ann", "k", "spring", 1).item("lamp")).await;
+    let path = format!("/v1/admin/orders/{}", bought.id());
+    let pay_by = async || {
+        let order = fixture.get_ok(&path).await;
+        let time: jiff::Timestamp =
+            order["pay_by"].as_str().and_then(|time| time.parse().ok()).expect("a time");
+        time.as_millisecond()
+    };
+    let before = pay_by().await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(LOSE_ANSWER).await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, &format!("#/orders/{}", bought.id())).await;
+        press(&tab, "Extend").await;
+        press(&tab, "Give more time").await;
+        shows(&tab, "The server does not answer").await;
+        assert_eq!(pay_by().await, before + 15 * 60_000, "the first request had arrived");
+        press(&tab, "Give more time").await;
+        shows(&tab, "1 order is changed.").await;
+        assert_eq!(pay_by().await, before + 15 * 60_000);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn actions_show_the_name_of_a_deleted_key() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "spring", json!({"stock": 2})).await;
+    let body = json!({"name": "night shift", "role": "operator"});
+    let made = fixture.admin("POST", "/v1/admin/keys", Some(&body)).await.json();
+    let [id, key] = ["id", "key"].map(|name| made[name].as_str().expect("a text"));
+    let key = format!("Authorization: Bearer {key}\r\n");
+    let paused = fixture.ask(&request("POST", "/v1/admin/sales/spring/pause", &key, None)).await;
+    assert_eq!(paused.status, 200, "{paused}");
+    fixture.admin("DELETE", &format!("/v1/admin/keys/{id}"), None).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, &format!("#/actions?by={id}")).await;
+        shows(&tab, "Sale paused").await;
+        shows(&tab, "night shift").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_list_of_sales_shows_that_a_sale_has_opened() {
+    let fixture = ServerFixture::start();
+    draft(&fixture, "spring", json!({}), json!({})).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        shows(&tab, "Draft").await;
+        tab.until("document.querySelector('td .pill')?.textContent.trim() === 'Draft'").await;
+        fixture.step("spring", "open").await;
+        tab.until("document.querySelector('td .pill')?.textContent.trim() === 'Open'").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn support_finds_a_buyer_of_the_oldest_of_many_sales() {
+    let fixture = ServerFixture::start();
+    for sale in 0..SALES {
+        draft(&fixture, &format!("sale-{sale:03}"), json!({}), json!({})).await;
+    }
+    let sales = fixture.list("sales", "").await;
+    let last: &Value = &sales.last().expect("sales")["id"];
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/support").await;
+        let count = format!("document.querySelectorAll('option').length === {SALES}");
+        tab.until(&count).await;
+        fill(&tab, "Sale", 0, last.as_str().expect("an id")).await;
+        fill(&tab, "Buyer’s id", 0, "eve").await;
+        press(&tab, "Search").await;
+        let hash = format!(
+            "location.hash === '#/support?sale={}&buyer=eve'",
+            last.as_str().expect("an id")
+        );
+        tab.until(&hash).await;
+        shows(&tab, "In short:").await;
+    })
+    .await;
+}

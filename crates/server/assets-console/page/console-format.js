@@ -1,0 +1,105 @@
+/* The texts of the console in the operator's language, and formats of numbers, times and money. */
+const asked = new URLSearchParams(location.search).get('lang');
+if (asked) localStorage.setItem('doorbuster.lang', asked);
+const lang = asked ?? localStorage.getItem('doorbuster.lang') ?? navigator.language;
+export const zh = /^zh/i.test(lang);
+document.documentElement.lang = zh ? 'zh-Hans' : 'en';
+const locale = zh ? 'zh-CN' : 'en-GB';
+
+const copy = (await import(zh ? '/assets/console-copy-zh.js' : '/assets/console-copy-en.js'))
+  .default;
+const plural = new Intl.PluralRules(zh ? 'zh' : 'en');
+
+/** Returns the sentence of this key. Replaces `{name}`. `{n|one|other}` chooses by the number `n`.
+   */
+export function t(key, values = {}) {
+  const sentence = copy[key] ?? key;
+  return sentence
+    .replace(/\{(\w+)\|([^|}]*)\|([^}]*)\}/g, (_, name, one, other) =>
+      plural.select(Number(values[name])) === 'one' ? one : other,
+    )
+    .replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
+}
+/** Returns the text for a word of the API, such as a problem code; without a text, the word itself.
+   */
+export const word = (group, value) => copy[`${group}.${value}`] ?? value;
+
+/** Returns a detail of the API in the operator's language, if the language has it. */
+export function localized(detail) {
+  for (const [pattern, sentence] of copy.apiDetails) {
+    if (pattern.test(detail)) return detail.replace(pattern, sentence);
+  }
+  return detail;
+}
+
+/* Formats of numbers, times and money. */
+export const count = n => new Intl.NumberFormat(locale).format(n);
+/** Returns a large number in few characters, for axes and keys of charts. */
+export const brief = n =>
+  new Intl.NumberFormat(locale, { notation: 'compact', maximumFractionDigits: 1 }).format(n);
+export const percent = (part, whole) =>
+  new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 }).format(
+    whole ? part / whole : 0,
+  );
+/** Returns the date and time of an instant, with the year only if it is not this year. */
+export const moment = text => {
+  if (!text) return '–';
+  const at = new Date(text);
+  return new Intl.DateTimeFormat(locale, {
+    year: at.getFullYear() === new Date().getFullYear() ? undefined : 'numeric',
+    month: 'short',
+    day: 'numeric',
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hourCycle: 'h23',
+  }).format(at);
+};
+/** Returns a length of time such as `55:27`, `4:05:00` or `2 d 03:00:00`. */
+export const duration = ms => {
+  const secs = Math.max(0, Math.round(ms / 1000));
+  const two = n => String(n).padStart(2, '0');
+  const [days, hours, minutes] = [86_400, 3600, 60].map(unit => Math.floor(secs / unit));
+  const rest = `${two(minutes % 60)}:${two(secs % 60)}`;
+  if (days) return `${t('days', { n: days })} ${two(hours % 24)}:${rest}`;
+  return hours ? `${hours}:${rest}` : rest;
+};
+export const clock = ms =>
+  new Intl.DateTimeFormat(locale, {
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hourCycle: 'h23',
+  }).format(ms);
+const OTHER_DIGITS = {
+  BHD: 3, BIF: 0, CLF: 4, CLP: 0, DJF: 0, GNF: 0, IQD: 3, ISK: 0, JOD: 3, JPY: 0, KMF: 0, KRW: 0,
+  KWD: 3, LYD: 3, OMR: 3, PYG: 0, RWF: 0, TND: 3, UGX: 0, UYI: 0, UYW: 4, VND: 0, VUV: 0, XAF: 0,
+  XOF: 0, XPF: 0,
+};
+export const digits = currency => OTHER_DIGITS[currency] ?? 2;
+/** Returns minor units as a decimal number of the currency's own units. */
+export const decimal = (minor, currency) => {
+  const places = digits(currency);
+  return (minor / 10 ** places).toFixed(places);
+};
+/** Parses a decimal number of the currency's own units. Returns minor units, or null. */
+export function minorUnits(text, currency) {
+  const places = digits(currency);
+  const parts = /^(\d{1,12})(?:[.,](\d+))?$/.exec(text.trim());
+  if (!parts || (parts[2] ?? '').length > places) return null;
+  return Number(parts[1] + (parts[2] ?? '').padEnd(places, '0'));
+}
+/** Returns an amount as the operator's language writes it. */
+export const money = ({ amount_minor, currency }) => {
+  const places = digits(currency);
+  try {
+    return new Intl.NumberFormat(locale, {
+      style: 'currency',
+      currency,
+      minimumFractionDigits: places,
+      maximumFractionDigits: places,
+    }).format(amount_minor / 10 ** places);
+  } catch {
+    return `${decimal(amount_minor, currency)} ${currency}`;
+  }
+};

@@ -1,0 +1,83 @@
+/* The views for the payments and the refunds of all orders. */
+import {
+  Field,
+  html,
+  money,
+  moment,
+  More,
+  Pill,
+  Problem,
+  query,
+  seg,
+  t,
+  Table,
+  usePages,
+  word,
+} from '/assets/console-kit.js';
+
+/** The lists of orders, payments and refunds, as links. */
+export const MoneyTabs = ({ now }) => html`<nav class="tabs" aria-label=${t('money')}>
+  ${['orders', 'payments', 'refunds'].map(name => html`<a href=${'#/' + name}
+    aria-current=${name === now ? 'page' : undefined}>${t(name)}</a>`)}
+</nav>`;
+
+const KINDS = { captured: 'good', failed: 'bad', pending: 'warn', refunding: 'warn' };
+const order = row => html`<a class="code short" href=${'#/orders/' + seg(row.order)}>
+  ${row.order.slice(0, 12)}…</a>`;
+const state = group => row => html`<${Pill} kind=${KINDS[row.state]}>
+  ${word(group, row.state)}<//>`;
+const payment = row => html`<span class="code wrap">${row.payment}</span>`;
+
+/** The columns of each list. */
+const columns = {
+  payments: () => [
+    [t('time'), row => moment(row.at), 'nowrap'],
+    [t('payment'), payment],
+    [t('order'), order],
+    [t('amount'), row => money(row.amount), 'end'],
+    [t('state'), state('payment')],
+    [t('provider'), row => row.provider],
+  ],
+  refunds: () => [
+    [t('time'), row => moment(row.at), 'nowrap'],
+    [t('payment'), payment],
+    [t('order'), order],
+    [t('amount'), row => money(row.amount), 'end'],
+    [t('state'), state('refund')],
+    [t('reason'), row => word('cause', row.cause)],
+    [t('settled_at'), row => moment(row.settled_at), 'nowrap'],
+    [t('error'), row => html`<span class="wrap">${row.error ?? '–'}</span>`],
+  ],
+};
+
+/** Shows one of the lists, newest first, for all orders or for one order. */
+const list = (name, idName) => ({ search }) => {
+  const found = usePages(`/v1/admin/${name}` + query({ order: search.order, limit: 50 }), name);
+  const find = event => {
+    event.preventDefault();
+    location.hash = `#/${name}` + query({ order: new FormData(event.target).get('order').trim() });
+  };
+  return html`<div class="lead"><h1>${t(name)}</h1><div class="lead__do">
+      <a class="button" download href=${`/v1/admin/exports/${name}.csv`}>${t('as_csv')}</a></div></div>
+    <${MoneyTabs} now=${name} />
+    <form class="card filters" role="search" onSubmit=${find}>
+      <${Field} label=${t('find.id')}>
+        ${props => html`<input ...${props} name="order" defaultValue=${search.order ?? ''}
+          spellcheck=${false} autocapitalize="none" />`}<//>
+      <p class="filters__do"><button class="button button--main">${t('find')}</button></p>
+    </form>
+    <${Problem} error=${found.error} />
+    <${Table} caption=${t(name)} card=${true} empty=${t('no_money')} columns=${columns[name]()}
+      rows=${found.rows?.map(row => ({ id: row[idName], ...row }))} />
+    <${More} list=${found} />`;
+};
+
+export const pages = [
+  {
+    path: '/payments',
+    title: () => t('payments'),
+    under: '/orders',
+    view: list('payments', 'payment'),
+  },
+  { path: '/refunds', title: () => t('refunds'), under: '/orders', view: list('refunds', 'refund') },
+];

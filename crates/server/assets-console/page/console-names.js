@@ -1,0 +1,40 @@
+/* The names behind the ids of operators: keys, and people who signed in at an issuer. */
+import { api, html, query, useEffect, useState, word } from '/assets/console-kit.js';
+
+/* The names of the existing keys, and the names that were found in actions, by id. */
+let keys = null;
+const found = new Map();
+
+/** Returns the name of an operator. The actions still know the name of a deleted key. */
+async function nameOf(id) {
+  keys ??= api.get('/v1/admin/keys').then(
+    list => new Map(list.keys.map(key => [key.id, key.name])),
+    () => new Map(),
+  );
+  const name = (await keys).get(id);
+  if (name) return name;
+  const filter = id.startsWith('oidc:')
+    ? { action: 'session.created', subject: 'person:' + id }
+    : { action: 'key.created', subject: 'key:' + id };
+  const { actions } = await api.get('/v1/admin/actions' + query({ ...filter, limit: 1 }));
+  return actions[0]?.changes.find(change => change.path === '/name')?.to ?? '';
+}
+
+/** Who made a change: a name and its id, or a word for the server and its commands. */
+export function Who({ id }) {
+  const [name, set] = useState('');
+  useEffect(() => {
+    set('');
+    if (!/^(key_|oidc:)/.test(id)) return;
+    let ended = false;
+    if (!found.has(id)) found.set(id, nameOf(id));
+    found.get(id).then(
+      name => ended || set(name),
+      // The next view tries again.
+      () => found.delete(id),
+    );
+    return () => (ended = true);
+  }, [id]);
+  return html`<span class="wrap">${name
+    ? html`<b>${name}</b> <span class="code soft">${id}</span>` : word('by', id)}</span>`;
+}
