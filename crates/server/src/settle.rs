@@ -106,11 +106,11 @@ fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: TicketVerdict) {
         engine.control().wake(ticket.item);
     }
     let (id, verdict) = (resolved.id, resolved.verdict);
-    let delivery = engine.waiters().deliver(ticket.token, resolved);
+    let delivery = engine.deliver_verdict(ticket.token, resolved);
     // Only the node that issued the ticket publishes the ticket's refusal.
     if refused
         && ticket.node == engine.node()
-        && !matches!(delivery, Delivery::Received)
+        && !matches!(delivery, Delivery::Received(_))
         && engine.hub().may_have_readers()
     {
         let (item, units) = (ticket.item, ticket.units);

@@ -1,6 +1,7 @@
 //! Tests the endpoints that the console uses: sessions, actions, nodes, numbers by second, one
 //! buyer's history, and the check before opening.
 
+mod buyers;
 mod every_action;
 mod series;
 #[path = "console/sign_in.rs"]
@@ -237,37 +238,6 @@ async fn an_action_never_shows_a_secret() {
         assert!(!text.contains(secret), "{secret} is in {text}");
     }
     assert!(text.contains("codes.created") && text.contains("key.created"), "{text}");
-}
-
-#[tokio::test]
-async fn a_buyers_story_has_orders_and_refusals() {
-    let app = TestApp::start().await;
-    app.open_sale("spring", 1.into(), 1).await;
-    let order = app.buy("ann", "k1", "spring", "phone", 1).await.json();
-    app.buy("ann", "k2", "spring", "phone", 1).await;
-    app.buy("bob", "k1", "spring", "phone", 1).await;
-    let story = async |buyer: &str| {
-        let path = format!("/v1/admin/sales/spring/buyers/{buyer}");
-        app.admin("GET", &path, None).await.json()
-    };
-    let refusals = |story: &Value| -> Vec<(Value, Value)> {
-        let rows = story["refusals"].as_array().expect("a list");
-        rows.iter().map(|row| (row["item"].clone(), row["code"].clone())).collect()
-    };
-    let ann = story("ann").await;
-    assert_eq!(ann["orders"][0]["id"], order["id"]);
-    assert_eq!(refusals(&ann).len(), 1, "{ann}");
-    let bob = story("bob").await;
-    assert_eq!(bob["orders"], json!([]));
-    assert_eq!(refusals(&bob), [("phone".into(), "sold_out".into())]);
-    assert_eq!((&bob["refusals_complete"], &bob["blocked"]), (&true.into(), &false.into()));
-    assert_eq!(refusals(&story("eve").await), []);
-    let block = json!({"kind": "buyer", "value": "bob", "reason": "a test"});
-    assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
-    assert_eq!(story("bob").await["blocked"], true);
-    let path = "/v1/admin/sales/spring/buyers/bob";
-    let as_buyer = app.call("GET", path, &[("authorization", &bearer("bob"))], b"").await;
-    assert_eq!(as_buyer.verdict(), "401 unauthenticated");
 }
 
 #[tokio::test]
