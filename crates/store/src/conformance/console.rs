@@ -84,6 +84,12 @@ pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture)
     assert_eq!(read("spring", Second, 60_000, 61_000).await, rows[..2]);
     assert_eq!(read("spring", Minute, 0, 120_000).await, rows[3..]);
     assert_eq!(read("autumn", Second, 0, 120_000).await, []);
+    let longer = point(Minute, 60_000, 1, "{\"a\":2}");
+    for _ in 0..2 {
+        store.replace_points(vec![longer.clone()]).await.expect("writes");
+    }
+    assert_eq!(read("spring", Minute, 0, 120_000).await, std::slice::from_ref(&longer));
+    store.replace_points(vec![rows[3].clone()]).await.expect("writes");
     let old = RetentionCutoffs { seconds_before: Millis(61_000), ..RetentionCutoffs::NONE };
     assert_eq!(store.delete_expired(old, 100).await.expect("writes"), 2);
     assert_eq!(read("spring", Second, 0, 120_000).await, rows[2..3]);

@@ -54,6 +54,11 @@ const INSERT_POINT: Statement = statement(
     "INSERT INTO sale_point (sale_id, step_secs, at, node, point) VALUES ($1, $2, $3, $4, $5)
      ON CONFLICT DO NOTHING",
 );
+const REPLACE_POINT: Statement = statement(
+    "INSERT INTO sale_point (sale_id, step_secs, at, node, point) VALUES ($1, $2, $3, $4, $5)
+     ON CONFLICT (sale_id, step_secs, at, node) DO UPDATE SET point = excluded.point
+     WHERE sale_point.point <> excluded.point",
+);
 const POINTS: Statement = statement(
     "SELECT at, node, point FROM sale_point
      WHERE sale_id = $1 AND step_secs = $2 AND at >= $3 AND at < $4 ORDER BY at, node",
@@ -187,9 +192,18 @@ impl Store {
     /// Adds the statistics of past steps. If the node has already added a step, the stored
     /// statistics stay.
     pub async fn insert_points(&self, points: Vec<SalePoint>) -> StoreResult<()> {
+        self.write_points(INSERT_POINT, points).await
+    }
+
+    /// Adds the statistics of past steps, or replaces the stored statistics of these steps.
+    pub async fn replace_points(&self, points: Vec<SalePoint>) -> StoreResult<()> {
+        self.write_points(REPLACE_POINT, points).await
+    }
+
+    async fn write_points(&self, sql: Statement, points: Vec<SalePoint>) -> StoreResult<()> {
         self.job(RetryUnknown::Allowed, move |tx| {
             for SalePoint { sale, step, at, node, point } in &points {
-                tx.run(INSERT_POINT, &values![sale, step.secs(), *at, *node, point])?;
+                tx.run(sql, &values![sale, step.secs(), *at, *node, point])?;
             }
             Ok(())
         })
