@@ -37,7 +37,9 @@ const INSERT_SESSION: Statement = statement(
 );
 const SESSION: Statement = statement(
     "SELECT key_hash, until, person, person_name, person_role FROM console_session
-     WHERE hash = $1 AND until > $2",
+     WHERE hash = $1 AND until > $2
+       AND (person IS NOT NULL OR key_hash = $3
+            OR EXISTS (SELECT 1 FROM admin_key WHERE admin_key.hash = key_hash))",
 );
 const DELETE_SESSION: Statement = statement("DELETE FROM console_session WHERE hash = $1");
 const NODES: Statement = statement(
@@ -138,9 +140,15 @@ impl Store {
     }
 
     /// Returns the owner of a session, and when the session expires. Returns `None` if the session
-    /// does not exist or has expired.
-    pub async fn session(&self, hash: Hash) -> StoreResult<Option<(SessionOwner, Millis)>> {
-        self.one(SESSION, values![hash.to_vec(), self.now()], session).await
+    /// does not exist or has expired, or if its key was deleted. `configured` is the hash of the key
+    /// in the settings, which the store does not have.
+    pub async fn session(
+        &self,
+        hash: Hash,
+        configured: Hash,
+    ) -> StoreResult<Option<(SessionOwner, Millis)>> {
+        let values = values![hash.to_vec(), self.now(), configured.to_vec()];
+        self.one(SESSION, values, session).await
     }
 
     /// Ends a session. Returns false if there is no such session. Records the caller's action.
