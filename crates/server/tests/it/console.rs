@@ -249,7 +249,15 @@ async fn the_check_before_opening_lists_errors_first() {
     let problems = report["problems"].as_array().expect("a list");
     let codes: Vec<&str> = problems.iter().filter_map(|row| row["code"].as_str()).collect();
     assert_eq!((problems[0]["severity"].as_str(), codes[0]), (Some("error"), "no_stock"));
-    for code in ["draft", "no_start", "no_image", "no_tls_address", "no_webhooks", "token_unused"] {
+    for code in [
+        "draft",
+        "no_start",
+        "no_image",
+        "no_tls_address",
+        "no_webhooks",
+        "token_unused",
+        "no_backup",
+    ] {
         assert!(codes.contains(&code), "{codes:?} lacks {code}");
     }
     app.make_sale("autumn", 5.into(), 1).await;
@@ -260,6 +268,26 @@ async fn the_check_before_opening_lists_errors_first() {
     assert_eq!(orders.verdict(), "200");
     let report = app.admin("POST", "/v1/admin/sales/autumn/check", None).await.json();
     assert!(!report.to_string().contains("token_unused"), "{report}");
+}
+
+#[tokio::test]
+async fn the_check_before_opening_finds_a_lack_of_access_codes() {
+    let app = TestApp::start().await;
+    app.make_sale("spring", 5.into(), 1).await;
+    let path = "/v1/admin/sales/spring";
+    let change = json!({
+        "starts_at": "2100-01-01T00:00:00Z", "front_door": {"access_codes": "required"},
+    });
+    assert_eq!(app.admin("PATCH", path, Some(change)).await.verdict(), "200");
+    let check = async || app.admin("POST", &format!("{path}/check"), None).await.json();
+    let report = check().await;
+    assert_eq!(report["problems"][0]["code"], "no_access_codes", "{report}");
+    assert_eq!(report["ready"], false);
+    let codes = app.admin("POST", &format!("{path}/access-codes"), Some(json!({"count": 1}))).await;
+    assert_eq!(codes.verdict(), "201");
+    let report = check().await;
+    assert_eq!(report["ready"], true, "{report}");
+    assert!(!report.to_string().contains("no_start"), "{report}");
 }
 
 #[tokio::test]
