@@ -72,11 +72,22 @@ impl Refused {
             Self::Transport(error) => format!("{error:#}"),
         }
     }
+
+    /// The problem's code, if the server answered.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Problem(problem) => Some(&problem.code),
+            Self::Transport(_) => None,
+        }
+    }
 }
 
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
-        Self::Refused(refused.detail())
+        match refused {
+            Refused::Problem(problem) if problem.wants_json => Self::Problem(problem.text),
+            other => Self::Refused(other.detail()),
+        }
     }
 }
 
@@ -228,10 +239,6 @@ impl Client {
         match result {
             Ok(answer) if self.json => print::line(answer.text.trim_end()),
             Ok(answer) => print::text(&human(&answer.read()?)),
-            Err(Refused::Problem(problem)) if self.json => {
-                print::line(problem.text.trim_end())?;
-                Err(Failure::AlreadyReported)
-            }
             Err(refused) => Err(refused.into()),
         }
     }
@@ -276,7 +283,9 @@ impl Client {
         match String::from_utf8(bytes) {
             Ok(text) if status.is_success() => Ok(ApiResponse { text }),
             text => Err(match text.ok().as_deref().and_then(problem::Problem::read) {
-                Some(problem) => Refused::Problem(problem),
+                Some(problem) => {
+                    Refused::Problem(problem::Problem { wants_json: self.json, ..problem })
+                }
                 None => Refused::Transport(anyhow!(
                     "{} answered {status} in a format that is not a Doorbuster server's; check \
                      --url",

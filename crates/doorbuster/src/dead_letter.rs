@@ -9,6 +9,7 @@ use doorbuster_api::admin::dead_letters::{
 
 use crate::cli::{DeadLetterArgs, DeadLetterCommand, SelectionArgs};
 use crate::client::{self, Client, Path};
+use crate::confirm::confirm;
 use crate::exit::Outcome;
 use crate::{print, table};
 
@@ -36,52 +37,56 @@ pub fn run(args: DeadLetterArgs) -> Outcome {
                 let path = [DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], &letter, "retry"];
                 client.print_result(client.post(Path::new(&path)).await, resolution_text)
             }
-            DeadLetterCommand::Discard {
-                which: SelectionArgs { letter: Some(letter), .. },
-                reason,
-            } => {
-                let path = [DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], &letter, "discard"];
+            DeadLetterCommand::Retry { which } => {
+                resolve_many(&client, "retry", &which, None).await
+            }
+            DeadLetterCommand::Discard { which, reason, yes } => {
+                confirm(yes, &format!("{} cannot be retried after this", which_text(&which)))?;
+                let Some(letter) = &which.letter else {
+                    return resolve_many(&client, "discard", &which, Some(reason)).await;
+                };
+                let path = [DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], letter, "discard"];
                 client.print_result(
                     client.post_json(Path::new(&path), &Discard { reason }).await,
                     resolution_text,
                 )
             }
-            DeadLetterCommand::Retry { which: SelectionArgs { endpoint, all, .. } } => {
-                resolve_many(&client, "retry", &DeadLetterSelection { endpoint, all, reason: None })
-                    .await
-            }
-            DeadLetterCommand::Discard { which: SelectionArgs { endpoint, all, .. }, reason } => {
-                resolve_many(
-                    &client,
-                    "discard",
-                    &DeadLetterSelection { endpoint, all, reason: Some(reason) },
-                )
-                .await
-            }
         }
     })
 }
 
+/// The selected dead letters, as text.
+fn which_text(which: &SelectionArgs) -> String {
+    match (&which.letter, &which.endpoint, which.kind) {
+        (Some(letter), ..) => letter.clone(),
+        (_, Some(endpoint), _) => format!("all events that {endpoint} did not accept"),
+        (.., Some(kind)) => format!("all dead letters of the kind {}", kind.as_str()),
+        _ => "all dead letters".to_owned(),
+    }
+}
+
 /// Retries or discards many dead letters, one page per request, and prints the progress.
-async fn resolve_many(client: &Client, how: &str, which: &DeadLetterSelection) -> Outcome {
+async fn resolve_many(
+    client: &Client,
+    how: &str,
+    selected: &SelectionArgs,
+    reason: Option<String>,
+) -> Outcome {
+    let SelectionArgs { endpoint, all, kind, .. } = selected;
+    let which = DeadLetterSelection { endpoint: endpoint.clone(), all: *all, reason };
     let mut sum = BulkDeadLetterResolution { done: 0, skipped: 0, next_cursor: None };
     let what = if which.reason.is_some() { "discarded" } else { "retried" };
     loop {
         let mut pairs = vec![("limit", PAGE_LIMIT)];
+        pairs.extend(kind.map(|kind| ("kind", kind.as_str())));
         pairs.extend(sum.next_cursor.as_deref().map(|cursor| ("cursor", cursor)));
         let result = client
             .post_json(
                 Path(&[DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], how], &pairs),
-                which,
+                &which,
             )
             .await;
-        let page: BulkDeadLetterResolution = match result {
-            Ok(answer) => answer.read()?,
-            Err(refused) => {
-                return client
-                    .print_result(Err(refused), |_: &BulkDeadLetterResolution| String::new());
-            }
-        };
+        let page: BulkDeadLetterResolution = result?.read()?;
         sum = BulkDeadLetterResolution {
             done: sum.done + page.done,
             skipped: sum.skipped + page.skipped,

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::print;
+
 /// The result of a command.
 pub type Outcome = Result<CommandResult, Failure>;
 
@@ -28,6 +30,8 @@ pub enum Failure {
     Settings(String),
     /// The server refused the request, or an operation failed.
     Refused(String),
+    /// The server refused the request of a command with `--json`. The text is its problem document.
+    Problem(String),
     /// The command failed and has printed the reason.
     AlreadyReported,
 }
@@ -43,6 +47,11 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(CommandResult::Success) => ExitCode::SUCCESS,
         Ok(CommandResult::Findings) | Err(Failure::AlreadyReported) => ExitCode::from(1),
+        Err(Failure::Problem(document)) => {
+            // If standard output is closed, nobody reads the document.
+            drop(print::line(document.trim_end()));
+            ExitCode::from(1)
+        }
         Err(Failure::Refused(text)) => report_failure(&text, 1),
         Err(Failure::Settings(text)) => report_failure(&text, 2),
     }

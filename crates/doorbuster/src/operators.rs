@@ -6,7 +6,7 @@ use doorbuster_api::admin::console::{
     Action, ActionList, BuyerHistory, NodeList, RevokedCodes, WaitlistList,
 };
 use doorbuster_api::admin::keys::{CreatedKey, KeyList, NewKey};
-use doorbuster_api::admin::sale::AdminSaleList;
+use doorbuster_api::admin::sale::{AdminSale, AdminSaleList};
 use doorbuster_api::health::ReadinessFacts;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::cli::{
 };
 use crate::client::{self, Client, Path};
 use crate::confirm::confirm;
-use crate::exit::{CommandResult, Outcome};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
 /// Runs `key`.
@@ -145,53 +145,92 @@ fn node_tables(list: &NodeList) -> String {
     format!("{rows}\n\nstore: {} {}{standbys}\n\n{servers}\n", store.kind, store.server_version)
 }
 
-/// Runs `status`.
+/// Runs `status`. A part that the server cannot report does not hide the other parts.
 pub fn status(args: &StatusArgs) -> Outcome {
     let client = Client::new(&args.server)?;
     client::block_on(async {
         // A server that is not ready answers with the reasons as a failure.
-        let (ready, reason, warnings) = match client.get(Path::new(&["readyz"])).await {
-            Ok(answer) => (true, None, answer.read::<ReadinessFacts>()?.warnings),
-            Err(refused) => (false, Some(refused.detail()), Vec::new()),
+        let (reason, warnings) = match client.get(Path::new(&["readyz"])).await {
+            Ok(answer) => (None, answer.read::<ReadinessFacts>()?.warnings),
+            Err(refused) if refused.code().is_none() => return Err(refused.into()),
+            Err(refused) => (Some(refused.detail()), Vec::new()),
         };
-        let nodes: NodeList = client.get(Path::new(&["v1", "admin", "nodes"])).await?.read()?;
-        let mut sales = Vec::new();
-        for phase in ["open", "paused", "scheduled"] {
-            let query = [("phase", phase), ("limit", "200")];
-            let page: AdminSaleList =
-                client.get(Path(&["v1", "admin", "sales"], &query)).await?.read()?;
-            sales.extend(page.sales);
-        }
+        let nodes = match client.get(Path::new(&["v1", "admin", "nodes"])).await {
+            Ok(answer) => Ok(answer.read::<NodeList>()?),
+            Err(refused) => Err(refused.detail()),
+        };
+        let sales = current_sales(&client).await?;
+        let is_whole = nodes.is_ok() && sales.is_ok();
+        let ready = reason.is_none();
         if client.wants_json() {
-            let whole = json!({
-                "ready": ready, "reason": reason, "warnings": warnings, "nodes": nodes.nodes,
-                "store": nodes.store, "slots": nodes.slots, "sales": sales,
-            });
-            print::json(&whole)?;
-            return Ok(CommandResult::new(ready));
+            let errors: Vec<&String> =
+                nodes.as_ref().err().into_iter().chain(sales.as_ref().err()).collect();
+            let list = nodes.as_ref().ok();
+            print::json(&json!({
+                "ready": ready, "reason": reason, "warnings": warnings,
+                "nodes": list.map(|list| &list.nodes), "store": list.map(|list| &list.store),
+                "slots": list.map(|list| &list.slots), "sales": sales.as_ref().ok(),
+                "errors": errors,
+            }))?;
+            return Ok(CommandResult::new(ready && is_whole));
         }
         let mut ready_text = match reason {
             Some(reason) => format!("NOT READY: {reason}"),
             None => "ready".to_owned(),
         };
         warnings.iter().for_each(|warning| ready_text += &format!("\nwarning: {warning}"));
-        let mut rows = table::with_header(&["sale", "phase", "title", "opens", "closes"]);
-        for sale in &sales {
-            rows.add_row([
-                Cell::new(&sale.id),
-                Cell::new(sale.phase.as_str()),
-                Cell::new(&sale.title),
-                Cell::new(table::or_dash(sale.starts_at)),
-                Cell::new(table::or_dash(sale.ends_at)),
-            ]);
-        }
-        let sales = match sales.is_empty() {
-            true => "no sale is open, paused or scheduled".to_owned(),
-            false => rows.to_string(),
+        let nodes = match &nodes {
+            Ok(list) => node_tables(list),
+            Err(why) => format!("nodes, store and slots: unknown ({why})\n"),
         };
-        print::text(&format!("{ready_text}\n\n{}\n{sales}\n", node_tables(&nodes)))?;
-        Ok(CommandResult::new(ready))
+        let sales = match &sales {
+            Ok(sales) => sale_table(sales),
+            Err(why) => format!("sales: unknown ({why})"),
+        };
+        print::text(&format!("{ready_text}\n\n{nodes}\n{sales}\n"))?;
+        Ok(CommandResult::new(ready && is_whole))
     })
+}
+
+/// Returns every sale that is open, paused or scheduled, or the reason why the server cannot list
+/// the sales.
+async fn current_sales(client: &Client) -> Result<Result<Vec<AdminSale>, String>, Failure> {
+    let mut sales = Vec::new();
+    for phase in ["open", "paused", "scheduled"] {
+        let mut cursor = None::<String>;
+        loop {
+            let mut query = vec![("phase", phase), ("limit", "200")];
+            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+            let page: AdminSaleList =
+                match client.get(Path(&["v1", "admin", "sales"], &query)).await {
+                    Ok(answer) => answer.read()?,
+                    Err(refused) => return Ok(Err(refused.detail())),
+                };
+            sales.extend(page.sales);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(Ok(sales))
+}
+
+fn sale_table(sales: &[AdminSale]) -> String {
+    if sales.is_empty() {
+        return "no sale is open, paused or scheduled".to_owned();
+    }
+    let mut rows = table::with_header(&["sale", "phase", "title", "opens", "closes"]);
+    for sale in sales {
+        rows.add_row([
+            Cell::new(&sale.id),
+            Cell::new(sale.phase.as_str()),
+            Cell::new(&sale.title),
+            Cell::new(table::or_dash(sale.starts_at)),
+            Cell::new(table::or_dash(sale.ends_at)),
+        ]);
+    }
+    rows.to_string()
 }
 
 /// Runs `code`.

@@ -6,13 +6,12 @@ mod show;
 
 use doorbuster_api::admin::order::AnyOrderDetail;
 use doorbuster_api::admin::payments::Extension;
-use doorbuster_api::order::Order;
+use doorbuster_api::order::{Order, OrderState};
 use doorbuster_api::value::Time;
-use serde::Serialize;
 
 use crate::cli::{MoneyQuery, OrderArgs, OrderCommand, OrderQuery, PayByArgs};
 use crate::client::{self, ApiResult, Client, Path, may_have_been_done};
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 use crate::table;
 use many::Change;
 
@@ -46,26 +45,20 @@ pub fn run(args: OrderArgs) -> Outcome {
     })
 }
 
-/// Changes an order and prints its new state.
-async fn change_order(client: &Client, order: &str, how: &str, body: &impl Serialize) -> Outcome {
-    let result = client.post_json(Path::new(&["v1", "admin", "orders", order, how]), body).await;
-    client.print_result(result, |order: &Order| format!("{}.\n", order_text(order)))
-}
-
-/// Extends the time to pay. The request contains the new end, so that a repetition does not extend
-/// it again.
+/// Requests a new end of the time to pay. The request contains the new end, so that a repetition
+/// does not extend it again.
 async fn extend(
     client: &Client,
     order: &str,
     PayByArgs { secs, pay_by }: &PayByArgs,
     reason: Option<String>,
-) -> Outcome {
+) -> Result<ApiResult, Failure> {
     let (secs, pay_by) = (*secs, *pay_by);
     let mut extension = Extension { secs, pay_by, reason };
     if let Some(secs) = secs {
         let answer = match client.get(Path::new(&["v1", "admin", "orders", order])).await {
             Ok(answer) => answer,
-            refused => return client.print_result(refused, |_: &AnyOrderDetail| String::new()),
+            refused => return Ok(refused),
         };
         // A ticket without an order has no payment window, so the server refuses to extend it.
         if let AnyOrderDetail::Order(detail) = answer.read()? {
@@ -81,15 +74,17 @@ async fn extend(
     {
         eprintln!("To repeat the same request safely, give --pay-by {end} instead of --secs");
     }
-    client.print_result(result, |order: &Order| {
-        format!("{}, until {}.\n", order_text(order), order.pay_by)
-    })
+    Ok(result)
 }
 
 /// The present state of an order, as text.
 fn order_text(order: &Order) -> String {
     let (units, state) = (table::units(order.units.into()), order.state.as_str());
-    format!("{} of {} for {units} of {} is {state}", order.id, order.buyer, order.item)
+    let until = match order.state {
+        OrderState::Reserved => format!(", until {}", order.pay_by),
+        _ => String::new(),
+    };
+    format!("{} of {} for {units} of {} is {state}{until}.\n", order.id, order.buyer, order.item)
 }
 
 async fn list_money(client: &Client, list: &str, query: &MoneyQuery) -> ApiResult {

@@ -85,7 +85,7 @@ async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<Exported
                 eprintln!("warning: the page of sale {id} has no title in its HTML: {why}");
                 None
             }
-            Err(Failure::AlreadyReported) => None,
+            Err(Failure::Problem(_) | Failure::AlreadyReported) => None,
         };
         sales.push(ExportedSale { id: id.clone(), sale });
     }

@@ -1,6 +1,8 @@
 //! Counts the answers to buyers, by kind. Statistics and metrics read these atomic counters.
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use doorbuster_api::problem::Code;
+
 macro_rules! answers {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
         /// The kind of answer to a purchase request.
@@ -63,7 +65,30 @@ impl AnswerKind {
     /// Returns whether the answer is a refusal: the buyer gets no order, and no verdict follows.
     #[must_use]
     pub fn is_refusal(self) -> bool {
-        !matches!(self, Self::Reserved | Self::Replayed | Self::Queued)
+        self.refusal_code().is_some()
+    }
+
+    /// Returns the problem code of a refusal. `None`: the answer is not a refusal.
+    #[must_use]
+    pub fn refusal_code(self) -> Option<Code> {
+        Some(match self {
+            Self::Reserved | Self::Replayed | Self::Queued => return None,
+            Self::SoldOut => Code::SoldOut,
+            Self::LimitReached => Code::LimitReached,
+            Self::NotStarted => Code::NotStarted,
+            Self::Paused => Code::Paused,
+            Self::Ended => Code::Ended,
+            Self::Forbidden => Code::Forbidden,
+            Self::NotEligible => Code::NotEligible,
+            Self::PassRequired => Code::PassRequired,
+            Self::PassInvalid => Code::PassInvalid,
+            Self::PassExpired => Code::PassExpired,
+            Self::WaitingRoom => Code::WaitingRoom,
+            Self::RateLimited => Code::RateLimited,
+            Self::KeyReused => Code::IdempotencyKeyReused,
+            Self::Overloaded => Code::Overloaded,
+            Self::Unavailable => Code::Unavailable,
+        })
     }
 }
 
@@ -81,5 +106,18 @@ impl AnswerCounts {
     #[must_use]
     pub fn get(&self, answer: AnswerKind) -> u64 {
         self.0[answer as usize].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_refusal_is_its_problem_code() {
+        for answer in AnswerKind::ALL {
+            let code = answer.refusal_code();
+            assert!(code.is_none_or(|code| code.as_str() == answer.as_str()), "{answer:?}");
+        }
     }
 }

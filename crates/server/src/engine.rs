@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::Guard;
-use doorbuster_core::{IdKey, ItemId, Millis, NodeId};
+use doorbuster_core::settle::TicketVerdict;
+use doorbuster_core::{IdKey, ItemId, Millis, NodeId, Token};
 use doorbuster_slots::{SharedRedis, SlotError, Slots};
 use doorbuster_store::{ItemCounts, OpenError, SaleRow, Store, StoreError};
 use tokio::sync::Notify;
@@ -38,9 +39,8 @@ use crate::metrics::Gauge;
 use crate::notify::Hub;
 use crate::outages::Outages;
 use crate::slot_layout::SlotLayout;
-use crate::waiters::VerdictWaiters;
+use crate::waiters::{Delivery, VerdictWaiters};
 use node_memory::NodeMemory;
-use refusals::Refusals;
 use settlers::SettlerWatch;
 
 pub(crate) use jobs::Jobs;
@@ -89,7 +89,6 @@ pub struct Engine {
     roles: Roles,
     settlers: SettlerWatch,
     parked: AtomicUsize,
-    refusals: Refusals,
     meter: EngineMeter,
     outages: Outages,
     drained: Notify,
@@ -137,7 +136,7 @@ impl Engine {
             "started_at": about.map(|about| about.started_at.0),
             "connections": about.map_or(0, |about| about.connections.get()),
             "settles": self.settled_slot_names(),
-            "notes": self.refusals.notes(),
+            "notes": self.node_memory.refusals.notes(),
         })
         .to_string()
     }
@@ -334,6 +333,11 @@ impl Engine {
     #[must_use]
     pub fn waiters(&self) -> &VerdictWaiters {
         &self.node_memory.waiters
+    }
+
+    /// Delivers a ticket's verdict to the requests that wait for it.
+    pub(crate) fn deliver_verdict(&self, ticket: Token, resolved: TicketVerdict) -> Delivery {
+        self.node_memory.deliver(ticket, resolved)
     }
 
     /// Returns whether the program is about to end.

@@ -105,11 +105,11 @@ fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: TicketVerdict) {
     if refused {
         engine.control().wake(ticket.item);
     }
-    let delivery = engine.waiters().deliver(ticket.token, resolved.clone());
+    let delivery = engine.deliver_verdict(ticket.token, resolved.clone());
     // Only the node that issued the ticket publishes the ticket's refusal.
     if refused
         && ticket.node == engine.node()
-        && !matches!(delivery, Delivery::Received)
+        && !matches!(delivery, Delivery::Received(_))
         && engine.hub().may_have_readers()
     {
         let buyer = ticket.buyer.clone();

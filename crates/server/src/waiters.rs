@@ -53,7 +53,7 @@ struct WaiterEntry {
 #[derive(Debug)]
 pub enum Delivery {
     /// A waiting request received the verdict.
-    Received,
+    Received(TicketInfo),
     /// Requests waited for the verdict before, but no request waits now.
     Abandoned(TicketInfo),
     /// No request of this node waited for the verdict, or the verdict was already delivered.
@@ -134,7 +134,10 @@ impl VerdictWaiters {
         if let Some(first) = entry.first {
             is_received |= first.send(resolved).is_ok();
         }
-        if is_received { Delivery::Received } else { Delivery::Abandoned(entry.info) }
+        match is_received {
+            true => Delivery::Received(entry.info),
+            false => Delivery::Abandoned(entry.info),
+        }
     }
 
     /// Removes the entries of tickets whose `decide_by` has passed at `due` (store time) and for

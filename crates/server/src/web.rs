@@ -262,6 +262,11 @@ impl App {
             loop {
                 every.tick().await;
                 self.views.take_samples(&self.engine);
+            }
+        };
+        let keys = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
                 // Another node may have deleted a key. The key must then stop working on this node
                 // too.
                 self.refresh_operator_keys().await;
@@ -271,6 +276,7 @@ impl App {
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 () = sampling => {}
+                () = keys => {}
                 () = self.run_series() => {}
                 () = self.buyers.run_key_refresh() => {}
                 () = self.gate.run_jobs(&self.engine) => {}

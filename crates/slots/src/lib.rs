@@ -67,6 +67,8 @@ pub struct ServerIdentity {
     pub replication_id: String,
     /// Whether the server answered the last check, about a second ago.
     pub is_up: bool,
+    /// Whether the server was a replica at its last answer.
+    pub is_replica: bool,
 }
 
 /// Signs that slots may have lost their memory. The signs are only a hint, and do not show every

@@ -107,7 +107,7 @@ pub struct StoreServer {
 pub struct SlotServer {
     /// The server's address, or `memory`.
     pub server: String,
-    /// Whether the server answers.
+    /// Whether the server answered the last check, about a second ago.
     pub up: bool,
     /// `primary`, `replica`, or `memory`.
     pub role: String,

@@ -240,7 +240,7 @@ endpoints!(
         path: "/v1/admin/keys/{key}",
         auth: Auth::Operator(Role::Admin),
         summary: "Delete an operator's key",
-        description: "The key stops working at once.",
+        description: "The key's console sessions end at once. Other nodes refuse the key within about a second.",
         responses: &[SuccessResponse::new(204, Content::None, "The key was deleted.")],
         ..VIEWER_ENDPOINT
     },

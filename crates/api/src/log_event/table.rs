@@ -228,6 +228,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "sale.front_door_invalid",
         "The stored front door of a sale cannot be read. The server refuses all buyers of the sale.",
     ),
+    warn(
+        "sale.numbers_lost",
+        "The store did not accept the numbers of sales in time. `…/series` lacks some of this node's seconds.",
+    ),
     info("sale.phase_changed", "An operator or the schedule changed the phase of a sale."),
     warn("sale.phase_failed", "A sale could not open or close at its time. The server retries."),
     warn("sandbox.cleanup_failed", "Old documents of the sandbox could not be deleted."),

@@ -72,7 +72,7 @@ pub enum DeadLetterCommand {
     },
     /// Discard one dead letter or many. They leave the list, and the server keeps the reason.
     #[command(
-        after_help = "Example:\n  doorbuster dead-letter discard dlv_7 --reason 'taken from the export'"
+        after_help = "Example:\n  doorbuster dead-letter discard dlv_7 --reason 'taken from the export' --yes"
     )]
     Discard {
         #[command(flatten)]
@@ -80,19 +80,25 @@ pub enum DeadLetterCommand {
         /// The reason, for other operators.
         #[arg(long, visible_alias = "why")]
         reason: String,
+        /// Do not ask for confirmation; required without a terminal.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
 /// The dead letters to change.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
 pub struct SelectionArgs {
     /// The dead letter's id.
+    #[arg(required_unless_present_any = ["endpoint", "all"], conflicts_with_all = ["endpoint", "all"])]
     pub letter: Option<String>,
     /// All events that this endpoint did not accept.
-    #[arg(long, value_name = "ENDPOINT")]
+    #[arg(long, value_name = "ENDPOINT", conflicts_with = "all")]
     pub endpoint: Option<String>,
     /// All dead letters.
     #[arg(long)]
     pub all: bool,
+    /// With --all: only dead letters of this kind.
+    #[arg(long, requires = "all")]
+    pub kind: Option<KindArg>,
 }

@@ -35,7 +35,7 @@ pub enum OrderCommand {
     },
     /// Cancel unpaid orders: their units go back on sale.
     #[command(after_help = "Examples:
-  doorbuster order cancel ord_…
+  doorbuster order cancel ord_… --yes
   doorbuster order cancel --sale spring --dry-run")]
     Cancel {
         #[command(flatten)]
@@ -46,7 +46,7 @@ pub enum OrderCommand {
     },
     /// Refund paid orders: their units go back on sale at once, and the money is refunded.
     #[command(after_help = "Examples:
-  doorbuster order refund ord_… --reason 'broken in transit'
+  doorbuster order refund ord_… --reason 'broken in transit' --yes
   doorbuster order refund --file orders.txt --yes")]
     Refund {
         #[command(flatten)]
@@ -95,7 +95,7 @@ pub struct OrderSelection {
     /// Only list the orders.
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask for confirmation; required for several orders without a terminal.
+    /// Do not ask for confirmation; required without a terminal, except to extend one order.
     #[arg(long, conflicts_with = "dry_run")]
     pub yes: bool,
 }

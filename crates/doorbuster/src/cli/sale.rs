@@ -120,7 +120,7 @@ pub struct SeriesArgs {
     #[arg(value_parser = values::name, add = complete::sales())]
     pub sale: String,
     /// The length of a step in seconds: 1, 10 or 60.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value = "1", value_parser = values::series_step)]
     pub step: u32,
     /// The start of the first step [default: an hour before the end].
     #[arg(long, value_name = "TIME", value_parser = values::time)]

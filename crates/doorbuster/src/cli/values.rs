@@ -52,6 +52,12 @@ pub fn page() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=i64::from(limits::PAGE_MAX))
 }
 
+/// The length of a step of a series, in seconds.
+pub fn series_step(text: &str) -> Parsed<u32> {
+    let step = text.parse().ok().filter(|step| limits::SERIES_STEPS.contains(step));
+    step.ok_or_else(|| "must be 1, 10 or 60".into())
+}
+
 /// A number of arrivals a second.
 pub fn rate(text: &str) -> Parsed<f64> {
     let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);

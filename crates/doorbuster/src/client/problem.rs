@@ -22,6 +22,9 @@ pub struct Problem {
     /// The document, unchanged.
     #[serde(skip)]
     pub text: String,
+    /// Whether the command prints the document instead of the sentence.
+    #[serde(skip)]
+    pub wants_json: bool,
 }
 
 /// One fault of a request.

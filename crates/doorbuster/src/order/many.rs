@@ -1,14 +1,15 @@
-//! Changes one order, or shows a preview and then changes many orders.
+//! Changes one order or many orders, after a confirmation if the change cannot be undone.
 
 use std::io::Read;
 use std::path::Path as FilePath;
 
 use doorbuster_api::admin::payments::Reason;
 use doorbuster_api::order::{Order, OrderList, OrderState};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::order_text;
 use crate::cli::{OrderSelection, PayByArgs};
-use crate::client::{Client, Path};
+use crate::client::{ApiResult, Client, Path};
 use crate::confirm::confirm;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
@@ -42,8 +43,8 @@ impl Change {
     }
 }
 
-/// Changes the selected orders. If there are several orders, first lists the orders and asks for
-/// confirmation. Exits with 1 if any order could not be changed.
+/// Changes the selected orders. Asks for confirmation, except before one order is extended. Exits
+/// with 1 if any order could not be changed.
 pub(super) async fn change(
     client: &Client,
     which: &OrderSelection,
@@ -51,38 +52,66 @@ pub(super) async fn change(
     reason: Option<String>,
 ) -> Outcome {
     if let (Some(order), false) = (&which.order, which.dry_run) {
-        return one(client, order, &change, reason).await;
+        if !matches!(change, Change::Extend(_)) {
+            confirm(which.yes, &format!("{} {order}", change.name()))?;
+        }
+        let result = request(client, order, &change, reason).await?;
+        return client.print_result(result, order_text);
     }
     let orders = selected(client, which, &change).await?;
     let name = change.name();
-    if client.wants_json() && (which.dry_run || orders.is_empty()) {
+    if client.wants_json() && which.dry_run {
         return print::json(&json!({ "orders": orders }));
     }
-    if orders.is_empty() {
+    if orders.is_empty() && !client.wants_json() {
         return print::line(&format!("There are no orders to {name}."));
     }
     if which.dry_run {
         return print::text(&format!("{}\n", orders.join("\n")));
     }
-    confirm(which.yes, &format!("{name} {} orders", orders.len()))?;
-    let mut is_complete = true;
-    for order in &orders {
-        match one(client, order, &change, reason.clone()).await {
-            Ok(_) => {}
-            Err(Failure::Refused(why)) => {
-                eprintln!("{order}: {why}");
-                is_complete = false;
+    if !orders.is_empty() {
+        confirm(which.yes, &format!("{name} {} orders", orders.len()))?;
+    }
+    change_each(client, &orders, &change, reason).await
+}
+
+/// Changes these orders one after the other. A refused order does not stop the others.
+async fn change_each(
+    client: &Client,
+    orders: &[String],
+    change: &Change,
+    reason: Option<String>,
+) -> Outcome {
+    let (mut changed, mut refused) = (Vec::new(), Vec::new());
+    for order in orders {
+        match request(client, order, change, reason.clone()).await? {
+            Ok(answer) if client.wants_json() => changed.push(answer.read::<Value>()?),
+            Ok(answer) => print::text(&order_text(&answer.read()?)).map(drop)?,
+            Err(why) => {
+                let (code, detail) = (why.code().map(str::to_owned), why.detail());
+                eprintln!("{order}: {detail}");
+                refused.push(json!({ "order": order, "code": code, "detail": detail }));
             }
-            Err(other) => return Err(other),
         }
+    }
+    let is_complete = refused.is_empty();
+    if client.wants_json() {
+        print::json(&json!({ "changed": changed, "refused": refused }))?;
     }
     Ok(CommandResult::new(is_complete))
 }
 
-async fn one(client: &Client, order: &str, change: &Change, reason: Option<String>) -> Outcome {
+/// Requests the change of one order.
+async fn request(
+    client: &Client,
+    order: &str,
+    change: &Change,
+    reason: Option<String>,
+) -> Result<ApiResult, Failure> {
     match change {
         Change::Cancel | Change::Refund => {
-            super::change_order(client, order, change.name(), &Reason { reason }).await
+            let path = ["v1", "admin", "orders", order, change.name()];
+            Ok(client.post_json(Path::new(&path), &Reason { reason }).await)
         }
         Change::Extend(until) => super::extend(client, order, until, reason).await,
     }

@@ -250,5 +250,20 @@ fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
     cluster.standby.as_mut().expect("a standby").start().expect("it starts");
     wait_for("the node is ready", || (ready(&cluster, 0).0 == 200).then_some(()));
     buy(&cluster, 5, 2);
+    cluster.postgres.stop().expect("it stops");
+    wait_for("the node is not ready", || (ready(&cluster, 0).0 == 503).then_some(()));
+    let status = |more: &[&str]| {
+        let mut command = program(&temp_dir);
+        command.arg("status").args(more).env("DOORBUSTER_ADMIN_KEY", cluster.admin_key());
+        run(command.env("DOORBUSTER_URL", format!("http://{}", cluster.nodes[0].addr())))
+    };
+    let shown = status(&[]);
+    assert_eq!(shown.code(), Some(1), "{}", shown.err());
+    assert!(shown.out().starts_with("NOT READY: "), "{}", shown.out());
+    assert!(shown.out().contains("nodes, store and slots: unknown"), "{}", shown.out());
+    let whole = status(&["--json"]).json();
+    assert_eq!((&whole["ready"], &whole["nodes"]), (&json!(false), &Value::Null), "{whole}");
+    assert!(whole["reason"].is_string() && whole["errors"][0].is_string(), "{whole}");
+    cluster.postgres.start().expect("it starts");
     cluster.stop().expect("it stops");
 }

@@ -69,6 +69,31 @@ fn operators_need_neither_curl_nor_sql() {
     assert!(unknown.contains("no such sale"), "{unknown}");
 }
 
+#[test]
+fn a_refusal_is_a_problem_document_with_json() {
+    let temp_dir = TempDir::new();
+    let server = TestServer::open(&temp_dir);
+    for command in [
+        "sale check autumn",
+        "sale delete autumn --yes",
+        "key delete key_none --yes",
+        "block remove blk_none",
+        "webhook endpoint remove end_none --yes",
+        "payment trigger ord_none --data-dir DIR",
+        "order show ord_none",
+    ] {
+        let data_dir = server.data_dir().display().to_string();
+        let words =
+            command.split(' ').map(|word| if word == "DIR" { data_dir.as_str() } else { word });
+        let words: Vec<&str> = words.chain(["--json"]).collect();
+        let refused = server.ask(&temp_dir, &words);
+        assert_eq!(refused.stderr_of_failure(1), "", "{command}");
+        assert_eq!(refused.json()["code"], "not_found", "{command}");
+    }
+    let step = server.ask(&temp_dir, &["sale", "series", "spring", "--step", "7"]);
+    assert!(step.stderr_of_failure(2).contains("must be 1, 10 or 60"));
+}
+
 /// Changes the price of the item `phone` by options and by a file.
 fn change_prices(temp_dir: &TempDir, server: &TestServer) {
     let ask = |words: &[&str]| server.ask(temp_dir, words);
@@ -131,12 +156,23 @@ fn many_orders_are_listed_and_confirmed_before_they_change() {
     let wrong = ["order", "refund", "--sale", "spring", "--state", "reserved", "--yes"];
     assert!(ask(&wrong).stderr_of_failure(2).contains("only paid orders"));
     let file = temp_dir.join("orders.txt");
-    let two: Vec<&str> = listed.lines().take(2).chain(["ord_none"]).collect();
+    let two: Vec<&str> = ["ord_none"].into_iter().chain(listed.lines().take(2)).collect();
     std::fs::write(&file, two.join("\n")).expect("a file");
     let path = file.display().to_string();
-    let some = ask(&["order", "extend", "--file", &path, "--secs", "600", "--yes"]);
-    assert_eq!(some.code(), Some(1), "one id is wrong");
-    assert!(some.err().contains("ord_none"), "{}", some.err());
+    let extend = ["order", "extend", "--file", &path, "--secs", "600", "--yes"];
+    for more in [&[][..], &["--json"]] {
+        let some = ask(&[&extend[..], more].concat());
+        assert_eq!(some.code(), Some(1), "one id is wrong");
+        assert!(some.err().contains("ord_none"), "{}", some.err());
+        if !more.is_empty() {
+            let done = some.json();
+            assert_eq!(done["changed"].as_array().map(Vec::len), Some(2), "{done}");
+            assert_eq!(done["refused"][0]["order"], "ord_none");
+            assert_eq!(done["refused"][0]["code"], "not_found");
+        }
+    }
+    let single = ask(&["order", "cancel", two[1]]).stderr_of_failure(2);
+    assert!(single.contains("--yes"), "{single}");
     ask(&["order", "cancel", "--sale", "spring", "--yes"]).stdout_of_success();
     let left = ["order", "list", "--sale", "spring", "--state", "reserved", "--json"];
     assert_eq!(ask(&left).json()["orders"], json!([]));

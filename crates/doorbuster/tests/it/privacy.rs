@@ -29,7 +29,7 @@ fn the_log_under_load_names_no_buyer() {
     let held =
         answers.iter().find(|answer| answer["state"] == "reserved").expect("a reserved order");
     test_server
-        .ask(&temp_dir, &["order", "cancel", held["id"].as_str().expect("an id")])
+        .ask(&temp_dir, &["order", "cancel", held["id"].as_str().expect("an id"), "--yes"])
         .stdout_of_success();
     test_server.ask(&temp_dir, &["sale", "close", "spring", "--yes"]).stdout_of_success();
     assert_eq!(test_server.terminate().0, Some(0));
@@ -346,7 +346,7 @@ fn a_buyer_is_erased_from_a_shell() {
         "{}",
         unpaid.out()
     );
-    test_server.ask(&temp_dir, &["order", "cancel", order]).stdout_of_success();
+    test_server.ask(&temp_dir, &["order", "cancel", order, "--yes"]).stdout_of_success();
     assert!(erase(&[]).stderr_of_failure(2).contains("--yes"), "no terminal can confirm");
     let would = erase(&["--dry-run"]).stdout_of_success();
     assert!(would.starts_with("1 order"), "{would}");

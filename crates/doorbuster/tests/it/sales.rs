@@ -228,7 +228,7 @@ fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
     let shown = ask(&["order", "show", id]).stdout_of_success();
     assert!(shown.contains("10 units of phone in spring") && shown.contains("reserved"), "{shown}");
     for _ in 0..2 {
-        let output = ask(&["order", "cancel", id]).stdout_of_success();
+        let output = ask(&["order", "cancel", id, "--yes"]).stdout_of_success();
         assert_eq!(output, format!("{id} of alice for 10 units of phone is cancelled.\n"));
     }
     assert_eq!(ask(&["order", "show", id, "--json"]).json()["state"], json!("cancelled"));
@@ -264,7 +264,9 @@ fn an_order_is_extended_paid_listed_and_refunded() {
     assert_eq!(ask(&["order", "payments", id]).stdout_of_success(), "No payments found.\n");
     ask(&["order", "payments", id, "--order", id]).stderr_of_failure(2);
     assert_eq!(ask(&["order", "refunds"]).stdout_of_success(), "No refunds found.\n");
-    assert!(ask(&["order", "refund", id]).stderr_of_failure(1).ends_with("(wrong_state).\n"));
+    assert!(ask(&["order", "refund", id]).stderr_of_failure(2).contains("--yes"));
+    let early = ask(&["order", "refund", id, "--yes"]);
+    assert!(early.stderr_of_failure(1).ends_with("(wrong_state).\n"));
 
     pay(test_server.url(), token.trim(), id);
     until("the order is paid", || {
@@ -282,8 +284,8 @@ fn an_order_is_extended_paid_listed_and_refunded() {
         "due, captured, standing: {report}"
     );
     for _ in 0..2 {
-        let output =
-            ask(&["order", "refund", id, "--reason", "broken in transit"]).stdout_of_success();
+        let refund = ["order", "refund", id, "--reason", "broken in transit", "--yes"];
+        let output = ask(&refund).stdout_of_success();
         assert_eq!(output, format!("{id} of alice for 10 units of phone is refunded.\n"));
     }
     let listed = ask(&["order", "refunds", id]).stdout_of_success();

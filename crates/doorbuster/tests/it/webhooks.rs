@@ -231,7 +231,7 @@ async fn endpoints_are_managed_and_tested_from_a_shell() {
     let edited =
         ask(&["webhook", "endpoint", "edit", &id, "--enabled", "false"]).stdout_of_success();
     assert_eq!(edited, format!("{id} at {address} gets nothing.\n"));
-    let discarded = ask(&["dead-letter", "discard", "--endpoint", &id, "--why", "a test"]);
+    let discarded = ask(&["dead-letter", "discard", "--endpoint", &id, "--why", "a test", "--yes"]);
     assert_eq!(discarded.stdout_of_success(), "0 are discarded.\n");
     assert_eq!(
         ask(&["webhook", "endpoint", "remove", &id, "--yes"]).stdout_of_success(),
@@ -251,7 +251,13 @@ async fn endpoints_are_managed_and_tested_from_a_shell() {
     assert!(
         ask(&["dead-letter", "show", "dlv_1"]).stderr_of_failure(1).ends_with("(not_found).\n")
     );
-    let discarded = ask(&["dead-letter", "discard", "dlv_1", "--reason", "none"]);
+    for which in ["dlv_1", "--all"] {
+        let discard = ["dead-letter", "discard", which, "--reason", "none"];
+        assert!(ask(&discard).stderr_of_failure(2).contains("--yes"), "{which}");
+    }
+    let only = ["dead-letter", "discard", "--all", "--kind", "ticket", "--why", "a test", "--yes"];
+    assert_eq!(ask(&only).stdout_of_success(), "0 are discarded.\n");
+    let discarded = ask(&["dead-letter", "discard", "dlv_1", "--reason", "none", "--yes"]);
     assert!(discarded.stderr_of_failure(1).ends_with("(not_found).\n"));
     assert_eq!(ask(&["dead-letter", "retry", "--all"]).stdout_of_success(), "0 are retried.\n");
     for gone in [id.as_str(), "end_x"] {
@@ -261,7 +267,7 @@ async fn endpoints_are_managed_and_tested_from_a_shell() {
             "{stderr}"
         );
         assert!(
-            ask(&["dead-letter", "discard", "--endpoint", gone, "--why", "a test"])
+            ask(&["dead-letter", "discard", "--endpoint", gone, "--why", "a test", "--yes"])
                 .stderr_of_failure(1)
                 .contains("no such")
         );
@@ -271,7 +277,13 @@ async fn endpoints_are_managed_and_tested_from_a_shell() {
             ("", &json!("not_found"))
         );
     }
-    for unclear in [&["retry"][..], &["retry", "dlv_1", "--all"], &["discard", "--all"]] {
+    for unclear in [
+        &["retry"][..],
+        &["retry", "dlv_1", "--all"],
+        &["retry", "--endpoint", "end_x", "--all"],
+        &["retry", "--endpoint", "end_x", "--kind", "refund"],
+        &["discard", "--all", "--yes"],
+    ] {
         ask(&[&["dead-letter"], unclear].concat()).stderr_of_failure(2);
     }
 }
@@ -386,8 +398,8 @@ async fn dead_letters_are_retried_and_discarded_from_a_shell() {
     );
     let message: Value = serde_json::from_str(&next()).expect("JSON");
     assert_eq!(message["data"]["order"]["id"], json!(orders[0]));
-    let let_be = ask(&["dead-letter", "discard", &discarded, "--reason", "taken from the export"])
-        .stdout_of_success();
+    let discard = ["dead-letter", "discard", &discarded, "--reason", "taken from the export"];
+    let let_be = ask(&[&discard[..], &["--yes"]].concat()).stdout_of_success();
     assert_eq!(let_be, format!("{discarded} is discarded.\n"));
     let nothing = async || {
         (ask(&["dead-letter", "list"]).stdout_of_success() == "There are no dead letters.\n")

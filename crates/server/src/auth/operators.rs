@@ -53,6 +53,11 @@ impl Operators {
         hash
     }
 
+    /// Returns the hash of the key in the settings.
+    pub(crate) fn configured_hash(&self) -> [u8; 32] {
+        self.configured.hash
+    }
+
     /// Replaces the keys that operators created with the keys that the store has now.
     pub fn replace_keys(&self, keys: Vec<AdminKey>) {
         let known = |key: AdminKey| KnownKey {

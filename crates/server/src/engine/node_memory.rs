@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use doorbuster_core::digest::OrderDigest;
-use doorbuster_core::{IdKey, ItemId, Verdict};
+use doorbuster_core::settle::TicketVerdict;
+use doorbuster_core::{IdKey, ItemId, Token, Verdict};
 use doorbuster_store::Committed;
 
+use super::refusals::{Refusals, verdict_code};
 use crate::catalogue::Catalogue;
 use crate::control::JobSignals;
 use crate::failpoint::{self, Failpoint};
@@ -22,6 +24,7 @@ pub(super) struct NodeMemory {
     pub(super) hub: Hub,
     pub(super) control: JobSignals,
     pub(super) waiters: VerdictWaiters,
+    pub(super) refusals: Refusals,
     pub(super) key: IdKey,
 }
 
@@ -71,7 +74,7 @@ impl NodeMemory {
         }
         for (token, resolved) in &committed.verdicts {
             let refused = !matches!(resolved.verdict, Verdict::Reserved);
-            let delivery = self.waiters.deliver(*token, resolved.clone());
+            let delivery = self.deliver(*token, resolved.clone());
             match delivery {
                 Delivery::Abandoned(TicketInfo { item, buyer, units, .. }) if refused => {
                     let event = EventKind::from_verdict(resolved, item, buyer, units);
@@ -80,7 +83,7 @@ impl NodeMemory {
                 Delivery::Unknown if refused && self.hub.may_have_readers() => {
                     self.control.refused_elsewhere(resolved.id)
                 }
-                Delivery::Received | Delivery::Abandoned(_) | Delivery::Unknown => {}
+                Delivery::Received(_) | Delivery::Abandoned(_) | Delivery::Unknown => {}
             }
         }
         if committed.sales {
@@ -94,6 +97,21 @@ impl NodeMemory {
                 self.hub.publish(EventKind::Order(Arc::new(order.clone())));
             }
         }
+    }
+
+    /// Delivers a ticket's verdict to the requests that wait for it, and notes the result of a
+    /// queued request.
+    pub(super) fn deliver(&self, ticket: Token, resolved: TicketVerdict) -> Delivery {
+        let verdict = resolved.verdict;
+        let delivery = self.waiters.deliver(ticket, resolved);
+        match &delivery {
+            Delivery::Received(info) => self.refusals.note_verdict(ticket, info, None),
+            Delivery::Abandoned(info) => {
+                self.refusals.note_verdict(ticket, info, verdict_code(verdict));
+            }
+            Delivery::Unknown => {}
+        }
+        delivery
     }
 
     /// Records an ended order of an item, and wakes the jobs that wait for returned units.

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use doorbuster_core::{IdKey, ItemId, Millis, NodeId};
+use doorbuster_api::problem::Code;
+use doorbuster_core::limits::DECIDE_WITHIN_MS;
+use doorbuster_core::{IdKey, ItemId, Millis, NodeId, TicketId, Token, Verdict};
 use doorbuster_store::{NodeRow, StoreResult};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -19,6 +21,7 @@ use crate::answer_counts::AnswerKind;
 use crate::catalogue::{ItemState, SaleState};
 use crate::control::LEASE_MS;
 use crate::refusal_memory::{NotedRefusal, RefusalMemory};
+use crate::waiters::TicketInfo;
 
 /// How long other nodes may take to answer. If a node does not answer in time, the result may lack
 /// refusals.
@@ -47,7 +50,7 @@ struct RemoteAnswer {
     asked_by: u32,
     id: u64,
     is_complete: bool,
-    /// Time, item and answer of each refusal.
+    /// Time, item and problem code of each refusal.
     refusals: Vec<(i64, i64, String)>,
 }
 
@@ -134,13 +137,26 @@ impl Refusals {
         notes.answers.len() > known
     }
 
+    /// Notes the verdict of a ticket whose request no longer waits, or was answered as queued.
+    /// `None`: the request was not refused, or another request got the verdict and notes its own
+    /// answer.
+    pub(super) fn note_verdict(&self, ticket: Token, info: &TicketInfo, refused: Option<Code>) {
+        let buyer = self.memory.hash(info.buyer.as_str());
+        self.memory.forget_queued(buyer, ticket);
+        if let Some(code) = refused {
+            // The time of the request. The verdict came at most a few seconds later.
+            let at = info.decide_by.plus(-DECIDE_WITHIN_MS);
+            self.memory.note(buyer, NotedRefusal { at, item: info.item, code });
+        }
+    }
+
     fn answer_to(&self, asked_by: NodeId, question: &Question) -> RemoteAnswer {
         let can_read = question.hash_check == self.memory.hash_check();
         let (noted, is_complete) = match can_read {
             true => self.memory.of_buyer(question.buyer),
             false => (Vec::new(), false),
         };
-        let row = |noted: NotedRefusal| (noted.at.0, noted.item.0, noted.answer.as_str().into());
+        let row = |noted: NotedRefusal| (noted.at.0, noted.item.0, noted.code.as_str().into());
         let refusals = noted.into_iter().map(row).collect();
         RemoteAnswer { asked_by: asked_by.0, id: question.id, is_complete, refusals }
     }
@@ -171,6 +187,10 @@ impl Drop for AskedQuestion<'_> {
 }
 
 impl Engine {
+    fn refusals(&self) -> &Refusals {
+        &self.node_memory.refusals
+    }
+
     /// Counts the answer to a purchase, and notes it if it is a refusal.
     pub(crate) fn count_answer(
         &self,
@@ -181,23 +201,39 @@ impl Engine {
         now: Millis,
     ) {
         sale.flags.answer_counts.count(answer);
-        // A queued request may be refused later, but that refusal is not recorded here.
-        if answer.is_refusal() || answer == AnswerKind::Queued {
-            let refusal = NotedRefusal { at: now, item: item.row.id, answer };
-            let memory = &self.refusals.memory;
-            memory.note(memory.hash(buyer), refusal);
+        if let Some(code) = answer.refusal_code() {
+            self.note_refusal(item, buyer, code, now);
+        }
+    }
+
+    /// Notes that this buyer was refused.
+    pub(crate) fn note_refusal(&self, item: &ItemState, buyer: &str, code: Code, at: Millis) {
+        let memory = &self.refusals().memory;
+        memory.note(memory.hash(buyer), NotedRefusal { at, item: item.row.id, code });
+    }
+
+    /// Notes that the request of this buyer is queued. The ticket's verdict ends the note.
+    pub(crate) fn note_queued(&self, buyer: &str, id: TicketId, now: Millis) {
+        let Some(ticket) = id.parts().map(|parts| parts.token) else { return };
+        let memory = &self.refusals().memory;
+        let buyer = memory.hash(buyer);
+        memory.note_queued(buyer, ticket, now);
+        // If this node does not wait for the verdict, the verdict was noted already, or another
+        // node notes it.
+        if self.waiters().info(ticket).is_none() {
+            memory.forget_queued(buyer, ticket);
         }
     }
 
     /// Records that an edge is alive. The edge may have refused buyers.
     pub(crate) fn note_edge(&self) {
-        self.refusals.edge_heard_at.store(self.now().0, Ordering::Relaxed);
+        self.refusals().edge_heard_at.store(self.now().0, Ordering::Relaxed);
     }
 
     /// Answers the questions of these nodes. Returns `true` if there is a new answer. The caller
     /// must then show the answer to the other nodes at once.
     pub(crate) fn answer_questions(&self, nodes: &[NodeRow]) -> bool {
-        self.refusals.answer(self.node, nodes)
+        self.refusals().answer(self.node, nodes)
     }
 
     /// Returns the refusals that a buyer got from all nodes since `since`.
@@ -206,7 +242,7 @@ impl Engine {
         buyer: &str,
         since: Millis,
     ) -> StoreResult<FoundRefusals> {
-        let memory = &self.refusals.memory;
+        let memory = &self.refusals().memory;
         let hash = memory.hash(buyer);
         let (own, is_complete) = memory.of_buyer(hash);
         let mut found = FoundRefusals { is_complete, ..FoundRefusals::default() };
@@ -230,10 +266,10 @@ impl Engine {
         since: Millis,
         found: &mut Vec<(NodeId, NotedRefusal)>,
     ) -> StoreResult<bool> {
-        let Ok(Ok(_permit)) = timeout(ANSWER_WAIT, self.refusals.asking.acquire()).await else {
+        let Ok(Ok(_permit)) = timeout(ANSWER_WAIT, self.refusals().asking.acquire()).await else {
             return Ok(false);
         };
-        let question = AskedQuestion::new(&self.refusals, buyer);
+        let question = AskedQuestion::new(self.refusals(), buyer);
         if !self.write_notes().await? {
             return Ok(false);
         }
@@ -297,10 +333,19 @@ struct AllNodes {
 }
 
 /// Reads a refusal that another node remembers. Returns `None` if this version of the program does
-/// not have the kind of the answer.
-fn noted((at, item, answer): (i64, i64, String)) -> Option<NotedRefusal> {
-    let answer = *AnswerKind::ALL.iter().find(|known| known.as_str() == answer)?;
-    Some(NotedRefusal { at: Millis(at), item: ItemId(item), answer })
+/// not have the code.
+fn noted((at, item, code): (i64, i64, String)) -> Option<NotedRefusal> {
+    Some(NotedRefusal { at: Millis(at), item: ItemId(item), code: Code::parse(&code)? })
+}
+
+/// Returns the problem code of a verdict. `None`: the request holds an order.
+pub(super) fn verdict_code(verdict: Verdict) -> Option<Code> {
+    match verdict {
+        Verdict::Reserved | Verdict::Order(_) => None,
+        Verdict::KeyReused => Some(Code::IdempotencyKeyReused),
+        Verdict::LimitReached => Some(Code::LimitReached),
+        Verdict::Unavailable => Some(Code::Unavailable),
+    }
 }
 
 #[cfg(test)]
@@ -320,7 +365,7 @@ mod tests {
     fn a_node_answers_a_question_once_and_forgets_it_with_the_question() {
         let (asking, asked) = (refusals(1), refusals(1));
         let buyer = asking.memory.hash("ann");
-        let noted = NotedRefusal { at: Millis(5), item: ItemId(7), answer: AnswerKind::SoldOut };
+        let noted = NotedRefusal { at: Millis(5), item: ItemId(7), code: Code::SoldOut };
         asked.memory.note(buyer, noted);
         let question = AskedQuestion::new(&asking, buyer);
         assert!(asked.answer(NodeId(2), &[row(1, &asking), row(2, &asked)]));

@@ -117,6 +117,7 @@ impl Engine {
             hub: Hub::new(options.clock.now()),
             control: JobSignals::default(),
             waiters: VerdictWaiters::default(),
+            refusals: Refusals::new(&options.id_key),
             key: options.id_key.clone(),
         });
         let on_fatal = options.on_fatal.clone();
@@ -145,7 +146,6 @@ impl Engine {
             roles: options.roles,
             settlers: SettlerWatch::default(),
             parked: AtomicUsize::new(0),
-            refusals: Refusals::new(&options.id_key),
             meter: EngineMeter::default(),
             outages: Outages::default(),
             drained: Notify::new(),

@@ -18,7 +18,7 @@ use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, RateLimitScope};
 use doorbuster_core::Millis;
-use doorbuster_store::{Hash, NewAction, SessionOwner, recorded};
+use doorbuster_store::{Hash, NewAction, SessionOwner, StoreResult, recorded};
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -162,7 +162,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> HandlerResult {
     let found = match cookie(&headers).filter(|_| !headers.contains_key(AUTHORIZATION)) {
-        Some(cookie) => app.engine.store().session(Operators::hash(cookie)).await,
+        Some(cookie) => app.session(cookie).await,
         None => Ok(None),
     };
     let found = found.map_err(failed)?;
@@ -243,7 +243,7 @@ impl App {
         let Some(session) = session else {
             return Ok(self.operator(headers, wanted).await?);
         };
-        let found = self.engine.store().session(Operators::hash(session)).await.map_err(failed)?;
+        let found = self.session(session).await.map_err(failed)?;
         let operator = match found {
             Some((SessionOwner::Key(key), _)) => self.operator_of_hash(key).await,
             // If the settings no longer name this issuer, the server cannot verify the person.
@@ -260,6 +260,13 @@ impl App {
         }
         super::identity::check_role(&operator, wanted)?;
         Ok(operator)
+    }
+
+    /// Reads a session from the store for each request. So a session ends on every node when its key
+    /// is deleted.
+    async fn session(&self, cookie: &str) -> StoreResult<Option<(SessionOwner, Millis)>> {
+        let configured = self.operators.configured_hash();
+        self.engine.store().session(Operators::hash(cookie), configured).await
     }
 
     async fn operator_of_hash(&self, hash: Hash) -> Result<Operator, AuthenticationError> {

@@ -312,7 +312,11 @@ async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> Purchas
         None => run_purchase(app, &in_progress.purchase).await,
     };
     let Purchase { buyer, sale, item, units, .. } = &in_progress.purchase;
-    app.engine.count_answer(sale, item, buyer.as_str(), bought.answer(), app.engine.now());
+    let now = app.engine.now();
+    app.engine.count_answer(sale, item, buyer.as_str(), bought.answer(), now);
+    if let PurchaseOutcome::Queued { id, .. } = bought {
+        app.engine.note_queued(buyer.as_str(), id, now);
+    }
     let caller = in_progress.client.caller(buyer.as_str());
     let status = || {
         in_progress

@@ -144,7 +144,8 @@ impl App {
     }
 
     /// Checks that the caller is not blocked and is within the limits, and counts the request. Each
-    /// handler of a limited path calls this function once, or calls its two parts.
+    /// handler of a limited path calls this function once, or calls its two parts. A request that is
+    /// refused here names no item, so the refusal is noted only if the sale has a single item.
     ///
     /// # Errors
     ///
@@ -156,8 +157,14 @@ impl App {
         buyer: &BuyerId,
         sale: &SaleState,
     ) -> Result<(), Problem> {
-        self.ensure_not_blocked(client, buyer)?;
-        self.check_rate_limit(route, client, buyer, sale).await
+        let admitted = match self.ensure_not_blocked(client, buyer) {
+            Ok(()) => self.check_rate_limit(route, client, buyer, sale).await,
+            blocked => blocked,
+        };
+        if let (Err(refused), [item]) = (&admitted, &sale.items[..]) {
+            self.engine.note_refusal(item, buyer.as_str(), refused.code(), self.engine.now());
+        }
+        admitted
     }
 
     /// Checks that a request is within the sale's limits, and counts it. If nodes share the limits,

@@ -1,27 +1,39 @@
 //! Records a sale's numbers over time. Each node writes its own seconds to a table. The leader sums
 //! each node's minutes. Readers sum the rows of all nodes. A second without activity has no row.
+//! While visitors or tickets wait, each node writes at least one row a minute, so that a reader of
+//! the last minute knows the levels of every node.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod pending;
+mod step_counts;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use doorbuster_core::{Millis, NodeId, Phase};
 use doorbuster_store::{PointQuery, PointStep, SalePoint, StoreError};
-use serde::{Deserialize, Serialize};
 
 use super::App;
 use crate::answer_counts::AnswerKind;
 use crate::catalogue::{ItemState, SaleState};
-use crate::metrics::{HistogramSnapshot, RateSample};
+use crate::metrics::RateSample;
+use pending::PendingPoints;
+
+pub(crate) use step_counts::StepCounts;
+#[cfg(test)]
+pub(crate) use step_counts::tests::point;
 
 /// How long before its opening the recording of a scheduled sale begins.
 const BEFORE_OPENING_MS: i64 = 3_600_000;
 /// How long a sale is recorded after its close. Its last requests are decided during this time.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
-const MINUTE_MS: i64 = 60_000;
-/// The number of past minutes that the leader adds up each time.
-const MINUTES_SUMMED: i64 = 5;
+/// A minute, which is also how long a reader believes the recorded levels of a node.
+pub(crate) const MINUTE_MS: i64 = 60_000;
+/// The number of past minutes that the leader adds up each time. A node that the store did not
+/// answer writes its seconds late. With one sale, they are at most 17 minutes late, because the
+/// number of waiting points is limited.
+const MINUTES_SUMMED: i64 = 20;
 /// A new leader adds up the minutes of this much past time. There may have been no leader before.
 /// The store keeps seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
@@ -29,74 +41,6 @@ const FIRST_SUMMED_MS: i64 = 86_400_000;
 const READ_AT_ONCE_MS: i64 = 3_600_000;
 /// If a second is this much earlier than the last second, the clock was set back.
 const STEP_BACK_MS: i64 = 10_000;
-/// The maximum number of points that wait for the store. At this bound the oldest points are
-/// dropped.
-const PENDING_MAX: usize = 1_024;
-
-/// The numbers of one node in one step, as they are stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StepCounts {
-    /// Answers to purchase requests, by kind.
-    #[serde(default)]
-    pub answers: BTreeMap<String, u64>,
-    /// Latencies: each bucket's index and its count.
-    #[serde(default)]
-    pub latencies: Vec<(usize, u64)>,
-    /// Units of each item at the end of the step: free, held and paid.
-    #[serde(default)]
-    pub items: BTreeMap<String, [u64; 3]>,
-    /// Tickets that wait for their verdicts in slots that this node reads.
-    #[serde(default)]
-    pub queue_depth: u64,
-    /// Visitors in the waiting room.
-    #[serde(default)]
-    pub waiting: u64,
-}
-
-impl StepCounts {
-    /// Adds a later step. Keeps the larger queue and the larger number of visitors.
-    pub(crate) fn append(&mut self, later: &Self) {
-        self.add_counts(later);
-        self.queue_depth = self.queue_depth.max(later.queue_depth);
-        self.waiting = self.waiting.max(later.waiting);
-    }
-
-    /// Adds the same step of another node. Units and waiting rooms are the same on every node. Each
-    /// slot's queue is counted by one node.
-    pub(crate) fn add_node(&mut self, other: &Self) {
-        self.add_counts(other);
-        self.queue_depth += other.queue_depth;
-        self.waiting = self.waiting.max(other.waiting);
-    }
-
-    fn add_counts(&mut self, other: &Self) {
-        for (kind, count) in &other.answers {
-            *self.answers.entry(kind.clone()).or_default() += count;
-        }
-        let mut latencies: BTreeMap<usize, u64> = self.latencies.iter().copied().collect();
-        for (bucket, count) in &other.latencies {
-            *latencies.entry(*bucket).or_default() += count;
-        }
-        self.latencies = latencies.into_iter().collect();
-        self.items.extend(other.items.iter().map(|(item, units)| (item.clone(), *units)));
-    }
-
-    /// Returns the latencies as a histogram.
-    pub(crate) fn histogram(&self) -> HistogramSnapshot {
-        let mut histogram = HistogramSnapshot::default();
-        self.latencies.iter().for_each(|(bucket, count)| histogram.add(*bucket, *count));
-        histogram
-    }
-
-    fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("maps with text keys serialise")
-    }
-
-    /// Parses a stored point. An invalid text counts as an empty point.
-    pub(crate) fn parse(text: &str) -> Self {
-        serde_json::from_str(text).unwrap_or_default()
-    }
-}
 
 /// What this node has recorded about a sale.
 #[derive(Debug)]
@@ -113,10 +57,21 @@ struct SaleProgress {
 #[derive(Debug, Default)]
 pub(crate) struct SeriesRecorder {
     sales: Mutex<HashMap<String, SaleProgress>>,
-    pending: Mutex<VecDeque<SalePoint>>,
+    pending: Mutex<PendingPoints>,
     /// The minute in which this node last added up minutes. 0 means that the node has not done so
     /// since it became the leader.
     summed: AtomicI64,
+}
+
+impl SeriesRecorder {
+    fn pending(&self) -> MutexGuard<'_, PendingPoints> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the number of points that this node could not record.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.pending().dropped
+    }
 }
 
 impl App {
@@ -196,17 +151,16 @@ impl App {
             ..StepCounts::default()
         };
         let answers = new_answers(&progress.last, &sample);
-        if answers.is_empty() && levels == progress.levels {
+        let waits = levels.queue_depth > 0 || levels.waiting > 0;
+        let is_new_minute =
+            start_of(second, PointStep::Minute) != start_of(progress.second, PointStep::Minute);
+        if answers.is_empty() && levels == progress.levels && !(waits && is_new_minute) {
             return;
         }
         let latencies = sample.latencies.since(&progress.last.latencies).filled().collect();
         let point = StepCounts { answers, latencies, ..levels.clone() };
         *progress = SaleProgress { last: sample, levels, second };
-        let mut pending = self.series.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if pending.len() >= PENDING_MAX {
-            pending.pop_front();
-        }
-        pending.push_back(SalePoint {
+        self.series.pending().push(SalePoint {
             sale: sale.row.id.clone(),
             step: PointStep::Second,
             at: second,
@@ -217,16 +171,23 @@ impl App {
 
     /// Writes the waiting points to the store. After a failure the points wait for the next second.
     async fn write_pending(&self) {
-        let pending = || self.series.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let points: Vec<SalePoint> = pending().drain(..).collect();
+        let points: Vec<SalePoint> = self.series.pending().points.drain(..).collect();
         if points.is_empty() {
             return;
         }
         if let Err(error) = self.engine.store().insert_points(points.clone()).await {
             tracing::debug!(%error, "failed to record the numbers of sales; will retry");
-            let mut later = pending();
-            let room = PENDING_MAX.saturating_sub(later.len());
-            points.into_iter().rev().take(room).for_each(|point| later.push_front(point));
+            return self.series.pending().put_back(points);
+        }
+        let mut pending = self.series.pending();
+        let lost = pending.dropped - pending.logged;
+        if lost > 0 {
+            pending.logged = pending.dropped;
+            tracing::warn!(
+                event = "sale.numbers_lost",
+                points = lost,
+                "lost numbers of sales, because the store did not accept them in time"
+            );
         }
     }
 
@@ -254,8 +215,8 @@ impl App {
         Ok(())
     }
 
-    /// Adds up these minutes from the seconds of all nodes. A minute that was added up before stays
-    /// as it is.
+    /// Adds up these minutes from the seconds of all nodes. An old minute that was added up before
+    /// stays as it is, because the store may have deleted some of its seconds.
     async fn sum_minutes(
         &self,
         now: Millis,
@@ -265,8 +226,13 @@ impl App {
         for sale in self.sales_for_ms(now, 2 * past_ms) {
             let query = PointQuery { sale: sale.row.id.clone(), step: PointStep::Second, from, to };
             let minutes = minutes_of(&self.engine.store().points(query).await?);
-            if !minutes.is_empty() {
-                self.engine.store().insert_points(minutes).await?;
+            let since = now.plus(-READ_AT_ONCE_MS);
+            let (recent, old): (Vec<_>, _) = minutes.into_iter().partition(|row| row.at >= since);
+            if !old.is_empty() {
+                self.engine.store().insert_points(old).await?;
+            }
+            if !recent.is_empty() {
+                self.engine.store().replace_points(recent).await?;
             }
         }
         Ok(())
@@ -330,34 +296,9 @@ fn start_of(at: Millis, step: PointStep) -> Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn point(answers: &[(&str, u64)], latencies: &[(usize, u64)], held: u64) -> StepCounts {
-        StepCounts {
-            answers: answers.iter().map(|(kind, n)| ((*kind).to_owned(), *n)).collect(),
-            latencies: latencies.to_vec(),
-            items: BTreeMap::from([("phone".to_owned(), [10 - held, held, 0])]),
-            queue_depth: held,
-            waiting: 5,
-        }
-    }
-
-    #[test]
-    fn nodes_add_their_counts_and_share_the_units() {
-        let mut sum = point(&[("reserved", 2), ("sold_out", 5)], &[(3, 7)], 2);
-        sum.add_node(&point(&[("sold_out", 1)], &[(3, 1), (4, 1)], 2));
-        let all = point(&[("reserved", 2), ("sold_out", 6)], &[(3, 8), (4, 1)], 2);
-        assert_eq!(sum, StepCounts { queue_depth: 4, ..all });
-        assert_eq!(sum.histogram().count(), 9);
-    }
-
-    #[test]
-    fn a_stored_point_is_read_again() {
-        let stored = point(&[("reserved", 2)], &[(3, 7)], 2);
-        let text = serde_json::to_string(&stored).expect("plain data");
-        assert_eq!(StepCounts::parse(&text), stored);
-        assert_eq!(StepCounts::parse("{}"), StepCounts::default());
-        assert_eq!(StepCounts::parse("not JSON"), StepCounts::default());
-    }
+    use crate::config::{Flags, load};
+    use crate::temp_dir::TempDir;
+    use crate::web::tests::app;
 
     #[test]
     fn a_minute_has_the_counts_of_its_seconds_and_their_largest_queue() {
@@ -396,5 +337,32 @@ mod tests {
         assert_eq!(start_of(Millis(61_999), PointStep::Second), Millis(61_000));
         assert_eq!(start_of(Millis(61_999), PointStep::Minute), Millis(60_000));
         assert_eq!(start_of(Millis(-1), PointStep::Second), Millis(-1_000));
+    }
+    #[tokio::test]
+    async fn a_minute_grows_by_a_second_that_arrives_late() {
+        let dir = TempDir::new();
+        let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
+        let secret = "a secret of the shop, long enough for anyone";
+        let setting = ("DOORBUSTER_AUTH__BUYER_SECRET".into(), secret.into());
+        let settings = load(&flags, [setting]).expect("valid settings");
+        let app = app(&dir, &settings, 100).await;
+        let (store, now) = (app.engine.store(), app.engine.now());
+        let from = start_of(now, PointStep::Minute).plus(-2 * MINUTE_MS);
+        let to = from.plus(MINUTE_MS);
+        for (late_ms, reserved) in [(0, 2), (1_000, 5)] {
+            let second = SalePoint {
+                sale: "spring".to_owned(),
+                step: PointStep::Second,
+                at: from.plus(late_ms),
+                node: NodeId(2),
+                point: point(&[("reserved", reserved)], &[], 0).to_json(),
+            };
+            store.insert_points(vec![second]).await.expect("writes");
+            app.sum_minutes(now, MINUTE_MS, (from, to)).await.expect("writes");
+        }
+        let query = PointQuery { sale: "spring".to_owned(), step: PointStep::Minute, from, to };
+        let minutes = store.points(query).await.expect("reads");
+        assert_eq!(StepCounts::parse(&minutes[0].point).answers["reserved"], 7);
+        app.engine.stop().await;
     }
 }

@@ -1,6 +1,7 @@
 //! Tests the endpoints that the console uses: sessions, actions, nodes, numbers by second, one
 //! buyer's history, and the check before opening.
 
+mod buyers;
 mod every_action;
 mod series;
 #[path = "console/sign_in.rs"]
@@ -240,37 +241,6 @@ async fn an_action_never_shows_a_secret() {
 }
 
 #[tokio::test]
-async fn a_buyers_story_has_orders_and_refusals() {
-    let app = TestApp::start().await;
-    app.open_sale("spring", 1.into(), 1).await;
-    let order = app.buy("ann", "k1", "spring", "phone", 1).await.json();
-    app.buy("ann", "k2", "spring", "phone", 1).await;
-    app.buy("bob", "k1", "spring", "phone", 1).await;
-    let story = async |buyer: &str| {
-        let path = format!("/v1/admin/sales/spring/buyers/{buyer}");
-        app.admin("GET", &path, None).await.json()
-    };
-    let refusals = |story: &Value| -> Vec<(Value, Value)> {
-        let rows = story["refusals"].as_array().expect("a list");
-        rows.iter().map(|row| (row["item"].clone(), row["code"].clone())).collect()
-    };
-    let ann = story("ann").await;
-    assert_eq!(ann["orders"][0]["id"], order["id"]);
-    assert_eq!(refusals(&ann).len(), 1, "{ann}");
-    let bob = story("bob").await;
-    assert_eq!(bob["orders"], json!([]));
-    assert_eq!(refusals(&bob), [("phone".into(), "sold_out".into())]);
-    assert_eq!((&bob["refusals_complete"], &bob["blocked"]), (&true.into(), &false.into()));
-    assert_eq!(refusals(&story("eve").await), []);
-    let block = json!({"kind": "buyer", "value": "bob", "reason": "a test"});
-    assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
-    assert_eq!(story("bob").await["blocked"], true);
-    let path = "/v1/admin/sales/spring/buyers/bob";
-    let as_buyer = app.call("GET", path, &[("authorization", &bearer("bob"))], b"").await;
-    assert_eq!(as_buyer.verdict(), "401 unauthenticated");
-}
-
-#[tokio::test]
 async fn the_check_before_opening_lists_errors_first() {
     let app = TestApp::start().await;
     app.make_sale("spring", 0.into(), 1).await;
@@ -279,7 +249,15 @@ async fn the_check_before_opening_lists_errors_first() {
     let problems = report["problems"].as_array().expect("a list");
     let codes: Vec<&str> = problems.iter().filter_map(|row| row["code"].as_str()).collect();
     assert_eq!((problems[0]["severity"].as_str(), codes[0]), (Some("error"), "no_stock"));
-    for code in ["draft", "no_start", "no_image", "no_tls_address", "no_webhooks", "token_unused"] {
+    for code in [
+        "draft",
+        "no_start",
+        "no_image",
+        "no_tls_address",
+        "no_webhooks",
+        "token_unused",
+        "no_backup",
+    ] {
         assert!(codes.contains(&code), "{codes:?} lacks {code}");
     }
     app.make_sale("autumn", 5.into(), 1).await;
@@ -290,6 +268,26 @@ async fn the_check_before_opening_lists_errors_first() {
     assert_eq!(orders.verdict(), "200");
     let report = app.admin("POST", "/v1/admin/sales/autumn/check", None).await.json();
     assert!(!report.to_string().contains("token_unused"), "{report}");
+}
+
+#[tokio::test]
+async fn the_check_before_opening_finds_a_lack_of_access_codes() {
+    let app = TestApp::start().await;
+    app.make_sale("spring", 5.into(), 1).await;
+    let path = "/v1/admin/sales/spring";
+    let change = json!({
+        "starts_at": "2100-01-01T00:00:00Z", "front_door": {"access_codes": "required"},
+    });
+    assert_eq!(app.admin("PATCH", path, Some(change)).await.verdict(), "200");
+    let check = async || app.admin("POST", &format!("{path}/check"), None).await.json();
+    let report = check().await;
+    assert_eq!(report["problems"][0]["code"], "no_access_codes", "{report}");
+    assert_eq!(report["ready"], false);
+    let codes = app.admin("POST", &format!("{path}/access-codes"), Some(json!({"count": 1}))).await;
+    assert_eq!(codes.verdict(), "201");
+    let report = check().await;
+    assert_eq!(report["ready"], true, "{report}");
+    assert!(!report.to_string().contains("no_start"), "{report}");
 }
 
 #[tokio::test]

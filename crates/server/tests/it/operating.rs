@@ -97,6 +97,36 @@ async fn a_scheduled_sale_opens_and_closes_by_itself() {
 }
 
 #[tokio::test]
+async fn a_change_of_the_times_opens_and_closes_no_sale_at_once() {
+    let app = TestApp::start().await;
+    app.make_sale("spring", 5.into(), 1).await;
+    let path = "/v1/admin/sales/spring";
+    let patch = async |body: Value| app.admin("PATCH", path, Some(body)).await;
+    let (past, future) = ("2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z");
+    assert_eq!(patch(json!({ "starts_at": future })).await.verdict(), "200");
+    app.step("spring", "schedule").await;
+    let refused = async |member: &str| {
+        let reply = patch(json!({ member: past })).await;
+        assert_eq!(reply.verdict(), "422 invalid_request", "{member}: {}", reply.text());
+        let fault = &reply.json()["errors"][0];
+        assert_eq!(fault["pointer"], format!("/{member}"));
+        assert!(fault["detail"].as_str().is_some_and(|why| why.contains("future")), "{fault}");
+    };
+    refused("starts_at").await;
+    app.step("spring", "open").await;
+    refused("ends_at").await;
+    app.step("spring", "pause").await;
+    refused("ends_at").await;
+    let sale = app.admin("GET", path, None).await.json();
+    assert_eq!((&sale["phase"], &sale["ends_at"]), (&json!("paused"), &Value::Null));
+    let same = patch(json!({"starts_at": future, "title": "Again", "ends_at": null})).await;
+    assert_eq!(same.verdict(), "200", "unchanged times are accepted: {}", same.text());
+    app.step("spring", "close").await;
+    let after = patch(json!({"starts_at": null, "ends_at": past})).await;
+    assert_eq!(after.verdict(), "200", "the sale is closed: {}", after.text());
+}
+
+#[tokio::test]
 async fn changes_are_merged_and_require_a_matching_tag() {
     let app = TestApp::start().await;
     app.make_sale("spring", 5.into(), 1).await;

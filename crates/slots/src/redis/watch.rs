@@ -39,6 +39,7 @@ impl ServerWatch {
             run_id: h.run_id.clone(),
             replication_id: h.replication_id.clone(),
             is_up: h.is_up,
+            is_replica: h.is_replica,
         };
         let refusals = healths.iter().filter_map(|h| health::check_usable(h).err()).collect();
         LossEvidence {

@@ -11,6 +11,7 @@ use doorbuster_slots::{SlotError, Slots};
 use super::cluster;
 use super::faults::SLOT;
 use super::server::{Server, options};
+use super::watch::Watch;
 
 /// The longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -197,4 +198,29 @@ async fn a_server_that_stays_busy_counts_as_unreachable() {
     assert!(reason.contains("BUSY") && reason.contains(&servers[0].port().to_string()), "{reason}");
     drop(servers);
     running.join().expect("the script ends with its server");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_evidence_names_a_server_that_hangs_and_a_server_that_became_a_replica() {
+    let mut server = Server::start(&[]);
+    let slots = open(&server).await;
+    let becomes = async |is_up: bool, is_replica: bool| {
+        let begun = Watch::start();
+        loop {
+            let found = slots.evidence().servers.remove(0);
+            if (found.is_up, found.is_replica) == (is_up, is_replica) {
+                return;
+            }
+            assert!(begun.elapsed() < WITHIN, "{found:?} has not changed");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    becomes(true, false).await;
+    // The kernel still accepts connections for the server.
+    server.freeze();
+    becomes(false, false).await;
+    server.thaw();
+    becomes(true, false).await;
+    let _: () = server.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    becomes(true, true).await;
 }

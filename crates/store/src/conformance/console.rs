@@ -3,7 +3,8 @@ use doorbuster_core::{Millis, NodeId};
 
 use super::Fixture;
 use crate::contract::{
-    NodeRow, Person, PointQuery, PointStep, RetentionCutoffs, Role, SalePoint, SessionOwner,
+    AdminKey, NodeRow, Person, PointQuery, PointStep, RetentionCutoffs, Role, SalePoint,
+    SessionOwner,
 };
 
 /// A session is found until it is deleted or expires.
@@ -17,10 +18,23 @@ pub async fn a_session_lasts_until_it_ends_or_expires(fixture: Fixture) {
     let ann = Person { id: "oidc:ann".into(), name: "Ann".into(), role: Role::Operator };
     let ann = SessionOwner::Person(ann);
     store.insert_session([4; 32], ann.clone(), until).await.expect("writes");
-    let found = async |n: u8| store.session([n; 32]).await.expect("reads");
+    let found = async |n: u8| store.session([n; 32], [9; 32]).await.expect("reads");
     assert_eq!(found(4).await, Some((ann, until)));
     assert_eq!(found(1).await, Some((SessionOwner::Key([9; 32]), until)));
     assert_eq!(found(3).await, None);
+    let key = AdminKey {
+        id: "key_1".to_owned(),
+        name: "night shift".to_owned(),
+        role: Role::Viewer,
+        hash: [8; 32],
+        created_at: fixture.clock.now(),
+    };
+    store.insert_key(key).await.expect("writes");
+    let of_key = SessionOwner::Key([8; 32]);
+    store.insert_session([5; 32], of_key.clone(), until).await.expect("writes");
+    assert_eq!(found(5).await, Some((of_key, until)));
+    assert!(store.delete_key("key_1").await.expect("writes"));
+    assert_eq!(found(5).await, None, "the session ends with its key");
     assert!(store.delete_session([1; 32]).await.expect("writes"));
     assert!(!store.delete_session([1; 32]).await.expect("writes"));
     assert_eq!(found(1).await, None);
@@ -84,6 +98,12 @@ pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture)
     assert_eq!(read("spring", Second, 60_000, 61_000).await, rows[..2]);
     assert_eq!(read("spring", Minute, 0, 120_000).await, rows[3..]);
     assert_eq!(read("autumn", Second, 0, 120_000).await, []);
+    let longer = point(Minute, 60_000, 1, "{\"a\":2}");
+    for _ in 0..2 {
+        store.replace_points(vec![longer.clone()]).await.expect("writes");
+    }
+    assert_eq!(read("spring", Minute, 0, 120_000).await, std::slice::from_ref(&longer));
+    store.replace_points(vec![rows[3].clone()]).await.expect("writes");
     let old = RetentionCutoffs { seconds_before: Millis(61_000), ..RetentionCutoffs::NONE };
     assert_eq!(store.delete_expired(old, 100).await.expect("writes"), 2);
     assert_eq!(read("spring", Second, 0, 120_000).await, rows[2..3]);

@@ -37,7 +37,9 @@ const INSERT_SESSION: Statement = statement(
 );
 const SESSION: Statement = statement(
     "SELECT key_hash, until, person, person_name, person_role FROM console_session
-     WHERE hash = $1 AND until > $2",
+     WHERE hash = $1 AND until > $2
+       AND (person IS NOT NULL OR key_hash = $3
+            OR EXISTS (SELECT 1 FROM admin_key WHERE admin_key.hash = key_hash))",
 );
 const DELETE_SESSION: Statement = statement("DELETE FROM console_session WHERE hash = $1");
 const NODES: Statement = statement(
@@ -53,6 +55,11 @@ const RENEW_NODE_LEASE: Statement = statement(
 const INSERT_POINT: Statement = statement(
     "INSERT INTO sale_point (sale_id, step_secs, at, node, point) VALUES ($1, $2, $3, $4, $5)
      ON CONFLICT DO NOTHING",
+);
+const REPLACE_POINT: Statement = statement(
+    "INSERT INTO sale_point (sale_id, step_secs, at, node, point) VALUES ($1, $2, $3, $4, $5)
+     ON CONFLICT (sale_id, step_secs, at, node) DO UPDATE SET point = excluded.point
+     WHERE sale_point.point <> excluded.point",
 );
 const POINTS: Statement = statement(
     "SELECT at, node, point FROM sale_point
@@ -133,9 +140,15 @@ impl Store {
     }
 
     /// Returns the owner of a session, and when the session expires. Returns `None` if the session
-    /// does not exist or has expired.
-    pub async fn session(&self, hash: Hash) -> StoreResult<Option<(SessionOwner, Millis)>> {
-        self.one(SESSION, values![hash.to_vec(), self.now()], session).await
+    /// does not exist or has expired, or if its key was deleted. `configured` is the hash of the key
+    /// in the settings, which the store does not have.
+    pub async fn session(
+        &self,
+        hash: Hash,
+        configured: Hash,
+    ) -> StoreResult<Option<(SessionOwner, Millis)>> {
+        let values = values![hash.to_vec(), self.now(), configured.to_vec()];
+        self.one(SESSION, values, session).await
     }
 
     /// Ends a session. Returns false if there is no such session. Records the caller's action.
@@ -187,9 +200,18 @@ impl Store {
     /// Adds the statistics of past steps. If the node has already added a step, the stored
     /// statistics stay.
     pub async fn insert_points(&self, points: Vec<SalePoint>) -> StoreResult<()> {
+        self.write_points(INSERT_POINT, points).await
+    }
+
+    /// Adds the statistics of past steps, or replaces the stored statistics of these steps.
+    pub async fn replace_points(&self, points: Vec<SalePoint>) -> StoreResult<()> {
+        self.write_points(REPLACE_POINT, points).await
+    }
+
+    async fn write_points(&self, sql: Statement, points: Vec<SalePoint>) -> StoreResult<()> {
         self.job(RetryUnknown::Allowed, move |tx| {
             for SalePoint { sale, step, at, node, point } in &points {
-                tx.run(INSERT_POINT, &values![sale, step.secs(), *at, *node, point])?;
+                tx.run(sql, &values![sale, step.secs(), *at, *node, point])?;
             }
             Ok(())
         })

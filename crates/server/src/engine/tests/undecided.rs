@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
+use doorbuster_api::problem::Code;
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{Millis, Stock, Verdict};
 use tokio::time::Instant;
 
 use super::*;
+use crate::engine::NodeDescription;
+use crate::metrics::Gauge;
 use crate::purchase::DoorRefusal;
 use crate::settle;
 
@@ -100,6 +103,32 @@ async fn the_refusal_of_a_ticket_decides_no_other_request_that_waits_for_the_tic
     engine.waiters().deliver(token, TicketVerdict { id, verdict, order: None, fresh: true });
     // The request tries again. The slot still has the ticket, and the store has no verdict.
     assert_eq!(again.await.expect("the task did not panic"), first);
+    let settling = tokio::spawn(settle::run(engine.clone()));
+    engine.stop().await;
+    settling.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_refusal_of_a_queued_request_is_noted_for_its_buyer() {
+    let dir = TempDir::new();
+    let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
+    engine.describe(NodeDescription { started_at: Millis(0), connections: Gauge::default() });
+    open_sale(&engine, Stock::Counted(10), 10, 900_000).await;
+    let first = ask(&engine, "k", 2, None, Duration::ZERO).await;
+    let PurchaseOutcome::Queued { id, .. } = first else { panic!("{first:?}") };
+    let refusals = async || {
+        let found = engine.refusals_of("anna", Millis(1)).await.expect("the store is available");
+        let codes: Vec<Code> = found.refusals.iter().map(|(_, noted)| noted.code).collect();
+        (codes, found.is_complete)
+    };
+    engine.note_queued("anna", id, engine.now());
+    assert_eq!(refusals().await, (Vec::new(), false), "a refusal may follow");
+    let token = id.parts().expect("the id of a ticket").token;
+    let verdict = Verdict::LimitReached;
+    engine.deliver_verdict(token, TicketVerdict { id, verdict, order: None, fresh: true });
+    assert_eq!(refusals().await, (vec![Code::LimitReached], true));
+    engine.note_queued("anna", id, engine.now());
+    assert_eq!(refusals().await, (vec![Code::LimitReached], true), "the verdict came before");
     let settling = tokio::spawn(settle::run(engine.clone()));
     engine.stop().await;
     settling.abort();

@@ -60,7 +60,7 @@ fn refusal_view(sale: &SaleState, node: NodeId, refusal: &NotedRefusal) -> Optio
     Some(BuyerRefusal {
         at: wire::time(refusal.at),
         item: item.row.name.clone(),
-        code: refusal.answer.as_str().to_owned(),
+        code: refusal.code.as_str().to_owned(),
         node: node.to_string(),
     })
 }

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use doorbuster_api::admin::console::{CheckProblem, CheckReport, Severity};
+use doorbuster_api::admin::console::{CheckProblem, CheckReport, Node, Severity};
 use doorbuster_api::admin::front_door::LimitSetting;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_core::{Phase, Stock};
 use http::StatusCode;
 
+use super::nodes::node_of_row;
 use super::sale;
 use crate::catalogue::SaleState;
 use crate::web::failure::failed;
@@ -17,6 +18,9 @@ use crate::web::path_names::PathNames;
 use crate::web::reply::{HandlerError, HandlerResult, json};
 use crate::web::request_body;
 use crate::web::{App, wire};
+
+/// A node reports about twice a second. A node with a longer lag than this may have stopped.
+const LAG_MAX_MS: u64 = 1_500;
 
 pub(crate) async fn check(
     State(app): State<Arc<App>>,
@@ -26,7 +30,16 @@ pub(crate) async fn check(
     request_body::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
     let sale = sale(&app, &name)?;
     let mut problems = sale_problems(&app, &sale);
+    if sale.front_door.access_codes.is_required() {
+        let counts = app.engine.store().code_counts(&name).await.map_err(failed)?;
+        if counts.spent >= counts.uses {
+            let detail =
+                "buyers need an access code, and the sale has no unused code; create codes";
+            problems.push(error("no_access_codes", detail));
+        }
+    }
     problems.extend(installation_problems(&app).await?);
+    problems.extend(node_problems(&app).await?);
     problems.sort_by_key(|problem| problem.severity != Severity::Error);
     let ready = problems.iter().all(|problem| problem.severity != Severity::Error);
     Ok(json(StatusCode::OK, &CheckReport { ready, problems }))
@@ -49,7 +62,7 @@ fn sale_problems(app: &App, sale: &SaleState) -> Vec<CheckProblem> {
     if row.phase == Phase::Draft {
         problems.push(warning("draft", "buyers do not see a draft; schedule or open the sale"));
     }
-    if row.phase.is_before_opening() && row.starts_at.is_none_or(|at| at <= now) {
+    if row.phase == Phase::Draft && row.starts_at.is_none_or(|at| at <= now) {
         problems.push(warning(
             "no_start",
             "starts_at is not in the future; the sale opens only when an operator opens it",
@@ -125,6 +138,12 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
             ));
         }
     }
+    if app.engine.layout().is_single_node() && app.engine.store().commit_copy().is_none() {
+        problems.push(warning(
+            "no_backup",
+            "the store has no continuous backup; a lost disk loses every order; set backup.to",
+        ));
+    }
     if app.live().proxies.iter().any(|network| network.contains(IpAddr::from([8, 8, 8, 8]))) {
         problems.push(warning(
             "all_proxies_trusted",
@@ -135,6 +154,28 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
     if !audit.findings.is_empty() {
         let detail = "the audit has findings; read GET /v1/admin/audit before you open";
         problems.push(error("audit_findings", detail));
+    }
+    Ok(problems)
+}
+
+/// Finds nodes that may behave differently from the node that answers.
+async fn node_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerError> {
+    if app.engine.layout().is_single_node() {
+        return Ok(Vec::new());
+    }
+    let now = app.engine.now();
+    let rows = app.engine.store().nodes().await.map_err(failed)?;
+    let mut problems = Vec::new();
+    for node in rows.iter().map(|row| node_of_row(row, now)) {
+        let Node { node, lag_ms, version, .. } = node;
+        if lag_ms > LAG_MAX_MS {
+            let detail = format!("node {node} last reported {lag_ms} ms ago; it may have stopped");
+            problems.push(warning("node_lags", detail));
+        }
+        if version.is_some_and(|version| version != env!("CARGO_PKG_VERSION")) {
+            let detail = format!("node {node} runs another version than this node");
+            problems.push(warning("other_version", detail));
+        }
     }
     Ok(problems)
 }

@@ -1,17 +1,14 @@
 //! `GET /v1/admin/nodes`: the nodes, the store, and the servers that hold slots.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use doorbuster_api::admin::console::{Node, NodeList, SlotServer, StoreServer};
 use doorbuster_core::Millis;
+use doorbuster_slots::ServerIdentity;
 use doorbuster_store::NodeRow;
-use futures_util::future::join_all;
 use http::StatusCode;
 use serde::Deserialize;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::control::LEASE_MS;
 use crate::edge::EdgeDescription;
@@ -19,9 +16,6 @@ use crate::edge::sightings::ALIVE_MS;
 use crate::web::failure::failed;
 use crate::web::reply::{HandlerResult, json};
 use crate::web::{App, wire};
-
-/// How long a server that holds slots may take to accept a connection.
-const CONNECT_MAX: Duration = Duration::from_millis(500);
 
 /// A node's description of itself, as `Engine::node_description` writes it.
 #[derive(Default, Deserialize)]
@@ -59,7 +53,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
             .history()
             .and_then(|history| u64::try_from(history.timeline).ok()),
     };
-    Ok(json(StatusCode::OK, &NodeList { nodes, store, slots: slot_servers(&app).await }))
+    Ok(json(StatusCode::OK, &NodeList { nodes, store, slots: slot_servers(&app) }))
 }
 
 /// Returns the time since `reported`, in milliseconds. The clocks of two nodes can differ, so
@@ -68,7 +62,7 @@ fn lag_ms(reported: Millis, now: Millis) -> u64 {
     u64::try_from(now.0 - reported.0).unwrap_or(0)
 }
 
-fn node_of_row(row: &NodeRow, now: Millis) -> Node {
+pub(super) fn node_of_row(row: &NodeRow, now: Millis) -> Node {
     let view = node_view(&row.node.to_string(), &row.about, Some(row.lease_until), row.leader);
     Node { lag_ms: lag_ms(row.lease_until.plus(-LEASE_MS), now), ..view }
 }
@@ -102,19 +96,16 @@ fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool)
     }
 }
 
-/// Returns the servers that hold slots. A server is up if it accepts a connection.
-async fn slot_servers(app: &App) -> Vec<SlotServer> {
+/// Returns the servers that hold slots, as the last check of about a second ago found them.
+fn slot_servers(app: &App) -> Vec<SlotServer> {
     let servers = app.engine.slots().evidence().servers;
     if servers.is_empty() {
         return vec![SlotServer { server: "memory".into(), up: true, role: "memory".into() }];
     }
-    join_all(servers.into_iter().map(|server| async move {
-        let connected = timeout(CONNECT_MAX, TcpStream::connect(&server.address)).await;
-        SlotServer {
-            up: matches!(connected, Ok(Ok(_))),
-            server: server.address,
-            role: "primary".into(),
-        }
-    }))
-    .await
+    let server = |server: ServerIdentity| SlotServer {
+        up: server.is_up,
+        server: server.address,
+        role: if server.is_replica { "replica" } else { "primary" }.into(),
+    };
+    servers.into_iter().map(server).collect()
 }

@@ -8,7 +8,7 @@ use doorbuster_api::admin::console::{Series, SeriesItem, SeriesPoint};
 use doorbuster_api::limits::SERIES_STEPS_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::SeriesQuery;
-use doorbuster_core::Millis;
+use doorbuster_core::{Millis, NodeId};
 use doorbuster_store::{PointQuery, PointStep, SalePoint};
 use http::StatusCode;
 
@@ -17,7 +17,7 @@ use crate::answer_counts::AnswerKind;
 use crate::web::failure::failed;
 use crate::web::path_names::PathNames;
 use crate::web::reply::{HandlerResult, json};
-use crate::web::series::StepCounts;
+use crate::web::series::{MINUTE_MS, StepCounts};
 use crate::web::{App, wire};
 
 /// Without `from`, the series covers this much time before `to`.
@@ -33,8 +33,9 @@ pub(crate) async fn get(
     let query = SeriesQuery::for_operator(query.as_deref().unwrap_or_default())?;
     sale(&app, &name)?;
     let length = i64::from(query.step_secs) * 1_000;
-    let to = query.to.map_or(app.engine.now(), |to| Millis(to.millis()));
-    let to = Millis(to.0.div_euclid(length) * length + length);
+    // The last step contains the millisecond before `to`, or the present time.
+    let last = query.to.map_or(app.engine.now(), |to| Millis(to.millis() - 1));
+    let to = Millis(last.0.div_euclid(length) * length + length);
     let from = query.from.map_or(to.plus(-DEFAULT_MS), |from| Millis(from.millis()));
     let from = Millis(from.0.div_euclid(length) * length);
     if (to.0 - from.0) / length > i64::from(SERIES_STEPS_MAX) + 1 {
@@ -44,7 +45,9 @@ pub(crate) async fn get(
     }
     let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
     let store = app.engine.store();
-    let minutes_or_seconds = PointQuery { sale: name.clone(), step, from, to };
+    // A node without a row has the levels of its last row.
+    let minutes_or_seconds =
+        PointQuery { sale: name.clone(), step, from: from.plus(-MINUTE_MS), to };
     let mut rows = store.points(minutes_or_seconds).await.map_err(failed)?;
     if step == PointStep::Minute {
         // The leader sums up a minute some time after the end of the minute. Until then, the store
@@ -59,26 +62,38 @@ pub(crate) async fn get(
         let open: Vec<SalePoint> = seconds.into_iter().filter(is_open).collect();
         rows.extend(open);
     }
-    let nodes = rows.iter().map(|row| (row.at, StepCounts::parse(&row.point)));
-    let points = add_up(nodes, length);
+    let nodes = rows.iter().map(|row| (row.at, row.node, StepCounts::parse(&row.point)));
+    let points = add_up(nodes, from, length);
     let points = points.iter().map(|(at, point)| point_view(*at, point)).collect();
     let (from, to) = (wire::time(from), wire::time(to));
     Ok(json(StatusCode::OK, &Series { step_secs: query.step_secs, from, to, points }))
 }
 
-/// Sums the points of all nodes at each time. Then sums the times within each step of `length`.
+/// Sums the points of all nodes at each time. A node without a point at a time has the levels of
+/// its last minute. Then sums the times from `from` on within each step of `length`.
 fn add_up(
-    nodes: impl Iterator<Item = (Millis, StepCounts)>,
+    rows: impl Iterator<Item = (Millis, NodeId, StepCounts)>,
+    from: Millis,
     length: i64,
 ) -> BTreeMap<Millis, StepCounts> {
-    let mut times: BTreeMap<Millis, StepCounts> = BTreeMap::new();
-    for (at, point) in nodes {
-        times.entry(at).or_default().add_node(&point);
+    let mut times: BTreeMap<Millis, BTreeMap<NodeId, StepCounts>> = BTreeMap::new();
+    for (at, node, point) in rows {
+        times.entry(at).or_default().insert(node, point);
     }
+    let mut levels: BTreeMap<NodeId, (Millis, StepCounts)> = BTreeMap::new();
     let mut steps: BTreeMap<Millis, StepCounts> = BTreeMap::new();
-    for (at, point) in times {
-        let at = Millis(at.0.div_euclid(length) * length);
-        steps.entry(at).or_default().append(&point);
+    for (at, nodes) in times {
+        levels.extend(nodes.iter().map(|(node, point)| (*node, (at, point.levels()))));
+        // A node that ended writes no more levels.
+        levels.retain(|_, (since, _)| at.0 - since.0 < MINUTE_MS);
+        let mut sum = StepCounts::default();
+        for (node, (_, level)) in &levels {
+            sum.add_node(nodes.get(node).unwrap_or(level));
+        }
+        if at >= from {
+            let step = Millis(at.0.div_euclid(length) * length);
+            steps.entry(step).or_default().append(&sum);
+        }
     }
     steps
 }
@@ -105,5 +120,28 @@ fn point_view(at: Millis, point: &StepCounts) -> SeriesPoint {
         items: items.collect(),
         queue_depth: point.queue_depth,
         waiting: point.waiting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::series::point;
+
+    #[test]
+    fn a_node_without_a_point_has_its_last_levels_for_a_minute() {
+        let (leader, other) = (NodeId(1), NodeId(2));
+        let queue = |depth| StepCounts { queue_depth: depth, ..StepCounts::default() };
+        let rows = [
+            (Millis(9_000), leader, point(&[("reserved", 3)], &[], 4)),
+            (Millis(12_000), other, queue(1)),
+            (Millis(15_000), leader, queue(6)),
+            (Millis(75_000), other, queue(2)),
+        ];
+        let steps = add_up(rows.into_iter(), Millis(10_000), 1_000);
+        let shown: Vec<_> =
+            steps.iter().map(|(at, step)| (at.0, step.queue_depth, step.waiting)).collect();
+        assert_eq!(shown, [(12_000, 5, 5), (15_000, 7, 0), (75_000, 2, 0)]);
+        assert_eq!(steps[&Millis(12_000)].answers, BTreeMap::new(), "answers count once");
     }
 }

@@ -7,7 +7,7 @@ use axum::extract::State;
 use doorbuster_api::gate::{NewPass, Pass};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::BODY_BYTES_MAX;
-use doorbuster_api::problem::{Problem, Requirement};
+use doorbuster_api::problem::{Code, Problem, Requirement};
 use doorbuster_core::gate::pass::{ISSUE_EARLY_MS, Membership, PassTerms};
 use doorbuster_core::{BuyerId, Millis, Phase};
 use http::StatusCode;
@@ -40,10 +40,13 @@ pub(crate) async fn issue(
     request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewPass::from_json(&body)?;
     let sale = find_sale(&app, &sale).await?;
+    let item = sale.item(&wanted.item).cloned();
     let made = issue_pass(&app, &sale, &buyer, standing, client, wanted).await;
-    app.gate
-        .passes
-        .count(made.as_ref().map_or_else(|refused| refused.problem.code().as_str(), |_| "issued"));
+    let refused = made.as_ref().err().map(|refused| refused.problem.code());
+    app.gate.passes.count(refused.map_or("issued", Code::as_str));
+    if let (Some(item), Some(code)) = (item, refused) {
+        app.engine.note_refusal(&item, buyer.as_str(), code, app.engine.now());
+    }
     Ok(json(StatusCode::CREATED, &made?))
 }
 

@@ -6,7 +6,7 @@ use crate::gate::waiting_room::WaitingRoomCounts;
 use crate::metrics::{MetricKind, MetricsText};
 use crate::web::App;
 
-/// Writes the phases of all sales that are not closed.
+/// Writes the phases of all sales that are not closed, and the seconds that were not recorded.
 pub(super) fn phases(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_sale_phase",
@@ -20,6 +20,12 @@ pub(super) fn phases(app: &App, text: &mut MetricsText) {
     for sale in sales {
         text.sample(&[("sale", &sale.row.id), ("phase", sale.row.phase.as_str())], 1);
     }
+    text.metric(
+        "doorbuster_series_points_dropped_total",
+        MetricKind::Counter,
+        "Seconds of sales whose numbers the store did not accept in time.",
+    )
+    .sample(&[], app.series.dropped());
 }
 
 /// Writes the metrics of the waiting rooms.

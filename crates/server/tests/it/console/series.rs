@@ -30,6 +30,20 @@ async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
         let busy = points.iter().find(|point| point["requests"] != 0).expect("a busy second");
         assert!(busy["p99_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{busy}");
     }
+    // Two neighbouring windows share no step.
+    let whole = app.admin("GET", path, None).await.json();
+    let points = whole["points"].as_array().expect("points");
+    let at = |point: &Value| point["at"].as_str().expect("a time").to_owned();
+    let busy = points.iter().find(|point| point["requests"] != 0).expect("a busy second");
+    let (from, middle, to) = (whole["from"].as_str().expect("a time"), at(busy), &whole["to"]);
+    let to = to.as_str().expect("a time");
+    let mut requests = 0;
+    for (from, to) in [(from, middle.as_str()), (&middle, to)] {
+        let window = app.admin("GET", &format!("{path}?from={from}&to={to}"), None).await.json();
+        assert_eq!((&window["from"], &window["to"]), (&json!(from), &json!(to)));
+        requests += sum(&window, "requests");
+    }
+    assert_eq!(requests, 8);
     for wrong in ["step=2", "from=yesterday", "from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z"] {
         let reply = app.admin("GET", &format!("{path}?{wrong}"), None).await;
         assert_eq!(reply.verdict(), "422 invalid_request", "{wrong}");

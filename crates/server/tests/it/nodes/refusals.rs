@@ -1,7 +1,7 @@
-//! Tests the data that operators see from all nodes together: a buyer's refusals, and the numbers
-//! of minutes that ended while no node led.
+//! Tests what operators see and do on several nodes: a buyer's refusals, the numbers of minutes that
+//! ended while no node led, and the end of a session.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::app::TestApp;
 use crate::postgres::Cluster;
@@ -79,5 +79,27 @@ async fn a_minute_that_ended_while_no_node_led_is_added_up_from_its_seconds() {
     let from = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(90);
     let path = format!("{series}?step=60&from={}", from.strftime("%Y-%m-%dT%H:%M:%SZ"));
     second.until(&path, "the minutes are added up", |series| requests(series) == 3).await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_ends_on_every_node_when_its_key_is_deleted() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let (first, second) = (node(&home, &database).await, node(&home, &database).await);
+    let body = json!({"name": "night shift", "role": "viewer"});
+    let made = first.admin("POST", "/v1/admin/keys", Some(body)).await.json();
+    let sign_in = json!({ "key": made["key"] }).to_string();
+    let headers = [("content-type", "application/json")];
+    let signed_in = second.call("POST", "/v1/admin/session", &headers, sign_in.as_bytes()).await;
+    assert_eq!(signed_in.verdict(), "204", "{}", signed_in.text());
+    let cookie = signed_in.header("set-cookie").expect("a cookie");
+    let cookie = [("cookie", cookie.split(';').next().expect("a pair"))];
+    let session = async || second.call("GET", "/v1/admin/session", &cookie, b"").await.verdict();
+    assert_eq!(session().await, "200");
+    let path = format!("/v1/admin/keys/{}", made["id"].as_str().expect("an id"));
+    assert_eq!(first.admin("DELETE", &path, None).await.verdict(), "204");
+    assert_eq!(session().await, "401 unauthenticated");
+    first.stop().await;
     second.stop().await;
 }

@@ -33,7 +33,7 @@ const NOWHERE: &str = "http://127.0.0.1:1/";
 /// The errors that a schema cannot express: the location, the start of the message, and the reason.
 /// A location is a pointer with `*` for each number, or a question mark and a parameter. If a
 /// location ends with a slash, it includes all locations below.
-const RULES: [(&str, &str, &str); 21] = [
+const RULES: [(&str, &str, &str); 22] = [
     ("?cursor", "is not a cursor that this server issued", "only the server makes cursors"),
     ("?to", "must be after from", "two parameters are compared"),
     ("?from", "at most 3,600 steps", "other parameters decide"),
@@ -55,6 +55,7 @@ const RULES: [(&str, &str, &str); 21] = [
     ("/starts_at", "a scheduled sale must have a start", "the sale's phase decides"),
     ("/starts_at", "must be in the future", "the sale and the clock decide"),
     ("/ends_at", "must be after starts_at", "two members are compared"),
+    ("/ends_at", "must be in the future", "the sale and the clock decide"),
     ("/front_door/limits/", "is missing, and was not set before", "the sale decides"),
     ("/expires_at", "must be in the future", "the clock decides"),
     ("/value", "must be an address or a network", "no format describes networks"),

@@ -43,9 +43,9 @@ pub(crate) async fn change(
     let has_visitors = has_visitors(&app, &name).await.map_err(failed)?;
     // The store returns only a text. So the closure keeps the full problem here for the answer.
     let wrong = Arc::new(Mutex::new(None));
-    let kept = wrong.clone();
+    let (kept, now) = (wrong.clone(), app.engine.now());
     let apply = Box::new(move |row: &mut SaleRow| {
-        apply(patch, row, has_visitors).map_err(|problem| {
+        apply(patch, row, has_visitors, now).map_err(|problem| {
             let word = problem.code().as_str().to_owned();
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
             word
@@ -119,8 +119,31 @@ fn check_rooms(
     Err(Problem::wrong_state(row.phase.as_str(), detail))
 }
 
-fn apply(patch: SalePatch, row: &mut SaleRow, has_visitors: bool) -> Result<(), Problem> {
-    let mut faults = Vec::new();
+/// Finds a changed time that would open or close the sale at once. Such a change needs the request
+/// that names it, because a sale that opened does not return to a draft, and a closed sale stays
+/// closed.
+fn due_time(before: &SaleRow, after: &SaleRow, now: Millis) -> Option<Fault> {
+    let is_due =
+        |old: Option<Millis>, new: Option<Millis>| old != new && new.is_some_and(|at| at <= now);
+    let (member, detail) = match after.phase {
+        Phase::Scheduled if is_due(before.starts_at, after.starts_at) => {
+            ("/starts_at", "must be in the future; to open the sale now, use open")
+        }
+        Phase::Scheduled | Phase::Open | Phase::Paused if is_due(before.ends_at, after.ends_at) => {
+            ("/ends_at", "must be in the future; to close the sale now, use close")
+        }
+        _ => return None,
+    };
+    Some(Fault::new(FaultLocation::Body(member.into()), detail))
+}
+
+fn apply(
+    patch: SalePatch,
+    row: &mut SaleRow,
+    has_visitors: bool,
+    now: Millis,
+) -> Result<(), Problem> {
+    let (mut faults, before) = (Vec::new(), row.clone());
     if let Some(title) = patch.title {
         match title.apply(page_document::sale_title(row)) {
             Ok(title) => (row.title, row.page) = page_document::sale_columns(title),
@@ -138,6 +161,7 @@ fn apply(patch: SalePatch, row: &mut SaleRow, has_visitors: bool) -> Result<(), 
     if row.starts_at.zip(row.ends_at).is_some_and(|(starts_at, ends_at)| ends_at <= starts_at) {
         faults.push(Fault::new(FaultLocation::Body("/ends_at".into()), "must be after starts_at"));
     }
+    faults.extend(due_time(&before, row, now));
     let door = catalogue::front_door(row);
     let changed = match patch.front_door {
         MemberPatch::Keep => None,

@@ -1,0 +1,63 @@
+//! The points that wait for the store.
+
+use std::collections::VecDeque;
+
+use doorbuster_store::SalePoint;
+
+/// The maximum number of points that wait for the store. At this bound the oldest points are
+/// dropped and counted.
+pub(super) const PENDING_MAX: usize = 1_024;
+
+/// The points that wait for the store.
+#[derive(Debug, Default)]
+pub(super) struct PendingPoints {
+    pub(super) points: VecDeque<SalePoint>,
+    /// The number of points that were dropped since the start of the node.
+    pub(super) dropped: u64,
+    /// The part of `dropped` that the log has.
+    pub(super) logged: u64,
+}
+
+impl PendingPoints {
+    /// Adds the newest point.
+    pub(super) fn push(&mut self, point: SalePoint) {
+        self.points.push_back(point);
+        self.drop_oldest();
+    }
+
+    /// Puts points that could not be written before the later points.
+    pub(super) fn put_back(&mut self, points: Vec<SalePoint>) {
+        points.into_iter().rev().for_each(|point| self.points.push_front(point));
+        self.drop_oldest();
+    }
+
+    fn drop_oldest(&mut self) {
+        let excess = self.points.len().saturating_sub(PENDING_MAX);
+        self.points.drain(..excess);
+        self.dropped += excess as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::{Millis, NodeId};
+    use doorbuster_store::PointStep;
+
+    use super::*;
+
+    #[test]
+    fn dropped_points_are_counted() {
+        let point = |at| SalePoint {
+            sale: "spring".to_owned(),
+            step: PointStep::Second,
+            at: Millis(at),
+            node: NodeId(1),
+            point: String::new(),
+        };
+        let mut pending = PendingPoints::default();
+        (0..PENDING_MAX as i64 + 2).for_each(|at| pending.push(point(at)));
+        assert_eq!((pending.dropped, pending.points[0].at), (2, Millis(2)));
+        pending.put_back(vec![point(0), point(1)]);
+        assert_eq!((pending.dropped, pending.points[0].at), (4, Millis(2)));
+    }
+}
