@@ -199,6 +199,10 @@ impl Connector {
     ) -> Done<Option<Session>> {
         let inspected = self.inspect_all(options, listener);
         let ((mut opened, mut failures), ()) = tokio::join!(inspected, self.0.memory.ask_peers());
+        if opened.is_empty() {
+            // No primary answers, so the last state of the standbys may be wrong now.
+            self.set_missing_standbys(None);
+        }
         opened.sort_by_key(|opened| opened.found.seen.age_key());
         while let Some(newest) = opened.pop() {
             let host = newest.host;
@@ -285,8 +289,12 @@ impl Connector {
         let found = inspected.unwrap_or(Err(Failure::TimedOut))?;
         let lacking = Some(found).filter(Replication::lacks_standbys);
         let failure = lacking.as_ref().map(standbys::missing_text);
-        *self.0.missing_standbys.lock().unwrap_or_else(PoisonError::into_inner) = lacking;
+        self.set_missing_standbys(lacking);
         failure.map_or(Ok(()), |text| Err(Failure::NoConnection(text)))
+    }
+
+    fn set_missing_standbys(&self, found: Option<Replication>) {
+        *self.0.missing_standbys.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
     /// Returns the state of the standbys, if the last connection was refused because standbys are
