@@ -5,7 +5,7 @@ use std::path::Path;
 
 use doorbuster_core::Millis;
 use doorbuster_store::{BackupFile, RestoreError, Restored, Segment, restore_copy};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 
 use super::base::{Base, hash_file};
 use super::names::{self, Generation, ObjectName};
@@ -110,16 +110,8 @@ async fn write(
 ) -> Result<RestoredCopy, ContinuousRestoreError> {
     let mut skipped = Vec::new();
     for state in states(target, until, &mut skipped).await? {
-        let at = match rebuild(target, &state, (part, until)).await {
-            Ok(Some(at)) => at,
-            Ok(None) => continue,
-            // An older base may need more segments, but not this object.
-            Err(ContinuousRestoreError::Unreadable { object, reason }) => {
-                skipped.push(skipped_text(&object, &reason));
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
+        let rebuilt = rebuild(target, &state, (part, until), &mut skipped).await?;
+        let Some(at) = rebuilt else { continue };
         let files = state.base.files.into_iter();
         let files = files.map(|(name, text)| BackupFile { name, content: text.into_bytes() });
         let (from, dir, files) = (part.to_owned(), dir.to_owned(), files.collect());
@@ -135,12 +127,7 @@ async fn write(
     }
 }
 
-fn skipped_text(object: &str, reason: &str) -> String {
-    format!("cannot read {object} of the backup: {reason}")
-}
-
-/// Returns the states at or before `until`, newest first. Adds the bases that cannot be read to
-/// `skipped`.
+/// Returns the states at or before `until`, newest first. Adds damaged bases to `skipped`.
 async fn states(
     target: &BackupTarget,
     until: Millis,
@@ -159,14 +146,12 @@ async fn states(
     let mut states = Vec::new();
     for (generation, number) in bases.into_iter().rev() {
         let name = names::base(generation, number);
-        let read = async {
-            let text = target.get(&name).await.map_err(|error| error.to_string())?;
-            serde_json::from_slice::<Base>(&text).map_err(|error| error.to_string())
-        };
-        let base = match read.await {
+        // If the target does not answer, the restore fails, because the newest state may be intact.
+        let text = target.get(&name).await.map_err(|error| unreadable(&name, error))?;
+        let base: Base = match serde_json::from_slice(&text) {
             Ok(base) => base,
-            Err(reason) => {
-                skipped.push(skipped_text(&name, &reason));
+            Err(error) => {
+                skipped.push(format!("{name} of the backup is damaged: {error}"));
                 continue;
             }
         };
@@ -190,18 +175,21 @@ async fn states(
 }
 
 /// Writes the base and the segments to `part`. Returns the time of the state. Returns `None` if the
-/// backup lacks segments that the base needs. The caller then tries an older base.
+/// backup lacks segments that the base needs, or if the base or such a segment is damaged. Then
+/// `skipped` has the damaged object, and the caller tries an older base.
 async fn rebuild(
     target: &BackupTarget,
     state: &State,
     (part, until): (&Path, Millis),
+    skipped: &mut Vec<String>,
 ) -> Result<Option<Millis>, ContinuousRestoreError> {
     let State { generation, base, segments } = state;
     let name = names::base_file(generation, base.before);
     target.get_file(&name, part).await.map_err(|error| unreadable(&name, error))?;
     let found = hash_file(part).map_err(|error| unreadable(&name, error))?;
     if found != (base.hash.clone(), base.bytes) {
-        return Err(unreadable(&name, "the copy is damaged or incomplete"));
+        skipped.push(format!("{name} of the backup is damaged or incomplete"));
+        return Ok(None);
     }
     let file = File::options().write(true).open(part).map_err(|error| unreadable(&name, error))?;
     // The first needed commit is `before` + 1. Its segment may begin with an earlier commit.
@@ -209,21 +197,23 @@ async fn rebuild(
     let objects = segments[begin..].iter();
     let objects = objects.map(|(first, at)| (names::segment(generation, *first, *at), *at));
     let read = futures_util::stream::iter(objects).map(|(name, ends)| async move {
-        let bytes = target.get(&name).await.map_err(|error| error.to_string());
-        let decoded =
-            bytes.and_then(|bytes| Segment::decode(&bytes).map_err(|error| error.to_string()));
-        (name, ends, decoded)
+        let bytes = target.get(&name).await.map_err(|error| unreadable(&name, error))?;
+        let decoded = Segment::decode(&bytes).map_err(|error| error.to_string());
+        Ok::<_, ContinuousRestoreError>((name, ends, decoded))
     });
     let mut read = read.buffered(SEGMENTS_AT_ONCE);
     let (mut newest, mut at) = (base.before, base.at());
-    while let Some((name, ends, decoded)) = read.next().await {
+    while let Some((name, ends, decoded)) = read.try_next().await? {
         let segment = match decoded {
             Ok(segment) => segment,
             Err(reason) if newest >= base.complete => {
                 return Err(damaged(name, reason, at.min(ends.plus(-1))));
             }
             // Without this segment, the base gives no state.
-            Err(reason) => return Err(unreadable(&name, reason)),
+            Err(reason) => {
+                skipped.push(format!("cannot read {name} of the backup: {reason}"));
+                return Ok(None);
+            }
         };
         if segment.last <= newest {
             continue;
