@@ -8,7 +8,7 @@
 # With the commit in --version: docker build --build-arg COMMIT=$(git rev-parse --short=12 HEAD) .
 
 FROM rust:1.95-slim-trixie AS build
-ARG FEATURES=amqp,nats,otel
+ARG FEATURES=amqp,nats,otel,s3
 ARG COMMIT=
 RUN apt-get update \
  && apt-get install -y --no-install-recommends cmake g++ make \

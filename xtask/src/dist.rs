@@ -23,6 +23,9 @@ pub struct Arguments {
     /// Package this program instead of building it in the profile `dist`.
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
+    /// Build the program with these optional features, separated by commas.
+    #[arg(long, value_name = "NAMES", default_value = "", conflicts_with = "program")]
+    features: String,
     /// Unpack the archive, install the package, run both programs, and remove all of them.
     #[arg(long)]
     check: bool,
@@ -52,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (commit, epoch) = (git(root, &["rev-parse", "--short=12", "HEAD"])?, commit_time(root)?);
     let program = match &arguments.program {
         Some(program) => std::path::absolute(program)?,
-        None => build(root, &commit, &epoch)?,
+        None => build(root, (&commit, &epoch), &arguments.features)?,
     };
     let release = Release {
         root: root.to_owned(),
@@ -84,7 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Builds the program in the profile `dist`. The program contains no path of this machine.
-fn build(root: &Path, commit: &str, epoch: &str) -> Result<PathBuf> {
+fn build(root: &Path, (commit, epoch): (&str, &str), features: &str) -> Result<PathBuf> {
     let home = std::env::var("CARGO_HOME")
         .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
     let mut flags = format!("--remap-path-prefix={}=/src", root.display());
@@ -94,6 +97,7 @@ fn build(root: &Path, commit: &str, epoch: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(root).args(["build", "--locked", "--profile", "dist", "-p", "doorbuster"]);
+    command.args(["--features", features]);
     command.env("RUSTFLAGS", flags).env("BUILD_COMMIT", commit).env("SOURCE_DATE_EPOCH", epoch);
     run_command(&mut command)?;
     Ok(target()?.join("dist/doorbuster"))

@@ -43,6 +43,9 @@ pub struct SeenDatabase {
     pub position: i64,
     /// The rows of the database's history, newest first. Empty if no node has used the database.
     pub rows: Vec<DatabaseHistory>,
+    /// Whether the newest row was written in another database of any cluster, so the rows come from
+    /// a dump. A physical copy is the same database.
+    pub is_from_dump: bool,
 }
 
 impl SeenDatabase {
@@ -65,7 +68,8 @@ impl SeenDatabase {
 pub enum HistoryChange {
     /// A standby became the primary.
     Promoted,
-    /// The rows are in another database cluster, for example after a restore from a dump.
+    /// The rows are in another database cluster or in another database of the same cluster, for
+    /// example after a restore from a dump.
     Moved,
 }
 
@@ -100,7 +104,7 @@ pub fn decide(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> DatabaseD
     if went_back(newest) || known.is_some_and(went_back) {
         return DatabaseDecision::Older;
     }
-    if newest.system_id != seen.system_id {
+    if newest.system_id != seen.system_id || seen.is_from_dump {
         return DatabaseDecision::Register(HistoryChange::Moved);
     }
     if newest.timeline == seen.timeline && lacks_commits(known, seen) {

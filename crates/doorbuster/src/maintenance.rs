@@ -1,7 +1,7 @@
 //! `backup`, `restore` and `migrate`: maintenance of a store without a server.
 
 use anyhow::Context;
-use doorbuster_server::backup::{self, BackupPlace};
+use doorbuster_server::backup::{self, BackupPlace, ContinuousRestoreError, RestoredCopy};
 use doorbuster_server::config::Settings;
 use doorbuster_server::maintenance::{self, DecryptionError, RestoreFileError, Restored};
 use serde_json::json;
@@ -79,8 +79,18 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
         let place = BackupPlace::parse(&text);
         let place = place.map_err(|error| Failure::Settings(format!("{text}: {error}")))?;
         return client::block_on(async {
-            let restored = backup::restore(&place, &settings.data_dir, args.until).await;
-            Ok(restored.context(NOTHING)?)
+            match backup::restore(&place, &settings.data_dir, args.until).await {
+                Err(ContinuousRestoreError::Directory(error)) => {
+                    Err(Failure::Settings(format!("{error}; nothing was written")))
+                }
+                restored => {
+                    let RestoredCopy { restored, skipped } = restored.context(NOTHING)?;
+                    for reason in skipped {
+                        eprintln!("doorbuster: {reason}; used an older copy of the store");
+                    }
+                    Ok(restored)
+                }
+            }
         });
     }
     if args.until.is_some() {
@@ -94,6 +104,9 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
     match maintenance::restore(settings, &args.file, passphrase.as_ref()) {
         Err(RestoreFileError::Decryption(error @ DecryptionError::WrongPassphrase)) => {
             Err(Failure::Settings(format!("{text}: {error}; nothing was written")))
+        }
+        Err(RestoreFileError::Directory(error)) => {
+            Err(Failure::Settings(format!("{error}; nothing was written")))
         }
         restored => Ok(restored.context(NOTHING)?),
     }

@@ -258,6 +258,16 @@ impl Cluster {
         Ok(())
     }
 
+    /// Makes commits wait for no standby, and disconnects the standby.
+    pub fn cut_off_standby(&self) -> Result<(), ClusterError> {
+        let Some(standby) = &self.standby else { return Ok(()) };
+        let set = |server: &Postgres, sql| {
+            server.sql(sql).and_then(|_| server.sql("SELECT pg_reload_conf()")).map(drop)
+        };
+        set(&self.postgres, "ALTER SYSTEM RESET synchronous_standby_names")?;
+        set(standby, "ALTER SYSTEM SET primary_conninfo = ''")
+    }
+
     /// Promotes the standby. After that, `postgres` is the new primary, and `standby` is the old
     /// primary.
     pub fn fail_over(&mut self) -> Result<(), ClusterError> {

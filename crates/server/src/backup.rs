@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub use restore::{ContinuousRestoreError, restore};
+pub use restore::{ContinuousRestoreError, RestoredCopy, restore};
 pub use target::{BackupPlace, BackupTarget, PlaceError, TargetError};
 
 use crate::clock::Clock;

@@ -31,7 +31,7 @@ pub use without_http::{DirectAnswer, DirectSale, without_http};
 use crate::auth::{Buyers, ExpectedClaims, Operators};
 use crate::backup::ContinuousBackup;
 use crate::config::{BuyerKeys, Settings, Shape};
-use crate::database::load_history;
+use crate::database::{load_history, other_places};
 use crate::edge::keys;
 use crate::engine::{Engine, EngineError, expose_urls};
 use crate::secrets::{self, Secrets};
@@ -145,7 +145,17 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
     }
     let history = match settings.shape {
         Shape::Embedded | Shape::Edge { .. } => HistoryMemory::default(),
-        Shape::Postgres { .. } | Shape::Cluster { .. } => load_history(&settings.data_dir)?,
+        Shape::Postgres { .. } | Shape::Cluster { .. } => {
+            secrets::warn_of_writable_directory(&settings.data_dir);
+            let history = load_history(&settings.data_dir)?;
+            // The shared secrets are read before the engine asks the peers, so the peers are asked
+            // here too. Redis cannot be asked yet, because its keys depend on a secret.
+            let ask = other_places(&history, None, settings.peers.clone());
+            for known in ask().await {
+                history.learn_from_peer(known);
+            }
+            history
+        }
     };
     let secrets = match &settings.shape {
         Shape::Edge { slots, .. } => keys::load(settings, &expose_urls(slots)).await?,

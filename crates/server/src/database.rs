@@ -12,7 +12,9 @@ use std::sync::{Mutex, PoisonError};
 use doorbuster_core::database_history::DatabaseHistory;
 use doorbuster_store::{HistoryMemory, Replication};
 
-pub(crate) use commit_check::{CommitCheck, STORE_STALLED, SYNCHRONOUS_STANDBY_MISSING};
+pub(crate) use commit_check::{
+    CommitCheck, SYNCHRONOUS_STANDBY_MISSING, SYNCHRONOUS_STANDBYS_HIDDEN,
+};
 pub use history_file::{HistoryFileError, load_history, read_history};
 pub(crate) use peers::other_places;
 pub(crate) use watch::{pause_after_change, run};
@@ -26,6 +28,8 @@ pub(crate) struct DatabaseState {
     pub(crate) commit_check: CommitCheck,
     /// The state of the standbys at the last check.
     replication: Mutex<Option<Replication>>,
+    /// How many orders the database lacked at the last check.
+    lost_orders: Mutex<Option<u64>>,
 }
 
 impl DatabaseState {
@@ -39,9 +43,18 @@ impl DatabaseState {
         self.replication.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_replication(&self, found: Option<Replication>) -> Option<Replication> {
-        let mut kept = self.replication.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut kept, found)
+    fn set_replication(&self, found: Option<Replication>) {
+        *self.replication.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// Returns how many acknowledged orders the database lacked at the last check and still need an
+    /// operator. `None` means that the store is embedded or was not checked yet.
+    pub(crate) fn lost_orders(&self) -> Option<u64> {
+        *self.lost_orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_lost_orders(&self, number: u64) {
+        *self.lost_orders.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
     }
 
     /// Returns the newest history, if this node uses a shared database.

@@ -31,7 +31,7 @@ use crate::catalogue::{Catalogue, ItemState};
 use crate::clock::Clock;
 use crate::config::Roles;
 use crate::control::{CatalogueCheck, JobSignals};
-use crate::database::{DatabaseState, STORE_STALLED};
+use crate::database::DatabaseState;
 use crate::edge::EdgeNode;
 use crate::holders::Holders;
 use crate::meter::EngineMeter;
@@ -179,10 +179,7 @@ impl Engine {
         }
         match self.store.health().await {
             Err(error) => reasons.push(error.to_string()),
-            Ok(()) if self.database.commit_check.is_stalled(&self.store).await => {
-                reasons.push(STORE_STALLED.to_owned());
-            }
-            Ok(()) => {}
+            Ok(()) => reasons.extend(self.database.commit_check.failure(&self.store).await),
         }
         reasons
     }

@@ -41,6 +41,9 @@ pub enum RestoreFileError {
     /// The file cannot be decrypted.
     #[error(transparent)]
     Decryption(#[from] DecryptionError),
+    /// Other users can write to the directory, so a server would not start there.
+    #[error(transparent)]
+    Directory(#[from] SecretsError),
     /// The backup cannot be restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -90,6 +93,7 @@ pub fn restore(
     let dir = &settings.data_dir;
     let failed = |error| RestoreError::Failed(format!("{}: {error}", dir.display()));
     secrets::create_directory(dir).map_err(failed)?;
+    secrets::check_directory(dir)?;
     let now = Clock::default().now();
     let Some(passphrase) = passphrase else {
         return Ok(doorbuster_store::restore(path, dir, now)?);

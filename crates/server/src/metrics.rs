@@ -81,4 +81,6 @@ pub struct Metrics {
     pub idle_sockets: Gauge,
     /// Tokens and keys that failed verification.
     pub denied: Counter,
+    /// Requests with metrics or logs that the OTLP collector did not accept.
+    pub otlp_failures: Counter,
 }

@@ -2,15 +2,19 @@
 //! in `trace`.
 //!
 //! The usual environment variables configure this module: `OTEL_EXPORTER_OTLP_ENDPOINT` (unset:
-//! nothing is sent), `OTEL_METRICS_EXPORTER` and `OTEL_LOGS_EXPORTER` (`none`: not sent), and
-//! `OTEL_METRIC_EXPORT_INTERVAL` in milliseconds.
+//! nothing is sent), `OTEL_METRICS_EXPORTER` and `OTEL_LOGS_EXPORTER` (`none`: not sent),
+//! `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`, and `OTEL_METRIC_EXPORT_INTERVAL` in
+//! milliseconds. The variables of one kind of data override the variables of all kinds.
 
 mod logs;
 mod metrics;
+mod pairs;
 
 use std::env;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -31,17 +35,20 @@ const LOGS_EVERY: Duration = Duration::from_secs(1);
 /// The environment variables and the URL path for one kind of data.
 struct Signal {
     endpoint: &'static str,
+    headers: &'static str,
     exporter: &'static str,
     path: &'static str,
 }
 
 const METRICS: Signal = Signal {
     endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    headers: "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
     exporter: "OTEL_METRICS_EXPORTER",
     path: "/v1/metrics",
 };
 const LOGS: Signal = Signal {
     endpoint: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+    headers: "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
     exporter: "OTEL_LOGS_EXPORTER",
     path: "/v1/logs",
 };
@@ -50,10 +57,50 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Returns whether the environment turns off the export of one kind of data. `exporter` is the
+/// variable of this kind.
+pub(crate) fn is_off(exporter: &str) -> bool {
+    let is = |name, off: &str| variable(name).is_some_and(|value| value.eq_ignore_ascii_case(off));
+    is("OTEL_SDK_DISABLED", "true") || is(exporter, "none")
+}
+
+/// Returns the names and values of a variable, and logs a warning about its invalid entries.
+fn entries(name: &'static str) -> Vec<(String, String)> {
+    let (entries, invalid) = pairs::parse(&variable(name).unwrap_or_default());
+    if invalid > 0 {
+        warn_of_invalid(name);
+    }
+    entries
+}
+
+/// Logs a warning about a variable. The log does not contain the value, which may be a secret.
+fn warn_of_invalid(variable: &'static str) {
+    tracing::warn!(variable, event = "otlp.invalid", "ignored an invalid entry of a variable");
+}
+
 impl Signal {
+    /// Returns where to send this kind of data, if the environment names a collector.
+    fn sink(&self) -> Option<Sink> {
+        let mut headers = HeaderMap::new();
+        let address = self.address()?;
+        for name in ["OTEL_EXPORTER_OTLP_HEADERS", self.headers] {
+            for (key, value) in entries(name) {
+                match (key.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+                    (Ok(key), Ok(mut value)) => {
+                        value.set_sensitive(true);
+                        headers.insert(key, value);
+                    }
+                    _ => warn_of_invalid(name),
+                }
+            }
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Some(Sink { address, headers, path: self.path, is_failing: AtomicBool::new(false) })
+    }
+
     /// Returns the address, if the environment names a collector for this kind of data.
     fn address(&self) -> Option<String> {
-        if variable(self.exporter).is_some_and(|exporter| exporter == "none") {
+        if is_off(self.exporter) {
             return None;
         }
         variable(self.endpoint).or_else(|| {
@@ -63,13 +110,23 @@ impl Signal {
     }
 }
 
-/// Returns the OTLP resource, which names the program that sends the data.
+/// The name of the service in the resource.
+const SERVICE_NAME: &str = "service.name";
+
+/// Returns the OTLP resource, which names the program that sends the data. The variable of the
+/// service's name has priority over the attributes.
 fn resource() -> Value {
-    let name = variable("OTEL_SERVICE_NAME").unwrap_or_else(|| "doorbuster".to_owned());
-    json!({"attributes": [
-        attribute("service.name", &name),
-        attribute("service.version", env!("CARGO_PKG_VERSION")),
-    ]})
+    let (given, _) = pairs::parse(&variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default());
+    let given_name = || given.iter().find(|(key, _)| key == SERVICE_NAME).map(|(_, name)| name);
+    let name = variable("OTEL_SERVICE_NAME").or_else(|| given_name().cloned());
+    let own = [
+        (SERVICE_NAME, name.unwrap_or_else(|| "doorbuster".to_owned())),
+        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    let others = given.iter().filter(|(key, _)| own.iter().all(|(name, _)| name != key));
+    let others = others.map(|(key, value)| attribute(key, value));
+    let own = own.iter().map(|(key, value)| attribute(key, value));
+    json!({"attributes": own.chain(others).collect::<Value>()})
 }
 
 fn attribute(key: &str, value: &str) -> Value {
@@ -81,10 +138,19 @@ fn nanos(at_ms: i64) -> String {
     format!("{at_ms}000000")
 }
 
+/// Where one kind of data is sent.
+struct Sink {
+    address: String,
+    headers: HeaderMap,
+    path: &'static str,
+    /// Whether the last request failed.
+    is_failing: AtomicBool,
+}
+
 /// Sends data to the collector.
 struct Collector {
-    metrics: Option<String>,
-    logs: Option<String>,
+    metrics: Option<Sink>,
+    logs: Option<Sink>,
     client: OutgoingClient,
     began_ms: i64,
 }
@@ -93,7 +159,7 @@ struct Collector {
 pub(crate) async fn run(app: &App, stop: &CancellationToken) {
     let began_ms = app.engine().now().0;
     let client = OutgoingClient::new(|| reqwest::Client::builder().timeout(TIMEOUT).build());
-    let (metrics, logs) = (METRICS.address(), LOGS.address());
+    let (metrics, logs) = (METRICS.sink(), LOGS.sink());
     let collector = Collector { metrics, logs, client, began_ms };
     if collector.metrics.is_none() && collector.logs.is_none() {
         return;
@@ -129,34 +195,52 @@ impl Collector {
     }
 
     async fn send_metrics(&self, app: &App) {
-        if let Some(address) = &self.metrics {
+        if let Some(sink) = &self.metrics {
             let page = web::metrics_page(app).await;
             let body = metrics::request(&page, self.began_ms, app.engine().now().0);
-            self.send(address, &body).await;
+            self.send(app, sink, &body).await;
         }
     }
 
     async fn send_logs(&self, app: &App) {
-        if let Some(address) = &self.logs
+        if let Some(sink) = &self.logs
             && let Some(body) = logs::request(app.engine().now().0)
         {
-            self.send(address, &body).await;
+            self.send(app, sink, &body).await;
         }
     }
 
     /// Sends one request. Does not repeat a failed request, because the next request has newer
-    /// data.
-    async fn send(&self, address: &str, body: &Value) {
-        let client = match self.client.get() {
-            Ok(client) => client,
-            Err(error) => return tracing::debug!(%error, "failed to create an HTTP client"),
-        };
-        let request = client.post(address).header("content-type", "application/json");
-        let sent = request.body(body.to_string()).send().await;
-        if let Err(error) = sent.and_then(reqwest::Response::error_for_status) {
-            // This line is not at `warn`, because a `warn` line would be sent to the same collector
-            // again and again.
-            tracing::debug!(%error, "failed to send metrics or logs");
+    /// data. Logs only the first failure in a row and the recovery, because these lines are sent to
+    /// the same collector.
+    async fn send(&self, app: &App, sink: &Sink, body: &Value) {
+        let sent = self.try_send(sink, body).await;
+        let was_failing = sink.is_failing.swap(sent.is_err(), Ordering::AcqRel);
+        let path = sink.path;
+        match sent {
+            Ok(()) if was_failing => {
+                tracing::info!(path, event = "otlp.recovered", "the collector takes data again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                app.metrics.otlp_failures.add_one();
+                if !was_failing {
+                    tracing::warn!(
+                        path,
+                        %error,
+                        event = "otlp.failed",
+                        "failed to send data to the collector; the data is dropped"
+                    );
+                }
+            }
         }
+    }
+
+    async fn try_send(&self, sink: &Sink, body: &Value) -> reqwest::Result<()> {
+        let request = self.client.get()?.post(&sink.address).headers(sink.headers.clone());
+        // The address may contain a secret, so the error does not name it.
+        let sent = request.body(body.to_string()).send().await;
+        let sent = sent.and_then(reqwest::Response::error_for_status);
+        sent.map(drop).map_err(reqwest::Error::without_url)
     }
 }

@@ -175,15 +175,16 @@ pub(crate) fn backup_files(dir: &Path) -> Result<Vec<BackupFile>, SecretsError> 
     Ok(files)
 }
 
-/// Checks the permissions of the data directory. If other users can read or enter the directory but
-/// not write to it, logs a warning. This is still safe, because the files are private.
+/// Checks the permissions of the data directory of an embedded store. If other users can read or
+/// enter the directory but not write to it, logs a warning. This is still safe, because the files
+/// are private.
 ///
 /// # Errors
 ///
 /// If other users can write to the directory.
 pub(crate) fn check_directory(dir: &Path) -> Result<(), SecretsError> {
     let failed = |error| SecretsError::InDirectory { path: dir.to_owned(), error };
-    let mode = fs::metadata(dir).map_err(failed)?.permissions().mode() & 0o777;
+    let mode = mode(dir).map_err(failed)?;
     if mode & 0o022 != 0 {
         return Err(SecretsError::Writable(dir.to_owned()));
     }
@@ -197,6 +198,26 @@ pub(crate) fn check_directory(dir: &Path) -> Result<(), SecretsError> {
         );
     }
     Ok(())
+}
+
+/// Logs a warning if other users can write to the data directory of a node whose store is in
+/// PostgreSQL. Such a node starts anyway, because an empty volume of a container usually has this
+/// mode.
+pub(crate) fn warn_of_writable_directory(dir: &Path) {
+    // The directory may not exist, because such a node needs none.
+    if mode(dir).is_ok_and(|mode| mode & 0o022 != 0) {
+        tracing::warn!(
+            path = %dir.display(),
+            event = "secret.directory_writable",
+            "other users can write to the data directory, so they could remove the record that \
+             protects against an old primary; set its mode to 700"
+        );
+    }
+}
+
+/// Returns the permissions of a directory.
+fn mode(dir: &Path) -> io::Result<u32> {
+    Ok(fs::metadata(dir)?.permissions().mode() & 0o777)
 }
 
 /// Returns the place of the secrets, as text for an operator.

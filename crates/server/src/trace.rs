@@ -8,6 +8,7 @@
 //! The usual environment variables configure traces:
 //!
 //! - `OTEL_EXPORTER_OTLP_ENDPOINT`: the collector. Without it, there are no traces.
+//! - `OTEL_TRACES_EXPORTER`: with `none`, there are no traces.
 //! - `OTEL_SERVICE_NAME`: the name of the service.
 //! - `OTEL_TRACES_SAMPLER_ARG`: the share of sampled purchases, from 0 to 1.
 use std::env;
@@ -53,7 +54,9 @@ pub(crate) fn layer<S>() -> Result<Option<Box<dyn Layer<S> + Send + Sync>>, Stri
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    if !ENDPOINTS.iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty())) {
+    if crate::otlp::is_off("OTEL_TRACES_EXPORTER")
+        || !ENDPOINTS.iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+    {
         return Ok(None);
     }
     let share = share(env::var("OTEL_TRACES_SAMPLER_ARG").ok().as_deref())?;

@@ -31,13 +31,23 @@ pub(crate) fn trace_batch<F: Future>(_tickets: usize, work: F) -> F {
     work
 }
 
-/// Logs a warning at the start if the environment names a collector, because this build sends no
-/// traces.
+/// The variables that can name a collector.
+const ENDPOINTS: [&str; 4] = [
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+];
+
+/// Logs a warning at the start if the environment names a collector, because this build sends
+/// nothing.
 pub(crate) fn announce() {
-    if std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some_and(|value| !value.is_empty()) {
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if let Some(variable) = ENDPOINTS.iter().find(is_set) {
         tracing::warn!(
+            variable,
             event = "trace.not_built",
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but this program was built without the feature \
+            "the environment names a collector, but this program was built without the feature \
              otel; build it with --features otel to send traces, metrics and logs"
         );
     }

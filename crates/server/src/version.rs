@@ -21,16 +21,17 @@ pub fn features(is_built: bool) -> Vec<&'static str> {
 #[must_use]
 pub fn details(commit: &str) -> String {
     let store = store_versions();
-    let list = |is_built| match features(is_built).join(" ") {
+    let list = |is_built, reason| match features(is_built).join(" ") {
         names if names.is_empty() => "none".to_owned(),
-        names => names,
+        names => names + reason,
     };
+    let reason = " (to keep the program small; build with --features NAME to add one)";
     format!(
         "{}\ncommit: {commit}\nfeatures: {}\nfeatures left out: {}\n\
          sqlite: {}\nschema of embedded: {}\nschema of postgres: {}",
         env!("CARGO_PKG_VERSION"),
-        list(true),
-        list(false),
+        list(true, ""),
+        list(false, reason),
         store.sqlite,
         store.sqlite_schema,
         store.postgres_schema

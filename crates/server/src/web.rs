@@ -104,7 +104,7 @@ pub struct App {
     views: SaleViews,
     refusals: Refusals,
     overload_pacer: OverloadPacer,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     series: SeriesRecorder,
     wrong_keys: WrongKeys,
     /// The settings as operators see them.

@@ -97,6 +97,8 @@ pub const ACKNOWLEDGED_KEPT: Duration = Duration::from_secs(300);
 pub const ACKNOWLEDGED_MAX: usize = 100_000;
 /// Orders that one query compares. Further queries compare the rest.
 pub const COMPARED_AT_ONCE: usize = 2_000;
+/// How long lost orders still need an operator if no sale is left to resume, in milliseconds.
+pub const LOSS_SHOWN_MS: i64 = 86_400_000;
 /// Ids of lost orders that a node records. The recorded count includes all lost orders.
 pub const LOST_SAMPLE_MAX: usize = 100;
 /// Reports of nodes about lost orders that are read. Further reports are left out.

@@ -182,7 +182,8 @@ impl Store {
         }
     }
 
-    /// Returns the acknowledged orders that the database lacks since its last failover.
+    /// Returns the acknowledged orders that the database has lacked since a failover, until an
+    /// operator has resumed the sales that the failover paused.
     pub async fn lost_orders(&self) -> StoreResult<Vec<LostOrders>> {
         match self {
             Self::Sqlite(_) => Ok(Vec::new()),

@@ -86,7 +86,9 @@ fn check_package(package: &Path, scratch: &Path) -> Result<()> {
         unit.contains("ExecStart=/usr/bin/doorbuster serve"),
         "the unit starts another program"
     );
-    ensure!(unit.contains("ExecReload="), "the unit has no command to reload the settings");
+    for line in ["ExecReload=", "#User=doorbuster\n#ReadWritePaths=/mnt/backup-disk/shop\n"] {
+        ensure!(unit.contains(line), "the unit lacks {line:?}");
+    }
     serve(&root.join(INSTALLED[0]), &root.join(INSTALLED[2]), scratch)?;
     run_command(dpkg().args(["--remove", "doorbuster"]))?;
     ensure!(!root.join(INSTALLED[0]).exists(), "dpkg --remove left the program");

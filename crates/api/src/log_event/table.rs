@@ -24,6 +24,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     info("backup.base", "The whole store was copied to the continuous backup."),
     info("backup.continues", "The target of the continuous backup works again."),
+    warn(
+        "backup.directory_writable",
+        "Other users can write to the backup's directory. Set its mode to 700.",
+    ),
     warn("backup.failed", "A write to the continuous backup failed. The server repeats the write."),
     warn("backup.fell_behind", "The backup lost changes. A new copy of the store follows."),
     warn("backup.incomplete", "At shutdown the backup did not get the last commits."),
@@ -111,6 +115,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "database.standby_missing",
         "Commits wait for a synchronous standby that is not connected.",
     ),
+    warn(
+        "database.standbys_hidden",
+        "The database user may not see the standbys. Grant it the role `pg_monitor`.",
+    ),
     info("edge.upstream_back", "A node behind this edge answers again."),
     warn(
         "edge.upstream_lost",
@@ -146,6 +154,15 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "order.expiry_read_failed",
         "The next order to expire could not be read. The server retries.",
     ),
+    warn(
+        "otlp.failed",
+        "The collector did not accept metrics or log lines. The server drops this data and continues.",
+    ),
+    warn(
+        "otlp.invalid",
+        "A variable of the OTLP export has an invalid entry. The server ignores it.",
+    ),
+    info("otlp.recovered", "The collector accepts metrics or log lines again."),
     warn(
         "payment.applied_again",
         "The database lacked payments after a failover. The node applied them again.",
@@ -247,6 +264,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn(
         "secret.directory_readable",
         "Other users can list the data directory. Set its mode to 700.",
+    ),
+    warn(
+        "secret.directory_writable",
+        "Other users can write to the data directory. They could remove the record that protects against an old primary. Set its mode to 700.",
     ),
     warn("secret.readable", "Other users can read a secret's file. Set the file's mode to 600."),
     warn("server.accept_failed", "The server could not accept a connection."),

@@ -12,7 +12,8 @@ fn row(fence: i64, token: &str, system_id: &str, timeline: i64) -> DatabaseHisto
 fn database(system_id: &str, timeline: i64, rows: &[&DatabaseHistory]) -> SeenDatabase {
     let mut rows: Vec<_> = rows.iter().map(|row| (*row).clone()).collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.fence));
-    SeenDatabase { system_id: system_id.to_owned(), timeline, position: 100, rows }
+    let system_id = system_id.to_owned();
+    SeenDatabase { system_id, timeline, position: 100, rows, is_from_dump: false }
 }
 
 #[test]
@@ -65,6 +66,19 @@ fn a_promoted_standby_and_a_restored_dump_get_a_row() {
         let moved = database("other", 1, &[&created]);
         assert_eq!(decide(known, &moved), register(HistoryChange::Moved));
     }
+}
+
+#[test]
+fn a_dump_that_was_restored_into_the_same_server_gets_a_row() {
+    let created = row(1, "a", "s", 1);
+    let restored = SeenDatabase { is_from_dump: true, ..database("s", 1, &[&created]) };
+    let moved = DatabaseDecision::Register(HistoryChange::Moved);
+    let later = DatabaseHistory { position: 101, ..created.clone() };
+    for known in [None, Some(&created), Some(&later)] {
+        assert_eq!(decide(known, &restored), moved);
+    }
+    let promoted = row(2, "b", "s", 1);
+    assert_eq!(decide(Some(&promoted), &restored), DatabaseDecision::Older, "an old dump");
 }
 
 #[test]

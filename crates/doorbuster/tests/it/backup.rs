@@ -2,7 +2,7 @@
 //! shop continues from the backup.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -154,26 +154,67 @@ fn a_store_is_restored_as_it_was_at_a_time() {
     };
     check("newest", &[], [true, true, true]);
     check("between", &["--until", &between], [true, false, false]);
+    // If the newest base is damaged, the restore uses the base of the first generation.
+    for suffix in [".json", ".sqlite"] {
+        let object = newest_base(&target, suffix);
+        let intact = fs::read(&object).expect("readable");
+        let mut bytes = intact.clone();
+        match suffix {
+            ".json" => bytes.truncate(10),
+            _ => bytes[5_000] ^= 1,
+        }
+        fs::write(&object, bytes).expect("writable");
+        check(&format!("without{suffix}"), &[], [true, true, false]);
+        fs::write(&object, intact).expect("writable");
+    }
     let mut command = program(&temp_dir);
     command.arg("restore").arg(&target).arg("--data-dir").arg(temp_dir.join("early"));
     let stderr = run(command.args(["--until", "2020-01-01T00:00:00Z"])).stderr_of_failure(1);
     assert!(stderr.contains("no continuous backup of that time"), "{stderr}");
-    // The restore detects one damaged byte, and writes no store.
-    let segments = fs::read_dir(&target).expect("generations").flat_map(|generation| {
-        fs::read_dir(generation.expect("readable").path()).expect("objects")
-    });
-    for object in segments.map(|object| object.expect("readable").path()) {
+    // The restore detects one damaged byte, writes no store, and names the time before the damage.
+    let newest = newest_base(&target, ".json").parent().expect("a generation").to_owned();
+    flip_segments(&newest);
+    let refused = || {
+        let mut command = program(&temp_dir);
+        command.arg("restore").arg(&target).arg("--data-dir").arg(temp_dir.join("damaged"));
+        run(&mut command).stderr_of_failure(1)
+    };
+    let stderr = refused();
+    assert!(stderr.contains("damaged"), "{stderr}");
+    assert!(!temp_dir.join("damaged").join("doorbuster.sqlite3").exists());
+    let (_, time) = stderr.trim().rsplit_once("add --until ").expect("a time");
+    check("before the damage", &["--until", time], [true, true, false]);
+    for generation in entries(&target).iter().filter(|generation| **generation != newest) {
+        flip_segments(generation);
+    }
+    assert!(refused().contains("damaged"));
+}
+
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).expect("a directory");
+    entries.map(|entry| entry.expect("readable").path()).collect()
+}
+
+/// Damages each segment of a generation.
+fn flip_segments(generation: &Path) {
+    for object in entries(generation) {
         if object.to_string_lossy().contains("segment") {
             let mut bytes = fs::read(&object).expect("readable");
             bytes[100] ^= 1;
             fs::write(&object, bytes).expect("writable");
         }
     }
-    let mut command = program(&temp_dir);
-    command.arg("restore").arg(&target).arg("--data-dir").arg(temp_dir.join("damaged"));
-    let stderr = run(&mut command).stderr_of_failure(1);
-    assert!(stderr.contains("damaged"), "{stderr}");
-    assert!(!temp_dir.join("damaged").join("doorbuster.sqlite3").exists());
+}
+
+/// Returns an object of the newest base: its description or its file.
+fn newest_base(target: &Path, suffix: &str) -> PathBuf {
+    let newest = entries(target).into_iter().max().expect("a generation");
+    let objects = entries(&newest).into_iter();
+    let is_base = |path: &PathBuf| {
+        let name = path.file_name().expect("a name").to_string_lossy();
+        name.starts_with("base-") && name.ends_with(suffix)
+    };
+    objects.filter(is_base).max().expect("a base")
 }
 
 #[test]

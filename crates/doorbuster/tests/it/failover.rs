@@ -267,3 +267,34 @@ fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
     cluster.postgres.start().expect("it starts");
     cluster.stop().expect("it stops");
 }
+
+#[test]
+fn a_node_is_not_ready_while_the_database_refuses_every_commit() {
+    require_servers();
+    let temp_dir = TempDir::new();
+    let program = Path::new(env!("CARGO_BIN_EXE_doorbuster"));
+    let mut plan = ClusterPlan::new(program, &temp_dir.join("cluster"), Shape::Postgres);
+    plan.nodes = 1;
+    let cluster = Cluster::start(&plan).unwrap_or_else(|error| panic!("{error}"));
+    open_sale(&cluster);
+    buy(&cluster, 5, 1);
+    let set = |sql: &str| {
+        let postgres = &cluster.postgres;
+        postgres.sql(sql).and_then(|_| postgres.sql("SELECT pg_reload_conf()")).expect("a setting");
+    };
+    // The node's sessions stay, and still read.
+    set("ALTER SYSTEM SET default_transaction_read_only = on");
+    let begun = Instant::now();
+    let body = wait_for("the node is not ready", || {
+        let (status, body) = ready(&cluster, 0);
+        (status == 503).then_some(body)
+    });
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(body["reasons"].to_string().contains("read-only transaction"), "{body}");
+    let metrics = http::send_request(cluster.nodes[0].addr(), "GET", "/metrics", "", "");
+    let metrics = metrics.expect("metrics").body;
+    assert!(metrics.contains("\ndoorbuster_store_commits_failing 1\n"), "{metrics}");
+    set("ALTER SYSTEM RESET default_transaction_read_only");
+    wait_for("the node is ready", || (ready(&cluster, 0).0 == 200).then_some(()));
+    cluster.stop().expect("it stops");
+}

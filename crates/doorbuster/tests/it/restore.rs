@@ -107,6 +107,14 @@ fn a_start_with_another_id_key_is_refused() {
     assert!(stderr.contains("no id_key") && stderr.contains("auth.id_key"), "{stderr}");
     assert!(!data_dir.join("id_key").exists(), "no new key was created");
     fs::rename(&kept, data_dir.join("id_key")).expect("the file is moved");
+    for name in ["id_key", "pass_key"] {
+        let path = data_dir.join(name);
+        let key = fs::read(&path).expect("a key");
+        fs::write(&path, &key[..10]).expect("the file is truncated");
+        let stderr = refused(None);
+        assert!(stderr.contains(&format!("the {name} in ")), "{stderr}");
+        fs::write(&path, key).expect("the file is put back");
+    }
     drop(TestServer::open(&temp_dir));
 
     fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o777)).expect("ours");
@@ -155,4 +163,12 @@ fn a_restore_prints_json_and_refuses_what_it_would_overwrite() {
     assert!(stderr.contains("contains a store already"), "{stderr}");
     let stderr = again(&data_dir.join("doorbuster.sqlite3"), &temp_dir.join("other"));
     assert!(stderr.contains("is not a backup"), "{stderr}");
+    let open = temp_dir.join("open");
+    fs::create_dir(&open).expect("a directory");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("ours");
+    let mut command = program(&temp_dir);
+    let refused = run(command.arg("restore").arg(&file).arg("--data-dir").arg(&open));
+    let stderr = refused.stderr_of_failure(2);
+    assert!(stderr.contains("other users can write"), "{stderr}");
+    assert_eq!(fs::read_dir(&open).expect("a directory").count(), 0, "nothing was written");
 }

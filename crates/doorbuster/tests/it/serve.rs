@@ -5,6 +5,7 @@ mod key;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -363,8 +364,10 @@ fn a_demo_sells_to_any_visitor() {
         |start: &str| text.lines().find_map(|line| line.strip_prefix(start)).expect(start).trim();
     assert_eq!(word("sale page:"), format!("{}/sale/demo   opens in 20 s", test_server.url()));
     assert_eq!(word("all sales:"), format!("{}/", test_server.url()));
-    let key = word("operator's key:");
-    let show = || test_server.send(key, "GET", "/v1/admin/sales/demo", "", "").1;
+    let key = word("operator's key: in ");
+    assert_eq!(Path::new(key), test_server.data_dir().join("admin_key"));
+    let key = std::fs::read_to_string(key).expect("the generated key");
+    let show = || test_server.send(key.trim(), "GET", "/v1/admin/sales/demo", "", "").1;
     assert_eq!(show()["phase"], "scheduled");
     let guests: Vec<String> = (0..51)
         .map(|_| {

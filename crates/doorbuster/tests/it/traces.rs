@@ -1,12 +1,13 @@
 //! Traces, metrics and logs as a collector receives them: the program sends its data to a private
 //! OTLP receiver over HTTP.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use crate::test_server::{TempDir, TestServer, serve};
+use crate::test_server::{TempDir, TestServer, serve, until};
 
 /// A received span.
 #[derive(Debug, Default)]
@@ -111,8 +112,9 @@ fn span(bytes: &[u8]) -> Span {
     span
 }
 
-/// Starts a collector; returns its URL and the path and body of each request.
-fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
+/// Starts a collector that gives this answer. Returns its URL, and the head and the body of each
+/// request.
+fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
     let (keep, kept) = sync_channel(1_000);
@@ -125,6 +127,7 @@ fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
             loop {
                 let mut line = String::new();
                 stream.read_line(&mut line).expect("a line");
+                path += &line;
                 match line.trim().to_ascii_lowercase().split_once(": ") {
                     Some(("content-length", number)) => length = number.parse().expect("a number"),
                     Some(_) => {}
@@ -137,8 +140,9 @@ fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
             if keep.send((path, body)).is_err() {
                 return;
             }
-            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            stream.get_mut().write_all(answer).expect("the server reads");
+            let answer =
+                format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.get_mut().write_all(answer.as_bytes()).expect("the server reads");
         }
     });
     (address, kept)
@@ -149,11 +153,12 @@ fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
 /// collector received.
 fn sell_with(share: &str, headers: &str) -> Vec<(String, Vec<u8>)> {
     let temp_dir = TempDir::new();
-    let (address, got) = collector();
+    let (address, got) = collector("200 OK");
     let data_dir = temp_dir.join("data");
     let mut command = serve(&temp_dir, &data_dir);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", address).env("OTEL_TRACES_SAMPLER_ARG", share);
     command.env("OTEL_SERVICE_NAME", "spring-shop").env("NO_PROXY", "127.0.0.1");
+    command.env("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,deployment.environment=a%20test");
     let test_server = TestServer::start(command, data_dir);
     let item = "id=phone,title=Phone,stock=1,price=0.10CNY";
     test_server
@@ -245,7 +250,11 @@ fn a_collector_gets_metrics_and_log_lines() {
     };
     let metrics = json("/v1/metrics");
     let last = &metrics.last().expect("metrics are sent when the server stops")["resourceMetrics"];
-    assert_eq!(last[0]["resource"]["attributes"][0]["value"]["stringValue"], "spring-shop");
+    let attributes = &last[0]["resource"]["attributes"];
+    assert_eq!(attributes[0]["value"]["stringValue"], "spring-shop");
+    let environment = serde_json::json!({"key": "deployment.environment",
+                                         "value": {"stringValue": "a test"}});
+    assert_eq!((attributes.as_array().map(Vec::len), &attributes[2]), (Some(3), &environment));
     let of = |name: &str| {
         let all = last[0]["scopeMetrics"][0]["metrics"].as_array().expect("a list");
         all.iter().find(|metric| metric["name"] == name).cloned().unwrap_or_default()
@@ -265,4 +274,37 @@ fn a_collector_gets_metrics_and_log_lines() {
     };
     let line = lines.find(is_phase).expect("the line about the opened sale");
     assert_eq!((&line["severityText"], &line["severityNumber"]), (&"INFO".into(), &9.into()));
+}
+
+#[test]
+fn a_collector_gets_the_configured_headers_and_its_refusal_is_logged_once_and_counted() {
+    let temp_dir = TempDir::new();
+    let (address, got) = collector("401 Unauthorized");
+    let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
+    let mut command = serve(&temp_dir, &data_dir);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", address).env("NO_PROXY", "127.0.0.1");
+    command.env("OTEL_EXPORTER_OTLP_HEADERS", "api-key=first%20key,x-tenant=shop,wrong");
+    command.env("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "api-key=metrics");
+    command.env("OTEL_METRIC_EXPORT_INTERVAL", "100").env("OTEL_TRACES_EXPORTER", "none");
+    command.env_remove("DOORBUSTER_LOG__FILTER").stderr(File::create(&log).expect("a log file"));
+    let test_server = TestServer::start(command, data_dir);
+    let failures = until("three requests were refused", || {
+        let (_, page) = test_server.exchange("", "GET", "/metrics", "", "");
+        let line = page.lines().find_map(|l| l.strip_prefix("doorbuster_otlp_failures_total "));
+        line?.parse::<u64>().ok().filter(|failures| *failures >= 3)
+    });
+    test_server.terminate();
+    let got: Vec<_> = got.try_iter().collect();
+    assert!(got.len() as u64 >= failures && traces(got.clone()).is_empty());
+    let has = |path: &str, header: &str| {
+        let of = got.iter().filter(|(head, _)| head.starts_with(&format!("POST {path} ")));
+        of.clone().count() > 0 && of.clone().all(|(head, _)| head.contains(header))
+    };
+    assert!(has("/v1/metrics", "\napi-key: metrics\r") && has("/v1/metrics", "x-tenant: shop"));
+    assert!(has("/v1/logs", "\napi-key: first key\r"));
+    let log = std::fs::read_to_string(&log).expect("a log file");
+    let lines = |event: &str| log.lines().filter(|line| line.contains(event)).count();
+    assert!((1..=2).contains(&lines("otlp.failed")), "once for each kind of data: {log}");
+    assert!(log.contains("401") && log.contains("otlp.invalid"), "{log}");
+    assert!(!log.contains("first key"), "{log}");
 }

@@ -24,6 +24,9 @@ pub enum Fault {
     PostgresSlow,
     /// PostgreSQL ends as in a crash, and its standby is promoted.
     PostgresFailover,
+    /// Commits stop waiting for the standby, and the standby is cut off. Then PostgreSQL ends as in
+    /// a crash, and the standby, which lacks the last orders, is promoted.
+    PostgresFailoverAsync,
     /// PostgreSQL fails over. Then the old primary starts again with its old data, and a node
     /// restarts.
     PostgresOldPrimaryReturns,
@@ -60,7 +63,7 @@ pub enum Fault {
 }
 
 /// Every fault with its name and its description.
-const TABLE: [(Fault, &str, &str); 25] = [
+const TABLE: [(Fault, &str, &str); 26] = [
     (Fault::NoFault, "calm", "no fault"),
     (Fault::NodeKill, "node-kill", "a node is killed and started again"),
     (Fault::NodePause, "node-pause", "a node hangs for a while (SIGSTOP, SIGCONT)"),
@@ -74,6 +77,11 @@ const TABLE: [(Fault, &str, &str); 25] = [
     (Fault::PostgresCut, "postgres-cut", "nodes are cut off from PostgreSQL"),
     (Fault::PostgresSlow, "postgres-slow", "the network to PostgreSQL is slow"),
     (Fault::PostgresFailover, "postgres-failover", "PostgreSQL fails over to its standby"),
+    (
+        Fault::PostgresFailoverAsync,
+        "postgres-failover-async",
+        "PostgreSQL fails over to a standby that lacks the last orders",
+    ),
     (
         Fault::PostgresOldPrimaryReturns,
         "postgres-old-primary-returns",
@@ -136,14 +144,21 @@ impl Fault {
 
     /// Returns whether the fault needs a standby of PostgreSQL.
     pub fn needs_standby(self) -> bool {
-        use Fault::{PostgresFailover, PostgresOldPrimaryReturns, PostgresStandbyAway};
-        matches!(self, PostgresFailover | PostgresOldPrimaryReturns | PostgresStandbyAway)
+        self == Self::PostgresStandbyAway || (self.ends_standby() && self != Self::Restore)
     }
 
     /// Returns whether the standby of PostgreSQL has no primary after the fault.
     pub fn ends_standby(self) -> bool {
-        use Fault::{PostgresFailover, PostgresOldPrimaryReturns, Restore};
-        matches!(self, PostgresFailover | PostgresOldPrimaryReturns | Restore)
+        use Fault::{PostgresFailover, PostgresFailoverAsync, PostgresOldPrimaryReturns, Restore};
+        matches!(
+            self,
+            PostgresFailover | PostgresFailoverAsync | PostgresOldPrimaryReturns | Restore
+        )
+    }
+
+    /// Returns whether the database may lack confirmed orders after the fault.
+    pub fn loses_orders(self) -> bool {
+        matches!(self, Self::PostgresFailoverAsync | Self::Restore)
     }
 
     /// Returns whether slots may be lost and replaced because of the fault.
@@ -173,7 +188,7 @@ mod tests {
             assert_eq!(Fault::parse(name), Some(*fault));
             assert_eq!((fault.name(), *fault as usize), (*name, index));
         }
-        assert_eq!(Fault::all_for(Shape::Postgres).len(), 13);
+        assert_eq!(Fault::all_for(Shape::Postgres).len(), 14);
         assert_eq!(Fault::all_for(Shape::Cluster).len(), TABLE.len());
     }
 }

@@ -63,6 +63,14 @@ pub(super) fn inject(
         Fault::PostgresFailover | Fault::PostgresOldPrimaryReturns => {
             fail_over(cluster, fault, random_duration(rng, OUTAGE))
         }
+        Fault::PostgresFailoverAsync => {
+            let sold_for = random_duration(rng, OUTAGE);
+            cluster.cut_off_standby()?;
+            std::thread::sleep(sold_for);
+            cluster.postgres.crash()?;
+            cluster.fail_over()?;
+            Ok(format!("sold for {} ms without the standby", sold_for.as_millis()))
+        }
         Fault::PostgresStandbyAway => {
             let pause = random_duration(rng, OUTAGE);
             let Some(standby) = &mut cluster.standby else { return Ok("no standby".into()) };

@@ -1,7 +1,7 @@
 //! The fault `restore`: PostgreSQL is lost during a sale, and is restored from a backup. Orders
-//! that were made after the backup are missing, so the sale must be paused. This file acts as the
-//! operator: it lowers the stock by the units of the missing orders and resumes the sale, as the
-//! how-to says.
+//! that were made after the backup are missing, so the sale must be paused. The same holds after a
+//! failover to a standby that lacks the last orders. This file acts as the operator: it lowers the
+//! stock by the units of the missing orders and resumes the sale, as the how-to says.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use serde_json::json;
 
+use super::Fault;
 use super::inject::random_duration;
 use super::limits::{OUTAGE, RECOVERED_WITHIN};
 use super::round::{ITEM, RoundRunner};
@@ -49,8 +50,12 @@ impl RoundRunner<'_> {
         let (kept, missing) =
             store.map_err(|error| ClusterError::failed("reading the answers", error))?;
         let orders = missing.iter().filter(|line| line.state.as_deref() != Some("refused"));
+        let missing = orders.clone().count() as u64;
         let units: u64 = orders.map(|line| u64::from(line.units)).sum();
         self.round.fault_detail += &format!(", {units} units of missing orders");
+        if self.round.fault == Fault::PostgresFailoverAsync {
+            self.expect_lost_orders(missing)?;
+        }
         if units > 0 {
             let path = format!("/v1/admin/sales/{}/items/{ITEM}/adjustments", self.sale);
             let body = json!({"units": -i64::try_from(units).unwrap_or(i64::MAX),
@@ -61,6 +66,27 @@ impl RoundRunner<'_> {
         let path = format!("/v1/admin/sales/{}/resume", self.sale);
         self.admin_request("POST", &path, "", 200)?;
         Ok(kept)
+    }
+
+    /// Expects that the nodes report at least these missing orders. A node may also have confirmed
+    /// an order of which its buyer has not heard.
+    fn expect_lost_orders(&mut self, missing: u64) -> Result<(), ClusterError> {
+        let sql = "SELECT coalesce(sum(lost), 0)::bigint FROM lost_orders
+                   WHERE fence = (SELECT max(fence) FROM store_history)";
+        let begun = Instant::now();
+        loop {
+            let reported = self.cluster.postgres.sql(sql)?.trim().parse().unwrap_or(0_u64);
+            if reported >= missing {
+                self.round.fault_detail += &format!(", {reported} lost orders reported");
+                return Ok(());
+            }
+            if begun.elapsed() > RECOVERED_WITHIN {
+                let what = format!("{missing} orders are missing, and {reported} were reported");
+                self.round.findings.push(what);
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Lowers the stock. Units in the slots of a killed node are free only after its lease, so the

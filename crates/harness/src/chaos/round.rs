@@ -107,7 +107,7 @@ impl RoundRunner<'_> {
         let spreader = self.respread.then(|| SpreadChanger::start(self, rng)).transpose()?;
         let mut plan = self.plan("storm", self.buyers, self.units, self.seed);
         let rate = match self.round.fault {
-            Fault::Restore => ARRIVALS_PER_SEC_SLOW,
+            Fault::Restore | Fault::PostgresFailoverAsync => ARRIVALS_PER_SEC_SLOW,
             _ => ARRIVALS_PER_SEC,
         };
         plan.rate = Some(rate);
@@ -131,7 +131,7 @@ impl RoundRunner<'_> {
         self.round.fault_detail = fault_detail?;
         self.round.polls = polls;
         self.round.findings.extend(wrong.into_iter().map(|what| format!("stock: {what}")));
-        if self.round.fault == Fault::Restore {
+        if self.round.fault.loses_orders() {
             file = self.accept_restore(&file)?;
         }
         self.record_and_audit(report, &file, false)

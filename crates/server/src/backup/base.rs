@@ -42,15 +42,21 @@ pub(super) struct BaseMaker {
     pub generation: Generation,
 }
 
-/// The temporary copy in the data directory.
+/// The temporary copy in the data directory. The copy is made there, because the store's disk is
+/// fast. A slow copy would keep the store's log from being shortened.
 const PART: &str = "backup_base.part";
+/// The store's files that a copy contains.
+const STORE_FILES: [&str; 2] = ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"];
 
 impl BaseMaker {
     /// Copies the store to a file, and the file to the target.
     pub(super) async fn make(self) -> Result<Base, String> {
         let part = self.data_dir.join(PART);
+        // A process that was killed may have left its copy. Usually there is none.
+        let _ = std::fs::remove_file(&part);
+        check_space(&self.data_dir)?;
         let made = self.make_through(&part).await;
-        // The next base replaces a file that could not be removed.
+        // The next base removes a file that could not be removed now.
         let _ = std::fs::remove_file(&part);
         made
     }
@@ -59,8 +65,6 @@ impl BaseMaker {
         let (before, begun) = (self.copy.newest(), self.clock.now().0);
         let (dir, to, copy) = (self.data_dir.clone(), part.to_owned(), self.copy.clone());
         let copied = tokio::task::spawn_blocking(move || {
-            // A copy that an earlier process left may be incomplete.
-            let _ = std::fs::remove_file(&to);
             copy_base(&dir, &to).map_err(|error| error.to_string())?;
             let complete = copy.newest_visible();
             let (hash, bytes) = hash_file(&to).map_err(|error| error.to_string())?;
@@ -90,9 +94,47 @@ impl Base {
     }
 }
 
+/// Refuses a copy that would fill the disk. On a full disk, the store cannot commit.
+fn check_space(data_dir: &Path) -> Result<(), String> {
+    let disk = rustix::fs::statvfs(data_dir).map_err(|error| error.to_string())?;
+    let size = |name| std::fs::metadata(data_dir.join(name)).map_or(0, |file| file.len());
+    let store = STORE_FILES.into_iter().map(size).sum();
+    check_free(disk.f_bavail.saturating_mul(disk.f_frsize), store)
+}
+
+/// Checks that half the size of the store stays free after a copy of the store.
+fn check_free(free: u64, store: u64) -> Result<(), String> {
+    let needed = store.saturating_add(store / 2);
+    match free >= needed {
+        true => Ok(()),
+        false => Err(format!(
+            "the copy of the store needs {needed} free bytes in data_dir, and {free} are free"
+        )),
+    }
+}
+
 /// The BLAKE3 hash of a file, and its size.
 pub(super) fn hash_file(file: &Path) -> std::io::Result<(String, u64)> {
     let mut hasher = blake3::Hasher::new();
     let bytes = std::io::copy(&mut std::fs::File::open(file)?, &mut hasher)?;
     Ok((hasher.finalize().to_string(), bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::temp_dir::TempDir;
+
+    #[test]
+    fn a_copy_that_would_fill_the_disk_is_refused() {
+        assert_eq!(check_free(150, 100), Ok(()));
+        let error = check_free(149, 100).expect_err("too little space");
+        assert!(error.contains("needs 150 free bytes") && error.contains("149"), "{error}");
+        let dir = TempDir::new();
+        let store = std::fs::File::create(dir.path().join(STORE_FILES[0])).expect("writable");
+        assert_eq!(check_space(dir.path()), Ok(()));
+        // A sparse file that is larger than the disk.
+        store.set_len(1 << 42).expect("a sparse file");
+        assert!(check_space(dir.path()).is_err());
+    }
 }

@@ -11,7 +11,7 @@ use super::base::{Base, hash_file};
 use super::names::{self, Generation, ObjectName};
 use super::target::{BackupPlace, BackupTarget, PlaceError};
 use crate::clock::Clock;
-use crate::secrets;
+use crate::secrets::{self, SecretsError};
 
 /// A restore tries at most this many bases. Only the newest bases can lack segments.
 const STATES_MAX: usize = 4;
@@ -34,12 +34,41 @@ pub enum ContinuousRestoreError {
         /// The reason.
         reason: String,
     },
+    /// A segment cannot be read, but the segments before it can.
+    #[error(
+        "cannot read {object} of the backup: {reason}; to restore the last state before this \
+         object, add --until {until}"
+    )]
+    Damaged {
+        /// The segment.
+        object: String,
+        /// The reason.
+        reason: String,
+        /// The time of the last state before the segment.
+        until: jiff::Timestamp,
+    },
+    /// No base of the backup can be used.
+    #[error("the backup has no state that can be restored: {0}")]
+    AllDamaged(String),
     /// The backup contains no state at or before the chosen time.
     #[error("{0} contains no continuous backup of that time or earlier")]
     Nothing(String),
+    /// Other users can write to the directory, so a server would not start there.
+    #[error(transparent)]
+    Directory(#[from] SecretsError),
     /// The rebuilt store cannot be written.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+}
+
+/// A store that was rebuilt from a continuous backup.
+#[derive(Debug)]
+pub struct RestoredCopy {
+    /// The store.
+    pub restored: Restored,
+    /// Why newer bases were not used, as texts for people. The state may be older than the newest
+    /// state of the backup.
+    pub skipped: Vec<String>,
 }
 
 /// A state that can be restored: a base and the segments after it.
@@ -60,13 +89,14 @@ pub async fn restore(
     place: &BackupPlace,
     dir: &Path,
     until: Option<jiff::Timestamp>,
-) -> Result<Restored, ContinuousRestoreError> {
+) -> Result<RestoredCopy, ContinuousRestoreError> {
     let target = BackupTarget::open(place)?;
     let until = Millis(until.map_or(i64::MAX, |until| until.as_millisecond()));
     let part = dir.join(PART);
     let failed =
         |error: std::io::Error| RestoreError::Failed(format!("{}: {error}", dir.display()));
     secrets::create_directory(dir).map_err(failed)?;
+    secrets::check_directory(dir)?;
     let restored = write(&target, (&part, dir), until).await;
     // An error here is ignored: the file is only temporary.
     let _ = std::fs::remove_file(&part);
@@ -77,24 +107,31 @@ async fn write(
     target: &BackupTarget,
     (part, dir): (&Path, &Path),
     until: Millis,
-) -> Result<Restored, ContinuousRestoreError> {
-    for state in states(target, until).await? {
-        let Some(at) = rebuild(target, &state, (part, until)).await? else { continue };
+) -> Result<RestoredCopy, ContinuousRestoreError> {
+    let mut skipped = Vec::new();
+    for state in states(target, until, &mut skipped).await? {
+        let rebuilt = rebuild(target, &state, (part, until), &mut skipped).await?;
+        let Some(at) = rebuilt else { continue };
         let files = state.base.files.into_iter();
         let files = files.map(|(name, text)| BackupFile { name, content: text.into_bytes() });
         let (from, dir, files) = (part.to_owned(), dir.to_owned(), files.collect());
         let now = Clock::default().now();
         let write = move || restore_copy(&from, (at, files), &dir, now);
         let written = tokio::task::spawn_blocking(write).await;
-        return Ok(written.map_err(|error| RestoreError::Failed(error.to_string()))??);
+        let restored = written.map_err(|error| RestoreError::Failed(error.to_string()))??;
+        return Ok(RestoredCopy { restored, skipped });
     }
-    Err(ContinuousRestoreError::Nothing(target.to_string()))
+    match skipped.is_empty() {
+        true => Err(ContinuousRestoreError::Nothing(target.to_string())),
+        false => Err(ContinuousRestoreError::AllDamaged(skipped.join("; "))),
+    }
 }
 
-/// Returns the states at or before `until`, newest first.
+/// Returns the states at or before `until`, newest first. Adds damaged bases to `skipped`.
 async fn states(
     target: &BackupTarget,
     until: Millis,
+    skipped: &mut Vec<String>,
 ) -> Result<Vec<State>, ContinuousRestoreError> {
     let names = target.list().await.map_err(|error| unreadable("the list of objects", error))?;
     let objects: Vec<_> = names.iter().filter_map(|name| names::parse(name)).collect();
@@ -109,8 +146,15 @@ async fn states(
     let mut states = Vec::new();
     for (generation, number) in bases.into_iter().rev() {
         let name = names::base(generation, number);
+        // If the target does not answer, the restore fails, because the newest state may be intact.
         let text = target.get(&name).await.map_err(|error| unreadable(&name, error))?;
-        let base: Base = serde_json::from_slice(&text).map_err(|error| unreadable(&name, error))?;
+        let base: Base = match serde_json::from_slice(&text) {
+            Ok(base) => base,
+            Err(error) => {
+                skipped.push(format!("{name} of the backup is damaged: {error}"));
+                continue;
+            }
+        };
         if base.at() > until {
             continue;
         }
@@ -131,31 +175,46 @@ async fn states(
 }
 
 /// Writes the base and the segments to `part`. Returns the time of the state. Returns `None` if the
-/// backup lacks segments that the base needs. The caller then tries an older base.
+/// backup lacks segments that the base needs, or if the base or such a segment is damaged. Then
+/// `skipped` has the damaged object, and the caller tries an older base.
 async fn rebuild(
     target: &BackupTarget,
     state: &State,
     (part, until): (&Path, Millis),
+    skipped: &mut Vec<String>,
 ) -> Result<Option<Millis>, ContinuousRestoreError> {
     let State { generation, base, segments } = state;
     let name = names::base_file(generation, base.before);
     target.get_file(&name, part).await.map_err(|error| unreadable(&name, error))?;
     let found = hash_file(part).map_err(|error| unreadable(&name, error))?;
     if found != (base.hash.clone(), base.bytes) {
-        return Err(unreadable(&name, "the copy is damaged or incomplete"));
+        skipped.push(format!("{name} of the backup is damaged or incomplete"));
+        return Ok(None);
     }
     let file = File::options().write(true).open(part).map_err(|error| unreadable(&name, error))?;
     // The first needed commit is `before` + 1. Its segment may begin with an earlier commit.
     let begin = segments.partition_point(|(first, _)| *first <= base.before + 1).saturating_sub(1);
-    let names = segments[begin..].iter().map(|(first, at)| names::segment(generation, *first, *at));
-    let read = futures_util::stream::iter(names).map(|name| async move {
+    let objects = segments[begin..].iter();
+    let objects = objects.map(|(first, at)| (names::segment(generation, *first, *at), *at));
+    let read = futures_util::stream::iter(objects).map(|(name, ends)| async move {
         let bytes = target.get(&name).await.map_err(|error| unreadable(&name, error))?;
-        let segment = Segment::decode(&bytes).map_err(|error| unreadable(&name, error))?;
-        Ok::<_, ContinuousRestoreError>((name, segment))
+        let decoded = Segment::decode(&bytes).map_err(|error| error.to_string());
+        Ok::<_, ContinuousRestoreError>((name, ends, decoded))
     });
     let mut read = read.buffered(SEGMENTS_AT_ONCE);
     let (mut newest, mut at) = (base.before, base.at());
-    while let Some((name, segment)) = read.try_next().await? {
+    while let Some((name, ends, decoded)) = read.try_next().await? {
+        let segment = match decoded {
+            Ok(segment) => segment,
+            Err(reason) if newest >= base.complete => {
+                return Err(damaged(name, reason, at.min(ends.plus(-1))));
+            }
+            // Without this segment, the base gives no state.
+            Err(reason) => {
+                skipped.push(format!("cannot read {name} of the backup: {reason}"));
+                return Ok(None);
+            }
+        };
         if segment.last <= newest {
             continue;
         }
@@ -171,6 +230,14 @@ async fn rebuild(
     }
     file.sync_all().map_err(|error| unreadable(&name, error))?;
     Ok(Some(at.min(until)))
+}
+
+/// Returns the error for a segment that cannot be read. `at` is a time before the segment.
+fn damaged(object: String, reason: String, at: Millis) -> ContinuousRestoreError {
+    match jiff::Timestamp::from_millisecond(at.0) {
+        Ok(until) => ContinuousRestoreError::Damaged { object, reason, until },
+        Err(_) => ContinuousRestoreError::Unreadable { object, reason },
+    }
 }
 
 fn unreadable(object: &str, reason: impl std::fmt::Display) -> ContinuousRestoreError {

@@ -113,7 +113,7 @@ impl BackupTarget {
     /// If the directory cannot be created, or the bucket's settings are wrong.
     pub fn create(place: &BackupPlace) -> Result<Self, PlaceError> {
         if let BackupPlace::Directory(path) = place {
-            Directory::create(path).map_err(|error| unusable(place, error))?;
+            Directory::create(path).map_err(|error| unusable(place, with_advice(&error)))?;
         }
         Self::open(place)
     }
@@ -198,6 +198,17 @@ impl BackupTarget {
 impl fmt::Display for BackupTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.place.fmt(f)
+    }
+}
+
+/// Adds what to do if this user may not write to the directory.
+fn with_advice(error: &io::Error) -> String {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    match error.kind() {
+        PermissionDenied | ReadOnlyFilesystem => {
+            format!("{error}; let this user write there; in a systemd unit, set ReadWritePaths=")
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -40,10 +40,11 @@ pub(super) async fn announce(
             demo::OPENS_IN.as_secs()
         );
         eprintln!("all sales:      http://{near}/");
-        // JSON logs may go to a log collector, and a collector must not get the key. A generated
-        // key is also in the data directory.
-        if settings.log.format != LogFormat::Json || std::io::stderr().is_terminal() {
+        // JSON logs may go to a log collector, and a collector must not get the key.
+        if settings.log.format == LogFormat::Text || std::io::stderr().is_terminal() {
             eprintln!("operator's key: {}", secrets.admin_key.expose_secret());
+        } else if settings.auth.admin_key.is_none() {
+            eprintln!("operator's key: in {}", settings.data_dir.join("admin_key").display());
         }
     } else if secrets.admin_key_is_new {
         announce_key(settings, secrets);

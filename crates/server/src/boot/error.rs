@@ -84,6 +84,7 @@ impl ServeError {
             Self::Keys(_) | Self::DataDir { .. } | Self::History(_) | Self::Backup(_) => true,
             Self::Secrets(
                 SecretsError::IdKeyMissing(_)
+                | SecretsError::Corrupt { .. }
                 | SecretsError::Writable(_)
                 | SecretsError::EdgeKeys(_),
             ) => true,

@@ -27,9 +27,6 @@ const RUSH_WINDOW: Duration = Duration::from_secs(1);
 /// The longest wait for the end of a rush.
 const RUSH_MAX: Duration = Duration::from_secs(30);
 
-/// How long lost orders remain a finding if the failover paused no sale.
-const LOSS_SHOWN_MS: i64 = 86_400_000;
-
 /// The result of an audit.
 #[derive(Clone, Debug)]
 pub struct AuditView {
@@ -44,8 +41,8 @@ pub struct AuditView {
     pub notices: Vec<RefundNotice>,
     /// Payments that were reversed without a request from the shop.
     pub reversals: Vec<ReversedPayment>,
-    /// Orders that nodes acknowledged and that the database has lacked since its last failover. The
-    /// list is empty once an operator has resumed the sales that the failover paused.
+    /// Orders that nodes acknowledged and that the database has lacked since a failover. A failover
+    /// leaves the list once an operator has resumed the sales that the failover paused.
     pub lost: Vec<LostOrders>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
@@ -148,25 +145,6 @@ impl Engine {
         }
     }
 
-    /// Returns the lost orders that still need an operator. They remain a finding until an operator
-    /// resumes the sales that the failover paused. If the failover paused no sale, they remain a
-    /// finding for one day.
-    fn unresolved_losses(
-        &self,
-        history: &[StoreHistoryRow],
-        lost: Vec<LostOrders>,
-    ) -> Vec<LostOrders> {
-        let Some(newest) = history.first() else { return Vec::new() };
-        let catalogue = self.catalogue();
-        let is_paused =
-            |id: &str| catalogue.sale(id).is_some_and(|sale| sale.row.phase == Phase::Paused);
-        let is_open = match newest.paused.as_slice() {
-            [] => self.now() < newest.at.plus(LOSS_SHOWN_MS),
-            paused => paused.iter().any(|sale| is_paused(&sale.sale)),
-        };
-        if is_open { lost } else { Vec::new() }
-    }
-
     /// Adds up the store's rows.
     ///
     /// # Errors
@@ -187,9 +165,8 @@ impl Engine {
             Some(ItemAudit { sale, item, counts: *c })
         });
         let history = self.store().store_history().await?;
-        let lost = self.store().lost_orders().await?;
         Ok(AuditView {
-            lost: self.unresolved_losses(&history, lost),
+            lost: self.store().lost_orders().await?,
             checked_at: check.checked_at,
             repairs,
             findings: findings.collect(),

@@ -1,5 +1,5 @@
-//! Checks that the store commits in time. A node is ready only if commits return. All callers share
-//! one check, and a check begins at most once a second.
+//! Checks that the store commits in time. A node is ready only if commits succeed. All callers
+//! share one check, and a check begins at most once a second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,9 @@ use tokio::time::{Instant, timeout_at};
 const EVERY: Duration = Duration::from_secs(1);
 /// A commit counts as stalled if it has not returned after this time.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// How many checks in a row must fail until a node is not ready. One failure may be chance, for
+/// example a lost connection.
+const FAILURES_MIN: u32 = 2;
 
 /// The newest check of a node.
 #[derive(Debug, Default)]
@@ -21,18 +24,46 @@ pub(crate) struct CommitCheck(Mutex<Option<Check>>);
 #[derive(Clone, Debug)]
 struct Check {
     began: Instant,
-    /// How long the commit took. Empty until the commit returns. A failed commit also counts as
-    /// returned, because the store's health reports the failure.
-    took: watch::Receiver<Option<Duration>>,
+    /// The result of the commit. Empty until the commit returns.
+    result: watch::Receiver<Option<CheckResult>>,
+    /// How many checks in a row failed before this one.
+    failed_before: u32,
+}
+
+/// The result of a commit that returned.
+#[derive(Clone, Debug)]
+struct CheckResult {
+    took: Duration,
+    /// The reason why the commit failed.
+    error: Option<String>,
+}
+
+impl Check {
+    /// Returns the number of checks that failed in a row. A running check has not failed yet.
+    fn failed(&self) -> u32 {
+        match &*self.result.borrow() {
+            None => self.failed_before,
+            Some(CheckResult { error: None, .. }) => 0,
+            Some(CheckResult { error: Some(_), .. }) => self.failed_before.saturating_add(1),
+        }
+    }
+
+    /// Returns why commits fail.
+    fn failure(&self) -> Option<String> {
+        let error = self.result.borrow().as_ref()?.error.clone()?;
+        (self.failed() >= FAILURES_MIN).then_some(error)
+    }
 }
 
 impl CommitCheck {
-    /// Returns whether the newest commit has not returned in time. Begins a new check if the newest
-    /// check is old.
-    pub(crate) async fn is_stalled(&self, store: &Store) -> bool {
-        let Check { began, mut took } = self.begin(store);
-        let returned = took.wait_for(Option::is_some);
-        !matches!(timeout_at(began + STALLED_AFTER, returned).await, Ok(Ok(_)))
+    /// Returns the reason why commits do not succeed. The reason is [`STORE_STALLED`] if the newest
+    /// commit has not returned in time. Begins a new check if the newest check is old.
+    pub(crate) async fn failure(&self, store: &Store) -> Option<String> {
+        let mut check = self.begin(store);
+        let until = check.began + STALLED_AFTER;
+        let has_returned =
+            matches!(timeout_at(until, check.result.wait_for(Option::is_some)).await, Ok(Ok(_)));
+        if has_returned { check.failure() } else { Some(STORE_STALLED.to_owned()) }
     }
 
     /// Begins a check if the newest check is old. Each check also records a new position in the
@@ -44,36 +75,47 @@ impl CommitCheck {
     /// Returns how long the newest finished commit took.
     pub(crate) fn duration(&self) -> Option<Duration> {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.as_ref().and_then(|check| *check.took.borrow())
+        newest.as_ref().and_then(|check| Some(check.result.borrow().as_ref()?.took))
+    }
+
+    /// Returns whether commits fail.
+    pub(crate) fn is_failing(&self) -> bool {
+        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.as_ref().is_some_and(|check| check.failed() >= FAILURES_MIN)
     }
 
     /// Returns the newest check, or a new one. While a commit has not returned, no new check
     /// begins.
     fn begin(&self, store: &Store) -> Check {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed_before = 0;
         if let Some(check) = &*newest {
-            let is_running = check.took.borrow().is_none() && check.took.has_changed().is_ok();
+            let is_running = check.result.borrow().is_none() && check.result.has_changed().is_ok();
             if is_running || check.began.elapsed() < EVERY {
                 return check.clone();
             }
+            failed_before = check.failed();
         }
         let began = Instant::now();
-        let (returned, took) = watch::channel(None);
+        let (returned, result) = watch::channel(None);
         let store = store.clone();
         // The check continues if its caller stops waiting.
         tokio::spawn(async move {
-            if let Err(error) = store.commit_check().await {
-                tracing::debug!(%error, "failed to commit the check of the store");
+            let error = store.commit_check().await.err().map(|error| error.to_string());
+            if let Some(error) = &error {
+                tracing::debug!(error, "failed to commit the check of the store");
             }
-            returned.send_replace(Some(began.elapsed()));
+            returned.send_replace(Some(CheckResult { took: began.elapsed(), error }));
         });
-        let check = Check { began, took };
+        let check = Check { began, result, failed_before };
         *newest = Some(check.clone());
         check
     }
 }
 
 /// The reason in `/readyz` when commits do not return.
-pub(crate) const STORE_STALLED: &str = "store_stalled";
+const STORE_STALLED: &str = "store_stalled";
 /// The warning in `/readyz` when a standby is missing.
 pub(crate) const SYNCHRONOUS_STANDBY_MISSING: &str = "synchronous_standby_missing";
+/// The warning in `/readyz` when this node's database user may not see the standbys.
+pub(crate) const SYNCHRONOUS_STANDBYS_HIDDEN: &str = "synchronous_standbys_hidden";

@@ -52,13 +52,17 @@ pub(crate) async fn run(engine: Arc<Engine>) {
         engine.database().memory.ask_peers().await;
         let found = match timeout(LOOK_MAX, engine.store().replication()).await {
             Ok(Ok(found)) => found,
-            // The log already says that the database is unreachable.
-            Ok(Err(_)) | Err(_) => continue,
+            // The log already says that the database is unreachable. The last state of the standbys
+            // may be wrong now.
+            Ok(Err(_)) | Err(_) => {
+                engine.database().set_replication(None);
+                continue;
+            }
         };
-        let before = engine.database().set_replication(found.clone());
-        if let Some(found) = found {
-            log.note(before.as_ref(), &found);
+        if let Some(found) = &found {
+            log.note(found);
         }
+        engine.database().set_replication(found);
     }
 }
 
@@ -68,6 +72,8 @@ async fn react(engine: &Engine) -> Result<(), StoreError> {
     if pause_after_change(engine.store()).await? {
         engine.control().reload();
     }
+    let lost = engine.store().lost_orders().await?;
+    engine.database().set_lost_orders(lost.iter().map(|report| report.lost).sum());
     Ok(())
 }
 
@@ -108,11 +114,19 @@ struct StandbyLog {
     was_synchronous: bool,
     /// The last log line about commits that wait for no standby.
     unsafe_at: Option<Instant>,
+    /// Whether the log has a line about standbys that the database user may not see.
+    said_hidden: bool,
 }
 
 impl StandbyLog {
-    fn note(&mut self, before: Option<&Replication>, found: &Replication) {
-        let lacked = before.is_some_and(Replication::lacks_standbys);
+    fn note(&mut self, found: &Replication) {
+        if found.hides_standbys() && !std::mem::replace(&mut self.said_hidden, true) {
+            tracing::warn!(
+                event = "database.standbys_hidden",
+                "commits wait for a standby, but the database user may not see the standbys, so no \
+                 alarm names a missing standby; run GRANT pg_monitor TO the user of store.url"
+            );
+        }
         if found.lacks_standbys() {
             if is_due(&mut self.missing_at) {
                 tracing::error!(
@@ -126,13 +140,12 @@ impl StandbyLog {
                 );
             }
         } else {
-            if lacked {
+            if self.missing_at.take().is_some() {
                 tracing::warn!(
                     event = "database.standby_back",
                     "the synchronous standby is connected again"
                 );
             }
-            self.missing_at = None;
         }
         if found.is_synchronous() {
             (self.was_synchronous, self.unsafe_at) = (true, None);

@@ -15,7 +15,7 @@ use super::App;
 use super::limits::RETRY_SECS;
 use super::reply::{HandlerResult, Reply, ReplyBody, json};
 
-use crate::database::SYNCHRONOUS_STANDBY_MISSING;
+use crate::database::{SYNCHRONOUS_STANDBY_MISSING, SYNCHRONOUS_STANDBYS_HIDDEN};
 use crate::edge::{EDGE_HEADER, TIME_HEADER};
 
 mod backup;
@@ -67,9 +67,14 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> HandlerResult {
 /// Returns what `/readyz` reports in addition to its reasons.
 fn facts(app: &App) -> ReadinessFacts {
     let database = app.engine.database();
-    let lacks_standbys = database.replication().is_some_and(|found| found.lacks_standbys());
+    let replication = database.replication();
+    let standbys = replication.as_ref();
     let is_stale = app.engine.edge().is_some_and(|node| !node.is_fresh());
-    let warnings = [(lacks_standbys, SYNCHRONOUS_STANDBY_MISSING), (is_stale, FEED_STALE)];
+    let warnings = [
+        (standbys.is_some_and(|found| found.lacks_standbys()), SYNCHRONOUS_STANDBY_MISSING),
+        (standbys.is_some_and(|found| found.hides_standbys()), SYNCHRONOUS_STANDBYS_HIDDEN),
+        (is_stale, FEED_STALE),
+    ];
     ReadinessFacts {
         warnings: warnings
             .into_iter()

@@ -287,24 +287,14 @@ async fn open_slow_reader(app: &TestApp, buyer: &str) -> WebSocketStream<TcpStre
     client_async_with_config(request, stream, None).await.expect("an upgrade").0
 }
 
-#[tokio::test]
-async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
-    const ORDERS: usize = 4_000;
-    let app = TestApp::start().await;
-    app.open_sale("spring", "unlimited".into(), 1_000_000).await;
-    let mut slow = open_slow_reader(&app, "anna").await;
-    let mut quick = socket(&app, "anna", "").await;
-    let reading = tokio::spawn(async move {
-        for _ in 0..ORDERS {
-            next(&mut quick).await;
-        }
-    });
+/// Buys with 40 connections of one buyer.
+async fn buy_many(app: &TestApp, orders: usize) {
     let known = bearer("anna");
     let mut wires = Vec::new();
     for _ in 0..40 {
         wires.push(app.connect().await);
     }
-    for round in 0..ORDERS / wires.len() {
+    for round in 0..orders / wires.len() {
         for (index, wire) in wires.iter_mut().enumerate() {
             let key = format!("k{round}-{index}");
             let headers = [
@@ -320,27 +310,61 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
             assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "201");
         }
     }
+}
+
+/// Waits until a line of the metrics is one of these.
+async fn wait_for_metric(app: &TestApp, lines: &[&str]) {
+    let watch = Watch::start();
+    loop {
+        let page = app.get("/metrics").await.text();
+        if page.lines().any(|line| lines.contains(&line)) {
+            return;
+        }
+        assert!(watch.elapsed() < PATIENCE, "{lines:?}: {page}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
+    const ORDERS: usize = 4_000;
+    let app = TestApp::start().await;
+    app.open_sale("spring", "unlimited".into(), 1_000_000).await;
+    let mut slow = open_slow_reader(&app, "anna").await;
+    // This reader never reads, so it gets no close frame, and its connection is cut.
+    let _deaf = open_slow_reader(&app, "anna").await;
+    let mut quick = socket(&app, "anna", "").await;
+    let reading = tokio::spawn(async move {
+        for _ in 0..ORDERS {
+            next(&mut quick).await;
+        }
+        quick
+    });
+    let close = async {
+        wait_for_metric(&app, &["doorbuster_events_dropped_total 2"]).await;
+        let (dropped, mut read) = (Watch::start(), 0);
+        let code = loop {
+            match slow.next().await {
+                Some(Ok(Message::Close(frame))) => break frame.map(|frame| u16::from(frame.code)),
+                Some(Ok(_)) => read += 1,
+                other => panic!("after {read} events: {other:?}"),
+            }
+        };
+        drop(slow);
+        // Only the quick reader is left. The timeout of writes would keep the other one for 30 s.
+        wait_for_metric(&app, &["doorbuster_events_websockets 1"]).await;
+        (read, code, dropped.elapsed())
+    };
+    let both = async { tokio::join!(buy_many(&app, ORDERS), close) };
+    let ((), (read, code, took)) =
+        tokio::time::timeout(2 * PATIENCE, both).await.expect("the sockets end");
+    assert_eq!(code, Some(1013), "after {read} events");
+    assert!(read < ORDERS, "the slow reader did not get every event");
+    assert!(took < Duration::from_secs(10), "{took:?}");
     tokio::time::timeout(PATIENCE, reading)
         .await
         .expect("a message arrives in time")
         .expect("the fast reader gets every order");
-    let close = async {
-        let mut read = 0;
-        loop {
-            match slow.next().await {
-                Some(Ok(Message::Close(frame))) => {
-                    return (read, frame.map(|frame| u16::from(frame.code)));
-                }
-                Some(Ok(_)) => read += 1,
-                other => panic!("after {read} events: {other:?}"),
-            }
-        }
-    };
-    let (read, code) = tokio::time::timeout(PATIENCE, close).await.expect("the socket ends");
-    assert_eq!(code, Some(1013), "after {read} events");
-    assert!(read < ORDERS, "the slow reader did not get every event");
-    let page = app.get("/metrics").await.text();
-    assert!(page.lines().any(|line| line == "doorbuster_events_dropped_total 1"), "{page}");
 }
 
 #[tokio::test]

@@ -52,6 +52,12 @@ impl Replication {
         self.required > 0
     }
 
+    /// Returns whether commits wait for standbys that this database user may not see.
+    #[must_use]
+    pub fn hides_standbys(&self) -> bool {
+        self.is_synchronous() && self.synchronous.is_none()
+    }
+
     /// Returns whether commits wait for standbys that are not connected.
     #[must_use]
     pub fn lacks_standbys(&self) -> bool {

@@ -36,7 +36,8 @@ pub enum HistoryCause {
     Restored,
     /// A standby of PostgreSQL became the primary.
     Promoted,
-    /// The rows are in another database cluster, for example after a restore of PostgreSQL.
+    /// The rows are in another database cluster or in another database of the same cluster, for
+    /// example after a restore of PostgreSQL.
     Moved,
 }
 

@@ -1,6 +1,6 @@
 //! The orders of the last minutes that this node committed and acknowledged to buyers. After a
 //! failover the node compares them with the database.
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -33,6 +33,12 @@ impl Acknowledged {
     pub(super) fn recent(&self) -> HashMap<TicketId, OrderState> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter().map(|(_, id, state)| (*id, *state)).collect()
+    }
+
+    /// Forgets orders that were reported as lost. The next failover must not report them again.
+    pub(super) fn forget(&self, lost: &HashSet<TicketId>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(_, id, _)| !lost.contains(id));
     }
 }
 

@@ -18,6 +18,7 @@ use crate::limits::{
 };
 
 use super::connector::{Connector, Session};
+use super::standbys;
 
 /// The oldest server version that supports the statements, as `server_version_num`.
 const SERVER_MIN: i32 = 130_000;
@@ -211,6 +212,10 @@ pub(super) async fn check_server(
              survive a crash of PostgreSQL, but not the loss of its disk or a failover"
                 .to_owned(),
         );
+    }
+    let found = standbys::inspect(client).await.map_err(failed)?;
+    if found.lacks_standbys() {
+        warnings.push(standbys::missing_text(&found));
     }
     for warning in &warnings {
         tracing::warn!(event = "database.setting", "{warning}");

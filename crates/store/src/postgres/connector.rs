@@ -14,12 +14,14 @@ use tokio_postgres::Client;
 
 use doorbuster_core::database_history::{DatabaseDecision, DatabaseHistory, decide, must_pause};
 
+use crate::contract::Replication;
 use crate::failure::{Done, Failure};
 use crate::history_memory::{HistoryMemory, Positions};
 use crate::limits::{PG_ANSWER_WAIT, PG_CONNECT_WAIT, PG_OTHER_HOSTS_WAIT};
 
 use super::hosts::{self, DatabaseHost};
 use super::inspect_database::{self, Inspected};
+use super::standbys;
 
 mod certificates;
 mod session;
@@ -58,6 +60,8 @@ struct Inner {
     used: AtomicBool,
     /// Whether commits waited for a standby at this node's last check.
     was_synchronous: AtomicBool,
+    /// The state of the standbys, if the last connection was refused because standbys are missing.
+    missing_standbys: Mutex<Option<Replication>>,
     /// Locked during an inspection of all hosts. A caller that waited uses the result of that
     /// inspection.
     inspecting: tokio::sync::Mutex<()>,
@@ -99,6 +103,7 @@ impl Connector {
             current: AtomicUsize::new(NO_HOST),
             used: AtomicBool::new(false),
             was_synchronous: AtomicBool::new(false),
+            missing_standbys: Mutex::default(),
             inspecting: tokio::sync::Mutex::default(),
             failure: Mutex::default(),
         }))
@@ -194,6 +199,10 @@ impl Connector {
     ) -> Done<Option<Session>> {
         let inspected = self.inspect_all(options, listener);
         let ((mut opened, mut failures), ()) = tokio::join!(inspected, self.0.memory.ask_peers());
+        if opened.is_empty() {
+            // No primary answers, so the last state of the standbys may be wrong now.
+            self.set_missing_standbys(None);
+        }
         opened.sort_by_key(|opened| opened.found.seen.age_key());
         while let Some(newest) = opened.pop() {
             let host = newest.host;
@@ -262,6 +271,8 @@ impl Connector {
             }
             DatabaseDecision::Accept => {
                 if self.0.used.load(Ordering::Acquire) && found.has_commit_check {
+                    // Without its standbys the commit would wait, and nobody would learn why.
+                    self.expect_standbys(&client).await?;
                     let check = inspect_database::commit_check(&client, self.0.slot);
                     let checked = timeout(PG_ANSWER_WAIT, check).await;
                     self.learn_position(checked.unwrap_or(Err(Failure::TimedOut))?);
@@ -270,6 +281,26 @@ impl Connector {
             }
         }
         Ok(Some((client, driver)))
+    }
+
+    /// Refuses a connection on which commits would wait for missing standbys.
+    async fn expect_standbys(&self, client: &Client) -> Done<()> {
+        let inspected = timeout(PG_CONNECT_WAIT, standbys::inspect(client)).await;
+        let found = inspected.unwrap_or(Err(Failure::TimedOut))?;
+        let lacking = Some(found).filter(Replication::lacks_standbys);
+        let failure = lacking.as_ref().map(standbys::missing_text);
+        self.set_missing_standbys(lacking);
+        failure.map_or(Ok(()), |text| Err(Failure::NoConnection(text)))
+    }
+
+    fn set_missing_standbys(&self, found: Option<Replication>) {
+        *self.0.missing_standbys.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// Returns the state of the standbys, if the last connection was refused because standbys are
+    /// missing.
+    pub(super) fn missing_standbys(&self) -> Option<Replication> {
+        self.0.missing_standbys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Registers a change in a separate task, because the caller may stop waiting. An interrupted

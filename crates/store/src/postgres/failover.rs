@@ -14,7 +14,7 @@ use doorbuster_core::{Millis, NodeId, OrderState, TicketId};
 use crate::contract::{HistoryReaction, LostOrders, PausedSale};
 use crate::failure::{Done, Failure};
 use crate::history::{parse_paused, paused_json};
-use crate::limits::{COMPARED_AT_ONCE, LOST_ROWS_MAX, LOST_SAMPLE_MAX};
+use crate::limits::{COMPARED_AT_ONCE, LOSS_SHOWN_MS, LOST_ROWS_MAX, LOST_SAMPLE_MAX};
 use crate::rows;
 use crate::sql::{Row, int};
 use crate::store::{StoreResult, phases};
@@ -32,6 +32,18 @@ const STATES: &str =
 /// Selects the newest change that must still pause sales, and whether a dump was restored.
 const PENDING: &str = "SELECT fence, cause = 'moved', paused FROM store_history
      WHERE pause = 'pending' ORDER BY fence DESC LIMIT 1 FOR UPDATE";
+
+/// Selects the reports about lost orders that still need an operator. The reports of a failover
+/// need an operator until each sale that the failover paused was resumed. A sale that was closed
+/// instead counts for [`LOSS_SHOWN_MS`] longer, and so does a failover that paused no sale.
+const UNRESOLVED: &str = "SELECT l.node, l.fence, l.at, l.acknowledged, l.lost, l.sample
+     FROM lost_orders l JOIN store_history h ON h.fence = l.fence
+     WHERE CASE WHEN h.paused = '[]' THEN h.at > $1 ELSE EXISTS (
+         SELECT FROM json_array_elements(h.paused::json) p JOIN sale s ON s.id = p.value ->> 'sale'
+         WHERE (s.phase = 'paused' OR s.closed_at > $1) AND NOT EXISTS (
+             SELECT FROM action a WHERE a.at >= h.at AND a.action = 'sale.resumed'
+             AND a.subject = 'sale:' || s.id)) END
+     ORDER BY l.fence DESC, l.node LIMIT $2";
 
 impl Postgres {
     /// Returns the history of the database that this node uses.
@@ -102,16 +114,16 @@ impl Postgres {
         if report.lost > 0 {
             let row = report.clone();
             self.job(RetryUnknown::Allowed, move |ledger| insert_lost(ledger, &row)).await?;
+            shared.acknowledged.forget(&lost.into_iter().collect());
         }
         shared.compared.fetch_max(fence, Ordering::AcqRel);
         Ok((report.lost > 0).then_some(report))
     }
 
-    /// Returns the nodes' reports about orders that the newest history lacks.
+    /// Returns the nodes' reports about lost orders that still need an operator.
     pub(crate) async fn lost_orders(&self) -> StoreResult<Vec<LostOrders>> {
-        let sql = "SELECT node, fence, at, acknowledged, lost, sample FROM lost_orders
-                   WHERE fence = (SELECT max(fence) FROM store_history) ORDER BY node LIMIT $1";
-        self.all(sql, &[&LOST_ROWS_MAX], |row| {
+        let since = self.now().plus(-LOSS_SHOWN_MS).0;
+        self.all(UNRESOLVED, &[&since, &LOST_ROWS_MAX], |row| {
             let bad = || Failure::Row("invalid sample of lost orders".to_owned());
             let sample = row.text(5, "sample of lost orders")?;
             Ok(LostOrders {

@@ -7,6 +7,7 @@ use crate::contract::OpenError;
 use crate::history::check_key;
 
 use super::Postgres;
+use super::inspect_database::SET_DATABASE_ID;
 use super::transaction::RetryUnknown;
 
 impl Postgres {
@@ -22,6 +23,7 @@ impl Postgres {
                  FROM pg_control_system() WHERE NOT EXISTS (SELECT FROM store_history)
                  ON CONFLICT DO NOTHING";
             ledger.run(created, &[&ledger.now.0])?;
+            ledger.run(SET_DATABASE_ID, &[])?;
             let identity = "INSERT INTO identity (one, id_key) VALUES (1, $1)
                  ON CONFLICT DO NOTHING";
             ledger.run(identity, &[&key]).map(drop)

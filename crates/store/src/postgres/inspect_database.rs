@@ -17,11 +17,25 @@ const SERVER: &str = "SELECT pg_is_in_recovery(),
              ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint END,
         to_regclass('store_history') IS NOT NULL AND to_regclass('identity') IS NOT NULL,
         to_regclass('commit_check') IS NOT NULL,
+        EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('store_history')
+                AND attname = 'database_id'),
         CASE WHEN pg_is_in_recovery() THEN 0
              ELSE pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint END";
-/// Selects the newest thousand rows. Older rows are never compared.
+/// Selects the newest thousand rows. Older rows are never compared. An older schema has no column
+/// `database_id`, so the query reads the column through JSON.
 const ROWS: &str = "SELECT h.fence, h.token, h.system_id, h.timeline,
-        (SELECT id_key FROM identity) FROM store_history h ORDER BY h.fence DESC LIMIT 1000";
+        (SELECT id_key FROM identity),
+        to_jsonb(h) ->> 'database_id' <>
+            (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+            || '/' || h.tableoid
+        FROM store_history h ORDER BY h.fence DESC LIMIT 1000";
+/// Writes the ids of the database and of its table `store_history` to the newest row. A dump keeps
+/// the row, but the database into which it is restored has other ids.
+pub(super) const SET_DATABASE_ID: &str = "UPDATE store_history h
+        SET database_id = d.oid || '/' || h.tableoid
+        FROM pg_database d
+        WHERE d.datname = current_database() AND h.database_id IS NULL
+        AND h.fence = (SELECT max(fence) FROM store_history)";
 
 /// A database that accepts writes, as a new connection sees it.
 #[derive(Clone, Debug)]
@@ -31,6 +45,8 @@ pub(super) struct Inspected {
     pub(super) deployment: Option<String>,
     /// Whether its schema has the table for commit checks.
     pub(super) has_commit_check: bool,
+    /// Whether its schema has the column `store_history.database_id`.
+    has_database_id: bool,
 }
 
 /// Inspects a database. Returns `None` if the database is a standby.
@@ -41,10 +57,11 @@ pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
     if word(&server, 0)? == "t" {
         return Ok(None);
     }
-    let (mut deployment, mut history) = (None, Vec::new());
+    let (mut deployment, mut history, mut is_from_dump) = (None, Vec::new(), false);
     if word(&server, 3)? == "t" {
         for row in rows(client, ROWS).await? {
             deployment = row.try_get(4)?.map(str::to_owned);
+            is_from_dump |= history.is_empty() && row.try_get(5)? == Some("t");
             history.push(DatabaseHistory {
                 fence: number(&row, 0)?,
                 token: word(&row, 1)?.to_owned(),
@@ -56,9 +73,10 @@ pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
     }
     let (system_id, timeline) = (word(&server, 1)?.to_owned(), number(&server, 2)?);
     let has_commit_check = word(&server, 4)? == "t";
-    let position = number(&server, 5)?;
-    let seen = SeenDatabase { system_id, timeline, position, rows: history };
-    Ok(Some(Inspected { seen, deployment, has_commit_check }))
+    let has_database_id = word(&server, 5)? == "t";
+    let position = number(&server, 6)?;
+    let seen = SeenDatabase { system_id, timeline, position, rows: history, is_from_dump };
+    Ok(Some(Inspected { seen, deployment, has_commit_check, has_database_id }))
 }
 
 /// Adds a row for the change that this node saw first. `pauses` says whether the change must pause
@@ -96,6 +114,9 @@ pub(super) async fn register(
     client
         .execute(sql, &[&row.fence, &row.token, &cause, &row.system_id, &row.timeline, &pause])
         .await?;
+    if now.has_database_id {
+        client.batch_execute(SET_DATABASE_ID).await?;
+    }
     client.batch_execute("COMMIT").await.map_err(|error| Failure::from(error).after_commit())?;
     Ok(Some((change, row)))
 }
@@ -103,7 +124,8 @@ pub(super) async fn register(
 /// Commits one small row. After that, every commit that this session can see is as durable as a
 /// commit of this session. If there is a synchronous standby, it has all of these commits. Returns
 /// the token of the newest row of the history, and a position in the write-ahead log before this
-/// commit.
+/// commit. Returns `None` if a crash of the database may lose this commit, because then the
+/// database may return to an earlier position.
 pub(super) async fn commit_check(client: &Client, slot: i32) -> Done<Option<(String, i64)>> {
     // The server runs both statements in one transaction. So the commit record comes after the
     // position, and the position survives a crash.
@@ -112,7 +134,8 @@ pub(super) async fn commit_check(client: &Client, slot: i32) -> Done<Option<(Str
          VALUES ({slot}, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)
          ON CONFLICT (slot) DO UPDATE SET at = excluded.at;
          SELECT token, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint
-         FROM store_history ORDER BY fence DESC LIMIT 1"
+         FROM store_history WHERE current_setting('synchronous_commit') <> 'off'
+         ORDER BY fence DESC LIMIT 1"
     );
     let found = rows(client, &sql).await.map_err(Failure::after_commit)?;
     let parse = |row: &SimpleQueryRow| Ok((word(row, 0)?.to_owned(), number(row, 1)?));

@@ -31,6 +31,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (17, "rate_limit", include_str!("../../migrations/postgres/0017_rate_limit.sql")),
     (18, "push", include_str!("../../migrations/postgres/0018_push.sql")),
     (19, "item_rooms", include_str!("../../migrations/postgres/0019_item_rooms.sql")),
+    (20, "database_id", include_str!("../../migrations/postgres/0020_database_id.sql")),
 ];
 
 /// The advisory lock ("Dbrm") that a node takes while it migrates.

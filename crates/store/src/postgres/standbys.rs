@@ -1,7 +1,10 @@
 //! Reads the standbys for which commits wait, and which of these standbys are connected.
 use std::collections::BTreeSet;
 
+use tokio_postgres::Client;
+
 use crate::contract::Replication;
+use crate::failure::Done;
 use crate::sql::Row;
 use crate::store::StoreResult;
 
@@ -16,34 +19,66 @@ const REPLICATION: &str = "SELECT current_setting('synchronous_commit'),
         ARRAY(SELECT application_name FROM pg_stat_replication WHERE application_name IS NOT NULL)";
 
 impl Postgres {
-    /// Returns whether commits wait for standbys, and which standbys confirm them.
+    /// Returns whether commits wait for standbys, and which standbys confirm them. While no
+    /// connection is used because standbys are missing, returns the state of the standbys that the
+    /// last attempt to connect found.
     pub(crate) async fn replication(&self) -> StoreResult<Replication> {
-        let read = |row: Row<'_>| {
-            let (commit, names): (String, String) = (row.get(0)?, row.get(1)?);
-            let (all, hidden, synchronous): (i64, i64, i64) =
-                (row.get(2)?, row.get(3)?, row.get(4)?);
-            let connected = row.texts(5)?;
-            let wanted = parse(&names);
-            let waits = !matches!(commit.as_str(), "off" | "local");
-            let is_hidden = all > 0 && hidden == all;
-            let missing = wanted.names.iter().filter(|name| {
-                *name != "*" && !connected.iter().any(|there| there.eq_ignore_ascii_case(name))
-            });
-            Ok(Replication {
-                missing: if is_hidden { Vec::new() } else { missing.cloned().collect() },
-                required: if waits { wanted.required } else { 0 },
-                synchronous: (!is_hidden).then_some(synchronous.unsigned_abs()),
-                synchronous_commit: commit,
-                standby_names: names,
-            })
-        };
-        let found = self.one(REPLICATION, &[], read).await?.unwrap_or_default();
         let connector = &self.shared().connector;
+        let read = |row: Row<'_>| {
+            let (all, hidden, synchronous) = (row.get(2)?, row.get(3)?, row.get(4)?);
+            Ok(replication((row.get(0)?, row.get(1)?), (all, hidden, synchronous), row.texts(5)?))
+        };
+        let found = match self.one(REPLICATION, &[], read).await {
+            Ok(found) => found.unwrap_or_default(),
+            Err(error) => return connector.missing_standbys().ok_or(error),
+        };
         connector.set_synchronous(
             found.is_synchronous() && matches!(&*found.synchronous_commit, "on" | "remote_apply"),
         );
         Ok(found)
     }
+}
+
+/// Reads the same as [`Postgres::replication`] through this connection.
+pub(super) async fn inspect(client: &Client) -> Done<Replication> {
+    let row = client.query_one(REPLICATION, &[]).await?;
+    let numbers = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+    Ok(replication((row.try_get(0)?, row.try_get(1)?), numbers, row.try_get(5)?))
+}
+
+/// Returns the state of the standbys. `numbers` are the connected standbys, those whose state this
+/// database user may not see, and those that confirm commits synchronously.
+fn replication(
+    (commit, names): (String, String),
+    (all, hidden, synchronous): (i64, i64, i64),
+    connected: Vec<String>,
+) -> Replication {
+    let wanted = parse(&names);
+    let waits = !matches!(commit.as_str(), "off" | "local");
+    let is_hidden = all > 0 && hidden == all;
+    let missing = wanted.names.iter().filter(|name| {
+        *name != "*" && !connected.iter().any(|there| there.eq_ignore_ascii_case(name))
+    });
+    Replication {
+        missing: if is_hidden { Vec::new() } else { missing.cloned().collect() },
+        required: if waits { wanted.required } else { 0 },
+        synchronous: (!is_hidden).then_some(synchronous.unsigned_abs()),
+        synchronous_commit: commit,
+        standby_names: names,
+    }
+}
+
+/// Returns why commits do not return while standbys are missing.
+pub(super) fn missing_text(found: &Replication) -> String {
+    let missing = match found.missing.as_slice() {
+        [] => "any".to_owned(),
+        names => names.join(", "),
+    };
+    format!(
+        "commits wait for a synchronous standby that is not connected: {missing} \
+         (synchronous_standby_names = '{}'); start it, or change synchronous_standby_names",
+        found.standby_names
+    )
 }
 
 /// The parsed `synchronous_standby_names`.
@@ -72,6 +107,19 @@ fn parse(text: &str) -> StandbyNames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn standbys_that_the_user_may_not_see_count_as_neither_connected_nor_missing() {
+        let settings = || ("on".to_owned(), "a".to_owned());
+        let hidden = replication(settings(), (1, 1, 0), Vec::new());
+        assert!(hidden.hides_standbys() && !hidden.lacks_standbys(), "{hidden:?}");
+        assert_eq!(hidden.missing, [""; 0]);
+        let away = replication(settings(), (0, 0, 0), Vec::new());
+        assert!(away.lacks_standbys() && !away.hides_standbys(), "{away:?}");
+        assert!(missing_text(&away).contains("not connected: a (synchronous_standby_names = 'a')"));
+        let there = replication(settings(), (1, 0, 1), vec!["a".to_owned()]);
+        assert!(!there.lacks_standbys() && !there.hides_standbys(), "{there:?}");
+    }
 
     #[test]
     fn every_form_of_the_names_is_read() {

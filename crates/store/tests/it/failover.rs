@@ -180,8 +180,9 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
         pair.promote_standby();
     });
     let mut changes = fixture.store.history_changes().expect("a database");
-    let seen = tokio::time::timeout(AGAIN_WITHIN, changes.wait_for(|fence| *fence == 2)).await;
-    assert!(seen.is_ok(), "the node notices the failover");
+    let seen = changes.wait_for(|fence| *fence == 2);
+    let is_seen = tokio::time::timeout(AGAIN_WITHIN, seen).await.is_ok();
+    assert!(is_seen, "the node notices the failover");
     let reaction = fixture.store.react_to_history().await.expect("reacts");
     let found = reaction.lost.expect("the new primary lacks orders");
     assert_eq!((found.acknowledged, found.lost, found.fence), (20, 10, 2));
@@ -190,14 +191,36 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
     assert_eq!(found.sample, ids);
     let paused = PausedSale { sale: "sale-0".to_owned(), was: Phase::Open };
     assert_eq!(reaction.paused, std::slice::from_ref(&paused));
-    assert_eq!(fixture.store.lost_orders().await.expect("reads"), [found]);
+    assert_eq!(fixture.store.lost_orders().await.expect("reads"), std::slice::from_ref(&found));
     let history = fixture.store.store_history().await.expect("reads");
     assert_eq!(history[0].paused, [paused]);
+    // A later failover that loses nothing does not hide the lost orders.
+    let sql = "INSERT INTO store_history (fence, token, at, cause, system_id, timeline, paused)
+               SELECT 3, 'later', at + 1, cause, system_id, timeline, '[]' FROM store_history
+               WHERE fence = 2";
+    tokio::task::block_in_place(|| pair.standby.psql(&pair.database, sql)).expect("a row");
+    assert_eq!(fixture.store.lost_orders().await.expect("reads"), std::slice::from_ref(&found));
 
     // An operator resumes the sale, and no node pauses it again.
     fixture.store.step_sale("sale-0", PhaseStep::Resume).await.expect("resumes");
+    let seen = changes.wait_for(|fence| *fence == 3);
+    assert!(tokio::time::timeout(AGAIN_WITHIN, seen).await.is_ok(), "the node knows row 3");
     let again = fixture.store.react_to_history().await.expect("reacts");
-    assert_eq!((again.paused.len(), again.lost), (0, None));
+    assert_eq!((again.paused.len(), again.lost), (0, None), "the orders are reported only once");
+    assert_eq!(fixture.store.lost_orders().await.expect("reads"), []);
+    // A sale that closes without an operator's review keeps the lost orders.
+    for step in [PhaseStep::Pause, PhaseStep::Close] {
+        fixture.store.step_sale("sale-0", step).await.expect("steps");
+        assert_eq!(
+            fixture.store.lost_orders().await.expect("reads"),
+            std::slice::from_ref(&found),
+            "{step:?}"
+        );
+    }
+    let sql = "INSERT INTO action (at, actor, action, subject, changes)
+               SELECT max(at), 'test', 'sale.resumed', 'sale:sale-0', '[]' FROM store_history";
+    tokio::task::block_in_place(|| pair.standby.psql(&pair.database, sql)).expect("an action");
+    assert_eq!(fixture.store.lost_orders().await.expect("reads"), []);
     fixture.store.close().await;
 }
 
@@ -222,6 +245,51 @@ async fn a_database_from_a_dump_pauses_open_and_scheduled_sales() {
     let sales = moved.store.sales().await.expect("reads");
     assert!(sales.iter().all(|sale| sale.phase == Phase::Paused), "{sales:?}");
     moved.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_dump_that_is_restored_into_the_same_server_pauses_open_sales() {
+    let cluster = tokio::task::block_in_place(|| Cluster::start(&[]));
+    let (database, copy) = tokio::task::block_in_place(|| (cluster.database(), cluster.database()));
+    let (url, memory) = (cluster.url(&database), HistoryMemory::default());
+    let fixture = open(&url, 1, memory.clone()).await.expect("opens");
+    open_sale(&fixture).await;
+    fixture.store.close().await;
+    let again = open(&url, 1, memory.clone()).await.expect("opens");
+    let reaction = again.store.react_to_history().await.expect("reacts");
+    assert!(reaction.paused.is_empty(), "a restart of the node pauses nothing");
+    again.store.close().await;
+    tokio::task::block_in_place(|| {
+        cluster.dump_into(&database, &cluster, &copy);
+        for sql in [
+            format!("DROP DATABASE {database} WITH (FORCE)"),
+            format!("ALTER DATABASE {copy} RENAME TO {database}"),
+        ] {
+            cluster.psql("postgres", &sql).expect("replaces the database");
+        }
+    });
+    let moved = open(&url, 1, memory).await.expect("opens");
+    let reaction = moved.store.react_to_history().await.expect("reacts");
+    let paused = PausedSale { sale: "sale-0".to_owned(), was: Phase::Open };
+    assert_eq!(reaction.paused, [paused]);
+    let history = moved.store.store_history().await.expect("reads");
+    assert_eq!((history[0].fence, history[0].cause), (2, HistoryCause::Moved));
+    moved.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_position_that_a_crash_may_lose_is_not_remembered() {
+    let cluster = tokio::task::block_in_place(|| Cluster::start(&[]));
+    let database = tokio::task::block_in_place(|| cluster.database());
+    let url = cluster.url(&database);
+    for (options, is_kept) in [(" options='-c synchronous_commit=off'", false), ("", true)] {
+        let memory = HistoryMemory::default();
+        let fixture = open(&format!("{url}{options}"), 1, memory).await.expect("opens");
+        fixture.store.commit_check().await.expect("commits");
+        let known = fixture.store.database().expect("a database");
+        assert_eq!(known.position > 0, is_kept, "{options}: {known:?}");
+        fixture.store.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -287,6 +355,14 @@ async fn a_commit_that_a_crash_made_visible_is_not_shown_before_the_standby_has_
         let seen = pair.primary.psql(&pair.database, orders).expect("reads");
         assert_eq!(seen.trim(), "1", "the restart made the commit visible");
     });
+    let (begun, mut reason) = (Instant::now(), String::new());
+    while !reason.contains(STANDBY) && begun.elapsed() < Duration::from_secs(3) {
+        reason = fixture.store.health().await.err().map_or_else(String::new, |e| e.to_string());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(reason.contains(&format!("not connected: {STANDBY} (synchronous")), "{reason}");
+    let replication = fixture.store.replication().await.expect("known").expect("a database");
+    assert_eq!((replication.lacks_standbys(), &*replication.missing[0]), (true, STANDBY));
     let answer = tokio::time::timeout(Duration::from_secs(3), order()).await;
     assert!(!matches!(answer, Ok(Ok(_))), "the standby lacks the order: {answer:?}");
     assert!(!settling.is_finished());

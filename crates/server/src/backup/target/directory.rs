@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -17,9 +17,20 @@ const PART: &str = ".part";
 pub(super) struct Directory(PathBuf);
 
 impl Directory {
-    /// Creates the directory if it is missing. Only this user may read it.
+    /// Creates the directory if it is missing. Only this user may read it. Logs a warning if others
+    /// can write to a directory that exists, because a restore trusts the objects.
     pub(super) fn create(path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        let mode = fs::metadata(path)?.permissions().mode();
+        if mode & 0o022 != 0 {
+            tracing::warn!(
+                path = %path.display(),
+                event = "backup.directory_writable",
+                "other users can write to the backup's directory, so they could replace the \
+                 backup; set its mode to 700"
+            );
+        }
+        Ok(())
     }
 
     pub(super) fn open(path: &Path) -> Self {

@@ -113,7 +113,7 @@ fn lost_orders(found: &store::LostOrders) -> Finding {
 fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
     let change = match row.cause {
         store::HistoryCause::Promoted => "a standby became the primary",
-        store::HistoryCause::Moved => "the rows were moved to another database cluster",
+        store::HistoryCause::Moved => "the rows were moved to another database",
         store::HistoryCause::Created | store::HistoryCause::Restored => return None,
     };
     let at = wire::time(row.at);

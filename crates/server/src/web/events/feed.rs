@@ -116,11 +116,6 @@ impl Feed {
         Some(json(&Event::Renewed { expires_at: wire::time(millis(expiry)) }))
     }
 
-    /// Waits until too many events wait for this reader. Dropping the future loses nothing.
-    pub(super) async fn lagged(&self) {
-        self.subscription.lagged().await;
-    }
-
     pub(super) fn app(&self) -> &Arc<App> {
         &self.app
     }
@@ -254,13 +249,19 @@ impl Feed {
         self.is_blocked()
     }
 
-    /// Waits until an operator blocks the reader.
-    pub(super) async fn wait_until_blocked(&mut self) {
+    /// Waits until the stream must end, although a frame is not sent yet. The result says why, and
+    /// is never an event. Dropping the future loses nothing.
+    pub(super) async fn must_end(&mut self) -> FeedEvent {
         loop {
-            // The sender lives as long as the server, so an error cannot occur.
-            let _ = self.blocks.changed().await;
+            tokio::select! {
+                biased;
+                // The sender lives as long as the server, so an error cannot occur.
+                _ = self.blocks.changed() => {}
+                () = sleep_until(self.ends_at) => return FeedEvent::Expired,
+                () = self.subscription.lagged() => return FeedEvent::TooSlow,
+            }
             if self.is_blocked() {
-                return;
+                return FeedEvent::TurnedAway;
             }
         }
     }

@@ -18,7 +18,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
@@ -146,6 +146,18 @@ enum EndReason {
     GoesIdle(IdleSlot),
 }
 
+impl EndReason {
+    /// Returns the reason for a feed that must end. `None` for an event.
+    fn of(end: &FeedEvent) -> Option<Self> {
+        match end {
+            FeedEvent::Event(_) => None,
+            FeedEvent::TooSlow => Some(Self::CloseWith(TRY_AGAIN_LATER, "too slow")),
+            FeedEvent::TurnedAway => Some(Self::CloseWith(POLICY_VIOLATION, BLOCKED)),
+            FeedEvent::Expired => Some(Self::CloseWith(TOKEN_EXPIRED, "the token expired")),
+        }
+    }
+}
+
 /// Serves a new WebSocket.
 async fn serve_new(socket: GuardedStream, feed: Feed, connection: Arc<Connection>) {
     let _present = feed.app().metrics.sockets.hold();
@@ -173,8 +185,10 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
             WakeReason::Recheck => {}
         }
         let mut socket = GuardedStream::new(stream, received, app.write_stall);
-        if !send_unsent(&mut socket, unsent, &mut reader).await {
-            return;
+        match send_unsent(&mut socket, unsent, &mut reader).await {
+            Ok(None) => {}
+            Ok(interrupted) => end = interrupted,
+            Err(Cut) => return,
         }
         let mut active = ActiveWebSocket::start(socket, reader, idle_after).await;
         let end = match end {
@@ -185,20 +199,32 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
     });
 }
 
-/// Sends the rest of a frame. Returns whether the socket took all of it. If not, no other frame may
-/// follow, not even a close frame.
+/// The rest of a frame was not sent, so no other frame may follow, not even a close frame.
+struct Cut;
+
+/// Sends the rest of a frame. Returns why the connection must end, if it must end. A slow reader
+/// whose stream must end gets a short time to read the rest and the close frame.
 async fn send_unsent(
     socket: &mut GuardedStream,
     unsent: Vec<u8>,
     reader: &mut WebSocketReader,
-) -> bool {
+) -> Result<Option<EndReason>, Cut> {
     let app = reader.feed.app().clone();
-    tokio::select! {
+    let mut rest = Bytes::from(unsent);
+    let end = tokio::select! {
         biased;
-        sent = socket.write_all(&unsent) => sent.is_ok(),
-        () = reader.feed.wait_until_blocked() => false,
-        () = app.stop.cancelled() => false,
-        () = reader.connection.cut.cancelled() => false,
+        sent = socket.write_all_buf(&mut rest) => return sent.map(|()| None).map_err(|_| Cut),
+        end = reader.feed.must_end() => EndReason::of(&end),
+        () = app.stop.cancelled() => None,
+        () = reader.connection.cut.cancelled() => None,
+    };
+    let Some(end) = end else { return Err(Cut) };
+    tokio::select! {
+        sent = timeout(CLOSE_TIMEOUT, socket.write_all_buf(&mut rest)) => match sent {
+            Ok(Ok(())) => Ok(Some(end)),
+            _ => Err(Cut),
+        },
+        () = reader.connection.cut.cancelled() => Err(Cut),
     }
 }
 
@@ -251,9 +277,7 @@ impl ActiveWebSocket {
                         Some(json) => Message::Text(json.into()),
                         None => continue,
                     },
-                    FeedEvent::TooSlow => return EndReason::CloseWith(TRY_AGAIN_LATER, "too slow"),
-                    FeedEvent::TurnedAway => return EndReason::CloseWith(POLICY_VIOLATION, BLOCKED),
-                    FeedEvent::Expired => return EndReason::CloseWith(TOKEN_EXPIRED, "the token expired"),
+                    end => return EndReason::of(&end).unwrap_or(EndReason::Gone),
                 },
                 received = self.socket.next() => match received {
                     Some(Ok(Message::Close(_))) => return EndReason::Closed,
@@ -306,15 +330,15 @@ impl ActiveWebSocket {
         }
     }
 
-    /// Sends a message. `Some`: the connection must end. Either the client is gone, or too many
-    /// events wait for it.
+    /// Sends a message. `Some`: the connection must end. Either the client is gone, or its stream
+    /// must end although the client does not read.
     async fn send(&mut self, message: Message) -> Option<EndReason> {
+        let app = self.reader.feed.app().clone();
         tokio::select! {
             biased;
             sent = self.socket.send(message) => sent.is_err().then_some(EndReason::Gone),
-            () = self.reader.feed.lagged() => {
-                Some(EndReason::CloseWith(TRY_AGAIN_LATER, "too slow"))
-            }
+            end = self.reader.feed.must_end() => EndReason::of(&end),
+            () = app.stop.cancelled() => Some(EndReason::CloseWith(GOING_AWAY, STOPPING)),
         }
     }
 

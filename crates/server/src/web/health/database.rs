@@ -27,6 +27,19 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
             database.commit_check.duration().map(|took| took.as_secs_f64().to_string()),
         ),
         (
+            "doorbuster_store_commits_failing",
+            "1 while the check commits of `/readyz` fail.",
+            database
+                .commit_check
+                .duration()
+                .map(|_| u8::from(database.commit_check.is_failing()).to_string()),
+        ),
+        (
+            "doorbuster_store_lost_orders",
+            "Acknowledged orders that the database lacks, until an operator handled the failover.",
+            database.lost_orders().map(|lost| lost.to_string()),
+        ),
+        (
             "doorbuster_store_fence",
             "Fencing number of the database's history. It rises with each failover.",
             database.history().map(|history| history.fence.to_string()),

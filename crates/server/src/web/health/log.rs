@@ -2,9 +2,11 @@
 
 use crate::log::event_counts;
 use crate::metrics::{MetricKind, MetricsText};
+use crate::web::App;
 
-/// Shows how often each event was logged at the levels `warn` and `error`.
-pub(super) fn show(text: &mut MetricsText) {
+/// Shows how often each event was logged at the levels `warn` and `error`, and how often the log or
+/// the metrics could not be sent.
+pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_log_events_total",
         MetricKind::Counter,
@@ -14,4 +16,10 @@ pub(super) fn show(text: &mut MetricsText) {
         let level = event.level.as_str().to_ascii_lowercase();
         text.sample(&[("event", event.code), ("level", &level)], count);
     }
+    text.metric(
+        "doorbuster_otlp_failures_total",
+        MetricKind::Counter,
+        "Requests with metrics or logs that the OTLP collector did not accept.",
+    )
+    .sample(&[], app.metrics.otlp_failures.get());
 }

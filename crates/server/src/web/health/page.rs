@@ -31,7 +31,7 @@ pub(super) async fn text(app: &App) -> String {
     super::backup::show(app, &mut text);
     super::edge::show(app, &mut text);
     super::slots::show(app, &mut text);
-    super::log::show(&mut text);
+    super::log::show(app, &mut text);
     super::process::show(&mut text);
     text.finish()
 }
