@@ -116,6 +116,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "edge.upstream_lost",
         "A node behind this edge does not answer. The edge sends requests to the other nodes.",
     ),
+    warn("edge.upstream_without_api", "A node in `edge.upstreams` lacks the role `api`."),
     info(
         "key.generated",
         "The server created the first operator's key and wrote it to a file. Only the server's user can read this file.",
