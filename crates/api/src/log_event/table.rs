@@ -338,6 +338,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "spread.widen_failed",
         "An item with `\"partitions\": \"auto\"` could not get more partitions.",
     ),
+    warn("spread.widen_impossible", "The nodes serve too many slots to add partitions to an item."),
     info("spread.widened", "An item with `\"partitions\": \"auto\"` has more partitions."),
     warn("store.backlog_failed", "The backlog of orders could not be read. The server retries."),
     warn("store.backlog_timed_out", "The backlog was not read in time. The server retries."),
