@@ -31,8 +31,8 @@ pub fn is_heard(lease_until: Millis, newest: Millis) -> bool {
     lease_until > newest.plus(-SILENT_MS) || !holds(AssignmentRule::SilentNodesSettleNothing)
 }
 
-/// The largest number of earlier sets of nodes that [`Settlers`] keeps. At this bound it forgets the
-/// oldest set, so that a slot may wait for its next settler's check.
+/// The largest number of earlier sets of nodes that [`Settlers`] keeps. At this bound it forgets
+/// the oldest set, so that a slot may wait for its next settler's check.
 const EARLIER_MAX: usize = 16;
 
 /// The live nodes that settle tickets now, and the sets of nodes that settled tickets shortly

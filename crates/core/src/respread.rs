@@ -164,7 +164,7 @@ pub struct AutoWidth {
 
 impl AutoWidth {
     /// Checks an item once, and returns a larger number of partitions if the item needs more. Call
-    /// [`AutoWidth::confirm`] after the change. Without it, the next check returns the number again.
+    /// [`AutoWidth::confirm`] after the change. Otherwise the next check returns the number again.
     ///
     /// `busiest` is the rate of the busiest slot since the last check, in tickets a second. `free`
     /// are the units that the item can still sell, `None` for unlimited stock. `least` is the

@@ -71,8 +71,8 @@ impl Locks {
         )
     }
 
-    /// Returns locks on the same servers with this lease. Use a short lease if other nodes must take
-    /// over soon after a crash.
+    /// Returns locks on the same servers with this lease. Use a short lease if other nodes must
+    /// take over soon after a crash.
     #[must_use]
     pub fn lasting(&self, lease: Duration) -> Self {
         let rng = Mutex::new(StdRng::seed_from_u64(self.draw(|rng| rng.random())));
@@ -152,8 +152,8 @@ impl Locks {
         }
     }
 
-    /// Waits until this process has the lock of this name. Tries about once in each `pause`, so that
-    /// a node that waits for hours costs the servers little.
+    /// Waits until this process has the lock of this name. Tries about once in each `pause`, so
+    /// that a node that waits for hours costs the servers little.
     pub async fn wait(&self, name: &str, pause: Duration) -> LockGuard {
         loop {
             // If too few servers can be reached, a later try may succeed.

@@ -352,8 +352,8 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "store.close_failed",
         "The file of the store could not be closed. The next start recovers the file.",
     ),
-    error("store.failed", "The store failed and cannot be used any more. The server stops."),
     warn("store.digest_unknown", "A commit digest has an unknown format. Orders are read instead."),
+    error("store.failed", "The store failed and cannot be used any more. The server stops."),
     warn(
         "store.holders_failed",
         "The set of request keys that hold orders could not be refreshed. The server retries.",

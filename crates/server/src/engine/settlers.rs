@@ -97,8 +97,8 @@ impl Engine {
         self.settlers.settlers().live().iter().any(|node: &NodeId| *node != self.node)
     }
 
-    /// Returns the names of the slots that each of these nodes settles. Every node computes the same
-    /// assignment, so no node has to report it.
+    /// Returns the names of the slots that each of these nodes settles. Every node computes the
+    /// same assignment, so no node has to report it.
     #[must_use]
     pub fn settled_slot_names(&self, nodes: &[NodeRow]) -> HashMap<NodeId, Vec<String>> {
         let settlers: Vec<NodeId> =

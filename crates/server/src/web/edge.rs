@@ -130,8 +130,8 @@ pub(super) fn start_purchase(
     }))
 }
 
-/// Returns the hash of a request, if the request's key and body are valid, and its token or its pass
-/// names a buyer.
+/// Returns the hash of a request, if the request's key and body are valid, and its token or its
+/// pass names a buyer.
 ///
 /// # Errors
 ///

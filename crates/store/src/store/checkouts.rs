@@ -14,8 +14,8 @@ use crate::{reads, rows};
 
 use super::{Store, StoreResult};
 
-/// Selects due checkouts by a condition on the order's state. The index on `due` has their order, so
-/// a read stops after `$2` rows.
+/// Selects due checkouts by a condition on the order's state. The index on `due` has their order,
+/// so a read stops after `$2` rows.
 macro_rules! to_close {
     ($condition:literal) => {
         dialects!(
