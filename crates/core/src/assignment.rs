@@ -6,23 +6,44 @@
 //! settle the same slot without harm, because the store settles each ticket once.
 //!
 //! Source: D. Thaler and C. Ravishankar, "Using name-based mappings to increase hit rates", 1998.
-use crate::value::{NodeId, SlotKey};
+#[cfg(test)]
+mod sim;
+
+use std::collections::BTreeSet;
+
+use crate::value::{Millis, NodeId, SlotKey};
 
 /// How long a node continues to settle a slot that moved to another node, in milliseconds.
 ///
 /// The other node may notice the change only at its next check. Without this overlap, no node would
 /// settle the slot until that check.
 pub const HANDOVER_MS: u64 = 1_200;
+/// A node that has not renewed its lease for this long settles no slots, in milliseconds.
+///
+/// This is shorter than the lease. If the node still runs, two nodes settle the same slots, which
+/// only costs work.
+pub const SILENT_MS: i64 = 2_000;
 
-/// The live nodes that settle tickets now, and the nodes that settled tickets before the last
-/// change.
+/// Returns whether a node renewed its lease recently. `lease_until` is the end of its lease, and
+/// `newest` is the end of the lease that was renewed last. All leases are equally long.
+#[must_use]
+pub fn is_heard(lease_until: Millis, newest: Millis) -> bool {
+    lease_until > newest.plus(-SILENT_MS) || !holds(AssignmentRule::SilentNodesSettleNothing)
+}
+
+/// The largest number of earlier sets of nodes that [`Settlers`] keeps. At this bound it forgets
+/// the oldest set, so that a slot may wait for its next settler's check.
+const EARLIER_MAX: usize = 16;
+
+/// The live nodes that settle tickets now, and the sets of nodes that settled tickets shortly
+/// before.
 ///
 /// Times are milliseconds of a monotonic clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settlers {
     live: Vec<NodeId>,
-    before: Vec<NodeId>,
-    changed_ms: u64,
+    /// Each earlier set with the end of its handover, oldest first.
+    earlier: Vec<(Vec<NodeId>, u64)>,
 }
 
 impl Settlers {
@@ -33,13 +54,13 @@ impl Settlers {
         if live == self.live {
             return false;
         }
-        let in_handover = now_ms.saturating_sub(self.changed_ms) < HANDOVER_MS;
-        // After two changes in a row, a node keeps the slots that it had before the first change.
-        if !in_handover || self.before.is_empty() {
-            self.before = std::mem::take(&mut self.live);
+        let before = std::mem::replace(&mut self.live, live);
+        let keeps = holds(AssignmentRule::EveryRecentChange);
+        self.earlier.retain(|(_, until)| now_ms < *until && keeps);
+        if self.earlier.len() >= EARLIER_MAX {
+            self.earlier.remove(0);
         }
-        self.live = live;
-        self.changed_ms = now_ms;
+        self.earlier.push((before, now_ms + HANDOVER_MS));
         true
     }
 
@@ -53,21 +74,52 @@ impl Settlers {
     /// Returns whether a slot is assigned to this node. While no live node is known, every slot is
     /// assigned to every node.
     #[must_use]
-    pub fn is_assigned(&self, node: NodeId, slot: SlotKey) -> bool {
+    fn is_assigned(&self, node: NodeId, slot: SlotKey) -> bool {
         settler_of(slot, &self.live).is_none_or(|settler| settler == node)
     }
 
+    /// Returns how many nodes share the work of settling these slots.
+    #[must_use]
+    pub fn count_for(&self, slots: impl Iterator<Item = SlotKey>) -> usize {
+        let mut settlers = BTreeSet::new();
+        for slot in slots {
+            if settlers.len() == self.live.len() {
+                break;
+            }
+            settlers.extend(settler_of(slot, &self.live).map(|node| node.0));
+        }
+        settlers.len()
+    }
+
     /// Returns whether this node settles a slot: the slot is assigned to this node now, or was
-    /// assigned to it before the handover.
+    /// assigned to it before a recent change.
     #[must_use]
     pub fn settles(&self, node: NodeId, slot: SlotKey, now_ms: u64) -> bool {
-        let hands_over = || {
-            now_ms.saturating_sub(self.changed_ms) < HANDOVER_MS
-                && settler_of(slot, &self.before) == Some(node)
+        let had_it = |(nodes, until): &(Vec<NodeId>, u64)| {
+            now_ms < *until
+                && settler_of(slot, nodes) == Some(node)
+                && holds(AssignmentRule::Handover)
         };
-        self.is_assigned(node, slot) || hands_over()
+        self.is_assigned(node, slot) || self.earlier.iter().any(had_it)
     }
 }
+
+/// A rule of this file. The simulation removes each rule in turn. Without the rule, the simulation
+/// must find an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AssignmentRule {
+    Handover,
+    EveryRecentChange,
+    SilentNodesSettleNothing,
+}
+
+#[cfg(not(test))]
+const fn holds(_rule: AssignmentRule) -> bool {
+    true
+}
+
+#[cfg(test)]
+use sim::holds;
 
 /// Returns the node that settles a slot: the node with the highest hash of node and slot. Returns
 /// `None` if there is no node.
@@ -123,6 +175,16 @@ mod tests {
             let (before, after) = (settler_of(slot, &three), settler_of(slot, &two));
             assert!(before == after || before == Some(NodeId(2)), "{slot}");
         }
+    }
+
+    #[test]
+    fn a_node_without_a_slot_does_not_share_the_work() {
+        let mut settlers = Settlers::default();
+        settlers.observe(nodes(&[1, 2, 3, 4, 5, 6, 7, 8]), 0);
+        assert_eq!(settlers.count_for(slots().take(1)), 1, "one hot slot");
+        assert_eq!(settlers.count_for(slots()), 8);
+        assert_eq!(settlers.count_for(slots().take(0)), 0);
+        assert_eq!(Settlers::default().count_for(slots()), 0);
     }
 
     #[test]

@@ -163,7 +163,8 @@ pub struct AutoWidth {
 }
 
 impl AutoWidth {
-    /// Checks an item once, and returns a larger number of partitions if the item needs more.
+    /// Checks an item once, and returns a larger number of partitions if the item needs more. Call
+    /// [`AutoWidth::confirm`] after the change. Otherwise the next check returns the number again.
     ///
     /// `busiest` is the rate of the busiest slot since the last check, in tickets a second. `free`
     /// are the units that the item can still sell, `None` for unlimited stock. `least` is the
@@ -185,11 +186,13 @@ impl AutoWidth {
         // If the partitions had fewer units than the largest request, the server would have to
         // gather units for such a request.
         let suffices = free.is_none_or(|free| free / u64::from(wider) >= least.max(1));
-        if now_ms - since < HOT_MS || rests || wider <= partitions || !suffices {
-            return None;
-        }
+        let is_due = now_ms - since >= HOT_MS && !rests && wider > partitions && suffices;
+        is_due.then_some(wider)
+    }
+
+    /// Records that the number of partitions changed.
+    pub fn confirm(&mut self, now_ms: i64) {
         (self.hot_since, self.changed) = (None, Some(now_ms));
-        Some(wider)
     }
 }
 
@@ -325,11 +328,23 @@ mod tests {
             if let Some(wider) =
                 auto.observe_load(width, HOT_TICKETS_PER_SEC, (None, 1), second * 1_000)
             {
+                auto.confirm(second * 1_000);
                 width = wider;
                 changes.push((second, width));
             }
         }
         assert_eq!(changes, [(3, 4), (13, 8), (23, 16), (33, 32), (43, 64)]);
+    }
+
+    #[test]
+    fn a_change_that_failed_is_proposed_again_at_the_next_check() {
+        let mut auto = AutoWidth::default();
+        let mut observe =
+            |second: i64| auto.observe_load(2, HOT_TICKETS_PER_SEC, (None, 1), second * 1_000);
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5].map(&mut observe),
+            [None, None, None, Some(4), Some(4), Some(4)]
+        );
     }
 
     #[test]

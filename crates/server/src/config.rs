@@ -37,7 +37,7 @@ pub(crate) use page::DARK_WASH_PERCENT;
 pub use page::{NextSteps, PageSettings, PushSettings, Theme, ThemeColors, ThemeFile};
 pub use payment::{PaymentSettings, ProviderSettings, StripeSettings};
 pub use reload::{SettingValues, SettingsChange};
-pub use shape::{Roles, Shape};
+pub use shape::{NamedNodes, Roles, Shape};
 pub use table::{ENV_PREFIX, SETTINGS, Setting};
 
 use std::ffi::OsString;

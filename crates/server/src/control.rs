@@ -3,7 +3,7 @@
 
 mod adjust;
 mod audit;
-mod auto_partitions;
+pub(crate) mod auto_partitions;
 mod drain;
 mod edge_feed;
 mod expiry;

@@ -8,7 +8,7 @@ pub(crate) mod sightings;
 pub(crate) mod upstreams;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -19,9 +19,10 @@ use doorbuster_slots::{SharedRedis, SlotError};
 
 pub(crate) use follow::FeedCounts;
 pub(crate) use sightings::{EDGE_HEADER, EdgeDescription, EdgeSightings};
-pub(crate) use upstreams::{PassFailure, TIME_HEADER, Upstreams};
+pub(crate) use upstreams::{PassFailure, STATE_HEADER, TIME_HEADER, UpstreamState, Upstreams};
 
 use crate::clock::Clock;
+use crate::config::NamedNodes;
 use crate::engine::{Engine, redis_prefix};
 use crate::gate::Blocks;
 use crate::metrics::{Counter, Gauge};
@@ -54,6 +55,8 @@ pub struct EdgeNode {
     pub(crate) failed: Counter,
     /// Counters of the reads of the feed.
     pub(crate) feed: FeedCounts,
+    /// The number of live edges, as the feed shows it. Zero until the feed shows it.
+    pub(crate) edges: Arc<AtomicU32>,
     freshness: ArcSwap<Freshness>,
     started: Instant,
     machine_clock: Clock,
@@ -77,7 +80,7 @@ impl EdgeNode {
     ///
     /// If an address is not valid.
     pub fn new(
-        upstreams: &[SocketAddr],
+        upstreams: &[NamedNodes],
         urls: &[String],
         id_key: &IdKey,
     ) -> Result<Arc<Self>, SlotError> {
@@ -89,6 +92,7 @@ impl EdgeNode {
             passed_on: Counter::default(),
             failed: Counter::default(),
             feed: FeedCounts::default(),
+            edges: Arc::default(),
             freshness: ArcSwap::default(),
             started: Instant::now(),
             machine_clock: Clock::default(),

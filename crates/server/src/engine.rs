@@ -135,7 +135,6 @@ impl Engine {
             "version": env!("CARGO_PKG_VERSION"),
             "started_at": about.map(|about| about.started_at.0),
             "connections": about.map_or(0, |about| about.connections.get()),
-            "settles": self.settled_slot_names(),
             "notes": self.node_memory.refusals.notes(),
         })
         .to_string()

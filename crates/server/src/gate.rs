@@ -52,12 +52,13 @@ impl Gate {
             store @ Store::Postgres(_) => redis.or_else(|| Some(SharedPlace::Store(store.clone()))),
             Store::Sqlite(_) => redis,
         };
+        let edges = engine.edge().map(|edge| edge.edges.clone());
         let sharing = place.map(|place| LimitSharing::new(place, engine.node_count().clone()));
         Self {
             room: WaitingRooms::new(&masters, settings.pass_ttl, settings.room_per_sec),
             challenges: Challenges::new(&masters, engine.id_key()),
             passes: Passes::new(masters, settings.pass_ttl),
-            limits: RateLimiter::new(engine.id_key(), sharing),
+            limits: RateLimiter::new(engine.id_key(), sharing).at_edge(edges),
             blocks: Blocks::default(),
         }
     }

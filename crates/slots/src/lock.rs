@@ -71,6 +71,14 @@ impl Locks {
         )
     }
 
+    /// Returns locks on the same servers with this lease. Use a short lease if other nodes must
+    /// take over soon after a crash.
+    #[must_use]
+    pub fn lasting(&self, lease: Duration) -> Self {
+        let rng = Mutex::new(StdRng::seed_from_u64(self.draw(|rng| rng.random())));
+        Self(Arc::new(Inner { servers: self.0.servers.clone(), lease, rng }))
+    }
+
     fn with_servers(
         mut servers: Vec<LockServer>,
         lease: Duration,
@@ -113,7 +121,9 @@ impl Locks {
         }
         // Release the lock also on servers whose answer was lost, because these servers may have
         // stored it.
-        self.release(name, &owner).await;
+        if taken.iter().any(|answer| !matches!(answer, Ok(None))) {
+            self.release(name, &owner).await;
+        }
         let unreachable = taken.iter().filter(|answer| answer.is_err()).count();
         match taken.into_iter().find_map(Result::err) {
             Some(error) if self.is_majority(unreachable) => Err(error),
@@ -139,6 +149,20 @@ impl Locks {
             }
             let pause = self.draw(|rng| rng.random_range(RETRY_PAUSE.0..RETRY_PAUSE.1));
             tokio::time::sleep_until((Instant::now() + pause).min(until)).await;
+        }
+    }
+
+    /// Waits until this process has the lock of this name. Tries about once in each `pause`, so
+    /// that a node that waits for hours costs the servers little.
+    pub async fn wait(&self, name: &str, pause: Duration) -> LockGuard {
+        loop {
+            // If too few servers can be reached, a later try may succeed.
+            if let Ok(Some(guard)) = self.try_take(name).await {
+                return guard;
+            }
+            // The pause is random, so that waiting nodes do not try together.
+            let factor = self.draw(|rng| rng.random_range(0.75..1.25));
+            tokio::time::sleep(pause.mul_f64(factor)).await;
         }
     }
 

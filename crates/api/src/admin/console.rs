@@ -83,7 +83,7 @@ pub struct Node {
     pub lag_ms: u64,
     /// Whether the node is the leader.
     pub leader: bool,
-    /// The slots whose tickets the node settles, at most 64.
+    /// The slots whose tickets the node settles.
     pub settles: Vec<String>,
     /// The node's open connections.
     pub connections: u64,

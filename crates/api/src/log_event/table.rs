@@ -124,6 +124,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "edge.upstream_lost",
         "A node behind this edge does not answer. The edge sends requests to the other nodes.",
     ),
+    warn("edge.upstream_without_api", "A node in `edge.upstreams` lacks the role `api`."),
     info(
         "key.generated",
         "The server created the first operator's key and wrote it to a file. Only the server's user can read this file.",
@@ -374,6 +375,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "spread.widen_failed",
         "An item with `\"partitions\": \"auto\"` could not get more partitions.",
     ),
+    warn("spread.widen_impossible", "The nodes serve too many slots to add partitions to an item."),
     info("spread.widened", "An item with `\"partitions\": \"auto\"` has more partitions."),
     warn("store.backlog_failed", "The backlog of orders could not be read. The server retries."),
     warn("store.backlog_timed_out", "The backlog was not read in time. The server retries."),
@@ -387,6 +389,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "store.close_failed",
         "The file of the store could not be closed. The next start recovers the file.",
     ),
+    warn("store.digest_unknown", "A commit digest has an unknown format. Orders are read instead."),
     error("store.failed", "The store failed and cannot be used any more. The server stops."),
     warn(
         "store.holders_failed",

@@ -33,9 +33,43 @@ pub enum Shape {
     Edge {
         /// URLs of the Redis servers with the slots, or of their replicas.
         slots: Vec<SecretString>,
-        /// Addresses of nodes with the role `api`.
-        upstreams: Vec<SocketAddr>,
+        /// Nodes with the role `api`.
+        upstreams: Vec<NamedNodes>,
     },
+}
+
+/// A host name and port in `edge.upstreams`, with the addresses of the name at the last successful
+/// lookup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedNodes {
+    name: String,
+    addresses: Vec<SocketAddr>,
+}
+
+impl NamedNodes {
+    /// Looks up a `HOST:PORT`. Returns `None` if the name has no address.
+    #[must_use]
+    pub fn look_up(name: String) -> Option<Self> {
+        let mut addresses: Vec<SocketAddr> = name.to_socket_addrs().ok()?.collect();
+        // A name with addresses of IPv4 and of IPv6 usually leads to each node twice.
+        let is_ipv4 = addresses.first()?.is_ipv4();
+        addresses.retain(|address| address.is_ipv4() == is_ipv4);
+        addresses.sort_unstable();
+        addresses.dedup();
+        Some(Self { name, addresses })
+    }
+
+    /// Looks up the name again. Keeps the addresses if the lookup fails.
+    #[must_use]
+    pub fn look_up_again(self) -> Self {
+        Self::look_up(self.name.clone()).unwrap_or(self)
+    }
+
+    /// Returns the addresses.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
 }
 
 impl Shape {
@@ -164,8 +198,8 @@ fn edge(read: &mut SettingsReader<'_>) -> Option<Shape> {
     Some(Shape::Edge { slots: slots?, upstreams: upstreams? })
 }
 
-/// Reads the nodes to which an edge passes requests. A host name is looked up once, at the start.
-fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<SocketAddr>> {
+/// Reads the nodes to which an edge passes requests. Each host name must have an address.
+fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<NamedNodes>> {
     let named =
         if read.is_set("edge.upstreams") { read.list("edge.upstreams")? } else { Vec::new() };
     if named.is_empty() || named.len() > URLS_MAX {
@@ -186,9 +220,8 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<SocketAddr>> {
             Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
             _ => format!("{host}:80"),
         });
-        let found = with_port.and_then(|host| host.to_socket_addrs().ok()?.next());
-        match found {
-            Some(address) => upstreams.push(address),
+        match with_port.and_then(NamedNodes::look_up) {
+            Some(nodes) => upstreams.push(nodes),
             None => {
                 let why = format!(
                     "{text:?} is not the address of a node, or its host name cannot be looked up; \

@@ -27,11 +27,13 @@ const SLOTS_FOR_WIDE_STARTS: usize = 24;
 
 /// The state of an item at the last check.
 #[derive(Debug, Default)]
-struct Observed {
+pub(crate) struct Observed {
     width: AutoWidth,
     /// The number of tickets that each slot had issued under its epoch.
     issued: HashMap<SlotKey, (Epoch, u64)>,
     at: Option<Instant>,
+    /// Whether the log says that the nodes cannot serve more slots.
+    logged_limit: bool,
 }
 
 /// Checks the items until the program stops.
@@ -95,19 +97,10 @@ async fn look(
     else {
         return Ok(());
     };
-    let more = (partitions - spread.partitions) as usize;
-    let own = sale.items.iter().map(|item| item.slots.len()).sum::<usize>() + more;
-    if engine.concurrent_slots(&sale.row, own) > SLOTS_SERVED_MAX {
-        return Ok(());
-    }
-    // An operator may have changed the spread, and this node may not know it yet. In this case the
-    // version check refuses this node's change.
-    let wider = Spread { partitions, ..spread };
-    let set = engine.set_spread(item, wider, Some(sale.row.version)).await?;
-    if matches!(set, SpreadOutcome::Done(_)) {
-        let id = &sale.row.id;
+    if widen(engine, (sale, item), seen, partitions).await? {
+        seen.width.confirm(now_ms);
         tracing::info!(
-            sale = %id,
+            sale = %sale.row.id,
             item = %item.row.name,
             partitions,
             busiest,
@@ -116,6 +109,37 @@ async fn look(
         );
     }
     Ok(())
+}
+
+/// Adds partitions to an item. Returns `false` if the nodes cannot serve more slots, or if the sale
+/// changed meanwhile.
+pub(crate) async fn widen(
+    engine: &Engine,
+    (sale, item): (&SaleState, &ItemState),
+    seen: &mut Observed,
+    partitions: u32,
+) -> Result<bool, EngineError> {
+    let more = partitions.saturating_sub(item.row.spread.partitions) as usize;
+    let own = sale.items.iter().map(|item| item.slots.len()).sum::<usize>() + more;
+    let slots = engine.concurrent_slots(&sale.row, own);
+    if slots > SLOTS_SERVED_MAX {
+        if !std::mem::replace(&mut seen.logged_limit, true) {
+            tracing::warn!(
+                sale = %sale.row.id,
+                item = %item.row.name,
+                partitions,
+                slots,
+                event = "spread.widen_impossible",
+                "cannot add partitions to an item, because the nodes would serve too many slots"
+            );
+        }
+        return Ok(false);
+    }
+    // An operator may have changed the spread, and this node may not know it yet. In this case the
+    // version check refuses this node's change.
+    let wider = Spread { partitions, ..item.row.spread };
+    let set = engine.set_spread(item, wider, Some(sale.row.version)).await?;
+    Ok(matches!(set, SpreadOutcome::Done(_)))
 }
 
 /// Returns the tickets that the busiest slot issued per second between two checks, which are
@@ -136,14 +160,44 @@ impl Engine {
     /// Returns the number of partitions for each new item, if `items` new items are created.
     #[must_use]
     pub fn automatic_partitions(&self, items: usize) -> u32 {
+        let catalogue = self.catalogue();
+        let sales = catalogue.sales().filter(|sale| sale.row.phase != Phase::Closed);
+        let used = sales.flat_map(|sale| &sale.items).map(|item| item.slots.len()).sum();
+        self.partitions_beside(used, items)
+    }
+
+    /// Returns the number of partitions for each of `items` automatic items beside `used` other
+    /// slots.
+    fn partitions_beside(&self, used: usize, items: usize) -> u32 {
         if self.layout() != SlotLayout::Shared {
             return 1;
         }
         let wanted = respread::automatic_partitions(self.slots().evidence().servers.len());
-        let catalogue = self.catalogue();
-        let sales = catalogue.sales().filter(|sale| sale.row.phase != Phase::Closed);
-        let used: usize = sales.flat_map(|sale| &sale.items).map(|item| item.slots.len()).sum();
         if used + items * wanted as usize > SLOTS_FOR_WIDE_STARTS { 1 } else { wanted }
+    }
+
+    /// Chooses the partitions of a draft's automatic items again, before the draft is scheduled or
+    /// opened. Now only sales that may be open at the same time count. When the draft was created,
+    /// every sale that had not ended counted.
+    ///
+    /// # Errors
+    /// If the store is unreachable.
+    pub async fn choose_partitions(&self, sale: &SaleState) -> Result<(), EngineError> {
+        if self.layout() != SlotLayout::Shared || sale.row.phase != Phase::Draft {
+            return Ok(());
+        }
+        let (automatic, other): (Vec<_>, Vec<_>) =
+            sale.items.iter().partition(|item| item.row.spread.auto);
+        let own = other.iter().map(|item| item.slots.len()).sum();
+        let used = self.concurrent_slots(&sale.row, own);
+        let partitions = self.partitions_beside(used, automatic.len());
+        for item in automatic {
+            let spread = item.row.spread;
+            if spread.partitions != partitions {
+                self.set_spread(item, Spread { partitions, ..spread }, None).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the spread of a new sale's items. It is automatic if all nodes share the slots.

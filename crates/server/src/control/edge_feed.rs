@@ -29,10 +29,16 @@ const PACE: Duration = Duration::from_millis(10);
 const HEARTBEAT: Duration = Duration::from_millis(200);
 /// Time between two checks for changed blocks.
 const BLOCKS_EVERY: Duration = Duration::from_millis(400);
-/// How long one attempt waits for the lock.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
+/// The lease of the lock. After the writer crashes, another node writes before the edges' copies
+/// are too old. The lease, one attempt and a new generation together take less than
+/// `FEED_AGE_MAX_MS`.
+const LOCK_LEASE: Duration = Duration::from_millis(1_500);
+/// Time between two attempts to take the lock.
+const LOCK_EVERY: Duration = Duration::from_millis(200);
 /// Pause before the next attempt after this node stopped writing or failed.
 const RETRY: Duration = Duration::from_millis(200);
+/// Time between two counts of the live edges while this node writes.
+const COUNT_EDGES_EVERY: Duration = Duration::from_secs(2);
 /// Time between two checks for a live edge while nothing is written.
 const EDGES_EVERY: Duration = Duration::from_millis(500);
 /// After the node has written for this long, it checks whether an edge is still alive.
@@ -45,19 +51,15 @@ pub(super) async fn run(engine: Arc<Engine>) {
     let Some((shared, locks)) = engine.cache().shared() else {
         return std::future::pending().await;
     };
+    let locks = locks.lasting(LOCK_LEASE);
     loop {
-        match locks.take(LOCK_NAME, LOCK_WAIT_MAX).await {
-            Ok(Some(guard)) => {
-                if let Err(error) = write_while_held(&engine, shared, &guard).await {
-                    tracing::debug!(%error, "failed to write the edge feed; will retry");
-                }
-                engine.holders().journal.end();
-                guard.release().await;
-                tokio::time::sleep(RETRY).await;
-            }
-            Ok(None) => {}
-            Err(_) => tokio::time::sleep(RETRY).await,
+        let guard = locks.wait(LOCK_NAME, LOCK_EVERY).await;
+        if let Err(error) = write_while_held(&engine, shared, &guard).await {
+            tracing::debug!(%error, "failed to write the edge feed; will retry");
         }
+        engine.holders().journal.end();
+        guard.release().await;
+        tokio::time::sleep(RETRY).await;
     }
 }
 
@@ -120,6 +122,9 @@ struct FeedWriter<'a> {
     sales: HashMap<Arc<str>, (Arc<SaleState>, CountsRecord)>,
     blocks: Option<BlocksVersion>,
     blocks_checked: Option<Instant>,
+    /// The number of live edges in the feed.
+    edges: usize,
+    edges_counted: Option<Instant>,
     /// Entries that wait to be written.
     entries: Vec<(String, Vec<u8>)>,
 }
@@ -142,6 +147,8 @@ impl<'a> FeedWriter<'a> {
             sales: HashMap::new(),
             blocks: None,
             blocks_checked: None,
+            edges: 0,
+            edges_counted: None,
             entries: Vec::new(),
         }
     }
@@ -153,6 +160,7 @@ impl<'a> FeedWriter<'a> {
     async fn changes(&mut self) -> Option<Vec<u64>> {
         self.head.as_of = self.engine.memory_as_of();
         self.gather_blocks().await;
+        self.gather_edges().await;
         self.gather_sales();
         self.head.has_all_requests = !self.engine.holders().is_full();
         match self.engine.holders().journal.take() {
@@ -259,6 +267,20 @@ impl<'a> FeedWriter<'a> {
             let text = serde_json::to_string(&BlocksRecord::new(&blocks)).expect("texts serialise");
             self.push(records::BLOCKS.to_owned(), &text);
             self.blocks = Some(version);
+        }
+    }
+
+    /// Gathers the number of live edges if it changed. Each edge applies its part of the limits to
+    /// the requests that it refuses.
+    async fn gather_edges(&mut self) {
+        if self.edges_counted.is_some_and(|at| at.elapsed() < COUNT_EDGES_EVERY) {
+            return;
+        }
+        self.edges_counted = Some(Instant::now());
+        let edges = self.engine.live_edges().await.len();
+        if edges > 0 && edges != self.edges {
+            self.push(records::EDGES.to_owned(), &edges.to_string());
+            self.edges = edges;
         }
     }
 }

@@ -109,12 +109,10 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
     engine.node_count().observe(live.len());
     engine.store().set_refreshes_apart(pacing::refreshes_apart(live.len()));
-    // Each node's lease row has its questions to other nodes about refusals. Every node answers
-    // these questions, even if its assignment of slots did not change.
-    let has_answers = engine.answer_questions(&nodes);
-    if engine.observe_settlers(&nodes) || has_answers {
-        // This second renewal gives the other nodes this node's answers and its set of slots at
-        // once.
+    engine.observe_settlers(&nodes);
+    // Each node's lease row has its questions to other nodes about refusals.
+    if engine.answer_questions(&nodes) {
+        // This second renewal gives the other nodes this node's answers at once.
         engine
             .store()
             .renew_node_lease(engine.node(), LEASE_MS, &engine.node_description())

@@ -24,8 +24,8 @@ const REWRITE_EVERY: Duration = Duration::from_secs(1);
 const KEY_TTL: Duration = Duration::from_secs(5);
 /// How long the numbers of an ended sale are still written.
 const AFTER_END_MS: i64 = 60_000;
-/// How long one attempt waits for the lock.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Time between two attempts to take the lock.
+const LOCK_EVERY: Duration = Duration::from_millis(250);
 /// Pause before the next attempt after this node stopped publishing or failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// The lock's name.
@@ -38,16 +38,11 @@ pub(super) async fn run(engine: Arc<Engine>) {
         return std::future::pending().await;
     };
     loop {
-        match locks.take(LOCK_NAME, LOCK_WAIT_MAX).await {
-            Ok(Some(guard)) => {
-                // Both failures are normal: Redis is unreachable, or another node publishes.
-                let _ = publish(&engine, shared, &guard).await;
-                guard.release().await;
-                tokio::time::sleep(RETRY).await;
-            }
-            Ok(None) => {}
-            Err(_) => tokio::time::sleep(RETRY).await,
-        }
+        let guard = locks.wait(LOCK_NAME, LOCK_EVERY).await;
+        // Both failures are normal: Redis is unreachable, or another node publishes.
+        let _ = publish(&engine, shared, &guard).await;
+        guard.release().await;
+        tokio::time::sleep(RETRY).await;
     }
 }
 

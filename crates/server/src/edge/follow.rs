@@ -153,6 +153,11 @@ impl FeedReader<'_> {
                         self.blocks.replace(&record.blocks());
                     }
                 }
+                (Some(EntryKind::Edges), Some(text)) => {
+                    if let Ok(edges) = text.parse() {
+                        self.edge.edges.store(edges, Ordering::Relaxed);
+                    }
+                }
                 _ => {}
             }
         }

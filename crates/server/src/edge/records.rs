@@ -14,6 +14,8 @@ const FORMAT: &str = "feed 1";
 const PROOF_DIGITS: usize = 32;
 /// The name of the entry with the blocks.
 pub(crate) const BLOCKS: &str = "blocks";
+/// The name of the entry with the number of live edges.
+pub(crate) const EDGES: &str = "edges";
 
 /// Returns the name of the entry with a sale's row.
 pub(crate) fn sale_entry(sale: &str) -> String {
@@ -34,6 +36,8 @@ pub(crate) enum EntryKind<'a> {
     Counts(&'a str),
     /// The entry has the blocks.
     Blocks,
+    /// The entry has the number of live edges.
+    Edges,
 }
 
 impl<'a> EntryKind<'a> {
@@ -43,6 +47,7 @@ impl<'a> EntryKind<'a> {
             Some(("sale", sale)) => Some(Self::Sale(sale)),
             Some(("counts", sale)) => Some(Self::Counts(sale)),
             None if name == BLOCKS => Some(Self::Blocks),
+            None if name == EDGES => Some(Self::Edges),
             _ => None,
         }
     }
@@ -240,8 +245,8 @@ mod tests {
         assert_eq!(EntryKind::of("sale:a"), Some(EntryKind::Sale("a")));
         assert_eq!(EntryKind::of("counts:a"), Some(EntryKind::Counts("a")));
         assert_eq!(
-            (EntryKind::of("blocks"), EntryKind::of("later:x")),
-            (Some(EntryKind::Blocks), None)
+            ["blocks", "edges", "later", "later:x"].map(EntryKind::of),
+            [Some(EntryKind::Blocks), Some(EntryKind::Edges), None, None]
         );
     }
 }

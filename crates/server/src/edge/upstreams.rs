@@ -1,41 +1,53 @@
-//! The nodes behind an edge. Keeps connections to them, checks which of them answer, and sends each
-//! request to one of them.
+//! The nodes behind an edge. Keeps connections to them, checks which of them can serve buyers, and
+//! sends each request to one of them.
 //!
 //! If a node does not answer, the edge may send the request to another node. The edge does this
 //! only if the request changes nothing, or if no part of it was sent before. So no purchase arrives
 //! twice.
+//!
+//! If a node is slow to answer a buyer's read, the edge also sends the read to a second node, and
+//! takes the first answer.
+mod hedging;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
-use doorbuster_core::Millis;
-use http::{HeaderValue, Method, Request, Response, Uri};
+use doorbuster_api::header::Prefer;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::EdgeNode;
-use super::sightings::EDGE_HEADER;
+use crate::config::NamedNodes;
+use hedging::Hedging;
+use upstream::{Failed, Upstream};
+
+pub(crate) use upstream::UpstreamState;
 
 /// The header of `/healthz` with the store's time in milliseconds. A node with a store sends it.
 pub(crate) const TIME_HEADER: &str = "doorbuster-time";
-/// How long a node may take to accept a connection.
-const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// Longest time until a node begins its answer. A purchase may wait this long for its verdict.
+/// The header of `/healthz` that says whether a node serves buyers.
+pub(crate) const STATE_HEADER: &str = "doorbuster-state";
+/// Longest time until a node begins its answer to a request that is no purchase.
 const ANSWER_MAX: Duration = Duration::from_secs(75);
-/// A connection that was idle for longer is not used again, because the node may be closing it.
-const IDLE_MAX: Duration = Duration::from_millis(800);
-/// The maximum number of idle connections to one node. Further idle connections are closed.
-const IDLE_CONNECTIONS_MAX: usize = 512;
-/// Time between two checks of a node.
-const CHECK_EVERY: Duration = Duration::from_millis(500);
-/// Longest duration of a check.
-const CHECK_MAX: Duration = Duration::from_secs(1);
+/// Longest time until a node begins its answer to a purchase, after the time that the purchase
+/// waits for its verdict.
+const AFTER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Time between two lookups of the nodes' names.
+const LOOKUP_EVERY: Duration = Duration::from_secs(10);
+/// The maximum number of nodes behind one edge. Further addresses of their names are not used.
+const UPSTREAMS_MAX: usize = 256;
 
 /// The reason why a request could not be passed to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,201 +62,191 @@ pub(crate) enum PassFailure {
 
 /// The nodes behind an edge.
 pub(crate) struct Upstreams {
-    all: Box<[Arc<Upstream>]>,
+    names: Vec<NamedNodes>,
+    all: ArcSwap<Vec<Arc<Upstream>>>,
     next: AtomicUsize,
-}
-
-struct Upstream {
-    address: SocketAddr,
-    is_up: AtomicBool,
-    idle: Mutex<Vec<(SendRequest<Body>, Instant)>>,
+    hedging: Hedging,
 }
 
 impl fmt::Debug for Upstreams {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_list().entries(self.all.iter().map(|upstream| upstream.address)).finish()
+        let all = self.all.load();
+        out.debug_list().entries(all.iter().map(|upstream| upstream.address)).finish()
     }
-}
-
-/// A request without an answer.
-struct Failed {
-    /// The request, if no part of it was sent.
-    unsent: Option<Box<Request<Body>>>,
 }
 
 impl Upstreams {
-    pub(super) fn new(addresses: &[SocketAddr]) -> Self {
-        let upstream = |address: &SocketAddr| {
-            Arc::new(Upstream {
-                address: *address,
-                is_up: AtomicBool::new(true),
-                idle: Mutex::default(),
-            })
+    pub(super) fn new(names: &[NamedNodes]) -> Self {
+        let upstreams = Self {
+            names: names.to_vec(),
+            all: ArcSwap::default(),
+            next: AtomicUsize::new(0),
+            hedging: Hedging::default(),
         };
-        Self { all: addresses.iter().map(upstream).collect(), next: AtomicUsize::new(0) }
+        upstreams.set_addresses(names);
+        upstreams
     }
 
-    /// Returns how many nodes answered their last check.
-    pub(crate) fn up(&self) -> usize {
-        self.all.iter().filter(|upstream| upstream.is_up.load(Ordering::Relaxed)).count()
+    /// Replaces the nodes. A node whose address stays keeps its state and its connections. Returns
+    /// whether the addresses changed.
+    fn set_addresses(&self, names: &[NamedNodes]) -> bool {
+        let mut addresses = Vec::new();
+        for address in names.iter().flat_map(NamedNodes::addresses).copied() {
+            if !addresses.contains(&address) && addresses.len() < UPSTREAMS_MAX {
+                addresses.push(address);
+            }
+        }
+        let known = self.all.load();
+        if known.iter().map(|upstream| upstream.address).eq(addresses.iter().copied()) {
+            return false;
+        }
+        let upstream = |address: SocketAddr| {
+            let same = known.iter().find(|upstream| upstream.address == address);
+            same.cloned().unwrap_or_else(|| Arc::new(Upstream::new(address)))
+        };
+        self.all.store(Arc::new(addresses.into_iter().map(upstream).collect()));
+        true
     }
 
-    /// Sends a request to a node. The nodes take turns. Nodes that did not answer their last check
-    /// come last.
+    /// Returns how many nodes are ready.
+    pub(crate) fn ready(&self) -> usize {
+        let all = self.all.load();
+        all.iter().filter(|upstream| upstream.state() == UpstreamState::Ready).count()
+    }
+
+    /// Sends a request to a node. The nodes take turns. Nodes that are not ready come last.
     pub(crate) async fn send(
         &self,
-        mut request: Request<Body>,
+        request: Request<Body>,
     ) -> Result<Response<Incoming>, PassFailure> {
         let only_reads = matches!(*request.method(), Method::GET | Method::HEAD)
             && request.body().is_end_stream()
             && !request.headers().contains_key(http::header::UPGRADE);
+        match only_reads {
+            true => self.send_read(request).await,
+            false => self.send_once(request).await,
+        }
+    }
+
+    /// Sends a request that may change something. Only one node gets a part of it.
+    async fn send_once(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, PassFailure> {
+        let answer_max = answer_max(&request);
         for upstream in self.in_turn() {
-            let again = only_reads.then(|| copy_without_body(&request));
-            match upstream.send(request).await {
+            match upstream.send(request, answer_max).await {
                 Ok(response) => return Ok(response),
                 Err(Failed { unsent: Some(unsent) }) => request = *unsent,
-                Err(Failed { unsent: None }) => match again {
-                    Some(again) => request = again,
-                    None => return Err(PassFailure::Unanswered),
-                },
+                Err(Failed { unsent: None }) => return Err(PassFailure::Unanswered),
             }
         }
         Err(PassFailure::Unsent)
     }
 
-    fn in_turn(&self) -> Vec<Arc<Upstream>> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.all.len().max(1);
-        let (before, from) = self.all.split_at(first);
-        let mut all: Vec<_> = from.iter().chain(before).cloned().collect();
-        all.sort_by_key(|upstream| !upstream.is_up.load(Ordering::Relaxed));
-        all
-    }
-
-    /// Checks the nodes and reads their clocks until the future is dropped.
-    pub(crate) async fn run_checks(&self, edge: &EdgeNode) {
-        let checks = self.all.iter().map(|upstream| async move {
-            loop {
-                let asked_at = edge.own_time();
-                let about = edge.about_text();
-                let time = timeout(CHECK_MAX, upstream.time(about)).await.ok().flatten();
-                let was_up = upstream.is_up.swap(time.is_some(), Ordering::Relaxed);
-                if was_up != time.is_some() {
-                    let address = upstream.address;
-                    match was_up {
-                        true => tracing::warn!(
-                            %address,
-                            event = "edge.upstream_lost",
-                            "a node behind this edge does not answer"
-                        ),
-                        false => tracing::info!(
-                            %address,
-                            event = "edge.upstream_back",
-                            "a node behind this edge answers"
-                        ),
+    /// Sends a read. If a node fails, the next node gets the read. If the first node is slow or
+    /// lost, a second node gets the read too, and the first answer counts.
+    async fn send_read(&self, request: Request<Body>) -> Result<Response<Incoming>, PassFailure> {
+        let mut rest = self.in_turn().into_iter();
+        let Some(first) = rest.next() else { return Err(PassFailure::Unsent) };
+        let may_be_hedged = may_be_hedged(&request);
+        let (mut head, _) = request.into_parts();
+        // An extension belongs to the client's connection.
+        head.extensions.clear();
+        let try_at = |upstream: Arc<Upstream>| {
+            let copy = Request::from_parts(head.clone(), Body::empty());
+            async move {
+                let began = Instant::now();
+                let sent = upstream.send(copy, ANSWER_MAX).await;
+                sent.map(|response| (response, began.elapsed()))
+            }
+        };
+        let delay = self.hedging.begin_read();
+        let slow = tokio::time::sleep(delay);
+        let lost = first.lost();
+        tokio::pin!(slow, lost);
+        let was_lost = first.state() == UpstreamState::Lost;
+        let (mut awaits_delay, mut awaits_loss) = (may_be_hedged, !was_lost);
+        let mut tries = FuturesUnordered::from_iter([try_at(first.clone())]);
+        loop {
+            let is_second_due = tokio::select! {
+                Some(tried) = tries.next() => match tried {
+                    Ok((response, took)) => {
+                        self.hedging.record(took);
+                        return Ok(response);
                     }
+                    Err(Failed { .. }) => {
+                        tries.extend(rest.next().map(&try_at));
+                        if tries.is_empty() {
+                            return Err(PassFailure::Unsent);
+                        }
+                        false
+                    }
+                },
+                () = &mut slow, if awaits_delay => {
+                    awaits_delay = false;
+                    let next = rest.as_slice().first().map(|next| next.state());
+                    next == Some(UpstreamState::Ready) && self.hedging.take_repeat()
                 }
-                if let Some(time) = time {
-                    edge.read_clock(time, asked_at);
+                () = &mut lost, if awaits_loss => {
+                    awaits_loss = false;
+                    true
                 }
-                tokio::time::sleep(CHECK_EVERY).await;
+            };
+            if is_second_due && tries.len() == 1 {
+                tries.extend(rest.next().map(&try_at));
             }
-        });
-        futures_util::future::join_all(checks).await;
+        }
+    }
+
+    fn in_turn(&self) -> Vec<Arc<Upstream>> {
+        let all = self.all.load();
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % all.len().max(1);
+        let (before, from) = all.split_at(first);
+        let mut turn: Vec<_> = from.iter().chain(before).cloned().collect();
+        turn.retain(|upstream| upstream.state() != UpstreamState::WithoutApi);
+        turn.sort_by_key(|upstream| upstream.state());
+        turn
+    }
+
+    /// Checks the nodes, reads their clocks, and looks up their names, until the future is dropped.
+    pub(crate) async fn run_checks(&self, edge: &Arc<EdgeNode>) {
+        let mut names = self.names.clone();
+        loop {
+            let mut checks = JoinSet::new();
+            for upstream in self.all.load().iter() {
+                checks.spawn(upstream.clone().run_checks(edge.clone()));
+            }
+            loop {
+                tokio::time::sleep(LOOKUP_EVERY).await;
+                // The system's lookup blocks its thread.
+                let old = names.clone();
+                let again = move || old.into_iter().map(NamedNodes::look_up_again).collect();
+                names = tokio::task::spawn_blocking(again).await.unwrap_or(names);
+                if self.set_addresses(&names) {
+                    break;
+                }
+            }
+        }
     }
 }
 
-fn copy_without_body(request: &Request<Body>) -> Request<Body> {
-    let mut copy = Request::new(Body::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+/// Returns how long a node may take to begin its answer.
+fn answer_max(request: &Request<Body>) -> Duration {
+    if request.method() != Method::POST || request.uri().path() != "/v1/orders" {
+        return ANSWER_MAX;
+    }
+    let values = request.headers().get_all("prefer").iter().map(HeaderValue::as_bytes);
+    let wait = match Prefer::parse(values) {
+        Prefer::RespondAsync => Duration::ZERO,
+        Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
+    };
+    wait + AFTER_WAIT_MAX
 }
 
-impl Upstream {
-    /// Sends a request on an idle connection, or on a new one.
-    async fn send(
-        self: Arc<Self>,
-        mut request: Request<Body>,
-    ) -> Result<Response<Incoming>, Failed> {
-        while let Some(connection) = self.idle_connection() {
-            match self.clone().send_on(connection, request).await {
-                // The node closed the connection before it got any part of the request.
-                Err(Failed { unsent: Some(unsent) }) => request = *unsent,
-                answered => return answered,
-            }
-        }
-        match self.connect().await {
-            Some(connection) => self.send_on(connection, request).await,
-            None => Err(Failed { unsent: Some(Box::new(request)) }),
-        }
-    }
-
-    async fn send_on(
-        self: Arc<Self>,
-        mut connection: SendRequest<Body>,
-        request: Request<Body>,
-    ) -> Result<Response<Incoming>, Failed> {
-        let answer = timeout(ANSWER_MAX, connection.try_send_request(request)).await;
-        let Ok(answer) = answer else { return Err(Failed { unsent: None }) };
-        let response =
-            answer.map_err(|mut error| Failed { unsent: error.take_message().map(Box::new) })?;
-        // The connection becomes free after the answer's body was read.
-        drop(tokio::spawn(async move {
-            if connection.ready().await.is_ok() {
-                self.keep(connection);
-            }
-        }));
-        Ok(response)
-    }
-
-    fn idle_connection(&self) -> Option<SendRequest<Body>> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some((connection, since)) = idle.pop() {
-            if since.elapsed() > IDLE_MAX {
-                // All other connections in the list were idle for longer, so they are too old as
-                // well.
-                idle.clear();
-                return None;
-            }
-            if connection.is_ready() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    fn keep(&self, connection: SendRequest<Body>) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_CONNECTIONS_MAX {
-            idle.push((connection, Instant::now()));
-        }
-    }
-
-    async fn connect(&self) -> Option<SendRequest<Body>> {
-        let stream = timeout(CONNECT_MAX, TcpStream::connect(self.address)).await.ok()?.ok()?;
-        stream.set_nodelay(true).ok()?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-        // The task ends with the connection.
-        drop(tokio::spawn(async move { connection.with_upgrades().await }));
-        Some(sender)
-    }
-
-    /// Returns the store's time from the node's `/healthz`. Returns `None` if the node does not
-    /// answer or is an edge itself.
-    async fn time(self: &Arc<Self>, about: Option<Vec<u8>>) -> Option<Millis> {
-        let mut request = Request::new(Body::empty());
-        *request.uri_mut() = Uri::from_static("/healthz");
-        let host = HeaderValue::from_str(&self.address.to_string()).ok()?;
-        request.headers_mut().insert(http::header::HOST, host);
-        if let Some(about) = about.and_then(|about| HeaderValue::from_bytes(&about).ok()) {
-            request.headers_mut().insert(EDGE_HEADER, about);
-        }
-        let response = self.clone().send(request).await.ok()?;
-        let text = response.headers().get(TIME_HEADER)?.to_str().ok()?;
-        let time = Millis(text.parse().ok()?);
-        // The connection can be reused only after the body was read.
-        axum::body::to_bytes(Body::new(response.into_body()), 64 * 1024).await.ok()?;
-        Some(time)
-    }
+/// Returns whether a second node may get this read while the first node has not answered.
+/// Operators' reads can be expensive, and a second event stream would only be closed again.
+fn may_be_hedged(request: &Request<Body>) -> bool {
+    let path = request.uri().path();
+    path != "/v1/events" && !path.starts_with("/v1/admin/")
 }

@@ -1,27 +1,29 @@
 //! Decides which slots' tickets this node settles, if nodes share the slots.
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use doorbuster_core::assignment::Settlers;
+use doorbuster_core::assignment::{Settlers, is_heard, settler_of};
 use doorbuster_core::{NodeId, SlotKey};
 use doorbuster_store::NodeRow;
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::Engine;
-
-/// The maximum number of slots in a node's description for other nodes.
-const SETTLES_SHOWN_MAX: usize = 64;
+use crate::slot_layout::SlotLayout;
 
 /// The live nodes that settle, as this node last saw them.
 #[derive(Debug)]
 pub(super) struct SettlerWatch {
     since: Instant,
     settlers: Mutex<Settlers>,
+    /// The number of nodes that settle at least one open slot.
+    sharing: AtomicUsize,
 }
 
 impl Default for SettlerWatch {
     fn default() -> Self {
-        Self { since: Instant::now(), settlers: Mutex::default() }
+        Self { since: Instant::now(), settlers: Mutex::default(), sharing: AtomicUsize::new(1) }
     }
 }
 
@@ -42,25 +44,33 @@ struct AboutRoles {
     roles: Vec<String>,
 }
 
+/// Returns the nodes that renewed their leases recently. The newest renewal, not a clock, says what
+/// is recent.
+fn heard(nodes: &[NodeRow]) -> impl Iterator<Item = &NodeRow> {
+    let newest = nodes.iter().map(|row| row.lease_until).max().unwrap_or_default();
+    nodes.iter().filter(move |row| is_heard(row.lease_until, newest))
+}
+
 fn is_settler(row: &NodeRow) -> bool {
     let about: AboutRoles = serde_json::from_str(&row.about).unwrap_or_default();
     about.roles.iter().any(|role| role == "settle")
 }
 
 impl Engine {
-    /// Records the live nodes. Returns whether the assignment of slots to this node may have
-    /// changed.
-    pub(crate) fn observe_settlers(&self, nodes: &[NodeRow]) -> bool {
+    /// Records the live nodes, which determine the slots that this node settles.
+    pub(crate) fn observe_settlers(&self, nodes: &[NodeRow]) {
         if self.layout.is_node_local() {
-            return false;
+            return;
         }
-        let live = nodes.iter().filter(|row| is_settler(row)).map(|row| row.node).collect();
-        let changed = self.settlers.settlers().observe(live, self.settlers.now_ms());
-        if changed {
-            self.slots.set_live_nodes(&nodes.iter().map(|row| row.node).collect::<Vec<_>>());
+        let live = heard(nodes).filter(|row| is_settler(row)).map(|row| row.node).collect();
+        if self.settlers.settlers().observe(live, self.settlers.now_ms()) {
+            self.slots.set_live_nodes(&heard(nodes).map(|row| row.node).collect::<Vec<_>>());
             self.control().queues_changed.notify_one();
         }
-        changed
+        let items = self.items_with_open_slots();
+        let slots = items.iter().flat_map(|item| item.slots.iter().copied());
+        let sharing = self.settlers.settlers().count_for(slots);
+        self.settlers.sharing.store(sharing, Ordering::Relaxed);
     }
 
     /// Returns the slots among `slots` whose tickets this node settles.
@@ -72,13 +82,14 @@ impl Engine {
         slots
     }
 
-    /// Returns the number of live nodes that settle, including this node.
+    /// Returns the number of nodes that share the work of settling, including this node. A node
+    /// without an open slot takes no tickets, so it does not count.
     pub(crate) fn settler_count(&self) -> usize {
         if self.layout.is_node_local() {
             // A node that sells also settles, because its slots are in its memory.
             return usize::try_from(self.node_count.now()).unwrap_or(usize::MAX);
         }
-        self.settlers.settlers().live().len()
+        self.settlers.sharing.load(Ordering::Relaxed)
     }
 
     /// Returns whether another live node settles too.
@@ -86,23 +97,56 @@ impl Engine {
         self.settlers.settlers().live().iter().any(|node: &NodeId| *node != self.node)
     }
 
-    /// Returns the names of the slots that are assigned to this node, at most
-    /// [`SETTLES_SHOWN_MAX`].
-    pub(super) fn settled_slot_names(&self) -> Vec<String> {
-        if !self.roles.settle {
-            return Vec::new();
-        }
-        let is_mine = |slot: &SlotKey| {
-            self.layout.is_node_local() || self.settlers.settlers().is_assigned(self.node, *slot)
-        };
-        let mut names = Vec::new();
+    /// Returns the names of the slots that each of these nodes settles. Every node computes the
+    /// same assignment, so no node has to report it.
+    #[must_use]
+    pub fn settled_slot_names(&self, nodes: &[NodeRow]) -> HashMap<NodeId, Vec<String>> {
+        let settlers: Vec<NodeId> =
+            heard(nodes).filter(|row| is_settler(row)).map(|row| row.node).collect();
+        let mut names: HashMap<NodeId, Vec<String>> = HashMap::new();
         for item in self.items_with_open_slots() {
-            let mine = item.slots.iter().filter(|slot| is_mine(slot));
-            names.extend(
-                mine.map(|slot| self.layout.name(&item.sale, &item.row.name, *slot, self.node)),
-            );
+            let name =
+                |slot: SlotKey| self.layout.name(&item.sale, &item.row.name, slot, self.node);
+            let mut add = |node: NodeId, name| names.entry(node).or_default().push(name);
+            match self.layout {
+                SlotLayout::Shared => {
+                    for &slot in &item.slots {
+                        if let Some(node) = settler_of(slot, &settlers) {
+                            add(node, name(slot));
+                        }
+                    }
+                }
+                SlotLayout::PerNode(_) => {
+                    for &node in &settlers {
+                        add(node, name(SlotKey { item: item.row.id, index: node.0 }));
+                    }
+                }
+                SlotLayout::SingleNode | SlotLayout::Edge => {
+                    item.slots.iter().for_each(|slot| add(self.node, name(*slot)));
+                }
+            }
         }
-        names.truncate(SETTLES_SHOWN_MAX);
         names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::Millis;
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_renewed_no_lease_for_two_seconds_settles_nothing() {
+        let row = |node, lease_until| NodeRow {
+            node: NodeId(node),
+            lease_until: Millis(lease_until),
+            leader: false,
+            about: String::new(),
+        };
+        let rows = [row(1, 9_000), row(2, 7_001), row(3, 7_000)];
+        let found: Vec<u32> = heard(&rows).map(|row| row.node.0).collect();
+        assert_eq!(found, [1, 2]);
+        assert_eq!(heard(&[]).count(), 0);
     }
 }

@@ -22,7 +22,8 @@ mod table;
 mod tests;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use doorbuster_api::problem::RateLimitScope;
@@ -135,6 +136,8 @@ pub(crate) struct RateLimiter {
     key: [u8; 32],
     birth: Instant,
     sharing: Option<LimitSharing>,
+    /// The number of edges that refuse requests beside each other. `None` at a node.
+    edges: Option<Arc<AtomicU32>>,
 }
 
 impl RateLimiter {
@@ -143,7 +146,12 @@ impl RateLimiter {
     pub(crate) fn new(id_key: &IdKey, sharing: Option<LimitSharing>) -> Self {
         let secret = id_key.buyer_hash("limits").to_be_bytes();
         let key = blake3::derive_key("doorbuster: whom limits are held to", &secret);
-        Self { table: LimitTable::default(), key, birth: Instant::now(), sharing }
+        Self { table: LimitTable::default(), key, birth: Instant::now(), sharing, edges: None }
+    }
+
+    /// Makes these the limits of an edge. `edges` is the number of edges, including this edge.
+    pub(crate) fn at_edge(self, edges: Option<Arc<AtomicU32>>) -> Self {
+        Self { edges, ..self }
     }
 
     /// Returns a caller's status without counting a request.
@@ -181,6 +189,18 @@ impl RateLimiter {
 
     fn now(&self) -> u64 {
         u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Returns the limit of a request. No other process counts a request that an edge refuses from
+    /// memory. So an edge applies its part of the limit to such a request. A node counts the other
+    /// requests again, by the whole limit.
+    fn pace_of(&self, pace: gcra::RateLimit, counting: Counting) -> gcra::RateLimit {
+        match &self.edges {
+            Some(edges) if counting == Counting::AfterAnswer => {
+                pace.split_between(edges.load(Ordering::Relaxed))
+            }
+            _ => pace,
+        }
     }
 
     /// Returns a limit. While the nodes cannot share limits, returns this node's part of the limit.

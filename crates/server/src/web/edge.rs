@@ -12,6 +12,7 @@ use std::time::Instant;
 use axum::body::Body;
 use doorbuster_api::body::{Purchase as PurchaseBody, join_key_and_body};
 use doorbuster_api::problem::Problem;
+use doorbuster_core::gate::pass::PASS_BYTES_MAX;
 use doorbuster_core::{Millis, RequestHash};
 use futures_util::StreamExt;
 use http::header::{CONTENT_TYPE, DATE, UPGRADE};
@@ -28,7 +29,9 @@ use super::purchase_handler::{
 };
 use super::purchase_headers::PurchaseHeaders;
 use super::reply::{Reply, ReplyBody, problem};
+use crate::auth::AuthenticationError;
 use crate::edge::{EdgeNode, PassFailure};
+use crate::gate::PresentedPass;
 use crate::holders::Holders;
 use crate::metrics::RouteIndex;
 use crate::purchase::Refusal;
@@ -110,7 +113,13 @@ pub(super) fn start_purchase(
             Ok(CheckedPurchase::Refused(..) | CheckedPurchase::NeedsFact(MissingFact::Sale)) => {}
         }
     }
-    let own = own.or_else(|| request_hash(app, headers, body, arrived.1));
+    let own = match own {
+        Some(own) => Some(own),
+        None => match request_hash(app, headers, body, arrived.1, facts) {
+            Ok(own) => own,
+            Err(fact) => return PurchaseStep::NeedsFact(fact),
+        },
+    };
     let mut request = Request::new(Body::from(body.to_vec()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = http::Uri::from_static("/v1/orders");
@@ -121,16 +130,35 @@ pub(super) fn start_purchase(
     }))
 }
 
-/// Returns the hash of a request, if the request's key, body and token are valid.
+/// Returns the hash of a request, if the request's key and body are valid, and its token or its
+/// pass names a buyer.
+///
+/// # Errors
+///
+/// If the key that signed the token must be looked up first.
 fn request_hash(
     app: &App,
     headers: &PurchaseHeaders<'_>,
     body: &[u8],
     now: Millis,
-) -> Option<RequestHash> {
-    let (key, _) = join_key_and_body(headers.key.clone(), PurchaseBody::from_json(body)).ok()?;
-    let buyer = app.buyers.check(headers.token.ok()?, now.0.div_euclid(1_000)).ok()?;
-    Some(app.engine.id_key().request_hash(buyer.name.as_str(), key.as_str()))
+    facts: &LearnedFacts,
+) -> Result<Option<RequestHash>, MissingFact> {
+    let parsed = join_key_and_body(headers.key.clone(), PurchaseBody::from_json(body));
+    let Ok((key, wanted)) = parsed else { return Ok(None) };
+    let hash = |buyer: &str| Some(app.engine.id_key().request_hash(buyer, key.as_str()));
+    let now_secs = now.0.div_euclid(1_000);
+    let check = |token| facts.shopper.unwrap_or_else(|| app.buyers.check(token, now_secs));
+    match headers.token.and_then(check) {
+        Ok(buyer) => return Ok(hash(buyer.name.as_str())),
+        Err(AuthenticationError::Unknown) if facts.shopper.is_none() => {
+            return Err(MissingFact::Key(headers.token.unwrap_or_default().to_owned()));
+        }
+        Err(_) => {}
+    }
+    let PresentedPass::Pass(pass) = headers.pass else { return Ok(None) };
+    let mut room = [0; PASS_BYTES_MAX + 2];
+    let terms = app.gate.passes.open(pass, &wanted.sale, &wanted.item, now, &mut room);
+    Ok(terms.and_then(|terms| hash(terms.buyer)))
 }
 
 /// A request that the edge has passed to a node. The request may hold an order, so the edge
@@ -325,50 +353,4 @@ impl App {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_may_hold_an_order_unless_a_node_answered_that_it_holds_none() {
-        let holders = Holders::default();
-        let [lost, refused] = [RequestHash(1), RequestHash(2)];
-        drop(MayHold { holders: &holders, request: Some(lost) });
-        let mut may_hold = MayHold { holders: &holders, request: Some(refused) };
-        may_hold.request = None;
-        drop(may_hold);
-        assert_eq!([lost, refused].map(|request| holders.holds(request)), [true, false]);
-    }
-
-    #[test]
-    fn pages_sales_and_their_status_are_served_here_and_everything_else_by_nodes() {
-        let at = |path| served_by(&Method::GET, path);
-        for path in ["/healthz", "/readyz", "/metrics"] {
-            assert_eq!(at(path), ServedBy::ThisProcess, "{path}");
-        }
-        for path in [
-            "/",
-            "/sale/spring",
-            "/order/ord_x",
-            "/assets/page.css",
-            "/v1/sales",
-            "/v1/sales/spring",
-            "/v1/sales/spring/status",
-        ] {
-            assert_eq!(at(path), ServedBy::EdgeWhileFresh, "{path}");
-            assert_eq!(served_by(&Method::POST, path), ServedBy::Node, "{path}");
-        }
-        for path in [
-            "/console",
-            "/v1/orders",
-            "/v1/sales/spring/passes",
-            "/v1/sales/spring/items/phone/waitlist",
-            "/v1/sales//status",
-            "/v1/events",
-            "/v1/ws",
-            "/v1/admin/sales",
-            "/payments/sandbox/x",
-        ] {
-            assert_eq!(at(path), ServedBy::Node, "{path}");
-        }
-    }
-}
+mod tests;

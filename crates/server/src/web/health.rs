@@ -16,7 +16,7 @@ use super::limits::RETRY_SECS;
 use super::reply::{HandlerResult, Reply, ReplyBody, json};
 
 use crate::database::{SYNCHRONOUS_STANDBY_MISSING, SYNCHRONOUS_STANDBYS_HIDDEN};
-use crate::edge::{EDGE_HEADER, TIME_HEADER};
+use crate::edge::{EDGE_HEADER, STATE_HEADER, TIME_HEADER, UpstreamState};
 
 mod backup;
 mod database;
@@ -29,12 +29,13 @@ mod push;
 mod sales;
 mod slots;
 
-/// The reason why an edge is not ready: no node behind it answered the last check.
+/// The reason why an edge is not ready: no node behind it was ready at its last check.
 const NO_UPSTREAM: &str = "no_upstream";
 /// The warning that an edge's copy of the nodes' memory is too old. Such an edge refuses nobody.
 const FEED_STALE: &str = "feed_stale";
 
-/// `GET /healthz`. A node with a store also reports the store's time, because edges need it.
+/// `GET /healthz`. A node with a store also reports the store's time and whether it serves buyers,
+/// because edges need both.
 pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some(about) = headers.get(EDGE_HEADER) {
         app.edges.record(&app.engine, about.as_bytes());
@@ -42,14 +43,27 @@ pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> Ha
     let mut reply = fresh(json(StatusCode::OK, &Health::default()));
     if app.engine.edge().is_none() {
         reply.headers_mut().insert(TIME_HEADER, app.engine.now().0.into());
+        let state = HeaderValue::from_static(state_for_edges(&app).as_str());
+        reply.headers_mut().insert(STATE_HEADER, state);
     }
     Ok(reply)
+}
+
+/// Returns whether this node serves buyers, from this node's memory. So a check by an edge costs
+/// the store nothing.
+fn state_for_edges(app: &App) -> UpstreamState {
+    let is_leaving = app.is_leaving.load(Ordering::Acquire) || app.engine.is_stopping();
+    match app.serves_api {
+        false => UpstreamState::WithoutApi,
+        true if is_leaving || !app.engine.is_memory_recent() => UpstreamState::NotReady,
+        true => UpstreamState::Ready,
+    }
 }
 
 /// `GET /readyz`
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> HandlerResult {
     let mut reasons: Vec<Cow<'static, str>> = match app.engine.edge() {
-        Some(node) if node.upstreams.up() > 0 => Vec::new(),
+        Some(node) if node.upstreams.ready() > 0 => Vec::new(),
         Some(_) => vec![NO_UPSTREAM.into()],
         None => app.engine.unready_reasons().await.into_iter().map(Cow::Owned).collect(),
     };

@@ -71,7 +71,7 @@ pub(crate) enum MissingFact {
 /// The facts that this node looked up for a request.
 #[derive(Default)]
 pub(crate) struct LearnedFacts {
-    shopper: Option<Result<VerifiedBuyer, AuthenticationError>>,
+    pub(super) shopper: Option<Result<VerifiedBuyer, AuthenticationError>>,
     is_caught_up: bool,
 }
 

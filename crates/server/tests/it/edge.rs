@@ -16,6 +16,7 @@ use crate::watch::Watch;
 use counting_proxy::CountingProxy;
 
 mod counting_proxy;
+mod nodes;
 mod settings;
 
 /// A purchase of one phone.

@@ -23,6 +23,7 @@ mod leaders;
 mod live_spread;
 pub(crate) mod redis;
 mod refusals;
+pub(crate) mod servers;
 mod settlers;
 mod short_stock;
 mod wait_bounds;

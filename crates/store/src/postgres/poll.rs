@@ -8,10 +8,11 @@
 //! node's own commits. If a commit is in the snapshot but was not announced, the poll reads it like
 //! another node's commit.
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use statements::{
-    BEGIN, CATALOGUE, CHANGED_COUNTS, DIGESTS, NEEDED_ORDERS, OLD_ORDERS, ORDER,
+    BEGIN, CATALOGUE, CHANGED_COUNTS, DIGESTS, NEEDED_ORDERS, OLD_ORDERS, ORDER, ORDERS_SINCE,
     ORDERS_WITHOUT_DIGEST, RESOLUTIONS,
 };
 use tokio_postgres::types::ToSql;
@@ -31,6 +32,7 @@ use super::clock::Clock;
 use super::shared::Shared;
 use super::snapshot::{SNAPSHOT, SnapshotPosition, since};
 
+mod resolutions;
 mod statements;
 
 /// Earlier orders that must still be read: all orders in the poll's snapshot, from this position
@@ -82,10 +84,13 @@ pub(super) struct Poller {
     catalogue: Statement,
     digests: Statement,
     orders_without_digest: Statement,
+    orders_since: Statement,
     needed_orders: Statement,
     old_orders: Statement,
     resolutions: Statement,
     order: Statement,
+    /// Whether this connection logged a digest that it cannot read.
+    logged_digest: AtomicBool,
 }
 
 impl Poller {
@@ -98,6 +103,7 @@ impl Poller {
         let (orders_without_digest, needed_orders) =
             (client.prepare(ORDERS_WITHOUT_DIGEST).await?, client.prepare(NEEDED_ORDERS).await?);
         let (order, old_orders) = (client.prepare(ORDER).await?, client.prepare(OLD_ORDERS).await?);
+        let orders_since = client.prepare(ORDERS_SINCE).await?;
         Ok(Self {
             client,
             node,
@@ -106,10 +112,12 @@ impl Poller {
             catalogue,
             digests,
             orders_without_digest,
+            orders_since,
             needed_orders,
             old_orders,
             resolutions,
             order,
+            logged_digest: AtomicBool::new(false),
         })
     }
 
@@ -234,15 +242,25 @@ impl Poller {
         }
         let mut seen = Changes { sales: !sales?.is_empty(), ..Changes::default() };
         seen.counts = counts?.iter().map(|row| rows::counts(row.into())).collect::<Done<_>>()?;
-        self.read_digests(digests?, (of_orders, own), shared, &mut seen, publish).await?;
-        self.read_orders_without_digest(others?, of_orders, writer, &mut seen, publish).await?;
+        let (statement, others) = match self
+            .read_digests(digests?, (of_orders, own), shared, &mut seen, publish)
+            .await?
+        {
+            true => (&self.orders_without_digest, others?),
+            false => {
+                let all = self.client.query(&self.orders_since, &orders_since).await?;
+                (&self.orders_since, all)
+            }
+        };
+        self.read_orders((statement, others), of_orders, writer, &mut seen, publish).await?;
         let named = self.read_resolutions(verdicts?, since_then, writer, &mut seen).await?;
         self.read_named_orders(named, &mut seen).await?;
         self.client.batch_execute("COMMIT").await?;
         Ok(Ok((position, seen)))
     }
 
-    /// Reads digests, and the orders that this node needs in full.
+    /// Reads digests, and the orders that this node needs in full. Returns false if a digest has an
+    /// unknown format, so that the orders must be read instead.
     async fn read_digests(
         &self,
         mut page: Vec<Row>,
@@ -250,11 +268,12 @@ impl Poller {
         shared: &Shared,
         seen: &mut Changes,
         publish: &mut (dyn FnMut(Changes) + Send),
-    ) -> Done<()> {
+    ) -> Done<bool> {
+        let mut are_known = true;
         loop {
-            self.take_digests(&page, shared, seen).await?;
+            are_known &= self.take_digests(&page, shared, seen).await?;
             let Some(last) = page.last().filter(|_| page.len() >= PG_POLL_DIGESTS) else {
-                return Ok(());
+                return Ok(are_known);
             };
             let changed: &str = last.try_get(1)?;
             publish(seen.take_rows());
@@ -264,10 +283,10 @@ impl Poller {
         }
     }
 
-    /// Reads the orders that nodes of an earlier version wrote.
-    async fn read_orders_without_digest(
+    /// Reads the remaining pages of orders since a position. `page` is the first page.
+    async fn read_orders(
         &self,
-        mut page: Vec<Row>,
+        (statement, mut page): (&Statement, Vec<Row>),
         since: &SnapshotPosition,
         writer: i32,
         seen: &mut Changes,
@@ -282,17 +301,28 @@ impl Poller {
             let (changed, seq): (&str, i64) = (last.try_get(13)?, last.try_get(14)?);
             let (limit, xmin) = (PG_POLL_ROWS as i64, since.xmin());
             let params: [&(dyn ToSql + Sync); 5] = [&since.snapshot, &xmin, &changed, &seq, &limit];
-            page = self.client.query(&self.orders_without_digest, &params).await?;
+            page = self.client.query(statement, &params).await?;
         }
     }
 
-    async fn take_digests(&self, page: &[Row], shared: &Shared, seen: &mut Changes) -> Done<()> {
+    /// Returns false if a digest has an unknown format.
+    async fn take_digests(&self, page: &[Row], shared: &Shared, seen: &mut Changes) -> Done<bool> {
         // The needed orders. The value says whether the order was created for this node. Several
         // digests may contain the same order.
         let mut needed: BTreeMap<(i64, i64), bool> = BTreeMap::new();
+        let mut are_known = true;
         for row in page {
-            let orders = digest::decode(row.try_get(0)?);
-            for order in orders.map_err(|unknown| Failure::Row(unknown.to_string()))? {
+            let Ok(orders) = digest::decode(row.try_get(0)?) else {
+                are_known = false;
+                if !self.logged_digest.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        event = "store.digest_unknown",
+                        "a commit digest has an unknown format; reading the orders instead"
+                    );
+                }
+                continue;
+            };
+            for order in orders {
                 if order.is_needed(self.node, |buyer| (shared.follows)(buyer)) {
                     let is_own = needed.entry((int(order.grant.0), int(order.n.0))).or_default();
                     *is_own |= order.created_for == Some(self.node);
@@ -302,7 +332,7 @@ impl Poller {
             }
         }
         if needed.is_empty() {
-            return Ok(());
+            return Ok(are_known);
         }
         let (grants, numbers): (Vec<i64>, Vec<i64>) = needed.keys().copied().unzip();
         for row in self.client.query(&self.needed_orders, &[&grants, &numbers]).await? {
@@ -312,7 +342,7 @@ impl Poller {
             }
             seen.orders.push(order);
         }
-        Ok(())
+        Ok(are_known)
     }
 
     /// Adds orders, and the verdicts of orders that this node waits for and that another node
@@ -326,50 +356,6 @@ impl Poller {
                 seen.verdicts.extend(resolved(order.id, Verdict::Reserved, Some(order.clone())));
             }
             seen.orders.push(order);
-        }
-        Ok(())
-    }
-
-    /// Returns the verdicts that name an order, which must still be read.
-    async fn read_resolutions(
-        &self,
-        mut page: Vec<Row>,
-        since: &SnapshotPosition,
-        writer: i32,
-        seen: &mut Changes,
-    ) -> Done<Vec<(TicketId, TicketId)>> {
-        let mut named = Vec::new();
-        loop {
-            for row in &page {
-                let found = rows::resolution(row.into())?;
-                match found.verdict {
-                    Verdict::Order(order) => named.push((found.ticket, order)),
-                    verdict => seen.verdicts.extend(resolved(found.ticket, verdict, None)),
-                }
-            }
-            let Some(last) = page.last().filter(|_| page.len() >= PG_POLL_ROWS) else {
-                return Ok(named);
-            };
-            let (ticket, changed): (&str, &str) = (last.try_get(0)?, last.try_get(5)?);
-            let (limit, node, xmin) = (PG_POLL_ROWS as i64, i64::from(self.node.0), since.xmin());
-            let params: [&(dyn ToSql + Sync); 7] =
-                [&since.snapshot, &xmin, &writer, &node, &changed, &ticket, &limit];
-            page = self.client.query(&self.resolutions, &params).await?;
-        }
-    }
-
-    async fn read_named_orders(
-        &self,
-        named: Vec<(TicketId, TicketId)>,
-        seen: &mut Changes,
-    ) -> Done<()> {
-        for (ticket, id) in named {
-            let Some(parts) = id.parts() else { continue };
-            let row =
-                self.client.query_opt(&self.order, &[&int(parts.grant.0), &int(parts.n.0)]).await?;
-            let order = row.as_ref().map(|row| rows::order(row.into())).transpose()?;
-            let order = order.filter(|order| order.id == id);
-            seen.verdicts.extend(resolved(ticket, Verdict::Order(id), order));
         }
         Ok(())
     }

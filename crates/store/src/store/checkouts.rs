@@ -14,17 +14,27 @@ use crate::{reads, rows};
 
 use super::{Store, StoreResult};
 
-const TO_CLOSE: Statement = dialects!(
-    concat!(
-        "SELECT ",
-        rows::order_columns!(),
-        ", ",
-        checkout_columns!(),
-        " FROM checkout c JOIN orders o ON o.grant_id = c.grant_id AND o.n = c.n WHERE "
-    ),
-    "c.open = 1" | "c.open",
-    " AND c.due <= $1 ORDER BY o.state <> 'reserved', c.due LIMIT $2"
-);
+/// Selects due checkouts by a condition on the order's state. The index on `due` has their order,
+/// so a read stops after `$2` rows.
+macro_rules! to_close {
+    ($condition:literal) => {
+        dialects!(
+            concat!(
+                "SELECT ",
+                rows::order_columns!(),
+                ", ",
+                checkout_columns!(),
+                " FROM checkout c JOIN orders o ON o.grant_id = c.grant_id AND o.n = c.n WHERE "
+            ),
+            "c.open = 1" | "c.open",
+            concat!(" AND c.due <= $1 AND ", $condition, " ORDER BY c.due LIMIT $2")
+        )
+    };
+}
+/// Checkouts of orders that still hold units. When such an order ends, its checkout is due at 0. So
+/// this read skips the checkouts of ended orders without a look at their orders.
+const WAITING_TO_CLOSE: Statement = to_close!("c.due > 0 AND o.state = 'reserved'");
+const ENDED_TO_CLOSE: Statement = to_close!("o.state <> 'reserved'");
 
 /// Checkouts.
 impl Store {
@@ -50,11 +60,17 @@ impl Store {
 
     /// Returns at most `limit` open checkouts that must be closed at their provider, each with its
     /// current order. Either the order no longer waits for a payment, or its `pay_by` has passed.
-    /// The checkout that has been due longest comes first.
+    /// Orders that still hold units come first, and then the checkout that has been due longest.
     pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
-        let limit = as_limit(limit.min(PAGE_ROWS_MAX));
+        let (limit, now) = (limit.min(PAGE_ROWS_MAX), self.now());
         let row = |row: Row<'_>| Ok((checkout_at(row, 12)?, rows::order(row)?));
-        self.all(TO_CLOSE, values![self.now(), limit], row).await
+        let mut found = self.all(WAITING_TO_CLOSE, values![now, as_limit(limit)], row).await?;
+        let rest = limit - found.len();
+        if rest > 0 {
+            // Fewer than `limit` waiting orders are due, so this read passes over few of them.
+            found.extend(self.all(ENDED_TO_CLOSE, values![now, as_limit(rest)], row).await?);
+        }
+        Ok(found)
     }
 
     /// Postpones checkouts. [`Store::checkouts_to_close`] leaves out a postponed checkout until its

@@ -7,6 +7,7 @@ use doorbuster_store::SpreadOutcome;
 
 use super::spread::{is_sound, over, sell_out_while, spread_sale};
 use super::*;
+use crate::control::auto_partitions::{Observed, widen};
 
 /// Changes the item's spread to each of these spreads in turn. Each change starts when the slots
 /// have followed the last change.
@@ -155,5 +156,23 @@ async fn a_spread_of_a_paused_sale_applies_when_it_is_resumed_and_a_closed_sale_
     let late = engine.set_spread(&item, over(2), None).await.expect("the store is available");
     assert!(matches!(late, SpreadOutcome::WrongState(_)), "{late:?}");
     is_sound(&engine).await;
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn partitions_are_added_only_to_the_newest_version_of_a_sale() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    spread_sale(&engine, 100, 1, over(2)).await;
+    let before = engine.catalogue().sale("spring").expect("created").clone();
+    respread(&engine, over(1)).await;
+    let mut seen = Observed::default();
+    let refused = widen(&engine, (&before, &before.items[0]), &mut seen, 4).await;
+    assert!(!refused.expect("the store is available"), "an operator changed the spread meanwhile");
+    let now = engine.catalogue().sale("spring").expect("created").clone();
+    assert_eq!(now.items[0].row.spread, over(1));
+    let widened = widen(&engine, (&now, &now.items[0]), &mut seen, 2).await;
+    assert!(widened.expect("the store is available"));
+    is_followed(&engine, over(2)).await;
     engine.stop().await;
 }

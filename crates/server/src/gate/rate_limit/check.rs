@@ -166,6 +166,7 @@ impl RateLimiter {
         let CheckProgress { route, counting, .. } = progress;
         for &scope in &SCOPES[progress.next..] {
             let Some(pace) = sale.limits_of(route).pace(scope) else { continue };
+            let pace = self.pace_of(pace, counting);
             let cost = match scope {
                 RateLimitScope::Ip => pace.cost(self.address_budgets(caller, now)),
                 RateLimitScope::Buyer | RateLimitScope::Interface => pace.cost(1),

@@ -4,6 +4,7 @@ mod nodes;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread, Stock};
@@ -370,4 +371,21 @@ fn a_sale_without_limits_checks_nothing_and_sends_no_headers() {
         ),
         ""
     );
+}
+
+#[test]
+fn edges_together_answer_as_many_refusals_as_the_limit_allows() {
+    let sale = sale("spring", r#"{"buyer":null,"ip":{"burst":60,"per_minute":1}}"#);
+    let edges = Arc::new(AtomicU32::new(2));
+    let [one, other] = [&edges, &edges].map(|edges| limiter().at_edge(Some(Arc::clone(edges))));
+    let anna = caller("192.0.2.1", "anna");
+    let answered = |edge: &RateLimiter, counting| {
+        let acquire =
+            |_: &i32| edge.acquire_at((Route::Purchase, counting), anna, &sale, edge.now()).is_ok();
+        (0..100).filter(acquire).count()
+    };
+    let refused = [&one, &other].map(|edge| answered(edge, Counting::AfterAnswer));
+    assert_eq!(refused, [30, 30]);
+    // The node behind the edges counts these requests again.
+    assert_eq!(answered(&limiter().at_edge(Some(edges)), Counting::BeforeAnswer), 60);
 }

@@ -25,17 +25,25 @@ struct About {
     version: Option<String>,
     started_at: Option<i64>,
     connections: u64,
-    settles: Vec<String>,
 }
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     let engine = &app.engine;
     let mut nodes = match engine.layout().is_single_node() {
-        true => vec![node_view(&engine.node().to_string(), &engine.node_description(), None, true)],
+        true => {
+            let settles = engine.settled_slot_names(&[]).remove(&engine.node());
+            let view =
+                node_view(&engine.node().to_string(), &engine.node_description(), None, true);
+            vec![Node { settles: settles.unwrap_or_default(), ..view }]
+        }
         false => {
             let rows = engine.store().nodes().await.map_err(failed)?;
-            let now = engine.now();
-            rows.iter().map(|row| node_of_row(row, now)).collect()
+            let (mut settles, now) = (engine.settled_slot_names(&rows), engine.now());
+            let view = |row: &NodeRow| Node {
+                settles: settles.remove(&row.node).unwrap_or_default(),
+                ..node_of_row(row, now)
+            };
+            rows.iter().map(view).collect()
         }
     };
     let (edges, now) = (engine.live_edges().await, engine.now());
@@ -91,7 +99,7 @@ fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool)
         lease_until: lease_until.map(wire::time),
         lag_ms: 0,
         leader,
-        settles: about.settles,
+        settles: Vec::new(),
         connections: about.connections,
     }
 }

@@ -43,6 +43,8 @@ pub(crate) async fn step(
     let begins = matches!(step, PhaseStep::Schedule | PhaseStep::Open)
         && before.row.phase.is_before_opening();
     if begins {
+        app.engine.choose_partitions(&before).await.map_err(failed)?;
+        let before = sale(&app, &name)?;
         let own = before.items.iter().map(|item| item.slots.len()).sum();
         check_slots_readable(&app, &before.row, own)?;
         // The sale may be older than the current payment provider, so its prices are checked again.

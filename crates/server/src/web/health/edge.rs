@@ -51,9 +51,9 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_edge_upstreams_up",
         MetricKind::Gauge,
-        "Nodes behind this edge that answered their last check.",
+        "Nodes behind this edge that were ready at their last check.",
     );
     if let Some(node) = node {
-        text.sample(&[], node.upstreams.up());
+        text.sample(&[], node.upstreams.ready());
     }
 }

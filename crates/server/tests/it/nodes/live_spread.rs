@@ -148,3 +148,26 @@ async fn a_new_sale_in_a_cluster_gets_two_partitions_for_each_primary() {
     assert_eq!(node.engine.first_spread(1), Spread::default());
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drafts_do_not_narrow_a_sale_that_opens() {
+    let cluster = super::servers::ServerCluster::start();
+    let app = cluster.node("api,settle,control").await;
+    for n in 0..20 {
+        app.make_sale(&format!("draft{n}"), 10.into(), 1).await;
+    }
+    let slots = async |sale: &str| {
+        let path = format!("/v1/admin/sales/{sale}/slots");
+        let shown = app.admin("GET", &path, None).await.json();
+        shown["slots"].as_array().expect("a list").len()
+    };
+    app.open_sale("spring", 10.into(), 1).await;
+    assert_eq!(slots("spring").await, 2, "one primary");
+    for n in 0..11 {
+        app.step(&format!("draft{n}"), "open").await;
+    }
+    app.step("draft11", "open").await;
+    let widths = (slots("draft10").await, slots("draft11").await);
+    assert_eq!(widths, (2, 1), "with 24 slots, further sales open with one partition");
+    app.stop().await;
+}

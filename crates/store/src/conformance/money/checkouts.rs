@@ -109,6 +109,11 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     assert!(matches!(cancel(&fixture, &other).await, ChangeOutcome::Done(_)));
     let ended = now(&fixture, &other).await;
     assert_eq!(keep(&fixture, &other, "six").await, CheckoutOutcome::WrongState(ended));
+    assert_eq!(to_close(&fixture).await, ["four"], "the checkout of an ended order is due at once");
+    fixture.clock.advance(HOLD_MS);
+    assert_eq!(to_close(&fixture).await, ["three", "four"], "orders that hold units come first");
+    let one = fixture.store.checkouts_to_close(1).await.expect("reads");
+    assert_eq!(one[0].0.session, "three");
     fixture.check_invariants().await;
 }
 

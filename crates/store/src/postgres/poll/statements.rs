@@ -16,16 +16,26 @@ pub(super) const DIGESTS: &str = "SELECT d.orders, d.changed::text FROM commit_d
      $1::text::pg_snapshot)
            AND d.changed <> ALL ($3::text[]::xid8[]) AND d.changed > $4::text::xid8
      ORDER BY d.changed LIMIT $5";
-/// Selects the orders without a digest, which nodes of an earlier version wrote.
-pub(super) const ORDERS_WITHOUT_DIGEST: &str = concat!(
-    "SELECT ",
-    rows::order_columns!(),
-    ", o.node, o.changed::text, o.seq, o.writer FROM orders o
-     WHERE o.writer >= 0 AND o.changed >= $2::text::xid8
+/// Selects the orders that were written since a position and fulfil this condition.
+macro_rules! orders_since {
+    ($condition:literal) => {
+        concat!(
+            "SELECT ",
+            rows::order_columns!(),
+            ", o.node, o.changed::text, o.seq, o.writer FROM orders o
+     WHERE ",
+            $condition,
+            "o.changed >= $2::text::xid8
            AND NOT pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot)
            AND (o.changed, o.seq) > ($3::text::xid8, $4::bigint)
      ORDER BY o.changed, o.seq LIMIT $5"
-);
+        )
+    };
+}
+/// Selects the orders without a digest, which nodes of an earlier version wrote.
+pub(super) const ORDERS_WITHOUT_DIGEST: &str = orders_since!("o.writer >= 0 AND ");
+/// Selects all orders, because a digest cannot be read.
+pub(super) const ORDERS_SINCE: &str = orders_since!("");
 /// Selects the orders that a digest names and this node needs.
 pub(super) const NEEDED_ORDERS: &str = concat!(
     "SELECT ",

@@ -114,6 +114,29 @@ async fn counts_include_only_published_orders_and_digests() {
     }
 }
 
+/// A newer program may write another format while nodes of both versions run.
+#[tokio::test]
+async fn if_a_digest_has_an_unknown_format_a_node_reads_the_orders_and_continues() {
+    let (a, b, database) = two().await;
+    let grant = a.slot(100, 50, 5).await;
+    let bert = a.reserve(&grant, 1, "bert", 2).await;
+    wait(&b, KNOWN_WITHIN, |all| !digests(all).is_empty()).await;
+    let newer = "BEGIN; UPDATE orders SET changed = pg_current_xact_id();
+         INSERT INTO commit_digest (at, orders) SELECT max(at), '\\x02'::bytea
+         FROM commit_digest; COMMIT";
+    cluster::shared().psql(&database, newer).expect("a change");
+    let all = wait(&b, KNOWN_WITHIN, |all| !orders(all).is_empty()).await;
+    let found: Vec<_> = orders(&all).iter().map(|order| order.id).collect();
+    assert_eq!((found, digests(&all)), (vec![bert.id], vec![]));
+    let carl = a.reserve(&grant, 2, "carl", 1).await;
+    let all = wait(&b, KNOWN_WITHIN, |all| !digests(all).is_empty()).await;
+    let [digest] = digests(&all)[..] else { panic!("expected one digest: {all:?}") };
+    assert_eq!(digest.request, request(&carl));
+    for fixture in [a, b] {
+        fixture.store.close().await;
+    }
+}
+
 #[tokio::test]
 async fn digests_are_deleted_after_some_minutes() {
     let (a, b, database) = two().await;

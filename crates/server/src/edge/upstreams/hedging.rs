@@ -1,0 +1,99 @@
+//! Decides when the edge repeats a read at a second node, because the first node is slow to answer.
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The shortest time before a read is repeated.
+const DELAY_MIN: Duration = Duration::from_millis(50);
+/// The longest time before a read is repeated.
+const DELAY_MAX: Duration = Duration::from_secs(1);
+/// One of this many reads may be repeated. So slow nodes do not get twice the reads.
+const READS_PER_REPEAT: u32 = 10;
+/// The number of repeated reads that the edge may save for later.
+const SAVED_REPEATS_MAX: u32 = 10;
+
+/// The time after which 95 % of all reads have an answer, and the number of reads that may be
+/// repeated.
+#[derive(Debug)]
+pub(super) struct Hedging {
+    delay_micros: AtomicU64,
+    /// The saved repeats, times [`READS_PER_REPEAT`].
+    saved: AtomicU32,
+}
+
+impl Default for Hedging {
+    fn default() -> Self {
+        Self {
+            delay_micros: AtomicU64::new(micros(DELAY_MIN)),
+            saved: AtomicU32::new(SAVED_REPEATS_MAX * READS_PER_REPEAT),
+        }
+    }
+}
+
+impl Hedging {
+    /// Counts a read, and returns how long it waits before it may be repeated.
+    pub(super) fn begin_read(&self) -> Duration {
+        let more = |saved: u32| Some((saved + 1).min(SAVED_REPEATS_MAX * READS_PER_REPEAT));
+        // The closure always returns a value, so the update succeeds.
+        let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        Duration::from_micros(self.delay_micros.load(Ordering::Relaxed))
+    }
+
+    /// Takes one saved repeat. Returns whether there was one.
+    pub(super) fn take_repeat(&self) -> bool {
+        let less = |saved: u32| saved.checked_sub(READS_PER_REPEAT);
+        self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    /// Records how long the node took that answered a read.
+    ///
+    /// The step up is 19 times the step down. So the delay is at rest where 19 of 20 reads are
+    /// faster. A lost update between two threads changes the delay by one step, which is harmless.
+    pub(super) fn record(&self, took: Duration) {
+        let delay = self.delay_micros.load(Ordering::Relaxed);
+        let next = match micros(took) > delay {
+            true => delay + delay * 19 / 200,
+            false => delay - delay / 200,
+        };
+        let next = next.clamp(micros(DELAY_MIN), micros(DELAY_MAX));
+        self.delay_micros.store(next, Ordering::Relaxed);
+    }
+}
+
+const fn micros(time: Duration) -> u64 {
+    time.as_micros() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_ten_reads_may_be_repeated() {
+        let hedging = Hedging::default();
+        let mut repeated = 0;
+        for _ in 0..1_000 {
+            hedging.begin_read();
+            repeated += u32::from(hedging.take_repeat());
+        }
+        assert!((100..=100 + SAVED_REPEATS_MAX).contains(&repeated), "{repeated}");
+    }
+
+    #[test]
+    fn the_delay_follows_the_slowest_twentieth_of_the_answers() {
+        let hedging = Hedging::default();
+        for _ in 0..1_000 {
+            hedging.record(Duration::from_millis(1));
+        }
+        assert_eq!(hedging.begin_read(), DELAY_MIN, "fast nodes");
+        for n in 0..4_000 {
+            // Every tenth answer takes 300 ms, and all others take 100 ms.
+            hedging.record(Duration::from_millis(if n % 10 == 0 { 300 } else { 100 }));
+        }
+        let delay = hedging.begin_read();
+        assert!((200..400).contains(&delay.as_millis()), "{delay:?}");
+        for _ in 0..1_000 {
+            hedging.record(Duration::from_secs(60));
+        }
+        assert_eq!(hedging.begin_read(), DELAY_MAX);
+    }
+}

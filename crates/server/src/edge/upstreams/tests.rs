@@ -1,0 +1,181 @@
+//! Tests which node gets a request, and what happens if a node does not answer.
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use super::*;
+
+/// A time after which a repeated read would have begun.
+const AFTER_A_REPEAT: Duration = Duration::from_millis(300);
+
+/// A server that counts requests, and either answers each of them or none.
+struct Node {
+    address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Node {
+    async fn start(answers: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counting = requests.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(serve(client, answers, counting.clone()));
+            }
+        });
+        Self { address, requests }
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(mut client: TcpStream, answers: bool, requests: Arc<AtomicUsize>) {
+    let mut bytes = [0; 4_096];
+    while let Ok(1..) = client.read(&mut bytes).await {
+        requests.fetch_add(1, Ordering::SeqCst);
+        if answers {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            client.write_all(answer).await.expect("the client waits");
+        }
+    }
+}
+
+fn named(addresses: &[SocketAddr]) -> Vec<NamedNodes> {
+    let look_up = |address: &SocketAddr| NamedNodes::look_up(address.to_string());
+    addresses.iter().map(|address| look_up(address).expect("an address")).collect()
+}
+
+fn upstreams(addresses: &[SocketAddr]) -> Upstreams {
+    Upstreams::new(&named(addresses))
+}
+
+fn request(method: Method, path: &'static str) -> Request<Body> {
+    let mut request = Request::new(Body::empty());
+    *request.method_mut() = method;
+    *request.uri_mut() = http::Uri::from_static(path);
+    request.headers_mut().insert("host", HeaderValue::from_static("shop.example"));
+    request
+}
+
+#[tokio::test]
+async fn a_read_gets_its_answer_from_another_node_if_the_first_node_is_silent() {
+    let (silent, node) = (Node::start(false).await, Node::start(true).await);
+    let upstreams = upstreams(&[silent.address, node.address]);
+    for _ in 0..4 {
+        let began = Instant::now();
+        let response = upstreams.send(request(Method::GET, "/v1/orders")).await;
+        assert_eq!(response.expect("an answer").status(), 200);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+    // The nodes take turns, so half of the reads begin at the silent node.
+    assert_eq!((silent.requests(), node.requests()), (2, 4));
+}
+
+#[tokio::test]
+async fn an_event_stream_and_an_operators_read_are_never_repeated_at_a_slow_node() {
+    let (silent, node) = (Node::start(false).await, Node::start(true).await);
+    for path in ["/v1/events", "/v1/admin/audit"] {
+        let upstreams = upstreams(&[silent.address, node.address]);
+        let sending = upstreams.send(request(Method::GET, path));
+        assert!(tokio::time::timeout(AFTER_A_REPEAT, sending).await.is_err(), "{path}");
+    }
+    assert_eq!((silent.requests(), node.requests()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_purchase_is_sent_to_one_node_even_if_that_node_is_silent() {
+    let (silent, node) = (Node::start(false).await, Node::start(true).await);
+    let upstreams = upstreams(&[silent.address, node.address]);
+    let sending = upstreams.send(request(Method::POST, "/v1/orders"));
+    assert!(tokio::time::timeout(AFTER_A_REPEAT, sending).await.is_err());
+    assert_eq!((silent.requests(), node.requests()), (1, 0));
+}
+
+#[test]
+fn a_purchase_waits_for_its_answer_five_seconds_longer_than_for_its_verdict() {
+    let waits = |method, path, prefer: Option<&'static str>| {
+        let mut request = request(method, path);
+        if let Some(prefer) = prefer {
+            request.headers_mut().insert("prefer", HeaderValue::from_static(prefer));
+        }
+        answer_max(&request).as_secs()
+    };
+    assert_eq!(waits(Method::POST, "/v1/orders", None), 7);
+    assert_eq!(waits(Method::POST, "/v1/orders", Some("respond-async")), 5);
+    assert_eq!(waits(Method::POST, "/v1/orders", Some("wait=30")), 35);
+    assert_eq!(waits(Method::POST, "/v1/orders/x/payment", None), 75);
+    assert_eq!(waits(Method::GET, "/v1/orders", None), 75);
+}
+
+#[tokio::test]
+async fn a_node_that_accepts_no_connection_delays_one_request_only() {
+    // The queue of new connections is full, so the system drops further attempts to connect.
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let full = socket.listen(1).expect("a listener");
+    let address = full.local_addr().expect("an address");
+    let mut queued = Vec::new();
+    let connect = || tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address));
+    while let Ok(connected) = connect().await {
+        queued.push(connected.expect("the queue has space"));
+        assert!(queued.len() < 100, "the queue is never full");
+    }
+    let node = Node::start(true).await;
+    let upstreams = upstreams(&[address, node.address]);
+    let buy = async || {
+        let began = Instant::now();
+        let response = upstreams.send(request(Method::POST, "/v1/orders")).await;
+        assert_eq!(response.expect("an answer").status(), 200);
+        began.elapsed()
+    };
+    buy().await;
+    for _ in 0..4 {
+        let took = buy().await;
+        assert!(took < Duration::from_millis(500), "{took:?}");
+    }
+    assert_eq!((upstreams.ready(), node.requests()), (1, 5));
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_ready_comes_last_and_a_node_without_the_role_api_gets_nothing() {
+    let (first, second) = (Node::start(true).await, Node::start(true).await);
+    let upstreams = upstreams(&[first.address, second.address]);
+    let set = |node: usize, state| upstreams.all.load()[node].set_state(state);
+    let send = async || upstreams.send(request(Method::POST, "/v1/orders")).await;
+    set(0, UpstreamState::NotReady);
+    for _ in 0..4 {
+        send().await.expect("an answer");
+    }
+    assert_eq!((first.requests(), second.requests(), upstreams.ready()), (0, 4, 1));
+    set(1, UpstreamState::WithoutApi);
+    send().await.expect("the node that is not ready answers");
+    set(0, UpstreamState::WithoutApi);
+    assert_eq!(send().await.expect_err("no node serves buyers"), PassFailure::Unsent);
+    assert_eq!((first.requests(), second.requests()), (1, 4));
+}
+
+#[tokio::test]
+async fn nodes_whose_addresses_stay_keep_their_state_and_new_nodes_get_requests() {
+    let [one, two, three] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let upstreams = upstreams(&[one, two]);
+    upstreams.all.load()[1].set_state(UpstreamState::Lost);
+    assert!(!upstreams.set_addresses(&named(&[one, two])), "the same addresses");
+    assert!(upstreams.set_addresses(&named(&[two, three, two])));
+    let all = upstreams.all.load();
+    let states: Vec<_> = all.iter().map(|node| (node.address, node.state())).collect();
+    assert_eq!(states, [(two, UpstreamState::Lost), (three, UpstreamState::Ready)]);
+}
+
+#[test]
+fn a_name_that_cannot_be_looked_up_again_keeps_its_addresses() {
+    let nodes = NamedNodes::look_up("localhost:8080".to_owned()).expect("the name is known");
+    let families: Vec<bool> = nodes.addresses().iter().map(SocketAddr::is_ipv4).collect();
+    assert!(families.windows(2).all(|two| two[0] == two[1]), "{nodes:?}");
+    assert_eq!(nodes.clone().look_up_again(), nodes);
+    assert_eq!(NamedNodes::look_up("localhost".to_owned()), None, "no port");
+}
