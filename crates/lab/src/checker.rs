@@ -67,8 +67,7 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
         .collect();
     let (oversold, unsold) = ((sold - stock).max(0), unsold(stock, sold, &without_units));
     // An answer that contradicts the orders is a broken promise in both directions.
-    let contradictions = lost.len() + unexpected.len();
-    let verdict = match (oversold, duplicate_orders, contradictions, unsold) {
+    let verdict = match (oversold, duplicate_orders, lost.len() + unexpected.len(), unsold) {
         (1.., ..) => Verdict::Oversold,
         (0, 1.., ..) => Verdict::Duplicated,
         (0, 0, 1.., _) => Verdict::Lost,

@@ -122,8 +122,8 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Runs the buyers in a process on the product's data directory, whose server has stopped. The first
-/// sale warms the process up.
+/// Runs the buyers in a process on the product's data directory, whose server has stopped. The
+/// first sale warms the process up.
 pub(crate) async fn measure(
     product: &Product,
     [warm_up, target]: [&Target; 2],

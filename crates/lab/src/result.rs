@@ -296,7 +296,7 @@ impl RunResult {
             buyers: answers.buyers,
             started: answers.records.len() as u64,
             stopped_early: (answers.records.len() as u64) < answers.buyers.unsigned_abs(),
-            driver_busy: (answers.driver_busy * 100.0).round() / 100.0,
+            driver_busy: (answers.driver_busy * 10_000.0).round() / 10_000.0,
             throughput_per_second: throughput(answers),
             latency_ms: latencies(answers),
             answers: counts,

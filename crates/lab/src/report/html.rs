@@ -95,13 +95,17 @@ fn run_facts(run: &RunReport) -> String {
     facts(&rows)
 }
 
+/// A longer value has a row of its own.
+const LONG_FACT: usize = 60;
+
 /// Returns a list of names and values.
 fn facts(rows: &[(&str, String)]) -> String {
     let mut text =
         String::from("<h2 class=\"unseen\">How it was measured</h2><dl class=\"facts\">");
     for (name, value) in rows {
         // Writing to a string cannot fail.
-        let _ = write!(text, "<div><dt>{name}</dt><dd>{}</dd></div>", escape(value));
+        let class = if value.len() > LONG_FACT { " class=\"long\"" } else { "" };
+        let _ = write!(text, "<div{class}><dt>{name}</dt><dd>{}</dd></div>", escape(value));
     }
     text + "</dl>"
 }

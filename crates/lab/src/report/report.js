@@ -75,8 +75,9 @@ function draw(into, label, read) {
     ],
     series: [{ label: 'level' }, ...series],
   };
-  const data = [levels, ...[...shown.keys()].map((id) => levels.map((level) => value(id, level, read) || null))];
-  return new uPlot(options, data, into);
+  // A logarithmic scale has no zero.
+  const line = (id) => levels.map((level) => value(id, level, read) || null);
+  return new uPlot(options, [levels, ...[...shown.keys()].map(line)], into);
 }
 
 function redraw() {
