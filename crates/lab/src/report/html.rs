@@ -26,11 +26,14 @@ const BRAND: &str = "<svg viewBox=\"0 0 24 28\" fill=\"none\" stroke-width=\"2.5
 
 /// Returns the page of a run.
 pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String {
-    let head = match run {
-        _ if run.results.iter().any(|result| !result.keeps_promise()) => "A promise was broken.",
-        _ if !run.failures.is_empty() => "Some runs failed.",
-        _ if run.interrupted => "The run was interrupted.",
-        _ => "Every promise held.",
+    let head = if run.results.iter().any(|result| !result.keeps_promise()) {
+        "A promise was broken."
+    } else if !run.failures.is_empty() {
+        "Some runs failed."
+    } else if run.interrupted {
+        "The run was interrupted."
+    } else {
+        "Every promise held."
     };
     let mut main = verdict(run.agrees(), head, &summary(run));
     main += &run_facts(run);
