@@ -18,7 +18,7 @@ const FOLDER: &str = "target/pages";
 /// The tests that save pictures.
 const TESTS: [&str; 3] = ["pages::axe::", "pages::product::", "pages::states::"];
 /// Names of pictures of the pages for the shop's staff begin with these words.
-const STAFF: [&str; 3] = ["console", "docs", "lab-report"];
+const STAFF: [&str; 3] = ["console", "docs", "lab-"];
 /// The width of a sheet. A picture of a phone has a sixth of this width, and a picture of a desktop
 /// has a third.
 const SHEET_PX: u32 = 2_160;

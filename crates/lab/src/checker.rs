@@ -1,7 +1,7 @@
 //! The checker, which is the same for all strategies. It compares each buyer's last answer with the
 //! orders at the end. The checker shares no code with the strategies or with the product's auditor.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::contract::Order;
 use crate::driver::{BuyerRecord, LastAnswer};
@@ -20,8 +20,10 @@ pub struct Findings {
     pub duplicate_orders: i64,
     /// Buyers who got the answer "sold" and have no order with their units.
     pub lost_orders: i64,
-    /// Orders of buyers who did not get the answer "sold".
+    /// Orders of buyers who got no answer that decides their request.
     pub untold_orders: i64,
+    /// Orders of buyers who got the answer "sold out", or who sent no request.
+    pub unexpected_orders: i64,
     /// The verdict.
     pub verdict: Verdict,
     /// The first affected buyer, and what happened.
@@ -32,33 +34,40 @@ pub struct Findings {
 /// the rows were written.
 pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> Findings {
     let mut of_buyer: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-    let (mut sold, mut first_beyond) = (0, None);
     for order in orders {
-        sold += order.units;
         of_buyer.entry(order.buyer).or_default().push(order.units);
-        if sold > stock && first_beyond.is_none() {
-            let (buyer, units) = (order.buyer, order.units);
-            first_beyond =
-                Some(format!("buyer {buyer} got {units} units; {sold} of {stock} were sold"));
-        }
     }
-    let promised: BTreeMap<i64, i64> = records
-        .iter()
+    let sold: i64 = orders.iter().map(|order| order.units).sum();
+    let answers: BTreeMap<i64, &BuyerRecord> =
+        records.iter().map(|record| (record.buyer, record)).collect();
+    let lost: Vec<i64> = answers
+        .values()
         .filter(|record| record.last_answer == LastAnswer::Sold)
-        .map(|record| (record.buyer, record.units))
-        .collect();
-    let lost: BTreeSet<i64> = promised
-        .iter()
-        .filter(|&(buyer, units)| !of_buyer.get(buyer).is_some_and(|had| had.contains(units)))
-        .map(|(buyer, _)| *buyer)
+        .filter(|record| {
+            !of_buyer.get(&record.buyer).is_some_and(|had| had.contains(&record.units))
+        })
+        .map(|record| record.buyer)
         .collect();
     let duplicated: Vec<i64> =
         of_buyer.iter().filter(|(_, had)| had.len() > 1).map(|(buyer, _)| *buyer).collect();
     let duplicate_orders: usize = duplicated.iter().map(|buyer| of_buyer[buyer].len() - 1).sum();
-    let untold_orders = of_buyer.keys().filter(|buyer| !promised.contains_key(buyer)).count();
-    let (oversold, unsold) = ((sold - stock).max(0), unsold(stock, sold, records));
-    let lost_orders = count(lost.len());
-    let verdict = match (oversold, duplicate_orders, lost_orders, unsold) {
+    let last_answer = |buyer: &i64| answers.get(buyer).map(|record| record.last_answer);
+    let untold_orders =
+        of_buyer.keys().filter(|buyer| last_answer(buyer) == Some(LastAnswer::NoAnswer)).count();
+    let unexpected: Vec<i64> = of_buyer
+        .keys()
+        .filter(|buyer| matches!(last_answer(buyer), None | Some(LastAnswer::SoldOut)))
+        .copied()
+        .collect();
+    // A buyer with an order got units, whatever the answer was.
+    let without_units: Vec<&BuyerRecord> = records
+        .iter()
+        .filter(|record| record.last_answer != LastAnswer::Sold)
+        .filter(|record| !of_buyer.contains_key(&record.buyer))
+        .collect();
+    let (oversold, unsold) = ((sold - stock).max(0), unsold(stock, sold, &without_units));
+    // An answer that contradicts the orders is a broken promise in both directions.
+    let verdict = match (oversold, duplicate_orders, lost.len() + unexpected.len(), unsold) {
         (1.., ..) => Verdict::Oversold,
         (0, 1.., ..) => Verdict::Duplicated,
         (0, 0, 1.., _) => Verdict::Lost,
@@ -66,16 +75,18 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
         _ => Verdict::Held,
     };
     let offender = match verdict {
-        Verdict::Oversold => first_beyond,
+        Verdict::Oversold => first_beyond(stock, orders),
         Verdict::Duplicated => duplicated.first().map(|buyer| {
             format!("buyer {buyer} sent one request, but has {} orders", of_buyer[buyer].len())
         }),
-        Verdict::Lost => lost
+        Verdict::Lost => {
+            let lost = lost
+                .first()
+                .map(|buyer| format!("buyer {buyer} was told \"sold\" and has no such order"));
+            lost.or_else(|| unexpected.first().map(|buyer| has_order(*buyer, last_answer(buyer))))
+        }
+        Verdict::Undersold => without_units
             .first()
-            .map(|buyer| format!("buyer {buyer} was told \"sold\" and has no such order")),
-        Verdict::Undersold => records
-            .iter()
-            .find(|record| record.last_answer != LastAnswer::Sold)
             .map(|record| format!("buyer {} got nothing, {unsold} units were left", record.buyer)),
         Verdict::Held => None,
     };
@@ -84,19 +95,39 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
         oversold,
         unsold,
         duplicate_orders: count(duplicate_orders),
-        lost_orders,
+        lost_orders: count(lost.len()),
         untold_orders: count(untold_orders),
+        unexpected_orders: count(unexpected.len()),
         verdict,
         offender,
     }
 }
 
-/// Returns the units that could have been sold to buyers who got no units. If fewer units are left
-/// than a buyer requested, they cannot be sold to that buyer.
-fn unsold(stock: i64, sold: i64, records: &[BuyerRecord]) -> i64 {
+/// Describes the first order beyond the stock.
+fn first_beyond(stock: i64, orders: &[Order]) -> Option<String> {
+    let mut sold = 0;
+    let order = orders.iter().find(|order| {
+        sold += order.units;
+        sold > stock
+    })?;
+    let Order { buyer, units } = order;
+    Some(format!("buyer {buyer} got {units} units; {sold} of {stock} were sold"))
+}
+
+/// Describes an order whose buyer was not told "sold".
+fn has_order(buyer: i64, last_answer: Option<LastAnswer>) -> String {
+    match last_answer {
+        None => format!("buyer {buyer} sent no request and has an order"),
+        Some(_) => format!("buyer {buyer} was told \"sold out\" and has an order"),
+    }
+}
+
+/// Returns the units that could have been sold to these buyers, who got no units. If fewer units
+/// are left than a buyer requested, they cannot be sold to that buyer.
+fn unsold(stock: i64, sold: i64, without_units: &[&BuyerRecord]) -> i64 {
     let mut left = (stock - sold).max(0);
     let mut unsold = 0;
-    for record in records.iter().filter(|record| record.last_answer != LastAnswer::Sold) {
+    for record in without_units {
         if record.units <= left {
             left -= record.units;
             unsold += record.units;

@@ -120,12 +120,12 @@ pub struct StrategyEntry {
     /// The kind of load that the strategy suits.
     #[serde(skip)]
     pub suits: &'static str,
-    /// The text of the strategy's file, which the report quotes.
+    /// The text of the strategy's file, which the report quotes. For the product, the header only.
     #[serde(skip)]
     pub text: &'static str,
-    /// The strategy's script, if the strategy has a script.
+    /// The strategy's scripts.
     #[serde(skip)]
-    pub lua: Option<&'static str>,
+    pub lua: &'static [&'static str],
     /// How the lab runs the strategy.
     #[serde(skip)]
     pub kind: StrategyKind,

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::contract::Answer;
-use crate::driver::{Answers, BuyerRecord, LastAnswer, order_of_arrival};
+use crate::driver::{Answers, BuyerRecord, LastAnswer, Target, order_of_arrival};
 use crate::limits::{RUN_WITHIN, TRIES_MAX};
 use crate::product::{ITEM, Product};
 
@@ -26,6 +26,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(2);
 pub struct DirectCrowd {
     /// The sale.
     pub sale: String,
+    /// A sale to the same buyers that is not measured. It comes first. Without it, the measured
+    /// sale would run in a process that has just started.
+    pub warm_up: String,
     /// The item.
     pub item: String,
     /// The number of buyers.
@@ -36,6 +39,14 @@ pub struct DirectCrowd {
     pub level: usize,
     /// Decides the order in which the buyers come.
     pub seed: u64,
+}
+
+impl DirectCrowd {
+    /// Returns the same buyers in this sale.
+    #[must_use]
+    pub fn of_sale(&self, sale: &str) -> Self {
+        Self { sale: sale.to_owned(), ..self.clone() }
+    }
 }
 
 /// One buyer's result, as the process prints it.
@@ -111,14 +122,20 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Runs the buyers in a process on the product's data directory, whose server has stopped.
+/// Runs the buyers in a process on the product's data directory, whose server has stopped. The
+/// first sale warms the process up.
 pub(crate) async fn measure(
     product: &Product,
-    sale: &str,
+    [warm_up, target]: [&Target; 2],
     (buyers, units, level, seed): (i64, i64, usize, u64),
 ) -> Result<Answers> {
+    let name = |target: &Target| match target {
+        Target::Product { sale, .. } => Ok(sale.clone()),
+        Target::Workers => bail!("not a sale of the product"),
+    };
     let crowd = DirectCrowd {
-        sale: sale.to_owned(),
+        sale: name(target)?,
+        warm_up: name(warm_up)?,
         item: ITEM.to_owned(),
         buyers,
         units: u32::try_from(units).context("too many units")?,
@@ -152,5 +169,5 @@ pub(crate) async fn measure(
         errors: record.errors,
     });
     let elapsed = Duration::from_micros(answers.elapsed_micros);
-    Ok(Answers { records: records.collect(), elapsed, first_error: None })
+    Ok(Answers { buyers, records: records.collect(), elapsed, ..Answers::default() })
 }

@@ -7,10 +7,11 @@ mod target;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use doorbuster_harness::generator::cores;
 use doorbuster_harness::generator::event_loop::{EventLoop, LoopOptions};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -68,10 +69,14 @@ pub struct BuyerRecord {
 /// The results for all buyers.
 #[derive(Debug, Default)]
 pub struct Answers {
+    /// The number of buyers, including those who did not start.
+    pub buyers: i64,
     /// One record for each buyer who started.
     pub records: Vec<BuyerRecord>,
     /// The time from the first request to the last answer.
     pub elapsed: Duration,
+    /// The part of the time in which the driver's thread ran on a core.
+    pub driver_busy: f64,
     /// The first error that a buyer met.
     pub first_error: Option<String>,
 }
@@ -83,6 +88,8 @@ pub struct Progress {
     pub sold: AtomicU64,
     /// Buyers who got their last answer.
     pub answered: AtomicU64,
+    /// Ends the run at once. The run then has no result.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Returns the buyers in the order in which they come.
@@ -121,8 +128,12 @@ fn send_blocking(
     };
     let mut connections =
         EventLoop::open(options, &mut source).context("cannot open connections")?;
+    let cpu_time = cores::thread_cpu_time();
     let start = Instant::now();
     source.start(start);
     connections.run(&mut source).context("failed to send requests")?;
-    Ok(source.finish())
+    let (elapsed, spent) = (start.elapsed(), cores::thread_cpu_time().saturating_sub(cpu_time));
+    let mut answers = source.finish();
+    answers.driver_busy = spent.as_secs_f64() / elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+    Ok(answers)
 }

@@ -43,26 +43,28 @@ impl Fault {
     }
 }
 
-/// Injects the fault while the buyers buy. Call this on the thread that started the servers,
-/// because the servers end with that thread.
+/// Injects the fault while the buyers buy. Returns whether the fault could affect the system: a
+/// restart of a Redis to which nothing is connected affects nothing. Call this on the thread that
+/// started the servers, because the servers end with that thread.
 pub async fn inject(
     fault: Fault,
     seed: u64,
     goal: u64,
     progress: &Progress,
     system: &mut System<'_>,
-) -> Result<()> {
+) -> Result<bool> {
     let mut dice = SmallRng::seed_from_u64(seed ^ 0xfa17);
     let mut part = |from: f64, to: f64| (goal as f64 * dice.random_range(from..to)) as u64;
     match fault {
-        Fault::None | Fault::Slow => Ok(()),
+        Fault::None | Fault::Slow => Ok(true),
         Fault::Crash => {
             let (first, second) = (part(0.1, 0.5), part(0.5, 0.9));
             let leader_first = dice.random::<bool>();
             until_sold(first, progress).await;
             system.crash(usize::from(!leader_first)).await?;
             until_sold(second, progress).await;
-            system.crash(usize::from(leader_first)).await
+            system.crash(usize::from(leader_first)).await?;
+            Ok(true)
         }
         Fault::Restart => {
             let at = part(0.2, 0.5);
@@ -79,7 +81,10 @@ pub async fn inject(
 /// Waits until this many orders were promised, but no longer than half of the sale's time.
 async fn until_sold(orders: u64, progress: &Progress) {
     let until = Instant::now() + ARRIVALS_WITH_FAULT / 2;
-    while progress.sold.load(Ordering::Relaxed) < orders && Instant::now() < until {
+    while progress.sold.load(Ordering::Relaxed) < orders
+        && Instant::now() < until
+        && !progress.stop.load(Ordering::Relaxed)
+    {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -5,19 +5,24 @@
 //! sends the requests. After the sale, the product's rows are checked and the independent auditor
 //! runs.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use doorbuster_harness::audit::{self, StoreLocation};
 use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 use doorbuster_harness::generator::http::Purchases;
-use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult as LoadResult};
+use doorbuster_harness::generator::{
+    AnswerKind, Load, Pace, RequestScript, RunResult as LoadResult, StoppableRequestScript,
+};
 use serde::Serialize;
 
 use crate::driver::Target;
 use crate::product::{Product, Shape};
-use crate::result::LatencyMs;
+use crate::result::{LatencyMs, Machine};
 
 /// Units on sale.
 const STOCK: i64 = 10_000;
@@ -40,7 +45,13 @@ pub struct HeadlineOptions {
     pub secs: u32,
     /// Keep-alive connections.
     pub connections: usize,
+    /// Set this to stop. The sale then has no result.
+    pub stop: Arc<AtomicBool>,
 }
+
+/// The largest number of requests of a run. More requests are refused, because each buyer's token
+/// stays in memory.
+pub const REQUESTS_MAX: u64 = 10_000_000;
 
 /// The auditor's result.
 #[derive(Debug, Clone, Serialize)]
@@ -54,9 +65,12 @@ pub struct Audit {
 /// The result of the sale.
 #[derive(Debug, Clone, Serialize)]
 pub struct HeadlineReport {
-    /// Whether all checks passed: no unit was oversold, no answer was lost, each promise has one
-    /// order, and the audit found nothing.
+    /// Whether all checks passed, that is, `findings` is empty.
     pub ok: bool,
+    /// The checks that failed.
+    pub findings: Vec<String>,
+    /// The machine.
+    pub machine: Machine,
     /// Requests per second that were requested.
     pub rate: u32,
     /// Whether the requested rate was reached.
@@ -72,7 +86,8 @@ pub struct HeadlineReport {
     pub not_sent: u64,
     /// Answers per second.
     pub answers_per_second: f64,
-    /// The latency, from the time when a request was due to its answer.
+    /// The latency of every answer, from the time when the request was due to its answer. Answers
+    /// that came after the sale's time count too.
     pub latency_ms: LatencyMs,
     /// Orders at the end.
     pub orders: u64,
@@ -92,28 +107,160 @@ pub struct HeadlineReport {
     pub audit: Audit,
 }
 
+impl HeadlineReport {
+    /// Returns the result as a sentence.
+    #[must_use]
+    pub fn heading(&self) -> &'static str {
+        match (self.ok, self.rate_reached) {
+            (false, _) => "The checks failed.",
+            (true, true) => "The checks passed at the requested rate; the audit is clean.",
+            (true, false) => "The checks passed and the audit is clean. The rate was not reached.",
+        }
+    }
+
+    /// Returns the failed checks as a sentence. The text is empty if all checks passed.
+    #[must_use]
+    pub fn findings_text(&self) -> String {
+        match self.findings.as_slice() {
+            [] => String::new(),
+            findings => format!("Failed: {}.", findings.join("; ")),
+        }
+    }
+
+    /// Returns the command that repeats the sale.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let Self { rate, secs, connections, .. } = self;
+        format!("doorbuster lab headline --rate {rate} --secs {secs} --connections {connections}")
+    }
+}
+
+/// The counts that decide whether the sale was correct.
+#[derive(Debug, Clone, Default)]
+struct Counts {
+    stock: i64,
+    /// Requests that were sent.
+    requests: u64,
+    /// Units in orders.
+    units: i64,
+    other_answers: u64,
+    lost_answers: u64,
+    /// The order ids in the answers "reserved".
+    promised: BTreeSet<String>,
+    /// The number of answers "reserved".
+    reserved: u64,
+    /// The ids of the orders at the end.
+    orders: BTreeSet<String>,
+    audit_ok: bool,
+}
+
+impl Counts {
+    /// Returns the checks that failed.
+    fn findings(&self) -> Vec<String> {
+        let sellable = self.requests.min(self.stock.unsigned_abs());
+        let orders = self.orders.len() as u64;
+        let mut findings = Vec::new();
+        let mut check = |failed: bool, finding: String| {
+            if failed {
+                findings.push(finding);
+            }
+        };
+        let oversold = self.units - self.stock;
+        check(oversold > 0, format!("{oversold} units were oversold"));
+        check(self.lost_answers > 0, format!("{} answers were lost", self.lost_answers));
+        check(
+            self.other_answers > 0,
+            format!("{} answers were neither reserved nor sold out", self.other_answers),
+        );
+        check(
+            orders < sellable,
+            format!("{orders} orders were made, but {sellable} units could be sold"),
+        );
+        check(
+            self.reserved != self.promised.len() as u64,
+            format!("{} answers named {} orders", self.reserved, self.promised.len()),
+        );
+        let missing = self.promised.difference(&self.orders).next();
+        check(missing.is_some(), format!("order {} was promised and is missing", text(missing)));
+        let untold = self.orders.difference(&self.promised).next();
+        check(untold.is_some(), format!("order {} exists, but no answer named it", text(untold)));
+        check(!self.audit_ok, "the auditor found a fault".to_owned());
+        findings
+    }
+}
+
+fn text(id: Option<&String>) -> &str {
+    id.map_or("", String::as_str)
+}
+
+/// Collects the order ids of the answers "reserved".
+struct PromisedOrders<S> {
+    script: S,
+    ids: BTreeSet<String>,
+}
+
+impl<S: RequestScript> RequestScript for PromisedOrders<S> {
+    fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        self.script.next(out)
+    }
+
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
+        let kind = self.script.read(inbox)?;
+        if matches!(kind, Some(AnswerKind::Accepted | AnswerKind::Fine)) {
+            let answer = String::from_utf8_lossy(inbox);
+            let id = answer.split_once(r#""id":""#).and_then(|(_, rest)| rest.split_once('"'));
+            // An answer without an order's id shows as a difference between the counts.
+            self.ids.extend(id.map(|(id, _)| id.to_owned()));
+        }
+        Ok(kind)
+    }
+}
+
 /// Runs the sale. The server ends with the calling thread.
 pub fn run(options: &HeadlineOptions) -> Result<HeadlineReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let start = Product::start(&options.program, Shape::Embedded, false);
     let mut product = runtime.block_on(start)?;
-    let target = product.open_sale(STOCK, 1)?;
-    let load = send(options, &product, &target)?;
+    let target = runtime.block_on(product.open_sale(STOCK, 1))?;
+    let (load, promised) = send(options, &product, &target)?;
+    ensure!(!options.stop.load(Ordering::Relaxed), "the sale was interrupted");
     let rows = product.order_rows(&target)?;
     let store = product.store();
     // Keep the directory until the auditor has read it.
     let _dir = product.stop()?;
     let audited = audit::run(&StoreLocation::parse(&store)?, None)?;
-    let units: i64 = rows.iter().map(|(_, units)| units).sum();
-    let reserved = load.count(AnswerKind::Accepted) + load.count(AnswerKind::Fine);
-    let (orders, oversold) = (rows.len() as u64, (units - STOCK).max(0));
-    let answers_per_second =
-        load.in_time.values().sum::<u64>() as f64 / load.time.as_secs_f64().max(f64::MIN_POSITIVE);
-    let ms = |micros: u64| micros as f64 / 1_000.0;
     let findings = audited.audit.findings.iter().map(|finding| format!("{finding:?}")).collect();
     let audit = Audit { ok: audited.audit.ok, findings };
-    Ok(HeadlineReport {
-        ok: oversold == 0 && load.lost == 0 && orders == reserved && audit.ok,
+    let reserved = load.count(AnswerKind::Accepted) + load.count(AnswerKind::Fine);
+    let counts = Counts {
+        stock: STOCK,
+        requests: load.sent,
+        units: rows.iter().map(|row| row.units).sum(),
+        other_answers: load.total() - reserved - load.count(AnswerKind::SoldOut),
+        lost_answers: load.lost,
+        promised,
+        reserved,
+        orders: rows.into_iter().map(|row| row.id).collect(),
+        audit_ok: audit.ok,
+    };
+    Ok(report(options, &load, &counts, audit))
+}
+
+fn report(
+    options: &HeadlineOptions,
+    load: &LoadResult,
+    counts: &Counts,
+    audit: Audit,
+) -> HeadlineReport {
+    let answers_per_second =
+        load.in_time.values().sum::<u64>() as f64 / load.time.as_secs_f64().max(f64::MIN_POSITIVE);
+    let latency = load.latency_with_late_answers();
+    let ms = |micros: u64| micros as f64 / 1_000.0;
+    let findings = counts.findings();
+    HeadlineReport {
+        ok: findings.is_empty(),
+        findings,
+        machine: Machine::read(vec![format!("Doorbuster {}", env!("CARGO_PKG_VERSION"))]),
         rate: options.rate,
         rate_reached: answers_per_second >= f64::from(options.rate) * REACHED,
         secs: options.secs,
@@ -122,22 +269,27 @@ pub fn run(options: &HeadlineOptions) -> Result<HeadlineReport> {
         not_sent: load.given_up,
         answers_per_second: answers_per_second.round(),
         latency_ms: LatencyMs {
-            p50: ms(load.latency.value_at_quantile(0.5)),
-            p99: ms(load.latency.value_at_quantile(0.99)),
-            max: ms(load.latency.max()),
+            p50: ms(latency.value_at_quantile(0.5)),
+            p99: ms(latency.value_at_quantile(0.99)),
+            max: ms(latency.max()),
         },
-        orders,
-        reserved,
-        other_answers: load.total() - reserved - load.count(AnswerKind::SoldOut),
+        orders: counts.orders.len() as u64,
+        reserved: counts.reserved,
+        other_answers: counts.other_answers,
         stock: STOCK,
-        oversold,
+        oversold: (counts.units - STOCK).max(0),
         lost_answers: load.lost,
         generator_busy: (load.generator_busy * 100.0).round() / 100.0,
         audit,
-    })
+    }
 }
 
-fn send(options: &HeadlineOptions, product: &Product, target: &Target) -> Result<LoadResult> {
+/// Sends the requests. Returns the result and the order ids in the answers.
+fn send(
+    options: &HeadlineOptions,
+    product: &Product,
+    target: &Target,
+) -> Result<(LoadResult, BTreeSet<String>)> {
     let Target::Product { sale, .. } = target else { anyhow::bail!("not a sale of the product") };
     // The number is a little above the mean number of arrivals, because arrivals are random.
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;
@@ -162,5 +314,73 @@ fn send(options: &HeadlineOptions, product: &Product, target: &Target) -> Result
         time: Duration::from_secs(options.secs.into()),
         core: None,
     };
-    load.run(&mut Purchases::each_once(&buyers, template, 0))
+    let script = Purchases::each_once(&buyers, template, 0);
+    let mut script = PromisedOrders { script, ids: BTreeSet::new() };
+    let mut stoppable = StoppableRequestScript { script: &mut script, over: &options.stop };
+    Ok((load.run(&mut stoppable)?, script.ids))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(count: usize) -> BTreeSet<String> {
+        (0..count).map(|number| format!("ord_{number}")).collect()
+    }
+
+    fn correct() -> Counts {
+        Counts {
+            stock: 10,
+            requests: 30,
+            units: 10,
+            promised: ids(10),
+            reserved: 10,
+            orders: ids(10),
+            audit_ok: true,
+            ..Counts::default()
+        }
+    }
+
+    #[test]
+    fn a_correct_sale_has_no_findings() {
+        assert_eq!(correct().findings(), [""; 0]);
+        let few = Counts {
+            requests: 4,
+            units: 4,
+            promised: ids(4),
+            reserved: 4,
+            orders: ids(4),
+            ..correct()
+        };
+        assert_eq!(few.findings(), [""; 0], "fewer requests than units");
+    }
+
+    #[test]
+    fn a_sale_with_any_fault_has_a_finding() {
+        let nothing = Counts {
+            units: 0,
+            promised: ids(0),
+            reserved: 0,
+            orders: ids(0),
+            other_answers: 30,
+            ..correct()
+        };
+        let mut renamed = ids(9);
+        renamed.insert("ord_other".to_owned());
+        let planted = [
+            ("could be sold", nothing.clone()),
+            ("neither reserved nor sold out", nothing),
+            ("neither reserved nor sold out", Counts { other_answers: 1, ..correct() }),
+            ("were lost", Counts { lost_answers: 1, ..correct() }),
+            ("oversold", Counts { units: 11, ..correct() }),
+            ("is missing", Counts { orders: renamed.clone(), ..correct() }),
+            ("no answer named it", Counts { orders: renamed, ..correct() }),
+            ("answers named", Counts { reserved: 11, ..correct() }),
+            ("auditor", Counts { audit_ok: false, ..correct() }),
+        ];
+        for (finding, counts) in planted {
+            let findings = counts.findings();
+            assert!(findings.iter().any(|text| text.contains(finding)), "{finding}: {findings:?}");
+        }
+    }
 }

@@ -7,14 +7,15 @@
 
 mod journal;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-pub use journal::{Event, Journal, LOCK_MS};
+pub use journal::{Event, EventKind, Journal, LOCK_MS};
 
 use crate::backends::Backends;
 use crate::checker;
@@ -91,6 +92,8 @@ pub struct IncidentOptions {
     pub variants: Vec<&'static str>,
     /// The seed, which decides which calls take long.
     pub seed: u64,
+    /// Set this to stop. The incident then has no result.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Returns the text of the variant with this id.
@@ -108,10 +111,11 @@ pub fn run(options: &IncidentOptions) -> Result<IncidentReport> {
     for &id in &options.variants {
         let shows = VARIANTS.iter().find(|(name, _)| *name == id).map_or("", |(_, text)| text);
         let sale = if id == "doorbuster-embedded" {
-            runtime.block_on(sell_with_product(&options.program, options.seed))?
+            runtime.block_on(sell_with_product(options))?
         } else {
-            runtime.block_on(sell_with(&servers, id, options.seed))?
+            runtime.block_on(sell_with(&servers, id, options))?
         };
+        ensure!(!options.stop.load(Ordering::Relaxed), "the incident was interrupted");
         let found = checker::check_answers(STOCK, &sale.records, &sale.orders);
         variants.push(Variant {
             strategy: id.to_owned(),
@@ -132,29 +136,30 @@ struct Sale {
 }
 
 /// Sells with the shop's servers and one of the lab's strategies.
-async fn sell_with(servers: &Servers, id: &str, seed: u64) -> Result<Sale> {
+async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Result<Sale> {
     let (file, renewal) = match id {
         RENEWED => ("redis-lock", LockRenewal::Yes),
         other => (other, LockRenewal::No),
     };
     let entry = registry::find(file).context("no strategy belongs to the variant")?;
     let StrategyKind::Worker(make) = entry.kind else { anyhow::bail!("{id} has no worker") };
-    let backends = Backends::new(&servers.addresses(false, 8))?;
+    let backends = Backends::new(&servers.addresses(8))?;
     backends.empty().await?;
     make(&backends).prepare(STOCK).await?;
     let shared = Arc::new(SharedJournal::new(renewal));
-    let next = Arc::new(std::sync::atomic::AtomicI64::new(1));
+    let next = Arc::new(AtomicI64::new(1));
     let mut tasks = tokio::task::JoinSet::new();
     for actor in ACTORS {
         let mut own = backends.clone();
-        own.journal = Journal::of(actor, &shared, seed);
+        own.journal = Journal::of(actor, &shared, options.seed);
         let (strategy, next) = (make(&own), Arc::clone(&next));
+        let stop = Arc::clone(&options.stop);
         let journal = own.journal;
         tasks.spawn(async move {
             let mut records = Vec::new();
             loop {
-                let buyer = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                if buyer > BUYERS {
+                let buyer = next.fetch_add(1, Ordering::Relaxed);
+                if buyer > BUYERS || stop.load(Ordering::Relaxed) {
                     return Ok(records);
                 }
                 let last_answer = loop {
@@ -180,24 +185,45 @@ async fn sell_with(servers: &Servers, id: &str, seed: u64) -> Result<Sale> {
 }
 
 /// Sells to the same buyers with the product.
-async fn sell_with_product(program: &Path, seed: u64) -> Result<Sale> {
-    let mut product = Product::start(program, Shape::Embedded, false).await?;
-    let target = product.open_sale(STOCK, 1)?;
-    let level = ACTORS.len();
+async fn sell_with_product(options: &IncidentOptions) -> Result<Sale> {
+    let mut product = Product::start(&options.program, Shape::Embedded, false).await?;
+    let target = product.open_sale(STOCK, 1).await?;
+    let (level, seed) = (ACTORS.len(), options.seed);
     let crowd =
         BuyerLoad { buyers: BUYERS, units: 1, level, seed, arrivals: None, within: RUN_WITHIN };
-    let progress = Arc::new(Progress::default());
+    let stop = Arc::clone(&options.stop);
+    let progress = Arc::new(Progress { stop, ..Progress::default() });
     let answers = driver::send(crowd, target.clone(), product.addrs(), progress).await?;
     let orders = product.orders(&target)?;
     let at_ms = u64::try_from(answers.elapsed.as_millis()).unwrap_or(u64::MAX);
     product.stop()?;
     let sold = orders.iter().map(|order| order.units).sum::<i64>();
     let event = format!("has sold {sold} of {STOCK} bottles to {BUYERS} buyers without a lock");
-    let timeline = vec![Event { at_ms, actor: "doorbuster".to_owned(), event }];
+    let (actor, kind) = ("doorbuster".to_owned(), EventKind::Other);
+    let timeline = vec![Event { at_ms, actor, kind, event }];
     Ok(Sale { records: answers.records, orders, timeline })
 }
 
 impl IncidentReport {
+    /// Returns the result as a sentence.
+    #[must_use]
+    pub fn heading(&self) -> &'static str {
+        match self.is_as_expected() {
+            true => "The incident happened as described.",
+            false => "The incident did not happen as described.",
+        }
+    }
+
+    /// Returns the command that repeats the incident.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let variant = match self.variants.as_slice() {
+            [one] => format!(" --variant {}", one.strategy),
+            _ => String::new(),
+        };
+        format!("doorbuster lab incident --seed {}{variant}", self.seed)
+    }
+
     /// Returns whether the incident happened as described: the unsafe lock oversold, and the safe
     /// variants did not.
     #[must_use]
@@ -216,7 +242,7 @@ impl Variant {
     /// work that takes longer than the lock.
     #[must_use]
     pub fn failure_excerpt(&self, events: usize) -> &[Event] {
-        let turn = self.timeline.iter().position(|event| event.event.starts_with("waits"));
+        let turn = self.timeline.iter().position(|event| event.kind == EventKind::BeginsLongWork);
         let from = turn.map_or(0, |turn| turn.saturating_sub(4));
         let to = (from + events).min(self.timeline.len());
         &self.timeline[from..to]

@@ -14,6 +14,7 @@ mod fault;
 pub mod headline;
 pub mod incident;
 pub mod limits;
+mod machine;
 mod product;
 pub mod registry;
 pub mod report;
@@ -25,4 +26,4 @@ pub mod worker;
 
 pub use contract::{Answer, Claim, Family};
 pub use fault::Fault;
-pub use result::{RunReport, RunResult, Verdict};
+pub use result::{LatencyMs, Machine, RunFailure, RunReport, RunResult, Verdict};

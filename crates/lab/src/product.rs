@@ -20,8 +20,19 @@ use crate::servers::{RedisReturn, WorkDir, restart_redis, wait_until};
 pub const ITEM: &str = "unit";
 
 /// Every order of a sale.
-const ORDERS: &str = "SELECT o.buyer, o.units FROM orders o JOIN item i ON i.id = o.item_id
+const ORDERS: &str = "SELECT o.id, o.buyer, o.units FROM orders o JOIN item i ON i.id = o.item_id
     WHERE i.sale_id = ";
+
+/// An order in the store.
+#[derive(Debug, Clone)]
+pub struct OrderRow {
+    /// The order's id.
+    pub id: String,
+    /// The buyer's full name.
+    pub buyer: String,
+    /// The number of units.
+    pub units: i64,
+}
 
 /// The shape of the product, which says where it keeps its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +43,17 @@ pub enum Shape {
     Postgres,
     /// Two nodes, PostgreSQL and Redis.
     Cluster,
+}
+
+impl Shape {
+    /// Returns a description with the sections of a strategy's header.
+    pub const fn header(self) -> &'static str {
+        match self {
+            Self::Embedded => include_str!("product/embedded.txt"),
+            Self::Postgres => include_str!("product/postgres.txt"),
+            Self::Cluster => include_str!("product/cluster.txt"),
+        }
+    }
 }
 
 /// A running installation.
@@ -87,7 +109,9 @@ impl Product {
                 plan.proxies = slow;
                 let cluster = Cluster::start(&plan)?;
                 for proxy in cluster.postgres_proxies.iter().flatten() {
-                    proxy.set_condition(NetworkCondition::SlowOneInTen(SLOW_BY));
+                    // The first connection is normal, because a node with a single connection
+                    // would otherwise be completely slow.
+                    proxy.set_condition(NetworkCondition::SlowOneInTen { by: SLOW_BY, slow: 3 });
                 }
                 let key = cluster.admin_key().to_owned();
                 let secret = std::fs::read_to_string(cluster.buyer_secret())?;
@@ -95,11 +119,16 @@ impl Product {
             }
         };
         let product = Self { installation, dir, admin_key, secret, sales: 0 };
-        for addr in product.addrs() {
+        product.wait_until_ready().await?;
+        Ok(product)
+    }
+
+    async fn wait_until_ready(&self) -> Result<()> {
+        for addr in self.addrs() {
             let ready = wait_until(READY_WITHIN, async || is_ready(addr)).await;
             ensure!(ready, "the server at {addr} is not ready");
         }
-        Ok(product)
+        Ok(())
     }
 
     /// Returns the addresses that buyers use.
@@ -138,8 +167,10 @@ impl Product {
         Ok(command)
     }
 
-    /// Opens a new sale, and returns it as the target of requests.
-    pub fn open_sale(&mut self, stock: i64, units: i64) -> Result<Target> {
+    /// Opens a new sale, and returns it as the target of requests. Waits for servers that an
+    /// earlier run killed.
+    pub async fn open_sale(&mut self, stock: i64, units: i64) -> Result<Target> {
+        self.wait_until_ready().await?;
         self.sales += 1;
         let sale = format!("lab-{}", self.sales);
         let item = format!(
@@ -187,17 +218,28 @@ impl Product {
         Ok(())
     }
 
-    /// Kills the installation's Redis, if it has one, and starts it again.
-    pub fn restart_redis(&mut self, how: RedisReturn) -> Result<()> {
-        let Installation::Nodes(cluster) = &mut self.installation else { return Ok(()) };
-        let Some(redis) = &mut cluster.redis else { return Ok(()) };
-        (0..redis.servers().len()).try_for_each(|number| restart_redis(redis.server(number), how))
+    /// Kills the installation's Redis, if it has one, and starts it again. Returns whether any
+    /// node had a connection to it.
+    pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {
+        let Installation::Nodes(cluster) = &mut self.installation else { return Ok(false) };
+        let Some(redis) = &mut cluster.redis else { return Ok(false) };
+        let mut is_used = false;
+        for number in 0..redis.servers().len() {
+            is_used |= restart_redis(redis.server(number), how)?;
+        }
+        Ok(is_used)
+    }
+
+    /// Returns whether a connection between a node and the database has been slow.
+    pub fn has_slow_connections(&self) -> bool {
+        let Installation::Nodes(cluster) = &self.installation else { return false };
+        cluster.postgres_proxies.iter().flatten().any(|proxy| proxy.delayed_chunks() > 0)
     }
 
     /// Returns every order of the sale from the store's rows, earliest commit first.
     pub fn orders(&self, target: &Target) -> Result<Vec<Order>> {
         let rows = self.order_rows(target)?.into_iter();
-        rows.map(|(buyer, units)| {
+        rows.map(|OrderRow { buyer, units, .. }| {
             let number = buyer.strip_prefix(SERIES).and_then(|rest| rest.strip_prefix('-'));
             let number = number.context("the order's buyer is not a buyer of the lab")?;
             Ok(Order { buyer: number.parse()?, units })
@@ -205,15 +247,14 @@ impl Product {
         .collect()
     }
 
-    /// Returns every order of the sale, with the buyers' full names.
-    pub fn order_rows(&self, target: &Target) -> Result<Vec<(String, i64)>> {
+    /// Returns every order of the sale, earliest commit first.
+    pub fn order_rows(&self, target: &Target) -> Result<Vec<OrderRow>> {
         let Target::Product { sale, .. } = target else { bail!("not a sale of the product") };
         match &self.installation {
             Installation::Embedded(server) => sqlite_orders(&server.data_dir, sale),
             Installation::Nodes(cluster) => {
                 let text = cluster.postgres.sql(&format!("{ORDERS}'{sale}' ORDER BY o.seq"))?;
-                let rows = text.lines().filter_map(|line| line.split_once('|'));
-                rows.map(|(buyer, units)| Ok((buyer.to_owned(), units.parse()?))).collect()
+                text.lines().map(parse_row).collect()
             }
         }
     }
@@ -233,14 +274,23 @@ impl Product {
     }
 }
 
-fn sqlite_orders(dir: &Path, sale: &str) -> Result<Vec<(String, i64)>> {
+/// Parses a row of `psql`: the id, the buyer and the units, separated by bars.
+fn parse_row(line: &str) -> Result<OrderRow> {
+    let mut values = line.splitn(3, '|').map(str::to_owned);
+    let mut value = || values.next().context("a row of orders has three values");
+    Ok(OrderRow { id: value()?, buyer: value()?, units: value()?.parse()? })
+}
+
+fn sqlite_orders(dir: &Path, sale: &str) -> Result<Vec<OrderRow>> {
     let StoreLocation::Sqlite(file) = StoreLocation::parse(&dir.display().to_string())? else {
         bail!("{} has no store", dir.display());
     };
     let db = rusqlite::Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     db.busy_timeout(READY_WITHIN)?;
     let mut query = db.prepare(&format!("{ORDERS}?1 ORDER BY o.seq"))?;
-    let rows = query.query_map([sale], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = query.query_map([sale], |row| {
+        Ok(OrderRow { id: row.get(0)?, buyer: row.get(1)?, units: row.get(2)? })
+    })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

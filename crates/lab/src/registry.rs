@@ -67,8 +67,8 @@ const fn product(
         claim: Claim::Safe,
         source: "this product; docs/protocol.md",
         suits,
-        text: include_str!("product.rs"),
-        lua: None,
+        text: shape.header(),
+        lua: &[],
         kind: StrategyKind::Product(shape),
     }
 }

@@ -11,25 +11,42 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::contract::Claim;
+use crate::headline::HeadlineReport;
 use crate::incident::IncidentReport;
-use crate::result::RunReport;
+use crate::result::{RunReport, RunResult, Verdict};
 
-/// Writes the three files into the directory, which is created if it does not exist.
-pub fn write(dir: &Path, run: &RunReport, incident: Option<&IncidentReport>) -> Result<()> {
-    write_file(dir, "report.json", &json(run)?)?;
-    write_file(dir, "report.md", &markdown::render(run))?;
-    write_file(dir, "report.html", &html::render_run(run, incident))
+/// Creates the directory if it does not exist, and checks that files can be written into it.
+pub fn prepare(dir: &Path) -> Result<()> {
+    // The name is random, so that no existing file is touched.
+    let probe = dir.join(format!(".doorbuster-lab-{:016x}", rand::random::<u64>()));
+    std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&probe, ""))
+        .and_then(|()| std::fs::remove_file(&probe))
+        .with_context(|| format!("cannot write into {}", dir.display()))
 }
 
-/// Writes only the incident, as a page and as JSON.
+/// Writes the report of a run into the directory.
+pub fn write_run(dir: &Path, run: &RunReport, incident: Option<&IncidentReport>) -> Result<()> {
+    write_files(dir, run, &markdown::render_run(run), &html::render_run(run, incident))
+}
+
+/// Writes the report of an incident into the directory.
 pub fn write_incident(dir: &Path, incident: &IncidentReport) -> Result<()> {
-    write_file(dir, "incident.json", &json(incident)?)?;
-    write_file(dir, "report.html", &html::render_incident(incident))
+    let text = markdown::render_incident(incident);
+    write_files(dir, incident, &text, &html::render_incident(incident))
 }
 
-/// Writes one value as JSON.
-pub fn write_json(dir: &Path, name: &str, value: &impl Serialize) -> Result<()> {
-    write_file(dir, name, &json(value)?)
+/// Writes the report of a headline into the directory.
+pub fn write_headline(dir: &Path, headline: &HeadlineReport) -> Result<()> {
+    let text = markdown::render_headline(headline);
+    write_files(dir, headline, &text, &html::render_headline(headline))
+}
+
+fn write_files(dir: &Path, value: &impl Serialize, markdown: &str, html: &str) -> Result<()> {
+    write_file(dir, "report.json", &json(value)?)?;
+    write_file(dir, "report.md", markdown)?;
+    write_file(dir, "report.html", html)
 }
 
 fn json(value: &impl Serialize) -> Result<String> {
@@ -38,42 +55,54 @@ fn json(value: &impl Serialize) -> Result<String> {
 
 fn write_file(dir: &Path, name: &str, text: &str) -> Result<()> {
     let path = dir.join(name);
-    std::fs::create_dir_all(dir)
-        .and_then(|()| std::fs::write(&path, text))
-        .with_context(|| format!("cannot write {}", path.display()))
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Returns one paragraph that summarises the run.
 fn summary(run: &RunReport) -> String {
-    use crate::contract::Claim;
-    use crate::result::Verdict;
-    let ids = |wanted: &dyn Fn(&crate::result::RunResult) -> bool| {
+    let ids = |wanted: &dyn Fn(&RunResult) -> bool| {
         let mut ids: Vec<&str> =
             run.results.iter().filter(|r| wanted(r)).map(|r| r.strategy.as_str()).collect();
         ids.dedup();
-        ids.len()
+        ids
     };
-    let all = ids(&|_| true);
-    let oversold = ids(&|result| result.verdict == Verdict::Oversold);
-    let broken = ids(&|result| result.verdict != Verdict::Held);
-    let safe = ids(&|result| result.claim == Claim::Safe && !result.agrees);
+    let all = ids(&|_| true).len();
+    let not_held = ids(&|result| result.verdict != Verdict::Held).len();
+    let oversold = ids(&|result| result.verdict == Verdict::Oversold).len();
+    let broken = ids(&|result| !result.keeps_promise());
+    let strategies = if all == 1 { "strategy" } else { "strategies" };
+    let held = all - not_held;
+    let mut text = format!("Of {all} {strategies}, {held} held in every run, {oversold} oversold");
+    if not_held > oversold {
+        text += &format!(", and {} failed in another way", not_held - oversold);
+    }
+    text += ". ";
+    text += &match broken.len() {
+        0 => "No strategy broke its promise.".to_owned(),
+        1 => format!("One strategy broke its promise: {}.", broken.join(", ")),
+        count => format!("{count} strategies broke their promises: {}.", broken.join(", ")),
+    };
+    if !run.failures.is_empty() {
+        let count = run.failures.len();
+        let runs = if count == 1 { "run" } else { "runs" };
+        text += &format!(" {count} {runs} failed and have no verdict.");
+    }
+    if run.interrupted {
+        text += " The report is incomplete, because it was interrupted.";
+    }
     let best = run
         .results
         .iter()
         .filter(|result| result.verdict == Verdict::Held && result.claim == Claim::Safe)
         .max_by(|a, b| a.throughput_per_second.total_cmp(&b.throughput_per_second));
-    let best = best.map_or(String::new(), |best| {
-        format!(
+    if let Some(best) = best {
+        text += &format!(
             " The fastest safe strategy was {} with {} buyers per second.",
             best.strategy,
             number(best.throughput_per_second)
-        )
-    });
-    let safe = match safe {
-        0 => "Every strategy that claims to be safe kept its promise.".to_owned(),
-        count => format!("{count} strategies that claim to be safe did not keep their promise."),
-    };
-    format!("Of {all} strategies, {oversold} oversold and {broken} broke a promise. {safe}{best}")
+        );
+    }
+    text
 }
 
 /// Returns a number with separated thousands.
@@ -88,3 +117,6 @@ fn number(value: f64) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,8 @@ pub enum Verdict {
     Oversold,
     /// Units were left although buyers wanted them.
     Undersold,
-    /// A buyer was promised units and has no order.
+    /// An answer contradicts the orders: a buyer was promised units and has no order, or was
+    /// refused and has an order.
     Lost,
     /// A buyer has more than one order.
     Duplicated,
@@ -91,11 +92,24 @@ pub struct RunResult {
     pub faults: Fault,
     /// The seed, which decides the order of the buyers and the times of the faults.
     pub seed: u64,
+    /// Whether the fault affected the strategy. For example, a restart of Redis does not affect a
+    /// strategy that does not use Redis.
+    pub applies: bool,
+    /// Buyers of the run.
+    pub buyers: i64,
+    /// Buyers who sent a request. The others did not start within the time of the run.
+    pub started: u64,
+    /// Whether the run's time ended before every buyer had started.
+    pub stopped_early: bool,
     /// The number of buyers per second who got their last answer.
     pub throughput_per_second: f64,
     /// The time from a buyer's first request to the last answer.
     pub latency_ms: LatencyMs,
-    /// The number of buyers for each last answer.
+    /// The part of the time in which the driver's thread ran on a core. If this is near 1, the
+    /// strategy may be faster than measured.
+    pub driver_busy: f64,
+    /// The number of buyers for each last answer: `sold`, `sold_out` and `no_answer`. The sum is
+    /// `started`.
     pub answers: BTreeMap<&'static str, u64>,
     /// Units on sale.
     pub stock: i64,
@@ -109,13 +123,16 @@ pub struct RunResult {
     pub duplicate_orders: i64,
     /// Answers "sold" without an order.
     pub lost_orders: i64,
-    /// Orders of buyers who did not get the answer "sold".
+    /// Orders of buyers who got no answer that decides their request.
     pub untold_orders: i64,
+    /// Orders of buyers who got the answer "sold out", or who sent no request.
+    pub unexpected_orders: i64,
     /// Errors that buyers met.
     pub errors: u64,
     /// The verdict.
     pub verdict: Verdict,
-    /// Whether the verdict agrees with the strategy's promise.
+    /// Whether the verdict agrees with the strategy's promise. A fault that does not apply is no
+    /// excuse.
     pub agrees: bool,
     /// The strategy's promise.
     pub claim: Claim,
@@ -143,6 +160,24 @@ pub struct WithoutHttp {
     pub verdict: Verdict,
 }
 
+/// The part of its core above which the driver may have been the limit.
+const DRIVER_BUSY: f64 = 0.9;
+
+/// A run without a result, because a server or a process failed.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunFailure {
+    /// The strategy.
+    pub strategy: String,
+    /// How many buyers sent requests at the same time.
+    pub level: usize,
+    /// The fault during the run.
+    pub faults: Fault,
+    /// The seed.
+    pub seed: u64,
+    /// What failed.
+    pub error: String,
+}
+
 /// The result of all runs.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunReport {
@@ -164,31 +199,84 @@ pub struct RunReport {
     pub settings: Vec<String>,
     /// How long the run took, in seconds.
     pub seconds: f64,
-    /// One result for each strategy, level and fault.
+    /// One result for each strategy, level, fault and seed.
     pub results: Vec<RunResult>,
+    /// The runs that have no result.
+    pub failures: Vec<RunFailure>,
+    /// Whether the command was stopped before all runs had ended.
+    pub interrupted: bool,
 }
 
 impl RunReport {
-    /// Returns whether every verdict agrees with the claim.
+    /// Returns whether every run has a verdict that agrees with the claim.
     #[must_use]
     pub fn agrees(&self) -> bool {
-        self.results.iter().all(|result| {
-            let direct = result.without_http.as_ref();
-            result.agrees && direct.is_none_or(|direct| direct.verdict == Verdict::Held)
-        })
+        !self.interrupted
+            && self.failures.is_empty()
+            && self.results.iter().all(RunResult::keeps_promise)
     }
 }
 
 impl RunResult {
+    /// Returns whether the strategy kept its promise in this run, over HTTP and without HTTP.
+    #[must_use]
+    pub fn keeps_promise(&self) -> bool {
+        let direct = self.without_http.as_ref();
+        self.agrees && direct.is_none_or(|direct| direct.verdict == Verdict::Held)
+    }
+
+    /// Returns whether the run ended although units were left and buyers had not started. Its
+    /// verdict says nothing about the remaining units.
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        self.stopped_early && self.sold < self.stock
+    }
+
+    /// Returns the verdict as words, with what a reader must know about it.
+    #[must_use]
+    pub fn verdict_text(&self) -> String {
+        let unfinished = if self.is_unfinished() { ", not finished" } else { "" };
+        let broken = if self.keeps_promise() { "" } else { ", not as promised" };
+        format!("{}{unfinished}{broken}", self.verdict.as_str())
+    }
+
+    /// Returns whether the driver used nearly its whole core. The strategy may then be faster than
+    /// measured.
+    #[must_use]
+    pub fn is_driver_busy(&self) -> bool {
+        self.driver_busy > DRIVER_BUSY
+    }
+
+    /// Returns the fault as words, and whether it had no effect.
+    #[must_use]
+    pub fn fault_text(&self) -> String {
+        let unaffected = if self.applies { "" } else { " (not affected)" };
+        format!("{}{unaffected}", self.faults.as_str())
+    }
+
+    /// Returns the counts of units and orders that a table shows, with their names.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, i64); 6] {
+        [
+            ("oversold", self.oversold),
+            ("unsold", self.unsold),
+            ("duplicates", self.duplicate_orders),
+            ("lost", self.lost_orders),
+            ("unexpected", self.unexpected_orders),
+            ("untold", self.untold_orders),
+        ]
+    }
+
     /// Combines the driver's measurements with the checker's findings.
     pub(crate) fn new(
         entry: &StrategyEntry,
-        (level, faults, seed): (usize, Fault, u64),
+        run: &RunKey,
         stock: i64,
         answers: &Answers,
         findings: Findings,
     ) -> Self {
-        let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let mut counts: BTreeMap<&'static str, u64> =
+            ["sold", "sold_out", "no_answer"].into_iter().map(|word| (word, 0)).collect();
         for record in &answers.records {
             let word = match record.last_answer {
                 LastAnswer::Sold => "sold",
@@ -197,11 +285,18 @@ impl RunResult {
             };
             *counts.entry(word).or_default() += 1;
         }
+        // A fault without an effect is not an excuse.
+        let effective = if run.applies { run.fault } else { Fault::None };
         Self {
             strategy: entry.id.to_owned(),
-            level,
-            faults,
-            seed,
+            level: run.level,
+            faults: run.fault,
+            seed: run.seed,
+            applies: run.applies,
+            buyers: answers.buyers,
+            started: answers.records.len() as u64,
+            stopped_early: (answers.records.len() as u64) < answers.buyers.unsigned_abs(),
+            driver_busy: (answers.driver_busy * 10_000.0).round() / 10_000.0,
             throughput_per_second: throughput(answers),
             latency_ms: latencies(answers),
             answers: counts,
@@ -212,9 +307,10 @@ impl RunResult {
             duplicate_orders: findings.duplicate_orders,
             lost_orders: findings.lost_orders,
             untold_orders: findings.untold_orders,
+            unexpected_orders: findings.unexpected_orders,
             errors: answers.records.iter().map(|record| u64::from(record.errors)).sum(),
             verdict: findings.verdict,
-            agrees: findings.verdict.agrees_with(entry.claim, faults),
+            agrees: findings.verdict.agrees_with(entry.claim, effective),
             claim: entry.claim,
             suits: entry.suits,
             first_offender: findings.offender,
@@ -222,6 +318,16 @@ impl RunResult {
             without_http: None,
         }
     }
+}
+
+/// One run of a strategy: its level, its seed, and its fault.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RunKey {
+    pub level: usize,
+    pub seed: u64,
+    pub fault: Fault,
+    /// Whether the fault affected the strategy.
+    pub applies: bool,
 }
 
 impl WithoutHttp {
@@ -261,4 +367,27 @@ fn latencies(answers: &Answers) -> LatencyMs {
 
 fn round(value: f64) -> f64 {
     value.round()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_agrees_with_a_claim_as_documented() {
+        use Verdict::{Duplicated, Held, Lost, Oversold, Undersold};
+        let all = [Held, Oversold, Undersold, Lost, Duplicated];
+        let faults = [Fault::Crash, Fault::Slow, Fault::Restart];
+        let agreeing = |claim, fault| {
+            all.into_iter().filter(|verdict| verdict.agrees_with(claim, fault)).collect::<Vec<_>>()
+        };
+        assert_eq!(agreeing(Claim::Safe, Fault::None), [Held]);
+        assert_eq!(agreeing(Claim::SafeWithoutFaults, Fault::None), [Held]);
+        assert_eq!(agreeing(Claim::Unsafe, Fault::None), all);
+        for fault in faults {
+            assert_eq!(agreeing(Claim::Safe, fault), [Held, Undersold]);
+            assert_eq!(agreeing(Claim::SafeWithoutFaults, fault), all);
+            assert_eq!(agreeing(Claim::Unsafe, fault), all);
+        }
+    }
 }

@@ -1,12 +1,13 @@
 //! The private servers of a run, and the worker processes in front of the servers.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use doorbuster_harness::cluster::{
     ClusterDir, NetworkCondition, Postgres, Proxy, RedisServer, free_port,
 };
@@ -46,7 +47,11 @@ impl Drop for WorkDir {
 pub struct Servers {
     postgres: Postgres,
     redis: RedisServer,
-    slow_proxy: Proxy,
+    /// The proxy of a run with slow connections. Each run has a new proxy, so that an earlier run
+    /// does not decide which connections are slow.
+    slow_proxy: Option<Proxy>,
+    /// The directory of the workers' logs.
+    dir: PathBuf,
 }
 
 /// The data of Redis after a restart.
@@ -64,22 +69,46 @@ impl Servers {
         let cluster_dir = ClusterDir::create(dir.path())?;
         let postgres = Postgres::create(&cluster_dir, true)?;
         let redis = RedisServer::start_alone(&cluster_dir, true)?;
-        let target = SocketAddr::from(([127, 0, 0, 1], postgres.port()));
-        let listen = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-        let slow_proxy = Proxy::start(listen, vec![target])?;
-        slow_proxy.set_condition(NetworkCondition::SlowOneInTen(SLOW_BY));
-        Ok(Self { postgres, redis, slow_proxy })
+        Ok(Self { postgres, redis, slow_proxy: None, dir: dir.path().to_owned() })
     }
 
-    /// Returns the addresses of the servers for clients. If `slow`, PostgreSQL is reached through
-    /// the proxy.
-    pub fn addresses(&self, slow: bool, pool: usize) -> Addresses {
-        let port = if slow { self.slow_proxy.addr().port() } else { self.postgres.port() };
-        Addresses {
-            postgres: self.postgres.url(port),
-            redis: format!("redis://{}", self.redis.addr()),
-            pool,
-        }
+    /// Starts a proxy, through which workers reach PostgreSQL from now on. The seed decides whether
+    /// the second or the third of ten connections is slow. So a run with several connections has
+    /// slow and normal connections.
+    pub fn start_slow_proxy(&mut self, seed: u64) -> Result<()> {
+        let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
+        let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;
+        // The remainder is 0 or 1.
+        let slow = 1 + (seed % 2) as usize;
+        proxy.set_condition(NetworkCondition::SlowOneInTen { by: SLOW_BY, slow });
+        self.slow_proxy = Some(proxy);
+        Ok(())
+    }
+
+    /// Ends the proxy.
+    pub fn stop_slow_proxy(&mut self) {
+        self.slow_proxy = None;
+    }
+
+    /// Returns whether a database connection has been slow.
+    pub fn has_slow_connections(&self) -> bool {
+        self.slow_proxy.as_ref().is_some_and(|proxy| proxy.delayed_chunks() > 0)
+    }
+
+    /// Returns the addresses of the servers for the lab's own clients.
+    pub fn addresses(&self, pool: usize) -> Addresses {
+        self.addresses_at(self.postgres.port(), pool)
+    }
+
+    /// Returns the addresses for workers. With a proxy, workers reach PostgreSQL through it.
+    fn worker_addresses(&self, pool: usize) -> Addresses {
+        let proxy = self.slow_proxy.as_ref().map(|proxy| proxy.addr().port());
+        self.addresses_at(proxy.unwrap_or(self.postgres.port()), pool)
+    }
+
+    fn addresses_at(&self, port: u16, pool: usize) -> Addresses {
+        let redis = format!("redis://{}", self.redis.addr());
+        Addresses { postgres: self.postgres.url(port), redis, pool }
     }
 
     /// Writes a snapshot of Redis.
@@ -88,8 +117,8 @@ impl Servers {
         Ok(())
     }
 
-    /// Kills Redis and starts it again.
-    pub fn restart_redis(&mut self, how: RedisReturn) -> Result<()> {
+    /// Kills Redis and starts it again. Returns whether any process had a connection to it.
+    pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {
         restart_redis(&mut self.redis, how)
     }
 
@@ -133,8 +162,12 @@ impl Servers {
     }
 }
 
-/// Kills a Redis server without a shutdown and starts it again.
-pub fn restart_redis(server: &mut RedisServer, how: RedisReturn) -> Result<()> {
+/// Kills a Redis server without a shutdown and starts it again. Returns whether any process had a
+/// connection to the server.
+pub fn restart_redis(server: &mut RedisServer, how: RedisReturn) -> Result<bool> {
+    let clients = server.run_command(&["INFO", "clients"])?;
+    let connected = clients.lines().find_map(|line| line.strip_prefix("connected_clients:"));
+    let connected: u32 = connected.and_then(|count| count.trim().parse().ok()).unwrap_or(0);
     server.kill()?;
     if how == RedisReturn::Empty {
         match std::fs::remove_file(server.snapshot()) {
@@ -142,13 +175,17 @@ pub fn restart_redis(server: &mut RedisServer, how: RedisReturn) -> Result<()> {
             _ => {}
         }
     }
-    Ok(server.start()?)
+    server.start()?;
+    // One connection was the one that asked.
+    Ok(connected > 1)
 }
 
 /// The worker processes of one run.
 #[derive(Debug)]
 pub struct Workers {
     program: PathBuf,
+    /// The file that gets the workers' errors.
+    log: PathBuf,
     specs: Vec<WorkerSpec>,
     children: Vec<Option<Child>>,
 }
@@ -156,19 +193,20 @@ pub struct Workers {
 impl Workers {
     /// Starts the workers and waits until they listen. The first worker also runs the consumer or
     /// the scheduler.
-    pub fn start(
-        program: &Path,
-        strategy: &str,
-        servers: &Servers,
-        (slow, level): (bool, usize),
-    ) -> Result<Self> {
+    pub fn start(program: &Path, strategy: &str, servers: &Servers, level: usize) -> Result<Self> {
         let pool = level.div_ceil(WORKERS).clamp(2, POOL_MAX);
-        let mut workers =
-            Self { program: program.to_owned(), specs: Vec::new(), children: Vec::new() };
+        let mut workers = Self {
+            program: program.to_owned(),
+            log: servers.dir.join("workers.log"),
+            specs: Vec::new(),
+            children: Vec::new(),
+        };
+        // Errors of earlier runs say nothing about this run.
+        File::create(&workers.log)?;
         for number in 0..WORKERS {
             workers.specs.push(WorkerSpec {
                 strategy: strategy.to_owned(),
-                addresses: servers.addresses(slow, pool),
+                addresses: servers.worker_addresses(pool),
                 port: free_port()?,
                 leads: number == 0,
             });
@@ -191,11 +229,12 @@ impl Workers {
     }
 
     fn spawn(&mut self, number: usize) -> Result<()> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
         let mut child = Command::new(&self.program)
             .args(["lab", "worker"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .context("cannot start a worker")?;
         let line = serde_json::to_string(&self.specs[number])?;
@@ -211,8 +250,24 @@ impl Workers {
             BufReader::new(child.stdout.take().context("the worker has no piped output")?);
         let mut line = String::new();
         output.read_line(&mut line)?;
-        ensure!(line == "ready\n", "a worker did not start");
+        ensure!(line == "ready\n", "a worker did not start: {}", self.last_error());
         Ok(())
+    }
+
+    /// Checks that no worker has ended by itself, for example because it could not start again.
+    pub fn check_running(&mut self) -> Result<()> {
+        for child in self.children.iter_mut().flatten() {
+            if let Some(status) = child.try_wait()? {
+                bail!("a worker ended with {status}: {}", self.last_error());
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the last line of the workers' errors.
+    fn last_error(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        text.lines().last().unwrap_or("it gave no reason").to_owned()
     }
 
     fn kill(&mut self, number: usize) {

@@ -23,3 +23,6 @@ pub mod staging_table;
 pub mod sub_domains;
 pub mod unit_rows;
 pub mod unsafe_update;
+
+#[cfg(test)]
+mod tests;

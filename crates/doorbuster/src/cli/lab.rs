@@ -47,11 +47,14 @@ pub enum LabCommand {
     Direct(SettingsArgs),
 }
 
+/// The largest first seed of a run. The following seeds of the run also fit into 64 bits.
+const SEED_MAX: u64 = u64::MAX - 10_000;
+
 /// Run strategies against the same buyers, and judge them.
 ///
-/// Exits with 0 if no verdict contradicts the strategy's promise. A safe strategy promises correct
-/// sales in every run. A strategy that is safe without faults promises correct sales only in runs
-/// without faults. An unsafe strategy promises nothing.
+/// Exits with 0 if every run has a verdict, and no verdict contradicts the strategy's promise. A
+/// safe strategy promises correct sales in every run. A strategy that is safe without faults
+/// promises correct sales only in runs without faults. An unsafe strategy promises nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab run
@@ -78,7 +81,7 @@ pub struct LabRunArgs {
     pub faults: Vec<FaultChoice>,
     /// Determines the order of the buyers and the instants of the faults [default: a new seed each
     /// time].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     pub seed: Option<u64>,
     /// Repeat each run with this many seeds, from --seed on, 1 to 10,000.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -107,7 +110,7 @@ pub struct IncidentArgs {
     /// Determines which calls take long.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Write incident.json and report.html into this directory.
+    /// Write report.html, report.md and report.json into this directory.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Print one JSON object instead of the report.
@@ -118,8 +121,9 @@ pub struct IncidentArgs {
 /// Run a sale at a fixed rate against one Doorbuster process, and check the result.
 ///
 /// 10,000 units are on sale. The independent auditor checks the store afterwards. Exits with 0 only
-/// if nothing is oversold, no answer is lost and the audit is clean. The result says whether the
-/// rate was reached.
+/// if every unit that could be sold was sold once, every request got the answer "reserved" or "sold
+/// out", each order was named in an answer, and the audit is clean. The result says whether the
+/// rate was reached. At most 10,000,000 requests are possible.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab headline
@@ -134,7 +138,7 @@ pub struct HeadlineArgs {
     /// Keep-alive connections, 1 to 10,000.
     #[arg(long, value_name = "N", default_value_t = headline::CONNECTIONS as i64, value_parser = RangedI64ValueParser::<i64>::new().range(1..=10_000))]
     pub connections: i64,
-    /// Write headline.json into this directory.
+    /// Write report.html, report.md and report.json into this directory.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Print one JSON object instead of a table.

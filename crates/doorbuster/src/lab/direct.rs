@@ -15,23 +15,31 @@ pub fn run(args: &SettingsArgs) -> Outcome {
     let crowd: DirectCrowd = serde_json::from_reader(std::io::stdin().lock())
         .context("standard input does not contain the lab's buyers")?;
     let runtime = boot::runtime(&settings).context("cannot start threads")?;
-    let (sale, item, units) = (crowd.sale.clone(), crowd.item.clone(), crowd.units);
-    let sold = boot::without_http(&settings, (&sale, &item), async |sale| {
-        let buy = move |buyer: String, key: String| {
-            let sale = sale.clone();
-            async move {
-                match sale.buy(&buyer, &key, units).await {
-                    DirectAnswer::Reserved => Ok(Answer::Sold),
-                    DirectAnswer::SoldOut => Ok(Answer::SoldOut),
-                    DirectAnswer::TryAgain => Ok(Answer::Busy),
-                    DirectAnswer::Other => bail!("the purchase of {buyer} was refused"),
+    let (item, units) = (crowd.item.clone(), crowd.units);
+    let names = [crowd.warm_up.clone(), crowd.sale.clone()];
+    let sales = names.each_ref().map(String::as_str);
+    let sold = boot::without_http(&settings, (&sales, &item), async |sales| {
+        let mut answers = None;
+        // The first sale only warms the process up, as the server's process was warm.
+        for (name, sale) in names.iter().zip(sales) {
+            let buy = move |buyer: String, key: String| {
+                let sale = sale.clone();
+                async move {
+                    match sale.buy(&buyer, &key, units).await {
+                        DirectAnswer::Reserved => Ok(Answer::Sold),
+                        DirectAnswer::SoldOut => Ok(Answer::SoldOut),
+                        DirectAnswer::TryAgain => Ok(Answer::Busy),
+                        DirectAnswer::Other => bail!("the purchase of {buyer} was refused"),
+                    }
                 }
-            }
-        };
-        direct::sell(crowd, buy).await
+            };
+            answers = Some(direct::sell(crowd.of_sale(name), buy).await);
+        }
+        answers
     });
     let sold = runtime.block_on(sold).map_err(|error| Failure::Refused(error.to_string()))?;
-    let answers = sold.ok_or_else(|| anyhow!("there is no item {item} in the sale {sale}"))?;
+    let answers =
+        sold.flatten().ok_or_else(|| anyhow!("there is no item {item} in {}", names.join(", ")))?;
     print::json(&answers)?;
     Ok(CommandResult::Success)
 }

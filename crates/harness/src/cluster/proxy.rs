@@ -18,10 +18,6 @@ use tokio::sync::{oneshot, watch};
 use super::error::{ClusterError, ClusterErrorContext};
 use super::limits::{CHUNK_BYTES, TARGET_WITHIN};
 
-/// Which of ten connections is slow with [`NetworkCondition::SlowOneInTen`]. The first connection
-/// is not slow, because a program with a single connection would then be completely slow.
-const SLOW_CONNECTION: usize = 3;
-
 /// The condition of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkCondition {
@@ -29,8 +25,14 @@ pub enum NetworkCondition {
     Normal,
     /// Each chunk of data arrives this much later.
     Slow(Duration),
-    /// On one connection in ten, each chunk of data arrives this much later. The others are normal.
-    SlowOneInTen(Duration),
+    /// On one connection in ten, each chunk of data arrives later. The others are normal. The
+    /// proxy counts its connections from 0.
+    SlowOneInTen {
+        /// How much later each chunk arrives.
+        by: Duration,
+        /// The number of the slow connection among ten, 0 to 9.
+        slow: usize,
+    },
     /// No data arrives, but no connection breaks. The data arrives after the condition changes.
     Stalled,
     /// Every connection is broken, and new connections are refused.
@@ -42,6 +44,7 @@ pub enum NetworkCondition {
 pub struct Proxy {
     addr: SocketAddr,
     condition: watch::Sender<NetworkCondition>,
+    delayed_chunks: Arc<AtomicUsize>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -59,18 +62,20 @@ impl Proxy {
             .enable_all()
             .build()
             .with_operation(what)?;
+        let delayed_chunks = Arc::new(AtomicUsize::new(0));
+        let delayed = Arc::clone(&delayed_chunks);
         let serve = move || {
             runtime.block_on(async {
                 let Ok(listener) = TcpListener::from_std(listener) else { return };
                 tokio::select! {
-                    () = accept(&listener, targets.into(), &changes) => {}
+                    () = accept(&listener, targets.into(), &changes, &delayed) => {}
                     _ = ended => {}
                 }
             });
         };
         let thread =
             std::thread::Builder::new().name("proxy".into()).spawn(serve).with_operation(what)?;
-        Ok(Self { addr, condition, end: Some(end), thread: Some(thread) })
+        Ok(Self { addr, condition, delayed_chunks, end: Some(end), thread: Some(thread) })
     }
 
     /// Returns the address that the proxy listens on.
@@ -81,6 +86,11 @@ impl Proxy {
     /// Changes the condition of the network.
     pub fn set_condition(&self, condition: NetworkCondition) {
         self.condition.send_replace(condition);
+    }
+
+    /// Returns how many chunks [`NetworkCondition::SlowOneInTen`] has delayed.
+    pub fn delayed_chunks(&self) -> usize {
+        self.delayed_chunks.load(Ordering::Relaxed)
     }
 
     /// Waits for the end of the proxy. The proxy never ends by itself.
@@ -106,6 +116,7 @@ async fn accept(
     listener: &TcpListener,
     targets: Arc<[SocketAddr]>,
     condition: &watch::Receiver<NetworkCondition>,
+    delayed: &Arc<AtomicUsize>,
 ) {
     let next = Arc::new(AtomicUsize::new(0));
     let mut accepted = 0_usize;
@@ -117,37 +128,45 @@ async fn accept(
             continue;
         };
         if *condition.borrow() != NetworkCondition::Disconnected {
-            // The task ends with its connection, or with the event loop.
-            let is_tenth = accepted % 10 == SLOW_CONNECTION;
+            let connection = Connection {
+                number: accepted % 10,
+                condition: condition.clone(),
+                delayed: Arc::clone(delayed),
+            };
             accepted += 1;
-            let (targets, next) = (Arc::clone(&targets), Arc::clone(&next));
-            tokio::spawn(serve(stream, targets, next, condition.clone(), is_tenth));
+            // The task ends with its connection, or with the event loop.
+            tokio::spawn(serve(stream, Arc::clone(&targets), Arc::clone(&next), connection));
         }
     }
+}
+
+/// What a connection's forwarding depends on.
+#[derive(Clone)]
+struct Connection {
+    /// The connection's number among ten.
+    number: usize,
+    condition: watch::Receiver<NetworkCondition>,
+    /// Counts delayed chunks.
+    delayed: Arc<AtomicUsize>,
 }
 
 async fn serve(
     stream: TcpStream,
     targets: Arc<[SocketAddr]>,
     next: Arc<AtomicUsize>,
-    mut condition: watch::Receiver<NetworkCondition>,
-    is_tenth: bool,
+    mut connection: Connection,
 ) {
     let Some(target) = connect_next(&targets, &next).await else { return };
     // With Nagle's algorithm, a small answer waits for the acknowledgement of the previous answer.
     let _ = (stream.set_nodelay(true), target.set_nodelay(true));
     let ((from, to), (target_from, target_to)) = (stream.into_split(), target.into_split());
-    let (there, back) = (condition.clone(), condition.clone());
-    let both_ways = async {
-        tokio::join!(
-            forward(from, target_to, there, is_tenth),
-            forward(target_from, to, back, is_tenth)
-        )
-    };
+    let (there, back) = (connection.clone(), connection.clone());
+    let both_ways =
+        async { tokio::join!(forward(from, target_to, there), forward(target_from, to, back)) };
     tokio::select! {
         _ = both_ways => {}
         // An error means that the proxy was dropped, which also breaks its connections.
-        _ = condition.wait_for(|now| *now == NetworkCondition::Disconnected) => {}
+        _ = connection.condition.wait_for(|now| *now == NetworkCondition::Disconnected) => {}
     }
 }
 
@@ -165,21 +184,20 @@ async fn connect_next(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpS
 }
 
 /// Forwards data under the present condition until one side ends.
-async fn forward(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut condition: watch::Receiver<NetworkCondition>,
-    is_tenth: bool,
-) {
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut connection: Connection) {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(read @ 1..) = from.read(&mut chunk).await {
+        let condition = &mut connection.condition;
         if condition.wait_for(|now| *now != NetworkCondition::Stalled).await.is_err() {
             return;
         }
         let now = *condition.borrow();
         match now {
             NetworkCondition::Slow(by) => tokio::time::sleep(by).await,
-            NetworkCondition::SlowOneInTen(by) if is_tenth => tokio::time::sleep(by).await,
+            NetworkCondition::SlowOneInTen { by, slow } if slow == connection.number => {
+                connection.delayed.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(by).await;
+            }
             _ => {}
         }
         if to.write_all(&chunk[..read]).await.is_err() {
@@ -248,6 +266,25 @@ mod tests {
                 && !received.contains(&None),
             "{received:?}"
         );
+    }
+
+    #[test]
+    fn one_connection_in_ten_is_slow_and_is_counted() {
+        let proxy = Proxy::start(anywhere(), vec![echo("a")]).expect("the proxy starts");
+        let by = Duration::from_millis(100);
+        proxy.set_condition(NetworkCondition::SlowOneInTen { by, slow: 1 });
+        let slow: Vec<bool> = (0..12)
+            .map(|_| {
+                let begun = Instant::now();
+                assert_eq!(read_char(&mut connect(&proxy)), Some('a'));
+                begun.elapsed() >= by
+            })
+            .collect();
+        assert_eq!((slow[1], slow[11]), (true, true), "{slow:?}");
+        assert!(slow.iter().filter(|slow| !**slow).count() >= 8, "{slow:?}");
+        assert_eq!(proxy.delayed_chunks(), 2);
+        let other = Proxy::start(anywhere(), vec![echo("a")]).expect("the proxy starts");
+        assert_eq!(other.delayed_chunks(), 0, "each proxy counts its own chunks");
     }
 
     #[test]

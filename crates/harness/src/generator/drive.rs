@@ -8,6 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::event_loop::{EventLoop, Fault, LoopOptions, Next, Progress, Source};
+use super::tally::AnswerTime;
 use super::{Load, Pace, RequestScript, RunResult, cores};
 
 /// The longest wait for answers after the end of a round. Later answers count as lost.
@@ -163,8 +164,14 @@ impl<S: RequestScript> Source for Measurement<'_, S> {
     fn read(&mut self, due: Instant, bytes: &mut [u8], now: Instant) -> Progress<Instant> {
         match self.script.read(bytes) {
             Ok(Some(kind)) => {
-                let in_time = now >= self.opens_at && now <= self.closes_at;
-                self.run.answer(kind, now.saturating_duration_since(due), in_time);
+                let time = if now < self.opens_at {
+                    AnswerTime::WarmUp
+                } else if now <= self.closes_at {
+                    AnswerTime::Measured
+                } else {
+                    AnswerTime::Late
+                };
+                self.run.answer(kind, now.saturating_duration_since(due), time);
                 self.last = now;
                 Progress::Done
             }

@@ -22,6 +22,17 @@ pub enum AnswerKind {
     Other(u16),
 }
 
+/// When an answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnswerTime {
+    /// Before the measured time.
+    WarmUp,
+    /// Within the measured time.
+    Measured,
+    /// After the measured time.
+    Late,
+}
+
 /// The result of a measurement.
 #[derive(Debug)]
 pub struct RunResult {
@@ -41,8 +52,11 @@ pub struct RunResult {
     pub lost: u64,
     /// The number of connections that the other side closed.
     pub closed: u64,
-    /// The time from the instant at which a request was due to its answer, in microseconds.
+    /// The time from the instant at which a request was due to its answer, in microseconds. Only
+    /// answers within the measured time count.
     pub latency: Histogram<u64>,
+    /// The same for answers after the measured time.
+    pub late_latency: Histogram<u64>,
     /// Share of the time in which the generator's thread ran on a core.
     pub generator_busy: f64,
     /// The first answer of an unexpected kind.
@@ -56,6 +70,8 @@ const LATENCY_MAX_US: u64 = 120_000_000;
 
 impl Default for RunResult {
     fn default() -> Self {
+        let latency = Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS)
+            .expect("constant bounds in order");
         Self {
             answers: BTreeMap::new(),
             in_time: BTreeMap::new(),
@@ -65,8 +81,8 @@ impl Default for RunResult {
             given_up: 0,
             lost: 0,
             closed: 0,
-            latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS)
-                .expect("constant bounds in order"),
+            late_latency: latency.clone(),
+            latency,
             generator_busy: 0.0,
             first_unexpected: None,
         }
@@ -75,12 +91,26 @@ impl Default for RunResult {
 
 impl RunResult {
     /// Counts an answer.
-    pub(super) fn answer(&mut self, kind: AnswerKind, latency: Duration, in_time: bool) {
+    pub(super) fn answer(&mut self, kind: AnswerKind, latency: Duration, time: AnswerTime) {
         *self.answers.entry(kind).or_default() += 1;
-        if in_time {
-            *self.in_time.entry(kind).or_default() += 1;
-            self.latency.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        match time {
+            AnswerTime::WarmUp => {}
+            AnswerTime::Measured => {
+                *self.in_time.entry(kind).or_default() += 1;
+                self.latency.saturating_record(micros);
+            }
+            AnswerTime::Late => self.late_latency.saturating_record(micros),
         }
+    }
+
+    /// Returns the latencies of the answers within and after the measured time. If the server is
+    /// too slow, the late answers are the slowest.
+    #[must_use]
+    pub fn latency_with_late_answers(&self) -> Histogram<u64> {
+        let mut all = self.latency.clone();
+        all.add(&self.late_latency).expect("the bounds are the same");
+        all
     }
 
     /// Returns the number of answers of this kind.
@@ -153,17 +183,27 @@ mod tests {
     fn a_run_with_a_lost_or_unexpected_answer_is_an_error() {
         let mut run = RunResult { time: Duration::from_secs(2), ..RunResult::default() };
         assert!(run.only(&[AnswerKind::Accepted]).is_err(), "a run without answers");
-        run.answer(AnswerKind::Accepted, Duration::from_millis(1), true);
-        run.answer(AnswerKind::Accepted, Duration::from_millis(1), false);
+        run.answer(AnswerKind::Accepted, Duration::from_millis(1), AnswerTime::Measured);
+        run.answer(AnswerKind::Accepted, Duration::from_millis(1), AnswerTime::Late);
         assert!(run.only(&[AnswerKind::Accepted]).is_ok());
         assert!(
             (run.per_sec(AnswerKind::Accepted) - 0.5).abs() < 1e-9,
             "only answers within the measured time count"
         );
-        run.answer(AnswerKind::Overloaded, Duration::from_millis(1), true);
+        run.answer(AnswerKind::Overloaded, Duration::from_millis(1), AnswerTime::Measured);
         assert!(run.only(&[AnswerKind::Accepted]).is_err());
         assert!(run.only(&[AnswerKind::Accepted, AnswerKind::Overloaded]).is_ok());
         run.lost = 1;
         assert!(run.only(&[AnswerKind::Accepted, AnswerKind::Overloaded]).is_err());
+    }
+    #[test]
+    fn a_late_answer_counts_in_the_latency_of_all_answers() {
+        let mut run = RunResult::default();
+        run.answer(AnswerKind::Fine, Duration::from_secs(9), AnswerTime::WarmUp);
+        run.answer(AnswerKind::Fine, Duration::from_millis(1), AnswerTime::Measured);
+        run.answer(AnswerKind::Fine, Duration::from_secs(5), AnswerTime::Late);
+        assert_eq!((run.latency.len(), run.latency_with_late_answers().len()), (1, 2));
+        let max = Duration::from_micros(run.latency_with_late_answers().max());
+        assert!(max >= Duration::from_secs(5) && max < Duration::from_secs(6), "{max:?}");
     }
 }

@@ -87,3 +87,34 @@ fn an_order_whose_buyer_got_no_answer_is_counted() {
     let found = check_answers(4, &records, &orders);
     assert_eq!((found.verdict, found.untold_orders), (Verdict::Held, 1));
 }
+
+#[test]
+fn an_order_whose_buyer_got_no_answer_is_not_unsold() {
+    let (mut records, orders) = sound();
+    records[0].last_answer = LastAnswer::NoAnswer;
+    records.pop();
+    let found = check_answers(6, &records, &orders);
+    assert_eq!((found.verdict, found.unsold, found.offender), (Verdict::Held, 0, None));
+    records.push(record(3, LastAnswer::SoldOut));
+    let found = check_answers(6, &records, &orders);
+    assert_eq!((found.verdict, found.unsold), (Verdict::Undersold, 2));
+    assert!(found.offender.is_some_and(|text| text.contains("buyer 3")));
+}
+
+#[test]
+fn an_order_of_a_buyer_who_was_refused_is_a_broken_promise() {
+    let (mut records, orders) = sound();
+    records[1].last_answer = LastAnswer::SoldOut;
+    let found = check_answers(4, &records, &orders);
+    assert_eq!((found.verdict, found.unexpected_orders), (Verdict::Lost, 1));
+    assert_eq!((found.lost_orders, found.untold_orders), (0, 0));
+    assert!(found.offender.is_some_and(|text| text.contains("buyer 2 was told \"sold out\"")));
+}
+
+#[test]
+fn an_order_of_a_buyer_who_sent_no_request_is_a_broken_promise() {
+    let (records, orders) = sound();
+    let found = check_answers(6, &records, &[orders[0], orders[1], order(8)]);
+    assert_eq!((found.verdict, found.unexpected_orders), (Verdict::Lost, 1));
+    assert!(found.offender.is_some_and(|text| text.contains("buyer 8 sent no request")));
+}

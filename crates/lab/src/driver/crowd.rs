@@ -78,6 +78,7 @@ impl<'a> CrowdSource<'a> {
     /// answer.
     pub(super) fn finish(mut self) -> Answers {
         self.answers.elapsed = self.last_answer.duration_since(self.start);
+        self.answers.buyers = self.crowd.buyers;
         self.answers
     }
 
@@ -193,7 +194,7 @@ impl Source for CrowdSource<'_> {
     fn is_over(&mut self, now: Instant, _under_way: usize) -> bool {
         let waited = now.duration_since(self.start);
         let more = self.next < self.order.len() && waited <= self.crowd.within;
-        if self.open == 0 && !more {
+        if self.open == 0 && !more || self.progress.stop.load(Ordering::Relaxed) {
             return true;
         }
         // After this time the servers will not answer any more, so the remaining buyers stop.

@@ -25,6 +25,48 @@ const SLOW_ONE_IN: u32 = 8;
 /// gives their number.
 const EVENTS_MAX: usize = 400;
 
+/// The kind of an event, for the drawing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// The actor takes a free lock.
+    TakesLock,
+    /// The actor takes the lock while its last holder still works.
+    TakesOverlappingLock,
+    /// A timer renews the actor's lock.
+    RenewsLock,
+    /// The actor begins work that takes longer than the lock lasts.
+    BeginsLongWork,
+    /// The actor releases its own lock.
+    ReleasesLock,
+    /// The actor releases a lock whose time is over. The lock may belong to another actor.
+    ReleasesLate,
+    /// The database refuses the actor's write.
+    IsRefused,
+    /// Any other event.
+    Other,
+}
+
+impl EventKind {
+    /// Returns whether the event shows that the lock failed.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::TakesOverlappingLock | Self::ReleasesLate | Self::IsRefused)
+    }
+
+    /// Returns whether the actor has the lock from this event on.
+    #[must_use]
+    pub fn begins_work(self) -> bool {
+        matches!(self, Self::TakesLock | Self::TakesOverlappingLock)
+    }
+
+    /// Returns whether the actor's work under the lock ends with this event.
+    #[must_use]
+    pub fn ends_work(self) -> bool {
+        matches!(self, Self::ReleasesLock | Self::ReleasesLate)
+    }
+}
+
 /// One event of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
@@ -32,6 +74,8 @@ pub struct Event {
     pub at_ms: u64,
     /// The actor.
     pub actor: String,
+    /// The kind of the event.
+    pub kind: EventKind,
     /// The description of the event.
     pub event: String,
 }
@@ -93,7 +137,8 @@ impl SharedJournal {
         if written.left_out > 0 {
             let event = format!("{} more events are left out", written.left_out);
             let at_ms = events.last().map_or(0, |last| last.at_ms);
-            events.push(Event { at_ms, actor: "journal".to_owned(), event });
+            let (actor, kind) = ("journal".to_owned(), EventKind::Other);
+            events.push(Event { at_ms, actor, kind, event });
         }
         events
     }
@@ -118,16 +163,28 @@ impl Journal {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
 
-    /// Records that an actor took the lock.
+    /// Records that an actor took the lock. If another actor still is the holder, it has not begun
+    /// to release the lock, so the lock's time must be over.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
-            let before = written.holder.replace((actor, now + Duration::from_millis(lock_ms)));
-            match before {
-                Some((other, _)) if other != actor => {
-                    format!("takes the lock: the time of {other} is over, but {other} still works")
-                }
-                _ => format!("takes the lock for {lock_ms} ms"),
+            let until = now + Duration::from_millis(lock_ms);
+            match written.holder.replace((actor, until)) {
+                Some((other, _)) if other != actor => (
+                    EventKind::TakesOverlappingLock,
+                    format!("takes the lock: the time of {other} is over, but {other} still works"),
+                ),
+                _ => (EventKind::TakesLock, format!("takes the lock for {lock_ms} ms")),
             }
+        });
+    }
+
+    fn renewed(&self, lock_ms: u64) {
+        self.write(|written, now, actor| {
+            let until = now + Duration::from_millis(lock_ms);
+            if let Some(holder) = written.holder.as_mut().filter(|(holder, _)| *holder == actor) {
+                holder.1 = until;
+            }
+            (EventKind::RenewsLock, format!("renews the lock for {lock_ms} ms"))
         });
     }
 
@@ -145,8 +202,10 @@ impl Journal {
         let is_slow = dice.random_ratio(1, SLOW_ONE_IN);
         if is_slow {
             let ms = SLOW_WORK.as_millis();
-            self.note(|| {
-                format!("waits {ms} ms for the payment company, longer than the lock lasts")
+            self.write(|_, _, _| {
+                let text =
+                    format!("waits {ms} ms for the payment company, longer than the lock lasts");
+                (EventKind::BeginsLongWork, text)
             });
         }
         tokio::time::sleep(if is_slow { SLOW_WORK } else { WORK }).await;
@@ -157,35 +216,49 @@ impl Journal {
         self.note(|| format!("writes {left} bottles and the order of buyer {buyer}"));
     }
 
-    /// Records that the lock was deleted without a check of its holder.
-    pub fn deleted_lock(&self) {
+    /// Records that the actor is about to delete the lock without a check of its holder. The record
+    /// comes before the command, because the next holder can take the lock before the command's
+    /// answer arrives.
+    pub fn deletes_lock(&self) {
         self.write(|written, now, actor| match written.holder.take() {
             Some((other, until)) if other != actor && until > now => {
-                format!("deletes the lock, although {other} holds it")
+                (EventKind::ReleasesLate, format!("deletes the lock, although {other} holds it"))
             }
-            Some((other, _)) if other != actor => "deletes a lock that has ended".to_owned(),
-            _ => "releases the lock".to_owned(),
+            Some((holder, until)) if holder == actor && until > now => {
+                (EventKind::ReleasesLock, "releases the lock".to_owned())
+            }
+            _ => (EventKind::ReleasesLate, "deletes a lock that is no longer its own".to_owned()),
+        });
+    }
+
+    /// Notes that the actor is about to release its lock. The note comes before the command, for
+    /// the reason that [`Journal::deletes_lock`] gives.
+    pub fn begins_release(&self) {
+        let Some(actor) = &self.0 else { return };
+        actor.shared.with(|written, _| {
+            written.holder = written.holder.filter(|(holder, _)| *holder != actor.name);
         });
     }
 
     /// Records the result of the script that releases the lock only if the lock still belongs to
     /// the holder.
     pub fn released(&self, was_ours: bool) {
-        self.write(|written, _, actor| {
+        self.write(|_, _, _| {
             if was_ours {
-                if written.holder.is_some_and(|(holder, _)| holder == actor) {
-                    written.holder = None;
-                }
-                "releases the lock".to_owned()
+                (EventKind::ReleasesLock, "releases the lock".to_owned())
             } else {
-                "does not delete the lock: its own time is over".to_owned()
+                let text = "does not delete the lock: its own time is over";
+                (EventKind::ReleasesLate, text.to_owned())
             }
         });
     }
 
     /// Records that the database refused a holder whose number is too old.
     pub fn fenced(&self) {
-        self.note(|| "is refused by the database: a later holder has come".to_owned());
+        self.write(|_, _, _| {
+            let text = "is refused by the database: a later holder has come";
+            (EventKind::IsRefused, text.to_owned())
+        });
     }
 
     /// Records a buyer's answer.
@@ -209,7 +282,7 @@ impl Journal {
         if actor.shared.renewal == LockRenewal::No {
             return None;
         }
-        let (redis, token) = (redis.clone(), token.to_owned());
+        let (redis, token, journal) = (redis.clone(), token.to_owned(), self.clone());
         Some(Renewal(tokio::spawn(async move {
             let script = redis::Script::new(include_str!("renew.lua"));
             loop {
@@ -221,25 +294,85 @@ impl Journal {
                 if !renewed.is_ok_and(|renewed| renewed == 1) {
                     return;
                 }
+                journal.renewed(lock_ms);
             }
         })))
     }
 
     fn note(&self, text: impl FnOnce() -> String) {
-        self.write(|_, _, _| text());
+        self.write(|_, _, _| (EventKind::Other, text()));
     }
 
-    fn write(&self, text: impl FnOnce(&mut Written, Instant, &'static str) -> String) {
+    fn write(
+        &self,
+        describe: impl FnOnce(&mut Written, Instant, &'static str) -> (EventKind, String),
+    ) {
         let Some(actor) = &self.0 else { return };
         actor.shared.with(|written, now| {
-            let event = text(written, now, actor.name);
+            let (kind, event) = describe(written, now, actor.name);
             if written.events.len() >= EVENTS_MAX {
                 written.left_out += 1;
                 return;
             }
             let since = now.duration_since(actor.shared.start).as_millis();
             let at_ms = u64::try_from(since).unwrap_or(u64::MAX);
-            written.events.push(Event { at_ms, actor: actor.name.to_owned(), event });
+            written.events.push(Event { at_ms, actor: actor.name.to_owned(), kind, event });
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journals() -> (Arc<SharedJournal>, Journal, Journal) {
+        let shared = Arc::new(SharedJournal::new(LockRenewal::No));
+        let (a, b) = (Journal::of("server A", &shared, 1), Journal::of("server B", &shared, 1));
+        (shared, a, b)
+    }
+
+    fn kinds(shared: &SharedJournal) -> Vec<EventKind> {
+        shared.events().iter().map(|event| event.kind).collect()
+    }
+
+    #[test]
+    fn a_holder_that_has_begun_its_release_does_not_overlap_with_the_next_holder() {
+        let (shared, a, b) = journals();
+        a.locked(60);
+        a.begins_release();
+        // The next holder's answer arrives before the answer to the release.
+        b.locked(60);
+        a.released(true);
+        let expected = [EventKind::TakesLock, EventKind::TakesLock, EventKind::ReleasesLock];
+        assert_eq!(kinds(&shared), expected);
+    }
+
+    #[test]
+    fn a_holder_that_still_works_overlaps_and_its_late_release_is_a_failure() {
+        let (shared, a, b) = journals();
+        a.locked(0);
+        b.locked(60_000);
+        a.deletes_lock();
+        let expected =
+            [EventKind::TakesLock, EventKind::TakesOverlappingLock, EventKind::ReleasesLate];
+        assert_eq!(kinds(&shared), expected);
+        let events = shared.events();
+        assert_eq!(events[2].event, "deletes the lock, although server B holds it");
+    }
+
+    #[test]
+    fn a_lock_that_was_deleted_before_the_next_holder_took_it_is_not_accused() {
+        let (shared, a, b) = journals();
+        a.locked(60_000);
+        a.deletes_lock();
+        b.locked(60_000);
+        b.deletes_lock();
+        let expected = [
+            EventKind::TakesLock,
+            EventKind::ReleasesLock,
+            EventKind::TakesLock,
+            EventKind::ReleasesLock,
+        ];
+        assert_eq!(kinds(&shared), expected);
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::incident::{Event, Variant};
+use crate::incident::{Event, EventKind, LOCK_MS, Variant};
 
 /// The largest number of events that are drawn.
 const EVENTS_DRAWN: usize = 30;
@@ -40,11 +40,11 @@ pub fn render(variant: &Variant) -> String {
             LEFT - 10.0,
             y + 4.0
         );
-        for bar in bars(story, actor) {
+        for bar in bars(&variant.timeline, actor, first.at_ms, last.at_ms) {
             bar.draw(&mut svg, y, &x);
         }
         for (index, event) in story.iter().enumerate().filter(|(_, event)| event.actor == *actor) {
-            let class = if is_late(event) { "dot--late" } else { "dot" };
+            let class = if event.kind.is_failure() { "dot--late" } else { "dot" };
             let up = if index % 2 == 0 { -12.0 } else { 22.0 };
             let _ = write!(
                 svg,
@@ -63,7 +63,7 @@ pub fn render(variant: &Variant) -> String {
 fn list(story: &[Event]) -> String {
     let mut list = String::from("<ol class=\"story\">");
     for event in story {
-        let class = if is_late(event) { " class=\"late\"" } else { "" };
+        let class = if event.kind.is_failure() { " class=\"late\"" } else { "" };
         let _ = write!(
             list,
             "<li{class}>{} ms: {} {}</li>",
@@ -75,19 +75,8 @@ fn list(story: &[Event]) -> String {
     list + "</ol>"
 }
 
-/// Returns whether this event shows that the lock failed.
-fn is_late(event: &Event) -> bool {
-    [
-        "takes the lock: the time",
-        "deletes the lock, although",
-        "is refused",
-        "does not delete the lock",
-    ]
-    .iter()
-    .any(|start| event.event.starts_with(start))
-}
-
 /// The time of one piece of work under the lock, and the time at which the lock ended.
+#[derive(Debug, PartialEq, Eq)]
 struct Bar {
     from: u64,
     lock_ends: u64,
@@ -113,18 +102,76 @@ impl Bar {
     }
 }
 
-fn bars(story: &[Event], actor: &str) -> Vec<Bar> {
-    let mut bars = Vec::new();
-    let mut from = None;
-    for event in story.iter().filter(|event| event.actor == actor) {
-        let ends = ["releases", "deletes", "leaves"].iter().any(|w| event.event.starts_with(w));
-        if event.event.starts_with("takes the lock") {
-            from = Some(event.at_ms);
-        } else if let Some(begun) = from.filter(|_| ends) {
-            let lock_ends = begun + crate::incident::LOCK_MS;
-            bars.push(Bar { from: begun, lock_ends, to: event.at_ms });
-            from = None;
+/// Returns the actor's work under the lock between these times. Work without an end in the timeline
+/// lasts until the right end of the drawing.
+fn bars(timeline: &[Event], actor: &str, from: u64, to: u64) -> Vec<Bar> {
+    let mut bars: Vec<Bar> = Vec::new();
+    let mut is_open = false;
+    for event in timeline.iter().filter(|event| event.actor == actor) {
+        if event.kind.begins_work() {
+            let lock_ends = event.at_ms + LOCK_MS;
+            bars.push(Bar { from: event.at_ms, lock_ends, to });
+            is_open = true;
+        } else if let Some(bar) = bars.last_mut().filter(|_| is_open) {
+            if event.kind == EventKind::RenewsLock {
+                bar.lock_ends = event.at_ms + LOCK_MS;
+            } else if event.kind.ends_work() {
+                bar.to = event.at_ms.min(to);
+                is_open = false;
+            }
         }
     }
+    bars.retain(|bar| bar.from < to && bar.to > from);
+    for bar in &mut bars {
+        bar.from = bar.from.max(from);
+    }
     bars
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(at_ms: u64, kind: EventKind) -> Event {
+        Event { at_ms, actor: "server A".to_owned(), kind, event: String::new() }
+    }
+
+    fn one_bar(events: &[Event], to: u64) -> Bar {
+        let mut bars = bars(events, "server A", 0, to);
+        assert_eq!(bars.len(), 1, "{bars:?}");
+        bars.remove(0)
+    }
+
+    #[test]
+    fn work_after_the_end_of_the_lock_is_late_in_every_variant_without_renewal() {
+        for end in [EventKind::ReleasesLock, EventKind::ReleasesLate] {
+            let events = [event(10, EventKind::TakesLock), event(100, end)];
+            let bar = one_bar(&events, 200);
+            assert_eq!(bar, Bar { from: 10, lock_ends: 10 + LOCK_MS, to: 100 });
+            let mut svg = String::new();
+            bar.draw(&mut svg, 0.0, &|at_ms| at_ms as f64);
+            assert!(svg.contains("class=\"late\""), "{svg}");
+        }
+    }
+
+    #[test]
+    fn work_under_a_renewed_lock_is_not_late() {
+        let events = [
+            event(10, EventKind::TakesLock),
+            event(30, EventKind::RenewsLock),
+            event(50, EventKind::RenewsLock),
+            event(100, EventKind::ReleasesLock),
+        ];
+        let mut svg = String::new();
+        one_bar(&events, 200).draw(&mut svg, 0.0, &|at_ms| at_ms as f64);
+        assert!(svg.contains("class=\"holds\"") && !svg.contains("class=\"late\""), "{svg}");
+    }
+
+    #[test]
+    fn work_that_crosses_an_edge_of_the_drawing_is_drawn_up_to_the_edge() {
+        let events = [event(10, EventKind::TakesOverlappingLock), event(90, EventKind::IsRefused)];
+        assert_eq!(one_bar(&events, 50).to, 50);
+        let events = [event(10, EventKind::TakesLock), event(90, EventKind::ReleasesLate)];
+        assert_eq!(bars(&events, "server A", 40, 60), [Bar { from: 40, lock_ends: 70, to: 60 }]);
+    }
 }

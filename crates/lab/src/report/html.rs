@@ -1,11 +1,16 @@
 //! Renders `report.html`: one page that contains all its parts and needs no network.
 
+mod headline;
 mod overview;
+mod runs;
 
 use std::fmt::Write;
 
+pub use headline::render as render_headline;
+
 use super::{drawing, number, source, summary};
 use crate::contract::{Claim, StrategyKind};
+use crate::fault::Fault;
 use crate::incident::IncidentReport;
 use crate::registry;
 use crate::result::{RunReport, RunResult, Verdict};
@@ -21,15 +26,22 @@ const BRAND: &str = "<svg viewBox=\"0 0 24 28\" fill=\"none\" stroke-width=\"2.5
 
 /// Returns the page of a run.
 pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String {
-    let agrees = run.agrees();
-    let head = if agrees { "Every promise held." } else { "A promise was broken." };
-    let mut main = verdict(agrees, head, &summary(run));
-    main += &facts(run);
+    let head = if run.results.iter().any(|result| !result.keeps_promise()) {
+        "A promise was broken."
+    } else if !run.failures.is_empty() {
+        "Some runs failed."
+    } else if run.interrupted {
+        "The run was interrupted."
+    } else {
+        "Every promise held."
+    };
+    let mut main = verdict(run.agrees(), head, &summary(run));
+    main += &run_facts(run);
     main += &overview::render(run);
-    main += PLOTS;
+    main += &plots(run);
     main += &incident.map(incident_section).unwrap_or_default();
     main += &ways(run);
-    main += &table(run);
+    main += &runs::render(run);
     main += &repeat(run);
     let numbers = serde_json::to_string(&run).unwrap_or_default().replace('<', "\\u003c");
     let scripts = format!(
@@ -41,14 +53,9 @@ pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String 
 
 /// Returns the page of an incident.
 pub fn render_incident(incident: &IncidentReport) -> String {
-    let as_expected = incident.is_as_expected();
-    let head = if as_expected {
-        "The incident happened as described."
-    } else {
-        "The incident did not happen as described."
-    };
     let text = "A lock that ends before the work, reproduced from a seed, and the safer ways.";
-    let main = verdict(as_expected, head, text) + &incident_section(incident);
+    let main =
+        verdict(incident.is_as_expected(), incident.heading(), text) + &incident_section(incident);
     page("Lab incident", &main, "")
 }
 
@@ -73,7 +80,7 @@ fn verdict(good: bool, head: &str, text: &str) -> String {
     )
 }
 
-fn facts(run: &RunReport) -> String {
+fn run_facts(run: &RunReport) -> String {
     let machine = &run.machine;
     let levels: Vec<String> = run.levels.iter().map(usize::to_string).collect();
     let rows = [
@@ -88,77 +95,55 @@ fn facts(run: &RunReport) -> String {
         ("Seed", run.seed.to_string()),
         ("It took", format!("{} s", number(run.seconds))),
     ];
+    facts(&rows)
+}
+
+/// A longer value has a row of its own.
+const LONG_FACT: usize = 60;
+
+/// Returns a list of names and values.
+fn facts(rows: &[(&str, String)]) -> String {
     let mut text =
         String::from("<h2 class=\"unseen\">How it was measured</h2><dl class=\"facts\">");
     for (name, value) in rows {
         // Writing to a string cannot fail.
-        let _ = write!(text, "<div><dt>{name}</dt><dd>{}</dd></div>", escape(&value));
+        let class = if value.len() > LONG_FACT { " class=\"long\"" } else { "" };
+        let _ = write!(text, "<div{class}><dt>{name}</dt><dd>{}</dd></div>", escape(value));
     }
     text + "</dl>"
 }
 
-fn table(run: &RunReport) -> String {
-    let mut text = String::from(
-        "<section aria-labelledby=\"h-table\"><h2 id=\"h-table\">Every run</h2>\
-         <div class=\"card\"><div class=\"scroll\" \
-         tabindex=\"0\" role=\"region\" aria-label=\"Table of runs\"><table class=\"grid\">\
-         <caption class=\"unseen\">Every run</caption><thead><tr>",
-    );
-    for head in ["Strategy", "At once", "Faults", "Verdict"] {
-        let _ = write!(text, "<th scope=\"col\">{head}</th>");
-    }
-    for head in
-        ["Buyers/s", "p50 ms", "p99 ms", "Oversold", "Unsold", "Duplicates", "Lost", "Errors"]
-    {
-        let _ = write!(text, "<th scope=\"col\" class=\"num\">{head}</th>");
-    }
-    text += "<th scope=\"col\">Suits</th></tr></thead><tbody>";
-    run.results.iter().for_each(|result| text += &row(result));
-    text + "</tbody></table></div></div></section>"
-}
-
-fn row(result: &RunResult) -> String {
-    let ours = if result.strategy.starts_with("doorbuster") { " class=\"ours\"" } else { "" };
-    let mut row = format!(
-        "<tr{ours}><th scope=\"row\"><a href=\"#{0}\">{0}</a></th><td class=\"num\">{1}</td>\
-         <td>{2}</td><td>{3}</td>",
-        result.strategy,
-        result.level,
-        result.faults.as_str(),
-        pill(result)
-    );
-    let numbers = [
-        number(result.throughput_per_second),
-        format!("{:.1}", result.latency_ms.p50),
-        format!("{:.1}", result.latency_ms.p99),
-    ];
-    numbers.iter().for_each(|text| row += &format!("<td class=\"num\">{text}</td>"));
-    for count in [result.oversold, result.unsold, result.duplicate_orders, result.lost_orders] {
-        row += &format!("<td class=\"num\">{}</td>", number(count as f64));
-    }
-    row += &format!("<td class=\"num\">{}</td>", number(result.errors as f64));
-    row + &format!("<td>{}</td></tr>", escape(result.suits))
-}
-
-/// Returns the verdict as a coloured word.
+/// Returns the verdict as coloured words.
 fn pill(result: &RunResult) -> String {
     let class = match result.verdict {
+        Verdict::Held if result.is_unfinished() => "pill pill--warn",
         Verdict::Held => "pill pill--good",
         Verdict::Undersold => "pill pill--warn",
         _ => "pill pill--bad",
     };
-    let word = result.verdict.as_str();
-    let more = if result.agrees { "" } else { ", not as promised" };
-    format!("<span class=\"{class}\">{word}{more}</span>")
+    format!("<span class=\"{class}\">{}</span>", result.verdict_text())
 }
 
-const PLOTS: &str = "<section aria-labelledby=\"h-plots\"><h2 id=\"h-plots\">Speed against \
-    concurrency</h2><p class=\"soft\">Both scales are logarithmic. The table has the numbers.</p>\
-    <div class=\"chosen\" id=\"chosen\" role=\"group\" aria-label=\"Strategies in the plots\">\
-    </div><h3>Buyers answered a second</h3><div class=\"card chart\" id=\"throughput\" \
-    role=\"img\" aria-label=\"Throughput against concurrency\"></div><br><h3>Latency, 99 of 100 \
-    buyers</h3><div class=\"card chart\" id=\"latency\" role=\"img\" \
-    aria-label=\"Latency against concurrency\"></div></section>";
+/// Returns the section of the plots. The plots show the first fault of the run, and the median of
+/// several seeds.
+fn plots(run: &RunReport) -> String {
+    let fault = run.results.first().map_or(Fault::None, |result| result.faults);
+    let fault = match fault {
+        Fault::None => String::new(),
+        fault => format!(" Only runs with the fault {}.", fault.as_str()),
+    };
+    let has_seeds = run.results.iter().any(|result| result.seed != run.seed);
+    let seeds = if has_seeds { " The median of the seeds." } else { "" };
+    format!(
+        "<section aria-labelledby=\"h-plots\"><h2 id=\"h-plots\">Speed against concurrency</h2>\
+         <p class=\"soft\">Both scales are logarithmic. The table has the numbers.{fault}{seeds}</p>\
+         <div class=\"chosen\" id=\"chosen\" role=\"group\" aria-label=\"Strategies in the \
+         plots\"></div><h3>Buyers answered a second</h3><div class=\"card chart\" \
+         id=\"throughput\" role=\"img\" aria-label=\"Throughput against concurrency\"></div><br>\
+         <h3>Latency, 99 of 100 buyers</h3><div class=\"card chart\" id=\"latency\" role=\"img\" \
+         aria-label=\"Latency against concurrency\"></div></section>"
+    )
+}
 
 fn incident_section(incident: &IncidentReport) -> String {
     let mut text = format!(
@@ -184,8 +169,8 @@ fn incident_section(incident: &IncidentReport) -> String {
         );
     }
     text + &format!(
-        "<br><p class=\"soft\">Repeat: <code>doorbuster lab incident --seed {}</code></p></section>",
-        incident.seed
+        "<br><p class=\"soft\">Repeat: <code>{}</code></p></section>",
+        escape(&incident.command())
     )
 }
 
@@ -206,23 +191,21 @@ fn ways(run: &RunReport) -> String {
             Claim::SafeWithoutFaults => "It promises not to break while nothing fails.",
         };
         let _ = write!(text, "<p class=\"soft\">{promise} Suits: {}.</p>", escape(entry.suits));
-        if matches!(entry.kind, StrategyKind::Worker(_)) {
-            for paragraph in source::paragraphs(entry.text) {
-                let _ = write!(text, "<p>{}</p>", escape(&paragraph));
-            }
-            let _ = write!(
-                text,
-                "<pre tabindex=\"0\" aria-label=\"Code of {}\"><code>{}</code></pre>",
-                entry.id,
-                escape(&source::main_function(entry.text))
-            );
+        for paragraph in source::paragraphs(entry.text) {
+            let _ = write!(text, "<p>{}</p>", escape(&paragraph));
         }
-        if let Some(lua) = entry.lua {
+        let code = match entry.kind {
+            StrategyKind::Worker(_) => source::essence(entry.text),
+            StrategyKind::Product(_) => String::new(),
+        };
+        let scripts = entry.lua.iter().enumerate();
+        let scripts = scripts.map(|(at, lua)| (format!("Script {} of {}", at + 1, entry.id), *lua));
+        let quotes = std::iter::once((format!("Code of {}", entry.id), code.as_str()));
+        for (name, quote) in quotes.chain(scripts).filter(|(_, quote)| !quote.is_empty()) {
             let _ = write!(
                 text,
-                "<pre tabindex=\"0\" aria-label=\"Script of {}\"><code>{}</code></pre>",
-                entry.id,
-                escape(lua)
+                "<pre tabindex=\"0\" aria-label=\"{name}\"><code>{}</code></pre>",
+                escape(quote)
             );
         }
         text += &broke(run, entry.id);
@@ -249,7 +232,7 @@ fn broke(run: &RunReport, id: &str) -> String {
             "<p>{} with {} at once, faults {}: {}.</p>",
             pill(result),
             result.level,
-            result.faults.as_str(),
+            result.fault_text(),
             escape(result.first_offender.as_deref().unwrap_or("no buyer to name"))
         );
     }

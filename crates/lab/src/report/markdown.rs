@@ -1,36 +1,40 @@
-//! Renders `report.md`: the table for a pull request.
+//! Renders `report.md`: the tables for a pull request.
 
 use std::fmt::Write;
 
 use super::{number, summary};
+use crate::headline::HeadlineReport;
+use crate::incident::{IncidentReport, Variant};
 use crate::result::RunReport;
 
-/// Returns the whole document.
-pub fn render(run: &RunReport) -> String {
+/// Returns the document of a run.
+pub fn render_run(run: &RunReport) -> String {
     let mut text = format!("# Lab report\n\n{}\n\n", summary(run));
-    text += "| strategy | at once | faults | verdict | buyers/s | p50 ms | p99 ms | sold | \
-             oversold | unsold | duplicates | lost |\n";
-    text += "|---|--:|---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+    text += "| strategy | at once | faults | verdict | buyers | buyers/s | p50 ms | p99 ms | \
+             driver | sold | oversold | unsold | duplicates | lost | unexpected | untold |\n";
+    text += "|---|--:|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
     for result in &run.results {
-        let mark = if result.agrees { "" } else { " (not as promised)" };
         // Writing to a string cannot fail.
-        let _ = writeln!(
+        let _ = write!(
             text,
-            "| `{}` | {} | {} | {}{mark} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| `{}` | {} | {} | {} | {} | {} | {} | {} | {:.0} % | {} |",
             result.strategy,
             result.level,
-            result.faults.as_str(),
-            result.verdict.as_str(),
+            result.fault_text(),
+            result.verdict_text(),
+            result.started,
             number(result.throughput_per_second),
             result.latency_ms.p50,
             result.latency_ms.p99,
+            result.driver_busy * 100.0,
             result.sold,
-            result.oversold,
-            result.unsold,
-            result.duplicate_orders,
-            result.lost_orders,
         );
+        for (_, count) in result.counts() {
+            let _ = write!(text, " {count} |");
+        }
+        text += "\n";
     }
+    text += &failures(run);
     text += &without_http(run);
     let machine = &run.machine;
     let _ = write!(
@@ -51,6 +55,70 @@ pub fn render(run: &RunReport) -> String {
         run.command
     );
     text
+}
+
+/// Returns the runs without a verdict.
+fn failures(run: &RunReport) -> String {
+    if run.failures.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from("\nThese runs failed:\n\n");
+    for failure in &run.failures {
+        let (strategy, level, fault) = (&failure.strategy, failure.level, failure.faults.as_str());
+        let (seed, error) = (failure.seed, &failure.error);
+        let _ = writeln!(text, "- `{strategy}` at {level}, faults {fault}, seed {seed}: {error}");
+    }
+    text
+}
+
+/// Returns the document of an incident.
+pub fn render_incident(incident: &IncidentReport) -> String {
+    let mut text = format!(
+        "# Lab incident\n\n{}\n\n| variant | sold | of | oversold | what it shows |\n\
+         |---|--:|--:|--:|---|\n",
+        incident.heading()
+    );
+    for variant in &incident.variants {
+        let Variant { strategy, sold, stock, oversold, shows, .. } = variant;
+        let _ = writeln!(text, "| `{strategy}` | {sold} | {stock} | {oversold} | {shows} |");
+    }
+    text + &format!("\nRepeat:\n\n```sh\n{}\n```\n", incident.command())
+}
+
+/// Returns the document of a headline.
+pub fn render_headline(report: &HeadlineReport) -> String {
+    let machine = &report.machine;
+    let audit = if report.audit.ok { "clean" } else { "not clean" };
+    let rows = [
+        ("requests", number(report.requests as f64)),
+        ("answers a second", number(report.answers_per_second)),
+        ("requested rate", number(report.rate.into())),
+        ("p50 ms", report.latency_ms.p50.to_string()),
+        ("p99 ms", report.latency_ms.p99.to_string()),
+        ("slowest ms", report.latency_ms.max.to_string()),
+        ("orders", number(report.orders as f64)),
+        ("units", number(report.stock as f64)),
+        ("oversold", number(report.oversold as f64)),
+        ("lost answers", number(report.lost_answers as f64)),
+        ("generator", format!("{:.0} % of one core", report.generator_busy * 100.0)),
+        ("audit", audit.to_owned()),
+    ];
+    let mut text = format!("# Lab headline\n\n{}", report.heading());
+    if !report.ok {
+        text += &format!(" {}", report.findings_text());
+    }
+    text += "\n\n| what | value |\n|---|--:|\n";
+    for (name, value) in rows {
+        let _ = writeln!(text, "| {name} | {value} |");
+    }
+    text + &format!(
+        "\nMachine: {}, {} cores, {} MiB, {}.\n\nRepeat:\n\n```sh\n{}\n```\n",
+        machine.processor,
+        machine.cores,
+        machine.memory_mib,
+        machine.system,
+        report.command()
+    )
 }
 
 /// Returns the results of the embedded shape's buyers without HTTP.

@@ -13,30 +13,44 @@ const DASHES = [[], [6, 4], [2, 3], [10, 4, 2, 4]];
 const plain = report.results.filter((result) => result.faults === report.results[0].faults);
 const levels = [...new Set(plain.map((result) => result.level))].sort((a, b) => a - b);
 const ids = [...new Set(plain.map((result) => result.strategy))];
-const shown = new Set(ids.filter((id) => FIRST_SHOWN.includes(id) || ids.length <= 8));
-if (shown.size === 0) ids.slice(0, 6).forEach((id) => shown.add(id));
+
+// Each chosen strategy has a number, which decides its colour and its dash. The first six have
+// different colours. A strategy that is no longer chosen gives its number back.
+const shown = new Map();
+
+function choose(id) {
+  const taken = new Set(shown.values());
+  let at = 0;
+  while (taken.has(at)) at += 1;
+  shown.set(id, at);
+}
+
+ids.filter((id) => FIRST_SHOWN.includes(id) || ids.length <= 8).forEach(choose);
+if (shown.size === 0) ids.slice(0, 6).forEach(choose);
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
 function style(id) {
-  const at = ids.indexOf(id);
+  const at = shown.get(id);
   return {
     name: COLOURS[at % COLOURS.length],
     dash: DASHES[Math.floor(at / COLOURS.length) % DASHES.length],
   };
 }
 
+// The median of the seeds.
 function value(id, level, read) {
-  const found = plain.find((result) => result.strategy === id && result.level === level);
-  return found ? read(found) : null;
+  const found = plain.filter((result) => result.strategy === id && result.level === level);
+  const values = found.map(read).sort((a, b) => a - b);
+  return values.length > 0 ? values[Math.floor((values.length - 1) / 2)] : null;
 }
 
 const plots = [];
 
 function draw(into, label, read) {
-  const series = [...shown].map((id) => ({
+  const series = [...shown.keys()].map((id) => ({
     label: id,
     stroke: colour(style(id).name),
     dash: style(id).dash,
@@ -61,18 +75,31 @@ function draw(into, label, read) {
     ],
     series: [{ label: 'level' }, ...series],
   };
-  const data = [levels, ...[...shown].map((id) => levels.map((level) => value(id, level, read)))];
-  return new uPlot(options, data, into);
+  // A logarithmic scale has no zero.
+  const line = (id) => levels.map((level) => value(id, level, read) || null);
+  return new uPlot(options, [levels, ...[...shown.keys()].map(line)], into);
 }
 
 function redraw() {
   plots.splice(0).forEach((plot) => plot.destroy());
   if (shown.size === 0) return;
-  const positive = (number) => (number > 0 ? number : null);
   plots.push(draw(document.getElementById('throughput'), 'buyers answered a second',
-    (result) => positive(result.throughput_per_second)));
+    (result) => result.throughput_per_second));
   plots.push(draw(document.getElementById('latency'), 'p99 in milliseconds',
-    (result) => positive(result.latency_ms.p99)));
+    (result) => result.latency_ms.p99));
+}
+
+const SVG = 'http://www.w3.org/2000/svg';
+
+// Draws a piece of the strategy's line beside its name.
+function drawKey(key, id) {
+  key.replaceChildren();
+  if (!shown.has(id)) return;
+  const line = document.createElementNS(SVG, 'path');
+  line.setAttribute('d', 'M0 4H32');
+  line.setAttribute('stroke-dasharray', style(id).dash.join(' '));
+  line.style.stroke = `var(${style(id).name})`;
+  key.append(line);
 }
 
 for (const id of ids) {
@@ -80,13 +107,16 @@ for (const id of ids) {
   const box = document.createElement('input');
   box.type = 'checkbox';
   box.checked = shown.has(id);
+  const key = document.createElementNS(SVG, 'svg');
+  key.setAttribute('class', 'key');
+  key.setAttribute('viewBox', '0 0 32 8');
+  key.setAttribute('aria-hidden', 'true');
   box.addEventListener('change', () => {
-    if (box.checked) shown.add(id); else shown.delete(id);
+    if (box.checked) choose(id); else shown.delete(id);
+    drawKey(key, id);
     redraw();
   });
-  const key = document.createElement('span');
-  key.className = 'key';
-  key.style.background = `var(${style(id).name})`;
+  drawKey(key, id);
   label.append(box, key, id);
   chosen.append(label);
 }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use super::RunOptions;
 use crate::fault::Fault;
 use crate::limits::{ARRIVALS_WITH_FAULT, RUN_WITHIN};
-use crate::result::RunResult;
 
 /// The time of a run in addition to its sale: processes start, and rows are read.
 const OVERHEAD: Duration = Duration::from_millis(500);
@@ -48,10 +47,10 @@ impl Estimate {
     }
 
     /// Counts a run that ended now.
-    pub(super) fn count(&mut self, result: &RunResult) {
+    pub(super) fn count(&mut self, level: usize, fault: Fault) {
         let took = self.counted_at.elapsed();
         self.counted_at = Instant::now();
-        if let Some(runs) = self.runs.get_mut(&(result.level, result.faults)) {
+        if let Some(runs) = self.runs.get_mut(&(level, fault)) {
             runs.left -= 1;
             runs.done += 1;
             runs.took += took;

@@ -20,7 +20,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "the usual service code; known as a lost update or check-then-act race",
     suits: "Nothing: two buyers can read the same stock",
     text: include_str!("check_then_update.rs"),
-    lua: None,
+    lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(CheckThenUpdate(backends.clone()))),
 };
 

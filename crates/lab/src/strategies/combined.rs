@@ -24,7 +24,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "the final recommendation of many articles",
     suits: "Few sales and many visitors, in a shop that needs all these parts anyway",
     text: include_str!("combined.rs"),
-    lua: Some(include_str!("redis_lock.lua")),
+    lua: &[include_str!("redis_lock.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(Combined(backends.clone()))),
 };
 

@@ -20,7 +20,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "common practice: UPDATE … WHERE available >= n",
     suits: "Up to some thousand buyers a second; the best start for most shops",
     text: include_str!("conditional_update.rs"),
-    lua: None,
+    lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(ConditionalUpdate(backends.clone()))),
 };
 

@@ -21,7 +21,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "optimistic concurrency control; the version column of many libraries",
     suits: "Few buyers at a time for each of many items",
     text: include_str!("optimistic_version.rs"),
-    lua: None,
+    lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(OptimisticVersion(backends.clone()))),
 };
 

@@ -23,7 +23,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "hot key splitting; sharded counters",
     suits: "Items too hot for one Redis, where losses are acceptable",
     text: include_str!("partitioned_redis.rs"),
-    lua: Some(include_str!("partitioned_redis.lua")),
+    lua: &[include_str!("partitioned_redis.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(PartitionedRedis(backends.clone()))),
 };
 

@@ -19,7 +19,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "database textbooks: SELECT … FOR UPDATE",
     suits: "Few buyers at a time; several rows that must change together",
     text: include_str!("pessimistic_lock.rs"),
-    lua: None,
+    lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(PessimisticLock(backends.clone()))),
 };
 

@@ -22,7 +22,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "a cache used as the stock",
     suits: "Nothing: check and set are two steps",
     text: include_str!("redis_check_then_set.rs"),
-    lua: None,
+    lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(RedisCheckThenSet(backends.clone()))),
 };
 

@@ -23,7 +23,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "atomic counters; the common forum answer",
     suits: "Counting where a lost unit does not matter",
     text: include_str!("redis_incrby.rs"),
-    lua: None,
+    lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(RedisIncrby(backends.clone()))),
 };
 

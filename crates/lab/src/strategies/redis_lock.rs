@@ -24,7 +24,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "the Redis documentation: Distributed Locks with Redis",
     suits: "Rare, long work on one thing, where a second run does no harm",
     text: include_str!("redis_lock.rs"),
-    lua: Some(include_str!("redis_lock.lua")),
+    lua: &[include_str!("redis_lock.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(RedisLock(backends.clone()))),
 };
 
@@ -91,6 +91,7 @@ impl Strategy for RedisLock {
             drop(renewal);
             let script = Script::new(RELEASE);
             let mut release = script.key("lock");
+            self.0.journal.begins_release();
             let released: i64 = self.0.redis().script(release.arg(&token)).await?;
             self.0.journal.released(released == 1);
             answer

@@ -25,7 +25,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "M. Kleppmann, How to do distributed locking (2016)",
     suits: "Rare, long work on one thing that must not happen twice",
     text: include_str!("redis_lock_fenced.rs"),
-    lua: Some(include_str!("redis_lock_fenced.lua")),
+    lua: &[include_str!("redis_lock_fenced.lua"), include_str!("redis_lock.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(RedisLockFenced(backends.clone()))),
 };
 
@@ -103,6 +103,7 @@ impl Strategy for RedisLockFenced {
             self.0.journal.locked(lock_ms);
             let answer = self.sell(token, buyer, units).await;
             let mut release = release.key("lock");
+            self.0.journal.begins_release();
             let released: i64 = self.0.redis().script(release.arg(token)).await?;
             self.0.journal.released(released == 1);
             answer

@@ -23,7 +23,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "early tutorials on distributed locks",
     suits: "Nothing: the lock can end before the work is done",
     text: include_str!("redis_lock_unsafe.rs"),
-    lua: None,
+    lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(RedisLockUnsafe(backends.clone()))),
 };
 
@@ -82,8 +82,8 @@ impl Strategy for RedisLockUnsafe {
             self.0.redis().run::<()>(cmd("PEXPIRE").arg("lock").arg(lock_ms)).await?;
             self.0.journal.locked(lock_ms);
             let answer = self.sell(buyer, units).await;
+            self.0.journal.deletes_lock();
             self.0.redis().run::<()>(cmd("DEL").arg("lock")).await?;
-            self.0.journal.deleted_lock();
             answer
         })
     }

@@ -22,7 +22,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "the Redis manual on EVAL; nearly every flash-sale article",
     suits: "Very hot items, where the sales of the last second may be lost",
     text: include_str!("redis_lua.rs"),
-    lua: Some(include_str!("redis_lua.lua")),
+    lua: &[include_str!("redis_lua.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(RedisLua(backends.clone()))),
 };
 

@@ -24,7 +24,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "transactional messages; the outbox pattern",
     suits: "Hot items with orders that must not be lost; Redis must be durable",
     text: include_str!("redis_lua_outbox.rs"),
-    lua: Some(include_str!("redis_lua_outbox.lua")),
+    lua: &[include_str!("redis_lua_outbox.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(RedisLuaOutbox(backends.clone()))),
 };
 

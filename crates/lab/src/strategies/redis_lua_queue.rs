@@ -23,7 +23,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "the usual flash-sale article: Lua plus queue",
     suits: "Very hot items, where a few lost orders are acceptable",
     text: include_str!("redis_lua_queue.rs"),
-    lua: Some(include_str!("redis_lua_queue.lua")),
+    lua: &[include_str!("redis_lua_queue.lua")],
     kind: StrategyKind::Worker(|backends| {
         Box::new(RedisLuaQueue { backends: backends.clone(), popped: AtomicU64::new(0) })
     }),

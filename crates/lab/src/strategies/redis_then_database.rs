@@ -25,7 +25,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "write-behind caches; asynchronous persistence",
     suits: "Votes and likes, where the newest ones may be lost",
     text: include_str!("redis_then_database.rs"),
-    lua: Some(include_str!("redis_then_database.lua")),
+    lua: &[include_str!("redis_then_database.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(RedisThenDatabase::new(backends))),
 };
 

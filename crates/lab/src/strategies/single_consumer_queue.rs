@@ -1,11 +1,11 @@
-//! A queue with a single consumer: one process decides, so nothing needs a lock.
+//! A queue with a single consumer: one process decides, so no buyer waits for a lock.
 //!
 //! How it works: a request goes into a Redis list. One consumer takes up to 64 requests in order,
 //! reads the stock, deducts units, writes orders and commits. Then it writes each answer to Redis,
 //! where the waiting request polls for it.
 //! Where it comes from: "serialize the hot item" articles; the single-writer principle.
-//! When it holds: always, while there is only one consumer. A buyer only gets answers that are
-//! committed.
+//! When it holds: always. A buyer only gets answers that are committed. The consumer locks the
+//! stock row, because the commit of a killed consumer can end after the next consumer has started.
 //! How it breaks: it does not oversell. If a request is lost between the list and the commit, it
 //! gets no answer, and the buyer repeats it. The sale is as fast as its consumer.
 
@@ -23,7 +23,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "the single-writer principle; 'serialize the hot item'",
     suits: "A steady load on one item; an answer may take a moment",
     text: include_str!("single_consumer_queue.rs"),
-    lua: None,
+    lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(SingleConsumerQueue(backends.clone()))),
 };
 
@@ -32,7 +32,7 @@ const BATCH: usize = 64;
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
-const READ: &str = "SELECT available FROM stock WHERE item = 1";
+const LOCK: &str = "SELECT available FROM stock WHERE item = 1 FOR UPDATE";
 const BOUGHT: &str = "SELECT buyer FROM orders WHERE buyer = ANY($1)";
 const TAKE: &str = "UPDATE stock SET available = $1 WHERE item = 1";
 
@@ -43,10 +43,11 @@ impl SingleConsumerQueue {
     async fn decide(&self, requests: &[Order]) -> anyhow::Result<()> {
         let mut db = self.0.db().await?;
         let transaction = db.transaction().await?;
+        // The commit of a killed consumer can still be under way. The row's lock waits for it.
+        let mut available: i64 = query_one(&transaction, LOCK, &[]).await?.get(0);
         let buyers: Vec<i64> = requests.iter().map(|request| request.buyer).collect();
         let known = query(&transaction, BOUGHT, &[&buyers]).await?;
         let mut bought: Vec<i64> = known.iter().map(|row| row.get(0)).collect();
-        let mut available: i64 = query_one(&transaction, READ, &[]).await?.get(0);
         let mut orders = Vec::new();
         for request in requests {
             if !bought.contains(&request.buyer) && request.units <= available {

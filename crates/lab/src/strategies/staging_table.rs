@@ -21,7 +21,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "batch posting; temporary table and merge",
     suits: "A steady load where an answer may take a moment",
     text: include_str!("staging_table.rs"),
-    lua: None,
+    lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(StagingTable(backends.clone()))),
 };
 

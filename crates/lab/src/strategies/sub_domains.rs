@@ -27,7 +27,11 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "published designs for very hot items",
     suits: "One very hot item on several Redis servers",
     text: include_str!("sub_domains.rs"),
-    lua: Some(include_str!("sub_domains.lua")),
+    lua: &[
+        include_str!("sub_domains.lua"),
+        include_str!("sub_domains_schedule.lua"),
+        include_str!("sub_domains_gather.lua"),
+    ],
     kind: StrategyKind::Worker(|backends| Box::new(SubDomains(backends.clone()))),
 };
 

@@ -20,7 +20,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "numbered seats; FOR UPDATE SKIP LOCKED of PostgreSQL 9.5",
     suits: "Numbered seats; some thousand units",
     text: include_str!("unit_rows.rs"),
-    lua: None,
+    lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(UnitRows(backends.clone()))),
 };
 

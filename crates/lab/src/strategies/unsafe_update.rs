@@ -19,7 +19,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "the naive first version that every guide warns of",
     suits: "Nothing: it sells units that do not exist",
     text: include_str!("unsafe_update.rs"),
-    lua: None,
+    lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(UnsafeUpdate(backends.clone()))),
 };
 

@@ -68,27 +68,29 @@ impl DirectSale {
     }
 }
 
-/// Starts the engine, runs `work` with this item of this sale, and stops the engine. Returns `None`
-/// if the sale has no such item.
+/// Starts the engine, runs `work` with this item of these sales, and stops the engine. Returns
+/// `None` if a sale has no such item.
 ///
 /// # Errors
 ///
 /// Like [`super::serve`].
 pub async fn without_http<T>(
     settings: &Settings,
-    (sale, item): (&str, &str),
-    work: impl AsyncFnOnce(Arc<DirectSale>) -> T,
+    (sales, item): (&[&str], &str),
+    work: impl AsyncFnOnce(Vec<Arc<DirectSale>>) -> T,
 ) -> Result<Option<T>, ServeError> {
     let engine = start_engine(settings).await?.engine;
-    let found = {
+    let found: Option<Vec<Arc<DirectSale>>> = {
         let catalogue = engine.catalogue();
-        let sale = catalogue.sale(sale).cloned();
-        sale.and_then(|sale| sale.item(item).cloned().map(|item| (sale, item)))
+        let sales = sales.iter().map(|sale| {
+            let sale = catalogue.sale(sale).cloned()?;
+            let item = sale.item(item).cloned()?;
+            Some(Arc::new(DirectSale { engine: engine.clone(), sale, item }))
+        });
+        sales.collect()
     };
     let result = match found {
-        Some((sale, item)) => {
-            Some(work(Arc::new(DirectSale { engine: engine.clone(), sale, item })).await)
-        }
+        Some(sales) => Some(work(sales).await),
         None => None,
     };
     match tokio::time::timeout(super::SETTLE_TIMEOUT, engine.stop()).await {

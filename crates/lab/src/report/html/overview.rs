@@ -13,7 +13,7 @@ pub(super) fn render(run: &RunReport) -> String {
         "<section aria-labelledby=\"h-overview\"><h2 id=\"h-overview\">The strategies</h2>\
          <p class=\"soft\">Every strategy has the same buyers, servers and checker. The speed and \
          the latency are those of the fastest run without faults. A speed counts only \
-         if nothing was oversold, duplicated or lost.</p><div class=\"card\">\
+         if the run held.</p><div class=\"card\">\
          <div class=\"scroll\" tabindex=\"0\" \
          role=\"region\" aria-label=\"Table of strategies\"><table class=\"grid\">\
          <caption class=\"unseen\">Strategies compared</caption><thead><tr>",
@@ -54,8 +54,10 @@ fn row(run: &RunReport, id: &str) -> String {
     let fastest = results
         .iter()
         .filter(calm)
+        .filter(|one| one.verdict == Verdict::Held)
         .max_by(|a, b| a.throughput_per_second.total_cmp(&b.throughput_per_second));
-    let numbers = fastest.map_or_else(Default::default, |one| {
+    let none = || ["–", "–", "–"].map(str::to_owned);
+    let numbers = fastest.map_or_else(none, |one| {
         [
             number(one.throughput_per_second),
             format!("{:.1}", one.latency_ms.p50),
@@ -66,13 +68,17 @@ fn row(run: &RunReport, id: &str) -> String {
     row + &format!("<td>{}</td><td>{}</td></tr>", survived(&results), escape(first.suits))
 }
 
-/// Returns the faults that a strategy survived, and the verdicts after the other faults.
+/// Returns the verdict after each fault, or that the fault did not affect the strategy.
 fn survived(results: &[&RunResult]) -> String {
     let mut parts = Vec::new();
     for fault in Fault::ALL.into_iter().skip(1) {
-        let of_fault = results.iter().filter(|one| one.faults == fault);
-        if let Some(worst) = worst(of_fault) {
+        let of_fault = || results.iter().filter(|one| one.faults == fault);
+        // A run that the fault did not affect says nothing about the fault.
+        if let Some(worst) = worst(of_fault().filter(|one| one.applies)) {
             parts.push(format!("{} {}", fault.as_str(), pill(worst)));
+        } else if let Some(unaffected) = worst(of_fault()) {
+            let broken = if unaffected.keeps_promise() { String::new() } else { pill(unaffected) };
+            parts.push(format!("{} not affected {broken}", fault.as_str()));
         }
     }
     if parts.is_empty() { "not run".to_owned() } else { parts.join("<br>") }
@@ -88,4 +94,33 @@ fn worst<'a>(results: impl Iterator<Item = &'a &'a RunResult>) -> Option<&'a Run
         Verdict::Oversold => 4,
     };
     results.copied().max_by_key(|result| rank(result.verdict))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::tests::{result, run};
+    use super::*;
+
+    #[test]
+    fn a_speed_counts_only_if_the_run_held() {
+        let mut fast = result("unsafe-update");
+        (fast.verdict, fast.throughput_per_second) = (Verdict::Oversold, 9_876.0);
+        let text = row(&run(vec![fast.clone()]), "unsafe-update");
+        assert!(!text.contains("9,876") && text.matches("–").count() == 3, "{text}");
+        let mut slow = result("unsafe-update");
+        slow.throughput_per_second = 123.0;
+        let text = row(&run(vec![fast, slow]), "unsafe-update");
+        assert!(text.contains(">123<") && !text.contains("9,876"), "{text}");
+    }
+
+    #[test]
+    fn a_fault_without_an_effect_was_not_survived() {
+        let mut unaffected = result("redis-lua");
+        (unaffected.faults, unaffected.applies) = (Fault::Slow, false);
+        assert_eq!(survived(&[&unaffected]).trim_end(), "slow not affected");
+        let mut affected = result("redis-lua");
+        affected.faults = Fault::Slow;
+        let text = survived(&[&unaffected, &affected]);
+        assert!(text.contains("held") && !text.contains("not affected"), "{text}");
+    }
 }

@@ -6,7 +6,7 @@ use crate::result::Machine;
 
 impl Machine {
     /// Reads the description of the machine from the system.
-    pub(super) fn read(servers: Vec<String>) -> Self {
+    pub(crate) fn read(servers: Vec<String>) -> Self {
         let read = |path: &str| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
         let value = |text: &str, name: &str| {
             let line = text.lines().find(|line| line.starts_with(name));

@@ -1,0 +1,130 @@
+//! The lab's results as text.
+
+use comfy_table::Cell;
+use doorbuster_lab::headline::HeadlineReport;
+use doorbuster_lab::incident::IncidentReport;
+use doorbuster_lab::{RunReport, RunResult};
+
+use crate::table::{self, grouped, number};
+
+/// Returns the table of a run, and what it means.
+pub fn run(report: &RunReport) -> String {
+    let names = ["strategy", "level", "faults", "verdict", "buyers/s", "p50 ms", "p99 ms", "sold"];
+    let counts = report.results.first().map(|result| result.counts().map(|(name, _)| name));
+    let names = names.into_iter().chain(counts.into_iter().flatten()).chain(["errors"]);
+    let mut rows = table::with_header(&names.collect::<Vec<_>>());
+    for result in &report.results {
+        let mut cells = vec![
+            Cell::new(&result.strategy),
+            number(result.level),
+            Cell::new(result.fault_text()),
+            Cell::new(verdict(result)),
+            number(grouped(result.throughput_per_second as u64)),
+            number(format!("{:.1}", result.latency_ms.p50)),
+            number(format!("{:.1}", result.latency_ms.p99)),
+            number(grouped(result.sold.unsigned_abs())),
+        ];
+        let counts = result.counts().map(|(_, count)| number(grouped(count.unsigned_abs())));
+        cells.extend(counts);
+        cells.push(number(grouped(result.errors)));
+        rows.add_row(cells);
+        if let Some(direct) = &result.without_http {
+            rows.add_row(vec![
+                Cell::new("  without HTTP"),
+                number(result.level),
+                Cell::new(result.faults.as_str()),
+                Cell::new(direct.verdict.as_str()),
+                number(grouped(direct.throughput_per_second as u64)),
+                number(format!("{:.2}", direct.latency_ms.p50)),
+                number(format!("{:.2}", direct.latency_ms.p99)),
+                number(grouped(direct.sold.unsigned_abs())),
+            ]);
+        }
+    }
+    format!("{rows}\n{}Seed {}. Repeat: {}\n", remarks(report), report.seed, report.command)
+}
+
+fn verdict(result: &RunResult) -> String {
+    let unfinished = if result.is_unfinished() { ", not finished" } else { "" };
+    let mark = if result.keeps_promise() { "" } else { " (!)" };
+    format!("{}{unfinished}{mark}", result.verdict.as_str())
+}
+
+/// Returns one line for each thing that a reader must know about the table.
+fn remarks(report: &RunReport) -> String {
+    let mut text = String::new();
+    for failure in &report.failures {
+        let (strategy, level, fault) = (&failure.strategy, failure.level, failure.faults.as_str());
+        text += &format!("{strategy} at {level}, faults {fault}, failed: {}\n", failure.error);
+    }
+    if report.interrupted {
+        text += "The run was interrupted. The table has only the results so far.\n";
+    }
+    let count = |wanted: fn(&RunResult) -> bool| {
+        report.results.iter().filter(|result| wanted(result)).count()
+    };
+    let unfinished = count(RunResult::is_unfinished);
+    if unfinished > 0 {
+        text += &format!(
+            "{unfinished} runs ended before all buyers had started, although units were left.\n"
+        );
+    }
+    let busy = count(RunResult::is_driver_busy);
+    if busy > 0 {
+        text += &format!(
+            "In {busy} runs the sender of the requests used more than 90 % of its core, so these \
+             strategies may be faster.\n"
+        );
+    }
+    text += match count(|result| !result.keeps_promise()) {
+        0 => "Every verdict agrees with what the strategy promises.\n",
+        _ => "A verdict marked (!) does not agree with what the strategy promises.\n",
+    };
+    text
+}
+
+/// The number of events that the report shows for each variant.
+const EVENTS_SHOWN: usize = 30;
+
+/// Returns the story of each variant.
+pub fn incident(report: &IncidentReport) -> String {
+    let mut text = String::new();
+    for variant in &report.variants {
+        text += &format!("{}\n  {}\n", variant.strategy, variant.shows);
+        for event in variant.failure_excerpt(EVENTS_SHOWN) {
+            text += &format!("  {:>6} ms  {:<10} {}\n", event.at_ms, event.actor, event.event);
+        }
+        text += &format!(
+            "  Sold {} of {} bottles; oversold {}.\n\n",
+            variant.sold, variant.stock, variant.oversold
+        );
+    }
+    text + &format!("Seed {}.\n", report.seed)
+}
+
+/// Returns the table of the headline, and its result.
+pub fn headline(report: &HeadlineReport) -> String {
+    let mut rows = table::report();
+    let requested = format!("{} requested", grouped(report.rate.into()));
+    let latency = &report.latency_ms;
+    let cost = format!("{:.0} %", report.generator_busy * 100.0);
+    let cells = [
+        (
+            "Requests",
+            grouped(report.requests),
+            format!("in {} s, over {} connections", report.secs, report.connections),
+        ),
+        ("Answers a second", grouped(report.answers_per_second as u64), requested),
+        ("Latency", format!("{:.1} ms", latency.p50), "p50".to_owned()),
+        ("", format!("{:.1} ms", latency.p99), "p99".to_owned()),
+        ("", format!("{:.1} ms", latency.max), "slowest".to_owned()),
+        ("Orders", grouped(report.orders), format!("of {} units", report.stock)),
+        ("Oversold", grouped(report.oversold.unsigned_abs()), String::new()),
+        ("Lost answers", grouped(report.lost_answers), String::new()),
+        ("Generator", cost, "of one core".to_owned()),
+    ];
+    for (name, value, remark) in cells {
+        rows.add_row([name.into(), number(value), Cell::new(remark)]);
+    }
+    format!("{rows}\n{} {}\n", report.heading(), report.findings_text())
+}

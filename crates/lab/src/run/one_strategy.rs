@@ -1,0 +1,256 @@
+//! Runs one strategy with one fault: every level with every seed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::{Error, Result, anyhow, ensure};
+use doorbuster_harness::cluster::http;
+
+use super::{RunOptions, System};
+use crate::backends::Backends;
+use crate::checker;
+use crate::contract::{Order, Strategy, StrategyEntry, StrategyKind};
+use crate::direct;
+use crate::driver::{self, BuyerLoad, Progress, Target};
+use crate::fault::{self, Fault};
+use crate::limits::{ARRIVALS_WITH_FAULT, DRAIN_WITHIN, RUN_WITHIN};
+use crate::product::{Product, Shape};
+use crate::result::{RunKey, RunResult, WithoutHttp};
+use crate::servers::{Servers, Workers, wait_until};
+
+/// The level and the seed of a run.
+pub(super) type LevelAndSeed = (usize, u64);
+
+/// Gets the outcome of each run.
+pub(super) type Outcomes<'a> = dyn FnMut(LevelAndSeed, Result<RunResult>) + 'a;
+
+/// One strategy with one fault.
+pub(super) struct OneStrategy<'a> {
+    pub(super) options: &'a RunOptions,
+    pub(super) entry: &'a StrategyEntry,
+    pub(super) fault: Fault,
+}
+
+impl OneStrategy<'_> {
+    /// Returns every pair of level and seed.
+    fn runs(&self) -> Vec<LevelAndSeed> {
+        let seeds = (0..u64::from(self.options.seeds)).map(|n| self.options.seed.wrapping_add(n));
+        let levels = self.options.levels.iter();
+        levels.flat_map(|&level| seeds.clone().map(move |seed| (level, seed))).collect()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.options.stop.load(Ordering::Relaxed)
+    }
+
+    /// Runs every level and seed. After a request to stop, no more outcomes are reported.
+    pub(super) async fn run_levels(&self, servers: &mut Servers, done: &mut Outcomes<'_>) {
+        let mut done = |run: LevelAndSeed, outcome: Result<RunResult>| {
+            if !self.is_stopped() {
+                done(run, outcome);
+            }
+        };
+        match self.entry.kind {
+            StrategyKind::Worker(make) => {
+                for run in self.runs() {
+                    if self.is_stopped() {
+                        return;
+                    }
+                    done(run, self.run_workers(servers, make, run).await);
+                }
+            }
+            StrategyKind::Product(Shape::Embedded) if self.fault == Fault::None => {
+                self.run_with_and_without_http(&mut done).await;
+            }
+            StrategyKind::Product(shape) => self.run_shape(shape, &mut done).await,
+        }
+    }
+
+    /// Runs one shape of the product. A run that fails ends the installation, and the next run has
+    /// a new one.
+    async fn run_shape(&self, shape: Shape, done: &mut Outcomes<'_>) {
+        let mut running = None;
+        let mut runs = self.runs().into_iter();
+        while let Some(run) = runs.next().filter(|_| !self.is_stopped()) {
+            let product = match running.take() {
+                Some(product) => Ok(product),
+                None => self.start_product(shape).await,
+            };
+            let mut product = match product {
+                Ok(product) => product,
+                Err(error) => return fail_all(std::iter::once(run).chain(runs), &error, done),
+            };
+            let outcome = self.run_product(&mut product, run).await;
+            running = outcome.is_ok().then_some(product);
+            done(run, outcome);
+        }
+    }
+
+    async fn start_product(&self, shape: Shape) -> Result<Product> {
+        let slow = self.fault == Fault::Slow;
+        Product::start(&self.options.program, shape, slow).await
+    }
+
+    /// Runs the embedded shape over HTTP, and then the same buyers without HTTP.
+    async fn run_with_and_without_http(&self, done: &mut Outcomes<'_>) {
+        let mut product = match self.start_product(Shape::Embedded).await {
+            Ok(product) => product,
+            Err(error) => return fail_all(self.runs().into_iter(), &error, done),
+        };
+        let (mut results, mut runs) = (Vec::new(), self.runs().into_iter());
+        while let Some(run) = runs.next().filter(|_| !self.is_stopped()) {
+            match self.run_for_comparison(&mut product, run).await {
+                Ok((result, sales)) => results.push((run, result, sales)),
+                Err(error) => {
+                    fail_all(std::iter::once(run).chain(runs), &error, done);
+                    break;
+                }
+            }
+        }
+        if let Err(error) = product.stop_servers() {
+            return fail_all(results.iter().map(|(run, ..)| *run), &error, done);
+        }
+        for (run, result, sales) in results {
+            let direct = self.run_without_http(&product, &sales, run).await;
+            let outcome = direct.map(|direct| RunResult { without_http: Some(direct), ..result });
+            done(run, outcome);
+        }
+    }
+
+    /// Runs the product over HTTP. Returns also two new sales for the same buyers, to warm up and
+    /// to measure.
+    async fn run_for_comparison(
+        &self,
+        product: &mut Product,
+        run: LevelAndSeed,
+    ) -> Result<(RunResult, [Target; 2])> {
+        let (stock, units) = (self.options.stock, self.options.units);
+        let result = self.run_product(product, run).await?;
+        let warm_up = product.open_sale(stock, units).await?;
+        Ok((result, [warm_up, product.open_sale(stock, units).await?]))
+    }
+
+    async fn run_without_http(
+        &self,
+        product: &Product,
+        sales: &[Target; 2],
+        (level, seed): LevelAndSeed,
+    ) -> Result<WithoutHttp> {
+        let crowd = (self.options.buyers, self.options.units, level, seed);
+        let answers = direct::measure(product, sales.each_ref(), crowd).await?;
+        let orders = product.orders(&sales[1])?;
+        let findings = checker::check_answers(self.options.stock, &answers.records, &orders);
+        Ok(WithoutHttp::new(&answers, &findings))
+    }
+
+    async fn run_workers(
+        &self,
+        servers: &mut Servers,
+        make: fn(&Backends) -> Box<dyn Strategy>,
+        (level, seed): LevelAndSeed,
+    ) -> Result<RunResult> {
+        {
+            // These connections end before the sale, so that only the workers are connected.
+            let backends = Backends::new(&servers.addresses(2))?;
+            backends.empty().await?;
+            make(&backends).prepare(self.options.stock).await?;
+        }
+        if self.fault == Fault::Slow {
+            servers.start_slow_proxy(seed)?;
+        }
+        let workers = Workers::start(&self.options.program, self.entry.id, servers, level);
+        let mut workers = match workers {
+            Ok(workers) => workers,
+            Err(error) => {
+                servers.stop_slow_proxy();
+                return Err(error);
+            }
+        };
+        let addrs = workers.addrs();
+        let mut system = System::Workers(&mut workers, servers);
+        let sold = self.sell((level, seed), Target::Workers, addrs.clone(), &mut system).await;
+        if sold.is_ok() {
+            drain(&addrs).await;
+        }
+        let running = workers.check_running();
+        drop(workers);
+        servers.stop_slow_proxy();
+        let sold = sold?;
+        running?;
+        // Open new connections, because Redis may have been restarted.
+        let strategy = make(&Backends::new(&servers.addresses(2))?);
+        self.check_answers(sold, &strategy.orders().await?)
+    }
+
+    async fn run_product(&self, product: &mut Product, run: LevelAndSeed) -> Result<RunResult> {
+        let target = product.open_sale(self.options.stock, self.options.units).await?;
+        let addrs = product.addrs();
+        let mut system = System::Product(product);
+        let sold = self.sell(run, target.clone(), addrs, &mut system).await?;
+        self.check_answers(sold, &product.orders(&target)?)
+    }
+
+    /// Sends the buyers, and injects the fault.
+    async fn sell(
+        &self,
+        (level, seed): LevelAndSeed,
+        target: Target,
+        addrs: Vec<SocketAddr>,
+        system: &mut System<'_>,
+    ) -> Result<(RunKey, driver::Answers)> {
+        let orders = (self.options.stock / self.options.units).max(1);
+        let mut crowd = BuyerLoad {
+            buyers: self.options.buyers,
+            units: self.options.units,
+            level,
+            seed,
+            arrivals: None,
+            within: RUN_WITHIN,
+        };
+        if self.fault != Fault::None {
+            // The run has twice as many buyers as can get units. These buyers arrive over a longer
+            // time, so that the fault happens during the sale.
+            crowd.buyers = crowd.buyers.min(2 * orders);
+            crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
+            crowd.within = ARRIVALS_WITH_FAULT + RUN_WITHIN;
+        }
+        let goal = orders.min(crowd.buyers).unsigned_abs();
+        let stop = Arc::clone(&self.options.stop);
+        let progress = Arc::new(Progress { stop, ..Progress::default() });
+        let crowd = tokio::spawn(driver::send(crowd, target, addrs, Arc::clone(&progress)));
+        let injected = fault::inject(self.fault, seed, goal, &progress, system).await;
+        // Wait for the buyers also after an error, so that none of them disturbs the next run.
+        let answers = crowd.await??;
+        let applies = injected? && (self.fault != Fault::Slow || system.has_slow_connections());
+        ensure!(!self.is_stopped(), "the run was interrupted");
+        Ok((RunKey { level, seed, fault: self.fault, applies }, answers))
+    }
+
+    fn check_answers(
+        &self,
+        (run, answers): (RunKey, driver::Answers),
+        orders: &[Order],
+    ) -> Result<RunResult> {
+        let stock = self.options.stock;
+        let findings = checker::check_answers(stock, &answers.records, orders);
+        Ok(RunResult::new(self.entry, &run, stock, &answers, findings))
+    }
+}
+
+/// Reports the same error for each of these runs.
+fn fail_all(runs: impl Iterator<Item = LevelAndSeed>, error: &Error, done: &mut Outcomes<'_>) {
+    runs.for_each(|run| done(run, Err(anyhow!("{error:#}"))));
+}
+
+/// Waits until no accepted request waits for a worker's background work.
+async fn drain(addrs: &[SocketAddr]) {
+    for &addr in addrs {
+        // If a worker does not finish in time, orders are missing, and the checker finds that.
+        wait_until(DRAIN_WITHIN, async || {
+            http::send_request(addr, "GET", "/waiting", "", "")
+                .is_ok_and(|reply| reply.status == 200 && reply.body == "0")
+        })
+        .await;
+    }
+}
