@@ -1,5 +1,7 @@
 //! `key`, `actions`, `nodes`, `status`, `buyer`, `waitlist` and `code`, over the admin API.
 
+use std::time::Duration;
+
 use comfy_table::Cell;
 use doorbuster_api::admin::access_codes::CodeCounts;
 use doorbuster_api::admin::console::{
@@ -18,6 +20,11 @@ use crate::client::{self, Client, Path};
 use crate::confirm::confirm;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
+
+/// Longest wait for a part of the status.
+const READY_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait for a part of the status of a server that is not ready.
+const NOT_READY_WAIT: Duration = Duration::from_secs(3);
 
 /// Runs `key`.
 pub fn key(args: KeyArgs) -> Outcome {
@@ -155,11 +162,13 @@ pub fn status(args: &StatusArgs) -> Outcome {
             Err(refused) if refused.code().is_none() => return Err(refused.into()),
             Err(refused) => (Some(refused.detail()), Vec::new()),
         };
-        let nodes = match client.get(Path::new(&["v1", "admin", "nodes"])).await {
-            Ok(answer) => Ok(answer.read::<NodeList>()?),
-            Err(refused) => Err(refused.detail()),
-        };
-        let sales = current_sales(&client).await?;
+        // Without its store, a server answers most requests only after a while.
+        let limit = if reason.is_none() { READY_WAIT } else { NOT_READY_WAIT };
+        let (nodes, sales) = tokio::join!(
+            within(limit, current_nodes(&client)),
+            within(limit, current_sales(&client))
+        );
+        let (nodes, sales) = (nodes?, sales?);
         let is_whole = nodes.is_ok() && sales.is_ok();
         let ready = reason.is_none();
         if client.wants_json() {
@@ -192,9 +201,27 @@ pub fn status(args: &StatusArgs) -> Outcome {
     })
 }
 
-/// Returns every sale that is open, paused or scheduled, or the reason why the server cannot list
-/// the sales.
-async fn current_sales(client: &Client) -> Result<Result<Vec<AdminSale>, String>, Failure> {
+/// A part of the status, or the reason why the server cannot report it.
+type Part<T> = Result<T, String>;
+
+/// Waits for a part at most this long.
+async fn within<T>(
+    limit: Duration,
+    part: impl Future<Output = Result<Part<T>, Failure>>,
+) -> Result<Part<T>, Failure> {
+    let part = tokio::time::timeout(limit, part).await;
+    part.unwrap_or_else(|_| Ok(Err(format!("no answer within {} s", limit.as_secs()))))
+}
+
+async fn current_nodes(client: &Client) -> Result<Part<NodeList>, Failure> {
+    match client.get(Path::new(&["v1", "admin", "nodes"])).await {
+        Ok(answer) => Ok(Ok(answer.read()?)),
+        Err(refused) => Ok(Err(refused.detail())),
+    }
+}
+
+/// Returns every sale that is open, paused or scheduled.
+async fn current_sales(client: &Client) -> Result<Part<Vec<AdminSale>>, Failure> {
     let mut sales = Vec::new();
     for phase in ["open", "paused", "scheduled"] {
         let mut cursor = None::<String>;

@@ -99,6 +99,6 @@ pub struct SelectionArgs {
     #[arg(long)]
     pub all: bool,
     /// With --all: only dead letters of this kind.
-    #[arg(long, requires = "all")]
+    #[arg(long, requires = "all", conflicts_with_all = ["letter", "endpoint"])]
     pub kind: Option<KindArg>,
 }

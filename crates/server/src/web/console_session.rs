@@ -262,8 +262,8 @@ impl App {
         Ok(operator)
     }
 
-    /// Reads a session from the store for each request. So a session ends on every node when its key
-    /// is deleted.
+    /// Reads a session from the store for each request. So a session ends on every node when its
+    /// key is deleted.
     async fn session(&self, cookie: &str) -> StoreResult<Option<(SessionOwner, Millis)>> {
         let configured = self.operators.configured_hash();
         self.engine.store().session(Operators::hash(cookie), configured).await

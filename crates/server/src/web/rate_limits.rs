@@ -144,8 +144,8 @@ impl App {
     }
 
     /// Checks that the caller is not blocked and is within the limits, and counts the request. Each
-    /// handler of a limited path calls this function once, or calls its two parts. A request that is
-    /// refused here names no item, so the refusal is noted only if the sale has a single item.
+    /// handler of a limited path calls this function once, or calls its two parts. A request that
+    /// is refused here names no item, so the refusal is noted only if the sale has a single item.
     ///
     /// # Errors
     ///

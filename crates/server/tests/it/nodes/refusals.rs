@@ -1,5 +1,5 @@
-//! Tests what operators see and do on several nodes: a buyer's refusals, the numbers of minutes that
-//! ended while no node led, and the end of a session.
+//! Tests what operators see and do on several nodes: a buyer's refusals, the numbers of minutes
+//! that ended while no node led, and the end of a session.
 
 use serde_json::{Value, json};
 
