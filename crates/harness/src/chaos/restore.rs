@@ -69,7 +69,7 @@ impl RoundRunner<'_> {
     }
 
     /// Expects that the nodes report at least these missing orders. A node may also have confirmed
-    /// an order of which its buyer has not heard.
+    /// an order whose answer did not reach the buyer.
     fn expect_lost_orders(&mut self, missing: u64) -> Result<(), ClusterError> {
         let sql = "SELECT coalesce(sum(lost), 0)::bigint FROM lost_orders
                    WHERE fence = (SELECT max(fence) FROM store_history)";

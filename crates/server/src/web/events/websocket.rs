@@ -16,11 +16,12 @@ use doorbuster_core::BuyerId;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
+
+mod unsent;
 
 use super::feed::{Feed, FeedEvent};
 use super::follow;
@@ -37,6 +38,7 @@ use crate::web::limits::{
 };
 use crate::web::refusals::BLOCKED;
 use crate::web::reply::HandlerError;
+use unsent::{Cut, send_unsent};
 
 /// Close code: try again later.
 const TRY_AGAIN_LATER: u16 = 1013;
@@ -197,35 +199,6 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
         };
         active.close(end).await;
     });
-}
-
-/// The rest of a frame was not sent, so no other frame may follow, not even a close frame.
-struct Cut;
-
-/// Sends the rest of a frame. Returns why the connection must end, if it must end. A slow reader
-/// whose stream must end gets a short time to read the rest and the close frame.
-async fn send_unsent(
-    socket: &mut GuardedStream,
-    unsent: Vec<u8>,
-    reader: &mut WebSocketReader,
-) -> Result<Option<EndReason>, Cut> {
-    let app = reader.feed.app().clone();
-    let mut rest = Bytes::from(unsent);
-    let end = tokio::select! {
-        biased;
-        sent = socket.write_all_buf(&mut rest) => return sent.map(|()| None).map_err(|_| Cut),
-        end = reader.feed.must_end() => EndReason::of(&end),
-        () = app.stop.cancelled() => None,
-        () = reader.connection.cut.cancelled() => None,
-    };
-    let Some(end) = end else { return Err(Cut) };
-    tokio::select! {
-        sent = timeout(CLOSE_TIMEOUT, socket.write_all_buf(&mut rest)) => match sent {
-            Ok(Ok(())) => Ok(Some(end)),
-            _ => Err(Cut),
-        },
-        () = reader.connection.cut.cancelled() => Err(Cut),
-    }
 }
 
 /// Returns the size of a client's frame with this many bytes of content.
