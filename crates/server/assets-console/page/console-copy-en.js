@@ -198,7 +198,7 @@ export default {
   'story.waiting': 'The buyer waits in the waitlist.',
   'story.refused':
     'The buyer was refused at least {n} {n|time|times}. The last reason: {reason}.',
-  'story.nothing': 'The buyer sent no request to this sale.',
+  'story.nothing': 'No request of this buyer is known.',
   'story.unknown':
     'This node knows no request of the buyer. The node may have forgotten an earlier refusal.',
   no_orders: 'No orders', not_waiting: 'Not in a waitlist',
@@ -211,6 +211,9 @@ export default {
   'code.pass_invalid': 'Invalid pass', 'code.pass_expired': 'Pass expired',
   'code.waiting_room': 'Sent to the waiting room', 'code.rate_limited': 'Too many requests',
   'code.idempotency_key_reused': 'Key used twice', 'code.overloaded': 'Server at its bound',
+  'code.challenge_required': 'Check not done', 'code.challenge_failed': 'Check failed',
+  'why.challenge_required': 'The sale needs a check, and the buyer had not done it.',
+  'why.challenge_failed': 'The buyer’s answer to the check was wrong or too late.',
   'code.unavailable': 'Asked to retry', 'why.sold_out': 'No unit was free at that moment.',
   'why.limit_reached': 'The buyer had as many units as one buyer may have.',
   'why.not_started': 'The request came before the opening.',
