@@ -47,7 +47,7 @@ fn lists_are_exported_as_csv_and_units_match_money() {
     let answers = storm(&temp_dir, &test_server, 20);
     let held =
         answers.iter().find(|answer| answer["state"] == "reserved").expect("a reserved order");
-    ask(&["order", "cancel", held["id"].as_str().expect("an id")]).stdout_of_success();
+    ask(&["order", "cancel", held["id"].as_str().expect("an id"), "--yes"]).stdout_of_success();
     let orders = ask(&["csv", "orders", "--sale", "spring"]).stdout_of_success();
     assert!(
         orders.starts_with("id,sale,item,buyer,units,") && orders.lines().count() == 11,

@@ -77,7 +77,8 @@ fn a_waitlist_position_and_length_are_shown() {
     );
     // While the sale is paused, the server keeps returned units for the waitlist.
     operate(&["sale", "pause", "spring"]).stdout_of_success();
-    operate(&["order", "cancel", order["id"].as_str().expect("an id")]).stdout_of_success();
+    operate(&["order", "cancel", order["id"].as_str().expect("an id"), "--yes"])
+        .stdout_of_success();
     let shown = operate(&["sale", "show", "spring"]).stdout_of_success();
     assert_eq!(
         (cells(&shown, "waitlist"), cells(&shown, "kept"), cells(&shown, "free")),

@@ -52,12 +52,20 @@ pub(super) fn split(
 ) -> Result<Vec<AnswerLine>, AuditError> {
     let failed = |reason: String| AuditError::Answers { path: path.display().to_string(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    let verdicts: HashSet<&str> = snapshot.resolutions.iter().map(|row| &*row.ticket).collect();
+    let verdicts: HashMap<&str, Option<&str>> =
+        snapshot.resolutions.iter().map(|row| (&*row.ticket, row.order.as_deref())).collect();
     let (mut known, mut unknown) = (String::new(), Vec::new());
     for line in text.lines() {
         let answer: AnswerLine =
             serde_json::from_str(line).map_err(|error| failed(error.to_string()))?;
-        let is_known = |id: &String| snapshot.order(id).is_some() || verdicts.contains(&**id);
+        // A slot may deliver the ticket of a missing order again. If its time is over, the ticket
+        // is returned, and the order is still missing.
+        let names_order = answer.state.as_deref().is_some_and(|state| state != "refused");
+        let is_known = |id: &String| {
+            let verdict = verdicts.get(&**id);
+            snapshot.order(id).is_some()
+                || verdict.is_some_and(|order| !names_order || order.is_some())
+        };
         if answer.id.as_ref().is_none_or(is_known) {
             known += line;
             known.push('\n');
