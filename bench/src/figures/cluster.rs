@@ -364,6 +364,9 @@ fn during_load(
 mod tests {
     use super::*;
 
+    /// The most runs until an order waits in Redis while it is emptied.
+    const EMPTIED_MAX: u32 = 20;
+
     #[test]
     fn the_naive_peer_loses_orders_only_when_its_redis_is_emptied() {
         let parent = std::env::temp_dir();
@@ -383,15 +386,16 @@ mod tests {
         let run = load(&naive).run(&mut script()).expect("answers");
         assert_eq!(run.count(AnswerKind::Accepted), naive.orders().expect("a count"));
 
-        naive.reset().expect("the peer is reset");
-        let generator = load(&naive);
-        let (run, done) =
-            during_load(time, || generator.run(&mut script()), || naive.empty_redis());
-        done.expect("Redis is emptied");
-        let confirmed = run.expect("answers").count(AnswerKind::Accepted);
-        assert!(
-            confirmed > 0 && confirmed > naive.orders().expect("a count"),
-            "{confirmed} orders were confirmed"
-        );
+        // If no order waits in Redis when it is emptied, no order is lost.
+        let loses = (0..EMPTIED_MAX).any(|_| {
+            naive.reset().expect("the peer is reset");
+            let generator = load(&naive);
+            let (run, done) =
+                during_load(time, || generator.run(&mut script()), || naive.empty_redis());
+            done.expect("Redis is emptied");
+            let confirmed = run.expect("answers").count(AnswerKind::Accepted);
+            confirmed > naive.orders().expect("a count")
+        });
+        assert!(loses, "no order was lost in {EMPTIED_MAX} runs");
     }
 }

@@ -34,7 +34,8 @@ macro_rules! to_close {
 /// Checkouts of orders that still hold units. When such an order ends, its checkout is due at 0. So
 /// this read skips the checkouts of ended orders without a look at their orders.
 const WAITING_TO_CLOSE: Statement = to_close!("c.due > 0 AND o.state = 'reserved'");
-const ENDED_TO_CLOSE: Statement = to_close!("o.state <> 'reserved'");
+/// All other due checkouts.
+const ENDED_TO_CLOSE: Statement = to_close!("(c.due <= 0 OR o.state <> 'reserved')");
 
 /// Checkouts.
 impl Store {
