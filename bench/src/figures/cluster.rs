@@ -389,9 +389,8 @@ mod tests {
         // If no order waits in Redis when it is emptied, no order is lost.
         let loses = (0..EMPTIED_MAX).any(|_| {
             naive.reset().expect("the peer is reset");
-            let generator = load(&naive);
-            let (run, done) =
-                during_load(time, || generator.run(&mut script()), || naive.empty_redis());
+            let run = || load(&naive).run(&mut script());
+            let (run, done) = during_load(time, run, || naive.empty_redis());
             done.expect("Redis is emptied");
             let confirmed = run.expect("answers").count(AnswerKind::Accepted);
             confirmed > naive.orders().expect("a count")
