@@ -42,8 +42,8 @@ const ENDPOINTS: [&str; 4] = [
 /// Logs a warning at the start if the environment names a collector, because this build sends
 /// nothing.
 pub(crate) fn announce() {
-    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if let Some(variable) = ENDPOINTS.iter().find(is_set) {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if let Some(variable) = ENDPOINTS.into_iter().find(|name| is_set(name)) {
         tracing::warn!(
             variable,
             event = "trace.not_built",
