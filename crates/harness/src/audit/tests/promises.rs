@@ -1,7 +1,7 @@
 //! Tests answers files with promises that a consistent store keeps, and with promises that it
 //! breaks.
 
-use super::super::{StoreLocation, run};
+use super::super::{StoreLocation, run, split_answers};
 use super::fixture::{StoreFixture, ticket};
 use super::found;
 
@@ -159,4 +159,21 @@ fn the_auditor_reads_the_answers_that_the_load_generator_writes() {
     let line: doorbuster_api::report::AnswerLine =
         serde_json::from_slice(&answer).expect("the auditor can read the line");
     assert_eq!((line.status, line.code.as_deref(), line.state), (409, Some("sold_out"), None));
+}
+
+/// After a restore, a slot may deliver the ticket of a missing order again, and the ticket is
+/// returned. The order is missing all the same.
+#[test]
+fn an_order_whose_ticket_came_back_counts_as_missing() {
+    let fixture = StoreFixture::consistent();
+    let refused = line("joe", 2, 202, "unavailable", "<12:9>", "refused");
+    let reserved = line("joe", 2, 201, "", "<12:9>", "reserved");
+    let answers = fixture.answers(&(refused + &reserved));
+    let kept = answers.with_extension("kept.jsonl");
+    let store = StoreLocation::Sqlite(fixture.path());
+    let missing = split_answers(&store, &answers, &kept).expect("the answers are read");
+    let states: Vec<_> = missing.iter().map(|answer| answer.state.as_deref()).collect();
+    assert_eq!(states, [Some("reserved")]);
+    let kept = std::fs::read_to_string(kept).expect("the file is written");
+    assert!(kept.lines().count() == 1 && kept.contains("refused"), "{kept}");
 }
