@@ -20,11 +20,8 @@ use crate::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
 use crate::purchase::{Purchase, PurchaseOutcome};
 use crate::temp_dir::TempDir;
 
-/// Starts an engine with an order that waits for its payment at a checkout of Stripe.
-pub(super) async fn engine_with_checkout(
-    dir: &TempDir,
-    clock: Clock,
-) -> (Arc<Engine>, Checkout, Order) {
+/// Starts an engine in this directory.
+pub(super) async fn engine(dir: &TempDir, clock: Clock) -> Arc<Engine> {
     let engine = Engine::start(EngineOptions {
         location: StockLocation::Directory(dir.path().to_owned()),
         roles: Roles::ALL,
@@ -37,7 +34,15 @@ pub(super) async fn engine_with_checkout(
         database: DatabaseOptions::default(),
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     });
-    let engine = engine.await.expect("a fresh directory opens");
+    engine.await.expect("a fresh directory opens")
+}
+
+/// Starts an engine with an order that waits for its payment at a checkout of Stripe.
+pub(super) async fn engine_with_checkout(
+    dir: &TempDir,
+    clock: Clock,
+) -> (Arc<Engine>, Checkout, Order) {
+    let engine = engine(dir, clock).await;
     let item = NewItem {
         name: "phone".into(),
         title: "Phone".into(),

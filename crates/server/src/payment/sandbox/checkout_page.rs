@@ -244,12 +244,14 @@ fn checkout_view(session: &Session, now: Millis) -> CheckoutView {
 mod tests {
     use super::super::{fixture, session_json, session_key};
     use super::*;
+    use crate::clock::Clock;
+    use crate::payment::fixture::engine as start_engine;
     use crate::temp_dir::TempDir;
 
     #[tokio::test]
     async fn a_press_without_effect_leaves_no_rows() {
         let dir = TempDir::new();
-        let engine = fixture::engine(&dir).await;
+        let engine = start_engine(&dir, Clock::default()).await;
         let sandbox = Sandbox::new(engine.clone(), Vec::new());
         let session = fixture::session(engine.now().plus(3_600_000).0);
         engine

@@ -98,12 +98,14 @@ impl Sandbox {
 mod tests {
     use super::super::fixture;
     use super::*;
+    use crate::clock::Clock;
+    use crate::payment::fixture::engine as start_engine;
     use crate::temp_dir::TempDir;
 
     #[tokio::test]
     async fn only_documents_of_checkouts_that_ended_long_ago_are_deleted() {
         let dir = TempDir::new();
-        let engine = fixture::engine(&dir).await;
+        let engine = start_engine(&dir, Clock::default()).await;
         let sandbox = Sandbox::new(engine.clone(), Vec::new());
         let put = async |key: String, value: String| {
             assert!(engine.store().sandbox_swap(key, None, value).await.expect("writes"));
