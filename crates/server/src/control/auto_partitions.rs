@@ -191,10 +191,17 @@ impl Engine {
         let own = other.iter().map(|item| item.slots.len()).sum();
         let used = self.concurrent_slots(&sale.row, own);
         let partitions = self.partitions_beside(used, automatic.len());
+        let mut version = sale.row.version;
         for item in automatic {
             let spread = item.row.spread;
-            if spread.partitions != partitions {
-                self.set_spread(item, Spread { partitions, ..spread }, None).await?;
+            if spread.partitions == partitions {
+                continue;
+            }
+            let chosen = Spread { partitions, ..spread };
+            match self.set_spread(item, chosen, Some(version)).await? {
+                SpreadOutcome::Done(row) => version = row.version,
+                // The sale has changed, and this node does not know the change yet.
+                _ => break,
             }
         }
         Ok(())

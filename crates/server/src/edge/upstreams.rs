@@ -39,7 +39,7 @@ pub(crate) use upstream::UpstreamState;
 pub(crate) const TIME_HEADER: &str = "doorbuster-time";
 /// The header of `/healthz` that says whether a node serves buyers.
 pub(crate) const STATE_HEADER: &str = "doorbuster-state";
-/// Longest time until a node begins its answer to a request that is no purchase.
+/// Longest time until a node begins its answer to a request other than a purchase.
 const ANSWER_MAX: Duration = Duration::from_secs(75);
 /// Longest time until a node begins its answer to a purchase, after the time that the purchase
 /// waits for its verdict.

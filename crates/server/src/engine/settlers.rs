@@ -44,11 +44,14 @@ struct AboutRoles {
     roles: Vec<String>,
 }
 
-/// Returns the nodes that renewed their leases recently. The newest renewal, not a clock, says what
-/// is recent.
-fn heard(nodes: &[NodeRow]) -> impl Iterator<Item = &NodeRow> {
-    let newest = nodes.iter().map(|row| row.lease_until).max().unwrap_or_default();
-    nodes.iter().filter(move |row| is_heard(row.lease_until, newest))
+/// Returns the nodes that renewed their leases recently. The renewal of this node, not a clock,
+/// says what is recent. If the store's clock was set back, a node that is gone may have the newest
+/// lease.
+fn heard(nodes: &[NodeRow], own: NodeId) -> impl Iterator<Item = &NodeRow> {
+    let mine = nodes.iter().find(|row| row.node == own).map(|row| row.lease_until);
+    let newest = || nodes.iter().map(|row| row.lease_until).max().unwrap_or_default();
+    let reference = mine.unwrap_or_else(newest);
+    nodes.iter().filter(move |row| is_heard(row.lease_until, reference))
 }
 
 fn is_settler(row: &NodeRow) -> bool {
@@ -62,9 +65,11 @@ impl Engine {
         if self.layout.is_node_local() {
             return;
         }
-        let live = heard(nodes).filter(|row| is_settler(row)).map(|row| row.node).collect();
+        let live =
+            heard(nodes, self.node).filter(|row| is_settler(row)).map(|row| row.node).collect();
         if self.settlers.settlers().observe(live, self.settlers.now_ms()) {
-            self.slots.set_live_nodes(&heard(nodes).map(|row| row.node).collect::<Vec<_>>());
+            self.slots
+                .set_live_nodes(&heard(nodes, self.node).map(|row| row.node).collect::<Vec<_>>());
             self.control().queues_changed.notify_one();
         }
         let items = self.items_with_open_slots();
@@ -102,7 +107,7 @@ impl Engine {
     #[must_use]
     pub fn settled_slot_names(&self, nodes: &[NodeRow]) -> HashMap<NodeId, Vec<String>> {
         let settlers: Vec<NodeId> =
-            heard(nodes).filter(|row| is_settler(row)).map(|row| row.node).collect();
+            heard(nodes, self.node).filter(|row| is_settler(row)).map(|row| row.node).collect();
         let mut names: HashMap<NodeId, Vec<String>> = HashMap::new();
         for item in self.items_with_open_slots() {
             let name =
@@ -145,8 +150,10 @@ mod tests {
             about: String::new(),
         };
         let rows = [row(1, 9_000), row(2, 7_001), row(3, 7_000)];
-        let found: Vec<u32> = heard(&rows).map(|row| row.node.0).collect();
-        assert_eq!(found, [1, 2]);
-        assert_eq!(heard(&[]).count(), 0);
+        let found = |own| heard(&rows, NodeId(own)).map(|row| row.node.0).collect::<Vec<_>>();
+        assert_eq!(found(1), [1, 2]);
+        assert_eq!(found(4), [1, 2], "a node without a lease uses the newest one");
+        assert_eq!(found(3), [1, 2, 3], "after a step back, other nodes stay live");
+        assert_eq!(heard(&[], NodeId(1)).count(), 0);
     }
 }

@@ -44,9 +44,9 @@ impl Hedging {
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
-    /// Records how long the node took that answered a read.
+    /// Records how long a node took to answer a read.
     ///
-    /// The step up is 19 times the step down. So the delay is at rest where 19 of 20 reads are
+    /// The step up is 19 times the step down. So the delay settles where 19 of 20 reads are
     /// faster. A lost update between two threads changes the delay by one step, which is harmless.
     pub(super) fn record(&self, took: Duration) {
         let delay = self.delay_micros.load(Ordering::Relaxed);

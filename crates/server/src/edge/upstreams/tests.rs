@@ -9,7 +9,7 @@ use super::*;
 /// A time after which a repeated read would have begun.
 const AFTER_A_REPEAT: Duration = Duration::from_millis(300);
 
-/// A server that counts requests, and either answers each of them or none.
+/// A server that counts requests. It answers either all of them or none.
 struct Node {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,

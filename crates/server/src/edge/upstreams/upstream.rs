@@ -136,10 +136,8 @@ impl Upstream {
         answer_max: Duration,
     ) -> Result<Response<Incoming>, Failed> {
         let answer = timeout(answer_max, connection.try_send_request(request)).await;
-        let Ok(answer) = answer else {
-            self.mark_lost();
-            return Err(Failed { unsent: None });
-        };
+        // A late answer does not mean that the node is lost. The checks detect a lost node.
+        let Ok(answer) = answer else { return Err(Failed { unsent: None }) };
         let response =
             answer.map_err(|mut error| Failed { unsent: error.take_message().map(Box::new) })?;
         // The connection becomes free after the answer's body was read.
