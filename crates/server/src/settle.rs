@@ -105,15 +105,13 @@ fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: TicketVerdict) {
     if refused {
         engine.control().wake(ticket.item);
     }
-    let delivery = engine.deliver_verdict(ticket.token, resolved.clone());
     // Only the node that issued the ticket publishes the ticket's refusal.
-    if refused
-        && ticket.node == engine.node()
-        && !matches!(delivery, Delivery::Received(_))
-        && engine.hub().may_have_readers()
-    {
-        let buyer = ticket.buyer.clone();
-        let event = EventKind::from_verdict(&resolved, ticket.item, buyer, ticket.units);
+    let is_published = refused && ticket.node == engine.node() && engine.hub().may_have_readers();
+    let event = is_published
+        .then(|| (ticket.item, ticket.buyer.clone(), ticket.units))
+        .and_then(|(item, buyer, units)| EventKind::from_verdict(&resolved, item, buyer, units));
+    let delivery = engine.deliver_verdict(ticket.token, resolved);
+    if !matches!(delivery, Delivery::Received(_)) {
         event.into_iter().for_each(|event| engine.hub().publish(event));
     }
 }

@@ -28,7 +28,7 @@ const KEPT_MAX: usize = 100_000;
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// The number of payments about which the node asks the provider at the same time.
 const ASKED_AT_ONCE: usize = 8;
-/// Pause before the next questions, if the provider did not answer about a payment.
+/// Pause before the node asks again, if the provider did not answer about a payment.
 const ASK_PAUSE: Duration = Duration::from_secs(10);
 /// How long the node tries to apply the payments.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3_600);
@@ -174,15 +174,20 @@ impl Payments {
     }
 
     /// Applies payments until the store fails. Returns the payments that are not applied yet. Adds
-    /// to `missing` the payments that the database lacked.
+    /// to `missing` the payments that the database lacked, and a payment whose commit has no known
+    /// result: the next try may find that payment in the database.
     async fn apply_some(&self, payments: Vec<Capture>, missing: &mut Vec<Capture>) -> Vec<Capture> {
         let (mut payments, mut later) = (payments.into_iter(), Vec::new());
         for capture in payments.by_ref() {
             match self.capture(capture.clone()).await {
                 Ok(PaymentEventOutcome::Repeated) => {}
+                Ok(_) if missing.contains(&capture) => {}
                 Ok(_) => missing.push(capture),
                 Err(EngineError::TooEarly) => later.push(capture),
                 Err(_) => {
+                    if !missing.contains(&capture) {
+                        missing.push(capture.clone());
+                    }
                     later.push(capture);
                     break;
                 }
@@ -204,7 +209,7 @@ impl Payments {
                 .filter_map(|(capture, is_answered)| (!is_answered).then_some(capture))
                 .collect();
             if !unanswered.is_empty() {
-                // Payments without an answer are asked about last.
+                // Ask last about the payments for which the provider gave no answer.
                 unasked.splice(0..0, unanswered);
                 tokio::time::sleep(ASK_PAUSE).await;
             }

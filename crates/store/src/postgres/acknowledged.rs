@@ -35,10 +35,11 @@ impl Acknowledged {
         kept.iter().map(|(_, id, state)| (*id, *state)).collect()
     }
 
-    /// Forgets orders that were reported as lost. The next failover must not report them again.
-    pub(super) fn forget(&self, lost: &HashSet<TicketId>) {
+    /// Forgets orders that were reported as lost. The next failover must not report them again. An
+    /// order that was added after `compared_at` is kept, because it may exist again.
+    pub(super) fn forget(&self, lost: &HashSet<TicketId>, compared_at: Instant) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|(_, id, _)| !lost.contains(id));
+        kept.retain(|(at, id, _)| *at > compared_at || !lost.contains(id));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -86,6 +87,7 @@ impl Postgres {
         if shared.compared.load(Ordering::Acquire) >= fence {
             return Ok(None);
         }
+        let compared_at = Instant::now();
         let acknowledged = shared.acknowledged.recent();
         let mut lost: Vec<TicketId> = Vec::new();
         let ids: Vec<TicketId> = acknowledged.keys().copied().collect();
@@ -114,7 +116,7 @@ impl Postgres {
         if report.lost > 0 {
             let row = report.clone();
             self.job(RetryUnknown::Allowed, move |ledger| insert_lost(ledger, &row)).await?;
-            shared.acknowledged.forget(&lost.into_iter().collect());
+            shared.acknowledged.forget(&lost.into_iter().collect(), compared_at);
         }
         shared.compared.fetch_max(fence, Ordering::AcqRel);
         Ok((report.lost > 0).then_some(report))

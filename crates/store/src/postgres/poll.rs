@@ -248,6 +248,8 @@ impl Poller {
         {
             true => (&self.orders_without_digest, others?),
             false => {
+                // These orders are read again.
+                seen.orders.clear();
                 let all = self.client.query(&self.orders_since, &orders_since).await?;
                 (&self.orders_since, all)
             }

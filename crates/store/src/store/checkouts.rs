@@ -32,7 +32,7 @@ macro_rules! to_close {
     };
 }
 /// Checkouts of orders that still hold units. When such an order ends, its checkout is due at 0. So
-/// this read skips the checkouts of ended orders without a look at their orders.
+/// this read skips the checkouts of ended orders without reading the orders.
 const WAITING_TO_CLOSE: Statement = to_close!("c.due > 0 AND o.state = 'reserved'");
 /// All other due checkouts.
 const ENDED_TO_CLOSE: Statement = to_close!("(c.due <= 0 OR o.state <> 'reserved')");
@@ -68,8 +68,13 @@ impl Store {
         let mut found = self.all(WAITING_TO_CLOSE, values![now, as_limit(limit)], row).await?;
         let rest = limit - found.len();
         if rest > 0 {
-            // Fewer than `limit` waiting orders are due, so this read passes over few of them.
-            found.extend(self.all(ENDED_TO_CLOSE, values![now, as_limit(rest)], row).await?);
+            // Fewer than `limit` waiting orders are due, so this read skips few of them.
+            let ended = self.all(ENDED_TO_CLOSE, values![now, as_limit(rest)], row).await?;
+            // An order may have ended between the two reads.
+            found.retain(|(checkout, _)| {
+                ended.iter().all(|(one, _)| one.session != checkout.session)
+            });
+            found.extend(ended);
         }
         Ok(found)
     }

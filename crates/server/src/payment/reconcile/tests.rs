@@ -8,7 +8,7 @@ use crate::payment::fixture::{engine_with_checkout, stand_in, stripe_payments};
 use crate::payment::silence::AT_ONCE;
 use crate::temp_dir::TempDir;
 
-/// A session about which Stripe has not decided.
+/// A session whose payment Stripe has not decided yet.
 const UNDECIDED: &str = r#"{"status":"complete","payment_status":"unpaid"}"#;
 
 #[test]
