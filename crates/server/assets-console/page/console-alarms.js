@@ -14,7 +14,8 @@ const GONE_MS = 600_000;
 export function goneNodes(seen, nodes, now) {
   for (const { node } of nodes) seen.set(node, { first: seen.get(node)?.first ?? now, last: now });
   for (const [node, { last }] of seen) if (last < now - GONE_MS) seen.delete(node);
-  const starts = nodes.map(node => Date.parse(node.started_at)).sort((a, b) => b - a);
+  const starts = nodes.map(node => Date.parse(node.started_at)).filter(Number.isFinite)
+    .sort((a, b) => b - a);
   const missing = [...seen].filter(([, { last }]) => last < now)
     .sort(([, a], [, b]) => b.first - a.first);
   return missing.flatMap(([node, { first, last }]) => {

@@ -260,7 +260,8 @@ export function usePages(path, member, secs = 0) {
     if (!first.data) return;
     const [page, next] = [first.data[member], first.data.next_cursor ?? null];
     set(old => {
-      const rows = old.path === path ? mergePages(old.rows ?? [], page) : page;
+      /* Without a further page, the new page is the whole list. */
+      const rows = old.path === path && next ? mergePages(old.rows ?? [], page) : page;
       return { path, rows, next: rows.length > page.length ? old.next : next, error: null };
     });
   }, [first.data]);

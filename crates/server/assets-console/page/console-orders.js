@@ -64,7 +64,7 @@ function change(name, orders, done) {
     fields: () => html`
       ${name === 'extend' && html`<${Field} label=${t('minutes')} hint=${t('minutes_hint')}>
         ${props => html`<input ...${props} name="minutes" type="number" min="1" max="1440"
-          value="15" required />`}
+          defaultValue="15" required />`}
       <//>`}
       <${Field} label=${t('reason')} hint=${t('reason_hint')}>
         ${props => html`<input ...${props} name="reason" maxlength="200" />`}
