@@ -54,7 +54,7 @@ fn compare(args: &LabRunArgs) -> Outcome {
     prepare_out(args.out.as_deref())?;
     signals::set_on_signal(Arc::clone(&options.stop))?;
     let report = lab_run::run(&options, progress(!args.json))?;
-    // Print first, so that an error of the files or of the incident loses no result.
+    // Print first, so that the result is visible even if the files or the incident fail.
     if args.json {
         print::json(&report)?;
     } else {

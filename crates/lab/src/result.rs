@@ -131,8 +131,8 @@ pub struct RunResult {
     pub errors: u64,
     /// The verdict.
     pub verdict: Verdict,
-    /// Whether the verdict agrees with the strategy's promise. A fault that does not apply is no
-    /// excuse.
+    /// Whether the verdict agrees with the strategy's promise. If the fault did not affect the run,
+    /// the promise for runs without faults counts.
     pub agrees: bool,
     /// The strategy's promise.
     pub claim: Claim,
@@ -160,7 +160,7 @@ pub struct WithoutHttp {
     pub verdict: Verdict,
 }
 
-/// The part of its core above which the driver may have been the limit.
+/// If the driver used more than this part of its core, it may have limited the speed.
 const DRIVER_BUSY: f64 = 0.9;
 
 /// A run without a result, because a server or a process failed.
@@ -285,7 +285,7 @@ impl RunResult {
             };
             *counts.entry(word).or_default() += 1;
         }
-        // A fault without an effect is not an excuse.
+        // A run that the fault did not affect is judged like a run without faults.
         let effective = if run.applies { run.fault } else { Fault::None };
         Self {
             strategy: entry.id.to_owned(),

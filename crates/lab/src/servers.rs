@@ -176,7 +176,7 @@ pub fn restart_redis(server: &mut RedisServer, how: RedisReturn) -> Result<bool>
         }
     }
     server.start()?;
-    // One connection was the one that asked.
+    // One of the counted connections is the one that runs this query.
     Ok(connected > 1)
 }
 

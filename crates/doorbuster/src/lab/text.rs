@@ -77,7 +77,8 @@ fn remarks(report: &RunReport) -> String {
         );
     }
     text += match count(|result| !result.keeps_promise()) {
-        0 => "Every verdict agrees with what the strategy promises.\n",
+        0 if report.agrees() => "Every verdict agrees with what the strategy promises.\n",
+        0 => "",
         _ => "A verdict marked (!) does not agree with what the strategy promises.\n",
     };
     text

@@ -1,4 +1,4 @@
-//! Tests of the report's texts, with results that did not run.
+//! Tests the report's texts with invented results.
 
 use std::collections::BTreeMap;
 

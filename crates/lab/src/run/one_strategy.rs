@@ -44,10 +44,10 @@ impl OneStrategy<'_> {
         self.options.stop.load(Ordering::Relaxed)
     }
 
-    /// Runs every level and seed. After a request to stop, no more outcomes are reported.
+    /// Runs every level and seed. After a request to stop, only results of whole runs are reported.
     pub(super) async fn run_levels(&self, servers: &mut Servers, done: &mut Outcomes<'_>) {
         let mut done = |run: LevelAndSeed, outcome: Result<RunResult>| {
-            if !self.is_stopped() {
+            if outcome.is_ok() || !self.is_stopped() {
                 done(run, outcome);
             }
         };
@@ -112,6 +112,10 @@ impl OneStrategy<'_> {
             return fail_all(results.iter().map(|(run, ..)| *run), &error, done);
         }
         for (run, result, sales) in results {
+            if self.is_stopped() {
+                done(run, Ok(result));
+                continue;
+            }
             let direct = self.run_without_http(&product, &sales, run).await;
             let outcome = direct.map(|direct| RunResult { without_http: Some(direct), ..result });
             done(run, outcome);

@@ -52,7 +52,7 @@ fn row(result: &RunResult, has_seeds: bool) -> String {
     ];
     numbers.iter().for_each(|text| row += &format!("<td class=\"num\">{text}</td>"));
     for (name, count) in result.counts() {
-        // A buyer without an answer was told nothing wrong.
+        // A buyer who got no answer got no wrong answer.
         let class = if count > 0 && name != "untold" { "num broke" } else { "num" };
         row += &format!("<td class=\"{class}\">{}</td>", number(count as f64));
     }

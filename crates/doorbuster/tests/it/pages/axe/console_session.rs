@@ -5,7 +5,7 @@ use super::console::{press, shows, sign_in};
 use super::console_changes::signal;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Answers the first two questions who is signed in as a server without its database does.
+/// Answers the first two session requests with `503`, like a server whose database is down.
 const NO_STORE: &str = "const send = window.fetch;
   let asked = 0;
   window.fetch = (path, options) =>

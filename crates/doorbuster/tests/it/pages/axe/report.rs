@@ -57,7 +57,7 @@ async fn the_report_of_an_incident_and_of_a_headline_are_usable_by_everyone() {
         let tab = tab(browser).await;
         load(&tab, &incident).await;
         tab.says("h1", "The incident happened as described.").await;
-        // The late part of the work is the point of the drawing.
+        // The drawing must mark the work that continues after the lock has ended.
         tab.until("document.querySelectorAll('rect.late').length > 0").await;
         inspect(&tab, "lab-incident").await;
         load(&tab, &headline).await;
@@ -101,7 +101,7 @@ fn held(strategy: &str) -> RunResult {
     }
 }
 
-/// Returns a report with every state of a run that a good run does not have.
+/// Returns a report that has a run in each state of a bad run.
 fn failing_report() -> RunReport {
     let lost = RunResult {
         verdict: Verdict::Lost,
