@@ -75,7 +75,7 @@ fn entries(name: &'static str) -> Vec<(String, String)> {
 
 /// Logs a warning about a variable. The log does not contain the value, which may be a secret.
 fn warn_of_invalid(variable: &'static str) {
-    tracing::warn!(variable, event = "otlp.invalid", "ignored an invalid entry of a variable");
+    tracing::warn!(variable, event = "otlp.invalid", "ignored an invalid entry; correct it");
 }
 
 impl Signal {
@@ -219,7 +219,7 @@ impl Collector {
         let path = sink.path;
         match sent {
             Ok(()) if was_failing => {
-                tracing::info!(path, event = "otlp.recovered", "the collector takes data again");
+                tracing::info!(path, event = "otlp.recovered", "the collector accepts data again");
             }
             Ok(()) => {}
             Err(error) => {

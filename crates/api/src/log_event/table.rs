@@ -124,7 +124,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "edge.upstream_lost",
         "A node behind this edge does not answer. The edge sends requests to the other nodes.",
     ),
-    warn("edge.upstream_without_api", "A node in `edge.upstreams` lacks the role `api`."),
+    warn(
+        "edge.upstream_without_api",
+        "A node in `edge.upstreams` lacks the role `api`. Remove it from the setting.",
+    ),
     info(
         "key.generated",
         "The server created the first operator's key and wrote it to a file. Only the server's user can read this file.",
@@ -161,7 +164,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "otlp.invalid",
-        "A variable of the OTLP export has an invalid entry. The server ignores it.",
+        "An OTLP variable has an invalid entry, which the server ignores. Correct the variable.",
     ),
     info("otlp.recovered", "The collector accepts metrics or log lines again."),
     warn(
@@ -389,7 +392,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "store.close_failed",
         "The file of the store could not be closed. The next start recovers the file.",
     ),
-    warn("store.digest_unknown", "A commit digest has an unknown format. Orders are read instead."),
+    warn(
+        "store.digest_unknown",
+        "A commit digest has an unknown format. The node reads the orders instead.",
+    ),
     error("store.failed", "The store failed and cannot be used any more. The server stops."),
     warn(
         "store.holders_failed",

@@ -114,7 +114,7 @@ struct StandbyLog {
     was_synchronous: bool,
     /// The last log line about commits that wait for no standby.
     unsafe_at: Option<Instant>,
-    /// Whether the log has a line about standbys that the database user may not see.
+    /// Whether this node has logged that the database user may not see the standbys.
     said_hidden: bool,
 }
 

@@ -136,7 +136,7 @@ pub(crate) struct RateLimiter {
     key: [u8; 32],
     birth: Instant,
     sharing: Option<LimitSharing>,
-    /// The number of edges that refuse requests beside each other. `None` at a node.
+    /// The number of edges that share the limits of refused requests. `None` at a node.
     edges: Option<Arc<AtomicU32>>,
 }
 

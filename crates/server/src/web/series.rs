@@ -30,8 +30,8 @@ const BEFORE_OPENING_MS: i64 = 3_600_000;
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
 /// A minute, which is also how long a reader believes the recorded levels of a node.
 pub(crate) const MINUTE_MS: i64 = 60_000;
-/// The number of past minutes that the leader adds up each time. A node that the store did not
-/// answer writes its seconds late. With one sale, they are at most 17 minutes late, because the
+/// The number of past minutes that the leader adds up each time. If the store does not answer, a
+/// node writes its seconds late. With one sale, they are at most 17 minutes late, because the
 /// number of waiting points is limited.
 const MINUTES_SUMMED: i64 = 20;
 /// A new leader adds up the minutes of this much past time. There may have been no leader before.
@@ -186,7 +186,7 @@ impl App {
             tracing::warn!(
                 event = "sale.numbers_lost",
                 points = lost,
-                "lost numbers of sales, because the store did not accept them in time"
+                "dropped statistics of sales, because the store did not accept them in time"
             );
         }
     }

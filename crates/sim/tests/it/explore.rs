@@ -32,7 +32,7 @@ fn the_search_detects_the_removal_of_rules_and_its_list_shows_it_again() {
     let (small, faulty) = (SmallSale::last_unit(0, 0, false), SmallSale::last_unit(1, 0, false));
     for (rule, sale) in [(Rule::SlotEnough, &small), (Rule::TicketOnce, &faulty)] {
         let found = search(sale, Some(rule)).broken;
-        let (case, finding) = found.unwrap_or_else(|| panic!("{} is not missed", rule.name()));
+        let (case, finding) = found.unwrap_or_else(|| panic!("no finding without {}", rule.name()));
         remove(Some(rule));
         let again = run_case(&case);
         remove(None);

@@ -150,7 +150,7 @@ impl std::fmt::Debug for LimitSharing {
 }
 
 impl LimitSharing {
-    /// Creates the state for limits that nodes share over this place. `living` counts the nodes
+    /// Creates the state for limits that nodes share in `place`. `living` counts the nodes
     /// that share limits.
     pub(crate) fn new(place: SharedPlace, living: Arc<NodeCount>) -> Self {
         Self {

@@ -14,7 +14,7 @@ pub(super) struct PendingPoints {
     pub(super) points: VecDeque<SalePoint>,
     /// The number of points that were dropped since the start of the node.
     pub(super) dropped: u64,
-    /// The part of `dropped` that the log has.
+    /// The number of dropped points that were already logged.
     pub(super) logged: u64,
 }
 
