@@ -97,7 +97,12 @@ impl PushService {
     }
 
     fn url(&self) -> String {
-        format!("http://{}/p/browser", self.address)
+        self.url_of("browser")
+    }
+
+    /// The address of the browser with this name.
+    fn url_of(&self, browser: &str) -> String {
+        format!("http://{}/p/{browser}", self.address)
     }
 
     fn got(&self) -> Vec<Pushed> {

@@ -40,8 +40,7 @@ pub async fn a_browser_has_one_subscription_that_it_renews(fixture: Fixture) {
     let anna = browser("anna", "one");
     let first = put(&fixture, FIRST, &anna).await;
     assert_eq!((first.node, first.until), (FIRST, fixture.clock.now().plus(LIVES_MS)));
-    let bert = put(&fixture, FIRST, &browser("bert", "one")).await;
-    assert_ne!(bert.id, first.id, "two buyers may use one browser");
+    let bert = put(&fixture, FIRST, &browser("bert", "two")).await;
     fixture.clock.advance(1_000);
     let renewed = put(&fixture, FIRST, &anna).await;
     let until = fixture.clock.now().plus(LIVES_MS);
@@ -54,17 +53,30 @@ pub async fn a_browser_has_one_subscription_that_it_renews(fixture: Fixture) {
         until: owner.until,
         browser,
     };
-    assert_eq!(found, [stored(renewed, anna.clone()), stored(bert, browser("bert", "one"))]);
+    assert_eq!(found, [stored(renewed, anna.clone()), stored(bert, browser("bert", "two"))]);
     assert_eq!(store.push_subscriptions(SECOND, &ids).await.expect("reads"), []);
     let other = put(&fixture, FIRST, &PushSubscription { auth: [8; 16], ..anna }).await;
     assert_eq!(owned(&fixture, FIRST).await, [bert.id, other.id]);
     store.delete_push_subscription(bert.id).await.expect("writes");
     store.delete_push_subscription(bert.id).await.expect("writes");
     assert_eq!(owned(&fixture, FIRST).await, [other.id]);
-    let again = put(&fixture, FIRST, &browser("bert", "one")).await;
+    let again = put(&fixture, FIRST, &browser("bert", "two")).await;
     assert!(again.id > other.id, "an id is not used again");
     store.delete_push_subscriptions_of(&buyer("anna")).await.expect("writes");
     assert_eq!(owned(&fixture, FIRST).await, [again.id]);
+}
+
+/// A browser whose next buyer subscribes gets no more messages of the buyer before. A buyer who
+/// knows only the browser's address cannot end another buyer's subscription.
+pub async fn a_browser_gets_the_messages_of_its_last_buyer(fixture: Fixture) {
+    let anna = put(&fixture, FIRST, &browser("anna", "one")).await;
+    let also = put(&fixture, FIRST, &browser("anna", "two")).await;
+    let forged = PushSubscription { auth: [8; 16], ..browser("carl", "one") };
+    let forged = put(&fixture, FIRST, &forged).await;
+    assert_eq!(owned(&fixture, FIRST).await, [anna.id, also.id, forged.id]);
+    let bert = put(&fixture, SECOND, &browser("bert", "one")).await;
+    assert_eq!(owned(&fixture, FIRST).await, [also.id, forged.id]);
+    assert_eq!(owned(&fixture, SECOND).await, [bert.id]);
 }
 
 /// If a buyer has the maximum number of subscriptions, a further one replaces the subscription that

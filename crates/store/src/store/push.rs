@@ -11,10 +11,11 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// Deletes the row of a browser whose keys have changed.
-const DELETE_OTHER_KEYS: Statement = statement(
+/// Deletes the buyer's row of a browser whose keys have changed, and the rows of other buyers who
+/// used the same browser before. Only the browser itself knows its secret `auth`.
+const DELETE_EARLIER: Statement = statement(
     "DELETE FROM push_subscription
-     WHERE buyer = $1 AND endpoint = $2 AND (public_key <> $3 OR auth <> $4)",
+     WHERE endpoint = $2 AND (buyer = $1) <> (public_key = $3 AND auth = $4)",
 );
 const PUT: Statement = statement(
     "INSERT INTO push_subscription (buyer, endpoint, public_key, auth, node, until)
@@ -91,7 +92,7 @@ fn put(
 ) -> Done<SubscriptionOwner> {
     let PushSubscription { buyer, endpoint, public_key, auth } = browser;
     let now = tx.now();
-    tx.run(DELETE_OTHER_KEYS, &values![buyer, endpoint, public_key, auth])?;
+    tx.run(DELETE_EARLIER, &values![buyer, endpoint, public_key, auth])?;
     let values = values![buyer, endpoint, public_key, auth, node, now.plus(lives_ms), now];
     let owner = tx.one(PUT, &values, owner)?.ok_or_else(|| bad_row("subscription"))?;
     tx.run(DELETE_OLDEST, &values![buyer, as_limit(of_buyer_max)])?;
@@ -102,8 +103,8 @@ fn put(
 impl Store {
     /// Adds or renews a browser's subscription, for `lives_ms` from now. Returns the subscription's
     /// owner. The owner is `node` if the subscription is new, or if the earlier owner has no lease.
-    /// If the buyer has more than `of_buyer_max` subscriptions, the ones that end first are
-    /// deleted.
+    /// Other buyers' subscriptions of the same browser are deleted. If the buyer has more than
+    /// `of_buyer_max` subscriptions, the ones that end first are deleted.
     pub async fn put_push_subscription(
         &self,
         node: NodeId,

@@ -136,6 +136,7 @@ every! {
         one_node_at_a_time_has_an_endpoint, dead_letters_are_listed_until_they_are_resolved,
         an_event_is_delivered_again_on_request, rows_that_nothing_needs_are_deleted;
     push:
+        a_browser_gets_the_messages_of_its_last_buyer,
         a_browser_has_one_subscription_that_it_renews, a_buyer_has_a_few_subscriptions,
         subscriptions_of_a_node_without_a_lease_get_another_owner,
         expired_and_surplus_subscriptions_are_deleted, unpaid_orders_of_several_buyers_are_found;

@@ -59,8 +59,8 @@ async fn one_node_sends_a_message_and_every_node_learns_that_a_subscription_ende
     let (first, second) = (node(url.clone()).await, node(url).await);
     first.open_sale("spring", 20.into(), 3).await;
     for buyer in ["anna", "bert"] {
-        assert_eq!(subscribe(&first, buyer, &service.url()).await.status, 204);
-        assert_eq!(subscribe(&second, buyer, &service.url()).await.status, 204);
+        assert_eq!(subscribe(&first, buyer, &service.url_of(buyer)).await.status, 204);
+        assert_eq!(subscribe(&second, buyer, &service.url_of(buyer)).await.status, 204);
     }
     assert_eq!([number(&first, SUBSCRIPTIONS).await, number(&second, SUBSCRIPTIONS).await], [2, 0]);
     assert_eq!(second.buy_retrying("anna", "a", "spring").await.status / 100, 2);

@@ -28,7 +28,7 @@ async fn a_subscription_survives_a_restart() {
     let (app, service) = (start().await, PushService::start(201).await);
     app.open_sale("spring", 5.into(), 2).await;
     assert_eq!(subscribe(&app, "anna", &service.url()).await.status, 204);
-    assert_eq!(subscribe(&app, "bob", &service.url()).await.status, 204);
+    assert_eq!(subscribe(&app, "bob", &service.url_of("bob")).await.status, 204);
     assert_eq!(app.buyer("bob", "DELETE", "/v1/push-subscriptions").await.status, 204);
     let app = start_again(app.stop().await).await;
     until_subscriptions(&app, 1).await;
