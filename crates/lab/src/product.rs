@@ -230,10 +230,10 @@ impl Product {
         Ok(is_used)
     }
 
-    /// Returns whether a connection between a node and the database has been slow.
-    pub fn has_slow_connections(&self) -> bool {
-        let Installation::Nodes(cluster) = &self.installation else { return false };
-        cluster.postgres_proxies.iter().flatten().any(|proxy| proxy.delayed_chunks() > 0)
+    /// Returns how many pieces of data between the nodes and the database have been delayed.
+    pub fn slow_chunks(&self) -> usize {
+        let Installation::Nodes(cluster) = &self.installation else { return 0 };
+        cluster.postgres_proxies.iter().flatten().map(|proxy| proxy.delayed_chunks()).sum()
     }
 
     /// Returns every order of the sale from the store's rows, earliest commit first.

@@ -145,6 +145,9 @@ pub struct RunResult {
     /// The results of the same buyers without HTTP, for the embedded shape.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without_http: Option<WithoutHttp>,
+    /// Why there is no result of the same buyers without HTTP. It is one of the report's failures.
+    #[serde(skip)]
+    pub without_http_error: Option<String>,
 }
 
 /// The embedded shape without HTTP: the same buyers call the engine in its own process.
@@ -156,6 +159,8 @@ pub struct WithoutHttp {
     pub latency_ms: LatencyMs,
     /// Units in orders.
     pub sold: i64,
+    /// Whether the run ended although units were left and buyers had not started.
+    pub unfinished: bool,
     /// The verdict.
     pub verdict: Verdict,
 }
@@ -235,9 +240,7 @@ impl RunResult {
     /// Returns the verdict as words, with what a reader must know about it.
     #[must_use]
     pub fn verdict_text(&self) -> String {
-        let unfinished = if self.is_unfinished() { ", not finished" } else { "" };
-        let broken = if self.keeps_promise() { "" } else { ", not as promised" };
-        format!("{}{unfinished}{broken}", self.verdict.as_str())
+        verdict_text(self.verdict, self.is_unfinished(), self.agrees)
     }
 
     /// Returns whether the driver used nearly its whole core. The strategy may then be faster than
@@ -316,6 +319,7 @@ impl RunResult {
             first_offender: findings.offender,
             first_error: answers.first_error.clone(),
             without_http: None,
+            without_http_error: None,
         }
     }
 }
@@ -331,15 +335,29 @@ pub(crate) struct RunKey {
 }
 
 impl WithoutHttp {
-    /// Combines the measurements with the checker's findings.
-    pub(crate) fn new(answers: &Answers, findings: &Findings) -> Self {
+    /// Combines the measurements of a sale of `stock` units with the checker's findings.
+    pub(crate) fn new(answers: &Answers, stock: i64, findings: &Findings) -> Self {
+        let stopped_early = (answers.records.len() as u64) < answers.buyers.unsigned_abs();
         Self {
             throughput_per_second: throughput(answers),
             latency_ms: latencies(answers),
             sold: findings.sold,
+            unfinished: stopped_early && findings.sold < stock,
             verdict: findings.verdict,
         }
     }
+
+    /// Returns the verdict as words, with what a reader must know about it.
+    #[must_use]
+    pub fn verdict_text(&self) -> String {
+        verdict_text(self.verdict, self.unfinished, self.verdict == Verdict::Held)
+    }
+}
+
+fn verdict_text(verdict: Verdict, unfinished: bool, agrees: bool) -> String {
+    let unfinished = if unfinished { ", not finished" } else { "" };
+    let broken = if agrees { "" } else { ", not as promised" };
+    format!("{}{unfinished}{broken}", verdict.as_str())
 }
 
 fn throughput(answers: &Answers) -> f64 {
@@ -370,24 +388,4 @@ fn round(value: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_verdict_agrees_with_a_claim_as_documented() {
-        use Verdict::{Duplicated, Held, Lost, Oversold, Undersold};
-        let all = [Held, Oversold, Undersold, Lost, Duplicated];
-        let faults = [Fault::Crash, Fault::Slow, Fault::Restart];
-        let agreeing = |claim, fault| {
-            all.into_iter().filter(|verdict| verdict.agrees_with(claim, fault)).collect::<Vec<_>>()
-        };
-        assert_eq!(agreeing(Claim::Safe, Fault::None), [Held]);
-        assert_eq!(agreeing(Claim::SafeWithoutFaults, Fault::None), [Held]);
-        assert_eq!(agreeing(Claim::Unsafe, Fault::None), all);
-        for fault in faults {
-            assert_eq!(agreeing(Claim::Safe, fault), [Held, Undersold]);
-            assert_eq!(agreeing(Claim::SafeWithoutFaults, fault), all);
-            assert_eq!(agreeing(Claim::Unsafe, fault), all);
-        }
-    }
-}
+mod tests;

@@ -92,11 +92,11 @@ impl System<'_> {
         }
     }
 
-    /// Returns whether a database connection has been slow.
-    pub fn has_slow_connections(&self) -> bool {
+    /// Returns how many pieces of data the slow database connections have delayed so far.
+    pub fn slow_chunks(&self) -> usize {
         match self {
-            Self::Workers(_, servers) => servers.has_slow_connections(),
-            Self::Product(product) => product.has_slow_connections(),
+            Self::Workers(_, servers) => servers.slow_chunks(),
+            Self::Product(product) => product.slow_chunks(),
         }
     }
 }
@@ -114,29 +114,33 @@ pub fn run(options: &RunOptions, mut done: impl FnMut(RunProgress<'_>)) -> Resul
         options.strategies.iter().filter_map(|id| crate::registry::find(id)).collect();
     let mut estimate = Estimate::new(options, entries.len());
     let of = estimate.runs_left();
-    let (mut results, mut failures) = (Vec::with_capacity(of), Vec::new());
+    let (mut results, mut failures, mut ended) = (Vec::with_capacity(of), Vec::new(), 0);
     for entry in entries {
         for &fault in &options.faults {
             let one = OneStrategy { options, entry, fault };
             runtime.block_on(one.run_levels(&mut servers, &mut |(level, seed), outcome| {
                 estimate.count(level, fault);
-                let strategy = entry.id.to_owned();
-                let latest = match &outcome {
-                    Ok(result) => result.verdict_text(),
-                    Err(error) => format!("failed: {error:#}"),
+                ended += 1;
+                let mut fail = |error| {
+                    let strategy = entry.id.to_owned();
+                    failures.push(RunFailure { strategy, level, faults: fault, seed, error });
                 };
-                match outcome {
-                    Ok(result) => results.push(result),
-                    Err(error) => failures.push(RunFailure {
-                        strategy,
-                        level,
-                        faults: fault,
-                        seed,
-                        error: format!("{error:#}"),
-                    }),
-                }
+                let latest = match outcome {
+                    Ok(result) => {
+                        if let Some(error) = &result.without_http_error {
+                            fail(format!("without HTTP: {error}"));
+                        }
+                        let latest = result.verdict_text();
+                        results.push(result);
+                        latest
+                    }
+                    Err(error) => {
+                        fail(format!("{error:#}"));
+                        format!("failed: {error:#}")
+                    }
+                };
                 done(RunProgress {
-                    runs: results.len() + failures.len(),
+                    runs: ended,
                     of,
                     left: estimate.left(),
                     latest: &format!("{} at {level}: {latest}", entry.id),
@@ -154,7 +158,7 @@ pub fn run(options: &RunOptions, mut done: impl FnMut(RunProgress<'_>)) -> Resul
         levels: options.levels.clone(),
         settings,
         seconds: begun.elapsed().as_secs_f64().round(),
-        interrupted: results.len() + failures.len() < of,
+        interrupted: ended < of,
         results,
         failures,
     })

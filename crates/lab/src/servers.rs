@@ -90,9 +90,9 @@ impl Servers {
         self.slow_proxy = None;
     }
 
-    /// Returns whether a database connection has been slow.
-    pub fn has_slow_connections(&self) -> bool {
-        self.slow_proxy.as_ref().is_some_and(|proxy| proxy.delayed_chunks() > 0)
+    /// Returns how many pieces of data the slow database connections have delayed so far.
+    pub fn slow_chunks(&self) -> usize {
+        self.slow_proxy.as_ref().map_or(0, |proxy| proxy.delayed_chunks())
     }
 
     /// Returns the addresses of the servers for the lab's own clients.

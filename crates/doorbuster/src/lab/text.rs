@@ -9,7 +9,8 @@ use crate::table::{self, grouped, number};
 
 /// Returns the table of a run, and what it means.
 pub fn run(report: &RunReport) -> String {
-    let names = ["strategy", "level", "faults", "verdict", "buyers/s", "p50 ms", "p99 ms", "sold"];
+    let names =
+        ["strategy", "level", "seed", "faults", "verdict", "buyers/s", "p50 ms", "p99 ms", "sold"];
     let counts = report.results.first().map(|result| result.counts().map(|(name, _)| name));
     let names = names.into_iter().chain(counts.into_iter().flatten()).chain(["errors"]);
     let mut rows = table::with_header(&names.collect::<Vec<_>>());
@@ -17,8 +18,9 @@ pub fn run(report: &RunReport) -> String {
         let mut cells = vec![
             Cell::new(&result.strategy),
             number(result.level),
+            number(result.seed),
             Cell::new(result.fault_text()),
-            Cell::new(verdict(result)),
+            Cell::new(result.verdict_text()),
             number(grouped(result.throughput_per_second as u64)),
             number(format!("{:.1}", result.latency_ms.p50)),
             number(format!("{:.1}", result.latency_ms.p99)),
@@ -32,8 +34,9 @@ pub fn run(report: &RunReport) -> String {
             rows.add_row(vec![
                 Cell::new("  without HTTP"),
                 number(result.level),
+                number(result.seed),
                 Cell::new(result.faults.as_str()),
-                Cell::new(direct.verdict.as_str()),
+                Cell::new(direct.verdict_text()),
                 number(grouped(direct.throughput_per_second as u64)),
                 number(format!("{:.2}", direct.latency_ms.p50)),
                 number(format!("{:.2}", direct.latency_ms.p99)),
@@ -44,18 +47,16 @@ pub fn run(report: &RunReport) -> String {
     format!("{rows}\n{}Seed {}. Repeat: {}\n", remarks(report), report.seed, report.command)
 }
 
-fn verdict(result: &RunResult) -> String {
-    let unfinished = if result.is_unfinished() { ", not finished" } else { "" };
-    let mark = if result.keeps_promise() { "" } else { " (!)" };
-    format!("{}{unfinished}{mark}", result.verdict.as_str())
-}
-
 /// Returns one line for each thing that a reader must know about the table.
 fn remarks(report: &RunReport) -> String {
     let mut text = String::new();
     for failure in &report.failures {
         let (strategy, level, fault) = (&failure.strategy, failure.level, failure.faults.as_str());
-        text += &format!("{strategy} at {level}, faults {fault}, failed: {}\n", failure.error);
+        let seed = failure.seed;
+        text += &format!(
+            "{strategy} at {level}, seed {seed}, faults {fault}, failed: {}\n",
+            failure.error
+        );
     }
     if report.interrupted {
         text += "The run was interrupted. The table has only the results so far.\n";
@@ -76,11 +77,9 @@ fn remarks(report: &RunReport) -> String {
              strategies may be faster.\n"
         );
     }
-    text += match count(|result| !result.keeps_promise()) {
-        0 if report.agrees() => "Every verdict agrees with what the strategy promises.\n",
-        0 => "",
-        _ => "A verdict marked (!) does not agree with what the strategy promises.\n",
-    };
+    if report.agrees() {
+        text += "Every verdict agrees with what the strategy promises.\n";
+    }
     text
 }
 

@@ -255,7 +255,7 @@ fn without_http(run: &RunReport, id: &str) -> String {
             number(result.throughput_per_second),
             direct.latency_ms.p99,
             result.latency_ms.p99,
-            direct.verdict.as_str()
+            direct.verdict_text()
         );
     }
     text

@@ -10,16 +10,18 @@ use crate::result::RunReport;
 /// Returns the document of a run.
 pub fn render_run(run: &RunReport) -> String {
     let mut text = format!("# Lab report\n\n{}\n\n", summary(run));
-    text += "| strategy | at once | faults | verdict | buyers | buyers/s | p50 ms | p99 ms | \
-             driver | sold | oversold | unsold | duplicates | lost | unexpected | untold |\n";
-    text += "|---|--:|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+    text += "| strategy | at once | seed | faults | verdict | buyers | buyers/s | p50 ms | \
+             p99 ms | driver | sold | oversold | unsold | duplicates | lost | unexpected | \
+             untold |\n";
+    text += "|---|--:|--:|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
     for result in &run.results {
         // Writing to a string cannot fail.
         let _ = write!(
             text,
-            "| `{}` | {} | {} | {} | {} | {} | {} | {} | {:.0} % | {} |",
+            "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} | {:.0} % | {} |",
             result.strategy,
             result.level,
+            result.seed,
             result.fault_text(),
             result.verdict_text(),
             result.started,
@@ -131,17 +133,20 @@ fn without_http(run: &RunReport) -> String {
     }
     let mut text = String::from(
         "\nThe embedded shape over HTTP, and the same buyers without HTTP:\n\n\
-         | at once | buyers/s | without HTTP | p99 ms | without HTTP |\n|--:|--:|--:|--:|--:|\n",
+         | at once | seed | buyers/s | without HTTP | p99 ms | without HTTP | verdict without HTTP \
+         |\n|--:|--:|--:|--:|--:|--:|---|\n",
     );
     for (result, direct) in direct {
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} |",
             result.level,
+            result.seed,
             number(result.throughput_per_second),
             number(direct.throughput_per_second),
             result.latency_ms.p99,
-            direct.latency_ms.p99
+            direct.latency_ms.p99,
+            direct.verdict_text()
         );
     }
     text

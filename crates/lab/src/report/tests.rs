@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::checker;
+use crate::driver::Answers;
 use crate::fault::Fault;
 use crate::registry;
 use crate::result::{LatencyMs, Machine, RunFailure, WithoutHttp};
@@ -41,6 +43,7 @@ pub(super) fn result(strategy: &str) -> RunResult {
         first_offender: None,
         first_error: None,
         without_http: None,
+        without_http_error: None,
     }
 }
 
@@ -100,6 +103,7 @@ fn a_broken_promise_without_http_counts() {
         throughput_per_second: 1.0,
         latency_ms: LATENCY,
         sold: 21,
+        unfinished: false,
         verdict: Verdict::Oversold,
     };
     let result = RunResult { without_http: Some(direct), ..result("doorbuster-embedded") };
@@ -108,6 +112,21 @@ fn a_broken_promise_without_http_counts() {
     let text = summary(&run);
     assert!(text.starts_with("Of 1 strategy, "), "{text}");
     assert!(text.contains("One strategy broke its promise: doorbuster-embedded."), "{text}");
+    let text = markdown::render_run(&run);
+    assert!(text.contains("| `doorbuster-embedded` | 16 | 7 | none | held |"), "{text}");
+    assert!(text.contains("| oversold, not as promised |"), "{text}");
+}
+
+#[test]
+fn a_run_without_http_that_did_not_finish_says_so() {
+    let findings = checker::check_answers(20, &[], &[]);
+    let answers = Answers { buyers: 200, ..Answers::default() };
+    let direct = WithoutHttp::new(&answers, 20, &findings);
+    assert_eq!(direct.verdict_text(), "held, not finished");
+    let result = RunResult { without_http: Some(direct), ..result("doorbuster-embedded") };
+    let run = run(vec![result]);
+    assert!(html::render_run(&run, None).contains("held, not finished"));
+    assert!(markdown::render_run(&run).contains("| held, not finished |"));
 }
 
 #[test]

@@ -92,33 +92,49 @@ impl OneStrategy<'_> {
         Product::start(&self.options.program, shape, slow).await
     }
 
-    /// Runs the embedded shape over HTTP, and then the same buyers without HTTP.
+    /// Runs the embedded shape over HTTP, and then the same buyers without HTTP. A run that fails
+    /// ends the installation, and the next run has a new one.
     async fn run_with_and_without_http(&self, done: &mut Outcomes<'_>) {
-        let mut product = match self.start_product(Shape::Embedded).await {
-            Ok(product) => product,
-            Err(error) => return fail_all(self.runs().into_iter(), &error, done),
-        };
-        let (mut results, mut runs) = (Vec::new(), self.runs().into_iter());
-        while let Some(run) = runs.next().filter(|_| !self.is_stopped()) {
-            match self.run_for_comparison(&mut product, run).await {
-                Ok((result, sales)) => results.push((run, result, sales)),
-                Err(error) => {
-                    fail_all(std::iter::once(run).chain(runs), &error, done);
-                    break;
+        let mut runs = self.runs().into_iter().peekable();
+        while runs.peek().is_some() && !self.is_stopped() {
+            let mut product = match self.start_product(Shape::Embedded).await {
+                Ok(product) => product,
+                Err(error) => return fail_all(runs, &error, done),
+            };
+            let mut results = Vec::new();
+            while let Some(run) = runs.next_if(|_| !self.is_stopped()) {
+                match self.run_for_comparison(&mut product, run).await {
+                    Ok((result, sales)) => results.push((run, result, sales)),
+                    Err(error) => {
+                        done(run, Err(error));
+                        break;
+                    }
                 }
             }
+            self.repeat_without_http(&mut product, results, done).await;
         }
-        if let Err(error) = product.stop_servers() {
-            return fail_all(results.iter().map(|(run, ..)| *run), &error, done);
-        }
-        for (run, result, sales) in results {
-            if self.is_stopped() {
-                done(run, Ok(result));
-                continue;
+    }
+
+    /// Runs the same buyers without HTTP, and reports both results of each run.
+    async fn repeat_without_http(
+        &self,
+        product: &mut Product,
+        results: Vec<(LevelAndSeed, RunResult, [Target; 2])>,
+        done: &mut Outcomes<'_>,
+    ) {
+        let stopped = product.stop_servers();
+        for (run, mut result, sales) in results {
+            if !self.is_stopped() {
+                let direct = match &stopped {
+                    Ok(()) => self.run_without_http(product, &sales, run).await,
+                    Err(error) => Err(anyhow!("{error:#}")),
+                };
+                match direct {
+                    Ok(direct) => result.without_http = Some(direct),
+                    Err(error) => result.without_http_error = Some(format!("{error:#}")),
+                }
             }
-            let direct = self.run_without_http(&product, &sales, run).await;
-            let outcome = direct.map(|direct| RunResult { without_http: Some(direct), ..result });
-            done(run, outcome);
+            done(run, Ok(result));
         }
     }
 
@@ -145,7 +161,7 @@ impl OneStrategy<'_> {
         let answers = direct::measure(product, sales.each_ref(), crowd).await?;
         let orders = product.orders(&sales[1])?;
         let findings = checker::check_answers(self.options.stock, &answers.records, &orders);
-        Ok(WithoutHttp::new(&answers, &findings))
+        Ok(WithoutHttp::new(&answers, self.options.stock, &findings))
     }
 
     async fn run_workers(
@@ -222,11 +238,13 @@ impl OneStrategy<'_> {
         let goal = orders.min(crowd.buyers).unsigned_abs();
         let stop = Arc::clone(&self.options.stop);
         let progress = Arc::new(Progress { stop, ..Progress::default() });
+        let slow_before = system.slow_chunks();
         let crowd = tokio::spawn(driver::send(crowd, target, addrs, Arc::clone(&progress)));
         let injected = fault::inject(self.fault, seed, goal, &progress, system).await;
         // Wait for the buyers also after an error, so that none of them disturbs the next run.
         let answers = crowd.await??;
-        let applies = injected? && (self.fault != Fault::Slow || system.has_slow_connections());
+        let is_slow = system.slow_chunks() > slow_before;
+        let applies = injected? && (self.fault != Fault::Slow || is_slow);
         ensure!(!self.is_stopped(), "the run was interrupted");
         Ok((RunKey { level, seed, fault: self.fault, applies }, answers))
     }

@@ -98,6 +98,7 @@ fn held(strategy: &str) -> RunResult {
         first_offender: None,
         first_error: None,
         without_http: None,
+        without_http_error: None,
     }
 }
 
