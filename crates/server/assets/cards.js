@@ -1,7 +1,7 @@
 /* The cards of the list of sales. A card shows the state and the price of a sale, or an order. */
 import { chosen, speak, text } from '/assets/words.js';
 import { now } from '/assets/clock.js';
-import { fullTime, money, shortWhen, when } from '/assets/format.js';
+import { money, shortWhen, when, wholeTime } from '/assets/format.js';
 import { LOOKS, sceneOfStatus } from '/assets/scene.js';
 
 /** Creates an element. */
@@ -115,7 +115,7 @@ export function saleTicket(sale) {
         : ''
       : state === 'before'
         ? isAhead
-          ? fullTime(opens)
+          ? wholeTime(opens)
           : ''
         : closes > now()
           ? text('l.until', v)

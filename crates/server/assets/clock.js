@@ -25,16 +25,17 @@ export const now = () => (low + high) / 2 + (performance.now() - mark);
    pages from acting at the same moment. */
 export const jitter = (low, high) => low + Math.random() * (high - low);
 
-/** Creates a pause. `rest(ms)` resolves after `ms` milliseconds, or at once on `wake()`. */
+/** Creates a pause. `rest(ms)` resolves after `ms` milliseconds, or at once with true on `wake()`.
+   */
 export function pauser() {
   let cut = null;
   return {
     rest: ms =>
       new Promise(done => {
-        const timer = ms === Infinity ? 0 : setTimeout(done, ms);
+        const timer = ms === Infinity ? 0 : setTimeout(done, ms, false);
         cut = () => {
           clearTimeout(timer);
-          done();
+          done(true);
         };
       }),
     wake: () => cut?.(),

@@ -385,6 +385,8 @@ export const copy = {
   'l.expired': 'Not paid by {by}', 'l.refunded': '{sum} refunded',
   'l.over': 'Time to pay is over', 'l.pay': 'Pay {sum}', 'l.older': 'Older orders',
   'l.refused': 'Your orders could not be loaded.', 'l.from': 'From {price}', 'l.sold': 'Sold out',
+  'l.signin': 'Sign in to see your orders.',
+  'l.nosignin': 'Open this page from the shop’s own link to see your orders.',
   'l.out': 'None left now', 'l.more': 'More sales',
   'l.nothing': 'No sale matches.', 'l.find': 'Search', 'l.search': 'Search sales'
 };

@@ -7,8 +7,9 @@ const AGAIN_MIN_MS = 1_000,
   AGAIN_MAX_MS = 60_000;
 
 /** Opens the stream and keeps it open. Calls `on.order(order)`, `on.status(status)` and
-   `on.room(place)` for events. Calls `on.gap()` when events may be missing, because the stream has
-   just opened or broken. Returns `{ isOpen(), close() }`. */
+   `on.room(place)` for events. Calls `on.gap(is_open)` when events may be missing, because the stream
+   has just opened or broken. A stream that opens sends the status first. Returns `{ isOpen(),
+   close() }`. */
 export function listen({ token, sale, on }) {
   let socket = null,
     open = false,
@@ -31,7 +32,7 @@ export function listen({ token, sale, on }) {
     }
     const mine = socket;
     socket.onmessage = message => {
-      if (!open) on.gap?.();
+      if (!open) on.gap?.(true);
       open = true;
       again = AGAIN_MIN_MS;
       let event;
@@ -49,7 +50,7 @@ export function listen({ token, sale, on }) {
       const was = open;
       open = false;
       if (closed) return;
-      if (was) on.gap?.();
+      if (was) on.gap?.(false);
       timer = setTimeout(connect, jitter(again / 2, again));
       again = Math.min(again * 2, AGAIN_MAX_MS);
     };

@@ -1,5 +1,5 @@
 /* Formats numbers, money and times in the page's language and the visitor's time zone. */
-import { perLanguage, zh, text } from '/assets/words.js';
+import { perLanguage, site, text, zh } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 
 const two = n => String(n).padStart(2, '0');
@@ -54,11 +54,17 @@ export function shopTime(ms, timeZone) {
       timeZone,
       day: 'numeric',
       month: zh() ? 'long' : 'short',
+      year: 'numeric',
       hour: '2-digit',
       minute: '2-digit',
       hourCycle: 'h23',
     }));
   return form.format(ms) + ' ' + zone(ms, timeZone);
+}
+/** Formats a date and time in the visitor's zone, and in the shop's zone if that differs. */
+export function wholeTime(ms) {
+  const shop = shopTime(ms, site.time_zone);
+  return fullTime(ms) + (shop ? ` (${text('clock.shop', { t: shop })})` : '');
 }
 /** Formats a time with its zone, and with the date if it is not today. */
 export const moment = (ms, seconds = true) =>

@@ -5,7 +5,7 @@ import {
 } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import {
-  count, fullTime, isToday, left, moment, money, shopTime, shortId,
+  count, isToday, left, moment, money, shortId, wholeTime,
 } from '/assets/format.js';
 import { remind } from '/assets/remind.js';
 import { endingMs, isBack, moneyBack, stateOf, stepsOf } from '/assets/order-state.js';
@@ -82,11 +82,6 @@ function showSlip(m) {
     attr($('#image'), 'src', picture);
   }
   return sum;
-}
-/* Returns the date and time in the visitor's zone, and in the shop's zone if that differs. */
-function wholeTime(ms) {
-  const shop = shopTime(ms, site.time_zone);
-  return fullTime(ms) + (shop ? ` (${text('clock.shop', { t: shop })})` : '');
 }
 /* Shows what happens after the payment. A time of the past is not shown. */
 function showNext(isPaid) {

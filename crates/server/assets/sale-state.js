@@ -45,7 +45,8 @@ export const model = {
   wish: null /* the item whose waitlist is joined once the front door's requirements are met */,
   waitlistError: null /* { item, name }: why joining or leaving the waitlist failed */,
   spread: Math.random() /* random number that spreads the visitors over a time */,
-  /* item id → { limit, used }: this buyer's units, from the list of orders or from a refusal */
+  /* item id → { limit, used, orders }: this buyer's units, from orders or from a refusal. `orders`
+     has the units of each known order. An ended order has 0. */
   share: {},
 };
 
@@ -65,8 +66,7 @@ export function sceneOf(m, t = now()) {
   return m.seen_ms < opens + OPENING_MS ? 'live' : 'due';
 }
 
-/** Returns the most units in one purchase: the limit minus the units that a refusal reported as
-   used. */
+/** Returns the most units in one purchase: the limit minus the units of this buyer's orders. */
 export function most(m) {
   const limit = m.item.limit_per_buyer ?? 1,
     { used = 0 } = m.share[m.item.id] ?? {};
@@ -234,15 +234,27 @@ export function shadeOf(m, deal, t = now()) {
   return null;
 }
 
+/** Counts an order of this buyer: its units use up the limit until the order ends. */
+export function countOrder(m, { id, sale, item: name, units, state }) {
+  const item = m.sale.items.find(i => i.id === name);
+  if (sale !== m.id || !item) return;
+  const share = (m.share[name] ??= { limit: item.limit_per_buyer ?? 1, used: 0 }),
+    orders = (share.orders ??= {});
+  if (['reserved', 'paid'].includes(state)) {
+    if (!orders[id]) share.used += units;
+    orders[id] = units;
+  } else if (['cancelled', 'expired', 'refunded'].includes(state)) {
+    if (orders[id] !== 0) share.used = Math.max(0, share.used - units);
+    orders[id] = 0;
+  }
+}
+
 /** Takes this buyer's newest orders in the sale. They show how much of each limit is used, and
    which order the page shows. Returns that order, or null. */
 export function learnOrders(m, orders) {
   const mine = orders.filter(o => o.sale === m.id && ['reserved', 'paid'].includes(o.state));
-  for (const item of m.sale.items) {
-    const used = mine.filter(o => o.item === item.id).reduce((sum, o) => sum + o.units, 0);
-    if (used) m.share[item.id] = { limit: item.limit_per_buyer ?? 1, used };
-    else delete m.share[item.id];
-  }
+  m.share = {};
+  for (const order of mine) countOrder(m, order);
   const here = mine.filter(o => o.item === m.item.id);
   return here.find(o => o.state === 'reserved') ?? (atLimit(m) ? (here[0] ?? null) : null);
 }
@@ -261,7 +273,7 @@ export function learn(m, code, problem, press) {
   } else if (code === 'limit_reached') {
     const limit = problem.limit ?? m.item.limit_per_buyer,
       used = problem.used ?? limit;
-    m.share[press.item] = { limit, used };
+    m.share[press.item] = { ...m.share[press.item], limit, used };
     m.why = { name: 'share', limit, used };
   } else if (code === 'paused') m.status.phase = 'paused';
   else if (code === 'ended') m.status.phase = 'closed';

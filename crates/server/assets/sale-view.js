@@ -170,7 +170,7 @@ function showClock({ clock, date, aloud, t }) {
 }
 
 function showStock({ words, more, values, bar }, seen_ms) {
-  const v = { ...values, seen: time(seen_ms) };
+  const v = { ...values, seen: moment(seen_ms) };
   put($('#stock'), text(words, v));
   put($('#stock-more'), more ? text(more, v) : '');
   $('#bar').classList.toggle('is-off', !bar);

@@ -14,6 +14,7 @@ import { newPress, pursue, unfinishedPress } from '/assets/press.js';
 import {
   CALM_MS,
   canWaitlist,
+  countOrder,
   dealOf,
   learn,
   model as m,
@@ -29,7 +30,8 @@ import { tab } from '/assets/store.js';
 /* The page opens the event stream at a random moment in the last ten minutes before the start. */
 const STREAM_EARLY_MS = 600_000;
 const QUIET_MS = 60_000; /* no polling in the last minute before the start */
-/* After a gap in the stream, the page requests the status at a random moment within this time. */
+/* After a gap in the stream, the page reads what may have changed at a random moment within this
+   time. */
 const GAP_MS = 3_000;
 const CACHED_MS = 2_000; /* a shared answer from a cache may be this old */
 /* If a status differs from the clock by more than this, the page sets the clock again. */
@@ -46,6 +48,7 @@ let version = '',
   stream = null,
   streaming = 0,
   heard = null,
+  told = false,
   reread_ms = 0;
 const draw = () => {
   if (m.sale && m.status) {
@@ -136,20 +139,25 @@ function pace_ms() {
         ? jitter(1_000, 2_000)
         : stream?.isOpen()
           ? jitter(12_000, 18_000)
-          : jitter(2_000, 5_000);
+          : streaming /* the stream opens soon, and brings the status */
+            ? jitter(6_000, 9_000)
+            : jitter(2_000, 5_000);
   }
 }
 async function watch() {
   for (;;) {
-    const retry_secs = await refresh();
-    if (!m.token && site.guest) be(await identify());
-    /* The server asked for this pause, so no event ends it early. */
-    if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));
-    await poll.rest(pace_ms());
+    told = false;
+    const woken = await poll.rest(pace_ms());
+    /* A status from the stream replaces one request. */
+    if (told && !woken && scene() !== 'before') await poll.rest(pace_ms());
     if (document.hidden && !m.press)
       await new Promise(seen =>
         document.addEventListener('visibilitychange', seen, { once: true }),
       );
+    const retry_secs = await refresh();
+    if (!m.token && site.guest) be(await identify());
+    /* The server asked for this pause, so no event ends it early. */
+    if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));
   }
 }
 
@@ -176,17 +184,18 @@ function openStream() {
     sale: m.id,
     on: {
       status(status) {
+        told = true;
         take(status);
         draw();
       },
       room(place) {
         if (!place.sale || place.sale === m.id) door.hear(place);
       },
-      gap() {
+      gap(is_open) {
         if (scene() !== 'before')
           setTimeout(
             () => {
-              poll.wake();
+              if (!is_open) poll.wake();
               door.wake();
               waitlist.wake();
             },
@@ -202,10 +211,8 @@ function openStream() {
         if (m.order && order?.id === m.order.id) mine.readOne(m.order.id);
         /* The order comes from another tab or device. */
         else if (!m.press && order?.sale === m.id) mine.read();
-        if (['cancelled', 'expired', 'refunded'].includes(order?.state) && m.share[order.item]) {
-          delete m.share[order.item];
-          m.why = null;
-        }
+        if (order) countOrder(m, order);
+        if (m.why?.name === 'share') m.why = null;
       },
     },
   });
@@ -266,6 +273,7 @@ function finish({ order, code, problem, busy_secs, scope, signin }) {
   if (order) {
     m.order = order;
     m.why = null;
+    countOrder(m, order);
     mine.remember(order);
   } else if (busy_secs) {
     m.calm_ms = 0;
@@ -305,6 +313,7 @@ function served(order) {
   m.order = order;
   m.came = order.id;
   m.why = null;
+  countOrder(m, order);
   mine.remember(order);
   fresh = true;
   poll.wake();
@@ -500,4 +509,4 @@ await mine.readFirst();
 draw();
 ready();
 tick();
-poll.rest(pace_ms()).then(watch);
+watch();

@@ -1,6 +1,6 @@
 /* The list of sales and, for a known buyer, the list of the buyer's orders. */
 import {
-  $, announce, bindLanguages, ready, site, tell, text, translate,
+  $, announce, bindLanguages, ready, signInUrl, site, tell, text, translate,
 } from '/assets/words.js';
 import { inOrder, make, pictureOf, saleTicket, stateOf, ticket } from '/assets/cards.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
@@ -75,12 +75,16 @@ let newest = [],
 /* `first` is the answer to the page's first request for the orders. */
 async function showOrders(mine, first = null) {
   const answer = await (first ?? getOrders(mine, ORDERS_MAX));
-  if (answer.status === 401) return [];
+  if (answer.status === 401) {
+    askToSignIn();
+    return [];
+  }
   if (answer.status !== 200 && $('#orders-list').children.length) return [];
   const orders = answer.data.orders ?? [];
   if (!older.length) next = answer.data.next_cursor ?? null;
   learnItems(answer.data);
   $('#orders').hidden = false;
+  $('#orders-signin').hidden = true;
   $('#orders-none').hidden = orders.length > 0;
   tell($('#orders-none'), answer.status === 200 ? 'l.noorders' : 'l.refused');
   newest = orders;
@@ -96,6 +100,16 @@ async function showOrders(mine, first = null) {
     $('#orders-list').children[first]?.querySelector('a').focus();
   };
   return orders;
+}
+/* Tells a visitor who asked for the orders, but is not signed in, how to see the orders. */
+function askToSignIn() {
+  if (location.hash !== '#orders' || newest.length) return;
+  const url = signInUrl();
+  $('#orders').hidden = $('#orders-none').hidden = false;
+  $('#orders-signin').hidden = !url;
+  tell($('#orders-none'), url ? 'l.signin' : site.guest ? 'l.noorders' : 'l.nosignin');
+  if (url) $('#orders-signin').href = url;
+  $('#orders').scrollIntoView();
 }
 const isUnpaid = order => order.state === 'reserved' && Date.parse(order.pay_by) > now();
 /* Shows unpaid orders first, above the sales. */
@@ -304,3 +318,4 @@ await Promise.race([shown, limit]);
 ready();
 const found = await reading;
 if (found) await watchOrders(found.mine, shown);
+else askToSignIn();

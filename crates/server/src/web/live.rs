@@ -54,7 +54,8 @@ impl LiveSettings {
 
     /// Returns the shop, for the texts in pages.
     pub(super) fn shop(&self) -> Shop<'_> {
-        Shop { name: &self.shop.0, url: self.shop.1.as_deref() }
+        let (name, url) = &self.shop;
+        Shop { name, url: url.as_deref(), time_zone: self.time_zone.as_deref() }
     }
 }
 

@@ -9,6 +9,7 @@ mod calendar;
 mod item;
 mod schema_org;
 mod state;
+mod times;
 
 use std::fmt::Write;
 
@@ -36,12 +37,14 @@ const DESCRIPTION_CHARS: usize = 200;
 /// The maximum number of sales on the list for visitors without JavaScript.
 pub(crate) const LISTED_MAX: usize = 48;
 
-/// The shop's name and address on pages.
+/// The shop's name, address and time zone on pages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shop<'a> {
     pub name: &'a str,
     /// The origin of the pages, if it is known.
     pub url: Option<&'a str>,
+    /// The shop's time zone, if the settings name it.
+    pub time_zone: Option<&'a str>,
 }
 
 impl Shop<'_> {
@@ -74,7 +77,7 @@ pub(crate) fn sale_page(
         }
         None => template.to_owned(),
     };
-    fill(&page, &title(sale, shop), &head(sale, state, shop), &body(sale, state), &data)
+    fill(&page, &title(sale, shop), &head(sale, state, shop), &body(sale, state, shop), &data)
 }
 
 /// Replaces the text between two marks, and the marks.
@@ -98,10 +101,9 @@ pub(crate) fn index_page(
     let mut list = String::from("<h1>Sales / 抢购活动</h1><ul>");
     for (sale, state) in sales.iter().take(LISTED_MAX) {
         let (id, title) = (escaped(&sale.id), each_language(&sale.title));
-        let price = sale.items.first().map(|item| escaped(&item.price.to_string()));
         let state = state.map(|state| state.words().to_owned());
-        let parts: Vec<_> =
-            [price, state, sale.starts_at.map(time_tag)].into_iter().flatten().collect();
+        let starts = labelled("Start / 开抢", sale.starts_at, shop);
+        let parts: Vec<_> = [lowest_price(sale), state, starts].into_iter().flatten().collect();
         write!(
             list,
             "<li><a href=\"/sale/{id}\">{title}</a> <span>{}</span></li>",
@@ -116,6 +118,19 @@ pub(crate) fn index_page(
         escaped(shop.name)
     );
     fill(template, &format!("{} – Sales", shop.name), &head, &list, "")
+}
+
+/// Returns the price of the only item, or the lowest price.
+fn lowest_price(sale: &Sale) -> Option<String> {
+    let lowest = sale.items.iter().map(|item| item.price).min_by_key(|price| price.amount_minor)?;
+    let is_only = sale.items.iter().all(|item| item.price == lowest);
+    let label = if is_only { "" } else { "From / 起价 " };
+    Some(format!("{label}{}", escaped(&lowest.to_string())))
+}
+
+/// Returns a time with its label.
+fn labelled(label: &str, time: Option<Time>, shop: Shop<'_>) -> Option<String> {
+    Some(format!("{label} {}", times::tag(time?, shop.time_zone)))
 }
 
 /// Puts the texts at the marks of a page. `title` replaces the page's own title.
@@ -144,7 +159,7 @@ fn head(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
             .expect("writing to a string cannot fail");
     };
     let first = sale.items.first();
-    let text = description(sale, first);
+    let text = description(sale, first, shop);
     tag("description", &text);
     tag("og:type", "product");
     tag("og:site_name", shop.name);
@@ -174,10 +189,11 @@ fn images(item: &Item) -> impl Iterator<Item = (&str, &Text)> {
     first.into_iter().chain(item.gallery.iter().map(|more| (more.image.as_str(), &more.alt)))
 }
 
-fn description(sale: &Sale, first: Option<&Item>) -> String {
+fn description(sale: &Sale, first: Option<&Item>, shop: Shop<'_>) -> String {
     let mut text = first.map(|item| item.price.to_string()).unwrap_or_default();
     if let Some(starts_at) = sale.starts_at {
-        write!(text, ", on sale from {}", time_words(starts_at)).expect("writing to a string");
+        let starts_at = times::words(starts_at, shop.time_zone);
+        write!(text, ", on sale from {starts_at}").expect("writing to a string");
     }
     let rest = first.map_or("", |item| item.description.fallback());
     let rest = rest.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -188,12 +204,20 @@ fn description(sale: &Sale, first: Option<&Item>) -> String {
 }
 
 /// Returns the text for a visitor without JavaScript.
-fn body(sale: &Sale, state: Option<ShownState>) -> String {
-    let mut out = format!("<h1>{}</h1>", each_language(&sale.title));
+fn body(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
+    let parts = [
+        state.map(|state| state.words().to_owned()),
+        labelled("Start / 开抢", sale.starts_at, shop),
+        labelled("End / 结束", sale.ends_at, shop),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    let mut out = format!("<h1>{}</h1><p>{}</p>", each_language(&sale.title), parts.join(" · "));
     for (index, item) in sale.items.iter().enumerate() {
         if item.title != sale.title {
             write!(out, "<h2>{}</h2>", each_language(&item.title)).expect("writing to a string");
         }
+        write!(out, "<p><b>{}</b></p>", escaped(&item.price.to_string()))
+            .expect("writing to a string");
         // The page shows the first picture of the first item beside this text.
         let shown = usize::from(index == 0 && item.image.is_some());
         for (image, alt) in images(item).skip(shown) {
@@ -205,8 +229,6 @@ fn body(sale: &Sale, state: Option<ShownState>) -> String {
             )
             .expect("writing to a string");
         }
-        write!(out, "<p><b>{}</b></p>", escaped(&item.price.to_string()))
-            .expect("writing to a string");
         if !item.description.is_empty() {
             for (language, text) in item.description.in_languages() {
                 let text = escaped(text);
@@ -216,14 +238,7 @@ fn body(sale: &Sale, state: Option<ShownState>) -> String {
         }
         out.push_str(&facts(item));
     }
-    let labelled = |label: &str, time: Option<Time>| Some(format!("{label} {}", time_tag(time?)));
-    let parts = [
-        state.map(|state| state.words().to_owned()),
-        labelled("Start / 开抢", sale.starts_at),
-        labelled("End / 结束", sale.ends_at),
-    ];
-    let parts: Vec<_> = parts.into_iter().flatten().collect();
-    out + "<p>" + &parts.join(" · ") + "</p>"
+    out
 }
 
 /// Returns the facts about an item as a table.
@@ -253,17 +268,6 @@ fn language_tags(language: Option<&str>) -> String {
         None => String::new(),
         Some(tag) => format!(" lang=\"{}\" dir=\"{}\"", escaped(tag), direction(tag)),
     }
-}
-
-fn time_tag(time: Time) -> String {
-    format!("<time datetime=\"{time}\">{}</time>", time_words(time))
-}
-
-/// Formats a time for people, such as `27 Nov 2026, 20:00 UTC`.
-fn time_words(time: Time) -> String {
-    jiff::Timestamp::from_millisecond(time.millis())
-        .map(|time| time.strftime("%-d %b %Y, %H:%M UTC").to_string())
-        .unwrap_or_else(|_| time.to_string())
 }
 
 /// Formats an amount without its currency: `49.00`.
@@ -296,98 +300,4 @@ pub(crate) fn escaped(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    pub(super) const TEMPLATE: &str = "<head>\n<title>Sale</title>\n<!-- shell: head -->\n</head><body>\
-                            <!-- shell: picture -->(template)<!-- /shell: picture -->\
-                            <!-- shell: item -->(template)<!-- /shell: item -->\
-                            <div class=\"nojs\"><!-- shell: body --></div><!-- shell: data --></body>";
-
-    pub(super) fn sale() -> Sale {
-        serde_json::from_value(json!({
-            "id": "spring", "title": "Spring </script><b>drop</b>",
-            "starts_at": "2026-11-27T20:00:00.000Z", "ends_at": null,
-            "items": [{"id": "lamp", "title": "Ora \"lamp\"", "description": "Oak & linen.",
-                       "image": "/pictures/lamp.webp", "price": {"amount_minor": 4900, "currency": "EUR"},
-                       "list_price": null, "limit_per_buyer": 2, "hold_secs": 900}],
-        }))
-        .expect("a sale")
-    }
-
-    #[test]
-    fn a_sales_page_names_title_price_time_and_picture_for_programs_and_for_people() {
-        let shop = Shop { name: "Ora & Sons", url: Some("https://shop.example") };
-        let page = sale_page(TEMPLATE, &sale(), Some(ShownState::Soon), shop);
-        for part in [
-            "<title>Ora &quot;lamp&quot; – Spring &lt;/script&gt;&lt;b&gt;drop&lt;/b&gt; – Ora &amp; Sons</title>",
-            "<meta property=\"og:image\" content=\"https://shop.example/pictures/lamp.webp\">",
-            "<meta property=\"og:url\" content=\"https://shop.example/sale/spring\">",
-            "<meta name=\"description\" content=\"49.00 EUR, on sale from 27 Nov 2026, 20:00 UTC. Oak &amp; linen.\">",
-            "\"price\":\"49.00\"",
-            "https://schema.org/PreSale",
-            "id=\"image\" src=\"/pictures/lamp.webp\" alt=\"Ora &quot;lamp&quot;\" fetchpriority",
-            "<h1 id=\"name\" data-early>Ora &quot;lamp&quot;</h1>",
-            "<p class=\"offer__lead\" id=\"lead\" data-early>Oak &amp; linen.</p>",
-            "<p class=\"eyebrow\" id=\"edition\" data-early>Spring &lt;/script&gt;",
-            "<time datetime=\"2026-11-27T20:00:00.000Z\">27 Nov 2026, 20:00 UTC</time>",
-            "id=\"sale-data\">{",
-        ] {
-            assert!(page.contains(part), "{part}\n{page}");
-        }
-        assert_eq!(
-            page.matches("</script>").count(),
-            2,
-            "no text of the sale ends a script: {page}"
-        );
-        for part in ["<b>drop", "shell:", "(template)", "loading=\"lazy\""] {
-            assert!(!page.contains(part), "{part}: {page}");
-        }
-        let exported = sale_page(TEMPLATE, &sale(), None, shop);
-        for state in ["sale-data", "availability\"", "Opens soon"] {
-            assert!(!exported.contains(state), "{state} may be old: {exported}");
-        }
-    }
-
-    #[test]
-    fn a_page_names_each_language_and_shows_pictures_and_facts() {
-        let mut sale = sale();
-        let text = |json: Value| serde_json::from_value::<Text>(json).expect("a text");
-        sale.title = text(json!({"en": "Spring", "zh": "春", "ar": "ربيع"}));
-        let item = &mut sale.items[0];
-        item.description = text(json!({"zh": "橡木", "en": "Oak"}));
-        item.gallery = serde_json::from_value(json!([{"image": "/b.webp", "alt": "Back"}]))
-            .expect("a gallery");
-        item.facts =
-            serde_json::from_value(json!([{"name": "Weight", "value": "1 kg <2"}])).expect("facts");
-        let shop = Shop { name: "Ora", url: Some("https://shop.example") };
-        let page = sale_page(TEMPLATE, &sale, None, shop);
-        for part in [
-            "<title>Ora &quot;lamp&quot; – Spring – Ora</title>",
-            "<h1><span lang=\"en\" dir=\"ltr\">Spring</span> / <span lang=\"ar\" dir=\"rtl\">",
-            "<p lang=\"en\" dir=\"ltr\">Oak</p><p lang=\"zh\" dir=\"ltr\">橡木</p>",
-            "<img src=\"/b.webp\" alt=\"Back\" loading=\"lazy\">",
-            "<tr><th scope=\"row\">Weight</th><td>1 kg &lt;2</td></tr>",
-            "\"image\":[\"https://shop.example/pictures/lamp.webp\",\"https://shop.example/b.webp\"]",
-            "\"name\":\"Weight\"",
-        ] {
-            assert!(page.contains(part), "{part}\n{page}");
-        }
-    }
-
-    #[test]
-    fn an_address_is_absolute_only_if_the_shops_origin_is_known() {
-        let nowhere = Shop { name: "Ora", url: None };
-        let page = sale_page(TEMPLATE, &sale(), Some(ShownState::Ended), nowhere);
-        assert!(!page.contains("og:url") && !page.contains("og:image"), "{page}");
-        assert!(page.contains("https://schema.org/SoldOut"), "{page}");
-    }
-
-    #[test]
-    fn the_list_names_each_sale_with_its_price_and_state() {
-        let shop = Shop { name: "Ora", url: None };
-        let page = index_page(TEMPLATE, &[(sale(), Some(ShownState::Open))], shop);
-        assert!(page.contains("<a href=\"/sale/spring\">Spring &lt;/script&gt;"), "{page}");
-        assert!(page.contains("49.00 EUR · Open now"), "{page}");
-    }
-}
+mod tests;

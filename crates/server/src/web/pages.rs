@@ -152,7 +152,6 @@ async fn calendar(
         is_cancelled: row.phase == Phase::Closed && row.opened_at.is_none(),
         now: wire::time(app.engine.now()),
         shop: page_html::Shop { url: origin.as_deref(), ..live.shop() },
-        time_zone: live.time_zone.as_deref(),
     };
     let lang =
         uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("lang=")));

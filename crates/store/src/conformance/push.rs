@@ -102,15 +102,15 @@ pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: 
     }
     let mut ids = Vec::new();
     for who in ["anna", "bert", "carl"] {
-        ids.push(put(&fixture, FIRST, &browser(who, "one")).await.id);
+        ids.push(put(&fixture, FIRST, &browser(who, who)).await.id);
     }
-    let renewed = put(&fixture, SECOND, &browser("anna", "one")).await;
+    let renewed = put(&fixture, SECOND, &browser("anna", "anna")).await;
     assert_eq!((renewed.id, renewed.node), (ids[0], FIRST));
     assert_eq!(take_over(&fixture, SECOND, 9).await, 0);
     fixture.clock.advance(1_000);
     assert_eq!(take_over(&fixture, FIRST, 9).await, 0, "the owner keeps its subscriptions");
     store.renew_node_lease(SECOND, 1_000, "{}").await.expect("writes");
-    let renewed = put(&fixture, SECOND, &browser("carl", "one")).await;
+    let renewed = put(&fixture, SECOND, &browser("carl", "carl")).await;
     assert_eq!((renewed.id, renewed.node), (ids[2], SECOND));
     assert_eq!(take_over(&fixture, SECOND, 1).await, 1);
     assert_eq!(take_over(&fixture, SECOND, 9).await, 1);
@@ -125,7 +125,7 @@ pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
     store.renew_node_lease(FIRST, 1_000, "{}").await.expect("writes");
     let mut ids = Vec::new();
     for who in ["anna", "bert", "carl", "dora"] {
-        ids.push(put(&fixture, FIRST, &browser(who, "one")).await.id);
+        ids.push(put(&fixture, FIRST, &browser(who, who)).await.id);
         fixture.clock.advance(1_000);
     }
     let delete = async |what| store.delete_expired(what, 100).await.expect("writes");

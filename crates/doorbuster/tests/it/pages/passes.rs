@@ -124,6 +124,9 @@ async fn an_expired_pass_is_replaced_within_the_press() {
         let tab = noted(browser).await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         for presses in 1..=2 {
+            if presses > 1 {
+                tab.click("#act").await;
+            }
             tab.says(BUY, "Buy now").await;
             tab.click(BUY).await;
             tab.says(STATE, "1 reserved for you").await;
@@ -132,7 +135,6 @@ async fn an_expired_pass_is_replaced_within_the_press() {
                 (sent(&tab, "/passes").await.len(), sent(&tab, "/orders").await.len()),
                 (presses, presses)
             );
-            tab.click("#act").await;
         }
     })
     .await;

@@ -62,6 +62,9 @@ async fn a_visitor_without_a_token_is_asked_to_sign_in() {
         tab.go(&plain(fixture.address, "/order/ord_1")).await;
         tab.says("#state", "Sign in to see your order").await;
         tab.has("#go", "href", &format!("/sign-in?return_to={back}order%2Ford_1")).await;
+        tab.go(&plain(fixture.address, "/orders")).await;
+        tab.says("#orders", "Sign in to see your orders.").await;
+        tab.has("#orders-signin", "href", &format!("/sign-in?return_to={back}")).await;
         // An invalid token has the same effect as no token.
         tab.go(&plain(fixture.address, "/sale/open#token=forged")).await;
         tab.click(BUY).await;
@@ -82,6 +85,8 @@ async fn without_a_sign_in_address_the_page_asks_for_the_shops_link() {
         tab.has(BUY, "aria-disabled", "true").await;
         tab.go(&plain(fixture.address, "/order/ord_1")).await;
         tab.says("#text", "from the shop’s own link").await;
+        tab.go(&plain(fixture.address, "/orders")).await;
+        tab.says("#orders", "from the shop’s own link to see your orders").await;
     })
     .await;
 }

@@ -46,7 +46,7 @@ pub struct FolderFile {
 pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) -> Vec<FolderFile> {
     let assets = Assets::prepare(settings, api);
     let url = settings.page_origin.as_deref().or(settings.page_url.as_deref());
-    let shop = Shop { name: &settings.shop, url };
+    let shop = Shop { name: &settings.shop, url, time_zone: settings.page.time_zone.as_deref() };
     let mut files = Vec::new();
     let mut texts = Vec::new();
     for name in PAGES {

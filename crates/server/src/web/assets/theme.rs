@@ -1,5 +1,5 @@
-//! Puts a shop's brand into the style sheet and the pages: colours, logo, font and links. So a
-//! branded page needs no further request.
+//! Puts a shop's brand into the style sheet and the pages: colours, logo, font and links. The logo
+//! and the font are files of their own, which browsers keep.
 
 use std::collections::HashMap;
 use std::fmt::Write;

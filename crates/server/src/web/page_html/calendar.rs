@@ -31,8 +31,6 @@ pub(crate) struct CalendarEntry<'a> {
     pub now: Time,
     /// The shop. Its address may come from the request.
     pub shop: Shop<'a>,
-    /// The shop's time zone, if the settings name it.
-    pub time_zone: Option<&'a str>,
 }
 
 impl CalendarEntry<'_> {
@@ -58,7 +56,7 @@ impl CalendarEntry<'_> {
         lines.extend(sale.ends_at.map(|time| format!("DTEND:{}", stamp(time))));
         lines.push(format!("SUMMARY:{}", escaped(&format!("{title} ({})", shop.name))));
         let is_chinese = languages.first().is_some_and(|first| first.starts_with("zh"));
-        let local = self.time_zone.and_then(|zone| local_time(starts_at, zone, is_chinese));
+        let local = shop.time_zone.and_then(|zone| local_time(starts_at, zone, is_chinese));
         lines.extend(local.map(|words| format!("DESCRIPTION:{}", escaped(&words))));
         lines.extend(shop.absolute(&format!("/sale/{}", sale.id)).map(|url| format!("URL:{url}")));
         if self.is_cancelled {
@@ -164,8 +162,7 @@ mod tests {
             version: 7,
             is_cancelled: false,
             now: Time::parse("2026-11-20T10:00:00Z").expect("a time"),
-            shop: Shop { name: "Ora", url: Some("https://shop.example") },
-            time_zone: None,
+            shop: Shop { name: "Ora", url: Some("https://shop.example"), time_zone: None },
         };
         change(&mut entry);
         let languages: Vec<_> = languages.iter().map(|tag| (*tag).to_owned()).collect();
@@ -224,7 +221,7 @@ mod tests {
         sale.title =
             serde_json::from_value(json!({"en": "Spring", "zh-Hant": "春"})).expect("texts");
         let at = |languages: &[&str]| {
-            entry(&sale, |entry| entry.time_zone = Some("Asia/Shanghai"), languages)
+            entry(&sale, |entry| entry.shop.time_zone = Some("Asia/Shanghai"), languages)
         };
         let chinese = at(&["fr", "zh"]);
         assert!(chinese.contains("SUMMARY:春 (Ora)"), "{chinese}");
@@ -241,7 +238,7 @@ mod tests {
         sale.title = scripts.expect("texts");
         let traditional = entry(&sale, |_| (), &["zh-hant"]);
         assert!(traditional.contains("SUMMARY:春季 (Ora)"), "{traditional}");
-        let unknown = entry(&sale, |entry| entry.time_zone = Some("Mars/Base"), &[]);
+        let unknown = entry(&sale, |entry| entry.shop.time_zone = Some("Mars/Base"), &[]);
         assert!(!unknown.contains("Mars"), "{unknown}");
     }
 

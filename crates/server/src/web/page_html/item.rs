@@ -77,7 +77,7 @@ mod tests {
             json!({"en": "An oak lamp & linen", "zh-CN": "橡木亚麻台灯，手工制作，全球限量三十盏"}),
         );
         sale.title = item.title.clone();
-        let shop = Shop { name: "Ora", url: None };
+        let shop = Shop { name: "Ora", url: None, time_zone: None };
         let page = sale_page(TEMPLATE, &sale, None, shop);
         for part in [
             "<p class=\"eyebrow\" id=\"edition\" data-early></p>",
