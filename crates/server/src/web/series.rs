@@ -242,10 +242,23 @@ impl App {
 /// Returns the minutes of each node. The seconds must be in the order of time.
 fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
     let mut minutes: BTreeMap<(Millis, NodeId), StepCounts> = BTreeMap::new();
+    let mut requests: BTreeMap<Millis, BTreeMap<NodeId, u64>> = BTreeMap::new();
     for second in seconds {
         let minute = start_of(second.at, PointStep::Minute);
-        let sum = minutes.entry((minute, second.node)).or_default();
-        sum.append(&StepCounts::parse(&second.point));
+        let point = StepCounts::parse(&second.point);
+        requests.entry(second.at).or_default().insert(second.node, point.requests());
+        minutes.entry((minute, second.node)).or_default().append(&point);
+    }
+    // All nodes record the same second, so that readers may add up what the nodes recorded.
+    let mut busiest: BTreeMap<Millis, &BTreeMap<NodeId, u64>> = BTreeMap::new();
+    for (at, nodes) in &requests {
+        let most = busiest.entry(start_of(*at, PointStep::Minute)).or_insert(nodes);
+        if nodes.values().sum::<u64>() > most.values().sum() {
+            *most = nodes;
+        }
+    }
+    for ((minute, node), sum) in &mut minutes {
+        sum.peak = busiest[minute].get(node).copied().unwrap_or(0);
     }
     let sale = seconds.first().map(|second| second.sale.clone()).unwrap_or_default();
     let row = |((at, node), point): ((Millis, NodeId), StepCounts)| SalePoint {
@@ -313,14 +326,17 @@ mod tests {
             second(60_000, 1, &point(&[("reserved", 2)], &[(3, 2)], 2)),
             second(60_000, 2, &point(&[("sold_out", 1)], &[], 7)),
             second(119_000, 1, &point(&[("reserved", 1)], &[(3, 1)], 1)),
+            second(119_000, 2, &point(&[("sold_out", 3)], &[], 7)),
             second(120_000, 1, &point(&[("reserved", 1)], &[], 3)),
         ];
         let minutes = minutes_of(&seconds);
         let keys: Vec<_> = minutes.iter().map(|row| (row.at.0, row.node.0, row.step)).collect();
         let minute = PointStep::Minute;
         assert_eq!(keys, [(60_000, 1, minute), (60_000, 2, minute), (120_000, 1, minute)]);
-        let first = StepCounts { queue_depth: 2, ..point(&[("reserved", 3)], &[(3, 3)], 1) };
-        assert_eq!(StepCounts::parse(&minutes[0].point), first);
+        let of = |at: usize| StepCounts::parse(&minutes[at].point);
+        let first = point(&[("reserved", 3)], &[(3, 3)], 1);
+        assert_eq!(of(0), StepCounts { queue_depth: 2, peak: 1, ..first });
+        assert_eq!(of(0).peak + of(1).peak, 4, "the busiest second of both nodes together");
         assert_eq!(minutes_of(&[]), []);
     }
 
