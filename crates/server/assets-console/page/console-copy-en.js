@@ -3,6 +3,7 @@ export default {
   loading: 'Loading…', none: 'None', more: 'Show more', keep: 'Keep as it is',
   stop_now: 'Stop',
   type_word: 'Type “{word}” to confirm',
+  too_many: 'Too many requests. Try again in {n} {n|second|seconds}.',
   offline: 'The server does not answer. Check the connection.', sign_in: 'Sign in',
   no_answer: 'The server is not ready',
   'no_answer.about': 'The console tries again every two seconds. Your session stays.',
@@ -78,6 +79,10 @@ export default {
   preview_of: 'Picture of item {n}', 'choice.off': 'Off', 'choice.required': 'Required',
   'choice.image': 'Picture', 'choice.slider': 'Slider', 'choice.pow': 'Proof of work',
   'choice.auto': 'Automatic', 'choice.always': 'Always', spread: 'Spread over slots',
+  'spread.copied': 'The item gets the spread over slots of the item that you copy.',
+  'spread.later':
+    'You choose the spread over slots after you have created the draft, under “Edit”. Until then ' +
+    'the server’s default applies.',
   'spread.partitions': 'Partitions',
   'spread.partitions.hint': '1 to 64, or auto. It can change while the sale runs.',
   'spread.initial': 'Units at the opening',
@@ -106,16 +111,21 @@ export default {
   'span.minutes': '3 minutes', 'span.hour': 'Last hour', 'span.whole': 'Whole sale',
   as_table: 'As a table', time: 'Time', 'chart.requests': 'Requests and orders a second',
   'chart.requests_line': 'Requests', 'chart.reserved_line': 'Orders',
+  'chart.busiest_line': 'Busiest second',
   'chart.latency': 'Time to answer', 'chart.refused': 'Refusals a second, by reason',
   'chart.queue': 'Waiting', 'chart.queue_line': 'Queue', 'chart.waiting_line': 'Waiting room',
   refusals: 'Refusals', no_refusals: 'No refusals', reason: 'Reason', in_window: 'In this time',
   steps: 'Steps', 'step.schedule': 'Schedule', 'step.schedule.title': 'Schedule the sale?',
   'step.schedule.points': 'Buyers see the sale.|It opens by itself: {at}.',
+  'step.set_start': 'Set the time', 'step.set_start.title': 'Set the time of the opening first',
+  'step.set_start.points':
+    'A scheduled sale opens by itself.|This draft has no time of opening in the future.',
   'step.unschedule': 'Back to draft', 'step.unschedule.title': 'Make the sale a draft again?',
   'step.unschedule.points': 'Buyers do not see the sale any more.|It does not open by itself.',
   'step.open': 'Open', 'step.open.title': 'Open the sale now?',
   'step.open.points':
-    'Buyers can buy at once.|Prices and limits for buyers cannot change any more.',
+    'Buyers can buy at once.|Prices and limits for buyers cannot change any more.|The sale ' +
+    'cannot become a draft again. You can pause it.',
   'step.pause': 'Pause', 'step.pause.title': 'Pause the sale?',
   'step.pause.points':
     'New requests are refused until you resume.|Unpaid orders keep their time to pay, and can ' +
@@ -184,7 +194,7 @@ export default {
   by: 'By', payments: 'Payments', payment: 'Payment', refunds: 'Refunds', error: 'Error',
   minutes: 'Minutes', 'order.cancel': 'Cancel',
   'order.cancel.title': 'Cancel {n} {n|order|orders}?',
-  'order.cancel.points': 'The units go back on sale. Nothing is charged.',
+  'order.cancel.points': 'The units go back on sale. Nothing is charged. This cannot be undone.',
   'order.refund': 'Refund', 'order.refund.title': 'Refund {n} {n|order|orders}?',
   'order.refund.points': 'The money goes back to the buyer. This cannot be undone.',
   'order.extend': 'Extend', 'order.extend.title': 'Give {n} {n|order|orders} more time?',
@@ -219,7 +229,8 @@ export default {
   'why.not_started': 'The request came before the opening.',
   'why.paused': 'An operator had paused the sale.', 'why.ended': 'The sale was over.',
   'why.forbidden': 'An operator blocks the buyer or the address.',
-  'why.not_eligible': 'The buyer is not a member, or has too low a level.',
+  'why.not_eligible':
+    'The buyer gave no valid access code, is not a member, or has too low a level.',
   'why.pass_required': 'The sale needs a pass, and the request had none.',
   'why.rate_limited': 'The buyer or the address sent more requests than allowed.',
   'why.overloaded': 'The server protected itself.',
@@ -293,6 +304,7 @@ export default {
   'erase.held': 'Rows of {sale} stay until they may be erased.',
   'erase.points': 'This cannot be undone.', erased: 'Erased. The new name is {as}.',
   preview: 'Preview', do: 'What you can do',
+  sum_unlimited: 'Unlimited items: {paid} sold, {held} held for payment.',
   sum: '{total} {sign} {paid} sold + {held} held + {slots} in slots + {pool} in the pool',
   shares: 'Where the units are', sub_domain: 'Sub-domain {name}', no_slots: 'No slot has units.',
   leaving: 'leaving', unreachable: 'not reachable', refills: 'Refills', epoch: 'Epoch',
@@ -300,7 +312,9 @@ export default {
   chart_now: '{title}. At {at}: {numbers}. The arrow keys show other times.',
   refusals_by_reason: 'Refusals by reason',
   by_second: 'Each point is one second, all nodes together.',
-  by_minute: 'Each point is the average of one minute, all nodes together.',
+  by_minute:
+    'Each point is the average of one minute, all nodes together. One line shows the busiest ' +
+    'second of each minute.',
   server_time: 'Server time', days: '{n} d', views_of_sale: 'Views of the sale', n_left: '{n} left',
   'check.about': 'Finds problems that would occur at the opening. It changes nothing.',
   opens_in: 'opens in {left} · {at}', closes_in: 'closes in {left} · {at}',
@@ -356,11 +370,13 @@ export default {
   'verdict.bad': 'The numbers do not agree.',
   'verdict.units': '{paid} units are sold, {held} wait for payment, {left} are left.',
   'verdict.running': 'The sale has not closed, so these numbers can still change.',
-  'replay.title': 'The sale over time', 'flow.free': 'Free', slowest: 'Slowest p99',
+  'replay.title': 'The sale over time', 'flow.free': 'Free', slowest: 'Slowest p99 of a second',
+  slowest_minute: 'Slowest p99 of a minute',
   no_money: 'No money yet', sold_share: 'Sold', 'money.captured': 'Captured',
   'money.standing': 'Kept', 'money.refunded': 'Refunded', 'money.pending': 'Refunds in progress',
   'money.failed': 'Refunds that failed', 'moment.first_order': 'First order',
-  'moment.busiest': 'Busiest moment: {n} requests', 'moment.nothing_free': 'No unit is free',
+  'moment.busiest': 'Busiest second: {n} requests',
+  'moment.busiest_minute': 'Busiest minute: {n} requests', 'moment.nothing_free': 'No unit is free',
   'moment.free_again': 'Units are free again', phases: 'Phases', phase: 'Phase', all_sales: 'All',
   'no_sales.about':
     'Create one. It stays a draft, which buyers do not see, until you schedule it.',

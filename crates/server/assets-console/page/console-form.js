@@ -180,7 +180,8 @@ function ItemFields({ at, item, set, control, sale, isNew, form, change, can }) 
     html`<p><img class="preview" src=${item.image} alt=${t('preview_of', { n: at + 1 })} /></p>`}
     <div class="wide">
       ${field('description', t('description'), t('text_hint'), { rows: 3 })}</div>
-    ${!isNew && html`<${SpreadForm} sale=${sale.id} item=${item.id} can=${can} />`}
+    ${isNew ? html`<p class="soft wide">${t(item.copied ? 'spread.copied' : 'spread.later')}</p>`
+      : html`<${SpreadForm} sale=${sale.id} item=${item.id} can=${can} />`}
     ${isNew && form.items.length > 1 && html`<p><button class="button" type="button"
       onClick=${() => change('items', form.items.filter((_, n) => n !== at))}>
       ${t('remove_item')}</button></p>`}

@@ -12,7 +12,10 @@ use crate::crash_windows::fixture::{ServerFixture, Stock};
 use crate::test_server::KEY;
 
 /// How old the numbers of the live view may be.
-const FRESH: Duration = Duration::from_secs(3);
+pub(super) const FRESH: Duration = Duration::from_secs(3);
+
+/// The widest window that the console supports.
+const WIDE: u32 = 2_000;
 
 /// Types into the control with this label. If several controls have the label, `at` chooses one of
 /// them, counted from 0.
@@ -196,6 +199,25 @@ async fn the_console_is_usable_by_everyone() {
             assert_eq!(tab.eval(heading).await, true, "{name} begins with its heading");
             inspect(&tab, &format!("console-{name}")).await;
         }
+        open_view(&tab, "#/sales/spring").await;
+        shows(&tab, "Every unit is accounted for").await;
+        let tables = "document.querySelectorAll('.chart details').length === 4 &&
+            [...document.querySelectorAll('.chart details')].every(part => (part.open = true))";
+        tab.until(tables).await;
+        inspect(&tab, "console-tables").await;
+        for (name, words) in [("close", "Close"), ("adjust", "Adjust stock")] {
+            press(&tab, words).await;
+            tab.until("document.querySelector('dialog[open]')").await;
+            inspect(&tab, &format!("console-dialog-{name}")).await;
+            press(&tab, "Keep as it is").await;
+        }
+        open_view(&tab, "#/new").await;
+        press(&tab, "Create the draft").await;
+        shows(&tab, "Please correct these fields").await;
+        inspect(&tab, "console-faults").await;
+        tab.width(WIDE).await;
+        let wide = tab.eval("document.documentElement.scrollWidth").await;
+        assert_eq!(wide, WIDE, "nothing is outside of a wide window");
     })
     .await;
 }

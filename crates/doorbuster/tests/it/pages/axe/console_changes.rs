@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::driver::Browser;
 use super::super::tab::Tab;
-use super::console::{fill, open_view, press, shows, sign_in, sign_in_with};
+use super::console::{FRESH, fill, open_view, press, shows, sign_in, sign_in_with};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
@@ -158,16 +158,22 @@ async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
     .await;
 }
 
+/// The sold, held and left units that the live view shows.
+const NUMBERS: &str = "['sold', 'held', 'left'].map(name =>
+    Number(document.querySelector(`[data-number=${name}]`).textContent.replace(/\\D/g, '')))";
+/// More units than the test can sell.
+const STOCK: u64 = 100_000;
 /// The requests a second that the first chart's legend shows.
 const REQUESTS_NOW: &str = "Number(document.querySelector('.chart__keys b')?.textContent)";
 
 #[tokio::test]
 async fn a_chart_of_a_running_sale_shows_the_present_requests() {
     let fixture = ServerFixture::start();
-    fixture.open_sale("spring", &[("lamp", 1, 1, 900)]).await;
+    fixture.open_sale("spring", &[("lamp", STOCK, 1, 900)]).await;
     let buying = async {
-        loop {
-            fixture.buy(&PurchaseSpec::new("ann", "k", "spring", 1).item("lamp")).await;
+        for buyer in 0_u64.. {
+            let spec = PurchaseSpec::new(&format!("b{buyer}"), "k", "spring", 1).item("lamp");
+            fixture.buy(&spec).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -185,6 +191,23 @@ async fn a_chart_of_a_running_sale_shows_the_present_requests() {
              }}, 100);"
         );
         let seen = tab.run(&look).await;
+        // While buyers buy, the view shows the server's numbers, at most three seconds old.
+        for sample in 0..4 {
+            let before = fixture.stock("spring").await.held;
+            let fresh = tokio::time::timeout(FRESH, async {
+                loop {
+                    let shown = tab.eval(NUMBERS).await;
+                    if shown[1].as_u64() >= Some(before) {
+                        break shown;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+            let shown = fresh.await.unwrap_or_else(|_| panic!("sample {sample} is old"));
+            let [sold, held, left] = [0, 1, 2].map(|at| shown[at].as_u64().expect("a number"));
+            assert_eq!((sold, held + left), (0, STOCK), "one frame: {shown}");
+            assert!(held <= fixture.stock("spring").await.held, "{shown}");
+        }
         let zeros = seen.as_array().expect("numbers").iter().filter(|now| **now == 0).count();
         assert!(zeros < 10, "the legend often shows 0 while a buyer buys: {seen}");
     });
@@ -195,7 +218,7 @@ async fn a_chart_of_a_running_sale_shows_the_present_requests() {
 }
 
 #[tokio::test]
-async fn a_viewer_reads_everything_and_changes_nothing() {
+async fn a_viewer_changes_nothing_and_an_operator_neither_keys_nor_receivers() {
     let fixture = ServerFixture::start();
     super::sale(&fixture, "spring", json!({"stock": 2})).await;
     let body = json!({"name": "night shift", "role": "viewer"});
@@ -214,6 +237,23 @@ async fn a_viewer_reads_everything_and_changes_nothing() {
         }
         open_view(&tab, "#/sales/spring/edit").await;
         shows(&tab, "Your key may read data, but may not change it.").await;
+
+        // An operator also changes blocks and codes, but neither keys nor receivers.
+        let body = json!({"name": "day shift", "role": "operator"});
+        let made = fixture.admin("POST", "/v1/admin/keys", Some(&body)).await.json();
+        press(&tab, "Sign out").await;
+        sign_in_with(&tab, &fixture, made["key"].as_str().expect("a key")).await;
+        shows(&tab, "New sale").await;
+        open_view(&tab, "#/access").await;
+        shows(&tab, "day shift").await;
+        shows(&tab, "The sale has no codes.").await;
+        let buttons = "[...document.querySelectorAll('main button')]
+            .filter(b => b.checkVisibility()).map(b => b.textContent.trim())";
+        let allowed = json!(["Block", "Create codes", "Revoke codes"]);
+        assert_eq!(tab.eval(buttons).await, allowed);
+        open_view(&tab, "#/receivers").await;
+        shows(&tab, "No receiver. Your shop gets no events.").await;
+        assert_eq!(tab.eval(buttons).await, json!([]));
     })
     .await;
 }
