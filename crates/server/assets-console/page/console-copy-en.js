@@ -79,10 +79,8 @@ export default {
   preview_of: 'Picture of item {n}', 'choice.off': 'Off', 'choice.required': 'Required',
   'choice.image': 'Picture', 'choice.slider': 'Slider', 'choice.pow': 'Proof of work',
   'choice.auto': 'Automatic', 'choice.always': 'Always', spread: 'Spread over slots',
-  'spread.copied': 'The item gets the spread over slots of the item that you copy.',
-  'spread.later':
-    'You choose the spread over slots after you have created the draft, under “Edit”. Until then ' +
-    'the server’s default applies.',
+  'spread.copied': 'An empty field keeps the value of the item that you copy.',
+  'spread.new': 'An empty field means the server’s default.',
   'spread.partitions': 'Partitions',
   'spread.partitions.hint': '1 to 64, or auto. It can change while the sale runs.',
   'spread.initial': 'Units at the opening',
@@ -446,7 +444,7 @@ export default {
   no_start: 'no time set', starts: 'opens {at}', ends: 'closes {at}', stop: '. ',
   'key_name.configured': 'configured key', 'by.configured': 'configured key',
   'by.command': 'a command on the server', 'by.engine': 'the server',
-  spread_not_copied: 'The sale is created, but the spread of an item was not copied: {error}',
+  spread_not_saved: 'The sale is created, but the spread of an item was not saved: {error}',
   some_refused: '{done} of {n} orders are changed. Order {order} was refused: {error}',
   read_only: 'Your key may read data, but may not change it.',
   // The API’s details are in English.

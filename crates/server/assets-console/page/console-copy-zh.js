@@ -125,7 +125,7 @@ export default {
   'limit.burst.hint': '同一时刻允许的请求数。', 'limit.per_minute.hint': '之后每分钟允许的请求数。',
   preview_of: '商品 {n} 的图片', 'choice.off': '关闭', 'choice.required': '必须', 'choice.image': '图片',
   'choice.slider': '滑块', 'choice.pow': '工作量证明', 'choice.auto': '自动', 'choice.always': '始终',
-  'spread.copied': '此商品沿用被复制商品的库存分布。', 'spread.later': '创建草稿后可在“编辑”中设置库存分布；在此之前使用服务器的默认值。',
+  'spread.copied': '留空则沿用被复制商品的设置。', 'spread.new': '留空则使用服务器的默认值。',
   spread: '库存分布', 'spread.partitions': '分区数', 'spread.partitions.hint': '1 到 64，或 auto；活动进行中也可修改。',
   'spread.initial': '开抢时的数量', 'spread.initial.hint': '每个分区最初分到的数量；0 表示一次分完。',
   'spread.threshold': '补货阈值', 'spread.threshold.hint': '分区剩余低于此数时补货。', 'spread.refill': '每次补货量',
@@ -332,7 +332,7 @@ export default {
   'alarm.feed_stale': '此边缘节点的数据过旧，正在转发所有请求。', 'alarm.no_upstream': '此边缘节点后面没有节点响应。', details: '详情',
   when: '时间', no_start: '未设时间', starts: '{at} 开抢', ends: '{at} 结束', stop: '。',
   'key_name.configured': '配置密钥', 'by.configured': '配置密钥',
-  'by.command': '服务器上的命令', 'by.engine': '服务器', spread_not_copied: '活动已创建，但有商品的库存分布没有复制：{error}', some_refused: '已处理 {done} / {n} 个订单，订单 {order} 被拒绝：{error}',
+  'by.command': '服务器上的命令', 'by.engine': '服务器', spread_not_saved: '活动已创建，但有商品的库存分布没有保存：{error}', some_refused: '已处理 {done} / {n} 个订单，订单 {order} 被拒绝：{error}',
   read_only: '你的密钥只能查看，不能修改。',
   apiDetails,
 };

@@ -358,8 +358,8 @@ export function Ask({ ask, close }) {
     going.current = false;
     if (!state.busy) close();
   };
-  // A browser may close a dialog although a script has prevented it.
-  const closed = () => (state.busy ? dialog.current?.showModal() : close());
+  // A browser may close a dialog that must stay open. A double click opens the dialog again.
+  const closed = () => dialog.current?.open || (state.busy ? dialog.current?.showModal() : close());
   return html`<dialog ref=${dialog} aria-labelledby="ask-title" onClose=${closed}
     onCancel=${event => state.busy && event.preventDefault()}>
     <form onSubmit=${act}>

@@ -46,6 +46,13 @@ pub(super) async fn press(tab: &Tab<'_>, words: &str) {
     tab.eval(&format!("(({found}).click(), true)")).await;
 }
 
+/// Presses the button with these words, and then the button with the same words in the dialog.
+async fn press_and_confirm(tab: &Tab<'_>, words: &str) {
+    press(tab, words).await;
+    tab.until("document.querySelector('dialog[open]')").await;
+    press(tab, words).await;
+}
+
 pub(super) async fn shows(tab: &Tab<'_>, words: &str) {
     tab.until(&format!("document.body.innerText.includes({})", json!(words))).await;
 }
@@ -75,7 +82,7 @@ async fn number(tab: &Tab<'_>, name: &str) -> Value {
 }
 
 /// Creates a sale of 2 lamps by the form, after a refusal.
-async fn create_by_form(tab: &Tab<'_>) {
+async fn create_by_form(tab: &Tab<'_>, fixture: &ServerFixture) {
     press(tab, "New sale").await;
     fill(tab, "Id", 0, "spring").await;
     fill(tab, "Title", 0, "Spring drop").await;
@@ -85,6 +92,8 @@ async fn create_by_form(tab: &Tab<'_>) {
     fill(tab, "Price", 0, "49.00").await;
     fill(tab, "Currency", 0, "EUR").await;
     fill(tab, "Picture", 0, "no address").await;
+    press(tab, "Spread over slots").await;
+    fill(tab, "Choice of a partition", 0, "random").await;
     press(tab, "Create the draft").await;
     shows(tab, "must be an https address or a path").await;
     let title = "document.querySelectorAll('.field :is(input, textarea)')[1].value";
@@ -92,6 +101,8 @@ async fn create_by_form(tab: &Tab<'_>) {
     fill(tab, "Picture", 0, "").await;
     press(tab, "Create the draft").await;
     tab.until("location.hash === '#/sales/spring'").await;
+    let spread = fixture.get_ok("/v1/admin/sales/spring/items/lamp/spread").await;
+    assert_eq!((&spread["choose"], &spread["partitions"]), (&json!("random"), &json!(1)));
 }
 
 #[tokio::test]
@@ -105,7 +116,7 @@ async fn an_operator_runs_a_sale_with_the_console_alone() {
         shows(&tab, "this is not an operator's key").await;
         sign_in(&tab, &fixture).await;
 
-        create_by_form(&tab).await;
+        create_by_form(&tab, &fixture).await;
 
         press(&tab, "Check now").await;
         shows(&tab, "payments go to the sandbox").await;
@@ -131,11 +142,9 @@ async fn an_operator_runs_a_sale_with_the_console_alone() {
         shows(&tab, "Every unit is accounted for").await;
         shows(&tab, "Sold out").await;
 
-        press(&tab, "Pause").await;
-        press(&tab, "Pause").await;
+        press_and_confirm(&tab, "Pause").await;
         tab.says(".pill--warn", "Paused").await;
-        press(&tab, "Resume").await;
-        press(&tab, "Resume").await;
+        press_and_confirm(&tab, "Resume").await;
         tab.says(".pill--live", "Open").await;
 
         open_view(&tab, "#/support?sale=spring&buyer=eve").await;
@@ -146,8 +155,7 @@ async fn an_operator_runs_a_sale_with_the_console_alone() {
         }
 
         open_view(&tab, "#/sales/spring").await;
-        press(&tab, "Close").await;
-        press(&tab, "Close").await;
+        press_and_confirm(&tab, "Close").await;
         let phase = &fixture.get_ok("/v1/admin/sales/spring").await["phase"];
         assert_eq!(phase, "open", "closing needs a typed word");
         fill(&tab, "Type “close” to confirm", 0, "close").await;
@@ -212,6 +220,7 @@ async fn the_console_is_usable_by_everyone() {
             press(&tab, "Keep as it is").await;
         }
         open_view(&tab, "#/new").await;
+        press(&tab, "Spread over slots").await;
         press(&tab, "Create the draft").await;
         shows(&tab, "Please correct these fields").await;
         inspect(&tab, "console-faults").await;

@@ -87,13 +87,14 @@ const PARTS: &str = "const done = arguments[0];
   const files = performance.getEntriesByType('resource').map(entry => entry.name);
   const file = name => files.find(path => path.includes('/console-' + name));
   const node = (node, second) => ({ node, started_at: new Date(second * 1000).toISOString() });
-  Promise.all(['charts', 'alarms'].map(name => import(file(name)))).then(
-    ([charts, alarms]) => {
+  Promise.all(['charts', 'alarms', 'format'].map(name => import(file(name)))).then(
+    ([charts, alarms, format]) => {
       const points = new Map([[12, { waiting: 500 }]]);
       const steps = charts.steps(points, { from: 10, to: 14, step: 1, last: { waiting: 2 } });
       const seen = new Map();
       const see = (nodes, second) => alarms.goneNodes(seen, nodes, second * 1000);
       done({
+        latencies: [0, 0.005, 0.0463, 62.44, 1234].map(format.brief),
         lone: charts.loneSteps([3, null, null, 4, null, 1, 2, null]),
         levels: steps.levelOf(point => point.waiting),
         counts: steps.of(point => point.waiting),
@@ -123,6 +124,7 @@ async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
         sign_in(&tab, &fixture).await;
         let parts = tab.run(PARTS).await;
         assert_eq!(parts["lone"], json!([0, 3]), "{parts}");
+        assert_eq!(parts["latencies"], json!(["0", "0.005", "0.046", "62.4", "1.2k"]));
         assert_eq!(parts["levels"], json!([2, 2, 500, 500]));
         assert_eq!(parts["counts"], json!([0, 0, 500, 0]));
         let gone = json!({"node": "2", "last": 10_000});

@@ -71,6 +71,19 @@ async fn the_live_view_is_red_only_if_units_are_missing() {
         tab.eval("(window.lost = null, true)").await;
         shows(&tab, "Every unit is accounted for").await;
 
+        // A double click opens the dialog, and does not close it again.
+        let double = "(() => { const pause = [...document.querySelectorAll('button')]
+            .find(button => button.textContent.trim() === 'Pause');
+            pause.click();
+            requestAnimationFrame(() => requestAnimationFrame(() => pause.click()));
+            return true; })()";
+        tab.eval(double).await;
+        tab.until("document.querySelector('dialog')?.open").await;
+        let later = "const done = arguments[0];
+            setTimeout(() => done(document.querySelector('dialog')?.open), 300);";
+        assert_eq!(tab.run(later).await, true);
+        press(&tab, "Keep as it is").await;
+
         // An address with an invalid escape shows the list of sales.
         open_view(&tab, "#/sales/%E0").await;
         shows(&tab, "New sale").await;

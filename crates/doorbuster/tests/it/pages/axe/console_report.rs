@@ -79,6 +79,27 @@ async fn sell_and_record(fixture: &ServerFixture) -> (u64, i64) {
     (most.expect("points"), first)
 }
 
+/// Chooses a time in the first chart by the pointer, then an earlier time by the left arrow key.
+async fn hover_and_step(tab: &Tab<'_>) {
+    let place = "(() => { const plot = document.querySelector('.chart__box .u-over');
+        if (!plot) return null;
+        plot.scrollIntoView({ block: 'center' });
+        const box = plot.getBoundingClientRect();
+        return [box.x + box.width - 20, box.y + box.height / 2]; })()";
+    let place = tab.until(place).await;
+    let newest = tab.eval(SPOKEN).await;
+    let mouse = json!({"type": "mouseMoved", "x": place[0], "y": place[1]});
+    tab.protocol("Input.dispatchMouseEvent", mouse).await;
+    tab.until(&format!("{SPOKEN} !== {newest}")).await;
+    let hovered = tab.eval(SPOKEN).await;
+    let legend = tab.text(".chart__at").await;
+    assert!(hovered.as_str().is_some_and(|text| text.contains(&legend)), "{hovered} {legend}");
+    tab.keys_to(".chart__box", LEFT).await;
+    tab.until(&format!("{SPOKEN} !== {hovered}")).await;
+    let moved = tab.text(".chart__at").await;
+    assert!(moved < legend, "{moved} is one step before {legend}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_is_replayed_and_printed_and_its_charts_keep_a_burst() {
     let fixture = ServerFixture::start();
@@ -104,24 +125,7 @@ async fn a_report_is_replayed_and_printed_and_its_charts_keep_a_burst() {
         tab.until(&format!("{REPLAYED}.startsWith({shown})")).await;
         replay_until(&tab, i64::from(u32::MAX)).await;
 
-        // Hover chooses a time, and the arrow keys move it by one second.
-        let place = "(() => { const plot = document.querySelector('.chart__box .u-over');
-            if (!plot) return null;
-            plot.scrollIntoView({ block: 'center' });
-            const box = plot.getBoundingClientRect();
-            return [box.x + box.width - 20, box.y + box.height / 2]; })()";
-        let place = tab.until(place).await;
-        let newest = tab.eval(SPOKEN).await;
-        let mouse = json!({"type": "mouseMoved", "x": place[0], "y": place[1]});
-        tab.protocol("Input.dispatchMouseEvent", mouse).await;
-        tab.until(&format!("{SPOKEN} !== {newest}")).await;
-        let hovered = tab.eval(SPOKEN).await;
-        let legend = tab.text(".chart__at").await;
-        assert!(hovered.as_str().is_some_and(|text| text.contains(&legend)), "{hovered} {legend}");
-        tab.keys_to(".chart__box", LEFT).await;
-        tab.until(&format!("{SPOKEN} !== {hovered}")).await;
-        let moved = tab.text(".chart__at").await;
-        assert!(moved < legend, "{moved} is one step before {legend}");
+        hover_and_step(&tab).await;
 
         tab.protocol("Emulation.setEmulatedMedia", json!({"media": "print"})).await;
         assert_eq!(tab.eval(UNPRINTED).await, 0);
