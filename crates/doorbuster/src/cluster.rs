@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use comfy_table::Cell;
 use doorbuster_harness::cluster::{self, Cluster, ClusterPlan, InstalledCluster, Proxy};
+use serde_json::json;
 
 use crate::cli::{ClusterArgs, ClusterCommand, UpArgs};
 use crate::exit::{CommandResult, Failure, Outcome};
@@ -16,7 +17,7 @@ pub fn run(args: ClusterArgs) -> Outcome {
     match args.command {
         ClusterCommand::Up(args) => up(&args),
         ClusterCommand::Status { location, json } => status(&location.dir, json),
-        ClusterCommand::Down { location, keep } => down(&location.dir, keep),
+        ClusterCommand::Down { location, keep, json } => down(&location.dir, keep, json),
         ClusterCommand::Front { listen, to } => front(listen, to),
     }
 }
@@ -65,10 +66,14 @@ fn status(dir: &Path, json: bool) -> Outcome {
     }
 }
 
-fn down(dir: &Path, keep: bool) -> Outcome {
+fn down(dir: &Path, keep: bool, json: bool) -> Outcome {
     let stopped = cluster::shut_down(dir).context("cannot stop all processes")?;
     if !keep {
         cluster::remove(dir).context("cannot remove all files")?;
+    }
+    if json {
+        let dir = dir.display().to_string();
+        return print::json(&json!({ "dir": dir, "stopped": stopped, "removed": !keep }));
     }
     print::line(&match stopped.len() {
         0 => format!("No process ran in {}.", dir.display()),

@@ -1,6 +1,7 @@
 //! `config`: prints the effective settings, checks them, and prints the commented default file.
 
 use doorbuster_server::config::{self, DEFAULT_FILE, Settings, SettingsError};
+use serde_json::json;
 
 use crate::cli::{ConfigArgs, ConfigCommand, SettingsArgs};
 use crate::exit::{Failure, Outcome};
@@ -10,14 +11,21 @@ use crate::print;
 pub fn run(args: &ConfigArgs) -> Outcome {
     match &args.command {
         ConfigCommand::Default => print::text(DEFAULT_FILE),
-        ConfigCommand::Show(flags) => {
+        ConfigCommand::Show { json: true, flags } => {
+            let settings = config::load(&flags.flags(), std::env::vars_os());
+            print::json(&json!({ "settings": settings.map_err(settings_failure)?.shown }))
+        }
+        ConfigCommand::Show { json: false, flags } => {
             let (lines, verdict) = config::show(&flags.flags(), std::env::vars_os());
             print::text(&lines)?;
             verdict.map_err(settings_failure)?;
             print::text("")
         }
-        ConfigCommand::Check(flags) => {
+        ConfigCommand::Check { json, flags } => {
             config::load(&flags.flags(), std::env::vars_os()).map_err(settings_failure)?;
+            if *json {
+                return print::json(&json!({ "valid": true }));
+            }
             print::line("The settings are valid.")
         }
     }

@@ -20,6 +20,14 @@ pub fn backup(args: &BackupArgs) -> Outcome {
     let passphrase = args.encrypt.then(|| passphrase::read_new(&args.passphrase)).transpose()?;
     maintenance::backup(&settings, &args.file, passphrase.as_ref())
         .context("cannot make the backup")?;
+    if args.json {
+        return print::json(&json!({
+            "file": args.file.display().to_string(),
+            "data_dir": settings.data_dir.display().to_string(),
+            "secrets": true,
+            "encrypted": args.encrypt,
+        }));
+    }
     print::line(&format!(
         "{} is copied to {}, with its generated secrets{}.",
         settings.data_dir.display(),
@@ -122,5 +130,8 @@ pub fn migrate(args: &MigrateArgs) -> Outcome {
         Some(_) => "PostgreSQL".to_owned(),
         None => settings.data_dir.display().to_string(),
     };
+    if args.json {
+        return print::json(&json!({ "store": place }));
+    }
     print::line(&format!("The store in {place} has this program's schema."))
 }

@@ -5,6 +5,7 @@ use std::path::Path as FilePath;
 use anyhow::Context;
 use doorbuster_api::sale::{Sale, SaleList};
 use doorbuster_server::web::{ExportedSale, folder};
+use serde_json::json;
 
 use crate::cli::ExportArgs;
 use crate::client::{self, Client, Path};
@@ -36,6 +37,11 @@ pub fn run(args: &ExportArgs) -> Outcome {
     let files = folder(&settings, api.as_deref(), &sales);
     for file in &files {
         write_whole(&args.dir.join(&file.path), &file.bytes)?;
+    }
+    if args.json {
+        let ids: Vec<&str> = sales.iter().map(|sale| sale.id.as_str()).collect();
+        let dir = args.dir.display().to_string();
+        return print::json(&json!({ "dir": dir, "files": files.len(), "sales": ids }));
     }
     print::line(&format!(
         "wrote {} files for {} sales to {}",

@@ -7,6 +7,7 @@ use doorbuster_server::auth::{NewToken, token};
 use doorbuster_server::config::{BuyerKeys, Settings};
 use doorbuster_server::secrets::{self, SecretsError};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 
 use crate::cli::{BuyerArgs, TokenArgs, TokenCommand};
 use crate::exit::{Failure, Outcome};
@@ -32,7 +33,14 @@ fn buyer(args: &BuyerArgs) -> Outcome {
         level: args.level,
         ..NewToken::new(&args.name, now_secs, args.ttl)
     };
-    print::line(&token(secret.expose_secret().as_bytes(), &claims))
+    let signed = token(secret.expose_secret().as_bytes(), &claims);
+    if !args.json {
+        return print::line(&signed);
+    }
+    let ends_secs = now_secs.saturating_add(i64::try_from(args.ttl.as_secs()).unwrap_or(i64::MAX));
+    let expires_at =
+        jiff::Timestamp::from_second(ends_secs).context("the token would be valid for too long")?;
+    print::json(&json!({ "token": signed, "buyer": args.name, "expires_at": expires_at }))
 }
 
 /// The secret that signs buyers' tokens: the configured secret, or the secret that a server

@@ -144,6 +144,11 @@ pub struct SeriesPoint {
     pub at: Time,
     /// Purchase requests.
     pub requests: u64,
+    /// Purchase requests in the second of the step with the most requests. Absent if the server
+    /// does not know this number: an older version recorded the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub busiest_second: Option<u64>,
     /// Orders.
     pub reserved: u64,
     /// Refusals, by problem code.
@@ -165,8 +170,8 @@ pub struct SeriesPoint {
 #[schema(examples(json!({
     "step_secs": 1, "from": "2026-11-20T10:00:00.000Z", "to": "2026-11-20T10:00:01.000Z",
     "points": [{
-        "at": "2026-11-20T10:00:00.000Z", "requests": 5120, "reserved": 100,
-        "refused": {"sold_out": 5020}, "p50_ms": 1.5, "p99_ms": 20.0,
+        "at": "2026-11-20T10:00:00.000Z", "requests": 5120, "busiest_second": 5120,
+        "reserved": 100, "refused": {"sold_out": 5020}, "p50_ms": 1.5, "p99_ms": 20.0,
         "items": [{"item": "phone", "free": 0, "held": 100, "paid": 0}],
         "queue_depth": 0, "waiting": 0
     }]

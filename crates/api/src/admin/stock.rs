@@ -122,7 +122,8 @@ pub struct SlotRow {
     /// The active counter; `null` for a slot with one counter.
     #[schema(required = true)]
     pub active: Option<Counter>,
-    /// Units that the slot still has; `null` while the slot does not answer.
+    /// Units that the slot still has; `null` while the slot does not answer, and for an item with
+    /// unlimited stock.
     #[schema(required = true)]
     pub available: Option<Available>,
     /// Number of refills under the present grant.

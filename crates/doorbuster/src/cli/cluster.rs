@@ -43,6 +43,9 @@ pub enum ClusterCommand {
         /// Keep the data and the logs.
         #[arg(long)]
         keep: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Run the proxy in front of the nodes; `up` starts it.
     #[command(hide = true)]

@@ -25,6 +25,9 @@ pub struct BackupArgs {
     pub encrypt: bool,
     #[command(flatten)]
     pub passphrase: PassphraseArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub settings: SettingsArgs,
 }
@@ -72,6 +75,9 @@ pub struct RestoreArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster migrate --data-dir /var/lib/doorbuster")]
 pub struct MigrateArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub settings: SettingsArgs,
 }

@@ -35,6 +35,9 @@ pub struct PreviewArgs {
     /// The file to write.
     #[arg(long, value_name = "FILE", default_value = "doorbuster-preview.html")]
     pub out: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub settings: SettingsArgs,
 }

@@ -37,6 +37,9 @@ pub struct ExportArgs {
         value_name = "URL"
     )]
     pub url: reqwest::Url,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub settings: SettingsArgs,
 }

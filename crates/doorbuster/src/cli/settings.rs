@@ -74,11 +74,23 @@ pub struct ConfigArgs {
 pub enum ConfigCommand {
     /// Print every setting as `serve` would use it, and its source; secrets are hidden.
     #[command(after_help = "Example:\n  doorbuster config show --config /etc/doorbuster.toml")]
-    Show(SettingsFlags),
+    Show {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        flags: SettingsFlags,
+    },
     /// Check the settings without starting anything; exits with 2 and the reasons if a setting is
     /// wrong.
     #[command(after_help = "Example:\n  doorbuster config check --config /etc/doorbuster.toml")]
-    Check(SettingsFlags),
+    Check {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        flags: SettingsFlags,
+    },
     /// Print the default settings file, with every setting explained.
     #[command(after_help = "Example:\n  doorbuster config default > doorbuster.toml")]
     Default,

@@ -30,6 +30,37 @@ fn every_command_and_argument_has_help() {
     check(&Cli::command(), "");
 }
 
+/// The commands that print no report, so that they have no `--json`.
+const WITHOUT_JSON: [&str; 3] = [
+    // It prints a shell's script.
+    "doorbuster completions",
+    // It prints a settings file.
+    "doorbuster config default",
+    // It runs until it is stopped. Its log has a form for machines.
+    "doorbuster serve",
+];
+
+#[test]
+fn every_command_that_reports_something_has_a_form_for_programs() {
+    fn find(command: &clap::Command, path: &str, has_json: bool, lacking: &mut Vec<String>) {
+        let path = format!("{path} {}", command.get_name()).trim_start().to_owned();
+        let has_json =
+            has_json || command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+        let mut inner = command.get_subcommands().peekable();
+        if inner.peek().is_none() && !has_json {
+            lacking.push(path.clone());
+        }
+        // Only other programs of the project start hidden commands.
+        for command in inner.filter(|command| !command.is_hide_set()) {
+            find(command, &path, has_json, lacking);
+        }
+    }
+    let mut lacking = Vec::new();
+    find(&Cli::command(), "", false, &mut lacking);
+    lacking.sort();
+    assert_eq!(lacking, WITHOUT_JSON);
+}
+
 /// The documents show at least this number of commands. If the test finds fewer, its search is
 /// broken.
 const SHOWN_MIN: usize = 30;

@@ -43,6 +43,9 @@ pub struct BuyerArgs {
     /// How long the token is valid, such as 90s, 15m or 1h30m.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::duration)]
     pub ttl: Duration,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub settings: SettingsArgs,
 }

@@ -1,5 +1,7 @@
 //! Commands that ask for a confirmation, and addresses that do not answer as expected.
 
+use serde_json::json;
+
 use crate::test_server::{KEY, TempDir, TestServer, program, run};
 
 #[test]
@@ -41,4 +43,51 @@ fn an_audit_with_the_address_of_a_server_needs_the_option_that_asks_the_server()
     assert!(text.contains("--url and --key need --server"), "{text}");
     let audit = run(program(&temp_dir).args(address).arg("--server")).stdout_of_success();
     assert!(audit.contains("no findings"), "{audit}");
+}
+
+#[test]
+fn commands_without_a_server_report_in_json() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let ask = |words: &[&str]| test_server.ask(&temp_dir, words);
+    let item = "id=phone,title=Phone,stock=100,price=0.10CNY";
+    ask(&["sale", "create", "spring", "--title", "Spring", "--item", item]).stdout_of_success();
+    ask(&["sale", "open", "spring"]).stdout_of_success();
+    let path = |name: &str| temp_dir.join(name).to_str().expect("a UTF-8 path").to_owned();
+    let data_dir = test_server.data_dir().to_str().expect("a UTF-8 path").to_owned();
+    let report =
+        |words: &[&str]| ask(&[words, &["--json", "--data-dir", &data_dir]].concat()).json();
+
+    let settings = report(&["config", "show"]);
+    let settings = settings["settings"].as_array().expect("a list");
+    let dir = settings.iter().find(|row| row["path"] == "data_dir").expect("a setting");
+    assert!(dir["value"].as_str().is_some_and(|value| value.contains(&data_dir)), "{dir}");
+    assert_eq!(report(&["config", "check"]), json!({"valid": true}));
+
+    let token = report(&["token", "buyer", "alice", "--ttl", "15m"]);
+    assert_eq!(token["buyer"], "alice");
+    let ends: jiff::Timestamp =
+        token["expires_at"].as_str().and_then(|time| time.parse().ok()).expect("a time");
+    let left = ends.as_second() - jiff::Timestamp::now().as_second();
+    assert!((800..=900).contains(&left), "{left} s");
+    let text = token["token"].as_str().expect("a token");
+    let (status, order) = test_server.send(text, "GET", "/v1/orders", "", "");
+    assert_eq!(status, 200, "{order}");
+
+    let file = path("copy.backup");
+    let copied = json!({"file": file, "data_dir": data_dir, "secrets": true, "encrypted": false});
+    assert_eq!(report(&["backup", &file]), copied);
+    let html = path("brand.html");
+    assert_eq!(report(&["page", "preview", "--out", &html]), json!({"file": html}));
+    let site = path("site");
+    let exported = report(&["export", &site]);
+    assert_eq!((&exported["dir"], &exported["sales"]), (&json!(site), &json!(["spring"])));
+    assert!(exported["files"].as_u64() > Some(10), "{exported}");
+
+    let empty = path("new");
+    let migrated = run(program(&temp_dir).args(["migrate", "--json", "--data-dir", &empty]));
+    assert_eq!(migrated.json(), json!({"store": empty}));
+    let none = path("none");
+    let stopped = run(program(&temp_dir).args(["cluster", "down", "--json", "--dir", &none]));
+    assert_eq!(stopped.json(), json!({"dir": none, "stopped": [], "removed": true}));
 }

@@ -247,6 +247,11 @@ fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(body["reasons"], json!(["store_stalled"]), "{body}");
     assert_eq!(body["warnings"], json!(["synchronous_standby_missing"]), "{body}");
+    let check = admin(&cluster, "POST", "/v1/admin/sales/spring/check", &Value::Null);
+    let standby = check["problems"].as_array().and_then(|problems| {
+        problems.iter().find(|problem| problem["code"] == "synchronous_standby_missing")
+    });
+    assert_eq!(standby.expect("a problem")["severity"], "error", "{check}");
     cluster.standby.as_mut().expect("a standby").start().expect("it starts");
     wait_for("the node is ready", || (ready(&cluster, 0).0 == 200).then_some(()));
     buy(&cluster, 5, 2);

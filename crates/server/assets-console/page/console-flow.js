@@ -29,7 +29,10 @@ function Sum({ items }) {
   const [total, paid, held, slots, pool] = ['total', 'paid', 'held', 'in_slots', 'pool'].map(name =>
     sumOf(items, name),
   );
-  const off = Math.abs(total - paid - held - slots - pool);
+  // The differences of two items must not cancel each other.
+  const off = items.reduce((all, item) => all + Math.abs(
+    item.total - sumOf([item], 'paid') - sumOf([item], 'held') - sumOf([item], 'in_slots')
+      - sumOf([item], 'pool')), 0);
   return html`<p class="sum">
     <${Pill} kind=${off ? 'bad' : 'good'}>${t(off ? 'adds_not_up' : 'adds_up', { n: off })}<//>
     <span>${t('sum', {
@@ -47,12 +50,16 @@ function Sum({ items }) {
    red. */
 export function Flow({ sale, items, titles, stale }) {
   const counted = items.filter(isCounted);
-  const sum = name => sumOf(counted.length ? counted : items, name);
+  const unlimited = items.filter(item => !isCounted(item));
+  const sum = name => sumOf(counted, name);
   const numbers = [
-    ['sold', sum('paid')],
-    ['held', sum('held')],
+    ['sold', sumOf(items, 'paid')],
+    ['held', sumOf(items, 'held')],
     ...(counted.length ? [['slots', sum('in_slots')], ['pool', sum('pool')]] : []),
   ];
+  const parts = partsOf({
+    paid: sum('paid'), held: sum('held'), in_slots: sum('in_slots'), pool: sum('pool'),
+  });
   return html`<section class=${'flow card' + (stale ? ' stale' : '')} aria-labelledby="flow-title">
     <h2 class="unseen" id="flow-title">${t('flow')}</h2>
     <dl class="numbers">
@@ -63,7 +70,9 @@ export function Flow({ sale, items, titles, stale }) {
       <div><dt>${t('waitlist')}</dt><dd data-number="waitlist">
         ${count(sumOf(items, 'waiting'))}</dd></div>
     </dl>
-    ${counted.length > 0 && html`<${Bar} parts=${numbers} /><${Sum} items=${counted} />`}
+    ${counted.length > 0 && html`<${Bar} parts=${parts} /><${Sum} items=${counted} />`}
+    ${counted.length > 0 && unlimited.length > 0 && html`<p class="soft">${t('sum_unlimited', {
+      paid: count(sumOf(unlimited, 'paid')), held: count(sumOf(unlimited, 'held')) })}</p>`}
     ${(items.length > 1 || sumOf(items, 'waiting') > 0) && html`<${Table} caption=${t('items')}
       columns=${[
         [t('item'), row => titles[row.item] ?? row.item],
@@ -90,24 +99,27 @@ const SubDomain = ({ units, all, active }) =>
 /** Whether these slots have two counters each. */
 export const hasTwoCounters = rows => (rows ?? []).some(slot => slot.active);
 
-/** The slots of a sale, each with its two counters and a mark at the active counter. */
-export function Slots({ rows }) {
+/** The slots of a sale, each with its two counters and a mark at the active counter. `unlimited` has
+   the ids of the items without a number of units: their slots count no units. */
+export function Slots({ rows, unlimited }) {
   const has = name => slot => slot.available?.[name] ?? 0;
   const most = Math.max(1, ...(rows ?? []).flatMap(slot => [has('a')(slot), has('b')(slot)]));
   const two = hasTwoCounters(rows);
+  const uncounted = slot => unlimited.has(slot.item) ? t('unlimited')
+    : slot.open ? html`<${Pill} kind="bad">${t('unreachable')}<//>` : '–';
   const counter = name => [
     t('sub_domain', { name }),
     slot => slot.active && slot.available
       ? html`<${SubDomain} units=${has(name)(slot)} all=${most} active=${slot.active === name} />`
-      : slot.open && name === 'a' ? html`<${Pill} kind="bad">${t('unreachable')}<//>` : '–',
+      : name === 'a' ? uncounted(slot) : '–',
   ];
   return html`<${Table} caption=${t('slots')} empty=${t('no_slots')}
     rows=${rows?.map(slot => ({ id: slot.slot, ...slot }))} columns=${[
       [t('slot'), row => html`<span class="code">${row.slot}</span>
         ${row.leaving && html` <${Pill}>${t('leaving')}<//>`}`],
       ...(two ? [counter('a'), counter('b')] : [
-        [t('available'), row => row.available != null ? count(row.available)
-          : row.open ? html`<${Pill} kind="bad">${t('unreachable')}<//>` : '–', 'end'],
+        [t('available'), row => row.available != null ? count(row.available) : uncounted(row),
+          'end'],
       ]),
       [t('settled'), row => `${count(row.settled)} / ${count(row.granted)}`, 'end'],
       [t('refills'), row => count(row.refills), 'end'],

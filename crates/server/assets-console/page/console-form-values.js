@@ -33,6 +33,7 @@ const apiTime = text => (text ? new Date(text).toISOString() : null);
 /** Returns the fields of a new item. */
 export const newItem = n => ({
   copied: null,
+  spread: {},
   id: `item-${n}`,
   title: '',
   description: '',
@@ -72,6 +73,7 @@ export function texts(sale, isNew) {
     items: sale.items.map(item => ({
       // The item of the other sale, which also has a spread.
       copied: isNew ? item.id : null,
+      spread: {},
       id: item.id,
       title: fieldOf(item.title),
       description: fieldOf(item.description),

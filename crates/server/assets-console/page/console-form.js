@@ -29,7 +29,7 @@ import {
   SCOPES,
   texts,
 } from '/assets/console-form-values.js';
-import { copySpreads, SpreadForm } from '/assets/console-spread.js';
+import { NewSpread, saveSpreads, SpreadForm } from '/assets/console-spread.js';
 import { plainText } from '/assets/console-texts.js';
 
 /** The id of the control at a pointer of the API, such as `/items/0/price`. */
@@ -180,7 +180,8 @@ function ItemFields({ at, item, set, control, sale, isNew, form, change, can }) 
     html`<p><img class="preview" src=${item.image} alt=${t('preview_of', { n: at + 1 })} /></p>`}
     <div class="wide">
       ${field('description', t('description'), t('text_hint'), { rows: 3 })}</div>
-    ${!isNew && html`<${SpreadForm} sale=${sale.id} item=${item.id} can=${can} />`}
+    ${isNew ? html`<${NewSpread} item=${item} set=${set} />`
+      : html`<${SpreadForm} sale=${sale.id} item=${item.id} can=${can} />`}
     ${isNew && form.items.length > 1 && html`<p><button class="button" type="button"
       onClick=${() => change('items', form.items.filter((_, n) => n !== at))}>
       ${t('remove_item')}</button></p>`}
@@ -251,9 +252,9 @@ export function SaleForm({ loaded, tag, isNew, can }) {
     setState({ busy: true, error: null, done: false });
     try {
       const saved = await api.send('POST', '/v1/admin/sales', made);
-      const copied = form.items.map((item, at) => [item.copied, made.items[at].id]);
-      const refused = sale && (await copySpreads(sale.id, saved.id, copied));
-      if (refused) say(t('spread_not_copied', { error: refused.message }));
+      const items = form.items.map((item, at) => ({ ...item, id: made.items[at].id }));
+      const refused = await saveSpreads(sale?.id, saved.id, items);
+      if (refused) say(t('spread_not_saved', { error: refused.message }));
       location.hash = `#/sales/${saved.id}`;
     } catch (error) {
       setState({ busy: false, error, done: false });

@@ -34,9 +34,13 @@ export function localized(detail) {
 
 /* Formats of numbers, times and money. */
 export const count = n => new Intl.NumberFormat(locale).format(n);
-/** Returns a large number in few characters, for axes and keys of charts. */
+/** Returns a number in few characters, for axes and keys of charts. */
 export const brief = n =>
-  new Intl.NumberFormat(locale, { notation: 'compact', maximumFractionDigits: 1 }).format(n);
+  new Intl.NumberFormat(locale, {
+    notation: 'compact',
+    // A latency of 0.005 ms must not be shown as 0.
+    ...(Math.abs(n) < 1 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 1 }),
+  }).format(n);
 export const percent = (part, whole) =>
   new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 }).format(
     whole ? part / whole : 0,

@@ -14,14 +14,17 @@ export * from '/assets/console-format.js';
 
 /** An answer of the API that is not a success. */
 export class ApiError extends Error {
-  constructor(status, body, requestId) {
-    super(localized(body.detail ?? body.title ?? `HTTP ${status}`));
+  constructor(status, body, headers) {
+    const retryAfter = Number(headers?.get('Retry-After'));
+    // The detail of the API names a header, which an operator does not see.
+    super(status === 429 && retryAfter > 0 ? t('too_many', { n: retryAfter })
+      : localized(body.detail ?? body.title ?? `HTTP ${status}`));
     this.status = status;
     this.code = body.code ?? '';
     this.faults = (body.errors ?? []).map(fault => ({ ...fault, detail: localized(fault.detail) }));
     this.reasons = body.reasons;
     this.warnings = body.warnings;
-    this.requestId = requestId;
+    this.requestId = headers?.get('X-Request-Id');
   }
 }
 
@@ -62,7 +65,7 @@ async function call(method, path, body, headers = {}) {
   // A proxy that compresses answers makes their tags weak.
   if (answer.ok) return { data, etag: answer.headers.get('ETag')?.replace(/^W\//, '') };
   if (answer.status === 401 && path !== '/v1/admin/session') signedOut();
-  throw new ApiError(answer.status, data ?? {}, answer.headers.get('X-Request-Id'));
+  throw new ApiError(answer.status, data ?? {}, answer.headers);
 }
 
 export const api = {
@@ -162,6 +165,12 @@ export function Field({ label, hint, fault, children, id }) {
   </div>`;
 }
 
+/** Returns the label of the field of a fault such as `/starts_at`, or the pointer itself. */
+function labelOf(pointer = '') {
+  const name = pointer.split('/').at(-1);
+  return t(name) === name ? pointer : t(name);
+}
+
 /** A message about an error. It shows the id with which the shop's support can find the request.
    With `atFields`, the fields themselves show the faults. */
 export function Problem({ error, atFields = false }) {
@@ -169,7 +178,7 @@ export function Problem({ error, atFields = false }) {
   if (error.faults?.length) {
     return html`<div class="alarm alarm--bad" role="alert"><b>${t('see_fields')}</b>
       ${!atFields && html`<ul>${error.faults.map(({ pointer, parameter, detail }) =>
-        html`<li><span class="code">${pointer ?? parameter}</span> ${detail}</li>`)}</ul>`}</div>`;
+        html`<li><b>${labelOf(pointer || parameter)}</b> ${detail}</li>`)}</ul>`}</div>`;
   }
   return html`<p class="alarm alarm--bad" role="alert"><b>${error.message}</b>
     ${error.requestId && html`<span class="soft">${error.requestId}</span>`}</p>`;
@@ -302,12 +311,13 @@ export function SaleField({ id, onChange }) {
   useEffect(() => {
     if (!id && rows.length) onChange?.(rows[0].id);
   }, [rows]);
-  const listed = !id || rows.some(row => row.id === id) ? rows : [{ id, title: id }, ...rows];
+  const listed = !id || rows.some(row => row.id === id) ? rows : [{ id }, ...rows];
   return html`<${Field} label=${t('sale')} fault=${error?.message}>
     ${props => html`<select ...${props} name="sale"
       onChange=${event => onChange?.(event.target.value)}>
       ${listed.map(sale => html`<option key=${sale.id} value=${sale.id}
-        selected=${sale.id === id}>${plainText(sale.title)}</option>`)}</select>`}
+        selected=${sale.id === id}>${sale.title ? `${plainText(sale.title)} · ` : ''}${
+        sale.id}</option>`)}</select>`}
   <//>`;
 }
 
@@ -348,8 +358,8 @@ export function Ask({ ask, close }) {
     going.current = false;
     if (!state.busy) close();
   };
-  // A browser may close a dialog although a script has prevented it.
-  const closed = () => (state.busy ? dialog.current?.showModal() : close());
+  // A browser may close a dialog that must stay open. A double click opens the dialog again.
+  const closed = () => dialog.current?.open || (state.busy ? dialog.current?.showModal() : close());
   return html`<dialog ref=${dialog} aria-labelledby="ask-title" onClose=${closed}
     onCancel=${event => state.busy && event.preventDefault()}>
     <form onSubmit=${act}>

@@ -53,8 +53,11 @@ function phaseSteps(sale, { left, held }) {
     ...more,
   });
   const close = step('close', { typed: 'close', danger: true });
+  // Without a time in the future, the server refuses to schedule the sale.
+  const schedule = Date.parse(sale.starts_at ?? '') > serverNow() ? step('schedule')
+    : { ...step('set_start'), label: t('step.schedule') };
   return {
-    draft: [step('schedule'), step('open'), step('delete', { typed: 'delete', danger: true })],
+    draft: [schedule, step('open'), step('delete', { typed: 'delete', danger: true })],
     scheduled: [step('open'), step('unschedule'), close],
     open: [step('pause'), close],
     paused: [step('resume'), close],
@@ -179,6 +182,10 @@ function Steps({ sale, items, path, can, ask, reload }) {
   if (!can('operator')) return null;
   const left = sumOf(items, 'pool') + sumOf(items, 'in_slots');
   const act = name => async () => {
+    if (name === 'set_start') {
+      location.hash = `#/sales/${seg(sale.id)}/edit`;
+      return;
+    }
     if (name === 'delete') {
       await api.send('DELETE', path);
       location.hash = '#/sales';
@@ -192,7 +199,7 @@ function Steps({ sale, items, path, can, ask, reload }) {
     ${phaseSteps(sale, { left, held: sumOf(items, 'held') }).map(step => html`<button type="button"
       class=${'button' + (step.danger ? ' button--danger'
         : ['open', 'resume'].includes(step.name) ? ' button--main' : '')}
-      onClick=${() => ask({ ...step, act: act(step.name) })}>${t('step.' + step.name)}</button>`)}
+      onClick=${() => ask({ ...step, act: act(step.name) })}>${step.label ?? step.yes}</button>`)}
     ${sale.phase !== 'closed' && sale.items.some(item => item.stock !== 'unlimited') &&
     html`<${Adjust} sale=${sale} items=${items} ask=${ask} />`}
     ${sale.phase === 'open' && hasRoom && html`<${Admit} sale=${sale} ask=${ask} />`}
@@ -212,6 +219,8 @@ function Panels({ sale, path }) {
   const slots = usePoll(path + '/slots', 5);
   const orders = usePoll(`/v1/admin/orders?sale=${seg(sale.id)}&limit=10`, 5);
   const two = hasTwoCounters(slots.data?.slots);
+  const unlimited = new Set(
+    sale.items.filter(item => item.stock === 'unlimited').map(item => item.id));
   return html`<div class="panels">
     <${Panel} poll=${orders}><h2>${t('recent_orders')}</h2>
       <${Table} caption=${t('recent_orders')} empty=${t('no_orders')} columns=${[
@@ -222,7 +231,7 @@ function Panels({ sale, path }) {
         [t('state'), row => html`<a href=${'#/orders/' + row.id}><${State} state=${row.state} /></a>`],
       ]} rows=${orders.data?.orders} /><//>
     <${Panel} poll=${slots} wide=${two}><h2>${t('slots')}</h2>
-      <${Slots} rows=${slots.data?.slots} /><//>
+      <${Slots} rows=${slots.data?.slots} unlimited=${unlimited} /><//>
   </div>`;
 }
 

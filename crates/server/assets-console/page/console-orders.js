@@ -61,6 +61,8 @@ function change(name, orders, done) {
     ],
     yes: t(`order.${name}.yes`, { n: orders.length }),
     danger: name !== 'extend',
+    // Nobody can undo this, and a slip would affect many buyers.
+    typed: name !== 'extend' && orders.length > 1 ? String(orders.length) : undefined,
     fields: () => html`
       ${name === 'extend' && html`<${Field} label=${t('minutes')} hint=${t('minutes_hint')}>
         ${props => html`<input ...${props} name="minutes" type="number" min="1" max="1440"
@@ -227,6 +229,10 @@ function Order({ params, can }) {
   const poll = usePoll(`/v1/admin/orders/${id}`, 5);
   const { data, error, reload } = poll;
   const refunds = usePoll(`/v1/admin/refunds?order=${id}`, 5);
+  const changed = () => {
+    reload();
+    refunds.reload();
+  };
   if (!data) {
     return html`<h1>${t('order')}</h1>
       ${error ? html`<${Problem} error=${error} />` : html`<p>${t('loading')}</p>`}
@@ -235,7 +241,7 @@ function Order({ params, can }) {
   return html`<div class="lead"><h1>${t('order')}</h1><${State} state=${data.state} />
       <div class="lead__do">
         ${can('operator') && changes(data.state).map(name => html`<button type="button"
-          class="button" onClick=${() => setAsk(change(name, [data], reload))}>
+          class="button" onClick=${() => setAsk(change(name, [data], changed))}>
           ${t('order.' + name)}</button>`)}
       </div></div>
     <p class="code wrap">${data.id}</p>

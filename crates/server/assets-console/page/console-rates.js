@@ -82,6 +82,9 @@ export function RateCharts({ points, from, to, step, last, shown = to }) {
     <${Chart} title=${t('chart.requests')} times=${all.times} shown=${index} lines=${[
       [t('chart.requests_line'), '--data-1', all.of(point => rate(point.requests))],
       [t('chart.reserved_line'), '--data-2', all.of(point => rate(point.reserved))],
+      // An average of a minute hides a short burst.
+      ...(step > 1 ? [[t('chart.busiest_line'), '--data-3',
+        all.of(point => point.busiest_second ?? null)]] : []),
     ]} />
     <${Chart} title=${t('chart.latency')} times=${all.times} shown=${index} unit=" ms" lines=${[
       ['p99', '--data-3', all.of(point => (point.requests ? point.p99_ms : null), null)],

@@ -48,14 +48,17 @@ function Verdict({ sale, stock, audit, sums, findings }) {
   </section>`;
 }
 
-/** Finds moments of the sale in its points: the first order, the busiest second, no free unit. */
+/** Finds moments of the sale in its points: the first order, the busiest second, no free unit. Only
+   the minutes of an older server have no busiest second. */
 function moments(points) {
   const found = [];
   const note = (point, name, values) => point && found.push({ at: point.at, name, values });
   const list = [...points.values()];
   note(list.find(point => point.reserved > 0), 'first_order');
-  const busiest = list.reduce((a, b) => (b.requests > (a?.requests ?? 0) ? b : a), null);
-  note(busiest, 'busiest', { n: count(busiest?.requests) });
+  const isKnown = list.every(point => point.busiest_second != null);
+  const of = point => (isKnown ? point.busiest_second : point.requests);
+  const busiest = list.reduce((a, b) => (of(b) > (a ? of(a) : 0) ? b : a), null);
+  note(busiest, isKnown ? 'busiest' : 'busiest_minute', { n: busiest && count(of(busiest)) });
   const free = point => sumOf(point.items, 'free');
   const soldOut = list.find(point => point.items.length && free(point) === 0);
   note(soldOut, 'nothing_free');
@@ -63,22 +66,23 @@ function moments(points) {
   return found;
 }
 
-function Timeline({ period, points }) {
+function Timeline({ period, points, step }) {
   const rows = [
     ...(period.actions ?? []).toReversed().map(row => ({
       at: row.at,
+      order: Date.parse(row.at),
       what: word('action', row.action),
       by: row.by,
     })),
     ...moments(points).map(({ at, name, values }) => ({
       at,
+      // A point sums up a whole step, so it comes after the actions of this step.
+      order: Date.parse(at) + step * 1000 - 1,
       what: t('moment.' + name, values),
       by: null,
     })),
   ];
-  // A point sums up a whole second, so it comes after an action of the same second.
-  const second = row => row.at.slice(0, 19);
-  rows.sort((a, b) => second(a).localeCompare(second(b)));
+  rows.sort((a, b) => a.order - b.order);
   return html`<section class="panel card"><h2>${t('events')}</h2>
     <${Problem} error=${period.error} />
     <${Table} caption=${t('events')} columns=${[
@@ -113,7 +117,7 @@ function Replay({ series, period, step, totals }) {
         <div><dt class="key key-held">${t('flow.held')}</dt><dd>${count(held)}</dd></div>
         ${totals && html`<div><dt class="key key-slots">${t('flow.free')}</dt>
           <dd>${count(free)}</dd></div>`}
-        <div><dt>${t('slowest')}</dt><dd>${count(slowest)} <small>ms</small></dd></div>
+        <div><dt>${t(step === 1 ? 'slowest' : 'slowest_minute')}</dt><dd>${count(slowest)} <small>ms</small></dd></div>
       </dl>
       ${totals && html`<${Bar} parts=${[['sold', paid], ['held', held], ['slots', free]]} />`}
     </section>
@@ -196,7 +200,7 @@ function Report({ params }) {
     ${series.to > 0 && html`<${Replay} series=${series} period=${whole} step=${whole.step}
       totals=${counted} />`}
     <${Money} sums=${sums} />
-    <${Timeline} period=${period} points=${series.points} />
+    <${Timeline} period=${period} points=${series.points} step=${whole.step} />
     <section class="panel card noprint"><h2>${t('exports')}</h2><ul class="links">
       ${['orders', 'payments', 'refunds', 'ledger'].map(name => html`<li><a class="button" download
         href=${`/v1/admin/exports/${name}.csv?sale=${seg(params.sale)}`}>${t('export.' + name)}</a></li>`)}

@@ -1,28 +1,76 @@
-/* The form that sets how the stock of an item is divided among its slots. */
+/* The fields that set how the stock of an item is divided among its slots. */
 import { api, faultAt, Field, html, Problem, seg, t, useState } from '/assets/console-kit.js';
 
 const CHOOSE = ['buyer', 'random', 'round_robin'];
+const pathOf = (sale, item) => `/v1/admin/sales/${seg(sale)}/items/${seg(item)}/spread`;
 
-/** Gives the items of a new sale the spreads of the items that they were copied from. `items` has
-   pairs: the item of the old sale, and the item of the new sale. Returns the error if the server
-   refuses. */
-export async function copySpreads(from, to, items) {
-  const path = (sale, item) => `/v1/admin/sales/${seg(sale)}/items/${seg(item)}/spread`;
+/** Returns the value of a field for the API: a number, or a word such as `auto`. */
+const valueOf = text => (text === '' || Number.isNaN(Number(text)) ? text : Number(text));
+
+/** Saves the spreads of a new sale. Each of `items` has the id of the item, the id of the item of
+   the sale `from` that it was copied from, if any, and the fields that the operator filled in.
+   Returns the error if the server refuses. */
+export async function saveSpreads(from, to, items) {
   try {
-    for (const [copied, item] of items.filter(([copied]) => copied)) {
-      const [old, made] = [await api.get(path(from, copied)), await api.get(path(to, item))];
-      if (JSON.stringify(old) !== JSON.stringify(made)) await api.send('PUT', path(to, item), old);
+    for (const { id, copied, spread } of items) {
+      const typed = Object.entries(spread).filter(([, text]) => text !== '')
+        .map(([name, text]) => [name, valueOf(text)]);
+      if (!copied && !typed.length) continue;
+      const made = await api.get(pathOf(to, id));
+      const base = copied ? await api.get(pathOf(from, copied)) : made;
+      const wanted = { ...base, ...Object.fromEntries(typed) };
+      if (JSON.stringify(wanted) !== JSON.stringify(made)) {
+        await api.send('PUT', pathOf(to, id), wanted);
+      }
     }
     return null;
   } catch (error) {
-    return error;
+    return error.faults?.[0]?.detail ? new Error(error.faults[0].detail) : error;
   }
+}
+
+/** The fields of a spread. `change` gets the name and the text of a field. `mayBeEmpty` is the key
+   of the sentence that says what an empty field means. */
+function SpreadFields({ spread, error, change, mayBeEmpty }) {
+  const choose = spread.choose ?? '';
+  return html`<p class="soft">${t('spread.about')}</p>
+    ${mayBeEmpty && html`<p class="soft">${t(mayBeEmpty)}</p>`}
+    ${['partitions', 'initial', 'threshold', 'refill'].map(
+      name => html`<${Field} label=${t('spread.' + name)} hint=${t(`spread.${name}.hint`)}
+        fault=${faultAt(error, '/' + name)}>
+        ${props => html`<input ...${props} type=${name === 'partitions' ? 'text' : 'number'}
+          min="0" value=${spread[name] ?? ''}
+          onInput=${event => change(name, event.target.value)} />`}
+      <//>`,
+    )}
+    <${Field} label=${t('spread.choose')} hint=${choose && t(`spread.${choose}.hint`)}>
+      ${props => html`<select ...${props} onChange=${event => change('choose', event.target.value)}>
+        ${mayBeEmpty && html`<option value="" selected=${!choose}>${t('limit.default')}</option>`}
+        ${CHOOSE.map(way => html`<option value=${way} selected=${way === choose}>
+          ${t('spread.' + way)}</option>`)}
+      </select>`}
+    <//>`;
+}
+
+/** The spread of an item of a new sale. The form saves it after the sale is created. */
+export function NewSpread({ item, set }) {
+  const [open, setOpen] = useState(false);
+  if (!open) {
+    return html`<p><button class="button" type="button" onClick=${() => setOpen(true)}>
+      ${t('spread')}</button></p>`;
+  }
+  return html`<fieldset class="fields">
+    <legend>${t('spread')}</legend>
+    <${SpreadFields} spread=${item.spread}
+      mayBeEmpty=${item.copied ? 'spread.copied' : 'spread.new'}
+      change=${(name, text) => set('spread', { ...item.spread, [name]: text })} />
+  </fieldset>`;
 }
 
 /** The form that sets how the stock of one item is divided among its slots. */
 export function SpreadForm({ sale, item, can }) {
   const [state, set] = useState({ spread: null, error: null, done: false });
-  const path = `/v1/admin/sales/${seg(sale)}/items/${seg(item)}/spread`;
+  const path = pathOf(sale, item);
   const open = async () => {
     try {
       set({ spread: await api.get(path), error: null, done: false });
@@ -36,16 +84,8 @@ export function SpreadForm({ sale, item, can }) {
       <${Problem} error=${state.error} />
     </p>`;
   }
-  const change = name => event =>
-    set({
-      ...state,
-      done: false,
-      spread: {
-        ...state.spread,
-        [name]: Number.isNaN(Number(event.target.value)) || name === 'choose'
-          ? event.target.value : Number(event.target.value),
-      },
-    });
+  const change = (name, text) =>
+    set({ ...state, done: false, spread: { ...state.spread, [name]: valueOf(text) } });
   const save = async () => {
     try {
       set({ spread: await api.send('PUT', path, state.spread), error: null, done: true });
@@ -55,20 +95,7 @@ export function SpreadForm({ sale, item, can }) {
   };
   return html`<fieldset class="fields">
     <legend>${t('spread')}</legend>
-    <p class="soft">${t('spread.about')}</p>
-    ${['partitions', 'initial', 'threshold', 'refill'].map(
-      name => html`<${Field} label=${t('spread.' + name)} hint=${t(`spread.${name}.hint`)}
-        fault=${faultAt(state.error, '/' + name)}>
-        ${props => html`<input ...${props} type=${name === 'partitions' ? 'text' : 'number'}
-          min="0" value=${state.spread[name]} onInput=${change(name)} />`}
-      <//>`,
-    )}
-    <${Field} label=${t('spread.choose')} hint=${t(`spread.${state.spread.choose}.hint`)}>
-      ${props => html`<select ...${props} onChange=${change('choose')}>
-        ${CHOOSE.map(way => html`<option value=${way} selected=${way === state.spread.choose}>
-          ${t('spread.' + way)}</option>`)}
-      </select>`}
-    <//>
+    <${SpreadFields} spread=${state.spread} error=${state.error} change=${change} />
     <p>${can('operator') && html`<button class="button" type="button" onClick=${save}>
         ${t('save_spread')}</button>`}
       ${state.done && html` <span role="status">${t('saved')}</span>`}</p>

@@ -44,7 +44,13 @@ const RANKS = ['viewer', 'operator', 'admin'];
 /** Returns the view of an address such as `#/sales/spring?item=phone`. */
 function route(hash) {
   const [path, search = ''] = (hash.replace(/^#/, '') || '/sales').split('?');
-  const wanted = path.split('/').filter(Boolean).map(decodeURIComponent);
+  let wanted;
+  try {
+    wanted = path.split('/').filter(Boolean).map(decodeURIComponent);
+  } catch {
+    // The address has an invalid escape such as %E0.
+    return { page: pages[0], params: {}, search: {} };
+  }
   for (const page of pages) {
     const parts = page.path.split('/').filter(Boolean);
     if (parts.length !== wanted.length) continue;

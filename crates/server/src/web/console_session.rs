@@ -103,6 +103,10 @@ pub(crate) async fn create(
     request: Request,
 ) -> HandlerResult {
     let headers = request.headers().clone();
+    // Another site must not be able to replace an operator's session.
+    if cookie(&headers).is_some() {
+        require_console_header(&headers)?;
+    }
     let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
     request_body::content_type(&headers, BodyType::Json)?;
     let NewSession { key } = NewSession::from_json(&body)?;
@@ -217,6 +221,17 @@ pub(super) fn secure(app: &App, headers: &HeaderMap) -> &'static str {
     if app.is_https || by_proxy { "; Secure" } else { "" }
 }
 
+/// Refuses a request that another site may have sent.
+fn require_console_header(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get(CONSOLE_HEADER) {
+        Some(value) if value == "1" => Ok(()),
+        _ => {
+            let detail = "with the session cookie, send the header X-Doorbuster-Console: 1";
+            Err(Problem::forbidden(detail))
+        }
+    }
+}
+
 /// Returns the session cookie of a request.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     cookie_of(headers, SESSION_COOKIE)
@@ -254,9 +269,8 @@ impl App {
         };
         let operator = operator.map_err(|denied| self.denied_problem(denied))?;
         let changes = !matches!(*method, Method::GET | Method::HEAD);
-        if changes && headers.get(CONSOLE_HEADER).is_none_or(|value| value != "1") {
-            let detail = "with the session cookie, send the header X-Doorbuster-Console: 1";
-            return Err(Problem::forbidden(detail).into());
+        if changes {
+            require_console_header(headers)?;
         }
         super::identity::check_role(&operator, wanted)?;
         Ok(operator)

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use doorbuster_core::{Millis, NodeId, Phase};
-use doorbuster_store::{PointQuery, PointStep, SalePoint, StoreError};
+use doorbuster_store::{PointQuery, PointStep, SalePoint, SaleRow, StoreError};
 
 use super::App;
 use crate::answer_counts::AnswerKind;
@@ -116,7 +116,7 @@ impl App {
     /// closed for at most this long.
     fn sales_for_ms(&self, now: Millis, after_close_ms: i64) -> Vec<Arc<SaleState>> {
         let catalogue = self.engine.catalogue();
-        let sales = catalogue.sales().filter(|sale| is_recorded(sale, now, after_close_ms));
+        let sales = catalogue.sales().filter(|sale| is_recorded(&sale.row, now, after_close_ms));
         sales.cloned().collect()
     }
 
@@ -242,10 +242,23 @@ impl App {
 /// Returns the minutes of each node. The seconds must be in the order of time.
 fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
     let mut minutes: BTreeMap<(Millis, NodeId), StepCounts> = BTreeMap::new();
+    let mut requests: BTreeMap<Millis, BTreeMap<NodeId, u64>> = BTreeMap::new();
     for second in seconds {
         let minute = start_of(second.at, PointStep::Minute);
-        let sum = minutes.entry((minute, second.node)).or_default();
-        sum.append(&StepCounts::parse(&second.point));
+        let point = StepCounts::parse(&second.point);
+        requests.entry(second.at).or_default().insert(second.node, point.requests());
+        minutes.entry((minute, second.node)).or_default().append(&point);
+    }
+    // All nodes record the same second, so that readers may add up what the nodes recorded.
+    let mut busiest: BTreeMap<Millis, &BTreeMap<NodeId, u64>> = BTreeMap::new();
+    for (at, nodes) in &requests {
+        let most = busiest.entry(start_of(*at, PointStep::Minute)).or_insert(nodes);
+        if nodes.values().sum::<u64>() > most.values().sum() {
+            *most = nodes;
+        }
+    }
+    for ((minute, node), sum) in &mut minutes {
+        sum.peak = busiest[minute].get(node).copied().unwrap_or(0);
     }
     let sale = seconds.first().map(|second| second.sale.clone()).unwrap_or_default();
     let row = |((at, node), point): ((Millis, NodeId), StepCounts)| SalePoint {
@@ -266,8 +279,7 @@ fn is_next(last: Millis, second: Millis) -> bool {
 
 /// Returns whether a sale is recorded now: while it runs, shortly before, and for a while after its
 /// close.
-fn is_recorded(sale: &SaleState, now: Millis, after_close_ms: i64) -> bool {
-    let row = &sale.row;
+fn is_recorded(row: &SaleRow, now: Millis, after_close_ms: i64) -> bool {
     match row.phase {
         Phase::Draft => false,
         Phase::Scheduled => row.starts_at.is_some_and(|at| at.0 - now.0 <= BEFORE_OPENING_MS),
@@ -294,75 +306,4 @@ fn start_of(at: Millis, step: PointStep) -> Millis {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Flags, load};
-    use crate::temp_dir::TempDir;
-    use crate::web::tests::app;
-
-    #[test]
-    fn a_minute_has_the_counts_of_its_seconds_and_their_largest_queue() {
-        let second = |at: i64, node, point: &StepCounts| SalePoint {
-            sale: "spring".to_owned(),
-            step: PointStep::Second,
-            at: Millis(at),
-            node: NodeId(node),
-            point: point.to_json(),
-        };
-        let seconds = [
-            second(60_000, 1, &point(&[("reserved", 2)], &[(3, 2)], 2)),
-            second(60_000, 2, &point(&[("sold_out", 1)], &[], 7)),
-            second(119_000, 1, &point(&[("reserved", 1)], &[(3, 1)], 1)),
-            second(120_000, 1, &point(&[("reserved", 1)], &[], 3)),
-        ];
-        let minutes = minutes_of(&seconds);
-        let keys: Vec<_> = minutes.iter().map(|row| (row.at.0, row.node.0, row.step)).collect();
-        let minute = PointStep::Minute;
-        assert_eq!(keys, [(60_000, 1, minute), (60_000, 2, minute), (120_000, 1, minute)]);
-        let first = StepCounts { queue_depth: 2, ..point(&[("reserved", 3)], &[(3, 3)], 1) };
-        assert_eq!(StepCounts::parse(&minutes[0].point), first);
-        assert_eq!(minutes_of(&[]), []);
-    }
-
-    #[test]
-    fn a_second_is_recorded_once_even_if_the_clock_is_slewed_or_set_back() {
-        assert!(is_next(Millis(9_000), Millis(10_000)));
-        assert!(!is_next(Millis(9_000), Millis(9_000)));
-        assert!(!is_next(Millis(9_000), Millis(8_000)));
-        assert!(is_next(Millis(90_000), Millis(9_000)));
-    }
-
-    #[test]
-    fn a_step_starts_at_a_multiple_of_its_length() {
-        assert_eq!(start_of(Millis(61_999), PointStep::Second), Millis(61_000));
-        assert_eq!(start_of(Millis(61_999), PointStep::Minute), Millis(60_000));
-        assert_eq!(start_of(Millis(-1), PointStep::Second), Millis(-1_000));
-    }
-    #[tokio::test]
-    async fn a_minute_grows_by_a_second_that_arrives_late() {
-        let dir = TempDir::new();
-        let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
-        let secret = "a secret of the shop, long enough for anyone";
-        let setting = ("DOORBUSTER_AUTH__BUYER_SECRET".into(), secret.into());
-        let settings = load(&flags, [setting]).expect("valid settings");
-        let app = app(&dir, &settings, 100).await;
-        let (store, now) = (app.engine.store(), app.engine.now());
-        let from = start_of(now, PointStep::Minute).plus(-2 * MINUTE_MS);
-        let to = from.plus(MINUTE_MS);
-        for (late_ms, reserved) in [(0, 2), (1_000, 5)] {
-            let second = SalePoint {
-                sale: "spring".to_owned(),
-                step: PointStep::Second,
-                at: from.plus(late_ms),
-                node: NodeId(2),
-                point: point(&[("reserved", reserved)], &[], 0).to_json(),
-            };
-            store.insert_points(vec![second]).await.expect("writes");
-            app.sum_minutes(now, MINUTE_MS, (from, to)).await.expect("writes");
-        }
-        let query = PointQuery { sale: "spring".to_owned(), step: PointStep::Minute, from, to };
-        let minutes = store.points(query).await.expect("reads");
-        assert_eq!(StepCounts::parse(&minutes[0].point).answers["reserved"], 7);
-        app.engine.stop().await;
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 //! buyer's history, and the check before opening.
 
 mod buyers;
+mod check;
 mod every_action;
 mod series;
 #[path = "console/sign_in.rs"]
@@ -67,8 +68,16 @@ async fn a_session_has_the_rights_of_its_key_and_ends_with_it() {
     assert!(session["expires_at"].is_string());
     let sales = app.call("GET", "/v1/admin/sales", &with(None), b"").await;
     assert_eq!(sales.verdict(), "200");
-    let forged = app.call("DELETE", "/v1/admin/session", &with(None), b"").await;
-    assert_eq!(forged.verdict(), "403 forbidden", "the header is missing");
+    for (method, body) in [("DELETE", String::new()), ("POST", json!({ "key": key }).to_string())] {
+        let headers = with(Some(("content-type", "application/json")));
+        let forged = app.call(method, "/v1/admin/session", &headers, body.as_bytes()).await;
+        assert_eq!(forged.verdict(), "403 forbidden", "{method} without the header");
+        assert_eq!(forged.header("set-cookie"), None, "{method} without the header");
+    }
+    let body = json!({ "key": key }).to_string();
+    let headers = [("content-type", "application/json"), ("cookie", cookie.as_str()), CONSOLE];
+    let again = app.call("POST", "/v1/admin/session", &headers, body.as_bytes()).await;
+    assert_eq!(again.verdict(), "204", "{}", again.text());
     let refused =
         app.call("DELETE", &format!("/v1/admin/keys/{id}"), &with(Some(CONSOLE)), b"").await;
     assert_eq!(refused.verdict(), "403 forbidden", "a viewer may not delete keys");
@@ -238,56 +247,6 @@ async fn an_action_never_shows_a_secret() {
         assert!(!text.contains(secret), "{secret} is in {text}");
     }
     assert!(text.contains("codes.created") && text.contains("key.created"), "{text}");
-}
-
-#[tokio::test]
-async fn the_check_before_opening_lists_errors_first() {
-    let app = TestApp::start().await;
-    app.make_sale("spring", 0.into(), 1).await;
-    let report = app.admin("POST", "/v1/admin/sales/spring/check", None).await.json();
-    assert_eq!(report["ready"], false);
-    let problems = report["problems"].as_array().expect("a list");
-    let codes: Vec<&str> = problems.iter().filter_map(|row| row["code"].as_str()).collect();
-    assert_eq!((problems[0]["severity"].as_str(), codes[0]), (Some("error"), "no_stock"));
-    for code in [
-        "draft",
-        "no_start",
-        "no_image",
-        "no_tls_address",
-        "no_webhooks",
-        "token_unused",
-        "no_backup",
-    ] {
-        assert!(codes.contains(&code), "{codes:?} lacks {code}");
-    }
-    app.make_sale("autumn", 5.into(), 1).await;
-    let report = app.admin("POST", "/v1/admin/sales/autumn/check", None).await.json();
-    assert_eq!(report["ready"], true, "{report}");
-    assert!(report.to_string().contains("token_unused"), "{report}");
-    let orders = app.call("GET", "/v1/orders", &[("authorization", &bearer("alice"))], b"").await;
-    assert_eq!(orders.verdict(), "200");
-    let report = app.admin("POST", "/v1/admin/sales/autumn/check", None).await.json();
-    assert!(!report.to_string().contains("token_unused"), "{report}");
-}
-
-#[tokio::test]
-async fn the_check_before_opening_finds_a_lack_of_access_codes() {
-    let app = TestApp::start().await;
-    app.make_sale("spring", 5.into(), 1).await;
-    let path = "/v1/admin/sales/spring";
-    let change = json!({
-        "starts_at": "2100-01-01T00:00:00Z", "front_door": {"access_codes": "required"},
-    });
-    assert_eq!(app.admin("PATCH", path, Some(change)).await.verdict(), "200");
-    let check = async || app.admin("POST", &format!("{path}/check"), None).await.json();
-    let report = check().await;
-    assert_eq!(report["problems"][0]["code"], "no_access_codes", "{report}");
-    assert_eq!(report["ready"], false);
-    let codes = app.admin("POST", &format!("{path}/access-codes"), Some(json!({"count": 1}))).await;
-    assert_eq!(codes.verdict(), "201");
-    let report = check().await;
-    assert_eq!(report["ready"], true, "{report}");
-    assert!(!report.to_string().contains("no_start"), "{report}");
 }
 
 #[tokio::test]

@@ -85,11 +85,11 @@ fn sale_problems(app: &App, sale: &SaleState) -> Vec<CheckProblem> {
         }
     }
     let limits = wire::admin_sale(row, Some(sale)).front_door.limits;
-    if [limits.buyer, limits.ip].iter().all(|limit| *limit == LimitSetting::None) {
-        problems.push(warning(
-            "no_limits",
-            "the front door limits no requests, so one client may send any number of requests",
-        ));
+    for (limit, sender) in [(limits.buyer, "buyer"), (limits.ip, "address")] {
+        if limit == LimitSetting::None {
+            let detail = format!("the front door has no limit for one {sender}");
+            problems.push(warning("no_limits", format!("{detail}; set limits of requests")));
+        }
     }
     problems
 }

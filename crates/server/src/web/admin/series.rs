@@ -62,11 +62,20 @@ pub(crate) async fn get(
         let open: Vec<SalePoint> = seconds.into_iter().filter(is_open).collect();
         rows.extend(open);
     }
-    let nodes = rows.iter().map(|row| (row.at, row.node, StepCounts::parse(&row.point)));
+    let nodes = rows.iter().map(|row| (row.at, row.node, counts_of(row)));
     let points = add_up(nodes, from, length);
     let points = points.iter().map(|(at, point)| point_view(*at, point)).collect();
     let (from, to) = (wire::time(from), wire::time(to));
     Ok(json(StatusCode::OK, &Series { step_secs: query.step_secs, from, to, points }))
+}
+
+/// Returns the counts of a row. The busiest second of a second is the second itself.
+fn counts_of(row: &SalePoint) -> StepCounts {
+    let mut counts = StepCounts::parse(&row.point);
+    if row.step == PointStep::Second {
+        counts.peak = counts.requests();
+    }
+    counts
 }
 
 /// Sums the points of all nodes at each time. A node without a point at a time has the levels of
@@ -110,9 +119,12 @@ fn point_view(at: Millis, point: &StepCounts) -> SeriesPoint {
         held: *held,
         paid: *paid,
     });
+    let requests = point.requests();
     SeriesPoint {
         at: wire::time(at),
-        requests: point.answers.values().sum(),
+        requests,
+        // A minute of an older version has no busiest second.
+        busiest_second: (point.peak > 0 || requests == 0).then_some(point.peak),
         reserved: point.answers.get(AnswerKind::Reserved.as_str()).copied().unwrap_or(0),
         refused: refused.map(|(kind, count)| (kind.clone(), *count)).collect(),
         p50_ms: latencies.quantile_ms(0.5),

@@ -12,6 +12,10 @@ pub(crate) struct StepCounts {
     /// Answers to purchase requests, by kind.
     #[serde(default)]
     pub answers: BTreeMap<String, u64>,
+    /// The requests of this node in the busiest second of the step, by the sum of all nodes. 0 in a
+    /// stored second, and in a minute of an older version.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub peak: u64,
     /// Latencies: each bucket's index and its count.
     #[serde(default)]
     pub latencies: Vec<(usize, u64)>,
@@ -26,10 +30,23 @@ pub(crate) struct StepCounts {
     pub waiting: u64,
 }
 
+/// Serde passes the field as a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 impl StepCounts {
-    /// Adds a later step. Keeps the larger queue and the larger number of visitors.
+    /// Returns the number of answered requests.
+    pub(crate) fn requests(&self) -> u64 {
+        self.answers.values().sum()
+    }
+
+    /// Adds a later step. Keeps the larger queue, the larger number of visitors and the busier
+    /// second.
     pub(crate) fn append(&mut self, later: &Self) {
         self.add_counts(later);
+        self.peak = self.peak.max(later.peak);
         self.queue_depth = self.queue_depth.max(later.queue_depth);
         self.waiting = self.waiting.max(later.waiting);
     }
@@ -38,6 +55,7 @@ impl StepCounts {
     /// slot's queue is counted by one node.
     pub(crate) fn add_node(&mut self, other: &Self) {
         self.add_counts(other);
+        self.peak += other.peak;
         self.queue_depth += other.queue_depth;
         self.waiting = self.waiting.max(other.waiting);
     }
@@ -89,6 +107,7 @@ pub(crate) mod tests {
     ) -> StepCounts {
         StepCounts {
             answers: answers.iter().map(|(kind, n)| ((*kind).to_owned(), *n)).collect(),
+            peak: 0,
             latencies: latencies.to_vec(),
             items: BTreeMap::from([("phone".to_owned(), [10 - held, held, 0])]),
             queue_depth: held,

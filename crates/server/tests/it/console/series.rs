@@ -17,6 +17,9 @@ async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
         points.iter().map(|point| point[member].as_u64().expect("a number")).sum()
     };
     app.until(path, "the numbers are recorded", |series| sum(series, "requests") == 8).await;
+    let seconds = app.admin("GET", path, None).await.json();
+    let seconds = seconds["points"].as_array().expect("points");
+    let most_in_a_second = seconds.iter().filter_map(|point| point["requests"].as_u64()).max();
     for step in [1, 10, 60] {
         let series = app.admin("GET", &format!("{path}?step={step}"), None).await.json();
         assert_eq!(series["step_secs"], step);
@@ -29,6 +32,8 @@ async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
         assert_eq!(last["items"], json!([{"item": "phone", "free": 0, "held": 3, "paid": 0}]));
         let busy = points.iter().find(|point| point["requests"] != 0).expect("a busy second");
         assert!(busy["p99_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{busy}");
+        let busiest = points.iter().filter_map(|point| point["busiest_second"].as_u64()).max();
+        assert_eq!(busiest, most_in_a_second, "step {step}");
     }
     // Two neighbouring windows share no step.
     let whole = app.admin("GET", path, None).await.json();

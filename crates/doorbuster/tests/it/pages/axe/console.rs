@@ -12,7 +12,10 @@ use crate::crash_windows::fixture::{ServerFixture, Stock};
 use crate::test_server::KEY;
 
 /// How old the numbers of the live view may be.
-const FRESH: Duration = Duration::from_secs(3);
+pub(super) const FRESH: Duration = Duration::from_secs(3);
+
+/// The widest window that the console supports.
+const WIDE: u32 = 2_000;
 
 /// Types into the control with this label. If several controls have the label, `at` chooses one of
 /// them, counted from 0.
@@ -41,6 +44,13 @@ pub(super) async fn press(tab: &Tab<'_>, words: &str) {
     );
     tab.until(&found).await;
     tab.eval(&format!("(({found}).click(), true)")).await;
+}
+
+/// Presses the button with these words, and then the button with the same words in the dialog.
+async fn press_and_confirm(tab: &Tab<'_>, words: &str) {
+    press(tab, words).await;
+    tab.until("document.querySelector('dialog[open]')").await;
+    press(tab, words).await;
 }
 
 pub(super) async fn shows(tab: &Tab<'_>, words: &str) {
@@ -72,7 +82,7 @@ async fn number(tab: &Tab<'_>, name: &str) -> Value {
 }
 
 /// Creates a sale of 2 lamps by the form, after a refusal.
-async fn create_by_form(tab: &Tab<'_>) {
+async fn create_by_form(tab: &Tab<'_>, fixture: &ServerFixture) {
     press(tab, "New sale").await;
     fill(tab, "Id", 0, "spring").await;
     fill(tab, "Title", 0, "Spring drop").await;
@@ -82,6 +92,8 @@ async fn create_by_form(tab: &Tab<'_>) {
     fill(tab, "Price", 0, "49.00").await;
     fill(tab, "Currency", 0, "EUR").await;
     fill(tab, "Picture", 0, "no address").await;
+    press(tab, "Spread over slots").await;
+    fill(tab, "Choice of a partition", 0, "random").await;
     press(tab, "Create the draft").await;
     shows(tab, "must be an https address or a path").await;
     let title = "document.querySelectorAll('.field :is(input, textarea)')[1].value";
@@ -89,6 +101,8 @@ async fn create_by_form(tab: &Tab<'_>) {
     fill(tab, "Picture", 0, "").await;
     press(tab, "Create the draft").await;
     tab.until("location.hash === '#/sales/spring'").await;
+    let spread = fixture.get_ok("/v1/admin/sales/spring/items/lamp/spread").await;
+    assert_eq!((&spread["choose"], &spread["partitions"]), (&json!("random"), &json!(1)));
 }
 
 #[tokio::test]
@@ -102,7 +116,7 @@ async fn an_operator_runs_a_sale_with_the_console_alone() {
         shows(&tab, "this is not an operator's key").await;
         sign_in(&tab, &fixture).await;
 
-        create_by_form(&tab).await;
+        create_by_form(&tab, &fixture).await;
 
         press(&tab, "Check now").await;
         shows(&tab, "payments go to the sandbox").await;
@@ -128,11 +142,9 @@ async fn an_operator_runs_a_sale_with_the_console_alone() {
         shows(&tab, "Every unit is accounted for").await;
         shows(&tab, "Sold out").await;
 
-        press(&tab, "Pause").await;
-        press(&tab, "Pause").await;
+        press_and_confirm(&tab, "Pause").await;
         tab.says(".pill--warn", "Paused").await;
-        press(&tab, "Resume").await;
-        press(&tab, "Resume").await;
+        press_and_confirm(&tab, "Resume").await;
         tab.says(".pill--live", "Open").await;
 
         open_view(&tab, "#/support?sale=spring&buyer=eve").await;
@@ -143,8 +155,7 @@ async fn an_operator_runs_a_sale_with_the_console_alone() {
         }
 
         open_view(&tab, "#/sales/spring").await;
-        press(&tab, "Close").await;
-        press(&tab, "Close").await;
+        press_and_confirm(&tab, "Close").await;
         let phase = &fixture.get_ok("/v1/admin/sales/spring").await["phase"];
         assert_eq!(phase, "open", "closing needs a typed word");
         fill(&tab, "Type “close” to confirm", 0, "close").await;
@@ -196,6 +207,26 @@ async fn the_console_is_usable_by_everyone() {
             assert_eq!(tab.eval(heading).await, true, "{name} begins with its heading");
             inspect(&tab, &format!("console-{name}")).await;
         }
+        open_view(&tab, "#/sales/spring").await;
+        shows(&tab, "Every unit is accounted for").await;
+        let tables = "document.querySelectorAll('.chart details').length === 4 &&
+            [...document.querySelectorAll('.chart details')].every(part => (part.open = true))";
+        tab.until(tables).await;
+        inspect(&tab, "console-tables").await;
+        for (name, words) in [("close", "Close"), ("adjust", "Adjust stock")] {
+            press(&tab, words).await;
+            tab.until("document.querySelector('dialog[open]')").await;
+            inspect(&tab, &format!("console-dialog-{name}")).await;
+            press(&tab, "Keep as it is").await;
+        }
+        open_view(&tab, "#/new").await;
+        press(&tab, "Spread over slots").await;
+        press(&tab, "Create the draft").await;
+        shows(&tab, "Please correct these fields").await;
+        inspect(&tab, "console-faults").await;
+        tab.width(WIDE).await;
+        let wide = tab.eval("document.documentElement.scrollWidth").await;
+        assert_eq!(wide, WIDE, "nothing is outside of a wide window");
     })
     .await;
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::driver::Browser;
 use super::super::tab::Tab;
-use super::console::{fill, open_view, press, shows, sign_in, sign_in_with};
+use super::console::{FRESH, fill, open_view, press, shows, sign_in, sign_in_with};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
@@ -87,13 +87,14 @@ const PARTS: &str = "const done = arguments[0];
   const files = performance.getEntriesByType('resource').map(entry => entry.name);
   const file = name => files.find(path => path.includes('/console-' + name));
   const node = (node, second) => ({ node, started_at: new Date(second * 1000).toISOString() });
-  Promise.all(['charts', 'alarms'].map(name => import(file(name)))).then(
-    ([charts, alarms]) => {
+  Promise.all(['charts', 'alarms', 'format'].map(name => import(file(name)))).then(
+    ([charts, alarms, format]) => {
       const points = new Map([[12, { waiting: 500 }]]);
       const steps = charts.steps(points, { from: 10, to: 14, step: 1, last: { waiting: 2 } });
       const seen = new Map();
       const see = (nodes, second) => alarms.goneNodes(seen, nodes, second * 1000);
       done({
+        latencies: [0, 0.005, 0.0463, 62.44, 1234].map(format.brief),
         lone: charts.loneSteps([3, null, null, 4, null, 1, 2, null]),
         levels: steps.levelOf(point => point.waiting),
         counts: steps.of(point => point.waiting),
@@ -123,6 +124,7 @@ async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
         sign_in(&tab, &fixture).await;
         let parts = tab.run(PARTS).await;
         assert_eq!(parts["lone"], json!([0, 3]), "{parts}");
+        assert_eq!(parts["latencies"], json!(["0", "0.005", "0.046", "62.4", "1.2k"]));
         assert_eq!(parts["levels"], json!([2, 2, 500, 500]));
         assert_eq!(parts["counts"], json!([0, 0, 500, 0]));
         let gone = json!({"node": "2", "last": 10_000});
@@ -158,16 +160,22 @@ async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
     .await;
 }
 
+/// The sold, held and left units that the live view shows.
+const NUMBERS: &str = "['sold', 'held', 'left'].map(name =>
+    Number(document.querySelector(`[data-number=${name}]`).textContent.replace(/\\D/g, '')))";
+/// More units than the test can sell.
+const STOCK: u64 = 100_000;
 /// The requests a second that the first chart's legend shows.
 const REQUESTS_NOW: &str = "Number(document.querySelector('.chart__keys b')?.textContent)";
 
 #[tokio::test]
 async fn a_chart_of_a_running_sale_shows_the_present_requests() {
     let fixture = ServerFixture::start();
-    fixture.open_sale("spring", &[("lamp", 1, 1, 900)]).await;
+    fixture.open_sale("spring", &[("lamp", STOCK, 1, 900)]).await;
     let buying = async {
-        loop {
-            fixture.buy(&PurchaseSpec::new("ann", "k", "spring", 1).item("lamp")).await;
+        for buyer in 0_u64.. {
+            let spec = PurchaseSpec::new(&format!("b{buyer}"), "k", "spring", 1).item("lamp");
+            fixture.buy(&spec).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -185,6 +193,23 @@ async fn a_chart_of_a_running_sale_shows_the_present_requests() {
              }}, 100);"
         );
         let seen = tab.run(&look).await;
+        // While buyers buy, the view shows the server's numbers, at most three seconds old.
+        for sample in 0..4 {
+            let before = fixture.stock("spring").await.held;
+            let fresh = tokio::time::timeout(FRESH, async {
+                loop {
+                    let shown = tab.eval(NUMBERS).await;
+                    if shown[1].as_u64() >= Some(before) {
+                        break shown;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+            let shown = fresh.await.unwrap_or_else(|_| panic!("sample {sample} is old"));
+            let [sold, held, left] = [0, 1, 2].map(|at| shown[at].as_u64().expect("a number"));
+            assert_eq!((sold, held + left), (0, STOCK), "one frame: {shown}");
+            assert!(held <= fixture.stock("spring").await.held, "{shown}");
+        }
         let zeros = seen.as_array().expect("numbers").iter().filter(|now| **now == 0).count();
         assert!(zeros < 10, "the legend often shows 0 while a buyer buys: {seen}");
     });
@@ -195,7 +220,7 @@ async fn a_chart_of_a_running_sale_shows_the_present_requests() {
 }
 
 #[tokio::test]
-async fn a_viewer_reads_everything_and_changes_nothing() {
+async fn a_viewer_changes_nothing_and_an_operator_neither_keys_nor_receivers() {
     let fixture = ServerFixture::start();
     super::sale(&fixture, "spring", json!({"stock": 2})).await;
     let body = json!({"name": "night shift", "role": "viewer"});
@@ -214,6 +239,23 @@ async fn a_viewer_reads_everything_and_changes_nothing() {
         }
         open_view(&tab, "#/sales/spring/edit").await;
         shows(&tab, "Your key may read data, but may not change it.").await;
+
+        // An operator also changes blocks and codes, but neither keys nor receivers.
+        let body = json!({"name": "day shift", "role": "operator"});
+        let made = fixture.admin("POST", "/v1/admin/keys", Some(&body)).await.json();
+        press(&tab, "Sign out").await;
+        sign_in_with(&tab, &fixture, made["key"].as_str().expect("a key")).await;
+        shows(&tab, "New sale").await;
+        open_view(&tab, "#/access").await;
+        shows(&tab, "day shift").await;
+        shows(&tab, "The sale has no codes.").await;
+        let buttons = "[...document.querySelectorAll('main button')]
+            .filter(b => b.checkVisibility()).map(b => b.textContent.trim())";
+        let allowed = json!(["Block", "Create codes", "Revoke codes"]);
+        assert_eq!(tab.eval(buttons).await, allowed);
+        open_view(&tab, "#/receivers").await;
+        shows(&tab, "No receiver. Your shop gets no events.").await;
+        assert_eq!(tab.eval(buttons).await, json!([]));
     })
     .await;
 }

@@ -131,9 +131,12 @@ async fn a_copied_sale_has_the_spread_of_its_source() {
         sign_in(&tab, &fixture).await;
         open_view(&tab, "#/new?copy=spring").await;
         fill(&tab, "Id", 0, "summer").await;
+        press(&tab, "Spread over slots").await;
+        fill(&tab, "Choice of a partition", 0, "random").await;
         press(&tab, "Create the draft").await;
         tab.until("location.hash === '#/sales/summer'").await;
-        assert_eq!(fixture.get_ok(&path("summer")).await["partitions"], 4);
+        let spread = fixture.get_ok(&path("summer")).await;
+        assert_eq!((&spread["partitions"], &spread["choose"]), (&json!(4), &json!("random")));
     })
     .await;
 }

@@ -7,6 +7,7 @@ use super::console::{fill, open_view, press, shows, sign_in};
 use super::{draft, sale};
 use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
+use crate::test_server::{KEY, TempDir, program, run};
 
 /// More orders than one page of the list has.
 const ORDERS: usize = 60;
@@ -30,6 +31,9 @@ async fn all_orders_of_a_search_are_changed_at_once() {
         press(&tab, "Choose all orders of this search (at most 10,000)").await;
         shows(&tab, &format!("{ORDERS} orders chosen")).await;
         press(&tab, &format!("Cancel ({ORDERS})")).await;
+        press(&tab, &format!("Cancel {ORDERS} orders")).await;
+        assert!(tab.eval("document.querySelector('dialog').open").await == true, "a typed number");
+        fill(&tab, &format!("Type “{ORDERS}” to confirm"), 0, &ORDERS.to_string()).await;
         press(&tab, &format!("Cancel {ORDERS} orders")).await;
         shows(&tab, &format!("{ORDERS} orders are changed.")).await;
         let orders = fixture.orders("spring").await;
@@ -64,6 +68,7 @@ async fn a_change_of_many_orders_is_stopped_by_its_button_only() {
         tab.until("document.querySelectorAll('tbody input').length === 3").await;
         tab.eval("(document.querySelector('thead input').click(), true)").await;
         press(&tab, "Cancel (3)").await;
+        fill(&tab, "Type “3” to confirm", 0, "3").await;
         press(&tab, "Cancel 3 orders").await;
         shows(&tab, "0 of 3").await;
         tab.keys(ESCAPE).await;
@@ -74,6 +79,44 @@ async fn a_change_of_many_orders_is_stopped_by_its_button_only() {
         let orders = fixture.orders("spring").await;
         let cancelled = orders.iter().filter(|order| order["state"] == "cancelled").count();
         assert_eq!(cancelled, 1, "{orders:?}");
+    })
+    .await;
+}
+
+/// Pays this order in the sandbox.
+pub(super) fn pay(fixture: &ServerFixture, order: &str) {
+    let temp_dir = TempDir::new();
+    let data_dir = fixture.data_dir().to_str().expect("a UTF-8 path");
+    let mut command = program(&temp_dir);
+    command.args(["payment", "trigger", order, "--data-dir", data_dir]);
+    command.env("DOORBUSTER_URL", format!("http://{}", fixture.address));
+    run(command.env("DOORBUSTER_ADMIN_KEY", KEY)).stdout_of_success();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paid_order_is_refunded_and_its_page_shows_the_refund() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "spring", json!({"stock": 2})).await;
+    let order = fixture.buy(&PurchaseSpec::new("ann", "k", "spring", 1).item("lamp")).await.id();
+    pay(&fixture, &order);
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, &format!("#/orders/{order}")).await;
+        press(&tab, "Refund").await;
+        shows(&tab, "The money goes back to the buyer. This cannot be undone.").await;
+        press(&tab, "Refund 1 order").await;
+        shows(&tab, "1 order is changed.").await;
+        tab.says("h1 + .pill", "Refunded").await;
+        let refund = "[...document.querySelectorAll('.panel')]
+            .find(panel => panel.querySelector('h2').textContent === 'Refunds')
+            .querySelector('tbody').textContent.includes('49.00')";
+        tab.until(refund).await;
+        let state = &fixture.get_ok(&format!("/v1/admin/orders/{order}")).await["state"];
+        assert_eq!(state, "refunded");
+        let actions = format!("/v1/admin/actions?subject=order:{order}");
+        let action = &fixture.get_ok(&actions).await["actions"][0]["action"];
+        assert_eq!(action, "order.refunded");
     })
     .await;
 }

@@ -1,9 +1,13 @@
 //! The session of the console while the server does not answer.
 
+use serde_json::json;
+
 use super::super::driver::Browser;
-use super::console::{press, shows, sign_in};
+use super::console::{fill, open_view, press, shows, sign_in, sign_in_with};
 use super::console_changes::signal;
+use super::draft;
 use crate::crash_windows::fixture::ServerFixture;
+use crate::test_server::KEY;
 
 /// Answers the first two session requests with `503`, like a server whose database is down.
 const NO_STORE: &str = "const send = window.fetch;
@@ -26,6 +30,50 @@ async fn a_failed_sign_out_is_reported_and_the_session_stays() {
         shows(&tab, "New sale").await;
         press(&tab, "Sign out").await;
         shows(&tab, "Operator’s key").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_form_keeps_its_text_when_the_key_of_the_session_is_deleted() {
+    let fixture = ServerFixture::start();
+    draft(&fixture, "spring", json!({}), json!({})).await;
+    let body = json!({"name": "night shift", "role": "operator"});
+    let made = fixture.admin("POST", "/v1/admin/keys", Some(&body)).await.json();
+    let [id, key] = ["id", "key"].map(|name| made[name].as_str().expect("a text"));
+    let title = async || fixture.get_ok("/v1/admin/sales/spring").await["title"].clone();
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in_with(&tab, &fixture, key).await;
+        shows(&tab, "New sale").await;
+        open_view(&tab, "#/sales/spring/edit").await;
+        fill(&tab, "Title", 0, "Typed title").await;
+        let gone = fixture.admin("DELETE", &format!("/v1/admin/keys/{id}"), None).await;
+        assert_eq!(gone.status, 204, "{gone}");
+        press(&tab, "Save").await;
+        shows(&tab, "The session has ended.").await;
+        assert_ne!(title().await, "Typed title", "the deleted key changes nothing");
+        fill(&tab, "Operator’s key", 0, KEY).await;
+        press(&tab, "Sign in").await;
+        tab.until("!document.querySelector('.signin')").await;
+        press(&tab, "Save").await;
+        shows(&tab, "Saved.").await;
+        assert_eq!(title().await, "Typed title");
+
+        press(&tab, "Sign out").await;
+        let mut said = String::new();
+        // A minute may end during the first round.
+        for _ in 0..2 {
+            for _ in 0..10 {
+                let wrong = json!({"key": "dbk_wrong"});
+                fixture.admin("POST", "/v1/admin/session", Some(&wrong)).await;
+            }
+            fill(&tab, "Operator’s key", 0, "dbk_wrong").await;
+            press(&tab, "Sign in").await;
+            tab.until("document.querySelector('.signin [role=alert]')").await;
+            said.push_str(&tab.text(".signin [role=alert]").await);
+        }
+        assert!(said.contains("Too many requests. Try again in "), "{said}");
     })
     .await;
 }
