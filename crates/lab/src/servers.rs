@@ -102,7 +102,7 @@ impl Servers {
     }
 
     /// Returns the addresses for workers. With a proxy, workers reach PostgreSQL through it.
-    fn worker_addresses(&self, pool: usize) -> Addresses {
+    pub fn worker_addresses(&self, pool: usize) -> Addresses {
         let proxy = self.slow_proxy.as_ref().map(|proxy| proxy.addr().port());
         self.addresses_at(proxy.unwrap_or(self.postgres.port()), pool)
     }

@@ -80,9 +80,8 @@ impl Strategy for SubDomains {
             }
             let gather = Script::new(include_str!("sub_domains_gather.lua"));
             let keys: Vec<String> = (0..PARTITIONS).map(|n| format!("partition:{n}")).collect();
-            let mut call = gather.key(keys);
-            let available: i64 = self.0.redis().script(call.key("pool").arg(units)).await?;
-            Ok(if available >= units { Answer::Busy } else { Answer::SoldOut })
+            let left: i64 = self.0.redis().script(gather.key(keys).key("pool").arg(units)).await?;
+            Ok(if left >= units { Answer::Busy } else { Answer::SoldOut })
         })
     }
 
@@ -103,12 +102,10 @@ impl Strategy for SubDomains {
             let details: Vec<String> =
                 self.0.redis().run(cmd("LRANGE").arg("details").arg(0).arg(DETAILS - 1)).await?;
             // After a crash, the same details come again, and the table already has them.
-            execute(&self.0.db().await?, include_str!("sub_domains_write.sql"), &[&details])
-                .await?;
-            self.0
-                .redis()
-                .run::<()>(cmd("LTRIM").arg("details").arg(details.len()).arg(-1))
-                .await?;
+            let db = self.0.db().await?;
+            execute(&db, include_str!("sub_domains_write.sql"), &[&details]).await?;
+            let written = details.len();
+            self.0.redis().run::<()>(cmd("LTRIM").arg("details").arg(written).arg(-1)).await?;
             Ok(true)
         })
     }

@@ -134,3 +134,30 @@ fn the_classic_script_returns_the_codes_of_the_articles() {
         assert_eq!((book(1, "9").await.ok(), book(1, "9").await.ok()), (Some(-1), Some(-1)));
     });
 }
+
+#[test]
+fn a_slow_connection_makes_a_lock_end_during_the_work() {
+    let dir = WorkDir::create().expect("a directory");
+    let mut servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
+    servers.start_slow_proxy(1, 2).expect("the proxy starts");
+    // The slow server of the shop has one connection, which is slow. The other server has none.
+    let slow = Backends::new(&servers.worker_addresses(1)).expect("valid addresses");
+    let fast = Backends::new(&servers.addresses(1)).expect("valid addresses");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let entry = &super::redis_lock_unsafe::ENTRY;
+        let (slow_server, fast_server) = (strategy(entry, &slow), strategy(entry, &fast));
+        fast_server.prepare(5).await.expect("empty servers");
+        let late = tokio::spawn(async move { slow_server.take(1, 1).await });
+        let is_locked =
+            async || fast.redis().run::<bool>(cmd("EXISTS").arg("lock")).await.expect("Redis runs");
+        assert!(
+            wait_until(Duration::from_secs(10), is_locked).await,
+            "the slow server has the lock"
+        );
+        let answer = fast_server.take(2, 1).await.expect("the servers run");
+        assert!(answer == Answer::Sold && !late.is_finished(), "two holders worked at a time");
+        assert_eq!(late.await.expect("no panic").expect("the servers run"), Answer::Sold);
+        assert!(servers.slow_chunks() > 0);
+    });
+}
