@@ -6,6 +6,7 @@ mod dist;
 mod events;
 mod glyphs;
 mod grafana;
+mod lab;
 mod licences;
 mod logs;
 mod sheet;
@@ -44,6 +45,8 @@ enum Chore {
     Sim(sim::Arguments),
     /// Run load on an installation, break parts of it, and check every answer.
     Chaos(chaos::Arguments),
+    /// Run every safe strategy of the lab with many seeds. No run may oversell.
+    Lab(lab::Arguments),
     /// Make the files of a release: archive, Debian package, bill of materials, checksums.
     Dist(dist::Arguments),
     /// Run an installation for hours under mixed traffic, and check that memory, files, data and
@@ -70,6 +73,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Sheet => sheet::run(),
         Chore::Sim(arguments) => sim::run(&arguments),
         Chore::Chaos(arguments) => chaos::run(&arguments),
+        Chore::Lab(arguments) => lab::run(&arguments),
         Chore::Dist(arguments) => dist::run(&arguments),
         Chore::Soak(arguments) => soak::run(&arguments),
         Chore::Bench { arguments } => bench::run(&arguments),

@@ -30,6 +30,7 @@ use crate::storm::progress::LiveProgress;
 use crate::storm::raise_open_files_limit;
 use installation::Installation;
 use outcome::DemoOutcome;
+use server::ServerMetrics;
 use work_dir::WorkDir;
 
 /// Id of the demo's sale.
@@ -75,8 +76,7 @@ async fn run_demo(
     let stopped = installation.stop().await;
     let sold = sold
         .ok_or_else(|| Failure::Refused("the demo was interrupted before the sale ended".into()))?;
-    let (storm, row, reached_store) =
-        sold.map_err(|failure| installation.explain(failure, &stopped))?;
+    let (storm, row, used) = sold.map_err(|failure| installation.explain(failure, &stopped))?;
     bar.set_message("auditing");
     let audit = audit::run(&installation.store()?, Some(&work_dir.answers()))
         .context("failed to run the audit")?;
@@ -88,29 +88,34 @@ async fn run_demo(
         storm,
         row,
         audit,
-        reached_store,
+        used,
         stopped,
     })
 }
 
-/// Creates and opens the sale, sends the load, and reads the stock and the settled tickets from the
-/// server.
+/// Creates and opens the sale, sends the load, and reads the stock from the server. Returns also
+/// how much the servers' metrics grew during the load.
 async fn run_sale(
     args: &DemoArgs,
     installation: &mut Installation,
     work_dir: &WorkDir,
     bar: &LiveProgress,
-) -> Result<(LoadReport, StockRow, u64), Failure> {
+) -> Result<(LoadReport, StockRow, ServerMetrics), Failure> {
     let client = installation.wait_ready().await?;
     client.post_json(Path::new(&["v1", "admin", "sales"]), &new_sale(args)).await?;
     client.post(Path::new(&["v1", "admin", "sales", SALE, "open"])).await?;
+    let before = installation.read_metrics(&client).await?;
     bar.set_message("starting the load generator");
     let storm = load::send_load(args, installation, work_dir, bar).await?;
     let stock: StockList =
         client.get(Path::new(&["v1", "admin", "sales", SALE, "stock"])).await?.read()?;
     let row = stock.items.into_iter().next().context("the server's stock list has no item")?;
-    let reached_store = installation.tickets_settled(&client).await?;
-    Ok((storm, row, reached_store))
+    let after = installation.read_metrics(&client).await?;
+    let used = ServerMetrics {
+        tickets_settled: after.tickets_settled.saturating_sub(before.tickets_settled),
+        cpu_seconds: after.cpu_seconds - before.cpu_seconds,
+    };
+    Ok((storm, row, used))
 }
 
 fn new_sale(args: &DemoArgs) -> NewSale {

@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Context;
 use doorbuster_lab::headline::HeadlineOptions;
@@ -21,6 +22,11 @@ use crate::exit::{CommandResult, Failure, Outcome};
 use crate::storm::raise_open_files_limit;
 use crate::table::{self, grouped};
 use crate::{print, signals};
+
+/// A report of a run with this strategy also has the incident.
+const INCIDENT_OF: &str = "redis-lock-unsafe";
+/// About how long all variants of the incident take. It is a part of the estimated time.
+const INCIDENT_TAKES: Duration = Duration::from_secs(15);
 
 /// Runs `lab`.
 pub fn run(args: &LabArgs) -> Outcome {
@@ -53,7 +59,8 @@ fn compare(args: &LabRunArgs) -> Outcome {
     let options = options(args)?;
     prepare_out(args.out.as_deref())?;
     signals::set_on_signal(Arc::clone(&options.stop))?;
-    let report = lab_run::run(&options, progress(!args.json))?;
+    let incident_follows = args.out.is_some() && options.strategies.contains(&INCIDENT_OF);
+    let report = lab_run::run(&options, progress(!args.json, incident_follows))?;
     // Print first, so that the result is visible even if the files or the incident fail.
     if args.json {
         print::json(&report)?;
@@ -61,7 +68,11 @@ fn compare(args: &LabRunArgs) -> Outcome {
         print::text(&text::run(&report))?;
     }
     if let Some(dir) = &args.out {
+        let bar = progress_bar(!args.json && incident_follows);
+        bar.set_message("reproducing the incident");
+        bar.tick();
         let incident = shown_incident(&options);
+        bar.finish_and_clear();
         let shown = incident.as_ref().ok().and_then(Option::as_ref);
         report::write_run(dir, &report, shown)?;
         incident.context("the incident failed, so the report is without it")?;
@@ -78,7 +89,7 @@ fn prepare_out(dir: Option<&Path>) -> Result<(), Failure> {
 /// The incident report, if the run includes the unsafe lock.
 fn shown_incident(options: &RunOptions) -> anyhow::Result<Option<IncidentReport>> {
     let stop = Arc::clone(&options.stop);
-    if !options.strategies.contains(&"redis-lock-unsafe") || stop.load(Ordering::Relaxed) {
+    if !options.strategies.contains(&INCIDENT_OF) || stop.load(Ordering::Relaxed) {
         return Ok(None);
     }
     let (program, seed) = (options.program.clone(), options.seed);
@@ -133,21 +144,29 @@ fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
     distinct
 }
 
-/// Shows each result and the estimated remaining time.
-fn progress(shown: bool) -> impl FnMut(RunProgress<'_>) {
+/// Returns a progress bar, which only a terminal shows.
+fn progress_bar(shown: bool) -> ProgressBar {
     let target = match shown && std::io::stderr().is_terminal() {
         true => ProgressDrawTarget::stderr(),
         false => ProgressDrawTarget::hidden(),
     };
     let bar = ProgressBar::with_draw_target(None, target);
+    bar.set_style(ProgressStyle::with_template("{msg}").expect("a valid template"));
+    bar
+}
+
+/// Shows each result and the estimated remaining time, which includes the incident if it follows.
+fn progress(shown: bool, incident_follows: bool) -> impl FnMut(RunProgress<'_>) {
+    let bar = progress_bar(shown);
     let style = ProgressStyle::with_template("{bar:24.cyan/dim} {pos}/{len} {wide_msg}");
     bar.set_style(style.expect("a valid template").progress_chars("━━─"));
     bar.set_message("starting PostgreSQL and Redis");
     bar.tick();
+    let after = if incident_follows { INCIDENT_TAKES } else { Duration::ZERO };
     move |done| {
         bar.set_length(done.of as u64);
         bar.set_position(done.runs as u64);
-        let minutes = done.left.as_secs().div_ceil(60);
+        let minutes = (done.left + after).as_secs().div_ceil(60);
         bar.set_message(format!("{}; about {minutes} min left", done.latest));
         if done.runs == done.of {
             bar.finish_and_clear();

@@ -1,5 +1,5 @@
-//! The contract of a strategy: prepare the stock, take units for a buyer, stop, and read the
-//! orders.
+//! The contract of a strategy: prepare the stock, take units for a buyer, wait until no accepted
+//! request waits, and read the orders.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -123,7 +123,7 @@ pub struct StrategyEntry {
     /// The text of the strategy's file, which the report quotes. For the product, the header only.
     #[serde(skip)]
     pub text: &'static str,
-    /// The strategy's scripts.
+    /// The strategy's scripts, and its statements in files of their own.
     #[serde(skip)]
     pub lua: &'static [&'static str],
     /// How the lab runs the strategy.

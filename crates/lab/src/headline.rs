@@ -219,7 +219,7 @@ impl<S: RequestScript> RequestScript for PromisedOrders<S> {
 /// Runs the sale. The server ends with the calling thread.
 pub fn run(options: &HeadlineOptions) -> Result<HeadlineReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let start = Product::start(&options.program, Shape::Embedded, false);
+    let start = Product::start(&options.program, Shape::Embedded, None);
     let mut product = runtime.block_on(start)?;
     let target = runtime.block_on(product.open_sale(STOCK, 1))?;
     let (load, promised) = send(options, &product, &target)?;

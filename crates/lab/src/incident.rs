@@ -186,7 +186,7 @@ async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Re
 
 /// Sells to the same buyers with the product.
 async fn sell_with_product(options: &IncidentOptions) -> Result<Sale> {
-    let mut product = Product::start(&options.program, Shape::Embedded, false).await?;
+    let mut product = Product::start(&options.program, Shape::Embedded, None).await?;
     let target = product.open_sale(STOCK, 1).await?;
     let (level, seed) = (ACTORS.len(), options.seed);
     let crowd =

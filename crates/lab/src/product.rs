@@ -81,9 +81,9 @@ struct EmbeddedServer {
 }
 
 impl Product {
-    /// Starts an installation, which ends with the calling thread. If `slow`, one database
-    /// connection in ten is slow.
-    pub async fn start(program: &Path, shape: Shape, slow: bool) -> Result<Self> {
+    /// Starts an installation, which ends with the calling thread. `slow` is the number of the slow
+    /// connection among ten, from each node to the database. With `None`, no connection is slow.
+    pub async fn start(program: &Path, shape: Shape, slow: Option<usize>) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {
             Shape::Embedded => {
@@ -106,12 +106,12 @@ impl Product {
                 };
                 let mut plan = ClusterPlan::new(program, &dir.path().join("cluster"), kind);
                 (plan.nodes, plan.shards, plan.replicas) = (WORKERS, 1, false);
-                plan.proxies = slow;
+                plan.proxies = slow.is_some();
                 let cluster = Cluster::start(&plan)?;
                 for proxy in cluster.postgres_proxies.iter().flatten() {
-                    // The first connection is normal, because a node with a single connection
-                    // would otherwise be completely slow.
-                    proxy.set_condition(NetworkCondition::SlowOneInTen { by: SLOW_BY, slow: 3 });
+                    let slow = slow.unwrap_or_default();
+                    let (by, from) = (SLOW_BY, slow);
+                    proxy.set_condition(NetworkCondition::SlowOneInTen { by, slow, from });
                 }
                 let key = cluster.admin_key().to_owned();
                 let secret = std::fs::read_to_string(cluster.buyer_secret())?;

@@ -67,16 +67,23 @@ fn summary(run: &RunReport) -> String {
         ids
     };
     let all = ids(&|_| true).len();
-    let not_held = ids(&|result| result.verdict != Verdict::Held).len();
+    let not_held = ids(&|result| result.verdict != Verdict::Held);
     let oversold = ids(&|result| result.verdict == Verdict::Oversold).len();
+    // These strategies broke nothing, but at least one of their runs did not sell everything.
+    let mut unfinished = ids(&RunResult::is_unfinished);
+    unfinished.retain(|id| !not_held.contains(id));
     let broken = ids(&|result| !result.keeps_promise());
     let strategies = if all == 1 { "strategy" } else { "strategies" };
-    let held = all - not_held;
+    let held = all - not_held.len() - unfinished.len();
     let mut text = format!("Of {all} {strategies}, {held} held in every run, {oversold} oversold");
-    if not_held > oversold {
-        text += &format!(", and {} failed in another way", not_held - oversold);
+    if not_held.len() > oversold {
+        text += &format!(", and {} failed in another way", not_held.len() - oversold);
     }
     text += ". ";
+    if !unfinished.is_empty() {
+        let count = unfinished.len();
+        text += &format!("{count} did not finish in time: {}. ", unfinished.join(", "));
+    }
     text += &match broken.len() {
         0 => "No strategy broke its promise.".to_owned(),
         1 => format!("One strategy broke its promise: {}.", broken.join(", ")),
@@ -94,6 +101,7 @@ fn summary(run: &RunReport) -> String {
         .results
         .iter()
         .filter(|result| result.verdict == Verdict::Held && result.claim == Claim::Safe)
+        .filter(|result| !result.is_unfinished())
         .max_by(|a, b| a.throughput_per_second.total_cmp(&b.throughput_per_second));
     if let Some(best) = best {
         text += &format!(

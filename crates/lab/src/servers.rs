@@ -13,6 +13,7 @@ use doorbuster_harness::cluster::{
 };
 
 use crate::backends::Addresses;
+use crate::fault::slow_connection;
 use crate::limits::{POOL_MAX, SLOW_BY, WORKERS};
 use crate::worker::WorkerSpec;
 
@@ -72,15 +73,15 @@ impl Servers {
         Ok(Self { postgres, redis, slow_proxy: None, dir: dir.path().to_owned() })
     }
 
-    /// Starts a proxy, through which workers reach PostgreSQL from now on. The seed decides whether
-    /// the second or the third of ten connections is slow. So a run with several connections has
-    /// slow and normal connections.
-    pub fn start_slow_proxy(&mut self, seed: u64) -> Result<()> {
+    /// Starts a proxy, through which workers reach PostgreSQL from now on. A consumer alone has one
+    /// connection, so a connection before the slow one is slow until the slow one exists. With one
+    /// buyer at a time, it would be the only connection, and the buyers would buy hardly anything.
+    pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;
-        // The remainder is 0 or 1.
-        let slow = 1 + (seed % 2) as usize;
-        proxy.set_condition(NetworkCondition::SlowOneInTen { by: SLOW_BY, slow });
+        let slow = slow_connection(seed);
+        let from = if level > 1 { 0 } else { slow };
+        proxy.set_condition(NetworkCondition::SlowOneInTen { by: SLOW_BY, slow, from });
         self.slow_proxy = Some(proxy);
         Ok(())
     }
@@ -101,7 +102,7 @@ impl Servers {
     }
 
     /// Returns the addresses for workers. With a proxy, workers reach PostgreSQL through it.
-    fn worker_addresses(&self, pool: usize) -> Addresses {
+    pub fn worker_addresses(&self, pool: usize) -> Addresses {
         let proxy = self.slow_proxy.as_ref().map(|proxy| proxy.addr().port());
         self.addresses_at(proxy.unwrap_or(self.postgres.port()), pool)
     }
@@ -137,8 +138,15 @@ impl Servers {
 impl Servers {
     /// Returns the settings in effect that decide how fast the servers and their clients are.
     pub fn settings(&self) -> Result<Vec<String>> {
-        let names =
-            ["fsync", "synchronous_commit", "shared_buffers", "max_connections", "wal_level"];
+        let names = [
+            "fsync",
+            "synchronous_commit",
+            "shared_buffers",
+            "max_connections",
+            "wal_level",
+            "min_wal_size",
+            "max_wal_size",
+        ];
         let mut values = Vec::new();
         for name in names {
             let value = self.postgres.sql(&format!("SHOW {name}"))?;
@@ -156,6 +164,10 @@ impl Servers {
                 "Each of the {WORKERS} workers: at most {POOL_MAX} connections to PostgreSQL with \
                  prepared statements; one connection to Redis that pipelines concurrent commands; \
                  scripts by digest"
+            ),
+            "doorbuster-embedded: one process and a SQLite file with synchronous = FULL".to_owned(),
+            format!(
+                "doorbuster-postgres and doorbuster-cluster: {WORKERS} processes with the                  program's default settings; an own PostgreSQL with the settings above; the                  cluster also has an own Redis Cluster of one shard without replicas"
             ),
             "Buyers: keep-alive connections, one request at a time on each, one thread".to_owned(),
         ])

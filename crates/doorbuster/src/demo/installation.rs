@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use doorbuster_harness::audit::StoreLocation;
 use doorbuster_harness::cluster::{Cluster, ClusterPlan, Shape};
 
-use super::server::{self, DemoServer};
+use super::server::{self, DemoServer, ServerMetrics};
 use super::work_dir::WorkDir;
 use crate::client::Client;
 use crate::exit::Failure;
@@ -68,15 +68,17 @@ impl Installation {
         Ok(StoreLocation::parse(&text).context("failed to run the audit")?)
     }
 
-    /// Number of requests that reached the store, from the servers' metrics.
-    pub async fn tickets_settled(&self, client: &Client) -> Result<u64, Failure> {
+    /// Reads the servers' metrics, and adds them up.
+    pub async fn read_metrics(&self, client: &Client) -> Result<ServerMetrics, Failure> {
         match self {
-            Self::SingleServer(_) => server::tickets_settled(client).await,
+            Self::SingleServer(_) => server::read_metrics(client).await,
             Self::Nodes(cluster) => {
-                let mut sum = 0;
+                let mut sum = ServerMetrics::default();
                 for node in &cluster.nodes {
                     let client = admin_client(cluster, &format!("http://{}", node.addr()))?;
-                    sum += server::tickets_settled(&client).await?;
+                    let one = server::read_metrics(&client).await?;
+                    sum.tickets_settled += one.tickets_settled;
+                    sum.cpu_seconds += one.cpu_seconds;
                 }
                 Ok(sum)
             }

@@ -6,6 +6,7 @@ use doorbuster_api::report::{AuditVerdict, DemoReport};
 use doorbuster_harness::audit::AuditReport;
 use doorbuster_harness::load::LoadReport;
 
+use super::server::ServerMetrics;
 use crate::table::grouped;
 
 /// The most requests that may reach the store in addition to the orders. Refusals do not reach the
@@ -27,8 +28,8 @@ pub struct DemoOutcome {
     pub row: StockRow,
     /// The audit's report.
     pub audit: AuditReport,
-    /// Settled tickets, from the server's metrics.
-    pub reached_store: u64,
+    /// How much the servers' metrics grew during the load.
+    pub used: ServerMetrics,
     /// Whether the servers stopped normally.
     pub stopped: Result<(), String>,
 }
@@ -61,9 +62,10 @@ impl DemoOutcome {
             units_left,
             answers: self.storm.answers.clone(),
             lost_answers: self.storm.lost_answers,
-            reached_store: self.reached_store,
+            reached_store: self.used.tickets_settled,
             elapsed_ms: self.storm.elapsed_ms,
             answers_per_second: self.storm.answers_per_second,
+            server_cpu_ms: (self.used.cpu_seconds * 10_000.0).round() / 10.0,
             latency_ms: self.storm.latency_ms,
             audit: AuditVerdict {
                 ok: self.audit.audit.ok,
@@ -78,7 +80,7 @@ impl DemoOutcome {
         self.check_answers(&mut faults);
         self.check_stock(&mut faults);
         self.check_audit(&mut faults);
-        let (reached, orders) = (self.reached_store, self.audit.orders_checked);
+        let (reached, orders) = (self.used.tickets_settled, self.audit.orders_checked);
         if !(orders..=orders + EXTRA_REQUESTS_MAX).contains(&reached) {
             faults.push(format!(
                 "{} requests reached the store for {} orders",

@@ -29,6 +29,17 @@ const READY_PREFIX: &str = "doorbuster listening on ";
 const LOG_LINES_SHOWN: usize = 8;
 /// Metric that counts the requests that reached the store.
 const TICKETS_SETTLED: &str = "doorbuster_tickets_settled_total";
+/// Metric of the processor time that the server used.
+const CPU_SECONDS: &str = "process_cpu_seconds_total";
+
+/// Figures from a server's metrics, or their sums over several servers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ServerMetrics {
+    /// Number of requests that reached the store.
+    pub tickets_settled: u64,
+    /// Processor time since the start, in seconds.
+    pub cpu_seconds: f64,
+}
 
 /// The running server.
 #[derive(Debug)]
@@ -153,14 +164,18 @@ fn secret() -> String {
     format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }
 
-/// Number of requests that reached the store, from the server's metrics.
-pub async fn tickets_settled(client: &Client) -> Result<u64, Failure> {
+/// Reads the server's metrics.
+pub async fn read_metrics(client: &Client) -> Result<ServerMetrics, Failure> {
     let metrics = client.get(UrlPath::new(&["metrics"])).await?;
-    Ok(counter(&metrics.text, TICKETS_SETTLED)?)
+    Ok(ServerMetrics {
+        // A counter of events has an integer value.
+        tickets_settled: counter(&metrics.text, TICKETS_SETTLED)? as u64,
+        cpu_seconds: counter(&metrics.text, CPU_SECONDS)?,
+    })
 }
 
 /// The sum of a counter over its labels, from metrics in the Prometheus text format.
-fn counter(text: &str, name: &str) -> anyhow::Result<u64> {
+fn counter(text: &str, name: &str) -> anyhow::Result<f64> {
     let mut sum = None;
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some(rest) = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{'])) else {
@@ -174,8 +189,7 @@ fn counter(text: &str, name: &str) -> anyhow::Result<u64> {
         sum = Some(sum.unwrap_or(0.0) + value);
     }
     match sum {
-        // A counter of events has an integer value.
-        Some(sum) => Ok(sum as u64),
+        Some(sum) => Ok(sum),
         None => bail!("the server has no metric {name}"),
     }
 }
@@ -190,8 +204,8 @@ mod tests {
                     a_tickets_total{verdict=\"consumed\"} 10\n\
                     a_tickets_total{verdict=\"returned\"} 2\n\
                     a_tickets_total_more 99\nb_total 7\n# EOF\n";
-        assert_eq!(counter(text, "a_tickets_total").expect("a counter"), 12);
-        assert_eq!(counter(text, "b_total").expect("a counter"), 7);
+        assert_eq!(counter(text, "a_tickets_total").expect("a counter"), 12.0);
+        assert_eq!(counter(text, "b_total").expect("a counter"), 7.0);
         assert!(counter(text, "c_total").is_err());
         assert!(counter("c_total many", "c_total").is_err());
     }

@@ -1,5 +1,6 @@
 //! The text output of a demo: a table and a line with the verdict.
 
+use comfy_table::Table;
 use doorbuster_api::report::DemoReport;
 
 use super::outcome::DemoOutcome;
@@ -27,6 +28,7 @@ pub fn render(outcome: &DemoOutcome, report: &DemoReport, faults: &[String]) -> 
         of.as_str().into(),
     ]);
     add_speed(&mut rows, &outcome.storm);
+    add_server_time(&mut rows, report);
     let checked = format!(
         "{} orders, {} answers checked",
         grouped(outcome.audit.orders_checked),
@@ -43,6 +45,18 @@ pub fn render(outcome: &DemoOutcome, report: &DemoReport, faults: &[String]) -> 
         ""
     };
     format!("{rows}\n{debug}{}\n", verdict(report, faults))
+}
+
+/// Adds the servers' processor time for an answer, and how many answers this makes for each core.
+/// The load generator's time is not a part of it.
+fn add_server_time(rows: &mut Table, report: &DemoReport) {
+    let answers = report.answers.values().sum::<u64>() as f64;
+    if answers > 0.0 && report.server_cpu_ms > 0.0 {
+        let each = number(format!("{:.1} µs", report.server_cpu_ms * 1_000.0 / answers));
+        let rate = grouped((answers * 1_000.0 / report.server_cpu_ms).round() as u64);
+        let per_core = format!("per answer: {rate} a second per core");
+        rows.add_row(["Server's time".into(), each, per_core.as_str().into()]);
+    }
 }
 
 fn verdict(report: &DemoReport, faults: &[String]) -> String {

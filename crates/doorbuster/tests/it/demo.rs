@@ -39,13 +39,13 @@ fn a_demo_adds_up_and_leaves_no_files() {
     for (member, value) in expected {
         assert_eq!(report[member], value, "{member}");
     }
-    for member in ["elapsed_ms", "answers_per_second"] {
+    for member in ["elapsed_ms", "answers_per_second", "server_cpu_ms"] {
         assert!(report[member].as_f64().is_some_and(|figure| figure > 0.0), "{member}: {report}");
     }
     let [p50, p99, max] =
         ["p50", "p99", "max"].map(|name| report["latency_ms"][name].as_f64().expect("a number"));
     assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{report}");
-    assert_eq!(report.as_object().expect("an object").len(), 14, "{report}");
+    assert_eq!(report.as_object().expect("an object").len(), 15, "{report}");
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 
@@ -101,6 +101,7 @@ fn the_table_of_a_demo_ends_with_its_verdict() {
         "Units left",
         "Reached the store",
         "p99",
+        "Server's time",
         "Audit",
     ] {
         assert!(output.contains(row), "{row} in {output}");

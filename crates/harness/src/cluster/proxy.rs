@@ -32,6 +32,8 @@ pub enum NetworkCondition {
         by: Duration,
         /// The number of the slow connection among ten, 0 to 9.
         slow: usize,
+        /// Until connection `slow` exists, the newest connection from this number on is slow.
+        from: usize,
     },
     /// No data arrives, but no connection breaks. The data arrives after the condition changes.
     Stalled,
@@ -119,7 +121,7 @@ async fn accept(
     delayed: &Arc<AtomicUsize>,
 ) {
     let next = Arc::new(AtomicUsize::new(0));
-    let mut accepted = 0_usize;
+    let accepted = Arc::new(AtomicUsize::new(0));
     loop {
         // Accepting fails without free file handles, or if the client has already disconnected. Try
         // again soon.
@@ -129,11 +131,11 @@ async fn accept(
         };
         if *condition.borrow() != NetworkCondition::Disconnected {
             let connection = Connection {
-                number: accepted % 10,
+                number: accepted.fetch_add(1, Ordering::Relaxed),
+                accepted: Arc::clone(&accepted),
                 condition: condition.clone(),
                 delayed: Arc::clone(delayed),
             };
-            accepted += 1;
             // The task ends with its connection, or with the event loop.
             tokio::spawn(serve(stream, Arc::clone(&targets), Arc::clone(&next), connection));
         }
@@ -143,11 +145,22 @@ async fn accept(
 /// What a connection's forwarding depends on.
 #[derive(Clone)]
 struct Connection {
-    /// The connection's number among ten.
+    /// The connection's number.
     number: usize,
+    /// The number of all connections so far.
+    accepted: Arc<AtomicUsize>,
     condition: watch::Receiver<NetworkCondition>,
     /// Counts delayed chunks.
     delayed: Arc<AtomicUsize>,
+}
+
+impl Connection {
+    /// Returns whether this is the slow connection of [`NetworkCondition::SlowOneInTen`].
+    fn is_slow_one(&self, slow: usize, from: usize) -> bool {
+        let newest = self.accepted.load(Ordering::Relaxed) - 1;
+        let slow = if newest >= from { slow.min(newest) } else { slow };
+        self.number % 10 == slow
+    }
 }
 
 async fn serve(
@@ -194,7 +207,9 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut connection
         let now = *condition.borrow();
         match now {
             NetworkCondition::Slow(by) => tokio::time::sleep(by).await,
-            NetworkCondition::SlowOneInTen { by, slow } if slow == connection.number => {
+            NetworkCondition::SlowOneInTen { by, slow, from }
+                if connection.is_slow_one(slow, from) =>
+            {
                 connection.delayed.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(by).await;
             }
@@ -272,7 +287,7 @@ mod tests {
     fn one_connection_in_ten_is_slow_and_is_counted() {
         let proxy = Proxy::start(anywhere(), vec![echo("a")]).expect("the proxy starts");
         let by = Duration::from_millis(100);
-        proxy.set_condition(NetworkCondition::SlowOneInTen { by, slow: 1 });
+        proxy.set_condition(NetworkCondition::SlowOneInTen { by, slow: 1, from: 1 });
         let slow: Vec<bool> = (0..12)
             .map(|_| {
                 let begun = Instant::now();
@@ -285,6 +300,13 @@ mod tests {
         assert_eq!(proxy.delayed_chunks(), 2);
         let other = Proxy::start(anywhere(), vec![echo("a")]).expect("the proxy starts");
         assert_eq!(other.delayed_chunks(), 0, "each proxy counts its own chunks");
+        other.set_condition(NetworkCondition::SlowOneInTen { by, slow: 2, from: 0 });
+        let mut only = connect(&other);
+        assert_eq!((read_char(&mut only), other.delayed_chunks()), (Some('a'), 1));
+        let mut second = connect(&other);
+        assert_eq!((read_char(&mut second), other.delayed_chunks()), (Some('a'), 2));
+        only.write_all(b"x").expect("an open connection");
+        assert_eq!((read_char(&mut only), other.delayed_chunks()), (Some('x'), 2));
     }
 
     #[test]

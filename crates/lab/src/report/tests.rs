@@ -118,6 +118,20 @@ fn a_broken_promise_without_http_counts() {
 }
 
 #[test]
+fn a_run_that_did_not_finish_did_not_hold_and_is_not_the_fastest() {
+    let unfinished = RunResult {
+        stopped_early: true,
+        sold: 19,
+        throughput_per_second: 9_000.0,
+        ..result("doorbuster-cluster")
+    };
+    let text = summary(&run(vec![unfinished, result("conditional-update")]));
+    assert!(text.starts_with("Of 2 strategies, 1 held in every run, 0 oversold. "), "{text}");
+    assert!(text.contains("1 did not finish in time: doorbuster-cluster."), "{text}");
+    assert!(text.contains("The fastest safe strategy was conditional-update "), "{text}");
+}
+
+#[test]
 fn a_run_without_http_that_did_not_finish_says_so() {
     let findings = checker::check_answers(20, &[], &[]);
     let answers = Answers { buyers: 200, ..Answers::default() };

@@ -72,3 +72,57 @@ impl Estimate {
         self.runs.iter().map(expected).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn options() -> RunOptions {
+        RunOptions {
+            program: "doorbuster".into(),
+            strategies: vec!["unit-rows", "redis-lua"],
+            buyers: 10,
+            stock: 5,
+            units: 1,
+            levels: vec![1, 16],
+            faults: vec![Fault::None, Fault::Crash],
+            seed: 1,
+            seeds: 2,
+            command: String::new(),
+            stop: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn the_estimate_falls_with_each_run_to_zero() {
+        let mut estimate = Estimate::new(&options(), 2);
+        assert_eq!(estimate.runs_left(), 16);
+        let mut left = vec![estimate.left()];
+        for level in [1, 16] {
+            for fault in [Fault::None, Fault::Crash] {
+                for _ in 0..4 {
+                    estimate.count(level, fault);
+                    left.push(estimate.left());
+                }
+            }
+        }
+        assert!(left.is_sorted_by(|before, after| before > after), "{left:?}");
+        assert_eq!((estimate.runs_left(), estimate.left()), (0, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_run_takes_as_long_as_past_runs_with_its_level_and_fault() {
+        let mut estimate = Estimate::new(&options(), 2);
+        let before = estimate.left();
+        for secs in [100, 300] {
+            estimate.counted_at -= Duration::from_secs(secs);
+            estimate.count(16, Fault::Crash);
+        }
+        // Two of the four runs remain, each 200 s. The estimate of the other runs is the same.
+        let unknown = (OVERHEAD + ARRIVALS_WITH_FAULT) * 4;
+        let grown = (estimate.left() + unknown).saturating_sub(before).as_secs_f64();
+        assert!((400.0..401.0).contains(&grown), "{grown}");
+    }
+}

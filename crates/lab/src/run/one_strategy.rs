@@ -68,27 +68,29 @@ impl OneStrategy<'_> {
     }
 
     /// Runs one shape of the product. A run that fails ends the installation, and the next run has
-    /// a new one.
+    /// a new one. With slow connections, each run has a new installation, so that the seed decides
+    /// which connections are slow.
     async fn run_shape(&self, shape: Shape, done: &mut Outcomes<'_>) {
         let mut running = None;
         let mut runs = self.runs().into_iter();
         while let Some(run) = runs.next().filter(|_| !self.is_stopped()) {
             let product = match running.take() {
                 Some(product) => Ok(product),
-                None => self.start_product(shape).await,
+                None => self.start_product(shape, run).await,
             };
             let mut product = match product {
                 Ok(product) => product,
                 Err(error) => return fail_all(std::iter::once(run).chain(runs), &error, done),
             };
             let outcome = self.run_product(&mut product, run).await;
-            running = outcome.is_ok().then_some(product);
+            let is_reusable = outcome.is_ok() && self.fault != Fault::Slow;
+            running = is_reusable.then_some(product);
             done(run, outcome);
         }
     }
 
-    async fn start_product(&self, shape: Shape) -> Result<Product> {
-        let slow = self.fault == Fault::Slow;
+    async fn start_product(&self, shape: Shape, (_, seed): LevelAndSeed) -> Result<Product> {
+        let slow = (self.fault == Fault::Slow).then(|| fault::slow_connection(seed));
         Product::start(&self.options.program, shape, slow).await
     }
 
@@ -96,8 +98,8 @@ impl OneStrategy<'_> {
     /// ends the installation, and the next run has a new one.
     async fn run_with_and_without_http(&self, done: &mut Outcomes<'_>) {
         let mut runs = self.runs().into_iter().peekable();
-        while runs.peek().is_some() && !self.is_stopped() {
-            let mut product = match self.start_product(Shape::Embedded).await {
+        while let Some(&run) = runs.peek().filter(|_| !self.is_stopped()) {
+            let mut product = match self.start_product(Shape::Embedded, run).await {
                 Ok(product) => product,
                 Err(error) => return fail_all(runs, &error, done),
             };
@@ -177,7 +179,7 @@ impl OneStrategy<'_> {
             make(&backends).prepare(self.options.stock).await?;
         }
         if self.fault == Fault::Slow {
-            servers.start_slow_proxy(seed)?;
+            servers.start_slow_proxy(seed, level)?;
         }
         let workers = Workers::start(&self.options.program, self.entry.id, servers, level);
         let mut workers = match workers {

@@ -1,23 +1,22 @@
 -- Books units of the hash Total/Booked and writes the order, in one step.
--- KEYS[1]: the hash. KEYS[2]: the orders, a hash from buyer to units.
--- ARGV[1]: the buyer. ARGV[2]: the number of units.
--- Returns n if n units were booked. Otherwise returns 0 for none left, -1 for unlimited (booked),
--- -2 for a wrong number, and -3 for an unknown item.
+-- KEYS[1]: the hash; a Total of -1 means unlimited. KEYS[2]: the orders, a hash from buyer to
+-- units. ARGV[1]: the buyer. ARGV[2]: the number of units.
+-- If the buyer has the units, returns how many are left (0 or more), or -1 for unlimited. Otherwise
+-- returns -2 for none (too few are left), or -3 for an unknown item. A wrong number is an error.
 local n = tonumber(ARGV[2])
 if not n or n < 1 or n ~= math.floor(n) then
-  return -2
-end
-if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then
-  return n
+  return redis.error_reply('the number of units must be a positive integer')
 end
 local total = tonumber(redis.call('HGET', KEYS[1], 'Total'))
 local booked = tonumber(redis.call('HGET', KEYS[1], 'Booked'))
 if not total or not booked then
   return -3
 end
-if total ~= -1 and booked + n > total then
-  return 0
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then
+  if total ~= -1 and booked + n > total then
+    return -2
+  end
+  booked = redis.call('HINCRBY', KEYS[1], 'Booked', n)
+  redis.call('HSET', KEYS[2], ARGV[1], n)
 end
-redis.call('HINCRBY', KEYS[1], 'Booked', n)
-redis.call('HSET', KEYS[2], ARGV[1], n)
-return total == -1 and -1 or n
+return total == -1 and -1 or total - booked

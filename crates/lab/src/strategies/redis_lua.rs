@@ -1,8 +1,8 @@
 //! The classic script: one Lua script checks and books, and Redis runs it as one step.
 //!
 //! How it works: the hash has `Total` and `Booked`. The script books `n` units if `Booked + n <=
-//! Total` and records the order. It returns one of the usual codes: unknown item, wrong number,
-//! unlimited, none left, or the booked units. It is loaded once and called by its digest.
+//! Total` and records the order. It returns one of the usual codes: the units that are left, -1 for
+//! unlimited, -2 for none, -3 for an unknown item. It is loaded once and called by its digest.
 //! Where it comes from: the Redis manual on EVAL; nearly every flash-sale article.
 //! When it holds: while Redis keeps its data. If a process dies, no change is half done.
 //! How it breaks: Redis is the only record. After a restart from a snapshot, units that were sold
@@ -46,7 +46,8 @@ impl Strategy for RedisLua {
             let mut call = script.key("item");
             let call = call.key("orders").arg(buyer).arg(units);
             Ok(match self.0.redis().script::<i64>(call).await? {
-                -1 | 1.. => Answer::Sold,
+                -1.. => Answer::Sold,
+                // An empty Redis does not know the item, and the shop refuses the buyer.
                 _ => Answer::SoldOut,
             })
         })

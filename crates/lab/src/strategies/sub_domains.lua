@@ -1,7 +1,7 @@
 -- Books units in the active sub-domain of one partition and writes a detail record.
 -- KEYS[1]: the partition, a hash with active (a or b), a and b. KEYS[2]: the buyers. KEYS[3]: the
--- details.
--- ARGV[1]: the buyer. ARGV[2]: the number of units.
+-- details, each buyer:units:partition:domain.
+-- ARGV[1]: the buyer. ARGV[2]: the number of units. ARGV[3]: the number of the partition.
 -- Returns 1 if booked, 0 if the active sub-domain has too few.
 if redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 then
   return 1
@@ -13,5 +13,5 @@ if not active or tonumber(redis.call('HGET', KEYS[1], active)) < n then
 end
 redis.call('HINCRBY', KEYS[1], active, -n)
 redis.call('SADD', KEYS[2], ARGV[1])
-redis.call('RPUSH', KEYS[3], ARGV[1] .. ':' .. ARGV[2])
+redis.call('RPUSH', KEYS[3], table.concat({ ARGV[1], ARGV[2], ARGV[3], active }, ':'))
 return 1

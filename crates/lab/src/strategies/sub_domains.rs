@@ -1,12 +1,12 @@
 //! Partitions with two sub-domains each, a scheduler, a pool and a detail table.
 //!
 //! How it works: a partition sells from its active sub-domain. When its units fall below the
-//! threshold, the scheduler refills the other sub-domain from the pool and switches to it. Every
-//! sale leaves a detail record. A task writes the details into the database after 100 records or
-//! one second. When the pool is empty, remaining units are merged, first of sub-domains, then of
-//! partitions.
+//! threshold, the scheduler refills the other sub-domain from the pool and switches to it. Each
+//! sale leaves a detail in Redis. After 100 details or one second, one statement writes them into
+//! the detail table, as orders, and deducts their units from the stock in the database. If no
+//! refill can help a buyer, all remaining units are merged.
 //! Where it comes from: published designs for very hot items (initial 400, threshold 380, refill
-//! 100).
+//! 100). Less stock has smaller numbers in the same proportion.
 //! When it holds: while Redis keeps its data.
 //! How it breaks: a restart of Redis loses details that were not written, and their stock. There
 //! are many parts: if the scheduler is down, partitions run out of units.
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Script, cmd, pipe};
 
-use crate::backends::{Backends, insert_orders};
+use crate::backends::{Backends, execute};
 use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
@@ -31,6 +31,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
         include_str!("sub_domains.lua"),
         include_str!("sub_domains_schedule.lua"),
         include_str!("sub_domains_gather.lua"),
+        include_str!("sub_domains_write.sql"),
     ],
     kind: StrategyKind::Worker(|backends| Box::new(SubDomains(backends.clone()))),
 };
@@ -40,28 +41,28 @@ const PARTITIONS: i64 = 2;
 const INITIAL: i64 = 400;
 const THRESHOLD: i64 = 380;
 const REFILL: i64 = 100;
-/// The task writes the details when this number of details waits, or after this time.
+/// The details are written when this number waits, or after this time.
 const DETAILS: u64 = 100;
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// How often the scheduler runs.
 const SCHEDULE_EVERY: Duration = Duration::from_millis(5);
-const TABLES: &str = "CREATE TABLE orders (id bigserial PRIMARY KEY,
-    buyer bigint NOT NULL UNIQUE, units bigint NOT NULL)";
 
 struct SubDomains(Backends);
 
 impl Strategy for SubDomains {
     fn prepare(&self, stock: i64) -> Step<'_, ()> {
         Box::pin(async move {
-            self.0.create_tables(TABLES).await?;
-            let (mut commands, mut pool) = (pipe(), stock);
+            self.0.create_tables(include_str!("sub_domains_tables.sql")).await?;
+            execute(&self.0.db().await?, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
+            // At least half of the stock stays in the pool.
+            let part = INITIAL.min(stock / (2 * PARTITIONS));
+            let (threshold, refill) = (part * THRESHOLD / INITIAL, part * REFILL / INITIAL);
+            let mut commands = pipe();
             for partition in 0..PARTITIONS {
-                let part = INITIAL.min(stock / PARTITIONS);
-                pool -= part;
                 commands.cmd("HSET").arg(format!("partition:{partition}")).arg("active").arg("a");
-                commands.arg("a").arg(part).arg("b").arg(0).ignore();
+                commands.arg("a").arg(part).arg("b").arg(0);
+                commands.arg("threshold").arg(threshold).arg("refill").arg(refill.max(1)).ignore();
             }
-            commands.cmd("SET").arg("pool").arg(pool).ignore();
+            commands.cmd("SET").arg("pool").arg(stock - PARTITIONS * part).ignore();
             self.0.redis().run_all(&commands).await
         })
     }
@@ -70,19 +71,17 @@ impl Strategy for SubDomains {
         Box::pin(async move {
             let book = Script::new(include_str!("sub_domains.lua"));
             for step in 0..PARTITIONS {
-                let mut call = book.key(format!("partition:{}", (buyer + step) % PARTITIONS));
-                let call = call.key("buyers").key("details").arg(buyer).arg(units);
+                let partition = (buyer + step) % PARTITIONS;
+                let mut call = book.key(format!("partition:{partition}"));
+                let call = call.key("buyers").key("details").arg(buyer).arg(units).arg(partition);
                 if self.0.redis().script::<i64>(call).await? == 1 {
                     return Ok(Answer::Sold);
                 }
             }
             let gather = Script::new(include_str!("sub_domains_gather.lua"));
-            let mut call = gather.prepare_invoke();
-            for partition in 0..PARTITIONS {
-                call.key(format!("partition:{partition}"));
-            }
-            let available: i64 = self.0.redis().script(call.key("pool").arg(units)).await?;
-            Ok(if available >= units { Answer::Busy } else { Answer::SoldOut })
+            let keys: Vec<String> = (0..PARTITIONS).map(|n| format!("partition:{n}")).collect();
+            let left: i64 = self.0.redis().script(gather.key(keys).key("pool").arg(units)).await?;
+            Ok(if left >= units { Answer::Busy } else { Answer::SoldOut })
         })
     }
 
@@ -90,18 +89,23 @@ impl Strategy for SubDomains {
         Box::pin(async move {
             let refill = Script::new(include_str!("sub_domains_schedule.lua"));
             let until = Instant::now() + WRITE_EVERY;
-            while Instant::now() < until && self.waiting().await? < DETAILS {
+            loop {
                 for partition in 0..PARTITIONS {
                     let mut call = refill.key(format!("partition:{partition}"));
-                    let call = call.key("pool").arg(THRESHOLD).arg(REFILL);
-                    self.0.redis().script::<i64>(call).await?;
+                    self.0.redis().script::<i64>(call.key("pool")).await?;
+                }
+                if Instant::now() > until || self.waiting().await? >= DETAILS {
+                    break;
                 }
                 tokio::time::sleep(SCHEDULE_EVERY).await;
             }
-            // If a crash makes the task write the same details again, the rows stay the same.
-            let orders = self.0.listed_orders("details", DETAILS as isize - 1).await?;
-            insert_orders(&self.0.db().await?, &orders).await?;
-            self.0.redis().run::<()>(cmd("LTRIM").arg("details").arg(orders.len()).arg(-1)).await?;
+            let details: Vec<String> =
+                self.0.redis().run(cmd("LRANGE").arg("details").arg(0).arg(DETAILS - 1)).await?;
+            // After a crash, the same details come again, and the table already has them.
+            let db = self.0.db().await?;
+            execute(&db, include_str!("sub_domains_write.sql"), &[&details]).await?;
+            let written = details.len();
+            self.0.redis().run::<()>(cmd("LTRIM").arg("details").arg(written).arg(-1)).await?;
             Ok(true)
         })
     }

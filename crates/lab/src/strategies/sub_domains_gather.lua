@@ -1,18 +1,25 @@
--- Moves every unit of all partitions into the first partition, at the end of a sale. While the pool
--- has enough units, nothing moves: the scheduler is about to refill a partition.
+-- Moves every unit of all partitions and of the pool into the first partition, for a buyer whom no
+-- refill can help. While the pool has enough units and a partition is below its threshold, nothing
+-- moves: the scheduler is about to refill this partition.
 -- KEYS: the partitions, and then the pool.
 -- ARGV: the number of units that a buyer wants.
 -- Returns the number of units in the pool, or in the first partition.
-local sum = tonumber(redis.call('GET', KEYS[#KEYS])) or 0
-if sum >= tonumber(ARGV[1]) then
-  return sum
+local pool = tonumber(redis.call('GET', KEYS[#KEYS])) or 0
+local sum = pool
+for p = 1, #KEYS - 1 do
+  local active = redis.call('HGET', KEYS[p], 'active')
+  local left = active and tonumber(redis.call('HGET', KEYS[p], active)) or 0
+  local threshold = tonumber(redis.call('HGET', KEYS[p], 'threshold')) or 0
+  if pool >= tonumber(ARGV[1]) and left < threshold then
+    return pool
+  end
+  for _, domain in ipairs({ 'a', 'b' }) do
+    sum = sum + (tonumber(redis.call('HGET', KEYS[p], domain)) or 0)
+  end
 end
 redis.call('SET', KEYS[#KEYS], 0)
 for p = 1, #KEYS - 1 do
-  for _, domain in ipairs({ 'a', 'b' }) do
-    sum = sum + (tonumber(redis.call('HGET', KEYS[p], domain)) or 0)
-    redis.call('HSET', KEYS[p], domain, 0)
-  end
+  redis.call('HSET', KEYS[p], 'a', 0, 'b', 0)
 end
 redis.call('HSET', KEYS[1], 'active', 'a', 'a', sum)
 return sum

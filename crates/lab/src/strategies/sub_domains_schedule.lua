@@ -1,6 +1,6 @@
 -- Runs one step of the scheduler for one partition: switches the sub-domains and refills from the
 -- pool.
--- KEYS[1]: the partition. KEYS[2]: the pool. ARGV[1]: the threshold. ARGV[2]: the refill.
+-- KEYS[1]: the partition, with its threshold and its refill. KEYS[2]: the pool.
 -- If the pool is empty, merges the remaining units of both sub-domains.
 -- Returns the number of units in the partition and the pool.
 local active = redis.call('HGET', KEYS[1], 'active')
@@ -11,8 +11,8 @@ local other = active == 'a' and 'b' or 'a'
 local left = tonumber(redis.call('HGET', KEYS[1], active))
 local rest = tonumber(redis.call('HGET', KEYS[1], other))
 local pool = tonumber(redis.call('GET', KEYS[2])) or 0
-if left < tonumber(ARGV[1]) and pool > 0 then
-  local refill = math.min(pool, tonumber(ARGV[2]))
+if left < tonumber(redis.call('HGET', KEYS[1], 'threshold')) and pool > 0 then
+  local refill = math.min(pool, tonumber(redis.call('HGET', KEYS[1], 'refill')))
   redis.call('DECRBY', KEYS[2], refill)
   redis.call('HINCRBY', KEYS[1], other, refill)
   redis.call('HSET', KEYS[1], 'active', other)

@@ -2,24 +2,28 @@
 
 use std::time::Duration;
 
-use redis::{cmd, pipe};
+use redis::{Script, cmd, pipe};
 
 use crate::backends::Backends;
-use crate::contract::StrategyKind;
+use crate::contract::{Answer, Strategy, StrategyEntry, StrategyKind};
 use crate::servers::{Servers, WorkDir, wait_until};
 
 /// Requests in the queue, and units on sale.
 const REQUESTS: i64 = 2_000;
 const STOCK: i64 = 1_000;
 
+/// Returns the strategy of this entry with these clients.
+fn strategy(entry: &StrategyEntry, backends: &Backends) -> Box<dyn Strategy> {
+    let StrategyKind::Worker(make) = entry.kind else { panic!("{} has a worker", entry.id) };
+    make(backends)
+}
+
 /// After the kill of a consumer, its last commit can overlap with the work of the next consumer.
 #[test]
 fn two_consumers_of_one_queue_do_not_oversell() {
     let dir = WorkDir::create().expect("a directory");
     let servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
-    let StrategyKind::Worker(make) = super::single_consumer_queue::ENTRY.kind else {
-        panic!("the strategy has a worker")
-    };
+    let make = |own: &Backends| strategy(&super::single_consumer_queue::ENTRY, own);
     // Each consumer has its own connections, as in a process of its own.
     let backends = || Backends::new(&servers.addresses(2)).expect("valid addresses");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -45,4 +49,115 @@ fn two_consumers_of_one_queue_do_not_oversell() {
         make(&own).orders().await.expect("PostgreSQL runs")
     });
     assert_eq!(i64::try_from(orders.len()), Ok(STOCK));
+}
+
+/// Sells to buyers until one is refused. Returns the number of buyers who got units.
+async fn sell_all(strategy: &dyn Strategy, units: i64) -> i64 {
+    for buyer in 1.. {
+        let mut answer = Answer::Busy;
+        let decided = wait_until(Duration::from_secs(10), async || {
+            answer = strategy.take(buyer, units).await.expect("the servers run");
+            answer != Answer::Busy
+        });
+        assert!(decided.await, "buyer {buyer} of {units} units gets an answer");
+        if answer == Answer::SoldOut {
+            return buyer - 1;
+        }
+    }
+    unreachable!("the stock ends")
+}
+
+#[test]
+fn sub_domains_sell_from_the_pool_and_from_both_sub_domains() {
+    let dir = WorkDir::create().expect("a directory");
+    let servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    // The first stock is large enough for partitions of 400 units. In the others, a buyer wants
+    // more units than a partition or a refill has.
+    for (stock, units) in [(1_700, 1), (3_000, 500), (9, 2), (1, 1), (0, 1)] {
+        runtime.block_on(async {
+            let own = Backends::new(&servers.addresses(4)).expect("valid addresses");
+            own.empty().await.expect("the servers run");
+            let sub_domains = strategy(&super::sub_domains::ENTRY, &own);
+            sub_domains.prepare(stock).await.expect("empty servers");
+            let scheduler = strategy(&super::sub_domains::ENTRY, &own);
+            let task = tokio::spawn(async move { while scheduler.background().await.is_ok() {} });
+            assert_eq!(sell_all(&*sub_domains, units).await, stock / units, "{stock} {units}");
+            let is_written = wait_until(Duration::from_secs(10), async || {
+                sub_domains.waiting().await.is_ok_and(|waiting| waiting == 0)
+            });
+            assert!(is_written.await, "the details of {stock} units are written");
+            task.abort();
+            let orders = sub_domains.orders().await.expect("PostgreSQL runs");
+            let sold: i64 = orders.iter().map(|order| order.units).sum();
+            let count = async |sql: &str| own.count(sql).await.expect("PostgreSQL runs");
+            let left = count("SELECT available FROM stock").await;
+            assert_eq!((sold, left), (stock - stock % units, (stock % units).unsigned_abs()));
+            if units == 1 && stock > 1 {
+                let places = count("SELECT count(DISTINCT (partition, domain)) FROM details").await;
+                let writes = count("SELECT count(DISTINCT xmin::text) FROM details").await;
+                // Each write has at most 100 details.
+                assert!(places == 4 && writes >= 17, "{places} places, {writes} writes");
+            }
+        });
+    }
+}
+
+#[test]
+fn the_classic_script_returns_the_codes_of_the_articles() {
+    let dir = WorkDir::create().expect("a directory");
+    let servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let own = Backends::new(&servers.addresses(1)).expect("valid addresses");
+        let script = Script::new(include_str!("redis_lua.lua"));
+        let book = async |buyer: i64, units: &str| {
+            let mut call = script.key("item");
+            own.redis().script::<i64>(call.key("orders").arg(buyer).arg(units)).await
+        };
+        let stocked = async |total: i64| {
+            let mut stocked = cmd("HSET");
+            stocked.arg("item").arg("Total").arg(total).arg("Booked").arg(0);
+            own.redis().run::<()>(&stocked).await.expect("Redis runs");
+        };
+        assert_eq!(book(1, "1").await.ok(), Some(-3), "the item is unknown");
+        stocked(5).await;
+        assert_eq!(book(1, "3").await.ok(), Some(2), "two are left");
+        assert_eq!(book(1, "3").await.ok(), Some(2), "the same buyer again");
+        assert_eq!(book(2, "3").await.ok(), Some(-2), "too few are left");
+        assert_eq!(book(2, "2").await.ok(), Some(0), "none are left, and this buyer has two");
+        for wrong in ["0", "-1", "1.5", "many"] {
+            assert!(book(3, wrong).await.is_err(), "{wrong}");
+        }
+        own.empty().await.expect("the servers run");
+        stocked(-1).await;
+        assert_eq!((book(1, "9").await.ok(), book(1, "9").await.ok()), (Some(-1), Some(-1)));
+    });
+}
+
+#[test]
+fn a_slow_connection_makes_a_lock_end_during_the_work() {
+    let dir = WorkDir::create().expect("a directory");
+    let mut servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
+    servers.start_slow_proxy(1, 2).expect("the proxy starts");
+    // The slow server of the shop has one connection, which is slow. The other server has none.
+    let slow = Backends::new(&servers.worker_addresses(1)).expect("valid addresses");
+    let fast = Backends::new(&servers.addresses(1)).expect("valid addresses");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let entry = &super::redis_lock_unsafe::ENTRY;
+        let (slow_server, fast_server) = (strategy(entry, &slow), strategy(entry, &fast));
+        fast_server.prepare(5).await.expect("empty servers");
+        let late = tokio::spawn(async move { slow_server.take(1, 1).await });
+        let is_locked =
+            async || fast.redis().run::<bool>(cmd("EXISTS").arg("lock")).await.expect("Redis runs");
+        assert!(
+            wait_until(Duration::from_secs(10), is_locked).await,
+            "the slow server has the lock"
+        );
+        let answer = fast_server.take(2, 1).await.expect("the servers run");
+        assert!(answer == Answer::Sold && !late.is_finished(), "two holders worked at a time");
+        assert_eq!(late.await.expect("no panic").expect("the servers run"), Answer::Sold);
+        assert!(servers.slow_chunks() > 0);
+    });
 }

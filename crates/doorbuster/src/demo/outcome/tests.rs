@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::super::summary;
-use super::DemoOutcome;
+use super::{DemoOutcome, ServerMetrics};
+use crate::table::grouped;
 
 /// The outcome of a demo without mismatches.
 fn good(buyers: u32, units: u32, stock: u32) -> DemoOutcome {
@@ -49,7 +50,7 @@ fn good(buyers: u32, units: u32, stock: u32) -> DemoOutcome {
         storm: serde_json::from_value(storm).expect("a storm's report"),
         row: serde_json::from_value(row).expect("a row of stock"),
         audit: serde_json::from_value(audit).expect("an auditor's report"),
-        reached_store: orders,
+        used: ServerMetrics { tickets_settled: orders, cpu_seconds: 0.1 },
         stopped: Ok(()),
     }
 }
@@ -62,6 +63,9 @@ fn a_demo_without_mismatches_ends_with_its_verdict() {
         assert!(outcome.report().ok);
         let text = summary::render(&outcome, &outcome.report(), &outcome.mismatches());
         assert!(text.trim_end().ends_with(line), "{text}");
+        // The servers worked for 0.1 s.
+        let per_core = format!("{} a second per core", grouped(u64::from(buyers) * 10));
+        assert!(text.contains(&per_core), "{text}");
     };
     check(10_000, 10, 100, "10 orders of 10. 100 of 100 sold. Nothing oversold, nothing lost.");
     check(
@@ -136,9 +140,9 @@ fn each_mismatch_is_reported() {
         outcome.audit.audit.repairs = 1
     });
     wrong("10,000 requests reached the store for 10 orders", |outcome| {
-        outcome.reached_store = 10_000
+        outcome.used.tickets_settled = 10_000
     });
-    wrong("9 requests reached the store", |outcome| outcome.reached_store = 9);
+    wrong("9 requests reached the store", |outcome| outcome.used.tickets_settled = 9);
     wrong("did not stop", |outcome| outcome.stopped = Err("the server did not stop".into()));
     wrong("audit finding I2: 3 units are missing", |outcome| {
         let finding =

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::metrics::{MetricKind, MetricsText};
 
 /// Writes these metrics. A value is missing if the operating system does not report it.
@@ -16,14 +18,12 @@ pub(super) fn show(text: &mut MetricsText) {
         )
         .sample(&[], seconds);
     }
-    if let Some(seconds) = cpu_seconds() {
-        text.metric(
-            "process_cpu_seconds_total",
-            MetricKind::Counter,
-            "Processor time that the process used.",
-        )
-        .sample(&[], seconds);
-    }
+    text.metric(
+        "process_cpu_seconds_total",
+        MetricKind::Counter,
+        "Processor time that the process used.",
+    )
+    .sample(&[], cpu_seconds());
     if let Some(bytes) = resident_bytes() {
         text.metric(
             "process_resident_memory_bytes",
@@ -54,10 +54,10 @@ fn ticks_per_second() -> u64 {
     rustix::param::clock_ticks_per_second()
 }
 
-fn cpu_seconds() -> Option<f64> {
-    let fields = stat()?;
-    let ticks = fields.get(11)? + fields.get(12)?;
-    Some(ticks as f64 / ticks_per_second() as f64)
+/// Returns the processor time of all threads. It is more exact than the ticks of `/proc/self/stat`.
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Returns the start of the process in seconds since 1970. The operating system reports this start
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_process_is_measured() {
-        assert!(cpu_seconds().is_some_and(|seconds| seconds >= 0.0));
+        assert!(cpu_seconds() > 0.0);
         assert!(resident_bytes().is_some_and(|bytes| bytes > 1 << 20));
         assert!(started_at().is_some_and(|seconds| seconds > 1.7e9));
     }

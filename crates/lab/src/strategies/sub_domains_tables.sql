@@ -1,0 +1,11 @@
+-- The stock of the item, and one detail record for each sale with the place that sold it. Each
+-- detail record is an order.
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
+CREATE TABLE details (
+    record_id bigserial PRIMARY KEY,
+    buyer bigint NOT NULL UNIQUE,
+    units bigint NOT NULL,
+    partition bigint NOT NULL,
+    domain text NOT NULL
+);
+CREATE VIEW orders AS SELECT record_id AS id, buyer, units FROM details;
