@@ -50,7 +50,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         println!("{one}");
     }
     let held = results.len() - broken.len();
-    println!("{held} of {} runs held, in {} s", results.len() + failures.len(), report["seconds"]);
+    let seconds = report["seconds"].as_f64().unwrap_or_default();
+    println!("{held} of {} runs held, in {:.0} s", results.len() + failures.len(), seconds);
     ensure!(report["interrupted"] == false, "the run was interrupted");
     ensure!(broken.is_empty() && failures.is_empty(), "a safe strategy broke its promise");
     Ok(())
