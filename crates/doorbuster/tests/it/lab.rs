@@ -118,6 +118,10 @@ fn a_repeated_argument_runs_once() {
     let results = report["results"].as_array().expect("a list");
     let ids: Vec<&Value> = results.iter().map(|result| &result["strategy"]).collect();
     assert_eq!(ids, ["redis-lua", "unit-rows"]);
+    let settings = report["settings"].to_string();
+    for part in ["max_wal_size = ", "appendonly", "doorbuster-embedded: ", "doorbuster-cluster: "] {
+        assert!(settings.contains(part), "{part} in {settings}");
+    }
     results.iter().for_each(check_sums);
     assert_eq!(
         (code, &report["failures"], &report["interrupted"]),
