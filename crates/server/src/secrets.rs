@@ -33,9 +33,10 @@ pub use error::SecretsError;
 
 use crate::config::{BuyerKeys, Settings};
 use crate::gate::MasterKeys;
+use crate::signing::SigningKey;
 
-/// The number of random bytes in each secret.
-const SECRET_BYTES: usize = 32;
+/// The number of random bytes in each secret, and the shortest secret in bytes.
+pub(crate) const SECRET_BYTES: usize = 32;
 /// File mode of a secret. Only its owner can read it.
 const FILE_MODE: u32 = 0o600;
 /// File mode of the data directory. Only its owner can use it.
@@ -88,18 +89,16 @@ pub async fn load_or_create_all(
         None => {
             expect_id_key(settings)?;
             let (text, _) = load_or_create(settings, history, "id_key").await?;
-            let corrupt = || SecretsError::Corrupt { name: "id_key", place: location(settings) };
-            parse_id_key(text.expose_secret()).ok_or_else(corrupt)?
+            parse_id_key(text.expose_secret()).ok_or_else(|| corrupt(settings, "id_key"))?
         }
     };
     let pass_keys = match &settings.pass_keys {
         Some(keys) => keys.clone(),
         None => {
             let (text, _) = load_or_create(settings, history, "pass_key").await?;
-            let corrupt = || SecretsError::Corrupt { name: "pass_key", place: location(settings) };
             parse_key(text.expose_secret())
                 .and_then(|key| MasterKeys::new(vec![key]))
-                .ok_or_else(corrupt)?
+                .ok_or_else(|| corrupt(settings, "pass_key"))?
         }
     };
     Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys })
@@ -144,7 +143,8 @@ async fn kept(
             read(&path).map_err(|error| SecretsError::InDirectory { path, error })?
         }
     };
-    found.ok_or_else(|| SecretsError::Missing { name, place: location(settings), setting })
+    let missing = || SecretsError::Missing { name, place: location(settings), setting };
+    check(settings, name, found.ok_or_else(missing)?)
 }
 
 /// Refuses to create an id key for a store that was created with another id key.
@@ -255,15 +255,44 @@ fn random() -> [u8; SECRET_BYTES] {
 async fn load_or_create(
     settings: &Settings,
     history: &HistoryMemory,
-    name: &str,
+    name: &'static str,
 ) -> Result<(SecretString, bool), SecretsError> {
-    let Some(url) = settings.shape.store() else {
-        return load_or_create_file(&settings.data_dir, name);
+    let (secret, is_new) = match settings.shape.store() {
+        None => load_or_create_file(&settings.data_dir, name)?,
+        Some(url) => {
+            let own = generate(name);
+            let shared = shared_secret(url.expose_secret(), history, name, &own).await?;
+            let is_new = shared == own;
+            (shared.into(), is_new)
+        }
     };
-    let own = generate(name);
-    let shared = shared_secret(url.expose_secret(), history, name, &own).await?;
-    let is_new = shared == own;
-    Ok((shared.into(), is_new))
+    Ok((check(settings, name, secret)?, is_new))
+}
+
+/// Returns the secret if it has the format of a generated secret. A file that was emptied or
+/// truncated must never become a key that anyone can guess.
+fn check(
+    settings: &Settings,
+    name: &'static str,
+    secret: SecretString,
+) -> Result<SecretString, SecretsError> {
+    let text = secret.expose_secret();
+    let is_good = match name {
+        "admin_key" => is_admin_key(text),
+        "webhook_secret" => SigningKey::parse(text).is_some(),
+        "id_key" | "pass_key" => parse_key(text).is_some(),
+        _ => text.len() >= SECRET_BYTES,
+    };
+    if is_good { Ok(secret) } else { Err(corrupt(settings, name)) }
+}
+
+/// Returns whether a text can be the operators' key.
+pub(crate) fn is_admin_key(text: &str) -> bool {
+    text.len() >= SECRET_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn corrupt(settings: &Settings, name: &'static str) -> SecretsError {
+    SecretsError::Corrupt { name, place: location(settings) }
 }
 
 fn load_or_create_file(dir: &Path, name: &str) -> Result<(SecretString, bool), SecretsError> {
