@@ -23,6 +23,9 @@ fn restore(temp_dir: &TempDir, file: &Path, data_dir: &Path, more: &[&str]) -> S
         .stdout_of_success()
 }
 
+/// The page with the steps after a restore.
+const HOW_TO: &str = "docs/how-to/back-up-and-restore.md";
+
 #[test]
 fn a_restored_sale_sells_nothing_until_it_is_resumed() {
     let temp_dir = TempDir::new();
@@ -68,6 +71,18 @@ fn a_restored_sale_sells_nothing_until_it_is_resumed() {
     let restored = TestServer::start(command, data_dir);
     let log = fs::read_to_string(temp_dir.join("log")).expect("the log exists");
     assert!(log.contains("restored from a backup") && log.contains("spring"), "{log}");
+    for (place, text) in [("restore", &output), ("the log", &log)] {
+        for step in ["doorbuster csv orders", "doorbuster csv payments", HOW_TO] {
+            assert!(text.contains(step), "{place}: {text}");
+        }
+    }
+    for list in ["orders", "payments"] {
+        let output = temp_dir.join(list).display().to_string();
+        restored.ask(&temp_dir, &["csv", list, "--output", &output]).stdout_of_success();
+        let text = fs::read_to_string(&output).expect("a list");
+        assert_eq!(text.contains(&first), list == "orders", "only the order before the backup");
+    }
+    restored.ask(&temp_dir, &["reconcile"]).stdout_of_success();
     let (status, _) = buy(&restored, &bob, "c");
     assert_ne!(status, 201, "the sale is paused");
     let (status, order) = restored.send(&alice, "GET", &format!("/v1/orders/{first}"), "", "");
@@ -107,7 +122,7 @@ fn a_start_with_another_id_key_is_refused() {
     assert!(stderr.contains("no id_key") && stderr.contains("auth.id_key"), "{stderr}");
     assert!(!data_dir.join("id_key").exists(), "no new key was created");
     fs::rename(&kept, data_dir.join("id_key")).expect("the file is moved");
-    for name in ["id_key", "pass_key"] {
+    for name in ["id_key", "pass_key", "buyer_secret", "webhook_secret"] {
         let path = data_dir.join(name);
         let key = fs::read(&path).expect("a key");
         fs::write(&path, &key[..10]).expect("the file is truncated");
