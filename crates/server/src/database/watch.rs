@@ -112,7 +112,8 @@ pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError
     Ok(!paused.is_empty())
 }
 
-/// Logs the state of the standbys and of commits. While something is wrong, logs it again each minute.
+/// Logs the state of the standbys and of commits. While something is wrong, logs it again each
+/// minute.
 #[derive(Debug, Default)]
 struct StandbyLog {
     /// The last log line about a missing standby.
@@ -178,7 +179,7 @@ impl StandbyLog {
                         running_ms = running.as_millis(),
                         synchronous_standby_names = found.standby_names,
                         missing = found.missing.join(" "),
-                        standbys = found.standbys.join("; "),
+                        standbys = found.standbys.join(", "),
                         event = "database.commits_stalled",
                         "a commit does not return; check the disk of the database, and the \
                          synchronous standbys and their network"
