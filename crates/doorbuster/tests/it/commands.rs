@@ -42,3 +42,19 @@ fn an_audit_with_the_address_of_a_server_needs_the_option_that_asks_the_server()
     let audit = run(program(&temp_dir).args(address).arg("--server")).stdout_of_success();
     assert!(audit.contains("no findings"), "{audit}");
 }
+
+#[test]
+fn the_removal_of_a_webhook_endpoint_asks_first_and_says_what_is_lost() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
+    let add = ["webhook", "endpoint", "add", "https://shop.example/events", "--json"];
+    let added = ask(&add).json();
+    let id = added["id"].as_str().expect("an id");
+    let text = ask(&["webhook", "endpoint", "remove", id]).stderr_of_failure(2);
+    assert!(text.contains("undelivered events") && text.contains("--yes"), "{text}");
+    let list = ["webhook", "endpoint", "list"];
+    assert!(ask(&list).stdout_of_success().contains(id), "the endpoint is still there");
+    ask(&["webhook", "endpoint", "remove", id, "--yes"]).stdout_of_success();
+    assert!(!ask(&list).stdout_of_success().contains(id));
+}
