@@ -14,6 +14,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+/// The largest stripped program with the default features, in bytes.
+const PROGRAM_BYTES_MAX: u64 = 40_000_000;
+
 /// The options of `cargo xtask dist`.
 #[derive(Args)]
 pub struct Arguments {
@@ -55,7 +58,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (commit, epoch) = (git(root, &["rev-parse", "--short=12", "HEAD"])?, commit_time(root)?);
     let program = match &arguments.program {
         Some(program) => std::path::absolute(program)?,
-        None => build(root, (&commit, &epoch), &arguments.features)?,
+        None => {
+            let program = build(root, (&commit, &epoch), &arguments.features)?;
+            check_size(fs::metadata(&program)?.len(), &arguments.features)?;
+            program
+        }
     };
     let release = Release {
         root: root.to_owned(),
@@ -80,7 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("dist: {} ({} bytes)", file.display(), fs::metadata(file)?.len());
     }
     if arguments.check {
-        check::check(&archive, &package, &out)?;
+        check::check(&release, &archive, &package, &out)?;
         println!("dist: the archive and the package were unpacked, installed, run and removed");
     }
     Ok(())
@@ -103,6 +110,17 @@ fn build(root: &Path, (commit, epoch): (&str, &str), features: &str) -> Result<P
     Ok(target()?.join("dist/doorbuster"))
 }
 
+/// Fails if the stripped program is too large. Optional features may make it larger.
+fn check_size(bytes: u64, features: &str) -> Result<()> {
+    println!("dist: the program has {bytes} bytes");
+    ensure!(
+        bytes <= PROGRAM_BYTES_MAX || !features.is_empty(),
+        "the stripped program has {bytes} bytes, and {PROGRAM_BYTES_MAX} are allowed; look for \
+         large dependencies, and make them optional features"
+    );
+    Ok(())
+}
+
 /// Returns the directory in which cargo builds. Its subdirectory `debug` or `release` contains this
 /// program.
 fn target() -> Result<PathBuf> {
@@ -110,15 +128,21 @@ fn target() -> Result<PathBuf> {
     Ok(program.ancestors().nth(2).context("xtask was not started by cargo")?.to_owned())
 }
 
-/// Packs the tree: sorted, owned by root, with the time of the commit.
+/// Packs and compresses the tree.
 fn archive(release: &Release, out: &Path) -> Result<PathBuf> {
+    let tar = pack(release, out)?;
+    run_command(Command::new("gzip").args(["-n", "-9", "-f"]).arg(&tar))?;
+    Ok(out.join(format!("{}.tar.gz", release.name())))
+}
+
+/// Packs the tree: sorted, owned by root, with the time of the commit.
+fn pack(release: &Release, out: &Path) -> Result<PathBuf> {
     let tar = out.join(format!("{}.tar", release.name()));
     let mut command = Command::new("tar");
     command.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu"]);
     command.arg(format!("--mtime=@{}", release.epoch)).arg("-C").arg(out).arg("-cf").arg(&tar);
     run_command(command.arg(release.name()))?;
-    run_command(Command::new("gzip").args(["-n", "-9", "-f"]).arg(&tar))?;
-    Ok(out.join(format!("{}.tar.gz", release.name())))
+    Ok(tar)
 }
 
 /// Writes `SHA256SUMS` with every file of the directory.

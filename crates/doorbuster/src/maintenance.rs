@@ -74,10 +74,21 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
     for sale in &restored.paused {
         text += &format!("Sale {} was {} and is paused.\n", sale.sale, sale.was.as_str());
     }
-    text += "Orders, payments and events after the backup are missing. Compare with the payment \
-             provider and\nthe shop's records. Then resume each sale: doorbuster sale resume SALE\n";
+    text += AFTER_RESTORE;
     print::text(&text)
 }
+
+/// The steps after a restore.
+const AFTER_RESTORE: &str = "\
+Orders, payments and events after the backup are missing. Start the server, and compare its lists
+with the payment provider's dashboard and the shop's records:
+  doorbuster csv orders --output orders.csv
+  doorbuster csv payments --output payments.csv
+  doorbuster reconcile
+For each missing order: doorbuster sale adjust SALE ITEM -UNITS --reason TEXT
+Then resume each sale: doorbuster sale resume SALE
+docs/how-to/back-up-and-restore.md describes each step.
+";
 
 /// Restores a file or a continuous backup.
 fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Failure> {

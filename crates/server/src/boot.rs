@@ -166,6 +166,10 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
     let location = stock_location(settings, &secrets, backup.as_ref())?;
     let engine =
         Engine::start(engine_options(settings, &secrets, (location, history), failed)).await?;
+    if let Some(key) = &secrets.pass_key_file {
+        let bound = engine.store().bind_pass_key(&key.fingerprint, key.is_new).await;
+        bound.map_err(EngineError::from)?;
+    }
     Ok(StartedEngine { engine, secrets, fatal, backup })
 }
 

@@ -342,8 +342,9 @@ impl Subscription {
     }
 
     /// Waits until the reader's queue has overflowed. Dropping the future loses no event.
-    pub async fn lagged(&self) {
-        self.mailbox.lagged().await;
+    pub fn lagged(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mailbox = self.mailbox.clone();
+        async move { mailbox.lagged().await }
     }
 
     /// Waits for the next event. Dropping the future loses no event.

@@ -17,29 +17,30 @@
 //! orders, and they can neither read nor repeat queued requests.
 
 mod error;
+mod format;
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use doorbuster_core::IdKey;
 use doorbuster_store::{BackupFile, HistoryMemory, shared_secret, stored_secret};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use error::SecretsError;
+pub(crate) use format::{SECRET_BYTES, hex, is_admin_key, parse_id_key, parse_key};
 
 use crate::config::{BuyerKeys, Settings};
 use crate::gate::MasterKeys;
 
-/// The number of random bytes in each secret.
-const SECRET_BYTES: usize = 32;
 /// File mode of a secret. Only its owner can read it.
 const FILE_MODE: u32 = 0o600;
 /// File mode of the data directory. Only its owner can use it.
 const DIRECTORY_MODE: u32 = 0o700;
+
+/// The purpose for which the fingerprint of `pass_key` is derived from it.
+const PASS_KEY_FINGERPRINT: &str = "doorbuster pass_key fingerprint";
 
 /// The names of the files in which generated secrets are kept.
 const FILES: [&str; 5] = ["admin_key", "buyer_secret", "id_key", "pass_key", "webhook_secret"];
@@ -59,6 +60,17 @@ pub struct Secrets {
     pub id_key: IdKey,
     /// The secrets from which the front door's keys are derived.
     pub pass_keys: MasterKeys,
+    /// The file with the generated secret of the front door. `None` if the settings have the keys.
+    pub(crate) pass_key_file: Option<PassKeyFile>,
+}
+
+/// The secret of the front door that the server generated.
+#[derive(Debug)]
+pub(crate) struct PassKeyFile {
+    /// 16 hexadecimal digits by which a store recognizes the secret.
+    pub fingerprint: String,
+    /// Whether the secret was created just now.
+    pub is_new: bool,
 }
 
 /// Reads the configured and the kept secrets. Creates missing secrets.
@@ -88,21 +100,22 @@ pub async fn load_or_create_all(
         None => {
             expect_id_key(settings)?;
             let (text, _) = load_or_create(settings, history, "id_key").await?;
-            let corrupt = || SecretsError::Corrupt { name: "id_key", place: location(settings) };
-            parse_id_key(text.expose_secret()).ok_or_else(corrupt)?
+            parse_id_key(text.expose_secret()).ok_or_else(|| corrupt(settings, "id_key"))?
         }
     };
-    let pass_keys = match &settings.pass_keys {
-        Some(keys) => keys.clone(),
+    let (pass_keys, pass_key_file) = match &settings.pass_keys {
+        Some(keys) => (keys.clone(), None),
         None => {
-            let (text, _) = load_or_create(settings, history, "pass_key").await?;
-            let corrupt = || SecretsError::Corrupt { name: "pass_key", place: location(settings) };
-            parse_key(text.expose_secret())
+            let (text, is_new) = load_or_create(settings, history, "pass_key").await?;
+            let keys = parse_key(text.expose_secret())
                 .and_then(|key| MasterKeys::new(vec![key]))
-                .ok_or_else(corrupt)?
+                .ok_or_else(|| corrupt(settings, "pass_key"))?;
+            let fingerprint = keys.keys(PASS_KEY_FINGERPRINT).map(hex).collect::<String>();
+            let fingerprint = fingerprint[..16].to_owned();
+            (keys, Some(PassKeyFile { fingerprint, is_new }))
         }
     };
-    Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys })
+    Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys, pass_key_file })
 }
 
 /// Returns the secret with which servers with these settings verify buyers' tokens. Never creates a
@@ -144,7 +157,8 @@ async fn kept(
             read(&path).map_err(|error| SecretsError::InDirectory { path, error })?
         }
     };
-    found.ok_or_else(|| SecretsError::Missing { name, place: location(settings), setting })
+    let missing = || SecretsError::Missing { name, place: location(settings), setting };
+    check(settings, name, found.ok_or_else(missing)?)
 }
 
 /// Refuses to create an id key for a store that was created with another id key.
@@ -228,47 +242,44 @@ fn location(settings: &Settings) -> String {
     }
 }
 
-pub(crate) fn hex(bytes: [u8; SECRET_BYTES]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Parses the key of order ids from hexadecimal digits.
-pub(crate) fn parse_id_key(text: &str) -> Option<IdKey> {
-    parse_key(text).map(IdKey::new)
-}
-
-/// Parses bytes from hexadecimal digits.
-pub(crate) fn parse_key(text: &str) -> Option<[u8; SECRET_BYTES]> {
-    let mut key = [0; SECRET_BYTES];
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    for (pair, byte) in text.as_bytes().chunks(2).zip(&mut key) {
-        *byte = (digit(pair[0])? << 4 | digit(*pair.get(1)?)?) as u8;
-    }
-    (text.len() == 2 * SECRET_BYTES).then_some(key)
-}
-
-fn random() -> [u8; SECRET_BYTES] {
-    rand::random()
-}
-
 /// Returns the secret `name`, and whether it was created just now. Creates it if it is missing.
 async fn load_or_create(
     settings: &Settings,
     history: &HistoryMemory,
-    name: &str,
+    name: &'static str,
 ) -> Result<(SecretString, bool), SecretsError> {
-    let Some(url) = settings.shape.store() else {
-        return load_or_create_file(&settings.data_dir, name);
+    let (secret, is_new) = match settings.shape.store() {
+        None => load_or_create_file(&settings.data_dir, name)?,
+        Some(url) => {
+            let own = format::generate(name);
+            let shared = shared_secret(url.expose_secret(), history, name, &own).await?;
+            let is_new = shared == own;
+            (shared.into(), is_new)
+        }
     };
-    let own = generate(name);
-    let shared = shared_secret(url.expose_secret(), history, name, &own).await?;
-    let is_new = shared == own;
-    Ok((shared.into(), is_new))
+    Ok((check(settings, name, secret)?, is_new))
+}
+
+/// Returns the secret if it has the format of a generated secret. A file that was emptied or
+/// truncated must never become a key that anyone can guess.
+fn check(
+    settings: &Settings,
+    name: &'static str,
+    secret: SecretString,
+) -> Result<SecretString, SecretsError> {
+    match format::is_valid(name, secret.expose_secret()) {
+        true => Ok(secret),
+        false => Err(corrupt(settings, name)),
+    }
+}
+
+fn corrupt(settings: &Settings, name: &'static str) -> SecretsError {
+    SecretsError::Corrupt { name, place: location(settings) }
 }
 
 fn load_or_create_file(dir: &Path, name: &str) -> Result<(SecretString, bool), SecretsError> {
     let path = dir.join(name);
-    let (secret, is_new) = read_or_create(dir, &path, || generate(name))
+    let (secret, is_new) = read_or_create(dir, &path, || format::generate(name))
         .map_err(|error| SecretsError::InDirectory { path, error })?;
     if is_new && doorbuster_store::is_store(dir) {
         tracing::warn!(
@@ -311,16 +322,6 @@ pub(crate) fn keep_admin_key(settings: &Settings, key: &SecretString) -> io::Res
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => write(&path, key.expose_secret()),
-    }
-}
-
-/// Creates a secret in the format for this name.
-fn generate(name: &str) -> String {
-    match name {
-        "admin_key" => format!("dbk_{}", URL_SAFE_NO_PAD.encode(random())),
-        "webhook_secret" => format!("whsec_{}", STANDARD.encode(random())),
-        "id_key" | "pass_key" => hex(random()),
-        _ => URL_SAFE_NO_PAD.encode(random()),
     }
 }
 

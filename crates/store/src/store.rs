@@ -154,6 +154,19 @@ impl Store {
         }
     }
 
+    /// Records the fingerprint of the file `pass_key`, if the store has none or if the file is new.
+    /// PostgreSQL keeps the key itself, so there the key always fits.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store was used with another file, or cannot be used.
+    pub async fn bind_pass_key(&self, fingerprint: &str, is_new: bool) -> Result<(), OpenError> {
+        match self {
+            Self::Sqlite(s) => s.bind_pass_key(fingerprint, is_new).await,
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Returns the history of the database that this node uses, or `None` for an embedded store.
     #[must_use]
     pub fn database(&self) -> Option<DatabaseHistory> {

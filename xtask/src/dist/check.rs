@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{output_of, run_command};
+use super::stage::stage;
+use super::{Release, output_of, pack, run_command};
 
 /// How long the program may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -35,7 +36,7 @@ const INSTALLED: [&str; 6] = [
 ];
 
 /// Checks an archive and a package in the directory of a release.
-pub(super) fn check(archive: &Path, package: &Path, out: &Path) -> Result<()> {
+pub(super) fn check(release: &Release, archive: &Path, package: &Path, out: &Path) -> Result<()> {
     run_command(Command::new("sha256sum").current_dir(out).args([
         "--check",
         "--quiet",
@@ -43,10 +44,26 @@ pub(super) fn check(archive: &Path, package: &Path, out: &Path) -> Result<()> {
     ]))?;
     let scratch = out.join("check");
     fs::create_dir_all(&scratch)?;
+    check_repetition(release, archive, &scratch)?;
     check_archive(archive, &scratch)?;
     check_package(package, &scratch)?;
     fs::remove_dir_all(&scratch)?;
     Ok(())
+}
+
+/// Makes and packs all files of the archive again. The result must have the same bytes.
+fn check_repetition(release: &Release, archive: &Path, scratch: &Path) -> Result<()> {
+    let tree = scratch.join(release.name());
+    stage(release, &tree)?;
+    let again = pack(release, scratch)?;
+    let first = scratch.join("first.tar");
+    let output = fs::File::create(&first)?;
+    run_command(Command::new("gzip").arg("-dc").arg(archive).stdout(output))?;
+    run_command(Command::new("cmp").args([&first, &again]))
+        .context("the same commit must give the same archive")?;
+    fs::remove_dir_all(&tree)?;
+    fs::remove_file(&first)?;
+    Ok(fs::remove_file(&again)?)
 }
 
 fn check_archive(archive: &Path, scratch: &Path) -> Result<()> {
@@ -89,6 +106,7 @@ fn check_package(package: &Path, scratch: &Path) -> Result<()> {
     for line in ["ExecReload=", "#User=doorbuster\n#ReadWritePaths=/mnt/backup-disk/shop\n"] {
         ensure!(unit.contains(line), "the unit lacks {line:?}");
     }
+    verify_unit(&unit, &root.join(INSTALLED[0]), scratch)?;
     serve(&root.join(INSTALLED[0]), &root.join(INSTALLED[2]), scratch)?;
     run_command(dpkg().args(["--remove", "doorbuster"]))?;
     ensure!(!root.join(INSTALLED[0]).exists(), "dpkg --remove left the program");
@@ -99,6 +117,26 @@ fn check_package(package: &Path, scratch: &Path) -> Result<()> {
     run_command(dpkg().args(["--purge", "doorbuster"]))?;
     ensure!(!root.join(INSTALLED[2]).exists(), "dpkg --purge left the settings");
     Ok(())
+}
+
+/// Lets systemd check the unit with the installed program, if systemd is installed.
+fn verify_unit(unit: &str, program: &Path, scratch: &Path) -> Result<()> {
+    let path = scratch.join("doorbuster.service");
+    fs::write(&path, unit.replace("/usr/bin/doorbuster", &program.display().to_string()))?;
+    match Command::new("systemd-analyze").args(["--man=no", "verify"]).arg(&path).output() {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "systemd refuses the unit: {text}");
+            // systemd ignores an unknown line with a warning.
+            ensure!(!text.contains("doorbuster.service:"), "systemd warns of the unit: {text}");
+            Ok(())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            println!("dist: systemd-analyze is not installed, so the unit was not verified");
+            Ok(())
+        }
+        Err(error) => Err(error).context("cannot start systemd-analyze"),
+    }
 }
 
 /// Starts the program with these settings, waits until it serves, and stops it.

@@ -69,6 +69,11 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "database.commit_unconfirmed",
         "The synchronous standby did not confirm a commit in time. The result counts as unknown.",
     ),
+    warn("database.commits_return", "Commits to the database return again."),
+    error(
+        "database.commits_stalled",
+        "A commit to the database does not return. The disk of the database or a synchronous standby hangs.",
+    ),
     warn(
         "database.failed_over",
         "The database failed over to another server. The node reads every order again.",

@@ -91,3 +91,19 @@ fn commands_without_a_server_report_in_json() {
     let stopped = run(program(&temp_dir).args(["cluster", "down", "--json", "--dir", &none]));
     assert_eq!(stopped.json(), json!({"dir": none, "stopped": [], "removed": true}));
 }
+
+#[test]
+fn the_removal_of_a_webhook_endpoint_asks_first_and_says_what_is_lost() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
+    let add = ["webhook", "endpoint", "add", "https://shop.example/events", "--json"];
+    let added = ask(&add).json();
+    let id = added["id"].as_str().expect("an id");
+    let text = ask(&["webhook", "endpoint", "remove", id]).stderr_of_failure(2);
+    assert!(text.contains("undelivered events") && text.contains("--yes"), "{text}");
+    let list = ["webhook", "endpoint", "list"];
+    assert!(ask(&list).stdout_of_success().contains(id), "the endpoint is still there");
+    ask(&["webhook", "endpoint", "remove", id, "--yes"]).stdout_of_success();
+    assert!(!ask(&list).stdout_of_success().contains(id));
+}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use doorbuster_harness::cluster::{Cluster, ClusterPlan, Postgres, Shape, http};
 use doorbuster_harness::load::{self, LoadPlan};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::several::require_servers;
@@ -16,6 +17,9 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// Longest time from a promotion until a node sells. Usually it sells within 0.2 s, and the promise
 /// is 2 s. The additional time is for a busy machine.
 const SELLS_WITHIN: Duration = Duration::from_secs(5);
+/// Longest time until the log names a standby that is missing or hangs. The promise is 3 s. The
+/// additional time is for a busy machine.
+const NAMED_WITHIN: Duration = Duration::from_secs(6);
 /// The setting with the secret of the sandbox's messages.
 const WEBHOOK_SECRET: (&str, &str) =
     ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
@@ -231,6 +235,38 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
     cluster.stop().expect("it stops");
 }
 
+/// Pauses the process of the standby that confirms commits. The primary still counts the standby as
+/// connected.
+fn commits_stall_while_the_standby_hangs(cluster: &Cluster) {
+    let standby = cluster.standby.as_ref().expect("a standby");
+    let receiver = "SELECT pid FROM pg_stat_wal_receiver";
+    let receiver = standby.sql(receiver).expect("a process").trim().parse().expect("an id");
+    let receiver = Pid::from_raw(receiver).expect("an id");
+    kill_process(receiver, Signal::STOP).expect("it pauses");
+    let begun = Instant::now();
+    let line = wait_for("the log names the standby that hangs", || {
+        let log = cluster.nodes[0].log_tail();
+        log.lines().find(|line| line.contains("database.commits_stalled")).map(str::to_owned)
+    });
+    assert!(begun.elapsed() < NAMED_WITHIN, "{:?}", begun.elapsed());
+    assert!(line.contains("synchronous_standby_names=\"doorbuster_standby\""), "{line}");
+    assert!(line.contains("doorbuster_standby (streaming, "), "{line}");
+    wait_for("the metric shows the stall", || {
+        let metrics =
+            http::send_request(cluster.nodes[0].addr(), "GET", "/metrics", "", "").ok()?;
+        let name = "\ndoorbuster_store_commit_check_seconds ";
+        let (_, value) = metrics.body.split_once(name).expect("a sample in each answer");
+        let value: f64 = value.lines().next()?.parse().expect("a number");
+        (value > 2.0).then_some(())
+    });
+    assert_eq!(ready(cluster, 0).1["reasons"], json!(["store_stalled"]));
+    kill_process(receiver, Signal::CONT).expect("it continues");
+    wait_for("the node is ready", || (ready(cluster, 0).0 == 200).then_some(()));
+    wait_for("the log says that commits return", || {
+        cluster.nodes[0].log_tail().contains("database.commits_return").then_some(())
+    });
+}
+
 #[test]
 fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
     require_servers();
@@ -238,8 +274,25 @@ fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
     let mut cluster = start(&temp_dir, Shape::Postgres);
     open_sale(&cluster);
     buy(&cluster, 5, 1);
+    // The first start on an empty database is no reason for an alarm.
+    for node in &cluster.nodes {
+        let log = node.log_tail();
+        let is_alarm = |line: &&str| line.contains(" WARN ") || line.contains("ERROR ");
+        let alarms: Vec<&str> = log.lines().filter(is_alarm).collect();
+        // At that time the standby was not there yet, so one warning about the settings is right.
+        let is_false =
+            |line: &&str| line.contains("\"database.") && !line.contains("database.setting");
+        assert!(!alarms.iter().any(is_false), "{alarms:?}");
+    }
+    commits_stall_while_the_standby_hangs(&cluster);
     cluster.standby.as_mut().expect("a standby").stop().expect("it stops");
     let begun = Instant::now();
+    wait_for("the log names the missing standby", || {
+        let log = cluster.nodes[0].log_tail();
+        (log.contains("database.standby_missing") && log.contains("missing=\"doorbuster_standby\""))
+            .then_some(())
+    });
+    assert!(begun.elapsed() < NAMED_WITHIN, "{:?}", begun.elapsed());
     let body = wait_for("the node is not ready", || {
         let (status, body) = ready(&cluster, 0);
         (status == 503 && body["warnings"].is_array()).then_some(body)

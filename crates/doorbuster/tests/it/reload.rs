@@ -42,6 +42,13 @@ impl Reloadable {
         })
     }
 
+    /// Returns the style sheets of the index page.
+    fn styles(&self) -> String {
+        let index = self.index();
+        let names = index.split('"').filter(|word| word.ends_with(".css"));
+        names.map(|name| self.server.exchange("", "GET", name, "", "").1).collect()
+    }
+
     fn index(&self) -> String {
         self.server.exchange("", "GET", "/", "", "").1
     }
@@ -119,5 +126,25 @@ fn a_wrong_settings_file_is_refused_by_name_and_changes_nothing() {
     let line = server.reload(&file("info", "Second shop", "100", 2));
     assert_eq!(line["changed"], "page.shop", "{line}");
     until("the pages have the new name", || server.index().contains("Second shop").then_some(()));
+    assert_eq!(server.server.terminate().0, Some(0));
+}
+
+#[test]
+fn sighup_uses_changed_colours_proxies_and_limits_of_streams() {
+    let temp_dir = TempDir::new();
+    let server = Reloadable::start(&temp_dir, &file("info", "Shop", "100", 2));
+    assert!(!server.styles().contains("#3ddc97"));
+    let text = "listen = \"127.0.0.1:0\"\nworkers = 2\ntrusted_proxies = [\"10.0.0.0/8\"]\n[page]\n\
+                shop = \"Shop\"\ntheme.accent = \"#3ddc97\"\ntheme.on_accent = \"#00210f\"\n\
+                theme.accent_text = \"#00603a\"\ntheme.accent_wash = \"#dff7ea\"\n[limits]\n\
+                connections = 100\nevent_streams = 1\n[log]\nfilter = \"info\"\n";
+    let line = server.reload(text);
+    assert_eq!(line["event"], "config.reloaded", "{line}");
+    assert_eq!(line["needs_restart"], "", "{line}");
+    let changed = line["changed"].as_str().expect("a list");
+    for setting in ["trusted_proxies", "page.theme.accent", "limits.event_streams"] {
+        assert!(changed.split(' ').any(|one| one == setting), "{setting}: {changed}");
+    }
+    until("the pages have the new colour", || server.styles().contains("#3ddc97").then_some(()));
     assert_eq!(server.server.terminate().0, Some(0));
 }

@@ -23,6 +23,25 @@ fn restore(temp_dir: &TempDir, file: &Path, data_dir: &Path, more: &[&str]) -> S
         .stdout_of_success()
 }
 
+/// The page with the steps after a restore.
+const HOW_TO: &str = "docs/how-to/back-up-and-restore.md";
+
+/// Checks that the texts name the lists to compare, and that these lists have the order.
+fn tells_how_to_compare(server: &TestServer, temp_dir: &TempDir, texts: [&str; 2], order: &str) {
+    for text in texts {
+        for step in ["doorbuster csv orders", "doorbuster csv payments", HOW_TO] {
+            assert!(text.contains(step), "{step}: {text}");
+        }
+    }
+    for list in ["orders", "payments"] {
+        let output = temp_dir.join(list).display().to_string();
+        server.ask(temp_dir, &["csv", list, "--output", &output]).stdout_of_success();
+        let text = fs::read_to_string(&output).expect("a list");
+        assert_eq!(text.contains(order), list == "orders", "{list}: {text}");
+    }
+    server.ask(temp_dir, &["reconcile"]).stdout_of_success();
+}
+
 #[test]
 fn a_restored_sale_sells_nothing_until_it_is_resumed() {
     let temp_dir = TempDir::new();
@@ -68,6 +87,7 @@ fn a_restored_sale_sells_nothing_until_it_is_resumed() {
     let restored = TestServer::start(command, data_dir);
     let log = fs::read_to_string(temp_dir.join("log")).expect("the log exists");
     assert!(log.contains("restored from a backup") && log.contains("spring"), "{log}");
+    tells_how_to_compare(&restored, &temp_dir, [&output, &log], &first);
     let (status, _) = buy(&restored, &bob, "c");
     assert_ne!(status, 201, "the sale is paused");
     let (status, order) = restored.send(&alice, "GET", &format!("/v1/orders/{first}"), "", "");
@@ -107,7 +127,7 @@ fn a_start_with_another_id_key_is_refused() {
     assert!(stderr.contains("no id_key") && stderr.contains("auth.id_key"), "{stderr}");
     assert!(!data_dir.join("id_key").exists(), "no new key was created");
     fs::rename(&kept, data_dir.join("id_key")).expect("the file is moved");
-    for name in ["id_key", "pass_key"] {
+    for name in ["id_key", "pass_key", "buyer_secret", "webhook_secret"] {
         let path = data_dir.join(name);
         let key = fs::read(&path).expect("a key");
         fs::write(&path, &key[..10]).expect("the file is truncated");
@@ -115,6 +135,11 @@ fn a_start_with_another_id_key_is_refused() {
         assert!(stderr.contains(&format!("the {name} in ")), "{stderr}");
         fs::write(&path, key).expect("the file is put back");
     }
+    let pass_key = fs::read(data_dir.join("pass_key")).expect("a key");
+    fs::write(data_dir.join("pass_key"), "ab".repeat(32)).expect("another key");
+    let stderr = refused(None);
+    assert!(stderr.contains("the pass_key does not fit the store"), "{stderr}");
+    fs::write(data_dir.join("pass_key"), pass_key).expect("the file is put back");
     drop(TestServer::open(&temp_dir));
 
     fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o777)).expect("ours");
@@ -136,6 +161,8 @@ fn a_secret_that_is_missing_beside_a_store_is_created_with_a_warning() {
     drop(TestServer::start(command, data_dir));
     let log = fs::read_to_string(&log).expect("a log file");
     assert!(log.contains("secret.created_again") && log.contains("earlier passes"), "{log}");
+    // The new key belongs to the store now.
+    drop(TestServer::open(&temp_dir));
 }
 
 #[test]

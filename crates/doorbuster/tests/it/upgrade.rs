@@ -1,5 +1,5 @@
-//! Upgrades from version 0.1.0. The directory `tests/stores` has the stores of that version. Every
-//! later version must migrate these stores and continue their sale.
+//! Upgrades from version 0.1.0. The directory `tests/stores` has stores of that version, and stores
+//! of an earlier build. Every later version must migrate these stores and continue their sale.
 //!
 //! The test `a_store_of_this_version` made these stores. To keep the stores of another version, run
 //! this test by hand with `--ignored`.
@@ -19,8 +19,13 @@ const BUYER_SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
 const ID_KEY: &str = "5f1d7a9c3e5b7082946c8ad0e2f41b3d5f1d7a9c3e5b7082946c8ad0e2f41b3d";
 const ITEM: &str = "id=phone,title=Phone,stock=5,price=1.00CNY,hold=1m";
 
-fn stores() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores/0.1.0")
+/// The directories of the kept stores. A build of 0.1.0 before its release wrote the first one.
+const KEPT: [&str; 2] = ["0.1.0-schema-14", NEWEST];
+/// The directory for the stores of this version.
+const NEWEST: &str = "0.1.0";
+
+fn stores(kept: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores").join(kept)
 }
 
 fn start(temp_dir: &TempDir, data_dir: &Path, postgres: Option<&Postgres>) -> TestServer {
@@ -104,8 +109,8 @@ fn check(server: &TestServer, temp_dir: &TempDir, store: &str, orders: &Value) {
     assert_eq!(audit["ok"], true, "{audit}");
 }
 
-fn kept_orders(name: &str) -> Value {
-    let text = fs::read_to_string(stores().join(name)).expect("the kept orders");
+fn kept_orders(kept: &str, name: &str) -> Value {
+    let text = fs::read_to_string(stores(kept).join(name)).expect("the kept orders");
     serde_json::from_str(&text).expect("JSON")
 }
 
@@ -116,23 +121,35 @@ fn postgres(temp_dir: &TempDir) -> Postgres {
 
 #[test]
 fn a_sqlite_store_of_version_0_1_0_is_migrated_and_sells_on() {
+    for kept in KEPT {
+        sqlite_store_sells_on(kept);
+    }
+}
+
+fn sqlite_store_sells_on(kept: &str) {
     let temp_dir = TempDir::new();
     let data_dir = temp_dir.join("data");
-    let file = stores().join("doorbuster.backup");
+    let file = stores(kept).join("doorbuster.backup");
     let mut restore = program(&temp_dir);
     run(restore.arg("restore").arg(file).arg("--data-dir").arg(&data_dir)).stdout_of_success();
     let server = start(&temp_dir, &data_dir, None);
     server.ask(&temp_dir, &["sale", "resume", "spring"]).stdout_of_success();
     let store = data_dir.to_str().expect("a UTF-8 path");
-    check(&server, &temp_dir, store, &kept_orders("sqlite.json"));
+    check(&server, &temp_dir, store, &kept_orders(kept, "sqlite.json"));
 }
 
 #[test]
 fn a_postgresql_store_of_version_0_1_0_is_migrated_and_sells_on() {
     require_servers();
+    for kept in KEPT {
+        postgresql_store_sells_on(kept);
+    }
+}
+
+fn postgresql_store_sells_on(kept: &str) {
     let temp_dir = TempDir::new();
     let postgres = postgres(&temp_dir);
-    let dump = fs::read_to_string(stores().join("postgres.dump")).expect("the kept store");
+    let dump = fs::read_to_string(stores(kept).join("postgres.dump")).expect("the kept store");
     let file = temp_dir.join("cluster/store.sql");
     fs::write(&file, dump).expect("writable");
     postgres.load(&file).expect("the dump is valid");
@@ -142,23 +159,23 @@ fn a_postgresql_store_of_version_0_1_0_is_migrated_and_sells_on() {
     until("the sale is paused", || (phase() == "paused").then_some(()));
     server.ask(&temp_dir, &["sale", "resume", "spring"]).stdout_of_success();
     let store = postgres.url(postgres.port());
-    check(&server, &temp_dir, &store, &kept_orders("postgres.json"));
+    check(&server, &temp_dir, &store, &kept_orders(kept, "postgres.json"));
 }
 
 #[test]
 #[ignore = "writes tests/stores; run it by hand to keep the stores of a version"]
 fn a_store_of_this_version() {
     let temp_dir = TempDir::new();
-    fs::create_dir_all(stores()).expect("writable");
+    fs::create_dir_all(stores(NEWEST)).expect("writable");
     let write = |name: &str, text: String| {
-        fs::write(stores().join(name), text + "\n").expect("writable");
+        fs::write(stores(NEWEST).join(name), text + "\n").expect("writable");
     };
     let data_dir = temp_dir.join("data");
     let server = start(&temp_dir, &data_dir, None);
     write("sqlite.json", fill(&server, &temp_dir).to_string());
     assert_eq!(server.terminate().0, Some(0));
     let mut backup = program(&temp_dir);
-    backup.arg("backup").arg(stores().join("doorbuster.backup"));
+    backup.arg("backup").arg(stores(NEWEST).join("doorbuster.backup"));
     run(backup.arg("--data-dir").arg(&data_dir)).stdout_of_success();
 
     let postgres = postgres(&temp_dir);

@@ -92,7 +92,8 @@ impl ServeError {
                 matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound)
             }
             Self::Engine(EngineError::Open(error)) => {
-                matches!(error, OpenError::WrongIdKey { .. } | OpenError::IsBackup(_))
+                use OpenError::{IsBackup, WrongIdKey, WrongPassKey};
+                matches!(error, WrongIdKey { .. } | WrongPassKey { .. } | IsBackup(_))
             }
             _ => false,
         }

@@ -7,9 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::check::{SettingsReader, non_empty_text};
 use crate::auth::check_jwks_file;
-
-/// The minimum length of a secret or an operators' key, in bytes.
-const SECRET_BYTES_MIN: usize = 32;
+use crate::secrets::{SECRET_BYTES, is_admin_key};
 
 /// Authentication of buyers and operators.
 #[derive(Debug)]
@@ -44,10 +42,10 @@ pub enum BuyerKeys {
 
 pub(super) fn auth(read: &mut SettingsReader<'_>, demo: bool) -> AuthSettings {
     let secret = read.secret("auth.buyer_secret").inspect(|secret| {
-        if secret.expose_secret().len() < SECRET_BYTES_MIN {
+        if secret.expose_secret().len() < SECRET_BYTES {
             read.fault(
                 "auth.buyer_secret",
-                format!("is shorter than {SECRET_BYTES_MIN} bytes; write a longer secret"),
+                format!("is shorter than {SECRET_BYTES} bytes; write a longer secret"),
             );
         }
     });
@@ -74,10 +72,10 @@ pub(super) fn auth(read: &mut SettingsReader<'_>, demo: bool) -> AuthSettings {
 fn admin_key(read: &mut SettingsReader<'_>) -> Option<SecretString> {
     let key = read.secret("auth.admin_key")?;
     let text = key.expose_secret();
-    if text.len() < SECRET_BYTES_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if !is_admin_key(text) {
         read.fault(
             "auth.admin_key",
-            format!("must be at least {SECRET_BYTES_MIN} visible ASCII characters, without spaces"),
+            format!("must be at least {SECRET_BYTES} visible ASCII characters, without spaces"),
         );
     }
     Some(key)

@@ -118,6 +118,13 @@ fn a_backup_needs_a_known_place_outside_of_the_data_directory() {
 }
 
 #[test]
+fn the_address_to_listen_on_may_be_a_name() {
+    let settings = load(&Flags::default(), environment(&[("DOORBUSTER_LISTEN", "localhost:9520")]));
+    let listen = settings.expect("valid settings").listen;
+    assert!(listen.ip().is_loopback() && listen.port() == 9520, "{listen}");
+}
+
+#[test]
 fn an_invalid_environment_variable_is_named_in_the_error() {
     check("DOORBUSTER_LISTEN", "nowhere", "listen", "127.0.0.1:8080");
     check("DOORBUSTER_LISTEN", "", "listen", "127.0.0.1:8080");

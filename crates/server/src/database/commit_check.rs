@@ -28,6 +28,8 @@ struct Check {
     result: watch::Receiver<Option<CheckResult>>,
     /// How many checks in a row failed before this one.
     failed_before: u32,
+    /// How long the check before this one took.
+    took_before: Duration,
 }
 
 /// The result of a commit that returned.
@@ -38,6 +40,17 @@ struct CheckResult {
     error: Option<String>,
 }
 
+/// The progress of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommitProgress {
+    /// The commit has been running for this long.
+    Running(Duration),
+    /// The commit returned.
+    Succeeded,
+    /// The commit failed, perhaps after a long time.
+    Failed,
+}
+
 impl Check {
     /// Returns the number of checks that failed in a row. A running check has not failed yet.
     fn failed(&self) -> u32 {
@@ -46,6 +59,22 @@ impl Check {
             Some(CheckResult { error: None, .. }) => 0,
             Some(CheckResult { error: Some(_), .. }) => self.failed_before.saturating_add(1),
         }
+    }
+
+    /// Returns how long the commit took. A running commit counts with its time until now, because
+    /// an alarm must also see a commit that never returns.
+    fn duration(&self) -> Duration {
+        match &*self.result.borrow() {
+            Some(result) => result.took,
+            None if self.is_running() => self.took_before.max(self.began.elapsed()),
+            None => self.took_before,
+        }
+    }
+
+    /// Returns whether the commit has not returned.
+    fn is_running(&self) -> bool {
+        // The sender is gone without a result only if the task of the commit ended.
+        self.result.has_changed().is_ok() && self.result.borrow().is_none()
     }
 
     /// Returns why commits fail.
@@ -59,7 +88,11 @@ impl CommitCheck {
     /// Returns the reason why commits do not succeed. The reason is [`STORE_STALLED`] if the newest
     /// commit has not returned in time. Begins a new check if the newest check is old.
     pub(crate) async fn failure(&self, store: &Store) -> Option<String> {
-        let mut check = self.begin(store);
+        Self::wait(self.begin(store)).await
+    }
+
+    /// Returns the reason why the commit of this check did not succeed in time.
+    async fn wait(mut check: Check) -> Option<String> {
         let until = check.began + STALLED_AFTER;
         let has_returned =
             matches!(timeout_at(until, check.result.wait_for(Option::is_some)).await, Ok(Ok(_)));
@@ -72,10 +105,21 @@ impl CommitCheck {
         drop(self.begin(store));
     }
 
-    /// Returns how long the newest finished commit took.
+    /// Returns how long the newest commit took, or has taken until now. `None` before the first
+    /// check.
     pub(crate) fn duration(&self) -> Option<Duration> {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.as_ref().and_then(|check| Some(check.result.borrow().as_ref()?.took))
+        newest.as_ref().map(Check::duration)
+    }
+
+    /// Returns the progress of the newest commit. `None` before the first check.
+    pub(super) fn progress(&self) -> Option<CommitProgress> {
+        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.as_ref().map(|check| match check.failed() {
+            _ if check.is_running() => CommitProgress::Running(check.began.elapsed()),
+            0 => CommitProgress::Succeeded,
+            1.. => CommitProgress::Failed,
+        })
     }
 
     /// Returns whether commits fail.
@@ -84,30 +128,39 @@ impl CommitCheck {
         newest.as_ref().is_some_and(|check| check.failed() >= FAILURES_MIN)
     }
 
-    /// Returns the newest check, or a new one. While a commit has not returned, no new check
-    /// begins.
+    /// Returns the newest check, or a new one that commits to the store.
     fn begin(&self, store: &Store) -> Check {
+        let store = store.clone();
+        self.begin_with(
+            async move { store.commit_check().await.map_err(|error| error.to_string()) },
+        )
+    }
+
+    /// Returns the newest check, or a new one with this commit. While a commit has not returned, no
+    /// new check begins.
+    fn begin_with(
+        &self,
+        commit: impl Future<Output = Result<(), String>> + Send + 'static,
+    ) -> Check {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut failed_before = 0;
+        let (mut failed_before, mut took_before) = (0, Duration::ZERO);
         if let Some(check) = &*newest {
-            let is_running = check.result.borrow().is_none() && check.result.has_changed().is_ok();
-            if is_running || check.began.elapsed() < EVERY {
+            if check.is_running() || check.began.elapsed() < EVERY {
                 return check.clone();
             }
-            failed_before = check.failed();
+            (failed_before, took_before) = (check.failed(), check.duration());
         }
         let began = Instant::now();
         let (returned, result) = watch::channel(None);
-        let store = store.clone();
         // The check continues if its caller stops waiting.
         tokio::spawn(async move {
-            let error = store.commit_check().await.err().map(|error| error.to_string());
+            let error = commit.await.err();
             if let Some(error) = &error {
                 tracing::debug!(error, "failed to commit the check of the store");
             }
             returned.send_replace(Some(CheckResult { took: began.elapsed(), error }));
         });
-        let check = Check { began, result, failed_before };
+        let check = Check { began, result, failed_before, took_before };
         *newest = Some(check.clone());
         check
     }
@@ -119,3 +172,6 @@ const STORE_STALLED: &str = "store_stalled";
 pub(crate) const SYNCHRONOUS_STANDBY_MISSING: &str = "synchronous_standby_missing";
 /// The warning in `/readyz` when this node's database user may not see the standbys.
 pub(crate) const SYNCHRONOUS_STANDBYS_HIDDEN: &str = "synchronous_standbys_hidden";
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use doorbuster_core::Phase;
 use doorbuster_store::{HistoryReaction, Replication, Store, StoreError};
 use tokio::time::{Instant, timeout};
 
+use super::commit_check::CommitProgress;
 use crate::engine::Engine;
 
 /// Time between two checks.
@@ -17,6 +18,9 @@ const REACT_EVERY: Duration = Duration::from_secs(5);
 const LOOK_MAX: Duration = Duration::from_secs(2);
 /// Time after which a fault of the standbys that still exists is logged again.
 const REPEAT_EVERY: Duration = Duration::from_secs(60);
+/// A commit that runs for longer is logged as stalled. This job and the checks of commits both run
+/// once a second, so the log has the line within 3 s.
+const STALL_LOGGED_AFTER: Duration = Duration::from_millis(1500);
 
 /// Watches until the program stops.
 pub(crate) async fn run(engine: Arc<Engine>) {
@@ -50,17 +54,17 @@ pub(crate) async fn run(engine: Arc<Engine>) {
             engine.database().commit_check.begin_if_due(engine.store());
         }
         engine.database().memory.ask_peers().await;
-        let found = match timeout(LOOK_MAX, engine.store().replication()).await {
-            Ok(Ok(found)) => found,
-            // The log already says that the database is unreachable. The last state of the standbys
-            // may be wrong now.
-            Ok(Err(_)) | Err(_) => {
-                engine.database().set_replication(None);
-                continue;
-            }
-        };
+        // If the database is unreachable, the log already says so. The last state of the standbys
+        // may be wrong then.
+        let found = timeout(LOOK_MAX, engine.store().replication()).await;
+        let found = found.ok().and_then(Result::ok).flatten();
         if let Some(found) = &found {
             log.note(found);
+        }
+        if let Some(progress) = engine.database().commit_check.progress()
+            && engine.store().is_available()
+        {
+            log.note_commit(progress, found.as_ref());
         }
         engine.database().set_replication(found);
     }
@@ -99,13 +103,17 @@ pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError
             sale = sale.sale,
             was = sale.was.as_str(),
             event = "database.sale_paused",
-            "paused the sale because the database changed; check the orders, then resume it"
+            "paused the sale because the database changed; run doorbuster audit --server, compare \
+             the lists of doorbuster csv orders and doorbuster csv payments with the payment \
+             provider and the shop's records, then resume the sale; see \
+             docs/how-to/postgres-failover.md"
         );
     }
     Ok(!paused.is_empty())
 }
 
-/// Logs the state of the standbys. While something is wrong, logs it again each minute.
+/// Logs the state of the standbys and of commits. While something is wrong, logs it again each
+/// minute.
 #[derive(Debug, Default)]
 struct StandbyLog {
     /// The last log line about a missing standby.
@@ -116,6 +124,8 @@ struct StandbyLog {
     unsafe_at: Option<Instant>,
     /// Whether this node has logged that the database user may not see the standbys.
     said_hidden: bool,
+    /// The last log line about a commit that does not return.
+    stalled_at: Option<Instant>,
 }
 
 impl StandbyLog {
@@ -156,6 +166,35 @@ impl StandbyLog {
                 "the database has no synchronous standby any more; orders would be lost with its \
                  disk or in a failover; set synchronous_standby_names"
             );
+        }
+    }
+
+    /// Logs that a commit does not return, and which standbys may be the cause.
+    fn note_commit(&mut self, progress: CommitProgress, found: Option<&Replication>) {
+        match progress {
+            CommitProgress::Running(running) if running >= STALL_LOGGED_AFTER => {
+                if is_due(&mut self.stalled_at) {
+                    let found = found.cloned().unwrap_or_default();
+                    tracing::error!(
+                        running_ms = running.as_millis(),
+                        synchronous_standby_names = found.standby_names,
+                        missing = found.missing.join(" "),
+                        standbys = found.standbys.join(", "),
+                        event = "database.commits_stalled",
+                        "a commit does not return; check the disk of the database, and the \
+                         synchronous standbys and their network"
+                    );
+                }
+            }
+            CommitProgress::Running(_) | CommitProgress::Failed => {}
+            CommitProgress::Succeeded => {
+                if self.stalled_at.take().is_some() {
+                    tracing::warn!(
+                        event = "database.commits_return",
+                        "commits to the database return again"
+                    );
+                }
+            }
         }
     }
 }

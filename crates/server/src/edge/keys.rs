@@ -135,6 +135,7 @@ pub(crate) async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets
         webhook: settings.payment.webhook_secrets.clone(),
         id_key,
         pass_keys,
+        pass_key_file: None,
     })
 }
 
@@ -189,6 +190,7 @@ mod tests {
             webhook: Vec::new(),
             id_key: IdKey::new([7; 32]),
             pass_keys: MasterKeys::new(vec![[8; 32], [9; 32]]).expect("two keys"),
+            pass_key_file: None,
         };
         let SealedKeys(sealed) = SealedKeys::new(&secrets);
         assert_eq!(sealed.len(), 2);

@@ -12,6 +12,9 @@ use super::{BACKLOG_BYTES_MAX, EventKind, HubEvent, NextEvent};
 pub(super) struct Mailbox {
     waiting: Mutex<MailboxState>,
     wake: Notify,
+    /// Signals the overflow. A task may wait for events and for the overflow at the same time, and
+    /// the signal for one must not wake the other.
+    overflow: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +111,7 @@ impl Mailbox {
         let bytes = event.kind.bytes();
         if waiting.bytes + bytes > BACKLOG_BYTES_MAX {
             (waiting.lagged, waiting.events, waiting.bytes) = (true, VecDeque::new(), 0);
+            self.overflow.notify_one();
         } else {
             waiting.bytes += bytes;
             waiting.events.push_back(event);
@@ -122,7 +126,7 @@ impl Mailbox {
     /// Waits until the queue has overflowed; see [`super::Subscription::lagged`].
     pub(super) async fn lagged(&self) {
         while !self.lock().lagged {
-            self.wake.notified().await;
+            self.overflow.notified().await;
         }
     }
 

@@ -51,7 +51,7 @@ pub enum SecretsError {
         setting: &'static str,
     },
     /// The secret does not have this program's format.
-    #[error("the {name} in {place} has the wrong format; restore it from a backup")]
+    #[error("the {name} in {place} has the wrong format or is too short; restore it from a backup")]
     Corrupt {
         /// The secret.
         name: &'static str,

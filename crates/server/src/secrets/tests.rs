@@ -51,6 +51,32 @@ fn all_concurrent_writers_of_a_secret_get_the_same_one() {
 }
 
 #[tokio::test]
+async fn an_empty_or_short_secret_is_refused_and_not_replaced() {
+    let scratch = TempDir::new();
+    let settings = settings(scratch.path());
+    let load = async || load_or_create_all(&settings, &HistoryMemory::default()).await;
+    load().await.expect("a writable directory");
+    for name in FILES {
+        let path = settings.data_dir.join(name);
+        let good = fs::read_to_string(&path).expect("a secret");
+        for bad in ["", "x", "\n", &good[..20]] {
+            fs::write(&path, bad).expect("writable");
+            let text = load().await.expect_err("it is refused").to_string();
+            assert!(text.contains(&format!("the {name} in ")), "{text}");
+            assert_eq!(fs::read_to_string(&path).expect("a secret"), bad);
+        }
+        if name == "buyer_secret" {
+            buyer_secret(&settings).await.expect_err("it is refused");
+        }
+        if name == "webhook_secret" {
+            webhook_secret(&settings).await.expect_err("it is refused");
+        }
+        fs::write(&path, good).expect("writable");
+    }
+    load().await.expect("the secrets that the server generated");
+}
+
+#[tokio::test]
 async fn a_damaged_id_key_is_refused_and_not_replaced() {
     let scratch = TempDir::new();
     let settings = settings(scratch.path());

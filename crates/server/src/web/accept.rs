@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::App;
-use super::connection::{Connection, serve};
+use super::connection::{Connection, Overdue, serve};
 use super::dispatch::Service;
 use super::events::IdleSlots;
 use super::limits::{
@@ -86,6 +86,7 @@ impl Listener {
                     stop: stop.clone(),
                     cut: cut.clone(),
                     idle,
+                    overdue: Overdue::default(),
                     _place: (app.metrics.connections.hold(), open.token()),
                 };
                 tokio::spawn(serve(Arc::new(connection), stream));

@@ -1,9 +1,11 @@
 //! Serves one connection until the connection closes.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -31,7 +33,49 @@ pub(crate) struct Connection {
     pub cut: CancellationToken,
     /// How long the connection may be idle, or may take to send the head of a request.
     pub idle: Duration,
+    pub overdue: Overdue,
     pub _place: (GaugeGuard, TaskTrackerToken),
+}
+
+/// Completes when the event stream on a connection must end although its client reads nothing.
+/// The connection polls it itself, because it does not poll a body whose bytes nobody reads.
+#[derive(Default)]
+pub(crate) struct Overdue(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+impl Overdue {
+    fn lock(&self) -> MutexGuard<'_, Option<Pin<Box<dyn Future<Output = ()> + Send>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut *self.lock() {
+            Some(overdue) => overdue.as_mut().poll(context),
+            // A request sets it while the connection is polled, and this method is called after
+            // that.
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// An event stream on a connection, until the end of its answer.
+pub(crate) struct StreamGuard(Arc<Connection>);
+
+impl StreamGuard {
+    /// Ends the connection when `overdue` completes.
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        overdue: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        *connection.overdue.lock() = Some(Box::pin(overdue));
+        Self(connection)
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        // A later request on this connection must not end with this stream.
+        *self.0.overdue.lock() = None;
+    }
 }
 
 /// Serves a connection to its end.
@@ -68,6 +112,7 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
     let finished = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
+        () = poll_fn(|context| this.overdue.poll(context)) => Ok(()),
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {

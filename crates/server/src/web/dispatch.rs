@@ -21,6 +21,9 @@ use super::reply::{HandlerError, Reply, ReplyBody};
 use super::{App, cacheable, client_address, edge, framing, purchase_handler, unread_body};
 use crate::metrics::{RouteIndex, route_index, route_name};
 
+/// The path of server-sent events.
+const EVENTS_PATH: &str = "/v1/events";
+
 /// The header with a request's id. A request may have this header. Failed answers, and answers to
 /// operators' changes, have it.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
@@ -92,8 +95,9 @@ impl Service {
             return HandlerError::from(Problem::not_found("the request's address is too long"))
                 .reply();
         }
-        // A WebSocket outlives its request and takes over the connection's permit.
-        if request.headers().contains_key(UPGRADE) {
+        // A WebSocket outlives its request and takes over the connection's permit. An event stream
+        // may end the connection.
+        if request.headers().contains_key(UPGRADE) || request.uri().path() == EVENTS_PATH {
             request.extensions_mut().insert(connection.clone());
         }
         let proxies = &self.app.live().proxies;

@@ -1,6 +1,8 @@
 //! Refuses requests that two programs may read differently (RFC 9112, sections 3.2 and 6). A proxy
 //! and the server must agree on the host and on the end of each request.
 
+use std::net::Ipv6Addr;
+
 use doorbuster_api::problem::Problem;
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Version};
@@ -53,8 +55,8 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
     let (name, rest) = match host.strip_prefix(b"[") {
         Some(literal) => {
             let Some(end) = literal.iter().position(|&byte| byte == b']') else { return false };
-            let is_literal = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-            if end == 0 || !literal[..end].iter().all(is_literal) {
+            let address = std::str::from_utf8(&literal[..end]);
+            if !address.is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
                 return false;
             }
             (&b""[..], &literal[end + 1..])
@@ -64,13 +66,22 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
             host.split_at(end)
         }
     };
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte);
+    // Each `%` begins two hexadecimal digits.
+    let mut parts = name.split(|&byte| byte == b'%');
+    let is_plain = parts.next().is_none_or(|part| part.iter().all(is_name));
+    let is_encoded = |part: &[u8]| match part.split_at_checked(2) {
+        Some((digits, rest)) => {
+            digits.iter().all(u8::is_ascii_hexdigit) && rest.iter().all(is_name)
+        }
+        None => false,
+    };
     let is_port = match rest.split_first() {
         None => true,
         Some((b':', port)) => port.len() <= 5 && port.iter().all(u8::is_ascii_digit),
         Some(_) => false,
     };
-    name.iter().all(is_name) && is_port
+    is_plain && parts.all(is_encoded) && is_port
 }
 
 #[cfg(test)]
@@ -79,13 +90,38 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_or_an_address_with_an_optional_port() {
-        for good in ["", "x", "shop.example:8080", "10.0.0.1", "[::1]:80", "[::ffff:1.2.3.4]", "a:"]
-        {
+        for good in [
+            "",
+            "x",
+            "shop.example:8080",
+            "10.0.0.1",
+            "[::1]:80",
+            "[::ffff:1.2.3.4]",
+            "a:",
+            "a%C3%a9b:1",
+        ] {
             assert!(is_host(good.as_bytes()), "{good}");
         }
-        for bad in
-            ["a b", "a/b", "user@host", "a:b", "a:123456", "[::1", "[]", "[x]", "a:1:2", "\u{e9}"]
-        {
+        for bad in [
+            "a b",
+            "a/b",
+            "user@host",
+            "a:b",
+            "a:123456",
+            "[::1",
+            "[]",
+            "[x]",
+            "a:1:2",
+            "\u{e9}",
+            "a%zz",
+            "a%",
+            "%4",
+            "a%4%41",
+            "[::::]",
+            "[.]",
+            "[1.2.3.4]",
+            "[::1%25eth0]",
+        ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }
         assert!(!is_host(&[b'a'; HOST_BYTES_MAX + 1]));

@@ -400,6 +400,15 @@ async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
     tokio::time::timeout(PATIENCE, again).await.expect("the buyer may open another stream");
 }
 
+#[tokio::test]
+async fn the_limit_of_streams_is_a_setting() {
+    let app = TestApp::with(&[("DOORBUSTER_LIMITS__EVENT_STREAMS", "2")]).await;
+    let streams = (stream(&app, "/v1/events", &[]).await, stream(&app, "/v1/events", &[]).await);
+    let refused = app.buyer("anna", "GET", "/v1/events").await;
+    assert_eq!(refused.verdict(), "429 rate_limited");
+    drop(streams);
+}
+
 /// Checks that the stream ends and that no event comes before its end.
 async fn is_over(wire: &mut Connection, text: &str) {
     let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("the stream ends");

@@ -43,6 +43,9 @@ pub struct Replication {
     pub synchronous: Option<u64>,
     /// The standbys in `synchronous_standby_names` that are not connected.
     pub missing: Vec<String>,
+    /// The connected standbys in `synchronous_standby_names`, each with its state and its last
+    /// answer, as text for an operator.
+    pub standbys: Vec<String>,
 }
 
 impl Replication {

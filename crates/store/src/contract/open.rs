@@ -91,6 +91,19 @@ pub enum OpenError {
         /// The fingerprint in the store.
         expected: String,
     },
+    /// The file `pass_key` is not the file that this store was used with.
+    #[error(
+        "the pass_key does not fit the store: its fingerprint is {given}, and the store was used \
+         with {expected}; with this key no earlier pass, sign-in or payment link would work. \
+         Restore the pass_key file from a backup. If it is lost, remove the wrong file, and the \
+         server creates a new one"
+    )]
+    WrongPassKey {
+        /// The fingerprint of the file.
+        given: String,
+        /// The fingerprint in the store.
+        expected: String,
+    },
     /// The integrity check failed.
     #[error("the store is damaged ({0}): restore a backup")]
     Damaged(String),

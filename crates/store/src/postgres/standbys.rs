@@ -16,7 +16,11 @@ const REPLICATION: &str = "SELECT current_setting('synchronous_commit'),
         (SELECT count(*) FROM pg_stat_replication WHERE sync_state IS NULL),
         (SELECT count(*) FROM pg_stat_replication
          WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming'),
-        ARRAY(SELECT application_name FROM pg_stat_replication WHERE application_name IS NOT NULL)";
+        ARRAY(SELECT application_name FROM pg_stat_replication WHERE application_name IS NOT NULL),
+        ARRAY(SELECT concat(application_name, ' (', state, ', ',
+            pg_wal_lsn_diff(sent_lsn, flush_lsn), ' bytes not confirmed, last answer at ',
+            to_char(reply_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), ' UTC)')
+            FROM pg_stat_replication WHERE sync_state <> 'async')";
 
 impl Postgres {
     /// Returns whether commits wait for standbys, and which standbys confirm them. While no
@@ -26,7 +30,8 @@ impl Postgres {
         let connector = &self.shared().connector;
         let read = |row: Row<'_>| {
             let (all, hidden, synchronous) = (row.get(2)?, row.get(3)?, row.get(4)?);
-            Ok(replication((row.get(0)?, row.get(1)?), (all, hidden, synchronous), row.texts(5)?))
+            let lists = (row.texts(5)?, row.texts(6)?);
+            Ok(replication((row.get(0)?, row.get(1)?), (all, hidden, synchronous), lists))
         };
         let found = match self.one(REPLICATION, &[], read).await {
             Ok(found) => found.unwrap_or_default(),
@@ -43,15 +48,17 @@ impl Postgres {
 pub(super) async fn inspect(client: &Client) -> Done<Replication> {
     let row = client.query_one(REPLICATION, &[]).await?;
     let numbers = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-    Ok(replication((row.try_get(0)?, row.try_get(1)?), numbers, row.try_get(5)?))
+    let lists = (row.try_get(5)?, row.try_get(6)?);
+    Ok(replication((row.try_get(0)?, row.try_get(1)?), numbers, lists))
 }
 
 /// Returns the state of the standbys. `numbers` are the connected standbys, those whose state this
-/// database user may not see, and those that confirm commits synchronously.
+/// database user may not see, and those that confirm commits synchronously. The lists are the names
+/// of the connected standbys, and [`Replication::standbys`].
 fn replication(
     (commit, names): (String, String),
     (all, hidden, synchronous): (i64, i64, i64),
-    connected: Vec<String>,
+    (connected, standbys): (Vec<String>, Vec<String>),
 ) -> Replication {
     let wanted = parse(&names);
     let waits = !matches!(commit.as_str(), "off" | "local");
@@ -65,6 +72,7 @@ fn replication(
         synchronous: (!is_hidden).then_some(synchronous.unsigned_abs()),
         synchronous_commit: commit,
         standby_names: names,
+        standbys,
     }
 }
 
@@ -111,13 +119,13 @@ mod tests {
     #[test]
     fn standbys_that_the_user_may_not_see_count_as_neither_connected_nor_missing() {
         let settings = || ("on".to_owned(), "a".to_owned());
-        let hidden = replication(settings(), (1, 1, 0), Vec::new());
+        let hidden = replication(settings(), (1, 1, 0), Default::default());
         assert!(hidden.hides_standbys() && !hidden.lacks_standbys(), "{hidden:?}");
         assert_eq!(hidden.missing, [""; 0]);
-        let away = replication(settings(), (0, 0, 0), Vec::new());
+        let away = replication(settings(), (0, 0, 0), Default::default());
         assert!(away.lacks_standbys() && !away.hides_standbys(), "{away:?}");
         assert!(missing_text(&away).contains("not connected: a (synchronous_standby_names = 'a')"));
-        let there = replication(settings(), (1, 0, 1), vec!["a".to_owned()]);
+        let there = replication(settings(), (1, 0, 1), (vec!["a".to_owned()], Vec::new()));
         assert!(!there.lacks_standbys() && !there.hides_standbys(), "{there:?}");
     }
 

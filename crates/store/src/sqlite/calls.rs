@@ -58,6 +58,16 @@ impl Sqlite {
         check_key(&given, expected)
     }
 
+    pub(crate) async fn bind_pass_key(&self, given: &str, is_new: bool) -> Result<(), OpenError> {
+        let key = given.to_owned();
+        let bound = self.job(move |ledger| history::bind_pass_key(ledger, &key, is_new)).await;
+        let expected = bound.map_err(|error| OpenError::Failed(error.to_string()))?;
+        match given == expected {
+            true => Ok(()),
+            false => Err(OpenError::WrongPassKey { given: given.to_owned(), expected }),
+        }
+    }
+
     pub(crate) async fn commit_check(&self) -> StoreResult<()> {
         self.job(history::commit_check).await
     }

@@ -23,6 +23,22 @@ pub(super) fn bind_key(ledger: &mut SqliteLedger<'_>, fingerprint: &str) -> Done
     kept.ok_or_else(|| Failure::Row("the store has no identity".to_owned()))
 }
 
+/// Records the fingerprint of the file `pass_key` if the store has none or if the file is new.
+/// Returns the recorded fingerprint.
+pub(super) fn bind_pass_key(
+    ledger: &mut SqliteLedger<'_>,
+    fingerprint: &str,
+    is_new: bool,
+) -> Done<String> {
+    let sql = &mut ledger.sql;
+    sql.run(
+        "UPDATE identity SET pass_key = ?1 WHERE one = 1 AND (pass_key IS NULL OR ?2)",
+        params![fingerprint, is_new],
+    )?;
+    let kept = sql.one("SELECT pass_key FROM identity", [], |row| row.get::<String>(0))?;
+    kept.ok_or_else(|| Failure::Row("the store has no identity".to_owned()))
+}
+
 /// Writes one small row, to find out whether commits succeed.
 pub(super) fn commit_check(ledger: &mut SqliteLedger<'_>) -> Done<()> {
     let now = ledger.now;

@@ -1,5 +1,7 @@
 //! Turns the hub's events into JSON for one reader.
 
+mod end;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -247,23 +249,6 @@ impl Feed {
         }
         self.blocks.mark_unchanged();
         self.is_blocked()
-    }
-
-    /// Waits until the stream must end, although a frame is not sent yet. The result says why, and
-    /// is never an event. Dropping the future loses nothing.
-    pub(super) async fn must_end(&mut self) -> FeedEvent {
-        loop {
-            tokio::select! {
-                biased;
-                // The sender lives as long as the server, so an error cannot occur.
-                _ = self.blocks.changed() => {}
-                () = sleep_until(self.ends_at) => return FeedEvent::Expired,
-                () = self.subscription.lagged() => return FeedEvent::TooSlow,
-            }
-            if self.is_blocked() {
-                return FeedEvent::TurnedAway;
-            }
-        }
     }
 
     fn is_blocked(&self) -> bool {

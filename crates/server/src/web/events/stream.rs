@@ -1,12 +1,14 @@
 //! `GET /v1/events`: server-sent events.
 //!
 //! The stream has no task of its own. The connection takes the next frame when its buffer has room.
-//! Until then events wait in the hub, up to the hub's bound.
+//! Until then events wait in the hub, up to the hub's bound. If the stream must end, and the client
+//! does not read, the connection closes after `CLOSE_TIMEOUT`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use bytes::Bytes;
 use futures_util::stream::unfold;
@@ -18,6 +20,7 @@ use super::feed::{Feed, FeedEvent};
 use super::follow;
 use crate::metrics::GaugeGuard;
 use crate::web::App;
+use crate::web::connection::{Connection, StreamGuard};
 use crate::web::identity::{Buyer, ClientAddress, TokenExpiry};
 use crate::web::reply::{HandlerResult, ReplyBody};
 
@@ -35,7 +38,7 @@ struct EventStream {
     ping_at: Instant,
     /// Whether the last frame was sent.
     is_over: bool,
-    _present: GaugeGuard,
+    _present: (GaugeGuard, StreamGuard),
 }
 
 /// `GET /v1/events`
@@ -44,6 +47,7 @@ pub(crate) async fn stream(
     Buyer(buyer): Buyer,
     expiry: TokenExpiry,
     client: ClientAddress,
+    Extension(connection): Extension<Arc<Connection>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> HandlerResult {
@@ -55,8 +59,8 @@ pub(crate) async fn stream(
         first.push_back(format!("data: {json}\n\n"));
     }
     let ping_at = Instant::now() + app.ping_policy.ping_every;
-    let stream =
-        EventStream { feed, first, ping_at, is_over: false, _present: app.metrics.streams.hold() };
+    let _present = (app.metrics.streams.hold(), StreamGuard::new(connection, feed.overdue()));
+    let stream = EventStream { feed, first, ping_at, is_over: false, _present };
     let body = axum::body::Body::from_stream(unfold(stream, |mut stream| async move {
         let frame = stream.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(frame)), stream))

@@ -20,19 +20,17 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     .histogram(&app.engine.meter().commits());
     let database = app.engine.database();
     let replication = database.replication();
+    let check_took = database.commit_check.duration();
     let rows = [
         (
             "doorbuster_store_commit_check_seconds",
-            "How long the newest check commit of `/readyz` took.",
-            database.commit_check.duration().map(|took| took.as_secs_f64().to_string()),
+            "How long the newest check commit of `/readyz` took, or has taken until now.",
+            check_took.map(|took| took.as_secs_f64().to_string()),
         ),
         (
             "doorbuster_store_commits_failing",
             "1 while the check commits of `/readyz` fail.",
-            database
-                .commit_check
-                .duration()
-                .map(|_| u8::from(database.commit_check.is_failing()).to_string()),
+            check_took.map(|_| u8::from(database.commit_check.is_failing()).to_string()),
         ),
         (
             "doorbuster_store_lost_orders",

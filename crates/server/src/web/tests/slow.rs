@@ -44,11 +44,14 @@ impl Reader {
     }
 
     /// Begins a stream with this query, and reads its first event.
-    async fn following(mut stream: TcpStream, query: &str) -> Self {
-        let token = token(
-            SECRET.as_bytes(),
-            &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) },
-        );
+    async fn following(stream: TcpStream, query: &str) -> Self {
+        Self::until(stream, query, 4_000_000_000).await
+    }
+
+    /// Begins a stream with a token that expires at this Unix time, and reads its first event.
+    async fn until(mut stream: TcpStream, query: &str, exp: i64) -> Self {
+        let claims = NewToken { exp, ..NewToken::new("anna", 0, PATIENCE) };
+        let token = token(SECRET.as_bytes(), &claims);
         let request = format!(
             "GET /v1/events{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
         );
@@ -121,12 +124,10 @@ async fn a_stream_that_reads_nothing_is_dropped_and_others_get_every_event() {
         quick.hear("data: ", BATCH).await;
     }
     let (mut events, mut bytes) = (0, 0);
-    loop {
-        let line = slow.line().await;
-        // The empty chunk ends the stream.
-        if line == "0" {
-            break;
-        }
+    // The empty chunk ends the stream. On a slow machine the connection may have been cut.
+    while let Ok(Some(line)) = slow.0.next_line().await
+        && line != "0"
+    {
         events += usize::from(line.starts_with("data: "));
         bytes += line.len() + 1;
     }
@@ -150,6 +151,32 @@ async fn a_stream_that_reads_nothing_for_long_is_closed_and_its_events_are_dropp
     // The stream was closed because it read nothing, not because too many events waited.
     assert_eq!((full.app.engine.hub().dropped(), full.app.engine.hub().readers()), (0, 0));
     drop(slow);
+}
+
+#[tokio::test]
+async fn a_stream_that_must_end_is_cut_soon_although_it_reads_nothing() {
+    let start = || Full::start_with(&[], |app| app.write_stall = REST);
+    let overflow = async {
+        let full = start().await;
+        let slow = Reader::new(narrow(&full).await).await;
+        while full.app.engine.hub().dropped() == 0 {
+            publish_refusals(&full, BATCH);
+            tokio::task::yield_now().await;
+        }
+        until("the stream is cut", || full.app.metrics.streams.get() == 0).await;
+        drop(slow);
+    };
+    let expiry = async {
+        let full = start().await;
+        let exp = full.app.engine.now().0 / 1000 + 2;
+        let slow = Reader::until(narrow(&full).await, "", exp).await;
+        publish_refusals(&full, WAITING);
+        until("the stream is cut", || full.app.metrics.streams.get() == 0).await;
+        assert_eq!(full.app.engine.hub().dropped(), 0, "the token expired");
+        // The client has not read the last event, which says that the token expired.
+        drop(slow);
+    };
+    tokio::join!(overflow, expiry);
 }
 
 #[tokio::test]
