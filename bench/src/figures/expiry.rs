@@ -308,12 +308,12 @@ impl BackgroundLoad {
         let (bought, refused, read) = (bought?, refused?, read?);
         bought
             .only(&[AnswerKind::Accepted])
-            .context("wrong answers to the other buyers' purchases")?;
+            .context("the other buyers' purchases got wrong answers")?;
         refused
             .only(&[AnswerKind::SoldOut])
-            .context("wrong answers to the other buyers' refused requests")?;
+            .context("the other buyers' refused requests got wrong answers")?;
         read.only(&[AnswerKind::Fine])
-            .context("wrong answers to the other buyers' status reads")?;
+            .context("the other buyers' status reads got wrong answers")?;
         Ok([bought, refused, read])
     }
 }

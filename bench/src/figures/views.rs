@@ -74,7 +74,7 @@ fn requests_behind_cache(config: &BenchConfig) -> Result<Figure> {
     ensure!(visits.versions() > 1, "the sale did not open");
     let rest = reached
         .checked_sub(visits.clocks())
-        .context("a request that no cache may answer did not reach the server")?;
+        .context("an uncacheable request did not reach the server")?;
     ensure!(rest > 0, "no other request reached the server");
     let secs = run.time.as_secs_f64();
     let note = format!(

@@ -56,7 +56,9 @@ fn configured_store(args: &AuditArgs) -> Result<StoreLocation, Failure> {
             store.expose_secret().to_owned()
         }
         Shape::Edge { .. } => {
-            let why = "roles: an edge has no store; name the store with --store".to_owned();
+            let why =
+                "roles: an edge has no store of its own; name the store to audit with --store"
+                    .to_owned();
             return Err(Failure::Settings(why));
         }
     };

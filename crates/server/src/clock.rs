@@ -86,7 +86,7 @@ impl Clock {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
         // The adjustment continues during the alarm. So a machine that slept for seconds recovers
-        // within minutes. The clock does not follow a larger step.
+        // within minutes. The clock never follows a step beyond `HEAL_MAX_MS`.
         if ahead.abs() <= HEAL_MAX_MS {
             self.0.offset.fetch_add(ahead.clamp(-PULL_MAX_MS, PULL_MAX_MS), Ordering::Relaxed);
         }

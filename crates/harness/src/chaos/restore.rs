@@ -81,7 +81,9 @@ impl RoundRunner<'_> {
                 return Ok(());
             }
             if begun.elapsed() > RECOVERED_WITHIN {
-                let what = format!("{missing} orders are missing, and {reported} were reported");
+                let what = format!(
+                    "{missing} orders are missing, but only {reported} were reported as missing"
+                );
                 self.round.findings.push(what);
                 return Ok(());
             }

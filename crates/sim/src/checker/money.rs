@@ -374,7 +374,7 @@ impl Checker {
             let pays = row.is_some_and(|p| p.state == PaymentState::Captured)
                 && order.is_some_and(|o| o.state == OrderState::Paid);
             self.check(back + usize::from(pays) == 1, "I5", || {
-                format!("{charge:?} was sent back {back} times; an order is paid with it: {pays}")
+                format!("{charge:?} was sent back {back} times; pays for an order: {pays}")
             });
         }
         let unsettled = model.refunds.values().find(|r| r.state != RefundState::Settled);

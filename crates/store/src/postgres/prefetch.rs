@@ -37,8 +37,8 @@ pub(super) const QUOTAS: &str =
     "SELECT q.buyer, q.item_id, q.used FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      JOIN quota q ON q.buyer = t.buyer AND q.item_id = t.item
      ORDER BY q.buyer, q.item_id FOR NO KEY UPDATE OF q";
-/// Selects the orders that the requests hold, and the orders with a ticket's number. No number
-/// above `max_n` was ever resolved.
+/// Selects the orders that the requests hold, and the orders with a ticket's number. Tickets
+/// with a number above `max_n` have no verdict yet.
 ///
 /// Each order has its own lookup behind `OFFSET 0`, which the planner does not optimise across.
 /// Otherwise a plan from a nearly empty table could later read all orders of a grant.

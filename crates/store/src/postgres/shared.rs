@@ -68,7 +68,7 @@ pub(super) struct Shared {
     /// The reason why the store failed permanently, if it did.
     failed: OnceLock<String>,
     closed: AtomicBool,
-    /// The shortest time between two polls that other nodes' commits cause, in microseconds.
+    /// In microseconds. Commits of other nodes cause polls, at least this far apart.
     refreshes_apart_us: AtomicU64,
 }
 

@@ -140,8 +140,8 @@ impl Store {
     }
 
     /// Returns the owner of a session, and when the session expires. Returns `None` if the session
-    /// does not exist or has expired, or if its key was deleted. `configured` is the hash of the
-    /// key in the settings, which the store does not have.
+    /// does not exist or has expired, or if its key was deleted. The store does not have
+    /// the key of the settings, so `configured` is the hash of that key.
     pub async fn session(
         &self,
         hash: Hash,
