@@ -54,7 +54,8 @@ pub struct DemoReport {
     /// Final responses per second.
     pub answers_per_second: f64,
     /// Processor time that the servers used for all responses, in milliseconds. The load generator
-    /// uses the same cores, so this time shows better than the speed what a server can do.
+    /// uses the same cores. So this time shows a server's capacity better than
+    /// `answers_per_second`.
     pub server_cpu_ms: f64,
     /// Time from request to response.
     pub latency_ms: LatencyMs,

@@ -56,9 +56,8 @@ fn configured_store(args: &AuditArgs) -> Result<StoreLocation, Failure> {
             store.expose_secret().to_owned()
         }
         Shape::Edge { .. } => {
-            let why =
-                "roles: an edge has no store of its own; name the store to audit with --store"
-                    .to_owned();
+            let why = "roles: an edge has no store of its own; set --store to the store to audit"
+                .to_owned();
             return Err(Failure::Settings(why));
         }
     };

@@ -80,12 +80,12 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
 
 /// The steps after a restore.
 const AFTER_RESTORE: &str = "\
-Orders, payments and events after the backup are missing. Start the server, and compare its lists
-with the payment provider's dashboard and the shop's records:
+Orders, payments and events after the backup are missing. Start the server. Write its orders and
+payments to files, and compare them with the payment provider's dashboard and the shop's records:
   doorbuster csv orders --output orders.csv
   doorbuster csv payments --output payments.csv
   doorbuster reconcile
-For each missing order: doorbuster sale adjust SALE ITEM -UNITS --reason TEXT
+For each missing order, lower the stock: doorbuster sale adjust SALE ITEM -UNITS --reason TEXT
 Then resume each sale: doorbuster sale resume SALE
 docs/how-to/back-up-and-restore.md describes each step.
 ";

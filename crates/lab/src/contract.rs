@@ -123,7 +123,7 @@ pub struct StrategyEntry {
     /// The text of the strategy's file, which the report quotes. For the product, the header only.
     #[serde(skip)]
     pub text: &'static str,
-    /// The strategy's scripts, and its statements in files of their own.
+    /// The strategy's Lua scripts, and SQL statements in separate files.
     #[serde(skip)]
     pub lua: &'static [&'static str],
     /// How the lab runs the strategy.

@@ -81,8 +81,8 @@ struct EmbeddedServer {
 }
 
 impl Product {
-    /// Starts an installation, which ends with the calling thread. `slow` is the number of the slow
-    /// connection among ten, from each node to the database. With `None`, no connection is slow.
+    /// Starts an installation, which ends with the calling thread. `slow` says which of ten
+    /// connections from a node to the database is slow, counted from 0. With `None`, none is slow.
     pub async fn start(program: &Path, shape: Shape, slow: Option<usize>) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {

@@ -145,7 +145,7 @@ pub struct RunResult {
     /// The results of the same buyers without HTTP, for the embedded shape.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without_http: Option<WithoutHttp>,
-    /// Why there is no result of the same buyers without HTTP. It is one of the report's failures.
+    /// Why the run without HTTP has no result. The report lists this error among its failures.
     #[serde(skip)]
     pub without_http_error: Option<String>,
 }

@@ -73,9 +73,10 @@ impl Servers {
         Ok(Self { postgres, redis, slow_proxy: None, dir: dir.path().to_owned() })
     }
 
-    /// Starts a proxy, through which workers reach PostgreSQL from now on. A consumer alone has one
-    /// connection, so a connection before the slow one is slow until the slow one exists. With one
-    /// buyer at a time, it would be the only connection, and the buyers would buy hardly anything.
+    /// Starts a proxy, through which workers reach PostgreSQL from now on. A single consumer has
+    /// only one connection, so the newest connection is slow until the connection that the seed
+    /// chose exists. With one buyer at a time, only the chosen connection is slow. Otherwise the
+    /// only connection would be slow, and the buyers would buy hardly anything.
     pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;
@@ -167,7 +168,9 @@ impl Servers {
             ),
             "doorbuster-embedded: one process and a SQLite file with synchronous = FULL".to_owned(),
             format!(
-                "doorbuster-postgres and doorbuster-cluster: {WORKERS} processes with the                  program's default settings; an own PostgreSQL with the settings above; the                  cluster also has an own Redis Cluster of one shard without replicas"
+                "doorbuster-postgres and doorbuster-cluster: {WORKERS} processes with the \
+                 program's default settings and a separate PostgreSQL with the settings above; \
+                 the cluster also has a separate Redis Cluster of one shard without replicas"
             ),
             "Buyers: keep-alive connections, one request at a time on each, one thread".to_owned(),
         ])

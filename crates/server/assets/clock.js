@@ -25,8 +25,8 @@ export const now = () => (low + high) / 2 + (performance.now() - mark);
    pages from acting at the same moment. */
 export const jitter = (low, high) => low + Math.random() * (high - low);
 
-/** Creates a pause. `rest(ms)` resolves after `ms` milliseconds, or at once with true on `wake()`.
-   */
+/** Creates a pause. `rest(ms)` resolves after `ms` milliseconds, or at once with true when `wake()`
+   is called. */
 export function pauser() {
   let cut = null;
   return {

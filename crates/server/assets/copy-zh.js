@@ -273,7 +273,7 @@ export const copy = {
   'l.cancelled': '{at} 取消，没有扣款', 'l.expired': '{by} 前未付款',
   'l.refunded': '{sum} 退回给你', 'l.over': '付款时间已过', 'l.pay': '付款 {sum}',
   'l.older': '更早的订单', 'l.refused': '暂时无法读取你的订单。', 'l.from': '{price} 起',
-  'l.signin': '登录后查看订单。', 'l.nosignin': '请从商家提供的链接进入本页，以查看订单。',
+  'l.signin': '登录后查看订单。', 'l.nosignin': '请通过商家提供的链接打开本页，即可查看订单。',
   'l.sold': '已售罄', 'l.out': '暂时无货', 'l.more': '更多活动',
   'l.nothing': '没有符合的活动。', 'l.find': '搜索', 'l.search': '搜索活动'
 };

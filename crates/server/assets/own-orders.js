@@ -6,7 +6,7 @@
 import { getOrder, getOrders } from '/assets/api.js';
 import { buyerOf } from '/assets/who.js';
 import { jitter, now } from '/assets/clock.js';
-import { learnOrders, starts } from '/assets/sale-state.js';
+import { learnOrders, recountOrder, starts } from '/assets/sale-state.js';
 import { site } from '/assets/words.js';
 import { browser, tab } from '/assets/store.js';
 
@@ -71,6 +71,7 @@ export function ownOrders(m, draw) {
     async readOne(id) {
       const answer = await getOrder(m.token, id);
       if (answer.status === 200) {
+        recountOrder(m, answer.data);
         if (['cancelled', 'refunded', 'refused'].includes(answer.data.state)) {
           m.order = null;
           tab.drop(slot('order'));

@@ -234,7 +234,9 @@ export function shadeOf(m, deal, t = now()) {
   return null;
 }
 
-/** Counts an order of this buyer: its units use up the limit until the order ends. */
+const ENDED = ['cancelled', 'expired', 'refunded'];
+/** Counts an order of this buyer: its units use up the limit until the order ends. An ended order
+   that was not counted before changes nothing. */
 export function countOrder(m, { id, sale, item: name, units, state }) {
   const item = m.sale.items.find(i => i.id === name);
   if (sale !== m.id || !item) return;
@@ -243,10 +245,17 @@ export function countOrder(m, { id, sale, item: name, units, state }) {
   if (['reserved', 'paid'].includes(state)) {
     if (!orders[id]) share.used += units;
     orders[id] = units;
-  } else if (['cancelled', 'expired', 'refunded'].includes(state)) {
-    if (orders[id] !== 0) share.used = Math.max(0, share.used - units);
+  } else if (ENDED.includes(state)) {
+    share.used = Math.max(0, share.used - (orders[id] ?? 0));
     orders[id] = 0;
   }
+}
+/** Counts a newer state of an order, if the order was counted before. Otherwise the used part of
+   the limit may include the order already. */
+export function recountOrder(m, order) {
+  if (m.share[order.item]?.orders?.[order.id] === undefined) return;
+  countOrder(m, order);
+  if (ENDED.includes(order.state) && m.why?.name === 'share') m.why = null;
 }
 
 /** Takes this buyer's newest orders in the sale. They show how much of each limit is used, and

@@ -19,6 +19,7 @@ import {
   learn,
   model as m,
   most,
+  recountOrder,
   row,
   sceneOf,
   starts,
@@ -30,8 +31,8 @@ import { tab } from '/assets/store.js';
 /* The page opens the event stream at a random moment in the last ten minutes before the start. */
 const STREAM_EARLY_MS = 600_000;
 const QUIET_MS = 60_000; /* no polling in the last minute before the start */
-/* After a gap in the stream, the page reads what may have changed at a random moment within this
-   time. */
+/* After a gap in the stream, the page waits for a random time, at most this long. Then it reads
+   what may have changed. */
 const GAP_MS = 3_000;
 const CACHED_MS = 2_000; /* a shared answer from a cache may be this old */
 /* If a status differs from the clock by more than this, the page sets the clock again. */
@@ -211,8 +212,7 @@ function openStream() {
         if (m.order && order?.id === m.order.id) mine.readOne(m.order.id);
         /* The order comes from another tab or device. */
         else if (!m.press && order?.sale === m.id) mine.read();
-        if (order) countOrder(m, order);
-        if (m.why?.name === 'share') m.why = null;
+        if (order) recountOrder(m, order);
       },
     },
   });

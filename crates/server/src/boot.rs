@@ -161,16 +161,27 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
         Shape::Edge { slots, .. } => keys::load(settings, &expose_urls(slots)).await?,
         _ => secrets::load_or_create_all(settings, &history).await?,
     };
+    match open_engine(settings, &secrets, history).await {
+        Ok((engine, fatal, backup)) => Ok(StartedEngine { engine, secrets, fatal, backup }),
+        Err(error) => {
+            secrets::remove_new_pass_key(settings, &secrets);
+            Err(error)
+        }
+    }
+}
+
+/// Starts the engine with these secrets. Returns also the receiver of a permanent failure and the
+/// continuous backup.
+async fn open_engine(
+    settings: &Settings,
+    secrets: &Secrets,
+    history: HistoryMemory,
+) -> Result<(Arc<Engine>, oneshot::Receiver<String>, Option<ContinuousBackup>), ServeError> {
     let (failed, fatal) = oneshot::channel();
     let backup = continuous_backup(settings)?;
-    let location = stock_location(settings, &secrets, backup.as_ref())?;
-    let engine =
-        Engine::start(engine_options(settings, &secrets, (location, history), failed)).await?;
-    if let Some(key) = &secrets.pass_key_file {
-        let bound = engine.store().bind_pass_key(&key.fingerprint, key.is_new).await;
-        bound.map_err(EngineError::from)?;
-    }
-    Ok(StartedEngine { engine, secrets, fatal, backup })
+    let location = stock_location(settings, secrets, backup.as_ref())?;
+    let options = engine_options(settings, secrets, (location, history), failed);
+    Ok((Engine::start(options).await?, fatal, backup))
 }
 
 /// The parts of a server.

@@ -46,7 +46,7 @@ use settlers::SettlerWatch;
 pub(crate) use jobs::Jobs;
 pub(crate) use node_count::NodeCount;
 pub use orders::OrderLookup;
-pub use start::{DatabaseOptions, EngineOptions, StockLocation};
+pub use start::{DatabaseOptions, EngineOptions, PassKeyFile, StockLocation};
 pub(crate) use start::{expose_urls, redis_prefix};
 pub(crate) use stop::DRAIN_MAX;
 pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};

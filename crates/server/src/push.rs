@@ -113,8 +113,8 @@ impl WebPush {
             return Err(SubscribeError::Full);
         }
         let BrowserKeys { public, auth } = target.keys;
-        let browser =
-            PushSubscription { buyer, endpoint: target.endpoint, public_key: public, auth };
+        let endpoint = target.endpoint.clone();
+        let browser = PushSubscription { buyer, endpoint, public_key: public, auth };
         let put = engine.store().put_push_subscription(
             engine.node(),
             browser.clone(),
@@ -122,6 +122,7 @@ impl WebPush {
             OF_BUYER_MAX,
         );
         let SubscriptionOwner { id, node, until } = put.await.map_err(SubscribeError::Store)?;
+        self.lock().remove_others(&browser.buyer, &target);
         let is_done = node != engine.node()
             || self.add(engine, StoredPushSubscription { id, until, browser });
         if is_done { Ok(()) } else { Err(SubscribeError::Full) }

@@ -32,6 +32,7 @@ pub use error::SecretsError;
 pub(crate) use format::{SECRET_BYTES, hex, is_admin_key, parse_id_key, parse_key};
 
 use crate::config::{BuyerKeys, Settings};
+use crate::engine::PassKeyFile;
 use crate::gate::MasterKeys;
 
 /// File mode of a secret. Only its owner can read it.
@@ -64,13 +65,14 @@ pub struct Secrets {
     pub(crate) pass_key_file: Option<PassKeyFile>,
 }
 
-/// The secret of the front door that the server generated.
-#[derive(Debug)]
-pub(crate) struct PassKeyFile {
-    /// 16 hexadecimal digits by which a store recognizes the secret.
-    pub fingerprint: String,
-    /// Whether the secret was created just now.
-    pub is_new: bool,
+/// Removes a `pass_key` that this start created, because the start failed before the store recorded
+/// the key. Otherwise the next start would take the key for the key of another store.
+pub(crate) fn remove_new_pass_key(settings: &Settings, secrets: &Secrets) {
+    let is_new = secrets.pass_key_file.as_ref().is_some_and(|file| file.is_new);
+    if is_new && settings.shape.store().is_none() {
+        // The start failed already, and its error says why.
+        let _ = fs::remove_file(settings.data_dir.join("pass_key"));
+    }
 }
 
 /// Reads the configured and the kept secrets. Creates missing secrets.

@@ -60,7 +60,7 @@ fn check_repetition(release: &Release, archive: &Path, scratch: &Path) -> Result
     let output = fs::File::create(&first)?;
     run_command(Command::new("gzip").arg("-dc").arg(archive).stdout(output))?;
     run_command(Command::new("cmp").args([&first, &again]))
-        .context("the same commit must give the same archive")?;
+        .context("the archive is not reproducible: packing it again gave other bytes")?;
     fs::remove_dir_all(&tree)?;
     fs::remove_file(&first)?;
     Ok(fs::remove_file(&again)?)
@@ -128,7 +128,7 @@ fn verify_unit(unit: &str, program: &Path, scratch: &Path) -> Result<()> {
             let text = String::from_utf8_lossy(&output.stderr);
             ensure!(output.status.success(), "systemd refuses the unit: {text}");
             // systemd ignores an unknown line with a warning.
-            ensure!(!text.contains("doorbuster.service:"), "systemd warns of the unit: {text}");
+            ensure!(!text.contains("doorbuster.service:"), "systemd warns about the unit: {text}");
             Ok(())
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -144,8 +144,8 @@ pub struct SeriesPoint {
     pub at: Time,
     /// Purchase requests.
     pub requests: u64,
-    /// Purchase requests in the second of the step with the most requests. Absent if the server
-    /// does not know this number: an older version recorded the step.
+    /// Purchase requests in the busiest second of the step. Absent if an older version recorded
+    /// the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub busiest_second: Option<u64>,

@@ -69,10 +69,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "database.commit_unconfirmed",
         "The synchronous standby did not confirm a commit in time. The result counts as unknown.",
     ),
-    warn("database.commits_return", "Commits to the database return again."),
+    warn("database.commits_return", "Commits to the database complete again."),
     error(
         "database.commits_stalled",
-        "A commit to the database does not return. The disk of the database or a synchronous standby hangs.",
+        "A commit to the database does not return. Its disk or a synchronous standby may hang.",
     ),
     warn(
         "database.failed_over",

@@ -30,13 +30,13 @@ fn every_command_and_argument_has_help() {
     check(&Cli::command(), "");
 }
 
-/// The commands that print no report, so that they have no `--json`.
+/// The commands that print no report, and so have no `--json`.
 const WITHOUT_JSON: [&str; 3] = [
     // It prints a shell's script.
     "doorbuster completions",
     // It prints a settings file.
     "doorbuster config default",
-    // It runs until it is stopped. Its log has a form for machines.
+    // It runs until it is stopped. Its log can be JSON.
     "doorbuster serve",
 ];
 

@@ -276,7 +276,8 @@ fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
     buy(&cluster, 5, 1);
     // The first start on an empty database is no reason for an alarm.
     for node in &cluster.nodes {
-        let log = node.log_tail();
+        let log = node.log();
+        assert!(log.contains("server.started"), "{log}");
         let is_alarm = |line: &&str| line.contains(" WARN ") || line.contains("ERROR ");
         let alarms: Vec<&str> = log.lines().filter(is_alarm).collect();
         // At that time the standby was not there yet, so one warning about the settings is right.

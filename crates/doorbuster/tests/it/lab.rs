@@ -295,7 +295,8 @@ fn every_strategy_keeps_its_claim_with_each_fault() {
                         let id = result["strategy"].as_str().expect("a text");
                         let is_slow = fault != "slow" || uses_database(id);
                         assert!(fault == "restart" || result["applies"] == is_slow, "{result}");
-                        // Redis has each booking, or the row of each intent comes before it.
+                        // These strategies survive a crash: Redis records each booking, or the row
+                        // of the intent is written before the booking.
                         let survives = ["redis-lua", "redis-lua-outbox"].contains(&id);
                         let held = result["verdict"] == "held";
                         assert!(fault != "crash" || !survives || held, "{result}");

@@ -128,6 +128,11 @@ impl Node {
         self.clock.as_ref().map_or(Ok(()), |clock| clock.set_ahead_ms(ms))
     }
 
+    /// Returns the whole log.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
     /// Returns the end of the log.
     pub fn log_tail(&self) -> String {
         self.process.as_ref().map(Process::log_tail).unwrap_or_default()

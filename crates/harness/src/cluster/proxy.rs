@@ -32,7 +32,8 @@ pub enum NetworkCondition {
         by: Duration,
         /// The number of the slow connection among ten, 0 to 9.
         slow: usize,
-        /// Until connection `slow` exists, the newest connection from this number on is slow.
+        /// Until connection `slow` exists, the newest connection is slow, if it has at least this
+        /// number.
         from: usize,
     },
     /// No data arrives, but no connection breaks. The data arrives after the condition changes.
@@ -147,7 +148,7 @@ async fn accept(
 struct Connection {
     /// The connection's number.
     number: usize,
-    /// The number of all connections so far.
+    /// How many connections the proxy has accepted so far.
     accepted: Arc<AtomicUsize>,
     condition: watch::Receiver<NetworkCondition>,
     /// Counts delayed chunks.

@@ -67,9 +67,9 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Runs one shape of the product. A run that fails ends the installation, and the next run has
-    /// a new one. With slow connections, each run has a new installation, so that the seed decides
-    /// which connections are slow.
+    /// Runs one shape of the product. If a run fails, its installation stops, and the next run
+    /// starts a new one. With slow connections, each run has a new installation, so that the seed
+    /// decides which connections are slow.
     async fn run_shape(&self, shape: Shape, done: &mut Outcomes<'_>) {
         let mut running = None;
         let mut runs = self.runs().into_iter();
@@ -94,8 +94,8 @@ impl OneStrategy<'_> {
         Product::start(&self.options.program, shape, slow).await
     }
 
-    /// Runs the embedded shape over HTTP, and then the same buyers without HTTP. A run that fails
-    /// ends the installation, and the next run has a new one.
+    /// Runs the embedded shape over HTTP, and then the same buyers without HTTP. If a run fails,
+    /// its installation stops, and the next run starts a new one.
     async fn run_with_and_without_http(&self, done: &mut Outcomes<'_>) {
         let mut runs = self.runs().into_iter().peekable();
         while let Some(&run) = runs.peek().filter(|_| !self.is_stopped()) {

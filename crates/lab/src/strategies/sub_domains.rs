@@ -2,11 +2,11 @@
 //!
 //! How it works: a partition sells from its active sub-domain. When its units fall below the
 //! threshold, the scheduler refills the other sub-domain from the pool and switches to it. Each
-//! sale leaves a detail in Redis. After 100 details or one second, one statement writes them into
-//! the detail table, as orders, and deducts their units from the stock in the database. If no
-//! refill can help a buyer, all remaining units are merged.
+//! sale leaves a detail in Redis. After 100 details or one second, one statement writes the details
+//! into the detail table, as orders. It also deducts their units from the stock. If no refill can
+//! help a buyer, all remaining units are merged.
 //! Where it comes from: published designs for very hot items (initial 400, threshold 380, refill
-//! 100). Less stock has smaller numbers in the same proportion.
+//! 100). With less stock, these numbers are smaller in the same proportion.
 //! When it holds: while Redis keeps its data.
 //! How it breaks: a restart of Redis loses details that were not written, and their stock. There
 //! are many parts: if the scheduler is down, partitions run out of units.

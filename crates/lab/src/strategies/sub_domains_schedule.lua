@@ -4,14 +4,16 @@
 -- If the pool is empty, merges the remaining units of both sub-domains.
 -- Returns the number of units in the partition and the pool.
 local active = redis.call('HGET', KEYS[1], 'active')
-if not active then
+local threshold = tonumber(redis.call('HGET', KEYS[1], 'threshold'))
+-- If Redis came back empty, the partition is missing or has only what a buyer merged.
+if not active or not threshold then
   return 0
 end
 local other = active == 'a' and 'b' or 'a'
 local left = tonumber(redis.call('HGET', KEYS[1], active))
 local rest = tonumber(redis.call('HGET', KEYS[1], other))
 local pool = tonumber(redis.call('GET', KEYS[2])) or 0
-if left < tonumber(redis.call('HGET', KEYS[1], 'threshold')) and pool > 0 then
+if left < threshold and pool > 0 then
   local refill = math.min(pool, tonumber(redis.call('HGET', KEYS[1], 'refill')))
   redis.call('DECRBY', KEYS[2], refill)
   redis.call('HINCRBY', KEYS[1], other, refill)

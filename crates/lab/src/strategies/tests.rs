@@ -140,7 +140,8 @@ fn a_slow_connection_makes_a_lock_end_during_the_work() {
     let dir = WorkDir::create().expect("a directory");
     let mut servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
     servers.start_slow_proxy(1, 2).expect("the proxy starts");
-    // The slow server of the shop has one connection, which is slow. The other server has none.
+    // The slow server's only connection goes through the slow proxy. The other server connects
+    // directly.
     let slow = Backends::new(&servers.worker_addresses(1)).expect("valid addresses");
     let fast = Backends::new(&servers.addresses(1)).expect("valid addresses");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -7,26 +7,27 @@ const pathOf = (sale, item) => `/v1/admin/sales/${seg(sale)}/items/${seg(item)}/
 /** Returns the value of a field for the API: a number, or a word such as `auto`. */
 const valueOf = text => (text === '' || Number.isNaN(Number(text)) ? text : Number(text));
 
-/** Saves the spreads of a new sale. Each of `items` has the id of the item, the id of the item of
-   the sale `from` that it was copied from, if any, and the fields that the operator filled in.
-   Returns the error if the server refuses. */
+/** Saves the spreads of a new sale. Each of `items` has `id`, `copied` and `spread`. `copied` is the
+   id of the original item in the sale `from`, if the item is a copy. `spread` has the fields that
+   the operator filled in. Returns the first error if the server refuses a spread. */
 export async function saveSpreads(from, to, items) {
-  try {
-    for (const { id, copied, spread } of items) {
-      const typed = Object.entries(spread).filter(([, text]) => text !== '')
-        .map(([name, text]) => [name, valueOf(text)]);
-      if (!copied && !typed.length) continue;
+  let first = null;
+  for (const { id, copied, spread } of items) {
+    const typed = Object.entries(spread).filter(([, text]) => text !== '')
+      .map(([name, text]) => [name, valueOf(text)]);
+    if (!copied && !typed.length) continue;
+    try {
       const made = await api.get(pathOf(to, id));
       const base = copied ? await api.get(pathOf(from, copied)) : made;
       const wanted = { ...base, ...Object.fromEntries(typed) };
       if (JSON.stringify(wanted) !== JSON.stringify(made)) {
         await api.send('PUT', pathOf(to, id), wanted);
       }
+    } catch (error) {
+      first ??= error.faults?.[0]?.detail ? new Error(`${id}: ${error.faults[0].detail}`) : error;
     }
-    return null;
-  } catch (error) {
-    return error.faults?.[0]?.detail ? new Error(error.faults[0].detail) : error;
   }
+  return first;
 }
 
 /** The fields of a spread. `change` gets the name and the text of a field. `mayBeEmpty` is the key

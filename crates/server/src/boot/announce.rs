@@ -91,9 +91,9 @@ async fn warn_of_restore(engine: &Engine) -> Result<(), EngineError> {
                 restored_at = %time_text(row.at),
                 sales = sales.join(" "),
                 event = "store.restored",
-                "the store was restored from a backup, so orders, payments and events after the \
-                 backup are missing and these sales are paused; compare the lists of doorbuster \
-                 csv orders and doorbuster csv payments with the payment provider and the shop's \
+                "the store was restored from a backup; orders, payments and events after the \
+                 backup are missing, and these sales are paused; run doorbuster csv orders and \
+                 doorbuster csv payments, compare them with the payment provider and the shop's \
                  records, then resume the sales; see docs/how-to/back-up-and-restore.md"
             );
         }

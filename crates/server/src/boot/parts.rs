@@ -80,6 +80,7 @@ pub(super) fn engine_options(
         location,
         roles: settings.roles,
         id_key: secrets.id_key.clone(),
+        pass_key: secrets.pass_key_file.clone(),
         clock: Clock::default(),
         node: match settings.shape {
             Shape::Embedded => NodeId(1),

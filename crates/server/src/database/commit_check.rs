@@ -73,7 +73,7 @@ impl Check {
 
     /// Returns whether the commit has not returned.
     fn is_running(&self) -> bool {
-        // The sender is gone without a result only if the task of the commit ended.
+        // If the sender is gone without a result, the task of the commit has ended.
         self.result.has_changed().is_ok() && self.result.borrow().is_none()
     }
 

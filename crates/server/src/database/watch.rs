@@ -50,6 +50,9 @@ pub(crate) async fn run(engine: Arc<Engine>) {
                 }
             }
         }
+        // This is the result of the earlier check. The next one begins now, and nearly always runs
+        // until the end of this pass.
+        let progress = engine.database().commit_check.progress();
         if engine.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
             engine.database().commit_check.begin_if_due(engine.store());
         }
@@ -61,7 +64,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
         if let Some(found) = &found {
             log.note(found);
         }
-        if let Some(progress) = engine.database().commit_check.progress()
+        if let Some(progress) = progress
             && engine.store().is_available()
         {
             log.note_commit(progress, found.as_ref());
@@ -103,8 +106,8 @@ pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError
             sale = sale.sale,
             was = sale.was.as_str(),
             event = "database.sale_paused",
-            "paused the sale because the database changed; run doorbuster audit --server, compare \
-             the lists of doorbuster csv orders and doorbuster csv payments with the payment \
+            "paused the sale because the database changed; run doorbuster audit --server, \
+             doorbuster csv orders and doorbuster csv payments, compare them with the payment \
              provider and the shop's records, then resume the sale; see \
              docs/how-to/postgres-failover.md"
         );
@@ -191,7 +194,7 @@ impl StandbyLog {
                 if self.stalled_at.take().is_some() {
                     tracing::warn!(
                         event = "database.commits_return",
-                        "commits to the database return again"
+                        "commits to the database complete again"
                     );
                 }
             }

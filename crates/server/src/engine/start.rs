@@ -89,6 +89,8 @@ pub struct EngineOptions {
     pub id_key: IdKey,
     /// The clock of an embedded store.
     pub clock: Clock,
+    /// The file `pass_key`, if the front door's keys come from it.
+    pub pass_key: Option<PassKeyFile>,
     /// This node's id.
     pub node: NodeId,
     /// The bounds of one slot's memory. Tests lower these bounds in order to reach them.
@@ -101,6 +103,15 @@ pub struct EngineOptions {
     pub database: DatabaseOptions,
     /// Called once when the store has failed permanently. The process must then end.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// The file with the secret of the front door that the server generated.
+#[derive(Clone, Debug)]
+pub struct PassKeyFile {
+    /// 16 hexadecimal digits by which a store recognizes the secret.
+    pub fingerprint: String,
+    /// Whether the secret was created just now.
+    pub is_new: bool,
 }
 
 impl Engine {
@@ -125,6 +136,9 @@ impl Engine {
         let is_edge = layout.is_edge();
         if !is_edge {
             store.bind_key().await?;
+            if let Some(file) = &options.pass_key {
+                store.bind_pass_key(&file.fingerprint, file.is_new).await?;
+            }
             pause_after_change(&store).await?;
         }
         let cache = Cache::new(open_shared(&options, &slots)?);

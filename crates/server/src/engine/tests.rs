@@ -44,6 +44,7 @@ async fn engine_bounded(
     bounds: SlotBounds,
 ) -> Arc<Engine> {
     Engine::start(EngineOptions {
+        pass_key: None,
         location: StockLocation::Directory(dir.path().to_owned()),
         roles,
         id_key: IdKey::new([3; 32]),

@@ -23,6 +23,7 @@ use crate::temp_dir::TempDir;
 /// Starts an engine in this directory.
 pub(super) async fn engine(dir: &TempDir, clock: Clock) -> Arc<Engine> {
     let engine = Engine::start(EngineOptions {
+        pass_key: None,
         location: StockLocation::Directory(dir.path().to_owned()),
         roles: Roles::ALL,
         id_key: IdKey::new([3; 32]),

@@ -85,6 +85,15 @@ impl PushReaders {
         ended.into_iter().for_each(|id| self.remove(id));
     }
 
+    /// Removes other buyers' subscriptions of the same browser.
+    pub(super) fn remove_others(&mut self, buyer: &BuyerId, target: &Target) {
+        let others = self.by_id.iter().filter(|(_, reader)| {
+            *reader.target == *target && reader.events.buyer() != Some(buyer)
+        });
+        let others: Vec<u64> = others.map(|(id, _)| *id).collect();
+        others.into_iter().for_each(|id| self.remove(id));
+    }
+
     /// Removes a buyer's subscriptions.
     pub(super) fn remove_buyer(&mut self, buyer: &BuyerId) {
         let ids = self.by_buyer.remove(buyer).unwrap_or_default();

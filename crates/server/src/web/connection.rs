@@ -38,7 +38,8 @@ pub(crate) struct Connection {
 }
 
 /// Completes when the event stream on a connection must end although its client reads nothing.
-/// The connection polls it itself, because it does not poll a body whose bytes nobody reads.
+/// The connection polls this future directly, because it does not poll the answer's body while the
+/// client reads nothing.
 #[derive(Default)]
 pub(crate) struct Overdue(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
 
@@ -50,8 +51,8 @@ impl Overdue {
     fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         match &mut *self.lock() {
             Some(overdue) => overdue.as_mut().poll(context),
-            // A request sets it while the connection is polled, and this method is called after
-            // that.
+            // No waker is needed. A request sets the future while the connection is polled, and
+            // this method runs after that.
             None => Poll::Pending,
         }
     }

@@ -289,6 +289,7 @@ mod tests {
 
     async fn engine(dir: &TempDir) -> Arc<Engine> {
         let options = EngineOptions {
+            pass_key: None,
             location: StockLocation::Directory(dir.path().to_owned()),
             roles: Roles::ALL,
             id_key: IdKey::new([3; 32]),

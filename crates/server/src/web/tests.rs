@@ -123,6 +123,7 @@ pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<A
 
 async fn engine(dir: &TempDir, stock: u64) -> Arc<Engine> {
     let options = EngineOptions {
+        pass_key: None,
         location: StockLocation::Directory(dir.path().to_owned()),
         roles: crate::config::Roles::ALL,
         id_key: IdKey::new([3; 32]),

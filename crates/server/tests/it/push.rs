@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::app::{PATIENCE, TestApp, bearer, sale};
 use crate::http::Reply;
+use crate::nodes::number;
 
 /// The browser's keys of the example of RFC 8291.
 const PRIVATE: &str = "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94";
@@ -215,6 +216,21 @@ async fn scheduled_sale(app: &TestApp, id: &str, buyer: &str) {
     app.step(id, "schedule").await;
     let room = format!("/v1/sales/{id}/waiting-room");
     assert_eq!(app.buyer(buyer, "POST", &room).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_browser_gets_only_the_messages_of_its_last_buyer() {
+    let (app, service) = (start().await, PushService::start(201).await);
+    app.open_sale("spring", 5.into(), 1).await;
+    assert_eq!(subscribe(&app, "anna", &service.url()).await.status, 204);
+    assert_eq!(subscribe(&app, "bob", &service.url()).await.status, 204);
+    assert_eq!(number(&app, "doorbuster_push_subscriptions").await, 1);
+    assert_eq!(app.buy("anna", "a", "spring", "phone", 1).await.status, 201);
+    let order = app.buy("bob", "b", "spring", "phone", 1).await.json();
+    let message = service.until(1).await[0].message();
+    assert_eq!(message["url"], format!("/order/{}", order["id"].as_str().expect("an id")));
+    tokio::time::sleep(WATCH).await;
+    assert_eq!(service.got().len(), 1, "anna has no subscription there any more");
 }
 
 #[tokio::test]

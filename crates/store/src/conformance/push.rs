@@ -66,8 +66,8 @@ pub async fn a_browser_has_one_subscription_that_it_renews(fixture: Fixture) {
     assert_eq!(owned(&fixture, FIRST).await, [again.id]);
 }
 
-/// A browser whose next buyer subscribes gets no more messages of the buyer before. A buyer who
-/// knows only the browser's address cannot end another buyer's subscription.
+/// When another buyer subscribes in a browser, the browser gets no more messages of the earlier
+/// buyer. A buyer who knows only the browser's address cannot end another buyer's subscription.
 pub async fn a_browser_gets_the_messages_of_its_last_buyer(fixture: Fixture) {
     let anna = put(&fixture, FIRST, &browser("anna", "one")).await;
     let also = put(&fixture, FIRST, &browser("anna", "two")).await;

@@ -82,8 +82,8 @@ pub enum OpenError {
     /// The given key for order ids is not the key of this store.
     #[error(
         "the id_key does not fit the store: its fingerprint is {given}, and the store was created \
-         with {expected}; with this key no buyer could reach an earlier order. Restore the id_key \
-         file from a backup, or correct auth.id_key"
+         with {expected}; with this key no buyer could reach an earlier order; restore the file \
+         id_key from a backup, or correct auth.id_key"
     )]
     WrongIdKey {
         /// The fingerprint of the given key.
@@ -94,9 +94,9 @@ pub enum OpenError {
     /// The file `pass_key` is not the file that this store was used with.
     #[error(
         "the pass_key does not fit the store: its fingerprint is {given}, and the store was used \
-         with {expected}; with this key no earlier pass, sign-in or payment link would work. \
-         Restore the pass_key file from a backup. If it is lost, remove the wrong file, and the \
-         server creates a new one"
+         with {expected}; with this key no earlier pass, sign-in or payment link would work; \
+         restore the file pass_key from a backup; if there is no copy, remove the wrong file, and \
+         the server creates a new one"
     )]
     WrongPassKey {
         /// The fingerprint of the file.

@@ -68,7 +68,7 @@ pub(super) struct Shared {
     /// The reason why the store failed permanently, if it did.
     failed: OnceLock<String>,
     closed: AtomicBool,
-    /// In microseconds. Commits of other nodes cause polls, at least this far apart.
+    /// The shortest time between two polls that commits of other nodes cause, in microseconds.
     refreshes_apart_us: AtomicU64,
 }
 

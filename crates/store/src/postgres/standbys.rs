@@ -52,8 +52,8 @@ pub(super) async fn inspect(client: &Client) -> Done<Replication> {
     Ok(replication((row.try_get(0)?, row.try_get(1)?), numbers, lists))
 }
 
-/// Returns the state of the standbys. `numbers` are the connected standbys, those whose state this
-/// database user may not see, and those that confirm commits synchronously. The lists are the names
+/// Returns the state of the standbys. The three numbers count the connected standbys, the standbys
+/// that this database user may not see, and the synchronous standbys. The lists are the names
 /// of the connected standbys, and [`Replication::standbys`].
 fn replication(
     (commit, names): (String, String),

@@ -150,7 +150,8 @@ pub(super) async fn keep_picture(tab: &Tab<'_>, name: &str) {
     let png = decoded(taken["data"].as_str().expect("a picture"));
     assert!(png.starts_with(b"\x89PNG"), "{name} is not a PNG picture");
     std::fs::create_dir_all(&folder).expect("a folder for pictures");
-    let path = folder.join(name);
+    // A name may contain a time zone, such as Asia/Kathmandu.
+    let path = folder.join(name.replace('/', " "));
     assert!(!path.exists(), "two states have the name {name}");
     std::fs::write(path, png).expect("the picture is written");
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::driver::Browser;
 use super::passes::guarded;
 use super::tab::Tab;
-use super::{BUY, draft, in_secs, link, prepared_before_opening};
+use super::{BUY, draft, in_secs, link, plain, prepared_before_opening};
 use crate::crash_windows::fixture::ServerFixture;
 
 /// Records the notes of the sound, the questions for permission, and the notifications. Keeps the
@@ -50,7 +50,10 @@ async fn the_opening_changes_the_title_and_plays_the_sound_that_the_buyer_switch
         prepared_before_opening(10, async |soon, secs| {
             draft(&fixture, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
             fixture.step(&soon, "schedule").await;
-            // The choice of a sound belongs to the browser, so the quiet page is opened first.
+            // The choice of a sound belongs to the browser, so the quiet page is opened first. A
+            // repeated preparation begins without the choice.
+            loud.load(&plain(fixture.address, "/favicon.ico")).await;
+            loud.eval("localStorage.clear()").await;
             for tab in [&quiet, &loud] {
                 tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
                 tab.until("document.title.startsWith('Opens in 0')").await;

@@ -15,6 +15,7 @@ use crate::temp_dir::TempDir;
 /// Creates the delivery service of a server without sales.
 async fn outbox(dir: &TempDir) -> Outbox {
     let options = EngineOptions {
+        pass_key: None,
         location: StockLocation::Directory(dir.path().to_owned()),
         roles: Roles::ALL,
         id_key: IdKey::new([3; 32]),

@@ -85,10 +85,12 @@ fn sale_problems(app: &App, sale: &SaleState) -> Vec<CheckProblem> {
         }
     }
     let limits = wire::admin_sale(row, Some(sale)).front_door.limits;
-    for (limit, sender) in [(limits.buyer, "buyer"), (limits.ip, "address")] {
+    for (limit, sender, member) in [(limits.buyer, "buyer", "buyer"), (limits.ip, "address", "ip")]
+    {
         if limit == LimitSetting::None {
-            let detail = format!("the front door has no limit for one {sender}");
-            problems.push(warning("no_limits", format!("{detail}; set limits of requests")));
+            let detail = format!("the front door does not limit the requests of each {sender}");
+            let repair = format!("set front_door.limits.{member}");
+            problems.push(warning("no_limits", format!("{detail}; {repair}")));
         }
     }
     problems

@@ -69,7 +69,7 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &Series { step_secs: query.step_secs, from, to, points }))
 }
 
-/// Returns the counts of a row. The busiest second of a second is the second itself.
+/// Returns the counts of a row. A row of one second is its own busiest second.
 fn counts_of(row: &SalePoint) -> StepCounts {
     let mut counts = StepCounts::parse(&row.point);
     if row.step == PointStep::Second {

@@ -24,12 +24,12 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     let rows = [
         (
             "doorbuster_store_commit_check_seconds",
-            "How long the newest check commit of `/readyz` took, or has taken until now.",
+            "How long the newest test commit of `/readyz` took, or has taken until now.",
             check_took.map(|took| took.as_secs_f64().to_string()),
         ),
         (
             "doorbuster_store_commits_failing",
-            "1 while the check commits of `/readyz` fail.",
+            "1 while the test commits of `/readyz` fail.",
             check_took.map(|_| u8::from(database.commit_check.is_failing()).to_string()),
         ),
         (

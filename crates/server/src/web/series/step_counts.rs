@@ -12,8 +12,8 @@ pub(crate) struct StepCounts {
     /// Answers to purchase requests, by kind.
     #[serde(default)]
     pub answers: BTreeMap<String, u64>,
-    /// The requests of this node in the busiest second of the step, by the sum of all nodes. 0 in a
-    /// stored second, and in a minute of an older version.
+    /// The requests of this node in the busiest second of the step. In that second, all nodes
+    /// together had the most requests. 0 in a stored second, and in a minute of an older version.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peak: u64,
     /// Latencies: each bucket's index and its count.

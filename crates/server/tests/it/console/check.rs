@@ -89,8 +89,10 @@ async fn the_check_before_opening_names_each_limit_that_is_off() {
     };
     let own = json!({"burst": 5, "per_minute": 50});
     assert_eq!(found(json!({"buyer": own, "ip": own})).await, Vec::<String>::new());
-    let buyer = "the front door has no limit for one buyer; set limits of requests";
-    let address = "the front door has no limit for one address; set limits of requests";
+    let buyer =
+        "the front door does not limit the requests of each buyer; set front_door.limits.buyer";
+    let address =
+        "the front door does not limit the requests of each address; set front_door.limits.ip";
     assert_eq!(found(json!({"buyer": null})).await, [buyer]);
     assert_eq!(found(json!({"ip": null})).await, [buyer, address]);
     assert_eq!(found(json!({ "buyer": own })).await, [address]);

@@ -94,6 +94,7 @@ impl Deployment {
         let runtime =
             Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
         let options = EngineOptions {
+            pass_key: None,
             location,
             roles,
             id_key: IdKey::new([3; 32]),

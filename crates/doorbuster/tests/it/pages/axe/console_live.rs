@@ -118,7 +118,7 @@ async fn support_tells_sales_with_one_title_apart_and_names_a_missing_code() {
         // A draft without a time of opening cannot be scheduled.
         open_view(&tab, "#/sales/copy").await;
         press(&tab, "Schedule").await;
-        shows(&tab, "Set the time of the opening first").await;
+        shows(&tab, "Set the opening time first").await;
         press(&tab, "Set the time").await;
         tab.until("location.hash === '#/sales/copy/edit'").await;
     })

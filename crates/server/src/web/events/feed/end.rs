@@ -12,8 +12,8 @@ use crate::web::identity::ClientAddress;
 use crate::web::limits::CLOSE_TIMEOUT;
 
 impl Feed {
-    /// Waits until the stream must end, although a frame is not sent yet. The result says why, and
-    /// is never an event. Dropping the future loses nothing.
+    /// Waits until the stream must end, also while a frame waits to be sent. Returns the reason,
+    /// never an event. Dropping the future loses nothing.
     pub(in super::super) async fn must_end(&mut self) -> FeedEvent {
         let lagged = self.subscription.lagged();
         let buyer = self.subscription.buyer().expect("the reader subscribed as a buyer");
@@ -21,8 +21,9 @@ impl Feed {
         wait(&self.app, (client, buyer), &mut self.blocks, ends_at, lagged).await
     }
 
-    /// Waits until the stream must end, and then for the time in which the client may still read
-    /// the end. The future does not keep the feed, and ignores a later renewal of the token.
+    /// Waits until the stream must end, and then for [`CLOSE_TIMEOUT`]. In this time the client can
+    /// still read the last event. The future does not own the feed, and ignores a later renewal of
+    /// the token.
     pub(in super::super) fn overdue(&self) -> impl Future<Output = ()> + Send + use<> {
         let (app, buyer, mut blocks) =
             (self.app.clone(), self.buyer().clone(), self.blocks.clone());
