@@ -60,6 +60,10 @@ const HOUR_MS = 3_600_000;
 const NEAR_SECS = 60,
   NEAR_POSITION = 3;
 
+/* Returns whether the buyer can buy more now, or join the waitlist. */
+const mayBuyMore = (m, scene, deal) =>
+  ['live', 'out'].includes(scene) && (deal === 'lapsed' || !usedUp(m));
+
 /** Returns the screen of this model at this time:
    - `scene`, `deal`, `shade`: the state (see sale-state.js).
    - `light`, `pill`, `tone`: the picture, the label and the label's tone.
@@ -88,7 +92,7 @@ export function screenOf(m, t) {
   const acts =
     plan.act &&
     !(plan.act === 'anew' && !m.barred) &&
-    !(plan.act === 'again' && deal !== 'lapsed' && usedUp(m));
+    !(plan.act === 'again' && !mayBuyMore(m, scene, deal));
   const mode = plan.mode === 'wait' && canWaitlist(m, deal, t) ? 'go' : plan.mode;
   return {
     ...state,

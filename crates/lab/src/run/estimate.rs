@@ -104,7 +104,7 @@ mod tests {
             for fault in [Fault::None, Fault::Crash] {
                 for _ in 0..4 {
                     // Each run takes nearly the same time, also on a busy machine.
-                    estimate.counted_at -= Duration::from_secs(1_000);
+                    estimate.counted_at -= Duration::from_secs(1);
                     estimate.count(level, fault);
                     left.push(estimate.left());
                 }

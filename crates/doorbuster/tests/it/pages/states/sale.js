@@ -235,6 +235,9 @@ function faultsOf(sale, { mode, title: key }, words) {
   const acts = document.querySelector('#buy').dataset.mode === 'go';
   if (acts && /Buy now|立即抢购/.test(button) && sales[sale].row.state !== 'on_sale')
     if (sale !== 'just now') faults.push('the button buys what is not on sale');
+  const more = document.querySelector('#act:not([hidden])[data-does=again]');
+  if (more && sale !== 'just now' && !['on_sale', 'held_out'].includes(sales[sale].row.state))
+    faults.push(`“${more.textContent}” is offered for what is not on sale`);
   if (action === button) faults.push(`two buttons say “${button}”`);
   const { light } = document.querySelector('#stage').dataset,
     lit = LIGHTS.find(([, label]) => label.test(pill))?.[0];
