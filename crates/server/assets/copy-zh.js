@@ -21,7 +21,7 @@ export const copy = {
   'pill.waitlisted': '候补中', 'pill.turn': '轮到你了', 'clock.before': '开抢时间',
   'clock.live': '距结束', 'clock.opened': '已开抢',
   'clock.doors': '本场', 'clock.open': '进行中', 'clock.shut': '已结束',
-  'clock.opened+': '{t} 已开抢', 'clock.closes+': '{t} 结束', 'clock.opens+': '{t} 开抢',
+  'clock.opened+': '{t} 已开抢', 'clock.closes+': '{t} 结束', 'clock.closed+': '{t} 已结束', 'clock.opens+': '{t} 开抢',
   'clock.shop': '商家时间：{t}', 'clock.paused': '已暂停', 'clock.soldout': '已售罄',
   'clock.out': '暂时无货', 'clock.state': '本场', 'clock.pay': '剩余付款时间',
   'clock.ended': '结束时间', 'clock.in': '距开抢还有', 'clock.position': '你的排队位置',

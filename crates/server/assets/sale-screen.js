@@ -166,11 +166,13 @@ function clockOf({ m, t, scene, deal, turn }) {
   if (opens && opens <= t && scene === 'live') return { label: 'opened', time: opens };
   return state;
 }
-function dateOf({ m, scene }) {
+function dateOf({ m, t, scene }) {
   const opens = starts(m),
     closes = ends(m);
   if (scene === 'before' || scene === 'due') return opens ? { key: 'opens', at: opens } : null;
-  if (closes) return { key: 'closes', at: closes };
+  if (closes && closes <= t) return { key: 'closed', at: closes };
+  /* A sale that was closed early does not close at the planned time. */
+  if (closes && scene !== 'ended') return { key: 'closes', at: closes };
   return opens ? { key: 'opened', at: opens } : null;
 }
 function aloudOf({ m, scene, deal, turn }) {
