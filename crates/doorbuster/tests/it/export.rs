@@ -320,7 +320,11 @@ async fn the_page_of_a_named_sale_has_its_title_and_no_state_that_may_be_old() {
     fixture.open_sale("spring", &[("phone", 100, 9, 900)]).await;
     let folder = export(&fixture, &["--sale", "spring"]);
     let page = std::fs::read_to_string(folder.join("sale/spring/index.html")).expect("the page");
-    assert!(page.contains("<meta property=\"og:title\""), "{page}");
+    let price = "<meta property=\"product:price:amount\" content=\"0.10\">";
+    for part in ["<meta property=\"og:title\"", price, "application/ld+json", "\"price\":\"0.10\""]
+    {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
     assert!(!page.contains("Open now") && !page.contains("availability\""), "{page}");
 
     // Some valid sale ids, such as `..`, are not valid names of directories.
