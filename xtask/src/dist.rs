@@ -14,8 +14,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-/// The largest stripped program with the default features, in bytes: 40 MiB (docs/benchmarks.md).
-const PROGRAM_BYTES_MAX: u64 = 40 * 1_024 * 1_024;
+/// The largest stripped program with the default features, in bytes.
+const PROGRAM_BYTES_MAX: u64 = 40_000_000;
 
 /// The options of `cargo xtask dist`.
 #[derive(Args)]
