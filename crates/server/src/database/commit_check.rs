@@ -45,8 +45,8 @@ struct CheckResult {
 pub(super) enum CommitProgress {
     /// The commit has been running for this long.
     Running(Duration),
-    /// The commit returned.
-    Succeeded,
+    /// The commit returned after this time.
+    Succeeded(Duration),
     /// The commit failed, perhaps after a long time.
     Failed,
 }
@@ -117,7 +117,7 @@ impl CommitCheck {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         newest.as_ref().map(|check| match check.failed() {
             _ if check.is_running() => CommitProgress::Running(check.began.elapsed()),
-            0 => CommitProgress::Succeeded,
+            0 => CommitProgress::Succeeded(check.duration()),
             1.. => CommitProgress::Failed,
         })
     }

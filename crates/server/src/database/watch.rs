@@ -189,8 +189,11 @@ impl StandbyLog {
                     );
                 }
             }
+            // A commit that returned late does not end the stall. Otherwise slow commits would
+            // begin and end a stall every few seconds.
+            CommitProgress::Succeeded(took) if took >= STALL_LOGGED_AFTER => {}
             CommitProgress::Running(_) | CommitProgress::Failed => {}
-            CommitProgress::Succeeded => {
+            CommitProgress::Succeeded(_) => {
                 if self.stalled_at.take().is_some() {
                     tracing::warn!(
                         event = "database.commits_return",
@@ -223,5 +226,17 @@ mod tests {
             tokio::time::advance(EVERY).await;
         }
         assert_eq!(lines, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stall_ends_only_with_a_commit_that_returns_in_time() {
+        let mut log = StandbyLog::default();
+        log.note_commit(CommitProgress::Running(STALL_LOGGED_AFTER), None);
+        assert!(log.stalled_at.is_some());
+        log.note_commit(CommitProgress::Succeeded(STALL_LOGGED_AFTER), None);
+        log.note_commit(CommitProgress::Failed, None);
+        assert!(log.stalled_at.is_some(), "commits still take long");
+        log.note_commit(CommitProgress::Succeeded(Duration::from_millis(5)), None);
+        assert!(log.stalled_at.is_none());
     }
 }
