@@ -50,6 +50,7 @@ mod sign_in;
 mod unread_body;
 mod waitlist;
 pub(crate) mod wire;
+mod wrong_keys;
 
 pub use accept::{Listener, bind};
 pub use assets::{ExportedSale, FolderFile, brand_preview, folder};
@@ -79,7 +80,6 @@ use crate::outbox::{AddressGuard, Outbox};
 use crate::payment::Payments;
 use crate::push::WebPush;
 use assets::AssetFile;
-use console_session::WrongKeys;
 use failure::FailureLogLimiter;
 use limits::{IDLE_AFTER, PING_EVERY, UNANSWERED_PINGS_MAX, WRITE_STALL};
 use live::LiveSettings;
@@ -106,7 +106,7 @@ pub struct App {
     overload_pacer: OverloadPacer,
     pub(crate) metrics: Metrics,
     series: SeriesRecorder,
-    wrong_keys: WrongKeys,
+    wrong_keys: wrong_keys::WrongKeys,
     /// The settings as operators see them.
     settings: Vec<ShownSetting>,
     /// Sign-in of operators at an OpenID Connect issuer.
@@ -192,7 +192,7 @@ impl App {
             overload_pacer: OverloadPacer::new(settings.workers),
             metrics,
             series: SeriesRecorder::default(),
-            wrong_keys: WrongKeys::default(),
+            wrong_keys: wrong_keys::WrongKeys::default(),
             settings: settings.shown.clone(),
             oidc: settings
                 .oidc

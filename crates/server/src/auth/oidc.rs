@@ -1,20 +1,29 @@
-//! Sign-in of operators at an OpenID Connect issuer: the authorization code flow with PKCE.
+//! Sign-in of operators at an OpenID Connect issuer: the authorization code flow with PKCE, by the
+//! crate `oauth2`. This module reads the issuer's configuration and checks the ID token.
 //!
 //! The browser carries the state of an attempt in a cookie, so any node can finish an attempt that
 //! another node began. The server reads the issuer's configuration and keys when it needs them.
 
+mod callback;
 mod claims;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use oauth2::basic::{
+    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
+    BasicTokenType,
+};
+use oauth2::{
+    AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
+    EndpointSet, ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier,
+    RedirectUrl, RequestTokenError, Scope, StandardRevocableToken, StandardTokenResponse, TokenUrl,
+};
 use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use secrecy::ExposeSecret;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -22,6 +31,7 @@ use tokio::time::Instant;
 use super::AuthenticationError;
 use super::jwks::{Jwks, JwksSource};
 use crate::config::OidcSettings;
+use callback::Callback;
 pub(crate) use claims::SignedIn;
 
 /// How long the issuer may take to answer.
@@ -76,11 +86,6 @@ impl SignInAttempt {
         let attempt = Self { state: parts.next()?, nonce: parts.next()?, verifier: parts.next()? };
         (attempt.to_cookie() == value).then_some(attempt)
     }
-
-    /// Returns the hash of the verifier. The issuer gets this hash first, and the verifier later.
-    fn challenge(&self) -> String {
-        URL_SAFE_NO_PAD.encode(digest(&SHA256, self.verifier.as_bytes()).as_ref())
-    }
 }
 
 /// The issuer's configuration, as OpenID Connect Discovery publishes it.
@@ -94,15 +99,50 @@ struct Configuration {
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
-/// An issuer whose configuration was read.
-struct Issuer {
-    configuration: Configuration,
-    keys: Jwks,
+impl Configuration {
+    /// Returns how the client sends its id and secret to the issuer.
+    fn auth_type(&self) -> AuthType {
+        let methods = self.token_endpoint_auth_methods_supported.as_ref();
+        let is_basic = |known: &Vec<String>| known.iter().any(|name| name == "client_secret_basic");
+        match methods.is_none_or(is_basic) {
+            true => AuthType::BasicAuth,
+            false => AuthType::RequestBody,
+        }
+    }
 }
 
-#[derive(Deserialize)]
-struct TokenAnswer {
+/// The ID token, which OpenID Connect adds to an OAuth 2.0 token response.
+#[derive(Deserialize, Serialize)]
+struct IdToken {
     id_token: String,
+}
+
+impl ExtraTokenFields for IdToken {}
+
+impl std::fmt::Debug for IdToken {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("IdToken")
+    }
+}
+
+/// A client of the issuer's authorization endpoint and token endpoint.
+type Client = oauth2::Client<
+    BasicErrorResponse,
+    StandardTokenResponse<IdToken, BasicTokenType>,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+
+/// An issuer whose configuration was read.
+struct Issuer {
+    client: Client,
+    keys: Jwks,
 }
 
 /// Signs operators in at one issuer.
@@ -134,16 +174,15 @@ impl Oidc {
     pub(crate) async fn begin(&self) -> Result<(Url, SignInAttempt), OidcError> {
         let issuer = self.issuer().await?;
         let attempt = SignInAttempt::new();
-        let mut url = url(&issuer.configuration.authorization_endpoint)?;
-        url.query_pairs_mut()
-            .append_pair("response_type", "code")
-            .append_pair("client_id", &self.settings.client_id)
-            .append_pair("redirect_uri", &self.redirect_uri)
-            .append_pair("scope", &self.settings.scopes.join(" "))
-            .append_pair("state", &attempt.state)
-            .append_pair("nonce", &attempt.nonce)
-            .append_pair("code_challenge", &attempt.challenge())
-            .append_pair("code_challenge_method", "S256");
+        let verifier = PkceCodeVerifier::new(attempt.verifier.clone());
+        let state = attempt.state.clone();
+        let (url, _) = issuer
+            .client
+            .authorize_url(move || CsrfToken::new(state))
+            .add_scopes(self.settings.scopes.iter().cloned().map(Scope::new))
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
+            .add_extra_param("nonce", attempt.nonce.clone())
+            .url();
         Ok((url, attempt))
     }
 
@@ -168,7 +207,7 @@ impl Oidc {
             return Err(OidcError::Invalid("the issuer sent no code"));
         }
         let issuer = self.issuer().await?;
-        let token = self.exchange(&issuer.configuration, &answer.code, attempt).await?;
+        let token = self.exchange(&issuer.client, answer.code, attempt).await?;
         let claims = match issuer.keys.signed_claims(&token) {
             // The issuer may have new keys.
             Err(AuthenticationError::Unknown) => {
@@ -195,35 +234,41 @@ impl Oidc {
     /// Exchanges the code for a token that names the person.
     async fn exchange(
         &self,
-        configuration: &Configuration,
-        code: &str,
+        client: &Client,
+        code: String,
         attempt: &SignInAttempt,
     ) -> Result<String, OidcError> {
-        let (id, secret) = (&self.settings.client_id, self.settings.client_secret.expose_secret());
-        let mut form = vec![
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("redirect_uri", self.redirect_uri.as_str()),
-            ("code_verifier", attempt.verifier.as_str()),
-        ];
-        let mut request = self.http.post(url(&configuration.token_endpoint)?);
-        let methods = &configuration.token_endpoint_auth_methods_supported;
-        let has = |method: &str| {
-            methods.as_ref().is_some_and(|known| known.iter().any(|name| name == method))
-        };
-        if methods.is_none() || has("client_secret_basic") {
-            // RFC 6749 requires that the id and the secret are form-encoded before they are joined.
-            let pair = format!("{}:{}", encoded(id), encoded(secret));
-            request = request.header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(pair)));
-        } else {
-            form.extend([("client_id", id.as_str()), ("client_secret", secret)]);
-        }
-        let request =
-            request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(pairs(&form));
-        let bytes = read(request).await?;
-        let answer: TokenAnswer = serde_json::from_slice(&bytes)
-            .map_err(|_| OidcError::Issuer("its answer has no ID token".to_owned()))?;
-        Ok(answer.id_token)
+        let http = self.http.clone();
+        let sender = move |request| send(http.clone(), request);
+        let answer = client
+            .exchange_code(AuthorizationCode::new(code))
+            .set_pkce_verifier(PkceCodeVerifier::new(attempt.verifier.clone()))
+            .request_async(&sender)
+            .await;
+        let answer = answer.map_err(|error| match error {
+            RequestTokenError::Request(error) => error,
+            RequestTokenError::ServerResponse(error) => {
+                OidcError::Issuer(format!("it refused the code: {}", error.error()))
+            }
+            // The details of an answer may have secrets.
+            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
+                OidcError::Issuer("its answer has no ID token".to_owned())
+            }
+        })?;
+        Ok(answer.extra_fields().id_token.clone())
+    }
+
+    /// Creates the client for an issuer with this configuration.
+    fn client(&self, configuration: &Configuration) -> Result<Client, OidcError> {
+        let redirect = RedirectUrl::new(self.redirect_uri.clone())
+            .map_err(|_| OidcError::Issuer("page.url is not an address".to_owned()))?;
+        let secret = self.settings.client_secret.expose_secret().to_owned();
+        Ok(oauth2::Client::new(ClientId::new(self.settings.client_id.clone()))
+            .set_client_secret(ClientSecret::new(secret))
+            .set_auth_type(configuration.auth_type())
+            .set_auth_uri(AuthUrl::from_url(url(&configuration.authorization_endpoint)?))
+            .set_token_uri(TokenUrl::from_url(url(&configuration.token_endpoint)?))
+            .set_redirect_uri(redirect))
     }
 
     /// Returns the issuer. Reads its configuration again if the known configuration is older than
@@ -237,7 +282,9 @@ impl Oidc {
         }
         let place = self.settings.issuer.trim_end_matches('/');
         let request = self.http.get(format!("{place}/.well-known/openid-configuration"));
-        let configuration: Configuration = serde_json::from_slice(&read(request).await?)
+        let answer =
+            request.send().await.and_then(reqwest::Response::error_for_status).map_err(why)?;
+        let configuration: Configuration = serde_json::from_slice(&read(answer).await?)
             .map_err(|error| OidcError::Issuer(format!("its configuration is invalid: {error}")))?;
         if configuration.issuer != self.settings.issuer {
             let detail = format!("its configuration names the issuer {}", configuration.issuer);
@@ -245,7 +292,7 @@ impl Oidc {
         }
         let keys = Jwks::new(JwksSource::Url(url(&configuration.jwks_uri)?.into()));
         keys.refresh().await.map_err(|error| OidcError::Issuer(error.to_string()))?;
-        let issuer = Arc::new(Issuer { configuration, keys });
+        let issuer = Arc::new(Issuer { client: self.client(&configuration)?, keys });
         *known = Some((Instant::now(), issuer.clone()));
         Ok(issuer)
     }
@@ -254,32 +301,6 @@ impl Oidc {
 impl std::fmt::Debug for Oidc {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Oidc").field("issuer", &self.settings.issuer).finish_non_exhaustive()
-    }
-}
-
-/// The parameters with which the issuer sent the browser back.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Callback {
-    state: String,
-    code: String,
-    iss: String,
-}
-
-impl Callback {
-    fn parse(query: &str) -> Self {
-        let mut found = Self::default();
-        let Ok(url) = Url::parse(&format!("http://localhost/?{query}")) else { return found };
-        for (name, value) in url.query_pairs() {
-            let place = match &*name {
-                "state" => &mut found.state,
-                "code" => &mut found.code,
-                "iss" => &mut found.iss,
-                _ => continue,
-            };
-            // A repeated parameter has no clear meaning, so the whole answer is invalid.
-            *place = if place.is_empty() { value.into_owned() } else { return Self::default() };
-        }
-        found
     }
 }
 
@@ -294,23 +315,24 @@ fn url(text: &str) -> Result<Url, OidcError> {
     if is_safe { Ok(url) } else { Err(wrong()) }
 }
 
-/// Returns the body of a form.
-fn pairs(form: &[(&str, &str)]) -> String {
-    let mut url = Url::parse("http://localhost/").expect("a valid address");
-    url.query_pairs_mut().extend_pairs(form);
-    url.query().unwrap_or_default().to_owned()
+/// Returns the error of a request without its address.
+fn why(error: reqwest::Error) -> OidcError {
+    OidcError::Issuer(error.without_url().to_string())
 }
 
-/// Returns the text, encoded as in a form.
-fn encoded(text: &str) -> String {
-    pairs(&[("", text)]).trim_start_matches('=').to_owned()
+/// Sends a request of the crate `oauth2`.
+async fn send(http: reqwest::Client, request: HttpRequest) -> Result<HttpResponse, OidcError> {
+    let request = reqwest::Request::try_from(request).map_err(why)?;
+    let answer = http.execute(request).await.map_err(why)?;
+    let mut response = http::Response::new(Vec::new());
+    *response.status_mut() = answer.status();
+    *response.headers_mut() = answer.headers().clone();
+    *response.body_mut() = read(answer).await?;
+    Ok(response)
 }
 
-/// Sends a request, and reads a successful answer.
-async fn read(request: reqwest::RequestBuilder) -> Result<Vec<u8>, OidcError> {
-    let why = |error: reqwest::Error| OidcError::Issuer(error.without_url().to_string());
-    let mut answer =
-        request.send().await.and_then(reqwest::Response::error_for_status).map_err(why)?;
+/// Reads the body of an answer.
+async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, OidcError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(why)? {
         bytes.extend_from_slice(&chunk);
@@ -336,27 +358,18 @@ mod tests {
     }
 
     #[test]
-    fn the_challenge_is_that_of_rfc_7636() {
-        let attempt = SignInAttempt {
-            state: String::new(),
-            nonce: String::new(),
-            verifier: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_owned(),
+    fn the_secret_is_sent_as_the_issuer_supports_it() {
+        let is_basic = |methods: serde_json::Value| {
+            let mut configuration = serde_json::json!({"issuer": "", "authorization_endpoint": "",
+                "token_endpoint": "", "jwks_uri": ""});
+            configuration["token_endpoint_auth_methods_supported"] = methods;
+            let configuration: Configuration =
+                serde_json::from_value(configuration).expect("a configuration");
+            matches!(configuration.auth_type(), AuthType::BasicAuth)
         };
-        assert_eq!(attempt.challenge(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
-    }
-
-    #[test]
-    fn a_callback_with_a_repeated_parameter_is_empty() {
-        let callback = Callback::parse("code=a%20b&state=s&iss=https%3A%2F%2Fid&x=1");
-        assert_eq!((&*callback.code, &*callback.state, &*callback.iss), ("a b", "s", "https://id"));
-        assert_eq!(Callback::parse("code=a&code=b&state=s"), Callback::default());
-        assert_eq!(Callback::parse(""), Callback::default());
-    }
-
-    #[test]
-    fn names_and_secrets_are_encoded_as_in_a_form() {
-        assert_eq!(encoded("a b:c=d%&ü"), "a+b%3Ac%3Dd%25%26%C3%BC");
-        assert_eq!(pairs(&[("a", "1"), ("b", "x y")]), "a=1&b=x+y");
+        assert!(is_basic(serde_json::Value::Null));
+        assert!(is_basic(serde_json::json!(["client_secret_post", "client_secret_basic"])));
+        assert!(!is_basic(serde_json::json!(["client_secret_post"])));
     }
 
     #[test]

@@ -5,9 +5,7 @@
 //! and deleting the key ends the session. A request that changes something with the cookie also
 //! needs a header. Other sites cannot make a browser send that header.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use base64::Engine;
@@ -16,7 +14,7 @@ use doorbuster_api::admin::console::{NewSession, Session, SessionKey};
 use doorbuster_api::admin::keys::Role;
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Problem, RateLimitScope};
+use doorbuster_api::problem::Problem;
 use doorbuster_core::Millis;
 use doorbuster_store::{Hash, NewAction, SessionOwner, StoreResult, recorded};
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
@@ -26,8 +24,7 @@ use super::dispatch::request_id;
 use super::failure::failed;
 use super::identity::{ClientAddress, OperatorIdentity};
 use super::reply::{HandlerError, HandlerResult, Reply, empty, json};
-use super::request_body;
-use super::{App, wire};
+use super::{App, request_body, wire, wrong_keys};
 use crate::auth::{AuthenticationError, CONFIGURED_KEY, Operator, Operators};
 
 /// The name of the cookie.
@@ -40,61 +37,6 @@ const SESSION_SECS: i64 = 8 * 3_600;
 const ENDED: AuthenticationError = AuthenticationError::Bad("the session has ended; sign in again");
 /// The number of random bytes in the cookie.
 const COOKIE_BYTES: usize = 32;
-/// The number of wrong keys that one address may send in a minute.
-const WRONG_KEYS_MAX: u32 = 10;
-/// The number of addresses whose wrong keys are counted. At this bound, the counts of past minutes
-/// are dropped. If that is not enough, all further addresses share one count.
-const ADDRESSES_MAX: usize = 10_000;
-const MINUTE_MS: i64 = 60_000;
-
-/// The number of wrong keys of each address in the current minute.
-#[derive(Debug, Default)]
-pub(crate) struct WrongKeys(Mutex<HashMap<IpAddr, (i64, u32)>>);
-
-impl WrongKeys {
-    /// Counts a key as wrong before it is checked. So concurrent requests cannot exceed the limit.
-    /// `Err`: the address has sent too many wrong keys and may try again in this many seconds.
-    pub(super) fn add(&self, address: IpAddr, now: Millis) -> Result<(), u32> {
-        let minute = now.0.div_euclid(MINUTE_MS);
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.len() >= ADDRESSES_MAX {
-            counts.retain(|_, (counted, _)| *counted == minute);
-        }
-        let address = match counts.len() >= ADDRESSES_MAX {
-            true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            false => network(address),
-        };
-        let (counted, wrong) = counts.entry(address).or_insert((minute, 0));
-        if *counted != minute {
-            (*counted, *wrong) = (minute, 0);
-        }
-        if *wrong >= WRONG_KEYS_MAX {
-            let left_ms = MINUTE_MS - now.0.rem_euclid(MINUTE_MS);
-            return Err(u32::try_from(left_ms.div_euclid(1_000) + 1).unwrap_or(60));
-        }
-        *wrong += 1;
-        Ok(())
-    }
-
-    /// Takes back the count of [`Self::add`], because the key was right.
-    pub(super) fn remove(&self, address: IpAddr) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, wrong)) = counts.get_mut(&network(address)) {
-            *wrong = wrong.saturating_sub(1);
-        }
-    }
-}
-
-/// Returns the part of an address that belongs to one client. An IPv6 client has a whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(six) => {
-            let [a, b, c, d, ..] = six.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        four => four,
-    }
-}
 
 /// `POST /v1/admin/session`
 pub(crate) async fn create(
@@ -110,13 +52,11 @@ pub(crate) async fn create(
     let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
     request_body::content_type(&headers, BodyType::Json)?;
     let NewSession { key } = NewSession::from_json(&body)?;
-    let now = app.engine.now();
-    let limited = |secs| Problem::rate_limited(RateLimitScope::Ip, secs);
-    app.wrong_keys.add(client.address, now).map_err(limited)?;
+    let counted = wrong_keys::count(&app, client.address).await?;
     let hash = Operators::hash(&key);
     let operator = app.operator_of_hash(hash).await;
     let operator = operator.map_err(|denied| app.denied_problem(denied))?;
-    app.wrong_keys.remove(client.address);
+    counted.take_back(&app).await?;
     let action = NewAction {
         by: operator.id.to_string(),
         action: "session.created".to_owned(),
@@ -297,33 +237,6 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_may_send_ten_wrong_keys_a_minute() {
-        let wrong = WrongKeys::default();
-        let [one, other]: [IpAddr; 2] =
-            ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().expect("an address"));
-        let now = Millis(MINUTE_MS + 15_000);
-        for _ in 0..WRONG_KEYS_MAX {
-            assert_eq!(wrong.add(one, now), Ok(()));
-        }
-        assert_eq!(wrong.add(one, now), Err(46));
-        wrong.remove(one);
-        assert_eq!(wrong.add(one, now), Ok(()), "one key was right");
-        assert_eq!(wrong.add(other, now), Ok(()));
-        assert_eq!(wrong.add(one, now.plus(MINUTE_MS)), Ok(()));
-    }
-
-    #[test]
-    fn addresses_of_one_ipv6_network_count_as_one() {
-        let wrong = WrongKeys::default();
-        let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
-        for _ in 0..WRONG_KEYS_MAX {
-            assert_eq!(wrong.add(address("2001:db8::1"), Millis(0)), Ok(()));
-        }
-        assert!(wrong.add(address("2001:db8::2"), Millis(0)).is_err());
-        assert!(wrong.add(address("2001:db8:0:1::1"), Millis(0)).is_ok());
-    }
 
     #[test]
     fn the_session_is_found_among_other_cookies() {

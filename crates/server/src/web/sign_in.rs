@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::routing::MethodRouter;
-use doorbuster_api::problem::{Problem, RateLimitScope};
+use doorbuster_api::problem::Problem;
 use doorbuster_store::{FieldChange, NewAction, Person, SessionOwner};
 use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::App;
 use super::console_session::{NewSessionFor, cookie_of, secure};
 use super::dispatch::request_id;
 use super::identity::ClientAddress;
 use super::reply::{HandlerResult, Reply, empty};
 use super::router::get;
+use super::{App, wrong_keys};
 use crate::auth::{Oidc, OidcError, SignInAttempt, SignedIn};
 
 /// The cookie of a sign-in attempt. The cookie is `SameSite=Lax`, because the issuer sends the
@@ -50,22 +50,20 @@ async fn finish(
     RawQuery(query): RawQuery,
 ) -> HandlerResult {
     let oidc = oidc(&app)?;
-    let now = app.engine.now();
-    let limited = |secs| Problem::rate_limited(RateLimitScope::Ip, secs);
     // A failed sign-in counts as a wrong key. So one client cannot cause many requests to the
     // issuer.
-    app.wrong_keys.add(client.address, now).map_err(limited)?;
+    let counted = wrong_keys::count(&app, client.address).await?;
     let attempt = cookie_of(&headers, ATTEMPT_COOKIE).and_then(SignInAttempt::from_cookie);
     let signed_in = match &attempt {
         Some(attempt) => {
             let query = query.as_deref().unwrap_or_default();
-            oidc.finish(attempt, query, now.0.div_euclid(1_000)).await
+            oidc.finish(attempt, query, app.engine.now().0.div_euclid(1_000)).await
         }
         None => Err(OidcError::Invalid("this browser has not begun a sign-in")),
     };
     let mut reply = match signed_in {
         Ok(person) => {
-            app.wrong_keys.remove(client.address);
+            counted.take_back(&app).await?;
             let session = new_session(&person, client, &headers);
             let cookie = session.start(&app, &headers).await?;
             let mut reply = redirect("/console?signed-in");

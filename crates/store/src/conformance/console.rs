@@ -111,3 +111,24 @@ pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture)
     let old = RetentionCutoffs { minutes_before: Millis(120_000), ..RetentionCutoffs::NONE };
     assert_eq!(store.delete_expired(old, 100).await.expect("writes"), 1);
 }
+
+/// Wrong keys are counted separately for each network and minute. The counts of past minutes are
+/// deleted.
+pub async fn wrong_keys_are_counted_by_minute(fixture: Fixture) {
+    let store = &fixture.store;
+    let [one, other] = ["192.0.2.1", "2001:db8::"];
+    let count =
+        async |network: &str| store.count_wrong_key(network.to_owned()).await.expect("writes");
+    for wrong in 1..=3 {
+        assert_eq!(count(one).await, wrong);
+    }
+    assert_eq!(count(other).await, 1);
+    store.take_back_wrong_key(one.to_owned()).await.expect("writes");
+    assert_eq!(count(one).await, 3, "one count was taken back");
+    fixture.clock.advance(60_000);
+    store.take_back_wrong_key(one.to_owned()).await.expect("writes");
+    assert_eq!(count(one).await, 1, "a new minute has a new count");
+    let deleted = store.delete_expired(RetentionCutoffs::NONE, 100).await.expect("writes");
+    assert_eq!(deleted, 1, "the other network's count is old");
+    assert_eq!(count(one).await, 2);
+}

@@ -42,6 +42,15 @@ const SESSION: Statement = statement(
             OR EXISTS (SELECT 1 FROM admin_key WHERE admin_key.hash = key_hash))",
 );
 const DELETE_SESSION: Statement = statement("DELETE FROM console_session WHERE hash = $1");
+const COUNT_WRONG_KEY: Statement = statement(
+    "INSERT INTO wrong_key (network, minute, wrong) VALUES ($1, $2, 1)
+     ON CONFLICT (network) DO UPDATE SET minute = excluded.minute,
+         wrong = CASE wrong_key.minute WHEN excluded.minute THEN wrong_key.wrong + 1 ELSE 1 END
+     RETURNING wrong",
+);
+const TAKE_BACK_WRONG_KEY: Statement = statement(
+    "UPDATE wrong_key SET wrong = wrong - 1 WHERE network = $1 AND minute = $2 AND wrong > 0",
+);
 const NODES: Statement = statement(
     "SELECT n.node, n.until, l.node IS NOT NULL, n.about FROM node n
      LEFT JOIN leader l ON l.node = n.node AND l.until > $1 WHERE n.until > $1 ORDER BY n.node",
@@ -65,6 +74,11 @@ const POINTS: Statement = statement(
     "SELECT at, node, point FROM sale_point
      WHERE sale_id = $1 AND step_secs = $2 AND at >= $3 AND at < $4 ORDER BY at, node",
 );
+
+/// Returns the minute of a time, counted from the Unix epoch.
+pub(super) fn minute_of(at: Millis) -> i64 {
+    at.0.div_euclid(60_000)
+}
 
 fn action(row: Row<'_>) -> Done<ActionRow> {
     let changes = actions::changes_from_json(row.text(5, "changes")?);
@@ -156,6 +170,26 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| {
             let deleted = tx.run(DELETE_SESSION, &values![&hash])? > 0;
             tx.record_if(deleted)
+        })
+        .await
+    }
+
+    /// Counts a key from this network as wrong. Returns the number of wrong keys that the network
+    /// sent in the current minute to all nodes.
+    pub async fn count_wrong_key(&self, network: String) -> StoreResult<u64> {
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let values = values![&network, minute_of(tx.now())];
+            let wrong = tx.one(COUNT_WRONG_KEY, &values, |row| row.number(0))?;
+            wrong.ok_or_else(|| bad_row("wrong_key"))
+        })
+        .await
+    }
+
+    /// Takes back one count of [`Self::count_wrong_key`] in the current minute.
+    pub async fn take_back_wrong_key(&self, network: String) -> StoreResult<()> {
+        self.job(RetryUnknown::Never, move |tx| {
+            tx.run(TAKE_BACK_WRONG_KEY, &values![&network, minute_of(tx.now())])?;
+            Ok(())
         })
         .await
     }

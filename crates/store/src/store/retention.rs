@@ -5,6 +5,7 @@ use crate::limits::DIGESTS_KEPT_MS;
 use crate::sql::{Statement, as_limit, statement, values};
 use crate::transaction::{RetryUnknown, Transaction};
 
+use super::console::minute_of;
 use super::{Store, StoreResult};
 
 /// In PostgreSQL the statement skips rows that another transaction has locked, so that the deletion
@@ -64,6 +65,10 @@ const SURPLUS_SUBSCRIPTIONS: Statement = statement(
     "DELETE FROM push_subscription WHERE id IN (
          SELECT id FROM push_subscription ORDER BY until DESC, id DESC LIMIT $1 OFFSET $2)",
 );
+const WRONG_KEYS: Statement = delete_unlocked!(
+    "DELETE FROM wrong_key WHERE network IN (
+         SELECT network FROM wrong_key WHERE minute < $1 LIMIT $2"
+);
 /// Only PostgreSQL has digests of commits.
 const DIGESTS: &str = "DELETE FROM commit_digest WHERE ctid IN (
      SELECT ctid FROM commit_digest WHERE at < $1 ORDER BY at LIMIT $2)";
@@ -86,6 +91,7 @@ fn delete_expired(
         rows += tx.run(sql, &values![before, limit])?;
     }
     rows += tx.run(SURPLUS_SUBSCRIPTIONS, &values![limit, what.subscriptions_max])?;
+    rows += tx.run(WRONG_KEYS, &values![minute_of(tx.now()), limit])?;
     if let Transaction::Postgres(ledger) = tx {
         rows += ledger.execute(DIGESTS, &values![ledger.now.plus(-DIGESTS_KEPT_MS), limit])?;
     }

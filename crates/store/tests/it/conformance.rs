@@ -97,7 +97,7 @@ every! {
         codes_are_deleted_with_their_sale, revoked_codes_admit_no_further_buyer;
     console:
         a_session_lasts_until_it_ends_or_expires, nodes_describe_themselves,
-        the_numbers_of_a_step_are_written_once_and_expire;
+        the_numbers_of_a_step_are_written_once_and_expire, wrong_keys_are_counted_by_minute;
     item_rooms:
         the_rooms_of_a_sale_have_one_seed, each_room_has_the_supply_of_its_item,
         one_transaction_admits_visitors_of_both_rooms,

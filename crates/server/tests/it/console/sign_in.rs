@@ -129,7 +129,8 @@ async fn token(
     let header = b64(json!({"alg": "EdDSA", "kid": "one"}).to_string().as_bytes());
     let message = format!("{header}.{}", b64(all.to_string().as_bytes()));
     let signature = b64(issuer.key.sign(message.as_bytes()).as_ref());
-    Ok(Json(json!({"id_token": format!("{message}.{signature}"), "token_type": "Bearer"})))
+    Ok(Json(json!({"id_token": format!("{message}.{signature}"), "access_token": "of-no-use",
+        "token_type": "Bearer"})))
 }
 
 async fn start(issuer: &str) -> TestApp {

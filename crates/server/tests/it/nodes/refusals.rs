@@ -1,5 +1,5 @@
 //! Tests what operators see and do on several nodes: a buyer's refusals, the numbers of minutes
-//! that ended while no node led, and the end of a session.
+//! that ended while no node led, the end of a session, and the limit on wrong keys.
 
 use serde_json::{Value, json};
 
@@ -100,6 +100,35 @@ async fn a_session_ends_on_every_node_when_its_key_is_deleted() {
     let path = format!("/v1/admin/keys/{}", made["id"].as_str().expect("an id"));
     assert_eq!(first.admin("DELETE", &path, None).await.verdict(), "204");
     assert_eq!(session().await, "401 unauthenticated");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_keys_are_counted_over_all_nodes() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let (first, second) = (node(&home, &database).await, node(&home, &database).await);
+    let body = json!({"key": "dbk_guess"}).to_string();
+    let headers = [("content-type", "application/json")];
+    let guess = async |app: &TestApp| {
+        app.call("POST", "/v1/admin/session", &headers, body.as_bytes()).await.verdict()
+    };
+    let minute = || jiff::Timestamp::now().as_second().div_euclid(60);
+    // If a minute ends during the guesses, the counts begin again, so the test does too.
+    loop {
+        let began = minute();
+        let mut verdicts = Vec::new();
+        for _ in 0..6 {
+            verdicts.push(guess(&first).await);
+            verdicts.push(guess(&second).await);
+        }
+        if minute() == began {
+            assert_eq!(verdicts[..10], ["401 unauthenticated"; 10]);
+            assert_eq!(verdicts[10..], ["429 rate_limited"; 2]);
+            break;
+        }
+    }
     first.stop().await;
     second.stop().await;
 }

@@ -1,0 +1,6 @@
+-- The wrong keys that each network sent to the sign-in of the console, at all nodes together.
+CREATE TABLE wrong_key (
+    network TEXT    PRIMARY KEY,  -- an IPv4 address, or the /64 of an IPv6 address
+    minute  INTEGER NOT NULL,     -- of the count; minutes since the Unix epoch
+    wrong   INTEGER NOT NULL CHECK (wrong >= 0)
+) STRICT, WITHOUT ROWID;
