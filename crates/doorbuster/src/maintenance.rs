@@ -4,6 +4,7 @@ use anyhow::Context;
 use doorbuster_server::backup::{self, BackupPlace, ContinuousRestoreError, RestoredCopy};
 use doorbuster_server::config::Settings;
 use doorbuster_server::maintenance::{self, DecryptionError, RestoreFileError, Restored};
+use secrecy::SecretString;
 use serde_json::json;
 
 use crate::cli::{BackupArgs, MigrateArgs, RestoreArgs};
@@ -98,7 +99,17 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
         let place = BackupPlace::parse(&text);
         let place = place.map_err(|error| Failure::Settings(format!("{text}: {error}")))?;
         return client::block_on(async {
-            match backup::restore(&place, &settings.data_dir, args.until).await {
+            let restore = async |passphrase: Option<&SecretString>| {
+                backup::restore(&place, &settings.data_dir, args.until, passphrase).await
+            };
+            let mut restored = restore(None).await;
+            if matches!(restored, Err(ContinuousRestoreError::Encrypted)) {
+                restored = restore(Some(&passphrase::read(&args.passphrase)?)).await;
+            }
+            match restored {
+                Err(error @ ContinuousRestoreError::WrongPassphrase) => {
+                    Err(Failure::Settings(format!("{text}: {error}; nothing was written")))
+                }
                 Err(ContinuousRestoreError::Directory(error)) => {
                     Err(Failure::Settings(format!("{error}; nothing was written")))
                 }

@@ -3,6 +3,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use doorbuster_server::config::PASSPHRASE_CHARS_MIN;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -11,8 +12,6 @@ use crate::exit::Failure;
 
 /// The environment variable.
 const VARIABLE: &str = "DOORBUSTER_PASSPHRASE";
-/// The fewest characters of a passphrase. A shorter passphrase can be guessed.
-const CHARACTERS_MIN: usize = 12;
 
 /// Reads the passphrase of an existing backup.
 ///
@@ -43,9 +42,9 @@ pub fn read_new(args: &PassphraseArgs) -> Result<SecretString, Failure> {
             first
         }
     };
-    match passphrase.expose_secret().chars().count() < CHARACTERS_MIN {
+    match passphrase.expose_secret().chars().count() < PASSPHRASE_CHARS_MIN {
         true => Err(Failure::Settings(format!(
-            "the passphrase is too short; use at least {CHARACTERS_MIN} characters"
+            "the passphrase is too short; use at least {PASSPHRASE_CHARS_MIN} characters"
         ))),
         false => Ok(passphrase),
     }

@@ -10,12 +10,14 @@
 //! new generation.
 
 mod base;
+mod key;
 mod names;
 mod restore;
 mod retention;
 mod target;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use key::BackupKey;
 pub use restore::{ContinuousRestoreError, RestoredCopy, restore};
 pub use target::{BackupPlace, BackupTarget, PlaceError, TargetError};
 
@@ -57,6 +60,8 @@ pub struct ContinuousBackup {
     pub data_dir: PathBuf,
     /// The generated secrets.
     pub files: Vec<BackupFile>,
+    /// The key that encrypts the objects. `None`: they are not encrypted.
+    pub key: Option<Arc<BackupKey>>,
     /// How far back in time a state can be restored.
     pub kept_for: Duration,
     /// The store's clock.
@@ -129,7 +134,7 @@ impl ContinuousBackup {
         let write = async {
             for segment in pending.iter().chain(&last) {
                 let name = names::segment(generation, segment.first, segment.at);
-                self.target.put(&name, segment.encode().into()).await?;
+                self.target.put(&name, self.encode(segment)?).await?;
             }
             Ok::<_, TargetError>(())
         };
@@ -144,6 +149,13 @@ impl ContinuousBackup {
             "failed to write the last commits to the backup at shutdown; they are in the data \
              directory"
         );
+    }
+
+    /// Returns the object of a segment.
+    fn encode(&self, segment: &Segment) -> std::io::Result<Bytes> {
+        let bytes = segment.encode();
+        let Some(key) = &self.key else { return Ok(bytes.into()) };
+        Ok(key.encrypt(&bytes)?.into())
     }
 
     fn set_waiting(&self, since: Option<doorbuster_core::Millis>) {
@@ -224,6 +236,7 @@ impl<'a> GenerationRun<'a> {
                 target: backup.target.clone(),
                 data_dir: backup.data_dir.clone(),
                 files: backup.files.clone(),
+                key: backup.key.clone(),
                 clock: backup.clock.clone(),
                 generation: self.generation.clone(),
             };
@@ -246,20 +259,23 @@ impl<'a> GenerationRun<'a> {
     /// Writes a segment. Repeats the write until it succeeds.
     async fn write(&mut self, segment: &Segment) {
         let name = names::segment(self.generation, segment.first, segment.at);
-        let bytes = Bytes::from(segment.encode());
-        loop {
-            let put = self.backup.target.put(&name, bytes.clone());
+        let bytes = loop {
+            let put = async {
+                let object = self.backup.encode(segment)?;
+                let bytes = object.len() as u64;
+                self.backup.target.put(&name, object).await.map(|()| bytes)
+            };
             let error = match timeout(WRITE_WITHIN, put).await {
-                Ok(Ok(())) => break,
+                Ok(Ok(bytes)) => break bytes,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer within {} s", WRITE_WITHIN.as_secs()),
             };
             self.failed(&error);
             self.backup.set_waiting(Some(segment.at));
             sleep(RETRY_AFTER).await;
-        }
+        };
         self.segments += 1;
-        self.segment_bytes += bytes.len() as u64;
+        self.segment_bytes += bytes;
         self.backup.copy.set_progress(|progress| progress.copied_at = Some(segment.at));
         if let Some((since, failures)) = self.failing.take() {
             let for_secs = since.elapsed().as_secs();

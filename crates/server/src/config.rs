@@ -26,7 +26,7 @@ mod show;
 mod table;
 
 pub use auth::{AuthSettings, BuyerKeys};
-pub use backup::BackupSettings;
+pub use backup::{BackupSettings, PASSPHRASE_CHARS_MIN};
 pub use cidr::Cidr;
 pub use deliveries::DeliverySettings;
 pub use fault::{SettingFault, SettingsError};

@@ -13,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod database;
 pub mod edge;
+mod encryption;
 pub mod engine;
 pub mod failpoint;
 pub mod gate;

@@ -1,8 +1,6 @@
 //! Maintenance of a store without a server. Copies the store, restores a copy, and migrates the
 //! store to this program's schema.
 
-mod encryption;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +12,12 @@ use doorbuster_store::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-pub use encryption::{DecryptionError, is_encrypted};
+pub use crate::encryption::{DecryptionError, is_encrypted};
 
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::database::read_history;
+use crate::encryption;
 use crate::secrets::{self, SecretsError};
 
 /// The reason why no backup was made.
@@ -74,7 +73,7 @@ pub fn backup(
     let plain = TemporaryFile::beside(dir, "backup");
     doorbuster_store::backup(dir, &plain.0, now, &files)?;
     let part = TemporaryFile(with_suffix(path, ".part"));
-    encryption::encrypt(&plain.0, &part.0, passphrase)
+    encryption::encrypt_with_passphrase(&plain.0, &part.0, passphrase)
         .and_then(|()| fs::hard_link(&part.0, path))
         .map_err(MaintenanceError::Encryption)
 }
@@ -99,7 +98,7 @@ pub fn restore(
         return Ok(doorbuster_store::restore(path, dir, now)?);
     };
     let plain = TemporaryFile::beside(dir, "restore");
-    encryption::decrypt(path, &plain.0, passphrase)?;
+    encryption::decrypt(path, &plain.0, &encryption::passphrase_identity(passphrase))?;
     Ok(doorbuster_store::restore(&plain.0, dir, now)?)
 }
 

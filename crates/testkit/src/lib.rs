@@ -3,6 +3,8 @@
 //! Only tests depend on this crate. Each server runs in its own directory on free ports, and ends
 //! with the test program. A missing program fails the test with the name of its package.
 
+#[cfg(feature = "bucket")]
+mod bucket;
 #[cfg(feature = "brokers")]
 pub mod keeper;
 #[cfg(feature = "brokers")]
@@ -16,3 +18,6 @@ pub mod rabbit;
 pub mod sealed;
 pub mod tool;
 pub mod watch;
+
+#[cfg(feature = "bucket")]
+pub use bucket::BucketService;

@@ -7,6 +7,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use doorbuster_testkit::BucketService;
+
 use crate::test_server::{TempDir, TestServer, program, run, serve, until};
 
 const ITEM: &str = "id=phone,title=Phone,stock=100000,price=0.10CNY,limit=100000";
@@ -247,6 +249,68 @@ fn sales_continue_while_the_target_of_the_backup_is_away() {
     for order in [&first, &second] {
         assert!(has(&restored, &token, order));
     }
+}
+
+const PASSPHRASE: &str = "correct horse battery staple";
+
+/// Starts a server with an encrypted continuous backup in a bucket. `service` is the bucket's
+/// address.
+fn start_with_bucket(temp_dir: &TempDir, data_dir: &Path, service: &str) -> TestServer {
+    let mut command = serve(temp_dir, data_dir);
+    with_bucket(&mut command, service).env("DOORBUSTER_BACKUP__TO", "s3://shop/spring");
+    command.env("DOORBUSTER_BACKUP__PASSPHRASE", PASSPHRASE);
+    TestServer::start(command, data_dir.to_owned())
+}
+
+fn with_bucket<'a>(command: &'a mut Command, service: &str) -> &'a mut Command {
+    let variables = [
+        ("AWS_ENDPOINT", service),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_REGION", "local"),
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ];
+    command.envs(variables)
+}
+
+#[test]
+fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
+    let temp_dir = TempDir::new();
+    let (bucket, data_dir) = (BucketService::start("shop"), temp_dir.join("data"));
+    let test_server = start_with_bucket(&temp_dir, &data_dir, &bucket.url());
+    open_sale(&test_server, &temp_dir);
+    wait_until_copied(&test_server);
+    let token = test_server.token(&temp_dir, "alice");
+    let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
+    // This commit is in a segment, and the sale may be in the base.
+    let order = buy(&address, &token, 1).expect("an order");
+    wait_until_copied(&test_server);
+    let secret = fs::read(data_dir.join("id_key")).expect("generated");
+    drop(test_server);
+    fs::remove_dir_all(&data_dir).expect("ours");
+    for (name, content) in bucket.objects() {
+        assert!(name.starts_with("spring/"), "{name}");
+        for plain in [&secret[..], b"SQLite format 3", b"Phone"] {
+            let is_plain = content.windows(plain.len()).any(|part| part == plain);
+            assert!(!is_plain, "{name} is not encrypted");
+        }
+    }
+    let restore = |passphrase: Option<&str>| {
+        let mut command = program(&temp_dir);
+        with_bucket(&mut command, &bucket.url());
+        command.args(["restore", "s3://shop/spring", "--data-dir"]).arg(&data_dir);
+        run(command.envs(passphrase.map(|passphrase| ("DOORBUSTER_PASSPHRASE", passphrase))))
+    };
+    let missing = restore(None).stderr_of_failure(2);
+    assert!(missing.contains("--passphrase-file"), "{missing}");
+    let wrong = restore(Some("wrong horse battery staple")).stderr_of_failure(2);
+    assert!(wrong.contains("the passphrase is wrong; nothing was written"), "{wrong}");
+    let left: Vec<_> = entries(&data_dir);
+    assert!(left.is_empty(), "{left:?}");
+    restore(Some(PASSPHRASE)).stdout_of_success();
+    assert_eq!(fs::read(data_dir.join("id_key")).expect("restored"), secret);
+    let restored = TestServer::start(serve(&temp_dir, &data_dir), data_dir.clone());
+    assert!(has(&restored, &token, &order));
 }
 
 #[test]

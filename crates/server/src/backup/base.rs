@@ -1,14 +1,19 @@
 //! A base: a copy of the whole store, made while the store is in use.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use doorbuster_core::Millis;
 use doorbuster_store::{BackupFile, CommitCopy, copy_base};
 use serde::{Deserialize, Serialize};
 
+use super::key::BackupKey;
 use super::names::{self, Generation};
 use super::target::BackupTarget;
 use crate::clock::Clock;
+use crate::encryption::DecryptionError;
 
 /// The description of a base.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,8 +33,21 @@ pub(super) struct Base {
     pub bytes: u64,
     /// The BLAKE3 hash of the copy.
     pub hash: String,
-    /// The files beside the store, each with its content.
+    /// The files beside the store, each with its content. Empty if the backup is encrypted.
     pub files: Vec<(String, String)>,
+    /// The encryption, if the backup is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<BaseEncryption>,
+}
+
+/// The encryption of a base and of the segments of its generation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BaseEncryption {
+    /// The key of the backup, encrypted with the passphrase, in base64.
+    pub key: String,
+    /// The files beside the store: JSON, encrypted with the key, in base64.
+    pub files: String,
 }
 
 /// The inputs for a new base.
@@ -40,46 +58,63 @@ pub(super) struct BaseMaker {
     pub files: Vec<BackupFile>,
     pub clock: Clock,
     pub generation: Generation,
+    pub key: Option<Arc<BackupKey>>,
 }
 
 /// The temporary copy in the data directory. The copy is made there, because the store's disk is
 /// fast. A slow copy would keep the store's log from being shortened.
 const PART: &str = "backup_base.part";
+/// The encrypted temporary copy.
+const ENCRYPTED_PART: &str = "backup_base.encrypted.part";
 /// The store's files that a copy contains.
 const STORE_FILES: [&str; 2] = ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"];
 
 impl BaseMaker {
     /// Copies the store to a file, and the file to the target.
     pub(super) async fn make(self) -> Result<Base, String> {
-        let part = self.data_dir.join(PART);
-        // A process that was killed may have left its copy. Usually there is none.
-        let _ = std::fs::remove_file(&part);
-        check_space(&self.data_dir)?;
-        let made = self.make_through(&part).await;
+        // A process that was killed may have left its copies. Usually there are none.
+        self.remove_parts();
+        check_space(&self.data_dir, self.key.is_some())?;
+        let made = self.make_through(&self.data_dir.join(PART)).await;
         // The next base removes a file that could not be removed now.
-        let _ = std::fs::remove_file(&part);
+        self.remove_parts();
         made
+    }
+
+    fn remove_parts(&self) {
+        for part in [PART, ENCRYPTED_PART] {
+            let _ = std::fs::remove_file(self.data_dir.join(part));
+        }
     }
 
     async fn make_through(&self, part: &Path) -> Result<Base, String> {
         let (before, begun) = (self.copy.newest(), self.clock.now().0);
         let (dir, to, copy) = (self.data_dir.clone(), part.to_owned(), self.copy.clone());
+        let (key, encrypted) = (self.key.clone(), self.data_dir.join(ENCRYPTED_PART));
         let copied = tokio::task::spawn_blocking(move || {
             copy_base(&dir, &to).map_err(|error| error.to_string())?;
             let complete = copy.newest_visible();
             let (hash, bytes) = hash_file(&to).map_err(|error| error.to_string())?;
-            Ok::<_, String>((complete, hash, bytes))
+            let Some(key) = key else { return Ok((to, complete, hash, bytes)) };
+            key.encrypt_file(&to, &encrypted).map_err(|error| error.to_string())?;
+            Ok::<_, String>((encrypted, complete, hash, bytes))
         });
-        let (complete, hash, bytes) = copied.await.map_err(|error| error.to_string())??;
+        let (part, complete, hash, bytes) = copied.await.map_err(|error| error.to_string())??;
         let at = self.clock.now();
         let files = self.files.iter().map(|file| {
             let content = String::from_utf8(file.content.clone());
             content.map(|content| (file.name.clone(), content))
         });
-        let files = files.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-        let base = Base { before, complete, begun, at: at.0, bytes, hash, files };
+        let mut files: Vec<_> =
+            files.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        let mut encryption = None;
+        if let Some(key) = &self.key {
+            let (key, files) = (key, std::mem::take(&mut files));
+            encryption = Some(BaseEncryption::new(key, &files).map_err(|error| error.to_string())?);
+        }
+        let base = Base { before, complete, begun, at: at.0, bytes, hash, files, encryption };
         let name = names::base_file(&self.generation, before);
-        self.target.put_file(&name, part).await.map_err(|error| error.to_string())?;
+        self.target.put_file(&name, &part).await.map_err(|error| error.to_string())?;
         let text = serde_json::to_vec(&base).map_err(|error| error.to_string())?;
         let name = names::base(&self.generation, before);
         self.target.put(&name, text.into()).await.map_err(|error| error.to_string())?;
@@ -94,17 +129,33 @@ impl Base {
     }
 }
 
+impl BaseEncryption {
+    fn new(key: &BackupKey, files: &[(String, String)]) -> std::io::Result<Self> {
+        let files = key.encrypt(&serde_json::to_vec(files)?)?;
+        Ok(Self { key: key.locked().to_owned(), files: STANDARD.encode(files) })
+    }
+
+    /// Decrypts the files beside the store.
+    pub(super) fn files(&self, key: &BackupKey) -> Result<Vec<(String, String)>, DecryptionError> {
+        let damaged = |error: &dyn ToString| DecryptionError::Damaged(error.to_string());
+        let encrypted = STANDARD.decode(&self.files).map_err(|error| damaged(&error))?;
+        let text = key.decrypt(&encrypted)?;
+        serde_json::from_slice(&text).map_err(|error| damaged(&error))
+    }
+}
+
 /// Refuses a copy that would fill the disk. On a full disk, the store cannot commit.
-fn check_space(data_dir: &Path) -> Result<(), String> {
+fn check_space(data_dir: &Path, encrypted: bool) -> Result<(), String> {
     let disk = rustix::fs::statvfs(data_dir).map_err(|error| error.to_string())?;
     let size = |name| std::fs::metadata(data_dir.join(name)).map_or(0, |file| file.len());
     let store = STORE_FILES.into_iter().map(size).sum();
-    check_free(disk.f_bavail.saturating_mul(disk.f_frsize), store)
+    let copies = if encrypted { 2 } else { 1 };
+    check_free(disk.f_bavail.saturating_mul(disk.f_frsize), store, copies)
 }
 
-/// Checks that half the size of the store stays free after a copy of the store.
-fn check_free(free: u64, store: u64) -> Result<(), String> {
-    let needed = store.saturating_add(store / 2);
+/// Checks that half the size of the store stays free after so many copies of the store.
+fn check_free(free: u64, store: u64, copies: u64) -> Result<(), String> {
+    let needed = store.saturating_mul(copies).saturating_add(store / 2);
     match free >= needed {
         true => Ok(()),
         false => Err(format!(
@@ -127,14 +178,16 @@ mod tests {
 
     #[test]
     fn a_copy_that_would_fill_the_disk_is_refused() {
-        assert_eq!(check_free(150, 100), Ok(()));
-        let error = check_free(149, 100).expect_err("too little space");
+        assert_eq!(check_free(150, 100, 1), Ok(()));
+        let error = check_free(149, 100, 1).expect_err("too little space");
+        assert_eq!(check_free(250, 100, 2), Ok(()), "a second, encrypted copy");
+        assert!(check_free(249, 100, 2).is_err());
         assert!(error.contains("needs 150 free bytes") && error.contains("149"), "{error}");
         let dir = TempDir::new();
         let store = std::fs::File::create(dir.path().join(STORE_FILES[0])).expect("writable");
-        assert_eq!(check_space(dir.path()), Ok(()));
+        assert_eq!(check_space(dir.path(), false), Ok(()));
         // A sparse file that is larger than the disk.
         store.set_len(1 << 42).expect("a sparse file");
-        assert!(check_space(dir.path()).is_err());
+        assert!(check_space(dir.path(), false).is_err());
     }
 }

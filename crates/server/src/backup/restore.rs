@@ -3,14 +3,18 @@
 use std::fs::File;
 use std::path::Path;
 
+use bytes::Bytes;
 use doorbuster_core::Millis;
 use doorbuster_store::{BackupFile, RestoreError, Restored, Segment, restore_copy};
 use futures_util::{StreamExt, TryStreamExt};
+use secrecy::SecretString;
 
 use super::base::{Base, hash_file};
+use super::key::BackupKey;
 use super::names::{self, Generation, ObjectName};
 use super::target::{BackupPlace, BackupTarget, PlaceError};
 use crate::clock::Clock;
+use crate::encryption::DecryptionError;
 use crate::secrets::{self, SecretsError};
 
 /// A restore tries at most this many bases. Only the newest bases can lack segments.
@@ -53,6 +57,12 @@ pub enum ContinuousRestoreError {
     /// The backup contains no state at or before the chosen time.
     #[error("{0} contains no continuous backup of that time or earlier")]
     Nothing(String),
+    /// The backup is encrypted, and there is no passphrase.
+    #[error("the backup is encrypted, and needs its passphrase")]
+    Encrypted,
+    /// The passphrase is not the passphrase of the state that would be restored.
+    #[error("the passphrase is wrong")]
+    WrongPassphrase,
     /// Other users can write to the directory, so a server would not start there.
     #[error(transparent)]
     Directory(#[from] SecretsError),
@@ -80,15 +90,17 @@ struct State {
 
 /// Rebuilds the store from the backup in `place`, and writes it to `dir`. This directory must not
 /// contain a store. The result is the state at `until`, or the last saved state before `until`.
-/// `None` means the newest state.
+/// `None` means the newest state. An encrypted backup needs the passphrase.
 ///
 /// # Errors
 ///
-/// If the backup is missing or damaged, or the directory contains a store.
+/// If the backup is missing or damaged, the passphrase is missing or wrong, or the directory
+/// contains a store.
 pub async fn restore(
     place: &BackupPlace,
     dir: &Path,
     until: Option<jiff::Timestamp>,
+    passphrase: Option<&SecretString>,
 ) -> Result<RestoredCopy, ContinuousRestoreError> {
     let target = BackupTarget::open(place)?;
     let until = Millis(until.map_or(i64::MAX, |until| until.as_millisecond()));
@@ -97,7 +109,7 @@ pub async fn restore(
         |error: std::io::Error| RestoreError::Failed(format!("{}: {error}", dir.display()));
     secrets::create_directory(dir).map_err(failed)?;
     secrets::check_directory(dir)?;
-    let restored = write(&target, (&part, dir), until).await;
+    let restored = write(&target, (&part, dir), until, passphrase).await;
     // An error here is ignored: the file is only temporary.
     let _ = std::fs::remove_file(&part);
     restored
@@ -107,13 +119,15 @@ async fn write(
     target: &BackupTarget,
     (part, dir): (&Path, &Path),
     until: Millis,
+    passphrase: Option<&SecretString>,
 ) -> Result<RestoredCopy, ContinuousRestoreError> {
     let mut skipped = Vec::new();
     for state in states(target, until, &mut skipped).await? {
-        let rebuilt = rebuild(target, &state, (part, until), &mut skipped).await?;
+        let Some((key, files)) = open(&state, passphrase, &mut skipped)? else { continue };
+        let rebuilt = rebuild(target, (&state, key.as_ref()), (part, until), &mut skipped).await?;
         let Some(at) = rebuilt else { continue };
-        let files = state.base.files.into_iter();
-        let files = files.map(|(name, text)| BackupFile { name, content: text.into_bytes() });
+        let files =
+            files.into_iter().map(|(name, text)| BackupFile { name, content: text.into_bytes() });
         let (from, dir, files) = (part.to_owned(), dir.to_owned(), files.collect());
         let now = Clock::default().now();
         let write = move || restore_copy(&from, (at, files), &dir, now);
@@ -124,6 +138,33 @@ async fn write(
     match skipped.is_empty() {
         true => Err(ContinuousRestoreError::Nothing(target.to_string())),
         false => Err(ContinuousRestoreError::AllDamaged(skipped.join("; "))),
+    }
+}
+
+/// The files beside a store, each with its content.
+type StoreFiles = Vec<(String, String)>;
+
+/// Returns the key of an encrypted state, and the files beside the store. Returns `None` if the key
+/// or a file is damaged. Then `skipped` names the damaged object.
+fn open(
+    state: &State,
+    passphrase: Option<&SecretString>,
+    skipped: &mut Vec<String>,
+) -> Result<Option<(Option<BackupKey>, StoreFiles)>, ContinuousRestoreError> {
+    let Some(encryption) = &state.base.encryption else {
+        return Ok(Some((None, state.base.files.clone())));
+    };
+    let passphrase = passphrase.ok_or(ContinuousRestoreError::Encrypted)?;
+    let opened = BackupKey::unlock(&encryption.key, passphrase)
+        .and_then(|key| encryption.files(&key).map(|files| (Some(key), files)));
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(DecryptionError::WrongPassphrase) => Err(ContinuousRestoreError::WrongPassphrase),
+        Err(error) => {
+            let name = names::base(&state.generation, state.base.before);
+            skipped.push(format!("{name} of the backup is damaged: {error}"));
+            Ok(None)
+        }
     }
 }
 
@@ -179,13 +220,22 @@ async fn states(
 /// `skipped` has the damaged object, and the caller tries an older base.
 async fn rebuild(
     target: &BackupTarget,
-    state: &State,
+    (state, key): (&State, Option<&BackupKey>),
     (part, until): (&Path, Millis),
     skipped: &mut Vec<String>,
 ) -> Result<Option<Millis>, ContinuousRestoreError> {
     let State { generation, base, segments } = state;
     let name = names::base_file(generation, base.before);
     target.get_file(&name, part).await.map_err(|error| unreadable(&name, error))?;
+    if let Some(key) = key
+        && let Err(error) = decrypt_in_place(key, part)
+    {
+        match error {
+            DecryptionError::File(error) => return Err(unreadable(&name, error)),
+            error => skipped.push(format!("{name} of the backup is damaged: {error}")),
+        }
+        return Ok(None);
+    }
     let found = hash_file(part).map_err(|error| unreadable(&name, error))?;
     if found != (base.hash.clone(), base.bytes) {
         skipped.push(format!("{name} of the backup is damaged or incomplete"));
@@ -198,7 +248,12 @@ async fn rebuild(
     let objects = objects.map(|(first, at)| (names::segment(generation, *first, *at), *at));
     let read = futures_util::stream::iter(objects).map(|(name, ends)| async move {
         let bytes = target.get(&name).await.map_err(|error| unreadable(&name, error))?;
-        let decoded = Segment::decode(&bytes).map_err(|error| error.to_string());
+        let bytes = match key {
+            Some(key) => key.decrypt(&bytes).map(Bytes::from).map_err(|error| error.to_string()),
+            None => Ok(bytes),
+        };
+        let decoded =
+            bytes.and_then(|bytes| Segment::decode(&bytes).map_err(|error| error.to_string()));
         Ok::<_, ContinuousRestoreError>((name, ends, decoded))
     });
     let mut read = read.buffered(SEGMENTS_AT_ONCE);
@@ -230,6 +285,16 @@ async fn rebuild(
     }
     file.sync_all().map_err(|error| unreadable(&name, error))?;
     Ok(Some(at.min(until)))
+}
+
+/// Replaces a file by its decrypted content.
+fn decrypt_in_place(key: &BackupKey, file: &Path) -> Result<(), DecryptionError> {
+    let encrypted = file.with_extension("encrypted");
+    std::fs::rename(file, &encrypted)?;
+    let decrypted = key.decrypt_file(&encrypted, file);
+    // An error here is ignored: the file is only temporary.
+    let _ = std::fs::remove_file(&encrypted);
+    decrypted
 }
 
 /// Returns the error for a segment that cannot be read. `at` is a time before the segment.

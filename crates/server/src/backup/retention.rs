@@ -88,6 +88,7 @@ mod tests {
             bytes: 0,
             hash: String::new(),
             files: Vec::new(),
+            encryption: None,
         };
         let text = serde_json::to_vec(&base).expect("plain values");
         put(target, &format!("{generation}/base-{number:012}.sqlite"), b"".to_vec()).await;

@@ -50,6 +50,9 @@ pub enum ServeError {
     /// The target of the continuous backup cannot be used.
     #[error("backup.to: {0}")]
     Backup(#[from] PlaceError),
+    /// The key of the continuous backup cannot be created.
+    #[error("cannot create the key of the continuous backup: {0}")]
+    BackupKey(io::Error),
     /// The limit of open files is too low for a server.
     #[error(
         "the limit of open files is {allowed}, which is too low for a server; raise the limit \

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{ServeError, ServerParts};
-use crate::backup::{BackupTarget, ContinuousBackup};
+use crate::backup::{BackupKey, BackupTarget, ContinuousBackup};
 use crate::clock::Clock;
 use crate::config::{BackupSettings, Settings, Shape};
 use crate::edge::EdgeNode;
@@ -57,12 +57,16 @@ pub(super) fn stock_location(
 pub(super) fn continuous_backup(
     settings: &Settings,
 ) -> Result<Option<ContinuousBackup>, ServeError> {
-    let Some(BackupSettings { place, kept_for }) = &settings.backup else { return Ok(None) };
+    let Some(BackupSettings { place, kept_for, passphrase }) = &settings.backup else {
+        return Ok(None);
+    };
+    let key = passphrase.as_ref().map(BackupKey::new).transpose();
     Ok(Some(ContinuousBackup {
         copy: CommitCopy::default(),
         target: BackupTarget::create(place)?,
         data_dir: settings.data_dir.clone(),
         files: secrets::backup_files(&settings.data_dir)?,
+        key: key.map_err(ServeError::BackupKey)?.map(Arc::new),
         kept_for: *kept_for,
         clock: Clock::default(),
     }))

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::Shape;
 use super::check::SettingsReader;
 use crate::backup::BackupPlace;
@@ -14,7 +16,12 @@ pub struct BackupSettings {
     pub place: BackupPlace,
     /// How far back in time a state can be restored.
     pub kept_for: Duration,
+    /// The passphrase that encrypts the backup.
+    pub passphrase: Option<SecretString>,
 }
+
+/// The fewest characters of a passphrase. A shorter passphrase can be guessed.
+pub const PASSPHRASE_CHARS_MIN: usize = 12;
 
 /// Reads these settings. Returns `None` if there is no continuous backup or a setting is wrong.
 pub(super) fn backup(
@@ -23,8 +30,22 @@ pub(super) fn backup(
     data_dir: Option<&Path>,
 ) -> Option<BackupSettings> {
     let hours = read.integer("backup.keep_hours", 1..=8_760);
+    let passphrase = read.is_set("backup.passphrase").then(|| read.secret("backup.passphrase"));
+    let passphrase = passphrase.flatten();
     if !read.is_set("backup.to") {
+        if passphrase.is_some() {
+            read.fault("backup.passphrase", "needs backup.to");
+        }
         return None;
+    }
+    let is_short = |passphrase: &SecretString| {
+        passphrase.expose_secret().chars().count() < PASSPHRASE_CHARS_MIN
+    };
+    if passphrase.as_ref().is_some_and(is_short) {
+        read.fault(
+            "backup.passphrase",
+            format!("is too short; use at least {PASSPHRASE_CHARS_MIN} characters"),
+        );
     }
     let text = read.text("backup.to")?;
     if !matches!(shape, None | Some(Shape::Embedded)) {
@@ -44,7 +65,8 @@ pub(super) fn backup(
             None
         }
         Ok(place) => {
-            Some(BackupSettings { place, kept_for: Duration::from_secs(hours? * 60 * 60) })
+            let kept_for = Duration::from_secs(hours? * 60 * 60);
+            Some(BackupSettings { place, kept_for, passphrase })
         }
         Err(error) => {
             read.fault("backup.to", error.to_string());

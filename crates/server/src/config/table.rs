@@ -31,7 +31,7 @@ pub const COMMAND_LINE_NAMES: [&str; 3] =
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 66] = [
+pub const SETTINGS: [Setting; 67] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -40,6 +40,7 @@ pub const SETTINGS: [Setting; 66] = [
     live("trusted_proxies"),
     plain("backup.to"),
     plain("backup.keep_hours"),
+    secret("backup.passphrase"),
     live("page.shop"),
     plain("page.origin"),
     plain("page.url"),

@@ -114,7 +114,16 @@ fn a_backup_needs_a_known_place_outside_of_the_data_directory() {
         "backup.to",
         "inside",
     );
+    check("DOORBUSTER_BACKUP__PASSPHRASE", "correct horse", "backup.passphrase", "backup.to");
     check("DOORBUSTER_BACKUP__KEEP_HOURS", "0", "backup.keep_hours", "1 to 8760");
+    let to = ("DOORBUSTER_BACKUP__TO", "/backups/shop");
+    let with = |passphrase| {
+        let vars = environment(&[to, ("DOORBUSTER_BACKUP__PASSPHRASE", passphrase)]);
+        load(&Flags::default(), vars).map(|settings| settings.backup.expect("a backup").passphrase)
+    };
+    let short = with("eleven char").expect_err("a short passphrase").to_string();
+    assert!(short.contains("backup.passphrase") && short.contains("12 characters"), "{short}");
+    assert!(with("twelve chars").expect("valid").is_some());
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! Encryption of backups with a passphrase, in the format of age (age-encryption.org/v1).
+//! Encryption of backups, in the format of age (age-encryption.org/v1).
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use age::{DecryptError, Decryptor, Encryptor, scrypt};
+use age::{DecryptError, Decryptor, Encryptor, Identity, Recipient, scrypt};
 use secrecy::{ExposeSecret, SecretString};
 
 /// The beginning of every encrypted file.
@@ -40,11 +40,32 @@ pub fn is_encrypted(path: &Path) -> io::Result<bool> {
     Ok(begin == HEADER)
 }
 
-/// Writes the encrypted content of `from` to the new file `to`, which only this user may read.
-pub(super) fn encrypt(from: &Path, to: &Path, passphrase: &SecretString) -> io::Result<()> {
+/// Returns the recipient of files that are encrypted with a passphrase.
+pub(crate) fn passphrase_recipient(passphrase: &SecretString, work: u8) -> scrypt::Recipient {
     let mut recipient = scrypt::Recipient::new(passphrase.expose_secret().to_owned().into());
-    recipient.set_work_factor(WORK_FACTOR);
-    let encryptor = Encryptor::with_recipients(std::iter::once(&recipient as &dyn age::Recipient));
+    recipient.set_work_factor(work);
+    recipient
+}
+
+/// Returns the identity that decrypts files with a passphrase.
+pub(crate) fn passphrase_identity(passphrase: &SecretString) -> scrypt::Identity {
+    let mut identity = scrypt::Identity::new(passphrase.expose_secret().to_owned().into());
+    identity.set_max_work_factor(WORK_FACTOR_MAX);
+    identity
+}
+
+/// Writes the encrypted content of `from` to the new file `to`, which only this user may read.
+pub(crate) fn encrypt_with_passphrase(
+    from: &Path,
+    to: &Path,
+    passphrase: &SecretString,
+) -> io::Result<()> {
+    encrypt(from, to, &passphrase_recipient(passphrase, WORK_FACTOR))
+}
+
+/// Writes the encrypted content of `from` to the new file `to`, which only this user may read.
+pub(crate) fn encrypt(from: &Path, to: &Path, recipient: &dyn Recipient) -> io::Result<()> {
+    let encryptor = Encryptor::with_recipients(std::iter::once(recipient));
     let file = new_file(to)?;
     let mut output = encryptor.map_err(io::Error::other)?.wrap_output(file)?;
     io::copy(&mut File::open(from)?, &mut output)?;
@@ -52,16 +73,13 @@ pub(super) fn encrypt(from: &Path, to: &Path, passphrase: &SecretString) -> io::
 }
 
 /// Writes the decrypted content of `from` to the new file `to`, which only this user may read.
-pub(super) fn decrypt(
+pub(crate) fn decrypt(
     from: &Path,
     to: &Path,
-    passphrase: &SecretString,
+    identity: &dyn Identity,
 ) -> Result<(), DecryptionError> {
-    let mut identity = scrypt::Identity::new(passphrase.expose_secret().to_owned().into());
-    identity.set_max_work_factor(WORK_FACTOR_MAX);
-    let decryptor = Decryptor::new(File::open(from)?).map_err(error)?;
-    let opened = decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity));
-    let mut content = opened.map_err(error)?;
+    let decryptor = Decryptor::new(File::open(from)?)?;
+    let mut content = decryptor.decrypt(std::iter::once(identity))?;
     let mut file = new_file(to)?;
     let copied = copy(&mut content, &mut file).and_then(|()| Ok(file.sync_all()?));
     copied.inspect_err(|_| {
@@ -84,14 +102,16 @@ fn copy(content: &mut impl Read, file: &mut File) -> Result<(), DecryptionError>
     }
 }
 
-fn error(error: DecryptError) -> DecryptionError {
-    match error {
-        // A wrong passphrase gives a wrong key, with which the file's header cannot be decrypted.
-        DecryptError::DecryptionFailed
-        | DecryptError::KeyDecryptionFailed
-        | DecryptError::NoMatchingKeys => DecryptionError::WrongPassphrase,
-        DecryptError::Io(error) => DecryptionError::File(error),
-        other => DecryptionError::Damaged(other.to_string()),
+impl From<DecryptError> for DecryptionError {
+    fn from(error: DecryptError) -> Self {
+        match error {
+            // A wrong passphrase gives a wrong key, with which the header cannot be decrypted.
+            DecryptError::DecryptionFailed
+            | DecryptError::KeyDecryptionFailed
+            | DecryptError::NoMatchingKeys => Self::WrongPassphrase,
+            DecryptError::Io(error) => Self::File(error),
+            other => Self::Damaged(other.to_string()),
+        }
     }
 }
 
@@ -110,9 +130,13 @@ mod tests {
         let path = |name: &str| dir.path().join(name);
         let passphrase = SecretString::from("correct horse");
         fs::write(path("plain"), vec![7; 200_000]).expect("writable");
-        encrypt(&path("plain"), &path("encrypted"), &passphrase).expect("it is encrypted");
+        encrypt_with_passphrase(&path("plain"), &path("encrypted"), &passphrase)
+            .expect("it is encrypted");
         assert!(is_encrypted(&path("encrypted")).expect("readable"));
         assert!(!is_encrypted(&path("plain")).expect("readable"));
+        let decrypt = |from: &Path, to: &Path, passphrase: &SecretString| {
+            super::decrypt(from, to, &passphrase_identity(passphrase))
+        };
         decrypt(&path("encrypted"), &path("again"), &passphrase).expect("it is decrypted");
         assert_eq!(fs::read(path("again")).expect("readable"), vec![7; 200_000]);
         let encrypted = fs::read(path("encrypted")).expect("readable");

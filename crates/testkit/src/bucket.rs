@@ -1,0 +1,140 @@
+//! A small imitation of an S3-compatible service, with one bucket in memory.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use tokio::runtime::{Builder, Runtime};
+
+/// The objects of the bucket by their names, and the parts of objects that are not complete.
+#[derive(Debug, Default)]
+struct Objects {
+    whole: BTreeMap<String, Vec<u8>>,
+    parts: BTreeMap<usize, Vec<u8>>,
+}
+
+type Shared = Arc<Mutex<Objects>>;
+
+/// A running service with one bucket. It accepts every signature. It stops when it is dropped.
+#[derive(Debug)]
+pub struct BucketService {
+    address: SocketAddr,
+    bucket: Shared,
+    runtime: Option<Runtime>,
+}
+
+impl BucketService {
+    /// Starts the service on a free port. `bucket` is the bucket's name.
+    ///
+    /// # Panics
+    ///
+    /// If the port or a thread cannot be had.
+    #[must_use]
+    pub fn start(bucket: &str) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a thread");
+        let (state, root) = (Shared::default(), format!("/{bucket}/"));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
+        let address = listener.local_addr().expect("bound");
+        let service = state.clone();
+        drop(runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
+            let answer =
+                move |request: Request<Body>| answer(service.clone(), root.clone(), request);
+            axum::serve(listener, Router::new().fallback(answer)).await
+        }));
+        Self { address, bucket: state, runtime: Some(runtime) }
+    }
+
+    /// Returns the address of the service.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns the names and the contents of the bucket's objects, by name.
+    ///
+    /// # Panics
+    ///
+    /// If the service panicked.
+    #[must_use]
+    pub fn objects(&self) -> Vec<(String, Vec<u8>)> {
+        let objects = self.bucket.lock().expect("no panic");
+        objects.whole.iter().map(|(name, content)| (name.clone(), content.clone())).collect()
+    }
+}
+
+impl Drop for BucketService {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+const DATE: &str = "Tue, 24 Nov 2026 20:00:00 GMT";
+
+async fn answer(service: Shared, root: String, request: Request<Body>) -> Response {
+    let (head, body) = request.into_parts();
+    assert!(head.headers.contains_key("authorization"), "every request is signed");
+    let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+    let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+    let name = path.strip_prefix(&root).unwrap_or_default().to_owned();
+    let value =
+        |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let etag = [("etag", "\"tag\""), ("last-modified", DATE)];
+    let mut bucket = service.lock().expect("no panic");
+    let Objects { whole: objects, parts } = &mut *bucket;
+    match head.method {
+        Method::PUT => {
+            match value("partNumber").and_then(|number| number.parse().ok()) {
+                Some(number) => parts.insert(number, body.to_vec()),
+                None => objects.insert(name, body.to_vec()),
+            };
+            etag.into_response()
+        }
+        Method::POST if query.starts_with("uploads") => {
+            "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
+                .into_response()
+        }
+        Method::POST if query.starts_with("delete") => {
+            let text = String::from_utf8_lossy(&body).into_owned();
+            let mut deleted = String::new();
+            for key in text.split("<Key>").skip(1) {
+                let key = key.split("</Key>").next().expect("a key");
+                objects.remove(key);
+                deleted += &format!("<Deleted><Key>{key}</Key></Deleted>");
+            }
+            format!("<DeleteResult>{deleted}</DeleteResult>").into_response()
+        }
+        Method::POST => {
+            objects.insert(name, std::mem::take(parts).into_values().flatten().collect());
+            "<CompleteMultipartUploadResult><ETag>\"tag\"</ETag></CompleteMultipartUploadResult>"
+                .into_response()
+        }
+        Method::DELETE => {
+            objects.remove(&name);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        _ if query.contains("list-type") => {
+            let entries = objects.iter().map(|(key, object)| {
+                format!(
+                    "<Contents><Key>{key}</Key><LastModified>2026-11-24T20:00:00.000Z\
+                     </LastModified><ETag>\"tag\"</ETag><Size>{}</Size></Contents>",
+                    object.len()
+                )
+            });
+            let entries: String = entries.collect();
+            format!("<ListBucketResult>{entries}</ListBucketResult>").into_response()
+        }
+        _ => match objects.get(&name) {
+            Some(object) => (etag, object.clone()).into_response(),
+            None => StatusCode::NOT_FOUND.into_response(),
+        },
+    }
+}
