@@ -21,7 +21,7 @@ pub struct BenchConfig {
     pub rounds: usize,
     /// How long one side of a round is measured.
     pub time: Duration,
-    /// Whether this run only shows that the benches work.
+    /// True for a short run, which shows only that the benches work.
     pub quick: bool,
     /// The number of known buyers (buyers with an order) when memory and growth are measured.
     pub known_buyers: u32,
@@ -77,7 +77,7 @@ impl BenchConfig {
         Load { addr, connections, pace: Pace::Closed, warm_up, time: self.time, core: None }
     }
 
-    /// Returns a number of buyers that is larger than a measurement can serve.
+    /// Returns a number of buyers: more buyers than the server can serve in a measurement.
     #[must_use]
     pub fn buyers(&self) -> u32 {
         let seconds = (self.time + self.time / WARM_UP_PART).as_secs_f64();
@@ -85,7 +85,7 @@ impl BenchConfig {
         (f64::from(ORDERS_PER_SEC_MAX) * seconds) as u32
     }
 
-    /// Returns the parent of the directories of measurements.
+    /// Returns the directory that contains the directories of all measurements.
     #[must_use]
     pub fn parent(&self) -> &Path {
         &self.parent

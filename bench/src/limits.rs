@@ -42,7 +42,7 @@ pub const SLOW_HEADS: usize = 2_000;
 pub const BOMBS_PER_SEC: u32 = 200;
 
 /// The number of different refused buyers. The number is larger than the number of requests in one
-/// round, so no token repeats within a round. The server has not seen a request's token recently.
+/// round. So no token repeats within a round, and the server has seen no request's token recently.
 pub const REFUSED_BUYERS: u32 = 400_000;
 /// The number of passes that are checked one after the other.
 pub const PASS_CHECKS: u32 = 1_000_000;
@@ -57,8 +57,8 @@ pub const SOCKETS: usize = 10_000;
 /// files allows no more connections in one process. The number is an eighth of 100,000, so tables
 /// that double in size are as full as with 100,000 tabs.
 pub const OPEN_TABS: u32 = 12_500;
-/// The number of tabs opened per second. The rate is higher than before the opening
-/// of a busy sale.
+/// The number of tabs that are opened per second. Before the opening of a busy sale, buyers open
+/// fewer tabs per second.
 pub const TABS_PER_SEC: u32 = 1_500;
 /// Waiting requests whose memory is measured.
 pub const WAITING: usize = 8_000;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// The path of the dashboard, below the repository's root.
 const DASHBOARD: &str = "packaging/grafana/doorbuster.json";
-/// The number of panels beside each other. Grafana has 24 columns.
+/// The number of panels in a row. Grafana has 24 columns.
 const PER_LINE: usize = 3;
 const COLUMNS: usize = 24;
 /// Height of a panel.

@@ -1,10 +1,10 @@
 //! `cargo xtask sheet`: takes pictures of every state of the pages, and makes sheets that show all
 //! of them.
 //!
-//! The browser tests of accessibility and of the states save a picture of each state if a variable
-//! names a folder. This task runs these tests. Then it writes sheets with all pictures, for each
-//! language, width and colour scheme. The pages for buyers and the pages for the shop's staff have
-//! different sheets.
+//! The browser tests of accessibility and of the states save a picture of each state if an
+//! environment variable names a folder. This task runs these tests. Then it writes sheets with all
+//! pictures, for each language, width and colour scheme. The pages for buyers and the pages for the
+//! shop's staff have different sheets.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! `cargo xtask sim`: runs the simulation of the protocol with many seeds, or removes its rules one
-//! by one. It saves the findings as files.
+//! `cargo xtask sim`: runs the simulation of the protocol with many seeds. With `--mutants`,
+//! removes the protocol's rules one by one instead. Saves the findings as files.
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Instant;
@@ -44,10 +44,11 @@ pub struct Arguments {
     /// Also run the steps against the real store and real slots, and compare the results.
     #[arg(long, conflicts_with = "mutants")]
     real: bool,
-    /// Explore a sale of one unit to two buyers completely, with at most this many faults.
+    /// Explore every state of a sale of one unit to two buyers, with at most this many faults.
     #[arg(long, value_name = "FAULTS", conflicts_with_all = ["mutants", "real", "replay"])]
     explore: Option<u8>,
-    /// With --explore: the largest number of steps that loops take by themselves.
+    /// With --explore: the largest number of steps of background loops, such as retries, before the
+    /// end.
     #[arg(long, default_value_t = 0, requires = "explore")]
     turns: u8,
     /// With --explore: one buyer sends the request to both nodes.

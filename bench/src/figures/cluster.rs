@@ -1,6 +1,6 @@
-//! R4: durable orders over HTTP in shape cluster on this machine. They are compared with
-//! PostgreSQL's hot row, and with a naive design of the same parts. Afterwards, the accepted orders
-//! of both sides are counted.
+//! R4: durable orders over HTTP in shape cluster on this machine, compared with PostgreSQL's hot
+//! row and with a naive design. The naive design also uses Redis and PostgreSQL. Afterwards, the
+//! accepted orders of both sides are counted.
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -340,7 +340,7 @@ fn check_naive_after_kill(
     }
     Ok(format!(
         "the naive peer lost {} of {} confirmed orders when it was killed, and {} units that no \
-         order has; it lost {} of {} when its Redis was emptied",
+         order has; the peer lost {} of {} when its Redis was emptied",
         found[0].1, found[0].0, found[0].2, found[1].1, found[1].0
     ))
 }
@@ -364,7 +364,7 @@ fn during_load(
 mod tests {
     use super::*;
 
-    /// The most runs until an order waits in Redis while it is emptied.
+    /// The most runs until the test empties Redis while an order waits there.
     const EMPTIED_MAX: u32 = 20;
 
     #[test]

@@ -66,7 +66,7 @@ fn beside_endpoints(config: &BenchConfig) -> Result<Figure> {
     figure.rounds = measured.iter().map(|m| m.with.0).collect();
     Ok(figure.note(format!(
         "{ORDERS_PER_SEC:.0}/s; median {:.2} ms, {:.2} ms before; at the end {:.0} events waited \
-         for the endpoint that was furthest behind, and none was given up",
+         for the endpoint that was furthest behind, and no event was given up",
         middle(&|m| m.with.1),
         middle(&|m| m.without.1),
         middle(&|m| m.waiting as f64),

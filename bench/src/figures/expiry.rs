@@ -28,7 +28,7 @@ use store_server::{HoldExpiry, StoreKind, StoreServer};
 const HOLDS: u32 = 100_000;
 /// [`HOLDS`] with `--quick`.
 const HOLDS_QUICK: u32 = 10_000;
-/// The largest number of rounds, because each takes long.
+/// The largest number of rounds. It is small, because each round takes long.
 const ROUNDS_MAX: usize = 3;
 /// The rates of the other requests, per second: purchases, refusals, and reads of the status.
 const RATES: [f64; 3] = [300.0, 500.0, 200.0];

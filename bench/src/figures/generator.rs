@@ -1,4 +1,4 @@
-//! R12: the load generator itself, as `storm` uses it, against a server that only answers.
+//! R12: the load generator of `storm`, against an nginx that always returns the same answer.
 use std::time::Duration;
 
 use anyhow::{Result, ensure};

@@ -26,8 +26,8 @@ const SOCKET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
-/// The number of orders that run every code path once. It is small, so that connections cannot
-/// reuse memory that these orders leave.
+/// The number of orders that run every code path once. The number is small, so that connections
+/// cannot reuse the memory that these orders release.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
 /// The longest wait for an answer.
@@ -49,7 +49,8 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Measures the growth by the orders of many buyers, after the caches of bounded size are full.
+/// Measures the memory that the orders of many buyers add, after the caches of bounded size are
+/// full.
 fn known_buyers(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
@@ -82,8 +83,8 @@ fn order(
     sale_server.check(sale, &run)
 }
 
-/// Measures the growth by requests that wait for their verdict, because our transaction has locked
-/// the store.
+/// Measures the memory that requests add while they wait for their verdicts. They wait, because our
+/// transaction has locked the store.
 fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
@@ -167,7 +168,7 @@ fn read_answer(stream: &mut TcpStream, script: &mut impl RequestScript) -> Resul
     }
 }
 
-/// Measures the growth by WebSockets that got their first event and then receive nothing.
+/// Measures the memory that WebSockets add after their first event, while they receive nothing.
 fn idle_sockets(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;

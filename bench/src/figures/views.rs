@@ -28,7 +28,7 @@ use page_visits::PageVisits;
 /// The target. A CDN would fetch one status per second and one sale per minute. The opening adds
 /// another URL for a moment.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.1 };
-/// The number of known buyers for each page view.
+/// The number of page views is the configured number of known buyers divided by this number.
 const BUYERS_PER_VIEW: u32 = 10;
 const SALE: &str = "spring";
 /// Routes that the buyers' pages request.

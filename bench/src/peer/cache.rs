@@ -1,5 +1,5 @@
-//! nginx as the cache in front of a server. It has the documented configuration, with other
-//! addresses and paths.
+//! nginx as the cache in front of a server, with the documented configuration but other addresses
+//! and paths.
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -62,8 +62,8 @@ impl Cache {
     }
 }
 
-/// Returns the documented site for nginx as a single process, which is also the worker. It writes
-/// no logs and keeps connections open.
+/// Returns the configuration of nginx with the documented site. nginx runs as a single process,
+/// which is also the worker. nginx writes no logs and keeps connections open.
 fn config(dir: &Path, addr: SocketAddr, folder: &Path, server: SocketAddr) -> Result<String> {
     let (_, rest) = GUIDE.split_once("```nginx\n").context("the guide has no configuration")?;
     let (site, _) = rest.split_once("\n```").context("the configuration has no end")?;

@@ -1,4 +1,4 @@
-//! Reads request bodies strictly: it reports every fault with its pointer.
+//! Reads request bodies strictly, and reports each fault with its pointer.
 //!
 //! The answer to a body that is not UTF-8 JSON, or not an object, is `400 malformed_request`. The
 //! answer to any other fault is `422 invalid_request`. Deep nesting uses no stack, because only

@@ -54,13 +54,13 @@ pub const ITEM_FACTS_MAX: usize = 40;
 /// Highest limit per buyer. A larger number gets `422`.
 pub const LIMIT_PER_BUYER_MAX: u32 = 1_000_000;
 
-/// Limit per buyer when a new item has no limit.
+/// The limit per buyer of a new item that sets no limit.
 pub const LIMIT_PER_BUYER_DEFAULT: u32 = 1;
 
 /// Longest payment window, in seconds. A longer value gets `422`.
 pub const HOLD_SECS_MAX: u32 = 86_400;
 
-/// Payment window when a new item has none, in seconds.
+/// The payment window of a new item that sets no payment window, in seconds.
 pub const HOLD_SECS_DEFAULT: u32 = 900;
 
 /// Longest extension of an order's payment window, in seconds. A longer value gets `422`.
@@ -70,7 +70,7 @@ pub const EXTEND_SECS_MAX: u32 = 30 * 86_400;
 /// longer id is invalid.
 pub const ORDER_TEXT_CHARS_MAX: usize = 200;
 
-/// Largest burst, and largest rate a minute, of a limit at the front door. A larger number gets
+/// Largest `burst`, and largest `per_minute`, of a limit at the front door. A larger number gets
 /// `422`.
 pub const LIMIT_MAX: u32 = 10_000_000;
 

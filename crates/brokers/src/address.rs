@@ -216,8 +216,8 @@ fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     for (key, value) in url.query_pairs() {
         if key != kind.parameter() || found.is_some() {
             return Err(match kind {
-                BrokerKind::Amqp => "after ? it may have only exchange=NAME, once",
-                BrokerKind::Nats => "after ? it may have only prefix=NAME, once",
+                BrokerKind::Amqp => "the part after ? must be only exchange=NAME, once",
+                BrokerKind::Nats => "the part after ? must be only prefix=NAME, once",
             });
         }
         found = Some(value.into_owned());

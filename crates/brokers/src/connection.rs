@@ -1,5 +1,5 @@
-//! The only connection to a broker. The first message opens the connection. When its state is in
-//! doubt, the connection is closed, and the next message opens a new one.
+//! The only connection to a broker. The first message opens the connection. When the connection's
+//! state is in doubt, the connection is closed, and the next message opens a new connection.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl<C: BrokerConnection> SharedConnection<C> {
     }
 
     /// Runs one operation over the connection, once and in bounded time. After a failure, the
-    /// connection is closed, except if the broker refused the operation cleanly.
+    /// connection is closed, unless the broker refused the operation cleanly.
     pub(crate) async fn run_on(
         &self,
         live: Arc<C>,

@@ -98,7 +98,7 @@ impl Canvas {
         self.pixels = kept;
     }
 
-    /// Calls `paint` for every pixel that the path touches, with its position and its covered
+    /// Calls `paint` for every pixel that the path touches, with the pixel's position and covered
     /// fraction.
     fn for_covered_pixels(
         &mut self,

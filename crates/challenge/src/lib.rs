@@ -2,8 +2,8 @@
 //! slide, or a proof of work without a picture.
 //!
 //! This crate draws and checks challenges without a clock, a network or a file. The server decides
-//! who must solve a challenge and until when, and counts each answer once. Only the pixels of a
-//! picture contain its answer. The name, the size and the chunks of its file do not.
+//! who must solve a challenge and until when, and accepts each answer only once. Only the pixels of
+//! a picture contain the answer. The name, the size and the chunks of the picture's file do not.
 
 mod canvas;
 mod captcha;

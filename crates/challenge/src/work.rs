@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 
 use crate::random::RandomSource;
 
-/// The largest payload in bytes. A longer one is refused.
+/// The largest size of a payload, in bytes. A larger payload is refused.
 pub const PAYLOAD_MAX: usize = 4_096;
 /// The key derivation, which the built-in cryptography of every browser supports.
 const ALGORITHM: &str = "PBKDF2/SHA-256";
@@ -25,7 +25,8 @@ const ALGORITHM: &str = "PBKDF2/SHA-256";
 /// The amount of work: how many keys to try, and how many rounds each key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// The rounds of the derivation of one key. The server also derives one key.
+    /// The rounds of the derivation of one key. To make a challenge, the server derives one key
+    /// too.
     pub rounds: u32,
     /// The smallest number of keys that a device has to try.
     pub keys_min: u32,

@@ -20,8 +20,8 @@ use crate::value::{Millis, NodeId, SlotKey};
 pub const HANDOVER_MS: u64 = 1_200;
 /// A node that has not renewed its lease for this long settles no slots, in milliseconds.
 ///
-/// This is shorter than the lease. If the node still runs, two nodes settle the same slots, which
-/// only costs work.
+/// This time is shorter than the lease. If the silent node still runs, two nodes settle the same
+/// slots, which only costs work.
 pub const SILENT_MS: i64 = 2_000;
 
 /// Returns whether a node renewed its lease recently. `lease_until` is the end of its lease, and
@@ -31,8 +31,8 @@ pub fn is_heard(lease_until: Millis, newest: Millis) -> bool {
     lease_until > newest.plus(-SILENT_MS) || !holds(AssignmentRule::SilentNodesSettleNothing)
 }
 
-/// The largest number of earlier sets of nodes that [`Settlers`] keeps. At this bound it forgets
-/// the oldest set, so that a slot may wait for its next settler's check.
+/// The largest number of earlier sets of nodes that [`Settlers`] keeps. At this bound the oldest
+/// set is dropped. A slot of that set may then have no settler until its new node's next check.
 const EARLIER_MAX: usize = 16;
 
 /// The live nodes that settle tickets now, and the sets of nodes that settled tickets shortly

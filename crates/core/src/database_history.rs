@@ -43,8 +43,8 @@ pub struct SeenDatabase {
     pub position: i64,
     /// The rows of the database's history, newest first. Empty if no node has used the database.
     pub rows: Vec<DatabaseHistory>,
-    /// Whether the newest row was written in another database of any cluster, so the rows come from
-    /// a dump. A physical copy is the same database.
+    /// Whether the newest row was written in another database, in this cluster or another one. If
+    /// so, the rows come from a dump. A physical copy counts as the same database.
     pub is_from_dump: bool,
 }
 
@@ -117,8 +117,8 @@ pub fn decide(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> DatabaseD
 }
 
 /// Returns whether the open sales must be paused after this change, because the database may lack
-/// confirmed commits. `was_synchronous` says that each commit waited for a standby before the
-/// change, so a promoted standby has every confirmed commit.
+/// confirmed commits. `was_synchronous` says that, before the change, each commit waited for a
+/// standby. If so, a promoted standby has every confirmed commit.
 #[must_use]
 pub fn must_pause(
     change: HistoryChange,
@@ -129,8 +129,8 @@ pub fn must_pause(
     change == HistoryChange::Moved || !was_synchronous || lacks_commits(known, seen)
 }
 
-/// Returns whether the database certainly lacks commits that this deployment confirmed: its newest
-/// row is the known one, but its position is earlier.
+/// Returns whether the database certainly lacks commits that this deployment confirmed. This is so
+/// if the database's newest row is the known row, but the database's position is earlier.
 fn lacks_commits(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> bool {
     let newest = known.zip(seen.newest());
     newest.is_some_and(|(known, newest)| {

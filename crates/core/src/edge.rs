@@ -14,8 +14,8 @@
 //!    ([`Follower::receive`]). So if a count says "sold out", the edge knows every request whose
 //!    order is in that count.
 //! 2. An edge never uses an older state than before, and ignores a generation that is not complete.
-//! 3. An edge refuses no request if its copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]) or
-//!    lacks requests.
+//! 3. If an edge's copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]) or lacks requests, the
+//!    edge refuses no request.
 //! 4. If a request gets an order through an edge, that edge knows the request at once.
 //! 5. An edge passes every other request on to a node, which decides by the same rules.
 #[cfg(test)]
@@ -62,8 +62,8 @@ pub struct FeedRead {
     pub from: FeedPosition,
     /// The number of requests in the result.
     pub requests: u64,
-    /// The number of the last entry in the result, or `None` if it has no entries. Entries are
-    /// sorted by the numbers of their changes.
+    /// The number of the last entry in the result, or `None` if the result has no entries. Entries
+    /// are sorted by the numbers of their changes.
     pub last_seq: Option<u64>,
     /// Whether the feed has more entries than the result.
     pub has_more_entries: bool,
@@ -88,7 +88,8 @@ pub enum FeedStep {
     },
 }
 
-/// Follows the feed for an edge: decides where each read begins and what its content is used for.
+/// Follows the feed for an edge: decides where each read begins, and how the edge uses the content
+/// of the read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Follower {
     at: FeedPosition,
@@ -145,7 +146,8 @@ impl Follower {
     }
 }
 
-/// A reading of a node's clock over the network, from which an edge computes the store's time.
+/// A reading of a node's clock through the network. An edge computes the store's time from this
+/// reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockReading {
     /// The time in the node's answer.
@@ -189,8 +191,9 @@ impl ClockReading {
 /// Returns whether an edge may use the copy with this head to refuse a request. The head last
 /// changed at `read_at` of the edge's clock, which now shows `now`.
 ///
-/// Two conditions must hold. By the store's clock, the copy is recent, so a copy that arrived late
-/// is not used. By the edge's clock, the head changed recently, so a node still writes the feed.
+/// Two conditions must hold. The copy must be recent by the store's clock: a copy that arrived late
+/// is not used. The head must have changed recently by the edge's clock, which shows that a node
+/// still writes the feed.
 #[must_use]
 pub fn is_fresh(
     head: Option<&FeedHead>,

@@ -53,7 +53,8 @@ impl Attribution {
 }
 
 /// The subject of an event. Events about the same order are delivered in the sequence in which they
-/// happened. Events about no order are delivered in sequence for each item, and for each sale.
+/// happened. Events whose subject is an item or a sale are delivered in sequence for that item or
+/// sale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An order as it was after the change.

@@ -3,9 +3,9 @@
 //! units than its slot has, although enough units are free.
 //!
 //! The request is parked while the server gathers units in one slot: from the pool by a refill,
-//! from other slots by recalls. The oldest parked request is served first, and only that request is
-//! planned. Gathering for a second request would take units that are on their way to the slot of
-//! the first request.
+//! from other slots by recalls. The oldest parked request is served first, and units are gathered
+//! only for that request. Gathering for a second request would take units that are on their way to
+//! the slot of the first request.
 use crate::rules::{Rule, enforces};
 use crate::value::{SlotKey, Units};
 
@@ -19,8 +19,8 @@ pub struct SlotHolding {
     /// That number can be too high. The error is harmless, because a recall takes only units that
     /// the slot has.
     pub available: u64,
-    /// Units on their way to the slot: in feed rows that it has not applied, and in unfinished
-    /// recalls for it.
+    /// Units on their way to the slot: in feed rows that the slot has not applied, and in
+    /// unfinished recalls to the slot.
     pub on_its_way: u64,
     /// Whether the parked request can use the slot.
     pub reachable: bool,

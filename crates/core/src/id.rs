@@ -69,8 +69,8 @@ impl TicketId {
         TicketIdText(text)
     }
 
-    /// Returns the unverified contents. Returns `None` if the units are out of range, which a valid
-    /// id never has.
+    /// Returns the unverified contents, or `None` if the units are out of range. The units of a
+    /// valid id are never out of range.
     #[must_use]
     pub fn parts(&self) -> Option<TicketParts> {
         let b = &self.0;

@@ -13,7 +13,8 @@ use crate::value::{
 
 /// Access to rows within a transaction. Reads see this transaction's own writes.
 pub trait Ledger {
-    /// A failure below the rules, such as a disk or a connection. The transaction is rolled back.
+    /// A failure outside the rules, such as a failed disk or connection. The transaction is rolled
+    /// back.
     type Error;
 
     /// Returns the item.
@@ -53,7 +54,7 @@ pub trait Ledger {
     /// Records a returned ticket. [`Ledger::insert_order`] records a consumed ticket.
     fn insert_resolution(&mut self, resolution: &Resolution) -> Result<(), Self::Error>;
 
-    /// Returns the order of this id.
+    /// Returns the order with this id.
     fn order(&mut self, id: &TicketId) -> Result<Option<Order>, Self::Error>;
     /// Returns the order of this request.
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey)
@@ -89,7 +90,7 @@ pub trait Ledger {
 
     /// Returns the grant of an item's waitlist, locked until the transaction ends.
     fn waitlist(&mut self, item: ItemId) -> Result<Option<Grant>, Self::Error>;
-    /// Returns the waitlist entry of this id.
+    /// Returns the waitlist entry with this id.
     fn waitlist_entry(&mut self, id: &TicketId) -> Result<Option<WaitlistEntry>, Self::Error>;
     /// Returns the buyer's waiting entry for the item.
     fn waitlist_entry_of(

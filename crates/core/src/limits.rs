@@ -28,14 +28,15 @@ pub const PARTITIONS_MAX: u32 = 64;
 /// The largest number of slots in Redis whose queues one node reads at a time. The server refuses a
 /// sale if this sale and the sales that may be open at the same time would need more slots.
 pub const SLOTS_SERVED_MAX: usize = 1_024;
-/// Time from the creation of a ticket's token until the ticket can no longer be consumed.
+/// The time from the creation of a ticket's token until the ticket can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
-/// The store gives a verdict within this time after `decide_by`, if the store is up.
+/// The longest time after `decide_by` until the store gives a verdict, if the store is up.
 pub const VERDICT_GRACE_MS: i64 = 1_000;
-/// The greatest age of an edge's copy of the nodes' memory, in milliseconds. From an older copy,
-/// the edge refuses no request.
+/// The greatest age of an edge's copy of the nodes' memory, in milliseconds. An edge with an older
+/// copy refuses no request.
 pub const FEED_AGE_MAX_MS: i64 = 2_000;
-/// Longest time that a request is parked for a commit in flight, a refill or a recall.
+/// The longest time for which a request is parked. A parked request waits for a commit in flight, a
+/// refill or a recall.
 pub const PARK_MS: i64 = 1_000;
 /// The largest number of requests that are parked on one node. At the bound a further request is
 /// answered "overloaded".
@@ -44,16 +45,17 @@ pub const PARKED_MAX: usize = 20_000;
 pub const HOLD_SECS_MAX: u32 = 86_400;
 /// The largest number of entries in one item's waitlist. At the bound no further buyer can join.
 pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
-/// The largest number of waitlist entries that one transaction serves, or ends together with their
-/// sale. Further entries wait for the next transaction.
+/// The largest number of waitlist entries that one transaction serves, or that it ends because
+/// their sale has ended. Further entries wait for the next transaction.
 pub const WAITLIST_BATCH_MAX: usize = 100;
-/// Longest payment window of an order that was created from a waitlist entry, in milliseconds. The
-/// item's own window applies if it is shorter. Other buyers wait for these units.
+/// The longest payment window of an order that was created from a waitlist entry, in milliseconds.
+/// It is short, because other buyers wait for the units. If the item's own window is shorter, the
+/// item's window applies.
 pub const WAITLIST_HOLD_MS: i64 = 5 * 60_000;
 /// How long an overdue order keeps its units after the first failed query to its provider, in
 /// milliseconds. Then the order expires, and money that arrives later is a late payment.
 pub const PROVIDER_GRACE_MS: i64 = 120_000;
-/// Longest time that an overdue order keeps its units after its `pay_by`, in milliseconds. The
+/// The longest time that an overdue order keeps its units after its `pay_by`, in milliseconds. The
 /// bound also holds if the server could not query the provider about this order, because too many
 /// orders were overdue.
 pub const PROVIDER_CHECK_WITHIN_MS: i64 = 30 * 60_000;
@@ -63,26 +65,27 @@ pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
 /// The largest number of failed requests to a provider for one refund. At the bound the refund
 /// fails and an operator must resolve it.
 pub const REFUND_TRIES_MAX: u32 = 12;
-/// Longest pause between two attempts of anything that is retried, in milliseconds.
+/// The longest pause between two attempts of a retried operation, in milliseconds.
 pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
 /// The largest number of failed deliveries of one event to one endpoint, unless the settings give
 /// another number. At the bound the event is a dead letter. With the pauses, the tries take a day
 /// and a half.
 pub const DELIVERY_TRIES: u32 = 20;
-/// Largest value of the setting that replaces [`DELIVERY_TRIES`].
+/// The largest value of the setting that replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
-/// The number of refusals after which an event is a dead letter, if the endpoint had no other kind
-/// of failure between them. With the pauses, the refusals take half a minute. So an endpoint that
-/// refuses every event of one type gets the other events before too many are pending.
+/// The number of refusals after which an event is a dead letter, if no other kind of failure
+/// occurred between them. With the pauses, the refusals take half a minute. So an endpoint that
+/// refuses every event of one type gets the other events before too many events are pending.
 pub const DELIVERY_REFUSALS: u32 = 6;
 /// The shortest time, in milliseconds, after which a refused event can be a dead letter. While a
 /// shop deploys a new version, it may answer `404`, but such a deployment takes less time than
 /// this. The bound does not apply if the endpoint refuses half of the events that may be pending.
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
-/// Longest pause between two attempts of a refused event, so that a shop gets the event soon after
-/// the shop recovers.
+/// The longest pause between two attempts of a refused event, in milliseconds. It is short, so that
+/// a shop gets the event soon after the shop recovers.
 pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
-/// Longest pause between two attempts of an event that this server could not send.
+/// The longest pause between two attempts of an event that this server could not send, in
+/// milliseconds.
 pub const DEFERRED_PAUSE_MAX_MS: i64 = 60_000;
 /// If this server fails this many times in a row to send an event, it gives up the event. With the
 /// pauses, this takes a day and a half.
@@ -93,28 +96,28 @@ pub const DELIVERIES_IN_FLIGHT_MAX: usize = 8;
 /// keeps the other events.
 pub const DELIVERY_WINDOW: usize = 256;
 /// The largest number of events that are kept for retry at one endpoint. At the bound the endpoint
-/// gets no new events until one of them is delivered, dead or discarded.
+/// gets no new events until one of the kept events is delivered, dead or discarded.
 pub const DELIVERIES_PENDING_MAX: usize = 1_000;
 /// The number of consecutive failed events after which an endpoint counts as down and gets one
 /// event at a time.
 pub const BREAKER_FAILURES: usize = 5;
 /// The largest number of consecutive attempts of the same event at an endpoint that is down.
 pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
-/// The number of attempts at an endpoint that is down before the pause doubles. So after a short
-/// failure, an endpoint gets its events soon.
+/// After each group of this many attempts at an endpoint that is down, the pause between attempts
+/// doubles. So after a short failure, an endpoint gets its events soon.
 pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
-/// Longest pause between two attempts at an endpoint that is down, in milliseconds.
+/// The longest pause between two attempts at an endpoint that is down, in milliseconds.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 
-/// Returns the pause after this many failed attempts. The first pause is 1 s, and each further one
-/// doubles, up to [`BACKOFF_MS_MAX`]. The caller adds jitter.
+/// Returns the pause after this many failed attempts. The first pause is 1 s, and each further
+/// pause is twice as long, up to [`BACKOFF_MS_MAX`]. The caller adds jitter.
 #[must_use]
 pub fn backoff_ms(tries: u32) -> i64 {
     let doubled = 1_000_i64.checked_shl(tries.saturating_sub(1).min(32)).unwrap_or(BACKOFF_MS_MAX);
     doubled.min(BACKOFF_MS_MAX)
 }
 
-/// Returns a pause between three quarters and five quarters of `ms`, by a random `spread`, so that
+/// Returns a pause of three to five quarters of `ms`, chosen by the random number `spread`. So
 /// events that failed together are not retried together.
 #[must_use]
 pub fn with_jitter(ms: i64, spread: u32) -> i64 {

@@ -41,8 +41,8 @@ pub enum CaptureOutcome {
     /// The payment is refunded.
     Refund(Refund),
     /// Nothing was written. The order had ended, and the pool lacks this many of the order's units.
-    /// Slots may have these units. Recall them and call `capture` again, with `last` on the last
-    /// attempt.
+    /// Slots may have these units. Recall the units and call `capture` again, with `last` set on
+    /// the last attempt.
     UnitsMissing {
         /// The order.
         order: Order,

@@ -29,7 +29,7 @@ pub enum EndReason {
     /// The order is cancelled. Only a reserved order can be cancelled.
     Cancel,
     /// The order expires unpaid. Only a reserved order can expire, after its `pay_by` has passed.
-    /// An open checkout delays this by [`money::Checkout::provider_wait_ms`].
+    /// An open checkout delays the expiry by [`money::Checkout::provider_wait_ms`].
     Expire,
     /// The order is refunded. Only a paid order can be refunded. Each of its captured payments gets
     /// a refund.

@@ -8,15 +8,15 @@
 //!
 //! These rules hold despite any failure. If the driver crashes, it starts again from the store's
 //! rows.
-//! - The queue sends each event that the endpoint wants at least once, until the event is delivered
+//! - The queue sends each event that the endpoint wants, and sends it again until it is delivered
 //!   or dead.
 //! - Events about one order, item or sale are sent one after another: an event waits until all
 //!   earlier events are delivered or dead.
 //! - At most [`crate::limits::DELIVERIES_PENDING_MAX`] rows wait, however long the endpoint is
 //!   down.
 //!
-//! The store does not record that an endpoint is down or asked for a pause. So after a restart, the
-//! driver tries the endpoint again.
+//! The store does not record that an endpoint is down, or that it asked for a pause. So after a
+//! restart, the driver tries the endpoint again.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 

@@ -28,9 +28,9 @@ pub fn linger(tickets: usize, commit: Duration, settlers: usize) -> Duration {
     commit.saturating_mul(others).min(LINGER_MAX)
 }
 
-/// The pause between two refreshes that other nodes' commits cause, for each live node. If the last
-/// refresh is longer ago, the node refreshes at once. So the pause delays other nodes' verdicts
-/// only under load.
+/// Each live node adds this time to the pause between two refreshes that other nodes' commits
+/// cause. If the last refresh is longer ago than the pause, the node refreshes at once. So the
+/// pause delays other nodes' verdicts only under load.
 const REFRESHES_APART_EACH: Duration = Duration::from_millis(5);
 /// The smallest pause between two refreshes that other nodes' commits cause.
 pub const REFRESHES_APART_MIN: Duration = Duration::from_millis(5);

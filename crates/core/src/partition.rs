@@ -11,8 +11,8 @@ use crate::value::Units;
 
 const _: () = assert!(PARTITIONS_MAX <= u64::BITS, "a partition is a bit of the registry");
 
-/// The registry: the partitions that have units or may get some, with one bit for each. Requests
-/// go only to these partitions.
+/// The registry: the partitions that have units or may get some, with one bit for each partition.
+/// Requests go only to these partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct AvailablePartitions(u64);
 
@@ -111,9 +111,10 @@ pub fn first_try(
 /// Returns the partition for a request after `first` had too few units: the partition with the most
 /// units, if it may have enough for the request. If this returns `None`, park the request.
 ///
-/// `seen` returns granted units that are not settled in the latest snapshot ([`unsettled`]). If
-/// several partitions have equally many units, the next one after `first` is chosen. So requests
-/// that found too few units in different partitions do not all go to the same partition.
+/// `seen` returns the unsettled granted units of a partition in the latest snapshot
+/// ([`unsettled`]). If several partitions have equally many units, the next one after `first` is
+/// chosen. So requests that found too few units in different partitions do not all go to the same
+/// partition.
 #[must_use]
 pub fn second_try(
     registry: AvailablePartitions,

@@ -10,7 +10,7 @@ use crate::value::{GrantId, Millis, TicketN, Token};
 /// A ticket as a settler receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Position in the slot's queue. Positions can repeat after a slot lost its memory, so an
+    /// The position in the slot's queue. Positions can repeat after a slot lost its memory, so an
     /// acknowledgement also compares the token.
     pub at: u64,
     /// The ticket.
@@ -27,7 +27,7 @@ struct QueuedTicket {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     entries: VecDeque<QueuedTicket>,
-    /// Position of `entries[0]`.
+    /// The position of `entries[0]`.
     first: u64,
     /// How many of the entries were delivered.
     delivered: usize,
@@ -80,8 +80,7 @@ impl Queue {
         self.delivered = until;
     }
 
-    /// Makes delivered tickets that were not acknowledged deliverable again, because their settler
-    /// stopped.
+    /// Marks all unacknowledged tickets as not delivered, because their settler stopped.
     pub(crate) fn redeliver(&mut self) {
         self.entries.retain(|e| !e.done);
         self.first += 1 << 32;

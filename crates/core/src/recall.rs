@@ -2,7 +2,7 @@
 //! for a late payment.
 //!
 //! A recall has three steps, and each can be repeated. [`begin`] writes a pending row. The slot
-//! gives up its units and remembers them under the recall's id ([`crate::slot::Slot::recall`]).
+//! gives up units and remembers their number under the recall's id ([`crate::slot::Slot::recall`]).
 //! [`finish`] moves these units in the store.
 use crate::ledger::Ledger;
 use crate::rows::{Recall, RecallTarget};
@@ -31,8 +31,8 @@ pub fn begin<L: Ledger + ?Sized>(
     Ok(Some(recall))
 }
 
-/// Moves the units that the slot gave up to the target, and returns how many. Only the first call
-/// for a recall has an effect.
+/// Moves to the target the units that the slot gave up, and returns their number. Only the first
+/// call for a recall has an effect.
 pub fn finish<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: RecallId,
@@ -43,8 +43,8 @@ pub fn finish<L: Ledger + ?Sized>(
         return Ok(0);
     }
     let Some(from) = ledger.grant(recall.grant)? else { return Ok(0) };
-    // Closing a grant finishes its recalls, so a closed grant has no pending recall. If it had one,
-    // the pool would already have its units.
+    // Closing a grant finishes its recalls, so a closed grant has no pending recall. If there were
+    // one, the pool would already have the recalled units.
     let open = from.open;
     let most = if enforces(Rule::RecallClamp) { from.unsettled() } else { u64::MAX };
     let units = if open { taken.min(most) } else { 0 };

@@ -17,9 +17,9 @@ pub struct Portion {
     pub counter: Counter,
 }
 
-/// Returns the units of each new slot when the slots are opened, in order. Each gets the spread's
-/// `initial`. If the pool has too few units for that, the slots get equal parts, which differ by at
-/// most one unit. All units go to counter A.
+/// Returns the units of each new slot when the slots are opened, in order. Each slot gets the
+/// spread's `initial`. If the pool has too few units for that, the slots get equal parts, which
+/// differ by at most one unit. All units go to counter A.
 ///
 /// Without sub-domains the slots get the whole pool in equal parts.
 #[must_use]
@@ -87,7 +87,7 @@ pub fn next_portion(
 /// few units.
 #[must_use]
 pub fn node_memory_spread(total: u64, slots: u32, choose: PartitionChoice) -> Spread {
-    /// Number of portions into which each slot's share of the stock is divided.
+    /// The number of portions into which each slot's share of the stock is divided.
     const PORTIONS: u64 = 8;
     let refill = (total / (u64::from(slots.max(1)) * PORTIONS)).max(1);
     let threshold = refill.div_ceil(2);

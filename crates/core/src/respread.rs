@@ -104,9 +104,10 @@ pub struct ShareMove {
 /// Returns the recalls that give new slots their part while the pool is empty.
 ///
 /// `least` is the largest request (the item's limit). A part is the average of all slots, and at
-/// most `initial` if sub-domains are in use. A part is at least `least`, because the server would
-/// have to gather smaller parts again. A slot gives at most the units that it has above the
-/// average. A slot that ever had units gets nothing here, so units do not move back and forth.
+/// most `initial` if sub-domains are in use. If a part would be smaller than `least`, no units are
+/// moved: the server would have to gather them again for the largest request. A slot gives at most
+/// the units that it has above the average. A slot that ever had units gets nothing here, so units
+/// do not move back and forth.
 #[must_use]
 pub fn shares_for_new_slots(
     spread: &Spread,

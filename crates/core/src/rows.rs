@@ -173,7 +173,7 @@ impl CloseCause {
         Self::Waitlist,
     ];
 
-    /// Returns whether the grant was closed to repair a failed slot, so that it counts as a repair.
+    /// Returns whether this cause counts as a repair: the grant was closed because its slot failed.
     #[must_use]
     pub fn is_fault(self) -> bool {
         !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed | Self::Waitlist)

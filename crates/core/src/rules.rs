@@ -36,9 +36,9 @@ rules! {
     /// An existing order counts for a request only if the content is the same. Otherwise the key
     /// was reused.
     OrderExistsCompares,
-    /// If a ticket is not consumed while its grant is open, its slot gets a credit.
+    /// If a ticket is returned while its grant is open, the ticket's slot gets a credit.
     CreditWhileOpen,
-    /// If a ticket is not consumed after its grant was closed, its slot gets no credit.
+    /// If a ticket is returned after its grant was closed, the ticket's slot gets no credit.
     NoCreditOnceClosed,
     /// An order that ends returns its quota in the store.
     QuotaBack,
@@ -66,7 +66,7 @@ rules! {
     LossNumberBehind,
     /// An idle slot whose units differ from the store proves that it lost its memory.
     LossQuietMismatch,
-    /// A slot whose grant was closed gets a new grant, even one without units.
+    /// A slot whose grant was closed gets a new grant, even if the new grant has no units.
     GrantOfZero,
     /// A node reads the evidence of a lost memory in this sequence: the store, the slot, the feed
     /// length.
@@ -327,11 +327,12 @@ rules! {
     OnePlace,
     /// A waitlist is bounded.
     LineBounded,
-    /// A waitlist never has more entries than there are units that may come back.
+    /// The number of waitlist entries never exceeds the number of units that may come back.
     LineWithinReturns,
-    /// A buyer whose order from a waitlist expired, or who cancelled it, cannot join again.
+    /// If a buyer's order from a waitlist expired, or the buyer cancelled the order, the buyer
+    /// cannot join that waitlist again.
     LapsedStaysOut,
-    /// A buyer whose order from a waitlist was cancelled by another actor may join again.
+    /// If another actor cancelled a buyer's order from a waitlist, the buyer may join again.
     OwnDoingStaysOut,
     /// Waitlist entries are served in the sequence in which the buyers joined.
     LineInTurn,
@@ -341,7 +342,7 @@ rules! {
     LineHoldsLimit,
     /// A served waitlist entry gets no second order under the same key.
     LineFindsOrder,
-    /// No entry is served while the sale is paused, or after its end.
+    /// No waitlist entry is served while the sale is paused, or after the sale's end.
     LineOnSale,
     /// When a sale has ended, the waitlists of its items end too.
     LineEndsWithSale,

@@ -16,7 +16,7 @@ pub enum PhaseStep {
     Pause,
     /// Resumes the sale.
     Resume,
-    /// Closes the sale finally.
+    /// Closes the sale permanently.
     Close,
 }
 

@@ -228,8 +228,8 @@ impl Settlement<'_> {
         })
     }
 
-    /// Returns the ticket's units. Only the grant's state decides whether the slot gets a credit,
-    /// because closing a grant returns all its units.
+    /// Gives the ticket's units back. The slot gets a credit only if the grant is open, because
+    /// closing a grant already returns all its units.
     fn return_ticket<L: Ledger + ?Sized>(
         mut self,
         ledger: &mut L,

@@ -280,8 +280,8 @@ impl Slot {
         {
             return TicketAnswer::Short { available: term.units.sum() };
         }
-        // `decide_by` is equally long after the issue for every ticket. So the difference from the
-        // oldest `decide_by` is the age of the oldest ticket.
+        // The time from the issue to `decide_by` is the same for every ticket. So the difference
+        // from the oldest `decide_by` is the age of the oldest ticket.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
         let is_full = self.queue.len() >= self.bounds.queue && enforces(Rule::SlotQueueBound);
         if is_full || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
@@ -373,7 +373,7 @@ impl Slot {
         self.queue.take(at_most, out);
     }
 
-    /// Makes delivered tickets that were not acknowledged deliverable again.
+    /// Marks all unacknowledged tickets as not delivered, so that they are delivered again.
     pub fn redeliver(&mut self) {
         self.queue.redeliver();
     }

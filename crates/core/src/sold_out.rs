@@ -1,5 +1,5 @@
-//! Decides when a node may answer "sold out". The node needs a snapshot of the store in which fewer
-//! units can still be sold than the request asks for.
+//! Decides when a node may answer "sold out". The node needs a snapshot of the store in which too
+//! few units for the request can still be sold.
 use crate::rules::{Rule, enforces};
 use crate::value::Units;
 

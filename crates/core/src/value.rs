@@ -37,11 +37,11 @@ number!(
     Epoch(u64)
 );
 number!(
-    /// Position in a grant's feed, from 1, without gaps.
+    /// A position in a grant's feed, from 1, without gaps.
     Seq(u64)
 );
 number!(
-    /// Number of a ticket under its grant, from 1, as the slot counted it.
+    /// The number of a ticket under its grant. The slot counts its tickets from 1.
     TicketN(u64)
 );
 number!(
@@ -53,7 +53,7 @@ number!(
     RecallId(u64)
 );
 number!(
-    /// A node of the cluster, as tickets name it.
+    /// The number by which tickets name a node of the cluster.
     NodeId(u32)
 );
 

@@ -94,7 +94,7 @@ pub struct JoinRequest {
     pub buyer: BuyerId,
     /// The key of the request, and of the order that the entry may become.
     pub key: RequestKey,
-    /// A random id for the waitlist's grant, which is used if the waitlist has no grant.
+    /// A random id for a new grant. It is used if the waitlist has no grant yet.
     pub grant: GrantId,
     /// A random token for the entry.
     pub token: Token,

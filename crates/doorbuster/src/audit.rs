@@ -1,4 +1,5 @@
-//! `audit`: runs the independent audit of a store, or asks the server, and prints the report.
+//! `audit`: runs the independent audit of a store, or requests the server's own audit, and prints
+//! the report.
 
 use anyhow::Context;
 use comfy_table::Cell;

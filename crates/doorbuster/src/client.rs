@@ -91,7 +91,7 @@ impl From<Refused> for Failure {
     }
 }
 
-/// Whether the request may have taken effect, or may still take effect.
+/// Returns true if the request may have taken effect, or may still take effect.
 pub fn may_have_been_done(result: &ApiResult) -> bool {
     match result {
         Ok(_) => false,
@@ -243,7 +243,7 @@ impl Client {
         }
     }
 
-    /// Whether to print the server's JSON.
+    /// Returns true if the command prints the server's JSON.
     pub fn wants_json(&self) -> bool {
         self.json
     }

@@ -54,8 +54,8 @@ struct PartialFile {
 impl PartialFile {
     fn create_beside(file: &FilePath) -> anyhow::Result<Self> {
         let mut name = file.file_name().context("--output has no file name")?.to_owned();
-        // A random name keeps two exports into one file apart. The export that finishes last
-        // remains.
+        // A random name keeps two exports with the same `--output` apart. The export that finishes
+        // last replaces the other export.
         name.push(format!(".{:016x}.part", rand::random::<u64>()));
         let path = file.with_file_name(name);
         let open = File::create_new(&path).with_context(|| {

@@ -93,7 +93,7 @@ async fn run_demo(
     })
 }
 
-/// Creates and opens the sale, sends the load, and reads the stock from the server. Returns also
+/// Creates and opens the sale, sends the load, and reads the stock from the server. Also returns
 /// how much the servers' metrics grew during the load.
 async fn run_sale(
     args: &DemoArgs,

@@ -23,9 +23,9 @@ use crate::storm::raise_open_files_limit;
 use crate::table::{self, grouped};
 use crate::{print, signals};
 
-/// A report of a run with this strategy also has the incident.
+/// The report of a run with this strategy also contains the incident report.
 const INCIDENT_OF: &str = "redis-lock-unsafe";
-/// About how long all variants of the incident take. It is a part of the estimated time.
+/// The approximate duration of all variants of the incident, for the estimated remaining time.
 const INCIDENT_TAKES: Duration = Duration::from_secs(15);
 
 /// Runs `lab`.
@@ -75,12 +75,12 @@ fn compare(args: &LabRunArgs) -> Outcome {
         bar.finish_and_clear();
         let shown = incident.as_ref().ok().and_then(Option::as_ref);
         report::write_run(dir, &report, shown)?;
-        incident.context("the incident failed, so the report is without it")?;
+        incident.context("the incident failed, so the report does not contain the incident")?;
     }
     Ok(CommandResult::new(report.agrees()))
 }
 
-/// Checks the directory of the reports before a long run.
+/// Prepares the directory of the reports, so that a fault is found before a long run.
 fn prepare_out(dir: Option<&Path>) -> Result<(), Failure> {
     dir.map_or(Ok(()), report::prepare)
         .map_err(|error| Failure::Settings(format!("--out: {error:#}")))
@@ -155,7 +155,8 @@ fn progress_bar(shown: bool) -> ProgressBar {
     bar
 }
 
-/// Shows each result and the estimated remaining time, which includes the incident if it follows.
+/// Shows each result and the estimated remaining time. If the incident follows, the estimate
+/// includes the incident.
 fn progress(shown: bool, incident_follows: bool) -> impl FnMut(RunProgress<'_>) {
     let bar = progress_bar(shown);
     let style = ProgressStyle::with_template("{bar:24.cyan/dim} {pos}/{len} {wide_msg}");

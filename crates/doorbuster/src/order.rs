@@ -45,8 +45,8 @@ pub fn run(args: OrderArgs) -> Outcome {
     })
 }
 
-/// Requests a new end of the time to pay. The request contains the new end, so that a repetition
-/// does not extend it again.
+/// Requests a new end of the payment window. The request contains the new end, so that a repeated
+/// request does not extend the window again.
 async fn extend(
     client: &Client,
     order: &str,

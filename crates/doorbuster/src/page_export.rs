@@ -98,7 +98,7 @@ async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<Exported
     Ok(sales)
 }
 
-/// Writes a file and renames it into place, so that a reader finds the old or the new content.
+/// Writes a file and renames it into place, so that a reader finds either the old or the new file.
 fn write_whole(path: &FilePath, bytes: &[u8]) -> Result<(), Failure> {
     let dir = path.parent().unwrap_or(FilePath::new("."));
     let mut part = path.as_os_str().to_owned();

@@ -1,5 +1,5 @@
-//! The independent auditor reads the store by SQL, in one snapshot, and checks it with its own
-//! model.
+//! The independent auditor reads the store by SQL, in one snapshot, and checks the rows with its
+//! own model.
 //!
 //! The rules come from the documents: I1 to I8 of the protocol, the valid values of an order, and
 //! the allowed changes of its state. With an answers file, the auditor also checks the answers that
@@ -108,8 +108,8 @@ pub struct AuditReport {
     pub answers_checked: u64,
 }
 
-/// Audits `store`. If `answers` names a file, it also checks every promise in that file. The audit
-/// changes nothing, and the server may run meanwhile.
+/// Audits `store`. With `answers`, also checks every promise in that file. The audit changes
+/// nothing, and the server may run meanwhile.
 pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport, AuditError> {
     let snapshot = read_snapshot(store)?;
     let mut findings = Findings::new(&snapshot);

@@ -2,8 +2,8 @@
 //! auditor checks the result.
 //!
 //! Each round sells one item to many buyers through the common address of all nodes. It injects one
-//! fault during the run, at a random time from a seed. Then all buyers repeat their requests with
-//! the same keys, and other buyers buy the remaining units. The round passes if all of this is
+//! fault during the run, at a time that the seed decides. Then all buyers repeat their requests
+//! with the same keys, and other buyers buy the remaining units. The round passes if all of this is
 //! true:
 //!
 //! - Every buyer received a verdict, and every promise was kept.
@@ -51,7 +51,7 @@ pub struct ChaosPlan {
     pub next: Option<PathBuf>,
     /// The roles of each node. If the list is empty, there are two nodes with all roles.
     pub roles: Vec<String>,
-    /// The number of nodes, if it is more than the number of roles.
+    /// The number of nodes. If `roles` has more entries, there is one node for each entry.
     pub nodes: usize,
     /// The number of edges in front of the nodes. Only for shape `cluster`.
     pub edges: usize,
@@ -194,7 +194,7 @@ pub fn run(
     let mut cluster = Cluster::start(&built)?;
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
-        // Each round has its own generator, so that it can be repeated alone.
+        // Each round has its own random generator, so that one round can be repeated alone.
         let mut rng = SmallRng::seed_from_u64(plan.seed.wrapping_add(number));
         // The index is below the number of faults, so it fits.
         let fault = faults[(number % faults.len() as u64) as usize];
@@ -212,7 +212,8 @@ pub fn run(
     Ok(rounds)
 }
 
-/// Returns the table at the end: each fault, its number of rounds and their sums.
+/// Returns the table at the end: for each fault, the number of rounds and the sums over these
+/// rounds.
 pub fn summary_table(rounds: &[RoundReport]) -> String {
     let mut rows: BTreeMap<Fault, Vec<&RoundReport>> = BTreeMap::new();
     for round in rounds {

@@ -29,9 +29,9 @@ pub use tally::{AnswerKind, RunResult};
 pub enum Pace {
     /// A connection sends its next request as soon as it has the previous answer.
     Closed,
-    /// At random instants, with this average per second. The generator does not wait for earlier
-    /// answers. A request without a free connection waits, and its latency counts from the time at
-    /// which it was due.
+    /// The generator sends requests at random instants, with this average per second, and does not
+    /// wait for earlier answers. A request without a free connection waits, and its latency counts
+    /// from the time at which it was due.
     Open(f64),
     /// The same as `Open`, but a request without a free connection is given up.
     Crowd(f64),
@@ -46,7 +46,8 @@ pub struct Load {
     pub connections: usize,
     /// The pace of the requests.
     pub pace: Pace,
-    /// The warm-up time, after which the load is complete and the first answers have arrived.
+    /// The warm-up time. At its end, the load has its full rate, and the first answers have
+    /// arrived.
     pub warm_up: Duration,
     /// The measured time. The measurement ends earlier if the script ends.
     pub time: Duration,

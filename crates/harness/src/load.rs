@@ -1,5 +1,5 @@
 //! A crowd: many different buyers, each with one request for the same item, over few keep-alive
-//! connections. Runs as `storm`.
+//! connections. The command `storm` sends such a crowd.
 //!
 //! Every buyer is followed to a *final* answer: an order, a refusal, or the verdict after a `202`.
 //! After overload (`429`, `503`) or a broken connection, the request is sent again with the same
@@ -159,8 +159,8 @@ fn collect_tallies(
     }
 }
 
-/// Returns the line of the answers file for one refusal. The auditor's test checks that it can read
-/// such lines.
+/// Returns the line of the answers file for one refusal. A test of the auditor checks that the
+/// auditor can read such lines.
 #[cfg(test)]
 pub(crate) fn sold_out_answer_line() -> Vec<u8> {
     let answer = answer::FinalAnswer {

@@ -21,7 +21,8 @@ use crate::cluster::{Cluster, ClusterPlan, Node, Shape};
 
 pub use slope::{Judgement, slope};
 
-/// The share of the run, at its beginning, that is not judged, because caches are still filling.
+/// The first part of the run, as a fraction. This part is not judged, because caches are still
+/// filling.
 const WARM_UP_SHARE: f64 = 0.3;
 /// The smallest number of samples in a run.
 const SAMPLES_MIN: u32 = 20;
@@ -73,7 +74,7 @@ pub struct SoakReport {
     pub lost_answers: u64,
     /// Restarts of the second node.
     pub rolls: u64,
-    /// Events that the endpoint refused and accepted.
+    /// The number of events that the endpoint refused, and the number that it accepted.
     pub events: [u64; 2],
     /// The slopes, and whether each is allowed.
     pub judgements: Vec<Judgement>,

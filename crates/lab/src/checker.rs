@@ -66,7 +66,8 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
         .filter(|record| !of_buyer.contains_key(&record.buyer))
         .collect();
     let (oversold, unsold) = ((sold - stock).max(0), unsold(stock, sold, &without_units));
-    // An answer that contradicts the orders is a broken promise in both directions.
+    // Both kinds of contradiction break a promise: an answer "sold" without an order, and an order
+    // after "sold out" or without a request.
     let verdict = match (oversold, duplicate_orders, lost.len() + unexpected.len(), unsold) {
         (1.., ..) => Verdict::Oversold,
         (0, 1.., ..) => Verdict::Duplicated,

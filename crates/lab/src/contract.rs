@@ -1,5 +1,5 @@
-//! The contract of a strategy: prepare the stock, take units for a buyer, wait until no accepted
-//! request waits, and read the orders.
+//! The contract of a strategy: prepare the stock, take units for a buyer, finish accepted requests,
+//! and read the orders.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -26,8 +26,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(2);
 pub struct DirectCrowd {
     /// The sale.
     pub sale: String,
-    /// A sale to the same buyers that is not measured. It comes first. Without it, the measured
-    /// sale would run in a process that has just started.
+    /// An earlier sale to the same buyers, which is not measured. It warms up the process for the
+    /// measured sale.
     pub warm_up: String,
     /// The item.
     pub item: String,
@@ -37,7 +37,7 @@ pub struct DirectCrowd {
     pub units: u32,
     /// How many buyers buy at the same time.
     pub level: usize,
-    /// Decides the order in which the buyers come.
+    /// The seed of the order in which the buyers come.
     pub seed: u64,
 }
 
@@ -122,8 +122,8 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Runs the buyers in a process on the product's data directory, whose server has stopped. The
-/// first sale warms the process up.
+/// Runs the buyers in a process on the product's data directory, after the product's server has
+/// stopped. The first sale warms up the process.
 pub(crate) async fn measure(
     product: &Product,
     [warm_up, target]: [&Target; 2],

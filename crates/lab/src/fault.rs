@@ -44,15 +44,15 @@ impl Fault {
 }
 
 /// Returns which of ten database connections is slow, counted from 0: the second or the third, as
-/// the seed decides. So a system with several connections has slow and normal connections.
+/// the seed decides. So a system with several connections has both slow and normal connections.
 pub fn slow_connection(seed: u64) -> usize {
     // The remainder is 0 or 1.
     1 + (seed % 2) as usize
 }
 
-/// Injects the fault while the buyers buy. Returns whether the fault could affect the system: a
-/// restart of a Redis to which nothing is connected affects nothing. Call this on the thread that
-/// started the servers, because the servers end with that thread.
+/// Injects the fault while the buyers buy. Returns whether the fault could affect the system. For
+/// example, a restart of Redis has no effect if no process is connected to Redis. Call this on the
+/// thread that started the servers, because the servers end with that thread.
 pub async fn inject(
     fault: Fault,
     seed: u64,

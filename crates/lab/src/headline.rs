@@ -30,8 +30,8 @@ const STOCK: i64 = 10_000;
 /// requests: at 120,000 requests a second, about 120 requests are under way if an answer takes 1
 /// ms.
 pub const CONNECTIONS: usize = 128;
-/// The rate counts as reached if it is at least this part of the requested rate, because arrivals
-/// are random.
+/// The requested rate counts as reached if the measured rate is at least this part of it. The
+/// measured rate varies, because arrivals are random.
 const REACHED: f64 = 0.98;
 
 /// The options of a run.
@@ -49,8 +49,8 @@ pub struct HeadlineOptions {
     pub stop: Arc<AtomicBool>,
 }
 
-/// The largest number of requests of a run. More requests are refused, because each buyer's token
-/// stays in memory.
+/// The largest number of requests of a run. A run with more requests is refused, because each
+/// buyer's token stays in memory.
 pub const REQUESTS_MAX: u64 = 10_000_000;
 
 /// The auditor's result.
@@ -291,7 +291,7 @@ fn send(
     target: &Target,
 ) -> Result<(LoadResult, BTreeSet<String>)> {
     let Target::Product { sale, .. } = target else { anyhow::bail!("not a sale of the product") };
-    // The number is a little above the mean number of arrivals, because arrivals are random.
+    // There are a few more buyers than the mean number of arrivals, because arrivals are random.
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;
     let count = u32::try_from(count).context("too many requests")?;
     let buyers = Buyers::new(product.secret(), "headline", count);

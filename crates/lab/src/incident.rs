@@ -33,7 +33,7 @@ const STOCK: i64 = 100;
 const BUYERS: i64 = 300;
 /// The shop's servers. Each serves one buyer at a time.
 const ACTORS: [&str; 3] = ["server A", "server B", "server C"];
-/// The variant whose lock is renewed while its holder works. Only the incident has it.
+/// The variant whose lock is renewed while its holder works. Only the incident has this variant.
 const RENEWED: &str = "redis-lock-renewed";
 
 /// The variants in the order of the report, each with a text about it.
@@ -49,7 +49,7 @@ pub const VARIANTS: [(&str, &str); 6] = [
     ),
     (
         RENEWED,
-        "A timer renews the lock while the holder works. It works here, but not if the \
+        "A timer renews the lock while the holder works. This works here, but not if the \
          whole process pauses, because then the timer pauses too.",
     ),
     ("redis-lock-fenced", "The database refuses the late holder, whose number is too old."),

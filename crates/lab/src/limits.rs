@@ -22,7 +22,7 @@ pub const TRIES_MAX: u32 = 200;
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// After this time no new buyer starts in a run. Buyers who have started still get their answers.
 pub const RUN_WITHIN: Duration = Duration::from_secs(6);
-/// If a run has a fault, buyers arrive over this time, so that the fault happens during the sale.
+/// If a run has a fault, buyers arrive during this time, so that the fault happens during the sale.
 pub const ARRIVALS_WITH_FAULT: Duration = Duration::from_secs(3);
 /// How long accepted requests may wait for background work after the last answer.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(15);

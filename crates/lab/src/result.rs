@@ -230,14 +230,14 @@ impl RunResult {
         self.agrees && direct.is_none_or(|direct| direct.verdict == Verdict::Held)
     }
 
-    /// Returns whether the run ended although units were left and buyers had not started. Its
-    /// verdict says nothing about the remaining units.
+    /// Returns whether the run ended although units were left and buyers had not started. In this
+    /// case, the verdict says nothing about the remaining units.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
         self.stopped_early && self.sold < self.stock
     }
 
-    /// Returns the verdict as words, with what a reader must know about it.
+    /// Returns the verdict as words, with remarks such as "not finished".
     #[must_use]
     pub fn verdict_text(&self) -> String {
         verdict_text(self.verdict, self.is_unfinished(), self.agrees)
@@ -347,7 +347,7 @@ impl WithoutHttp {
         }
     }
 
-    /// Returns the verdict as words, with what a reader must know about it.
+    /// Returns the verdict as words, with remarks such as "not finished".
     #[must_use]
     pub fn verdict_text(&self) -> String {
         verdict_text(self.verdict, self.unfinished, self.verdict == Verdict::Held)

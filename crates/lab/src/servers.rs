@@ -73,10 +73,10 @@ impl Servers {
         Ok(Self { postgres, redis, slow_proxy: None, dir: dir.path().to_owned() })
     }
 
-    /// Starts a proxy, through which workers reach PostgreSQL from now on. A single consumer has
-    /// only one connection, so the newest connection is slow until the connection that the seed
-    /// chose exists. With one buyer at a time, only the chosen connection is slow. Otherwise the
-    /// only connection would be slow, and the buyers would buy hardly anything.
+    /// Starts a proxy, through which workers reach PostgreSQL from now on. The seed chooses the
+    /// slow connection. Until it exists, the newest connection is slow, because a single consumer
+    /// has only one connection. This rule does not apply with one buyer at a time: if the only
+    /// connection were slow, the buyers would buy hardly anything.
     pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;
@@ -191,7 +191,7 @@ pub fn restart_redis(server: &mut RedisServer, how: RedisReturn) -> Result<bool>
         }
     }
     server.start()?;
-    // One of the counted connections is the one that runs this query.
+    // The count includes the connection that runs this query.
     Ok(connected > 1)
 }
 

@@ -18,7 +18,8 @@ pub(crate) enum CertCheck {
     Nothing,
     /// A trusted authority must have signed the certificate.
     Authority,
-    /// A trusted authority must have signed the certificate, and it must be valid for this host.
+    /// A trusted authority must have signed the certificate, and the certificate must be valid for
+    /// this host.
     AuthorityAndHost,
 }
 

@@ -2,8 +2,8 @@
    may be paid or cancelled, or the turn used. So the worker asks the server before it shows a
    message. Every notification is true when it appears. */
 const zh = new URL(self.location.href).searchParams.get('lang') === 'zh';
-/* For each kind: the texts if the message is still true, if it is not, if its time has ended, if
-   the server gave no answer, and if the order belongs to another buyer. */
+/* For each kind of message: the texts if the message is still true, if it is no longer true, if its
+   time has ended, if the server gave no answer, and if the order belongs to another buyer. */
 const words = zh
   ? {
       turn: {

@@ -7,7 +7,7 @@ export const COOKIE = 'cookie';
 /** The origin of the server. It is empty if the pages come from the server itself. */
 export const origin = window.doorbuster?.api ?? '';
 
-/* Returns the answer to this request if first.js has already sent it. Works only once. */
+/* Returns the answer to this request if first.js has already sent the request. Works only once. */
 function takeEarly(method, path) {
   const early = window.doorbusterEarly;
   if (!early || method !== 'GET' || early.path !== path) return null;
@@ -120,7 +120,7 @@ export const askForPass = (token, sale, wish) =>
 /** Requests a challenge of the kind that the sale requires, or of `kind`. */
 export const askForChallenge = (token, sale, kind) =>
   call('POST', `/v1/sales/${seg(sale)}/challenges`, { token, body: kind ? { kind } : {} });
-/** Takes a position in the waiting room of the sale or of an item, or reads the existing one. */
+/** Takes or reads the position in the waiting room of the sale or of an item. */
 const roomPath = (sale, item) =>
   `/v1/sales/${seg(sale)}/waiting-room` + (item ? '?item=' + seg(item) : '');
 export const enterRoom = (token, sale, item) =>

@@ -33,8 +33,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       let has_turn = false;
       const shown = () => roomItem(m) === item,
         changed = place => {
-          /* A turn is short. So when it begins, the page shows its item. If the buyer is busy with
-             another item, the page keeps that item. */
+          /* A turn is short, so the page shows the item of a turn that begins. If the buyer is busy
+             with another item, the page keeps that item. */
           const begins = place?.state === 'admitted' && !has_turn,
             busy = m.press || m.order?.state === 'reserved' || checking() || coding();
           has_turn = place?.state === 'admitted';
@@ -114,7 +114,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** Handles a press if the button's action is not a purchase. Returns whether it did so. */
+  /** Handles a press if the button's action is not a purchase. Returns whether it handled the
+     press. */
   function press(deal) {
     if (deal === 'check') check();
     else if (deal === 'code') askForCode();

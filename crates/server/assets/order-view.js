@@ -92,7 +92,7 @@ function showNext(isPaid) {
   $('#next-time').hidden = !isAhead;
   put($('#next-at'), isAhead ? wholeTime(at) : '');
 }
-/* A deadline and a time of another day have their date and zone. So have the steps of a finished
+/* Deadlines and times on another day are shown with date and zone. So are all steps of a finished
    order, because the order may be printed. */
 function showSteps(steps, isOver) {
   $('#steps').replaceChildren(

@@ -13,10 +13,12 @@ import { browser, tab } from '/assets/store.js';
 /* A page waits this long for the orders. After this time, the page is shown without the orders. */
 const WAIT_MS = 1_500;
 const ORDERS_MAX = 50;
-/* The rush after a start, and the time over which the pages that were opened in it then read. */
+/* The length of the rush after a start. A page that was opened in the rush reads the orders at a
+   random moment within AFTER_RUSH_MS after the rush. */
 const RUSH_MS = 60_000;
 const AFTER_RUSH_MS = 240_000;
-/* The wait if the page does not know when the sale opened, and before the next try. */
+/* The wait before the first read if the page does not know when the sale opened, and the wait
+   before each further try. */
 const UNKNOWN_MS = [10_000, 20_000];
 const TRIES_MAX = 5;
 
@@ -42,7 +44,7 @@ export function ownOrders(m, draw) {
      page that was opened before the start need not read: the event stream names each new order. */
   async function readLater() {
     const ago = now() - starts(m);
-    /* A sale without a start time, or one that opened before that time. */
+    /* The sale has no start time, or it opened before its start time. */
     const isUnknown = starts(m) === null || ago < 0;
     let wait = isUnknown
       ? jitter(...UNKNOWN_MS)

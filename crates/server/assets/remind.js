@@ -97,7 +97,7 @@ function drawIcon(number, lit) {
   link.href = canvas.toDataURL();
 }
 function call(words, id, title) {
-  /* Until the visitor has used the page, the browser would play the sound much later. */
+  /* If the visitor has not used the page yet, the browser would play the sound much later. */
   if (sounds && audio?.state === 'running') play();
   if (notifies && document.hidden) {
     const options = { body: title, tag: 'doorbuster.' + id };

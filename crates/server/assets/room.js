@@ -81,7 +81,7 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
     let answer = await enterRoom(m.token, m.id, item);
     const ends_in = Date.parse(answer.data.admitted_until) - now();
     if (ends_in < LAST_MS) {
-      /* During a turn, the buyer gets no new position. This turn is about to end, so wait. */
+      /* During a turn, the buyer gets no new position. This turn ends soon, so the page waits. */
       await new Promise(done => setTimeout(done, Math.max(0, ends_in) + jitter(200, 600)));
       answer = await enterRoom(m.token, m.id, item);
     }

@@ -66,7 +66,8 @@ export function sceneOf(m, t = now()) {
   return m.seen_ms < opens + OPENING_MS ? 'live' : 'due';
 }
 
-/** Returns the most units in one purchase: the limit minus the units of this buyer's orders. */
+/** Returns the largest number of units in one purchase: the limit minus the units of this buyer's
+   orders. */
 export function most(m) {
   const limit = m.item.limit_per_buyer ?? 1,
     { used = 0 } = m.share[m.item.id] ?? {};
@@ -89,8 +90,8 @@ const OPEN_DOOR = {
   access_codes: 'off',
 };
 const CHECK_SPREAD_MS = 18_000;
-/** A turn is over when the server says so. The page asks when its own clock shows the end. If no
-   answer comes within this time, the page's clock decides. */
+/** A turn is over when the server says so. The page asks the server when the page's clock shows the
+   end. If no answer comes within this time, the page's clock decides. */
 const TURN_SLACK_MS = 10_000;
 /** Returns the sale's requirements as an object of the status, so that a refusal can change it
    there. */
@@ -100,12 +101,13 @@ export function frontOf(m) {
 }
 /** Returns the item whose waiting room the page shows. null: the sale has one room. */
 export const roomItem = m => (frontOf(m).rooms === 'items' ? (m.item?.id ?? null) : null);
-/** How long before the start the page offers to join the waiting room of the shown item. The page
-   joins the room of a whole sale by itself. */
+/** The page offers to join the waiting room of the shown item from this long before the start. The
+   page joins the room of a whole sale by itself. */
 const JOIN_EARLY_MS = 600_000;
 /** Returns whether a pass requires a check. */
 export const needsCheck = m => frontOf(m).challenge !== 'off';
-/** Returns the time from which the check is offered. It is a random moment for each visitor. */
+/** Returns the time from which the check is offered. The time is a random moment for each visitor.
+   */
 export const checkFrom = m => starts(m) - EARLY_MS + 2_000 + m.spread * CHECK_SPREAD_MS;
 /** Returns why this buyer may not buy, or null. The token has the shop's claims about the buyer. */
 export function barredOf(m) {
@@ -250,8 +252,8 @@ export function countOrder(m, { id, sale, item: name, units, state }) {
     orders[id] = 0;
   }
 }
-/** Counts a newer state of an order, if the order was counted before. Otherwise the used part of
-   the limit may include the order already. */
+/** Counts a newer state of an order, if the order was counted before. The used part of the limit
+   may already include an order that was not counted. */
 export function recountOrder(m, order) {
   if (m.share[order.item]?.orders?.[order.id] === undefined) return;
   countOrder(m, order);

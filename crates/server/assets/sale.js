@@ -226,8 +226,8 @@ function closeStream() {
 
 /* ----- the press ----- */
 
-/* Waits. An event about this press may arrive before the answer with the press's id. Then the next
-   wait is skipped once. */
+/* Waits, or skips this wait once: an event about this press may arrive before the answer with the
+   press's id. */
 function rest(ms) {
   const known = heard && heard === m.press.id;
   heard = null;

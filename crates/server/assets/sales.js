@@ -16,13 +16,13 @@ const SEARCH_FROM = 12;
    */
 const GAP_MS = 3_000;
 const CACHED_MS = 1_000; /* a shared answer from a cache may be this old */
-/* The page waits this long for the buyer's orders before it is shown. */
+/* The page waits this long for the buyer's orders. After this time, the page is shown. */
 const WAIT_MS = 1_000;
 /* While the page is visible, it reads the sales again after a random time in this range. */
 const REREAD_MS = [30_000, 60_000];
-/* After the start of a sale, the page reads the sales again at a random moment in this range. The
-   answer of a cache from before the start is too old by then. If the sale is late, the page reads
-   them again, until the start is this long ago. */
+/* After the start of a sale, the page reads the sales again at a random moment in this range. A
+   cached answer from before the start is too old by then. If the sale opens late, the page reads
+   the sales again until LATE_MS after the start. */
 const STARTED_MS = [1_200, 4_000],
   LATE_MS = 15_000;
 
@@ -166,8 +166,7 @@ async function watchOrders(mine, shown) {
     await untilSeen();
   }
 }
-/* The sales on the page in their places, the cursor of the next page, and the words of the search.
-   */
+/* The sales on the page in order, the cursor of the next page, and the words of the search. */
 let listed = [],
   rest = null,
   searched = '';
@@ -301,7 +300,8 @@ bindLanguages(() => {
   if (newest.length) drawOrders();
 });
 /* This page creates no identity for a guest, because a new guest has no orders. The page of a sale
-   creates it. Unpaid orders stand above the sales, so the page waits a short time for them. */
+   creates the identity. Unpaid orders stand above the sales, so the page waits a short time for
+   them. */
 async function firstOrders() {
   const known = token();
   if (!known) return null;

@@ -2,8 +2,7 @@
    list of sales use this code. The page for visitors without JavaScript follows the same rules
    (page_html/state.rs). One table of cases tests both. */
 
-/** For this long after the start, the page trusts its clock, even if a status still says "not
-   started". */
+/** How long after the start the page trusts its clock although a status says "not started". */
 export const OPENING_MS = 3_000;
 
 /** The picture's light and the label's tone in each scene. */

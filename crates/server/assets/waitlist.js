@@ -9,7 +9,8 @@ import { buyerOf } from '/assets/who.js';
 import { learn } from '/assets/sale-state.js';
 import { browser } from '/assets/store.js';
 
-/* "Leave" appears in the place of "join". The second click of a double click must not leave. */
+/* "Leave" appears in the place of "join". The second click of a double click on "join" must not
+   leave the waitlist. */
 const CALM_MS = 1_000;
 const TRIES = 4,
   AGAIN_MS = 1_000; /* after this pause, a request without an answer is sent again with its key */

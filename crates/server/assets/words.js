@@ -130,8 +130,8 @@ export function bindLanguages(redraw) {
 /** Shows the page. It is hidden until its first texts exist, so that nothing flashes. */
 export const ready = () => document.documentElement.classList.add('ready');
 
-/* Announces a text in the polite live region. There is at most one announcement in 5 s. Of several
-   waiting texts, only the newest is announced. A final answer is announced at once. */
+/* Announces a text in the polite live region. There is at most one announcement in 5 s. If several
+   texts wait, only the newest is announced. A final answer is announced at once. */
 let last = -Infinity,
   waiting = 0;
 export function announce(words, verdict = false) {

@@ -40,8 +40,8 @@ use crate::web::{self, App};
 
 /// How long the engine may take to settle the accepted tickets after every request was answered.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// The longest time for each other step of a stop. For example, purchases and operators' changes of
-/// disconnected clients finish in one of these steps.
+/// The longest time for each other step of a stop. For example, one of these steps finishes the
+/// purchases and the operators' changes of clients that have disconnected.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `asked_to_stop` completes, or until the store fails permanently. The caller sets up
@@ -170,8 +170,8 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
     }
 }
 
-/// Starts the engine with these secrets. Returns also the receiver of a permanent failure and the
-/// continuous backup.
+/// Starts the engine with these secrets. Also returns the continuous backup, and a receiver that
+/// gets the reason if the store fails permanently.
 async fn open_engine(
     settings: &Settings,
     secrets: &Secrets,

@@ -3,8 +3,8 @@
 //!
 //! A slot has quotas only of the buyers who bought under its current grant. After a pause or a
 //! restart, the slot has a new grant and lacks the earlier quotas. A slot of another node also
-//! lacks them. Without this memory, each request of a buyer at the limit would get a ticket, and
-//! the store would refuse the ticket.
+//! lacks these quotas. Without this memory, each request of a buyer at the limit would get a
+//! ticket, and the store would refuse the ticket.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,8 +25,8 @@ pub struct BuyersAtLimit {
 
 #[derive(Debug, Default)]
 struct AtLimitState {
-    /// The number of ended orders that this node knew of when it read the entries. The next ended
-    /// order makes the entries stale.
+    /// The number of ended orders that this node knew of when the node read the entries. The next
+    /// ended order makes the entries stale.
     endings: u64,
     /// The units of each buyer, by the buyer's keyed hash, and the time of the read.
     used: HashMap<u64, (u32, Instant), foldhash::fast::FixedState>,

@@ -202,8 +202,8 @@ async fn read_once<W: SharedRead>(
             // If this node also got the lock, dropping the guard releases the lock.
             Ok(Ok(CopyLookup::This(found))) => return ReadTurn::FromPeer(found),
             Ok(Ok(CopyLookup::Missing)) if guard.is_none() => {}
-            // This node must read the store. It has the lock and there is no result, or the other
-            // result does not help, or Redis is unreachable.
+            // This node must read the store, for one of three reasons: it has the lock and there is
+            // no result, another node's result is different, or Redis is unreachable.
             _ => return ReadTurn::ReadStore(guard),
         }
         match timeout_at(until, locks.try_take(W::LOCK)).await {

@@ -167,7 +167,8 @@ impl Catalogue {
         self.sales.get(id)
     }
 
-    /// Returns a number that changes with every sale's row. The number is the same on all nodes.
+    /// Returns a number that changes whenever the row of any sale changes. The number is the same
+    /// on all nodes.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.sales

@@ -54,8 +54,8 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Creates a clock over this wall clock. It reads the wall clock now and at each
-    /// [`Clock::discipline`].
+    /// Creates a clock that starts at the time of this wall clock. The new clock reads the wall
+    /// clock now and at each [`Clock::discipline`].
     #[must_use]
     pub fn with_wall(wall: WallClock) -> Self {
         let base = wall();

@@ -1,12 +1,12 @@
-//! Settings in two stages. The first stage gathers raw values from four layers, and the second
-//! stage checks them into [`Settings`].
+//! Settings in two stages. The first stage gathers raw values from four layers. The second stage
+//! checks these values and creates [`Settings`].
 //!
 //! The layers are, from weakest to strongest: the built-in defaults, the file of `--config`, the
 //! environment, and the command line. The defaults are the commented file `config/default.toml`,
 //! which `config default` prints.
 //!
-//! All faults are reported together. Each report names the setting, its source and the way to fix
-//! it. The server does not start with an invalid setting.
+//! All faults are reported together. Each report names the setting and its source, and says how to
+//! fix the fault. The server does not start with an invalid setting.
 
 mod auth;
 mod backup;

@@ -78,15 +78,15 @@ pub struct JobSignals {
     /// Counts changes that may need a notification.
     event_signal: tokio::sync::watch::Sender<u64>,
     /// Whether this node reconciles an item's slots after every commit for the item. Otherwise the
-    /// node reconciles them only when it needs units itself.
+    /// node reconciles the slots only when the node itself needs units.
     reconciles_on_commit: AtomicBool,
     /// Whether this node is the leader.
     leads: AtomicBool,
 }
 
 impl JobSignals {
-    /// Wakes the reconciliation of an item. The item's pool has units for a slot, its feed has rows
-    /// for a slot, or a parked request needs units.
+    /// Wakes the reconciliation of an item, because its pool has units for a slot, its feed has
+    /// rows for a slot, or a parked request needs units.
     pub fn wake(&self, item: ItemId) {
         self.wake_for(item, WakeReason::All);
     }
@@ -99,7 +99,7 @@ impl JobSignals {
         }
     }
 
-    /// Wakes the reconciliation of an item after a commit that left units in its pool.
+    /// Wakes the reconciliation of an item after a commit that left units in the item's pool.
     pub fn wake_by_pool(&self, item: ItemId) {
         if self.reconciles_on_commit.load(Ordering::Acquire) {
             self.wake_for(item, WakeReason::Pool);

@@ -1,6 +1,7 @@
-//! An edge is a node without a store. It refuses requests from its copy of the nodes' memory, which
-//! it reads from the edge feed in Redis. It passes all other requests to nodes with the role `api`.
-//! `doorbuster_core::edge` has the rules of an edge.
+//! An edge is a node without a store. It has a copy of the nodes' memory, which it reads from the
+//! edge feed in Redis. The edge refuses requests if the copy shows that they cannot succeed, and
+//! passes all other requests to nodes with the role `api`. `doorbuster_core::edge` has the rules of
+//! an edge.
 pub(crate) mod follow;
 pub(crate) mod keys;
 pub(crate) mod records;
@@ -55,7 +56,7 @@ pub struct EdgeNode {
     pub(crate) failed: Counter,
     /// Counters of the reads of the feed.
     pub(crate) feed: FeedCounts,
-    /// The number of live edges, as the feed shows it. Zero until the feed shows it.
+    /// The number of live edges in the feed. Zero until this edge has read the number.
     pub(crate) edges: Arc<AtomicU32>,
     freshness: ArcSwap<Freshness>,
     started: Instant,

@@ -80,7 +80,7 @@ pub struct Engine {
     cache: Cache,
     clock: Clock,
     database: DatabaseState,
-    /// The state of an edge. Only an edge has it.
+    /// The state of an edge. `None` means that this node has a store.
     edge: Option<Arc<EdgeNode>>,
     node: NodeId,
     always_leads: bool,
@@ -252,8 +252,7 @@ impl Engine {
         doorbuster_steps::memory::is_recent(self.memory_age_ms())
     }
 
-    /// Returns the age of this node's snapshot of the store, in milliseconds. A part of a
-    /// millisecond counts as a whole one.
+    /// Returns the age of this node's snapshot of the store in milliseconds, rounded up.
     pub(crate) fn memory_age_ms(&self) -> i64 {
         let age = self.store.staleness();
         let millis = age.as_secs().saturating_mul(1_000);

@@ -3,9 +3,9 @@
 //!
 //! These points exist only with the feature `failpoints`, which test builds have. Without the
 //! feature, a point does nothing, and `DOORBUSTER_FAILPOINT` is an unknown setting. With the
-//! feature, `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when it passes that point for
-//! the third time. Nothing is flushed. docs/reliability.md says what holds after a kill at each
-//! point.
+//! feature, `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when the process passes that
+//! point for the third time. Nothing is flushed. docs/reliability.md says what holds after a kill
+//! at each point.
 
 /// A failpoint, named after the step before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,8 @@ pub enum Failpoint {
     RecallTaken,
     /// The pool has units for a late payment. The payment was not captured again yet.
     LateGathered,
-    /// A late payment was captured. The units that it did not need are not back in the slots.
+    /// A late payment was captured. The units that the payment did not need are not back in the
+    /// slots.
     LateCaptured,
     /// The store has a refund. The provider did not get a request for the refund yet.
     RefundDue,
@@ -44,7 +45,7 @@ pub enum Failpoint {
     RefundAsked,
     /// The store has recorded the provider's answer about a refund. No later step was done.
     RefundNoted,
-    /// The provider reported a checkout's state. The store has not recorded it.
+    /// The provider reported a checkout's state. The store has not recorded the state.
     ReconcileAsked,
     /// The payment of a checkout was captured. The store still shows the checkout as open.
     ReconcileCaptured,

@@ -114,13 +114,13 @@ impl ItemGauge {
         self.progress.notify_waiters();
     }
 
-    /// Returns a signal that wakes at each commit that touched the item.
+    /// Returns a signal that wakes its waiters at each commit that touched the item.
     #[must_use]
     pub fn changed(&self) -> &Notify {
         &self.changed
     }
 
-    /// Returns a signal that wakes when another attempt of a parked request makes sense.
+    /// Returns a signal that wakes its waiters when a parked request should try again.
     #[must_use]
     pub fn progress(&self) -> &Notify {
         &self.progress

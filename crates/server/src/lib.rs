@@ -1,5 +1,5 @@
 //! The server: its configuration, front door, purchases, settler, control jobs, payments, webhooks
-//! and HTTP side.
+//! and HTTP interface.
 
 pub mod answer_counts;
 pub mod auth;

@@ -203,7 +203,7 @@ impl Hub {
             None => Arc::from(sale),
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
-        // Without a reader the hub keeps no events, so the older kept events are dropped.
+        // A hub without readers keeps no new events. So the kept events may have a gap.
         if !self.may_have_readers() {
             readers.kept.clear();
         }

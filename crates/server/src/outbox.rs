@@ -5,7 +5,7 @@
 //! [`doorbuster_core::outbox`] plans when each event is sent.
 //!
 //! A worker sends events only while its node has the endpoint's lease. The lease only avoids double
-//! work: even without a lease, the store accepts position changes from one worker only. Events that
+//! work: even without a lease, the store accepts position changes from only one worker. Events that
 //! a worker sent but did not record are sent again.
 //!
 //! | file | what it does |
@@ -87,7 +87,7 @@ pub(crate) struct Outbox {
     known: watch::Sender<u64>,
     /// Changed when there may be new events.
     new_events: watch::Sender<u64>,
-    /// Whether a worker of this node holds a lease, so that this node must assign positions.
+    /// True if a worker of this node holds a lease. This node must then assign positions.
     has_leases: AtomicBool,
 }
 
@@ -124,7 +124,8 @@ impl Outbox {
         }
     }
 
-    /// Returns the normalised address and the kind of an endpoint, or the reason why it is refused.
+    /// Returns the normalised address and the kind of an endpoint, or the reason why the endpoint
+    /// is refused.
     pub(crate) async fn check(&self, text: &str) -> Result<(EndpointKind, String), &'static str> {
         if Address::is_broker_url(text) {
             self.brokers.guard().check(text)?;

@@ -9,7 +9,7 @@
 //! | `inbox` | handles providers' messages |
 //! | `reconcile` | asks about ended checkouts, before their orders' units return |
 //! | `silence` | detects a provider that does not answer |
-//! | `failover` | applies payments again that a promoted database lacks |
+//! | `failover` | applies again the payments that a promoted database lacks |
 //! | `refunds` | requests refunds and asks for their progress |
 //! | `metrics` | counters |
 mod checkout;

@@ -184,7 +184,8 @@ impl<'a> Driver<'a> {
         let now = Millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX));
         let catalogue = self.engine.catalogue();
         let effect = steps.next(input, now, &mut self.view(&catalogue));
-        // If no slot issued a ticket for this request, its entry ends before the next step.
+        // If no slot issued a ticket for this request, the entry of the request ends before the
+        // next step.
         if !matches!(effect, Effect::AskSlot { .. } | Effect::AwaitVerdict { is_mine: true, .. }) {
             self.waiter = None;
         }

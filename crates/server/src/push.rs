@@ -3,7 +3,7 @@
 //!
 //! A subscription is a row of the store. One node owns the row, and sends its messages. In the
 //! owner's memory, each subscription is a reader of the hub of events, like an open page. When the
-//! owner loses its lease, another node takes the subscription over. The new owner then sends the
+//! owner loses its lease, another node takes over the subscription. The new owner then sends the
 //! messages that are still true, so a browser may get a message twice. A message names the time
 //! until which it is true, and the push service drops the message at that time. An order can be
 //! paid or cancelled earlier, so the browser's worker asks the server before it shows a message.

@@ -3,8 +3,8 @@
 //! Refusals are frequent, so noting a refusal never waits and never allocates. The hash of a buyer
 //! selects a small set of entries, which several buyers share. Each set has a short lock. A refusal
 //! that finds its set locked is lost, and the set then says that it is incomplete. A repeated
-//! refusal only renews the time of its entry. Otherwise, a new entry overwrites the oldest entry of
-//! its set.
+//! refusal only renews the time of its entry. Every other refusal takes an empty entry, or
+//! overwrites the oldest entry of its set.
 //!
 //! The hash of a buyer is the same on every node of a deployment. So nodes can ask each other about
 //! a buyer without the buyer's name.

@@ -1,9 +1,9 @@
 //! Secrets that are not in the settings. The server creates each secret once and keeps it. In the
 //! embedded shape, each secret is a file in the data directory that only the file's owner can read.
 //!
-//! If several nodes share one store, the store keeps the secrets of the first node. The nodes write
-//! these secrets to no files, with one exception: the node that generates the operators' key writes
-//! this key to a file for the operator.
+//! If several nodes share one store, the store keeps the secrets of the first node. The nodes do
+//! not write these secrets to files, with one exception: the node that generates the operators' key
+//! writes this key to a file for the operator.
 //!
 //! | file | content |
 //! |---|---|
@@ -40,7 +40,7 @@ const FILE_MODE: u32 = 0o600;
 /// File mode of the data directory. Only its owner can use it.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// The purpose for which the fingerprint of `pass_key` is derived from it.
+/// The key-derivation context of the fingerprint of `pass_key`.
 const PASS_KEY_FINGERPRINT: &str = "doorbuster pass_key fingerprint";
 
 /// The names of the files in which generated secrets are kept.
@@ -66,7 +66,7 @@ pub struct Secrets {
 }
 
 /// Removes a `pass_key` that this start created, because the start failed before the store recorded
-/// the key. Otherwise the next start would take the key for the key of another store.
+/// the key. Otherwise the next start would treat the key as the key of another store.
 pub(crate) fn remove_new_pass_key(settings: &Settings, secrets: &Secrets) {
     let is_new = secrets.pass_key_file.as_ref().is_some_and(|file| file.is_new);
     if is_new && settings.shape.store().is_none() {
@@ -220,7 +220,7 @@ pub(crate) fn check_directory(dir: &Path) -> Result<(), SecretsError> {
 /// PostgreSQL. Such a node starts anyway, because an empty volume of a container usually has this
 /// mode.
 pub(crate) fn warn_of_writable_directory(dir: &Path) {
-    // The directory may not exist, because such a node needs none.
+    // The directory may be missing, because such a node needs no directory.
     if mode(dir).is_ok_and(|mode| mode & 0o022 != 0) {
         tracing::warn!(
             path = %dir.display(),

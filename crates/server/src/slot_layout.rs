@@ -56,8 +56,7 @@ impl SlotLayout {
     }
 
     /// Returns whether this process is the deployment's only node. The only node is always the
-    /// leader. A grant that it finds at its start belongs to a slot that ended with the last
-    /// process.
+    /// leader. A grant that the node finds at its start belongs to a slot of an earlier process.
     #[must_use]
     pub fn is_single_node(self) -> bool {
         self == Self::SingleNode

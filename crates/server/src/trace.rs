@@ -3,7 +3,8 @@
 //!
 //! One random number decides whether a purchase is sampled, before any part of a trace exists.
 //! Tracing adds no cost to other purchases. If a request has the header `traceparent`, the caller
-//! decides: the request is traced if and only if the caller's trace is sampled.
+//! decides: the request is traced only if the caller's trace is sampled.
+//! `CALLERS_TRACES_PER_SECOND` limits the number of these traces.
 //!
 //! The usual environment variables configure traces:
 //!

@@ -1,5 +1,5 @@
-//! The units that an item's parked requests lack. The server gathers the item's last units for the
-//! oldest request first.
+//! The units that an item's parked requests lack. The server gathers the item's last units, first
+//! for the oldest request.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

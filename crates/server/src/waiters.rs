@@ -149,8 +149,8 @@ impl VerdictWaiters {
         }
     }
 
-    /// Returns whether a verdict may still arrive. This is so if a request waits for a verdict, or
-    /// if a ticket's `decide_by` has not passed at `now` (store time).
+    /// Returns whether a verdict may still arrive: a request waits for a verdict, or a ticket's
+    /// `decide_by` has not passed at `now` (store time).
     #[must_use]
     pub fn has_pending(&self, now: Millis) -> bool {
         let is_open = |entry: &WaiterEntry| entry.info.decide_by > now || entry.has_listener();

@@ -97,7 +97,7 @@ pub struct App {
     operators: Operators,
     /// The settings that can change while the server runs.
     live: ArcSwap<LiveSettings>,
-    /// The list of sales as a page. The server renders it at most once a second.
+    /// The page with the list of sales. The server renders this page at most once a second.
     index: std::sync::Mutex<Option<(Instant, Arc<AssetFile>)>>,
     /// The origin of the pages, if it differs from this server's.
     page_origin: PageOrigin,
@@ -145,7 +145,7 @@ pub struct App {
 /// The rules by which the server decides that a WebSocket's peer is gone.
 #[derive(Clone, Copy, Debug)]
 struct PingPolicy {
-    /// Time between two pings. The same time applies to other event streams.
+    /// The interval of pings. Other event streams use the same interval.
     ping_every: Duration,
     /// Pings that a client may leave unanswered before the server closes its socket.
     pings_max: u32,

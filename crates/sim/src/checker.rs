@@ -240,7 +240,8 @@ impl Checker {
         &self.handed
     }
 
-    /// Notes an injected slot fault. After the first fault, grants may be closed because of it.
+    /// Notes an injected slot fault. After the first such fault, grants may be closed to repair
+    /// slots.
     pub(crate) fn slot_fault(&mut self) {
         self.faulty = true;
     }
@@ -250,7 +251,7 @@ impl Checker {
         self.count_case("request");
     }
 
-    /// Records a finding. Only the first one counts.
+    /// Records a broken promise. Only the first broken promise is kept.
     pub(crate) fn find(&mut self, what: &'static str, detail: impl FnOnce() -> String) {
         if self.finding.is_none() {
             self.finding = Some(Finding { what, detail: detail() });

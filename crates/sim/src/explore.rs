@@ -1,10 +1,12 @@
-//! Explores a small sale completely: every order of its messages, and every choice of a few faults.
+//! Explores a small sale completely: every sequence of its messages, and every choice of a few
+//! faults.
 //!
-//! Random seeds reach deep states, but they may miss a short unlucky order of steps. This search
-//! misses none. It visits each state once and recognises a state by its hash (Wolper and Leroy,
-//! "Reliable Hashing without Collision Detection", CAV 1993). In every state, the checker looks at
-//! the last step. Then a copy of the sale comes to rest without further faults, and the checker
-//! looks at its end. So the promises hold at every moment, and the sale recovers from every state.
+//! Random seeds reach deep states, but they may miss a short, unlucky sequence of steps. This
+//! search misses no sequence. It visits each state once and recognises a state by its hash (Wolper
+//! and Leroy, "Reliable Hashing without Collision Detection", CAV 1993). In every state, the
+//! checker checks the last step. Then a copy of the sale runs to rest without further faults, and
+//! the checker checks the end of that run. So the promises hold at every moment, and the sale
+//! recovers from every state.
 use std::fmt::Write;
 use std::hash::{BuildHasher, Hasher};
 
@@ -20,7 +22,7 @@ use crate::world::{AttemptState, World};
 pub struct SmallSale {
     /// The items, slots and nodes.
     pub setup: Setup,
-    /// What buyers and operators do. Each of these operations happens at most once, at any moment.
+    /// The operations of buyers and operators. Each of them happens at most once, at any moment.
     pub arrivals: Vec<Op>,
     /// The largest number of faults: lost or repeated messages, crashes, lost slots, and settlers
     /// that take over.
@@ -31,8 +33,9 @@ pub struct SmallSale {
 }
 
 impl SmallSale {
-    /// Returns a sale of one unit. Two buyers want it, each at another node. The nodes share one
-    /// slot. With `repeats`, the second buyer also sends the same request to the first node.
+    /// Returns a sale of one unit. Two buyers request this unit, each at a different node. The
+    /// nodes share one slot. With `repeats`, the second buyer also sends the same request to the
+    /// first node.
     #[must_use]
     pub fn last_unit(faults: u8, turns: u8, repeats: bool) -> Self {
         let item = ItemSetup {
@@ -112,8 +115,8 @@ pub fn explore(sale: &SmallSale) -> Exploration {
             }
             let mut path = path.clone();
             path.push(op);
-            // Coming to rest begins with the oldest message. So a state with messages in flight has
-            // the same end as the state after that message, which is visited too.
+            // A run to rest first delivers the oldest message. So a state with messages in flight
+            // has the same end as the state after that delivery, which the search visits too.
             let is_quiet = world.flight.is_empty();
             let finding = finding.or_else(|| is_quiet.then(|| world.clone().run(&[])).flatten());
             if let Some(finding) = finding {

@@ -1,8 +1,8 @@
 //! Deterministic simulation of the protocol under faults.
 //!
-//! A seed gives a list of operations ([`op::Op`]) over nodes, slots, settlers, leaders, a clock, a
-//! network and a store. A checker that shares no rule with `core` checks each step. A list with a
-//! finding is shrunk and stored as a file. If any one rule of the protocol
+//! A seed determines a list of operations ([`op::Op`]) on nodes, slots, settlers, leaders, a clock,
+//! a network and a store. A checker that shares no rule with `core` checks each step. If the
+//! checker finds a fault, the list is shrunk and stored as a file. If any one rule of the protocol
 //! ([`doorbuster_core::rules::Rule`]) is removed, the checker must find a fault.
 #![forbid(unsafe_code)]
 

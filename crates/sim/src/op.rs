@@ -5,7 +5,7 @@ pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
 use serde::{Deserialize, Serialize};
 
-/// One operation. Every message is first in flight, and arrives when [`Op::Deliver`] chooses it.
+/// One operation. A message stays in flight until an operation such as [`Op::Deliver`] delivers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
     /// A buyer requests units under a key.
@@ -223,7 +223,7 @@ pub enum Op {
         /// The slot.
         slot: u8,
     },
-    /// A leader lets a stopped slot issue tickets again, because its item sells.
+    /// A leader lets a stopped slot issue tickets again, because the item's sale is open.
     Unstop {
         /// The leader.
         leader: u8,
@@ -320,8 +320,8 @@ pub enum Op {
     Charge {
         /// The index among all orders.
         order: u8,
-        /// 0: the price. 1: another amount. 2: another currency. 3: a valid id of no order. 4: an
-        /// invalid id. 5: the payment fails. 6: the payment fails, then succeeds.
+        /// 0: the price. 1: another amount. 2: another currency. 3: a valid id without an order. 4:
+        /// an invalid id. 5: the payment fails. 6: the payment fails, then succeeds.
         how: u8,
     },
     /// A provider repeats the message about a payment.

@@ -11,7 +11,7 @@ use crate::rng::SimRng;
 /// The kind of operations that are frequent in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// There are no faults, and messages only arrive late.
+    /// There are no faults, but messages may arrive late.
     Calm,
     /// Messages are lost, repeated and delayed, and leaders and settlers fail. Slots keep their
     /// data.
@@ -42,13 +42,13 @@ pub enum Profile {
     /// Payments are on time, late, repeated or wrong, or their message is late. A provider is
     /// unavailable.
     Money,
-    /// The same as `Money`, but holds end while their provider does not answer.
+    /// Like `Money`. In addition, payment windows end while the provider does not answer.
     Silence,
     /// Events are delivered to endpoints that fail.
     Telling,
     /// There is little stock, orders end, and buyers wait for units to return.
     Waitlist,
-    /// Each group of operations is left out or frequent, at random.
+    /// At random, each group of operations is either left out or frequent.
     Swarm,
 }
 
@@ -304,8 +304,8 @@ fn ending(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Makes a cancellation. If the order's number is odd, an operator cancels. So the choice needs no
-/// random number.
+/// Makes a cancellation. An operator cancels the order if the order's number is odd, and the buyer
+/// if it is even. So the choice needs no random number.
 fn cancel(order: u8) -> Op {
     match order % 2 {
         0 => Op::Cancel { order },

@@ -1,5 +1,5 @@
-//! Lists that are stored as files. There is a shrunk list for each finding, and for each rule a
-//! list that detects the rule's removal.
+//! Lists of operations that are stored as files. There is a shrunk list for each finding. For each
+//! rule, there is a list that detects the rule's removal.
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -109,7 +109,7 @@ pub fn directed_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("directed")
 }
 
-/// Returns the directory of the lists that once gave a finding.
+/// Returns the directory of the lists with which the checker once found a fault.
 #[must_use]
 pub fn regressions_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions")

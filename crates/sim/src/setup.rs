@@ -15,7 +15,7 @@ pub struct ItemSetup {
     /// How a request chooses its slot: by buyer, at random, or in turn.
     #[serde(default)]
     pub choose: u8,
-    /// For sub-domains, the initial units of a slot. Sub-domains are in use only if this number,
+    /// The initial units of a slot with sub-domains. Sub-domains are in use only if this number,
     /// the threshold and the refill are all above 0.
     #[serde(default)]
     pub initial: u8,
@@ -75,7 +75,7 @@ impl Setup {
     }
 }
 
-/// A setup and its operations. This is the list of a seed, which can be shrunk and stored.
+/// A setup and a list of operations. A seed determines both. The list can be shrunk and stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
     /// The setup.

@@ -68,7 +68,7 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
         }
     }
 
-    /// For every argument, tries 0, half of its value, and one less.
+    /// For every argument, tries 0, half of the value, and the value minus one.
     fn simplify_ops(&mut self) {
         for at in 0..self.best.ops.len() {
             if let Op::DeliverMany { count } = self.best.ops[at] {

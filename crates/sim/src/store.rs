@@ -79,7 +79,7 @@ pub enum Tx {
     /// Records the intended phase of an item. No new grants are opened, and its slots are stopped.
     Intend(ItemId, Phase),
     /// Shows buyers a new phase. The value is the intended phase, and the commit that recorded this
-    /// intention. `None` stands for open, after a pause.
+    /// intention. `None`: the sale is open again after a pause.
     Show(ItemId, Option<(Phase, u64)>),
 }
 

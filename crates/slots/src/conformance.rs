@@ -1,6 +1,6 @@
 //! The conformance suite of slot backends: one function for each requirement. Each backend's tests
 //! run every function on a fresh set of slots.
-#![allow(clippy::missing_panics_doc, reason = "these are test bodies: a panic is the finding")]
+#![allow(clippy::missing_panics_doc, reason = "these are tests: a panic is a failed test")]
 
 use std::time::Duration;
 
@@ -76,8 +76,8 @@ async fn issue(slots: &Slots, buyer: &str, key: &str, n: u32) -> IssuedTicket {
     }
 }
 
-/// Takes tickets until it has `wanted` tickets. They arrive in the order of issue, but may need
-/// several takes.
+/// Takes tickets until `wanted` tickets have arrived. They arrive in the order of issue, but
+/// several takes may be necessary.
 async fn take(slots: &Slots, wanted: usize) -> Vec<DequeuedTicket> {
     let mut taken = Vec::new();
     while taken.len() < wanted {
@@ -185,7 +185,7 @@ pub async fn a_known_request_gets_its_ticket_again(slots: Slots) {
     assert_eq!(available(&slots).await, 5);
 }
 
-/// The limit counts a buyer's tickets over all requests.
+/// The limit counts a buyer's units in all requests together.
 pub async fn the_limit_counts_all_requests_of_a_buyer(slots: Slots) {
     open_slot(&slots, 100).await;
     assert!(matches!(ask(&slots, "a", "1", 6, 10).await, TicketAnswer::Issued(_)));
@@ -224,7 +224,7 @@ pub async fn a_credit_without_a_key_forgets_the_request_too(slots: Slots) {
     assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(_)));
 }
 
-/// Feed rows are applied in order, and only rows of the slot's own grant and epoch.
+/// A slot applies feed rows in order, and only rows of the slot's own grant and epoch.
 pub async fn feed_rows_are_applied_in_order(slots: Slots) {
     open_slot(&slots, 0).await;
     let apply =
@@ -237,7 +237,7 @@ pub async fn feed_rows_are_applied_in_order(slots: Slots) {
     assert_eq!(available(&slots).await, 12);
 }
 
-/// A recall takes units once for each id, and only with the slot's own grant and epoch.
+/// A recall takes units once for each id, and only if it names the slot's own grant and epoch.
 pub async fn a_recall_takes_units_once(slots: Slots) {
     open_slot(&slots, 10).await;
     let recall = async |id, grant, epoch, n| {

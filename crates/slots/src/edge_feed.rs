@@ -17,10 +17,9 @@ const EDGES: &str = include_str!("edge_feed/edges.lua");
 pub const FEED_REQUESTS_MAX: usize = 8_192;
 /// The largest number of entries in one write or read.
 pub const FEED_ENTRIES_MAX: usize = 64;
-/// The feed expires this long after its last write, in milliseconds, because old counts are
-/// useless.
+/// The time from the last write until the feed expires, in milliseconds. Old counts are useless.
 const LIFETIME_MS: u32 = 60_000;
-/// The reports of all edges expire this long after the newest report, in milliseconds. A reader
+/// The time from the newest report until the reports of all edges expire, in milliseconds. A reader
 /// ignores reports that are too old.
 const EDGES_LIFETIME_MS: u32 = 30_000;
 /// The largest number of edges that are remembered.
@@ -75,7 +74,7 @@ impl SharedRedis {
     /// Begins a generation. Returns false if a node with a higher fencing number writes the feed.
     ///
     /// # Errors
-    /// Fails if no server can be reached, or its answer does not arrive in time.
+    /// Fails if no server can be reached, or if the server does not answer in time.
     pub async fn begin_feed(&self, fence: u64, generation: u64) -> Result<bool, SlotError> {
         let arguments = [fence.to_string(), generation.to_string(), LIFETIME_MS.to_string()];
         let reply = self.eval(BEGIN, &self.feed_keys(), &arguments).await?;
@@ -83,10 +82,10 @@ impl SharedRedis {
     }
 
     /// Writes a change of the generation in `change.before`. Returns false if the feed is not at
-    /// `change.before`, because Redis lost the feed or another node writes it.
+    /// `change.before`, because Redis lost the feed or another node writes the feed.
     ///
     /// # Errors
-    /// Fails if no server can be reached, or its answer does not arrive in time. The change may
+    /// Fails if no server can be reached, or if the server does not answer in time. The change may
     /// still have been written.
     pub async fn write_feed(&self, change: FeedChange<'_>) -> Result<bool, SlotError> {
         let FeedChange { before, head, requests, entries } = change;
@@ -113,7 +112,7 @@ impl SharedRedis {
     /// Records an edge's report about itself.
     ///
     /// # Errors
-    /// Fails if no server can be reached, or its answer does not arrive in time.
+    /// Fails if no server can be reached, or if the server does not answer in time.
     pub async fn note_edge(&self, edge: &str, about: &[u8]) -> Result<(), SlotError> {
         let (lifetime, most) = (EDGES_LIFETIME_MS.to_string(), EDGES_MAX.to_string());
         let arguments = [edge.as_bytes(), about, lifetime.as_bytes(), most.as_bytes()];
@@ -123,7 +122,7 @@ impl SharedRedis {
     /// Returns the edges' last reports about themselves, in no particular sequence.
     ///
     /// # Errors
-    /// Fails if no server can be reached, or its answer does not arrive in time.
+    /// Fails if no server can be reached, or if the server does not answer in time.
     pub async fn edges(&self) -> Result<Vec<Vec<u8>>, SlotError> {
         let none: [&[u8]; 0] = [];
         let reply = self.eval(EDGES, &[self.key("feed", "edges")], &none).await?;
@@ -138,8 +137,8 @@ impl SharedRedis {
     /// this server has no feed.
     ///
     /// # Errors
-    /// Fails if no server can be reached, its answer does not arrive in time, or the feed is not
-    /// valid.
+    /// Fails if no server can be reached, if the server does not answer in time, or if the feed is
+    /// not valid.
     pub async fn read_feed(&self, at: FeedPosition) -> Result<Option<FeedPart>, SlotError> {
         let arguments = [
             at.generation.to_string(),

@@ -65,7 +65,7 @@ pub struct ServerIdentity {
     /// The server's replication id. It changes when a replica takes over, and when the first
     /// replica is added.
     pub replication_id: String,
-    /// Whether the server answered the last check, about a second ago.
+    /// True if the server answered the last check. Checks are about a second apart.
     pub is_up: bool,
     /// Whether the server was a replica at its last answer.
     pub is_replica: bool,
@@ -79,7 +79,7 @@ pub struct LossEvidence {
     pub changes: u64,
     /// The servers.
     pub servers: Vec<ServerIdentity>,
-    /// Servers that can no longer hold slots, with the reason. At its start, a node refuses such a
+    /// Servers that can no longer hold slots, with the reason. A node that starts refuses such a
     /// server.
     pub refusals: Vec<String>,
 }
@@ -124,8 +124,8 @@ impl Slots {
         }
     }
 
-    /// Records the live nodes. When this node begins to read a queue, it at once takes over the
-    /// tickets that a node outside this list received.
+    /// Records the live nodes. When this node begins to read a queue, it takes over at once the
+    /// tickets that nodes outside this list received.
     pub fn set_live_nodes(&self, nodes: &[NodeId]) {
         if let Self::Redis(redis) = self {
             redis.set_live_nodes(nodes);
@@ -156,9 +156,9 @@ impl Slots {
         }
     }
 
-    /// Gives a slot a grant. The slot accepts only a higher epoch than its own. After that, the
-    /// slot has `available` units, all in counter A, an empty memory, and no applied feed rows. A
-    /// repeated call changes nothing.
+    /// Gives a slot a grant. The slot accepts only a higher epoch than its own. After the call, the
+    /// slot has `available` units, all in counter A. Its memory is empty, and no feed rows are
+    /// applied. A repeated call changes nothing.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send `init` again.

@@ -8,9 +8,9 @@
 -- Returns two numbers for each key, both in microseconds: how far the limit's state is ahead of the
 -- present, and the granted share.
 --
--- A key holds an instant, by this server's clock in microseconds. At that instant, the limit's rate
--- has paid back all requests, and the key expires. The rule is LimitCall::apply in
--- doorbuster-core, gate/shared_limit.rs. A test compares the two.
+-- A key holds an instant, by this server's clock in microseconds. At that instant, the limit is
+-- full again, and the key expires. The rule is LimitCall::apply in doorbuster-core,
+-- gate/shared_limit.rs. A test compares the two.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])

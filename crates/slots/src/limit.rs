@@ -14,7 +14,7 @@ impl SharedRedis {
     /// the limited key. The hash is the same on every node.
     ///
     /// # Errors
-    /// Fails if no server can be reached, or its answer does not arrive in time. The calls may
+    /// Fails if no server can be reached, or if the server does not answer in time. The calls may
     /// still have taken effect.
     pub async fn take_limits(
         &self,

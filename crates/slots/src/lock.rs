@@ -24,8 +24,8 @@ use server::LockServer;
 
 use crate::{SharedRedis, SlotError};
 
-/// The time until a lock expires without a renewal. After a holder crashes, other nodes wait at
-/// most this long.
+/// The time after which a lock expires if it is not renewed. After a holder crashes, other nodes
+/// wait at most this long.
 const LEASE: Duration = Duration::from_secs(10);
 /// The number of renewals in one lease.
 const RENEWALS_PER_LEASE: u32 = 3;
@@ -111,7 +111,7 @@ impl Locks {
         let fences: Vec<u64> = taken.iter().filter_map(|answer| *answer.as_ref().ok()?).collect();
         let fence = fences.iter().copied().max().unwrap_or(0);
         // With several servers, a majority must know the greatest number before the holder uses
-        // that number. Then every later majority continues from it.
+        // that number. Then every later majority continues from that number.
         let is_known = self.is_majority(fences.len())
             && (self.0.servers.len() == 1
                 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
@@ -120,7 +120,7 @@ impl Locks {
             return Ok(Some(LockGuard::new(self.clone(), name, owner, fence, until)));
         }
         // Release the lock also on servers whose answer was lost, because these servers may have
-        // stored it.
+        // stored the lock.
         if taken.iter().any(|answer| !matches!(answer, Ok(None))) {
             self.release(name, &owner).await;
         }

@@ -58,8 +58,8 @@ pub struct RedisOptions {
     pub node: NodeId,
     /// The bounds of one slot's memory.
     pub bounds: SlotBounds,
-    /// How many replicas must confirm tickets before their callers get them; 0 means none. The wait
-    /// is bounded, and no safety depends on it.
+    /// The number of replicas that must confirm tickets before the callers get these tickets. 0
+    /// means none. The wait is bounded, and safety does not depend on the wait.
     pub wait_replicas: u32,
 }
 
@@ -116,7 +116,7 @@ impl Redis {
         Keys::of(&self.0.settings.prefix, slot)
     }
 
-    /// Calls a script once. A call is repeated only if the server says that it had no effect.
+    /// Calls a script once. A call is repeated only if the server says that the call had no effect.
     async fn call(
         &self,
         slot: SlotKey,

@@ -3,7 +3,7 @@
 //!
 //! With several plain servers, each node uses the first server that it can reach, so that the nodes
 //! use the same server as long as possible. In a Redis Cluster the server that has the keys is
-//! used. A call with an effect is never sent twice. If its answer does not arrive, the error says
+//! used. A call with an effect is never sent twice. If the answer does not arrive, the error says
 //! that the call may have taken effect. While no server can be reached, calls fail at once.
 //!
 //! | key | type | holds | lives |
@@ -37,9 +37,9 @@ const CONNECT_MAX: Duration = Duration::from_millis(250);
 /// How long a server may take to answer. After that time the connection is dropped, and the call
 /// may have taken effect.
 const RESPONSE_MAX: Duration = Duration::from_millis(250);
-/// If no server could be reached, further calls fail at once during this time.
+/// How long calls fail at once after no server could be reached.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
-/// While another server than the first is in use, the first server is tried again after this time.
+/// The time after which the first server is tried again, while another server is in use.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
 /// The largest number of redirects of a cluster that one call follows. At the bound the call fails,
 /// with no effect.
@@ -125,8 +125,8 @@ impl std::fmt::Debug for SharedRedis {
 }
 
 impl SharedRedis {
-    /// Returns a handle of the first of these servers that can be reached. It sends nothing, so an
-    /// unreachable server does not prevent a start.
+    /// Returns a handle of the first of these servers that can be reached. The function sends
+    /// nothing, so an unreachable server does not prevent the start of the program.
     ///
     /// # Errors
     /// Fails if an address is invalid.
@@ -171,8 +171,8 @@ impl SharedRedis {
     /// Calls a script in one round trip, except for the first call of each script.
     ///
     /// # Errors
-    /// Fails if no server can be reached, or its answer does not arrive in time. The call may still
-    /// have taken effect.
+    /// Fails if no server can be reached, or if the server does not answer in time. The call may
+    /// still have taken effect.
     pub async fn eval<A: AsRef<[u8]>>(
         &self,
         script: &'static str,
@@ -200,7 +200,7 @@ impl SharedRedis {
     /// Reads a key.
     ///
     /// # Errors
-    /// Fails if no server can be reached, or its answer does not arrive in time.
+    /// Fails if no server can be reached, or if the server does not answer in time.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SlotError> {
         match self.ask(Cmd::new().arg("GET").arg(key)).await? {
             ScriptReply::Bytes(bytes) => Ok(Some(bytes)),
@@ -211,8 +211,8 @@ impl SharedRedis {
     /// Writes a key that expires after `ttl`.
     ///
     /// # Errors
-    /// Fails if no server can be reached, or its answer does not arrive in time. The key may still
-    /// have been written.
+    /// Fails if no server can be reached, or if the server does not answer in time. The key may
+    /// still have been written.
     pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), SlotError> {
         let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         self.ask(Cmd::new().arg("SET").arg(key).arg(value).arg("PX").arg(millis)).await?;

@@ -5,8 +5,8 @@ use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::sold_out::{FreeUnits, SoldOut};
 use doorbuster_core::{Millis, Phase, Units};
 
-/// The greatest age of a node's snapshot of the store, in milliseconds. From an older snapshot, the
-/// node refuses no request. It asks the buyer to try again.
+/// The greatest age of a node's snapshot of the store, in milliseconds. With an older snapshot, the
+/// node refuses no request, but asks the buyer to try again.
 pub const MEMORY_AGE_MAX_MS: i64 = 2_000;
 
 /// What a node has in memory about one request and its item.
@@ -92,7 +92,7 @@ pub enum DoorAnswer<D> {
     Undecided,
 }
 
-/// Refuses a request from memory. `None`: the request goes on to a slot.
+/// Refuses a request from memory. Returns `None` if the request must go on to a slot.
 ///
 /// `door` returns the front door's answer. It runs after the check of the phase and before the
 /// check of the stock. Its argument says whether the stock would refuse the request. A request that

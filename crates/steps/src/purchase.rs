@@ -21,24 +21,24 @@ use crate::memory::{NodeMemory, Refusal, is_recent, may_hold, phase_refusal, unl
 
 pub use effect::{Effect, Input, Outcome, Unserved};
 
-/// If a request waits for a decision this long without a signal, it tries again. The store may have
+/// A request that waited this long for a decision without a signal tries again. The store may have
 /// decided before the request arrived, and then no further signal follows.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
 /// Pauses before the next tries of a waiting request. The first wait has no pause. Later tries are
 /// less frequent, because commits wake waiting requests, and a popular item has hundreds of
 /// commits.
 pub const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
-/// Longest wait for each slot when a request asks all slots. A slot without an answer in time is
-/// skipped, like an unreachable slot.
+/// The longest wait for each slot when a request asks all slots, in milliseconds. A slot that does
+/// not answer in time is skipped, like an unreachable slot.
 pub const SLOT_QUERY_MAX_MS: u64 = 250;
-/// Longest wait for all slots together. If a skipped slot may have the request's ticket, the
-/// request gets no final answer.
+/// The longest wait for all slots together, in milliseconds. If a skipped slot may have the
+/// request's ticket, the request gets no final answer.
 pub const ALL_SLOTS_QUERY_MAX_MS: u64 = 1_000;
-/// Longest time for one confirmation by the store, including the wait for a permit.
+/// The longest time for one confirmation by the store, including the wait for a permit.
 pub const CONFIRM_WITHIN_MS: u64 = 1_000;
 /// If a verdict takes longer than this, the node checks whether the ticket's grant is still open.
 pub const GRANT_CHECK_AFTER_MS: u64 = 300;
-/// Shortest time between two reads of an item's open grants.
+/// The shortest time between two reads of an item's open grants, in milliseconds.
 pub const GRANTS_READ_EVERY_MS: u64 = 200;
 
 /// What a purchase sees of its node, besides [`NodeMemory`].
@@ -48,11 +48,11 @@ pub trait NodeView: NodeMemory {
     /// Returns the store's time, as this node knows it.
     fn store_now(&self) -> Millis;
     /// Returns the units of a buyer who has reached the limit according to a recent count of the
-    /// store. `None`: the node does not know that the limit refuses the request.
+    /// store. `None`: as far as the node knows, the limit allows the request.
     fn used_at_limit(&self) -> Option<u32>;
     /// Returns the number of ended orders that the node knows of.
     fn endings(&self) -> u64;
-    /// Returns whether the slot may not have applied the returns of all these ended orders yet.
+    /// Returns whether the slot may still lack the returns of some of these ended orders.
     fn is_behind(&self, slot: SlotKey, endings: u64) -> bool;
     /// Returns whether units or tickets can be in a slot other than the request's own slot.
     fn has_other_slots(&self) -> bool;
@@ -230,8 +230,8 @@ impl Attempt {
         self.emit()
     }
 
-    /// Returns whether the purchase is over. A request whose buyer got a ticket's id is not sent
-    /// again, because the buyer may also get the verdict of this id.
+    /// Returns whether the purchase is over. A purchase is also over once the buyer got a ticket's
+    /// id: the buyer may read the verdict of this id, so the request is not sent again.
     #[must_use]
     pub fn is_over(&self) -> bool {
         match self.step {
@@ -299,7 +299,7 @@ impl Attempt {
             AfterLookUp::Confirm(refusal) => self.confirm(refusal, view),
             AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
             // The counted units may belong to this request's own order. The node knows that order
-            // once it has read the store after the count.
+            // once the node has read the store after the count was made.
             AfterLookUp::FirstTry => {
                 match view.used_at_limit().filter(|_| is_recent(view.age_ms())) {
                     Some(used) => {
@@ -323,7 +323,7 @@ impl Attempt {
         Effect::AskSlot { slot, is_bounded: false }
     }
 
-    /// If the request's own slot cannot serve the request now, sends it to another slot.
+    /// Sends the request to another slot if the request's own slot cannot serve it now.
     fn first_answer(
         &mut self,
         slot: SlotKey,

@@ -1,6 +1,6 @@
-//! Records operators' actions in the transactions of their changes.
+//! Records an operator's action in the transaction that makes the change.
 //!
-//! The caller names the action, and calls a method of the store inside [`recorded`]. The method's
+//! The caller passes an action and a call of a store's method to [`recorded`]. The method's
 //! transaction adds the changed fields and writes the row of the action. A transaction that changes
 //! nothing writes no row. So an action is recorded if and only if its change is committed.
 use std::collections::BTreeSet;
@@ -50,8 +50,8 @@ pub(crate) fn changes_from_json(text: &str) -> Option<Vec<FieldChange>> {
     rows.into_iter().map(change).collect()
 }
 
-/// Returns the fields in which a sale differs before and after a change. `None` means that the sale
-/// does not exist at that time.
+/// Returns the fields of a sale that differ between `before` and `after`. `None` means that the
+/// sale does not exist at that time.
 pub(crate) fn changed_sale(before: Option<&SaleRow>, after: Option<&SaleRow>) -> Vec<FieldChange> {
     let mut changes = Vec::new();
     let view = |sale: Option<&SaleRow>| sale.map_or(Value::Null, sale_view);

@@ -1,8 +1,8 @@
 //! Copies of commits, for a continuous backup of a store in SQLite.
 //!
-//! After each commit, the writer adds the pages that the commit changed. The server takes these
-//! pages now and then as a [`Segment`], and keeps the segment. A base is a copy of the whole store.
-//! A base and all later segments together contain the store after the last commit, because a
+//! After each commit, the writer adds the pages that the commit changed. From time to time, the
+//! server takes these pages as a [`Segment`] and keeps the segment. A base is a copy of the whole
+//! store. A base and all later segments together contain the store after the last commit, because a
 //! segment contains whole pages.
 //!
 //! Pages gather in memory up to [`COPY_BYTES_MAX`]. At this bound the pages are dropped, and the
@@ -20,7 +20,7 @@ mod segment;
 
 pub use segment::{Segment, SegmentError};
 
-/// The pause between two checks whether a commit is still in progress.
+/// The interval at which a waiting call checks whether the commit is still in progress.
 const COMMIT_POLL: Duration = Duration::from_millis(1);
 
 /// The copies of a store's commits. Clones share the copies.
@@ -31,7 +31,7 @@ pub struct CommitCopy(Arc<Inner>);
 struct Inner {
     /// The number of the newest commit, from 1.
     newest: AtomicU64,
-    /// Whether a commit of the writer is in progress. A commit ends when its pages are added.
+    /// True while the writer commits, until the commit's pages are added.
     is_committing: AtomicBool,
     gathered: Mutex<Gathered>,
     progress: Mutex<CopyProgress>,
@@ -65,7 +65,7 @@ pub enum Taken {
 pub struct CopyProgress {
     /// The time of the newest commit that the backup has.
     pub copied_at: Option<Millis>,
-    /// The time since which commits wait for the backup. `None` if the backup has every commit.
+    /// The time since which the backup lacks commits. `None` if the backup has every commit.
     pub waiting_since: Option<Millis>,
     /// The number of failed writes to the backup.
     pub failures: u64,
@@ -107,14 +107,15 @@ impl CommitCopy {
         self.0.newest.load(Ordering::Acquire)
     }
 
-    /// Records that the writer begins a commit, or that it has added the commit.
+    /// Records whether a commit is in progress: true when the writer begins a commit, and false
+    /// after the commit's pages were added.
     pub(crate) fn set_committing(&self, is_committing: bool) {
         self.0.is_committing.store(is_committing, Ordering::SeqCst);
     }
 
-    /// Returns the largest number of a commit that a reader can see now. A reader can see a commit
-    /// shortly before its pages are added. So this call first waits until the commit in progress is
-    /// added.
+    /// Returns the number of the newest commit that a reader can see now. A reader can see a commit
+    /// shortly before its pages are added. So this call first waits until the pages of the current
+    /// commit are added.
     #[must_use]
     pub fn newest_visible(&self) -> u64 {
         let before = self.newest();

@@ -2,7 +2,7 @@
 //!
 //! A backend opens its store with three parts: [`id_key`], [`Clock::reader`] as its clock, and
 //! [`CommitLog::sink`] as its sink. It passes the store, the clock and the log as a [`Fixture`].
-#![allow(clippy::missing_panics_doc, reason = "these are test bodies: a panic is the finding")]
+#![allow(clippy::missing_panics_doc, reason = "these are tests: a panic is a failed test")]
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -238,7 +238,7 @@ pub enum DeleteOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "only a change by an operator makes this value")]
 pub enum StepOutcome {
-    /// The sale has the requested phase. `changed` is false if it had the phase before.
+    /// The sale has the requested phase. `changed` is false if the sale already had the phase.
     Done {
         /// The row.
         sale: SaleRow,
@@ -324,8 +324,8 @@ pub struct Committed {
     /// Whether another node changed sales or the descriptions of items. If so, read the catalogue
     /// again.
     pub sales: bool,
-    /// Whether the commit may have appended events to deliver. It may be true for a commit without
-    /// events.
+    /// Whether the commit may have appended events to deliver. The value may be true although there
+    /// are no events.
     pub events: bool,
 }
 

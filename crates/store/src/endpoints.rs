@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::contract::{Endpoint, EndpointKind, EndpointSecret};
 
-/// The word for every type, including types that are added later.
+/// The word that means every type, including types that are added later.
 const ALL: &str = "*";
 
 /// Returns the event filter as a JSON document.

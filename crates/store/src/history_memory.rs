@@ -21,8 +21,8 @@ pub(crate) type Positions = BTreeMap<String, i64>;
 
 /// The histories that this process knows. Clones are cheap and share one memory.
 ///
-/// The fingerprint of a deployment's key of order ids identifies the deployment, because several
-/// deployments may share a data directory.
+/// Several deployments may share a data directory. So each history belongs to a deployment, which
+/// the fingerprint of its key for order ids identifies.
 #[derive(Clone, Default)]
 pub struct HistoryMemory(Arc<Inner>);
 
@@ -77,7 +77,7 @@ impl HistoryMemory {
         self.0.changes.subscribe()
     }
 
-    /// Learns a history that another node of this deployment or Redis remembers.
+    /// Learns a history from Redis or from another node of this deployment.
     pub fn learn_from_peer(&self, history: DatabaseHistory) {
         let mut state = self.state();
         let before = state.newest();

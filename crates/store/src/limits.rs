@@ -1,14 +1,14 @@
 //! Every bound of a store, and its effect.
 use std::time::Duration;
 
-/// Jobs that wait for the writer. At the bound a job is refused at once
+/// The largest number of jobs that wait for the writer. At the bound a job is refused at once
 /// ([`crate::StoreError::Unavailable`]) and has no effect.
 pub const WRITE_QUEUE_MAX: usize = 8_192;
-/// Jobs that wait for a reader. At the bound a job is refused at once.
+/// The largest number of jobs that wait for a reader. At the bound a job is refused at once.
 pub const READ_QUEUE_MAX: usize = 4_096;
 /// The number of reader threads.
 pub const READERS: usize = 2;
-/// Jobs in one commit. The remaining jobs wait for the next commit.
+/// The largest number of jobs in one commit. The remaining jobs wait for the next commit.
 pub const GROUP_JOBS_MAX: usize = 1_000;
 /// The largest number of tickets and other jobs in a group. At the bound the group accepts no
 /// further job.
@@ -19,64 +19,67 @@ pub const CHECKPOINT_PAGES: i64 = 2_000;
 /// When at most this many pages remain to be copied, the writer copies them itself, so that the log
 /// can restart from its beginning. Callers wait a few milliseconds for the writer.
 pub const CHECKPOINT_LAST_PAGES: i64 = 100;
-/// For a long log, the bound is higher: the number of the log's pages, divided by this number. At
-/// full speed, the remaining pages of a long log may never become as few as
-/// [`CHECKPOINT_LAST_PAGES`].
+/// A long log has a higher bound: the number of the log's pages, divided by this number. Under full
+/// load, a long log may never have as few remaining pages as [`CHECKPOINT_LAST_PAGES`].
 pub const CHECKPOINT_LAST_PART: i64 = 100;
-/// When this many pages remain, the writer pauses after each commit while a checkpoint runs, so
-/// that the disk keeps up with the log. While a reader has an old snapshot, no page can be copied,
-/// and the log grows until the reader ends.
+/// If this many pages remain to be copied, the writer pauses after each commit while a checkpoint
+/// runs, so that the disk keeps up with the log. While a reader has an old snapshot, no page can be
+/// copied, and the log grows until the reader ends.
 pub const LOG_PAGES_MAX: i64 = 256_000;
 /// The length of a pause of the writer during a checkpoint.
 pub const LOG_PAUSE: Duration = Duration::from_millis(5);
 /// How long the writer tries to copy the log into the store's file after another program removed
 /// that file.
 pub const CHECKPOINT_WITHIN: Duration = Duration::from_secs(2);
-/// How often an idle writer checks that its files are still in place. A busy writer checks after
-/// each commit.
+/// The interval at which an idle writer checks that its files are still in place. A busy writer
+/// checks after each commit.
 pub const FILES_CHECK_EVERY: Duration = Duration::from_secs(1);
-/// Bytes of changed pages that wait for a continuous backup. At the bound they are dropped, and the
-/// backup needs a new base.
+/// The largest size of the changed pages that wait for a continuous backup. At the bound the pages
+/// are dropped, and the backup needs a new base.
 pub const COPY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a connection waits for another process that has locked the file. After that time the
 /// job is refused.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// Prepared statements that a connection keeps. At the bound the least used statement is dropped.
+/// The largest number of prepared statements that a connection keeps. At the bound the least used
+/// statement is dropped.
 pub const STATEMENTS_MAX: usize = 128;
-/// Page cache of the writer, in KiB. Further pages are read from the file again.
+/// The size of the writer's page cache, in KiB. Further pages are read from the file again.
 pub const WRITER_CACHE_KIB: i64 = 65_536;
-/// Page cache of a reader, in KiB.
+/// The size of a reader's page cache, in KiB.
 pub const READER_CACHE_KIB: i64 = 4_096;
 /// The largest number of rows in a page of orders. A larger limit is lowered to this number.
 pub const PAGE_ROWS_MAX: usize = 10_000;
-/// Rows of the store's history that are read. Older rows are left out.
+/// The largest number of rows of the store's history that are read. Older rows are left out.
 pub const HISTORY_ROWS_MAX: i64 = 100;
-/// Access codes of one sale. More codes are refused.
+/// The largest number of access codes of one sale. More codes are refused.
 pub const CODES_MAX: u64 = 1_000_000;
-/// How many ended challenges, and how many ended counts of wrong answers, each new row deletes.
+/// The largest number of ended challenges, and of ended counts of wrong answers, that one answered
+/// challenge deletes.
 pub const DELETE_ROWS_MAX: i64 = 16;
 /// How long the rows of ended challenges are kept, in milliseconds. A caller whose clock is
 /// slightly behind may use an ended challenge. That caller must still find the challenge's row.
 pub const SPENT_KEPT_MS: i64 = 60_000;
-/// Orders that a check reads before it pauses.
+/// The number of orders that a check reads before each pause.
 pub const CHECK_ROWS_BETWEEN_PAUSES: usize = 1_000;
 /// How long a check pauses after each group of reads. The pause is one to two times as long as the
 /// reads. The check keeps its snapshot during the pause, so the log grows.
 pub const CHECK_PAUSE: Duration = Duration::from_micros(500);
-/// Rows of each table that one transaction of an erasure replaces. Further transactions replace the
-/// rest.
+/// The largest number of rows of each table that one transaction of an erasure replaces. Further
+/// transactions replace the rest.
 pub const ERASE_ROWS_MAX: usize = 200;
-/// Events that get their positions in one transaction. Further transactions number the rest.
+/// The largest number of events that get their positions in one transaction. Further transactions
+/// number the rest.
 pub const SEQUENCE_ROWS_MAX: usize = 10_000;
-/// Events without a position that are counted as waiting. More events can wait only if no node
-/// assigns positions. Then the age of the oldest event shows the fault.
+/// The largest number of events without a position that are counted as waiting. More events can
+/// wait only if no node assigns positions. Then the age of the oldest event shows the fault.
 pub const UNSEQUENCED_COUNTED_MAX: usize = 10_000;
-/// Findings that one check reports. Further findings are left out.
+/// The largest number of findings that one check reports. Further findings are left out.
 pub const FINDINGS_MAX: usize = 100;
-/// Notices that one check reports, newest first. The lists of payments contain all of them.
+/// The largest number of notices that one check reports, newest first. The lists of payments
+/// contain all notices.
 pub const NOTICES_MAX: usize = 100;
-/// Differences of one kind that a reconciliation reports at once. If there are more, the report
-/// gives the position after which the next differences begin.
+/// The largest number of differences of one kind in one report of a reconciliation. If there are
+/// more, the report gives the position after which the next differences begin.
 pub const DIFFERENCES_MAX: usize = 1_000;
 
 const _: () = assert!(CHECKPOINT_PAGES < LOG_PAGES_MAX, "a checkpoint starts before the pauses");
@@ -85,29 +88,33 @@ const _: () = assert!(
     "a settle job fits in a group"
 );
 
-/// How often the log repeats that the database is still unavailable.
+/// The interval at which the log repeats that the database is still unavailable.
 pub const OUTAGE_LOGGED_EVERY: Duration = Duration::from_secs(10);
 /// The number of rows for commit checks. Nodes whose numbers are equal modulo this number share a
 /// row.
 pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
 /// How long a node remembers the orders that it committed, to compare them after a failover.
 pub const ACKNOWLEDGED_KEPT: Duration = Duration::from_secs(300);
-/// Orders that a node remembers for the comparison after a failover. At the bound the oldest orders
-/// are forgotten.
+/// The largest number of orders that a node remembers for the comparison after a failover. At the
+/// bound the oldest orders are forgotten.
 pub const ACKNOWLEDGED_MAX: usize = 100_000;
-/// Orders that one query compares. Further queries compare the rest.
+/// The largest number of orders that one query compares. Further queries compare the rest.
 pub const COMPARED_AT_ONCE: usize = 2_000;
-/// How long lost orders still need an operator if no sale is left to resume, in milliseconds.
+/// How long a report of lost orders needs an operator if the failover paused no sale or the paused
+/// sale was closed, in milliseconds.
 pub const LOSS_SHOWN_MS: i64 = 86_400_000;
-/// Ids of lost orders that a node records. The recorded count includes all lost orders.
+/// The largest number of ids of lost orders that a node records. The recorded count includes all
+/// lost orders.
 pub const LOST_SAMPLE_MAX: usize = 100;
-/// Reports of nodes about lost orders that are read. Further reports are left out.
+/// The largest number of nodes' reports about lost orders that are read. Further reports are left
+/// out.
 pub const LOST_ROWS_MAX: i64 = 100;
-/// Sessions of one node that write to PostgreSQL. If all are busy, callers wait.
+/// The largest number of sessions in which one node writes to PostgreSQL. If all are busy, callers
+/// wait.
 pub const PG_WRITERS: usize = 6;
-/// Sessions of one node that read from PostgreSQL.
+/// The largest number of sessions in which one node reads from PostgreSQL.
 pub const PG_READERS: usize = 4;
-/// Calls that wait for a session. At the bound a call is refused at once.
+/// The largest number of calls that wait for a session. At the bound a call is refused at once.
 pub const PG_WAITING_MAX: usize = 1_024;
 /// How long a call waits for a session. After that time the call is refused.
 pub const PG_POOL_WAIT: Duration = Duration::from_secs(3);
@@ -125,8 +132,8 @@ pub const PG_LOCK_WAIT: Duration = Duration::from_secs(4);
 pub const PG_IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
 /// How long the row of a rate limit is kept after the limit is full again, in microseconds.
 pub const RATE_LIMIT_KEPT_US: i64 = 60_000_000;
-/// How long a node waits for an answer of PostgreSQL. After that time it closes the connection, and
-/// the outcome of a COMMIT is unknown.
+/// How long a node waits for an answer of PostgreSQL. After that time the node closes the
+/// connection, and the outcome of a COMMIT is unknown.
 pub const PG_ANSWER_WAIT: Duration = Duration::from_secs(12);
 /// How long an audit of all rows may take. After that time the audit fails.
 pub const PG_CHECK_WAIT: Duration = Duration::from_secs(120);
@@ -138,13 +145,13 @@ pub const PG_RETRY_WITHIN: Duration = Duration::from_secs(4);
 pub const PG_RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause between two retries.
 pub const PG_RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// Retries of a transaction that conflicts with another transaction. At the bound the caller gets
-/// an error.
+/// The largest number of retries of a transaction that conflicts with another transaction. At the
+/// bound the caller gets an error.
 pub const PG_CONFLICTS_MAX: u32 = 12;
-/// How often a node polls for the commits of other nodes, with or without notifications.
+/// The interval at which a node polls for the commits of other nodes, even without notifications.
 pub const PG_POLL_EVERY: Duration = Duration::from_secs(1);
-/// How long a poll may take. After that time the waiting callers get their answers, and a later
-/// poll publishes the counts.
+/// How long a poll may take. After that time the callers that wait for the poll get their answers,
+/// and a later poll publishes the counts.
 pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
 /// How far back a poll starts after a lost connection. Changes since then are published again. This
 /// is far enough, because PostgreSQL writes every commit to its disk within about a second, even
@@ -153,8 +160,8 @@ pub const PG_POLL_BACK: Duration = Duration::from_secs(30);
 /// The number of orders, and also of resolutions, that one poll reads at once. The rest is read in
 /// further pages of the same snapshot.
 pub const PG_POLL_ROWS: usize = 5_000;
-/// Commit digests that one poll reads at once. The rest is read in further pages of the same
-/// snapshot. A digest has up to about 20 KiB.
+/// The number of commit digests that one poll reads at once. The rest is read in further pages of
+/// the same snapshot. A digest has up to about 20 KiB.
 pub const PG_POLL_DIGESTS: usize = 64;
 /// A node reads digests only if its last poll is at most this old, in milliseconds. Otherwise the
 /// node reads all orders again.
@@ -162,7 +169,8 @@ pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
 /// How long commit digests are kept, in milliseconds. No node needs the digests for so long. The
 /// margin is necessary because the transaction that deletes digests may run while a node polls.
 pub const DIGESTS_KEPT_MS: i64 = 2 * DIGESTS_READ_WITHIN_MS;
-/// Commits of this node that wait to be published. At the bound further commits wait.
+/// The largest number of this node's commits that wait to be published. At the bound further
+/// commits wait.
 pub const PG_COMMITS_MAX: usize = 1_024;
 /// A time sample with a longer round trip is discarded as too imprecise.
 pub const PG_CLOCK_ROUND_TRIP_MAX: Duration = Duration::from_millis(250);

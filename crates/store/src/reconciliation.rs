@@ -296,8 +296,9 @@ macro_rules! moved {
 }
 
 /// The changes of orders in commit order. An embedded store has one writer, so `seq` is that order.
-/// The columns are position, order, item, units, type, at, actor, why and previous type.
-/// In PostgreSQL several transactions commit at once, and only `position` skips no event.
+/// In PostgreSQL several transactions commit at once, so only a reader that continues by `position`
+/// misses no event. The columns are position, order, item, units, type, at, actor, why and previous
+/// type.
 pub(crate) const TRANSITIONS: Statement =
     Statement { sqlite: moved!("seq"), postgres: moved!("position") };
 

@@ -1,6 +1,6 @@
 //! The store in SQLite: one writer that commits groups of jobs, and several readers.
 //!
-//! A handle only sends jobs. The `writer` runs them as the rules' transactions over a
+//! A handle only sends jobs. The `writer` runs the jobs as the rules' transactions over a
 //! [`SqliteLedger`], and a reader (`read`) runs queries. A job that was sent runs to its end, even
 //! if its caller stops waiting.
 use std::fs::File;
@@ -268,9 +268,10 @@ impl Sqlite {
 /// Checkpoints the write-ahead log whenever the writer reports that the log has many pages, until
 /// the writer ends.
 ///
-/// SQLite syncs the file only when the last page of the log is copied. The writer does that while
-/// its callers wait. So this thread syncs the other copied pages, and the writer's sync has almost
-/// nothing to do. While a reader has an old snapshot, no page is copied, and nothing is synced.
+/// SQLite syncs the file only when the last page of the log is copied. The writer copies this last
+/// page while its callers wait. So that the writer's sync has almost nothing to do, this thread
+/// syncs the other copied pages. While a reader has an old snapshot, no page is copied, and nothing
+/// is synced.
 fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
     let carried = |mode: &str| {
         conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2))

@@ -2,7 +2,7 @@
 //!
 //! Each method that writes is one transaction, which is durable when the method returns. A refusal
 //! is a value. A [`StoreError`] means that nothing was done, except if the error says that the
-//! effect may have happened. The next read sees the writes of a method that returned.
+//! effect may have happened. After a method returned, every read sees the method's writes.
 //!
 //! Futures of PostgreSQL calls are boxed, so that a purchase with an embedded store needs no memory
 //! for these futures.
@@ -85,8 +85,8 @@ impl Store {
         Postgres::open(options).await.map(Self::Postgres)
     }
 
-    /// Returns warnings for the operator about settings of the database with which a failure can
-    /// lose orders.
+    /// Returns warnings for the operator about database settings that allow a failure to lose
+    /// orders.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         match self {
@@ -155,7 +155,7 @@ impl Store {
     }
 
     /// Records the fingerprint of the file `pass_key`, if the store has none or if the file is new.
-    /// PostgreSQL keeps the key itself, so there the key always fits.
+    /// A store in PostgreSQL contains the key itself, so in PostgreSQL the key always fits.
     ///
     /// # Errors
     ///
@@ -195,8 +195,8 @@ impl Store {
         }
     }
 
-    /// Returns the acknowledged orders that the database has lacked since a failover, until an
-    /// operator has resumed the sales that the failover paused.
+    /// Returns the reports of acknowledged orders that the database lacks after a failover. A
+    /// report is returned until an operator has resumed the sales that the failover paused.
     pub async fn lost_orders(&self) -> StoreResult<Vec<LostOrders>> {
         match self {
             Self::Sqlite(_) => Ok(Vec::new()),

@@ -19,7 +19,7 @@ pub(crate) enum RetryUnknown {
     Never,
 }
 
-/// The tables under one transaction.
+/// The tables, as one transaction reads and writes them.
 pub(crate) enum Transaction<'t, 'c> {
     Sqlite(&'t mut SqliteLedger<'c>),
     Postgres(&'t mut PostgresLedger<'c>),

@@ -11,9 +11,9 @@ use rand::RngExt;
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// A script that starts the broker and, if there is one, a helper program that the broker needs.
-/// Then the script waits for a word or for the end of its input. The input ends at the latest with
-/// the test process. After that, the script ends the broker (cleanly if the word is `stop`) and the
-/// helper. If there was no word, the script also removes the directory.
+/// Then the script waits for a word or for the end of its input. The input ends when the test
+/// process ends, or earlier. After that, the script ends the broker (cleanly if the word is `stop`)
+/// and the helper. If there was no word, the script also removes the directory.
 const KEEPER: &str = r#"dir=$1; helper=; [ -z "$2" ] || { $2 >>"$dir/helper" 2>&1 </dev/null & helper=$!; }
 $3 >>"$dir/out" 2>&1 </dev/null & broker=$!
 read -r word

@@ -15,8 +15,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The user that runs PostgreSQL when the tests run as root, because PostgreSQL refuses root.
 const USER: &str = "postgres";
 
-/// A script that runs PostgreSQL and executes the commands on its input. The input ends at the
-/// latest with the test program. Then the script stops PostgreSQL and removes the directory.
+/// A script that runs PostgreSQL and executes the commands on its input. The input ends when the
+/// test program ends, or earlier. Then the script stops PostgreSQL and removes the directory.
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
 dir=$1; shift
@@ -150,7 +150,8 @@ impl Cluster {
         format!("host={} user={USER} dbname={database}", self.dir.display())
     }
 
-    /// Returns the connection string of a database on the primary of these two servers.
+    /// Returns the connection string of a database. The client connects to the primary among these
+    /// two servers.
     pub fn url_of_either(&self, other: &Self, database: &str) -> String {
         let (here, there) = (self.dir.display(), other.dir.display());
         format!("host={here},{there} user={USER} dbname={database} target_session_attrs=read-write")

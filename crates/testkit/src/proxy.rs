@@ -1,4 +1,4 @@
-//! A proxy between a client and a broker: it can hold back the broker's answers. A second helper
+//! A proxy between a client and a broker: it can hold back the broker's answers. Another function
 //! opens a port that never answers.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

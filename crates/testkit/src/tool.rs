@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The script that installs the programs.
 const SETUP: &str = include_str!("../../../scripts/setup");
-/// An environment variable. If it is `1`, a test fails if it cannot check something. Set it on a
-/// machine that has every program.
+/// An environment variable. If its value is `1`, a test that cannot check something fails. Set this
+/// value on a machine that has every program.
 const REQUIRE: &str = "DOORBUSTER_REQUIRE_ALL";
 
 /// Returns the path of a program that `scripts/setup` installs.

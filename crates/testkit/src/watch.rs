@@ -1,8 +1,8 @@
 //! A stopwatch for tests of a server's speed. It does not count pauses of the whole machine.
 //!
 //! On a shared machine, a test or its disk can stop for seconds. A thread measures such pauses: the
-//! thread only wakes up at a fixed interval, and sometimes syncs a byte. A [`Watch`] subtracts
-//! these pauses, but still counts a delay that only the server has.
+//! thread wakes up at a fixed interval and sometimes syncs a byte. A late wake-up or a slow sync is
+//! a pause. A [`Watch`] subtracts these pauses, but still counts a delay that only the server has.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};

@@ -38,7 +38,7 @@ macro_rules! kept_text {
 }
 
 kept_text!(
-    /// A buyer's id, chosen by the shop: a name, as [`is_name`] says.
+    /// A buyer's id, chosen by the shop. It is a name that [`is_name`] accepts.
     BuyerId
 );
 kept_text!(

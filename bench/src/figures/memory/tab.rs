@@ -19,8 +19,8 @@ const SALE: &str = "drawn";
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 
-/// Measures the growth by tabs that are opened one after the other and then idle, after the caches
-/// of bounded size are full.
+/// Measures the memory that tabs add, after the caches of bounded size are full. The tabs are
+/// opened one after the other and are then idle.
 pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     // A few connections leave only a little memory that tabs could reuse.

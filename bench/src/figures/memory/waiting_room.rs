@@ -17,10 +17,10 @@ const SALE: &str = "drawn";
 /// A time far in the future, because the room is measured before the opening.
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
-/// One in this many entries is read afterwards.
+/// The number of entries that are read afterwards is the number of all entries divided by this.
 const LOOKS_PART: u32 = 5;
 
-/// Measures the growth by entries in the draw of a sale that opens later.
+/// Measures the memory that entries add in the draw of a sale that opens later.
 pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;

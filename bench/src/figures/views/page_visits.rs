@@ -145,8 +145,8 @@ impl PageVisits {
         }
     }
 
-    /// Schedules the page's next request. Long before the opening, the visitor leaves before the
-    /// next request, so this function schedules nothing.
+    /// Schedules the page's next request. Schedules nothing long before the opening, because the
+    /// visitor then leaves before the next request.
     fn stay(&mut self, now: Instant, leaves: Instant) {
         let wait = self.opens.saturating_duration_since(now);
         let (due, next) = match wait.is_zero() {

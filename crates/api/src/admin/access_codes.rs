@@ -1,4 +1,4 @@
-//! Access codes of a sale. The server creates many at once, and shows them once.
+//! Access codes of a sale. One request creates many codes, and only its response shows them.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -20,7 +20,7 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// A fault of another system that the server handled.
+/// A fault of another system, which the server handled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Notice {
     /// The kind of fault.
@@ -61,7 +61,7 @@ pub struct AuditItem {
     "items": [{"sale": "spring", "item": "phone", "total": 100, "pool": 0, "in_slots": 0, "held": 90, "paid": 10}]
 })))]
 pub struct Audit {
-    /// Whether there are no findings.
+    /// `true` if there are no findings.
     pub ok: bool,
     /// When the numbers were read.
     pub checked_at: Time,
@@ -69,7 +69,7 @@ pub struct Audit {
     pub repairs: u64,
     /// The violated invariants.
     pub findings: Vec<Finding>,
-    /// Faults of other systems that the server handled.
+    /// Faults of other systems, which the server handled.
     pub notices: Vec<Notice>,
     /// The units of each item by location.
     pub items: Vec<AuditItem>,

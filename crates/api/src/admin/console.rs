@@ -137,7 +137,7 @@ pub struct SeriesItem {
     pub paid: u64,
 }
 
-/// The sums of all nodes in one step.
+/// The numbers of one step, summed over all nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SeriesPoint {
     /// The start of the step.

@@ -31,7 +31,7 @@ pub struct DeadLetter {
     pub error: String,
     /// The number of attempts.
     pub tries: u32,
-    /// When the server stopped retrying; for a refund, when it was created.
+    /// When the server stopped retrying; for a refund, when the refund was created.
     pub at: Time,
     /// The endpoint that did not accept the event.
     #[schema(required = true)]
@@ -59,8 +59,8 @@ pub struct DeadLetterDetail {
     /// object.
     #[serde(flatten)]
     pub letter: DeadLetter,
-    /// The event in the form for webhooks. A broker gets the same data in another envelope. `null`
-    /// also if the event was deleted or the server cannot read it.
+    /// The event in the form for webhooks. A broker gets the same data in another envelope. The
+    /// member is also `null` if the event was deleted or the server cannot read the event.
     #[schema(required = true, value_type = Option<Object>)]
     pub message: Option<serde_json::Value>,
     /// The refund that a provider did not make.

@@ -16,7 +16,7 @@ pub struct NewErasure {
     /// The buyer's id.
     #[schema(schema_with = crate::admin::schema::name)]
     pub buyer: String,
-    /// Whether to count the rows without a change; `false` by default.
+    /// `true`: the server only counts the rows and changes nothing. The default is `false`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false, default = false)]
     pub dry_run: bool,

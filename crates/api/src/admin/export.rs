@@ -107,7 +107,7 @@ pub struct ReconciledItem {
     pub ended: u64,
     /// Price of a unit.
     pub price: Money,
-    /// The price of the paid units, which `standing` must equal.
+    /// The price of the paid units; `standing` must equal this price.
     pub due: Money,
     /// The money for the item's orders, by currency.
     pub money: Vec<MoneySums>,

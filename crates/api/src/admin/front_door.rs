@@ -140,7 +140,7 @@ impl FrontDoor {
             || !self.waiting_room.is_off()
     }
 
-    /// Whether a purchase needs only a token. The answer ignores rate limits.
+    /// Whether a purchase needs only a token, apart from the rate limits.
     #[must_use]
     pub const fn is_off(&self) -> bool {
         !self.needs_pass() && !self.members_only && self.min_level == 0

@@ -30,8 +30,8 @@ pub struct OrderDetail {
 }
 
 /// The object that an order's id refers to, as operators see it. `state` says which form the object
-/// has. A node cannot find a request that is queued at another node, because a node needs the
-/// buyer to verify the id.
+/// has. Only the node where a request is queued finds the queued request. Another node needs the
+/// buyer's id to verify the id of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrderDetail {

@@ -184,7 +184,7 @@ pub(crate) fn adjustment_units() -> Schema {
     OneOfBuilder::new()
         .item(range(1, most))
         .item(range(-most, -1))
-        .description(Some("Units to add, or with a minus to remove; not 0."))
+        .description(Some("Units to add; a negative number removes units; not 0."))
         .into()
 }
 

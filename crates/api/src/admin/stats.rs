@@ -19,7 +19,7 @@ use crate::value::Time;
 pub struct Stats {
     /// The sale.
     pub sale: String,
-    /// The server's time of these statistics.
+    /// The server's time when it read these statistics.
     pub server_time: Time,
     /// Length of the window for rates and latencies, in seconds.
     pub window_secs: u32,
@@ -39,7 +39,7 @@ pub struct Stats {
     pub refusals: BTreeMap<String, u64>,
     /// Requests that exceeded a rate limit, by endpoint and scope, without zeros.
     pub rate_limited: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Tickets waiting to be settled now.
+    /// Tickets that wait to be settled.
     pub queue_depth: u64,
 }
 

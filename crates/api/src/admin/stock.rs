@@ -14,7 +14,7 @@ pub use doorbuster_types::Counter;
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"units": 50, "reason": "recount"}), json!({"units": -20, "reason": "damaged"})))]
 pub struct Adjustment {
-    /// Units to add, or with a minus to remove; not 0.
+    /// Units to add; a negative number removes units; not 0.
     #[schema(schema_with = crate::admin::schema::adjustment_units)]
     pub units: i64,
     /// The reason, for the ledger.

@@ -36,8 +36,9 @@ fn address() -> Schema {
         .pattern(Some(ADDRESS_PATTERN))
         .max_length(Some(crate::limits::WEBHOOK_URL_BYTES_MAX))
         .description(Some(
-            "A webhook's URL without user name and fragment: https, or http if the server allows \
-             private addresses. Or a broker of the server's settings: amqp, amqps, nats or tls.",
+            "The URL of a webhook, without user name and fragment: https, or http if the server \
+             allows private addresses. Or the URL of a broker in the server's settings: amqp, \
+             amqps, nats or tls.",
         ))
         .examples(["https://shop.example/hooks/doorbuster"])
         .into()

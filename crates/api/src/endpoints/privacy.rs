@@ -13,10 +13,10 @@ endpoints!(
         path: "/v1/admin/erasures",
         auth: Auth::Operator(Role::Admin),
         summary: "Erase a buyer",
-        description: "Replaces the buyer's id and the keys of the buyer's requests by a keyed \
-            hash, in every closed sale. The server does not change rows of sales that are not \
-            closed and rows with pending money, and lists them. A repeated request erases the rows \
-            that can be erased by then.",
+        description: "In every closed sale, the server replaces the buyer's id and the keys of the \
+            buyer's requests by a keyed hash. Rows of sales that are not closed, and rows with \
+            pending money, do not change. The response lists these rows. A repeated request \
+            erases the rows that can be erased by then.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewErasure>() }),
         responses: &[ok::<Erasure>(
             "The numbers of erased rows, and of rows that cannot be erased yet.",

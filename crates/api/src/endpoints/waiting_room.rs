@@ -37,7 +37,7 @@ endpoints!(
         path: "/v1/sales/{sale}/waiting-room",
         summary: "Read the buyer's own entry in a sale's waiting room",
         description: "The server answers from memory, so a client may poll every few seconds. \
-            Events report changes earlier. If the buyer has no entry, or the admission has \
+            Events report changes sooner. If the buyer has no entry, or the admission has \
             expired, the response is `404`.",
         params: &[Param::RoomItem],
         responses: &[ok::<WaitingRoomPosition>("The entry's present state.")],

@@ -32,8 +32,8 @@ endpoints!(
         summary: "Add an endpoint",
         description: "The endpoint receives the events that happen after this request. A webhook \
             gets messages that are signed as Standard Webhooks. A broker gets CloudEvents. Only \
-            this response shows a webhook's secret. The server refuses a URL that it may not call. \
-            At most 50 endpoints can exist.",
+            this response shows a webhook's secret. The server refuses a URL that it is not \
+            allowed to call. At most 50 endpoints can exist.",
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<NewWebhookEndpoint>(),

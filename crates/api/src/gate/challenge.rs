@@ -49,7 +49,7 @@ pub enum Challenge {
         piece_y: u16,
     },
     /// A proof of work by the ALTCHA protocol, version 2; the answer is `{"altcha": "<payload>"}`,
-    /// as its widget writes it.
+    /// as the ALTCHA widget writes it.
     Pow {
         /// The challenge, to be sent with its answer.
         challenge: String,

@@ -72,7 +72,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("database.commits_return", "Commits to the database complete again."),
     error(
         "database.commits_stalled",
-        "A commit to the database does not return. Its disk or a synchronous standby may hang.",
+        "A commit to the database does not return. The database's disk or a synchronous standby may hang.",
     ),
     warn(
         "database.failed_over",
@@ -122,7 +122,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "database.standbys_hidden",
-        "The database user may not see the standbys. Grant it the role `pg_monitor`.",
+        "The database user lacks the permission to see the standbys. Grant the role `pg_monitor` to the user.",
     ),
     info("edge.upstream_back", "A node behind this edge answers again."),
     warn(
@@ -158,7 +158,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "operator.action",
         "An operator changed something. The fields name the action, the subject and the key.",
     ),
-    warn("order.expiry_failed", "Orders that are due could not be expired. The server retries."),
+    warn("order.expiry_failed", "Unpaid orders could not be expired. The server retries."),
     warn(
         "order.expiry_read_failed",
         "The next order to expire could not be read. The server retries.",
@@ -245,7 +245,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "Money went back although the shop did not request it. An operator must act.",
     ),
     warn("push.sync_failed", "Browsers' subscriptions could not be read. The server retries."),
-    info("push.taken_over", "This node now sends messages for browsers of a node that is gone."),
+    info("push.taken_over", "This node now sends messages for the browsers of a lost node."),
     warn(
         "sale.catalogue_failed",
         "The sales could not be read again from the store. The server retries.",
@@ -294,7 +294,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "server.notify_failed",
-        "The server could not report to the service manager (systemd) that it is ready or stops.",
+        "The server could not notify the service manager (systemd) of its start or stop.",
     ),
     warn("server.request_failed", "A request failed with an internal error."),
     info(
@@ -375,7 +375,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "slot.unsettled",
-        "This node can settle the tickets of some slots only. The tickets of the other slots are returned.",
+        "This node can settle only the tickets of some slots. The tickets of the other slots are returned.",
     ),
     warn("slot.watch_failed", "The server could not check the slots. The server retries."),
     info("spread.slot_closed", "A slot that is no longer in its item's spread was closed."),
@@ -413,7 +413,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     info("store.migrated", "The store was migrated to the schema of this program."),
     info(
         "store.orders_read_again",
-        "The last refresh was minutes ago. The node reads every order again.",
+        "The node's last refresh was minutes ago. The node reads every order again.",
     ),
     error("store.read_panicked", "A read of the store panicked."),
     warn("store.removed", "The file of the store was removed while it was in use."),

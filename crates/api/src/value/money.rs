@@ -27,8 +27,8 @@ const ASSIGNED: &str = "\
     XTS YER ZAR ZMW ZWG";
 
 impl Currency {
-    /// Reads three capital letters, whether or not ISO 4217 has assigned them: a stored currency
-    /// may have been withdrawn since.
+    /// Reads any three capital letters. ISO 4217 need not have assigned the code, because a stored
+    /// currency may have been withdrawn.
     #[must_use]
     pub const fn parse(text: &str) -> Option<Self> {
         match *text.as_bytes() {

@@ -12,7 +12,7 @@ use crate::proxy::{Proxy, silence};
 use crate::rabbit::Rabbit;
 use crate::{broker, broker_within, message, name};
 
-/// Returns the broker that all tests share, except those that stop it.
+/// Returns the broker that most tests share. A test that stops its broker starts its own.
 fn shared() -> &'static Rabbit {
     static SHARED: OnceLock<Rabbit> = OnceLock::new();
     SHARED.get_or_init(Rabbit::start)
@@ -141,8 +141,8 @@ async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread
 async fn a_message_without_a_confirm_is_not_accepted_when_the_broker_is_killed() {
     let mut rabbit = Rabbit::start();
     let (exchange, proxy) = (name(), Proxy::to(rabbit.port()).await);
-    // A killed broker sometimes forgets a recent binding. A clean stop makes the binding durable
-    // first.
+    // A killed broker sometimes forgets a recent binding. This clean stop makes the binding durable
+    // before the kill.
     let orders = rabbit.queue(&exchange, "order.*").await;
     rabbit.stop();
     rabbit.start_again();

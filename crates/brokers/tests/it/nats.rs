@@ -10,7 +10,7 @@ use crate::nats_server::NatsServer;
 use crate::proxy::{Proxy, silence};
 use crate::{broker, broker_within, message, name};
 
-/// Returns the server that all tests share, except those that stop it.
+/// Returns the server that most tests share. A test that stops its server starts its own.
 fn shared() -> &'static NatsServer {
     static SHARED: OnceLock<NatsServer> = OnceLock::new();
     SHARED.get_or_init(NatsServer::start)

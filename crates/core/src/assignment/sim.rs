@@ -22,7 +22,8 @@ const LEASE_MS: u64 = 3_000;
 const AFTER_LOSS_MS: u64 = 4_000;
 /// The longest time that a slot may have no settler after a node began to stop.
 const AFTER_STOP_MS: u64 = 2_000;
-/// If no node changed for this long, each slot must have one settler. This includes a pause.
+/// If no node was started, stopped, killed or paused for this long, each slot must have exactly one
+/// settler. This time is longer than any pause of a node.
 const REST_MS: u64 = 10_000;
 
 thread_local! {

@@ -202,8 +202,8 @@ impl World {
         self.servers.push(server);
     }
 
-    /// Reads a part of the feed from a replica that lags `behind` changes, or repeats the last
-    /// answer.
+    /// Reads a part of the feed from a replica that lacks the last `behind` changes, or repeats the
+    /// last answer.
     fn read(&mut self, behind: usize, again: bool, whole: bool) -> Result<(), String> {
         if !again {
             let at = self.servers.len() - 1 - behind.min(self.servers.len() - 1);

@@ -5,7 +5,7 @@
 //! sale has a million codes, an attacker needs about 2⁶⁰ tries to guess one of them. So the hash
 //! needs no salt and no stretching.
 
-/// Random bytes in a code.
+/// The number of random bytes in a code.
 pub const CODE_BYTES: usize = 10;
 /// The largest text to parse, in bytes. Longer text is not a code.
 pub const CODE_TEXT_MAX: usize = 64;
@@ -50,9 +50,9 @@ fn parse_letter(char: char) -> Option<char> {
     u8::try_from(letter).ok().filter(|byte| ALPHABET.contains(byte)).map(char::from)
 }
 
-/// Returns the hash that the store keeps of the code `text` for `sale`. Case, spaces and hyphens
-/// are ignored. Easily confused letters are read as the characters that they resemble. Returns
-/// `None` if the text cannot be a code.
+/// Returns the hash of the code `text` for `sale`. The store keeps this hash. Case, spaces and
+/// hyphens are ignored. Easily confused letters are read as the characters that they resemble.
+/// Returns `None` if the text cannot be a code.
 #[must_use]
 pub fn hash_code(sale: &str, text: &str) -> Option<[u8; 32]> {
     if text.len() > CODE_TEXT_MAX {

@@ -5,9 +5,9 @@
 //! counting for small numbers. The error is about a quarter for up to 300,000 buyers, which is
 //! precise enough for a rate limit.
 
-/// Registers, each of 4 bits.
+/// The number of registers. Each register has 4 bits.
 const REGISTERS: u32 = 16;
-/// Largest value of a register.
+/// The largest value of a register.
 const RANK_MAX: u64 = 15;
 /// The factor of HyperLogLog for 16 registers, times the square of 16: 0.673 × 256.
 const ESTIMATE_SCALE: u64 = 172;

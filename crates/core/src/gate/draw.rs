@@ -5,9 +5,9 @@
 //! server publishes the seed. Each participant's lot is `HMAC-SHA-256(key = seed, message = buyer
 //! id)`. If each item of the sale has its own waiting room, the message is the item's name, a zero
 //! byte and the buyer's id. So a buyer has independent lots for two items. Participants are ranked
-//! by their lots, read as numbers of 256 bits, smallest first. So the order is secret before the
-//! opening. The seed is fixed before the participants are known. Anyone with the seed and the list
-//! can repeat the draw.
+//! by their lots, read as numbers of 256 bits, smallest first. The order is secret before the
+//! opening, because the seed is secret. The seed is fixed before the participants are known. Anyone
+//! with the seed and the list of participants can repeat the draw.
 //!
 //! The operator of the server can read the seed early. The draw proves that the seed did not
 //! change, not that the seed stayed secret.
@@ -22,7 +22,7 @@ pub const ALGORITHM: &str = "hmac-sha256";
 const BYTES: usize = 32;
 const COMMITMENT_PREFIX: &str = "sha256:";
 
-/// The seed of a draw; a secret until the sale opens.
+/// The seed of a draw. It is secret until the sale opens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DrawSeed([u8; BYTES]);
 

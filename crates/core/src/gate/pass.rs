@@ -16,10 +16,10 @@ use crate::value::Millis;
 
 /// How long one key signs, in milliseconds.
 pub const PERIOD_MS: i64 = 2 * 3_600_000;
-/// How long before the opening the server issues passes, so that this work does not load the
-/// opening second.
+/// How long before the opening the server starts to issue passes, in milliseconds. So this work
+/// does not load the opening second.
 pub const ISSUE_EARLY_MS: i64 = 60_000;
-/// Longest time between `valid_from` and `expires_at`.
+/// The longest time between `valid_from` and `expires_at`, in milliseconds.
 pub const TTL_MAX_MS: i64 = 3_600_000;
 /// The largest size of a pass, in bytes.
 pub const PASS_BYTES_MAX: usize = HEAD_BYTES + NAME_MAX + TAG_BYTES;
@@ -31,7 +31,8 @@ const TAG_BYTES: usize = 16;
 /// The bits of the flags byte.
 const MEMBER: u8 = 1;
 const WITHOUT_ROOM: u8 = 2;
-/// The head, the buyer, the sale and the item, with one byte for the length of each name.
+/// The largest size of the signed message, in bytes: the head, the buyer, the sale and the item,
+/// with one byte for the length of each name.
 const MESSAGE_BYTES_MAX: usize = HEAD_BYTES + 3 * NAME_MAX + 3;
 
 const _: () = assert!(

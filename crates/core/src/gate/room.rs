@@ -28,8 +28,8 @@ const USED_SAMPLE_MIN: u64 = 8;
 /// The stored end of the admission, for a visitor who left before the rank was called.
 pub const LEFT: Millis = Millis(0);
 /// How long an admission lasts at first while others wait. If the visitor does something in this
-/// time, the admission lasts its whole time. If not, the admission ends, and the next visitor is
-/// admitted.
+/// time, the admission is extended to its whole time. If not, the admission ends, and the next
+/// visitor is admitted.
 pub const IDLE_TURN_MS: i64 = 30_000;
 
 /// Returns how long an admission lasts at first, if a whole admission lasts `for_ms`.
@@ -38,8 +38,8 @@ pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
     if others_wait { for_ms.min(IDLE_TURN_MS) } else { for_ms }
 }
 
-/// Returns the end of the whole admission, for a visitor who did something before the first end.
-/// Returns `None` if the admission has ended, or already lasts the whole time.
+/// Returns the end of the whole admission, for a visitor who did something during the short first
+/// part. Returns `None` if the admission has ended, or already lasts the whole time.
 #[must_use]
 pub fn kept_until(called_at: Millis, until: Millis, for_ms: i64, now: Millis) -> Option<Millis> {
     let whole = called_at.plus(for_ms);
@@ -149,8 +149,7 @@ impl RoomSupply {
             ADMISSIONS_OUT_MAX.saturating_sub(self.out).min(admissions_max).min(progress.waiting());
         let Some(free) = self.free else { return room };
         let share = self.units_per_buyer();
-        // More admissions may be open than there are units, if other buyers took more than
-        // expected.
+        // If other buyers took more than expected, there may be more open admissions than units.
         let unclaimed = free.saturating_sub(self.out.saturating_mul(share));
         room.min(unclaimed.div_ceil(share))
     }
@@ -183,7 +182,7 @@ pub enum VisitorStatus {
     NotDrawn,
     /// The visitor waits. The visitor at position 1 is admitted next.
     Waiting(u64),
-    /// More visitors are ahead than there are units left.
+    /// There are more visitors ahead than units left.
     BeyondStock(u64),
     /// The visitor may buy until this time.
     Admitted(Millis),
@@ -192,8 +191,9 @@ pub enum VisitorStatus {
 }
 
 impl QueuePosition {
-    /// Returns the position after its visitor leaves. An admission ends now, and a waiting visitor
-    /// is marked as [`LEFT`]. Returns `None` if the visitor has no position to leave.
+    /// Returns the position after its visitor leaves. The admission of an admitted visitor ends
+    /// now. A waiting visitor is marked as [`LEFT`]. Returns `None` if the visitor has no position
+    /// to leave.
     #[must_use]
     pub fn leave(&self, now: Millis) -> Option<Self> {
         let until = match self.until {

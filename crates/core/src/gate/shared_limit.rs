@@ -93,9 +93,9 @@ pub enum Counting {
     /// Before the request is answered. The request may get units, a pass or a checkout, so the
     /// limit must be exact.
     BeforeAnswer,
-    /// After the request is answered from memory. Near the limit, such a request too is counted
-    /// before its answer. The requests that all nodes answer before their next calls may exceed the
-    /// limit.
+    /// After the request is answered from memory. Near the limit, such a request is also counted
+    /// before its answer. All nodes together may exceed the limit by the requests that they answer
+    /// before their next calls.
     AfterAnswer,
 }
 
@@ -104,8 +104,8 @@ pub enum Counting {
 pub struct SharingTerms {
     /// The nodes that share the limit, including this one.
     pub nodes: u32,
-    /// A share is one part in `share_part` of the burst, in addition to the cost of the waiting
-    /// requests.
+    /// A node asks for the cost of the waiting requests, plus one part in `share_part` of the
+    /// burst.
     pub share_part: u32,
     /// All nodes together may leave one part in `unreported_part` of the burst unreported.
     pub unreported_part: u32,
@@ -251,8 +251,8 @@ impl NodeShare {
     }
 
     /// Makes a call that reports the unreported requests. `waiting` is the cost of all waiting
-    /// requests. If it is above 0, the call asks for a share that covers them and some more
-    /// requests. The node sends one call at a time for a key. If no answer arrives, the next call
+    /// requests. If `waiting` is above 0, the call asks for a share that covers these requests and
+    /// some more. The node sends one call at a time for a key. If no answer arrives, the next call
     /// reports the same requests again, because the first call may have had no effect.
     pub fn call(
         &mut self,
@@ -327,8 +327,8 @@ impl NodeShare {
     }
 
     /// Drops the part of the share that has ended, and applies a shorter burst. Returns how far the
-    /// state is ahead. The unreported requests stay, even if the limit has recovered since by this
-    /// node's state. Other nodes may have used the limit's full rate.
+    /// state is ahead. The unreported requests stay, even if by this node's state the limit has
+    /// recovered since then: other nodes may have used the limit's full rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;
@@ -368,7 +368,7 @@ pub(crate) enum LimitRule {
     WholeRequests,
     /// A share ends when its interval of time has passed.
     SharesEnd,
-    /// A node spends its free part once, until the limit is full again.
+    /// A node spends its free part only once until the limit has fully recovered.
     FreePartOnce,
     /// A call reports the requests that the node allowed without a share.
     ReportsUse,

@@ -26,7 +26,7 @@ pub struct Checkout {
     pub open: bool,
     /// When the checkout was created.
     pub at: Millis,
-    /// When the server sent the first query without a definite answer. Only queries after the
+    /// When the server sent the first query that got no definite answer. Only queries after the
     /// order's `pay_by` count.
     pub asked_at: Option<Millis>,
 }

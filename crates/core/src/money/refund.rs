@@ -208,8 +208,8 @@ fn error_prefix(refund: &Refund) -> &'static str {
     [CAME_BACK_PREFIX, CAME_BACK_ONCE_PREFIX].into_iter().find(begins).unwrap_or_default()
 }
 
-/// Returns the error that is kept while the provider sends returned money again. Returns `None` if
-/// the money never came back.
+/// Returns the error that is kept after the money came back, while the provider sends the money
+/// again. Returns `None` if the money never came back.
 fn came_back_once_error(refund: &Refund) -> Option<String> {
     let error = refund.error.as_deref()?;
     let why = error

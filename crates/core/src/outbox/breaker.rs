@@ -1,6 +1,6 @@
 //! The circuit breaker of one endpoint. After several consecutive failed events, the endpoint gets
 //! one event at a time until it accepts an event. The breaker also keeps a pause that the endpoint
-//! asked for. The pause applies to all its events.
+//! asked for. During the pause, no event is sent to the endpoint.
 use std::collections::BTreeSet;
 
 use crate::limits::{

@@ -59,7 +59,7 @@ pub enum SendOutcome {
     },
     /// This version of the program cannot send the event. The newer version that wrote the event
     /// can send it. The failure says nothing about the endpoint, so the attempt does not count as a
-    /// try. This version retries, because it may only lack data that it reads later.
+    /// try. This version retries, because it may later read the data that it lacks now.
     Deferred {
         /// The unknown part of the event.
         error: String,

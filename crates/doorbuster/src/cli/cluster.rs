@@ -47,7 +47,7 @@ pub enum ClusterCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Run the proxy in front of the nodes; `up` starts it.
+    /// Run the proxy in front of the nodes. `up` starts this process.
     #[command(hide = true)]
     Front {
         /// Address to listen on.

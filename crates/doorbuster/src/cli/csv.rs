@@ -22,7 +22,7 @@ pub struct CsvArgs {
     /// The list: orders, payments, refunds, ledger or actions.
     #[arg(value_name = "LIST", value_parser = values::export)]
     pub list: Export,
-    /// Only rows of this sale; not for actions.
+    /// Only rows of this sale; has no effect on the list `actions`.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
     /// Only actions by this key.

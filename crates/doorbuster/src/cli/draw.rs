@@ -21,11 +21,11 @@ pub enum DrawCommand {
     Verify(VerifyArgs),
 }
 
-/// Check that the seed of a draw matches its commitment, and print the order that the seed gives.
+/// Check that the seed of a draw matches its commitment, and list the participants in drawn order.
 ///
-/// The command needs only files, or a server that shows the seed. The participants come from a
-/// file, or from the server with the operators' key. The command shares no code with the server. It
-/// exits with 1 if the data does not match.
+/// The command reads the data from files, or from a server that shows the seed. To read the
+/// participants from the server, give the operators' key. The command shares no code with the
+/// server. It exits with 1 if the data does not match.
 #[derive(Args)]
 #[command(after_help = "Examples:
   doorbuster draw verify --seed 0f1e… --commitment sha256:9a8b… --participants buyers.txt

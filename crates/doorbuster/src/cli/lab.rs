@@ -39,15 +39,15 @@ pub enum LabCommand {
     Run(LabRunArgs),
     Incident(IncidentArgs),
     Headline(HeadlineArgs),
-    /// Serve one strategy; `run` starts it.
+    /// Serve one strategy. `run` starts this process.
     #[command(hide = true)]
     Worker,
-    /// Sell without HTTP; `run` starts it.
+    /// Sell without HTTP. `run` starts this process.
     #[command(hide = true)]
     Direct(SettingsArgs),
 }
 
-/// The largest first seed of a run. The following seeds of the run also fit into 64 bits.
+/// The largest value of `--seed`. The seeds that follow this value in a run also fit into 64 bits.
 const SEED_MAX: u64 = u64::MAX - 10_000;
 
 /// Run strategies against the same buyers, and judge them.
@@ -83,7 +83,7 @@ pub struct LabRunArgs {
     /// time].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     pub seed: Option<u64>,
-    /// Repeat each run with this many seeds, from --seed on, 1 to 10,000.
+    /// Number of seeds, 1 to 10,000. Each run is repeated with each seed; the first is --seed.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub seeds: u32,
     /// Write report.html, report.md and report.json into this directory.
@@ -121,9 +121,9 @@ pub struct IncidentArgs {
 /// Run a sale at a fixed rate against one Doorbuster process, and check the result.
 ///
 /// 10,000 units are on sale. The independent auditor checks the store afterwards. Exits with 0 only
-/// if every unit that could be sold was sold once, every request got the answer "reserved" or "sold
-/// out", each order was named in an answer, and the audit is clean. The result says whether the
-/// rate was reached. At most 10,000,000 requests are possible.
+/// if all of this is true: every unit that could be sold was sold once; every request got the
+/// answer "reserved" or "sold out"; each order was named in an answer; the audit is clean. The
+/// result also says whether the rate was reached. At most 10,000,000 requests are possible.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab headline

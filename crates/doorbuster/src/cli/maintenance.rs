@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::settings::SettingsArgs;
 
-/// Copy the store and its generated secrets to a file, while the server runs or is stopped.
+/// Copy the store and its generated secrets to a file, also while the server runs.
 ///
-/// The copy is consistent, appears only when it is complete, and never replaces a file. Only its
-/// owner can read it. The copy does not contain the secrets that you configured.
+/// The copy is consistent, appears only when it is complete, and never replaces a file. Only the
+/// file's owner can read the copy. The copy does not contain the secrets that you configured.
 /// `doorbuster restore` writes the copy back. With --encrypt, the file is encrypted with a
 /// passphrase, in the format of the program `age`. In shapes postgres and cluster, copy the store
 /// with PostgreSQL's tools: pg_dump or pg_basebackup.

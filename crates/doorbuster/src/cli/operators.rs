@@ -150,7 +150,7 @@ pub struct CodeArgs {
 /// An operation on access codes.
 #[derive(Debug, Subcommand)]
 pub enum CodeCommand {
-    /// Count a sale's codes, and how often they were used.
+    /// Show how many codes a sale has, and how often they were used.
     #[command(after_help = "Example:\n  doorbuster code list spring")]
     List {
         /// The sale's id.

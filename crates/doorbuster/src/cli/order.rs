@@ -103,8 +103,9 @@ pub struct OrderSelection {
 /// Erase a buyer: replace the buyer's id by a keyed hash in every closed sale.
 ///
 /// Orders in open sales, and orders with a pending payment or refund, are not erased. The command
-/// lists them and exits with 1. Repeat the command later. A block of the buyer is not removed. The
-/// command lists it and exits with 0. Remove the block with `block remove`.
+/// lists these orders and exits with 1. Repeat the command later. The command reports a block of
+/// the buyer, but does not remove the block, and still exits with 0. Remove the block with
+/// `block remove`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]
 pub struct EraseArgs {
@@ -123,8 +124,8 @@ pub struct EraseArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct PayByArgs {
-    /// Seconds to add to the present end. If the answer is lost, the command prints how to repeat
-    /// the request safely.
+    /// Seconds to add to the present end. If the server's answer is lost, the command prints how to
+    /// repeat the request safely.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
     pub secs: Option<u32>,
     /// The new end, like 2026-11-20T10:00:00Z.

@@ -24,9 +24,9 @@ pub enum PaymentCommand {
 
 /// Tell the server that an order was paid, or that a payment failed. Sandbox only.
 ///
-/// The message is signed with the setting `payment.webhook_secret`. If it is not set, the message
-/// is signed with the secret that a server generated and stored: in its data directory, or in the
-/// database in shapes postgres and cluster.
+/// The message is signed with the setting `payment.webhook_secret`. If this setting is missing, the
+/// message is signed with the secret that a server generated and stored. The secret is in the data
+/// directory, or in the database in shapes postgres and cluster.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster payment trigger ord_…

@@ -175,7 +175,7 @@ pub struct SetArgs {
     /// repeated.
     #[arg(long, value_name = "ITEM.FIELD=VALUE")]
     pub item: Vec<String>,
-    /// The currency of prices in minor units.
+    /// The currency of the prices; requires --minor.
     #[arg(long, value_parser = values::currency, requires = "minor")]
     pub currency: Option<Currency>,
     /// Read prices as whole numbers of minor units: with --currency CNY, price=1000 is ten yuan.

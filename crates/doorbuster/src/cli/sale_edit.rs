@@ -119,7 +119,7 @@ impl EditArgs {
         limits.into()
     }
 
-    /// Whether `--limit default` is combined with other limits, which contradict it.
+    /// Returns true if `--limit default` is combined with another `--limit`.
     pub fn has_conflicting_limits(&self) -> bool {
         self.limit.len() > 1 && self.limit.contains(&LimitArg::Default)
     }

@@ -12,7 +12,7 @@ use doorbuster_harness::load::limits;
 use super::settings::SettingsArgs;
 use super::{complete, values};
 
-/// Load a running server: many different buyers, each with one purchase of an item.
+/// Send load to a running server: many different buyers each buy an item once.
 ///
 /// The command waits for each buyer's final answer: an order, a refusal, or the verdict of a queued
 /// request. After 429 and 503 it repeats the request with the same key. Exits with 1 if an answer

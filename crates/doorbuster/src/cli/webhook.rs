@@ -86,7 +86,7 @@ pub enum EndpointCommand {
     Rotate {
         /// The endpoint's id.
         endpoint: String,
-        /// How long the old secret also signs; use 0s if it leaked.
+        /// How long messages are also signed with the old secret; use 0s if that secret leaked.
         #[arg(long, default_value = "24h", value_name = "TIME", value_parser = values::duration_or_none)]
         overlap: Duration,
     },

@@ -22,7 +22,7 @@ pub struct Problem {
     /// The document, unchanged.
     #[serde(skip)]
     pub text: String,
-    /// Whether the command prints the document instead of the sentence.
+    /// True if the command prints the document instead of the sentence.
     #[serde(skip)]
     pub wants_json: bool,
 }

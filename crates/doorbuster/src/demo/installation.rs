@@ -21,8 +21,8 @@ pub enum Installation {
 }
 
 impl Installation {
-    /// Starts the servers. A single server may not be ready yet. `shape` is the shape of a cluster;
-    /// with `None` one server is started.
+    /// Starts a cluster of this shape, or a single server if `shape` is `None`. The single server
+    /// may not be ready yet when this function returns.
     pub fn start(shape: Option<Shape>, work_dir: &WorkDir) -> Result<Self, Failure> {
         let Some(shape) = shape else {
             return Ok(Self::SingleServer(Box::new(DemoServer::start(work_dir)?)));

@@ -19,7 +19,8 @@ use crate::storm::progress::LiveProgress;
 /// Bytes of the load generator's standard error that are shown when it fails.
 const ERROR_BYTES_MAX: u64 = 4 * 1024;
 
-/// Sends all buyers and waits until each has a final answer or is counted as lost.
+/// Sends the requests of all buyers. Waits until each buyer has a final answer, or the load
+/// generator counts the answer as lost.
 pub async fn send_load(
     args: &DemoArgs,
     installation: &Installation,

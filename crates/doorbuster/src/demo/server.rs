@@ -1,7 +1,8 @@
 //! The server of a demo: a child process of the same binary, on a free port, with generated
 //! secrets.
 //!
-//! The server stops when its standard input ends. So it also stops when this process dies.
+//! The server stops when its standard input ends. This process holds the other end of that pipe, so
+//! the server also stops when this process dies.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -141,7 +142,7 @@ impl DemoServer {
             Ok(Ok(status)) => Err(format!("the server ended with {status}")),
             Ok(Err(error)) => Err(format!("cannot wait for the server to end: {error}")),
             Err(_) => {
-                // A server that misses its shutdown time is killed; the caller reports it.
+                // A server that misses its shutdown time is killed. The caller reports the failure.
                 let _ = self.child.kill().await;
                 Err(format!("the server did not stop within {} s", STOP_TIMEOUT.as_secs()))
             }

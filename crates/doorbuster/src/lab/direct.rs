@@ -20,7 +20,7 @@ pub fn run(args: &SettingsArgs) -> Outcome {
     let sales = names.each_ref().map(String::as_str);
     let sold = boot::without_http(&settings, (&sales, &item), async |sales| {
         let mut answers = None;
-        // The first sale only warms the process up, as the server's process was warm.
+        // The first sale only warms the process up, because the compared server was warm too.
         for (name, sale) in names.iter().zip(sales) {
             let buy = move |buyer: String, key: String| {
                 let sale = sale.clone();

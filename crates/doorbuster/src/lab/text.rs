@@ -7,7 +7,7 @@ use doorbuster_lab::{RunReport, RunResult};
 
 use crate::table::{self, grouped, number};
 
-/// Returns the table of a run, and what it means.
+/// Returns the table of a run, and the remarks about this table.
 pub fn run(report: &RunReport) -> String {
     let names =
         ["strategy", "level", "seed", "faults", "verdict", "buyers/s", "p50 ms", "p99 ms", "sold"];
@@ -73,8 +73,8 @@ fn remarks(report: &RunReport) -> String {
     let busy = count(RunResult::is_driver_busy);
     if busy > 0 {
         text += &format!(
-            "In {busy} runs the sender of the requests used more than 90 % of its core, so these \
-             strategies may be faster.\n"
+            "In {busy} runs the sender of the requests used more than 90 % of its core, so the \
+             strategies may be faster than measured.\n"
         );
     }
     if report.agrees() {
@@ -86,7 +86,7 @@ fn remarks(report: &RunReport) -> String {
 /// The number of events that the report shows for each variant.
 const EVENTS_SHOWN: usize = 30;
 
-/// Returns the story of each variant.
+/// Returns what happened in each variant, event by event.
 pub fn incident(report: &IncidentReport) -> String {
     let mut text = String::new();
     for variant in &report.variants {

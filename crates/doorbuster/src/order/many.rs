@@ -14,7 +14,7 @@ use crate::confirm::confirm;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
 
-/// Bytes of a file with ids.
+/// The largest size of a file with ids, in bytes.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A change of orders.

@@ -92,7 +92,7 @@ pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
         };
         format!(
             "{item} of {sale}: {partitions} partitions, chosen by {}; {initial} units at the \
-             opening, refilled with {refill} below {threshold}.\n",
+             opening, and a refill of {refill} units below {threshold}.\n",
             choose.as_str().unwrap_or_default()
         )
     })

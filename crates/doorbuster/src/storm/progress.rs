@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::table::grouped;
 
-/// A progress bar on standard error; hidden if standard error is no terminal.
+/// A progress bar on standard error; hidden if standard error is not a terminal.
 pub struct LiveProgress(ProgressBar);
 
 impl LiveProgress {

@@ -1,7 +1,8 @@
 //! The static page behind a real cache: `export` writes a folder, nginx serves it as a CDN does,
 //! and the test counts the requests that reach the server.
 //!
-//! `DOORBUSTER_PAGE_VIEWS` sets the number of page views (2,000; by hand 20,000 or more).
+//! `DOORBUSTER_PAGE_VIEWS` sets the number of page views [default: 2,000]. For a run by hand, use
+//! 20,000 or more.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! PostgreSQL fails over to a standby under a running installation, seen from outside.
+//! A failover of PostgreSQL to a standby while an installation runs, seen from outside.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -341,7 +341,7 @@ fn a_node_is_not_ready_while_the_database_refuses_every_commit() {
         let postgres = &cluster.postgres;
         postgres.sql(sql).and_then(|_| postgres.sql("SELECT pg_reload_conf()")).expect("a setting");
     };
-    // The node's sessions stay, and still read.
+    // The node's sessions stay open, and can still read.
     set("ALTER SYSTEM SET default_transaction_read_only = on");
     let begun = Instant::now();
     let body = wait_for("the node is not ready", || {

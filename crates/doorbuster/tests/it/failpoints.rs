@@ -5,7 +5,7 @@
 //! `DOORBUSTER_FAILPOINTS` names the failpoints, separated by commas [default: all].
 //! `DOORBUSTER_FAILPOINT_ROUNDS` sets the number of rounds [default: 1]: in round 3 the server dies
 //! when it passes the point for the third time. A point that the first round does not reach fails
-//! the test. On PostgreSQL the test runs only the points whose steps differ from SQLite.
+//! the test. On PostgreSQL the test runs only the points with other steps than on SQLite.
 //! `DOORBUSTER_FAILPOINTS_SHARED=all` runs all points, which takes some minutes.
 
 mod broker;
@@ -230,7 +230,7 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
             died = true;
         }
         if store_access.is_shared() {
-            // The restarted server begins while the first server still delivers.
+            // The second node starts after the first node has delivered an event or was killed.
             if second.is_none() && (died || !receiver.received().is_empty()) {
                 let of = store_access.clone();
                 let starting =

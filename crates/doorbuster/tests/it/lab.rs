@@ -1,5 +1,5 @@
-//! `lab`: every strategy at a small size, on real servers, with sums that the test calculates in
-//! another way.
+//! `lab`: every strategy at a small size, on real servers. The tests calculate the expected sums
+//! themselves.
 
 use std::process::Stdio;
 
@@ -267,7 +267,7 @@ fn with_fault(ways: &str, fault: &str) -> (Option<i32>, Value) {
     lab(&[&["run", "--strategies", ways, "--faults", fault], &size[..]].concat())
 }
 
-/// Strategies that use a database in each run, and so have a slow connection.
+/// Returns whether a strategy uses a database in each run, so that the fault `slow` affects it.
 fn uses_database(id: &str) -> bool {
     let in_redis = ["redis-check-then-set", "redis-incrby", "redis-lua", "partitioned-redis"];
     id != "doorbuster-embedded" && !in_redis.contains(&id)

@@ -58,8 +58,8 @@ pub(super) fn split(
     for line in text.lines() {
         let answer: AnswerLine =
             serde_json::from_str(line).map_err(|error| failed(error.to_string()))?;
-        // A slot may deliver the ticket of a missing order again. If its time is over, the ticket
-        // is returned, and the order is still missing.
+        // A slot may deliver the ticket of a missing order again. If the ticket's `decide_by` has
+        // passed, the ticket is returned. The order is then still missing.
         let names_order = answer.state.as_deref().is_some_and(|state| state != "refused");
         let is_known = |id: &String| {
             let verdict = verdicts.get(&**id);
@@ -199,8 +199,8 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
-    /// Records a refusal without an id. The request must hold no order, except if a later attempt
-    /// got an order.
+    /// Records a refusal without an id. The request must not hold an order, unless a later attempt
+    /// got the order.
     fn record_refusal(&mut self, answer: &AnswerLine) {
         let final_codes = ["sold_out", "limit_reached", "not_started", "paused", "ended"];
         let Some(code) = answer.code.as_deref().filter(|code| final_codes.contains(code)) else {

@@ -17,8 +17,8 @@ const ALLOWED_STEPS: [(&str, &str); 7] = [
 
 /// Checks the history of every order.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    // An old version recorded no histories. Its orders are older than the first recorded
-    // reservation.
+    // An old version of the server recorded no histories. Orders of that version are older than the
+    // first recorded reservation.
     let kept_since = snapshot
         .events
         .iter()

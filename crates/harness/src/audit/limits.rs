@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(super) const FINDINGS_PER_RULE_MAX: usize = 20;
 /// The largest number of notices about money in the report. Older notices are left out.
 pub(super) const MONEY_NOTICES_MAX: usize = 100;
-/// Bytes of one line of an answers file. A longer line fails the audit.
+/// The largest size of one line of an answers file, in bytes. If a line is longer, the audit fails.
 pub(super) const ANSWER_LINE_BYTES_MAX: usize = 16 * 1024;
 /// How long the auditor waits for a database that another process has locked. After that time the
 /// audit fails.

@@ -178,8 +178,8 @@ fn resolution(row: &Row) -> Result<Resolution, tokio_postgres::Error> {
     })
 }
 
-/// Selects orders by time. Several nodes commit concurrently, so `seq` does not give the order of
-/// the commits.
+/// Selects orders by time. Several nodes commit concurrently, so the values of `seq` are not in the
+/// sequence of the commits.
 const ORDERS: &str = "SELECT id, buyer, request_key, item_id, units, state, grant_id, n, \
                       reserved_at, pay_by, paid_at, ended_at FROM orders ORDER BY reserved_at, seq";
 

@@ -22,7 +22,7 @@ pub(super) struct Snapshot {
     pub events: Vec<Event>,
     pub payments: Vec<Payment>,
     pub refunds: Vec<Refund>,
-    /// Disputes and returns at the provider that are still in force, newest first.
+    /// Disputes and returns of money that are still in force at the provider, newest first.
     pub reversals: Vec<Reversal>,
     /// Waitlist entries, sorted by item and number.
     pub waitlist: Vec<WaitlistEntry>,
@@ -205,7 +205,7 @@ pub(super) struct Event {
     pub seq: i64,
     /// The event type, for example `order.reserved`.
     pub kind: String,
-    /// The grant and number of the event's order, if it has one.
+    /// The grant and number of the event's order, if the event has an order.
     pub order: Option<(i64, i64)>,
     pub at: i64,
     pub actor: String,

@@ -338,8 +338,8 @@ fn more_than_twenty_findings_of_one_rule_are_counted() {
     assert_eq!(report.audit.findings[20].detail, "and 30 more findings of this rule");
 }
 
-/// Returns a store with `count` orders of one unit, each of another buyer, and the answers to these
-/// buyers.
+/// Returns a store with `count` orders of one unit, each of a different buyer, and the answers to
+/// these buyers.
 fn big(count: i64) -> (StoreFixture, String) {
     let fixture = StoreFixture::strict();
     fixture.run(&format!(

@@ -96,7 +96,7 @@ fn check_id(entry: &WaitlistEntry, grant: i64, findings: &mut Findings<'_>) {
 }
 
 /// Checks how an entry ended. A waiting entry has no order and no refusal. A served entry has an
-/// order of that buyer. Any other entry has a refusal.
+/// order of the same buyer. Any other entry has a refusal.
 fn check_end(
     snapshot: &Snapshot,
     entry: &WaitlistEntry,

@@ -9,7 +9,7 @@ pub enum Fault {
     NoFault,
     /// A node is killed and started again.
     NodeKill,
-    /// A node is stopped for a while, as if its machine hung. Then it continues.
+    /// A node is stopped for a while, as if its machine hung. Then the node continues.
     NodePause,
     /// Every node in turn is stopped cleanly and started again, as in an upgrade. If there is
     /// another build of the program, the node changes to it.
@@ -38,7 +38,7 @@ pub enum Fault {
     Restore,
     /// A Redis primary is killed, and its replica takes over.
     RedisPrimaryKill,
-    /// A Redis primary is stopped until its replica has taken over. Then it continues.
+    /// A Redis primary is stopped until its replica has taken over. Then the old primary continues.
     RedisPrimaryPause,
     /// A Redis primary is killed and restarts empty before its replica takes over.
     RedisRestartEmpty,
@@ -72,7 +72,7 @@ const TABLE: [(Fault, &str, &str); 26] = [
         "node-roll",
         "every node in turn is stopped and started again, as in an upgrade",
     ),
-    (Fault::NodeClock, "node-clock", "a node's wall clock is an hour off for a while"),
+    (Fault::NodeClock, "node-clock", "a node's wall clock is wrong by an hour for a while"),
     (Fault::PostgresCrash, "postgres-crash", "PostgreSQL ends at once and is started again"),
     (Fault::PostgresCut, "postgres-cut", "nodes are cut off from PostgreSQL"),
     (Fault::PostgresSlow, "postgres-slow", "the network to PostgreSQL is slow"),
@@ -89,7 +89,7 @@ const TABLE: [(Fault, &str, &str); 26] = [
     ),
     (Fault::PostgresStandbyAway, "postgres-standby-away", "the synchronous standby is stopped"),
     (Fault::PostgresDiskFull, "postgres-disk-full", "the disk of PostgreSQL is full for a while"),
-    (Fault::Restore, "restore", "PostgreSQL is restored from a backup that was made while selling"),
+    (Fault::Restore, "restore", "PostgreSQL is restored from a backup of the running sale"),
     (Fault::RedisPrimaryKill, "redis-primary-kill", "a primary is killed, its replica takes over"),
     (
         Fault::RedisPrimaryPause,

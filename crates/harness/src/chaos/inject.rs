@@ -280,8 +280,8 @@ fn snapshot(
             age.as_millis()
         ));
     }
-    // A full synchronization of the replica may have replaced the snapshot. The new snapshot is old
-    // too.
+    // A full synchronization of the replica may have written a newer snapshot. That snapshot also
+    // lacks the latest sales.
     server.kill()?;
     server.start()?;
     Ok(format!(
@@ -314,8 +314,7 @@ fn fail_over_stale_replica(
     ))
 }
 
-/// Deletes a snapshot of an earlier round, because the snapshot would change this fault into
-/// another fault.
+/// Deletes a snapshot of an earlier round. With that snapshot, the server would not restart empty.
 fn delete_snapshot(redis: &mut Redis, server: usize) {
     // Usually no snapshot exists.
     let _ = std::fs::remove_file(redis.server(server).snapshot());

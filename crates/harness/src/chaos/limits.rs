@@ -26,7 +26,7 @@ pub(super) const HANG: (Duration, Duration) = (Duration::from_millis(200), Durat
 /// How long a network or a store is unavailable.
 pub(super) const OUTAGE: (Duration, Duration) =
     (Duration::from_millis(200), Duration::from_secs(3));
-/// How long a disk is full; long enough that a file must grow.
+/// How long a disk is full. During this time, at least one file must grow.
 pub(super) const DISK_FULL: (Duration, Duration) =
     (Duration::from_millis(800), Duration::from_secs(3));
 /// How much a slow network delays each chunk.
@@ -47,7 +47,8 @@ pub(super) const SOLD_OUT_WITHIN: Duration = Duration::from_secs(60);
 pub(super) const LAST_BUYERS_MAX: u64 = 200;
 /// How often the stock is checked.
 pub(super) const POLL_EVERY: Duration = Duration::from_millis(100);
-/// Findings of one round that are shown. For the rest, only the number is shown.
+/// The largest number of findings that are shown for one round. For the rest, only their number is
+/// shown.
 pub(super) const FINDINGS_SHOWN: usize = 12;
 /// How long a row that one node wrote may be invisible to another node. After that time the request
 /// fails.

@@ -1,7 +1,8 @@
 //! The fault `restore`: PostgreSQL is lost during a sale, and is restored from a backup. Orders
-//! that were made after the backup are missing, so the sale must be paused. The same holds after a
-//! failover to a standby that lacks the last orders. This file acts as the operator: it lowers the
-//! stock by the units of the missing orders and resumes the sale, as the how-to says.
+//! that were made after the backup are missing, so the sale must be paused. The sale must also be
+//! paused after a failover to a standby that lacks the last orders. This file acts as the operator:
+//! it lowers the stock by the units of the missing orders and resumes the sale, as
+//! `docs/how-to/back-up-and-restore.md` says.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use super::round::{ITEM, RoundRunner};
 use crate::audit::{self, StoreLocation};
 use crate::cluster::{Cluster, ClusterError, Node, http};
 
-/// Copies the database, lets sales continue, stops everything, and starts it with the copy.
+/// Copies the database, lets sales continue, stops all servers, and starts them with the copy.
 pub(super) fn restore(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, ClusterError> {
     let ids = "SELECT id FROM orders";
     let before: HashSet<String> = cluster.postgres.sql(ids)?.lines().map(str::to_owned).collect();
@@ -91,8 +92,8 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// Lowers the stock. Units in the slots of a killed node are free only after its lease, so the
-    /// request is repeated until the units are free.
+    /// Lowers the stock. Units in the slots of a killed node are free only after the node's lease
+    /// has ended. The request is repeated until then.
     fn lower_stock(&self, path: &str, body: &str) -> Result<(), ClusterError> {
         let (addr, key, begun) = (self.cluster.addr(), self.cluster.admin_key(), Instant::now());
         let head = format!("Authorization: Bearer {key}\r\nIdempotency-Key: restored\r\n");
@@ -110,8 +111,8 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// Waits until the nodes have paused the sale. Before the pause, no node may sell a unit. The
-    /// adjustment and the final audit would detect such a sale.
+    /// Waits until the nodes have paused the sale. After the restore, no node may sell a unit
+    /// before the pause. The adjustment and the final audit would detect such a sale.
     fn wait_until_paused(&self) -> Result<(), ClusterError> {
         let (begun, path) = (Instant::now(), format!("/v1/admin/sales/{}", self.sale));
         loop {

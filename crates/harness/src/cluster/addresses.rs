@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::{ClusterError, ClusterPlan, Postgres, Proxy, Redis, RedisServer, ports};
 
-/// Returns the address of the store for one node, with a proxy before each server if there are
-/// proxies.
+/// Returns the address of the store for one node. If the plan has proxies, starts a proxy in front
+/// of each PostgreSQL server and returns it too.
 pub(super) fn store_address(
     plan: &ClusterPlan,
     postgres: &Postgres,
@@ -25,7 +25,7 @@ pub(super) fn store_address(
     Ok((url, proxies))
 }
 
-/// Starts a proxy before this local port and returns the proxy's port.
+/// Starts a proxy in front of this local port and returns the proxy's port.
 pub(super) fn start_proxy(port: u16, proxies: &mut Vec<Proxy>) -> Result<u16, ClusterError> {
     let target = SocketAddr::from(([127, 0, 0, 1], port));
     let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], ports::free()?)), vec![target])?;
@@ -34,7 +34,7 @@ pub(super) fn start_proxy(port: u16, proxies: &mut Vec<Proxy>) -> Result<u16, Cl
     Ok(port)
 }
 
-/// Returns the addresses of the slots' servers, or of the proxies before them.
+/// Returns the addresses of the slots' servers, or of the proxies in front of them.
 pub(super) fn slots_urls(redis: &Redis, proxies: &[Proxy]) -> String {
     let servers = redis.servers().iter().take(redis.shards()).map(RedisServer::addr);
     let addrs: Vec<SocketAddr> = if proxies.is_empty() {

@@ -12,8 +12,8 @@ use super::error::{ClusterError, ClusterErrorContext};
 pub struct ClusterDir(PathBuf);
 
 impl ClusterDir {
-    /// Creates the directory if it is missing. Other users may enter the directory but cannot list
-    /// it, because PostgreSQL may run as another user.
+    /// Creates the directory if it is missing. PostgreSQL may run as another user, so other users
+    /// may enter the directory. They cannot list it.
     pub fn create(path: &Path) -> Result<Self, ClusterError> {
         let cluster_dir = Self::open(path)?;
         for dir in [cluster_dir.0.clone(), cluster_dir.pid_dir(), cluster_dir.0.join("log")] {

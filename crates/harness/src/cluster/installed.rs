@@ -116,8 +116,8 @@ pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
         if process.is_running() {
             stopped.push(process.name().to_owned());
         }
-        // After TERM, PostgreSQL waits for its clients. The other servers treat both signals in the
-        // same way.
+        // After TERM, PostgreSQL waits for its clients, but not after INT. The other servers treat
+        // both signals in the same way.
         process.stop(if process.name() == "postgres" { Signal::INT } else { Signal::TERM })?;
     }
     Ok(stopped)

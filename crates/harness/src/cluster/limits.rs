@@ -17,7 +17,7 @@ pub const NODES_MAX: usize = 16;
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a server may take to stop. After that time it is killed.
 pub(super) const STOP_WITHIN: Duration = Duration::from_secs(15);
-/// How often the harness checks a condition for which it waits.
+/// The time between two checks of a condition that the harness waits for.
 pub(super) const POLL_EVERY: Duration = Duration::from_millis(20);
 /// How long connecting to a server on this machine may take. After that time the server counts as
 /// unreachable.

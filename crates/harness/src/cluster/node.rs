@@ -26,8 +26,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Creates a node without starting it. `start` has the program, its environment and its name,
-    /// and this function adds the arguments. `clock` is the library that makes the wall clock
+    /// Creates a node without starting it. `start` has the program, its environment and the node's
+    /// name. This function adds the arguments. `clock` is the library that makes the wall clock
     /// adjustable.
     pub(super) fn create(
         cluster_dir: &ClusterDir,

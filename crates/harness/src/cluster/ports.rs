@@ -11,9 +11,9 @@ use rand::RngExt;
 use super::error::ClusterError;
 use super::limits::{BUS_PORT_OFFSET, PORT_TRIES_MAX, PORTS};
 
-/// The ports that this process has given to servers, with their reservations. A server needs some
-/// time until it listens on its port, and a stopped server needs its port again. During that time
-/// the port looks free.
+/// The ports that this process has given to servers, with their reservations. The port of a server
+/// that does not listen yet looks free. So does the port of a stopped server, which needs the port
+/// again.
 static ALLOCATED: Mutex<Option<HashMap<u16, UnixListener>>> = Mutex::new(None);
 
 /// Returns a free port.
@@ -45,9 +45,9 @@ fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     Ok(port)
 }
 
-/// Reserves a free port among all processes of this machine that use this function. The reservation
-/// is a socket with an abstract name, which the kernel removes when this process ends. Returns
-/// `None` if the port is reserved or not free.
+/// Reserves a free port, so that no other process on this machine gets it from this function. The
+/// reservation is a socket with an abstract name, which the kernel removes when this process ends.
+/// Returns `None` if the port is reserved or not free.
 fn reserve(port: u16) -> Option<UnixListener> {
     let name = SocketAddr::from_abstract_name(format!("doorbuster-port-{port}")).ok()?;
     let reservation = UnixListener::bind_addr(&name).ok()?;

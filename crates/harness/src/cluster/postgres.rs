@@ -19,7 +19,7 @@ use super::process::{Process, ProcessSpec, run};
 const USER: &str = "postgres";
 /// The name that every standby uses at its primary.
 const STANDBY: &str = "doorbuster_standby";
-/// The setting with which commits wait for no standby.
+/// With this setting, commits wait for no standby.
 const NO_STANDBY: &str = "synchronous_standby_names=";
 /// The name of the role and of the database.
 const DATABASE: &str = "doorbuster";
@@ -230,9 +230,9 @@ impl Postgres {
         started
     }
 
-    /// Writes all files to the disk. Otherwise the recovery after a crash writes them first. This
-    /// takes seconds, or much longer on a busy disk, because the database was created without
-    /// syncs.
+    /// Writes all files to the disk. The database was created without syncs. Without this call, the
+    /// recovery after a crash first writes all files, which takes seconds, or much longer on a busy
+    /// disk.
     pub fn sync(&self) -> Result<(), ClusterError> {
         initdb(&self.bin_dir, self.start.user.as_deref(), &self.data, &["--sync-only"])
     }
@@ -251,8 +251,8 @@ impl Postgres {
         self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
     }
 
-    /// Returns the process id of the server while it runs. Its connections are children of this
-    /// process.
+    /// Returns the process id of the server while it runs. The processes of the server's
+    /// connections are children of this process.
     pub fn pid(&self) -> Option<i32> {
         self.process.as_ref().map(Process::pid)
     }

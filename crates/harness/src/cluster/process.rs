@@ -144,8 +144,8 @@ impl Process {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Returns whether the process runs. The start time shows if another process has the same id
-    /// now.
+    /// Returns whether the process runs. A different start time shows that another process has the
+    /// same id now.
     pub fn is_running(&mut self) -> bool {
         match &mut self.child {
             Some(child) => child.try_wait().is_ok_and(|ended| ended.is_none()),
@@ -266,8 +266,8 @@ impl Drop for Process {
 /// not exist or is a zombie.
 fn start_ticks(pid: Pid) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The name in parentheses may contain spaces, so the fields are counted after it. The start
-    // time is the 22nd field of the line.
+    // The name in parentheses may contain spaces, so the fields are counted after the last
+    // parenthesis. The start time is the 22nd field of the line.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     if fields.first() == Some(&"Z") { None } else { fields.get(19)?.parse().ok() }
 }

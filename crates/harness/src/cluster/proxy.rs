@@ -32,8 +32,8 @@ pub enum NetworkCondition {
         by: Duration,
         /// The number of the slow connection among ten, 0 to 9.
         slow: usize,
-        /// Until connection `slow` exists, the newest connection is slow, if it has at least this
-        /// number.
+        /// If connection `slow` does not exist yet, the newest connection is slow, provided that
+        /// its number is at least `from`.
         from: usize,
     },
     /// No data arrives, but no connection breaks. The data arrives after the condition changes.
@@ -143,7 +143,7 @@ async fn accept(
     }
 }
 
-/// What a connection's forwarding depends on.
+/// The state that the forwarding of one connection uses.
 #[derive(Clone)]
 struct Connection {
     /// The connection's number.

@@ -1,5 +1,5 @@
-//! A private Redis Cluster with a number of primaries, each with one replica. It writes nothing to
-//! the disk, except if a test saves a snapshot.
+//! A private Redis Cluster with a number of primaries, each with one replica. The servers write
+//! nothing to the disk, unless a test saves a snapshot.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -208,7 +208,7 @@ impl RedisServer {
 }
 
 impl Redis {
-    /// Starts `shards` primaries, and the same number of replicas if requested, and joins them to a
+    /// Starts `shards` primaries, and the same number of replicas if requested. Joins them into one
     /// cluster. For a server's port, `proxy_port` returns the port that the server announces.
     /// `None` means the server's own port.
     pub fn create(

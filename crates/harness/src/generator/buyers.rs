@@ -1,9 +1,9 @@
 //! Buyers with their own tokens, signed as a shop signs them, and the request that each of them
 //! sends.
 //!
-//! Only the signature of a token is stored. The name and the claims are computed from the buyer's
-//! number. So a request is a template in which three parts are overwritten. A million buyers take
-//! 32 MB.
+//! Only the signature of a token is stored, so a million buyers take 32 MB. The name and the claims
+//! are computed from the buyer's number. A request is a template in which three parts are
+//! overwritten.
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;

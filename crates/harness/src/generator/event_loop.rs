@@ -20,8 +20,8 @@ const EVENTS_MAX: usize = 512;
 const EVENTS_TOGETHER: usize = 64;
 /// The largest number of bytes of one read.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// The largest size of an incomplete answer, in bytes. If the answer is larger, the connection
-/// counts as broken.
+/// The largest size of an incomplete answer, in bytes. If an incomplete answer is larger, the
+/// connection counts as broken.
 const PARTIAL_BYTES_MAX: usize = 512 * 1024;
 /// How often the loop looks for overdue answers and connections.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
@@ -114,7 +114,8 @@ pub struct LoopOptions {
     /// that there is no limit.
     pub answer_within: Option<Duration>,
     /// Requests that are due within this time are sent together, and answers are read together.
-    /// Otherwise both sides would wake for each request, and a wake-up costs more than the request.
+    /// Without a tick, both sides would wake up for each request, and a wake-up costs more than the
+    /// request.
     pub tick: Duration,
 }
 
@@ -229,8 +230,8 @@ impl<R> EventLoop<R> {
         }
     }
 
-    /// Sends requests while some are due and connections are free. Returns the time at which the
-    /// next request is due.
+    /// Sends the due requests while connections are free. Returns the time at which the next
+    /// request is due.
     fn feed<S: Source<Request = R>>(&mut self, source: &mut S, now: Instant) -> Option<Instant> {
         loop {
             let Some(&number) = self.free.last() else {

@@ -163,7 +163,7 @@ impl<'a> Purchases<'a> {
         Self { end: self.buyers.count().min(self.next.saturating_add(count)), ..self }
     }
 
-    /// Makes each buyer buy in the next of this many sales.
+    /// Distributes the buyers in turn among this many sales.
     #[must_use]
     pub fn over_sales(self, sales: u32) -> Self {
         Self { sales, ..self }

@@ -55,7 +55,7 @@ pub struct RunResult {
     /// The time from the instant at which a request was due to its answer, in microseconds. Only
     /// answers within the measured time count.
     pub latency: Histogram<u64>,
-    /// The same for answers after the measured time.
+    /// The same times for answers that arrived after the measured time.
     pub late_latency: Histogram<u64>,
     /// Share of the time in which the generator's thread ran on a core.
     pub generator_busy: f64,
@@ -105,7 +105,7 @@ impl RunResult {
     }
 
     /// Returns the latencies of the answers within and after the measured time. If the server is
-    /// too slow, the late answers are the slowest.
+    /// too slow, its slowest answers arrive after the measured time.
     #[must_use]
     pub fn latency_with_late_answers(&self) -> Histogram<u64> {
         let mut all = self.latency.clone();

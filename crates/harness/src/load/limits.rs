@@ -34,7 +34,8 @@ pub const OVERLOAD_TRIES_MAX: u16 = 60;
 /// The largest number of repeats of one buyer's request after a broken connection. At the bound the
 /// buyer is lost. With the pauses below, the repeats continue for about ten seconds.
 pub const CONNECTION_TRIES_MAX: u16 = 16;
-/// The first pause after a broken connection. It doubles up to [`BACKOFF_MAX`].
+/// The first pause after a broken connection. Each further pause is twice as long, up to
+/// [`BACKOFF_MAX`].
 pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest pause after a broken connection.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -62,7 +63,8 @@ pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Longest time that an answer stays in the buffer of the answers file.
 pub const ANSWERS_FLUSH_EVERY: Duration = Duration::from_millis(200);
-/// The size of the answers buffer, in bytes. A larger buffer is written to the answers file.
+/// The size of the answers buffer, in bytes. A buffer that reaches this size is written to the
+/// answers file.
 pub const ANSWERS_CHUNK_BYTES: usize = 64 * 1024;
 
 const _: () = assert!(BUYERS_MAX <= 100_000_000, "names have eight digits");

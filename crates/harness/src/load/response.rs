@@ -132,7 +132,7 @@ fn number(value: &[u8]) -> Option<usize> {
     })
 }
 
-/// Decodes the chunks of a body over any number of reads.
+/// Decodes the chunks of a body that arrives in any number of reads.
 #[derive(Debug, Default)]
 pub(super) struct ChunkDecoder {
     state: ChunkState,

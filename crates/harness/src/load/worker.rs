@@ -1,8 +1,8 @@
 //! One worker: a thread with its share of the connections, and the buyers that it has started.
 //!
-//! A free connection first takes a buyer whose repeat or poll is due, and otherwise a new buyer. A
-//! buyer that must wait is in the worker's queue and occupies no connection. The threads share only
-//! the number of the next buyer and their published counts.
+//! A free connection takes a buyer whose repeat or poll is due. If there is no such buyer, the
+//! connection takes a new buyer. A buyer that must wait is in the worker's queue and occupies no
+//! connection. The threads share only the number of the next buyer and their published counts.
 
 mod source;
 
@@ -83,7 +83,7 @@ pub(super) fn run(shared: &Shared, index: usize) -> Result<Tally, LoadError> {
     };
     let opened = EventLoop::open(options, &mut worker);
     // All workers start together. A worker that failed reports its error only after this point,
-    // because the other workers wait here for it.
+    // because the other workers wait for it here.
     shared.ready.wait();
     shared.started_at();
     let before = cores::thread_cpu_time();

@@ -11,7 +11,7 @@ use super::slope::{Judgement, slope};
 use super::{Progress, SoakPlan};
 use crate::cluster::Cluster;
 
-/// The bytes of a page of memory, as `/proc` counts them.
+/// The size of a page of memory, in bytes. `/proc` counts memory in pages.
 const PAGE_BYTES: f64 = 4_096.0;
 const MIB: f64 = 1_048_576.0;
 /// The largest growth of a node's memory in a long run, in MiB per hour.
@@ -22,9 +22,10 @@ const MEMORY_NOISE: f64 = 12.0;
 const FILES_MOST: f64 = 2.0;
 /// How much the number of open files may grow by chance in a short run.
 const FILES_NOISE: f64 = 40.0;
-/// Bytes that an order may add to the database, with its events and its indexes.
+/// The most bytes that an order may add to the database, including its events and index entries.
 const BYTES_PER_ORDER_MOST: f64 = 16.0 * 1_024.0;
-/// Bytes that a sale may add to the log of a node, with its lines about a failing endpoint.
+/// The most bytes that a sale may add to the log of a node, including the lines about a failing
+/// endpoint.
 const LOG_BYTES_PER_SALE_MOST: f64 = 64.0 * 1_024.0;
 
 /// One sample.

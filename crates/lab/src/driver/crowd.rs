@@ -98,7 +98,7 @@ impl<'a> CrowdSource<'a> {
         Some(at)
     }
 
-    /// Returns the buyer who sends the next request, or the time at which a buyer may send it.
+    /// Returns the buyer who sends a request now, or the time at which the next request is due.
     fn take(&mut self, now: Instant) -> Result<PendingBuyer, Option<Instant>> {
         let due = self.pausing.peek().map(|Reverse((due, _))| *due);
         if due.is_some_and(|due| due <= now) {

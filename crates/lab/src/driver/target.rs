@@ -6,7 +6,7 @@ use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 
 use super::{BuyerLoad, LastAnswer};
 
-/// The text with which the names of the product's buyers begin.
+/// The prefix of the names of the product's buyers.
 pub const SERIES: &str = "buyer";
 
 /// The kind of server that gets the requests.

@@ -163,8 +163,8 @@ impl Journal {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
 
-    /// Records that an actor took the lock. If another actor still is the holder, it has not begun
-    /// to release the lock, so the lock's time must be over.
+    /// Records that an actor took the lock. If another actor is still the holder, that actor has
+    /// not begun to release the lock. So the time of that actor's lock must be over.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
             let until = now + Duration::from_millis(lock_ms);
@@ -240,14 +240,14 @@ impl Journal {
         });
     }
 
-    /// Records the result of the script that releases the lock only if the lock still belongs to
-    /// the holder.
+    /// Records the result of the script that releases the lock only if the lock still has the
+    /// actor's token.
     pub fn released(&self, was_ours: bool) {
         self.write(|_, _, _| {
             if was_ours {
                 (EventKind::ReleasesLock, "releases the lock".to_owned())
             } else {
-                let text = "does not delete the lock: its own time is over";
+                let text = "does not delete the lock, because its own lock has ended";
                 (EventKind::ReleasesLate, text.to_owned())
             }
         });

@@ -53,7 +53,7 @@ pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String 
 
 /// Returns the page of an incident.
 pub fn render_incident(incident: &IncidentReport) -> String {
-    let text = "A lock that ends before the work, reproduced from a seed, and the safer ways.";
+    let text = "A lock that ends during the work, reproduced from a seed, and safer strategies.";
     let main =
         verdict(incident.is_as_expected(), incident.heading(), text) + &incident_section(incident);
     page("Lab incident", &main, "")

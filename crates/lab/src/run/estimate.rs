@@ -62,8 +62,8 @@ impl Estimate {
         let expected = |(&(level, fault), runs): (&(usize, Fault), &Runs)| {
             let each = match (runs.done, fault) {
                 (1.., _) => runs.took / runs.done,
-                // One buyer at a time takes nearly the whole time of a run; more buyers at a time
-                // take less time.
+                // A run with one buyer at a time takes nearly `RUN_WITHIN`. With more buyers at a
+                // time, a run takes less time.
                 (0, Fault::None) => OVERHEAD + RUN_WITHIN / (level as u32).clamp(1, 8),
                 (0, _) => OVERHEAD + ARRIVALS_WITH_FAULT,
             };
@@ -103,7 +103,7 @@ mod tests {
         for level in [1, 16] {
             for fault in [Fault::None, Fault::Crash] {
                 for _ in 0..4 {
-                    // Each run takes nearly the same time, also on a busy machine.
+                    // Each run takes one second, and a little longer on a busy machine.
                     estimate.counted_at -= Duration::from_secs(1);
                     estimate.count(level, fault);
                     left.push(estimate.left());

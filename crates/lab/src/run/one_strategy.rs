@@ -140,8 +140,8 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Runs the product over HTTP. Returns also two new sales for the same buyers, to warm up and
-    /// to measure.
+    /// Runs the product over HTTP. Also returns two new sales for the same buyers: one to warm up,
+    /// and one to measure.
     async fn run_for_comparison(
         &self,
         product: &mut Product,

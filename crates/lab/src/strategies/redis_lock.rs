@@ -30,7 +30,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 
 /// How long the lock lasts, in milliseconds.
 const LOCK_MS: u64 = 1_000;
-/// Releases the lock if it still belongs to its owner.
+/// Releases the lock if the lock still has this holder's token.
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);

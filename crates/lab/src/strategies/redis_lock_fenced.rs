@@ -1,9 +1,9 @@
 //! A Redis lock with a fencing token: the database refuses a holder whose lock has ended.
 //!
-//! How it works: taking the lock draws a number that only rises. The holder first raises the number
-//! in the stock row to its own, and reads the stock with the same statement. Its write
-//! requires that number in the row. So the write changes nothing after a later holder has raised
-//! the number. One transaction contains the write and the order.
+//! How it works: each holder of the lock gets a number, which is higher than all earlier numbers.
+//! One statement raises the number in the stock row to the holder's number and reads the stock. The
+//! later write requires that number in the row, so this write changes nothing after another holder
+//! has raised the number. One transaction contains the write and the order.
 //! Where it comes from: Martin Kleppmann, "How to do distributed locking" (2016).
 //! When it holds: always. The lock only keeps buyers from disturbing each other; the number in the
 //! row decides. A check of the number at the write alone is not enough: a later holder could have

@@ -4,10 +4,10 @@
 //! the order; `DEL lock`. The database is written without a check, because "the lock protects it".
 //! Where it comes from: the beginning of many tutorials on distributed locks.
 //! When it holds: while no work takes longer than the lock's time and no process stops.
-//! How it breaks: work that takes longer than the lock continues beside the next holder. At its end
-//! it deletes the next holder's lock, which admits a third holder. From then on every release
-//! deletes another holder's lock. A process that dies between `SETNX` and `EXPIRE` leaves a lock
-//! that never ends.
+//! How it breaks: work that takes longer than the lock continues beside the next holder. Then the
+//! late holder deletes the next holder's lock, which admits a third holder. From then on every
+//! release deletes another holder's lock. A process that dies between `SETNX` and `EXPIRE` leaves a
+//! lock that never ends.
 
 use redis::cmd;
 

@@ -43,7 +43,8 @@ impl SingleConsumerQueue {
     async fn decide(&self, requests: &[Order]) -> anyhow::Result<()> {
         let mut db = self.0.db().await?;
         let transaction = db.transaction().await?;
-        // The commit of a killed consumer can still be under way. The row's lock waits for it.
+        // The commit of a killed consumer can still be under way. Taking the row's lock waits for
+        // that commit.
         let mut available: i64 = query_one(&transaction, LOCK, &[]).await?.get(0);
         let buyers: Vec<i64> = requests.iter().map(|request| request.buyer).collect();
         let known = query(&transaction, BOUGHT, &[&buyers]).await?;

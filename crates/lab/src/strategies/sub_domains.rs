@@ -1,10 +1,10 @@
 //! Partitions with two sub-domains each, a scheduler, a pool and a detail table.
 //!
-//! How it works: a partition sells from its active sub-domain. When its units fall below the
+//! How it works: a partition sells from its active sub-domain. When the units there fall below the
 //! threshold, the scheduler refills the other sub-domain from the pool and switches to it. Each
 //! sale leaves a detail in Redis. After 100 details or one second, one statement writes the details
-//! into the detail table, as orders. It also deducts their units from the stock. If no refill can
-//! help a buyer, all remaining units are merged.
+//! into the detail table, as orders. It also deducts the details' units from the stock. If no
+//! refill can help a buyer, all remaining units are merged.
 //! Where it comes from: published designs for very hot items (initial 400, threshold 380, refill
 //! 100). With less stock, these numbers are smaller in the same proportion.
 //! When it holds: while Redis keeps its data.

@@ -5,7 +5,8 @@
 -- Returns the number of units in the partition and the pool.
 local active = redis.call('HGET', KEYS[1], 'active')
 local threshold = tonumber(redis.call('HGET', KEYS[1], 'threshold'))
--- If Redis came back empty, the partition is missing or has only what a buyer merged.
+-- After Redis restarted empty, the partition is missing, or has only the fields that
+-- sub_domains_gather.lua wrote.
 if not active or not threshold then
   return 0
 end

@@ -2,15 +2,17 @@
 import { clock, count, html, serverNow, t, useEffect, useState, word } from
   '/assets/console-kit.js';
 
-/** A node reports twice a second. With a larger lag, its lease may end before the next report. */
+/** A node reports twice a second. With a larger lag, the node's lease may end before the next
+   report. */
 export const LAG_BAD_MS = 1500;
 /** An event that waits for longer than this needs a person. */
 const EVENT_OLD_MS = 60_000;
-/** For this long the console remembers a node that has left the list. */
+/** How long the console remembers a node that has left the list. */
 const GONE_MS = 600_000;
 
-/** Returns the nodes that have left the list, and that no later node replaces. `seen` has the times
-   at which each node was seen first and last; the function adds this sighting at `now`. */
+/** Returns the nodes that have left the list, and that no newer node has replaced. `seen` has the
+   times at which each node was seen first and last. The function adds `nodes`, seen at `now`, to
+   `seen`. */
 export function goneNodes(seen, nodes, now) {
   for (const { node } of nodes) seen.set(node, { first: seen.get(node)?.first ?? now, last: now });
   for (const [node, { last }] of seen) if (last < now - GONE_MS) seen.delete(node);

@@ -17,14 +17,14 @@ function load() {
   return loading;
 }
 
-/** The most steps in one answer of the API. */
+/** The maximum number of steps in one answer of the API. */
 const STEPS_MAX = 3600;
 /** Nodes write the numbers of a second a little later, so a page reads the newest steps again. */
 const OVERLAP = 5;
 /** A node writes a second at the end of the next second. Charts end before seconds that some nodes
    may not have written. */
 const WRITTEN_SECS = 3;
-/** How much time before a period is searched for the levels at its beginning. */
+/** How far before a period the page looks for the levels at the beginning of the period. */
 const LEVEL_SECS = 3500;
 
 /** Reads the points of `period`: `{ from, to, step }` in seconds since 1970. Without `to`, the
@@ -36,7 +36,8 @@ export function useSeries(sale, { from, to, secs, step }) {
     let timer = 0;
     let points = new Map();
     let next = from ?? Math.floor(serverNow() / 1000) - secs;
-    // The newest point before the period. A level that has not changed since then has its value.
+    // The newest point before the period. A level that has not changed since then has this point's
+    // value.
     let [first, last] = [next, null];
     const readEarlier = async () => {
       const start = new Date((first - LEVEL_SECS) * 1000).toISOString();
@@ -55,7 +56,7 @@ export function useSeries(sale, { from, to, secs, step }) {
             end = Math.min(stop, next + (STEPS_MAX - 1) * step);
             const path = `/v1/admin/sales/${seg(sale)}/series?step=${step}`
               + `&from=${new Date(next * 1000).toISOString()}`
-              // Without an end, the server answers up to its own present time.
+              // Without an end, the server's answer ends at the server's present time.
               + (end === stop && !to ? '' : `&to=${new Date(end * 1000).toISOString()}`);
             const answer = await api.get(path);
             for (const point of answer.points) {
@@ -87,8 +88,8 @@ export function useSeries(sale, { from, to, secs, step }) {
 }
 
 /** Returns the time of each step from `from` to `to`, and functions that read one value for each
-   step. Steps after `shown` have no value. `of` has `empty` for a step without a point. `levelOf` has
-   the value of the point before, and begins with `last`, the newest point before the period. */
+   step. Steps after `shown` have no value. For a step without a point, `of` returns `empty`, and
+   `levelOf` returns the value of the point before. `last` is the newest point before the period. */
 export function steps(points, { from, to, step, shown = to, last = null }) {
   const times = [];
   for (let at = from - (from % step); at < to; at += step) times.push(at);
@@ -106,7 +107,7 @@ export function steps(points, { from, to, step, shown = to, last = null }) {
   };
 }
 
-/** Returns the end of the newest step that all nodes have written, from the end of the present
+/** Returns the end of the newest step that all nodes have written. `to` is the end of the present
    step. */
 export const writtenUntil = (to, step) => to - (step === 1 ? WRITTEN_SECS : step);
 
@@ -115,7 +116,7 @@ export const writtenUntil = (to, step) => to - (step === 1 ? WRITTEN_SECS : step
 export const loneSteps = line => line.flatMap((value, n) =>
   value != null && line[n - 1] == null && line[n + 1] == null ? [n] : []);
 
-/** The most rows of a chart's table. */
+/** The maximum number of rows in a chart's table. */
 const ROWS_MAX = 300;
 /** Returns the newest steps in which a line has a value other than zero, newest first. */
 const listedSteps = (times, lines) =>

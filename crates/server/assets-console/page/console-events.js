@@ -24,7 +24,7 @@ import {
 } from '/assets/console-kit.js';
 
 const KINDS = ['delivery', 'refund', 'ticket'];
-/** The most dead letters that one request changes. */
+/** The maximum number of dead letters that one request changes. */
 const BATCH = 200;
 
 /** Shows the order, the sale or the item that a dead letter or a delivery is about. */
@@ -38,7 +38,7 @@ function About({ about }) {
     : html`<span class="code wrap">${about ?? '–'}</span>`;
 }
 
-/** Changes all dead letters of a kind, and says how many were changed and how many were not. */
+/** Changes all dead letters of a kind, and shows how many were changed and how many were not. */
 async function changeAll(what, body, kind) {
   let [done, skipped, cursor] = [0, 0, null];
   do {

@@ -96,7 +96,7 @@ const SubDomain = ({ units, all, active }) =>
     ]} kind="mini" /> ${count(units)}
     ${active && html`<${Pill} kind="warn">${t('active')}<//>`}</span>`;
 
-/** Whether these slots have two counters each. */
+/** Returns true if these slots have two counters each. */
 export const hasTwoCounters = rows => (rows ?? []).some(slot => slot.active);
 
 /** The slots of a sale, each with its two counters and a mark at the active counter. `unlimited` has

@@ -71,7 +71,7 @@ export function texts(sale, isNew) {
     door: { ...door, min_level: String(door.min_level), pow_effort: String(door.pow_effort) },
     limits: allLimits(limits),
     items: sale.items.map(item => ({
-      // The item of the other sale, which also has a spread.
+      // The item of the original sale. The form copies the spread of this item, too.
       copied: isNew ? item.id : null,
       spread: {},
       id: item.id,
@@ -92,8 +92,8 @@ export function texts(sale, isNew) {
   };
 }
 
-/** Returns the form after another operator changed the sale from `before` to `now`. A field that was
-   typed into keeps its text. */
+/** Returns the form after another operator changed the sale from `before` to `now`. A field that
+   this operator changed keeps its text. */
 export function rebased(form, before, now) {
   if (typeof form !== 'object' || form === null) return form === before ? now : form;
   const pairs = Object.entries(form).map(([name, value]) =>
@@ -158,14 +158,14 @@ const differences = (before, after) => Object.fromEntries(
   Object.entries(after).filter(([name, value]) => !isSame(before[name], value)));
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
-/** Returns the patch from `sale` to `after`, the body of the form. The patch has only what the
-   operator changed, so that it does not undo the changes of others. */
+/** Returns the patch from `sale` to `after`, the body of the form. The patch has only what this
+   operator changed, so that the patch does not undo the changes of others. */
 export function patchOf(sale, after) {
   const before = body(texts(sale, false)).sale;
   const { items, front_door: door, ...patch } = differences(before, after);
   if ('title' in patch) patch.title = changed(sale.title, after.title);
   if (items) {
-    // Items without a change stay in the list, so that a fault has the position of its item.
+    // Items without a change stay in the list, so that the index in a fault's pointer is right.
     patch.items = items.map(({ stock, ...item }, at) => {
       const made = { id: item.id, ...differences(before.items[at], item) };
       for (const name of ['title', 'description']) {

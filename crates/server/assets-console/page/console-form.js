@@ -209,7 +209,7 @@ export function SaleForm({ loaded, tag, isNew, can }) {
   };
   const setItem = (at, name, value) =>
     set('items', form.items.map((item, n) => (n === at ? { ...item, [name]: value } : item)));
-  /* A field with several values, such as languages, shows the first of their faults. */
+  /* A field with several values, such as one for each language, shows only their first fault. */
   const fault = pointer =>
     error?.faults?.find(found => found.pointer && fieldOf(found.pointer) === pointer)?.detail;
   /* A field with `rows` may have several lines. */

@@ -133,11 +133,11 @@ export function usePoll(path, secs) {
   }, [path, secs]);
   return { ...state, reload: () => again.current() };
 }
-/** Returns the age in milliseconds from which an answer is old, if it is read every `secs`
-   seconds. */
+/** Returns the age in milliseconds from which an answer counts as old, if the page reads it every
+   `secs` seconds. */
 const oldAfter = secs => Math.max(3, 2.5 * secs) * 1000;
 
-/** A part of a view that is grey while its numbers are old. Then it says how old they are. */
+/** A part of a view that is grey and shows the time of its numbers while they are old. */
 export const Fresh = ({ poll, children }) => html`
   ${poll.stale && html`<p class="alarm alarm--warn" role="status">
     ${t('stale', { at: clock(poll.at) })}</p>`}
@@ -269,7 +269,7 @@ export function usePages(path, member, secs = 0) {
     if (!first.data) return;
     const [page, next] = [first.data[member], first.data.next_cursor ?? null];
     set(old => {
-      /* Without a further page, the new page is the whole list. */
+      /* If there is no further page, the new page is the whole list. */
       const rows = old.path === path && next ? mergePages(old.rows ?? [], page) : page;
       return { path, rows, next: rows.length > page.length ? old.next : next, error: null };
     });
@@ -283,8 +283,8 @@ export const More = ({ list }) =>
   html`<p hidden=${!list.next}><button class="button" type="button" onClick=${list.more}>
     ${t('more')}</button></p>`;
 
-/** Reads every page of a list, and returns at most `most` rows. After each page calls `heard` with
-   the number of rows, and stops if the result is false. */
+/** Reads every page of a list, and returns at most `most` rows. Calls `heard` with the number of
+   rows after each page, and stops if `heard` returns false. */
 export async function readAll(path, member, most, heard = () => true) {
   const rows = [];
   let cursor = null;

@@ -53,7 +53,7 @@ function phaseSteps(sale, { left, held }) {
     ...more,
   });
   const close = step('close', { typed: 'close', danger: true });
-  // Without a time in the future, the server refuses to schedule the sale.
+  // The server refuses to schedule a sale whose start is not in the future.
   const schedule = Date.parse(sale.starts_at ?? '') > serverNow() ? step('schedule')
     : { ...step('set_start'), label: t('step.schedule') };
   return {
@@ -209,7 +209,7 @@ function Steps({ sale, items, path, can, ask, reload }) {
   </div>`;
 }
 
-/** A part of the view that is grey while its numbers are old, and says how old they are. */
+/** A part of the view that is grey and shows the time of its numbers while they are old. */
 const Panel = ({ poll, wide, children }) =>
   html`<section class=${'panel card' + (wide ? ' wide' : '') + (poll.stale ? ' stale' : '')}>
     ${children}

@@ -25,7 +25,7 @@ import { Who } from '/assets/console-names.js';
 const shown = value =>
   value === null ? '–' : typeof value === 'string' ? value : JSON.stringify(value);
 
-/* Views of the subjects of actions. */
+/* The view for each kind of subject of an action. */
 const VIEWS = { sale: '/sales/', order: '/orders/', endpoint: '/receivers/' };
 
 /** What was changed, with a link to its view if there is one. */

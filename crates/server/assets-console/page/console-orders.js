@@ -48,7 +48,8 @@ function sums(orders) {
   return [...all].map(([currency, amount_minor]) => money({ amount_minor, currency })).join(' + ');
 }
 
-/** Returns the question before a change of these orders. It previews them and their sum. */
+/** Returns the question before a change of these orders. The question lists the orders and their
+   sum. */
 function change(name, orders, done) {
   const changed = new Set();
   return {
@@ -61,7 +62,7 @@ function change(name, orders, done) {
     ],
     yes: t(`order.${name}.yes`, { n: orders.length }),
     danger: name !== 'extend',
-    // Nobody can undo this, and a slip would affect many buyers.
+    // Nobody can undo this change, and a mistake would affect many buyers.
     typed: name !== 'extend' && orders.length > 1 ? String(orders.length) : undefined,
     fields: () => html`
       ${name === 'extend' && html`<${Field} label=${t('minutes')} hint=${t('minutes_hint')}>
@@ -78,8 +79,8 @@ function change(name, orders, done) {
       for (const order of orders.filter(order => !changed.has(order.id))) {
         const progress = t('progress', { done: count(tried++), n: count(orders.length) });
         if (orders.length > 1 && !step(progress)) break;
-        // After a lost answer the operator may repeat the change. A time that was computed from the
-        // order on the screen is added only once.
+        // After a lost answer the operator may repeat the change. The new time comes from the order
+        // on the screen, so a repeated change adds the minutes only once.
         const pay_by = name === 'extend'
           ? new Date(Date.parse(order.pay_by) + extra).toISOString() : undefined;
         try {
@@ -110,7 +111,7 @@ function change(name, orders, done) {
   };
 }
 
-/** The most orders that the console changes at once. */
+/** The maximum number of orders that the console changes at once. */
 const CHOSEN_MAX = 10_000;
 
 function Orders({ search, can }) {

@@ -8,7 +8,7 @@ const SPANS = { minutes: 180, hour: 3600 };
 /** The longest period in steps of seconds. A longer period has steps of minutes. */
 const BY_SECOND_SECS = 6 * 3600;
 const DAY_SECS = 23 * 3600;
-/** A chart goes on for this long after the closing, because buyers may still pay orders. */
+/** How long a chart continues after the closing, because buyers may still pay orders. */
 const AFTER_CLOSE_SECS = 60;
 const REASONS_MAX = 5;
 
@@ -25,7 +25,7 @@ export function usePeriod(sale) {
     const read = async () => {
       try {
         const { actions, next_cursor: more } = await api.get(path);
-        // The opening may be older than this page of the newest actions.
+        // The opening may be older than all actions on this page.
         const openings = more ? (await api.get(path + '&action=sale.opened')).actions : actions;
         const of = (name, rows = actions) =>
           rows.filter(row => row.action === name).map(row => row.at);

@@ -48,8 +48,8 @@ function Verdict({ sale, stock, audit, sums, findings }) {
   </section>`;
 }
 
-/** Finds moments of the sale in its points: the first order, the busiest second, no free unit. Only
-   the minutes of an older server have no busiest second. */
+/** Finds moments of the sale in its points: the first order, the busiest second, no free unit.
+   Minutes that an older server recorded have no busiest second. */
 function moments(points) {
   const found = [];
   const note = (point, name, values) => point && found.push({ at: point.at, name, values });

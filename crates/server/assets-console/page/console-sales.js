@@ -25,7 +25,7 @@ import { SaleForm } from '/assets/console-form.js';
 
 const PHASES = ['draft', 'scheduled', 'open', 'paused', 'closed'];
 
-/* How often the list is read again. A sale opens and closes at its times. */
+/* How often the page reads the list again, because sales open and close at their times. */
 const LIST_SECS = 5;
 
 /** Shows a sale's units in one line. Reads the numbers again while the list is on the screen. */

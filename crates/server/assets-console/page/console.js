@@ -30,7 +30,8 @@ const pages = [
 ];
 /* The key under which the browser remembers a sign-in. Scripts cannot read the cookie itself. */
 const SIGNED_IN = 'doorbuster.console';
-/* Whether operators can also sign in at an OpenID Connect issuer. The page contains this fact. */
+/* Whether operators can also sign in at an OpenID Connect issuer. The server writes this into the
+   page. */
 const HAS_ISSUER = 'issuer' in document.getElementById('app').dataset;
 /* The result of a sign-in at the issuer, from the address to which the server redirects. */
 const arrival = new URLSearchParams(location.search);

@@ -3,7 +3,7 @@
 import { el, prose } from '/assets/docs-kit.js';
 import { deref, exampleOf } from '/assets/docs-shape.js';
 
-/** Values from one form that the next form offers: tokens, a sale, an item, an order. */
+/** Values from earlier forms, which the next form offers: tokens, a sale, an item, an order. */
 const kept = {};
 /** Whether the server is a demonstration, which creates guests. */
 const hasGuests = 'guests' in document.body.dataset;

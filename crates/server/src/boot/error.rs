@@ -67,10 +67,10 @@ pub enum ServeError {
     /// The store failed permanently while the server ran.
     #[error("the store failed, so the server ended: {0}")]
     Fatal(String),
-    /// Accepted tickets were not settled in time. Their units are returned at the next start, or
+    /// Accepted tickets were not settled in time. Either the next start returns their units, or
     /// other nodes settle the tickets.
     #[error(
-        "accepted tickets did not settle within {} s; their units are returned at the next start, \
+        "accepted tickets did not settle within {} s; either the next start returns their units, \
          or other nodes settle the tickets",
         SETTLE_TIMEOUT.as_secs()
     )]

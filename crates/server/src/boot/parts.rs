@@ -16,8 +16,8 @@ use crate::edge::keys::SealedKeys;
 use crate::engine::{DatabaseOptions, EngineError, EngineOptions, StockLocation, expose_urls};
 use crate::secrets::{self, Secrets};
 
-/// Keeps the keys that edges need in the shared Redis, until `stop`. Does nothing if the deployment
-/// has no shared Redis.
+/// Publishes the keys for edges in the shared Redis until `stop` is cancelled. Does nothing if the
+/// deployment has no shared Redis.
 pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToken) {
     let Some(shared) = parts.engine.shared() else { return };
     let sealed = SealedKeys::new(parts.secrets);

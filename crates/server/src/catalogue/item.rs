@@ -40,8 +40,8 @@ pub struct ItemWork {
     /// Locked while units move between the pool and slots. The lock only avoids duplicate work. The
     /// store's rows decide about units.
     pub reconciling: tokio::sync::Mutex<()>,
-    /// Whether a task already waits for `reconciling`. When that task gets the lock, it includes
-    /// all earlier commits. So a second task is not needed.
+    /// Whether a task already waits for `reconciling`. When that task gets the lock, it handles all
+    /// earlier commits. So a second task is not needed.
     pub awaits_reconcile: AtomicBool,
     /// How far each slot has applied its feed from the store.
     pub feed: FeedMarks,

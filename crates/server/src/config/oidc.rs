@@ -1,5 +1,5 @@
-//! Settings for the sign-in of operators by OpenID Connect. If any of them is set, the settings
-//! without a default must also be set.
+//! Settings for the sign-in of operators by OpenID Connect. If one of these settings is set, all
+//! settings in `NEEDED` must be set.
 use std::net::IpAddr;
 
 use doorbuster_api::admin::keys::Role;

@@ -173,7 +173,8 @@ fn next_steps_at(read: &mut SettingsReader<'_>) -> Option<Time> {
     time
 }
 
-/// Reads the font of bold texts. Without the font of other texts, a page would mix two fonts.
+/// Reads the font of bold texts. The font of the other texts must also be set, because otherwise a
+/// page would mix two fonts.
 fn font_bold(read: &mut SettingsReader<'_>) -> Option<ThemeFile> {
     const BOLD: &str = "page.theme.font_bold";
     if read.is_set(BOLD) && !read.is_set("page.theme.font") {

@@ -11,7 +11,7 @@ use crate::signing::SigningKey;
 pub struct PaymentSettings {
     /// The payment provider.
     pub provider: ProviderSettings,
-    /// Whether buyers may use the sandbox's buttons. By default, only in a demonstration.
+    /// Whether buyers may use the sandbox's buttons. The default is `true` only in a demonstration.
     pub sandbox_page: bool,
     /// Secrets of the sandbox's messages, newest first. Without a secret in the settings, the
     /// server generates one and keeps it in the store or beside it.

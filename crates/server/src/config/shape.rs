@@ -28,8 +28,8 @@ pub enum Shape {
         /// a short time.
         wait_replicas: u32,
     },
-    /// This process decides and stores no stock. It is an edge of a deployment with shape
-    /// `cluster`.
+    /// This process neither decides about stock nor stores it. It is an edge of a deployment with
+    /// shape `cluster`.
     Edge {
         /// URLs of the Redis servers with the slots, or of their replicas.
         slots: Vec<SecretString>,

@@ -12,7 +12,7 @@ use crate::failpoint::{self, Failpoint};
 
 use super::{gather, reconcile};
 
-/// How long a change to a lower total waits until tickets in flight are settled.
+/// How long a change to a lower total waits for tickets in flight to be settled.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The result of a change of the total.
@@ -114,16 +114,16 @@ impl Engine {
                 return Ok(AdjustResult::MoreThanFree { free: free.min(wanted.saturating_sub(1)) });
             }
             if moved == 0 {
-                // Tickets in flight have the missing units. Each ticket becomes an order, or its
-                // units return. The loop tries once more after the wait.
+                // Tickets in flight have the missing units. Each ticket either becomes an order or
+                // returns its units. The loop tries once more after the wait.
                 drop(tokio::time::timeout_at(until, changed).await);
             }
         }
     }
 
     /// Moves at most `units` from the item's slots to its pool, and returns the number of moved
-    /// units. If only another node reaches a slot, this function begins a recall, and that node
-    /// moves the units.
+    /// units. If a slot is reached only by another node, this function begins a recall, and that
+    /// node moves the units.
     pub(crate) async fn recall_to_pool(
         &self,
         item: &ItemState,

@@ -1,6 +1,6 @@
-//! The continuous audit adds up the store's rows every few seconds. A finding raises an alarm and
-//! pauses its sale. A finding without a sale pauses every open sale. The auditor of the command
-//! line shares no code with this audit.
+//! The continuous audit adds up the store's rows every few seconds. Each violated invariant is a
+//! finding, which raises an alarm and pauses its sale. A finding without a sale pauses every open
+//! sale. The auditor of the command line shares no code with this audit.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,8 +41,9 @@ pub struct AuditView {
     pub notices: Vec<RefundNotice>,
     /// Payments that were reversed without a request from the shop.
     pub reversals: Vec<ReversedPayment>,
-    /// Orders that nodes acknowledged and that the database has lacked since a failover. A failover
-    /// leaves the list once an operator has resumed the sales that the failover paused.
+    /// Orders that nodes acknowledged and that the database has lacked since a failover. The orders
+    /// of a failover leave the list when an operator has resumed the sales that the failover
+    /// paused.
     pub lost: Vec<LostOrders>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
@@ -138,7 +139,7 @@ impl Engine {
                         %error,
                         sale,
                         event = "audit.pause_failed",
-                        "failed to pause the sale, which still sells"
+                        "failed to pause the sale; the sale continues to sell"
                     );
                 }
             }

@@ -177,8 +177,8 @@ impl Engine {
     }
 
     /// Chooses the partitions of a draft's automatic items again, before the draft is scheduled or
-    /// opened. Now only sales that may be open at the same time count. When the draft was created,
-    /// every sale that had not ended counted.
+    /// opened. This choice counts only the sales that may be open at the same time. When the draft
+    /// was created, the choice counted every sale that had not ended.
     ///
     /// # Errors
     /// If the store is unreachable.

@@ -22,12 +22,12 @@ use super::reconcile;
 /// How long other nodes keep draining. This time is a little longer than the wait of the node that
 /// began the drain.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
-/// Time between two checks for drains of other nodes while such a drain is running. If a drain
-/// begins or ends, the next check starts earlier.
+/// The interval at which a node checks for other nodes' drains while such a drain is running. If a
+/// drain begins or ends, the next check starts earlier.
 const POLL_EVERY: Duration = Duration::from_millis(100);
-/// Time between two checks while no drain is known.
+/// The interval of these checks while no drain is known.
 const POLL_EVERY_IDLE: Duration = Duration::from_secs(1);
-/// Time between two checks of whether the other nodes are done or the drain has ended.
+/// The interval at which a node checks whether the other nodes are done or the drain has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
 /// Follows the drains that other nodes began, until the program stops.
@@ -157,7 +157,7 @@ impl Engine {
                 error,
                 event = "slot.drain_incomplete",
                 sale = sale.row.id,
-                "failed to drain every slot; tickets in flight are returned"
+                "some slots were not drained; tickets in flight are returned"
             );
         }
         if self.layout().reaches_all_slots() {

@@ -1,8 +1,8 @@
 //! Gathers an item's last units from its other slots when the pool is empty. The units go to the
 //! slot with the oldest waiting request.
 //!
-//! Runs while the item is reconciled. If only another node reaches a slot with units, this node
-//! begins a recall, and that node moves the units.
+//! Runs while the item is reconciled. If a slot with units is reached only by another node, this
+//! node begins a recall, and the other node moves the units.
 use std::time::Duration;
 
 use doorbuster_core::gather::{self, SlotHolding};
@@ -75,8 +75,8 @@ pub(super) async fn gather(
     Ok(moved)
 }
 
-/// Returns where the item's units are. If only another node reaches a slot, the slot's tickets in
-/// flight count as units of the slot.
+/// Returns where the item's units are. If a slot is reached only by another node, the slot's
+/// tickets in flight count as units of the slot.
 fn holdings(open_slots: &[OpenSlot], snapshot: &ItemSnapshot<'_>) -> Vec<SlotHolding> {
     let holding = |grant: &Grant| {
         let here = open_slots.iter().find(|open_slot| open_slot.grant.id == grant.id);

@@ -11,8 +11,8 @@ use crate::engine::{Engine, EngineError};
 use crate::failpoint::{self, Failpoint};
 use crate::outages;
 
-/// How long a late payment waits for units that may still return. After that it gets units from the
-/// pool, or it is refunded.
+/// How long a late payment waits for units that may still return. After that, the payment gets
+/// units from the pool. If the pool has too few units, the payment is refunded.
 const RECALL_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl Engine {
@@ -36,8 +36,8 @@ impl Engine {
         let _guard = item.work.reconciling.lock().await;
         let captured = self.capture_with_recall(item, payment).await;
         failpoint::pass(Failpoint::LateCaptured);
-        // Recalled units that are not needed go back to the slots. The slot's quota of the buyer
-        // must also include the order's units again.
+        // Recalled units that are not needed go back to the slots. Also, the buyer's quota in the
+        // slot must include the order's units again.
         if let Err(error) = reconcile::reconcile_locked(self, item).await {
             outages::warn!(
                 self.outages(),
@@ -83,7 +83,7 @@ impl Engine {
             failpoint::pass(Failpoint::LateGathered);
             if moved == 0 {
                 // Tickets in flight may have the missing units, or another node may deliver units.
-                // Each ticket becomes an order, or its units return.
+                // Each ticket either becomes an order or returns its units.
                 drop(tokio::time::timeout_at(until, changed).await);
             }
         }

@@ -1,12 +1,12 @@
 //! Renews this node's lease several times per lease period. On the leader, also renews the leader's
 //! lease.
 //!
-//! The leader closes the grants of nodes with a lapsed lease, so that other nodes sell their units.
-//! This job also reads which nodes are live. The set of live nodes determines which slots this node
-//! settles.
+//! The leader closes the grants of nodes with a lapsed lease, so that other nodes can sell the
+//! units of these grants. This job also reads which nodes are live. The set of live nodes
+//! determines which slots this node settles.
 //!
-//! Leases only save work. The store's rows decide about stock. If a node continues without its
-//! lease, its tickets are returned.
+//! Leases only avoid duplicate work. The store's rows decide about stock. If a node continues
+//! without its lease, its tickets are returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -110,7 +110,7 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     engine.node_count().observe(live.len());
     engine.store().set_refreshes_apart(pacing::refreshes_apart(live.len()));
     engine.observe_settlers(&nodes);
-    // Each node's lease row has its questions to other nodes about refusals.
+    // The lease row of each node has the node's questions to other nodes about refusals.
     if engine.answer_questions(&nodes) {
         // This second renewal gives the other nodes this node's answers at once.
         engine

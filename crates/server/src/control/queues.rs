@@ -1,5 +1,6 @@
-//! Selects the slots whose queues this node reads. Each selected slot is assigned to this node, and
-//! its sale may have tickets. Runs every second, and when a sale or the set of nodes changes.
+//! Selects the slots whose queues this node reads. A slot is selected if it is assigned to this
+//! node and its sale may have tickets. Runs every second, and when a sale or the set of nodes
+//! changes.
 //!
 //! A node reads a limited number of queues. Queues of open and paused sales come first. Queues of a
 //! scheduled sale are read only shortly before it opens.
@@ -48,8 +49,8 @@ fn sale_window(row: &SaleRow, now: Millis) -> (Millis, Millis) {
 }
 
 impl Engine {
-    /// Starts reading the queues of every sale that may have tickets, if they are assigned to this
-    /// node.
+    /// Starts reading the queues that are assigned to this node, for every sale that may have
+    /// tickets.
     pub(crate) fn serve(&self) {
         let (catalogue, now) = (self.catalogue(), self.now());
         let mut sales: Vec<(i64, &Arc<SaleState>)> =
@@ -61,8 +62,7 @@ impl Engine {
             tracing::error!(
                 %error,
                 event = "slot.unsettled",
-                "this node cannot settle the tickets of every slot; tickets of the other slots \
-                 are returned"
+                "this node cannot settle the tickets of some slots; these tickets are returned"
             );
         }
     }

@@ -136,8 +136,8 @@ pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Resul
     if !sale.has_open_slots() {
         return Ok(());
     }
-    // The count of ended orders is read before the grants. So the grants' feeds contain all of
-    // those orders.
+    // The count of ended orders is read before the grants. So the grants' feeds contain all counted
+    // orders.
     let endings = item.work.feed.endings();
     let grants: Vec<Grant> =
         engine.store().grants(item.row.id).await?.into_iter().filter(|grant| grant.open).collect();

@@ -18,12 +18,12 @@ use super::reconcile::OpenSlot;
 const STEPS_MAX: usize = 4;
 /// Time between two checks of a slot whose tickets are being settled.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
-/// The pauses after which a node reconciles an item again when the item's spread has changed.
-/// During a pause, another node may have moved units.
+/// After a change of an item's spread, the node reconciles the item again after each of these
+/// pauses. During a pause, another node may have moved units.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 impl Engine {
-    /// Wakes the jobs that depend on an item's spread after the spread changed.
+    /// After a change of an item's spread, wakes the jobs that depend on the spread.
     pub(super) fn follow_spread(&self, item: ItemId) {
         self.control().queues_changed.notify_one();
         self.control().wake(item);

@@ -1,5 +1,5 @@
 //! Wakes jobs early when other nodes recall units from this node, or when the server of a slot
-//! changed. If a signal is missed, the jobs only run later.
+//! changed. If a signal is missed, the only effect is that the jobs run later.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::engine::{Engine, EngineError};
 /// While a sale is open, the node checks at this interval whether it must return units of its slots
 /// to the pool. Other nodes may need the units at any moment.
 const RECALL_POLL: Duration = Duration::from_millis(40);
-/// Time between two checks for recalls while the pool of an open item is empty and the item's last
-/// units are gathered.
+/// The interval of these checks while the pool of an open item is empty and the item's last units
+/// are gathered.
 const RECALL_POLL_AT_TAIL: Duration = Duration::from_millis(10);
-/// Time between two checks for recalls while no sale is open.
+/// The interval of these checks while no sale is open.
 const RECALL_POLL_IDLE: Duration = Duration::from_secs(1);
 
 /// Checks the slots whenever their servers have changed, until the program stops.
@@ -32,16 +32,16 @@ pub(super) async fn run(engine: Arc<Engine>) {
             tracing::error!(
                 refusal,
                 event = "slot.server_refused",
-                "a Redis server has settings that slots cannot use; change them, or nodes cannot \
-                 start"
+                "a Redis server has settings that slots cannot use; change them, because nodes \
+                 cannot start"
             );
         }
         engine.control().suspect_loss();
     }
 }
 
-/// Checks for recalls by other nodes from slots that only this node reaches, until the program
-/// stops.
+/// Until the program stops, checks whether other nodes recall units from slots that only this node
+/// reaches.
 pub(super) async fn poll_recalls(engine: Arc<Engine>) {
     if engine.layout().reaches_all_slots() {
         return std::future::pending().await;

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout_at};
 const EVERY: Duration = Duration::from_secs(1);
 /// A commit counts as stalled if it has not returned after this time.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
-/// How many checks in a row must fail until a node is not ready. One failure may be chance, for
-/// example a lost connection.
+/// The number of checks in a row that must fail before a node is not ready. A single failure may be
+/// chance, for example a lost connection.
 const FAILURES_MIN: u32 = 2;
 
 /// The newest check of a node.
@@ -61,8 +61,8 @@ impl Check {
         }
     }
 
-    /// Returns how long the commit took. A running commit counts with its time until now, because
-    /// an alarm must also see a commit that never returns.
+    /// Returns how long the commit took. For a running commit, returns the time until now, because
+    /// an alarm must also detect a commit that never returns.
     fn duration(&self) -> Duration {
         match &*self.result.borrow() {
             Some(result) => result.took,
@@ -71,7 +71,7 @@ impl Check {
         }
     }
 
-    /// Returns whether the commit has not returned.
+    /// Returns whether the commit is still running.
     fn is_running(&self) -> bool {
         // If the sender is gone without a result, the task of the commit has ended.
         self.result.has_changed().is_ok() && self.result.borrow().is_none()
@@ -128,7 +128,8 @@ impl CommitCheck {
         newest.as_ref().is_some_and(|check| check.failed() >= FAILURES_MIN)
     }
 
-    /// Returns the newest check, or a new one that commits to the store.
+    /// Returns the newest check if it is recent or still running. Otherwise begins a check that
+    /// commits to the store.
     fn begin(&self, store: &Store) -> Check {
         let store = store.clone();
         self.begin_with(
@@ -136,8 +137,8 @@ impl CommitCheck {
         )
     }
 
-    /// Returns the newest check, or a new one with this commit. While a commit has not returned, no
-    /// new check begins.
+    /// Returns the newest check if it is recent or still running. Otherwise begins a check with
+    /// this commit.
     fn begin_with(
         &self,
         commit: impl Future<Output = Result<(), String>> + Send + 'static,

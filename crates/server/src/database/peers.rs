@@ -103,7 +103,7 @@ async fn ask_peer(http: &reqwest::Client, peer: &str) -> Vec<DatabaseHistory> {
             let found = timeout(ANSWER_WAIT, tokio::net::lookup_host((host, port))).await;
             found.map_or_else(|_| Vec::new(), |found| found.into_iter().flatten().collect())
         }
-        // The certificate is for the name, so this peer is one node.
+        // A peer with `https` is asked by its name only, because its certificate is for the name.
         _ => Vec::new(),
     };
     let asked = urls(&url, &addresses).into_iter().map(|url| ask_node(http, url));

@@ -12,11 +12,12 @@ use crate::engine::Engine;
 
 /// Time between two checks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Time between two checks for a failover to which another node's reaction is incomplete.
+/// The node repeats its reaction at this interval, because another node's reaction to a failover
+/// may be incomplete.
 const REACT_EVERY: Duration = Duration::from_secs(5);
 /// The longest time for one check.
 const LOOK_MAX: Duration = Duration::from_secs(2);
-/// Time after which a fault of the standbys that still exists is logged again.
+/// If a fault of the standbys persists, it is logged again after this time.
 const REPEAT_EVERY: Duration = Duration::from_secs(60);
 /// A commit that runs for longer is logged as stalled. This job and the checks of commits both run
 /// once a second, so the log has the line within 3 s.
@@ -50,8 +51,8 @@ pub(crate) async fn run(engine: Arc<Engine>) {
                 }
             }
         }
-        // This is the result of the earlier check. The next one begins now, and nearly always runs
-        // until the end of this pass.
+        // This is the progress of the earlier check. The next check begins now, and nearly always
+        // is still running at the end of this pass.
         let progress = engine.database().commit_check.progress();
         if engine.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
             engine.database().commit_check.begin_if_due(engine.store());
@@ -73,8 +74,8 @@ pub(crate) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Pauses the sales that must be paused, and compares the orders that this node acknowledged with
-/// the database.
+/// Pauses the sales that must be paused, and checks whether the database has the orders that this
+/// node acknowledged.
 async fn react(engine: &Engine) -> Result<(), StoreError> {
     if pause_after_change(engine.store()).await? {
         engine.control().reload();
@@ -84,9 +85,9 @@ async fn react(engine: &Engine) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Pauses the sales that must be paused after a change of the database's history, and compares the
-/// orders that this node acknowledged with the database. A node that starts does this before it
-/// sells. Returns whether it paused a sale.
+/// After a change of the database's history, pauses the sales that must be paused, and checks
+/// whether the database has the orders that this node acknowledged. A node that starts does this
+/// before it sells. Returns whether the function paused a sale.
 pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError> {
     let HistoryReaction { paused, lost } = store.react_to_history().await?;
     if let Some(lost) = lost {
@@ -115,7 +116,7 @@ pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError
     Ok(!paused.is_empty())
 }
 
-/// Logs the state of the standbys and of commits. While something is wrong, logs it again each
+/// Logs the state of the standbys and of commits. While a fault persists, logs the fault again each
 /// minute.
 #[derive(Debug, Default)]
 struct StandbyLog {

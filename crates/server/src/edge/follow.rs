@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::gate::Blocks;
 use crate::metrics::Counter;
 
-/// Time between two reads if the last one found nothing new.
+/// The pause after a read that found nothing new.
 const EVERY: Duration = Duration::from_millis(15);
 /// After this time without a usable read, the edge tries the next server.
 const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
@@ -67,7 +67,7 @@ struct FeedReader<'a> {
     blocks: &'a Blocks,
     edge: &'a EdgeNode,
     at: Follower,
-    /// Entries that wait until the edge has read the whole feed, by name.
+    /// The entries by name. They wait until the edge has read the whole feed.
     kept: BTreeMap<String, Option<String>>,
     /// Whether the kept entries start at the beginning of the feed. If so, a sale without an entry
     /// was deleted.

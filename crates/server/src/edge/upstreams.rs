@@ -41,8 +41,8 @@ pub(crate) const TIME_HEADER: &str = "doorbuster-time";
 pub(crate) const STATE_HEADER: &str = "doorbuster-state";
 /// Longest time until a node begins its answer to a request other than a purchase.
 const ANSWER_MAX: Duration = Duration::from_secs(75);
-/// Longest time until a node begins its answer to a purchase, after the time that the purchase
-/// waits for its verdict.
+/// Longest time until a node begins its answer to a purchase, in addition to the time that the
+/// purchase waits for its verdict.
 const AFTER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Time between two lookups of the nodes' names.
 const LOOKUP_EVERY: Duration = Duration::from_secs(10);
@@ -128,7 +128,7 @@ impl Upstreams {
         }
     }
 
-    /// Sends a request that may change something. Only one node gets a part of it.
+    /// Sends a request that may change something. Only one node gets any part of the request.
     async fn send_once(
         &self,
         mut request: Request<Body>,

@@ -24,8 +24,9 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// Starts a job. If the job ends or panics too early, the program must end. Without all jobs,
-    /// the server would not settle tickets, refill slots or expire orders.
+    /// Starts a job. If the job ends too early or panics, the program must end. Otherwise the
+    /// server would continue without the job, and might not settle tickets, refill slots or expire
+    /// orders.
     pub(crate) fn start(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
         let (stop, on_fatal) = (self.stop.clone(), self.on_fatal.clone());
         self.tasks.spawn(async move {

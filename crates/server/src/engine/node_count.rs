@@ -1,4 +1,4 @@
-//! Counts the live nodes now, and the nodes that were live recently.
+//! Counts the nodes that are live now, and the nodes that were live recently.
 //!
 //! A lapsed lease may belong to a node that paused for a moment. Other nodes must not take the
 //! node's part of a request limit so early. So a node counts as live until several checks in a row
@@ -18,7 +18,7 @@ const MISSED_CHECKS: u32 = 6;
 pub(crate) struct NodeCount {
     now: AtomicU32,
     recent: AtomicU32,
-    /// Checks in a row that found fewer nodes than `recent`.
+    /// The number of checks in a row that found fewer nodes than `recent`.
     fewer: AtomicU32,
 }
 

@@ -1,4 +1,4 @@
-//! The refusals that buyers got, from all nodes.
+//! The refusals that buyers got from all nodes.
 //!
 //! Each node remembers its own refusals. A node that needs the refusals of other nodes writes a
 //! question into the row of its lease. Every node reads these rows whenever it renews its lease,
@@ -65,7 +65,7 @@ struct Notes {
     edge_heard_at: i64,
 }
 
-/// The part of a node's description of itself that has its notes.
+/// The part of a node's description that has the node's notes.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct AboutNotes {
@@ -138,8 +138,8 @@ impl Refusals {
     }
 
     /// Notes the verdict of a ticket whose request no longer waits, or was answered as queued.
-    /// `None`: the request was not refused, or another request got the verdict and notes its own
-    /// answer.
+    /// `refused` is `None` if the request was not refused, or if another request got the verdict
+    /// and notes its own answer.
     pub(super) fn note_verdict(&self, ticket: Token, info: &TicketInfo, refused: Option<Code>) {
         let buyer = self.memory.hash(info.buyer.as_str());
         self.memory.forget_queued(buyer, ticket);
@@ -328,7 +328,7 @@ impl Engine {
 /// A summary of the rows of all nodes.
 struct AllNodes {
     has_answered: bool,
-    /// Whether an edge was alive, and may have refused buyers.
+    /// True if an edge was alive and may have refused buyers.
     has_edges: bool,
 }
 
@@ -338,7 +338,7 @@ fn noted((at, item, code): (i64, i64, String)) -> Option<NotedRefusal> {
     Some(NotedRefusal { at: Millis(at), item: ItemId(item), code: Code::parse(&code)? })
 }
 
-/// Returns the problem code of a verdict. `None`: the request holds an order.
+/// Returns the problem code of a verdict. Returns `None` if the request holds an order.
 pub(super) fn verdict_code(verdict: Verdict) -> Option<Code> {
     match verdict {
         Verdict::Reserved | Verdict::Order(_) => None,

@@ -44,9 +44,9 @@ struct AboutRoles {
     roles: Vec<String>,
 }
 
-/// Returns the nodes that renewed their leases recently. The renewal of this node, not a clock,
-/// says what is recent. If the store's clock was set back, a node that is gone may have the newest
-/// lease.
+/// Returns the nodes that renewed their leases recently. Compares each lease with this node's own
+/// lease, not with a clock or with the newest lease. If the store's clock was set back, a node that
+/// is gone may have the newest lease.
 fn heard(nodes: &[NodeRow], own: NodeId) -> impl Iterator<Item = &NodeRow> {
     let mine = nodes.iter().find(|row| row.node == own).map(|row| row.lease_until);
     let newest = || nodes.iter().map(|row| row.lease_until).max().unwrap_or_default();

@@ -7,7 +7,7 @@ use doorbuster_slots::SlotError;
 use super::Engine;
 use crate::catalogue::ItemState;
 
-/// Longest wait for a slot's numbers that are only displayed.
+/// Longest wait for a slot's numbers, which are used only for display.
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 
 impl Engine {

@@ -105,7 +105,7 @@ pub struct EngineOptions {
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
-/// The file with the secret of the front door that the server generated.
+/// The file with the front door's secret, which the server generated.
 #[derive(Clone, Debug)]
 pub struct PassKeyFile {
     /// 16 hexadecimal digits by which a store recognizes the secret.
@@ -318,7 +318,7 @@ async fn open_postgres(
     Ok(store.await?)
 }
 
-/// Opens the Redis for data that nodes share and may lose, and its locks, if the shape has one.
+/// If the shape has a Redis for data that nodes share and may lose, opens this Redis and its locks.
 fn open_shared(
     options: &EngineOptions,
     slots: &Slots,

@@ -18,9 +18,9 @@ const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// counts as dead, other nodes claim the remaining tickets.
 const RELEASE_TICKETS_MAX: Duration = Duration::from_secs(1);
 /// How long a stopping node continues to settle after it released its lease. This time is a little
-/// longer than the time between two checks of another node.
+/// longer than the interval of other nodes' checks.
 const SETTLE_ON: Duration = LEASE_RENEWAL.saturating_add(Duration::from_millis(200));
-/// Time between two checks of a draining queue, in addition to notifications.
+/// The interval at which a draining queue is checked. A notification also causes a check.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
 impl Engine {

@@ -27,7 +27,7 @@ const NEVER_ENDS: Millis = Millis(i64::MAX);
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
     known: ArcSwap<BlockIndex>,
-    /// Whether there are any blocks. Without blocks, a request checks nothing else.
+    /// True if there are any blocks. If there are none, a request needs no further check.
     are_any: AtomicBool,
     /// Locked while the blocks are read. The value is the version of the last read.
     reading: tokio::sync::Mutex<Option<BlocksVersion>>,

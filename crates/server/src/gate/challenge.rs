@@ -1,6 +1,7 @@
-//! Challenges, which buyers solve before they get a pass. A challenge's token contains, encrypted,
-//! everything that a node needs to check the answer. So any node can check an answer, and no node
-//! has to remember the challenge. The store makes sure that only one answer to a challenge counts.
+//! Challenges, which buyers solve before they get a pass. A challenge's token contains everything
+//! that a node needs to check the answer, in encrypted form. So any node can check an answer, and
+//! no node has to remember the challenge. The store makes sure that only one answer to a challenge
+//! counts.
 
 mod pool;
 mod seal;
@@ -24,7 +25,7 @@ use pool::{ChallengePool, PRERENDERED_KINDS, RenderRequest, RenderedChallenge};
 pub(crate) use seal::PuzzleKind;
 use seal::{ChallengeSealer, Sealed};
 
-/// How long a challenge may be answered.
+/// The time in which a buyer may answer a challenge.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
 /// After this many wrong answers of one buyer in one sale, no answer is accepted until the wrong
 /// answers are forgotten.
@@ -107,11 +108,12 @@ impl AnswerOutcome {
 #[derive(Debug)]
 pub struct Challenges {
     seals: ChallengeSealer,
-    /// Keys by master: the first master's keys create challenges, and all keys check answers.
+    /// The keys of each master. The first master's keys create challenges, and all keys check
+    /// answers.
     work: Box<[WorkKeys]>,
     pool: ChallengePool,
     outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
-    /// Locks that let only one answer of a buyer at a time reach the store.
+    /// With these locks, only one answer of a buyer at a time reaches the store.
     answer_locks: [Mutex<()>; ANSWER_LOCKS],
 }
 
@@ -242,7 +244,7 @@ impl Challenges {
         self.pool.issued_and_ready(kind)
     }
 
-    /// Draws pictures in advance, only for kinds that a sale requires now or soon.
+    /// Draws pictures in advance for the kinds that a sale requires now or soon.
     pub(crate) fn prerender(&self, catalogue: &Catalogue, now: Millis) {
         let mut wanted = [false; PRERENDERED_KINDS];
         for sale in catalogue.sales() {

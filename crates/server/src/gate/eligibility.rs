@@ -13,7 +13,7 @@ use crate::purchase::DoorRefusal;
 /// The result of the front door's check of a purchase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoorCheck {
-    /// The buyer, if the request identified one. Without a buyer, `refusal` has the reason.
+    /// The buyer, if the request identified a buyer. Otherwise `refusal` has the reason.
     pub buyer: Option<BuyerName>,
     /// The front door's refusal.
     pub refusal: Option<DoorRefusal>,

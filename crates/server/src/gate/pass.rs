@@ -1,7 +1,7 @@
 //! Issues and checks purchase passes. Every node can do both without a lookup.
 //!
 //! The keys of the previous, the current and the next period are cached. A pass of any other period
-//! has expired, or no node ever issued it.
+//! either has expired or was never issued.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -150,7 +150,7 @@ impl Passes {
         PASS_ANSWERS.into_iter().zip(self.answers.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
-    /// Calls `use_it` with the keys at `now`. Derives them again after each period.
+    /// Calls `use_it` with the keys at `now`. Derives the keys again after each period.
     fn with_ring<T>(&self, now: Millis, use_it: impl FnOnce(&KeyRing) -> T) -> T {
         let (period, ring) = (period(now), self.ring.load());
         if ring.period == period {

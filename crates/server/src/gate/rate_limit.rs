@@ -61,7 +61,7 @@ impl Route {
         [Self::Purchase, Self::Pass, Self::Challenge, Self::Room, Self::Checkout];
 
     /// Returns when a request on this route is added to the count that all nodes share: before or
-    /// after the answer. Polls of a waiting room and challenges need no exact limit, because they
+    /// after the node's answer. Waiting-room polls and challenges need no exact limit, because they
     /// are frequent and give no units.
     pub(crate) const fn counting(self) -> Counting {
         match self {
@@ -136,7 +136,8 @@ pub(crate) struct RateLimiter {
     key: [u8; 32],
     birth: Instant,
     sharing: Option<LimitSharing>,
-    /// The number of edges that share the limits of refused requests. `None` at a node.
+    /// The number of edges among which the limits of refused requests are divided. `None` at a
+    /// node.
     edges: Option<Arc<AtomicU32>>,
 }
 
@@ -149,7 +150,8 @@ impl RateLimiter {
         Self { table: LimitTable::default(), key, birth: Instant::now(), sharing, edges: None }
     }
 
-    /// Makes these the limits of an edge. `edges` is the number of edges, including this edge.
+    /// Converts these limits to the limits of an edge. `edges` is the number of edges, including
+    /// this edge.
     pub(crate) fn at_edge(self, edges: Option<Arc<AtomicU32>>) -> Self {
         Self { edges, ..self }
     }
@@ -192,8 +194,8 @@ impl RateLimiter {
     }
 
     /// Returns the limit of a request. No other process counts a request that an edge refuses from
-    /// memory. So an edge applies its part of the limit to such a request. A node counts the other
-    /// requests again, by the whole limit.
+    /// memory. So an edge applies its part of the limit to such a request. The edge passes all
+    /// other requests on to a node, which counts them again under the whole limit.
     fn pace_of(&self, pace: gcra::RateLimit, counting: Counting) -> gcra::RateLimit {
         match &self.edges {
             Some(edges) if counting == Counting::AfterAnswer => {
@@ -203,7 +205,8 @@ impl RateLimiter {
         }
     }
 
-    /// Returns a limit. While the nodes cannot share limits, returns this node's part of the limit.
+    /// Returns this node's part of a limit while the nodes cannot share limits. Otherwise returns
+    /// the whole limit.
     fn pace_now(&self, pace: gcra::RateLimit) -> gcra::RateLimit {
         match self.sharing.as_ref().filter(|sharing| sharing.is_unreachable()) {
             Some(sharing) => pace.split_between(sharing.nodes()),

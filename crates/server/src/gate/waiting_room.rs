@@ -121,7 +121,8 @@ impl WaitingRooms {
         room.flags().arrivals.record_arrival(buyer, room.part_of(self.per_sec));
     }
 
-    /// Adds the buyer to the room, or finds the position. Returns whether the position is new.
+    /// Adds the buyer to the room, or finds the buyer's existing position. Returns whether the
+    /// position is new.
     ///
     /// # Errors
     ///
@@ -291,7 +292,7 @@ impl WaitingRooms {
         Ok(row)
     }
 
-    /// Returns whether a sale that has no waiting room now had a waiting room before.
+    /// Returns whether a sale had a waiting room earlier, although the sale has none now.
     ///
     /// # Errors
     ///

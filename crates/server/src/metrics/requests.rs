@@ -18,7 +18,7 @@ const STATUSES: [u16; 22] = [
     500, 503, 0,
 ];
 
-/// The most routes that can be counted separately.
+/// The maximum number of routes that can be counted separately.
 const ROUTES_MAX: usize = 128;
 
 /// Returns the name of every route, by index.

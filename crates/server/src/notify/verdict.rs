@@ -9,7 +9,8 @@ use super::EventKind;
 
 impl EventKind {
     /// Returns the event about the verdict of a ticket for which no request waits, if the verdict
-    /// has one. A request that already holds an order is not refused, so its buyer gets the order.
+    /// has an event. A request that already holds an order is not refused, so its buyer gets the
+    /// order.
     pub(crate) fn from_verdict(
         resolved: &TicketVerdict,
         item: ItemId,

@@ -27,7 +27,7 @@ struct Line {
     fields: Vec<(&'static str, String)>,
 }
 
-/// The lines that wait. They are a static, because a process has only one log.
+/// The lines that wait. The variable is static, because a process has only one log.
 static WAITING: Mutex<VecDeque<Line>> = Mutex::new(VecDeque::new());
 
 /// The layer that keeps lines of the level `info` and above, if the environment names a collector.

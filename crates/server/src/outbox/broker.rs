@@ -60,8 +60,8 @@ pub(super) struct Brokers {
     guard: BrokerGuard,
     timeout: Duration,
     source: String,
-    /// The connection of each endpoint, and its address. There are at most as many connections as
-    /// endpoints.
+    /// The address and the connection of each endpoint, by the endpoint's id. There are at most as
+    /// many connections as endpoints.
     made: Mutex<HashMap<String, (String, Arc<Broker>)>>,
 }
 

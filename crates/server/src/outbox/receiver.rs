@@ -34,7 +34,7 @@ pub(crate) struct DeliveryError {
     pub(crate) error: String,
     /// The pause that the receiver requested, in milliseconds.
     pub(crate) pause_ms: i64,
-    /// Whether the receiver's answer means that it will never accept this message.
+    /// Whether the receiver's answer means that the receiver will never accept this message.
     pub(crate) is_final: bool,
     /// Whether the receiver wants no more messages at all.
     pub(crate) is_gone: bool,

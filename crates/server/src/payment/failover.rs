@@ -3,8 +3,8 @@
 //! the messages. Therefore each node remembers the payments with which it marked orders as paid in
 //! the last minutes.
 //!
-//! The database may also lack a refund of such a payment, which another node made. So the node asks
-//! the provider whether a payment that it applied again was refunded.
+//! Another node may have refunded such a payment, and the database may lack that refund too. So the
+//! node asks the provider whether each payment that the node applied again was refunded.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,7 +44,7 @@ pub(super) struct AppliedPayments {
 
 #[derive(Debug, Default)]
 struct KeptPayments {
-    /// Each payment by its order. An order has only one payment that pays for it.
+    /// The payments, by order. At most one payment pays for an order.
     by_order: HashMap<Arc<str>, Capture>,
     /// The orders, oldest payment first. The order of a forgotten payment stays in this list.
     orders: VecDeque<(Instant, Arc<str>)>,
@@ -119,7 +119,7 @@ impl Payments {
                         break;
                     }
                     let fence = *changes.borrow_and_update();
-                    // The first history that a node reads is not a failover.
+                    // The first history that a node reads does not count as a failover.
                     if fence > known && known > 0 {
                         let kept = applied.read(fence);
                         unasked.extend(self.apply_again(fence, kept, &changes).await);
@@ -174,8 +174,8 @@ impl Payments {
     }
 
     /// Applies payments until the store fails. Returns the payments that are not applied yet. Adds
-    /// to `missing` the payments that the database lacked, and a payment whose commit has no known
-    /// result: the next try may find that payment in the database.
+    /// the payments that the database lacked to `missing`. Also adds a payment whose commit has no
+    /// known result, because the next try may find that payment in the database.
     async fn apply_some(&self, payments: Vec<Capture>, missing: &mut Vec<Capture>) -> Vec<Capture> {
         let (mut payments, mut later) = (payments.into_iter(), Vec::new());
         for capture in payments.by_ref() {
@@ -209,15 +209,15 @@ impl Payments {
                 .filter_map(|(capture, is_answered)| (!is_answered).then_some(capture))
                 .collect();
             if !unanswered.is_empty() {
-                // Ask last about the payments for which the provider gave no answer.
+                // The provider is asked last about the payments for which it gave no answer.
                 unasked.splice(0..0, unanswered);
                 tokio::time::sleep(ASK_PAUSE).await;
             }
         }
     }
 
-    /// Asks the provider about a payment, and records its reversal. Returns whether no further
-    /// question is needed.
+    /// Asks the provider about a payment, and records its reversal. Returns `false` if the caller
+    /// must ask again.
     async fn find_reversal(&self, capture: &Capture) -> bool {
         if capture.money.minor == 0 {
             // No money was taken, so there is no payment at the provider.
@@ -245,7 +245,7 @@ impl Payments {
                     %error,
                     event = "payment.reversal_unknown",
                     "the provider refused to answer about a payment after a failover; check at the \
-                     provider whether it was refunded"
+                     provider whether the payment was refunded"
                 );
                 true
             }

@@ -95,8 +95,8 @@ impl Payments {
         Ok(outcome)
     }
 
-    /// Applies a captured payment. The payment pays for its order, or the server refunds the
-    /// payment.
+    /// Applies a captured payment. If the payment does not pay for its order, the server refunds
+    /// the payment.
     pub(super) async fn capture(
         &self,
         capture: Capture,
@@ -156,7 +156,7 @@ impl Payments {
         Ok(self.engine.store().order(id).await?.is_some())
     }
 
-    /// Applies payments that the server found by asking the provider, and their reversals. If the
+    /// Applies the payments and reversals that the server found by asking the provider. If the
     /// message about a payment was lost, the message about its reversal may be lost too.
     pub(super) async fn apply_found(&self, found: Vec<FoundPayment>) -> Result<(), EngineError> {
         for FoundPayment { capture, back } in found {

@@ -15,8 +15,7 @@ use crate::outages;
 const PAGE: usize = 128;
 /// The number of refunds that are requested at the same time.
 const AT_ONCE: usize = 8;
-/// Longest pause between two reads. Another node may create a refund without a notification of this
-/// node.
+/// Longest pause between two reads. Another node may create a refund without notifying this node.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between two reads.
 const CHECK_SPACING: Duration = Duration::from_millis(20);

@@ -11,7 +11,7 @@ pub(super) const AT_ONCE: usize = 32;
 /// After this many consecutive requests without an answer, a provider counts as silent.
 const SILENT_AFTER: usize = AT_ONCE;
 /// How long a silence must last before postponed checkouts count as unanswered. A shorter silence
-/// uses up no order's grace period.
+/// does not use up the grace period of any order.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(10);
 /// The maximum number of requests to a silent provider at the same time.
 const PROBES_MAX: usize = 4;
@@ -19,7 +19,7 @@ const PROBES_MAX: usize = 4;
 /// Result of a request about a checkout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProbeResult {
-    /// The provider answered, even with a refusal or a request to wait.
+    /// The provider answered. A refusal or a request to wait also counts as an answer.
     Answered,
     /// The provider could not be reached, or its answer was unusable.
     NoAnswer,

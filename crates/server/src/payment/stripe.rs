@@ -132,7 +132,8 @@ impl Stripe {
     ) -> Result<CheckoutStatus, ProviderError> {
         let path = format!("/v1/checkout/sessions/{}", percent_encoded(session));
         let answer = match self.api.post(&format!("{path}/expire"), &[], None).await {
-            // Stripe closes only open sessions. This session was paid, or it has already ended.
+            // Stripe closes only open sessions. So this session either was paid or has already
+            // ended.
             Err(error) if error.is_refusal => self.session(&path).await?,
             answer => answer?,
         };
@@ -240,8 +241,8 @@ impl Stripe {
                 self.refund_status(refund).await
             }
             Ok(made) => Ok(event::refund_news(&made)),
-            // Someone refunded the payment at Stripe, or Stripe forgot the key. So the existing
-            // refunds show the progress.
+            // Either a person refunded the payment at Stripe, or Stripe forgot the key. In both
+            // cases, the existing refunds show the progress.
             Err(error) if error.code.as_deref() == Some("charge_already_refunded") => {
                 self.refund_status(refund).await
             }

@@ -15,8 +15,8 @@ use crate::unit_demand::{DemandGuard, UnitDemand};
 
 impl Driver<'_> {
     /// Waits until the request should try again. If the slots have too few units, the request also
-    /// adds its units to the item's demand. If a slot refuses the request, its demand ends, so that
-    /// no units are gathered for a refused request.
+    /// adds its units to the item's demand. If a slot refuses the request, the request's demand
+    /// ends, so that no units are gathered for it.
     pub(super) async fn park(&mut self, why: Unserved, until: Millis, waits: u32) -> Input {
         let (engine, item) = (self.engine, &*self.purchase.item);
         let signals = self.signals.take().unwrap_or_else(|| ItemSignals::for_item(item));
@@ -47,7 +47,8 @@ impl Driver<'_> {
     }
 }
 
-/// Receives the signals of an item's progress and commits, from the creation of this value on.
+/// Receives the signals of an item's progress and commits that are sent after this value was
+/// created.
 pub(super) struct ItemSignals<'a> {
     progress: Notified<'a>,
     commit: Notified<'a>,

@@ -80,7 +80,8 @@ impl Driver<'_> {
 
     /// Returns the answer to a request that may hold an order or a queued ticket. Returns `None` if
     /// the request holds neither. If the node's memory shows that the request holds an order, the
-    /// retry limiter delays the lookup. Only a few other lookups run at a time.
+    /// retry limiter delays the lookup. All other lookups share a few permits. Without a free
+    /// permit, the client must retry.
     pub(super) async fn look_up_order(&mut self) -> Option<Outcome> {
         let (holders, request) = (self.engine.holders(), self.request.request);
         let is_remembered = holders.holds(request);

@@ -120,8 +120,8 @@ fn about_position(
     }
 }
 
-/// Returns the texts that a page in each of its languages shows. A message has no other language,
-/// because it must stay short.
+/// Returns the text in each language of the pages, as a page shows it. A message has no other
+/// languages, because it must stay short.
 fn in_page_languages(text: &Text) -> Text {
     let texts = PAGE_LANGUAGES.map(|language| (language, text.for_language(language)));
     match texts {

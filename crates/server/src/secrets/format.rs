@@ -6,7 +6,7 @@ use doorbuster_core::IdKey;
 
 use crate::signing::SigningKey;
 
-/// The number of random bytes in each secret, and the shortest secret in bytes.
+/// The number of random bytes in each secret, and the smallest allowed length of a secret in bytes.
 pub(crate) const SECRET_BYTES: usize = 32;
 /// Creates a secret in the format for this name.
 pub(super) fn generate(name: &str) -> String {

@@ -77,8 +77,8 @@ pub(crate) struct Assets {
 #[derive(Debug)]
 struct AssetSource {
     data: Cow<'static, [u8]>,
-    /// The hash of the data, computed at build time. So the server need not hash files at boot if
-    /// they name no other file.
+    /// The hash of the data, computed at build time. At boot, the server hashes only the files that
+    /// name other files.
     hash: [u8; 32],
     /// Whether the data may name other files. The server replaces those names by addresses.
     names_others: bool,

@@ -1,10 +1,10 @@
 //! Keeps a buyer's token in a cookie of the pages. So the buyer is still signed in after a payment,
 //! and in a new tab.
 //!
-//! The cookie contains the token itself. So every node accepts it, the store keeps nothing, and the
-//! cookie ends with the token. `HttpOnly` hides the cookie from scripts. With `SameSite=Lax`,
-//! browsers do not send the cookie with requests from other sites. A request that changes something
-//! also needs a header, and other sites cannot make a browser send that header.
+//! The cookie contains the token itself. So every node accepts the cookie, the store keeps nothing,
+//! and the cookie ends with the token. `HttpOnly` hides the cookie from scripts. With
+//! `SameSite=Lax`, browsers do not send the cookie with requests from other sites. A request that
+//! changes something also needs a header, and other sites cannot make a browser send that header.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ pub(crate) async fn forget(State(app): State<Arc<App>>, headers: HeaderMap) -> H
     Ok(with_cookie(&app, &headers, "", 0))
 }
 
-/// Returns an empty answer that sets the cookie for `seconds`. Zero removes the cookie.
+/// Returns an empty answer that sets the cookie for `secs` seconds. Zero removes the cookie.
 fn with_cookie(app: &App, headers: &HeaderMap, token: &str, secs: i64) -> Reply {
     let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let secure = if app.is_https || by_proxy { "; Secure" } else { "" };

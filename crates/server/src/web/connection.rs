@@ -37,8 +37,8 @@ pub(crate) struct Connection {
     pub _place: (GaugeGuard, TaskTrackerToken),
 }
 
-/// Completes when the event stream on a connection must end although its client reads nothing.
-/// The connection polls this future directly, because it does not poll the answer's body while the
+/// Completes when the event stream on a connection must end, even if the client reads nothing. The
+/// connection polls this future directly, because it does not poll the answer's body while the
 /// client reads nothing.
 #[derive(Default)]
 pub(crate) struct Overdue(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
@@ -58,7 +58,7 @@ impl Overdue {
     }
 }
 
-/// An event stream on a connection, until the end of its answer.
+/// Represents an event stream on a connection until the stream's answer ends.
 pub(crate) struct StreamGuard(Arc<Connection>);
 
 impl StreamGuard {
@@ -81,8 +81,8 @@ impl Drop for StreamGuard {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(this: Arc<Connection>, stream: TcpStream) {
-    // The future of the general server is boxed only when it is needed. So a connection that sends
-    // only purchases uses less memory.
+    // The future of the general server is allocated only when a request needs that server. So a
+    // connection that sends only purchases uses less memory.
     if let Some((stream, before)) = fast_path::serve(&this, stream).await {
         Box::pin(general(this, stream, before)).await;
     }

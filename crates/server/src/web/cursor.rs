@@ -1,5 +1,5 @@
-//! Cursors of lists. A cursor encodes a position, and clients do not interpret it. The server
-//! refuses a cursor of another list, and any text that is not its own cursor.
+//! Cursors of lists. A cursor encodes a position, and clients do not interpret the cursor. The
+//! server refuses a cursor of another list, and any text that is not its own cursor.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -25,7 +25,7 @@ use crate::metrics::{RouteIndex, route_index, route_name};
 const EVENTS_PATH: &str = "/v1/events";
 
 /// The header with a request's id. A request may have this header. Failed answers, and answers to
-/// operators' changes, have it.
+/// operators' changes, have the header.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 /// Longest request id that the server accepts, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;

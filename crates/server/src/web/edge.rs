@@ -1,6 +1,6 @@
-//! Answers requests on an edge. An edge refuses purchases by the same code as a node with the role
-//! `api`. It serves pages, sales and their status from memory, and passes all other requests to a
-//! node.
+//! Answers requests on an edge. An edge and a node with the role `api` use the same code to refuse
+//! purchases. An edge serves pages, sales and their status from memory, and passes all other
+//! requests to a node.
 
 mod forward;
 
@@ -161,10 +161,10 @@ fn request_hash(
     Ok(terms.and_then(|terms| hash(terms.buyer)))
 }
 
-/// A request that the edge has passed to a node. The request may hold an order, so the edge
-/// remembers it when this value is dropped. If the request certainly holds no order, `request` is
-/// cleared before the drop. So the edge also remembers a request without an answer, and a request
-/// whose buyer disconnected.
+/// A request that the edge has passed to a node. When this value is dropped, the edge remembers
+/// that the request may hold an order. The drop also covers a request without an answer, and a
+/// request whose buyer disconnected. If the request certainly holds no order, the edge clears
+/// `request` before the drop.
 struct MayHold<'a> {
     holders: &'a Holders,
     request: Option<RequestHash>,

@@ -24,8 +24,8 @@ fn find_fault(version: Version, headers: &HeaderMap) -> Option<Problem> {
     if let Some(detail) = host_fault(version, headers) {
         return Some(Problem::malformed_request(detail));
     }
-    // If the request also has a `Content-Length`, the HTTP library has removed that header. The
-    // library then closes the connection.
+    // If the request has both `Transfer-Encoding` and `Content-Length`, the HTTP library has
+    // removed `Content-Length`. The library then closes the connection.
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let is_known = match (codings.next(), codings.next()) {
         (None, _) => true,

@@ -46,8 +46,8 @@ impl From<RateLimitExceeded> for DoorState {
 
 impl App {
     /// Checks a purchase at the front door. The front door refuses blocked callers, requests over a
-    /// rate limit, and buyers who do not meet a requirement. `against_buyer` is the refusal of such
-    /// a buyer.
+    /// rate limit, and buyers who do not meet a requirement. `against_buyer` is the refusal of a
+    /// buyer who does not meet a requirement.
     pub(super) fn door(
         &self,
         (client, buyer): (ClientAddress, &str),
@@ -90,7 +90,8 @@ impl App {
         }
     }
 
-    /// Checks a request to join a waitlist, and waits for its shares of the limits.
+    /// Checks a request to join a waitlist, and waits for the shares of limits that the request
+    /// needs.
     pub(super) async fn door_refusal(
         &self,
         (client, buyer): (ClientAddress, &str),

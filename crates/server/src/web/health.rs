@@ -29,13 +29,13 @@ mod push;
 mod sales;
 mod slots;
 
-/// The reason why an edge is not ready: no node behind it was ready at its last check.
+/// The reason why an edge is not ready: at the last check, no node behind the edge was ready.
 const NO_UPSTREAM: &str = "no_upstream";
 /// The warning that an edge's copy of the nodes' memory is too old. Such an edge refuses nobody.
 const FEED_STALE: &str = "feed_stale";
 
-/// `GET /healthz`. A node with a store also reports the store's time and whether it serves buyers,
-/// because edges need both.
+/// `GET /healthz`. A node with a store also reports the store's time and whether the node serves
+/// buyers, because edges need both.
 pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some(about) = headers.get(EDGE_HEADER) {
         app.edges.record(&app.engine, about.as_bytes());
@@ -49,8 +49,8 @@ pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> Ha
     Ok(reply)
 }
 
-/// Returns whether this node serves buyers, from this node's memory. So a check by an edge costs
-/// the store nothing.
+/// Returns whether this node serves buyers. The function reads only the node's memory, so a check
+/// by an edge causes no query of the store.
 fn state_for_edges(app: &App) -> UpstreamState {
     let is_leaving = app.is_leaving.load(Ordering::Acquire) || app.engine.is_stopping();
     match app.serves_api {

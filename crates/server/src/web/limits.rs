@@ -5,14 +5,14 @@ use std::time::Duration;
 
 /// The number of connections that wait in the kernel. The kernel refuses further connections.
 pub(crate) const BACKLOG: i32 = 8_192;
-/// Pause of the accept loop when no file descriptors are left.
+/// How long the accept loop pauses when no file descriptors are left.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The number of connections over the limit that get an answer. Further connections close without
 /// an answer.
 pub(crate) const OVER_CAPACITY_REPLIES_MAX: usize = 256;
 /// How long a connection over the limit may take to read its answer.
 pub(crate) const OVER_CAPACITY_TIMEOUT: Duration = Duration::from_secs(1);
-/// The number of file descriptors for the store, the log, the event loop and the listener.
+/// The number of file descriptors reserved for the store, the log, the event loop and the listener.
 pub(crate) const HANDLES_SPARE: u64 = 256;
 
 /// Largest head of a request, in bytes. For a larger head, the client gets 431 and the connection
@@ -39,7 +39,8 @@ pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// How long current requests may take after a stop signal. After that, their connections close.
 pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Shortest time between two renderings of a status for requests. Events also render the status.
+/// Requests cause a status to be rendered at most once in this time. An event also causes a
+/// rendering.
 pub(crate) const STATUS_EVERY: Duration = Duration::from_millis(200);
 
 /// While one request renders a status, other requests get a previous status of at most this age. If
@@ -57,7 +58,7 @@ pub(crate) const UNANSWERED_PINGS_MAX: u32 = 3;
 /// Longest message from a WebSocket, in bytes. A longer message closes the socket. The server
 /// ignores every message except a renewed token.
 pub(crate) const WS_MESSAGE_BYTES_MAX: usize = 4 * 1024;
-/// Read and write buffers of a WebSocket, in bytes.
+/// The size of the read buffer, and of the write buffer, of a WebSocket, in bytes.
 pub(crate) const WS_BUFFER_BYTES: usize = 1024;
 /// The number of bytes that may wait in a WebSocket's own write buffer. Further events wait in the
 /// hub.
@@ -108,7 +109,8 @@ pub(crate) use crate::purchase::RETRY_SECS;
 /// more purchase gets `503 overloaded`.
 pub(crate) const PURCHASES_MAX: usize = 100_000;
 /// The number of connections that each worker serves again per second after `503 overloaded`.
-/// Further connections wait. These answers take about a thirtieth of a worker's time.
+/// Further connections wait. Answering this many connections takes about a thirtieth of a worker's
+/// time.
 pub(crate) const OVERLOAD_RESUMES_PER_SEC: u64 = 5_000;
 /// Initial size of a connection's buffer for a purchase, in bytes. The buffer grows for a larger
 /// purchase.

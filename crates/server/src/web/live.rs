@@ -65,8 +65,9 @@ impl App {
         self.live.load()
     }
 
-    /// Uses the part of these settings that can change, and the certificates that the system has
-    /// now. Files of the previous pages stay available, because browsers may show these pages.
+    /// Applies the part of these settings that can change. The server's own calls then use the
+    /// system's newest certificates. Files of the previous pages stay available, because browsers
+    /// may show these pages.
     pub fn reload(&self, settings: &Settings) {
         let before = self.live.load_full();
         let mut next = LiveSettings::new(settings);

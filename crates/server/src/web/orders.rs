@@ -166,7 +166,7 @@ pub(crate) async fn cancel(
     }
 }
 
-/// Cancels an existing order. Also returns whether this call cancelled it.
+/// Cancels an existing order, and returns the answer to the request.
 pub(crate) async fn cancel_order(app: &App, id: TicketId, by: Attribution) -> HandlerResult {
     let changed = app.engine.cancel(id, by).await.map_err(failed)?;
     failpoint::pass(Failpoint::CancelDone);

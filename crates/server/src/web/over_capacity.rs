@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 use super::limits::{OVER_CAPACITY_TIMEOUT, RETRY_SECS};
 use doorbuster_api::problem::{MEDIA_TYPE, Problem};
 
-/// Answers that the client should retry later, and closes the connection.
+/// Tells the client to retry later, and closes the connection.
 pub(crate) async fn turn_away(mut stream: TcpStream) {
     let body = Problem::overloaded(RETRY_SECS).to_json();
     let head = format!(

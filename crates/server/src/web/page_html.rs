@@ -57,9 +57,9 @@ impl Shop<'_> {
     }
 }
 
-/// Renders the page of one sale. If the state is given, the page also contains the sale as data for
-/// its script. The script then need not request the sale. An exported page has neither, because it
-/// may be older than the sale.
+/// Renders the page of one sale. If `state` is given, the page also contains the sale as data, so
+/// that the page's script need not request the sale. An exported page has neither the state nor the
+/// data, because the page may be older than the sale.
 pub(crate) fn sale_page(
     template: &str,
     sale: &Sale,

@@ -182,8 +182,9 @@ async fn order(
     }
 }
 
-/// Answers an address without content. If people are likely to mistype the address, the server
-/// redirects to the right page. Otherwise a browser gets a page, and other clients get a problem.
+/// Answers an address without content. If the address is a page's address with a slash at the end,
+/// the server redirects to that page. Otherwise a browser gets a page, and other clients get a
+/// problem.
 pub(crate) async fn fallback(
     State(app): State<Arc<App>>,
     uri: Uri,

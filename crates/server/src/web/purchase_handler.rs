@@ -286,8 +286,8 @@ fn check_purchase(
         Prefer::RespondAsync => Duration::ZERO,
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
     };
-    // If the request may hold an order already, the front door skips its limits. The front door's
-    // refusal counts only if the request holds no order. So a repeated request uses up no limit.
+    // If the request may hold an order already, the front door skips its limits, so that a repeated
+    // request uses up no limit. The front door's refusal counts only if the request holds no order.
     let DoorState { refusal: door, standing, pending } =
         kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
@@ -329,9 +329,9 @@ async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> Purchas
     sold
 }
 
-/// Waits for the shares of limits that a purchase needs. Then checks the memory again, because the
-/// stock may have changed, and returns a refusal of that check. If the limits refuse the request,
-/// the purchase continues with their refusal.
+/// Waits for the shares of limits that a purchase needs. If the limits refuse the purchase,
+/// `in_progress` gets their refusal. Otherwise checks the memory again, because the stock may have
+/// changed, and returns the refusal of that check, if any.
 async fn finish_limits(
     app: &App,
     pending: PendingLimit,
@@ -380,8 +380,8 @@ fn purchase_reply(
 }
 
 impl App {
-    /// Returns the answer to a request that belongs to no sale. Its body is invalid, or its buyer
-    /// or sale is unknown.
+    /// Returns the answer to a request that belongs to no sale. Either the body is invalid, or the
+    /// buyer or the sale is unknown.
     pub(super) fn problem_reply(
         &self,
         refused: &Problem,

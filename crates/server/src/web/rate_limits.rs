@@ -3,8 +3,8 @@
 //! rate-limit status. The status follows the sale's limits. If the answer belongs to no sale, the
 //! status follows the default limits.
 //!
-//! Each handler checks blocks and limits once, for the sale that it serves. So a second check
-//! cannot parse the sale's name differently.
+//! Each handler checks blocks and limits once, for the sale that it serves. So there is no second
+//! check that could parse the sale's name differently.
 
 use std::sync::LazyLock;
 
@@ -38,8 +38,8 @@ pub(crate) struct LimitedRequest {
 pub(crate) struct ResponseSale(pub String);
 
 impl LimitedRequest {
-    /// Returns the rate-limited request to a path of the endpoint table. `None`: the path has no
-    /// limit.
+    /// Reads from a request what the rate limits need, and also returns the request. `path` is a
+    /// path of the endpoint table. `None`: the path has no limit.
     pub(crate) async fn from_request(path: &str, request: Request) -> (Option<Self>, Request) {
         let route = match path {
             "/v1/sales/{sale}/challenges" => Route::Challenge,
@@ -144,8 +144,9 @@ impl App {
     }
 
     /// Checks that the caller is not blocked and is within the limits, and counts the request. Each
-    /// handler of a limited path calls this function once, or calls its two parts. A request that
-    /// is refused here names no item, so the refusal is noted only if the sale has a single item.
+    /// handler of a limited path calls this function once, or calls `ensure_not_blocked` and
+    /// `check_rate_limit` once each. A request that is refused here names no item, so the refusal
+    /// is noted only if the sale has a single item.
     ///
     /// # Errors
     ///

@@ -32,7 +32,8 @@ struct RenderedSale {
     event: u64,
 }
 
-/// What a sale's page shows besides the sale: the generation of the settings, and the state.
+/// The version of a sale's page, apart from the sale itself: the generation of the settings, and
+/// the state that the page shows.
 type PageVersion = (u64, ShownState);
 /// A sale's page, with the sale and the version from which it was rendered.
 type RenderedPage = (Arc<SaleState>, PageVersion, Arc<AssetFile>);

@@ -44,7 +44,7 @@ pub(crate) async fn list(
         if index > 0 {
             body.put_u8(b',');
         }
-        // The answer is a sale's object with its status as one more member.
+        // Each entry is a sale's object with the sale's status as one more member.
         let shown = app.views.sale(&app.engine, sale).await.bytes;
         body.extend_from_slice(&shown[..shown.len() - 1]);
         body.extend_from_slice(br#","status":"#);

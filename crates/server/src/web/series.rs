@@ -24,18 +24,18 @@ pub(crate) use step_counts::StepCounts;
 #[cfg(test)]
 pub(crate) use step_counts::tests::point;
 
-/// How long before its opening the recording of a scheduled sale begins.
+/// The recording of a scheduled sale begins this long before the opening.
 const BEFORE_OPENING_MS: i64 = 3_600_000;
 /// How long a sale is recorded after its close. Its last requests are decided during this time.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
-/// A minute, which is also how long a reader believes the recorded levels of a node.
+/// A minute. A reader also uses a node's recorded levels for this long.
 pub(crate) const MINUTE_MS: i64 = 60_000;
 /// The number of past minutes that the leader adds up each time. If the store does not answer, a
 /// node writes its seconds late. With one sale, they are at most 17 minutes late, because the
 /// number of waiting points is limited.
 const MINUTES_SUMMED: i64 = 20;
-/// A new leader adds up the minutes of this much past time. There may have been no leader before.
-/// The store keeps seconds for one day.
+/// How far back a new leader adds up minutes, because there may have been no leader before. The
+/// store keeps seconds for the same time, one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
 /// How much past time a new leader reads in one query.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
@@ -140,7 +140,7 @@ impl App {
             second: second.plus(-1_000),
         });
         if !is_next(progress.second, second) {
-            // A row is written only once, so the counts stay for the next second.
+            // A row is written only once, so the new counts go into a later second's row.
             return;
         }
         let rooms = self.gate.room.counts();
@@ -249,7 +249,7 @@ fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
         requests.entry(second.at).or_default().insert(second.node, point.requests());
         minutes.entry((minute, second.node)).or_default().append(&point);
     }
-    // All nodes record the same second, so that readers may add up what the nodes recorded.
+    // Every node's peak is from the same second, so that readers may add up the peaks.
     let mut busiest: BTreeMap<Millis, &BTreeMap<NodeId, u64>> = BTreeMap::new();
     for (at, nodes) in &requests {
         let most = busiest.entry(start_of(*at, PointStep::Minute)).or_insert(nodes);

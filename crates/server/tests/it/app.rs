@@ -18,8 +18,8 @@ use crate::watch::Watch;
 pub(crate) const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// The operators' key in the settings of tests.
 pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
-/// The header with which a purchase waits for its order. The wait is longer than a test machine may
-/// pause.
+/// The header that lets a purchase wait for its verdict. The wait is longer than any pause of a
+/// test machine.
 pub(crate) const WAIT_FOR_ORDER: (&str, &str) = ("Prefer", "wait=5");
 /// Longest wait for events, on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -226,7 +226,7 @@ impl TestApp {
         assert_eq!(reply.verdict(), "200", "{step}: {}", reply.text());
     }
 
-    /// Returns how often an operator or the program itself did this action.
+    /// Returns how often an operator or the server itself did this action.
     pub(crate) async fn count_actions(&self, action: &str) -> usize {
         let path = format!("/v1/admin/actions?limit=200&action={action}");
         let list = self.admin("GET", &path, None).await.json();

@@ -16,12 +16,13 @@ use crate::watch::Watch;
 
 /// The number of refusals in a burst. The test counts the allocations of a whole burst. Other work
 /// of the server, such as watching sales and clocks, adds allocations to some bursts, and on a busy
-/// machine to most of them. If the refusals themselves allocate memory, every burst shows it.
+/// machine to most of them. If a refusal itself allocates memory, every burst has these
+/// allocations.
 const BURST: u64 = 50;
 /// The number of bursts for each kind of refusal.
 const BURSTS: usize = 41;
-/// The most allocations of one refusal: a read buffer and a write buffer. A waiting connection has
-/// no buffers.
+/// The maximum number of allocations for one refusal: a read buffer and a write buffer. A waiting
+/// connection has no buffers.
 const EACH: u64 = 2;
 /// Longest time of a burst. The machine may pause for a while.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -93,7 +94,7 @@ fn a_refusal_allocates_only_its_read_and_write_buffers() {
     runtime.block_on(async { drop(app.stop().await) });
 }
 
-/// Checks the allocations of these refusals, each by a sale and a code.
+/// Checks the allocations of refusals. Each case is a sale and the code of its refusals.
 fn check_allocations(runtime: &Runtime, app: &TestApp, cases: &[(&str, &str)]) {
     for (sale, code) in cases {
         let mut refused = runtime.block_on(RefusedRequest::new(app, sale, code));
@@ -146,9 +147,9 @@ fn a_refusal_by_a_node_that_shares_limits_allocates_no_more_and_waits_for_no_cal
         assert!(began.elapsed() < PATIENCE, "the node reports the buyer's three requests");
     }
     check_allocations(&runtime, &app, &[("few", "rate_limited"), ("gone", "sold_out")]);
-    // The node allowed one request of the first buyer and three requests of the second buyer, and
-    // reports each request at most once.
+    // The node admitted one request of the first buyer and three requests of the second buyer. The
+    // node reports each of these requests at most once.
     let reports = calls();
-    assert!(reports <= 4, "no refusal caused a call, but {reports} reports were made");
+    assert!(reports <= 4, "a refusal caused a call: the node made {reports} reports");
     runtime.block_on(async { drop(app.stop().await) });
 }

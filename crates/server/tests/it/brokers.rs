@@ -40,7 +40,7 @@ impl BrokerServer {
         }
     }
 
-    /// Stops the broker: RabbitMQ in a clean way, NATS as in a power failure.
+    /// Shuts RabbitMQ down cleanly, or kills NATS as a power failure does.
     fn stop(mut self) -> Self {
         match &mut self {
             Self::Rabbit(rabbit) => rabbit.stop(),

@@ -124,7 +124,7 @@ async fn an_address_that_guesses_keys_is_refused_for_a_minute() {
     let app = TestApp::start().await;
     let (_, key) = new_key(&app, "viewer").await;
     let mut verdicts = Vec::new();
-    // A minute may end during the test, so the test tries twice as many keys.
+    // A minute may end during the test, so the test tries more keys than two minutes allow.
     for guess in 0..22 {
         verdicts.push(sign_in(&app, &format!("dbk_guess_{guess}")).await.verdict());
     }

@@ -201,7 +201,7 @@ async fn an_edge_refuses_by_phase_token_blocks_and_limits() {
     tier.wait_for_state("on_sale").await;
     let block = json!({"kind": "buyer", "value": "robot"});
     assert_eq!(tier.node.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
-    // The edge does not know of the block yet and passes the request on. The node refuses it.
+    // The edge does not know of the block yet, so the node refuses the request.
     assert_eq!(tier.buy("robot", "k").await, "403 forbidden");
     until("the edge knows of the block", async || {
         let before = tier.proxy.purchases();

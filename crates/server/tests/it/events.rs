@@ -1,5 +1,5 @@
 //! Tests events by SSE and WebSocket: `hello` comes first, then the buyer's own orders and the
-//! requested sales. Other tests check slow readers.
+//! requested sales. The tests also check slow readers.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ async fn a_socket_reports_the_buyers_orders_and_the_requested_sales() {
     app.open_sale("autumn", 10.into(), 10).await;
     let mut anna = socket(&app, "anna", "?sale=spring").await;
     for _ in 0..5 {
-        // No order changes now, so each reader gets the current state.
+        // No order changes now, so the reader's first event is the current status.
         let mut other = socket(&app, "anna", "?sale=spring").await;
         let present = next(&mut other).await;
         assert_eq!(
@@ -351,7 +351,7 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
             }
         };
         drop(slow);
-        // Only the quick reader is left. The timeout of writes would keep the other one for 30 s.
+        // Only the quick reader is left. The server did not wait for the timeout of writes, 30 s.
         wait_for_metric(&app, &["doorbuster_events_websockets 1"]).await;
         (read, code, dropped.elapsed())
     };

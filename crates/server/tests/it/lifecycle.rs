@@ -139,7 +139,7 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
         .expect("the server stops without an error");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     for part in crowd {
-        // If a stopping server refuses the connection, that also counts as its end.
+        // A task may fail, because a stopping server refuses connections.
         drop(part.await);
     }
     let sold = sold.lock().expect("the server did not panic").clone();

@@ -144,7 +144,7 @@ async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     check(&buy("k").await, "201", 2);
     check(&buy("k").await, "200", 2);
     check(&buy("other").await, "409 sold_out", 1);
-    // The general server gives the same answer. It handles connections with `close`.
+    // The general server, which handles `Connection: close`, gives the same answer.
     let close = [("Connection", "close")];
     check(&buy_by(&app, "anna", "other", &close).await, "409 sold_out", 0);
     check(&buy("other").await, "429 rate_limited", 0);
@@ -258,7 +258,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
     while let Some(person) = people.join_next().await {
         person.expect("undisturbed");
     }
-    // A buyer who waits as long as the answer says is admitted once, and no more often.
+    // After the wait that the answer gives, the limit admits one request per second again.
     let since = Instant::now();
     let mut too_many = robot(300).await;
     while too_many.status != 429 {
@@ -276,7 +276,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
         more += 1;
         assert!(more <= 1 + since.elapsed().as_secs(), "{more}");
     }
-    assert!(more >= 1, "one a second");
+    assert!(more >= 1, "the limit admits one request per second");
     app.stop().await;
 }
 
@@ -377,7 +377,7 @@ async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
     };
     assert_eq!(from("anna", "192.0.2.9").await, "403 forbidden");
     assert_eq!(from("anna", "192.0.3.9").await, "201");
-    // The server shows a held order to its buyer.
+    // The address is blocked, but the repeated request gets its order.
     assert_eq!(from("anna", "192.0.2.9").await, "200");
     for wrong in [
         json!({"kind": "buyer", "value": "no name"}),

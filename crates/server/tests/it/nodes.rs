@@ -1,5 +1,5 @@
 //! Tests several nodes on one store. Each test has a private PostgreSQL and a private Redis, and
-//! can stop an engine as abruptly as a killed process.
+//! can stop an engine abruptly, as if its process were killed.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -310,7 +310,7 @@ async fn slots_that_lost_their_memory_start_again_and_the_whole_stock_is_sold() 
     second.stop().await;
 }
 
-/// Sells one unit to each of these buyers until this many units are sold. [`sell_out`] uses other
+/// Sells one unit each to new buyers until this many units are sold. [`sell_out`] uses other
 /// buyers.
 async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
     let (mut sold, mut n) = (0, 0_usize);

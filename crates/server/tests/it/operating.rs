@@ -83,7 +83,7 @@ async fn a_scheduled_sale_opens_and_closes_by_itself() {
         doorbuster_api::value::Time::from_millis(millis).to_string()
     };
     let mut body = sale("spring", 5.into(), 1);
-    // The start is late enough for a purchase before it. The sale ends only after another purchase.
+    // There is time for a purchase before the start. The end is set after another purchase.
     body["starts_at"] = json!(at(4.0));
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
     app.step("spring", "schedule").await;

@@ -284,7 +284,7 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check("/v1/sales/a%3Ab/status", true).await;
     check("/sale/spring?lang=zh", true).await;
     check(&asset, true).await;
-    // Clients could invent a new address like these for each request.
+    // A client could invent a new address of this kind for each request.
     for path in [
         "/v1/sales?x=1",
         "/v1/sales?limit=7",

@@ -157,7 +157,7 @@ async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
         ("200", &bought.json()["id"]),
         "the server checks a known key before the pass"
     );
-    // A buyer cannot find another buyer's order by its key.
+    // A buyer cannot find another buyer's order by the request key.
     let stranger = app.order("k", &[("Purchase-Pass", &forged[0])], "spring", "phone").await;
     assert_eq!(stranger.verdict(), "403 pass_invalid");
     app.step("spring", "close").await;

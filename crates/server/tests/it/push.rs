@@ -1,5 +1,5 @@
-//! Web push with a stand-in push service. The tests check each pushed message, its time and its
-//! receiver.
+//! Tests web push with a stand-in push service. The tests check each pushed message, its time and
+//! its receiver.
 
 mod nodes;
 mod restart;
@@ -29,7 +29,7 @@ const PUBLIC: &str =
 const AUTH: &str = "BTBZMqHH6r4Tts7J_aSIgg";
 /// The server's private key of the same example.
 const SHOP: &str = "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw";
-/// For this time, a test checks that no further message arrives.
+/// How long a test checks that no further message arrives.
 const WATCH: Duration = Duration::from_millis(300);
 
 /// A request that the push service got.
@@ -72,7 +72,7 @@ impl Pushed {
             .open_in_place(nonce, Aad::empty(), &mut record)
             .expect("the record is for this browser");
         let (last, text) = text.split_last().expect("a delimiter");
-        assert_eq!(*last, 2, "it is the last record");
+        assert_eq!(*last, 2, "the record is the last one");
         serde_json::from_slice(text).expect("JSON")
     }
 }
@@ -187,7 +187,7 @@ async fn a_buyer_is_told_that_units_are_reserved_until_when_and_nobody_else_is()
     let named: jiff::Timestamp = order["pay_by"].as_str().expect("a time").parse().expect("a time");
     assert_eq!(named.as_millisecond(), pay_by);
     let ttl: i64 = got[0].header("ttl").parse().expect("seconds");
-    assert!((800..=900).contains(&ttl), "it expires with the reservation: {ttl}");
+    assert!((800..=900).contains(&ttl), "the message expires with the reservation: {ttl}");
     assert_eq!(got[0].header("content-encoding"), "aes128gcm");
     let token = got[0].header("authorization").strip_prefix("vapid t=").expect("a token");
     let claims = token.split('.').nth(1).expect("claims");

@@ -119,7 +119,7 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
     let late = enter(&app, "late").await;
     assert_eq!(late.verdict(), "201");
     // There are four units, so four buyers are admitted. Four more buyers wait in case an admitted
-    // buyer does not buy. The other buyers need not wait.
+    // buyer does not buy. The other buyers get the state `gone`.
     for (at, buyer) in drawn(seed, &buyers).iter().chain(["late".to_owned()].iter()).enumerate() {
         let state = match at {
             0..4 => "admitted",

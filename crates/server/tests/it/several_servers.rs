@@ -39,8 +39,9 @@ async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// Creates a sale as another node does, but without the notification. Then requests the sale once.
-/// A node also finds a new sale by itself, within about a second.
+/// Creates a sale as another node does, but without the notification. A node also finds a new sale
+/// by itself within about a second, so this function requests the sale at once. Returns whether the
+/// node knows the sale.
 async fn is_known_at_once(
     app: &TestApp,
     (home, database): (&Cluster, &str),
@@ -94,7 +95,7 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
         let (id, key) = (format!("sale{n}"), format!("k{n}"));
         first.make_sale(&id, 20.into(), 10).await;
         second.step(&id, "open").await;
-        // The first server knows of the opening, or learns of the opening now.
+        // The first server already knows of the opening, or learns of it from this purchase.
         let begun = Watch::start();
         let bought = loop {
             let reply = first.buy("anna", &key, &id, "phone", 3).await;
@@ -164,8 +165,8 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
         let bought = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
         orders.push(bought.json()["id"].as_str().expect("an id").to_owned());
     }
-    // A node also finds a sale by itself after a while. So the test makes several attempts. In each
-    // attempt it requests the new sale at once, and the node must find the sale.
+    // A node also finds a new sale by itself after a while. So the test makes several attempts, and
+    // reads the buyer's orders at once in each attempt.
     for (n, order) in orders.iter().enumerate() {
         // The test changes the database as another node would, but without the notification.
         let sold = format!(
@@ -194,7 +195,7 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
     app.stop().await;
 }
 
-/// Returns the settings of a node, with its own directory if it has one.
+/// Returns the settings of a node, with the node's directory `dir` if it has one.
 fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Settings {
     let vars =
         [&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)], configured].concat();
@@ -202,7 +203,7 @@ fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Setti
     load(&flags, vars.into_iter().map(|(name, value)| (name.into(), value.into()))).expect("sound")
 }
 
-/// Returns the secrets of a node, and whether it created the operators' key.
+/// Returns the secrets of a node, and whether the node created the operators' key.
 async fn secrets(
     dir: Option<&Path>,
     url: &str,

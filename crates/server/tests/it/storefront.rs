@@ -79,7 +79,7 @@ async fn a_calendar_replaces_the_entry_of_a_sale_that_moved_or_closed_before_its
     assert_eq!(calendar(&app, "", &[], "DTSTART").await, "20991127T200000Z");
     assert_eq!(calendar(&app, "", &[], "UID").await, "spring@own.example");
     assert_eq!(calendar(&app, "", &[], "URL").await, "https://own.example/sale/spring");
-    // Without the setting, the address is that of the request, and no shared cache may keep it.
+    // Without the setting, the entry has the host of the request, so no shared cache may keep it.
     for (app, cache) in [(&app, "public, max-age=60"), (&other, "private, max-age=60")] {
         let entry = app.get("/sale/spring/calendar.ics").await;
         assert_eq!(entry.header("cache-control"), Some(cache));

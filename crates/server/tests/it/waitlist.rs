@@ -1,5 +1,5 @@
-//! Tests the waitlist of a sold-out item. A returned unit goes to the first waiting buyer before it
-//! is for sale again.
+//! Tests the waitlist of a sold-out item. A returned unit goes to the first waiting buyer. The unit
+//! is for sale again only if no buyer waits.
 
 use std::time::{Duration, Instant};
 
@@ -100,8 +100,8 @@ fn id(order: &Value) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() {
     let app = TestApp::start().await;
-    // The payment windows must end during the test, but not too early on a slow machine. The window
-    // of the first order must not end.
+    // The later orders' payment windows must end during the test, but not too early on a slow
+    // machine. The first order's window must not end.
     let (first, long) = (app.held_out(1, 1, 6).await, json!({"secs": 3_600}));
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{first}/extend"), Some(long)).await.verdict(),

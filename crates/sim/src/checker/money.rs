@@ -267,8 +267,8 @@ impl Checker {
         }
     }
 
-    /// Checks the answer to a refund request. The answer may be older than the row. Then the row
-    /// stays, or the server asks the provider again at once.
+    /// Checks the answer to a refund request. If the answer is older than the row, the row stays
+    /// unchanged, or the server queries the provider again at once.
     fn refund_answer(
         &mut self,
         (sent, news, at): (&Refund, &RefundUpdate, Millis),

@@ -288,8 +288,8 @@ impl Checker {
         self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold in phase {shown:?}"));
         let refused = self.reported.get(&id).is_some_and(|v| *v != Verdict::Reserved);
         self.check(!refused, "I8", || format!("{id} was reported as refused, but is an order"));
-        // If an attempt was answered with an id, it must end with that id. No other order may
-        // result from it.
+        // An attempt that was answered with an id must end with that id. The attempt must not get
+        // another order.
         let handed = self
             .issued
             .get(&id)

@@ -18,7 +18,7 @@ use crate::store::{SimStore, Tx, TxResult};
 
 /// The payment window of an order from a waitlist. A shorter window of the item applies instead.
 const WINDOW_MS: i64 = 300_000;
-/// The largest number of entries that one transaction serves or ends with their sale.
+/// The largest number of entries that one transaction can serve or end.
 const AT_ONCE: usize = 100;
 
 /// A waiting buyer.

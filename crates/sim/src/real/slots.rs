@@ -51,13 +51,13 @@ pub async fn compare_slots(
 struct SlotComparer {
     slots: Slots,
     at: SlotKey,
-    /// Maps a queue position of the reference to the position here, because a position is valid
-    /// only in its own queue. A redelivery clears the map, because the reference drops the old
-    /// positions, and later tickets may get the same positions.
+    /// Maps a queue position of the reference to the position in the real queue, because a position
+    /// is valid only in its own queue. A redelivery clears the map, because the reference drops the
+    /// old positions, and later tickets may get the same positions.
     positions: HashMap<u64, u64>,
-    /// Tickets that were acknowledged here. A settler may read a ticket just before the ticket's
-    /// acknowledgement, and deliver it again. Such a second delivery settles nothing. In the
-    /// reference, no ticket can be acknowledged during a read, so no second delivery happens.
+    /// Tickets that were acknowledged in the real slot. A settler may read a ticket just before the
+    /// ticket's acknowledgement, and deliver it again. Such a second delivery settles nothing. In
+    /// the reference, no ticket can be acknowledged during a read, so no second delivery happens.
     acknowledged: HashSet<(u64, Token)>,
     /// Whether the slot is stopped. A slot without a grant cannot be stopped, so the stop is
     /// repeated after its `init`.

@@ -45,7 +45,7 @@ impl World {
             .map(|(i, _)| i)
     }
 
-    /// Ends the wait of an attempt for its verdict.
+    /// Ends an attempt's wait for the verdict.
     pub(crate) fn hand_out(&mut self, attempt: u8) {
         if let Some(i) = self.pick(attempt, |s| matches!(s, AttemptState::Waiting { .. })) {
             self.drive(i, Input::Elapsed);

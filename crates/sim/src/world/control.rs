@@ -133,9 +133,9 @@ impl World {
         self.send(message);
     }
 
-    /// Serves the parked request of an item that has waited longest, first from the pool and then
-    /// from other slots. If slots are in nodes' memories, each node serves its own requests,
-    /// independently of the other nodes.
+    /// Of an item's parked requests, serves the request that has waited longest, first from the
+    /// pool and then from other slots. If slots are in nodes' memories, each node serves its own
+    /// requests, independently of the other nodes.
     pub(crate) fn serve_parked(&mut self, leader: u8, item: ItemId) {
         let seat = leader % self.setup.nodes;
         let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());
@@ -168,8 +168,8 @@ impl World {
         }
     }
 
-    /// Returns the data of an item's slots that a leader has. For slots that the leader reaches,
-    /// this is the present state. For other slots, it is only the store's rows.
+    /// Returns a leader's data about an item's slots. For a slot that the leader reaches, the data
+    /// is the slot's present state. For another slot, the data is only the store's rows.
     fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<SlotHolding> {
         let seat = Some(leader % self.setup.nodes);
         let holding = |(i, place): (usize, &super::PlacedSlot)| {

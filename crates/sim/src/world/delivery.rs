@@ -294,8 +294,8 @@ impl World {
         self.late.retain(|m| !is_lost(m));
     }
 
-    /// Handles a lost or delayed message to or from an endpoint, which counts as failed after a
-    /// while.
+    /// Handles the loss or delay of a delivery message. If a request to an endpoint gets no answer,
+    /// the delivery counts as failed.
     pub(crate) fn delivery_message_lost(&mut self, delivery_message: &DeliveryMessage) {
         match delivery_message {
             DeliveryMessage::Send { from, .. } | DeliveryMessage::Answer { from, .. } => {

@@ -18,7 +18,7 @@ impl World {
             .is_some_and(|n| self.nodes.get(usize::from(n)).is_some_and(|n| n.is_dead))
     }
 
-    /// Returns this node, or the next running node, as a load balancer would choose.
+    /// Returns this node if it runs, and otherwise the next running node, as a load balancer does.
     pub(crate) fn living(&self, node: u8) -> u8 {
         let nodes = self.setup.nodes;
         (0..nodes)

@@ -120,7 +120,7 @@ pub(crate) struct Attempt {
     pub(crate) has_permit: bool,
     /// The last commit before the purchase asked all slots.
     pub(crate) last_try: u64,
-    /// A verdict for the token that arrived before the slot's answer.
+    /// The verdict for the token, if the verdict arrived before the slot's answer.
     pub(crate) early: Option<(TicketId, Verdict)>,
 }
 

@@ -93,7 +93,7 @@ impl World {
         self.send(Message::Commit { leader, tx });
     }
 
-    /// Resumes a stopped slot whose item sells.
+    /// Resumes a stopped slot, if the item's sale is open.
     pub(crate) fn unstop(&mut self, slot: usize) {
         if self.store.sells(self.places[slot].at.item) && self.is_in_spread(slot) {
             self.send(Message::Stop { slot, stopped: false });

@@ -104,7 +104,8 @@ impl World {
         self.checker.find("rest", || "the loops do not come to rest".into());
     }
 
-    /// Lets the time of all parked requests pass. Returns whether a request was parked.
+    /// Lets time pass until the parking time of all requests is over. Returns whether a request was
+    /// parked.
     fn end_parking(&mut self) -> bool {
         if !self.attempts.iter().any(|a| a.state.is_parked()) {
             return false;
@@ -192,9 +193,9 @@ impl World {
         }
     }
 
-    /// Requests the missing units for all parked requests before any message arrives. So it may
-    /// happen that two recalls in opposite directions only exchange units. After that, the requests
-    /// are served one by one, as on nodes whose requests have waited for different times.
+    /// Requests the missing units for all parked requests before any message arrives. So it is
+    /// possible that two recalls in opposite directions merely exchange units. After that, the
+    /// requests are served one by one, as if they had waited for different times.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
             let Attempt { state, purchase, .. } = self.attempts[i];
@@ -235,8 +236,8 @@ impl World {
         }
     }
 
-    /// Gives buyers the id of each waiting attempt, because its slot may be lost. The buyers can
-    /// then ask for the verdict.
+    /// Gives each waiting buyer the id of the buyer's ticket, because the ticket's slot may be
+    /// lost. The buyers can then ask for the verdict.
     fn hand_out_remaining(&mut self) {
         for i in 0..self.attempts.len() {
             if let AttemptState::Waiting { .. } = self.attempts[i].state {

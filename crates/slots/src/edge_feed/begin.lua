@@ -1,5 +1,5 @@
 -- Begins a new generation of the feed, and deletes the previous generation. Readers ignore the new
--- generation until its head says that it is complete.
+-- generation until the head says that the generation is complete.
 -- KEYS: head, requests, entries, order of the entries.
 -- ARGV: the writer's fencing number, the generation, the lifetime in milliseconds.
 -- Returns 1. If a writer with a higher fencing number has written, returns 0 and changes nothing.

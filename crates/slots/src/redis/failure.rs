@@ -1,5 +1,5 @@
-//! The reason why a call failed. It says whether the call may have taken effect, and whether
-//! another server may answer it.
+//! The reason why a call failed. The reason says whether the call may have taken effect, and
+//! whether another server may answer the call.
 use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 
 use crate::SlotError;

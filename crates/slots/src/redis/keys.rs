@@ -49,8 +49,8 @@ pub(super) fn hash_slot(slot: SlotKey) -> u16 {
 }
 
 /// Returns the plain server that has the slot. An item's partitions are assigned to the servers one
-/// after another. The item decides which server gets the first partition. So the
-/// servers' numbers of partitions of the item differ by at most one.
+/// after another. The item decides which server gets the first partition. So the numbers of the
+/// item's partitions on two servers differ by at most one.
 pub(super) fn server_of(slot: SlotKey, servers: usize) -> usize {
     let start = usize::from(crc16(&slot.item.0.to_be_bytes()));
     (start + slot.index as usize) % servers.max(1)

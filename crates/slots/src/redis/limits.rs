@@ -1,19 +1,20 @@
 //! Every capacity, timeout and retry of the slots in Redis, with what happens at the bound.
 use std::time::Duration;
 
-/// How long a server may take to accept a connection. After that time it counts as unreachable.
+/// How long a server may take to accept a connection. After that time the server counts as
+/// unreachable.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// How long a server may take to answer. After that time the connection is dropped, and the call
 /// may have taken effect.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
 /// How long the start of the program waits for a server. Until then, the program retries a server
-/// that is busy or loads its file. After that time the program does not start.
+/// that is busy or still loads its file. After that time the program does not start.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
 /// The pause between two attempts to reach a server at the start.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
-/// The longest time that answers wait for replicas. After that time they are sent anyway.
+/// The longest time that answers wait for replicas. After that time the answers are sent anyway.
 pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
-/// After a server could not be reached, calls to it fail at once for this long.
+/// How long calls to a server fail at once after the server could not be reached.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// The largest number of requests that wait for one server. At the bound a request fails at once,
 /// with no effect.
@@ -30,31 +31,34 @@ pub(super) const SCRIPT_TICKETS_MAX: usize = 128;
 pub(super) const SCRIPT_ROWS_MAX: usize = 128;
 /// The largest number of tickets that one call of the script acknowledges.
 pub(super) const SCRIPT_DONE_MAX: usize = 256;
-/// How long a read of a queue waits for tickets before the reader sends it again.
+/// How long a read of a queue waits for tickets. After that time the reader sends a new read.
 pub(super) const READ_BLOCK: Duration = Duration::from_millis(500);
 /// The largest number of tickets in one read of a queue.
 pub(super) const READ_MAX: usize = 256;
-/// The pause after a queue could not be read, or did not exist.
+/// How long a reader pauses if its queue cannot be read or does not exist.
 pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
 /// The largest number of tickets that were read and that no settler has taken. At the bound the
 /// readers wait.
 pub(super) const INBOX_MAX: usize = 2_048;
-/// The largest number of slots that one node reads, each over its own connection. At the bound the
-/// node does not read the last slots, and reports this.
+/// The largest number of slots that one node reads, each through its own connection. At the bound
+/// the node does not read the last slots, and reports this.
 pub(super) const SERVED_MAX: usize = doorbuster_core::limits::SLOTS_SERVED_MAX;
-/// Time between two searches for tickets that a settler received and never acknowledged.
+/// The interval at which a reader searches for tickets that a settler received and never
+/// acknowledged.
 pub(super) const CLAIM_EVERY: Duration = Duration::from_secs(1);
-/// A ticket that a settler received this long ago goes to another settler. Redis measures this
-/// time. A wrong clock is harmless, because a ticket that is delivered twice is settled once.
+/// If a settler received a ticket this long ago and has not acknowledged it, another settler gets
+/// the ticket. Redis measures this time. A wrong clock is harmless, because a ticket that is
+/// delivered twice is settled once.
 pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
-/// The largest number of attempts of a call that had no effect, because the server did not have the
-/// slot or was unavailable. At the bound the call fails.
+/// The largest number of attempts of a call, while each attempt has no effect because the server
+/// does not have the slot or is unavailable. At the bound the call fails.
 pub(super) const ATTEMPTS_MAX: usize = 5;
 /// The pause between two attempts of a call.
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
-/// Time between two checks of the servers' identities. A broken connection starts a check at once.
+/// The interval at which the servers' identities are checked. A broken connection starts a check at
+/// once.
 pub(super) const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// Shortest pause between two checks while connections break continuously.
+/// The shortest pause between two of these checks, while connections break continuously.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
 /// How long a retired slot's epoch is kept.
 pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);

@@ -81,7 +81,8 @@ impl Reader {
         }
     }
 
-    /// Reads over one connection until the connection fails, or this node no longer reads the slot.
+    /// Reads through one connection until the connection fails, or this node no longer reads the
+    /// slot.
     async fn session(&self) -> Result<(), RedisFailure> {
         let link = self.routes.server(self.slot)?.link.clone();
         let mut connection = link.connect(None).await?;
@@ -233,7 +234,8 @@ pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cm
     call
 }
 
-/// Builds a query for the entries from this id on that a consumer received and did not acknowledge.
+/// Builds a query for the entries, from this id on, that a consumer received and did not
+/// acknowledge.
 pub(super) fn pending(keys: &Keys, consumer: &str, from: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XPENDING").arg(keys.queue()).arg(GROUP).arg(from).arg("+");

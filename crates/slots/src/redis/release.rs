@@ -1,8 +1,8 @@
-//! Returns the tickets that a stopping settler received and has not acknowledged. Otherwise other
-//! settlers would wait until this node counts as dead.
+//! Returns tickets to their queues if this node received them, has not acknowledged them, and
+//! stops. Otherwise other settlers would get these tickets only after this node counts as dead.
 //!
-//! A stream cannot take entries back. Instead, a command raises the entry's time since its
-//! delivery. Then another settler claims the entry at once.
+//! A stream cannot take entries back. Instead, a command increases the stored time since the
+//! entry's delivery. Then another settler claims the entry at once.
 use doorbuster_core::SlotKey;
 use redis::{Cmd, Value};
 

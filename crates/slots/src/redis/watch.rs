@@ -3,7 +3,8 @@
 //!
 //! A changed identity proves nothing, and an unchanged identity does not exclude a loss: FLUSHALL
 //! changes no id. A change only makes the leader check at once. A server that cannot hold slots is
-//! reported as a change too. It may be new after a failover, or its settings may have changed.
+//! reported as a change too. Such a server may be new after a failover, or an operator may have
+//! changed its settings.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::Cmd;

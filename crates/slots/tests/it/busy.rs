@@ -155,8 +155,8 @@ async fn a_start_waits_for_a_server_that_runs_a_long_script() {
     let (alone, servers) = (Server::start(&SLOW), cluster::start());
     let _: () = servers[1].ask(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
     let named: Vec<String> = servers.iter().map(Server::url).collect();
-    // The cases are a single server, with and without a database number in its URL, and a cluster.
-    // In the cluster, the URLs either name the busy server or do not.
+    // The server is alone, with or without a database number in its URL, or belongs to a cluster.
+    // In the cluster, the URLs either include the busy server or leave it out.
     let database = format!("{}?db=1", alone.url());
     for (urls, busy, all) in [
         (vec![alone.url()], &alone, 1),

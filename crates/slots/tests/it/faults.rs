@@ -46,7 +46,8 @@ async fn ask(slots: &Slots, buyer: &str, key: &str) -> Result<TicketAnswer, Slot
 async fn issue(slots: &Slots, buyer: &str, key: &str) -> TicketN {
     let until = Instant::now() + WITHIN;
     loop {
-        // The first request after a broken connection gets an error. It is retried with its key.
+        // The first request after a broken connection gets an error. The request is retried with
+        // the same key.
         match ask(slots, buyer, key).await {
             Ok(TicketAnswer::Issued(cut)) => return cut.n,
             Err(error) => assert!(Instant::now() < until, "{error}"),

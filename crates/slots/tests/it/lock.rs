@@ -66,7 +66,7 @@ async fn a_holder_learns_that_its_lock_is_lost_and_its_late_write_is_refused() {
     let late = take(&one).await;
     let mut written = Written::default();
     assert!(written.write(&late));
-    // This is the state after an operator deletes the lock, or a server loses it.
+    // This is the state after an operator deletes the lock, or a server loses the lock.
     assert_eq!(server.ask::<i64>(&["DEL", "shop:{shared}:lock:loader"]), 1);
     let next = take(&other).await;
     assert!(written.write(&next));
@@ -101,8 +101,8 @@ fn a_holder_that_was_paused_past_its_lease_knows_at_once_that_it_lost_the_lock()
     let sleeper =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let late = sleeper.block_on(async { take(&on(&[&server], LEASE)).await });
-    // The test does not drive the runtime `sleeper` from here on. So none of its tasks runs, not
-    // even the renewal of the lock.
+    // The test does not drive the runtime `sleeper` from here on. So no task of that runtime runs,
+    // not even the task that renews the lock.
     let other =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     other.block_on(async {
@@ -149,8 +149,8 @@ async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
 
 #[tokio::test]
 async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
-    // The holder renews the lock every ten seconds. So it notices the loss long before this lease
-    // ends.
+    // The holder renews the lock every ten seconds. So the holder notices the loss long before this
+    // lease ends.
     const LONG: Duration = Duration::from_secs(30);
     const LOCK: &str = "shop:{shared}:lock:loader";
     const FENCE: &str = "shop:{shared}:fence:loader";

@@ -173,8 +173,8 @@ impl Both {
         }
     }
 
-    /// Returns whether tickets are acknowledged in order, because the queue's bound is low. Only
-    /// the reference counts an acknowledged ticket that is behind an unacknowledged ticket.
+    /// Returns whether the queue's bound is low. Then the test acknowledges tickets in order,
+    /// because only the reference counts an acknowledged ticket behind an unacknowledged one.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }
@@ -203,8 +203,8 @@ impl Both {
                 let there = self.slot.init(terms);
                 let here = self.slots.init(SLOT, terms).await.expect("reachable");
                 if is_first {
-                    // Before its first epoch, Redis ignores a stop, but the reference remembers it.
-                    // So the test sends the stop again.
+                    // Before a slot's first epoch, Redis ignores a stop, but the reference
+                    // remembers the stop. So the test sends the stop again.
                     self.slots.stop(SLOT, self.stopped).await.expect("reachable");
                 }
                 let view = self.slot.view().expect("just given");

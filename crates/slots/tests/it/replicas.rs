@@ -61,7 +61,7 @@ async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
     }
     assert!(waits(&primary) < 51, "the server waits once for each write, not for each request");
 
-    // If a replica does not answer, the server waits until the bound, and every caller gets its
+    // If a replica does not answer, the server waits until the bound. Then every caller gets its
     // answer.
     replica.freeze();
     let began = Instant::now();

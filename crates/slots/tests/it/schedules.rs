@@ -249,7 +249,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Uses the row number that this thread expects next. Another thread may already have used it.
+    /// Uses the row number that this thread expects. Another thread may have used the number.
     fn refill(&self, units: u64, counter: Counter) -> FeedRow {
         FeedRow {
             grant: GrantId(self.epoch),
@@ -301,8 +301,8 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Runs these steps. Each number is the number of loops after its step. With 1, the thread
-    /// yields.
+    /// Runs these steps. After each step, the thread loops as often as the step's number says. If
+    /// the number is 1, the thread yields instead.
     fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
         let mut all = Vec::with_capacity(steps.len());
         self.world.meet();

@@ -31,7 +31,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server on a socket in its directory. It makes no snapshots by itself.
+    /// Starts a server on a socket in its directory. The server makes no snapshots by itself.
     pub fn start(arguments: &[&str]) -> Self {
         Self::start_at(None, arguments)
     }
@@ -165,7 +165,7 @@ impl Drop for Server {
     }
 }
 
-/// Returns a free port whose second port, 10,000 higher, is also free for the cluster's messages.
+/// Returns a free port. The port that is higher by 10,000 is also free, for the cluster's messages.
 /// Both are below the range of automatic ports, so a restarted server finds its own port free.
 fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();

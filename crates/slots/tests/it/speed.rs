@@ -18,7 +18,7 @@ const CALLERS: u64 = 512;
 const TIME: Duration = Duration::from_secs(3);
 const CLASSIC: &str = include_str!("../../../../bench/src/peer/booked.lua");
 
-/// Runs a body for each caller until the time is over. Returns how often it ran per second.
+/// Runs a body for each caller until the time is over. Returns how often the body ran per second.
 async fn rate<F: Future<Output = ()> + Send + 'static>(
     caller: impl Fn(u64, Arc<AtomicU64>) -> F,
 ) -> f64 {

@@ -19,7 +19,7 @@ pub enum Input {
     NotWaiting,
     /// The store has no verdict yet.
     NoVerdict,
-    /// The ticket's grant is closed, so the verdict may never come.
+    /// The ticket's grant is closed, so there may be no verdict.
     GrantClosed,
     /// The units that the store counts for the buyer, and the request's answer if it holds an
     /// order. The units were read first, so the request's order is found if the units include it.

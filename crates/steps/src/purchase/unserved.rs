@@ -1,5 +1,5 @@
 //! Decides what happens after a try that did not serve the request. After the longest parking time,
-//! gives the last answer. This answer is never "sold out" while the request holds an order or an
+//! answers the request. This answer is never "sold out" while the request holds an order or an
 //! earlier try may be undecided.
 use doorbuster_core::SlotKey;
 use doorbuster_core::limits::PARK_MS;
@@ -26,7 +26,7 @@ impl Attempt {
         }
     }
 
-    /// Parks the request, if it is not refused and its time is not over.
+    /// Parks the request, unless it is refused or its parking time is over.
     fn park(&mut self, why: Unserved, view: &mut impl NodeView) -> Effect {
         match why {
             Unserved::Short | Unserved::NotReady => {}
@@ -36,7 +36,8 @@ impl Attempt {
                 // and quota yet. Any node may deliver them.
                 self.signals.wakes |= self.undecided == 2;
             }
-            // One new ticket is enough. If it is returned too, a third one would not help.
+            // One new ticket is enough. If that ticket is returned too, a third ticket would not
+            // help.
             Unserved::TicketLost if self.was_renewed => return self.refuse(Refusal::Unavailable),
             Unserved::TicketLost => {
                 self.was_renewed = true;
@@ -65,8 +66,8 @@ impl Attempt {
         Effect::Park { why, until, waits: self.waits }
     }
 
-    /// Tries again. A request that is not short tries once more at the end, because it may have
-    /// missed a change.
+    /// Tries again. After its parking time, a request that is not short tries once more, because it
+    /// may have missed a change.
     pub(super) fn unparked(
         &mut self,
         why: Unserved,
@@ -165,7 +166,7 @@ impl Attempt {
         }
     }
 
-    /// Gives the last answer.
+    /// Answers a request that no slot served within the longest parking time.
     pub(super) fn finish(&mut self, is_short: bool, view: &mut impl NodeView) -> Effect {
         let free = view.free();
         if let Some(sold_out) = free.refuses(self.units) {
@@ -179,8 +180,8 @@ impl Attempt {
         if is_short && !self.is_uncertain && view.reaches_all_slots() {
             return self.refuse_sold_out(free.parked_too_long(self.units), view);
         }
-        // A slot without an epoch for so long may have lost its memory. The leader may be unable to
-        // reach that slot.
+        // A slot that has had no epoch for this long may have lost its memory. The leader may be
+        // unable to reach that slot.
         self.signals.suspects |= self.is_uncertain;
         self.refuse(Refusal::Unavailable)
     }

@@ -16,7 +16,7 @@ fn spending(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> AnswerSpend 
 async fn spend_answer(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> Option<u32> {
     match fixture.store.spend_answer(spending(fixture, id, by, is_correct)).await.expect("writes") {
         SpendOutcome::AlreadySpent => None,
-        SpendOutcome::Expired => panic!("challenge {id} has only begun"),
+        SpendOutcome::Expired => panic!("challenge {id} has just begun"),
         SpendOutcome::Now { misses, until } => {
             assert!(fixture.store.now() < until && until <= fixture.store.now().plus(WINDOW_MS));
             Some(misses)
@@ -80,7 +80,7 @@ pub async fn exactly_one_of_concurrent_answers_is_first(fixture: Fixture) {
     }
 }
 
-/// Wrong answers are counted for each buyer, and the whole count resets at once.
+/// Wrong answers are counted for each buyer, and the whole count resets to 0 when its period ends.
 pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     for n in 0..4 {
         assert_eq!(spend_answer(&fixture, n, 1, false).await, Some(u32::from(n)));
@@ -162,9 +162,9 @@ pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
     assert_eq!(fixture.store.spend_answer(spent).await.expect("writes"), SpendOutcome::Expired);
 }
 
-/// Ended challenges are deleted when others are spent, so that the table stays bounded. They are
-/// deleted only some time after their end. Otherwise a node whose clock is slightly behind could
-/// accept an ended challenge again.
+/// Ended challenges are deleted when other challenges are spent, so that the table stays bounded.
+/// They are deleted only some time after their end. Otherwise a node whose clock is slightly behind
+/// could accept an ended challenge again.
 pub async fn ended_challenges_are_deleted(fixture: Fixture) {
     let first = spending(&fixture, 0, 0, true);
     assert!(matches!(

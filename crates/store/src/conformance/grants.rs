@@ -24,7 +24,7 @@ pub async fn a_slot_has_one_open_grant(fixture: Fixture) {
     assert_eq!(fixture.store.open_grants().await.expect("reads"), [first]);
 }
 
-/// A grant takes at most the units of the pool, even if the pool is empty.
+/// A grant takes at most the units that are in the pool. A grant from an empty pool has no units.
 pub async fn a_grant_takes_no_more_than_the_pool_holds(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(5), 1).await;
     let all = fixture.open(SlotKey { item, index: 0 }, 50).await;

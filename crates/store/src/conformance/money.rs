@@ -213,7 +213,7 @@ pub async fn a_payment_for_an_unknown_order_is_refunded(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A late payment takes units of the pool.
+/// A late payment takes units from the pool.
 pub async fn a_late_payment_takes_units_of_the_pool(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;

@@ -174,7 +174,7 @@ pub async fn expiry_returns_every_quota(fixture: Fixture) {
 }
 
 /// While holds of some buyers expire, the same buyers buy through another slot, and pay and cancel
-/// due orders. The quotas match the active orders.
+/// due orders. Afterwards, the quotas match the active orders.
 pub async fn expiry_beside_purchases_of_the_same_buyers_loses_no_quota(fixture: Fixture) {
     const BUYERS: u64 = 20;
     let due = fixture.slot(200, 100, 4).await;

@@ -15,7 +15,7 @@ use crate::contract::{
 
 const SALE: &str = "spring";
 /// The length of an admission. It equals the length of an idle turn, so an admission ends at the
-/// same time whether or not other visitors wait.
+/// same time, with or without other waiting visitors.
 const FOR_MS: i64 = IDLE_TURN_MS;
 const CALLS_MAX: u64 = 500;
 
@@ -294,8 +294,9 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     );
 }
 
-/// A visitor who leaves is passed over. If the visitor returns before the admissions reach the
-/// rank, the position is the same. Leaving ends an admission at once, and the draw does not change.
+/// A visitor who leaves is passed over. A visitor who returns before the admissions reach the
+/// visitor's rank has the same position as before. Leaving ends an admission at once, and the draw
+/// does not change.
 pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     let leave = async |name: &str| {
         let left = fixture.store.leave_room(&room(), buyer(name)).await.expect("writes");

@@ -128,7 +128,7 @@ pub async fn a_refused_patch_changes_nothing(fixture: Fixture) {
     assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(before));
 }
 
-/// A patch cannot change ids, phase, version and stock.
+/// A patch cannot change ids, phase, version or stock.
 pub async fn a_patch_cannot_change_fields_of_the_store(fixture: Fixture) {
     let before = create(&fixture, "spring").await;
     let patch = |sale: &mut SaleRow| {

@@ -117,7 +117,7 @@ pub async fn a_key_with_other_content_is_refused(fixture: Fixture) {
     fixture.expect_units(other.slot.item, 0, 10, 0, 0).await;
 }
 
-/// The limit counts a buyer's active units, within one batch and over many batches.
+/// The limit counts a buyer's active units, both within one batch and across batches.
 pub async fn the_limit_holds_within_a_batch_and_over_batches(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 5).await;
     let tickets: Vec<_> =
@@ -152,7 +152,7 @@ pub async fn each_item_has_its_own_limit(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A ticket is returned after its `decide_by`.
+/// A ticket that is settled after its `decide_by` is returned.
 pub async fn a_late_ticket_is_returned(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let (just, late) =

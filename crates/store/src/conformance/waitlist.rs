@@ -247,8 +247,8 @@ pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     fixture.expect_units(item, 0, 1, 2, 0).await;
 }
 
-/// Many callers serve concurrently while orders end. As many entries are served as units return, in
-/// order, and no entry is served twice.
+/// Many callers serve concurrently while orders end. Each returned unit serves one entry, in order,
+/// and no entry is served twice.
 pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     const UNITS: u64 = 12;
     const WAIT: u64 = 18;

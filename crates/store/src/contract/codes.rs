@@ -10,7 +10,7 @@ pub enum CodeSelection {
     Code([u8; 32]),
 }
 
-/// How many characters of a code the store keeps beside its hash.
+/// The number of a code's first characters that the store keeps, together with the code's hash.
 pub const CODE_PREFIX_CHARS: usize = 4;
 
 /// The result of adding codes.

@@ -10,7 +10,7 @@ pub type Hash = [u8; 32];
 /// The owner of a session at the console.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionOwner {
-    /// The key with this hash. The session ends with the key.
+    /// The key with this hash. The session is not valid after the key is removed.
     Key(Hash),
     /// A person whom another system signed in.
     Person(Person),

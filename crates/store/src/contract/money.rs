@@ -13,7 +13,7 @@ pub struct CheckoutDeferral {
     pub session: String,
     /// The time from now until the next check, in milliseconds.
     pub ms: i64,
-    /// Whether a query was sent to the provider and got no answer (see
+    /// True if a query was sent to the provider and got no answer (see
     /// [`doorbuster_core::money::record_unanswered_check`]). `false` means that no request reached
     /// the provider.
     pub no_answer: bool,
@@ -30,7 +30,7 @@ pub struct MoneyQuery {
     pub notices: bool,
     /// Continue after this position (from [`MoneyPage::next`]).
     pub after: Option<i64>,
-    /// Whether the oldest rows come first. Otherwise the newest rows come first.
+    /// True if the oldest rows come first. Otherwise the newest rows come first.
     pub oldest_first: bool,
     /// The largest number of rows in the page.
     pub limit: usize,
@@ -45,7 +45,7 @@ pub struct MoneyPage<T> {
     pub next: Option<i64>,
 }
 
-/// A payment that arrived by a mistake of the provider or of the buyer. The server refunds it.
+/// A payment that a provider or a buyer made by mistake. The server refunds the payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundNotice {
     /// The cause: mismatch, second payment, or unknown order.

@@ -113,8 +113,8 @@ impl EndpointChange {
     }
 }
 
-/// A delivery of one event to one endpoint, with its own row. It has a row because an attempt
-/// failed or because an operator requested the delivery again.
+/// A delivery of one event to one endpoint that has its own row, because an attempt failed or
+/// because an operator requested the delivery again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The number of the delivery. A dead letter of a delivery has this number as its id.

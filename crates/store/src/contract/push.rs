@@ -1,7 +1,7 @@
 //! Subscriptions of browsers to messages (web push).
 use doorbuster_core::{BuyerId, Millis, NodeId};
 
-/// A browser of a buyer, as it subscribed.
+/// A buyer's browser, with the data of its subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushSubscription {
     /// The buyer.
@@ -14,7 +14,7 @@ pub struct PushSubscription {
     pub auth: [u8; 16],
 }
 
-/// A subscription of the store.
+/// A subscription that the store keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredPushSubscription {
     /// The row's id. No other row gets the same id later.

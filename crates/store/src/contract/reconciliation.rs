@@ -60,7 +60,7 @@ pub struct OrderTransition {
 pub struct Reconciliation {
     /// Units and money of each item.
     pub items: Vec<ItemTotals>,
-    /// Money for unknown orders, by currency. Only a report of all sales has it.
+    /// Money for unknown orders, by currency. Only a report of all sales includes this money.
     pub unattributed: Vec<MoneyTotals>,
     /// The differences that were found.
     pub differences: Vec<Difference>,

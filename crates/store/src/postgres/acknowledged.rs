@@ -43,7 +43,8 @@ impl Acknowledged {
     }
 }
 
-/// Returns whether the database lacks an acknowledged order, or has only an earlier state of it.
+/// Returns whether the database lacks an acknowledged order, or has only an earlier state of the
+/// order.
 pub(super) fn is_lost(acknowledged: OrderState, found: Option<OrderState>) -> bool {
     use OrderState::{Cancelled, Expired, Paid, Reserved};
     match (acknowledged, found) {

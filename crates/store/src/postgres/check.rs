@@ -201,8 +201,8 @@ fn finding(rule: &'static str, row: Row<'_>) -> Result<Finding, Failure> {
     Ok(Finding { rule, item: row.get::<Option<i64>>(0)?.map(ItemId), detail: row.get(1)? })
 }
 
-/// Reads in one snapshot, on a separate session. The session ends with the read, so a cancelled
-/// audit does not block other callers.
+/// Reads in one snapshot, on a separate session. The session ends when the read ends, so a
+/// cancelled audit does not block other callers.
 pub(super) async fn snapshot<T>(
     shared: &Shared,
     read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,

@@ -2,7 +2,7 @@
 //!
 //! The order also stores how long it waits for its provider (`provider_wait_ms`), so that expiry
 //! does not read orders that still wait. Each open checkout stores when it must be closed (`due`).
-//! The time depends on the order, so every write of an order also writes `due` (`flush`).
+//! `due` depends on the order, so every write of an order also writes `due` (`flush`).
 use std::sync::Arc;
 
 use doorbuster_core::{OrderState, money};

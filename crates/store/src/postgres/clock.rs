@@ -3,8 +3,8 @@
 //!
 //! The store's time is the database's clock. With any other clock, this node and the database's
 //! transactions would use different times. If the database's clock is set to another time, a
-//! second, monotonic clock follows slowly. So orders do not expire early and sales do not open
-//! early after the database's clock was set forward.
+//! separate monotonic clock follows slowly. Orders expire and sales open by the earlier of both
+//! times. So neither happens too early after the database's clock was set forward.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ impl Clock {
         }
     }
 
-    /// Returns the time, or an earlier time if the database's clock was set forward.
+    /// Returns the earlier of the database's time and the monotonic clock's time.
     pub(super) fn monotonic(&self) -> Millis {
         match &self.fixed {
             Some(fixed) => fixed(),

@@ -23,15 +23,15 @@ use super::standbys;
 /// The oldest server version that supports the statements, as `server_version_num`.
 const SERVER_MIN: i32 = 130_000;
 
-/// PostgreSQL makes a plan once, possibly while the tables are still empty, and keeps it. So only
-/// index scans are allowed.
+/// PostgreSQL makes a plan once and keeps the plan, even if the tables were empty then. A plan for
+/// empty tables would be slow for full tables, so only index scans are allowed.
 const WRITER_PLANS: &str = " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
 fn failed(reason: impl std::fmt::Display) -> OpenError {
     OpenError::Failed(reason.to_string())
 }
 
-/// Checks that a store's address and its certificates can be read. It does not connect.
+/// Checks that a store's address and its certificates can be read. The function does not connect.
 ///
 /// # Errors
 ///
@@ -106,7 +106,7 @@ impl Connect for PoolConnector {
     }
 }
 
-/// Returns an error of the client library. It replaces every other failure to connect.
+/// Returns the error of the client library that replaces every other failure to connect.
 fn no_connection() -> tokio_postgres::Error {
     match "connect_timeout=none".parse::<Config>() {
         Err(error) => error,
@@ -119,8 +119,8 @@ fn sessions(
     options: &'static str,
     size: usize,
 ) -> Result<Sessions, OpenError> {
-    // After a failure in a transaction, the code drops its connection or rolls back. So a
-    // connection can be returned to the pool without a query.
+    // A connection can be returned to the pool without a query, because after a failed transaction
+    // the code drops the connection or rolls back.
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let connect = PoolConnector { connector: connector.clone(), options };
     let manager = Manager::from_connect(Config::new(), connect, manager);

@@ -79,8 +79,9 @@ struct Opened {
 }
 
 impl Opened {
-    /// Returns the known history of this database's deployment. The position is from before the
-    /// inspection. Otherwise a commit during the inspection would make the database look old.
+    /// Returns the known history of this database's deployment, with the position that was known
+    /// before the inspection. Otherwise a commit during the inspection would make the database look
+    /// old.
     fn known(&self, memory: &HistoryMemory) -> Option<DatabaseHistory> {
         let known = memory.known_history(self.found.deployment.as_deref())?;
         let position = self.positions.get(&known.token).copied().unwrap_or(0);
@@ -271,7 +272,8 @@ impl Connector {
             }
             DatabaseDecision::Accept => {
                 if self.0.used.load(Ordering::Acquire) && found.has_commit_check {
-                    // Without its standbys the commit would wait, and nobody would learn why.
+                    // Without its standbys the commit would wait, and the operator would not learn
+                    // why.
                     self.expect_standbys(&client).await?;
                     let check = inspect_database::commit_check(&client, self.0.slot);
                     let checked = timeout(PG_ANSWER_WAIT, check).await;

@@ -16,8 +16,8 @@ use super::transaction::RetryUnknown;
 
 /// Locks the sequencer's row, which holds the last assigned position.
 const LOCK_TURN: &str = "SELECT position FROM event_turn FOR NO KEY UPDATE";
-/// Assigns the positions. It runs after the lock was taken, so it sees the positions that every
-/// earlier sequencer assigned.
+/// Assigns the positions. The statement runs after the lock was taken, so it sees the positions
+/// that every earlier sequencer assigned.
 const ASSIGN_POSITIONS: &str = "UPDATE event SET position = $1 + t.place
      FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS place
            FROM (SELECT seq FROM event WHERE position IS NULL ORDER BY position, seq
@@ -41,7 +41,7 @@ impl Postgres {
     /// Assigns positions to at most `limit` committed events, and returns their number. If the
     /// number is less than `limit`, every event that was committed before the call has a position.
     pub(crate) async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
-        // Usually every event has a position. A query without a transaction shows that.
+        // Usually every event has a position. A query without a transaction is enough to see that.
         let sql = "SELECT FROM event WHERE position IS NULL ORDER BY position, seq LIMIT 1";
         if self.one(sql, &[], |_| Ok(())).await?.is_none() {
             return Ok(0);

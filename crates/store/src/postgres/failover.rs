@@ -35,8 +35,9 @@ const PENDING: &str = "SELECT fence, cause = 'moved', paused FROM store_history
      WHERE pause = 'pending' ORDER BY fence DESC LIMIT 1 FOR UPDATE";
 
 /// Selects the reports about lost orders that still need an operator. The reports of a failover
-/// need an operator until each sale that the failover paused was resumed. A sale that was closed
-/// instead counts for [`LOSS_SHOWN_MS`] longer, and so does a failover that paused no sale.
+/// need an operator until each sale that the failover paused was resumed. If a paused sale was
+/// closed instead, the reports need an operator for [`LOSS_SHOWN_MS`] after the closing. If the
+/// failover paused no sale, the reports need an operator for [`LOSS_SHOWN_MS`] after the failover.
 const UNRESOLVED: &str = "SELECT l.node, l.fence, l.at, l.acknowledged, l.lost, l.sample
      FROM lost_orders l JOIN store_history h ON h.fence = l.fence
      WHERE CASE WHEN h.paused = '[]' THEN h.at > $1 ELSE EXISTS (

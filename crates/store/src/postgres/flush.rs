@@ -93,8 +93,8 @@ fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
         .iter()
         .filter_map(|(id, node)| Some((cache.orders.get(id)?, *node)))
         .collect();
-    // All transactions insert in this order. So two transactions that insert the same requests wait
-    // for each other without a deadlock.
+    // All transactions insert in this order. So if two transactions insert the same requests, one
+    // waits for the other without a deadlock.
     inserted.sort_by(|(a, _), (b, _)| (&a.buyer, &a.key).cmp(&(&b.buyer, &b.key)));
     if !inserted.is_empty() {
         let sql = "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
@@ -202,8 +202,8 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 /// If another transaction inserted a new row first, the statement fails and the transaction runs
-/// again. Existing rows are locked, or their quota only decreases. They are written as differences,
-/// in lock order, and never fall below 0, as in the rules.
+/// again. Each existing row is locked, or its quota only decreases. Existing rows are written as
+/// differences, in lock order. As in the rules, a quota never falls below 0.
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT *
                   FROM unnest($1::text[], $2::bigint[], $3::bigint[])";

@@ -48,7 +48,7 @@ impl LiveConnection<'_> {
     }
 }
 
-/// The tables under one transaction.
+/// The tables, as one transaction reads and writes them.
 pub struct PostgresLedger<'c> {
     live: Option<LiveConnection<'c>>,
     pub(super) cache: RowCache,
@@ -197,8 +197,7 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// An order changes only while its grant is locked. So a read after the lock is cached, and an
-    /// earlier read is not.
+    /// An order changes only while its grant is locked. So only a read after the lock is cached.
     fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
         if let Some(order) = self.cache.orders.get(id) {
             return Ok(Some(order.clone()));

@@ -8,7 +8,7 @@ use crate::sql::int;
 use super::ledger::PostgresLedger;
 
 impl PostgresLedger<'_> {
-    /// Locks grants in the order of their ids. To lock several grants, always call this.
+    /// Locks grants in the order of their ids. Always use this function to lock several grants.
     pub(crate) fn lock_grants(&mut self, ids: &[GrantId]) -> Done<()> {
         let ids: Vec<i64> = ids.iter().map(|id| int(id.0)).collect();
         for grant in self.all(super::prefetch::GRANTS, &[&ids], rows::grant)? {

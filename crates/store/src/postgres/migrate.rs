@@ -107,9 +107,10 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
 }
 
 /// Rewrites rows whose transaction ids this database has not reached yet. Such rows were copied
-/// from another database, for example by a dump. Without this, every poll would read them as new.
+/// from another database, for example by a dump. Without the rewriting, every poll would treat
+/// these rows as new.
 async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
-    // Digests are only for nodes that poll now, and no node polls yet.
+    // Only a node that polls needs digests, and no node polls this database yet.
     transaction
         .execute(
             "DELETE FROM commit_digest WHERE changed >= pg_snapshot_xmax(pg_current_snapshot())",
@@ -117,7 +118,8 @@ async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), toki
         )
         .await?;
     for table in ["catalogue", "item", "slot_grant", "resolution", "orders"] {
-        // The rows that this migration wrote are also ahead of its snapshot.
+        // The rows that this migration wrote are also ahead of its snapshot, but must not be
+        // rewritten.
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())
                      AND changed <> pg_current_xact_id()";
         let any = format!("SELECT EXISTS (SELECT FROM {table} WHERE {ahead})");

@@ -53,7 +53,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Ord
     let outcome = async {
         let due = await_answer(async {
             // An order may be due by this clock, but not by the database's clock. The rules then
-            // leave it unchanged.
+            // leave the order unchanged.
             let now = shared.clock.monotonic();
             let found = object
                 .query(&object.prepare_cached(DUE).await?, &[&now.0, &as_limit(limit)])
@@ -109,9 +109,9 @@ fn end(ledger: &mut PostgresLedger<'_>, due: &[DueOrder]) -> Result<Vec<Order>, 
         let Some(id) = ledger.cache.numbers.get(&(order.grant, order.n)).copied() else { continue };
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The order still waits for its provider: the previous version of the program wrote
-            // another `provider_wait_ms`. The row is written again, and expiry finds it when the
-            // wait is over.
+            // The order still waits for its provider: the previous version of the program wrote a
+            // different `provider_wait_ms`. The row is written again, and expiry finds the order
+            // when the wait is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 ledger.cache.rewrite_checkout(&order.id);
             }

@@ -4,9 +4,9 @@
 //! Each row has the id of the transaction that wrote it last. A row is new if the new snapshot
 //! includes its transaction and the old snapshot did not. This is true for exactly one poll,
 //! regardless of the order in which transactions commit. Counts come from the same snapshot, so
-//! every order that the counts include is published with them or before. This also holds for this
-//! node's own commits. If a commit is in the snapshot but was not announced, the poll reads it like
-//! another node's commit.
+//! every order that the counts include is published with the counts or earlier. This also holds for
+//! this node's own commits. If a commit is in the snapshot but was not announced, the poll reads it
+//! like another node's commit.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -89,7 +89,7 @@ pub(super) struct Poller {
     old_orders: Statement,
     resolutions: Statement,
     order: Statement,
-    /// Whether this connection logged a digest that it cannot read.
+    /// True if an unreadable digest was already logged for this connection.
     logged_digest: AtomicBool,
 }
 
@@ -201,8 +201,8 @@ impl Poller {
     }
 
     /// Polls for orders since `of_orders`, and for all other rows since `since_then`. If the
-    /// database's timeline has changed, or digests may be missing, it returns the new position as
-    /// an error.
+    /// database's timeline has changed, or digests may be missing, the function returns the new
+    /// position as an error.
     async fn poll_from(
         &self,
         (since_then, of_orders): (&SnapshotPosition, &SnapshotPosition),
@@ -309,8 +309,8 @@ impl Poller {
 
     /// Returns false if a digest has an unknown format.
     async fn take_digests(&self, page: &[Row], shared: &Shared, seen: &mut Changes) -> Done<bool> {
-        // The needed orders. The value says whether the order was created for this node. Several
-        // digests may contain the same order.
+        // The orders that this node needs. The value is true if the order was created for this
+        // node. Several digests may contain the same order.
         let mut needed: BTreeMap<(i64, i64), bool> = BTreeMap::new();
         let mut are_known = true;
         for row in page {

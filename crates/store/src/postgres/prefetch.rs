@@ -40,8 +40,9 @@ pub(super) const QUOTAS: &str =
 /// Selects the orders that the requests hold, and the orders with a ticket's number. Tickets
 /// with a number above `max_n` have no verdict yet.
 ///
-/// Each order has its own lookup behind `OFFSET 0`, which the planner does not optimise across.
-/// Otherwise a plan from a nearly empty table could later read all orders of a grant.
+/// Each order has its own lookup with `OFFSET 0`, which the planner does not merge into the rest of
+/// the query. Otherwise a plan that was made for a nearly empty table could later read all orders
+/// of a grant.
 const ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -86,8 +87,9 @@ const ORDERS_BY_NUMBER: &str = concat!(
 
 /// Whether missing quota rows are inserted first, so that they can be locked.
 ///
-/// Most buyers are new, and most batches have no conflict with another batch. Such a batch inserts
-/// its rows at its end. If another transaction inserted a row first, the batch runs again.
+/// Most buyers are new, and most batches do not conflict with another batch. So a batch first tries
+/// to insert these rows at its end. If another transaction inserted a row first, the batch runs
+/// again and inserts its rows first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NewBuyerInsert {
     WithCommit,

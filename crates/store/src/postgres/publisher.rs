@@ -1,9 +1,9 @@
-//! The task that publishes commits to the node. It publishes the node's own commits before their
-//! callers get their answers. It publishes other nodes' commits after a notification, and at least
-//! once a second.
+//! The task that publishes commits to the node. It publishes the node's own commits before the
+//! callers of these commits get their answers. It publishes other nodes' commits after a
+//! notification, and at least once a second.
 //!
 //! Only this task calls the sink, and only with the results of polls. So counts never go back, and
-//! every order that the counts include is published with them or before.
+//! every order that the counts include is published with the counts or earlier.
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -82,8 +82,8 @@ impl Publisher {
         let mut looked = Instant::now();
         loop {
             let apart = self.shared.refreshes_apart();
-            // No request is refused before the backlog is read. So a backlog is read with the
-            // shortest pauses.
+            // A backlog is read with the shortest pauses, because this node refuses no request from
+            // memory before the backlog is read.
             let has_backlog = self.old.is_some();
             let next = if has_backlog { REFRESHES_APART_MIN } else { PG_POLL_EVERY };
             let due = (looked + next).into();
@@ -116,8 +116,8 @@ impl Publisher {
         loop {
             match next {
                 Some(CommitMessage::Committed(transaction, orders, events, done)) => {
-                    // If a poll from before the announcement included this transaction, its orders
-                    // are already published, and may have changed since.
+                    // If an earlier poll included this transaction, its orders are already
+                    // published. They may have changed since, so they are not published again.
                     let lives = self.old.is_none()
                         && self.look.as_ref().is_some_and(|look| !look.is_closed());
                     let known =
@@ -200,8 +200,8 @@ impl Publisher {
 
     fn publish(&self, mut orders: Vec<Order>, seen: Changes, events: bool) {
         orders.extend(seen.orders);
-        // Unchanged counts are published too. Units that moved between grants are in their slots'
-        // feeds now, and the counts do not show this.
+        // Unchanged counts are published too, because a slot's feed may have new units that another
+        // grant gave up. The counts do not show this.
         let committed = Committed {
             counts: seen.counts,
             orders,

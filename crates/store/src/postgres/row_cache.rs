@@ -1,5 +1,5 @@
-//! The rows of one transaction. They are read once, changed in memory, and written together at its
-//! end.
+//! The rows of one transaction. They are read once, changed in memory, and written together when
+//! the transaction ends.
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use doorbuster_core::event::Event;
@@ -11,7 +11,7 @@ use doorbuster_core::{
 
 use super::flush::CommitNotice;
 
-/// A row in its current version and in the table's version.
+/// A row, in the transaction's version and in the table's version.
 #[derive(Clone, Debug)]
 pub(super) struct CachedRow<T> {
     pub(super) row: T,
@@ -79,9 +79,9 @@ pub(super) struct RowCache {
     pub(super) checkouts: BTreeMap<TicketId, CachedRow<Checkout>>,
     /// Waitlist entries, by item and turn.
     pub(super) waitlist: BTreeMap<(ItemId, TicketN), CachedRow<WaitlistEntry>>,
-    /// Whether an order that is not in `checkouts` certainly has no checkout.
+    /// True if every order that is missing in `checkouts` has no checkout.
     pub(super) has_every_checkout: bool,
-    /// Whether quotas only decrease and no rule depends on their size. Then they are neither read
+    /// True if quotas only decrease and no rule depends on their size. Then quotas are neither read
     /// nor locked before they are written.
     pub(super) only_returns_quota: bool,
 }
@@ -206,7 +206,8 @@ impl RowCache {
         }
     }
 
-    /// Returns whether a slot, an item's stock or an order changes. These changes are published.
+    /// Returns whether this transaction changes a slot, an item's stock or an order. Such changes
+    /// are published.
     pub(super) fn has_changes(&self) -> bool {
         !self.touched_orders.is_empty()
             || self.grants.values().any(CachedRow::is_dirty)

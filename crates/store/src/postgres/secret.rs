@@ -1,5 +1,5 @@
-//! Secrets that are not in the settings. All nodes of a deployment must share them, so the first
-//! node stores its secret in the database.
+//! Secrets that are not in the settings. All nodes of a deployment must have the same secrets, so
+//! the first node stores its secrets in the database.
 use crate::contract::OpenError;
 use crate::failure::Failure;
 use crate::history_memory::HistoryMemory;

@@ -75,8 +75,8 @@ async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Tick
     Ok(resolved)
 }
 
-/// Returns a ticket that cannot be settled, and records a dead letter. It passes a time after the
-/// ticket's `decide_by`, so that the rules can only return the ticket.
+/// Returns a ticket that cannot be settled, and records a dead letter. The function passes the
+/// rules a time after the ticket's `decide_by`, so the rules can only return the ticket.
 async fn settle_poisoned(
     shared: &Shared,
     ticket: &Arc<Ticket>,
@@ -99,7 +99,7 @@ async fn settle_poisoned(
         }
         Err(failure) => return Err(shared.store_error(failure)),
     };
-    // The return failed too. The units come back when the grant is closed.
+    // The ticket could not be returned either. Its units come back when the grant is closed.
     let reason = format!("{reason}; and the ticket cannot be returned: {failure}");
     if let Err(failure) = run_with_retries(shared, one, SettleTask::DeadLetter(&reason)).await {
         if !matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) {
@@ -115,8 +115,8 @@ async fn settle_poisoned(
     Ok(TicketVerdict { id, verdict: Verdict::Unavailable, order: None, fresh: true })
 }
 
-/// Runs one transaction, and retries it after a failure that may pass. A batch with an unknown
-/// outcome is settled again, because a ticket with a verdict keeps it.
+/// Runs one transaction, and retries it after a temporary failure. A batch with an unknown outcome
+/// is settled again. This is safe, because a ticket with a verdict keeps its verdict.
 async fn run_with_retries(
     shared: &Shared,
     tickets: &[Arc<Ticket>],

@@ -23,9 +23,9 @@ const REPLICATION: &str = "SELECT current_setting('synchronous_commit'),
             FROM pg_stat_replication WHERE sync_state <> 'async')";
 
 impl Postgres {
-    /// Returns whether commits wait for standbys, and which standbys confirm them. While no
-    /// connection is used because standbys are missing, returns the state of the standbys that the
-    /// last attempt to connect found.
+    /// Returns whether commits wait for standbys, and which standbys confirm the commits. If the
+    /// last connection was refused because standbys are missing, returns the state of the standbys
+    /// at that time.
     pub(crate) async fn replication(&self) -> StoreResult<Replication> {
         let connector = &self.shared().connector;
         let read = |row: Row<'_>| {
@@ -76,7 +76,7 @@ fn replication(
     }
 }
 
-/// Returns why commits do not return while standbys are missing.
+/// Returns a text that names the missing standbys for which commits wait.
 pub(super) fn missing_text(found: &Replication) -> String {
     let missing = match found.missing.as_slice() {
         [] => "any".to_owned(),

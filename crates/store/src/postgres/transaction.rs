@@ -41,8 +41,9 @@ impl RetryState {
         Self { began: Instant::now(), conflicts: 0, pause: PG_RETRY_PAUSE, unknown: false }
     }
 
-    /// Makes everything that this node can read as durable as a commit. This is needed after an
-    /// attempt with an unknown outcome, which may have been committed without its standby.
+    /// An attempt with an unknown outcome may have been committed without its standby. After such
+    /// an attempt, this function commits a small row. Then every earlier commit is as durable as
+    /// the row's commit.
     pub(super) async fn confirm(&self, shared: &Shared) -> Result<(), Failure> {
         match self.unknown {
             true => shared.commit_check().await,
@@ -240,8 +241,8 @@ pub(super) async fn return_connection(object: Object, failure: &Failure) {
 }
 
 /// Makes one attempt, on a thread that may block. The attempt gets the thread before it gets a
-/// session. Otherwise a session could wait unused for a thread, although settling needs a session
-/// and no thread.
+/// session. Otherwise a session could stay unused while its attempt waits for a thread, and
+/// settling would lack that session.
 async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<CommittedResult<T>, Failure>
 where
     T: Send + 'static,

@@ -1,8 +1,8 @@
 //! Waitlist entries of items: the rows that the rules read, and the store's methods.
 //!
-//! An entry changes only while its waitlist's grant is locked. So a read after that lock is cached,
-//! and an earlier read is not. To serve entries, a transaction locks the sale, the waitlist, the
-//! quotas of the first buyers, and then the item. Every transaction locks in this order.
+//! An entry changes only while its waitlist's grant is locked. So only a read after that lock is
+//! cached. To serve entries, a transaction locks the sale, the waitlist, the quotas of the first
+//! buyers, and then the item. Every transaction locks in this order.
 use doorbuster_core::event::Actor;
 use doorbuster_core::{
     BuyerId, Grant, GrantId, ItemId, Ledger, Order, SlotKey, TicketId, WaitlistEntry, WaitlistState,

@@ -125,9 +125,9 @@ pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
 /// several times as fast as reading each buyer separately.
 ///
 /// It computes two fingerprints for each item, one of the units in active orders and one of the
-/// units in quotas. They must be equal. A fingerprint is the sum of a keyed hash of the buyer for
-/// each unit (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash Functions, ASIACRYPT 2003).
-/// The key is secret and random. A difference stays undetected once in 2⁶⁰ checks.
+/// units in quotas. The two fingerprints must be equal. A fingerprint is the sum of a keyed hash of
+/// the buyer for each unit (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash Functions,
+/// ASIACRYPT 2003). The key is secret and random. A difference stays undetected once in 2⁶⁰ checks.
 fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
     let conn = sql.conn();
     let key = RandomState::new();

@@ -2,7 +2,7 @@
 //!
 //! The order also stores how long it waits for its provider (`provider_wait_ms`), so that expiry
 //! does not read orders that still wait. Each open checkout stores when it must be closed (`due`).
-//! The time depends on the order, and a trigger updates `due`.
+//! `due` depends on the order, so a trigger on the order updates `due`.
 use rusqlite::params;
 
 use doorbuster_core::money::Checkout;

@@ -63,7 +63,7 @@ pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
     Ok(())
 }
 
-/// Returns the grant and number of a named order, if it exists.
+/// Returns the grant and number of a named order, if the order exists.
 pub(super) fn order_numbers(
     ledger: &mut SqliteLedger<'_>,
     order: &str,

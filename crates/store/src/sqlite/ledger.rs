@@ -31,7 +31,7 @@ struct CachedQuotas {
 /// The largest number of quota rows of a buyer that are read at once.
 const CACHED_QUOTAS_MAX: usize = 4;
 
-/// The tables under one transaction.
+/// The tables, as one transaction reads and writes them.
 pub struct SqliteLedger<'c> {
     pub(crate) sql: Statements<'c>,
     /// The store's time, which each job sets.

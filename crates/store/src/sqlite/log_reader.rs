@@ -47,13 +47,14 @@ impl LogReader {
         }
     }
 
-    /// Records that the writer begins a commit, or that it has finished with the commit.
+    /// Records whether a commit is in progress: true when the writer begins a commit, and false
+    /// when the writer has finished it.
     pub(super) fn set_committing(&self, is_committing: bool) {
         self.copy.set_committing(is_committing);
     }
 
-    /// Adds the pages since the last call to the copies. `frames` is the number of valid frames in
-    /// the log. An error breaks only the copies, and the store continues.
+    /// Adds to the copies all pages that were written since the last call. `frames` is the number
+    /// of valid frames in the log. An error breaks only the copies, and the store continues.
     pub(super) fn copy_commit(&mut self, frames: i64, at: Millis) {
         match self.read(frames) {
             Ok(Some(pages)) => self.copy.add(pages, at),

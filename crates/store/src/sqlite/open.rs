@@ -136,7 +136,7 @@ pub(super) fn writer(dir: &Path, lock: &File) -> Result<Connection, OpenError> {
     Ok(conn)
 }
 
-/// Sets up the writing connection. A commit is on the disk before it returns. A separate thread
+/// Sets up the writing connection. A commit returns only after it is on the disk. A separate thread
 /// runs checkpoints.
 fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
     // Closing must not run a checkpoint by itself, because a checkpoint after a failed sync may
@@ -207,8 +207,8 @@ pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     if id == BACKUP_ID {
         return Err(OpenError::IsBackup(path.to_owned()));
     }
-    // The table of the migrations is created before the first migration runs. A crash between the
-    // two leaves only that table.
+    // The table of the migrations is created before the first migration runs. A crash between these
+    // two steps leaves only that table.
     if id != APPLICATION_ID && !(id == 0 && is_only_history(conn).map_err(fault)?) {
         return Err(OpenError::NotAStore(path.to_owned()));
     }

@@ -75,7 +75,8 @@ fn settle_alone(
     });
     match returned {
         Err(failure) if !failure.is_fatal() => {
-            // The return failed too. The units come back when the grant is closed.
+            // The ticket could not be returned either. Its units come back when the grant is
+            // closed.
             let id = key.id_of(ticket);
             let reason = format!("{reason}; and the ticket cannot be returned: {failure}");
             if let Err(failure) =
@@ -158,9 +159,9 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     for id in due {
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The order still waits for its provider: the previous version of the program wrote
-            // another `provider_wait_ms`. The row is written again, and expiry finds it when the
-            // wait is over.
+            // The order still waits for its provider: the previous version of the program wrote a
+            // different `provider_wait_ms`. The row is written again, and expiry finds the order
+            // when the wait is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 if let Some(checkout) = ledger.checkout(&id)? {
                     ledger.put_checkout(&checkout)?;

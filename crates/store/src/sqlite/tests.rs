@@ -10,7 +10,7 @@ use doorbuster_core::IdKey;
 use super::*;
 use crate::limits::{CHECKPOINT_PAGES, LOG_PAUSE};
 
-/// The bound of a long log in these tests, a little above the log's minimum for a checkpoint.
+/// The bound of a long log in these tests, a little above the length at which checkpoints begin.
 const LONG: i64 = CHECKPOINT_PAGES + 100;
 /// The number of measured commits.
 const COMMITS: usize = 20;
@@ -69,8 +69,8 @@ impl Fixture {
         (pages - carried, carried)
     }
 
-    /// Returns a connection with a snapshot of the current state, which lasts until the connection
-    /// is closed. Then makes the log long.
+    /// Takes a snapshot of the current state on a new connection, then makes the log long. Returns
+    /// the connection. The snapshot lasts until the connection is closed.
     async fn long_log(&self) -> Connection {
         let reads = Connection::open(open::data_path(&self.dir)).expect("the store's file");
         reads.execute_batch("BEGIN; SELECT count(*) FROM sandbox").expect("a snapshot");

@@ -19,7 +19,7 @@ use super::statements::Statements;
 /// undone.
 pub(super) struct Txn<'c> {
     ledger: SqliteLedger<'c>,
-    /// Whether nothing was written since BEGIN, so that an undo needs no savepoint.
+    /// True if nothing was written since BEGIN. Then an undo needs no savepoint.
     is_clean: bool,
 }
 

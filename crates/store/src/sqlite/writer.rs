@@ -27,7 +27,7 @@ use super::txn::Txn;
 
 /// Answers the caller when the outcome of the commit is known.
 pub(super) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// Runs in a transaction, or receives the error that prevents it.
+/// The work of a job. The function receives the transaction, or the error that prevents it.
 pub(super) type WriteCall =
     Box<dyn FnOnce(Result<&mut Txn<'_>, StoreError>) -> Result<Reply, StoreError> + Send>;
 
@@ -183,8 +183,8 @@ fn next_job(
     }
 }
 
-/// Checks the files. If a file is gone, copies the log into the open store file, which an operator
-/// may still recover. The log exists only as long as this process.
+/// Checks the files. If a file is gone, copies the log into the open store file, because an
+/// operator may still recover that file. The log exists only as long as this process.
 fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
     files.check_in_place().inspect_err(|_| {
         let carried = txn.checkpoint_all();

@@ -33,7 +33,8 @@ const SPEND: Statement =
     statement("INSERT INTO spent (id, until) VALUES ($1, $2) ON CONFLICT DO NOTHING");
 /// Adds `$4` to the count, or restarts the count if the period is over. Returns the new count. In
 /// PostgreSQL the statement always locks a row, so a right answer, which adds nothing, waits for
-/// concurrent wrong answers. If no count exists, it inserts a row whose period is already over.
+/// concurrent wrong answers. If there is no count, a right answer inserts a row whose period is
+/// already over.
 const COUNT_WRONG: Statement = statement(
     "INSERT INTO miss (by, n, until) VALUES ($1, 1, $3)
      ON CONFLICT (by) DO UPDATE SET
@@ -76,8 +77,9 @@ fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<Sp
 impl Store {
     /// Spends a challenge, whether the answer is right or wrong. If several answers come at once,
     /// exactly one gets [`SpendOutcome::Now`]. A wrong answer is counted. Each of a buyer's
-    /// concurrent answers gets the number of wrong answers that the store handled before it. The
-    /// call also deletes some rows that ended a while ago, so that their number stays bounded.
+    /// concurrent answers gets the number of wrong answers that the store handled before that
+    /// answer. The call also deletes some rows that ended a while ago, so that their number stays
+    /// bounded.
     pub async fn spend_answer(&self, spending: AnswerSpend) -> StoreResult<SpendOutcome> {
         // A second run would find the row of the first run, and treat a valid answer as already
         // spent.

@@ -14,8 +14,8 @@ use crate::{reads, rows};
 
 use super::{Store, StoreResult};
 
-/// Selects due checkouts by a condition on the order's state. The index on `due` has their order,
-/// so a read stops after `$2` rows.
+/// Selects due checkouts by a condition on the order's state. The index on `due` returns them in
+/// the wanted order, so a read stops after `$2` rows.
 macro_rules! to_close {
     ($condition:literal) => {
         dialects!(
@@ -31,8 +31,8 @@ macro_rules! to_close {
         )
     };
 }
-/// Checkouts of orders that still hold units. When such an order ends, its checkout is due at 0. So
-/// this read skips the checkouts of ended orders without reading the orders.
+/// Checkouts of orders that still hold units. When such an order ends, the due time of its checkout
+/// becomes 0. So this read skips the checkouts of ended orders without reading the orders.
 const WAITING_TO_CLOSE: Statement = to_close!("c.due > 0 AND o.state = 'reserved'");
 /// All other due checkouts.
 const ENDED_TO_CLOSE: Statement = to_close!("(c.due <= 0 OR o.state <> 'reserved')");
@@ -61,7 +61,8 @@ impl Store {
 
     /// Returns at most `limit` open checkouts that must be closed at their provider, each with its
     /// current order. Either the order no longer waits for a payment, or its `pay_by` has passed.
-    /// Orders that still hold units come first, and then the checkout that has been due longest.
+    /// Checkouts of orders that still hold units come first. Among these checkouts, and among the
+    /// others, the one that has been due longest comes first.
     pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
         let (limit, now) = (limit.min(PAGE_ROWS_MAX), self.now());
         let row = |row: Row<'_>| Ok((checkout_at(row, 12)?, rows::order(row)?));

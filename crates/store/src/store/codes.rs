@@ -25,8 +25,8 @@ const INSERT: &str =
     "INSERT INTO access_code (sale_id, hash, uses, prefix) VALUES (?1, ?2, ?3, ?4)";
 const INSERT_ALL: &str = "INSERT INTO access_code (sale_id, hash, uses, prefix)
      SELECT $1, hash, $3, prefix FROM unnest($2::bytea[], $4::text[]) AS new (hash, prefix)";
-/// Deletes unused codes. Ends codes that some buyers have used, because those buyers keep their
-/// access.
+/// Deletes unused codes. Codes that some buyers have used are only ended, because those buyers keep
+/// their access.
 const REVOKE: [Statement; 2] = [
     statement(
         "DELETE FROM access_code WHERE sale_id = $1 AND spent = 0
@@ -136,7 +136,7 @@ impl Store {
 
     /// Spends a code for the buyer. Returns true if the buyer has the code, by this call or by an
     /// earlier call. A repeated call spends nothing more. Returns false if the code does not exist,
-    /// or other buyers have spent it.
+    /// or if other buyers have spent all of its uses.
     pub async fn spend_code(
         &self,
         sale: &str,

@@ -207,8 +207,8 @@ impl Store {
         Ok(OutboxPage::of(rows, limit, |row| row.position))
     }
 
-    /// Delivers one event to an endpoint again, whatever its state is. At most `most` deliveries
-    /// may be pending.
+    /// Delivers one event to an endpoint again, whatever the state of the event's delivery is. At
+    /// most `most` deliveries may be pending.
     pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| redeliver(tx, &id, position, most)).await

@@ -24,8 +24,8 @@ const GRANTS: Statement = statement(concat!(
     rows::grant_columns!(),
     " FROM slot_grant WHERE item_id = $1 AND slot <> $2 ORDER BY slot, epoch DESC"
 ));
-/// Counts the refills of each grant separately, with an index of their own, because nearly all rows
-/// of a feed are of another kind. Otherwise the planner of PostgreSQL might read all rows.
+/// Counts the refills of each grant separately, with an index of refills only, because nearly all
+/// rows of a feed are of another kind. Otherwise the planner of PostgreSQL might read all rows.
 const TRANSFERS: Statement = statement(
     "SELECT g.id,
          (SELECT count(*) FROM feed f WHERE f.grant_id = g.id AND f.cause = 'refill'),

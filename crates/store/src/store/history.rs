@@ -9,7 +9,7 @@ use crate::sql::{Row, Statement, bad_row, dialects, values};
 
 use super::{Store, StoreResult};
 
-/// Only a restored backup of SQLite leads to a row with the time of the backup.
+/// Only the restore of a SQLite backup writes a row with the time of the backup.
 const NEWEST: Statement = dialects!(
     "SELECT fence, token, at, cause, paused, ",
     "backup_at" | "NULL::bigint",

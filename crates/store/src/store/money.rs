@@ -102,7 +102,7 @@ impl Store {
         id: RefundId,
         news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
-        // If an attempt is recorded twice, only the pause becomes longer.
+        // If an attempt is recorded twice, the only effect is a longer pause.
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();
             money::apply_refund_update(tx.rules(), &id, &news, now)

@@ -36,7 +36,7 @@ impl Store {
     }
 
     /// Applies calls to rate limits that nodes share. Each call comes with the hash of its limited
-    /// key. Only nodes share limits, so an embedded store refuses the call.
+    /// key. An embedded store has only one node, so it refuses the call.
     ///
     /// If the outcome is unknown, the calls may have taken effect. Then a limit allows fewer
     /// requests for a while. If the database crashes, every limit is full again.

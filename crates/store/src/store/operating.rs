@@ -13,8 +13,8 @@ impl Store {
         }
     }
 
-    /// Reads the certificates that connections to the database trust again. Later connections use
-    /// them. Does nothing for SQLite.
+    /// Reads again the files of the certificates that connections to the database trust. Later
+    /// connections use the new certificates. Does nothing for SQLite.
     ///
     /// # Errors
     ///

@@ -74,8 +74,8 @@ macro_rules! of_room {
         "i.sale_id = $1 AND (i.id = $2 OR CAST($2 AS bigint) = 0)"
     };
 }
-/// Whether all stock of the items `i` is counted, the limit for one buyer, and the units that no
-/// buyer holds.
+/// Three columns: whether all stock of the items `i` is counted, the limit for one buyer, and the
+/// units that no buyer holds.
 macro_rules! stock_columns {
     ($is_open:literal) => {
         concat!(

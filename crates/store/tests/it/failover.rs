@@ -208,7 +208,8 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
     let again = fixture.store.react_to_history().await.expect("reacts");
     assert_eq!((again.paused.len(), again.lost), (0, None), "the orders are reported only once");
     assert_eq!(fixture.store.lost_orders().await.expect("reads"), []);
-    // A sale that closes without an operator's review keeps the lost orders.
+    // Without a recorded action `sale.resumed`, the lost orders are listed again when the sale is
+    // paused or closed.
     for step in [PhaseStep::Pause, PhaseStep::Close] {
         fixture.store.step_sale("sale-0", step).await.expect("steps");
         assert_eq!(

@@ -1,5 +1,5 @@
 //! Tests a store whose files are removed while it is open. The store stops and reports the reason.
-//! It confirms no order that the next start would not find.
+//! It confirms only orders that the next start finds.
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

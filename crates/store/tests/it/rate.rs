@@ -83,7 +83,7 @@ async fn orders_settled_a_second_in_sqlite() {
     .await;
 }
 
-/// The number of holds that end at the same instant. The array lists how many of these holds one
+/// The number of holds that end at the same instant. `AT_ONCE` lists how many of these holds one
 /// transaction ends.
 const HOLDS: usize = 50_000;
 const AT_ONCE: [usize; 5] = [100, 250, 500, 1_000, 2_000];

@@ -40,7 +40,7 @@ struct LimitsPatch {
 enum LimitPatch {
     /// The word `default`: the program's default applies.
     Default,
-    /// An object: an absent number stays.
+    /// An object: an absent number keeps its value.
     Numbers { burst: Option<u32>, per_minute: Option<u32> },
 }
 

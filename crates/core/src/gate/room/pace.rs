@@ -14,7 +14,7 @@ use crate::value::Millis;
 const WINDOW_MS: i64 = 60_000;
 /// The shortest measured time for which an estimate is given.
 const MEASURED_MIN_MS: i64 = 20_000;
-/// Time between two samples.
+/// The time between two samples.
 const SAMPLE_EVERY_MS: i64 = 1_000;
 /// A rate needs at least this many admissions.
 const ADMISSIONS_MIN: u64 = 5;
@@ -28,7 +28,7 @@ const UNEVENNESS_MAX: u64 = 3;
 const WAVE_GAP_MS: i64 = 10_000;
 /// The number of waves that are remembered.
 const WAVES_MAX: usize = 64;
-/// An estimate reaches ahead at most this many times the measured time.
+/// The longest time that an estimate can cover, as a multiple of the measured time.
 const HORIZON_FACTOR: u64 = 2;
 
 /// A sample of a room's progress.
@@ -81,7 +81,7 @@ struct MeasuredPace {
     /// Positions above this number are admitted only if more buyers give up than expected. `None`
     /// if all positions will be admitted.
     up_to: Option<u64>,
-    /// How far ahead an estimate may reach, in milliseconds.
+    /// The longest time that an estimate can cover, in milliseconds.
     ahead_ms: u64,
 }
 
@@ -169,8 +169,8 @@ impl PaceEstimator {
     }
 
     /// Returns when this position is expected to be admitted. The estimate is a range around the
-    /// measured rate. It extends by twice the rate's uncertainty on each side, or further if the
-    /// rate varied more. Returns `None` if no reliable estimate exists.
+    /// measured rate. The range extends by twice the rate's uncertainty on each side, or further if
+    /// the rate varied more. Returns `None` if no reliable estimate exists.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
         let measured = self.measured?;

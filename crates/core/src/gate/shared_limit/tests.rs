@@ -42,7 +42,7 @@ impl Bucket {
         Self { burst, per_minute: per_minute.into(), level: burst, at: 0 }
     }
 
-    /// Takes a token at this time. Returns whether there was one.
+    /// Takes a token at this time. Returns whether a token was available.
     fn take(&mut self, now: u64) -> bool {
         self.level = self.burst.min(self.level + u128::from(now - self.at) * self.per_minute);
         self.at = now;

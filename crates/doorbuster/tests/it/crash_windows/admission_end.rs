@@ -12,12 +12,12 @@ use crate::sealed::solve_sealed;
 
 /// The secret of the server's challenges.
 const MASTER: [u8; 32] = [0x5a; 32];
-/// How long the disk delays a commit, unless the test releases the commit. This is longer than an
-/// admission lasts.
+/// How long the disk delays a commit, unless the test releases the commit. The delay is longer than
+/// an admission.
 const COMMIT_DELAY: Duration = Duration::from_secs(300);
 /// Longest wait for a change that the server makes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(60);
-/// How much the server's time may differ from this process's.
+/// The largest difference between the server's time and this process's time.
 const CLOCK_ERROR_MAX_MS: i64 = 1_000;
 
 fn now_ms() -> i64 {
@@ -58,7 +58,7 @@ async fn wait_for_admission(fixture: &ServerFixture, buyer: &str) -> i64 {
     fixture.until("the buyer is admitted", SOON, until).await
 }
 
-/// Requests a pass, and lets the disk delay its commit until the admission is over.
+/// Requests a pass, and lets the disk delay the pass's commit until the admission is over.
 async fn request_delayed_pass(
     fixture: &ServerFixture,
     faults: &MachineFaults,

@@ -23,7 +23,7 @@ const DECIDED: (SignedDuration, SignedDuration) =
 /// The test reads a request this long before its deadline. At that time the request is still
 /// queued, even on a slow machine.
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
-/// The largest difference between the server's clock and the test's.
+/// The largest difference between the server's clock and the test's clock.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
 /// The time that the server gets to begin a read. The test cannot see from outside whether the read
 /// has begun.

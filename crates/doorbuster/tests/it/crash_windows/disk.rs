@@ -28,8 +28,8 @@ const LOOKS: u32 = 40;
 const STORMING: u64 = 50;
 /// The number of buyers who follow the progress of their request before the disk is fast again.
 const LISTENING: u64 = 10;
-/// All these buyers follow their request within this time. The time includes the start of their
-/// program and each buyer's first two seconds of waiting.
+/// Longest wait until all these buyers follow their requests. The wait includes the start of the
+/// load generator, and the two seconds that each buyer waits first.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Runs a load until the server is gone.
@@ -65,7 +65,7 @@ pub(super) async fn expect_stored(fixture: &ServerFixture, record: LoadRecord) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_cannot_grow_ends_the_program_with_the_reason() {
-    // The server ignores the signal, so a write past the size limit fails with an error.
+    // The server ignores SIGXFSZ, so a write past the size limit fails with an error.
     let line = r#"trap "" XFSZ; ulimit -f 4000; exec "$@""#;
     let mut fixture = ServerFixture::with_launcher(TempDir::new(), &[], line);
     let record = storm_to_the_end(&fixture).await;

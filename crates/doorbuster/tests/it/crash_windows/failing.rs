@@ -77,8 +77,8 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     expect_stored(&fixture, record).await;
 }
 
-/// Makes the disk fail as `fails` says during a load, and work again at the next start; returns the
-/// server's standard error.
+/// Makes the disk fail during a load, by a call of `fails`. The disk works again at the next start.
+/// Returns the server's standard error.
 async fn expect_end(seed: u64, fails: fn(&MachineFaults, bool)) -> String {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;

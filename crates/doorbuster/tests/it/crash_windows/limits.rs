@@ -51,7 +51,7 @@ struct Raced {
     after: Vec<Reply>,
 }
 
-/// Buys the limit with two orders of two units. Cancels the first order at the end of its hold.
+/// Uses up the limit with two orders of two units. Cancels the first order at the end of its hold.
 /// After that, exactly two more units can be bought.
 async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     let buyer = format!("b{round}-{number}");

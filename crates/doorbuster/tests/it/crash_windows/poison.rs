@@ -22,8 +22,8 @@ fn shell(fixture: &ServerFixture) -> Connection {
     conn
 }
 
-/// Makes an insert into this table fail if the row meets the condition, like a bug or a damaged
-/// page.
+/// Makes an insert into this table fail if the row meets the condition, as a bug or a damaged page
+/// would.
 fn poison(fixture: &ServerFixture, table: &str, condition: &str) {
     let sql = format!(
         "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT \

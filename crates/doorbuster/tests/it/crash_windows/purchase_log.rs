@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::client::{PurchaseSpec, Reply, Wire};
 
-/// The largest difference between the server's clock and the test's, in milliseconds.
+/// The largest difference between the server's clock and the test's clock, in milliseconds.
 const CLOCKS_DIFFER_MS: i64 = 100;
 
 /// The possible events of a random load, in addition to purchases, cancellations and changes of the

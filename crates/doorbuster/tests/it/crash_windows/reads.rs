@@ -13,8 +13,8 @@ const ASKED: usize = 600;
 /// How long a server without requests is watched.
 const AT_REST: Duration = Duration::from_secs(2);
 
-/// The server itself may take this many file locks per second, even if the test counted fewer. The
-/// test counts few locks if the machine pauses.
+/// The smallest assumed number of file locks that the server itself takes per second. If the
+/// machine pauses, the test counts too few of these locks.
 const LEAST: f64 = 40.0;
 
 /// A function that creates the request with this number.
@@ -81,8 +81,8 @@ struct Watched {
 }
 
 impl Watched {
-    /// Watches a server without requests, and checks that the count of locks shows reads of an
-    /// order list.
+    /// Counts the file locks of a server without requests. Then checks that reads of an order list
+    /// raise the count.
     async fn new(fixture: ServerFixture, faults: MachineFaults) -> Self {
         let before = faults.locks();
         tokio::time::sleep(AT_REST).await;

@@ -2,7 +2,7 @@
 //! client. The server disconnects each client at its deadline.
 //!
 //! `DOORBUSTER_READERS` sets how many WebSockets the test opens and never reads, and how many
-//! endless headers it sends meanwhile. The default is 1,000; by hand, use 10,000.
+//! endless headers it sends meanwhile [default: 1,000]. For a run by hand, use 10,000.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::client::{PurchaseSpec, Wire, request, signed_in};
 use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
-/// The server closes a connection that sends no whole request head for this time.
+/// The server closes a connection that has sent no complete request head after this time.
 const IDLE_SECS: u64 = 2;
 /// Connections that never finish the head of their request.
 const HALF_HEADS: usize = 2_000;
@@ -203,8 +203,8 @@ async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    // A served buyer waits for the slowest answer before the next request, so the idle time must be
-    // long.
+    // At the end of a measurement, each buyer's connection is idle until the slowest buyer has an
+    // answer. So the idle time must be long.
     let idle = (IDLE_SECS * 3).to_string();
     let fixture = ServerFixture::with(&[
         ("DOORBUSTER_WORKERS", "1"),

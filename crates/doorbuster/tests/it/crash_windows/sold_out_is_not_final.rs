@@ -91,8 +91,8 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
     fixture.audit(None).await;
 }
 
-/// Buys, with retries while other buyers hold all units, and cancels once all buyers have asked.
-/// Returns the number of refusals.
+/// Buys a unit, and retries while other buyers hold all units. Cancels the order after each buyer
+/// has sent a request. Returns the number of refusals.
 async fn buy_and_cancel(
     fixture: Arc<ServerFixture>,
     all_asked: Arc<Barrier>,

@@ -21,9 +21,9 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 /// A load gets at least this number of answers before the stop, within [`STORM_WITHIN`].
 const STORM_MIN: usize = 10;
 const STORM_WITHIN: Duration = Duration::from_secs(60);
-/// How long the disk delays a commit, unless the test releases the commit earlier. `SYNC` is the
-/// delay of each sync on a nearly healthy disk.
+/// How long the disk delays a commit, unless the test releases the commit earlier.
 const COMMIT_DELAY: Duration = Duration::from_secs(60);
+/// The delay of each sync on a nearly healthy disk.
 const SYNC: Duration = Duration::from_millis(200);
 /// Buyers with queued requests at the stop signal.
 const QUEUED: u64 = 30;

@@ -81,8 +81,8 @@ impl WebhookReceiver {
                 let refuses = !self.takes_all.load(Ordering::Acquire)
                     && body["data"]["order"]["buyer"] == STUBBORN;
                 if !refuses {
-                    // The event counts as received before the answer, because the answer may not
-                    // reach a server that is killed.
+                    // Record the event before the answer is sent: a killed server may never read
+                    // the answer.
                     self.taken.lock().expect("no thread panics with the lock").push(event(&body));
                 }
                 let status = if refuses { "500 Not that one" } else { "204 Fine" };

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub struct RetryingClient {
     address: Arc<Mutex<SocketAddr>>,
-    /// For each waiting task, its condition and the last state that it saw.
+    /// For each waiting task: the condition that it waits for, and the last state that it saw.
     waits: Arc<Mutex<BTreeMap<String, String>>>,
 }
 

@@ -108,8 +108,8 @@ impl Reversal<'_> {
         text(self.row, name)
     }
 
-    /// Whether an operator must handle the reversal: the order is still paid, or a refund also
-    /// arrived.
+    /// Returns true if an operator must handle the reversal: because the order is still paid, or
+    /// because a refund also arrived.
     fn is_open(&self) -> bool {
         self.row["state"] == "captured" || self.kind == "disputed"
     }

@@ -157,8 +157,8 @@ async fn paid(
     vec![paid_for(&retrying_client, PurchaseSpec::new(buyer, "k", "spring", 1), actions).await]
 }
 
-/// Presses these buttons for a request. The request may already have its order, but needs time to
-/// pay. Returns the paid order.
+/// Buys, and presses these buttons at the checkout. If the request already has an order, the
+/// order's payment window must still be open. Returns the paid order.
 pub async fn paid_for(
     retrying_client: &RetryingClient,
     spec: PurchaseSpec,

@@ -73,8 +73,8 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
 }
 
 /// Makes units return in every way: one order is cancelled, one order expires, and one order is
-/// paid and refunded. The last order returns its unit when no buyer waits any more. A buyer whose
-/// payment window ended before the payment counts as served.
+/// paid and refunded. The last order returns its unit when no buyer waits any more. The waitlist
+/// has served a buyer even if the buyer then pays too late.
 async fn turns(
     retrying_client: &RetryingClient,
     owners: [PurchaseOutcome; 3],
@@ -134,8 +134,8 @@ pub async fn check(
         turns.is_sorted_by(|one, next| one > next),
         "not in the order of the waitlist: {turns:?} of {orders:?}"
     );
-    // Two units were free when the last buyer's turn came, because the buyer before had not paid in
-    // time. Any buyer could get the second unit.
+    // Two units were free when the last buyer's turn came, because the previous buyer had not paid
+    // in time. Any buyer could get the second unit.
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
     assert!(
         of(STRANGER).iter().all(|at| *at < first),

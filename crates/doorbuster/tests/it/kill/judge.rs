@@ -74,8 +74,8 @@ impl Judge {
         self.sell_out(fixture, &mut wire, sale, allowed).await;
         fixture.audit(None).await;
         if !stock.is_multiple_of(4) {
-            // Some sales stay open, so that later rounds also have them. The other sales are
-            // closed: with many open sales, the last rounds would take long.
+            // Some sales stay open for the later rounds. The other sales are closed: with many
+            // open sales, the last rounds would take long.
             fixture.step(sale, "close").await;
         }
     }

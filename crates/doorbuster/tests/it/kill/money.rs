@@ -24,7 +24,7 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The provider's secret.
 const SECRET: [u8; 32] = [7; 32];
 /// The items. The first has long holds. The second has holds that end before some payments arrive.
-/// The third has so few units that late payers get no unit again.
+/// The third has so few units that a late payment finds no free unit.
 const ITEMS: [(&str, u64, u32, u32); 3] =
     [("phone", 1_000_000, 1, LONG), ("watch", 1_000_000, 1, SHORT), ("ring", 5, 1, SHORT)];
 /// The ways to pay an order. Each has the number of payments, the number of answered messages for

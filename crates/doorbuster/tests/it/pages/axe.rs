@@ -28,8 +28,8 @@ use crate::crash_windows::fixture::ServerFixture;
 
 const AXE: &str = include_str!("../../vendor/axe-core/axe.min.js");
 /// Runs axe-core with the rules that the test writes in place of `$`. Returns each finding with its
-/// elements. The bar with the button covers other controls until the buyer scrolls, so during the
-/// check it does not stay in view.
+/// elements. The bar with the button covers other controls until the buyer scrolls, so the script
+/// does not keep the bar in view during the check.
 pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .press');
     if (bar) bar.style.position = 'static';
     const done = found => { bar?.style.removeProperty('position'); arguments[0](found); };

@@ -52,7 +52,7 @@ const APART_MS: f64 = 4_995.0;
 const LATE_MS: f64 = 500.0;
 /// The button may be enabled this much earlier than the start.
 const EARLY_MS: f64 = -50.0;
-/// Attempts before the button counts as late.
+/// The number of attempts to see the button enabled in time.
 const STARTS_MAX: usize = 3;
 /// A hold in seconds that ends during the test, but is long enough to be seen on a slow machine.
 const SEEN_SECS: u32 = 10;

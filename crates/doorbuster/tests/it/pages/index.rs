@@ -110,7 +110,7 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
         search(&tab, "no such sale").await;
         tab.says("#none-title", "No sale matches.").await;
         count(&tab, 0).await;
-        // The page reads the list again after the start of a sale. Nothing else reads it.
+        // Only the start of a sale makes the page read the list again.
         draft(&fixture, "soon", json!({}), json!({"starts_at": in_secs(8).1})).await;
         fixture.step("soon", "schedule").await;
         // An answer from before is cached for a moment.

@@ -23,7 +23,7 @@ const SUBSCRIBE: &str = "PushManager.prototype.subscribe = async options => ({ t
       endpoint: 'http://127.0.0.1:9/p', keys: {
         p256dh: 'BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4',
         auth: 'BTBZMqHH6r4Tts7J_aSIgg' } }) });";
-/// The most workers that a browser of the tests has registered before.
+/// An upper bound for the number of workers that the tests register in one browser.
 const WORKERS_MAX: u32 = 40;
 /// A notification appears within this time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,8 +42,8 @@ async fn deliver(tab: &Tab<'_>, origin: &str, message: Value) -> (String, String
     tab.minimized(true).await;
     tab.until("document.visibilityState === 'hidden'").await;
     tab.protocol("ServiceWorker.enable", json!({})).await;
-    // The browser counts registrations over all origins. A message to another origin's worker is
-    // ignored.
+    // The browser numbers the registrations of all origins together, so the test tries each number.
+    // The browser ignores a message with a number from another origin.
     for worker in 0..WORKERS_MAX {
         let push = json!({"origin": origin, "registrationId": worker.to_string(),
                           "data": message.to_string()});

@@ -50,8 +50,8 @@ async fn the_opening_changes_the_title_and_plays_the_sound_that_the_buyer_switch
         prepared_before_opening(10, async |soon, secs| {
             draft(&fixture, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
             fixture.step(&soon, "schedule").await;
-            // The choice of a sound belongs to the browser, so the quiet page is opened first. A
-            // repeated preparation begins without the choice.
+            // The browser keeps the choice of a sound for all pages, so the quiet page is opened
+            // first. The choice of an earlier preparation is removed.
             loud.load(&plain(fixture.address, "/favicon.ico")).await;
             loud.eval("localStorage.clear()").await;
             for tab in [&quiet, &loud] {

@@ -47,7 +47,7 @@ const COST: &str = "const done = arguments[0];
 /// How long the test counts the requests of a page after its event stream has opened.
 const COUNTED: Duration = Duration::from_millis(3_500);
 
-/// Returns how many requests the server has handled, without the reads of this number.
+/// Returns how many requests the server has handled, without the requests for the metrics.
 async fn handled(fixture: &ServerFixture) -> u64 {
     let page = fixture.ask(&request("GET", "/metrics", "", None)).await;
     let text = String::from_utf8(page.body).expect("text");

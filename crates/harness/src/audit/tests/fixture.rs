@@ -22,13 +22,13 @@ pub(super) const OPENED: i64 = 1_795_000_000_000;
 /// The payment window.
 pub(super) const HOLD: i64 = 900_000;
 
-/// A store with its own directory, which is removed with the value.
+/// A store with its own directory. Dropping the value removes the directory.
 pub(super) struct StoreFixture {
     pub db: Connection,
     dir: TempDir,
 }
 
-/// A directory that is removed with the value.
+/// A directory that is removed when the value is dropped.
 pub(super) struct TempDir(PathBuf);
 
 impl TempDir {
@@ -117,8 +117,8 @@ impl StoreFixture {
         fixture
     }
 
-    /// Runs SQL. In it, `{name}` stands for the id of that buyer's order, and `{grant:n}` for the
-    /// id of a returned ticket.
+    /// Runs SQL. In the SQL, `{name}` stands for the id of that buyer's order, and `{grant:n}` for
+    /// the id of a returned ticket.
     pub fn run(&self, sql: &str) {
         let mut sql = sql.to_owned();
         for (name, ..) in ORDERS {

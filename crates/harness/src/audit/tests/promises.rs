@@ -162,7 +162,7 @@ fn the_auditor_reads_the_answers_that_the_load_generator_writes() {
 }
 
 /// After a restore, a slot may deliver the ticket of a missing order again, and the ticket is
-/// returned. The order is missing all the same.
+/// returned. The order is still missing.
 #[test]
 fn an_order_whose_ticket_came_back_counts_as_missing() {
     let fixture = StoreFixture::consistent();

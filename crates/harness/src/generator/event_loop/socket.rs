@@ -1,4 +1,4 @@
-//! Opens connections without waiting for them, and closes those that take too long.
+//! Opens connections without waiting for them, and closes connections that take too long to open.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};

@@ -6,7 +6,7 @@ use std::time::Duration;
 const DELAY_MIN: Duration = Duration::from_millis(50);
 /// The longest time before a read is repeated.
 const DELAY_MAX: Duration = Duration::from_secs(1);
-/// One of this many reads may be repeated. So slow nodes do not get twice the reads.
+/// One of this many reads may be repeated. So slow nodes do not cause twice as many reads.
 const READS_PER_REPEAT: u32 = 10;
 /// The number of repeated reads that the edge may save for later.
 const SAVED_REPEATS_MAX: u32 = 10;

@@ -95,7 +95,8 @@ impl Upstream {
         drop(self.state.subscribe().wait_for(|state| *state == UpstreamState::Lost).await);
     }
 
-    /// Records that the node did not answer. The next check corrects this if it is wrong.
+    /// Records that the node did not answer. If the node is not lost, the next check corrects its
+    /// state.
     fn mark_lost(&self) {
         self.state.send_if_modified(|state| {
             let is_known = matches!(state, UpstreamState::Lost | UpstreamState::WithoutApi);

@@ -197,8 +197,8 @@ impl ChallengePool {
             let name = format!("challenge-{n}");
             thread::Builder::new().name(name).spawn(move || run_renderer(&shared, renderer, n == 0))
         };
-        // With fewer threads, fewer challenges are drawn. Without any thread, the server asks
-        // clients to retry.
+        // If a thread does not start, fewer challenges are drawn. If no thread starts, the server
+        // asks clients to retry.
         let threads: Vec<_> = (0..THREADS).filter_map(|n| start(n).ok()).collect();
         if threads.len() < THREADS {
             tracing::error!(

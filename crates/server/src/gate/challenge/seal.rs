@@ -117,7 +117,7 @@ impl ChallengeSealer {
 
     /// Seals a token for this buyer and this sale.
     pub(super) fn seal(&self, sealed: &Sealed, sale: &str, buyer: &str) -> String {
-        // With this cipher, a repeated nonce only reveals that two contents are equal. Every
+        // With this cipher, a repeated nonce reveals only whether two contents are equal. Every
         // content has its own id, so no two contents are equal.
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut token = Vec::with_capacity(TOKEN_BYTES);

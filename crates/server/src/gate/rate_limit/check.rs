@@ -198,8 +198,7 @@ impl RateLimiter {
         progress.next = step.scope as usize + 1;
     }
 
-    /// Returns a refusal. Before that, gives back the parts of earlier limits that the request
-    /// used.
+    /// Gives back the parts of earlier limits that the request used, and returns a refusal.
     fn refuse(
         &self,
         mut progress: CheckProgress,
@@ -372,14 +371,14 @@ impl RateLimiter {
     }
 }
 
-/// The result of one limit's decision. If the limit allows the request: the limit's state.
-/// Otherwise: the nanoseconds to wait, and the limit's state.
+/// The decision of one limit. `Ok` has the limit's state. `Err` has the nanoseconds that the
+/// request must wait, and the limit's state.
 enum ChargeResult {
     Decided(Result<u64, (u64, u64)>),
     Pending(oneshot::Receiver<ShareGrant>),
 }
 
-/// Waits for a share. Returns `Unreachable` if no share arrives in time, as during a stop.
+/// Waits for a share. Returns `Unreachable` if no share arrives in time, for example during a stop.
 async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> ShareGrant {
     match timeout(SHARE_WAIT_MAX, share).await {
         Ok(Ok(grant)) => grant,

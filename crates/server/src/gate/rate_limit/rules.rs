@@ -1,4 +1,5 @@
-//! The limits of one sale, from its settings or by default, and their description for clients.
+//! The limits of one sale, and their description for clients. Each limit is set by the sale's
+//! settings or is the default.
 
 use doorbuster_api::admin::front_door::{Limit, LimitSetting, Limits};
 use doorbuster_api::problem::RateLimitScope;
@@ -10,11 +11,11 @@ pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_00
 /// The default for one address. It grows with the number of known buyers at the address.
 pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000 };
 /// The limit of one buyer's challenges, in every sale. All sales share the threads that draw
-/// challenges, so a sale may only set a lower limit.
+/// challenges, so a sale can lower this limit but not raise it.
 const CHALLENGES: Limit = Limit { burst: 200, per_minute: 120 };
 
 /// The limit of one buyer's checkouts, in every sale. Each checkout may call the payment provider,
-/// and all buyers share the provider's limits. So a sale may only set a lower limit.
+/// and all buyers share the provider's limits. So a sale can lower this limit but not raise it.
 const CHECKOUTS: Limit = Limit { burst: 60, per_minute: 60 };
 /// The limit of one order's checkouts.
 const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };

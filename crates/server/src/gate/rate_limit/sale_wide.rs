@@ -27,10 +27,10 @@ impl SaleWide {
         result
     }
 
-    /// Returns the nanoseconds that a request must wait, and the state, if the stored number shows
-    /// that the limit refuses the request. Otherwise returns `None`, and the caller takes the lock.
-    /// A state beyond the burst comes from an earlier setting of the limit. Such a state also needs
-    /// the lock.
+    /// If the stored number shows that the limit refuses the request, returns the nanoseconds that
+    /// the request must wait, and the state. Otherwise returns `None`, and the caller takes the
+    /// lock. A state beyond the burst comes from an earlier setting of the limit. Such a state also
+    /// needs the lock.
     pub(super) fn refused_nanos(&self, pace: RateLimit, now: u64) -> Option<(u64, u64)> {
         let state = self.state.load(Ordering::Acquire);
         let ahead = state.saturating_sub(now);

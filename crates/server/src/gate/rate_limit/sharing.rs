@@ -299,8 +299,8 @@ impl RateLimiter {
         groups
     }
 
-    /// Answers those requests of a group that this node's share covers now. Makes the call for the
-    /// group's other requests. Returns `false` if no call is needed.
+    /// Answers those requests of a group that this node's share covers now. Prepares the call for
+    /// the group's other requests. Returns `false` if no call is needed.
     fn prepare(&self, sharing: &LimitSharing, group: &mut LimitGroup) -> bool {
         let (terms, LimitStep { pace, cost, .. }) = (sharing.terms(), group.step);
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();
@@ -339,7 +339,7 @@ impl RateLimiter {
         }
     }
 
-    /// Applies the answer for one limit, and answers the requests that waited for it.
+    /// Applies the shared storage's answer for one limit, and answers the requests that waited.
     pub(super) fn apply_answer(
         &self,
         sharing: &LimitSharing,

@@ -25,7 +25,7 @@ pub(super) enum PositionAction {
     Enter,
     /// Removes the position.
     Leave,
-    /// Extends the admission to its whole length.
+    /// Extends the admission to its full length.
     Keep,
 }
 

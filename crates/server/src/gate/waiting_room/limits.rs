@@ -26,8 +26,8 @@ pub(super) const ROWS_MAX: usize = 5_000;
 /// The time in which an admitted buyer must fetch a pass. The admission lasts this long plus the
 /// time for which a pass is valid.
 pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
-/// How often a request reads a position again if the position is older than the room's state. After
-/// that the request gets `503`.
+/// The maximum number of times that a request reads a position that is older than the room's state.
+/// After that, the request gets `503`.
 pub(super) const LOOKUPS_MAX: usize = 4;
 /// Checks per second.
 const TICKS_PER_SEC: u64 = 1_000 / TICK.as_millis() as u64;
@@ -52,8 +52,8 @@ pub(super) const fn arrivals_bits(per_sec: u64) -> usize {
     (BITS_PER_ARRIVAL * per_sec as usize).next_power_of_two()
 }
 
-/// An automatic waiting room closes after this time without too many arrivals and without waiting
-/// visitors.
+/// An automatic waiting room closes if, for this long, too few buyers arrived to open it and no
+/// visitor waited.
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// Shortest time between two notifications about one room's positions.
 pub(super) const PUBLISH_EVERY: Duration = Duration::from_secs(1);

@@ -29,7 +29,7 @@ struct RoomMemory {
     /// The rank up to which this node knows all admissions.
     known_to: Option<u64>,
     pace: PaceEstimator,
-    /// Whether the store had no row at the last read.
+    /// True if the store had no row at the last read.
     has_none: bool,
     /// When the row was last read.
     read: Option<Instant>,
@@ -251,8 +251,8 @@ impl WaitingRoomState {
     }
 
     /// Returns whether too many buyers arrived in the last second: more than this node's share of
-    /// the admissions. `nodes` is the number of nodes. Returns `false` within a second of the last
-    /// count.
+    /// the admissions. `nodes` is the number of nodes. Returns `false` if the last count was less
+    /// than a second ago.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =

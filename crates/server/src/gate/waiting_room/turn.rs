@@ -1,5 +1,5 @@
-//! A turn is the time in which an admitted buyer may get a pass. This module extends the turn of a
-//! buyer who uses it. While other buyers wait, an idle turn ends early.
+//! A turn is the time in which an admitted buyer may get a pass. This module extends a turn while
+//! the buyer uses the turn. While other buyers wait, an idle turn ends early.
 
 use doorbuster_core::gate::room::IDLE_TURN_MS;
 use doorbuster_core::{BuyerId, Millis};

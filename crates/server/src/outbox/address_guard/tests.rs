@@ -127,7 +127,7 @@ async fn a_name_of_a_private_address_is_refused() {
     assert!(AddressGuard::new(true).resolve(name()).await.expect("allowed").next().is_some());
 }
 
-/// Creates a guard whose resolver blocks on names that begin with `stuck` until the sender is
+/// Creates a guard. For a name that begins with `stuck`, its resolver blocks until the sender is
 /// dropped. The list contains the names that were looked up, in order.
 fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let (hold, held) = sync_channel::<()>(1);

@@ -122,8 +122,8 @@ fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
         kind: "database_changed".to_owned(),
         order: None,
         detail: format!(
-            "{change} at {at} (fence {fence}); sales that were paused, with their phase before: \
-             {sales}"
+            "{change} at {at} (fence {fence}); sales that were paused, each with its earlier \
+             phase: {sales}"
         ),
     })
 }
@@ -143,8 +143,9 @@ fn restored(row: &store::StoreHistoryRow) -> Option<Notice> {
         kind: "store_restored".to_owned(),
         order: None,
         detail: format!(
-            "the store was restored at {} from a backup of {}; sales that it paused, with their \
-             phase before: {sales}; orders, payments and events after the backup are missing",
+            "the store was restored at {} from a backup of {}; sales that were paused, each \
+             with its earlier phase: {sales}; orders, payments and events after the backup are \
+             missing",
             wire::time(row.at),
             wire::time(backup_at)
         ),

@@ -136,7 +136,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
         } else if replication.required == 0 {
             problems.push(warning(
                 "no_standby",
-                "commits wait for no standby; a lost database server can lose orders",
+                "commits wait for no standby; orders can be lost with the database server",
             ));
         }
     }
@@ -160,7 +160,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
     Ok(problems)
 }
 
-/// Finds nodes that may behave differently from the node that answers.
+/// Finds nodes that may behave differently from the node that answers this request.
 async fn node_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerError> {
     if app.engine.layout().is_single_node() {
         return Ok(Vec::new());

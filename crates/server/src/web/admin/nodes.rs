@@ -64,8 +64,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     Ok(json(StatusCode::OK, &NodeList { nodes, store, slots: slot_servers(&app) }))
 }
 
-/// Returns the time since `reported`, in milliseconds. The clocks of two nodes can differ, so
-/// returns 0 if `reported` is after `now`.
+/// Returns the time since `reported`, in milliseconds. The clocks of two nodes can differ, so the
+/// function returns 0 if `reported` is after `now`.
 fn lag_ms(reported: Millis, now: Millis) -> u64 {
     u64::try_from(now.0 - reported.0).unwrap_or(0)
 }
@@ -104,7 +104,7 @@ fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool)
     }
 }
 
-/// Returns the servers that hold slots, as the last check of about a second ago found them.
+/// Returns the servers that hold slots, with the results of the last check about a second ago.
 fn slot_servers(app: &App) -> Vec<SlotServer> {
     let servers = app.engine.slots().evidence().servers;
     if servers.is_empty() {

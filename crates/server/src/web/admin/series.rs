@@ -33,7 +33,7 @@ pub(crate) async fn get(
     let query = SeriesQuery::for_operator(query.as_deref().unwrap_or_default())?;
     sale(&app, &name)?;
     let length = i64::from(query.step_secs) * 1_000;
-    // The last step contains the millisecond before `to`, or the present time.
+    // The last step contains the millisecond before `to`, or the present time if `to` is absent.
     let last = query.to.map_or(app.engine.now(), |to| Millis(to.millis() - 1));
     let to = Millis(last.0.div_euclid(length) * length + length);
     let from = query.from.map_or(to.plus(-DEFAULT_MS), |from| Millis(from.millis()));
@@ -69,7 +69,7 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &Series { step_secs: query.step_secs, from, to, points }))
 }
 
-/// Returns the counts of a row. A row of one second is its own busiest second.
+/// Returns the counts of a row. In a row of one second, that second is the busiest second.
 fn counts_of(row: &SalePoint) -> StepCounts {
     let mut counts = StepCounts::parse(&row.point);
     if row.step == PointStep::Second {
@@ -93,7 +93,7 @@ fn add_up(
     let mut steps: BTreeMap<Millis, StepCounts> = BTreeMap::new();
     for (at, nodes) in times {
         levels.extend(nodes.iter().map(|(node, point)| (*node, (at, point.levels()))));
-        // A node that ended writes no more levels.
+        // A node that has ended writes no levels, so its old levels are dropped.
         levels.retain(|_, (since, _)| at.0 - since.0 < MINUTE_MS);
         let mut sum = StepCounts::default();
         for (node, (_, level)) in &levels {
@@ -123,7 +123,7 @@ fn point_view(at: Millis, point: &StepCounts) -> SeriesPoint {
     SeriesPoint {
         at: wire::time(at),
         requests,
-        // A minute of an older version has no busiest second.
+        // A minute that an older version stored has no busiest second.
         busiest_second: (point.peak > 0 || requests == 0).then_some(point.peak),
         reserved: point.answers.get(AnswerKind::Reserved.as_str()).copied().unwrap_or(0),
         refused: refused.map(|(kind, count)| (kind.clone(), *count)).collect(),

@@ -52,7 +52,7 @@ pub(crate) async fn set(
         SpreadOutcome::WrongState(phase) => {
             return Err(Problem::wrong_state(phase.as_str(), "the sale is closed").into());
         }
-        // This change requires no version, so the only possible reason is that the item is missing.
+        // This change requires no version, so both outcomes mean that the item is missing.
         SpreadOutcome::NotFound | SpreadOutcome::VersionMismatch(_) => {
             return Err(Problem::not_found("the sale has no such item").into());
         }

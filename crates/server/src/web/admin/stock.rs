@@ -106,8 +106,8 @@ pub(crate) async fn slots(
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
         let grants = app.engine.store().grants(item.row.id).await.map_err(failed)?;
-        // Takes the newest grant of each slot. If the slot has an open grant, this is the newest
-        // grant. Leaves out closed grants of removed nodes and of earlier spreads.
+        // Takes the newest grant of each slot. If the slot has an open grant, the open grant is the
+        // newest. Leaves out closed grants of removed nodes and of earlier spreads.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));

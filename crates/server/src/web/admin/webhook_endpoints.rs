@@ -208,8 +208,8 @@ pub(crate) async fn redeliver(
     request_body::content_type(&headers, BodyType::Json)?;
     let wanted = Redelivery::from_json(&body)?;
     let position = event_position(&wanted.event).expect("the parser accepts only ids of events");
-    // The event at this position may be another event than the request names. The named event then
-    // does not exist any more.
+    // If the event at this position is not the event that the request names, the named event no
+    // longer exists.
     if let Some(Ok(event)) = app.engine.store().event_at(position).await.map_err(failed)?
         && !names_event(&wanted.event, &event_id(&event))
     {

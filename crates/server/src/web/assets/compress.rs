@@ -38,7 +38,7 @@ impl Coding {
         }
     }
 
-    /// Returns the compressed bytes, if they are fewer.
+    /// Returns the compressed bytes, if they are fewer than the original bytes.
     pub(super) fn pack(self, bytes: &[u8]) -> Option<Vec<u8>> {
         let packed = match self {
             Self::Brotli => {

@@ -111,7 +111,8 @@ fn console_keys() -> BTreeSet<String> {
         for (at, _) in text.match_indices("t('") {
             let is_call = !text[..at].ends_with(char::is_alphanumeric);
             let key = text[at + 3..].split('\'').next().unwrap_or_default();
-            // If the script composes a key, this part of the key ends with a dot.
+            // If the script composes a key, the literal is the start of the key and ends with a
+            // dot.
             if is_call && !key.ends_with('.') {
                 keys.insert(key.to_owned());
             }

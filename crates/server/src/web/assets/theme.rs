@@ -199,7 +199,7 @@ fn data_url(file: &ThemeFile) -> String {
 /// every visitor gets the same page.
 fn footer(theme: &Theme) -> String {
     let chinese = links(&theme.footer_zh, " lang=\"zh-Hans\"");
-    // Where only Chinese pages have links, other pages have none.
+    // If only Chinese pages have links, pages in other languages have no links.
     links(&theme.footer, "") + &chinese
 }
 

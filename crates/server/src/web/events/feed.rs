@@ -136,7 +136,8 @@ impl Feed {
         json(&Event::Hello { server_time: wire::time(self.app.engine.now()) })
     }
 
-    /// Returns the current status of each sale. A new reader need not wait for the next change.
+    /// Returns the current status of each sale, so that a new reader need not wait for the next
+    /// change.
     pub(super) async fn statuses(&self) -> Vec<String> {
         let mut statuses = Vec::with_capacity(self.subscription.sales().len());
         for sale in self.subscription.sales() {

@@ -35,7 +35,7 @@ use crate::web::App;
 use crate::web::limits::{IDLE_BATCH_MAX, IDLE_EVENTS_MAX, IDLE_RETRY_AFTER};
 use poller::Poller;
 
-/// The number of bytes that one read takes at most. A correct client sends less.
+/// The maximum number of bytes that one read takes. A correct client sends less.
 const READ_BYTES: usize = 10 * PONG_BYTES;
 
 /// An idle WebSocket connection.

@@ -149,7 +149,7 @@ enum EndReason {
 }
 
 impl EndReason {
-    /// Returns the reason for a feed that must end. `None` for an event.
+    /// Returns why the connection must end, or `None` if `end` is an event to send.
     fn of(end: &FeedEvent) -> Option<Self> {
         match end {
             FeedEvent::Event(_) => None,
@@ -224,7 +224,7 @@ impl ActiveWebSocket {
         Self { socket, reader, bytes_in_frames: 0, idle_after }
     }
 
-    /// Sends the first frame. Returns whether the socket took it.
+    /// Sends the first events. Returns whether the socket accepted all of them.
     async fn send_first_events(&mut self) -> bool {
         let feed = &mut self.reader.feed;
         let mut first = vec![feed.hello()];
@@ -327,8 +327,7 @@ impl ActiveWebSocket {
         Some(renewed.ok_or("the new token is not valid for this buyer"))
     }
 
-    /// Returns whether everything that was read is handled, so that no partial frame or message
-    /// waits.
+    /// Returns whether all input is handled and no partial frame or message waits.
     fn has_no_partial_frame(&self) -> bool {
         self.socket.get_ref().bytes_read() == Some(self.bytes_in_frames)
     }

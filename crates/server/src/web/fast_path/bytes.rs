@@ -19,7 +19,7 @@ pub(crate) struct DateHeader {
 }
 
 impl DateHeader {
-    /// Creates a date header. In each answer, the lines `after` follow it.
+    /// Creates a date header. In each answer, the lines in `after` follow the date header.
     pub(crate) fn with_extra_headers(after: &Arc<str>) -> Self {
         Self { after: after.clone(), ..Self::default() }
     }

@@ -65,7 +65,7 @@ impl<'a> RawHeaders<'a> {
         self.fields[field as usize].replace(value).is_none()
     }
 
-    /// Returns the parsed headers of a connection from `peer`.
+    /// Returns the parsed headers of a request from `peer`.
     pub(super) fn purchase_headers(&self, peer: IpAddr, proxies: &[Cidr]) -> PurchaseHeaders<'a> {
         PurchaseHeaders::new(|field| self.fields[field as usize].into_iter(), peer, proxies)
     }

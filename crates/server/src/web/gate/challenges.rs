@@ -60,7 +60,7 @@ pub(crate) async fn create(
 }
 
 /// Extends the buyer's turn. A buyer who requests a challenge uses the turn. A challenge is for any
-/// item, so it extends the turns of all items.
+/// item, so the request extends the turns of all items.
 async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
     let rooms = &app.gate.room;
     for room in sale.rooms() {

@@ -34,7 +34,7 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
         ),
         (
             "doorbuster_store_lost_orders",
-            "Acknowledged orders that the database lacks, until an operator handled the failover.",
+            "Acknowledged orders that the database lacks and that an operator must still handle.",
             database.lost_orders().map(|lost| lost.to_string()),
         ),
         (

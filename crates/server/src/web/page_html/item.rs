@@ -44,8 +44,8 @@ fn width(text: &str) -> usize {
     text.chars().map(|char| if ('\u{2e80}'..='\u{ffef}').contains(&char) { 2 } else { 1 }).sum()
 }
 
-/// Returns a text as each language of the pages shows it. The stylesheet hides the text of the
-/// other language.
+/// Returns a text in each language of the pages. The stylesheet hides the text of the other
+/// language.
 fn in_page_languages(text: &Text) -> String {
     let texts = PAGE_LANGUAGES.map(|language| (language, text.for_language(language)));
     match texts {

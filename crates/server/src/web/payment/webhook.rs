@@ -27,8 +27,8 @@ pub(crate) async fn handle_message(
     let headers = request.headers().clone();
     let body = request_body::body(request, provider.message_bytes_max()).await?;
     // The sender signs the real time. After a change of a clock, the store's time may differ from
-    // the real time. So the second check uses the wall clock. The inbox recognises repeated
-    // messages by their ids.
+    // the real time. So if the check by the store's time fails, a second check uses the wall clock.
+    // The inbox recognises repeated messages by their ids.
     let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.engine.now()) {
         Err(MessageError::Unverified(_)) => read(app.engine.clock().wall()),

@@ -13,7 +13,8 @@ pub(crate) struct StepCounts {
     #[serde(default)]
     pub answers: BTreeMap<String, u64>,
     /// The requests of this node in the busiest second of the step. In that second, all nodes
-    /// together had the most requests. 0 in a stored second, and in a minute of an older version.
+    /// together had the most requests. 0 in a stored second, and in a minute that an older version
+    /// stored.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peak: u64,
     /// Latencies: each bucket's index and its count.

@@ -20,7 +20,7 @@ const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 /// How long a WebSocket must be without activity in these tests before it becomes idle.
 const IDLE_AFTER: Duration = Duration::from_millis(5);
-/// A number of events in a row that leave an idle WebSocket idle.
+/// A number of events in a row after which an idle WebSocket stays idle.
 const FEW: u32 = 8;
 /// How often the test lets other tasks run.
 const TURNS: usize = 10;

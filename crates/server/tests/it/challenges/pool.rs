@@ -11,10 +11,10 @@ use crate::watch::Watch;
 
 /// Longest wait for pictures. They are drawn with pauses, and the machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// A test requests fewer pictures than this at once.
+/// More pictures than a test requests at the same time.
 const SOME: u64 = 8;
 
-/// Returns a time after the end of all these tests. It is less than ten minutes ahead, so the
+/// Returns a time after the end of all these tests. The time is less than ten minutes ahead, so the
 /// server already draws pictures for a sale that opens then.
 fn soon() -> String {
     let moment = SystemTime::now() + Duration::from_secs(570);
@@ -56,7 +56,7 @@ async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
 }
 
 /// Requests challenges for several buyers until fewer pictures are ready than before. A picture
-/// that is drawn on request does not reduce the number.
+/// that is drawn on request does not reduce the number of ready pictures.
 async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
     let (begun, already) = (Watch::start(), given(app, kind).await);
     for round in 1.. {

@@ -61,7 +61,7 @@ impl StandIn {
     }
 
     /// Visits the issuer and signs in, as a person does. Returns the query with which the browser
-    /// goes back.
+    /// returns to the server.
     fn sign_in(&self, location: &str, claims: Value) -> String {
         let url = Url::parse(location).expect("an address");
         let pairs: Vec<(String, String)> =

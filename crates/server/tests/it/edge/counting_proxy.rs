@@ -21,7 +21,7 @@ pub(super) struct CountingProxy {
 }
 
 impl CountingProxy {
-    /// Starts a proxy in front of this server. Each of its clients sends one request at a time on a
+    /// Starts a proxy in front of this server. Each client must send one request at a time on a
     /// connection.
     pub(super) async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -37,8 +37,7 @@ impl CountingProxy {
         Self { address, counts, task }
     }
 
-    /// Returns the number of requests so far, without the requests by which the edge checks the
-    /// node.
+    /// Returns the number of requests so far, without the edge's health checks of the node.
     pub(super) fn passed_on(&self) -> usize {
         self.counts.passed_on.load(Ordering::SeqCst)
     }

@@ -4,7 +4,7 @@
 use crate::app::{TestApp, bearer};
 use crate::http::request;
 
-/// The example key of RFC 6455. The next constant is the answer to this key.
+/// The example key of RFC 6455. `ACCEPT` is the server's answer to this key.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 

@@ -1,4 +1,4 @@
-//! Tests that idle WebSocket connections behave for clients like active ones.
+//! Tests that clients see no difference between idle and active WebSocket connections.
 
 use std::time::Duration;
 

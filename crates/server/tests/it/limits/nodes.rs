@@ -1,5 +1,5 @@
-//! Tests rate limits that nodes share, with and without a private Redis. One test checks
-//! that a block set at one node applies at the other nodes.
+//! Tests rate limits that nodes share, with and without a private Redis. One test checks that a
+//! block that was created at one node applies at the other nodes.
 
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,8 @@ const UNTOLD: u32 = BURST.div_ceil(16);
 /// The number of requests in a wave. The requests of a wave arrive at the same time, half of them
 /// at each of two nodes. Before a wave, the nodes have shared all earlier requests.
 const WAVE: u32 = 20;
-/// The number of requests that a node may admit before it gets the shared state. It allows one wave
-/// in progress, and more waves if the state arrives late.
+/// The number of requests that a node may admit before it gets the shared state. This number covers
+/// one wave in progress, and more waves if the state arrives late.
 const UNHEARD: u32 = 4 * WAVE;
 
 /// Starts a node of shape `cluster`.
@@ -217,7 +217,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
     }
 }
 
-/// Returns the state of the only limit in Redis, as the time until the whole limit is free again.
+/// Returns how much of the only limit in Redis is used, as the time until all of it is free again.
 fn shared_use(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);
     let ahead = keys.lines().filter_map(|key| redis.ask(&["PTTL", key]).trim().parse::<u64>().ok());

@@ -55,8 +55,8 @@ impl Library {
         command.args(self.signs).args([secret, id, at.as_str()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
-        // A program that ends before it has read the body reports the reason itself.
-        let _ = child.stdin.take().expect("the output is piped").write_all(body.as_bytes());
+        // A program that ends early prints the reason itself, so a failed write is ignored.
+        let _ = child.stdin.take().expect("the input is piped").write_all(body.as_bytes());
         let output = child.wait_with_output().expect("the program ends");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let signature = String::from_utf8(output.stdout).expect("a signature").trim().to_owned();
@@ -96,7 +96,7 @@ impl Message {
     }
 }
 
-/// Reports a captured payment several times, and gets one paid order. Each other payment for the
+/// Reports a captured payment several times. The order is paid once. Each other payment for the
 /// order is refunded once.
 async fn a_signed_message_is_accepted_once(library: &Library) {
     let app = start().await;
@@ -136,8 +136,8 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Checks messages that must have no effect. Another secret signed these messages, or they were
-/// signed at another time or with other content.
+/// Checks messages that must have no effect. The messages have no signature, or a signature with
+/// another secret, time or content.
 async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
@@ -172,8 +172,8 @@ async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Checks payments after their order has expired. A payment buys a remaining unit, or it is
-/// refunded when no unit remains.
+/// Checks payments after their order has expired. A payment buys a remaining unit, or is refunded
+/// if no unit remains.
 async fn a_late_signed_payment_buys_a_remaining_unit(library: &Library) {
     let app = start().await;
     open_sale(&app, 2.into(), 1, BRIEF_SECS).await;

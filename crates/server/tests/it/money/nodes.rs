@@ -35,8 +35,8 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
         [here, there].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
     outcomes.sort_unstable();
     assert_eq!(outcomes, ["paid", "repeated"]);
-    // Late payments arrive at the other server several times. The units may be in a slot of either
-    // server or in the pool.
+    // Late payments arrive at the other server. At each payment, the order's units may be in a slot
+    // of either server or in the pool.
     for n in 0..6 {
         let id = order(&first, "anna", &format!("late{n}"), 8).await;
         let cancelled = first.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
@@ -53,7 +53,7 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
             let stock = first.admin("GET", "/v1/admin/sales/spring/stock", None).await.json();
             let free =
                 stock["items"][0]["pool"].as_u64()? + stock["items"][0]["in_slots"].as_u64()?;
-            // The store has the units, and the node that sells them knows of them.
+            // The store has the units, and the node that sells the units knows this.
             let status = first.get("/v1/sales/spring/status").await.json();
             (free == 8 && status["items"][0]["remaining"] == 8).then_some(())
         })

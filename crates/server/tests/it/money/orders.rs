@@ -117,7 +117,7 @@ async fn a_message_about_an_unknown_refund_or_payment_is_ignored_each_time() {
             );
         }
     }
-    // The server has recorded no id of these messages, so the ids can be used again.
+    // The server does not record the ids of ignored messages, so the ids can be used again.
     send_message(&app, "msg_1", &captured("pay_2", "ord_unknown", 100)).await;
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_2".into(), "pending".into())]);
 }
@@ -278,8 +278,8 @@ async fn of_a_concurrent_payment_and_cancellation_exactly_one_takes_effect() {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Sends a payment twice while another buyer wants the unit. `after_ms` is the time from the end of
-/// the order's payment window. Returns the outcome of the payment.
+/// Sends a payment twice while another buyer wants the unit. `after_ms` is the time of the payment,
+/// counted from the end of the order's payment window. Returns the outcome of the payment.
 async fn pay_when_due(app: &TestApp, n: i64, id: &str, after_ms: i64) -> String {
     let pay_by =
         read(app, id).await["pay_by"].as_str().and_then(Time::parse).expect("a time").millis();

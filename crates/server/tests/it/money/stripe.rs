@@ -39,7 +39,8 @@ async fn start_with(stripe: &StripeStandIn, more: &[(&str, &str)]) -> TestApp {
     TestApp::with(&[&settings[..], more].concat()).await
 }
 
-/// Returns the `Stripe-Signature` of a body. The test computes it without the tested code.
+/// Returns the `Stripe-Signature` of a body. The test computes the signature without the tested
+/// code.
 fn header(body: &str, at: u64, secret: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
     mac.update(format!("{at}.{body}").as_bytes());

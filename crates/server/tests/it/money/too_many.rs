@@ -29,8 +29,8 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
             "{reply:?}"
         );
     }
-    // A checkout request for a cancelled order also uses up no limit. The sale's limits apply to
-    // it.
+    // A checkout request for a cancelled order also uses up no limit. The answer reports the sale's
+    // limits.
     let ended = order(&app, "bert", "k1", 1).await;
     assert_eq!(
         app.buyer("bert", "POST", &format!("/v1/orders/{ended}/cancel")).await.verdict(),

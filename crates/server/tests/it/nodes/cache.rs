@@ -21,7 +21,7 @@ use crate::watch::Watch;
 const MISSES: usize = 10_000;
 /// How long a node waits for another node's read.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
-/// Time between two reads of the store, on a node or in a cluster.
+/// The shortest time between two reads of the store by one node or, with Redis, by all nodes.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 
 fn readings(nodes: &[&TestNode]) -> u64 {
@@ -146,7 +146,7 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
         }
         let round = read_all(&nodes) - before;
         assert!((1..=4).contains(&round), "{round}");
-        // No node waited so long for another node that it had to read the store itself.
+        // A node reads the store itself only after it has waited this long for another node.
         if begun.elapsed() < PEER_READ_MAX {
             (quick, read) = (quick + 1, read + round);
         }
@@ -192,7 +192,7 @@ async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
     let draft = || NewSale { items: vec![phone(5, 1)], ..another(1) };
     a.engine.create_sale(draft()).await.expect("a store").expect("a free id");
     b.engine.refresh_catalogue().await.expect("a store");
-    // During this time, no request reads the catalogue of sales.
+    // No request reads the catalogue of sales between the deletion and the new creation.
     let looked = b.engine.clone();
     let store = a.engine.store();
     store.delete_sale("other-1", None).await.expect("a store");
@@ -256,7 +256,7 @@ async fn numbers_of_a_later_writer_are_not_overwritten() {
     let write = "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
     redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
     let is_there = || published(&home) == Some(("later".to_owned(), LATER));
-    // A caller whose write was refused releases the lock and takes it again. After three
+    // After a refused write, the node releases the lock and acquires it again. After three
     // acquisitions, Redis has refused a write at least once.
     let (begun, mut times, mut last) = (Watch::start(), 0, redis.ask(&["GET", &taken]));
     while times < 3 && is_there() {

@@ -1,5 +1,5 @@
-//! Tests slots with full memory. They are drained and continue under the next epoch, and the audit
-//! accounts for all units.
+//! Tests slots with full memory. Such slots are drained and continue under the next epoch, and the
+//! audit accounts for all units.
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_server::config::Roles;

@@ -212,7 +212,7 @@ impl TestNode {
         handle.spawn(work).await.expect("the task did not panic")
     }
 
-    /// Blocks all jobs of this node for this long, like a stopped process.
+    /// Blocks all jobs of this node for this long, as if its process were stopped.
     pub(crate) fn block_runtime(&self, so_long: Duration) -> tokio::task::JoinHandle<()> {
         let handle = self.runtime.get().expect("the node is running").handle().clone();
         handle.spawn(async move { std::thread::sleep(so_long) })

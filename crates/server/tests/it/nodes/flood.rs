@@ -20,15 +20,15 @@ use crate::watch::Watch;
 const CONNECTIONS: usize = 32;
 /// The number of requests with unknown ids, at two nodes together.
 const MISSES: u64 = 10_000;
-/// Time between two reads of the store for unknown ids, on a node or in a cluster. The shared
-/// marker for unknown ids lasts equally long.
+/// The shortest time between two reads of the store for unknown ids, by one node or, with Redis, by
+/// all nodes. The shared marker for unknown ids lasts equally long.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 /// How long a node waits for another node's read.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
 /// The number of sales that are created during the flood.
 const SALES: u32 = 4;
-/// The most reads of the store for each new sale. The operator's requests and the nodes'
-/// notifications cause these reads.
+/// The maximum number of reads of the store for each new sale. The operator's requests and the
+/// nodes' notifications cause these reads.
 const READINGS_A_SALE: u64 = 20;
 /// A request finds a new sale within this time, even without a notification. A read normally takes
 /// 20 ms, but reads may be slow on a busy machine. This bound is below the ten seconds of the long

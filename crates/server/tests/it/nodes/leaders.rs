@@ -1,5 +1,5 @@
-//! Tests two nodes that both act as leader all the time. The result must be correct without a
-//! single leader.
+//! Tests two nodes that both act as leader all the time. The result must be correct although there
+//! is no single leader.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -13,7 +13,7 @@ use super::{PATIENCE, is_sold, sell_out};
 use crate::watch::Watch;
 
 const STOCK: u64 = 1_200;
-/// How long a change may take until every slot follows it.
+/// How long it may take until every slot follows a change.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
 
 fn over(partitions: u32) -> Spread {
@@ -63,7 +63,7 @@ async fn add_up(node: &TestNode, stop: Arc<AtomicBool>) -> u64 {
 async fn sells_out_while_partitions_change(all_lead: bool) {
     let mut home = Deployment::cluster();
     home.all_lead = all_lead;
-    // The second node settles tickets only if it leads as well.
+    // The second node settles tickets only if both nodes act as leader.
     let roles = if all_lead { Roles::ALL } else { Roles { settle: false, ..Roles::ALL } };
     let (first, second) = (home.node(Roles::ALL).await, home.node(roles).await);
     first.open_sale(STOCK, 10, over(1)).await;

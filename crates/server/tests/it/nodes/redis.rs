@@ -1,13 +1,13 @@
 //! A private Redis on a socket in its own directory. The server ends when the test program ends,
-//! even after a crash of the program.
+//! even if the program crashes.
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use doorbuster_testkit::tool;
 
-/// Runs the server until this script's input ends. The input ends when the test ends the server,
-/// and at the latest with the test's process.
+/// Runs the server until this script's input ends. The input ends when the test stops the server,
+/// or when the test's process ends.
 const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; rm -rf "$dir""#;
 
 pub(crate) struct Redis {
@@ -21,8 +21,8 @@ impl Redis {
         Self::listening(None)
     }
 
-    /// Starts a server that also listens on a port, for programs that get its address from their
-    /// settings. Returns the server and the address.
+    /// Starts a server that also listens on a port, for programs that read the server's address
+    /// from their settings. Returns the server and the address.
     pub(crate) fn start_on_port() -> (Self, String) {
         let free = std::net::TcpListener::bind("127.0.0.1:0")
             .expect("a free port")
@@ -115,7 +115,7 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         drop(self.input.take());
-        // The script has cleaned up when it ends.
+        // The script removes the directory before it ends.
         let _ = self.keeper.wait();
     }
 }

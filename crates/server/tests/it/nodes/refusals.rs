@@ -115,7 +115,7 @@ async fn wrong_keys_are_counted_over_all_nodes() {
         app.call("POST", "/v1/admin/session", &headers, body.as_bytes()).await.verdict()
     };
     let minute = || jiff::Timestamp::now().as_second().div_euclid(60);
-    // If a minute ends during the guesses, the counts begin again, so the test does too.
+    // The counts begin again each minute, so the test begins again if a minute ends meanwhile.
     loop {
         let began = minute();
         let mut verdicts = Vec::new();

@@ -37,7 +37,8 @@ impl ServerCluster {
         start(self.settings(roles)).await
     }
 
-    /// Starts a node in its own runtime. If the runtime ends, the node stops like a killed process.
+    /// Starts a node in its own runtime. If the runtime ends, the node stops as if its process were
+    /// killed.
     pub(crate) async fn node_in_runtime(&self, roles: &'static str) -> (TestApp, Runtime) {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("threads");

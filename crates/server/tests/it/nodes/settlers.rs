@@ -81,7 +81,7 @@ fn listed(list: &Value) -> Vec<Vec<String>> {
     nodes.iter().map(slots).collect()
 }
 
-/// Waits until the list shows this many nodes that settle, and one of them for each slot.
+/// Waits until the list shows this many nodes that settle tickets, and one node for each slot.
 async fn wait_for_list(app: &TestApp, nodes: usize, slots: usize) {
     let is_shared = |list: &Value| {
         let settled = listed(list);

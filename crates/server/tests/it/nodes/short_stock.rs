@@ -12,10 +12,10 @@ use doorbuster_store::{SaleRow, StepOutcome};
 use super::fixture::{Deployment, SALE, TestNode, until};
 use crate::watch::Watch;
 
-/// A request waits for up to one second. The request must learn of a change within this time.
+/// A waiting request must learn of a change within this time. The longest wait is one second.
 const SOON: Duration = Duration::from_millis(600);
-/// Without a message, a request queries the slots once more at the end of its second. This last
-/// query comes no earlier than this time.
+/// The earliest time of a request's last query. Without a message, a request queries the slots once
+/// more at the end of its second.
 const LAST: Duration = Duration::from_millis(950);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -316,7 +316,7 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
         matches!(second.buy("kept", "k", 1).await, PurchaseOutcome::Created(_)),
         "the second node has a share"
     );
-    // If the database was slow, the attempt is no evidence, so the test tries another buyer.
+    // If the database was slow, the attempt proves nothing, so the test tries another buyer.
     for n in 0.. {
         assert!(n < 20, "the database answers soon");
         let buyer = format!("b{n}");
@@ -346,8 +346,8 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
                 ),
                 "the answer {outcome:?} came after {after:?}"
             );
-            // After `LAST` the request queries the slots again anyway, so a late attempt is no
-            // evidence.
+            // After `LAST` the request queries the slots again anyway, so a late answer proves
+            // nothing.
             if after < LAST {
                 break;
             }
@@ -357,8 +357,8 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
     second.stop().await;
 }
 
-/// Buys at a node that does not lead, after the opening and before any slot has units. Returns the
-/// time until the units arrived, the answer, and the answer's time.
+/// Buys at a node that does not lead, after the opening and before any slot has units. Returns when
+/// the units arrived, the answer, and when the answer came.
 async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration) {
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
@@ -388,9 +388,9 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_buyer_who_comes_before_the_first_units_is_served_when_they_arrive() {
-    // If the servers were slow, the attempt is no evidence, so the test tries again.
+    // If the servers were slow, the attempt proves nothing, so the test tries again.
     for n in 0.. {
-        assert!(n < 6, "the request learned of the units only in the last moment");
+        assert!(n < 6, "the request learned of the units only at the last moment");
         let (there_after, outcome, after) = bought_before_the_first_units().await;
         if there_after < SOON && after < LAST {
             assert!(

@@ -11,12 +11,12 @@ use super::fixture::{Deployment, SALE, TestNode, until};
 
 /// How long a request is parked.
 const PARKED: Duration = Duration::from_secs(1);
-/// An answer before this time is well within the second that the request waits.
+/// A hang before this time begins well within the second that the request is parked.
 const SOON: Duration = Duration::from_millis(600);
 /// The latest time of the answer. It includes the parking, the second in which the request asks all
 /// slots, and a margin.
 const HEARD: Duration = Duration::from_millis(2_500);
-/// The number of attempts. On a slow machine, an attempt may be too slow to be evidence.
+/// The number of attempts. On a slow machine, an attempt may be too slow to prove anything.
 const TRIES: u32 = 5;
 
 /// Returns a spread with one unit in each of this many slots and no further units. Buyers may have
@@ -25,7 +25,7 @@ fn one_each(slots: u32) -> Spread {
     Spread { partitions: slots, initial: 1, threshold: 1, refill: 1, ..Spread::default() }
 }
 
-/// Starts a node with an open sale with [`one_each`].
+/// Starts a node with an open sale that has the spread [`one_each`].
 async fn with_one_each(home: &Deployment, slots: u32) -> TestNode {
     let node = home.node(Roles::ALL).await;
     node.open_sale(u64::from(slots), 2, one_each(slots)).await;
@@ -43,7 +43,7 @@ fn signal(process: &str, signal: &str) {
 }
 
 /// Buys more units than any slot has. The Redis server of all slots hangs while the request is
-/// parked. Returns the time at which the server hung, the answer, and the answer's time.
+/// parked. Returns when the server hung, the answer, and when the answer came.
 async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 8).await;
@@ -54,7 +54,7 @@ async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) 
         .expect("the server reports its process id");
     let server = server.trim();
     let stat = format!("/proc/{server}/stat");
-    // During this time, the node gathers no units for the buyer.
+    // While the test holds this lock, the node gathers no units for the buyer.
     let item = node.item();
     let untended = item.work.reconciling.lock().await;
     // The test measures by the same clock as the request.
@@ -92,7 +92,7 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     for n in 0.. {
         assert!(n < TRIES, "no attempt got an answer in time");
         let (hung_after, outcome, after) = bought_while_all_slots_hang().await;
-        // A request that asked all slots before they hung may have a definite answer.
+        // A request that asked all slots before the slots hung may get a definite answer.
         if hung_after < SOON {
             assert!(
                 matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable)),
@@ -105,8 +105,8 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     }
 }
 
-/// Buys at a node that settles nothing. After the time of parking, the ticket is lost with its
-/// slot's memory. Returns the answer, and how often the node asked again.
+/// Buys at a node that settles nothing. After the time of parking, the slot loses its memory, and
+/// with it the ticket. Returns the answer, and how often the node sent the request again.
 async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let home = Deployment::cluster();
     let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
@@ -136,7 +136,7 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let cut = Instant::now();
     until("the time of parking is over", async || cut.elapsed() > PARKED).await;
     home.redis().flush();
-    // The settler starts after the ticket was lost, so no slot knows its result.
+    // The settler starts after the ticket was lost, so no slot knows the ticket's result.
     let second = home.node(Roles::ALL).await;
     let outcome = waits.await.expect("the task did not panic");
     let asked_again = first.engine.meter().read().retried;

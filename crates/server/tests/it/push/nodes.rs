@@ -19,7 +19,7 @@ async fn node(url: String) -> TestApp {
     TestApp::with(&[&SETTINGS[..], &store].concat()).await
 }
 
-/// Starts a node that a test can stop as abruptly as a killed process.
+/// Starts a node that a test can stop abruptly, as if its process were killed.
 async fn mortal_node(url: String) -> (TestApp, Runtime) {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("threads");

@@ -75,7 +75,7 @@ async fn after_a_restart_a_buyer_is_told_what_is_still_true() {
         assert!(begun.elapsed() < PATIENCE, "anna is admitted: {place}");
         tokio::time::sleep(WATCH / 10).await;
     };
-    // The events are over when anna subscribes, so this server sends no message about them.
+    // The events are older than anna's subscription, so this server sends no message about them.
     assert_eq!(subscribe(&app, "anna", &service.url()).await.status, 204);
     let dir = app.stop().await;
     let before = service.got().len();

@@ -1,4 +1,5 @@
-//! Generates request bodies: an endpoint's example with existing names, and invalid variants of it.
+//! Generates request bodies: an endpoint's example with existing names, and invalid variants of
+//! this example.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;

@@ -23,8 +23,9 @@ mod value;
 /// The test opens a new sale and places a new order after this many requests, because random
 /// requests end existing ones.
 const FRESH_SALE_EVERY: usize = 50;
-/// By chance, the rules below may refuse every body of this many operations. The test checks this
-/// only after [`EACH_FOR_LUCK`] requests of each operation.
+/// The number of operations that may accept no body, because the rules below refuse every random
+/// body by chance. The test checks this number only if it sends at least [`EACH_FOR_LUCK`] requests
+/// of each operation.
 const UNLUCKY: usize = 2;
 const EACH_FOR_LUCK: usize = 20;
 /// An address where no server listens.
@@ -199,8 +200,8 @@ impl<'a> OperationCounts<'a> {
     }
 }
 
-/// Creates a sale before its opening, a key and an endpoint. Returns values for the parameters that
-/// need existing ids.
+/// Creates a draft, a key and a webhook endpoint. Returns values for the parameters that need
+/// existing ids.
 async fn a_world(app: &TestApp) -> KnownIds {
     app.make_sale("draft", 50.into(), 40).await;
     let key =

@@ -68,7 +68,8 @@ impl CrowdWithPasses {
         Self(crowd)
     }
 
-    /// Sends a purchase of each buyer at the same time, all with this key. Returns the verdicts.
+    /// Sends one purchase of each buyer with this key, on several connections at the same time.
+    /// Returns the verdicts.
     pub(super) async fn try_to_buy(&self, app: &TestApp, key: &str) -> Vec<String> {
         let parts = self.0.chunks(CROWD.div_ceil(CONNECTIONS));
         join_all(parts.map(|part| press_in_turn(app, part, key))).await.concat()

@@ -84,7 +84,7 @@ async fn buyers_of_a_gone_item_are_told_and_buyers_of_another_item_are_admitted(
     let phones = order_of(&app, "phone", &["anna", "bert"]).await;
     let (first, second) = (phones[0].as_str(), phones[1].as_str());
     until(&app, first, "phone", is("admitted")).await;
-    // Cases are left, so both buyers of a case are admitted, but not to the room of the phone.
+    // There are enough cases for both buyers, so both are admitted in the room of the case.
     for buyer in ["bert", "carl"] {
         until(&app, buyer, "case", is("admitted")).await;
     }

@@ -65,8 +65,8 @@ async fn nodes_share_a_room() {
     }
 }
 
-/// Writes that the room stays open for this many milliseconds from now, like a node that detects a
-/// crowd.
+/// Writes to the database that the room stays open for this many milliseconds from now, as a node
+/// does when it detects a crowd.
 fn hold(home: &Cluster, database: &str, ms: i64) {
     let until = format!("(extract(epoch FROM now()) * 1000)::bigint + {ms}");
     let held = format!("UPDATE waiting_room SET open_until = {until} RETURNING 'held'");
@@ -138,7 +138,7 @@ async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
     let (first, second) = (node(&home, &database).await, node(&home, &database).await);
     announce(&first, 2.into(), 1).await;
     let place = enter(&first, "anna").await.json();
-    // The node may learn of the sale only from this subscription.
+    // The second node may not know the sale before this subscription.
     let mut anna = socket(&second, "anna", "?sale=spring").await;
     assert_eq!(next(&mut anna).await["type"], "status");
     let event = next(&mut anna).await;
@@ -148,7 +148,7 @@ async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
         "{event}"
     );
     assert_eq!((&event["place"], &event["state"]), (&place["place"], &json!("before")));
-    // Bert opens a stream here that follows no sale, and enters the room at the other node.
+    // Bert opens a stream without a sale at the second node, and enters the room at the first node.
     let mut bert = socket(&second, "bert", "").await;
     assert_eq!(enter(&first, "bert").await.verdict(), "201");
     first.step("spring", "open").await;

@@ -12,7 +12,8 @@ use crate::events::{next, socket};
 const EVERY: Duration = Duration::from_millis(400);
 /// Longest duration of the whole test.
 const LONGEST: Duration = Duration::from_secs(120);
-/// The tolerance. Estimates are whole seconds, and an admitted buyer polls a moment later.
+/// The tolerance. Estimates are whole seconds, and the test notices an admission only at its next
+/// poll.
 const SLACK: Duration = Duration::from_millis(1_500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -112,7 +112,7 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
         }
     }
     // The server keeps no returned units for the waitlist any more. Every event of the waitlist
-    // came earlier.
+    // comes before the event about this cancellation.
     app.cancel("a", &first).await;
     let row = nobody_waits(&app).await;
     assert_eq!((&row["pool"], &row["held"]), (&json!(2), &json!(1)));
@@ -157,7 +157,7 @@ async fn a_waitlist_left_by_an_ended_sale_ends_at_startup_with_one_event() {
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &SETTINGS, false).await.expect("the server starts again");
     nobody_waits(&app).await;
-    // Every event of the waitlist comes before this event.
+    // Every event of the waitlist comes before the event about this cancellation.
     app.cancel("a", &first).await;
     let received = shop
         .until(10, "the event about the cancellation arrives", |received| {

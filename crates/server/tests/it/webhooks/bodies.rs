@@ -34,8 +34,8 @@ fn bare(received: &[ReceivedRequest]) -> Vec<Value> {
     received.iter().map(bare).collect()
 }
 
-/// Returns the expected message of the type `what`, without its id. It is built from the order as
-/// an operator sees it now.
+/// Returns the expected message of the type `what`, without its id. The message is built from the
+/// operators' current view of the order.
 async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     let mut shown = read(app, order).await;
     let members = shown.as_object_mut().expect("an object");

@@ -44,8 +44,8 @@ impl Drop for Example {
     }
 }
 
-/// Runs an example as an endpoint that receives all events. Asserts that it prints each event once,
-/// including events without an order.
+/// Runs an example as an endpoint that receives all events. Asserts that the example prints each
+/// event once, including events without an order.
 async fn receives_every_event(official: Official, mut command: Command) {
     let app = start().await;
     app.make_sale("spring", 9.into(), 1).await;
@@ -82,7 +82,7 @@ async fn receives_every_event(official: Official, mut command: Command) {
     assert!(closed.starts_with("sale.closed ") && closed.contains("spring"), "{closed}");
 }
 
-/// Checks that messages without a valid signature are answered 401.
+/// Checks that messages without a valid signature are answered with `401`.
 async fn refuses_forged_messages(port: u16) {
     let time = now_secs().to_string();
     for forged in FORGED {

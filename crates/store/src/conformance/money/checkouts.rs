@@ -1,5 +1,5 @@
-//! Tests checkouts: an order keeps one checkout. The units of an order are held for a bounded time
-//! while its provider gives no answer.
+//! Tests checkouts: an order keeps one checkout. If the provider does not answer, the order's units
+//! stay held for a bounded time.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::{EXTEND_MS_MAX, PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::money::{CaptureOutcome, Checkout, CheckoutOutcome};
@@ -117,8 +117,8 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A hold with an open checkout ends after its provider reported no money, or gave no answer for a
-/// long time. Other holds do not wait for that hold.
+/// A due hold with an open checkout ends only after the checkout was closed, or after the provider
+/// did not answer for a long time. Other holds do not wait for that hold.
 pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
@@ -173,7 +173,7 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
 }
 
 /// An order waits for its provider for a bounded time. The time starts with the first unanswered
-/// query after the order became due. A query never makes this time longer.
+/// query after the order became due. Later queries do not extend this time.
 pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

@@ -364,8 +364,8 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     assert_eq!(send(Some(("dp_1", 32)), Some(55), true).await, Noted, "a larger amount");
     assert_eq!(send(Some(("dp_1", 29)), Some(55), false).await, Known, "an older report");
     assert_eq!(stands().await, [40, 55]);
-    // If two reports have the same time, the report of the end counts, in either order. A dispute
-    // whose end arrives first never counts.
+    // If two reports have the same time, the report of the dispute's end counts, in whichever order
+    // the reports arrive. If the end is reported first, the dispute never counts.
     assert_eq!(send(Some(("dp_1", 32)), Some(55), false).await, Noted);
     assert_eq!(send(Some(("dp_4", 40)), Some(70), false).await, Noted);
     for (dispute, minor) in [(("dp_1", 32), 55), (("dp_4", 40), 70), (("dp_4", 39), 70)] {

@@ -45,7 +45,8 @@ pub async fn money_is_listed_page_by_page(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Returns the numbers of the payments, and of the refunds' payments, read in pages of two.
+/// Reads both lists in pages of two. Returns the numbers of the payments, and the numbers of the
+/// payments that the refunds name.
 async fn listed(fixture: &Fixture, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
     let number = |id: &PaymentId| id.0[4..].parse::<u64>().expect("a test's payment");
     let (mut payments, mut refunds) = (Vec::new(), Vec::new());

@@ -51,8 +51,8 @@ fn order(event: &Event) -> Option<&Order> {
     }
 }
 
-/// Returns the order that an event is about, or that its payment named, if the order exists. The
-/// capture has locked that order.
+/// Returns the order that the event is about, or that the event's payment named, if the order
+/// exists. The capture has locked that order.
 fn order_numbers(cache: &RowCache, event: &Event) -> Option<(i64, i64)> {
     let order = match &event.subject {
         Subject::Order(order) => order,

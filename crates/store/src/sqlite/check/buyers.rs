@@ -30,8 +30,8 @@ fn used(row: Row<'_>) -> Done<BuyerUnits> {
     Ok(BuyerUnits { buyer: quota.buyer.to_owned(), item: quota.item, units: quota.used })
 }
 
-/// Reads orders and quotas together, for one buyer after the other, in the snapshot in which they
-/// differ.
+/// Reads orders and quotas together, buyer by buyer, in the snapshot in which the check found the
+/// difference.
 pub(super) fn report(
     sql: &mut Reader<'_>,
     run: &mut CheckRun,

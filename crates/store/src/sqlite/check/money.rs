@@ -14,7 +14,7 @@ use crate::sql::{Row, as_limit};
 use super::super::read::Reader;
 use super::CheckRun;
 
-/// A payment with its order and its refund, if it has them.
+/// A payment, with its order and its refund if they exist.
 struct PaymentRow {
     payment: String,
     state: PaymentState,

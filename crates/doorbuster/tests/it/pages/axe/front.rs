@@ -13,14 +13,14 @@ use crate::crash_windows::fixture::ServerFixture;
 const SHOWN: &str = "document.querySelector('#check').dataset.busy === 'false'
     && (document.querySelector('#piece').getAttribute('width') > 0 || document.querySelector('#letters').naturalWidth > 0)";
 
-/// The events about a position in a busy hour.
+/// Makes the page get the answers about a position in a busy hour.
 const BUSY_HOUR: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     return data?.place ? { ...data, state: 'waiting', position: 21_200, estimate_secs: { from: 190, to: 5_400 } } : data;
   };
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
 
-/// The events while positions are drawn.
+/// Makes the page get the answers about a position while positions are drawn.
 const DRAWN: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);

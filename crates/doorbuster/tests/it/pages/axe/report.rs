@@ -67,7 +67,7 @@ async fn the_report_of_an_incident_and_of_a_headline_are_usable_by_everyone() {
     .await;
 }
 
-/// Returns a result of a run that held.
+/// Returns the result of a run with the verdict `Held`.
 fn held(strategy: &str) -> RunResult {
     RunResult {
         strategy: strategy.to_owned(),
@@ -102,7 +102,8 @@ fn held(strategy: &str) -> RunResult {
     }
 }
 
-/// Returns a report that has a run in each state of a bad run.
+/// Returns the report of an interrupted run, with a result for each way in which a run can go
+/// wrong.
 fn failing_report() -> RunReport {
     let lost = RunResult {
         verdict: Verdict::Lost,

@@ -1,4 +1,4 @@
-/* What the walks through the states of the sale page and of the order page have in common. */
+/* Functions that the scripts for the states of the sale page and of the order page share. */
 
 const chinese = () => document.documentElement.lang.startsWith('zh');
 
@@ -34,8 +34,8 @@ const isAmber = el => {
   probe.style.background = 'var(--color-accent)';
   return getComputedStyle(el).backgroundColor === getComputedStyle(probe).backgroundColor;
 };
-/** Returns the faults of amber buttons: an amber button can be used. `idle` says that this state
-   has nothing to do. */
+/** Returns the faults of amber buttons: an amber button must do something. `idle` is true if no
+   button does anything in this state. */
 export function faultsOfButtons(idle) {
   const amber = [...document.querySelectorAll('.buy')].filter(
     el => el.checkVisibility() && isAmber(el),

@@ -186,7 +186,7 @@ const LIGHTS = [
   ['low', /^(None left now|Paused)$|^(暂时无货|已暂停)$/],
   ['off', /^(Sold out|Ended)$|^(已售罄|已结束)$/],
 ];
-/* In a state with this title, the button has nothing to do. */
+/* In a state with this title, the button does nothing. */
 const IDLE = new RegExp(
   '^(waitlist(full|limit|once|busy)|soldout|limit|members|level|blocked|nosignin|paused|endedx?' +
     '|gone|goneout|due|before|undated|drawn|ready|joining|waitlisted|asking|queued|waiting)\\.',

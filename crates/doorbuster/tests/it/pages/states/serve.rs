@@ -15,8 +15,8 @@ pub(super) const CASES: &str =
     include_str!("../../../../../server/src/web/page_html/state/cases.json");
 /// The style sheets that the pages' style sheet imports.
 const IMPORTED: [&str; 2] = ["look-product.css", "look-lists.css"];
-/// Each page with states: its address, its HTML, its own script, and the script that draws the
-/// states in place of it.
+/// Each page with states: its address, its HTML, its own script, and the script that replaces this
+/// script and draws the states.
 const PAGES: [[&str; 4]; 2] = [
     ["/states", "sale.html", "/assets/sale.js", "/states/sale.js"],
     ["/order-states", "order.html", "/assets/order.js", "/states/order.js"],

@@ -119,9 +119,9 @@ fn check_rooms(
     Err(Problem::wrong_state(row.phase.as_str(), detail))
 }
 
-/// Finds a changed time that would open or close the sale at once. Such a change needs the request
-/// that names it, because a sale that opened does not return to a draft, and a closed sale stays
-/// closed.
+/// Finds a changed time that would open or close the sale at once. Only the requests `open` and
+/// `close` may do so, because a sale that opened does not return to a draft, and a closed sale
+/// stays closed.
 fn due_time(before: &SaleRow, after: &SaleRow, now: Millis) -> Option<Fault> {
     let is_due =
         |old: Option<Millis>, new: Option<Millis>| old != new && new.is_some_and(|at| at <= now);

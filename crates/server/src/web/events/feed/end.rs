@@ -1,4 +1,4 @@
-//! When a stream must end, although its client may read nothing.
+//! Detects that a stream must end, even if its client reads nothing.
 
 use std::pin::pin;
 
@@ -12,8 +12,8 @@ use crate::web::identity::ClientAddress;
 use crate::web::limits::CLOSE_TIMEOUT;
 
 impl Feed {
-    /// Waits until the stream must end, also while a frame waits to be sent. Returns the reason,
-    /// never an event. Dropping the future loses nothing.
+    /// Waits until the stream must end, even while a frame waits to be sent. Returns the reason,
+    /// which is never an event to send. Dropping the future loses nothing.
     pub(in super::super) async fn must_end(&mut self) -> FeedEvent {
         let lagged = self.subscription.lagged();
         let buyer = self.subscription.buyer().expect("the reader subscribed as a buyer");

@@ -174,7 +174,7 @@ async fn ours(app: &TestApp, amount: i64, status: &str) -> Value {
            "metadata": {"refund": row["refund"]}})
 }
 
-/// The operator's retry requests exactly the lost part, and all of it arrives.
+/// Checks that the operator's retry requests exactly the lost part, and that this refund arrives.
 async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("an operator must act", async || (state(app, id).await == "failed").then_some(())).await;
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await.json();

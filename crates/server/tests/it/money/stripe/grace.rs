@@ -36,8 +36,8 @@ impl StripeShop {
         Self { app, stripe, home, database }
     }
 
-    /// Moves the times of orders and checkouts into the past by `ms`. Locks the grants of these
-    /// orders, as every change does.
+    /// Moves the times of orders and checkouts `ms` milliseconds into the past. Locks the grants of
+    /// these orders first, as every change of an order does.
     fn pass(&self, ms: i64) {
         let sql = format!(
             "SELECT id FROM slot_grant ORDER BY id FOR NO KEY UPDATE;
@@ -146,8 +146,8 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     }
     shop.stripe.fail(true);
     shop.pass(900_000);
-    // If the provider is silent only for a short time, the server still waits. Meanwhile it only
-    // postpones the checkouts that it does not ask about.
+    // While the provider's silence is short, the grace period begins only for the checkouts that
+    // the server asks about. The server postpones the other checkouts.
     let put_off = "asked_at IS NOT NULL OR due > extract(epoch FROM clock_timestamp()) * 1000";
     until("all checkouts are postponed", async || (shop.checkouts(put_off) == MANY).then_some(()))
         .await;

@@ -32,16 +32,16 @@ struct State {
     answers: HashMap<String, (u16, Value)>,
     refunds: HashMap<String, Value>,
     refuses_refunds: bool,
-    /// The amount of every payment that was refunded by hand.
+    /// How much of every payment was refunded by hand.
     by_hand: i64,
     /// The state of the refund by hand.
     by_hand_status: &'static str,
-    /// The amount of every payment. If the test sets no amount, it is the amount of the last
-    /// session.
+    /// The amount of every payment. If the test sets no amount, each payment has the amount of the
+    /// last session.
     paid: i64,
     refuses_sessions: bool,
     hides_payments: bool,
-    /// Whether the next refund settles at once and the refund by hand then fails.
+    /// True if the next refund settles at once, and the refund by hand then fails.
     by_hand_fails_next: bool,
     /// The method and path of the next request whose answer will be lost.
     loses: Option<(String, String)>,

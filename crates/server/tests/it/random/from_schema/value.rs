@@ -41,10 +41,10 @@ const SUPPORTED_KEYWORDS: [&str; 23] = [
 /// Keywords that only describe a value and restrict nothing.
 const WORDS: [&str; 7] =
     ["title", "description", "default", "example", "examples", "deprecated", "writeOnly"];
-/// The largest extra length of a text without a maximum length.
+/// A text without a maximum length is at most this many characters longer than its minimum.
 const FREE_CHARS: usize = 80;
-/// A member that always gets a known value. If the address were random, the server would send
-/// requests to a random host.
+/// A member that always gets a known value. With a random address, the server would send requests
+/// to a random host.
 const ALWAYS_KNOWN: &str = "url";
 
 /// Generates values.
@@ -53,7 +53,8 @@ pub(crate) struct Values<'a> {
     /// The document with the targets of references.
     pub document: &'a Value,
     pub known: &'a KnownIds,
-    /// Whether texts contain only visible ASCII, as in headers. A schema may say otherwise.
+    /// True if texts have only visible ASCII, as in headers. A text with a pattern follows the
+    /// pattern.
     pub is_header: bool,
 }
 
