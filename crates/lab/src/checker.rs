@@ -66,8 +66,7 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
         .filter(|record| !of_buyer.contains_key(&record.buyer))
         .collect();
     let (oversold, unsold) = ((sold - stock).max(0), unsold(stock, sold, &without_units));
-    // Both kinds of contradiction break a promise: an answer "sold" without an order, and an order
-    // after "sold out" or without a request.
+    // Both break a promise: an answer "sold" without an order, and an order without this answer.
     let verdict = match (oversold, duplicate_orders, lost.len() + unexpected.len(), unsold) {
         (1.., ..) => Verdict::Oversold,
         (0, 1.., ..) => Verdict::Duplicated,
@@ -111,8 +110,8 @@ fn first_beyond(stock: i64, orders: &[Order]) -> Option<String> {
         sold += order.units;
         sold > stock
     })?;
-    let Order { buyer, units } = order;
-    Some(format!("buyer {buyer} got {units} units; {sold} of {stock} were sold"))
+    let buyer = order.buyer;
+    Some(format!("with the order of buyer {buyer}, {sold} of {stock} units were sold"))
 }
 
 /// Describes an order whose buyer was not told "sold".

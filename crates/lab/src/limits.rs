@@ -28,7 +28,7 @@ pub const ARRIVALS_WITH_FAULT: Duration = Duration::from_secs(3);
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(15);
 /// How long a process of the lab may take to become ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
-/// The delay of each byte on a slow database connection.
+/// The delay of everything that is sent on a slow database connection.
 pub const SLOW_BY: Duration = Duration::from_millis(200);
 /// The age of the snapshot from which Redis restarts.
 pub const SNAPSHOT_AGE: Duration = Duration::from_secs(1);

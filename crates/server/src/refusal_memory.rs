@@ -1,24 +1,32 @@
 //! Remembers a bounded number of refusals, so that operators see why a buyer got nothing.
 //!
-//! Refusals are frequent, so noting a refusal never waits and never allocates. The hash of a buyer
-//! selects a small set of entries, which several buyers share. Each set has a short lock. A refusal
-//! that finds its set locked is lost, and the set then says that it is incomplete. A repeated
-//! refusal only renews the time of its entry. Every other refusal takes an empty entry, or
-//! overwrites the oldest entry of its set.
+//! Refusals are frequent, so noting a refusal never allocates. The hash of a buyer selects a small
+//! set of entries, which several buyers share. A repeated refusal only renews the time of its
+//! entry. Every other refusal takes an empty entry, or overwrites the oldest entry of its set. The
+//! set then says that it is incomplete.
+//!
+//! The sets are larger than the processor's caches, and each refusal needs another set. So new
+//! entries first wait in a short list, and move to their sets together. Their sets are then read
+//! from memory at the same time and not one after the other.
 //!
 //! The hash of a buyer is the same on every node of a deployment. So nodes can ask each other about
 //! a buyer without the buyer's name.
 
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use doorbuster_api::problem::Code;
 use doorbuster_core::{IdKey, ItemId, Millis, Token};
 use foldhash::fast::FixedState;
 
-/// The number of sets of entries. The whole memory takes 14 MB.
+/// The number of sets of entries. The whole memory takes 8.5 MB.
 const SETS: usize = 65_536;
+/// The number of parts of the memory. Each part has a lock.
+const PARTS: usize = 16;
+/// The number of sets in a part.
+const SETS_OF_PART: usize = SETS / PARTS;
+/// The number of entries of a part that wait before they move to their sets.
+const WAITING_MAX: usize = 64;
 /// The number of entries in a set.
 const ENTRIES: usize = 8;
 /// The kind of an entry whose request is queued. No problem code has this number.
@@ -27,23 +35,29 @@ const QUEUED: u8 = u8::MAX;
 /// One noted refusal, or one queued request.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    /// The buyer's hash. Zero marks an empty entry.
-    buyer: u64,
-    /// The item of a refusal, or the token of a queued request's ticket.
-    subject: u64,
+    /// A part of the buyer's hash. Together with the number of the set, it has 48 bits. So two
+    /// buyers are confused once in 10¹⁴ pairs. Zero marks an empty entry.
+    buyer: u32,
+    /// The item of a refusal, or a hash of the token of a queued request's ticket.
+    subject: u32,
     /// The time in milliseconds, and the kind in the lowest byte.
     at_and_kind: u64,
 }
 
 impl Entry {
-    fn new(buyer: u64, subject: u64, kind: u8, at: Millis) -> Self {
+    fn new(buyer: u64, subject: u32, kind: u8, at: Millis) -> Self {
         let at = at.0.max(0).cast_unsigned();
-        Self { buyer, subject, at_and_kind: at << 8 | u64::from(kind) }
+        Self { buyer: buyer_of(buyer), subject, at_and_kind: at << 8 | u64::from(kind) }
     }
 
     fn refused(buyer: u64, refusal: NotedRefusal) -> Self {
-        let item = refusal.item.0.cast_unsigned();
+        // The store numbers items from 1.
+        let item = u32::try_from(refusal.item.0).unwrap_or(u32::MAX);
         Self::new(buyer, item, refusal.code as u8, refusal.at)
+    }
+
+    fn queued(buyer: u64, ticket: Token, at: Millis) -> Self {
+        Self::new(buyer, (ticket.0 ^ ticket.0 >> 32) as u32, QUEUED, at)
     }
 
     fn kind(self) -> u8 {
@@ -58,38 +72,92 @@ impl Entry {
     fn refusal(self) -> Option<NotedRefusal> {
         Some(NotedRefusal {
             at: Millis((self.at_and_kind >> 8).cast_signed()),
-            item: ItemId(self.subject.cast_signed()),
+            item: ItemId(self.subject.into()),
             code: Code::ALL.into_iter().find(|code| *code as u8 == self.kind())?,
         })
     }
 }
 
-#[derive(Debug, Default)]
+/// A set fills two cache lines, which some processors read together.
+#[derive(Clone, Debug, Default)]
+#[repr(align(128))]
 struct Set {
-    /// Whether a refusal was overwritten or not noted.
-    is_incomplete: AtomicBool,
-    entries: Mutex<[Entry; ENTRIES]>,
+    entries: [Entry; ENTRIES],
 }
 
 impl Set {
     /// Puts an entry in the place of an equal entry, of an empty entry, or of the oldest entry.
-    fn put(&self, entries: &mut [Entry; ENTRIES], new: Entry) {
-        let equal = entries.iter().position(|entry| entry.repeats(new));
-        let free = equal.or_else(|| entries.iter().position(|entry| entry.buyer == 0));
+    /// Returns whether a refusal was overwritten.
+    fn put(&mut self, new: Entry) -> bool {
+        let equal = self.entries.iter().position(|entry| entry.repeats(new));
+        let free = equal.or_else(|| self.entries.iter().position(|entry| entry.buyer == 0));
         let place = free.unwrap_or_else(|| {
-            self.is_incomplete.store(true, Ordering::Relaxed);
-            let oldest = (0..ENTRIES).min_by_key(|place| entries[*place].at_and_kind);
+            let oldest = (0..ENTRIES).min_by_key(|place| self.entries[*place].at_and_kind);
             oldest.unwrap_or_default()
         });
-        entries[place] = new;
+        self.entries[place] = new;
+        free.is_none()
     }
+}
+
+/// A part of the sets. The alignment gives the lock of each part its own cache lines.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Part {
+    /// New entries, each with the number of its set.
+    waiting: Vec<(usize, Entry)>,
+    sets: Box<[Set]>,
+    /// For each set, whether a refusal was overwritten.
+    incomplete: Box<[bool]>,
+}
+
+impl Part {
+    fn new() -> Self {
+        Self {
+            waiting: Vec::with_capacity(WAITING_MAX),
+            sets: vec![Set::default(); SETS_OF_PART].into(),
+            incomplete: vec![false; SETS_OF_PART].into(),
+        }
+    }
+
+    fn add(&mut self, buyer: u64, new: Entry) {
+        self.waiting.push((set_of(buyer), new));
+        if self.waiting.len() == WAITING_MAX {
+            self.move_waiting();
+        }
+    }
+
+    /// Moves the waiting entries to their sets.
+    fn move_waiting(&mut self) {
+        // This loop reads each cache line of the sets. No read depends on another read, so the
+        // processor does them at the same time. Only then the next loop changes the sets.
+        let mut read = 0;
+        for (set, _) in &self.waiting {
+            let entries = &self.sets[*set].entries;
+            read ^= entries[0].buyer ^ entries[ENTRIES / 2].buyer;
+        }
+        std::hint::black_box(read);
+        for (set, entry) in self.waiting.drain(..) {
+            self.incomplete[set] |= self.sets[set].put(entry);
+        }
+    }
+}
+
+/// Returns the part of a buyer's hash that an entry contains. It is never zero.
+fn buyer_of(buyer: u64) -> u32 {
+    ((buyer / SETS as u64) as u32).wrapping_add(1).max(1)
+}
+
+/// Returns the number of a buyer's set in its part.
+fn set_of(buyer: u64) -> usize {
+    buyer as usize % SETS_OF_PART
 }
 
 /// The refusals that this node remembers.
 #[derive(Debug)]
 pub(crate) struct RefusalMemory {
     hasher: FixedState,
-    sets: Box<[Set]>,
+    parts: Box<[Mutex<Part>]>,
 }
 
 /// A remembered refusal.
@@ -103,10 +171,10 @@ pub(crate) struct NotedRefusal {
 impl RefusalMemory {
     /// Creates an empty memory for a deployment with this key.
     pub(crate) fn new(key: &IdKey) -> Self {
-        let sets = std::iter::repeat_with(Set::default).take(SETS).collect();
+        let parts = std::iter::repeat_with(|| Mutex::new(Part::new())).take(PARTS).collect();
         // The hash depends on the secret key. So an attacker cannot choose buyers whose entries
         // overwrite each other.
-        Self { hasher: FixedState::with_seed(key.buyer_hash("refusals")), sets }
+        Self { hasher: FixedState::with_seed(key.buyer_hash("refusals")), parts }
     }
 
     /// Returns a number that shows whether two nodes hash buyers in the same way. Nodes with
@@ -117,32 +185,25 @@ impl RefusalMemory {
 
     /// Returns the hash of a buyer.
     pub(crate) fn hash(&self, buyer: &str) -> u64 {
-        // Zero marks an empty entry, so no hash is zero.
-        self.hasher.hash_one(buyer).max(1)
+        self.hasher.hash_one(buyer)
     }
 
     /// Notes a refusal of the buyer with this hash.
     pub(crate) fn note(&self, buyer: u64, refusal: NotedRefusal) {
-        self.try_put(Entry::refused(buyer, refusal));
+        self.part(buyer).add(buyer, Entry::refused(buyer, refusal));
     }
 
     /// Notes that a request of this buyer is queued, so a refusal may follow.
     pub(crate) fn note_queued(&self, buyer: u64, ticket: Token, at: Millis) {
-        self.try_put(Entry::new(buyer, ticket.0, QUEUED, at));
-    }
-
-    fn try_put(&self, new: Entry) {
-        let set = self.set(new.buyer);
-        match set.entries.try_lock() {
-            Ok(mut entries) => set.put(&mut entries, new),
-            Err(_) => set.is_incomplete.store(true, Ordering::Relaxed),
-        }
+        self.part(buyer).add(buyer, Entry::queued(buyer, ticket, at));
     }
 
     /// Removes the note about a queued request, because its result is known.
     pub(crate) fn forget_queued(&self, buyer: u64, ticket: Token) {
-        let mut entries = self.set(buyer).entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let note = Entry::new(buyer, ticket.0, QUEUED, Millis(0));
+        let mut part = self.part(buyer);
+        part.move_waiting();
+        let note = Entry::queued(buyer, ticket, Millis(0));
+        let entries = &mut part.sets[set_of(buyer)].entries;
         if let Some(noted) = entries.iter_mut().find(|entry| entry.repeats(note)) {
             *noted = Entry::default();
         }
@@ -151,19 +212,23 @@ impl RefusalMemory {
     /// Returns the remembered refusals of a buyer, newest first. Also returns whether the list is
     /// complete.
     pub(crate) fn of_buyer(&self, buyer: u64) -> (Vec<NotedRefusal>, bool) {
-        let set = self.set(buyer);
-        let entries = *set.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let (queued, refused): (Vec<Entry>, Vec<Entry>) = entries
+        let mut part = self.part(buyer);
+        part.move_waiting();
+        let (queued, refused): (Vec<Entry>, Vec<Entry>) = part.sets[set_of(buyer)]
+            .entries
             .into_iter()
-            .filter(|entry| entry.buyer == buyer)
+            .filter(|entry| entry.buyer == buyer_of(buyer))
             .partition(|entry| entry.kind() == QUEUED);
+        let is_complete = queued.is_empty() && !part.incomplete[set_of(buyer)];
+        drop(part);
         let mut found: Vec<NotedRefusal> = refused.into_iter().filter_map(Entry::refusal).collect();
         found.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));
-        (found, queued.is_empty() && !set.is_incomplete.load(Ordering::Relaxed))
+        (found, is_complete)
     }
 
-    fn set(&self, buyer: u64) -> &Set {
-        &self.sets[buyer as usize % SETS]
+    fn part(&self, buyer: u64) -> MutexGuard<'_, Part> {
+        let part = buyer as usize % SETS / SETS_OF_PART;
+        self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -27,7 +27,7 @@ pub struct SmallSale {
     /// The largest number of faults: lost or repeated messages, crashes, lost slots, and settlers
     /// that take over.
     pub faults: u8,
-    /// The largest number of steps that loops take by themselves: snapshots, feeds, retries, and
+    /// The largest number of steps that loops take before the end: snapshots, feeds, retries, and
     /// the search for lost slots. At the end every loop runs until no work is left.
     pub turns: u8,
 }

@@ -1,5 +1,5 @@
-//! Reads the ticket's data in an order's id. Everything except the MAC can be read without a
-//! secret.
+//! Reads the ticket's data in an order's id. Everything can be read without a secret. Only
+//! the MAC cannot be verified without it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,5 +1,5 @@
-//! A private Redis Cluster with a number of primaries, each with one replica. The servers write
-//! nothing to the disk, unless a test saves a snapshot.
+//! A private Redis Cluster with a number of primaries. Each primary may have one replica. The
+//! servers write nothing to the disk, unless a test saves a snapshot.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -24,8 +24,8 @@ pub(super) struct Portions {
 }
 
 impl Portions {
-    /// Uses the spread of the shop's settings, if there is one. Otherwise, if only some nodes reach
-    /// a slot, portions are small.
+    /// Returns the item's own spread if every node reaches every slot, if the item uses
+    /// sub-domains, or if its stock is unlimited. Otherwise the portions are small.
     pub(super) fn for_item(engine: &Engine, item: &ItemState) -> Self {
         let spread = item.row.spread;
         if engine.layout().reaches_all_slots() {

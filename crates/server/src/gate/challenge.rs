@@ -43,7 +43,7 @@ const _: () = assert!(
     "the default difficulty equals the difficulty of the benchmarks"
 );
 
-/// Why an answer was not accepted. The challenge is used up in every case.
+/// Why an answer was not accepted. A challenge that was checked cannot be used again.
 #[derive(Debug, thiserror::Error)]
 pub enum ChallengeFault {
     /// The answer is wrong, or the challenge is invalid, expired, used, or for another buyer or
@@ -165,7 +165,7 @@ impl Challenges {
         })
     }
 
-    /// Checks an answer. Afterwards the challenge cannot be used again. If several answers to a
+    /// Checks an answer. A valid challenge cannot be used again afterwards. If several answers to a
     /// challenge arrive, even on different nodes, only one of them is checked.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ const SLOT_LISTS: u64 = 280;
 /// How long a server may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A script that starts a server. When the script's input ends, the script kills the server and
-/// removes the server's directory. The input ends at the latest with the test process.
+/// removes the server's directory. The input ends when the test process ends, or earlier.
 const KEEPER: &str = r#"
 dir=$1; shift
 "$@" >"$dir/log" 2>&1 & server=$!
