@@ -102,14 +102,16 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
             let restore = async |passphrase: Option<&SecretString>| {
                 backup::restore(&place, &settings.data_dir, args.until, passphrase).await
             };
-            let mut restored = restore(None).await;
+            let given = passphrase::given(&args.passphrase)?;
+            let mut restored = restore(given.as_ref()).await;
             if matches!(restored, Err(ContinuousRestoreError::Encrypted)) {
                 restored = restore(Some(&passphrase::read(&args.passphrase)?)).await;
             }
             match restored {
-                Err(error @ ContinuousRestoreError::WrongPassphrase) => {
-                    Err(Failure::Settings(format!("{text}: {error}; nothing was written")))
-                }
+                Err(
+                    error @ (ContinuousRestoreError::WrongPassphrase { .. }
+                    | ContinuousRestoreError::NotEncrypted(_)),
+                ) => Err(Failure::Settings(format!("{text}: {error}; nothing was written"))),
                 Err(ContinuousRestoreError::Directory(error)) => {
                     Err(Failure::Settings(format!("{error}; nothing was written")))
                 }

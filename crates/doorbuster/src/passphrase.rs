@@ -4,6 +4,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use doorbuster_server::config::PASSPHRASE_CHARS_MIN;
+use doorbuster_server::maintenance::passphrase;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -50,8 +51,12 @@ pub fn read_new(args: &PassphraseArgs) -> Result<SecretString, Failure> {
     }
 }
 
-/// The passphrase from the file or the environment.
-fn given(args: &PassphraseArgs) -> Result<Option<SecretString>, Failure> {
+/// Returns the passphrase from the file or the environment.
+///
+/// # Errors
+///
+/// Fails if the file cannot be read, or if the text is not a passphrase.
+pub fn given(args: &PassphraseArgs) -> Result<Option<SecretString>, Failure> {
     let text = match &args.passphrase_file {
         Some(file) => {
             let failed = |error| {
@@ -62,10 +67,7 @@ fn given(args: &PassphraseArgs) -> Result<Option<SecretString>, Failure> {
         None => std::env::var(VARIABLE).ok(),
     };
     let Some(text) = text else { return Ok(None) };
-    match text.lines().next().unwrap_or_default() {
-        "" => Err(Failure::Settings("the passphrase is empty".to_owned())),
-        line => Ok(Some(line.into())),
-    }
+    passphrase(&text).map(Some).map_err(|error| Failure::Settings(error.to_owned()))
 }
 
 /// Asks a person at the terminal. The terminal does not show the typed characters.

@@ -78,6 +78,7 @@ impl ContinuousBackup {
             tracing::info!(
                 target = %self.target,
                 generation = %generation,
+                encrypted = self.key.is_some(),
                 event = "backup.started",
                 "started a new generation of the continuous backup"
             );
@@ -259,23 +260,26 @@ impl<'a> GenerationRun<'a> {
     /// Writes a segment. Repeats the write until it succeeds.
     async fn write(&mut self, segment: &Segment) {
         let name = names::segment(self.generation, segment.first, segment.at);
-        let bytes = loop {
-            let put = async {
-                let object = self.backup.encode(segment)?;
-                let bytes = object.len() as u64;
-                self.backup.target.put(&name, object).await.map(|()| bytes)
-            };
+        let object = loop {
+            match self.backup.encode(segment) {
+                Ok(object) => break object,
+                Err(error) => self.failed(&error.to_string()),
+            }
+            sleep(RETRY_AFTER).await;
+        };
+        loop {
+            let put = self.backup.target.put(&name, object.clone());
             let error = match timeout(WRITE_WITHIN, put).await {
-                Ok(Ok(bytes)) => break bytes,
+                Ok(Ok(())) => break,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer within {} s", WRITE_WITHIN.as_secs()),
             };
             self.failed(&error);
             self.backup.set_waiting(Some(segment.at));
             sleep(RETRY_AFTER).await;
-        };
+        }
         self.segments += 1;
-        self.segment_bytes += bytes;
+        self.segment_bytes += object.len() as u64;
         self.backup.copy.set_progress(|progress| progress.copied_at = Some(segment.at));
         if let Some((since, failures)) = self.failing.take() {
             let for_secs = since.elapsed().as_secs();

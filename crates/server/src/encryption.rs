@@ -40,6 +40,20 @@ pub fn is_encrypted(path: &Path) -> io::Result<bool> {
     Ok(begin == HEADER)
 }
 
+/// Checks a passphrase that was read from a file or a variable. Returns the passphrase without line
+/// breaks at its end, because many programs add one.
+///
+/// # Errors
+///
+/// Why the text is not a passphrase.
+pub fn passphrase(text: &str) -> Result<SecretString, &'static str> {
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err("the passphrase is empty"),
+        text if text.contains(['\r', '\n']) => Err("the passphrase has several lines"),
+        line => Ok(line.into()),
+    }
+}
+
 /// Returns the recipient of files that are encrypted with a passphrase.
 pub(crate) fn passphrase_recipient(passphrase: &SecretString, work: u8) -> scrypt::Recipient {
     let mut recipient = scrypt::Recipient::new(passphrase.expose_secret().to_owned().into());
@@ -78,7 +92,12 @@ pub(crate) fn decrypt(
     to: &Path,
     identity: &dyn Identity,
 ) -> Result<(), DecryptionError> {
-    let decryptor = Decryptor::new(File::open(from)?)?;
+    let decryptor = Decryptor::new(File::open(from)?).map_err(|error| match error {
+        DecryptError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            DecryptionError::Damaged("its beginning is missing".to_owned())
+        }
+        error => error.into(),
+    })?;
     let mut content = decryptor.decrypt(std::iter::once(identity))?;
     let mut file = new_file(to)?;
     let copied = copy(&mut content, &mut file).and_then(|()| Ok(file.sync_all()?));
@@ -142,7 +161,10 @@ mod tests {
         let encrypted = fs::read(path("encrypted")).expect("readable");
         let mut changed = encrypted.clone();
         changed[150_000] ^= 1;
-        for (name, bytes) in [("changed", &changed[..]), ("shorter", &encrypted[..150_000])] {
+        let shorter = |length: usize| (format!("{length} bytes"), &encrypted[..length]);
+        let changed = ("changed".to_owned(), &changed[..]);
+        for (name, bytes) in [changed, shorter(150_000), shorter(100), shorter(0)] {
+            let name = name.as_str();
             fs::write(path(name), bytes).expect("writable");
             let failed = decrypt(&path(name), &path("other"), &passphrase);
             assert!(matches!(failed, Err(DecryptionError::Damaged(_))), "{name}: {failed:?}");

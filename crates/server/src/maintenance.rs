@@ -12,7 +12,7 @@ use doorbuster_store::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-pub use crate::encryption::{DecryptionError, is_encrypted};
+pub use crate::encryption::{DecryptionError, is_encrypted, passphrase};
 
 use crate::clock::Clock;
 use crate::config::Settings;

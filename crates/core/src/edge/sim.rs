@@ -273,7 +273,7 @@ impl World {
         let before = of_item().rfind(|commit| commit.at <= since).map_or(0, |commit| commit.free);
         let was_gone = before == 0 || of_item().any(|c| c.at > since && c.free == 0);
         if !was_gone {
-            return Err(format!("item {item} had free units since {since}, at {}", self.now));
+            return Err(format!("at {}, item {item} has had free units since {since}", self.now));
         }
         Ok(())
     }

@@ -1,13 +1,12 @@
 //! Continuous backups and encrypted backups, seen from outside: the data directory is lost, and the
 //! shop continues from the backup.
 
+mod encrypted;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-use doorbuster_testkit::BucketService;
 
 use crate::test_server::{TempDir, TestServer, program, run, serve, until};
 
@@ -128,7 +127,34 @@ fn a_lost_data_directory_costs_less_than_a_second_of_orders() {
 
 #[test]
 fn a_store_is_restored_as_it_was_at_a_time() {
+    check_restored_times(None);
+}
+
+#[test]
+fn an_encrypted_store_is_restored_as_it_was_at_a_time() {
+    check_restored_times(Some(encrypted::PASSPHRASE));
+}
+
+/// Returns the damaged content of an object. `None`: the object has nothing to damage in this way.
+type Damage<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
+
+fn check_restored_times(passphrase: Option<&str>) {
     let temp_dir = TempDir::new();
+    let file = temp_dir.join("passphrase");
+    let mut options = Vec::new();
+    if let Some(passphrase) = passphrase {
+        // The server and the command read the same file.
+        fs::write(&file, format!("{passphrase}\n\n")).expect("writable");
+        options = vec!["--passphrase-file", file.to_str().expect("UTF-8")];
+    }
+    let start = |temp_dir: &TempDir, data_dir: &Path, target: &Path| {
+        let mut command = serve(temp_dir, data_dir);
+        command.env("DOORBUSTER_BACKUP__TO", target);
+        if passphrase.is_some() {
+            command.env("DOORBUSTER_BACKUP__PASSPHRASE_FILE", &file);
+        }
+        TestServer::start(command, data_dir.to_owned())
+    };
     let (target, data_dir) = (temp_dir.join("target"), temp_dir.join("data"));
     let test_server = start(&temp_dir, &data_dir, &target);
     open_sale(&test_server, &temp_dir);
@@ -149,28 +175,17 @@ fn a_store_is_restored_as_it_was_at_a_time() {
     drop(test_server);
     let check = |name: &str, more: &[&str], expected: [bool; 3]| {
         let dir = temp_dir.join(name);
-        restore(&temp_dir, &target, &dir, more);
+        restore(&temp_dir, &target, &dir, &[&options[..], more].concat());
         let restored = TestServer::start(serve(&temp_dir, &dir), dir.clone());
         let found = [&first, &second, &third].map(|order| has(&restored, &token, order));
         assert_eq!(found, expected, "{name}");
     };
     check("newest", &[], [true, true, true]);
     check("between", &["--until", &between], [true, false, false]);
-    // If the newest base is damaged, the restore uses the base of the first generation.
-    for suffix in [".json", ".sqlite"] {
-        let object = newest_base(&target, suffix);
-        let intact = fs::read(&object).expect("readable");
-        let mut bytes = intact.clone();
-        match suffix {
-            ".json" => bytes.truncate(10),
-            _ => bytes[5_000] ^= 1,
-        }
-        fs::write(&object, bytes).expect("writable");
-        check(&format!("without{suffix}"), &[], [true, true, false]);
-        fs::write(&object, intact).expect("writable");
-    }
+    damage_newest_base(&target, |name| check(name, &[], [true, true, false]));
     let mut command = program(&temp_dir);
     command.arg("restore").arg(&target).arg("--data-dir").arg(temp_dir.join("early"));
+    command.args(&options);
     let stderr = run(command.args(["--until", "2020-01-01T00:00:00Z"])).stderr_of_failure(1);
     assert!(stderr.contains("no continuous backup of that time"), "{stderr}");
     // The restore detects one damaged byte, writes no store, and names the time before the damage.
@@ -179,7 +194,7 @@ fn a_store_is_restored_as_it_was_at_a_time() {
     let refused = || {
         let mut command = program(&temp_dir);
         command.arg("restore").arg(&target).arg("--data-dir").arg(temp_dir.join("damaged"));
-        run(&mut command).stderr_of_failure(1)
+        run(command.args(&options)).stderr_of_failure(1)
     };
     let stderr = refused();
     assert!(stderr.contains("damaged"), "{stderr}");
@@ -190,6 +205,35 @@ fn a_store_is_restored_as_it_was_at_a_time() {
         flip_segments(generation);
     }
     assert!(refused().contains("damaged"));
+}
+
+/// Damages the newest base in each way, and calls `check` with the name of the damage. The restore
+/// must then use the base of the first generation.
+fn damage_newest_base(target: &Path, check: impl Fn(&str)) {
+    let flipped = |text: &[u8], at: usize| {
+        let mut bytes = text.to_vec();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let in_key = |text: &[u8]| {
+        let found = text.windows(7).position(|part| part == b"\"key\":\"");
+        found.map(|start| flipped(text, start + 200))
+    };
+    let damages: [(&str, &str, Damage<'_>); 4] = [
+        ("short", ".json", &|text| Some(text[..10].to_vec())),
+        ("key", ".json", &in_key),
+        ("changed", ".sqlite", &|text| Some(flipped(text, 5_000))),
+        ("empty", ".sqlite", &|_| Some(Vec::new())),
+    ];
+    for (name, suffix, damage) in damages {
+        let object = newest_base(target, suffix);
+        let intact = fs::read(&object).expect("readable");
+        // Only an encrypted backup has a key.
+        let Some(damaged) = damage(&intact) else { continue };
+        fs::write(&object, damaged).expect("writable");
+        check(name);
+        fs::write(&object, intact).expect("writable");
+    }
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
@@ -249,113 +293,4 @@ fn sales_continue_while_the_target_of_the_backup_is_away() {
     for order in [&first, &second] {
         assert!(has(&restored, &token, order));
     }
-}
-
-const PASSPHRASE: &str = "correct horse battery staple";
-
-/// Starts a server with an encrypted continuous backup in a bucket. `service` is the bucket's
-/// address.
-fn start_with_bucket(temp_dir: &TempDir, data_dir: &Path, service: &str) -> TestServer {
-    let mut command = serve(temp_dir, data_dir);
-    with_bucket(&mut command, service).env("DOORBUSTER_BACKUP__TO", "s3://shop/spring");
-    command.env("DOORBUSTER_BACKUP__PASSPHRASE", PASSPHRASE);
-    TestServer::start(command, data_dir.to_owned())
-}
-
-fn with_bucket<'a>(command: &'a mut Command, service: &str) -> &'a mut Command {
-    let variables = [
-        ("AWS_ENDPOINT", service),
-        ("AWS_ALLOW_HTTP", "true"),
-        ("AWS_REGION", "local"),
-        ("AWS_ACCESS_KEY_ID", "key"),
-        ("AWS_SECRET_ACCESS_KEY", "secret"),
-    ];
-    command.envs(variables)
-}
-
-#[test]
-fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
-    let temp_dir = TempDir::new();
-    let (bucket, data_dir) = (BucketService::start("shop"), temp_dir.join("data"));
-    let test_server = start_with_bucket(&temp_dir, &data_dir, &bucket.url());
-    open_sale(&test_server, &temp_dir);
-    wait_until_copied(&test_server);
-    let token = test_server.token(&temp_dir, "alice");
-    let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
-    // This commit is in a segment, and the sale may be in the base.
-    let order = buy(&address, &token, 1).expect("an order");
-    wait_until_copied(&test_server);
-    let secret = fs::read(data_dir.join("id_key")).expect("generated");
-    drop(test_server);
-    fs::remove_dir_all(&data_dir).expect("ours");
-    for (name, content) in bucket.objects() {
-        assert!(name.starts_with("spring/"), "{name}");
-        for plain in [&secret[..], b"SQLite format 3", b"Phone"] {
-            let is_plain = content.windows(plain.len()).any(|part| part == plain);
-            assert!(!is_plain, "{name} is not encrypted");
-        }
-    }
-    let restore = |passphrase: Option<&str>| {
-        let mut command = program(&temp_dir);
-        with_bucket(&mut command, &bucket.url());
-        command.args(["restore", "s3://shop/spring", "--data-dir"]).arg(&data_dir);
-        run(command.envs(passphrase.map(|passphrase| ("DOORBUSTER_PASSPHRASE", passphrase))))
-    };
-    let missing = restore(None).stderr_of_failure(2);
-    assert!(missing.contains("--passphrase-file"), "{missing}");
-    let wrong = restore(Some("wrong horse battery staple")).stderr_of_failure(2);
-    assert!(wrong.contains("the passphrase is wrong; nothing was written"), "{wrong}");
-    let left: Vec<_> = entries(&data_dir);
-    assert!(left.is_empty(), "{left:?}");
-    restore(Some(PASSPHRASE)).stdout_of_success();
-    assert_eq!(fs::read(data_dir.join("id_key")).expect("restored"), secret);
-    let restored = TestServer::start(serve(&temp_dir, &data_dir), data_dir.clone());
-    assert!(has(&restored, &token, &order));
-}
-
-#[test]
-fn an_encrypted_backup_needs_its_passphrase() {
-    let temp_dir = TempDir::new();
-    let test_server = TestServer::open(&temp_dir);
-    let (file, key) = (temp_dir.join("friday.age"), temp_dir.join("passphrase"));
-    fs::write(&key, "correct horse battery staple\n").expect("writable");
-    let backup = |passphrase: &dyn Fn(&mut Command)| {
-        let mut command = program(&temp_dir);
-        command.arg("backup").arg(&file).arg("--encrypt");
-        passphrase(command.arg("--data-dir").arg(test_server.data_dir()));
-        run(&mut command)
-    };
-    let stderr = backup(&|_| {}).stderr_of_failure(2);
-    assert!(stderr.contains("--passphrase-file"), "{stderr}");
-    let short = backup(&|command| {
-        command.env("DOORBUSTER_PASSPHRASE", "short");
-    });
-    assert!(short.stderr_of_failure(2).contains("too short"));
-    let backed_up = backup(&|command| {
-        command.arg("--passphrase-file").arg(&key);
-    });
-    backed_up.stdout_of_success();
-    let bytes = fs::read(&file).expect("it exists");
-    assert!(bytes.starts_with(b"age-encryption.org/v1"));
-    assert!(!bytes.windows(6).any(|part| part == b"SQLite"), "the content is not readable");
-    let left: Vec<_> = fs::read_dir(test_server.data_dir())
-        .expect("it exists")
-        .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
-        .filter(|name| name.contains(".part"))
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
-
-    let data_dir = temp_dir.join("restored");
-    let restore = |passphrase: &str| {
-        let mut command = program(&temp_dir);
-        command.arg("restore").arg(&file).arg("--data-dir").arg(&data_dir);
-        run(command.env("DOORBUSTER_PASSPHRASE", passphrase))
-    };
-    let stderr = restore("wrong horse battery staple").stderr_of_failure(2);
-    assert!(stderr.contains("the passphrase is wrong; nothing was written"), "{stderr}");
-    assert!(!data_dir.join("doorbuster.sqlite3").exists());
-    restore("correct horse battery staple").stdout_of_success();
-    let id_key = |dir: &Path| fs::read(dir.join("id_key")).expect("it exists");
-    assert_eq!(id_key(&data_dir), id_key(test_server.data_dir()));
-    drop(TestServer::start(serve(&temp_dir, &data_dir), data_dir.clone()));
 }

@@ -43,7 +43,8 @@ impl Postgres {
         Self::create_on(cluster_dir, ends_with_caller, None)
     }
 
-    /// Does the same as [`Postgres::create`]. With a `library`, the server's disk can become full.
+    /// Does the same as [`Postgres::create`]. With a `library`, a test
+    /// can make the server's disk appear full.
     pub(super) fn create_on(
         cluster_dir: &ClusterDir,
         ends_with_caller: bool,

@@ -22,6 +22,7 @@ use oauth2::{
     RedirectUrl, RequestTokenError, Scope, StandardRevocableToken, StandardTokenResponse, TokenUrl,
 };
 use reqwest::Url;
+use reqwest::header::CONTENT_TYPE;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -250,10 +251,11 @@ impl Oidc {
             RequestTokenError::ServerResponse(error) => {
                 OidcError::Issuer(format!("it refused the code: {}", error.error()))
             }
-            // The details of an answer may have secrets.
-            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
-                OidcError::Issuer("its answer has no ID token".to_owned())
+            // The content of an answer may have secrets.
+            RequestTokenError::Parse(error, _) => {
+                OidcError::Issuer(format!("its answer has no valid token, at {}", error.path()))
             }
+            RequestTokenError::Other(text) => OidcError::Issuer(text),
         })?;
         Ok(answer.extra_fields().id_token.clone())
     }
@@ -324,6 +326,14 @@ fn why(error: reqwest::Error) -> OidcError {
 async fn send(http: reqwest::Client, request: HttpRequest) -> Result<HttpResponse, OidcError> {
     let request = reqwest::Request::try_from(request).map_err(why)?;
     let answer = http.execute(request).await.map_err(why)?;
+    // An issuer explains a refusal in JSON. Other errors have only a status.
+    let is_json = answer
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"application/json"));
+    if !answer.status().is_success() && !is_json {
+        return Err(OidcError::Issuer(format!("it answered with status {}", answer.status())));
+    }
     let mut response = http::Response::new(Vec::new());
     *response.status_mut() = answer.status();
     *response.headers_mut() = answer.headers().clone();

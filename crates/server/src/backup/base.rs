@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use doorbuster_core::Millis;
 use doorbuster_store::{BackupFile, CommitCopy, copy_base};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::key::BackupKey;
@@ -48,6 +49,9 @@ pub(super) struct BaseEncryption {
     pub key: String,
     /// The files beside the store: JSON, encrypted with the key, in base64.
     pub files: String,
+    /// The BLAKE3 hash of the two texts above. It shows whether a key is damaged or the passphrase
+    /// is wrong.
+    pub hash: String,
 }
 
 /// The inputs for a new base.
@@ -97,6 +101,8 @@ impl BaseMaker {
             let (hash, bytes) = hash_file(&to).map_err(|error| error.to_string())?;
             let Some(key) = key else { return Ok((to, complete, hash, bytes)) };
             key.encrypt_file(&to, &encrypted).map_err(|error| error.to_string())?;
+            // An error here is ignored: the file is removed again at the end.
+            let _ = std::fs::remove_file(&to);
             Ok::<_, String>((encrypted, complete, hash, bytes))
         });
         let (part, complete, hash, bytes) = copied.await.map_err(|error| error.to_string())??;
@@ -132,7 +138,16 @@ impl Base {
 impl BaseEncryption {
     fn new(key: &BackupKey, files: &[(String, String)]) -> std::io::Result<Self> {
         let files = key.encrypt(&serde_json::to_vec(files)?)?;
-        Ok(Self { key: key.locked().to_owned(), files: STANDARD.encode(files) })
+        let (key, files) = (key.locked().to_owned(), STANDARD.encode(files));
+        Ok(Self { hash: hash_texts(&key, &files), key, files })
+    }
+
+    /// Decrypts the key with the passphrase.
+    pub(super) fn unlock(&self, passphrase: &SecretString) -> Result<BackupKey, DecryptionError> {
+        if hash_texts(&self.key, &self.files) != self.hash {
+            return Err(DecryptionError::Damaged("its checksum is wrong".to_owned()));
+        }
+        BackupKey::unlock(&self.key, passphrase)
     }
 
     /// Decrypts the files beside the store.
@@ -142,6 +157,10 @@ impl BaseEncryption {
         let text = key.decrypt(&encrypted)?;
         serde_json::from_slice(&text).map_err(|error| damaged(&error))
     }
+}
+
+fn hash_texts(key: &str, files: &str) -> String {
+    blake3::hash(format!("{key}\n{files}").as_bytes()).to_string()
 }
 
 /// Refuses a copy that would fill the disk. On a full disk, the store cannot commit.

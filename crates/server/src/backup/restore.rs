@@ -23,6 +23,8 @@ const STATES_MAX: usize = 4;
 const SEGMENTS_AT_ONCE: usize = 8;
 /// The rebuilt file, before it becomes the store.
 const PART: &str = "restore.part";
+/// The extension of the encrypted file, before it is decrypted.
+const ENCRYPTED: &str = "encrypted";
 
 /// Why a continuous backup was not restored. A failed restore leaves no new store in the directory.
 #[derive(Debug, thiserror::Error)]
@@ -60,9 +62,24 @@ pub enum ContinuousRestoreError {
     /// The backup is encrypted, and there is no passphrase.
     #[error("the backup is encrypted, and needs its passphrase")]
     Encrypted,
-    /// The passphrase is not the passphrase of the state that would be restored.
-    #[error("the passphrase is wrong")]
-    WrongPassphrase,
+    /// A passphrase was given, but the newest state is not encrypted. Another person may have added
+    /// this state.
+    #[error(
+        "{0} of the backup is not encrypted, although you gave a passphrase; if you trust this \
+         state, restore it without a passphrase"
+    )]
+    NotEncrypted(String),
+    /// The passphrase is not the passphrase of the newest state.
+    #[error(
+        "the passphrase is wrong for {object} of the backup; to restore an earlier state with an \
+         earlier passphrase, add --until with a time before {before}"
+    )]
+    WrongPassphrase {
+        /// The description of the newest state.
+        object: String,
+        /// When the generation of this state began.
+        before: jiff::Timestamp,
+    },
     /// Other users can write to the directory, so a server would not start there.
     #[error(transparent)]
     Directory(#[from] SecretsError),
@@ -109,9 +126,10 @@ pub async fn restore(
         |error: std::io::Error| RestoreError::Failed(format!("{}: {error}", dir.display()));
     secrets::create_directory(dir).map_err(failed)?;
     secrets::check_directory(dir)?;
+    // A restore that was killed may have left its files. Usually there are none.
+    remove_parts(&part);
     let restored = write(&target, (&part, dir), until, passphrase).await;
-    // An error here is ignored: the file is only temporary.
-    let _ = std::fs::remove_file(&part);
+    remove_parts(&part);
     restored
 }
 
@@ -122,8 +140,19 @@ async fn write(
     passphrase: Option<&SecretString>,
 ) -> Result<RestoredCopy, ContinuousRestoreError> {
     let mut skipped = Vec::new();
+    let mut is_known = false;
     for state in states(target, until, &mut skipped).await? {
-        let Some((key, files)) = open(&state, passphrase, &mut skipped)? else { continue };
+        let (key, files) = match open(&state, passphrase, &mut skipped) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => continue,
+            // The passphrase opened a newer state, which cannot be rebuilt.
+            Err(error) if is_known => {
+                skipped.push(error.to_string());
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        is_known = true;
         let rebuilt = rebuild(target, (&state, key.as_ref()), (part, until), &mut skipped).await?;
         let Some(at) = rebuilt else { continue };
         let files =
@@ -151,17 +180,25 @@ fn open(
     passphrase: Option<&SecretString>,
     skipped: &mut Vec<String>,
 ) -> Result<Option<(Option<BackupKey>, StoreFiles)>, ContinuousRestoreError> {
+    let name = names::base(&state.generation, state.base.before);
     let Some(encryption) = &state.base.encryption else {
-        return Ok(Some((None, state.base.files.clone())));
+        return match passphrase {
+            Some(_) => Err(ContinuousRestoreError::NotEncrypted(name)),
+            None => Ok(Some((None, state.base.files.clone()))),
+        };
     };
     let passphrase = passphrase.ok_or(ContinuousRestoreError::Encrypted)?;
-    let opened = BackupKey::unlock(&encryption.key, passphrase)
+    let opened = encryption
+        .unlock(passphrase)
         .and_then(|key| encryption.files(&key).map(|files| (Some(key), files)));
     match opened {
         Ok(opened) => Ok(Some(opened)),
-        Err(DecryptionError::WrongPassphrase) => Err(ContinuousRestoreError::WrongPassphrase),
+        Err(DecryptionError::WrongPassphrase) => {
+            let before = jiff::Timestamp::from_millisecond(state.generation.begun().0);
+            let before = before.unwrap_or_default();
+            Err(ContinuousRestoreError::WrongPassphrase { object: name, before })
+        }
         Err(error) => {
-            let name = names::base(&state.generation, state.base.before);
             skipped.push(format!("{name} of the backup is damaged: {error}"));
             Ok(None)
         }
@@ -281,15 +318,23 @@ async fn rebuild(
         (newest, at) = (segment.last, segment.at);
     }
     if newest < base.complete {
+        skipped.push(format!("{name} of the backup lacks the changes during its copy"));
         return Ok(None);
     }
     file.sync_all().map_err(|error| unreadable(&name, error))?;
     Ok(Some(at.min(until)))
 }
 
+/// Removes the temporary files of a restore. Errors are ignored: the files may not exist.
+fn remove_parts(part: &Path) {
+    for file in [part, &part.with_extension(ENCRYPTED)] {
+        let _ = std::fs::remove_file(file);
+    }
+}
+
 /// Replaces a file by its decrypted content.
 fn decrypt_in_place(key: &BackupKey, file: &Path) -> Result<(), DecryptionError> {
-    let encrypted = file.with_extension("encrypted");
+    let encrypted = file.with_extension(ENCRYPTED);
     std::fs::rename(file, &encrypted)?;
     let decrypted = key.decrypt_file(&encrypted, file);
     // An error here is ignored: the file is only temporary.

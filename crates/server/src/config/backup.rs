@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::Shape;
 use super::check::SettingsReader;
 use crate::backup::BackupPlace;
+use crate::encryption;
 
 /// The continuous backup.
 #[derive(Clone, Debug)]
@@ -31,7 +32,10 @@ pub(super) fn backup(
 ) -> Option<BackupSettings> {
     let hours = read.integer("backup.keep_hours", 1..=8_760);
     let passphrase = read.is_set("backup.passphrase").then(|| read.secret("backup.passphrase"));
-    let passphrase = passphrase.flatten();
+    let passphrase = passphrase.flatten().and_then(|text| {
+        let checked = encryption::passphrase(text.expose_secret());
+        checked.map_err(|error| read.fault("backup.passphrase", error)).ok()
+    });
     if !read.is_set("backup.to") {
         if passphrase.is_some() {
             read.fault("backup.passphrase", "needs backup.to");

@@ -18,7 +18,7 @@ const BATCH_MIN: usize = 50;
 /// twice as long, the next batch has half the size.
 const BATCH_TIME: Duration = Duration::from_millis(8);
 /// Intended duration of one transaction if a single writer runs all transactions in turn. With such
-/// a writer, a purchase may wait for this transaction and for the next one.
+/// a writer, a purchase may wait for the end of this transaction, and then for its own.
 const BATCH_TIME_ALONE: Duration = Duration::from_millis(3);
 /// The number of batches that run at the same time if the store is a database server. While one
 /// batch publishes its events, the next one reads its rows. Batches commit one after the other.

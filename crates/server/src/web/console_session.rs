@@ -56,7 +56,7 @@ pub(crate) async fn create(
     let hash = Operators::hash(&key);
     let operator = app.operator_of_hash(hash).await;
     let operator = operator.map_err(|denied| app.denied_problem(denied))?;
-    counted.take_back(&app).await?;
+    counted.take_back(&app).await;
     let action = NewAction {
         by: operator.id.to_string(),
         action: "session.created".to_owned(),

@@ -50,20 +50,25 @@ async fn finish(
     RawQuery(query): RawQuery,
 ) -> HandlerResult {
     let oidc = oidc(&app)?;
-    // A failed sign-in counts as a wrong key. So one client cannot cause many requests to the
-    // issuer.
-    let counted = wrong_keys::count(&app, client.address).await?;
     let attempt = cookie_of(&headers, ATTEMPT_COOKIE).and_then(SignInAttempt::from_cookie);
     let signed_in = match &attempt {
         Some(attempt) => {
+            // A failed sign-in counts as a wrong key. So one client cannot cause many requests to
+            // the issuer. A request without an attempt causes none, and another site can make a
+            // browser send it, so it does not count.
+            let counted = wrong_keys::count(&app, client.address).await?;
             let query = query.as_deref().unwrap_or_default();
-            oidc.finish(attempt, query, app.engine.now().0.div_euclid(1_000)).await
+            let now_secs = app.engine.now().0.div_euclid(1_000);
+            let signed_in = oidc.finish(attempt, query, now_secs).await;
+            if signed_in.is_ok() {
+                counted.take_back(&app).await;
+            }
+            signed_in
         }
         None => Err(OidcError::Invalid("this browser has not begun a sign-in")),
     };
     let mut reply = match signed_in {
         Ok(person) => {
-            counted.take_back(&app).await?;
             let session = new_session(&person, client, &headers);
             let cookie = session.start(&app, &headers).await?;
             let mut reply = redirect("/console?signed-in");

@@ -1,7 +1,7 @@
 //! The limit on wrong keys at the sign-in to the console: 10 a minute from one address.
 //!
-//! The store counts for all nodes together. Each node also counts by itself, so one address causes
-//! only a few writes to the store.
+//! The store counts for all nodes together. Each node also counts by itself, and sends only a
+//! bounded number of keys to the store. So guesses from many addresses cannot overload the store.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -19,6 +19,9 @@ const WRONG_KEYS_MAX: u32 = 10;
 /// The number of addresses whose wrong keys a node counts. At this bound, the counts of past
 /// minutes are dropped. If that is not enough, all further addresses share one count.
 const ADDRESSES_MAX: usize = 10_000;
+/// The number of keys that a node counts in the store in a minute. The node counts further keys only
+/// by itself.
+const STORED_MAX: u32 = 600;
 const MINUTE_MS: i64 = 60_000;
 
 /// Counts a key as wrong before it is checked. So concurrent requests cannot exceed the limit.
@@ -28,62 +31,95 @@ const MINUTE_MS: i64 = 60_000;
 pub(super) async fn count(app: &App, address: IpAddr) -> Result<CountedKey, HandlerError> {
     let now = app.engine.now();
     let limited = || Problem::rate_limited(RateLimitScope::Ip, secs_left(now));
-    let network = app.wrong_keys.add(address, now).ok_or_else(limited)?;
-    let sent = app.engine.store().count_wrong_key(network.to_string()).await.map_err(failed)?;
-    if sent > u64::from(WRONG_KEYS_MAX) {
-        return Err(limited().into());
+    let counted = app.wrong_keys.add(address, now).ok_or_else(limited)?;
+    if counted.is_stored {
+        let (network, minute) = (counted.network.to_string(), counted.minute);
+        let sent = app.engine.store().count_wrong_key(network, minute).await;
+        // A key that the store did not count was not checked, so it does not count here either.
+        let sent = sent.inspect_err(|_| app.wrong_keys.remove(&counted)).map_err(failed)?;
+        if sent > u64::from(WRONG_KEYS_MAX) {
+            return Err(limited().into());
+        }
     }
-    Ok(CountedKey(network))
+    Ok(counted)
 }
 
 /// A key that was counted as wrong, and whose check has not finished.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub(super) struct CountedKey(IpAddr);
+pub(super) struct CountedKey {
+    network: IpAddr,
+    /// The minute of the count, since the Unix epoch.
+    minute: i64,
+    /// Whether the store counts the key too.
+    is_stored: bool,
+}
 
 impl CountedKey {
     /// Takes the count back, because the key was right.
-    pub(super) async fn take_back(self, app: &App) -> Result<(), HandlerError> {
-        app.wrong_keys.remove(self.0);
-        app.engine.store().take_back_wrong_key(self.0.to_string()).await.map_err(failed)
+    pub(super) async fn take_back(self, app: &App) {
+        app.wrong_keys.remove(&self);
+        if self.is_stored {
+            let store = app.engine.store();
+            let taken = store.take_back_wrong_key(self.network.to_string(), self.minute).await;
+            if let Err(error) = taken {
+                // The person is signed in. The count is too high by one until the minute ends.
+                tracing::debug!(%error, "failed to take back the count of a wrong key");
+            }
+        }
     }
 }
 
 /// The number of wrong keys that each address sent to this node in the current minute.
 #[derive(Debug, Default)]
-pub(crate) struct WrongKeys(Mutex<HashMap<IpAddr, (i64, u32)>>);
+pub(crate) struct WrongKeys(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// For each network, the minute and the number of wrong keys.
+    of_network: HashMap<IpAddr, (i64, u32)>,
+    /// The minute, and the number of keys that were counted in the store.
+    stored: (i64, u32),
+}
 
 impl WrongKeys {
-    /// Adds a wrong key. Returns the network under which the key was counted, or `None` if the
-    /// network has sent too many wrong keys.
-    fn add(&self, address: IpAddr, now: Millis) -> Option<IpAddr> {
+    /// Adds a wrong key. Returns `None` if its network has sent too many wrong keys.
+    fn add(&self, address: IpAddr, now: Millis) -> Option<CountedKey> {
         let minute = now.0.div_euclid(MINUTE_MS);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.len() >= ADDRESSES_MAX {
-            counts.retain(|_, (counted, _)| *counted == minute);
+        let Counts { of_network, stored } = &mut *counts;
+        if of_network.len() >= ADDRESSES_MAX {
+            of_network.retain(|_, (counted, _)| *counted == minute);
         }
-        let network = match counts.len() >= ADDRESSES_MAX {
-            true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            false => network_of(address),
-        };
-        let (counted, wrong) = counts.entry(network).or_insert((minute, 0));
-        if *counted != minute {
-            (*counted, *wrong) = (minute, 0);
-        }
-        if *wrong >= WRONG_KEYS_MAX {
+        let network = network_of(address);
+        let is_known = of_network.len() < ADDRESSES_MAX || of_network.contains_key(&network);
+        let network = if is_known { network } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+        if !add_one(of_network.entry(network).or_default(), minute, WRONG_KEYS_MAX) {
             return None;
         }
-        *wrong += 1;
-        Some(network)
+        let is_stored = add_one(stored, minute, STORED_MAX);
+        Some(CountedKey { network, minute, is_stored })
     }
 
     /// Takes back the count of [`Self::add`].
-    fn remove(&self, network: IpAddr) {
+    fn remove(&self, counted: &CountedKey) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, wrong)) = counts.get_mut(&network) {
+        if let Some((minute, wrong)) = counts.of_network.get_mut(&counted.network)
+            && *minute == counted.minute
+        {
             *wrong = wrong.saturating_sub(1);
         }
     }
+}
+
+/// Adds one to the count of a minute. Returns false if the count has reached `most`.
+fn add_one((counted, number): &mut (i64, u32), minute: i64, most: u32) -> bool {
+    if *counted != minute {
+        (*counted, *number) = (minute, 0);
+    }
+    let is_free = *number < most;
+    *number += u32::from(is_free);
+    is_free
 }
 
 /// Returns the time until the minute ends, in seconds, rounded up.
@@ -116,14 +152,23 @@ mod tests {
         let wrong = WrongKeys::default();
         let [one, other] = ["192.0.2.1", "192.0.2.2"].map(address);
         let now = Millis(MINUTE_MS + 15_000);
+        let counted = CountedKey { network: one, minute: 1, is_stored: true };
         for _ in 0..WRONG_KEYS_MAX {
-            assert_eq!(wrong.add(one, now), Some(one));
+            assert_eq!(wrong.add(one, now).as_ref(), Some(&counted));
         }
         assert_eq!(wrong.add(one, now), None);
-        wrong.remove(one);
-        assert_eq!(wrong.add(one, now), Some(one), "one key was right");
-        assert_eq!(wrong.add(other, now), Some(other));
-        assert_eq!(wrong.add(one, now.plus(MINUTE_MS)), Some(one));
+        wrong.remove(&counted);
+        assert_eq!(wrong.add(one, now).as_ref(), Some(&counted), "one key was right");
+        assert!(wrong.add(other, now).is_some());
+        assert!(wrong.add(one, now.plus(MINUTE_MS)).is_some());
+        wrong.remove(&counted);
+        let left = (1..WRONG_KEYS_MAX).map(|_| wrong.add(one, now.plus(MINUTE_MS)));
+        assert_eq!(
+            left.filter(Option::is_some).count(),
+            9,
+            "another minute's count is not changed"
+        );
+        assert_eq!(wrong.add(one, now.plus(MINUTE_MS)), None);
         assert_eq!(secs_left(now), 46);
     }
 
@@ -131,10 +176,21 @@ mod tests {
     fn addresses_of_one_ipv6_network_count_as_one() {
         let wrong = WrongKeys::default();
         for _ in 0..WRONG_KEYS_MAX {
-            let network = wrong.add(address("2001:db8::1"), Millis(0));
-            assert_eq!(network, Some(address("2001:db8::")));
+            let counted = wrong.add(address("2001:db8::1"), Millis(0)).expect("below the limit");
+            assert_eq!(counted.network, address("2001:db8::"));
         }
         assert_eq!(wrong.add(address("2001:db8::2"), Millis(0)), None);
         assert!(wrong.add(address("2001:db8:0:1::1"), Millis(0)).is_some());
+    }
+
+    #[test]
+    fn guesses_from_many_addresses_reach_the_store_a_bounded_number_of_times() {
+        let wrong = WrongKeys::default();
+        let add = |n: u32, at: i64| wrong.add(IpAddr::V4(n.into()), Millis(at));
+        let stored = (0..20_000).filter_map(|n| add(n, 0)).filter(|counted| counted.is_stored);
+        assert_eq!(stored.count(), STORED_MAX as usize);
+        assert_eq!(add(30_000, 0), None, "further addresses share one count");
+        assert!(add(1, 0).is_some_and(|counted| !counted.is_stored), "a known address has its own");
+        assert!(add(30_000, MINUTE_MS).is_some_and(|counted| counted.is_stored));
     }
 }

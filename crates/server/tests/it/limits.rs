@@ -44,7 +44,7 @@ fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
     of_scope.split(';').find_map(|part| part.strip_prefix(&format!("{name}=")))?.parse().ok()
 }
 
-/// Sends `each` purchases on each of 64 connections at once. Returns how many were admitted, and
+/// Opens 64 connections, and sends `each` purchases on every one of them. Returns how many were admitted, and
 /// one refusal.
 async fn press(
     apps: &[&TestApp],

@@ -117,18 +117,24 @@ pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture)
 pub async fn wrong_keys_are_counted_by_minute(fixture: Fixture) {
     let store = &fixture.store;
     let [one, other] = ["192.0.2.1", "2001:db8::"];
-    let count =
-        async |network: &str| store.count_wrong_key(network.to_owned()).await.expect("writes");
+    let minute = fixture.clock.now().0.div_euclid(60_000);
+    let count = async |network: &str, minute| {
+        store.count_wrong_key(network.to_owned(), minute).await.expect("writes")
+    };
+    let take_back = async |network: &str, minute| {
+        store.take_back_wrong_key(network.to_owned(), minute).await.expect("writes");
+    };
     for wrong in 1..=3 {
-        assert_eq!(count(one).await, wrong);
+        assert_eq!(count(one, minute).await, wrong);
     }
-    assert_eq!(count(other).await, 1);
-    store.take_back_wrong_key(one.to_owned()).await.expect("writes");
-    assert_eq!(count(one).await, 3, "one count was taken back");
+    assert_eq!(count(other, minute).await, 1);
+    take_back(one, minute).await;
+    assert_eq!(count(one, minute).await, 3, "one count was taken back");
+    assert_eq!(count(one, minute + 1).await, 1, "a new minute has a new count");
+    take_back(one, minute).await;
+    assert_eq!(count(one, minute).await, 2, "a late key counts in the newest minute");
     fixture.clock.advance(60_000);
-    store.take_back_wrong_key(one.to_owned()).await.expect("writes");
-    assert_eq!(count(one).await, 1, "a new minute has a new count");
     let deleted = store.delete_expired(RetentionCutoffs::NONE, 100).await.expect("writes");
     assert_eq!(deleted, 1, "the other network's count is old");
-    assert_eq!(count(one).await, 2);
+    assert_eq!(count(one, minute + 1).await, 3);
 }

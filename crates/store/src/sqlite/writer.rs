@@ -58,7 +58,7 @@ pub(super) struct Writer {
     pub(super) data: Arc<File>,
     /// The files that must stay in place.
     pub(super) files: OpenFiles,
-    /// Reads each commit for a continuous backup, if there is one.
+    /// If the store has a continuous backup, this reader copies each commit for it.
     pub(super) log_reader: Option<LogReader>,
     /// The lock on the directory. It is released after everything else has ended.
     pub(super) lock: File,

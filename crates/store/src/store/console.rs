@@ -44,8 +44,10 @@ const SESSION: Statement = statement(
 const DELETE_SESSION: Statement = statement("DELETE FROM console_session WHERE hash = $1");
 const COUNT_WRONG_KEY: Statement = statement(
     "INSERT INTO wrong_key (network, minute, wrong) VALUES ($1, $2, 1)
-     ON CONFLICT (network) DO UPDATE SET minute = excluded.minute,
-         wrong = CASE wrong_key.minute WHEN excluded.minute THEN wrong_key.wrong + 1 ELSE 1 END
+     ON CONFLICT (network) DO UPDATE SET
+         minute = CASE WHEN excluded.minute > wrong_key.minute THEN excluded.minute
+                       ELSE wrong_key.minute END,
+         wrong = CASE WHEN excluded.minute > wrong_key.minute THEN 1 ELSE wrong_key.wrong + 1 END
      RETURNING wrong",
 );
 const TAKE_BACK_WRONG_KEY: Statement = statement(
@@ -74,11 +76,6 @@ const POINTS: Statement = statement(
     "SELECT at, node, point FROM sale_point
      WHERE sale_id = $1 AND step_secs = $2 AND at >= $3 AND at < $4 ORDER BY at, node",
 );
-
-/// Returns the minute of a time, counted from the Unix epoch.
-pub(super) fn minute_of(at: Millis) -> i64 {
-    at.0.div_euclid(60_000)
-}
 
 fn action(row: Row<'_>) -> Done<ActionRow> {
     let changes = actions::changes_from_json(row.text(5, "changes")?);
@@ -175,20 +172,20 @@ impl Store {
     }
 
     /// Counts a key from this network as wrong. Returns the number of wrong keys that the network
-    /// sent in the current minute to all nodes.
-    pub async fn count_wrong_key(&self, network: String) -> StoreResult<u64> {
+    /// sent in this minute to all nodes. `minute` is counted from the Unix epoch. A minute before the
+    /// newest minute of the network counts as that minute.
+    pub async fn count_wrong_key(&self, network: String, minute: i64) -> StoreResult<u64> {
         self.job(RetryUnknown::Allowed, move |tx| {
-            let values = values![&network, minute_of(tx.now())];
-            let wrong = tx.one(COUNT_WRONG_KEY, &values, |row| row.number(0))?;
+            let wrong = tx.one(COUNT_WRONG_KEY, &values![&network, minute], |row| row.number(0))?;
             wrong.ok_or_else(|| bad_row("wrong_key"))
         })
         .await
     }
 
-    /// Takes back one count of [`Self::count_wrong_key`] in the current minute.
-    pub async fn take_back_wrong_key(&self, network: String) -> StoreResult<()> {
+    /// Takes back one count of [`Self::count_wrong_key`] in this minute.
+    pub async fn take_back_wrong_key(&self, network: String, minute: i64) -> StoreResult<()> {
         self.job(RetryUnknown::Never, move |tx| {
-            tx.run(TAKE_BACK_WRONG_KEY, &values![&network, minute_of(tx.now())])?;
+            tx.run(TAKE_BACK_WRONG_KEY, &values![&network, minute])?;
             Ok(())
         })
         .await

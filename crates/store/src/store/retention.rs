@@ -5,7 +5,6 @@ use crate::limits::DIGESTS_KEPT_MS;
 use crate::sql::{Statement, as_limit, statement, values};
 use crate::transaction::{RetryUnknown, Transaction};
 
-use super::console::minute_of;
 use super::{Store, StoreResult};
 
 /// In PostgreSQL the statement skips rows that another transaction has locked, so that the deletion
@@ -91,7 +90,8 @@ fn delete_expired(
         rows += tx.run(sql, &values![before, limit])?;
     }
     rows += tx.run(SURPLUS_SUBSCRIPTIONS, &values![limit, what.subscriptions_max])?;
-    rows += tx.run(WRONG_KEYS, &values![minute_of(tx.now()), limit])?;
+    let minute = tx.now().0.div_euclid(60_000);
+    rows += tx.run(WRONG_KEYS, &values![minute, limit])?;
     if let Transaction::Postgres(ledger) = tx {
         rows += ledger.execute(DIGESTS, &values![ledger.now.plus(-DIGESTS_KEPT_MS), limit])?;
     }

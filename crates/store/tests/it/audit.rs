@@ -94,7 +94,8 @@ async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     fixture.store.close().await;
 }
 
-/// Each damage of units, its repair, and the broken rule. Anna has two units, and Bert has one.
+/// Each row has a change that damages the stock, its repair, and the rule that the damage breaks.
+/// Anna has two units, and Bert has one.
 const UNIT_DAMAGES: [(&str, &str, &str); 9] = [
     ("UPDATE quota SET used = used + 1", "UPDATE quota SET used = used - 1", "I4"),
     ("UPDATE quota SET used = 3 - used", "UPDATE quota SET used = 3 - used", "I4"),

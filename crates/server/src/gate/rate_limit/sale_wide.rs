@@ -12,8 +12,8 @@ use super::table::LimitCell;
 #[derive(Debug, Default)]
 pub(super) struct SaleWide {
     cell: Mutex<LimitCell>,
-    /// The state of the limit, or zero while this node has a share of the limit. For a request over
-    /// the limit, this number is enough to refuse the request without the lock.
+    /// Zero while this node has a share of the limit, so that requests take the lock. Otherwise the
+    /// state of the limit. From it a node can refuse a request over the limit without the lock.
     state: AtomicU64,
 }
 

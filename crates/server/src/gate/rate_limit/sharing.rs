@@ -1,6 +1,6 @@
 //! Limits that nodes share in one place: Redis or the store. Each node sends one call at a time to
 //! this shared storage, for many limits. A call takes shares of limits for the requests that wait.
-//! It also reports requests on routes that are counted only after the answer.
+//! The call also reports requests that were answered first and are counted now.
 //!
 //! While a call is sent, further requests gather for the next call. A request that the node knows
 //! to be over the limit is refused from memory, and never waits.

@@ -1,0 +1,148 @@
+//! Tests encrypted backups: continuous backups in a bucket, and single files.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use doorbuster_testkit::BucketService;
+
+use super::{buy, entries, has, open_sale, start, wait_until_copied};
+use crate::test_server::{TempDir, TestServer, program, run, serve};
+
+pub(super) const PASSPHRASE: &str = "correct horse battery staple";
+
+/// Starts a server with an encrypted continuous backup in a bucket. `service` is the bucket's
+/// address.
+fn start_with_bucket(
+    temp_dir: &TempDir,
+    data_dir: &Path,
+    (service, passphrase): (&str, &str),
+) -> TestServer {
+    let mut command = serve(temp_dir, data_dir);
+    with_bucket(&mut command, service).env("DOORBUSTER_BACKUP__TO", "s3://shop/spring");
+    command.env("DOORBUSTER_BACKUP__PASSPHRASE", passphrase);
+    TestServer::start(command, data_dir.to_owned())
+}
+
+fn with_bucket<'a>(command: &'a mut Command, service: &str) -> &'a mut Command {
+    let variables = [
+        ("AWS_ENDPOINT", service),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_REGION", "local"),
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ];
+    command.envs(variables)
+}
+
+#[test]
+fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
+    let temp_dir = TempDir::new();
+    let (bucket, data_dir) = (BucketService::start("shop"), temp_dir.join("data"));
+    let test_server = start_with_bucket(&temp_dir, &data_dir, (&bucket.url(), PASSPHRASE));
+    open_sale(&test_server, &temp_dir);
+    wait_until_copied(&test_server);
+    let token = test_server.token(&temp_dir, "alice");
+    let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
+    // This commit is in a segment, and the sale may be in the base.
+    let order = buy(&address, &token, 1).expect("an order");
+    wait_until_copied(&test_server);
+    let secret = fs::read(data_dir.join("id_key")).expect("generated");
+    drop(test_server);
+    fs::remove_dir_all(&data_dir).expect("ours");
+    for (name, content) in bucket.objects() {
+        assert!(name.starts_with("spring/"), "{name}");
+        for plain in [&secret[..], b"SQLite format 3", b"Phone"] {
+            let is_plain = content.windows(plain.len()).any(|part| part == plain);
+            assert!(!is_plain, "{name} is not encrypted");
+        }
+    }
+    let restore_to = |data_dir: &Path, passphrase: Option<&str>, more: &[&str]| {
+        let mut command = program(&temp_dir);
+        with_bucket(&mut command, &bucket.url());
+        command.args(["restore", "s3://shop/spring", "--data-dir"]).arg(data_dir).args(more);
+        run(command.envs(passphrase.map(|passphrase| ("DOORBUSTER_PASSPHRASE", passphrase))))
+    };
+    let restore = |passphrase| restore_to(&data_dir, passphrase, &[]);
+    let missing = restore(None).stderr_of_failure(2);
+    assert!(missing.contains("--passphrase-file"), "{missing}");
+    let wrong = restore(Some("wrong horse battery staple")).stderr_of_failure(2);
+    assert!(wrong.contains("the passphrase is wrong") && wrong.contains("nothing was"), "{wrong}");
+    let left: Vec<_> = entries(&data_dir);
+    assert!(left.is_empty(), "{left:?}");
+    restore(Some(PASSPHRASE)).stdout_of_success();
+    assert_eq!(fs::read(data_dir.join("id_key")).expect("restored"), secret);
+    let before = jiff::Timestamp::now().to_string();
+    let restored =
+        start_with_bucket(&temp_dir, &data_dir, (&bucket.url(), "another horse battery staple"));
+    assert!(has(&restored, &token, &order));
+    wait_until_copied(&restored);
+    drop(restored);
+    // The older parts still need the older passphrase.
+    let other = temp_dir.join("other");
+    let wrong = restore_to(&other, Some(PASSPHRASE), &[]).stderr_of_failure(2);
+    assert!(wrong.contains("add --until with a time before"), "{wrong}");
+    restore_to(&other, Some(PASSPHRASE), &["--until", &before]).stdout_of_success();
+    let restored = TestServer::start(serve(&temp_dir, &other), other.clone());
+    assert!(has(&restored, &token, &order));
+}
+
+#[test]
+fn a_passphrase_refuses_a_backup_that_is_not_encrypted() {
+    let temp_dir = TempDir::new();
+    let (target, data_dir) = (temp_dir.join("target"), temp_dir.join("data"));
+    let test_server = start(&temp_dir, &data_dir, &target);
+    wait_until_copied(&test_server);
+    drop(test_server);
+    let mut command = program(&temp_dir);
+    command.arg("restore").arg(&target).arg("--data-dir").arg(temp_dir.join("restored"));
+    let refused = run(command.env("DOORBUSTER_PASSPHRASE", PASSPHRASE)).stderr_of_failure(2);
+    assert!(refused.contains("is not encrypted"), "{refused}");
+}
+
+#[test]
+fn an_encrypted_backup_needs_its_passphrase() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let (file, key) = (temp_dir.join("friday.age"), temp_dir.join("passphrase"));
+    fs::write(&key, "correct horse battery staple\n").expect("writable");
+    let backup = |passphrase: &dyn Fn(&mut Command)| {
+        let mut command = program(&temp_dir);
+        command.arg("backup").arg(&file).arg("--encrypt");
+        passphrase(command.arg("--data-dir").arg(test_server.data_dir()));
+        run(&mut command)
+    };
+    let stderr = backup(&|_| {}).stderr_of_failure(2);
+    assert!(stderr.contains("--passphrase-file"), "{stderr}");
+    let short = backup(&|command| {
+        command.env("DOORBUSTER_PASSPHRASE", "short");
+    });
+    assert!(short.stderr_of_failure(2).contains("too short"));
+    let backed_up = backup(&|command| {
+        command.arg("--passphrase-file").arg(&key);
+    });
+    backed_up.stdout_of_success();
+    let bytes = fs::read(&file).expect("it exists");
+    assert!(bytes.starts_with(b"age-encryption.org/v1"));
+    assert!(!bytes.windows(6).any(|part| part == b"SQLite"), "the content is not readable");
+    let left: Vec<_> = fs::read_dir(test_server.data_dir())
+        .expect("it exists")
+        .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
+        .filter(|name| name.contains(".part"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+
+    let data_dir = temp_dir.join("restored");
+    let restore = |passphrase: &str| {
+        let mut command = program(&temp_dir);
+        command.arg("restore").arg(&file).arg("--data-dir").arg(&data_dir);
+        run(command.env("DOORBUSTER_PASSPHRASE", passphrase))
+    };
+    let stderr = restore("wrong horse battery staple").stderr_of_failure(2);
+    assert!(stderr.contains("the passphrase is wrong; nothing was written"), "{stderr}");
+    assert!(!data_dir.join("doorbuster.sqlite3").exists());
+    restore("correct horse battery staple").stdout_of_success();
+    let id_key = |dir: &Path| fs::read(dir.join("id_key")).expect("it exists");
+    assert_eq!(id_key(&data_dir), id_key(test_server.data_dir()));
+    drop(TestServer::start(serve(&temp_dir, &data_dir), data_dir.clone()));
+}
