@@ -19,8 +19,8 @@ const WRONG_KEYS_MAX: u32 = 10;
 /// The number of addresses whose wrong keys a node counts. At this bound, the counts of past
 /// minutes are dropped. If that is not enough, all further addresses share one count.
 const ADDRESSES_MAX: usize = 10_000;
-/// The number of keys that a node counts in the store in a minute. The node counts further keys only
-/// by itself.
+/// The number of keys that a node counts in the store in a minute. The node counts further keys
+/// only by itself.
 const STORED_MAX: u32 = 600;
 const MINUTE_MS: i64 = 60_000;
 
