@@ -44,8 +44,8 @@ fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
     of_scope.split(';').find_map(|part| part.strip_prefix(&format!("{name}=")))?.parse().ok()
 }
 
-/// Opens 64 connections, and sends `each` purchases on every one of them. Returns how many were admitted, and
-/// one refusal.
+/// Opens 64 connections, and sends `each` purchases on every one of them. Returns how many were
+/// admitted, and one refusal.
 async fn press(
     apps: &[&TestApp],
     each: u32,
