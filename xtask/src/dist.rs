@@ -5,6 +5,7 @@ mod check;
 mod deb;
 mod licences;
 mod sbom;
+mod service;
 mod stage;
 
 use std::fs;
@@ -32,6 +33,10 @@ pub struct Arguments {
     /// Unpack the archive, install the package, run both programs, and remove all of them.
     #[arg(long)]
     check: bool,
+    /// Install the package on this machine, run its unit under systemd, and purge the package.
+    /// Needs root.
+    #[arg(long)]
+    service: bool,
 }
 
 /// The values that all files of a release share.
@@ -89,6 +94,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check {
         check::check(&release, &archive, &package, &out)?;
         println!("dist: the archive and the package were unpacked, installed, run and removed");
+    }
+    if arguments.service {
+        service::check(&package)?;
+        println!("dist: the package was installed, run under systemd and purged");
     }
     Ok(())
 }
