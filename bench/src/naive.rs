@@ -1,5 +1,5 @@
-//! The naive design, for comparison only. It has one handler, one `EVALSHA`, one `LPUSH`, and a
-//! consumer that pops and inserts.
+//! The naive design, for comparison only. For each order, its handler runs one `EVALSHA` and one
+//! `LPUSH`. Its consumer pops the orders from the list and inserts them into PostgreSQL.
 //!
 //! The naive design confirms an order when the order is in a list in Redis's memory. Its consumer
 //! removes an order from the list before the order is in the database. A crash between the

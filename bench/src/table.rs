@@ -9,7 +9,7 @@ use crate::figure::{Figure, FigureStatus, Target};
 /// The machine of the measurement.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// Cores that could be used.
+    /// The number of cores that could be used.
     pub cores: usize,
     /// How long one synced write takes.
     pub sync: Duration,

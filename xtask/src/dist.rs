@@ -46,7 +46,7 @@ pub(crate) struct Release {
     version: String,
     /// The architecture as Rust names it, such as `x86_64`.
     machine: &'static str,
-    /// The time of the commit, which all files get.
+    /// The time of the commit. Every file of the release gets this time.
     epoch: String,
 }
 

@@ -135,8 +135,8 @@ fn panel(metric: &Metric, id: u32, grid: &Value) -> Value {
     })
 }
 
-/// Returns the expression to show for a metric, and its unit. This is a rate for a counter, the
-/// 99th percentile for a histogram, and otherwise the value itself.
+/// Returns the expression that shows a metric, and the expression's unit. A counter is shown as a
+/// rate, a histogram as its 99th percentile, and any other metric as its value.
 fn expression(Metric { name, labels, meaning }: &Metric) -> (String, &'static str) {
     let by = if labels.is_empty() { "instance".to_owned() } else { labels.join(", ") };
     let unit = if name.ends_with("_seconds") { "s" } else { "short" };

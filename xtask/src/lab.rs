@@ -26,7 +26,8 @@ pub struct Arguments {
     program: Option<PathBuf>,
 }
 
-/// Runs the strategies and prints how many runs held. Fails if a run broke a promise.
+/// Runs the strategies and prints in how many runs they kept their promise. Fails if a run broke a
+/// promise.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let program = match &arguments.program {
         Some(program) => std::path::absolute(program)?,

@@ -24,8 +24,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Returns the log lines of a source file with an event code that is not in the table, or with a
-/// level that differs from the table. Adds the event codes of all other lines to `used`.
+/// Checks the log lines of a source file. Returns each line whose event code is not in the table,
+/// or whose level differs from the table. Adds the event codes of all other lines to `used`.
 pub(crate) fn check(file: &str, text: &str, used: &mut BTreeSet<&'static str>) -> Vec<String> {
     let mut found = Vec::new();
     for (name, level) in MACROS {

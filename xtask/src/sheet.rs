@@ -19,15 +19,15 @@ const FOLDER: &str = "target/pages";
 const TESTS: [&str; 3] = ["pages::axe::", "pages::product::", "pages::states::"];
 /// Names of pictures of the pages for the shop's staff begin with these words.
 const STAFF: [&str; 3] = ["console", "docs", "lab-"];
-/// The width of a sheet. A picture of a phone has a sixth of this width, and a picture of a desktop
-/// has a third.
+/// The width of a sheet. A page on a phone takes a sixth of this width, and a page on a desktop
+/// takes a third.
 const SHEET_PX: u32 = 2_160;
 /// The space between two pictures, and the height of a picture's name.
 const GAP_PX: u32 = 8;
 const CAPTION_PX: u32 = 32;
-/// A sheet has at most this height. The further pictures are on the next sheet.
+/// A sheet has at most this height. The remaining pictures are on the next sheet.
 const SHEET_HEIGHT_MAX_PX: u32 = 6_000;
-/// Pictures of at most this width are pictures of phones.
+/// A picture of at most this width shows a page on a phone.
 const PHONE_PX: u32 = 480;
 
 /// A picture of one state.

@@ -27,7 +27,7 @@ use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult};
 const NAIVE_TIME: Duration = Duration::from_secs(1);
 /// Partitions of an item over several slots.
 pub(super) const PARTITIONS: u32 = 16;
-/// The cost of an order with [`PARTITIONS`] partitions, relative to one partition.
+/// The target for the cost of an order with [`PARTITIONS`] partitions, relative to one partition.
 pub(super) const PARTITIONS_TARGET: Target = Target::AtMost { floor: 1.2, goal: 1.1 };
 const MEASURED: &str = "durable orders over HTTP, in cluster";
 
@@ -364,7 +364,7 @@ fn during_load(
 mod tests {
     use super::*;
 
-    /// The most runs until the test empties Redis while an order waits there.
+    /// The largest number of attempts to empty Redis while an order waits there.
     const EMPTIED_MAX: u32 = 20;
 
     #[test]
@@ -386,7 +386,7 @@ mod tests {
         let run = load(&naive).run(&mut script()).expect("answers");
         assert_eq!(run.count(AnswerKind::Accepted), naive.orders().expect("a count"));
 
-        // An emptied Redis loses no order if none waits there.
+        // If no order waits in Redis when it is emptied, no order is lost: try again.
         let loses = (0..EMPTIED_MAX).any(|_| {
             naive.reset().expect("the peer is reset");
             let generator = load(&naive);

@@ -143,7 +143,7 @@ struct DeadEndpoint {
 }
 
 impl DeadEndpoint {
-    /// Starts an endpoint with this answer. If it is `None`, the endpoint refuses connections.
+    /// Starts an endpoint with this answer. With `None`, the endpoint refuses connections.
     fn start(answer: Option<EndpointAnswer>) -> Result<Self> {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on a free port")?;

@@ -46,7 +46,7 @@ const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const LAST_SQLITE: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 /// The longest time until the last unit is back in PostgreSQL, in seconds.
 const LAST_POSTGRES: Target = Target::AtMost { floor: 3.0, goal: 2.0 };
-/// The longest time from the end of a hold of a rush until its unit is back, in seconds.
+/// In a rush, the longest time from the end of a hold until its unit is back, in seconds.
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a status read"];
 

@@ -1,5 +1,5 @@
-//! R10: the growth of the cost of an answer from few to many sales, connections, known buyers
-//! (buyers with an order) and partitions.
+//! R10: how the cost of an answer grows with the number of sales, connections, known buyers (buyers
+//! with an order) and partitions.
 //!
 //! The compared value is the server's processor time per answer. A rate with ten connections would
 //! measure the network, and not the cost.
@@ -17,16 +17,16 @@ use doorbuster_harness::generator::cores;
 use doorbuster_harness::generator::http::Purchases;
 use doorbuster_harness::generator::{AnswerKind, Load};
 
-/// The growth of the cost from one sale to many sales.
+/// The target for the growth of the cost from one sale to many sales.
 const SALES_TARGET: Target = Target::AtMost { floor: 1.2, goal: 1.05 };
-/// The growth of the cost from few connections to many connections.
+/// The target for the growth of the cost from few to many connections.
 const CONNECTIONS_TARGET: Target = Target::AtMost { floor: 1.8, goal: 1.4 };
-/// The growth of the cost from few known buyers to many known buyers.
+/// The target for the growth of the cost from few to many known buyers.
 const BUYERS_TARGET: Target = Target::AtMost { floor: 1.1, goal: 1.05 };
 /// The smallest number of connections.
 const FEW_CONNECTIONS: usize = 10;
 const FEW_BUYERS: u32 = 1_000;
-/// The number of parts in which many buyers get their first orders.
+/// The first orders of many buyers are placed in this number of parts.
 const PARTS: u32 = 10;
 
 /// Measures R10, R10P or both.

@@ -108,7 +108,7 @@ impl RefusalCase {
     }
 
     fn template(&self, buyers: &Buyers) -> Template {
-        // A different prefix gives keys that hold no order.
+        // Each kind of refusal has its own prefix, so its keys belong to no order.
         let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
         Template::new(

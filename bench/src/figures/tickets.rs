@@ -1,5 +1,5 @@
-//! S1: how many tickets per second a slot in memory issues. Its lock is also compared with a task
-//! that owns the slot and is called through a channel.
+//! S1: how many tickets per second a slot in memory issues. The slot's lock is also compared with a
+//! task that owns the slot and is called through a channel.
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -237,7 +237,7 @@ impl Endpoint {
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),
             Code::UnsupportedMediaType => self.body.is_some(),
-            // A request without a defined body must not have one.
+            // A `POST` without a defined body accepts only an empty body or `{}`.
             Code::MalformedRequest => self.body.is_some() || self.method == Method::Post,
             Code::BodyTooLarge => matches!(self.method, Method::Post | Method::Put | Method::Patch),
             Code::InvalidRequest => {

@@ -47,7 +47,7 @@ pub enum WaitingRoomMode {
     /// No waiting room.
     #[default]
     Off,
-    /// Buyers wait when more arrive than can be admitted.
+    /// Buyers must wait only if more buyers arrive than the waiting room can admit.
     Auto,
     /// Every buyer must pass through the waiting room.
     Always,

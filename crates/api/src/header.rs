@@ -102,7 +102,8 @@ fn elements<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Ite
         .take(HEADER_ELEMENTS_MAX)
 }
 
-/// The parts before and after the first `mark`, trimmed; the second is empty without a `mark`.
+/// The parts before and after the first `mark`, trimmed; the second part is empty if there is no
+/// `mark`.
 fn split_trimmed(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| *byte == mark).unwrap_or(text.len());
     let after = text.get(end + 1..).unwrap_or_default();

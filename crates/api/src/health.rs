@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The server is healthy; any other result is a problem.
+/// The body of the answer if the server is healthy. Otherwise the body is a problem.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"status": "ok"})))]
 pub struct Health {

@@ -45,7 +45,8 @@ pub const IMAGE_BYTES_MAX: usize = 2_048;
 /// The largest number of languages of one text. A larger number gets `422`.
 pub const LANGUAGES_MAX: usize = 20;
 
-/// The largest number of pictures of an item beside its first. A larger number gets `422`.
+/// The largest number of further pictures of an item, after its first picture. A larger number gets
+/// `422`.
 pub const GALLERY_MAX: usize = 12;
 
 /// The largest number of facts about one item. A larger number gets `422`.

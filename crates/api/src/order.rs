@@ -145,7 +145,8 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
-    /// The reason's name in JSON. Where a problem has the same meaning, this is the problem's code.
+    /// The reason's name in JSON. If a problem code has the same meaning, the name equals that
+    /// code.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -71,7 +71,7 @@ pub struct PaymentEventData {
 pub enum PaymentEventOutcome {
     /// The order is paid.
     Paid,
-    /// The payment pays for no order, and its money goes back.
+    /// The payment pays for no order, so the server refunds it.
     Refunded,
     /// The message was recorded.
     Noted,

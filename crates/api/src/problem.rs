@@ -235,8 +235,8 @@ impl Problem {
         Self::without_members(Code::NotHeldOut, "units are available without waiting; buy a unit")
     }
 
-    /// `409`: the waitlist is full. It has its largest size, or as many entries as there are units
-    /// that may return.
+    /// `409`: the waitlist is full. The waitlist has its largest size, or has an entry for each
+    /// unit that may return.
     #[must_use]
     pub fn waitlist_full() -> Self {
         Self::without_members(Code::WaitlistFull, "the waitlist is full; try again later")

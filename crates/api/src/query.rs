@@ -233,7 +233,8 @@ pub fn parse_room_item(query: &str) -> Result<Option<String>, Problem> {
     pairs.into_result(item)
 }
 
-/// Parses the sale to reconcile and the cursor of the report. Without a sale, all are reconciled.
+/// Parses the sale to reconcile and the cursor of the report. Without a sale, all sales are
+/// reconciled.
 ///
 /// # Errors
 /// `422`, with each invalid parameter.

@@ -20,9 +20,9 @@ pub struct LatencyMs {
 /// The result of an audit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditVerdict {
-    /// Whether the audit found nothing.
+    /// Whether the audit found no violated invariant.
     pub ok: bool,
-    /// What the audit found.
+    /// The violated invariants.
     pub findings: Vec<Finding>,
 }
 

@@ -33,7 +33,7 @@ impl BrokerKind {
         }
     }
 
-    /// Returns whether this program was built with this kind of broker.
+    /// Returns whether this program was built with support for this kind of broker.
     #[must_use]
     pub fn is_built(self) -> bool {
         match self {
@@ -42,7 +42,8 @@ impl BrokerKind {
         }
     }
 
-    /// Returns the error message if this program was built without this kind.
+    /// Returns the error message of a program that was built without support for this kind of
+    /// broker.
     #[must_use]
     pub fn not_built_message(self) -> &'static str {
         match self {
@@ -92,8 +93,8 @@ impl Address {
         })
     }
 
-    /// Parses an address. The function does not check whether this program was built with this kind
-    /// of broker.
+    /// Parses an address. The function does not check whether this program was built with support
+    /// for this kind of broker.
     ///
     /// # Errors
     /// Returns what is wrong with the address. The text contains no part of the address.

@@ -30,7 +30,7 @@ use crate::{Address, Error, Message};
 const PERSISTENT: u8 = 2;
 /// Seconds between heartbeats. A broker that misses two heartbeats counts as disconnected.
 const HEARTBEAT_SECS: u16 = 20;
-/// The header with the message's key. Consumers that do not read the body use it, for example a
+/// The header with the message's key, for consumers that do not read the body, for example a
 /// consistent-hash exchange.
 const KEY_HEADER: &str = "partitionkey";
 

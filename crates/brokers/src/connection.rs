@@ -32,8 +32,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
         Self { state: Mutex::new(ConnectionState { live: None, failed: None }) }
     }
 
-    /// Returns the connection, or a new one if there is none. A caller that waited during a failed
-    /// attempt gets the same error, and does not try again.
+    /// Returns the connection. If there is no connection, opens one. A caller that waited during a
+    /// failed attempt gets the same error, and does not try again.
     pub(crate) async fn get(
         &self,
         within: Duration,

@@ -1,11 +1,11 @@
 //! Publishes events to message brokers.
 //!
-//! The contract: a [`Broker`] is made from an [`Address`] and connects with its first message.
-//! [`Broker::publish`] returns `Ok` only once the broker has confirmed the message. After any
-//! [`Error`] the broker may or may not have the message. Each call tries once, in bounded time. One
-//! connection serves all messages. If its state is in doubt, it is closed, and the next message
-//! opens another one. This crate retries nothing and stores nothing: the caller plans retries and
-//! their order.
+//! The contract: a [`Broker`] is made from an [`Address`], and connects when it publishes its first
+//! message. [`Broker::publish`] returns `Ok` only once the broker has confirmed the message. After
+//! any [`Error`] the broker may or may not have the message. Each call tries once, in bounded time.
+//! One connection serves all messages. If the connection's state is in doubt, the connection is
+//! closed, and the next message opens a new connection. This crate retries nothing and stores
+//! nothing: the caller plans retries and their order.
 //!
 //! A new kind of broker needs another file beside [`amqp`](self) and `nats`, a variant of
 //! [`BrokerKind`], a variant of `Backend`, and a feature.
@@ -84,7 +84,7 @@ impl Broker {
     /// `timeout`.
     ///
     /// # Errors
-    /// Fails if this program was built without brokers of this kind.
+    /// Fails if this program was built without support for this kind of broker.
     #[cfg_attr(
         not(any(feature = "amqp", feature = "nats")),
         allow(unreachable_code, unused_variables, reason = "no kind of broker is built in")

@@ -31,7 +31,7 @@ const GAP_RADIUS_FACTOR: Range<f32> = 0.8..1.15;
 const CIRCLE_STEPS: usize = 12;
 /// The largest displacement of a gap's outline, in pixels.
 const BEND_MAX: f32 = 3.0;
-/// The number of pieces that replace a straight part of an outline, so that it can be bent.
+/// The number of pieces that replace a straight part of an outline, so that the part can be bent.
 const STEPS: usize = 3;
 /// The number of gaps in a picture. The piece fits one of them.
 const GAPS: usize = 3;

@@ -1,7 +1,7 @@
 //! Proof of work by the open ALTCHA protocol, version 2. The buyer's device searches for a number.
 //! The buyer sees and solves nothing.
 //!
-//! The server chooses the number. So making a challenge costs one key derivation, and checking an
+//! The server chooses the number, so a new challenge costs only one key derivation. The check of an
 //! answer costs two short MACs. The protocol does not remember earlier answers, so the caller must
 //! refuse a repeated answer.
 

@@ -13,15 +13,16 @@ use std::collections::BTreeSet;
 
 use crate::value::{Millis, NodeId, SlotKey};
 
-/// How long a node continues to settle a slot that moved to another node, in milliseconds.
+/// How long a node continues to settle a slot after the slot moved to another node, in
+/// milliseconds.
 ///
 /// The other node may notice the change only at its next check. Without this overlap, no node would
 /// settle the slot until that check.
 pub const HANDOVER_MS: u64 = 1_200;
-/// A node that has not renewed its lease for this long settles no slots, in milliseconds.
+/// How long after its last lease renewal a node settles slots, in milliseconds.
 ///
-/// This time is shorter than the lease. If the silent node still runs, two nodes settle the same
-/// slots, which only costs work.
+/// This time is shorter than the lease, so the slots of a failed node soon move to other nodes. If
+/// a node that seemed to fail still runs, two nodes settle the same slots, which only costs work.
 pub const SILENT_MS: i64 = 2_000;
 
 /// Returns whether a node renewed its lease recently. `lease_until` is the end of its lease, and

@@ -43,8 +43,8 @@ pub struct SeenDatabase {
     pub position: i64,
     /// The rows of the database's history, newest first. Empty if no node has used the database.
     pub rows: Vec<DatabaseHistory>,
-    /// Whether the newest row was written in another database, in this cluster or another one. If
-    /// so, the rows come from a dump. A physical copy counts as the same database.
+    /// True if the newest row was written in a different database, of this cluster or of another
+    /// cluster. Then the rows come from a dump. A physical copy counts as the same database.
     pub is_from_dump: bool,
 }
 

@@ -40,8 +40,8 @@ impl OrderDigest {
         state != OrderState::Reserved
     }
 
-    /// Returns whether a node must read the order in full: a request at the node waits for the
-    /// verdict, or a reader at the node follows the buyer.
+    /// Returns whether a node must read the order in full. This is the case if a request at the
+    /// node waits for the order's verdict, or if a reader at the node follows the buyer.
     #[must_use]
     pub fn is_needed(&self, node: NodeId, follows: impl FnOnce(u32) -> bool) -> bool {
         let is_own = self.created_for == Some(node);
@@ -49,8 +49,8 @@ impl OrderDigest {
     }
 }
 
-/// Returns a short hash of a buyer. If two buyers have the same hash, a node reads some orders
-/// without need.
+/// Returns a short hash of a buyer. If two buyers have the same hash, a node may read orders that
+/// it does not need.
 #[must_use]
 pub fn buyer_tag(buyer: &str) -> u32 {
     let hash = blake3::hash(buyer.as_bytes());
@@ -58,8 +58,8 @@ pub fn buyer_tag(buyer: &str) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// The error for a digest that is damaged or that a newer program wrote. The reader must read the
-/// orders instead.
+/// The error for a digest that is damaged or was written by a newer program. The reader must read
+/// the orders instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a commit digest has an unknown format")]
 pub struct UnknownDigest;

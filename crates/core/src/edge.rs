@@ -4,18 +4,20 @@
 //! The feed has a list and a set. The list has the hashes of the requests that hold orders, and
 //! only grows. The set has the counts, the phases and the blocks. Each entry has the number of its
 //! newest change. The head of the feed has the number of requests and the number of the newest
-//! change. It also has the store's time up to which the requests and the changes are complete. One
-//! node writes the feed at a time. If another node takes over, or if Redis lost a part of the feed,
-//! the writer begins a new generation. A new generation contains everything that its writer knows.
+//! change. The head also has the store's time up to which the requests and the changes are
+//! complete. One node writes the feed at a time. If another node takes over, or if Redis lost a
+//! part of the feed, the writer begins a new generation. A new generation contains everything that
+//! its writer knows.
 //!
 //! The rules of an edge:
 //!
 //! 1. An edge uses entries only after it has all requests that the head counts
 //!    ([`Follower::receive`]). So if a count says "sold out", the edge knows every request whose
 //!    order is in that count.
-//! 2. An edge never uses an older state than before, and ignores a generation that is not complete.
-//! 3. If an edge's copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]) or lacks requests, the
-//!    edge refuses no request.
+//! 2. An edge never replaces its copy with an older state. It ignores a generation that is not
+//!    complete.
+//! 3. If an edge's copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]), or if the copy lacks
+//!    requests, the edge refuses no request.
 //! 4. If a request gets an order through an edge, that edge knows the request at once.
 //! 5. An edge passes every other request on to a node, which decides by the same rules.
 #[cfg(test)]
@@ -42,7 +44,7 @@ pub struct FeedHead {
     pub has_all_requests: bool,
 }
 
-/// How far an edge has read a generation.
+/// The part of a generation that an edge has read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedPosition {
     /// The generation; 0 before the first read.
@@ -72,8 +74,8 @@ pub struct FeedRead {
 /// The action of an edge after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedStep {
-    /// Ignore the read: its state is older than the copy, its generation is not complete, or it
-    /// began at another position.
+    /// Ignore the read: its state is older than the copy, its generation is not complete, or the
+    /// read began at another position.
     Ignore,
     /// Keep the requests and entries, and read the next part at once. Do not use the entries yet.
     ReadOn {
@@ -169,8 +171,8 @@ impl ClockReading {
         self.time.plus(since + since / DRIFT_PARTS)
     }
 
-    /// Returns the likely time in the store, as if the node had answered halfway through the round
-    /// trip.
+    /// Returns the likely time in the store. The function assumes that the node read its clock
+    /// halfway through the round trip.
     #[must_use]
     pub fn likely(&self, now: i64) -> Millis {
         self.time.plus(now - self.asked_at - (self.answered_at - self.asked_at) / 2)
@@ -188,8 +190,8 @@ impl ClockReading {
     }
 }
 
-/// Returns whether an edge may use the copy with this head to refuse a request. The head last
-/// changed at `read_at` of the edge's clock, which now shows `now`.
+/// Returns whether an edge may use the copy with this head to refuse a request. By the edge's
+/// clock, the head last changed at `read_at`, and the present time is `now`.
 ///
 /// Two conditions must hold. The copy must be recent by the store's clock: a copy that arrived late
 /// is not used. The head must have changed recently by the edge's clock, which shows that a node

@@ -83,21 +83,21 @@ pub enum Subject {
         /// The reason for the refund.
         cause: crate::money::RefundCause,
     },
-    /// A payment whose money went back without a refund by this server. The stores write this event
-    /// because they keep the reversals.
+    /// A captured payment that was reversed without a request by this server. The stores write this
+    /// event because they keep the reversals.
     Reversal {
         /// The provider's id of the payment.
         payment: PaymentId,
         /// The order that the payment named.
         order: String,
-        /// The total amount that went back.
+        /// The total reversed amount.
         money: Money,
         /// The kind of reversal.
         kind: ReversalKind,
         /// The provider's id of the dispute, if it has one.
         dispute: Option<String>,
-        /// Whether the reversal still holds. `false` means that it was cancelled and the money is
-        /// available again.
+        /// True if the reversal is in force. False if the reversal failed or was withdrawn, so that
+        /// the shop has the money again.
         stands: bool,
     },
     /// An item.
@@ -120,12 +120,12 @@ pub struct Event {
     pub at: Millis,
 }
 
-/// The reason in the event of an order that was created from a waitlist entry. Stored rows contain
+/// The reason that is stored in the event about an order from a waitlist entry. Stored rows contain
 /// this text.
 pub const FROM_WAITLIST: &str = "a returned unit went to the first buyer on the waitlist";
 
-/// The reason in the event of a waitlist entry whose sale ended before the entry got a unit. Stored
-/// rows contain this text.
+/// The reason that is stored in the event about a waitlist entry whose sale ended before the entry
+/// got a unit. Stored rows contain this text.
 pub const WAITLIST_ENDED: &str = "the sale ended before a unit came back";
 
 impl Event {

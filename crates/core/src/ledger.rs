@@ -36,8 +36,8 @@ pub trait Ledger {
     /// Returns every open grant of an item, by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
     /// Returns the units of an item that are granted and not settled, in all its open grants. This
-    /// does not lock the grants. Transfers between a slot and the pool wait for the item's lock,
-    /// but a ticket may be settled meanwhile.
+    /// function does not lock the grants. Transfers between a slot and the pool wait for the item's
+    /// lock, but a ticket may be settled meanwhile.
     fn in_slots(&mut self, item: ItemId) -> Result<u64, Self::Error>;
     /// Returns the highest epoch that any grant of the slot had, or 0 if the slot had no grant.
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Self::Error>;

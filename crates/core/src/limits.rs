@@ -30,7 +30,7 @@ pub const PARTITIONS_MAX: u32 = 64;
 pub const SLOTS_SERVED_MAX: usize = 1_024;
 /// The time from the creation of a ticket's token until the ticket can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
-/// The longest time after `decide_by` until the store gives a verdict, if the store is up.
+/// The longest time from `decide_by` until the store decides the verdict, if the store is up.
 pub const VERDICT_GRACE_MS: i64 = 1_000;
 /// The greatest age of an edge's copy of the nodes' memory, in milliseconds. An edge with an older
 /// copy refuses no request.
@@ -49,8 +49,8 @@ pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
 /// their sale has ended. Further entries wait for the next transaction.
 pub const WAITLIST_BATCH_MAX: usize = 100;
 /// The longest payment window of an order that was created from a waitlist entry, in milliseconds.
-/// It is short, because other buyers wait for the units. If the item's own window is shorter, the
-/// item's window applies.
+/// This window is short, because other buyers wait for the units. If the item's own window is
+/// shorter, the item's window applies.
 pub const WAITLIST_HOLD_MS: i64 = 5 * 60_000;
 /// How long an overdue order keeps its units after the first failed query to its provider, in
 /// milliseconds. Then the order expires, and money that arrives later is a late payment.
@@ -73,18 +73,19 @@ pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
 pub const DELIVERY_TRIES: u32 = 20;
 /// The largest value of the setting that replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
-/// The number of refusals after which an event is a dead letter, if no other kind of failure
-/// occurred between them. With the pauses, the refusals take half a minute. So an endpoint that
-/// refuses every event of one type gets the other events before too many events are pending.
+/// The number of refusals, without another kind of failure between them, after which an event can
+/// be a dead letter. [`DELIVERY_REFUSED_MS`] is a second condition. With the pauses, the refusals
+/// take half a minute. So an endpoint that refuses every event of one type gets the other events
+/// before too many events are pending.
 pub const DELIVERY_REFUSALS: u32 = 6;
 /// The shortest time, in milliseconds, after which a refused event can be a dead letter. While a
 /// shop deploys a new version, it may answer `404`, but such a deployment takes less time than
 /// this. The bound does not apply if the endpoint refuses half of the events that may be pending.
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
-/// The longest pause between two attempts of a refused event, in milliseconds. It is short, so that
-/// a shop gets the event soon after the shop recovers.
+/// The longest pause between two attempts to deliver a refused event, in milliseconds. The pause is
+/// short, so that a shop gets the event soon after the shop recovers.
 pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
-/// The longest pause between two attempts of an event that this server could not send, in
+/// The longest pause between two attempts to deliver an event that this server could not send, in
 /// milliseconds.
 pub const DEFERRED_PAUSE_MAX_MS: i64 = 60_000;
 /// If this server fails this many times in a row to send an event, it gives up the event. With the
@@ -98,8 +99,8 @@ pub const DELIVERY_WINDOW: usize = 256;
 /// The largest number of events that are kept for retry at one endpoint. At the bound the endpoint
 /// gets no new events until one of the kept events is delivered, dead or discarded.
 pub const DELIVERIES_PENDING_MAX: usize = 1_000;
-/// The number of consecutive failed events after which an endpoint counts as down and gets one
-/// event at a time.
+/// The number of consecutive failed events after which an endpoint counts as down. From then on,
+/// the endpoint gets one event at a time.
 pub const BREAKER_FAILURES: usize = 5;
 /// The largest number of consecutive attempts of the same event at an endpoint that is down.
 pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
@@ -117,8 +118,8 @@ pub fn backoff_ms(tries: u32) -> i64 {
     doubled.min(BACKOFF_MS_MAX)
 }
 
-/// Returns a pause of three to five quarters of `ms`, chosen by the random number `spread`. So
-/// events that failed together are not retried together.
+/// Returns a pause between 75 % and 125 % of `ms`, chosen by the random number `spread`. So events
+/// that failed together are not retried together.
 #[must_use]
 pub fn with_jitter(ms: i64, spread: u32) -> i64 {
     ms - ms / 4 + (ms / 2).saturating_mul(i64::from(spread >> 16)) / (1 << 16)

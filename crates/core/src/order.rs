@@ -65,7 +65,8 @@ pub(crate) fn lock_order<L: Ledger + ?Sized>(
 }
 
 /// Ends an order: its units return to the pool and its quota to the buyer. The store always records
-/// this. The slot also gets the change if its grant is still open.
+/// both changes. If the grant of the order's ticket is still open, the grant's slot also gets the
+/// change of the quota.
 pub fn end<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,

@@ -4,7 +4,8 @@
 //! A [`DeliveryQueue`] plans for one endpoint and sends nothing itself. The queue receives outcomes
 //! and returns decisions. The driver of the queue sends the events, and writes the decisions to the
 //! store. The store has a position for each endpoint: every event up to that position was
-//! delivered, or has its own row with its state. So a healthy endpoint needs no row for each event.
+//! delivered, or has its own row with its state. So the store needs no row for each event of a
+//! healthy endpoint.
 //!
 //! These rules hold despite any failure. If the driver crashes, it starts again from the store's
 //! rows.
@@ -150,16 +151,16 @@ impl DeliveryQueue {
     }
 
     /// Takes the current rows of the store. An operator may have added rows, discarded rows, or
-    /// requested an immediate retry with all tries. Such a request ends a pause of the endpoint.
-    /// Call this only after the store has recorded every [`RowChange`].
+    /// requested an immediate retry with the full number of tries. Such a request ends a pause of
+    /// the endpoint. Call this only after the store has recorded every [`RowChange`].
     pub fn replace_rows(&mut self, rows: Vec<PendingDelivery>) {
         let known: HashSet<i64> = rows.iter().map(|row| row.position).collect();
         self.rows
             .retain(|at, row| !row.saved || self.in_flight.contains_key(at) || known.contains(at));
         for parcel in rows {
             match self.rows.get_mut(&parcel.position) {
-                // The known row stays, except for its time. After an endpoint recovers, the queue
-                // sends an event at once although the store has a later time.
+                // The known row stays, except that it takes an earlier time. A later time is
+                // ignored: after an endpoint recovers, the queue sends an event at once.
                 Some(row) if row.parcel.tries == parcel.tries => {
                     if parcel.next_at < row.parcel.next_at {
                         row.parcel.next_at = parcel.next_at;
@@ -236,7 +237,7 @@ impl DeliveryQueue {
     }
 
     /// Returns when [`DeliveryQueue::next`] may have an event without further input, or `None` if
-    /// it needs input first.
+    /// the queue needs input first.
     #[must_use]
     pub fn next_due_at(&self) -> Option<Millis> {
         if self.breaker.is_open() {
@@ -347,7 +348,7 @@ impl DeliveryQueue {
     }
 
     /// Returns the event with which to try an endpoint that is down. The tries alternate between
-    /// new events and rows, each in order.
+    /// new events and rows. Both are tried in order.
     fn probe(&mut self, now: Millis) -> Option<i64> {
         if !self.in_flight.is_empty() || now < self.breaker.probe_at() {
             return None;

@@ -72,8 +72,8 @@ impl AvailablePartitions {
     }
 }
 
-/// Returns the units of a grant that are not settled, or 0 without an open grant. This is the input
-/// of [`AvailablePartitions::from_units`] and [`second_try`].
+/// Returns the units of an open grant that are not settled, or 0 if there is no open grant. This is
+/// the input of [`AvailablePartitions::from_units`] and [`second_try`].
 #[must_use]
 pub fn unsettled(grant: Option<&Grant>) -> u64 {
     grant.filter(|g| g.open).map_or(0, Grant::unsettled)

@@ -31,8 +31,8 @@ pub fn begin<L: Ledger + ?Sized>(
     Ok(Some(recall))
 }
 
-/// Moves to the target the units that the slot gave up, and returns their number. Only the first
-/// call for a recall has an effect.
+/// Moves the recalled units to the target, and returns their number. Only the first call for a
+/// recall has an effect.
 pub fn finish<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: RecallId,

@@ -48,7 +48,7 @@ pub fn slot_drain_step(
     }
     let own = view.filter(|view| view.grant == grant.id && view.epoch == grant.epoch);
     let Some(view) = own else {
-        // A grant that its slot has not accepted has no tickets.
+        // If the slot has not accepted the grant, the grant has no tickets.
         return if grant.acked { SlotDrainStep::Wait } else { SlotDrainStep::Close };
     };
     if !view.stopped {
@@ -103,11 +103,11 @@ pub struct ShareMove {
 
 /// Returns the recalls that give new slots their part while the pool is empty.
 ///
-/// `least` is the largest request (the item's limit). A part is the average of all slots, and at
-/// most `initial` if sub-domains are in use. If a part would be smaller than `least`, no units are
-/// moved: the server would have to gather them again for the largest request. A slot gives at most
-/// the units that it has above the average. A slot that ever had units gets nothing here, so units
-/// do not move back and forth.
+/// `least` is the largest request (the item's limit). A part is the average number of units of all
+/// slots, and at most `initial` if sub-domains are in use. If a part would be smaller than `least`,
+/// no units are moved: the server would have to gather them again for the largest request. A slot
+/// gives at most the units that it has above the average. A slot that ever had units gets nothing
+/// here, so units do not move back and forth.
 #[must_use]
 pub fn shares_for_new_slots(
     spread: &Spread,

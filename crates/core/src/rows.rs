@@ -137,8 +137,8 @@ impl Grant {
 pub enum CloseCause {
     /// The sale closed.
     Ended,
-    /// The slot's memory was full, its settings changed, or its sale paused. The slot was drained,
-    /// then moved to a new epoch.
+    /// The slot's memory was full, the slot's settings changed, or the sale was paused. The slot
+    /// was drained, then moved to a new epoch.
     Rolled,
     /// The slot's process ended: its lease lapsed, or the program started again.
     LeaseLapsed,
@@ -206,7 +206,7 @@ pub enum FeedCause {
     Returned,
     /// An order ended. Its quota comes back, and its units went to the pool.
     OrderEnded,
-    /// A late payment made an ended order active again, so the slot counts its quota again.
+    /// A late payment made an ended order active again, so the slot counts the order's quota again.
     OrderRevived,
     /// Units come from another slot by a recall.
     Recalled,

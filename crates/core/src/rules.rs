@@ -46,7 +46,7 @@ rules! {
     QuotaBackToSlot,
     /// An order that ends returns its units to the pool.
     UnitsBack,
-    /// An order ends once: compare-and-set on its state.
+    /// An order ends once, by a compare-and-set on its state.
     EndOnce,
     /// A credit makes the slot forget the request.
     ForgetOnCredit,
@@ -58,13 +58,13 @@ rules! {
     InitEpoch,
     /// A slot without an epoch issues no tickets.
     FailClosed,
-    /// A slot that lost its epoch proves that it lost its memory.
+    /// If a slot has no epoch any more, the slot lost its memory.
     LossEpochMissing,
-    /// A slot with another epoch proves that it lost its memory.
+    /// If the epochs of a slot and of its open grant differ, the slot lost its memory.
     LossEpochForeign,
-    /// A slot that counted fewer tickets than the store has seen proves that it lost its memory.
+    /// If a slot counted fewer tickets than the store has seen, the slot lost its memory.
     LossNumberBehind,
-    /// An idle slot whose units differ from the store proves that it lost its memory.
+    /// If an idle slot's units differ from the store, the slot lost its memory.
     LossQuietMismatch,
     /// A slot whose grant was closed gets a new grant, even if the new grant has no units.
     GrantOfZero,
@@ -103,10 +103,10 @@ rules! {
     CloseOnce,
     /// A refill takes its units from the pool.
     RefillFromPool,
-    /// Units reach a grant by its feed only after its slot acknowledged `init`. The `init` carries
-    /// the units that were granted before.
+    /// Units reach a grant through its feed only after the grant's slot acknowledged `init`. The
+    /// `init` carries the units that were granted before.
     RefillAfterInit,
-    /// A node answers "sold out" only if too few units are left, counting units in flight and in
+    /// A node answers "sold out" only if too few units are left, including units in flight and in
     /// transit.
     InFlightIsFree,
     /// A snapshot from which a node answers "sold out" contains every request that holds an order.
@@ -220,12 +220,12 @@ rules! {
     LatePayTakesUnits,
     /// A late payment for an ended order stays within the buyer's limit.
     LatePayHoldsLimit,
-    /// A slot's "limit reached" or "key reused" is passed on only after a later snapshot shows no
-    /// order of that request.
+    /// A slot's answer "limit reached" or "key reused" is passed on only after a later snapshot
+    /// shows no order of that request.
     SlotRefusalConfirmed,
     /// An acknowledgement names its ticket.
     AcknowledgeCompares,
-    /// The queue is acknowledged only after the commit.
+    /// A settler acknowledges tickets only after the commit.
     AcknowledgeAfterCommit,
     /// The buyer gets the answer `reserved` only after the commit.
     TellAfterCommit,
@@ -285,11 +285,12 @@ rules! {
     /// After a refund's money came back, a message about the refund settles nothing. It only makes
     /// the server query the provider.
     OldNewsAsk,
-    /// Failed requests to a provider for one refund are bounded.
+    /// The number of failed requests to a provider for one refund is bounded.
     RefundTriesBounded,
     /// Every request to a provider for a refund has the refund's own key.
     RefundUnderItsKey,
-    /// If slots may have the units for a late payment, the payment waits until they are recalled.
+    /// If slots may have the units for a late payment, the payment waits until these units are
+    /// recalled.
     LatePayRecalls,
     /// Units are recalled for a late payment only if the buyer's limit allows the order.
     RecallWithinLimit,
@@ -323,7 +324,7 @@ rules! {
     LineKeepsUnits,
     /// A buyer cannot join a waitlist while a unit can be bought directly.
     JoinWhenNothingFree,
-    /// A buyer has one entry in an item's waitlist.
+    /// A buyer has at most one entry in an item's waitlist.
     OnePlace,
     /// A waitlist is bounded.
     LineBounded,

@@ -34,7 +34,7 @@ pub fn settle<L: Ledger + ?Sized>(
     let id = key.id_of(ticket);
     let input = SettleInput {
         id,
-        // A ticket whose grant belongs to another item deducts nothing and returns nothing.
+        // If the ticket's grant belongs to another item, the ticket deducts and returns no units.
         grant: ledger.grant(ticket.grant)?.filter(|g| g.slot.item == ticket.item),
         n: ticket.n,
         buyer: &ticket.buyer,

@@ -105,8 +105,8 @@ pub struct GrantTerms {
     pub counted: bool,
     /// The units of the slot. All of them are in counter A, which is active.
     pub available: u64,
-    /// A counter with fewer units needs a refill ([`crate::Spread::threshold`]). With 0,
-    /// sub-domains are not in use.
+    /// The threshold: a counter with fewer units needs a refill ([`crate::Spread::threshold`]). 0
+    /// means that sub-domains are not in use.
     pub threshold: u64,
 }
 

@@ -16,7 +16,7 @@ pub struct FreeUnits {
 /// The refusal of a request, because too few units can be sold now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoldOut {
-    /// Units still free, fewer than the request asks for.
+    /// The free units. They are fewer than the request asks for.
     pub available: u64,
     /// Whether units may come back.
     pub may_return: bool,
@@ -35,7 +35,7 @@ impl FreeUnits {
             .then_some(SoldOut { available, may_return: available + self.reserved > 0 })
     }
 
-    /// Returns the answer of a node when a request was parked for the longest time allowed.
+    /// Returns the refusal of a request that was parked for the longest time allowed.
     #[must_use]
     pub fn parked_too_long(&self, units: Units) -> SoldOut {
         SoldOut { available: self.free.unwrap_or(0).min(units.to_u64() - 1), may_return: true }

@@ -68,8 +68,8 @@ pub fn acknowledge_init<L: Ledger + ?Sized>(ledger: &mut L, id: GrantId) -> Resu
 /// Moves at most `units` from the pool to an open grant, for the slot's counter `counter`. Returns
 /// the number of moved units.
 ///
-/// A grant that its slot has not accepted gets no units. The `init` will carry all granted units,
-/// so a feed row would add the same units twice.
+/// If the slot has not accepted the grant, the grant gets no units. The `init` will carry all
+/// granted units, so a feed row would add the same units twice.
 pub fn refill<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: GrantId,
@@ -120,8 +120,8 @@ pub fn close<L: Ledger + ?Sized>(
 /// Returns the number of closed grants.
 ///
 /// The slots were stopped and drained before. But a slot can miss the stop, or get an old "resume"
-/// late. After its grant is closed, all its later tickets are returned. So the item sells nothing
-/// while buyers get the answer `paused` or `ended`.
+/// late. After a slot's grant is closed, all later tickets of the slot are returned. So the item
+/// sells nothing while buyers get the answer `paused` or `ended`.
 pub fn close_item_grants<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: ItemId,

@@ -29,7 +29,7 @@ pub enum JoinOutcome {
     Order(Order),
     /// A unit is available without waiting.
     UnitsFree,
-    /// No held unit could come back.
+    /// All units are paid, so no held unit can come back.
     SoldOut,
     /// The buyer cannot join again. The buyer's earlier order from this waitlist expired, or the
     /// buyer cancelled it.
@@ -389,7 +389,7 @@ fn record_unserved<L: Ledger + ?Sized>(
     let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };
     let by = match (entry.state, verdict) {
         (WaitlistState::Left, _) => Attribution::BUYER.clone(),
-        // While its sale runs, only the buyer's limit refuses an entry. So here the sale has ended.
+        // While the sale runs, only the buyer's limit refuses an entry. So here the sale has ended.
         (_, Verdict::Unavailable) => Attribution::from_engine(event::WAITLIST_ENDED),
         _ => Attribution::ENGINE.clone(),
     };

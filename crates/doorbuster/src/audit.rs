@@ -38,7 +38,7 @@ fn ask_server(args: &AuditArgs) -> Outcome {
     client::block_on(async {
         let mut ok = true;
         let answer = client.get(Path::new(&["v1", "admin", "audit"])).await;
-        // If the answer cannot be read, `print_result` reports it.
+        // If the answer cannot be parsed, `print_result` reports the error.
         let answer =
             answer.inspect(|answer| ok = answer.read::<Audit>().is_ok_and(|audit| audit.ok));
         client.print_result(answer, |audit: &Audit| {

@@ -91,7 +91,7 @@ impl From<Refused> for Failure {
     }
 }
 
-/// Returns true if the request may have taken effect, or may still take effect.
+/// Returns true if the result does not say whether the request took effect.
 pub fn may_have_been_done(result: &ApiResult) -> bool {
     match result {
         Ok(_) => false,

@@ -31,7 +31,7 @@ pub fn run(args: &ConfigArgs) -> Outcome {
     }
 }
 
-/// The settings, for a command that needs few of them.
+/// Loads the settings for a command that needs only a few of them.
 pub fn settings(args: &SettingsArgs) -> Result<Settings, Failure> {
     config::load(&args.flags(), std::env::vars_os()).map_err(settings_failure)
 }

@@ -40,7 +40,7 @@ const ITEM: &str = "phone";
 
 /// Runs `demo`.
 pub fn run(args: &DemoArgs) -> Outcome {
-    // The child processes inherit the limit.
+    // The child processes inherit the raised limit of open files.
     raise_open_files_limit();
     client::block_on(async {
         let mut stop = StopSignals::listen()?;
@@ -93,8 +93,8 @@ async fn run_demo(
     })
 }
 
-/// Creates and opens the sale, sends the load, and reads the stock from the server. Also returns
-/// how much the servers' metrics grew during the load.
+/// Creates and opens the sale, sends the load, and reads the stock from the server. Returns the
+/// load's report, the stock, and the growth of the servers' metrics during the load.
 async fn run_sale(
     args: &DemoArgs,
     installation: &mut Installation,

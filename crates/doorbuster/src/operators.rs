@@ -156,13 +156,13 @@ fn node_tables(list: &NodeList) -> String {
 pub fn status(args: &StatusArgs) -> Outcome {
     let client = Client::new(&args.server)?;
     client::block_on(async {
-        // A server that is not ready answers with the reasons as a failure.
+        // If a server is not ready, its answer is a failure that contains the reasons.
         let (reason, warnings) = match client.get(Path::new(&["readyz"])).await {
             Ok(answer) => (None, answer.read::<ReadinessFacts>()?.warnings),
             Err(refused) if refused.code().is_none() => return Err(refused.into()),
             Err(refused) => (Some(refused.detail()), Vec::new()),
         };
-        // Without its store, a server answers most requests only after a while.
+        // A server that cannot reach its store answers most requests late.
         let limit = if reason.is_none() { READY_WAIT } else { NOT_READY_WAIT };
         let (nodes, sales) = tokio::join!(
             within(limit, current_nodes(&client)),
@@ -204,7 +204,7 @@ pub fn status(args: &StatusArgs) -> Outcome {
 /// A part of the status, or the reason why the server cannot report it.
 type Part<T> = Result<T, String>;
 
-/// Waits for a part at most this long.
+/// Waits for a part, but no longer than `limit`.
 async fn within<T>(
     limit: Duration,
     part: impl Future<Output = Result<Part<T>, Failure>>,

@@ -78,8 +78,8 @@ async fn visible_sales(args: &ExportArgs) -> Result<Vec<ExportedSale>, Failure> 
     }
 }
 
-/// The sales that `--sale` names. If a sale cannot be read, its page has no texts. The page's
-/// script reads them later.
+/// The sales that `--sale` names. If a sale cannot be read, its page has no texts at first. The
+/// page's script reads the texts later.
 async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<ExportedSale>, Failure> {
     let client = Client::with(args.url.clone(), String::new())?;
     let mut sales = Vec::new();

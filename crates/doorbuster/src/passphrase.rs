@@ -30,7 +30,7 @@ pub fn read(args: &PassphraseArgs) -> Result<SecretString, Failure> {
 ///
 /// # Errors
 ///
-/// Fails if no source has a passphrase, if it is too short, or if the two answers differ.
+/// Fails if no source has a passphrase, if it is too short, or if the two typed passphrases differ.
 pub fn read_new(args: &PassphraseArgs) -> Result<SecretString, Failure> {
     let passphrase = match given(args)? {
         Some(passphrase) => passphrase,

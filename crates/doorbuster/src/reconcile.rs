@@ -18,7 +18,7 @@ pub fn run(args: &ReconcileArgs) -> Outcome {
     client::block_on(async {
         let result = client.get(Path(&["v1", "admin", "exports", "reconciliation"], &pairs)).await;
         let mut ok = true;
-        // If the answer cannot be read, `print_result` reports it.
+        // If the answer cannot be parsed, `print_result` reports the error.
         let result = result
             .inspect(|answer| ok = answer.read::<Reconciliation>().is_ok_and(|report| report.ok));
         client.print_result(result, report_text)?;

@@ -61,7 +61,7 @@ pub fn units(units: u64) -> String {
     format!("{} unit{}", grouped(units), if units == 1 { "" } else { "s" })
 }
 
-/// The number, or a dash for `None`; unlimited stock has no count.
+/// The number, or a dash for `None`, such as the count of unlimited stock.
 pub fn grouped_or_dash(number: Option<u64>) -> String {
     number.map_or_else(|| "–".into(), grouped)
 }

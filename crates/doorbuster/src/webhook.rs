@@ -99,7 +99,7 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
     }
 }
 
-/// Returns whole seconds. The server refuses a duration that is too long.
+/// Returns whole seconds, at most `u32::MAX`. The server refuses such a long duration.
 fn whole_secs(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }

@@ -97,7 +97,7 @@ pub struct RoundReport {
     pub partitions: u32,
     /// The final answers of the load run, by kind.
     pub answers: BTreeMap<String, u64>,
-    /// How many requests of the load run were repeated because the server asked for that.
+    /// How many requests of the load run were repeated because the server asked for a repeat.
     pub retries: u64,
     /// How many requests were refused as sold out although units were left. The server made each of
     /// these requests wait for the longest allowed time before it refused the request.

@@ -62,7 +62,7 @@ pub enum LoadError {
         /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A thread or an event loop could not be started, or it panicked.
+    /// A thread or an event loop could not be started, or a thread panicked.
     #[error("the load generator failed: {0}")]
     Generator(String),
 }
@@ -85,7 +85,8 @@ pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, L
     Ok(report)
 }
 
-/// Opens one connection first. So a wrong address gives one error, and not one for each buyer.
+/// Opens one connection before the run, so that a wrong address gives only one error, and not an
+/// error for each buyer.
 fn probe(plan: &LoadPlan, target: &Target) -> Result<(), LoadError> {
     TcpStream::connect_timeout(&target.addr, limits::CONNECT_TIMEOUT)
         .map(drop)
@@ -117,7 +118,8 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
     outcome
 }
 
-/// Stops the run if a worker panics. Otherwise the other workers would wait for its connections.
+/// Stops the run if a worker panics. Otherwise the other workers would wait for that worker's
+/// connections.
 struct StopOnPanic<'a>(&'a Shared);
 
 impl Drop for StopOnPanic<'_> {

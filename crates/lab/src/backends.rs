@@ -104,7 +104,8 @@ impl Backends {
         Ok(!rows.is_empty())
     }
 
-    /// Returns the orders of a Redis list of `buyer:units` up to index `last`. -1 is the end.
+    /// Returns the orders in a Redis list of `buyer:units`, from the first to index `last`. The
+    /// index -1 is the last element.
     pub async fn listed_orders(&self, key: &str, last: isize) -> Result<Vec<Order>> {
         let lines: Vec<String> =
             self.redis.run(redis::cmd("LRANGE").arg(key).arg(0).arg(last)).await?;
@@ -149,7 +150,8 @@ impl RedisLink {
     /// `most`, and returns them.
     pub async fn pop_orders(&self, list: &str, most: usize) -> Result<Vec<Order>> {
         let mut kept = self.blocking.lock().await;
-        // A connection that fails is not put back.
+        // If the command fails, its connection is dropped, and the next call opens a new
+        // connection.
         let mut connection = match kept.take() {
             Some(connection) => connection,
             None => {

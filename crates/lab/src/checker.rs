@@ -16,7 +16,7 @@ pub struct Findings {
     pub oversold: i64,
     /// Units that were left although buyers still wanted units.
     pub unsold: i64,
-    /// Orders beyond the first of each buyer.
+    /// Orders beyond each buyer's first order.
     pub duplicate_orders: i64,
     /// Buyers who got the answer "sold" and have no order with their units.
     pub lost_orders: i64,
@@ -66,7 +66,7 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
         .filter(|record| !of_buyer.contains_key(&record.buyer))
         .collect();
     let (oversold, unsold) = ((sold - stock).max(0), unsold(stock, sold, &without_units));
-    // Both break a promise: an answer "sold" without an order, and an order without this answer.
+    // Lost orders and unexpected orders give the same verdict.
     let verdict = match (oversold, duplicate_orders, lost.len() + unexpected.len(), unsold) {
         (1.., ..) => Verdict::Oversold,
         (0, 1.., ..) => Verdict::Duplicated,
@@ -122,8 +122,8 @@ fn has_order(buyer: i64, last_answer: Option<LastAnswer>) -> String {
     }
 }
 
-/// Returns the units that could have been sold to these buyers, who got no units. If fewer units
-/// are left than a buyer requested, they cannot be sold to that buyer.
+/// Returns the units that could have been sold to these buyers, who got no units. A buyer who
+/// requested more units than are left could not buy any unit.
 fn unsold(stock: i64, sold: i64, without_units: &[&BuyerRecord]) -> i64 {
     let mut left = (stock - sold).max(0);
     let mut unsold = 0;

@@ -49,7 +49,7 @@ pub trait Strategy: Send + Sync {
         Box::pin(std::future::pending())
     }
 
-    /// Returns whether every process does the background work. Usually only one process does.
+    /// True if every process does the background work. False if only one process does it.
     fn works_everywhere(&self) -> bool {
         false
     }
@@ -120,7 +120,8 @@ pub struct StrategyEntry {
     /// The kind of load that the strategy suits.
     #[serde(skip)]
     pub suits: &'static str,
-    /// The text of the strategy's file, which the report quotes. For the product, the header only.
+    /// The text of the strategy's file, which the report quotes. For the product, the text is only
+    /// the header.
     #[serde(skip)]
     pub text: &'static str,
     /// The strategy's Lua scripts, and SQL statements in separate files.

@@ -26,8 +26,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(2);
 pub struct DirectCrowd {
     /// The sale.
     pub sale: String,
-    /// An earlier sale to the same buyers, which is not measured. It warms up the process for the
-    /// measured sale.
+    /// A sale that runs before the measured sale, with the same buyers, to warm up the process.
+    /// This sale is not measured.
     pub warm_up: String,
     /// The item.
     pub item: String,

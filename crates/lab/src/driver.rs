@@ -33,8 +33,8 @@ pub struct BuyerLoad {
     pub level: usize,
     /// The seed of the order in which the buyers come.
     pub seed: u64,
-    /// The time during which the buyers come in waves. `None` means that they come as fast as
-    /// answers come.
+    /// The time during which the buyers come in waves. `None` means that a new buyer comes as soon
+    /// as an earlier buyer has a last answer.
     pub arrivals: Option<Duration>,
     /// After this time, no new buyer starts.
     pub within: Duration,

@@ -44,7 +44,8 @@ impl Fault {
 }
 
 /// Returns which of ten database connections is slow, counted from 0: the second or the third, as
-/// the seed decides. So a system with several connections has both slow and normal connections.
+/// the seed decides. The first connection is always normal, so a system with several connections
+/// has both slow and normal connections.
 pub fn slow_connection(seed: u64) -> usize {
     // The remainder is 0 or 1.
     1 + (seed % 2) as usize

@@ -37,7 +37,7 @@ const REACHED: f64 = 0.98;
 /// The options of a run.
 #[derive(Debug, Clone)]
 pub struct HeadlineOptions {
-    /// The program to run as the product. The caller gives the path of this program itself.
+    /// The program to run as the product. The caller passes the path of its own program.
     pub program: PathBuf,
     /// The rate of requests, in requests per second.
     pub rate: u32,
@@ -45,7 +45,7 @@ pub struct HeadlineOptions {
     pub secs: u32,
     /// Keep-alive connections.
     pub connections: usize,
-    /// Set this to stop. The sale then has no result.
+    /// The caller sets this flag to stop the sale. A stopped sale has no result.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -81,13 +81,13 @@ pub struct HeadlineReport {
     pub connections: usize,
     /// Requests that were sent.
     pub requests: u64,
-    /// Requests that were due during the sale, but were not sent within 5 seconds after its end,
-    /// because every connection still waited for an answer.
+    /// Requests that were due during the sale, but were not sent within 5 seconds after the sale's
+    /// end, because every connection still waited for an answer.
     pub not_sent: u64,
     /// Answers per second.
     pub answers_per_second: f64,
-    /// The latency of every answer, from the time when the request was due to its answer. Answers
-    /// that came after the sale's time count too.
+    /// The latency of every answer: its arrival time minus the time at which its request was due.
+    /// Answers that came after the sale's time count too.
     pub latency_ms: LatencyMs,
     /// Orders at the end.
     pub orders: u64,
@@ -97,7 +97,7 @@ pub struct HeadlineReport {
     pub other_answers: u64,
     /// Units on sale.
     pub stock: i64,
-    /// Units in orders beyond the stock.
+    /// Units that were sold beyond the stock.
     pub oversold: i64,
     /// Requests without an answer.
     pub lost_answers: u64,
@@ -209,7 +209,7 @@ impl<S: RequestScript> RequestScript for PromisedOrders<S> {
         if matches!(kind, Some(AnswerKind::Accepted | AnswerKind::Fine)) {
             let answer = String::from_utf8_lossy(inbox);
             let id = answer.split_once(r#""id":""#).and_then(|(_, rest)| rest.split_once('"'));
-            // An answer without an order's id shows as a difference between the counts.
+            // An answer without an order id is detected later, because the counts then differ.
             self.ids.extend(id.map(|(id, _)| id.to_owned()));
         }
         Ok(kind)

@@ -86,17 +86,17 @@ pub struct IncidentReport {
 /// The options of an incident.
 #[derive(Debug, Clone)]
 pub struct IncidentOptions {
-    /// The program to run as the product. The caller gives the path of this program itself.
+    /// The program to run as the product. The caller passes the path of its own program.
     pub program: PathBuf,
     /// The ids of the variants.
     pub variants: Vec<&'static str>,
     /// The seed, which decides which calls take long.
     pub seed: u64,
-    /// Set this to stop. The incident then has no result.
+    /// The caller sets this flag to stop the incident. A stopped incident has no result.
     pub stop: Arc<AtomicBool>,
 }
 
-/// Returns the text of the variant with this id.
+/// Returns the id as a static string if a variant has this id.
 #[must_use]
 pub fn variant(id: &str) -> Option<&'static str> {
     VARIANTS.iter().map(|(name, _)| *name).find(|name| *name == id)

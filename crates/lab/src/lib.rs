@@ -1,4 +1,4 @@
-//! The lab compares every known way to deduct stock, on real servers, with one checker.
+//! The lab compares every known way to deduct stock. All of them run on real servers.
 //!
 //! Each file of [`strategies`] is one strategy. A worker process serves the strategy over HTTP, and
 //! a driver sends the same buyers to each strategy. Faults break the servers. A checker, which is

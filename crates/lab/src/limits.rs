@@ -16,13 +16,15 @@ pub const STOCK: RangeInclusive<i64> = 0..=1_000_000;
 pub const UNITS: RangeInclusive<i64> = 1..=10_000;
 /// Simultaneous buyers. Other numbers are refused.
 pub const LEVEL: RangeInclusive<i64> = 1..=1_024;
-/// How often a buyer repeats a request after "busy" or no answer. At the bound the buyer gives up.
+/// The largest number of repeats of a buyer's request after "busy" or no answer. At the bound the
+/// buyer gives up.
 pub const TRIES_MAX: u32 = 200;
 /// A buyer who gets no answer for this long repeats the request.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// After this time no new buyer starts in a run. Buyers who have started still get their answers.
 pub const RUN_WITHIN: Duration = Duration::from_secs(6);
-/// If a run has a fault, buyers arrive during this time, so that the fault happens during the sale.
+/// In a run with a fault, the arrivals of buyers are spread over this time, so that the fault
+/// happens during the sale.
 pub const ARRIVALS_WITH_FAULT: Duration = Duration::from_secs(3);
 /// How long accepted requests may wait for background work after the last answer.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(15);

@@ -81,8 +81,9 @@ struct EmbeddedServer {
 }
 
 impl Product {
-    /// Starts an installation, which ends with the calling thread. `slow` says which of ten
-    /// connections from a node to the database is slow, counted from 0. With `None`, none is slow.
+    /// Starts an installation, which ends with the calling thread. `slow` is the number, from 0, of
+    /// the slow connection among ten connections from a node to the database. `None` means that no
+    /// connection is slow.
     pub async fn start(program: &Path, shape: Shape, slow: Option<usize>) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {
@@ -167,7 +168,7 @@ impl Product {
         Ok(command)
     }
 
-    /// Opens a new sale, and returns it as the target of requests. Waits for servers that an
+    /// Opens a new sale, and returns the sale as the target of requests. Waits for servers that an
     /// earlier run killed.
     pub async fn open_sale(&mut self, stock: i64, units: i64) -> Result<Target> {
         self.wait_until_ready().await?;
@@ -274,7 +275,7 @@ impl Product {
     }
 }
 
-/// Parses a row of `psql`: the id, the buyer and the units, separated by bars.
+/// Parses a row of the output of `psql`: the id, the buyer and the units, separated by bars.
 fn parse_row(line: &str) -> Result<OrderRow> {
     let mut values = line.splitn(3, '|').map(str::to_owned);
     let mut value = || values.next().context("a row of orders has three values");

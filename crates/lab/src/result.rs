@@ -40,8 +40,8 @@ impl Verdict {
         }
     }
 
-    /// Returns whether the verdict agrees with the strategy's promise. Units that stay unsold after
-    /// a fault reduce sales, not safety.
+    /// Returns whether the verdict agrees with the strategy's promise. After a fault, the promise
+    /// allows unsold units, because unsold units reduce only the sales.
     #[must_use]
     pub fn agrees_with(self, claim: Claim, fault: Fault) -> bool {
         match (claim, fault) {
@@ -119,7 +119,7 @@ pub struct RunResult {
     pub oversold: i64,
     /// Units that were left although buyers still wanted units.
     pub unsold: i64,
-    /// Orders beyond the first of each buyer.
+    /// Orders beyond each buyer's first order.
     pub duplicate_orders: i64,
     /// Answers "sold" without an order.
     pub lost_orders: i64,
@@ -132,7 +132,7 @@ pub struct RunResult {
     /// The verdict.
     pub verdict: Verdict,
     /// Whether the verdict agrees with the strategy's promise. If the fault did not affect the run,
-    /// the promise for runs without faults counts.
+    /// the run must keep the promise for runs without faults.
     pub agrees: bool,
     /// The strategy's promise.
     pub claim: Claim,
@@ -165,7 +165,7 @@ pub struct WithoutHttp {
     pub verdict: Verdict,
 }
 
-/// If the driver used more than this part of its core, it may have limited the speed.
+/// If the driver used more than this part of its core, the driver may have limited the speed.
 const DRIVER_BUSY: f64 = 0.9;
 
 /// A run without a result, because a server or a process failed.

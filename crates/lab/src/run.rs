@@ -21,8 +21,8 @@ use one_strategy::OneStrategy;
 /// The options of the runs.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// The program to run as the workers and as the product. The caller gives the path of this
-    /// program itself.
+    /// The program to run as the workers and as the product. The caller passes the path of its own
+    /// program.
     pub program: PathBuf,
     /// The ids of the strategies.
     pub strategies: Vec<&'static str>,
@@ -42,7 +42,7 @@ pub struct RunOptions {
     pub seeds: u32,
     /// The command that repeats the run.
     pub command: String,
-    /// Set this to stop. The report then has the results so far.
+    /// The caller sets this flag to stop the runs. The report then has the results so far.
     pub stop: Arc<AtomicBool>,
 }
 

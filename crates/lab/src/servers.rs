@@ -74,9 +74,10 @@ impl Servers {
     }
 
     /// Starts a proxy, through which workers reach PostgreSQL from now on. The seed chooses the
-    /// slow connection. Until it exists, the newest connection is slow, because a single consumer
-    /// has only one connection. This rule does not apply with one buyer at a time: if the only
-    /// connection were slow, the buyers would buy hardly anything.
+    /// slow connection. Until that connection exists, the newest connection is slow. Otherwise a
+    /// single consumer, which has only one connection, would never have a slow one. With one buyer
+    /// at a time, the newest connection stays normal: if the only connection were slow, the buyers
+    /// would buy hardly anything.
     pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;
@@ -216,7 +217,7 @@ impl Workers {
             specs: Vec::new(),
             children: Vec::new(),
         };
-        // Errors of earlier runs say nothing about this run.
+        // Empty the log, because errors of earlier runs say nothing about this run.
         File::create(&workers.log)?;
         for number in 0..WORKERS {
             workers.specs.push(WorkerSpec {

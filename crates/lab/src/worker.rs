@@ -35,7 +35,7 @@ pub struct WorkerSpec {
     pub addresses: Addresses,
     /// The port to listen on.
     pub port: u16,
-    /// Whether this process runs the consumer or the scheduler.
+    /// True if this process runs the consumer or the scheduler.
     pub leads: bool,
 }
 

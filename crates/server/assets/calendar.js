@@ -3,7 +3,7 @@ import { now } from '/assets/clock.js';
 
 /* The maximum number of bytes of a line. */
 const LINE_BYTES = 75;
-/* The reminder comes this long before the time. A shorter wait has its reminder in the middle. */
+/* The reminder comes this long before the time or, if little time remains, halfway to the time. */
 const EARLY_SECS = 300;
 
 const stamp = ms => new Date(ms).toISOString().replace(/[-:]|\.\d{3}/g, '');

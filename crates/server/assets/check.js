@@ -33,7 +33,7 @@ function say(key, values) {
   if (key) announce(text(key, values), true);
 }
 
-/** Opens the dialog. `attempt(solved)` sends an answer. It returns `done`, `again`, or `lost` if
+/** Opens the dialog. `attempt(solved)` sends an answer and returns `done`, `again`, or `lost` if
    the result is unknown. If the server refuses for another reason, `attempt` closes the dialog.
    `refused(answer)` closes the dialog if the server gives no challenge. */
 export function openCheck(what) {

@@ -5,9 +5,9 @@ let low = 0,
   mark = 0;
 
 /** Sets the clock by `iso`, the server's time in an answer. `sent` and `got` are the times of the
-   request and of the answer, by performance.now. The server wrote `iso` between them. If `iso`
-   agrees with the estimate, the estimate becomes more exact. Otherwise `iso` replaces the estimate.
-   */
+   request and of the answer, by performance.now. The server wrote `iso` between these two times. If
+   `iso` agrees with the estimate, the estimate becomes more exact. Otherwise `iso` replaces the
+   estimate. */
 export function setClock(iso, sent, got) {
   const ms = Date.parse(iso);
   if (Number.isNaN(ms)) return;

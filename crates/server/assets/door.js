@@ -33,8 +33,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       let has_turn = false;
       const shown = () => roomItem(m) === item,
         changed = place => {
-          /* A turn is short, so the page shows the item of a turn that begins. If the buyer is busy
-             with another item, the page keeps that item. */
+          /* A turn is short, so the page switches to the item whose turn begins. If the buyer is
+             busy with another item, the page keeps showing that item. */
           const begins = place?.state === 'admitted' && !has_turn,
             busy = m.press || m.order?.state === 'reserved' || checking() || coding();
           has_turn = place?.state === 'admitted';
@@ -104,7 +104,7 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
 
   /* ----- passes for a press ----- */
 
-  /** Returns the pass for a press: the stored one or a new one. An answer other than 201 says why
+  /** Returns the pass for a press: the stored pass or a new pass. An answer other than 201 says why
      there is no pass. null: no pass is needed. */
   async function passFor(item, which) {
     if (which === 'new') dropPass(m, item);

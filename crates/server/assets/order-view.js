@@ -14,9 +14,8 @@ const backToSale = order =>
   '/sale/' + encodeURIComponent(order.sale) + '#item=' + encodeURIComponent(order.item);
 const at = iso => (iso ? moment(Date.parse(iso)) : '');
 
-/* The view of each state: the label and its tone, then the time of the countdown or an amount or
-   number, then the large button. The button can `pay`, be `busy` with a text, or go `back` to the
-   sale. */
+/* The view of each state: the label and its tone, then a countdown's time, an amount or a number,
+   then the large button. The button can `pay`, be `busy` with a text, or go `back` to the sale. */
 const views = {
   queued: { tone: 'warn', pill: 'queued', clock: 'decide_by' },
   waiting: { tone: 'warn', pill: 'waiting', number: ['o.ahead', 'ahead'] },
@@ -92,8 +91,8 @@ function showNext(isPaid) {
   $('#next-time').hidden = !isAhead;
   put($('#next-at'), isAhead ? wholeTime(at) : '');
 }
-/* Deadlines and times on another day are shown with date and zone. So are all steps of a finished
-   order, because the order may be printed. */
+/* Deadlines and times on another day are shown with date and zone. All steps of a finished order
+   have date and zone, because the order may be printed. */
 function showSteps(steps, isOver) {
   $('#steps').replaceChildren(
     ...steps.map(([key, iso, kind]) => {

@@ -27,7 +27,7 @@ export function ownOrders(m, draw) {
   const slot = name => name + '.' + m.id;
 
   /** Reads the orders now, after an event about an order from another tab or device. Returns
-     whether the page knows them now. */
+     whether the page knows the orders now. */
   async function read() {
     const buyer = m.token,
       answer = await getOrders(buyer, ORDERS_MAX);

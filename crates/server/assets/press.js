@@ -8,7 +8,7 @@ import { tab } from '/assets/store.js';
 const slot = sale => 'press.' + sale;
 const LOST_MIN_MS = 1_000,
   LOST_MAX_MS = 10_000;
-/** If a press comes this close to the start, it never counts as too early. The page repeats it with
+/** A press within this time before the start never counts as too early. The page repeats it with
    its key until the sale is open. */
 const OPENING_MS = 5_000;
 
@@ -38,10 +38,10 @@ const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 /** Sends the press and follows it to its final answer. Returns `{ order }`, `{ code, problem }` if
    refused, `{ busy_secs, scope }` or `{ signin: true }`. `pass(which)` returns the answer to a pass
    request, or null if no pass is required. `which` is `any`, or `new` if the last pass was not
-   accepted. `which` is `known` if the press may have been sent before. Then the press's key alone
-   may be enough. `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying` or `offline`.
-   `rest(ms)` waits, and an event ends the wait early. `hinted()` says whether an event stream is
-   open. */
+   accepted. If the press may have been sent before, `which` is `known`, because the press's key
+   alone may be enough. `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying` or
+   `offline`. `rest(ms)` waits, and an event ends the wait early. `hinted()` says whether an event
+   stream is open. */
 export async function pursue(press, { token, pass, tell, rest, hinted }) {
   const keep = () => tab.set(slot(press.sale), press);
   const end = verdict => {

@@ -53,7 +53,7 @@ export function bindReminders(m) {
 }
 
 /** Updates the tab, and calls the buyer if there is news. The page calls this each time it draws.
-   `id` is the sale. `tab` is the text before the page's `title`, the rest of a countdown, and
+   `id` is the sale. `tab` has the text before the page's `title`, the rest of a countdown, and
    whether the icon is filled. `scene` is the page's state. */
 export function remind({ id, title: own, scene, tab, news }) {
   const head = tab.head ? text(tab.head, { left: left(tab.rest_ms) }) : '';

@@ -93,8 +93,8 @@ const CHECK_SPREAD_MS = 18_000;
 /** A turn is over when the server says so. The page asks the server when the page's clock shows the
    end. If no answer comes within this time, the page's clock decides. */
 const TURN_SLACK_MS = 10_000;
-/** Returns the sale's requirements as an object of the status, so that a refusal can change it
-   there. */
+/** Returns the sale's requirements. The object is part of the status, so that a refusal can change
+   the status. */
 export function frontOf(m) {
   if (!m.status) return { ...OPEN_DOOR };
   return (m.status.front_door = { ...OPEN_DOOR, ...m.status.front_door });

@@ -65,9 +65,9 @@ const mine = ownOrders(m, draw);
 
 /* ----- the sale's status ----- */
 
-/* Reads the status. All pages request the server's version, so that one cached answer serves all of
-   them. A random version avoids all caches. The page uses a random version before the start, after
-   an absence, and to set the clock. */
+/* Reads the status. All pages send the version that the server named, so that one cached answer
+   serves all of them. A random version avoids all caches. The page uses a random version before the
+   start, after an absence, and to set the clock. */
 async function refresh() {
   const own = fresh || !m.status,
     v = own ? random() : version + turn;

@@ -223,8 +223,8 @@ async function showSales() {
     );
   }
 }
-/* Takes the newest sales. Each card stays in its place, and new sales come after the others, so
-   that nothing jumps. If the answer has every sale, a sale that is missing in it was withdrawn. */
+/* Takes the newest sales. Each card stays in its place, and new cards come last, so that nothing
+   jumps. If the answer has every sale, a sale missing from the answer was withdrawn. */
 function takeSales({ sales, next_cursor }) {
   const isWhole = !searched && !rest && !next_cursor,
     read = new Map(sales.map(sale => [sale.id, sale])),

@@ -5,7 +5,7 @@ import { copy as chinese } from '/assets/copy-zh.js';
 
 export const $ = (sel, root = document) => root.querySelector(sel);
 const root = document.documentElement;
-/** Whether the page's language is Chinese. The other language is English. */
+/** Returns whether the page's language is Chinese. The other language is English. */
 export const zh = () => root.lang.startsWith('zh');
 let copy = zh() ? chinese : english;
 

@@ -1,8 +1,8 @@
 /* The proof of work. It runs in a worker, so that the page stays responsive. It searches for a
    counter whose key has the prefix that an ALTCHA challenge (version 2) requires. The key comes
    from the nonce and the counter, by repeated SHA-256 or by PBKDF2. The input is { challenge, most
-   }. The output is { share } at intervals, which is the finished part of `most` tries. The last
-   output is { payload } or { failed }. To stop the work, terminate the worker. */
+   }. At intervals, the output is { share }, the finished part of the `most` tries. The last output
+   is { payload } or { failed }. To stop the work, terminate the worker. */
 const TELL_MS = 200,
   COUNTER_MAX = 2 ** 32;
 const AT_ONCE = 8; /* keys that PBKDF2 derives at the same time, on several cores */

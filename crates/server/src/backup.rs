@@ -2,8 +2,9 @@
 //!
 //! A *generation* is one unbroken sequence of commits. A new generation begins when the server
 //! starts, and after the server dropped pages. A generation has *bases*, which are copies of the
-//! whole store, and *segments*, which have the pages of later commits. A base together with the
-//! segments up to a time gives the store at that time. [`names`] defines the names of the objects.
+//! whole store, and *segments*, which have the pages of later commits. A base and the segments up
+//! to a time together contain the store's state at that time. [`names`] defines the names of the
+//! objects.
 //!
 //! The target may fail at any time. Sales never wait for the target. While the target fails,
 //! changed pages stay in memory. If these pages reach a limit, the server drops them and begins a
@@ -42,7 +43,8 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How long the last commits may take to reach the target when the server stops.
 const LAST_WRITE_WITHIN: Duration = Duration::from_secs(2);
-/// The number of segments after which a generation gets a new base, so that a restore is short.
+/// The number of segments after which a generation gets a new base. A restore then reads few
+/// segments.
 const SEGMENTS_FOR_BASE: u64 = 2_000;
 /// The total size of the segments, in bytes, after which a generation gets a new base. The segments
 /// must also be larger than the base.

@@ -40,8 +40,8 @@ use crate::web::{self, App};
 
 /// How long the engine may take to settle the accepted tickets after every request was answered.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// The longest time for each other step of a stop. For example, one of these steps finishes the
-/// purchases and the operators' changes of clients that have disconnected.
+/// The longest time for each other step of a stop. One of these steps finishes the purchases and
+/// operators' changes whose clients have disconnected.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `asked_to_stop` completes, or until the store fails permanently. The caller sets up
@@ -52,7 +52,7 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// Why the server did not start or did not stop cleanly.
+/// If the server did not start or did not stop cleanly.
 pub async fn serve(
     settings: Settings,
     reloader: Option<Reloader>,
@@ -148,8 +148,9 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
         Shape::Postgres { .. } | Shape::Cluster { .. } => {
             secrets::warn_of_writable_directory(&settings.data_dir);
             let history = load_history(&settings.data_dir)?;
-            // The shared secrets are read before the engine asks the peers, so the peers are asked
-            // here too. Redis cannot be asked yet, because its keys depend on a secret.
+            // The history is needed before the shared secrets are read, and the engine asks the
+            // peers only later. This code cannot ask Redis, because the keys in Redis depend on a
+            // secret.
             let ask = other_places(&history, None, settings.peers.clone());
             for known in ask().await {
                 history.learn_from_peer(known);
@@ -254,8 +255,8 @@ async fn run(
     // because an operator's change may lock an item while the disk hangs.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_stop())).0;
     if ended.is_ok() {
-        // A request that needs more time gets no answer now. Its buyer can repeat it with the same
-        // key after the next start.
+        // A request that needs more time gets no answer now. The buyer can repeat the request with
+        // the same key after the next start.
         drop(tokio::time::timeout(FINISH_TIMEOUT, app.finish()).await);
     }
     ended

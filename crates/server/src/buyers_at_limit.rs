@@ -1,8 +1,8 @@
 //! Remembers which buyers have reached the limit of an item. When the store settles a buyer's
 //! ticket, the node gets the store's count of the buyer's units.
 //!
-//! A slot has quotas only of the buyers who bought under its current grant. After a pause or a
-//! restart, the slot has a new grant and lacks the earlier quotas. A slot of another node also
+//! A slot has quotas only for the buyers who bought under the slot's current grant. After a pause
+//! or a restart, the slot has a new grant and lacks the earlier quotas. A slot of another node also
 //! lacks these quotas. Without this memory, each request of a buyer at the limit would get a
 //! ticket, and the store would refuse the ticket.
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -31,9 +31,9 @@ const MARKER_TTL: Duration = Duration::from_millis(10);
 const READ_INTERVAL_FACTOR: u32 = 10;
 /// How long a node waits for another node's read before it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
-/// Time between two checks for the result of another node's read.
+/// The interval at which a node checks for the result of another node's read.
 const PEER_READ_POLL: Duration = Duration::from_millis(2);
-/// The name of the lock for the check, and of the keys in the shared Redis.
+/// The name of the lock. The keys in the shared Redis also contain this name.
 const NAME: &str = "catalogue";
 
 /// A node's state for reads of unknown ids.

@@ -22,7 +22,7 @@ use crate::slot_layout::SlotLayout;
 pub use item::{FeedMarks, ItemState, ItemWork, SlotUnits};
 pub use leaving::LeavingSlots;
 
-/// A node remembers which requests hold orders of a sale until this long after the sale's end.
+/// How long after a sale's end a node remembers which requests hold the sale's orders.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
 /// A page requests a sale's status by a version. A page that has not seen the latest changes
@@ -32,13 +32,14 @@ const VERSIONS_SHARED: u64 = 4;
 /// The state that survives a change of a sale's row.
 #[derive(Debug, Default)]
 pub struct SaleFlags {
-    /// Whether a pause or close waits for tickets in flight. In this time buyers get 503.
+    /// True while a pause or close of the sale waits for tickets in flight. During this time,
+    /// buyers get 503.
     pub draining: AtomicBool,
     /// Locked while an operator or a job changes the sale.
     pub sale_lock: tokio::sync::Mutex<()>,
     /// The answers to buyers, by kind.
     pub answer_counts: AnswerCounts,
-    /// The request rate of all buyers together, and the requests that exceeded it.
+    /// The limit that all buyers of the sale share, and the counters of refused requests.
     pub limits: SaleLimitState,
     /// The sale's waiting room, if it opens automatically and is for all items.
     pub room: RoomFlags,
@@ -61,8 +62,8 @@ pub struct SaleState {
     checkout_limits: LimitRules,
     /// The sale's items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
-    /// A number that changes with every change of the row. Nobody can guess it in advance. The
-    /// status is cached under this number.
+    /// A number that changes with every change of the row. Nobody can guess the number in advance.
+    /// The status is cached under this number.
     pub state_version: u64,
     /// The state that survives a change of the row.
     pub flags: Arc<SaleFlags>,
@@ -104,7 +105,7 @@ impl SaleState {
         self.items.iter().find(|i| i.row.name == name)
     }
 
-    /// Returns whether a pause or close waits for tickets in flight.
+    /// Returns whether a pause or close of the sale waits for tickets in flight.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.flags.draining.load(Ordering::Acquire)
@@ -129,8 +130,8 @@ impl SaleState {
 /// The number of digits of a status's version.
 const VERSION_DIGITS: usize = 13;
 
-/// Returns the version number of a sale with this row version and phase. Nobody can guess it in
-/// advance.
+/// Returns the version number of a sale with this row version and phase. Nobody can guess the
+/// number in advance.
 fn state_version(key: &IdKey, id: &str, row: u64, phase: Phase) -> u64 {
     key.request_hash(id, &format!("{row} {}", phase.as_str())).low_64_bits()
 }
@@ -181,7 +182,7 @@ impl Catalogue {
         self.sales.values()
     }
 
-    /// An item's name for people, `sale/item`.
+    /// Returns an item's name for people, `sale/item`.
     #[must_use]
     pub fn item_name(&self, item: ItemId) -> String {
         match self.item_by_id(item) {
@@ -190,7 +191,7 @@ impl Catalogue {
         }
     }
 
-    /// A slot's name for people: its item and its partition, `sale/item#0`.
+    /// Returns a slot's name for people, with the item and the partition: `sale/item#0`.
     #[must_use]
     pub fn slot_name(&self, slot: SlotKey) -> String {
         format!("{}#{}", self.item_name(slot.item), slot.index)

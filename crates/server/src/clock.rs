@@ -1,10 +1,10 @@
 //! The store's clock. It takes the wall time at the start and advances with the monotonic clock.
 //! Small adjustments keep it near the wall clock.
 //!
-//! If the wall clock steps by more than [`STEP_MAX_MS`], the clock raises an alarm. Expiry then
-//! pauses until both clocks agree again or the program restarts. The clock follows a step of at
-//! most [`HEAL_MAX_MS`] slowly, for example after the machine slept. It never follows a larger
-//! step.
+//! If the wall clock steps by more than [`STEP_MAX_MS`], the store's clock raises an alarm. Expiry
+//! then pauses until both clocks agree again or the program restarts. The store's clock slowly
+//! follows a step of at most [`HEAL_MAX_MS`], for example after the machine slept. The store's
+//! clock never follows a larger step.
 //!
 //! So a wrong wall clock can expire an unpaid order or open a sale at most [`HEAL_MAX_MS`] too
 //! early.
@@ -23,7 +23,7 @@ const HEAL_MAX_MS: i64 = 60_000;
 /// The largest adjustment by one [`Clock::discipline`].
 const PULL_MAX_MS: i64 = 20;
 
-/// Milliseconds since the epoch by the machine's wall clock.
+/// Returns the time of the machine's wall clock, in milliseconds since 1970.
 pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// A clock that does not jump. Cloning and reading it cost little.
@@ -63,8 +63,8 @@ impl Clock {
         Self(Arc::new(ClockState { wall, started: Instant::now(), base, offset, alarm }))
     }
 
-    /// Returns the store's time. It never jumps. During an adjustment it can go back by at most 20
-    /// milliseconds.
+    /// Returns the store's time. This time does not jump: each adjustment changes it by at most 20
+    /// milliseconds, forward or back.
     #[must_use]
     pub fn now(&self) -> Millis {
         let run = i64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(i64::MAX);

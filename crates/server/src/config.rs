@@ -116,9 +116,9 @@ pub struct Settings {
     pub deliveries: DeliverySettings,
     /// The maximum number of event streams that one buyer may have open on this node.
     pub event_streams_max: usize,
-    /// The maximum number of connections at once.
+    /// The maximum number of open connections.
     pub connections_max: usize,
-    /// How long a connection may be idle, and how long the head of a request may take.
+    /// How long a connection may be idle, and how long the head of a request may take to arrive.
     pub idle: Duration,
     /// How long the server continues to serve after a stop signal. During this time it reports that
     /// it is not ready.
@@ -134,7 +134,7 @@ pub struct Settings {
 /// Merges the layers and checks the result.
 ///
 /// # Errors
-/// All faults together.
+/// If a setting is invalid. The error has all faults.
 pub fn load(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -145,7 +145,7 @@ pub fn load(
 /// Returns the checked settings, and their values for a later comparison.
 ///
 /// # Errors
-/// All faults together.
+/// If a setting is invalid. The error has all faults.
 pub fn load_with_values(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,

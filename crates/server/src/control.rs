@@ -92,7 +92,7 @@ impl JobSignals {
     }
 
     /// Wakes the reconciliation of an item after a commit that left rows in the item's feed. If
-    /// several nodes can reconcile the item, only the leader does so.
+    /// several nodes can reconcile the item, only the leader reconciles it after such a commit.
     pub fn wake_by_commit(&self, item: ItemId) {
         if self.reconciles_on_commit.load(Ordering::Acquire) {
             self.wake_for(item, WakeReason::All);
@@ -146,8 +146,8 @@ impl JobSignals {
         self.foreign_refusals.push(id);
     }
 
-    /// Returns whether this node is the leader now. The leader only avoids duplicate work, so two
-    /// leaders at once do no harm.
+    /// Returns whether this node is the leader now. The only purpose of a leader is to avoid
+    /// duplicate work, so two leaders at the same time do no harm.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.leads.load(Ordering::Acquire)

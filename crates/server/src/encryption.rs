@@ -45,7 +45,7 @@ pub fn is_encrypted(path: &Path) -> io::Result<bool> {
 ///
 /// # Errors
 ///
-/// Why the text is not a passphrase.
+/// If the text is not a passphrase. The error is the reason.
 pub fn passphrase(text: &str) -> Result<SecretString, &'static str> {
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err("the passphrase is empty"),
@@ -124,7 +124,7 @@ fn copy(content: &mut impl Read, file: &mut File) -> Result<(), DecryptionError>
 impl From<DecryptError> for DecryptionError {
     fn from(error: DecryptError) -> Self {
         match error {
-            // A wrong passphrase gives a wrong key, with which the header cannot be decrypted.
+            // A wrong passphrase gives a wrong key, which cannot decrypt the header.
             DecryptError::DecryptionFailed
             | DecryptError::KeyDecryptionFailed
             | DecryptError::NoMatchingKeys => Self::WrongPassphrase,

@@ -102,7 +102,7 @@ pub struct Engine {
     leases_released: tokio::sync::Mutex<bool>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// This node's description for other nodes. It is set once the node serves requests.
+    /// This node's description for other nodes. It is set when the node begins to serve requests.
     about: OnceLock<NodeDescription>,
 }
 
@@ -300,8 +300,8 @@ impl Engine {
         &self.node_count
     }
 
-    /// Returns whether this node watches the slots that serve its requests. A node watches slots
-    /// that only it reaches. The leader also watches slots that all nodes reach.
+    /// Returns whether this node watches the slots that serve its requests. Every node watches the
+    /// slots that no other node reaches. The leader also watches the slots that all nodes reach.
     pub(crate) fn watches_slots(&self) -> bool {
         self.layout.is_node_local() || self.control().leads()
     }

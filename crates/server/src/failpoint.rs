@@ -102,8 +102,8 @@ mod armed {
 
     use super::Failpoint;
 
-    /// The setting that arms a point. Its value is the point's name, a colon, and the number of the
-    /// pass that kills the process.
+    /// The setting that arms a point. Its value is a point's name, a colon, and a count. The
+    /// process is killed when it has passed the point this many times.
     pub const SETTING: &str = "DOORBUSTER_FAILPOINT";
 
     impl Failpoint {
@@ -173,7 +173,7 @@ mod armed {
         let (name, passing) = text.split_once(':').unwrap_or((&text, "1"));
         let armed = Failpoint::parse(name).zip(passing.parse().ok().filter(|passing| *passing > 0));
         let Some((point, passing)) = armed else {
-            // If an unknown point were ignored, its test would pass without a kill.
+            // If an unknown name were ignored, a test with that name would succeed without a kill.
             eprintln!(
                 "{SETTING}={text} names no failpoint or an invalid count; write NAME or NAME:COUNT"
             );
@@ -182,7 +182,7 @@ mod armed {
         Some(Armed { point, passings: AtomicU64::new(passing) })
     });
 
-    /// Kills the process here if the setting arms this pass of this point.
+    /// Counts that the process passes this point. Kills the process at the count in the setting.
     pub(crate) fn pass(point: Failpoint) {
         if let Some(armed) = &*ARMED
             && armed.point == point

@@ -1,5 +1,5 @@
 //! The set of requests that hold an order, as this node knows it. For sales that run or ended
-//! recently, the set contains every order in the published counts.
+//! recently, the set contains the request of every order in the published counts.
 mod journal;
 mod queued_requests;
 mod retry_limiter;
@@ -23,8 +23,8 @@ pub const HOLDERS_MAX: usize = 16_000_000;
 /// The maximum number of lookups at the same time for requests that are not in the set. The server
 /// asks the clients of further requests to retry.
 pub const HOLDER_LOOKUPS_MAX: usize = 64;
-/// The maximum number of refusals of slots that the store confirms at the same time. Further
-/// refusals wait.
+/// The maximum number of slots' refusals that the store confirms at the same time. Further refusals
+/// wait.
 const CONFIRMATIONS_MAX: usize = 16;
 const SHARDS: usize = 64;
 

@@ -80,7 +80,7 @@ impl ItemGauge {
     }
 
     /// Records that a request for this many units is about to wait for [`ItemGauge::progress`].
-    /// Afterwards the request reads the counts once more.
+    /// Afterwards the request must read the counts once more.
     pub fn note_parked(&self, units: u32) {
         self.parked.fetch_max(units, Ordering::SeqCst);
     }

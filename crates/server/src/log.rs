@@ -14,9 +14,9 @@ use crate::config::{LogFormat, LogSettings};
 
 pub(crate) use counts::event_counts;
 
-/// The modules whose log lines are dropped. Broker clients log whole returned messages with buyers'
-/// ids. The pool of connections logs each broken connection, which is many lines in an outage. The
-/// server itself logs the errors of these modules.
+/// The modules whose log lines are dropped. Broker clients log every message that a broker returns,
+/// with the buyers' ids in the message. The pool of connections logs each broken connection, which
+/// is many lines in an outage. The server itself logs the errors of these modules.
 const SILENT: [&str; 3] = ["lapin", "async_nats", "deadpool"];
 
 /// Changes the levels of a running log.

@@ -129,8 +129,8 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 ///
 /// # Errors
 ///
-/// If a server uses the embedded store, or the store was written by a newer program, is damaged or
-/// cannot be opened.
+/// If a server uses the embedded store, or if the store is damaged, cannot be opened, or was
+/// written by a newer program.
 pub async fn migrate(settings: &Settings) -> Result<(), OpenError> {
     if let Some(url) = settings.shape.store() {
         let history = read_history(&settings.data_dir);

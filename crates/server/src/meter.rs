@@ -34,7 +34,7 @@ pub struct EngineMeter {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MeterReading {
     /// Settled batches by size. Entry `i` counts the batches of at most [`BATCH_BOUNDS`]`[i]`
-    /// tickets that no earlier entry counts.
+    /// tickets, without the batches in earlier entries.
     pub batches: [u64; BATCH_BOUNDS.len()],
     /// Settled tickets.
     pub tickets: u64,

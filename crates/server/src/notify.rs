@@ -300,8 +300,8 @@ impl Hub {
                 .contains_key(buyer)
     }
 
-    /// Returns whether this node publishes orders of buyers with this tag. It does if such a buyer
-    /// has a reader here, or had a reader within the last minute.
+    /// Returns whether this node publishes orders of buyers with this tag. This is so if such a
+    /// buyer has a reader on this node, or had one within the last minute.
     #[must_use]
     pub fn follows(&self, tag: u32) -> bool {
         self.may_have_readers()
@@ -323,7 +323,7 @@ impl Hub {
 
 impl Subscription {
     /// Returns the number of the event after which the subscription begins. If the reader gets no
-    /// event before it reconnects, it continues from this number.
+    /// event before it reconnects, the next subscription begins after this number.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.since

@@ -113,8 +113,8 @@ impl Signal {
 /// The name of the service in the resource.
 const SERVICE_NAME: &str = "service.name";
 
-/// Returns the OTLP resource, which names the program that sends the data. The variable of the
-/// service's name has priority over the attributes.
+/// Returns the OTLP resource, which names the program that sends the data. `OTEL_SERVICE_NAME` has
+/// priority over a name in `OTEL_RESOURCE_ATTRIBUTES`.
 fn resource() -> Value {
     let (given, _) = pairs::parse(&variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default());
     let given_name = || given.iter().find(|(key, _)| key == SERVICE_NAME).map(|(_, name)| name);

@@ -5,7 +5,7 @@
 //! entry. Every other refusal takes an empty entry, or overwrites the oldest entry of its set. The
 //! set then says that it is incomplete.
 //!
-//! The sets are larger than the processor's caches, and each refusal needs another set. So new
+//! The sets are larger than the processor's caches, and each refusal needs a different set. So new
 //! entries first wait in a short list, and move to their sets together. Their sets are then read
 //! from memory at the same time and not one after the other.
 //!
@@ -35,8 +35,8 @@ const QUEUED: u8 = u8::MAX;
 /// One noted refusal, or one queued request.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    /// A part of the buyer's hash. Together with the number of the set, it has 48 bits. So two
-    /// buyers are confused once in 10¹⁴ pairs. Zero marks an empty entry.
+    /// A part of the buyer's hash. This part and the number of the set together have 48 bits. So
+    /// two buyers are confused once in 10¹⁴ pairs. Zero marks an empty entry.
     buyer: u32,
     /// The item of a refusal, or a hash of the token of a queued request's ticket.
     subject: u32,
@@ -130,7 +130,7 @@ impl Part {
     /// Moves the waiting entries to their sets.
     fn move_waiting(&mut self) {
         // This loop reads each cache line of the sets. No read depends on another read, so the
-        // processor does them at the same time. Only then the next loop changes the sets.
+        // processor does the reads at the same time. The next loop then changes the sets.
         let mut read = 0;
         for (set, _) in &self.waiting {
             let entries = &self.sets[*set].entries;

@@ -347,7 +347,7 @@ fn read_or_create(
     create_directory(dir)?;
     let secret = make();
     // The secret is written to another file and then linked. So a reader sees the whole secret or
-    // no file. If two tasks write at once, only one task succeeds.
+    // no file. If two tasks write at the same time, only one task succeeds.
     let temp_path = path.with_extension(format!("{:016x}", rand::random::<u64>()));
     let linked = write(&temp_path, &secret).and_then(|()| fs::hard_link(&temp_path, path));
     fs::remove_file(&temp_path)?;

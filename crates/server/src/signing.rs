@@ -2,8 +2,8 @@
 //!
 //! A message has three headers. `webhook-id` is the same for every attempt to deliver the message.
 //! `webhook-timestamp` is the time of the attempt in seconds. `webhook-signature` has one
-//! `v1,<base64 of HMAC-SHA256>` over `id.timestamp.body` for each signing secret, separated by
-//! spaces.
+//! `v1,<base64 of HMAC-SHA256>` for each signing secret, separated by spaces. The HMAC covers
+//! `id.timestamp.body`.
 //!
 //! A secret is written as `whsec_` and base64. While a secret is being replaced, both secrets sign.
 //! A message is valid if one signature matches.

@@ -50,7 +50,7 @@ static TRACES: OnceLock<(u64, SdkTracerProvider)> = OnceLock::new();
 ///
 /// # Errors
 ///
-/// The invalid setting in the environment.
+/// If a setting in the environment is invalid. The error names the setting.
 pub(crate) fn layer<S>() -> Result<Option<Box<dyn Layer<S> + Send + Sync>>, String>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -136,7 +136,8 @@ fn parse_parent(value: &[u8]) -> Option<SpanContext> {
     context.is_valid().then_some(context)
 }
 
-/// Returns whether one more purchase may follow its caller's decision in this second.
+/// Returns whether one more purchase may be sampled in this second because of its `traceparent`
+/// header.
 fn may_follow_caller() -> bool {
     static USED: Mutex<Option<(Instant, u32)>> = Mutex::new(None);
     let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);

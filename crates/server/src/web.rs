@@ -99,7 +99,7 @@ pub struct App {
     live: ArcSwap<LiveSettings>,
     /// The page with the list of sales. The server renders this page at most once a second.
     index: std::sync::Mutex<Option<(Instant, Arc<AssetFile>)>>,
-    /// The origin of the pages, if it differs from this server's.
+    /// The origin of the pages, if it differs from this server's origin.
     page_origin: PageOrigin,
     views: SaleViews,
     refusals: Refusals,
@@ -133,10 +133,10 @@ pub struct App {
     /// Set when the program is asked to stop. A stopping program reports that it is not ready.
     is_leaving: AtomicBool,
     stopping: AtomicBool,
-    /// Cancelled when event streams must end.
+    /// This token is cancelled when event streams must end.
     stop: CancellationToken,
     ping_policy: PingPolicy,
-    /// How long a WebSocket without activity stays active before it becomes idle.
+    /// After this time without activity, a WebSocket becomes idle.
     idle_after: Duration,
     /// How long a write waits for a client that does not read.
     write_stall: Duration,
@@ -145,7 +145,7 @@ pub struct App {
 /// The rules by which the server decides that a WebSocket's peer is gone.
 #[derive(Clone, Copy, Debug)]
 struct PingPolicy {
-    /// The interval of pings. Other event streams use the same interval.
+    /// The time between two pings. Streams of server-sent events use the same time.
     ping_every: Duration,
     /// Pings that a client may leave unanswered before the server closes its socket.
     pings_max: u32,
@@ -316,8 +316,8 @@ impl App {
         self.stop.cancel();
     }
 
-    /// Waits for purchases and operators' changes whose clients disconnected. Then records the last
-    /// second of every sale.
+    /// Waits for running purchases and operators' changes, which run on even if their clients have
+    /// disconnected. Then records the last second of every sale.
     pub async fn finish(&self) {
         self.running_purchases.close();
         self.running_purchases.wait().await;

@@ -18,8 +18,8 @@ pub struct MutantResult {
     pub seeds: Option<u64>,
     /// The first finding.
     pub broken: Option<BrokenSeed>,
-    /// The finding of the rule's directed list. `None` if there is no such list, or the list has no
-    /// finding.
+    /// The finding of the rule's list in the directory `directed`. `None` if there is no such list,
+    /// or the list has no finding.
     pub directed: Option<Finding>,
 }
 
@@ -32,7 +32,7 @@ impl MutantResult {
 }
 
 /// Removes each of these rules in turn. Runs the plan's seeds until the first finding, and then the
-/// rule's directed list.
+/// rule's list in the directory `directed`.
 ///
 /// # Errors
 /// Fails if the directed lists cannot be read.

@@ -43,7 +43,7 @@ pub struct RecordedRun {
     pub before: Model,
     /// The transactions with their results.
     pub trace: Vec<(Tx, TxResult)>,
-    /// The keys of its slots.
+    /// The keys of the sale's slots.
     pub slot_keys: Vec<SlotKey>,
     /// The calls to the slots with their replies.
     pub calls: Vec<RecordedCall>,

@@ -247,7 +247,7 @@ impl SimStore {
     }
 
     /// Changes the shown phase, and returns whether it changed. If the intended phase has changed
-    /// since, the transaction of an old leader has no effect.
+    /// since the leader read it, the leader's transaction has no effect.
     fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
         let any = !enforces(Rule::ShowAsIntended);
         let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent || any) else {

@@ -128,7 +128,7 @@ pub struct World {
     draws: u64,
     /// The number of transactions that have started.
     pub(crate) xids: u64,
-    /// Whether an operator is moving units. During that time no slot is refilled.
+    /// True while an operator is moving units. During that time, no slot is refilled.
     pub(crate) held: bool,
     /// How many rounds of all loops have run at the end of the run.
     pub(crate) rounds: u64,

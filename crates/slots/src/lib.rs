@@ -203,8 +203,8 @@ impl Slots {
         }
     }
 
-    /// Takes at most `units` out of the slot. The slot remembers the taken number under the
-    /// recall's id.
+    /// Takes at most `units` out of the slot. The slot remembers how many units it gave up under
+    /// the recall's id.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send the recall again.

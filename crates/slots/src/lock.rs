@@ -166,7 +166,8 @@ impl Locks {
         }
     }
 
-    /// Returns whether a majority renewed the lock. Fails if too few servers answered to decide.
+    /// Returns whether a majority renewed the lock. Fails if so few servers answered that the
+    /// result is unknown.
     async fn renew(&self, name: &str, owner: &str, fence: u64) -> Result<bool, SlotError> {
         let renewed = self.ask_all(|server, lease| {
             let (name, owner) = (name.to_owned(), owner.to_owned());

@@ -94,11 +94,11 @@ pub enum DoorAnswer<D> {
 
 /// Refuses a request from memory. Returns `None` if the request must go on to a slot.
 ///
-/// `door` returns the front door's answer. It runs after the check of the phase and before the
-/// check of the stock. Its argument says whether the stock would refuse the request. A request that
-/// may hold an order is never refused here, so `door` does not run for such a request. The counts
-/// are read before the set of requests that hold an order. So a repeated request with an order
-/// never gets "sold out".
+/// `door` returns the front door's answer. This function calls `door` after the check of the phase
+/// and before the check of the stock. The argument of `door` says whether the stock would refuse
+/// the request. A request that may hold an order is never refused here, so `door` does not run for
+/// such a request. The counts are read before the set of requests that hold an order. So a repeated
+/// request with an order never gets "sold out".
 pub fn refuse<D>(
     memory: &impl NodeMemory,
     units: Units,

@@ -21,8 +21,8 @@ use crate::memory::{NodeMemory, Refusal, is_recent, may_hold, phase_refusal, unl
 
 pub use effect::{Effect, Input, Outcome, Unserved};
 
-/// A request that waited this long for a decision without a signal tries again. The store may have
-/// decided before the request arrived, and then no further signal follows.
+/// If a request waits for a decision and gets no signal for this long, the request tries again. The
+/// store may have decided before the request arrived, and then no further signal follows.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
 /// Pauses before the next tries of a waiting request. The first wait has no pause. Later tries are
 /// less frequent, because commits wake waiting requests, and a popular item has hundreds of
@@ -47,12 +47,12 @@ pub trait NodeView: NodeMemory {
     fn holds(&self) -> bool;
     /// Returns the store's time, as this node knows it.
     fn store_now(&self) -> Millis;
-    /// Returns the units of a buyer who has reached the limit according to a recent count of the
+    /// Returns the units of a buyer who has reached the limit according to a recent count by the
     /// store. `None`: as far as the node knows, the limit allows the request.
     fn used_at_limit(&self) -> Option<u32>;
     /// Returns the number of ended orders that the node knows of.
     fn endings(&self) -> u64;
-    /// Returns whether the slot may still lack the returns of some of these ended orders.
+    /// Returns whether the slot may not have applied the end of some of these orders yet.
     fn is_behind(&self, slot: SlotKey, endings: u64) -> bool;
     /// Returns whether units or tickets can be in a slot other than the request's own slot.
     fn has_other_slots(&self) -> bool;
@@ -117,8 +117,8 @@ enum Round {
     Own,
     /// Every slot, before the request is refused.
     Last(std::vec::IntoIter<SlotKey>),
-    /// Every slot, for a ticket that was issued earlier. If no slot has such a ticket, the refusal
-    /// is the answer.
+    /// Every slot, to find a ticket that was issued earlier. If no slot has such a ticket, the
+    /// refusal is the answer.
     Find(std::vec::IntoIter<SlotKey>, Option<Refusal>),
 }
 
@@ -139,8 +139,8 @@ pub struct Attempt {
     endings: u64,
     waits: u32,
     undecided: u32,
-    /// Whether a slot did not answer or had no epoch. If so, an earlier try may have a ticket
-    /// there, and units may come back.
+    /// True if a slot did not answer or had no epoch. Then an earlier try may have a ticket there,
+    /// and units may come back.
     is_uncertain: bool,
     was_short: bool,
     was_renewed: bool,
@@ -285,7 +285,7 @@ impl Attempt {
     }
 
     /// Looks up the request's order if the node remembers it. A remembered order takes precedence
-    /// over a refusal, because a slot may have begun a new epoch.
+    /// over a refusal, because a slot that began a new epoch does not know the request.
     fn look_up_or(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {
         match may_hold(view) {
             true => self.look_up(after),
@@ -299,7 +299,7 @@ impl Attempt {
             AfterLookUp::Confirm(refusal) => self.confirm(refusal, view),
             AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
             // The counted units may belong to this request's own order. The node knows that order
-            // once the node has read the store after the count was made.
+            // after its first read of the store that follows the count.
             AfterLookUp::FirstTry => {
                 match view.used_at_limit().filter(|_| is_recent(view.age_ms())) {
                     Some(used) => {

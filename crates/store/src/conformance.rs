@@ -34,7 +34,7 @@ pub mod sales;
 pub mod settle;
 pub mod waitlist;
 
-/// The key that a backend under test must be opened with.
+/// Returns the key for order ids with which a backend under test must be opened.
 #[must_use]
 pub fn id_key() -> IdKey {
     IdKey::new([9; 32])

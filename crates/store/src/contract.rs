@@ -68,7 +68,7 @@ pub use waitlist::{WaitlistPosition, WaitlistServed};
 /// An item as the shop describes it, with the store's number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemRow {
-    /// The store's number, unique over all sales.
+    /// The store's number, unique among all sales.
     pub id: ItemId,
     /// The shop's id, unique within the sale.
     pub name: String,
@@ -132,9 +132,9 @@ pub struct SaleRow {
 /// Every sale, in one snapshot of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueRows {
-    /// A text that is different after each commit that changes a sale or the description of an
-    /// item. It never repeats. It is empty if a single process owns the store, because that process
-    /// knows its own changes.
+    /// The version of the catalogue. Each commit that changes a sale or the description of an item
+    /// sets a new text, which was never used before. The text is empty if a single process owns the
+    /// store, because that process knows its own changes.
     pub version: String,
     /// The sales, newest first.
     pub sales: Vec<SaleRow>,

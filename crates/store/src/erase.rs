@@ -100,7 +100,7 @@ pub(crate) const FIND_DEAD_TICKETS: Statement = statement(concat!(
     of_item!("d.item_id"),
     " WHERE d.buyer = $1 AND s.phase = 'closed' LIMIT $2"
 ));
-/// A closed sale serves no entries, so its waiting entries can be erased.
+/// After a sale is closed, no waitlist entry is served, so entries that still wait can be erased.
 pub(crate) const FIND_WAITLIST: Statement = statement(concat!(
     "SELECT w.item_id, w.n, w.request_key FROM waitlist w",
     of_item!("w.item_id"),

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use doorbuster_core::database_history::DatabaseHistory;
 
-/// Stores a history that this node has learned, for the node's next start. The call comes before
-/// the database is used.
+/// Stores a history that this node has learned, for the node's next start. The function is called
+/// before the database is used.
 pub type Remember = Box<dyn Fn(&str, &DatabaseHistory) + Send + Sync>;
 /// Asks Redis and other nodes for the newest history that they remember.
 pub type AskPeersForHistory =
@@ -88,8 +88,8 @@ impl HistoryMemory {
         self.announce(state, before);
     }
 
-    /// Learns a position in the write-ahead log of the history with this token. All changes before
-    /// the position are committed.
+    /// Learns a position in the write-ahead log, for the history with this token. All changes
+    /// before the position are committed.
     pub(crate) fn learn_position(&self, token: &str, position: i64) {
         let mut state = self.state();
         state.raise_position(token, position);

@@ -19,14 +19,15 @@ pub const CHECKPOINT_PAGES: i64 = 2_000;
 /// When at most this many pages remain to be copied, the writer copies them itself, so that the log
 /// can restart from its beginning. Callers wait a few milliseconds for the writer.
 pub const CHECKPOINT_LAST_PAGES: i64 = 100;
-/// A long log has a higher bound: the number of the log's pages, divided by this number. Under full
-/// load, a long log may never have as few remaining pages as [`CHECKPOINT_LAST_PAGES`].
+/// For a long log, the bound of [`CHECKPOINT_LAST_PAGES`] is replaced by a higher bound: the number
+/// of the log's pages, divided by this number. Under full load, the remaining pages of a long log
+/// might never fall to the lower bound.
 pub const CHECKPOINT_LAST_PART: i64 = 100;
 /// If this many pages remain to be copied, the writer pauses after each commit while a checkpoint
-/// runs, so that the disk keeps up with the log. While a reader has an old snapshot, no page can be
-/// copied, and the log grows until the reader ends.
+/// runs. The pauses let the disk keep up with the log. While a reader has an old snapshot, no page
+/// can be copied, and the log grows until the reader ends.
 pub const LOG_PAGES_MAX: i64 = 256_000;
-/// The length of a pause of the writer during a checkpoint.
+/// The length of each pause of the writer during a checkpoint.
 pub const LOG_PAUSE: Duration = Duration::from_millis(5);
 /// How long the writer tries to copy the log into the store's file after another program removed
 /// that file.
@@ -53,8 +54,8 @@ pub const PAGE_ROWS_MAX: usize = 10_000;
 pub const HISTORY_ROWS_MAX: i64 = 100;
 /// The largest number of access codes of one sale. More codes are refused.
 pub const CODES_MAX: u64 = 1_000_000;
-/// The largest number of ended challenges, and of ended counts of wrong answers, that one answered
-/// challenge deletes.
+/// When a challenge is answered, at most this many ended challenges are deleted, and at most this
+/// many ended counts of wrong answers.
 pub const DELETE_ROWS_MAX: i64 = 16;
 /// How long the rows of ended challenges are kept, in milliseconds. A caller whose clock is
 /// slightly behind may use an ended challenge. That caller must still find the challenge's row.
@@ -68,12 +69,13 @@ pub const CHECK_PAUSE: Duration = Duration::from_micros(500);
 /// transactions replace the rest.
 pub const ERASE_ROWS_MAX: usize = 200;
 /// The largest number of events that get their positions in one transaction. Further transactions
-/// number the rest.
+/// assign positions to the remaining events.
 pub const SEQUENCE_ROWS_MAX: usize = 10_000;
-/// The largest number of events without a position that are counted as waiting. More events can
-/// wait only if no node assigns positions. Then the age of the oldest event shows the fault.
+/// At most this many events without a position are counted as waiting. More events can wait only
+/// while no node assigns positions. The age of the oldest event shows this fault.
 pub const UNSEQUENCED_COUNTED_MAX: usize = 10_000;
-/// The largest number of findings that one check reports. Further findings are left out.
+/// The largest number of contradictions between rows that one check reports. Further contradictions
+/// are left out.
 pub const FINDINGS_MAX: usize = 100;
 /// The largest number of notices that one check reports, newest first. The lists of payments
 /// contain all notices.
@@ -100,8 +102,8 @@ pub const ACKNOWLEDGED_KEPT: Duration = Duration::from_secs(300);
 pub const ACKNOWLEDGED_MAX: usize = 100_000;
 /// The largest number of orders that one query compares. Further queries compare the rest.
 pub const COMPARED_AT_ONCE: usize = 2_000;
-/// How long a report of lost orders needs an operator if the failover paused no sale or the paused
-/// sale was closed, in milliseconds.
+/// How long a report of lost orders is shown, in milliseconds. The time starts when a sale that the
+/// failover paused is closed. If the failover paused no sale, the time starts at the failover.
 pub const LOSS_SHOWN_MS: i64 = 86_400_000;
 /// The largest number of ids of lost orders that a node records. The recorded count includes all
 /// lost orders.
@@ -153,9 +155,9 @@ pub const PG_POLL_EVERY: Duration = Duration::from_secs(1);
 /// How long a poll may take. After that time the callers that wait for the poll get their answers,
 /// and a later poll publishes the counts.
 pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
-/// How far back a poll starts after a lost connection. Changes since then are published again. This
-/// is far enough, because PostgreSQL writes every commit to its disk within about a second, even
-/// with `synchronous_commit = off`.
+/// How far back a poll starts after a lost connection. Changes since then are published again.
+/// Thirty seconds are enough, because PostgreSQL writes every commit to its disk within about a
+/// second, even with `synchronous_commit = off`.
 pub const PG_POLL_BACK: Duration = Duration::from_secs(30);
 /// The number of orders, and also of resolutions, that one poll reads at once. The rest is read in
 /// further pages of the same snapshot.
@@ -166,8 +168,9 @@ pub const PG_POLL_DIGESTS: usize = 64;
 /// A node reads digests only if its last poll is at most this old, in milliseconds. Otherwise the
 /// node reads all orders again.
 pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
-/// How long commit digests are kept, in milliseconds. No node needs the digests for so long. The
-/// margin is necessary because the transaction that deletes digests may run while a node polls.
+/// How long commit digests are kept, in milliseconds. Nodes read digests only during the first half
+/// of this time. The second half is a margin, because the transaction that deletes digests may run
+/// while a node polls.
 pub const DIGESTS_KEPT_MS: i64 = 2 * DIGESTS_READ_WITHIN_MS;
 /// The largest number of this node's commits that wait to be published. At the bound further
 /// commits wait.

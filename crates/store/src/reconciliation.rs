@@ -238,8 +238,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         ),
     ),
     (
-        // If a payment is disputed and its own refund was not settled, the money went back only
-        // once. That is correct.
+        // If a payment is disputed and its own refund was not settled, only the dispute returned
+        // the money. That is correct.
         DifferenceKind::Reversed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,

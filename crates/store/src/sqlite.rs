@@ -269,9 +269,9 @@ impl Sqlite {
 /// the writer ends.
 ///
 /// SQLite syncs the file only when the last page of the log is copied. The writer copies this last
-/// page while its callers wait. So that the writer's sync has almost nothing to do, this thread
-/// syncs the other copied pages. While a reader has an old snapshot, no page is copied, and nothing
-/// is synced.
+/// page while its callers wait. This thread copies and syncs the other pages earlier, so that the
+/// writer's sync has almost nothing to do. While a reader has an old snapshot, no page is copied,
+/// and nothing is synced.
 fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
     let carried = |mode: &str| {
         conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2))

@@ -85,7 +85,7 @@ impl Store {
         Postgres::open(options).await.map(Self::Postgres)
     }
 
-    /// Returns warnings for the operator about database settings that allow a failure to lose
+    /// Returns warnings for the operator about database settings with which a failure can lose
     /// orders.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
@@ -104,8 +104,9 @@ impl Store {
         }
     }
 
-    /// Returns the store's time. If the store's clock was set forward while this process ran,
-    /// returns an earlier time. Use this time for actions that must not happen too early.
+    /// Returns the store's time. If a database's clock was set forward while this process ran, the
+    /// returned time is earlier than the clock's time. Use this time for actions that must not
+    /// happen too early.
     #[must_use]
     pub fn monotonic_now(&self) -> Millis {
         match self {
@@ -124,8 +125,8 @@ impl Store {
         }
     }
 
-    /// Returns how old the published state may be. Later commits of other nodes may be missing in
-    /// that state. The age is zero for an embedded store.
+    /// Returns the largest possible age of the published state. The state may lack commits that
+    /// other nodes made within this time. The age is zero for an embedded store.
     #[must_use]
     pub fn staleness(&self) -> Duration {
         match self {

@@ -32,7 +32,7 @@ impl BucketService {
     ///
     /// # Panics
     ///
-    /// If the port or a thread cannot be had.
+    /// Panics if no port is free, or if no thread can be started.
     #[must_use]
     pub fn start(bucket: &str) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -61,7 +61,7 @@ impl BucketService {
     ///
     /// # Panics
     ///
-    /// If the service panicked.
+    /// Panics if the service panicked.
     #[must_use]
     pub fn objects(&self) -> Vec<(String, Vec<u8>)> {
         let objects = self.bucket.lock().expect("no panic");

@@ -12,8 +12,8 @@ const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// A script that starts the broker and, if there is one, a helper program that the broker needs.
 /// Then the script waits for a word or for the end of its input. The input ends when the test
-/// process ends, or earlier. After that, the script ends the broker (cleanly if the word is `stop`)
-/// and the helper. If there was no word, the script also removes the directory.
+/// process ends, at the latest. After that, the script ends the broker (cleanly if the word is
+/// `stop`) and the helper. If there was no word, the script also removes the directory.
 const KEEPER: &str = r#"dir=$1; helper=; [ -z "$2" ] || { $2 >>"$dir/helper" 2>&1 </dev/null & helper=$!; }
 $3 >>"$dir/out" 2>&1 </dev/null & broker=$!
 read -r word
@@ -109,8 +109,8 @@ pub fn directory(what: &str) -> PathBuf {
     dir
 }
 
-/// Returns free ports below the range of automatic ports, so that a restarted server finds its own
-/// port free.
+/// Returns free ports below the range of ephemeral ports, so that no outgoing connection takes the
+/// port of a server that restarts.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     let anywhere = || rand::rng().random_range(10_000..30_000);
     let bind = || {

@@ -16,7 +16,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const USER: &str = "postgres";
 
 /// A script that runs PostgreSQL and executes the commands on its input. The input ends when the
-/// test program ends, or earlier. Then the script stops PostgreSQL and removes the directory.
+/// test program ends, at the latest. Then the script stops PostgreSQL and removes the directory.
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
 dir=$1; shift

@@ -51,7 +51,7 @@ impl RefundCause {
 }
 
 words! {
-    /// The kind of a reversal: how money went back although the shop did not request it.
+    /// The kind of a reversal: how a payment was reversed without a request of the shop.
     ReversalKind {
         /// A person refunded the payment at the provider's console.
         Returned = "returned",

@@ -7,8 +7,8 @@ use std::sync::Arc;
 /// The largest number of characters in the name of a sale, an item or a buyer, and in a key.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// Returns whether `text` can be the name of a sale, item or buyer: 1 to 64 of
-/// `A–Z a–z 0–9 _ . : -`.
+/// Returns whether `text` can be the name of a sale, item or buyer. Such a name has 1 to 64 of
+/// the characters `A–Z a–z 0–9 _ . : -`.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);

@@ -36,7 +36,7 @@ words! {
         Cancelled = "cancelled",
         /// The order was not paid in time.
         Expired = "expired",
-        /// The order was paid, and the money was given back.
+        /// The order was paid, and then refunded.
         Refunded = "refunded",
     }
 }
@@ -60,15 +60,15 @@ words! {
         OrderCancelled = "order.cancelled",
         /// The order was not paid in time.
         OrderExpired = "order.expired",
-        /// The order was paid, and its money goes back.
+        /// The order was paid, and is now refunded.
         OrderRefunded = "order.refunded",
         /// An operator gave the order more time to pay.
         OrderExtended = "order.extended",
         /// A queued request was refused: the server returned its ticket.
         OrderRefused = "order.refused",
-        /// A payment that pays for no order goes back.
+        /// A payment that pays for no order is refunded.
         PaymentRefunded = "payment.refunded",
-        /// Money went back although the shop did not request it, or a reversal was cancelled.
+        /// A payment was reversed without a request of the shop, or a reversal was withdrawn.
         PaymentReversed = "payment.reversed",
         /// The sale opened.
         SaleOpened = "sale.opened",

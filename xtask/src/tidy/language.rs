@@ -163,7 +163,7 @@ fn check_messages(file: &str, spans: &[Span<'_>], found: &mut Vec<String>) {
         if span.kind != Kind::Code || !starts {
             continue;
         }
-        // The message is the first literal of the call that is not a field's value.
+        // The message is the call's first literal, apart from the values of fields.
         let mut before = span.text;
         for next in &spans[index + 1..] {
             match next.kind {

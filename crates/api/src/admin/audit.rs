@@ -10,10 +10,10 @@ use crate::value::Time;
 pub struct Finding {
     /// The invariant's name, such as `I2`.
     pub rule: String,
-    /// The sale, if the finding is about a sale.
+    /// The sale for which the invariant is violated, if the invariant is about a sale.
     #[schema(required = true)]
     pub sale: Option<String>,
-    /// The item, if the finding is about an item.
+    /// The item for which the invariant is violated, if the invariant is about an item.
     #[schema(required = true)]
     pub item: Option<String>,
     /// The violation, with the numbers.

@@ -255,7 +255,7 @@ pub struct CheckProblem {
     }]
 })))]
 pub struct CheckReport {
-    /// `true` if every problem is only a warning, or there are no problems.
+    /// `true` if no problem is an error.
     pub ready: bool,
     /// The problems, errors first.
     pub problems: Vec<CheckProblem>,

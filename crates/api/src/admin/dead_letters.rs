@@ -39,7 +39,7 @@ pub struct DeadLetter {
     /// The event's id.
     #[schema(required = true)]
     pub event: Option<String>,
-    /// The event's type; also `null` if the event was deleted.
+    /// The event's type; `null` for a refund or a ticket, or if the event was deleted.
     #[serde(rename = "type")]
     #[schema(required = true)]
     pub what: Option<String>,
@@ -60,7 +60,8 @@ pub struct DeadLetterDetail {
     #[serde(flatten)]
     pub letter: DeadLetter,
     /// The event in the form for webhooks. A broker gets the same data in another envelope. The
-    /// member is also `null` if the event was deleted or the server cannot read the event.
+    /// member is `null` for a refund or a ticket, if the event was deleted, or if the server cannot
+    /// read the event.
     #[schema(required = true, value_type = Option<Object>)]
     pub message: Option<serde_json::Value>,
     /// The refund that a provider did not make.

@@ -88,7 +88,8 @@ pub enum LimitSetting {
     Some(Limit),
 }
 
-/// The number of requests at once, and the number per minute after that.
+/// A rate limit: how many requests are allowed at once, and how many become available again each
+/// minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Limit {
     /// The largest number of requests at once.
@@ -140,7 +141,7 @@ impl FrontDoor {
             || !self.waiting_room.is_off()
     }
 
-    /// Whether a purchase needs only a token, apart from the rate limits.
+    /// Whether a token is enough for a purchase. Rate limits still apply.
     #[must_use]
     pub const fn is_off(&self) -> bool {
         !self.needs_pass() && !self.members_only && self.min_level == 0

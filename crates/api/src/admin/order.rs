@@ -30,8 +30,8 @@ pub struct OrderDetail {
 }
 
 /// The object that an order's id refers to, as operators see it. `state` says which form the object
-/// has. Only the node where a request is queued finds the queued request. Another node needs the
-/// buyer's id to verify the id of the request.
+/// has. Only the node that queued a request finds the queued request, because other nodes can
+/// verify the request's id only with the buyer's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrderDetail {

@@ -112,7 +112,8 @@ pub struct WebhookEndpointPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = types, required = false)]
     pub types: Option<Vec<String>>,
-    /// Whether the endpoint receives events. When it is enabled again, it gets the missed events.
+    /// Whether the endpoint receives events. An endpoint that is enabled again gets the missed
+    /// events.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = bool, required = false)]
     pub enabled: Option<bool>,

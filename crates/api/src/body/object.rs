@@ -135,7 +135,7 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// Adds a fault of the member `name`, after a comparison of several members.
+    /// Adds a fault of the member `name` that a comparison of several members found.
     pub(crate) fn fault(&mut self, name: &'static str, detail: &'static str) {
         self.faults.add(&format!("{}/{name}", self.pointer), detail);
     }

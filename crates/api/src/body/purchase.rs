@@ -73,7 +73,8 @@ impl<'a> Purchase<'a> {
         })
     }
 
-    /// The results of the fast and the strict reader, which must agree, for tests.
+    /// Returns the results of the fast reader and of the strict reader. Tests check that they
+    /// agree.
     #[cfg(test)]
     pub(super) fn parse_both_ways(bytes: &'a [u8]) -> (Option<Self>, Result<Self, Problem>) {
         (Self::parse_unescaped(bytes), Self::parse_strictly(bytes))

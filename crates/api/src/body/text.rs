@@ -29,7 +29,7 @@ impl TextPatch {
     /// The text after the change; `before` is the text before the change.
     ///
     /// # Errors
-    /// If no language would be left, or too many.
+    /// If the text would have no language or too many languages after the change.
     pub fn apply(self, before: Text) -> Result<Text, &'static str> {
         let changes = match self {
             Self::Plain(text) => return Ok(Text::Plain(text)),

@@ -105,7 +105,7 @@ pub enum Param {
 }
 
 impl Param {
-    /// The parameter that a path calls `name`.
+    /// The path parameter with this name.
     #[must_use]
     pub fn from_path_name(name: &str) -> Option<Self> {
         const ALL: [Param; 9] = [
@@ -189,7 +189,7 @@ impl Param {
     }
 
     /// Whether the server answers an invalid value with `422`. The answer to an invalid path is
-    /// `404`. The server ignores invalid values of the other headers.
+    /// `404`. The server does not answer with `422` because of any header except `Idempotency-Key`.
     #[must_use]
     pub const fn can_be_invalid(self) -> bool {
         matches!(self.location(), ParamLocation::Query) || matches!(self, Self::IdempotencyKey)

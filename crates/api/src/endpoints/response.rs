@@ -157,7 +157,7 @@ impl ResponseHeader {
 pub struct SuccessResponse {
     /// HTTP status.
     pub status: u16,
-    /// When the server sends it.
+    /// When the server sends this response.
     pub description: &'static str,
     /// The response's content.
     pub content: Content,
@@ -188,7 +188,7 @@ pub(super) const fn json<T: ToSchema>() -> Content {
     Content::Json(JsonType::for_type::<T>())
 }
 
-/// The caller already has this version.
+/// `304`: the caller already has the current version.
 pub(super) const NOT_MODIFIED: SuccessResponse = SuccessResponse::new(
     304,
     Content::None,

@@ -1,5 +1,5 @@
-//! The waitlist of an item whose units are all held. The first buyer in it gets the next unit that
-//! comes back.
+//! The waitlist of an item whose units are all held. The buyer who joined first gets the first
+//! returned unit.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::response::{json, ok};

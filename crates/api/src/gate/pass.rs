@@ -153,7 +153,7 @@ pub struct Pass {
     pub pass: String,
     /// The item that the pass is for.
     pub item: String,
-    /// The time from which the pass is valid: the opening or the time of issue, the later of both.
+    /// The time from which the pass is valid: the later of the opening and the time of issue.
     pub valid_from: Time,
     /// The time at which the pass expires.
     pub expires_at: Time,

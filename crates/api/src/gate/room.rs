@@ -17,13 +17,13 @@ pub enum WaitingRoomPositionState {
     Waiting,
     /// The entry is admitted: its buyer may get a purchase pass.
     Admitted,
-    /// There are more entries before this entry than units left. The entry waits again as soon as
-    /// units return.
+    /// The units that are left are not enough for the entries before this entry. The entry waits
+    /// again as soon as units return.
     Gone,
 }
 
-/// The expected number of seconds until an entry is admitted, a range from the measured rate and
-/// its uncertainty.
+/// The expected number of seconds until an entry is admitted. The range follows from the measured
+/// rate and the uncertainty of this rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EstimateSecs {
     /// The shortest expected time.
@@ -90,8 +90,8 @@ pub struct WaitingRoomPosition {
     "algorithm": "hmac-sha256", "participants": 5, "item": null
 })))]
 pub struct Draw {
-    /// `sha256:` and the SHA-256 of the seed's 32 bytes, in hexadecimal; shown before the opening
-    /// too.
+    /// `sha256:` and the SHA-256 of the seed's 32 bytes, in hexadecimal. The commitment is shown
+    /// even before the opening.
     pub commitment: String,
     /// The seed in hexadecimal, once the sale has opened.
     pub seed: Option<String>,
@@ -99,7 +99,7 @@ pub struct Draw {
     /// buyer's id. If the draw is for one item, the message is the item's name, a zero byte and the
     /// buyer's id. The smallest lot is first.
     pub algorithm: String,
-    /// The number of participants. It no longer changes after the seed is shown.
+    /// The number of participants, which no longer changes after the seed is shown.
     pub participants: u64,
     /// The item of the waiting room; `null` if the waiting room is for the whole sale.
     pub item: Option<String>,

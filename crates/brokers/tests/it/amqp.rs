@@ -58,7 +58,7 @@ async fn an_unroutable_message_is_refused_and_does_not_affect_others() {
     let broker = Arc::new(broker(&rabbit.url(&exchange)));
     for round in 0..20 {
         // All messages are published at the same time over one connection, so returned messages
-        // arrive between the others.
+        // arrive between the other messages.
         let each =
             (0..AT_ONCE).map(|n| {
                 let (broker, what) =

@@ -53,7 +53,7 @@ async fn a_nats_refusal_is_reported_without_the_servers_text_and_password() {
     let [closed] = crate::keeper::free_ports();
     check(&format!("nats://127.0.0.1:{closed}"), "connection refused").await;
     check(&format!("tls://shop:secret@127.0.0.1:{port}"), "no connection").await;
-    // If a stream is created later, it accepts new messages over the same connection.
+    // A stream that is created later accepts new messages through the same connection.
     let broker = broker(&server.url(&prefix));
     broker.publish(&message("evt_1", "order.paid")).await.expect_err("no stream");
     server.make_stream(&prefix).await;

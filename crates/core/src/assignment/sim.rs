@@ -15,7 +15,7 @@ const STEP_MS: u64 = 25;
 const CHECK_MS: u64 = 600;
 /// The longest time from a new node's first lease until the node settles tickets.
 const START_MS: u64 = 500;
-/// How long a stopping node settles after it released its lease.
+/// How long a stopping node continues to settle tickets after it released its lease.
 const STOP_MS: u64 = 700;
 const LEASE_MS: u64 = 3_000;
 /// The longest time that a slot may have no settler after a node was killed or paused.
@@ -50,10 +50,10 @@ impl SeededRng {
 #[derive(Default)]
 struct Node {
     settlers: Settlers,
-    /// The node settles and reads leases from this time on.
+    /// From this time on, the node settles tickets and reads leases.
     runs_from: u64,
     next_check: u64,
-    /// The node released its lease and ends at this time.
+    /// When the node ends. It has already released its lease. `None` if the node is not stopping.
     ends: Option<u64>,
 }
 
@@ -64,7 +64,7 @@ struct World {
     /// The end of each node's lease.
     leases: BTreeMap<u32, u64>,
     next_id: u32,
-    /// Until this time, slots may have no settler.
+    /// Until this time, a slot without a settler is not an error.
     excused_until: u64,
     changed_at: u64,
 }

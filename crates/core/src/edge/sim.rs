@@ -41,7 +41,7 @@ impl SeededRng {
     }
 }
 
-/// A commit: the request that got an order, if any, and the free units of its item afterwards.
+/// A commit: the request that got an order, if any, and the item's free units after the commit.
 #[derive(Clone, Copy)]
 struct Commit {
     at: i64,
@@ -55,7 +55,8 @@ struct Commit {
 struct Node {
     known: usize,
     as_of: i64,
-    /// Whether the node reads its set of requests again. During that time the set is not complete.
+    /// True while the node reads its set of requests again. During that time, the set is not
+    /// complete.
     is_rebuilding: bool,
 }
 
@@ -202,8 +203,8 @@ impl World {
         self.servers.push(server);
     }
 
-    /// Reads a part of the feed from a replica that lacks the last `behind` changes, or repeats the
-    /// last answer.
+    /// Lets the edge read a part of the feed from a replica that lacks the last `behind` changes.
+    /// If `again` is true, the edge receives the last answer once more instead.
     fn read(&mut self, behind: usize, again: bool, whole: bool) -> Result<(), String> {
         if !again {
             let at = self.servers.len() - 1 - behind.min(self.servers.len() - 1);
@@ -317,7 +318,7 @@ impl World {
         Ok(())
     }
 
-    /// Checks that an edge soon uses the state of the newest commit, after all servers work again.
+    /// Checks that, after all servers work again, an edge soon uses the state of the newest commit.
     fn rest(&mut self) -> Result<(), String> {
         self.nodes = [Node { is_rebuilding: false, ..self.nodes[0] }; 2];
         self.writer.head = None;

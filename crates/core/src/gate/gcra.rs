@@ -15,8 +15,8 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// A rate limit: a burst of requests, and after that a fixed number of requests each minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Nanoseconds between two requests at the limit's rate. Rounded up, so that no minute has more
-    /// requests than the rate allows.
+    /// Nanoseconds between two requests at the limit's rate. The value is rounded up, so that no
+    /// minute has more requests than the rate allows.
     interval: u64,
     /// How far the state can be ahead of the present, in nanoseconds.
     burst_nanos: u64,
@@ -29,8 +29,8 @@ pub enum RateDecision {
     Allowed(u64),
     /// The request is not allowed now.
     Wait {
-        /// The new state. It changes only if another limit left the state further ahead than this
-        /// limit's burst.
+        /// The new state. It differs from the old state only if another limit left the state
+        /// further ahead than this limit's burst.
         state: u64,
         /// The time until the request would be allowed, in nanoseconds.
         nanos: u64,
@@ -49,8 +49,8 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(burst as u64) }
     }
 
-    /// Returns this limit's share for one of `parts` nodes: a part of its rate and its burst, and
-    /// at least one request.
+    /// Returns this limit's share for one of `parts` nodes. The share has a part of the limit's
+    /// rate and burst, and allows at least one request.
     #[must_use]
     pub const fn split_between(self, parts: u32) -> Self {
         let parts = if parts == 0 { 1 } else { parts as u64 };

@@ -9,7 +9,7 @@
 //! or item, the tag does not match.
 //!
 //! Each period of [`PERIOD_MS`] has its own key, which is derived from a master key. So a derived
-//! key is used only for hours, and a master key does not expire. A deployment may have several
+//! key is used only for hours, although a master key does not expire. A deployment may have several
 //! master keys: the first key signs, and all of them verify.
 
 use crate::value::Millis;
@@ -17,7 +17,7 @@ use crate::value::Millis;
 /// How long one key signs, in milliseconds.
 pub const PERIOD_MS: i64 = 2 * 3_600_000;
 /// How long before the opening the server starts to issue passes, in milliseconds. So this work
-/// does not load the opening second.
+/// does not add load in the second in which the sale opens.
 pub const ISSUE_EARLY_MS: i64 = 60_000;
 /// The longest time between `valid_from` and `expires_at`, in milliseconds.
 pub const TTL_MAX_MS: i64 = 3_600_000;

@@ -4,8 +4,8 @@
 //! Ranks start at 1. Visitors who came before the opening get their ranks from the draw. Later
 //! visitors get their ranks in the order of arrival. A visitor who comes again after a lapsed
 //! admission gets a new rank at the end. Each rank is admitted once, in order, so one number says
-//! which ranks were admitted. A visitor who leaves keeps the rank. When the room calls that rank,
-//! its admission has already ended.
+//! which ranks were admitted. A visitor who leaves keeps the rank. When the room admits that rank,
+//! the admission has already ended.
 mod division;
 mod pace;
 
@@ -25,7 +25,7 @@ pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
 const FIRST_BUYERS_MIN: u64 = 8;
 /// After this many used admissions, their mean predicts how many units the next buyer takes.
 const USED_SAMPLE_MIN: u64 = 8;
-/// The stored end of the admission, for a visitor who left before the rank was called.
+/// The stored end of the admission of a visitor who left before the rank was admitted.
 pub const LEFT: Millis = Millis(0);
 /// How long an admission lasts at first while others wait. If the visitor does something in this
 /// time, the admission is extended to its whole time. If not, the admission ends, and the next
@@ -134,8 +134,8 @@ impl RoomSupply {
         share.clamp(1, self.limit.max(1))
     }
 
-    /// Returns how many ranks to admit now, at most `admissions_max`. The next step admits further
-    /// ranks.
+    /// Returns how many ranks to admit in this step, at most `admissions_max`. The next step admits
+    /// further ranks.
     ///
     /// The room admits a buyer only if at least one unit remains that no earlier buyer is expected
     /// to take. So an admitted buyer can expect to find a unit. While such a unit remains, the room

@@ -7,8 +7,8 @@
 //! exceed the limit. Each node keeps a [`NodeShare`] for each key. The node share decides whether
 //! the node allows a request, refuses it, or asks for a share.
 //!
-//! A share ends by itself. The shared state is a time in the future, and a share is the last part
-//! of the time until that state. As time passes, the share is paid back at the limit's rate, and
+//! A share ends by itself. The shared state is a time in the future, and a new share is an interval
+//! of time that ends at this state. As time passes, the share is paid back at the limit's rate, and
 //! all nodes may use the limit again. So the node may spend only the part of the share that is
 //! still in the future. If a node dies, its share is lost, but only until the share ends. The
 //! protocol compares no clock with another clock: the shared storage answers with times relative to
@@ -48,7 +48,7 @@ pub struct LimitCall {
     pub reserved_us: u64,
 }
 
-/// The answer to a [`LimitCall`].
+/// The shared storage's answer to a [`LimitCall`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitAnswer {
     /// How far the state is ahead of the present after the call.
@@ -93,7 +93,7 @@ pub enum Counting {
     /// Before the request is answered. The request may get units, a pass or a checkout, so the
     /// limit must be exact.
     BeforeAnswer,
-    /// After the request is answered from memory. Near the limit, such a request is also counted
+    /// After the request is answered from memory. Near the limit, even such a request is counted
     /// before its answer. All nodes together may exceed the limit by the requests that they answer
     /// before their next calls.
     AfterAnswer,
@@ -231,7 +231,7 @@ impl NodeShare {
         }
     }
 
-    /// Takes back a request that another limit refused.
+    /// Gives back the cost of a request that this limit allowed and another limit refused.
     pub fn release(&mut self, cost: u64) {
         if self.unreported >= cost {
             self.unreported -= cost;
@@ -327,8 +327,8 @@ impl NodeShare {
     }
 
     /// Drops the part of the share that has ended, and applies a shorter burst. Returns how far the
-    /// state is ahead. The unreported requests stay, even if by this node's state the limit has
-    /// recovered since then: other nodes may have used the limit's full rate.
+    /// state is ahead. The unreported requests stay, even if the limit has recovered according to
+    /// this node's state: other nodes may have used the limit's full rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;

@@ -52,9 +52,9 @@ impl Checkout {
         }
     }
 
-    /// Returns when the first failed query since `pay_by` was sent. The previous version of the
-    /// program does not clear this time when an operator extends the window, so an older time is
-    /// ignored.
+    /// Returns when the server sent the first failed query after `pay_by`. The previous version of
+    /// the program does not clear this time when an operator extends the payment window, so a time
+    /// before `pay_by` is ignored.
     fn unanswered_since(&self, pay_by: Millis) -> Option<Millis> {
         self.asked_at.filter(|at| *at >= pay_by || !enforces(Rule::GraceAnew))
     }
@@ -94,8 +94,8 @@ pub fn keep_checkout<L: Ledger + ?Sized>(
     Ok(CheckoutOutcome::Kept(new.clone()))
 }
 
-/// Records that the provider accepts no more money for this session and took none. Returns false if
-/// the order keeps another session.
+/// Records that the provider took no money for this session and accepts none from now on. Returns
+/// false if the order's checkout has another session.
 pub fn close_checkout<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &TicketId,
@@ -114,8 +114,8 @@ pub fn close_checkout<L: Ledger + ?Sized>(
 }
 
 /// Records that a query to the provider about this session failed. The first failed query starts
-/// the grace period of the overdue order. Returns false if the order keeps another session, or a
-/// closed one.
+/// the grace period of the overdue order. Returns false if the order's checkout has another session
+/// or is closed.
 pub fn record_unanswered_check<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &TicketId,

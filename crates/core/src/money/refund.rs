@@ -1,5 +1,5 @@
-//! Refunds: the server decides a refund once for each payment, and requests it until the provider
-//! accepts. The refund is settled when the money arrives.
+//! Refunds: the server decides at most one refund for a payment, and requests the refund until the
+//! provider accepts it. The refund is settled when the money arrives.
 use super::{Payment, Refund, RefundCause, RefundId, RefundState};
 use crate::ledger::Ledger;
 use crate::limits::{REFUND_TRIES_MAX, backoff_ms, with_jitter};
@@ -47,7 +47,7 @@ pub(crate) fn refund<L: Ledger + ?Sized>(
 /// A provider's report about a refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundUpdate {
-    /// The provider accepted the request. Query its progress after this many milliseconds.
+    /// The provider accepted the request. Query the refund's progress after this many milliseconds.
     Accepted {
         /// The pause before the next query.
         again_ms: i64,
@@ -61,7 +61,7 @@ pub enum RefundUpdate {
     /// The provider refused the request, or did not answer.
     Failed(String),
     /// The provider accepted the request, but the money came back or was never sent. The provider
-    /// does nothing more by itself, even if it reported the arrival of the money before.
+    /// does nothing more by itself, even if it reported before that the money had arrived.
     CameBack(String),
     /// A person returned some or all of the payment by hand. Only the provider's answer to a query
     /// tells the state of the refund.
@@ -104,7 +104,7 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // After the money arrived, only one thing can still happen: the money comes back. Then an
+    // After the money arrived, the only possible change is that the money comes back. Then an
     // operator must act.
     let undoes = match news {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
@@ -176,8 +176,8 @@ pub fn answer_refund<L: Ledger + ?Sized>(
     }
     let news = match news {
         RefundUpdate::Failed(_) => news,
-        // In both cases the provider accepted the request. From now on the server only queries its
-        // progress.
+        // In both cases the provider accepted the request. From now on, the server only queries the
+        // refund's progress.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
             &RefundUpdate::Accepted { again_ms: 0 }
         }

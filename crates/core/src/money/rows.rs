@@ -64,10 +64,10 @@ pub struct Refund {
     pub cause: RefundCause,
     /// The state.
     pub state: RefundState,
-    /// Whether the provider accepted the request. From then on the server only queries its
-    /// progress.
+    /// Whether the provider accepted the request. From then on, the server only queries the
+    /// refund's progress.
     pub accepted: bool,
-    /// Failed requests since the provider last answered.
+    /// Failed requests since the provider last accepted one.
     pub tries: u32,
     /// When the server contacts the provider next.
     pub next_at: Millis,

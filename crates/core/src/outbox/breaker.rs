@@ -64,8 +64,8 @@ impl Breaker {
         was_open
     }
 
-    /// Records that the endpoint did not accept this event, and asked for a pause if `pause_ms` is
-    /// above 0. A shorter pause does not replace an earlier, longer one.
+    /// Records that the endpoint did not accept this event. If `pause_ms` is above 0, the endpoint
+    /// asked for a pause. A shorter pause does not replace an earlier, longer one.
     pub(super) fn fail(&mut self, position: i64, now: Millis, spread: u32, pause_ms: i64) {
         if self.failed.len() < BREAKER_FAILURES {
             self.failed.insert(position);

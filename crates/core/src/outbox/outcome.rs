@@ -65,8 +65,8 @@ impl DeliveryQueue {
         Some(RowChange::Pending(parcel))
     }
 
-    /// Records an event that was sent to an earlier address of the endpoint. The event waits as if
-    /// it had not been sent.
+    /// Records an event that was sent to an earlier address of the endpoint. The event waits again,
+    /// as if it had not been sent.
     pub fn sent_to_old_address(&mut self, position: i64) {
         if let Some((about, _)) = self.in_flight.remove(&position) {
             self.put_back(position, about);

@@ -13,7 +13,7 @@ pub struct Problem {
     /// The description of this occurrence.
     #[serde(default)]
     pub detail: String,
-    /// Whether the same request may be repeated.
+    /// True if the same request may be repeated.
     #[serde(default)]
     pub retryable: bool,
     /// The faults of the request.

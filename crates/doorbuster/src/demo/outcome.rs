@@ -30,7 +30,7 @@ pub struct DemoOutcome {
     pub audit: AuditReport,
     /// How much the servers' metrics grew during the load.
     pub used: ServerMetrics,
-    /// Whether the servers stopped normally.
+    /// `Ok` if the servers stopped normally, otherwise a description of the failure.
     pub stopped: Result<(), String>,
 }
 

@@ -48,7 +48,7 @@ pub fn render(outcome: &DemoOutcome, report: &DemoReport, faults: &[String]) -> 
 }
 
 /// Adds the processor time that the servers used for each answer, without the load generator's
-/// time. Also adds how many answers a second one core can give at this cost.
+/// time. Also adds the number of answers per second that one core can give at this cost.
 fn add_server_time(rows: &mut Table, report: &DemoReport) {
     let answers = report.answers.values().sum::<u64>() as f64;
     if answers > 0.0 && report.server_cpu_ms > 0.0 {

@@ -15,8 +15,8 @@ pub struct WorkDir {
 }
 
 impl WorkDir {
-    /// Creates the directory, readable only by its owner. With `passable` other users may traverse
-    /// it, because PostgreSQL may run as another user.
+    /// Creates the directory, readable only by its owner. If `passable` is true, other users may
+    /// enter the directory, because PostgreSQL may run as another user.
     pub fn create(keep: bool, passable: bool) -> anyhow::Result<Self> {
         let path =
             std::env::temp_dir().join(format!("doorbuster-demo-{:016x}", rand::random::<u64>()));

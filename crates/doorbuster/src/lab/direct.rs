@@ -20,7 +20,8 @@ pub fn run(args: &SettingsArgs) -> Outcome {
     let sales = names.each_ref().map(String::as_str);
     let sold = boot::without_http(&settings, (&sales, &item), async |sales| {
         let mut answers = None;
-        // The first sale only warms the process up, because the compared server was warm too.
+        // The first sale only warms up this process, because the server in the comparison is warm
+        // too.
         for (name, sale) in names.iter().zip(sales) {
             let buy = move |buyer: String, key: String| {
                 let sale = sale.clone();

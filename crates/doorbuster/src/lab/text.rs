@@ -47,7 +47,7 @@ pub fn run(report: &RunReport) -> String {
     format!("{rows}\n{}Seed {}. Repeat: {}\n", remarks(report), report.seed, report.command)
 }
 
-/// Returns one line for each thing that a reader must know about the table.
+/// Returns the remarks that a reader needs to understand the table, one per line.
 fn remarks(report: &RunReport) -> String {
     let mut text = String::new();
     for failure in &report.failures {
@@ -102,7 +102,7 @@ pub fn incident(report: &IncidentReport) -> String {
     text + &format!("Seed {}.\n", report.seed)
 }
 
-/// Returns the table of the headline, and its result.
+/// Returns the table of the headline, and a line with the result below the table.
 pub fn headline(report: &HeadlineReport) -> String {
     let mut rows = table::report();
     let requested = format!("{} requested", grouped(report.rate.into()));

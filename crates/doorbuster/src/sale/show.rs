@@ -28,7 +28,7 @@ pub fn list(list: &AdminSaleList) -> String {
     table::with_more(&rows, list.next_cursor.as_deref())
 }
 
-/// One sale, its items and where their units are.
+/// A sale and its items, with each item's units by state.
 pub fn sale_detail(sale: &AdminSale, stock: &StockList) -> String {
     let header = [
         "item", "price", "limit", "hold", "total", "free", "kept", "held", "paid", "waitlist",

@@ -68,7 +68,7 @@ async fn serve(address: SocketAddr, receiver: Receiver) -> Outcome {
             let service = service_fn(|request| answer_request(&receiver, request));
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-            // The sender notices a broken connection itself.
+            // A broken connection needs no handling here: the sender detects it too.
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
             drop(permit);
         });

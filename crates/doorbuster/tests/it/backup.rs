@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::test_server::{TempDir, TestServer, program, run, serve, until};
 
 const ITEM: &str = "id=phone,title=Phone,stock=100000,price=0.10CNY,limit=100000";
-/// If the data directory is lost, only the orders of this last period may be missing.
+/// If the data directory is lost, only orders from this period before the loss may be missing.
 const RECOVERY_POINT: Duration = Duration::from_secs(1);
 
 fn start(temp_dir: &TempDir, data_dir: &Path, target: &Path) -> TestServer {
@@ -135,7 +135,8 @@ fn an_encrypted_store_is_restored_as_it_was_at_a_time() {
     check_restored_times(Some(encrypted::PASSPHRASE));
 }
 
-/// Returns the damaged content of an object. `None`: the object has nothing to damage in this way.
+/// A function that returns the damaged content of an object, or `None` if the object has nothing to
+/// damage in this way.
 type Damage<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
 
 fn check_restored_times(passphrase: Option<&str>) {
@@ -188,7 +189,8 @@ fn check_restored_times(passphrase: Option<&str>) {
     command.args(&options);
     let stderr = run(command.args(["--until", "2020-01-01T00:00:00Z"])).stderr_of_failure(1);
     assert!(stderr.contains("no continuous backup of that time"), "{stderr}");
-    // The restore detects one damaged byte, writes no store, and names the time before the damage.
+    // The restore detects one damaged byte and writes no store. Its message has a time before the
+    // damage, to which a restore is possible.
     let newest = newest_base(&target, ".json").parent().expect("a generation").to_owned();
     flip_segments(&newest);
     let refused = || {

@@ -128,8 +128,8 @@ async fn reached(fixture: &ServerFixture) -> u64 {
     counts.filter(is_pages).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-/// Sends the requests of visitors, one after another: the page, its assets, the sale, its status. A
-/// browser caches what its headers allow.
+/// Sends the requests of visitors, one after another: the page, its assets, the sale, its status.
+/// Checks that browsers may cache the assets. Returns the number of requests.
 async fn visits(mut wire: Wire, count: usize) -> usize {
     let mut requests = 0;
     for _ in 0..count {
@@ -157,9 +157,9 @@ async fn visits(mut wire: Wire, count: usize) -> usize {
     requests
 }
 
-/// Simulates views that are spread evenly over this time and over this many independent caches.
-/// Returns the number of requests that reach the server. Each cache requests a missing or stale
-/// copy once for all visitors.
+/// Simulates page views that are spread evenly over this time and go through this many independent
+/// caches. Returns the number of requests that reach the server. Each cache requests a missing or
+/// stale copy once for all visitors.
 fn simulated(views: u64, span: Duration, caches: u64) -> u64 {
     const KEPT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(1)];
     let mut until = vec![[Duration::ZERO; KEPT.len()]; usize::try_from(caches).expect("a few")];
@@ -252,7 +252,7 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     assert_eq!(asset.header("cache-control"), Some("public, max-age=31536000, immutable"));
     let status = get(&mut wire, "/v1/sales/spring/status?v=", "").await;
     assert_eq!(status.header("cache-control"), Some("public, max-age=1"));
-    // Unknown addresses get an answer, and take no cache space from the addresses of real pages.
+    // Addresses with an invented query get an answer, but no space in the cache.
     for n in 0..100 {
         for path in ["status?v=", "status?x=", "?"] {
             let made_up =

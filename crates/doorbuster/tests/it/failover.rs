@@ -14,8 +14,8 @@ use crate::test_server::{TempDir, program, run};
 /// Longest wait until a condition holds.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Longest time from a promotion until a node sells. Usually it sells within 0.2 s, and the promise
-/// is 2 s. The additional time is for a busy machine.
+/// Longest time from a promotion until a node sells. Usually a node sells within 0.2 s, and the
+/// promise is 2 s. The additional time is for a busy machine.
 const SELLS_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time until the log names a standby that is missing or hangs. The promise is 3 s. The
 /// additional time is for a busy machine.
@@ -120,7 +120,7 @@ fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() 
             let (before, _) = finding["detail"].as_str()?.split_once(" are missing")?;
             before.rsplit(' ').next()?.parse::<u32>().ok()
         };
-        // The database lacked the payment, too. A node may have applied it again already.
+        // The payment was lost too. The audits count it unless a node has already applied it again.
         let lost = lost.filter_map(number).sum::<u32>();
         ((lost == 10 || lost == 11) && audit["ok"] == json!(false)).then_some(())
     });
@@ -274,13 +274,13 @@ fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
     let mut cluster = start(&temp_dir, Shape::Postgres);
     open_sale(&cluster);
     buy(&cluster, 5, 1);
-    // The first start on an empty database is no reason for an alarm.
+    // The first start on an empty database must not cause an alarm.
     for node in &cluster.nodes {
         let log = node.log();
         assert!(log.contains("server.started"), "{log}");
         let is_alarm = |line: &&str| line.contains(" WARN ") || line.contains("ERROR ");
         let alarms: Vec<&str> = log.lines().filter(is_alarm).collect();
-        // At that time the standby was not there yet, so one warning about the settings is right.
+        // The standby did not exist yet at the start, so a warning about the settings is correct.
         let is_false =
             |line: &&str| line.contains("\"database.") && !line.contains("database.setting");
         assert!(!alarms.iter().any(is_false), "{alarms:?}");

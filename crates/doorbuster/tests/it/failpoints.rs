@@ -35,8 +35,8 @@ use retrying_client::RetryingClient;
 use store_access::StoreAccess;
 
 /// Number of deployments that run at the same time. Each deployment mostly waits. A deployment with
-/// PostgreSQL has two nodes. If more ran at once, a node might get no connection in time, and would
-/// delay its background work by a minute.
+/// PostgreSQL has two nodes. If more deployments ran at once, a node might not get a connection in
+/// time, and would delay its background work by a minute.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
 /// The secret of the sandbox. Tests also sign messages with it.

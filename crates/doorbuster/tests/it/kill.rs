@@ -25,7 +25,7 @@ const LIMIT: u32 = 6;
 const LONG: u32 = 900;
 /// The length of a short hold in seconds, which ends during a round.
 const SHORT: u32 = 1;
-/// The most additional rounds.
+/// The largest number of additional rounds.
 const MORE_ROUNDS: u64 = 5;
 /// The number of rounds at the start in which some requests do not wait for their verdict. The test
 /// reads the verdicts of queued requests at the end.
@@ -96,8 +96,7 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
         // The test kills the server after the commit is on the disk, and before the sync returns.
         faults.linger(Duration::from_secs(30));
         let mut wire = fixture.wire().await;
-        // The client waits so long that it gets no queued answer, however late the test kills the
-        // server.
+        // The long wait prevents a queued answer, even if the test kills the server late.
         wire.send(&spec.with("Prefer: wait=30\r\n")).await.expect("the request is sent");
         fixture
             .until("a commit", Duration::from_secs(10), async || {

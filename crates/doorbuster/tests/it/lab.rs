@@ -282,7 +282,8 @@ fn every_strategy_keeps_its_claim_with_each_fault() {
         for fault in ["crash", "slow", "restart"] {
             for group in &groups {
                 scope.spawn(move || {
-                    // A crash can leave a lock that never ends. Then the run takes minutes.
+                    // After a crash, the lock of this strategy may never end. Then the run would
+                    // take minutes.
                     let ends = |id: &&String| fault != "crash" || *id != "redis-lock-unsafe";
                     let ways: Vec<String> = group.iter().filter(ends).cloned().collect();
                     let (code, report) = with_fault(&ways.join(","), fault);

@@ -26,7 +26,7 @@ fn restore(temp_dir: &TempDir, file: &Path, data_dir: &Path, more: &[&str]) -> S
 /// The page with the steps after a restore.
 const HOW_TO: &str = "docs/how-to/back-up-and-restore.md";
 
-/// Checks that the texts name the lists to compare, and that these lists have the order.
+/// Checks that the texts name the lists to compare, and that only the list of orders has the order.
 fn tells_how_to_compare(server: &TestServer, temp_dir: &TempDir, texts: [&str; 2], order: &str) {
     for text in texts {
         for step in ["doorbuster csv orders", "doorbuster csv payments", HOW_TO] {
@@ -163,7 +163,8 @@ fn a_secret_that_is_missing_beside_a_store_is_created_with_a_warning() {
     assert!(log.contains("secret.created_again") && log.contains("earlier passes"), "{log}");
     // The new key belongs to the store now.
     let test_server = TestServer::open(&temp_dir);
-    // A second server finds the store locked. It must not leave a key of its own behind.
+    // A second server finds the store locked. The second server must not leave its own new key
+    // behind.
     let data_dir = test_server.data_dir().to_owned();
     let kept = fs::read(data_dir.join("pass_key")).expect("a key");
     fs::remove_file(data_dir.join("pass_key")).expect("the file is removed");

@@ -398,7 +398,7 @@ fn a_demo_sells_to_any_visitor() {
         answers.iter().all(|(status, body)| *status == 201 || body["code"] == "sold_out"),
         "{answers:?}"
     );
-    // The first buyer cancels, and the buyer who was refused gets the unit.
+    // The first buyer cancels, and then a buyer who was refused before gets the unit.
     let id = answers[0].1["id"].as_str().expect("an order");
     assert_eq!(
         test_server.send(&guests[0], "POST", &format!("/v1/orders/{id}/cancel"), "", "").0,
@@ -414,7 +414,7 @@ fn a_failed_request_is_found_in_the_log_by_its_request_id() {
     let temp_dir = TempDir::new();
     let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
     let mut command = serve(&temp_dir, &data_dir);
-    // An unknown payment provider.
+    // No server listens at the address of the payment provider.
     command.env_remove("DOORBUSTER_PAYMENT__SANDBOX_PAGE").envs([
         ("DOORBUSTER_PAYMENT__PROVIDER", "stripe"),
         ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "sk_test_doorbuster"),

@@ -1,5 +1,5 @@
-//! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster: start,
-//! sell, fail, remove.
+//! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster. The tests
+//! start the nodes, sell units, make nodes fail, and remove the installation.
 
 use doorbuster_testkit::tool;
 use serde_json::{Value, json};

@@ -57,8 +57,8 @@ fn slot_and_units(
     (row[3..].to_vec(), [units("pool"), units("in_slots")])
 }
 
-/// Waits until the slot has these values: epoch, granted, settled, both counters, refills and
-/// recalls, and the units in the pool and in slots.
+/// Waits until the slot and the sale have these values. For the slot: epoch, granted, settled, both
+/// counters, refills and recalls. For the sale: the units in the pool and in slots.
 fn wait_for(
     test_server: &TestServer,
     temp_dir: &TempDir,
@@ -93,7 +93,8 @@ fn sell_thirty(test_server: &TestServer, temp_dir: &TempDir, sale: &str) {
 fn sale_show_prints_the_numbers_of_the_golden_example() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
-    // At 370 units this slot is not refilled, so the result of the batch of 30 stays visible.
+    // With this threshold, the slot is not refilled at 370 units. So the result of the batch of 30
+    // stays visible.
     open(&test_server, &temp_dir, "no-refill", 370);
     wait_for(
         &test_server,

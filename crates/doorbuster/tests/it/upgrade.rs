@@ -19,7 +19,8 @@ const BUYER_SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
 const ID_KEY: &str = "5f1d7a9c3e5b7082946c8ad0e2f41b3d5f1d7a9c3e5b7082946c8ad0e2f41b3d";
 const ITEM: &str = "id=phone,title=Phone,stock=5,price=1.00CNY,hold=1m";
 
-/// The directories of the kept stores. A build of 0.1.0 before its release wrote the first one.
+/// The directories of the kept stores. A build of 0.1.0 before its release wrote the store in the
+/// first directory.
 const KEPT: [&str; 2] = ["0.1.0-schema-14", NEWEST];
 /// The directory for the stores of this version.
 const NEWEST: &str = "0.1.0";

@@ -22,8 +22,8 @@ use crate::crash_windows::fixture::{ServerFixture, operator};
 use crate::kill::number;
 use crate::test_server::{KEY, TempDir, program, run};
 
-/// Longest wait for all deliveries after the last start, including failed attempts. Enough for a
-/// slow machine.
+/// Longest wait for all deliveries after the last start, including failed attempts. The wait is
+/// long enough for a slow machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The events that a shop accepted: order, id and type, in order of arrival, with repetitions.
@@ -421,8 +421,7 @@ async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
         added.json()["id"].as_str().expect("an id")
     );
     let before = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
-    // Through a second connection, write rows that damage or a later version could leave in the
-    // store.
+    // Use a second connection to write rows that only a damaged store or a later version can have.
     let store = rusqlite::Connection::open(fixture.data_dir().join("doorbuster.sqlite3"))
         .expect("the store's file");
     store.busy_timeout(Duration::from_secs(10)).expect("a timeout");

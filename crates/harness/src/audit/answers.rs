@@ -43,8 +43,8 @@ pub(super) fn check(
     Ok(0)
 }
 
-/// Writes the lines that the store can confirm to `kept`, and returns the lines with an id that is
-/// not in the store.
+/// Writes to `kept` the lines that the store can confirm. Returns the lines with an id that is not
+/// in the store.
 pub(super) fn split(
     snapshot: &Snapshot,
     path: &Path,

@@ -116,7 +116,7 @@ fn check_credits(
     }
 }
 
-/// Checks that a grant's feed adds the `meant` units, which finished recalls took for this grant.
+/// Checks that a grant's feed adds all units that finished recalls took for this grant (`meant`).
 /// The feed may add fewer units only if the grant was closed before a recall was finished.
 fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut Findings<'_>) {
     let brought: i128 =

@@ -1,5 +1,5 @@
 //! Checks waitlists. Each entry ends once, as an order or as a refusal. Entries end in the order of
-//! joining. The item counts the waiting entries.
+//! joining. The item's count of waiting entries is correct.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -49,8 +49,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Returns the grant of each item's waitlist. An item has at most one such grant. The grant was
-/// never open, and all its units are settled.
+/// Checks that each item's waitlist has at most one grant, that this grant was never open, and that
+/// all its units are settled. Returns the grants by item.
 fn check_grants(snapshot: &Snapshot, findings: &mut Findings<'_>) -> BTreeMap<i64, i64> {
     let mut waitlist_grants = BTreeMap::new();
     for grant in snapshot.grants.values().filter(|grant| grant.is_waitlist()) {
@@ -137,8 +137,8 @@ fn check_end(
     }
 }
 
-/// Checks that each buyer has at most one waiting entry, and that the item counts the waiting
-/// entries.
+/// Checks that each buyer has at most one waiting entry, and that the item's count of waiting
+/// entries is correct.
 fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut waiting: HashMap<i64, i64> = HashMap::new();
     let mut buyers = HashSet::new();

@@ -10,15 +10,17 @@ pub(super) const ARRIVALS_PER_SEC: f64 = 250.0;
 pub(super) const ARRIVALS_PER_SEC_SLOW: f64 = 60.0;
 /// The number of keep-alive connections of the load run.
 pub(super) const CONNECTIONS: usize = 64;
-/// The range of units in a request, which is also the limit for each buyer.
+/// The range from which the number of units in a request is chosen. The chosen number is also the
+/// limit for each buyer.
 pub(super) const UNITS_PER_BUYER: Range<u32> = 1..4;
 /// The stock, as a fraction of the requested units.
 pub(super) const STOCK_PART: Range<f64> = 0.4..0.9;
 /// The fraction of the run after which the fault happens.
 pub(super) const FAULT_PART: Range<f64> = 0.05..0.35;
-/// The numbers of partitions of an item in shape `cluster`. One of them is chosen at random.
+/// The numbers of partitions of an item in shape `cluster`. The harness chooses one of these
+/// numbers at random.
 pub(super) const PARTITIONS: [u32; 4] = [1, 1, 3, 8];
-/// The time between two changes of the spread, if the plan changes it repeatedly.
+/// The time between two changes of the spread, if the plan asks for repeated changes.
 pub(super) const SPREAD_STAYS: (Duration, Duration) =
     (Duration::from_millis(300), Duration::from_millis(1_500));
 /// How long a process hangs or stays stopped.

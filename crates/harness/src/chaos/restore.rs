@@ -69,8 +69,9 @@ impl RoundRunner<'_> {
         Ok(kept)
     }
 
-    /// Expects that the nodes report at least these missing orders. A node may also have confirmed
-    /// an order whose answer did not reach the buyer.
+    /// Waits until the nodes report at least this number of missing orders. Otherwise adds a
+    /// finding. The number can be larger, because a node may also have confirmed an order whose
+    /// answer did not reach the buyer.
     fn expect_lost_orders(&mut self, missing: u64) -> Result<(), ClusterError> {
         let sql = "SELECT coalesce(sum(lost), 0)::bigint FROM lost_orders
                    WHERE fence = (SELECT max(fence) FROM store_history)";

@@ -1,5 +1,5 @@
-//! An installation that runs independently of this process. It is recorded in its directory, so
-//! that it can be found and stopped later.
+//! An installation that runs independently of this process. A file in its directory describes the
+//! installation, so that a later process can find and stop it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -116,8 +116,8 @@ pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
         if process.is_running() {
             stopped.push(process.name().to_owned());
         }
-        // After TERM, PostgreSQL waits for its clients, but not after INT. The other servers treat
-        // both signals in the same way.
+        // After TERM, PostgreSQL waits for its clients. After INT, it does not wait. The other
+        // servers treat both signals in the same way.
         process.stop(if process.name() == "postgres" { Signal::INT } else { Signal::TERM })?;
     }
     Ok(stopped)

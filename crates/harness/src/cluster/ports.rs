@@ -12,8 +12,8 @@ use super::error::ClusterError;
 use super::limits::{BUS_PORT_OFFSET, PORT_TRIES_MAX, PORTS};
 
 /// The ports that this process has given to servers, with their reservations. The port of a server
-/// that does not listen yet looks free. So does the port of a stopped server, which needs the port
-/// again.
+/// that does not listen yet looks free. The port of a stopped server looks free too, but the server
+/// needs this port at its next start.
 static ALLOCATED: Mutex<Option<HashMap<u16, UnixListener>>> = Mutex::new(None);
 
 /// Returns a free port.

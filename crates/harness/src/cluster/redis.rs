@@ -1,4 +1,4 @@
-//! A private Redis Cluster with a number of primaries. Each primary may have one replica. The
+//! A private Redis Cluster with one or more primaries. Each primary may have one replica. The
 //! servers write nothing to the disk, unless a test saves a snapshot.
 
 use std::net::SocketAddr;
@@ -250,7 +250,7 @@ impl Redis {
         self.introduce_servers()?;
         for (primary, replica) in primaries.iter().zip(replicas) {
             let id = primary.run_command(&["CLUSTER", "MYID"])?;
-            // Another server may not have the address of a new server yet.
+            // The replica may not have received the primary's address from the other servers yet.
             wait_until("a replica knows its primary", || {
                 replica.run_command(&["CLUSTER", "REPLICATE", &id]).is_ok()
             })?;

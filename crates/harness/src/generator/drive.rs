@@ -19,7 +19,7 @@ pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// Seed of the arrival times, the same in every run.
 const SEED: u64 = 0x00d0_04b5;
-/// From this rate on, the requests that are due within [`TICK`] are sent together.
+/// At this rate or a higher rate, requests that are due within one [`TICK`] are sent together.
 pub(crate) const TICK_FROM_RATE: f64 = 20_000.0;
 /// The longest delay of a request that waits to be sent together with other requests. The delay
 /// counts as latency.

@@ -262,7 +262,8 @@ impl<R> EventLoop<R> {
         connection.since = now;
         self.under_way += 1;
         let sent = connection.stream.as_mut().map(|stream| stream.write(&self.outbox));
-        // A request is far smaller than the socket's buffer, which is empty.
+        // The socket's buffer is empty and far larger than a request, so an incomplete write is a
+        // fault.
         if !matches!(sent, Some(Ok(count)) if count == self.outbox.len()) {
             self.fail(number, Fault::Broken, source, now);
         }

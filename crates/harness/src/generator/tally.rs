@@ -52,10 +52,10 @@ pub struct RunResult {
     pub lost: u64,
     /// The number of connections that the other side closed.
     pub closed: u64,
-    /// The time from the instant at which a request was due to its answer, in microseconds. Only
-    /// answers within the measured time count.
+    /// The latencies in microseconds. A latency is the arrival time of an answer minus the time at
+    /// which its request was due. Only answers within the measured time count.
     pub latency: Histogram<u64>,
-    /// The same times for answers that arrived after the measured time.
+    /// The latencies of answers that arrived after the measured time.
     pub late_latency: Histogram<u64>,
     /// Share of the time in which the generator's thread ran on a core.
     pub generator_busy: f64,

@@ -13,8 +13,7 @@ use super::response::Head;
 /// A final answer as the buyer received it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct FinalAnswer<'a> {
-    /// The status of the answer to the purchase. If a verdict came later, this is the `202` of its
-    /// purchase.
+    /// The status of the answer to the purchase. If the verdict came later, this is `202`.
     pub status: u16,
     /// Code of a refusal.
     pub code: Option<Cow<'a, str>>,
@@ -219,7 +218,7 @@ fn retry_decision<'a>(head: &Head) -> AnswerDecision<'a> {
     AnswerDecision::Retry { after, status: head.status }
 }
 
-/// Returns the value of `"code"` in a JSON object. In other texts of the object the quotes are
+/// Returns the value of `"code"` in a JSON object. In the object's other strings the quotes are
 /// escaped, so the search does not match there.
 fn find_code(body: &[u8]) -> Option<&str> {
     const WORD: &[u8] = b"\"code\"";

@@ -53,8 +53,8 @@ pub const VERDICT_WAIT_MAX: Duration = Duration::from_secs(60);
 /// The largest number of queued buyers that also listen for their verdict by event. Other buyers
 /// only poll.
 pub const LISTENERS_MAX: usize = 64;
-/// Undelivered event text of one listener, in bytes. At the bound the listener stops, and its buyer
-/// only polls.
+/// The largest size of the event text that one listener has not processed yet, in bytes. At the
+/// bound the listener stops, and its buyer only polls.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// If no final answer arrives for this long, the run is stopped. Buyers without a final answer are
 /// lost.

@@ -14,9 +14,9 @@ pub(super) struct PendingBuyer {
     pub first: Instant,
     /// The queued purchase, after a `202` and until the verdict is known.
     pub queued: Option<Rc<Queued>>,
-    /// How often the request was repeated after an overload answer.
+    /// How many times the request was repeated after an overload answer.
     pub overload_tries: u16,
-    /// How often the request was repeated after a broken connection.
+    /// How many times the request was repeated after a broken connection.
     pub connection_tries: u16,
 }
 

@@ -23,8 +23,8 @@ pub struct LoadPlan {
     pub buyers: u32,
     /// The number of keep-alive connections, at most one for each buyer.
     pub connections: usize,
-    /// Arrivals per second. Latency then counts from the intended start. If `None`, each connection
-    /// sends its next request as soon as it has the previous answer.
+    /// Arrivals per second. With this rate, latency counts from the intended start. If `None`, each
+    /// connection sends its next request as soon as it has the previous answer.
     pub rate: Option<f64>,
     /// The longest time during which new buyers arrive.
     pub duration: Option<Duration>,
@@ -41,7 +41,7 @@ pub struct LoadPlan {
     pub wait_secs: u8,
     /// The longest pause that a `Retry-After` can cause.
     pub retry_after_cap: Duration,
-    /// How often a buyer's request is repeated after 429 or 5xx.
+    /// The largest number of repeats of a buyer's request after 429 or 5xx.
     pub overload_tries: u16,
     /// How long after `decide_by` the run waits for a verdict. After that time the answer is lost.
     pub verdict_grace: Duration,

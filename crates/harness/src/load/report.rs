@@ -76,11 +76,11 @@ pub struct LoadReport {
     pub replayed: u64,
     /// Answers `202`, whose verdict came later.
     pub queued: u64,
-    /// Verdicts after a `202` that came by event.
+    /// Verdicts that came by event, after a `202`.
     pub told_by_event: u64,
-    /// Verdicts after a `202` that came by polling.
+    /// Verdicts that came by polling, after a `202`.
     pub told_by_poll: u64,
-    /// Requests repeated after `429` or `5xx`: the sum of the next three fields.
+    /// Requests that were repeated after `429` or `5xx`: the sum of the next three fields.
     pub retries: u64,
     /// Requests repeated after `503`.
     pub overloaded_retries: u64,
@@ -90,7 +90,7 @@ pub struct LoadReport {
     pub server_error_retries: u64,
     /// Connections that could not be opened, broke, or gave no answer in time.
     pub connection_errors: u64,
-    /// Answers that violate the contract, by fault.
+    /// Answers that violate the contract, by kind of violation.
     pub faults: BTreeMap<String, u64>,
     /// All requests sent.
     pub requests: u64,

@@ -112,7 +112,7 @@ impl Shared {
         self.published_counts.len()
     }
 
-    /// Returns the time of the first request. The first call sets it.
+    /// Returns the time of the first request. The first call sets this time.
     pub fn started_at(&self) -> Instant {
         *self.start.get_or_init(Instant::now)
     }

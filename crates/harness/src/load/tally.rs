@@ -18,9 +18,9 @@ pub(super) struct Counts {
     pub replayed: u64,
     /// Answers `202`.
     pub queued: u64,
-    /// Verdicts after a `202` that came by event.
+    /// Verdicts that came by event, after a `202`.
     pub told_by_event: u64,
-    /// Verdicts after a `202` that came by polling.
+    /// Verdicts that came by polling, after a `202`.
     pub told_by_poll: u64,
     /// Requests repeated after `503`.
     pub overloaded_retries: u64,
@@ -30,7 +30,7 @@ pub(super) struct Counts {
     pub server_error_retries: u64,
     /// Connections that could not be opened, broke, or gave no answer in time.
     pub connection_errors: u64,
-    /// Answers that violate the contract, by fault.
+    /// Answers that violate the contract, by kind of violation.
     pub faults: BTreeMap<String, u64>,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// The receiver accepts one in this number of events.
+/// The receiver accepts an event if the number of the event is a multiple of this number.
 const ACCEPTED_OF: u64 = 4;
 /// How long a connection may be idle.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! Samples of memory, open files, data, tables and logs, and their judgement.
+//! Samples memory, open files, data, tables and logs, and judges the samples.
 
 use std::collections::BTreeMap;
 use std::fs;

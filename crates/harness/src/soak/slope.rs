@@ -1,4 +1,4 @@
-//! Slopes of samples, and whether they are allowed.
+//! Computes the slopes of samples, and compares them with the allowed slopes.
 
 /// Returns the slope of a line through these points, by least squares. Returns 0 for fewer than two
 /// points.

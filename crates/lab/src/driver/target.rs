@@ -29,7 +29,7 @@ pub enum Reply {
     Error(String),
 }
 
-/// The bytes that each buyer sends. They are the same each time.
+/// The bytes of each buyer's request. A repeated request has the same bytes.
 pub(super) enum Requests {
     /// Requests to workers of the lab, for this number of units.
     Workers(i64),
@@ -50,7 +50,7 @@ impl Requests {
             ),
             Self::Product(buyers) => {
                 let (buyers, template) = &mut **buyers;
-                // The number of buyers was a u32.
+                // `requests` has checked that the number of buyers fits a u32.
                 out.extend_from_slice(template.for_buyer(buyers, buyer as u32));
             }
         }
@@ -91,7 +91,7 @@ impl Target {
             (Self::Product { .. }, 409) if text.contains(r#""code":"sold_out""#) => {
                 Reply::Final(LastAnswer::SoldOut)
             }
-            // There is no verdict yet. The same request asks for the verdict again.
+            // The buyer has no verdict yet and gets it by a repeat of the same request.
             (Self::Product { .. }, 202 | 503) | (_, 429) => Reply::Busy,
             _ => Reply::Error(format!("status {status}: {text}")),
         }

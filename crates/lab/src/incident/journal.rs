@@ -19,7 +19,7 @@ pub const LOCK_MS: u64 = 60;
 /// How long a usual call to the payment company takes, and how long a slow call takes.
 const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
-/// One call in this number is slow.
+/// Of this number of calls, one is slow on average.
 const SLOW_ONE_IN: u32 = 8;
 /// The largest number of events in the timeline. Later events are left out, and the last event
 /// gives their number.
@@ -157,8 +157,8 @@ impl Journal {
         Self(Some(Arc::new(Actor { name, shared, seed, works: AtomicU64::new(0) })))
     }
 
-    /// Returns how long the lock lasts. In the incident, this is shorter than some of the work.
-    /// Otherwise it is `usual`.
+    /// Returns how long the lock lasts, in milliseconds. In the incident, this is [`LOCK_MS`],
+    /// which is shorter than some of the work. Elsewhere, this is `usual`.
     pub fn lock_ms(&self, usual: u64) -> u64 {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
@@ -340,7 +340,7 @@ mod tests {
         let (shared, a, b) = journals();
         a.locked(60);
         a.begins_release();
-        // The next holder's answer arrives before the answer to the release.
+        // The answer to the next holder's command arrives before the answer to the release.
         b.locked(60);
         a.released(true);
         let expected = [EventKind::TakesLock, EventKind::TakesLock, EventKind::ReleasesLock];

@@ -98,7 +98,7 @@ fn run_facts(run: &RunReport) -> String {
     facts(&rows)
 }
 
-/// A longer value has a row of its own.
+/// A value that is longer than this number of bytes has a row of its own.
 const LONG_FACT: usize = 60;
 
 /// Returns a list of names and values.

@@ -15,7 +15,7 @@ const levels = [...new Set(plain.map((result) => result.level))].sort((a, b) => 
 const ids = [...new Set(plain.map((result) => result.strategy))];
 
 // Each chosen strategy has a number, which decides its colour and its dash. The first six have
-// different colours. A strategy that is no longer chosen gives its number back.
+// different colours. When a strategy is no longer chosen, its number becomes free.
 const shown = new Map();
 
 function choose(id) {

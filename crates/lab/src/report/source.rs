@@ -19,7 +19,7 @@ pub fn paragraphs(text: &str) -> Vec<String> {
     paragraphs
 }
 
-/// Functions that every strategy has and that do not show how it decides.
+/// Functions that every strategy has, and that do not show how the strategy decides.
 const LEFT_OUT: [&str; 4] = ["prepare", "waiting", "works_everywhere", "orders"];
 
 /// Returns the code that shows how the strategy decides: its statements, `take`, and the functions

@@ -11,7 +11,7 @@ use crate::result::{LatencyMs, Machine, RunFailure, WithoutHttp};
 
 const LATENCY: LatencyMs = LatencyMs { p50: 1.0, p99: 2.0, max: 3.0 };
 
-/// Returns a result of a run that held.
+/// Returns the result of a run with the verdict `Held`.
 pub(super) fn result(strategy: &str) -> RunResult {
     let entry = registry::find(strategy).expect("a strategy");
     RunResult {
@@ -71,7 +71,7 @@ pub(super) fn run(results: Vec<RunResult>) -> RunReport {
     }
 }
 
-/// Returns a result of an unsafe strategy that oversold, which agrees with its claim.
+/// Returns the result of an unsafe strategy that oversold. This verdict agrees with its claim.
 fn oversold() -> RunResult {
     let verdict = Verdict::Oversold;
     RunResult { verdict, oversold: 5, sold: 25, ..result("unsafe-update") }

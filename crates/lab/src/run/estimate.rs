@@ -11,7 +11,7 @@ use super::RunOptions;
 use crate::fault::Fault;
 use crate::limits::{ARRIVALS_WITH_FAULT, RUN_WITHIN};
 
-/// The time of a run in addition to its sale: processes start, and rows are read.
+/// The time that a run takes in addition to its sale, to start processes and to read rows.
 const OVERHEAD: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
@@ -122,7 +122,8 @@ mod tests {
             estimate.counted_at -= Duration::from_secs(secs);
             estimate.count(16, Fault::Crash);
         }
-        // Two of the four runs remain, each 200 s. The estimate of the other runs is the same.
+        // Two of the four runs remain. The estimate for each is now 200 s, the mean of the two past
+        // runs. The estimates for all other runs have not changed.
         let unknown = (OVERHEAD + ARRIVALS_WITH_FAULT) * 4;
         let grown = (estimate.left() + unknown).saturating_sub(before).as_secs_f64();
         assert!((400.0..401.0).contains(&grown), "{grown}");

@@ -1,7 +1,8 @@
 //! Check, then update: the program reads the stock, decides, and then takes the units.
 //!
-//! How it works: `SELECT available`; if that is enough, `UPDATE … SET available = available - n`
-//! and the order. The check and the update are two statements.
+//! How it works: `SELECT available` reads the stock. If it is enough, `UPDATE … SET available =
+//! available - n` takes the units, and the order is written. The check and the update are two
+//! statements.
 //! Where it comes from: the usual way to write an `if` in a service. It is often inside a
 //! transaction, which does not help at PostgreSQL's default isolation level.
 //! When it holds: with one buyer at a time.

@@ -1,9 +1,9 @@
 //! A database lock with a cache in front of it: the row decides, and the cache only refuses.
 //!
-//! How it works: the cache in Redis says how many units are left. If it says too few, the buyer
-//! is refused without the lock; one read finds the order of a buyer who repeats a request.
-//! Otherwise the transaction locks the row, deducts and writes the order. After the commit the
-//! cache gets the new number.
+//! How it works: the cache in Redis says how many units are left. If too few are left, the buyer is
+//! refused without the lock, unless a read finds that the buyer already has an order. If enough are
+//! left, the transaction locks the row, deducts and writes the order. After the commit the cache
+//! gets the new number.
 //! Where it comes from: the cache-aside pattern; a common first step when the database is too slow.
 //! When it holds: always. The cache never decides a sale. Stock only falls, so an old number in the
 //! cache is too high, and the database decides.
@@ -50,8 +50,8 @@ impl Strategy for LockAndCache {
         Box::pin(async move {
             let cached = self.0.redis().run::<Option<i64>>(cmd("GET").arg("left")).await;
             if cached.is_ok_and(|left| left.is_some_and(|left| left < units)) {
-                // The buyer may be repeating a request. The cache can lose what it knows about
-                // buyers, so the database says whether there is an order.
+                // The buyer may be repeating a request. Only the database is sure to know whether
+                // the buyer has an order.
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });
             }
@@ -69,7 +69,7 @@ impl Strategy for LockAndCache {
             transaction.commit().await?;
             drop(db);
             let mut cache = cmd("SET");
-            // If this write fails, the cached number stays too high, which refuses no buyer
+            // If this write fails, the cached number stays too high. Then no buyer is refused
             // wrongly.
             let _ = self.0.redis().run::<()>(cache.arg("left").arg(available - units)).await;
             Ok(Answer::Sold)

@@ -1,8 +1,9 @@
 //! An optimistic version: write only if no other buyer wrote since the read, and otherwise try
 //! again.
 //!
-//! How it works: read the stock and its version, then `UPDATE … WHERE version = v` and raise the
-//! version by one. If no row changed, another buyer was faster: read again, at most a few times.
+//! How it works: the program reads the stock and its version `v`. Then `UPDATE … WHERE version = v`
+//! takes the units and raises the version by one. If no row changed, another buyer was faster, and
+//! the program reads again, at most a few times.
 //! Where it comes from: optimistic concurrency control (Kung and Robinson, 1981); `@Version` of
 //! many libraries.
 //! When it holds: always.

@@ -1,8 +1,8 @@
 -- Books units in one partition, or in all given partitions together. KEYS: the hash Total/Booked of
 -- each partition, then the orders of each (a hash from buyer to units). ARGV[1]: the buyer.
 -- ARGV[2]: the number of units. If there is one partition, books its units. If there are several
--- partitions, takes units from each of them, if all partitions together have enough. Returns 1 if
--- booked, 0 if too few are left.
+-- partitions, and they have enough units together, takes the units from one partition after
+-- another. Returns 1 if booked, 0 if too few are left.
 local partitions = #KEYS / 2
 local n = tonumber(ARGV[2])
 local free = {}

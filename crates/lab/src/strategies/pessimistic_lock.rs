@@ -1,7 +1,7 @@
 //! A pessimistic row lock: `SELECT … FOR UPDATE` lets one buyer at a time read the stock.
 //!
-//! How it works: the transaction locks the stock row while it reads it, decides, updates the row,
-//! writes the order and commits. Other buyers wait at the `SELECT`.
+//! How it works: the transaction reads and locks the stock row in one statement, decides, updates
+//! the row, writes the order and commits. Other buyers wait at the `SELECT`.
 //! Where it comes from: database textbooks; `PESSIMISTIC_WRITE` of many libraries.
 //! When it holds: always. The lock ends with the transaction, even when the program dies.
 //! How it breaks: it does not oversell. It is slow: every buyer, even one who gets no units, waits

@@ -2,12 +2,12 @@
 //! large.
 //!
 //! How it works: `DECRBY stock n` is atomic and returns the new value. Zero or more means sold. A
-//! negative value means that there were too few units, and `INCRBY` gives them back.
+//! negative value means that there were too few units, and `INCRBY` undoes the deduction.
 //! Where it comes from: counters and rate limits; the shortest "atomic" answer in forums.
 //! When it holds: it never oversells while Redis keeps its data.
 //! How it breaks: a process that dies after the deduction, before the order or the undo, loses the
 //! units. A repeated request takes units twice. While a request for ten units is being undone, a
-//! request for one is refused although a unit is left. A Redis that restarts loses sales.
+//! request for one unit is refused although a unit is left. A Redis that restarts loses sales.
 
 use redis::cmd;
 

@@ -1,7 +1,8 @@
 //! A Redis lock with SETNX and EXPIRE, released by DEL: the lock of the famous incident.
 //!
-//! How it works: `SETNX lock 1`, then `EXPIRE lock`; read the stock, work, write the new stock and
-//! the order; `DEL lock`. The database is written without a check, because "the lock protects it".
+//! How it works: `SETNX lock 1` and then `EXPIRE lock` take the lock. The program reads the stock,
+//! works, and writes the new stock and the order. Then `DEL lock` releases the lock. The writes
+//! have no check, because "the lock protects it".
 //! Where it comes from: the beginning of many tutorials on distributed locks.
 //! When it holds: while no work takes longer than the lock's time and no process stops.
 //! How it breaks: work that takes longer than the lock continues beside the next holder. Then the

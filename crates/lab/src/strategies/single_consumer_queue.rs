@@ -4,8 +4,9 @@
 //! reads the stock, deducts units, writes orders and commits. Then it writes each answer to Redis,
 //! where the waiting request polls for it.
 //! Where it comes from: "serialize the hot item" articles; the single-writer principle.
-//! When it holds: always. A buyer only gets answers that are committed. The consumer locks the
-//! stock row, because the commit of a killed consumer can end after the next consumer has started.
+//! When it holds: always. A buyer gets an answer only after the decision is committed. The consumer
+//! locks the stock row, because the commit of a killed consumer can end after the next consumer has
+//! started.
 //! How it breaks: it does not oversell. If a request is lost between the list and the commit, it
 //! gets no answer, and the buyer repeats it. The sale is as fast as its consumer.
 

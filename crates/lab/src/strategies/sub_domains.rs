@@ -41,7 +41,7 @@ const PARTITIONS: i64 = 2;
 const INITIAL: i64 = 400;
 const THRESHOLD: i64 = 380;
 const REFILL: i64 = 100;
-/// The details are written when this number waits, or after this time.
+/// The details are written when this number of details waits, or after this time.
 const DETAILS: u64 = 100;
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 const SCHEDULE_EVERY: Duration = Duration::from_millis(5);
@@ -101,7 +101,8 @@ impl Strategy for SubDomains {
             }
             let details: Vec<String> =
                 self.0.redis().run(cmd("LRANGE").arg("details").arg(0).arg(DETAILS - 1)).await?;
-            // After a crash, the same details come again, and the table already has them.
+            // After a crash, the same details are written again. The statement skips details that
+            // the table already has.
             let db = self.0.db().await?;
             execute(&db, include_str!("sub_domains_write.sql"), &[&details]).await?;
             let written = details.len();

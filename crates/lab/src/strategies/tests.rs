@@ -51,7 +51,7 @@ fn two_consumers_of_one_queue_do_not_oversell() {
     assert_eq!(i64::try_from(orders.len()), Ok(STOCK));
 }
 
-/// Sells to buyers until one is refused. Returns the number of buyers who got units.
+/// Sells to buyers until a buyer is refused. Returns the number of buyers who got units.
 async fn sell_all(strategy: &dyn Strategy, units: i64) -> i64 {
     for buyer in 1.. {
         let mut answer = Answer::Busy;
@@ -72,8 +72,8 @@ fn sub_domains_sell_from_the_pool_and_from_both_sub_domains() {
     let dir = WorkDir::create().expect("a directory");
     let servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    // The first stock is large enough for partitions of 400 units. In the others, a buyer wants
-    // more units than a partition or a refill has.
+    // The first stock is large enough for partitions of 400 units. With a smaller stock, or with
+    // more units for each buyer, one partition or one refill may have too few units.
     for (stock, units) in [(1_700, 1), (3_000, 500), (9, 2), (1, 1), (0, 1)] {
         runtime.block_on(async {
             let own = Backends::new(&servers.addresses(4)).expect("valid addresses");

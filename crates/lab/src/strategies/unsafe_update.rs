@@ -1,7 +1,7 @@
 //! A blind update: one statement takes the units, and no check says whether they exist.
 //!
-//! How it works: `UPDATE stock SET available = available - n`, then the order is written. Only the
-//! page hides the button when no units are left.
+//! How it works: `UPDATE stock SET available = available - n`, then the order is written. When no
+//! units are left, the page hides the button, but the server checks nothing.
 //! Where it comes from: the first version of many shops, and every guide that warns against it.
 //! When it holds: when fewer units are requested than exist.
 //! How it breaks: the stock becomes negative, and every buyer who still has the page open gets an

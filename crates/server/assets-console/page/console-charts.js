@@ -21,8 +21,8 @@ function load() {
 const STEPS_MAX = 3600;
 /** Nodes write the numbers of a second a little later, so a page reads the newest steps again. */
 const OVERLAP = 5;
-/** A node writes a second at the end of the next second. Charts end before seconds that some nodes
-   may not have written. */
+/** A node writes the numbers of a second at the end of the next second. Charts end before seconds
+   that some nodes may not have written. */
 const WRITTEN_SECS = 3;
 /** How far before a period the page looks for the levels at the beginning of the period. */
 const LEVEL_SECS = 3500;
@@ -111,8 +111,8 @@ export function steps(points, { from, to, step, shown = to, last = null }) {
    step. */
 export const writtenUntil = (to, step) => to - (step === 1 ? WRITTEN_SECS : step);
 
-/** Returns the steps of a line whose neighbours are gaps. A line through one step draws nothing, so
-   the chart shows such a step as a point. */
+/** Returns the steps of a line that have a gap on both sides. A line through a single step is
+   invisible, so the chart shows such a step as a point. */
 export const loneSteps = line => line.flatMap((value, n) =>
   value != null && line[n - 1] == null && line[n + 1] == null ? [n] : []);
 

@@ -323,7 +323,7 @@ export function SaleField({ id, onChange }) {
 
 /** Asks before a change. The question explains the change. If nobody can undo the change, the
    operator must type a word. The dialog stays open until the change has ended. A change of several
-   steps gets a function that shows the progress and returns whether to go on. */
+   steps calls a function that shows the progress and returns whether to go on. */
 export function Ask({ ask, close }) {
   const dialog = useRef(null);
   const going = useRef(true);
@@ -358,7 +358,7 @@ export function Ask({ ask, close }) {
     going.current = false;
     if (!state.busy) close();
   };
-  // A browser may close a dialog that must stay open. A double click opens the dialog again.
+  // A browser may close a dialog that must stay open. A double click may open a dialog again.
   const closed = () => dialog.current?.open || (state.busy ? dialog.current?.showModal() : close());
   return html`<dialog ref=${dialog} aria-labelledby="ask-title" onClose=${closed}
     onCancel=${event => state.busy && event.preventDefault()}>

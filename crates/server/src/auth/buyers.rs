@@ -68,7 +68,7 @@ impl Buyers {
     ///
     /// # Errors
     ///
-    /// Why the token was rejected.
+    /// If the token is rejected. The error is the reason.
     pub fn check(&self, token: &str, now_secs: i64) -> Result<VerifiedBuyer, AuthenticationError> {
         let verdict = match &self.by {
             TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),
@@ -91,7 +91,7 @@ impl Buyers {
     /// Reads the public keys again, and then checks a token whose key was unknown.
     ///
     /// # Errors
-    /// Why the token was rejected. [`AuthenticationError::Unknown`] means that no keys could be
+    /// If the token is rejected. [`AuthenticationError::Unknown`] means that no keys could be
     /// loaded.
     pub async fn check_with_fresh_keys(
         &self,
@@ -114,7 +114,7 @@ impl Buyers {
         }
     }
 
-    /// The number of public keys in use. `None` means that tokens are signed with a secret.
+    /// Returns the number of public keys in use. `None` means that tokens are signed with a secret.
     #[must_use]
     pub fn public_keys(&self) -> Option<usize> {
         match &self.by {
@@ -127,7 +127,7 @@ impl Buyers {
     /// nothing if tokens are signed with a secret.
     ///
     /// # Errors
-    /// Why the keys could not be read. The previous keys stay in use.
+    /// If the keys could not be read. The previous keys stay in use.
     pub async fn reload_keys(&self) -> Result<(), JwksError> {
         match &self.by {
             TokenVerifier::Secret(_) => Ok(()),

@@ -139,7 +139,7 @@ impl Jwks {
         URL_SAFE_NO_PAD.decode(claims).map_err(|_| SHAPE)
     }
 
-    /// The number of keys in use.
+    /// Returns the number of keys in use.
     pub(super) fn len(&self) -> usize {
         self.keys.load().len()
     }
@@ -219,7 +219,7 @@ fn read_blocking(path: &Path) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 ///
-/// The reason why the file contains no usable key set.
+/// If the file contains no usable key set. The error is the reason.
 pub(crate) fn check_file(path: &Path) -> Result<(), String> {
     read_blocking(path).and_then(|bytes| parse_keys(&bytes)).map(drop)
 }

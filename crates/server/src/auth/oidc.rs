@@ -251,7 +251,7 @@ impl Oidc {
             RequestTokenError::ServerResponse(error) => {
                 OidcError::Issuer(format!("it refused the code: {}", error.error()))
             }
-            // The content of an answer may have secrets.
+            // The content of an answer may contain secrets.
             RequestTokenError::Parse(error, _) => {
                 OidcError::Issuer(format!("its answer has no valid token, at {}", error.path()))
             }
@@ -317,7 +317,7 @@ fn url(text: &str) -> Result<Url, OidcError> {
     if is_safe { Ok(url) } else { Err(wrong()) }
 }
 
-/// Returns the error of a request without its address.
+/// Returns the error of a failed request. The error does not contain the request's address.
 fn why(error: reqwest::Error) -> OidcError {
     OidcError::Issuer(error.without_url().to_string())
 }

@@ -66,7 +66,7 @@ pub(super) struct BaseMaker {
 }
 
 /// The temporary copy in the data directory. The copy is made there, because the store's disk is
-/// fast. A slow copy would keep the store's log from being shortened.
+/// fast. The store cannot shorten its log while a copy is made, so a copy must not be slow.
 const PART: &str = "backup_base.part";
 /// The encrypted temporary copy.
 const ENCRYPTED_PART: &str = "backup_base.encrypted.part";
@@ -172,7 +172,8 @@ fn check_space(data_dir: &Path, encrypted: bool) -> Result<(), String> {
     check_free(disk.f_bavail.saturating_mul(disk.f_frsize), store, copies)
 }
 
-/// Checks that half the size of the store stays free after so many copies of the store.
+/// Checks that `free` bytes are enough for `copies` copies of the store. Half the size of the store
+/// must stay free.
 fn check_free(free: u64, store: u64, copies: u64) -> Result<(), String> {
     let needed = store.saturating_mul(copies).saturating_add(store / 2);
     match free >= needed {
@@ -183,7 +184,7 @@ fn check_free(free: u64, store: u64, copies: u64) -> Result<(), String> {
     }
 }
 
-/// The BLAKE3 hash of a file, and its size.
+/// Returns the BLAKE3 hash and the size of a file.
 pub(super) fn hash_file(file: &Path) -> std::io::Result<(String, u64)> {
     let mut hasher = blake3::Hasher::new();
     let bytes = std::io::copy(&mut std::fs::File::open(file)?, &mut hasher)?;

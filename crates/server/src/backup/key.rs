@@ -15,8 +15,8 @@ use secrecy::SecretString;
 
 use crate::encryption::{self, DecryptionError};
 
-/// The cost of trying one passphrase: 2^16 steps, and 64 MiB of memory. A server does this once at
-/// its start, beside its other work. So the cost is lower than that of a backup file.
+/// The cost of trying one passphrase: 2^16 steps, and 64 MiB of memory. A server pays this cost
+/// once at its start, beside its other work. So the cost is lower than the cost for a backup file.
 const WORK_FACTOR: u8 = 16;
 
 /// The key of one start of a server.

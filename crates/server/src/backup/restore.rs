@@ -301,7 +301,7 @@ async fn rebuild(
             Err(reason) if newest >= base.complete => {
                 return Err(damaged(name, reason, at.min(ends.plus(-1))));
             }
-            // Without this segment, the base gives no state.
+            // Without this segment, no state can be rebuilt from the base.
             Err(reason) => {
                 skipped.push(format!("cannot read {name} of the backup: {reason}"));
                 return Ok(None);

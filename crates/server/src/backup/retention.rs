@@ -1,4 +1,4 @@
-//! Deletes the objects that are too old: no restore to a time since `kept_since` needs them.
+//! Deletes the old objects that are not needed for a restore to `kept_since` or a later time.
 
 use doorbuster_core::Millis;
 

@@ -183,7 +183,7 @@ impl BackupTarget {
         }
     }
 
-    /// The names of all objects, sorted.
+    /// Returns the names of all objects, sorted.
     pub(super) async fn list(&self) -> Result<Vec<String>, TargetError> {
         let mut names = match &self.objects {
             Objects::Directory(directory) => directory.list().await?,
@@ -201,7 +201,7 @@ impl fmt::Display for BackupTarget {
     }
 }
 
-/// Adds what to do if this user may not write to the directory.
+/// Returns the error's text. If this user may not write to the directory, adds what to do.
 fn with_advice(error: &io::Error) -> String {
     use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     match error.kind() {

@@ -1,5 +1,5 @@
-//! Logs and prints at the start what the operator must know. Also finds the addresses under which
-//! other machines reach the server.
+//! When the server starts, logs and prints what the operator must know. Also finds the addresses
+//! under which other machines reach the server.
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};

@@ -38,7 +38,7 @@ mod tests {
 
     use super::*;
 
-    /// The number of tasks that are ready at once. A worker's own queue holds fewer tasks.
+    /// The number of tasks that are ready at the same time. A worker's own queue holds fewer tasks.
     const BUSY: usize = 512;
     const ASKED: usize = 50;
 

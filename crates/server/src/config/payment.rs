@@ -13,8 +13,8 @@ pub struct PaymentSettings {
     pub provider: ProviderSettings,
     /// Whether buyers may use the sandbox's buttons. The default is `true` only in a demonstration.
     pub sandbox_page: bool,
-    /// Secrets of the sandbox's messages, newest first. Without a secret in the settings, the
-    /// server generates one and keeps it in the store or beside it.
+    /// Secrets of the sandbox's messages, newest first. If the settings have no secret, the server
+    /// generates a secret and keeps the secret in the store or beside it.
     pub webhook_secrets: Vec<SecretString>,
 }
 
@@ -38,7 +38,7 @@ pub struct StripeSettings {
     pub webhook_secrets: Vec<SecretString>,
 }
 
-/// The maximum number of secrets that may be active at once while secrets are replaced.
+/// The maximum number of secrets that may be active at the same time while secrets are replaced.
 const SECRETS_MAX: usize = 8;
 /// Base URL of Stripe's API.
 const STRIPE_API: &str = "https://api.stripe.com";

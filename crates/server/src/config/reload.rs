@@ -47,7 +47,8 @@ impl SettingValues {
         change
     }
 
-    /// Returns these values, but takes from `next` each value that a running server can use.
+    /// For each setting that a running server can change, takes the value from `next`. Returns the
+    /// result.
     #[must_use]
     pub fn with_live_of(mut self, next: &Self) -> Self {
         for setting in SETTINGS.iter().filter(|setting| setting.live) {

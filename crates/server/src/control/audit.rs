@@ -1,6 +1,6 @@
 //! The continuous audit adds up the store's rows every few seconds. Each violated invariant is a
-//! finding, which raises an alarm and pauses its sale. A finding without a sale pauses every open
-//! sale. The auditor of the command line shares no code with this audit.
+//! finding. A finding raises an alarm and pauses the sale in which it was found. A finding without
+//! a sale pauses every open sale. The auditor of the command line shares no code with this audit.
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Adds partitions to items with an automatic spread while one slot limits the item's tickets. Runs
-//! every second on the leader if all nodes share the slots.
+//! Adds partitions to an item with an automatic spread while one slot limits the item's ticket
+//! rate. Runs every second on the leader if all nodes share the slots.
 //!
 //! `doorbuster_core::respread::AutoWidth` decides when to add partitions. It never removes
 //! partitions, so their number cannot oscillate.
@@ -166,8 +166,8 @@ impl Engine {
         self.partitions_beside(used, items)
     }
 
-    /// Returns the number of partitions for each of `items` automatic items beside `used` other
-    /// slots.
+    /// Returns the number of partitions for each of `items` automatic items, if other items use
+    /// `used` slots.
     fn partitions_beside(&self, used: usize, items: usize) -> u32 {
         if self.layout() != SlotLayout::Shared {
             return 1;

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::failpoint::{self, Failpoint};
 use crate::outages;
 
-/// The bounds of a batch, in orders. A batch is smaller if fewer orders are due.
+/// The largest and the smallest number of orders that a batch requests. Fewer orders may be due.
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
 /// Intended duration of one transaction if the store is a database server. If a transaction takes

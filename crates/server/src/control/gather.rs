@@ -17,8 +17,8 @@ use crate::failpoint::{self, Failpoint};
 use super::reconcile::OpenSlot;
 use super::refill::refill_slot;
 
-/// After a node gave units to another node, it waits this long before it recalls them. A random
-/// part makes the wait up to twice as long. During the wait, the other node can sell the units.
+/// How long a node waits before it recalls units that it gave to another node. A random part makes
+/// the wait up to twice as long. During the wait, the other node can sell the units.
 const GIVE_WAY: Duration = Duration::from_millis(20);
 
 /// An item's state while it is reconciled.

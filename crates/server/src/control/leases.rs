@@ -112,7 +112,7 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     engine.observe_settlers(&nodes);
     // The lease row of each node has the node's questions to other nodes about refusals.
     if engine.answer_questions(&nodes) {
-        // This second renewal gives the other nodes this node's answers at once.
+        // This second renewal shows this node's answers to the other nodes at once.
         engine
             .store()
             .renew_node_lease(engine.node(), LEASE_MS, &engine.node_description())

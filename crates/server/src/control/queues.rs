@@ -14,9 +14,9 @@ use crate::catalogue::SaleState;
 use crate::engine::Engine;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// The node begins to read a sale's queues this long before the sale opens.
+/// How long before a sale opens the node begins to read the sale's queues.
 const BEFORE_OPENING_MS: i64 = 60_000;
-/// The node reads a sale's queues until this long after the sale's end. A slot may miss the end of
+/// How long after a sale's end the node still reads the sale's queues. A slot may miss the end of
 /// the sale and issue more tickets. These tickets are returned in this time.
 const AFTER_END_MS: i64 = 60_000;
 

@@ -350,8 +350,8 @@ pub(super) async fn feed_and_count(engine: &Engine, grant: &Grant) -> Result<u64
     Ok(its(engine.slots().view(grant.slot).await?).map_or(0, |view| view.available))
 }
 
-/// Lets slots issue tickets, or stops them. Only this code starts stopped slots. A drain takes the
-/// item's lock before it stops slots.
+/// Lets slots issue tickets, or stops the slots. Only this code starts stopped slots. A drain takes
+/// the item's lock before it stops slots.
 ///
 /// If all nodes reach a slot, only three nodes may start it: the node that stopped it, the leader,
 /// and a node with a new grant. If other nodes could start the slot too, the slot could start while

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 
 /// Time between two rounds.
 const EVERY: Duration = Duration::from_secs(2);
-/// The job checks a sale's slots until this long after the sale's end. After this time, an operator
+/// How long after a sale's end the job still checks the sale's slots. After this time, an operator
 /// must delete data that remains.
 const AFTER_END_MS: i64 = 7 * 86_400_000;
 /// The number of slots that get a request at the same time.

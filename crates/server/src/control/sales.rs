@@ -200,8 +200,8 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Puts a changed row into the catalogue and notifies its watchers. The caller has exclusive
-    /// access to the sale.
+    /// Puts a sale's changed row into the catalogue, publishes the sale's status and wakes the
+    /// timed jobs. The caller has exclusive access to the sale.
     pub(super) async fn show_sale(&self, row: SaleRow) -> Result<(), EngineError> {
         self.show_row(row, false).await.map(drop)
     }

@@ -44,8 +44,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
 }
 
 /// The part of a status whose changes are published at once. It has the version of the sale's row,
-/// which changes with the phase. For each item it says whether no unit is free and whether no unit
-/// can come back.
+/// which changes with the phase. For each item, it says whether all units are taken, and whether
+/// any taken unit can come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StatusDigest(u64, Vec<(bool, bool)>);
 

@@ -1,10 +1,10 @@
-//! Serves the waitlists with units that came back, and ends the waitlists of ended sales. The
+//! Gives returned units to the buyers in the waitlists. Ends the waitlists of ended sales. The
 //! leader runs this job. The job wakes after a commit that returned such a unit, and after a sale
 //! was resumed or ended. The job also wakes every second in case a signal was missed.
 //!
-//! If two nodes run the job at once, they do no harm. The store gives each unit once, in the order
-//! of the entries, and ends each entry once. If a buyer is passed over, the node with the buyer's
-//! connection notifies the buyer.
+//! If two nodes run the job at the same time, they do no harm. The store gives each unit once, in
+//! the order of the entries, and ends each entry once. If a buyer is passed over, the node with the
+//! buyer's connection notifies the buyer.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 

@@ -51,8 +51,8 @@ pub(crate) async fn run(engine: Arc<Engine>) {
                 }
             }
         }
-        // This is the progress of the earlier check. The next check begins now, and nearly always
-        // is still running at the end of this pass.
+        // This is the progress of the earlier check. The next check begins now, and is nearly
+        // always still running at the end of this round.
         let progress = engine.database().commit_check.progress();
         if engine.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
             engine.database().commit_check.begin_if_due(engine.store());
@@ -120,15 +120,15 @@ pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError
 /// minute.
 #[derive(Debug, Default)]
 struct StandbyLog {
-    /// The last log line about a missing standby.
+    /// When a missing standby was last logged.
     missing_at: Option<Instant>,
     /// Whether commits waited for a standby at any time since this node started.
     was_synchronous: bool,
-    /// The last log line about commits that wait for no standby.
+    /// When the log last said that commits wait for no standby.
     unsafe_at: Option<Instant>,
     /// Whether this node has logged that the database user may not see the standbys.
     said_hidden: bool,
-    /// The last log line about a commit that does not return.
+    /// When a commit that does not return was last logged.
     stalled_at: Option<Instant>,
 }
 

@@ -105,8 +105,8 @@ pub(crate) fn parse_head(key: &IdKey, generation: u64, bytes: &[u8]) -> Option<F
 pub(crate) struct CountsRecord {
     /// The time until which the automatic waiting room is open.
     pub(crate) room_open_until: i64,
-    /// The items whose own automatic waiting room was ever open: the item's id, and the time until
-    /// which the room is open.
+    /// The items whose own automatic waiting room was opened at least once: the item's id, and the
+    /// time until which the room is or was open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     item_rooms: Vec<(i64, i64)>,
     /// The numbers of each item: id, units to sell (`null`: unlimited), pool, kept, in slots, held,
@@ -135,8 +135,8 @@ impl CountsRecord {
         Self { room_open_until, item_rooms, items: items.map(record).collect() }
     }
 
-    /// Returns the items whose own automatic waiting room was ever open, and the time until which
-    /// the room is open.
+    /// Returns the items whose own automatic waiting room was opened at least once, and the time
+    /// until which each room is or was open.
     pub(crate) fn item_rooms(&self) -> impl Iterator<Item = (ItemId, i64)> {
         self.item_rooms.iter().map(|(item, until)| (ItemId(*item), *until))
     }

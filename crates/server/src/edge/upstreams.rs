@@ -41,12 +41,12 @@ pub(crate) const TIME_HEADER: &str = "doorbuster-time";
 pub(crate) const STATE_HEADER: &str = "doorbuster-state";
 /// Longest time until a node begins its answer to a request other than a purchase.
 const ANSWER_MAX: Duration = Duration::from_secs(75);
-/// Longest time until a node begins its answer to a purchase, in addition to the time that the
-/// purchase waits for its verdict.
+/// Longest time until a node begins its answer to a purchase, after the purchase has waited for its
+/// verdict.
 const AFTER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Time between two lookups of the nodes' names.
 const LOOKUP_EVERY: Duration = Duration::from_secs(10);
-/// The maximum number of nodes behind one edge. Further addresses of their names are not used.
+/// The maximum number of nodes behind one edge. Further addresses are not used.
 const UPSTREAMS_MAX: usize = 256;
 
 /// The reason why a request could not be passed to a node.
@@ -151,7 +151,7 @@ impl Upstreams {
         let Some(first) = rest.next() else { return Err(PassFailure::Unsent) };
         let may_be_hedged = may_be_hedged(&request);
         let (mut head, _) = request.into_parts();
-        // An extension belongs to the client's connection.
+        // The extensions belong to the client's connection, so the node does not need them.
         head.extensions.clear();
         let try_at = |upstream: Arc<Upstream>| {
             let copy = Request::from_parts(head.clone(), Body::empty());

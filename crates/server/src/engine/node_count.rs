@@ -1,8 +1,8 @@
 //! Counts the nodes that are live now, and the nodes that were live recently.
 //!
-//! A lapsed lease may belong to a node that paused for a moment. Other nodes must not take the
-//! node's part of a request limit so early. So a node counts as live until several checks in a row
-//! find its lease lapsed.
+//! A lapsed lease may belong to a node that paused for a moment. Other nodes must not take over the
+//! node's part of a request limit immediately. So a node counts as live until several checks in a
+//! row find its lease lapsed.
 //!
 //! The code counts checks instead of seconds. After a pause of the whole machine, a node's first
 //! check finds every lease lapsed except its own.

@@ -31,8 +31,8 @@ pub(super) struct NodeMemory {
 impl NodeMemory {
     /// Publishes a commit of this node or another node, in this sequence: the requests that hold
     /// orders, the counts, the verdicts of requests that wait on this node, and the events for
-    /// browsers. The requests come before the counts, because the counts may say "sold out". The
-    /// same order may be published twice.
+    /// browsers. The requests come before the counts, because the counts may say "sold out". An
+    /// order of a buyer may be published twice.
     pub(super) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::pass(Failpoint::Committed);

@@ -81,8 +81,8 @@ impl Engine {
             None => id.parts(),
         };
         let Some(parts) = parts else { return Ok(OrderLookup::NotFound) };
-        // The wait is checked before the order is read, because a ticket with a verdict no longer
-        // waits.
+        // The wait is checked before the verdict is read. If the steps were reversed, a ticket that
+        // gets its verdict between them would not be found.
         let waits = self.waiting_buyer(id);
         let mut resolved = self.store.verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
@@ -208,7 +208,7 @@ impl Engine {
             && let Some(item) = self.catalogue().item_by_id(order.item).cloned()
         {
             // The buyer may buy again at once, so the slot should first get the lower quota. After
-            // the timeout, the slot gets it a little later.
+            // a timeout, the slot gets the lower quota a little later.
             drop(tokio::time::timeout(RECONCILE_WAIT_MAX, control::reconcile(self, &item)).await);
         }
         Ok(changed)

@@ -54,7 +54,7 @@ struct RemoteAnswer {
     refusals: Vec<(i64, i64, String)>,
 }
 
-/// The notes that a node writes into the row of its lease for other nodes.
+/// The notes for other nodes, which a node writes into the row of its lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Notes {
@@ -218,8 +218,8 @@ impl Engine {
         let memory = &self.refusals().memory;
         let buyer = memory.hash(buyer);
         memory.note_queued(buyer, ticket, now);
-        // If this node does not wait for the verdict, the verdict was noted already, or another
-        // node notes it.
+        // If this node does not wait for the verdict, there is nothing to note. Either the verdict
+        // was noted already, or another node notes it.
         if self.waiters().info(ticket).is_none() {
             memory.forget_queued(buyer, ticket);
         }

@@ -2,7 +2,7 @@
 //! waitlist.
 //!
 //! Reads of the store go through a limiter. The limiter allows one read at a time for each buyer,
-//! and a few reads at once in total. So a crowd in a waitlist has a bounded cost.
+//! and a few reads at the same time in total. So a crowd in a waitlist has a bounded cost.
 use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
 use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
 use doorbuster_core::{
@@ -58,7 +58,7 @@ pub enum JoinRefusal {
     NotOnSale,
     /// The item does not exist.
     NotFound,
-    /// Too many requests at once.
+    /// There are too many requests at the same time.
     Busy,
 }
 
@@ -69,7 +69,7 @@ pub enum LeaveResult {
     Done,
     /// The buyer's last entry became an order, which is in this state now.
     Served(OrderState),
-    /// Too many requests at once.
+    /// There are too many requests at the same time.
     Busy,
 }
 
@@ -148,7 +148,7 @@ impl Engine {
     }
 
     /// Returns the entry with which a buyer waits for the item. The outer `None` means that there
-    /// are too many requests at once.
+    /// are too many requests at the same time.
     ///
     /// # Errors
     ///

@@ -35,7 +35,7 @@ pub(crate) const MISSES_MS: i64 = 300_000;
 /// The maximum number of answers that this node sends to the store at the same time. A buyer has at
 /// most one of these answers.
 const ANSWER_LOCKS: usize = 64;
-/// The server begins to draw a sale's challenges this long before the sale's start.
+/// How long before a sale's start the server begins to draw the sale's challenges.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
 
 const _: () = assert!(
@@ -170,7 +170,7 @@ impl Challenges {
     ///
     /// # Errors
     ///
-    /// Why the answer was not accepted.
+    /// If the answer is not accepted. The error is the reason.
     pub async fn redeem(
         &self,
         store: &Store,

@@ -6,7 +6,7 @@
 //! buyers last. If a later limit refuses a request, the earlier limits do not count the request. So
 //! refused requests cannot use up a shared limit.
 //!
-//! A request over a limit is refused from node memory ([`table`]). If nodes share limits, a
+//! A request that exceeds a limit is refused from node memory ([`table`]). If nodes share limits, a
 //! purchase waits for its share of the limit ([`check`]). A request for a pass or a checkout also
 //! waits. The node takes the shares of several requests together ([`sharing`]). The rules are in
 //! [`doorbuster_core::gate::shared_limit`].
@@ -85,7 +85,7 @@ impl Route {
 /// The caller of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller<'a> {
-    /// The address that limits and blocks use for this request.
+    /// The caller's address, to which limits and blocks apply.
     pub address: IpAddr,
     /// The buyer, whose token was checked.
     pub buyer: &'a str,

@@ -3,7 +3,7 @@
 //! Positions are rows of the store. A node also keeps the positions of its own visitors in memory,
 //! so reading a position needs no lookup. From the rows, a node learns which visitors other nodes
 //! admitted. The leader admits visitors in one transaction. If several nodes run that transaction
-//! at once, the result is still correct.
+//! at the same time, the result is still correct.
 
 mod admitter;
 mod arrivals;
@@ -86,7 +86,7 @@ pub struct WaitingRoomCounts {
     pub item: Option<String>,
     /// Visitors who are not admitted yet.
     pub waiting: u64,
-    /// Visitors whom any node admitted.
+    /// Visitors whom this node or another node admitted.
     pub called: u64,
     /// Visitors in this node's memory.
     pub in_memory: u64,

@@ -51,8 +51,8 @@ struct BuyerReads {
 struct ReadTurn {
     /// The time at which the buyer's burst is fully available again.
     idle_at: Option<Instant>,
-    /// The last read: the number of requests that had arrived before it began, its request, and its
-    /// result.
+    /// The last read: the number of requests that had arrived when the read began, the request that
+    /// was looked up, and the result.
     last: Option<(u64, RequestHash, Option<Order>)>,
 }
 

@@ -1,4 +1,5 @@
-//! Counts log lines of the levels `warn` and `error` by their event, so that alarms need no log.
+//! Counts log lines of the levels `warn` and `error` by event. Alarms can use these counts and need
+//! no log.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,7 @@ impl<S: Subscriber> Layer<S> for EventCounter {
     }
 }
 
-/// Counts the event that a line has.
+/// Counts the event of a log line.
 struct CodeVisitor;
 
 impl Visit for CodeVisitor {

@@ -12,8 +12,8 @@ use super::{BACKLOG_BYTES_MAX, EventKind, HubEvent, NextEvent};
 pub(super) struct Mailbox {
     waiting: Mutex<MailboxState>,
     wake: Notify,
-    /// Signals the overflow. A task may wait for events and for the overflow at the same time, and
-    /// the signal for one must not wake the other.
+    /// Signals the overflow. This signal is separate, because a task may wait for events and for
+    /// the overflow at the same time.
     overflow: Notify,
 }
 

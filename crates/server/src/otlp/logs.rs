@@ -30,8 +30,9 @@ struct Line {
 /// The lines that wait. The variable is static, because a process has only one log.
 static WAITING: Mutex<VecDeque<Line>> = Mutex::new(VecDeque::new());
 
-/// The layer that keeps lines of the level `info` and above, if the environment names a collector.
-/// The lines of the modules in `silent` are not kept, because they may contain buyers' ids.
+/// Returns the layer that keeps lines of the level `info` and above, if the environment names a
+/// collector. The lines of the modules in `silent` are not kept, because they may contain buyers'
+/// ids.
 pub(crate) fn layer<S>(silent: &[&str]) -> Option<Box<dyn Layer<S> + Send + Sync>>
 where
     S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,

@@ -1,6 +1,6 @@
-//! Allows outgoing requests only to public addresses over TLS. The settings may allow more. The
-//! guard checks the address of the connection, after the name is resolved. So a public name cannot
-//! lead to a private address.
+//! Allows outgoing requests only to public addresses, and only with TLS. The settings may allow
+//! more. The guard checks the address of the connection, after the name is resolved. So a public
+//! name cannot lead to a private address.
 mod dns_lookups;
 
 use std::io;

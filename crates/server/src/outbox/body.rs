@@ -79,7 +79,7 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // Only a waitlist entry can be ended by its buyer before it becomes an order.
+            // If the buyer caused the refusal, the ticket is a waitlist entry that the buyer left.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,

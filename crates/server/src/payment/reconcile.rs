@@ -25,7 +25,7 @@ use crate::engine::EngineError;
 use crate::failpoint::{self, Failpoint};
 use crate::outages;
 
-/// The number of checkouts that are read at once. Each read scans all ended checkouts.
+/// The maximum number of checkouts in one read. Each read scans all ended checkouts.
 const PAGE: usize = 1_024;
 /// The number of checkouts that one transaction postpones. Purchases wait while the transaction
 /// runs.
@@ -149,8 +149,8 @@ impl Payments {
         }
     }
 
-    /// Postpones many checkouts at once while the provider is silent, without asking about them.
-    /// Returns `false` if the store failed.
+    /// Postpones many checkouts while the provider is silent, without asking the provider about
+    /// them. Returns `false` if the store failed.
     async fn postpone_all(&self, held_back: Vec<(Checkout, Order)>, no_answer: bool) -> bool {
         let later = held_back.into_iter().map(|(checkout, order)| {
             self.postponement(checkout, &order, no_answer, SILENT_RETRY_MIN_MS)

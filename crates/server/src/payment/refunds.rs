@@ -11,7 +11,7 @@ use crate::engine::EngineError;
 use crate::failpoint::{self, Failpoint};
 use crate::outages;
 
-/// The number of refunds that are read at once.
+/// The maximum number of refunds in one read.
 const PAGE: usize = 128;
 /// The number of refunds that are requested at the same time.
 const AT_ONCE: usize = 8;

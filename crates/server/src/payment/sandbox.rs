@@ -53,7 +53,7 @@ pub(crate) struct Sandbox {
     /// The signing keys, newest first. The newest key signs, and every key verifies.
     keys: Vec<SigningKey>,
     http: reqwest::Client,
-    /// The address of this server, set once it listens.
+    /// The address of this server. It is set when the server begins to listen.
     address: OnceLock<String>,
     /// Notified when there is a message to send.
     wake: Notify,

@@ -105,8 +105,8 @@ impl Stripe {
             ("success_url", wanted.return_url_with("paid")),
             ("cancel_url", wanted.return_url_with("left")),
         ];
-        // Stripe repeats its first answer to a key for a day, even an internal error. So each
-        // minute uses another key.
+        // For a day, Stripe repeats its first answer to a key, even if that answer was an internal
+        // error. So each minute has a different key.
         let key = format!("{}_{ends_secs}_{}", wanted.key, now.0.div_euclid(60_000));
         let made = self.api.post("/v1/checkout/sessions", &form, Some(&key)).await?;
         let word = |name: &str| {
@@ -213,9 +213,9 @@ impl Stripe {
             // No money was taken, so there is no money to refund.
             return Ok(RefundUpdate::Settled);
         }
-        // Stripe repeats its first answer to a key, even an internal error. So each attempt has its
-        // own key. The next attempt starts only after Stripe reported that no refund is pending.
-        // Stripe never refunds more than was paid.
+        // Stripe repeats its first answer to a key, even if that answer was an internal error. So
+        // each attempt has its own key. The next attempt starts only after Stripe reported that no
+        // refund is pending. Stripe never refunds more than was paid.
         let key = match refund.error {
             None => refund.id.0.clone(),
             Some(_) => {

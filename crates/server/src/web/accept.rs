@@ -22,7 +22,7 @@ use super::limits::{
 use super::over_capacity::turn_away;
 use super::router::router;
 
-/// TCP keepalive: the quiet time before the first probe, and the time between probes.
+/// The idle time before the first TCP keepalive probe, and the time between two probes.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
 
 /// A listening socket that accepts no connections yet.
@@ -35,7 +35,7 @@ pub struct Listener(TcpListener);
 /// If the address is in use, is not an address of this machine, or needs a privilege.
 pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Lets a restarted server listen on its port while connections of the last process are closing.
+    // Lets a restarted server listen on its port while old connections are still closing.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     // Accepted sockets inherit these three options.
@@ -60,10 +60,11 @@ impl Listener {
 
     /// Serves `app` until `stop`. Then the function stops accepting connections, finishes the
     /// current requests, and closes idle connections. The settings of `app` limit the number of
-    /// connections and the time that each may be idle.
+    /// connections and the idle time of each connection.
     pub async fn serve(self, app: &Arc<App>, stop: &CancellationToken) {
         let open = TaskTracker::new();
-        // Cancelled when the time for the shutdown is over. The remaining connections then close.
+        // `cut` is cancelled when the time for the shutdown is over. Then the remaining connections
+        // close.
         let cut = CancellationToken::new();
         // These tasks own the idle WebSockets, so the sockets close when this function returns.
         let mut idle_tasks = JoinSet::new();
@@ -78,7 +79,7 @@ impl Listener {
             };
             app.metrics.accepted.add_one();
             let (idle, most) = (app.live().idle, app.live().connections_max);
-            // Only this loop opens connections, so the count cannot rise after this check.
+            // Only this loop accepts connections, so the count cannot rise after this check.
             if app.metrics.connections.get() < most as u64 {
                 let connection = Connection {
                     service: service.clone(),
@@ -109,8 +110,7 @@ impl Listener {
                 "connections did not finish in time; closing them"
             );
             cut.cancel();
-            // The server cannot end a task that ignores `cut`, so the wait for these tasks is
-            // short.
+            // Some tasks may ignore `cut`. The server cannot end such tasks, so this wait is short.
             let _ = tokio::time::timeout(ACCEPT_PAUSE, open.wait()).await;
         }
     }

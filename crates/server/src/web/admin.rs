@@ -43,9 +43,9 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     app.engine.catalogue().sale(name).cloned().ok_or_else(no_sale)
 }
 
-/// Checks that a node can read this sale's `own` slots together with the slots of overlapping
-/// sales. Two sales overlap if both may be open at the same time. One node can read only a limited
-/// number of slots at once.
+/// Checks that one node can read the slots of this sale and of all overlapping sales, because a
+/// node can read only a limited number of slots at once. Two sales overlap if both may be open at
+/// the same time. `own` is the number of this sale's slots.
 fn check_slots_readable(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
     let slots = app.engine.concurrent_slots(row, own);
     if slots <= SLOTS_SERVED_MAX {

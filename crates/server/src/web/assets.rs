@@ -2,8 +2,8 @@
 //! boot.
 //!
 //! The address of an asset contains a hash. The hash covers the asset's source and, recursively,
-//! the sources of all files that it names. So caches may keep an asset forever. Pages name assets
-//! by these addresses, and caches keep pages only briefly.
+//! the sources of all files that it names. So the content at an address never changes, and caches
+//! may keep an asset forever. Pages contain these addresses, and caches keep pages only briefly.
 
 mod bundle;
 mod compress;
@@ -126,7 +126,7 @@ impl Assets {
         if settings.oidc.is_some()
             && let Some(console) = sources.get_mut("console.html")
         {
-            // The page offers the sign-in at the issuer.
+            // With this attribute, the page offers the sign-in at the issuer.
             let text = console.text().replace("<div id=\"app\"", "<div id=\"app\" data-issuer");
             *console = AssetSource::generated(text);
         }
@@ -192,8 +192,8 @@ impl Assets {
     /// address.
     pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> HandlerResult {
         let mut reply = self.page(name, headers)?;
-        // A status 304 stays, because the browser's cached copy of this page is valid for this
-        // address too.
+        // A status 304 is not changed, because the browser's cached copy of this page is valid for
+        // this address too.
         if reply.status() == StatusCode::OK {
             *reply.status_mut() = StatusCode::NOT_FOUND;
         }

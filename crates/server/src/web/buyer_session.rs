@@ -2,7 +2,7 @@
 //! and in a new tab.
 //!
 //! The cookie contains the token itself. So every node accepts the cookie, the store keeps nothing,
-//! and the cookie ends with the token. `HttpOnly` hides the cookie from scripts. With
+//! and the cookie expires together with the token. `HttpOnly` hides the cookie from scripts. With
 //! `SameSite=Lax`, browsers do not send the cookie with requests from other sites. A request that
 //! changes something also needs a header, and other sites cannot make a browser send that header.
 

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use super::App;
 use super::reply::Reply;
 
-/// Right after the opening, a page requests the status with this suffix after the version. The text
-/// before the suffix is the last version of the sale that the page had before the opening.
+/// Right after the opening, a page requests the status with a version and this suffix. The version
+/// is the last version of the sale that the page read before the opening.
 const AT_OPENING: &str = "-open";
 
 /// The query with which the front page requests the list of sales.

@@ -5,7 +5,7 @@
 //! Entries further left came with the request and may be forged. So the server reads from the
 //! right. The first address that is not a trusted proxy is the client's.
 //!
-//! A proxy appends to one header and passes the other one on unchanged. So the client may have
+//! A proxy appends to one header and passes on the other header unchanged. So the client may have
 //! forged the other header. If the two headers name different addresses, the server trusts neither,
 //! and a block of either address applies.
 
@@ -19,7 +19,7 @@ use crate::gate::Caller;
 
 /// The older forwarding header of proxies.
 pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
-/// The maximum number of entries that the server reads of a header, from the right.
+/// The maximum number of entries that the server reads from a header, beginning at its right end.
 const ENTRIES_MAX: usize = 32;
 
 /// The origin of a request.
@@ -43,9 +43,9 @@ impl ClientAddress {
     }
 }
 
-/// Follows the addresses from the connection outwards and returns the first one that is not a
-/// trusted proxy's. `forwarded` and `x_forwarded_for` return each header's values in the order of
-/// the request. If the settings trust no proxy, the function calls neither.
+/// Follows the addresses from the connection outwards and returns the first address that does not
+/// belong to a trusted proxy. `forwarded` and `x_forwarded_for` return each header's values in the
+/// order of the request. If the settings trust no proxy, the function calls neither.
 #[must_use]
 pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     peer: IpAddr,

@@ -21,8 +21,8 @@ use super::guarded_stream::GuardedStream;
 use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
 use crate::metrics::GaugeGuard;
 
-/// A connection. It counts towards the limit of open connections until it ends. If the connection
-/// becomes a WebSocket, the WebSocket counts instead.
+/// A connection, which counts towards the limit of open connections until the connection ends. If
+/// the connection becomes a WebSocket, the WebSocket counts instead.
 pub(crate) struct Connection {
     pub service: Arc<Service>,
     /// The address of the peer.
@@ -37,9 +37,9 @@ pub(crate) struct Connection {
     pub _place: (GaugeGuard, TaskTrackerToken),
 }
 
-/// Completes when the event stream on a connection must end, even if the client reads nothing. The
-/// connection polls this future directly, because it does not poll the answer's body while the
-/// client reads nothing.
+/// A future that completes when the event stream on a connection must end, even if the client reads
+/// nothing. The connection polls this future directly, because the answer's body is not polled
+/// while the client reads nothing.
 #[derive(Default)]
 pub(crate) struct Overdue(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
 

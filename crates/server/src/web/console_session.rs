@@ -2,8 +2,8 @@
 //! cookie.
 //!
 //! The store keeps a hash of the cookie and a hash of the key. So a session works on every node,
-//! and deleting the key ends the session. A request that changes something with the cookie also
-//! needs a header. Other sites cannot make a browser send that header.
+//! and deleting the key ends the session. If a request uses the cookie to change something, the
+//! request also needs a header. Other sites cannot make a browser send that header.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use crate::auth::{AuthenticationError, CONFIGURED_KEY, Operator, Operators};
 
 /// The name of the cookie.
 const SESSION_COOKIE: &str = "doorbuster_session";
-/// The header that a request with the cookie needs to change anything.
+/// A request that uses the cookie to change something needs this header.
 const CONSOLE_HEADER: &str = "x-doorbuster-console";
 /// How long a session lasts.
 const SESSION_SECS: i64 = 8 * 3_600;

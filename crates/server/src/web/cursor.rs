@@ -24,7 +24,8 @@ pub(crate) enum List {
     Waitlist,
     /// Operators' actions, by number.
     Actions,
-    /// Differences. The cursor has a position for each kind that has more rows.
+    /// Differences between units and money. The cursor has a position for each kind of difference
+    /// that has more rows.
     Differences,
 }
 

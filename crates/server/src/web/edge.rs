@@ -67,8 +67,8 @@ fn served_by(method: &Method, path: &str) -> ServedBy {
     }
 }
 
-/// Returns whether an edge may give this answer. An edge gives no answer if a node could know more,
-/// or could serve the request.
+/// Returns whether an edge may give this answer. If a node could know more, or could serve the
+/// request, the edge must pass the request on.
 fn may_answer(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::SoldOut(_)
@@ -130,8 +130,8 @@ pub(super) fn start_purchase(
     }))
 }
 
-/// Returns the hash of a request, if the request's key and body are valid, and its token or its
-/// pass names a buyer.
+/// Returns the hash of a request, if the request's key and body are valid, and the request's token
+/// or pass names a buyer.
 ///
 /// # Errors
 ///

@@ -37,7 +37,7 @@ use super::purchase_handler::{self, LearnedFacts, PurchaseReply, PurchaseStep};
 use super::reply::problem;
 use parse::{ParsedRequest, parse_request};
 
-/// Nearly every answer is smaller than this.
+/// The initial capacity of an answer's buffer. Nearly every answer fits into this capacity.
 const ANSWER_BYTES: usize = 512;
 
 /// A connection for the general server, with the bytes of requests that have no answer yet.
@@ -51,7 +51,8 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // The time when the bytes in `buffer` began to arrive, or when the last answer was ready.
+    // The later of two times: when the bytes in `buffer` began to arrive, and when the last answer
+    // was ready.
     let mut since = Instant::now();
     // One timer serves many requests. If it fires too early, the code sets it again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
@@ -180,8 +181,8 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<u
     .await
 }
 
-/// Renders an answer. Returns whether the connection stays open. An idle connection keeps none of
-/// these bytes.
+/// Renders an answer into a new buffer. Also returns whether the connection stays open. The buffer
+/// is freed after the write, so an idle connection needs no memory for it.
 fn render_reply(
     connection: &Connection,
     sold: Option<PurchaseReply>,

@@ -10,7 +10,7 @@ use crate::gate::waiting_room::SaleRoom;
 use crate::gate::{Counting, LimitCheck, PendingLimit, RateLimitExceeded, RateLimitStatus, Route};
 use crate::purchase::{DoorAnswer, DoorRefusal};
 
-/// The front door's answer, and the caller's status under the limits.
+/// The front door's answer to a request, and the caller's status under the rate limits.
 #[derive(Debug, Default)]
 pub(super) struct DoorState {
     /// The refusal, if there is one.
@@ -46,8 +46,8 @@ impl From<RateLimitExceeded> for DoorState {
 
 impl App {
     /// Checks a purchase at the front door. The front door refuses blocked callers, requests over a
-    /// rate limit, and buyers who do not meet a requirement. `against_buyer` is the refusal of a
-    /// buyer who does not meet a requirement.
+    /// rate limit, and buyers who do not meet a requirement. If the buyer does not meet a
+    /// requirement, `against_buyer` is the refusal for that requirement.
     pub(super) fn door(
         &self,
         (client, buyer): (ClientAddress, &str),
@@ -118,9 +118,9 @@ impl App {
         now: Millis,
         status: RateLimitStatus,
     ) -> DoorState {
-        // Many arrivals open the automatic waiting room. While the room is open, the room counts
-        // its visitors instead. An edge does not count arrivals. It passes the request to a node,
-        // and the node counts the arrival.
+        // An automatic waiting room opens after many arrivals, so arrivals are counted while the
+        // room is closed. An open room counts its own visitors. An edge passes the request to a
+        // node, and the node counts the arrival.
         let is_counted =
             room.sale.front_door.waiting_room == WaitingRoomMode::Auto && !room.is_held(now);
         if is_counted && self.engine.edge().is_none() {

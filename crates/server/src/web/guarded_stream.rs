@@ -2,8 +2,8 @@
 //! closes right after sending.
 //!
 //! The server's other timeouts cover reads, and this stream's timeout covers writes. The stream
-//! reports its end one poll late. So the server starts a complete request before it sees the end,
-//! and a started purchase runs to its verdict.
+//! reports the end of the peer's data one poll late. So the server starts a complete request before
+//! the server learns of the end, and a started purchase runs to its verdict.
 
 use std::io;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ pub(crate) struct GuardedStream {
     read: u64,
     /// Whether the peer has closed its side of the stream.
     ended: bool,
-    /// How long a write may stay without progress.
+    /// How long a write may make no progress.
     stall: Duration,
     /// The timer. It runs only while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -36,8 +36,8 @@ impl GuardedStream {
         Self { stream, before: before.into(), read: 0, ended: false, stall, stalled: None }
     }
 
-    /// Returns the same connection. A reader of the result gets `received` again before all other
-    /// bytes.
+    /// Returns the same connection. The next reads of the connection return `received` again,
+    /// before all other bytes.
     pub(crate) fn replaying(self, received: &[u8]) -> Self {
         let before = [received, &self.before[..]].concat();
         Self::new(self.stream, before, self.stall)

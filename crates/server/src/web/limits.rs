@@ -43,8 +43,8 @@ pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 /// rendering.
 pub(crate) const STATUS_EVERY: Duration = Duration::from_millis(200);
 
-/// While one request renders a status, other requests get a previous status of at most this age. If
-/// the previous status is older, these requests wait.
+/// While one request renders a status, other requests get the previous status if it is at most this
+/// old. If the previous status is older, these requests wait.
 pub(crate) const STATUS_STALE_MAX: Duration = Duration::from_millis(700);
 
 /// `Retry-After` for a buyer with the maximum number of event streams, in seconds.
@@ -52,8 +52,8 @@ pub(crate) const STREAM_RETRY_SECS: u32 = 10;
 /// Time between two pings of an event stream.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
 /// The number of pings that a WebSocket may leave without any answer. At the next ping the server
-/// closes the socket. The server counts pings instead of time. So a pause of the server itself
-/// closes no socket.
+/// closes the socket. The server counts pings and does not measure time. So a pause of the server
+/// itself closes no socket.
 pub(crate) const UNANSWERED_PINGS_MAX: u32 = 3;
 /// Longest message from a WebSocket, in bytes. A longer message closes the socket. The server
 /// ignores every message except a renewed token.

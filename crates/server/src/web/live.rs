@@ -65,9 +65,9 @@ impl App {
         self.live.load()
     }
 
-    /// Applies the part of these settings that can change. The server's own calls then use the
-    /// system's newest certificates. Files of the previous pages stay available, because browsers
-    /// may show these pages.
+    /// Applies the part of these settings that can change. After that, the server's requests to
+    /// payment providers, webhooks and push services use the newest certificates of the operating
+    /// system. Files of the previous pages stay available, because browsers may show these pages.
     pub fn reload(&self, settings: &Settings) {
         let before = self.live.load_full();
         let mut next = LiveSettings::new(settings);

@@ -1,8 +1,8 @@
 //! The part of a page's content that has no column of its own: texts in several languages, further
 //! pictures and facts. Each sale and each item has this content as one JSON document.
 //!
-//! The other columns have each text in one language. So exports, payment providers and older
-//! programs do not need the document.
+//! The row's other columns have each text in one language. Exports, payment providers and older
+//! versions of the program use these columns and do not need the document.
 
 use std::collections::BTreeMap;
 

@@ -2,8 +2,8 @@
 //! browsers without JavaScript show these texts. Every visitor gets the same page, and it changes
 //! only with the sale.
 //!
-//! The HTML files mark where these texts belong. Without the texts, the files are complete pages
-//! too.
+//! The HTML files mark where these texts belong. A file without these texts is also a complete
+//! page.
 
 mod calendar;
 mod item;
@@ -92,7 +92,7 @@ fn replaced(page: &str, (start, end): (&str, &str), text: &str) -> String {
     }
 }
 
-/// Renders the list of sales, each with its state if that is known.
+/// Renders the list of sales, each with its state if the state is known.
 pub(crate) fn index_page(
     template: &str,
     sales: &[(Sale, Option<ShownState>)],
@@ -120,7 +120,8 @@ pub(crate) fn index_page(
     fill(template, &format!("{} – Sales", shop.name), &head, &list, "")
 }
 
-/// Returns the price of the only item, or the lowest price.
+/// Returns the price of the items if all items have the same price. Otherwise returns the lowest
+/// price with the label "From".
 fn lowest_price(sale: &Sale) -> Option<String> {
     let lowest = sale.items.iter().map(|item| item.price).min_by_key(|price| price.amount_minor)?;
     let is_only = sale.items.iter().all(|item| item.price == lowest);
@@ -283,7 +284,7 @@ fn data_block(media_type: &str, id: &str, data: &Value) -> String {
     format!("<script type=\"{media_type}\" id=\"{id}\">{text}</script>")
 }
 
-/// Escapes a text for HTML. The result may also stand inside quotes.
+/// Escapes a text for HTML. The result is also valid inside a quoted attribute.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {

@@ -1,8 +1,8 @@
 //! Allows pages on another origin, such as a CDN's copy, to read the buyers' API (CORS).
 //!
 //! The origin comes from the settings and never from a request. So answers are the same for all
-//! callers, and caches need no copy per origin. Other origins are never allowed on the operators'
-//! API. Without the setting, answers have no CORS headers.
+//! callers, and caches need no copy per origin. The operators' API allows no other origin, not even
+//! the origin from the settings. Without the setting, answers have no CORS headers.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ const EXPOSED: &str = "age, date, etag, idempotent-replayed, location, ratelimit
 /// How long a browser may cache the permission, in seconds. No browser accepts a longer time.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
-/// The origin of the pages, if it differs from this server's.
+/// The origin of the pages, if it differs from this server's origin.
 #[derive(Debug, Default)]
 pub(crate) struct PageOrigin {
     origin: Option<HeaderValue>,

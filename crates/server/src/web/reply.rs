@@ -18,7 +18,7 @@ use super::failure::FailureCause;
 /// The body of an answer: plain bytes, or a body from the router.
 #[derive(Debug)]
 pub enum ReplyBody {
-    /// The whole body. The first poll takes it.
+    /// The whole body, which the first poll returns.
     Bytes(Option<Bytes>),
     /// A body from the router.
     Routed(axum::body::Body),

@@ -32,7 +32,7 @@ struct RenderedSale {
     event: u64,
 }
 
-/// The version of a sale's page, apart from the sale itself: the generation of the settings, and
+/// A sale's page depends on the sale and on these two values: the generation of the settings, and
 /// the state that the page shows.
 type PageVersion = (u64, ShownState);
 /// A sale's page, with the sale and the version from which it was rendered.

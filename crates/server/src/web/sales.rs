@@ -24,7 +24,7 @@ use crate::catalogue::SaleState;
 
 /// A sale changes rarely, so caches may keep it for a minute.
 const SALE_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60");
-/// A status is at most a second old, and so is the list of sales.
+/// Caches may keep a status, or the list of sales, for one second.
 const STATUS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
 /// `GET /v1/sales`

@@ -1,7 +1,7 @@
-//! Records a sale's numbers over time. Each node writes its own seconds to a table. The leader sums
-//! each node's minutes. Readers sum the rows of all nodes. A second without activity has no row.
-//! While visitors or tickets wait, each node writes at least one row a minute, so that a reader of
-//! the last minute knows the levels of every node.
+//! Records a sale's numbers over time. Each node writes one row to a table for each second with
+//! activity. The leader adds up each node's seconds into minutes. Readers sum the rows of all
+//! nodes. While visitors or tickets wait, each node writes at least one row a minute, so that a
+//! reader of the last minute knows the levels of every node.
 
 mod pending;
 mod step_counts;
@@ -28,11 +28,11 @@ pub(crate) use step_counts::tests::point;
 const BEFORE_OPENING_MS: i64 = 3_600_000;
 /// How long a sale is recorded after its close. Its last requests are decided during this time.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
-/// A minute. A reader also uses a node's recorded levels for this long.
+/// One minute. This is also how long a reader uses the levels that a node recorded.
 pub(crate) const MINUTE_MS: i64 = 60_000;
-/// The number of past minutes that the leader adds up each time. If the store does not answer, a
-/// node writes its seconds late. With one sale, they are at most 17 minutes late, because the
-/// number of waiting points is limited.
+/// The number of past minutes that the leader adds up each time. While the store does not answer, a
+/// node keeps its seconds and writes them later. With one sale, a second is written at most 17
+/// minutes late, because the number of waiting points is limited.
 const MINUTES_SUMMED: i64 = 20;
 /// How far back a new leader adds up minutes, because there may have been no leader before. The
 /// store keeps seconds for the same time, one day.
@@ -191,8 +191,8 @@ impl App {
         }
     }
 
-    /// On the leader, adds up the minutes that ended at least a minute ago, once a minute. The
-    /// first time, adds up all minutes that have seconds.
+    /// On the leader, once a minute, adds up recent minutes that ended at least a minute ago. A new
+    /// leader first adds up all minutes whose seconds are still in the store.
     async fn sum_due_minutes(&self, now: Millis) -> Result<(), StoreError> {
         if !self.engine.control().leads() {
             self.series.summed.store(0, Ordering::Relaxed);
@@ -215,8 +215,8 @@ impl App {
         Ok(())
     }
 
-    /// Adds up these minutes from the seconds of all nodes. An old minute that was added up before
-    /// stays as it is, because the store may have deleted some of its seconds.
+    /// Adds up these minutes from the seconds of all nodes. If an old minute was already added up,
+    /// its row is not changed, because the store may have deleted some of that minute's seconds.
     async fn sum_minutes(
         &self,
         now: Millis,

@@ -54,8 +54,8 @@ async fn finish(
     let signed_in = match &attempt {
         Some(attempt) => {
             // A failed sign-in counts as a wrong key. So one client cannot cause many requests to
-            // the issuer. A request without an attempt causes none, and another site can make a
-            // browser send it, so it does not count.
+            // the issuer. A request without an attempt does not count. Such a request causes no
+            // request to the issuer, and another site can make a browser send it.
             let counted = wrong_keys::count(&app, client.address).await?;
             let query = query.as_deref().unwrap_or_default();
             let now_secs = app.engine.now().0.div_euclid(1_000);

@@ -111,7 +111,8 @@ impl Full {
 
 /// Starts an app with these settings and a sale of `stock` phones. Each buyer may buy one.
 pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<App> {
-    // The secrets come first, because a store without its id_key file is refused.
+    // The secrets are created before the store, because the server refuses a store without its
+    // id_key file.
     let secrets = secrets::load_or_create_all(settings, &HistoryMemory::default())
         .await
         .expect("a fresh directory");

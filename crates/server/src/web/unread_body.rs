@@ -2,8 +2,8 @@
 //! body, and a body in a request with an invalid key.
 //!
 //! Closing a connection with unread bytes resets it, and the reset can arrive before the answer. So
-//! this module gets the unread rest of a body back. It reads that rest, within limits, before the
-//! server sends the answer.
+//! this module takes back the rest of a body that a handler did not read. The module reads this
+//! rest, within limits, before the server sends the answer.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ use super::request_body::drain;
 type BodySlot<B> = Arc<Mutex<Option<B>>>;
 
 /// A body that is lent to the handlers. If a handler drops the body before its end, the rest of the
-/// body goes to the slot.
+/// body goes to `back`.
 pub(crate) struct LentBody<B: Body + Unpin> {
     body: Option<B>,
     back: BodySlot<B>,

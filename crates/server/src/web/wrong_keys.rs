@@ -24,7 +24,7 @@ const ADDRESSES_MAX: usize = 10_000;
 const STORED_MAX: u32 = 600;
 const MINUTE_MS: i64 = 60_000;
 
-/// Counts a key as wrong before it is checked. So concurrent requests cannot exceed the limit.
+/// Counts a key as wrong before the key is checked. So concurrent requests cannot exceed the limit.
 ///
 /// # Errors
 /// If the address has sent too many wrong keys in this minute, or if the store is unreachable.
@@ -35,7 +35,8 @@ pub(super) async fn count(app: &App, address: IpAddr) -> Result<CountedKey, Hand
     if counted.is_stored {
         let (network, minute) = (counted.network.to_string(), counted.minute);
         let sent = app.engine.store().count_wrong_key(network, minute).await;
-        // A key that the store did not count was not checked, so it does not count here either.
+        // If the store failed to count the key, the key is not checked. So this node does not count
+        // the key either.
         let sent = sent.inspect_err(|_| app.wrong_keys.remove(&counted)).map_err(failed)?;
         if sent > u64::from(WRONG_KEYS_MAX) {
             return Err(limited().into());
@@ -63,7 +64,8 @@ impl CountedKey {
             let store = app.engine.store();
             let taken = store.take_back_wrong_key(self.network.to_string(), self.minute).await;
             if let Err(error) = taken {
-                // The person is signed in. The count is too high by one until the minute ends.
+                // The person is signed in all the same. Until the minute ends, the count in the
+                // store is too high by one.
                 tracing::debug!(%error, "failed to take back the count of a wrong key");
             }
         }

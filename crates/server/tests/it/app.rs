@@ -21,7 +21,7 @@ pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
 /// The header that lets a purchase wait for its verdict. The wait is longer than any pause of a
 /// test machine.
 pub(crate) const WAIT_FOR_ORDER: (&str, &str) = ("Prefer", "wait=5");
-/// Longest wait for events, on a slow machine.
+/// The longest time that a test waits for an event. The machine may be slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// A time after the end of every test.
 pub(crate) const FAR_FUTURE: i64 = 4_000_000_000;

@@ -1,5 +1,5 @@
-//! Tests brokers as event endpoints. RabbitMQ and NATS receive events and stop while buyers
-//! continue. After a restart they receive all missed events.
+//! Tests brokers as event endpoints. RabbitMQ and NATS receive events, and stop while buyers
+//! continue to buy. After a restart, the broker receives all missed events.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -188,7 +188,7 @@ async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     assert_eq!((&event["time"], &order["state"]), (&order["reserved_at"], &json!("reserved")));
     assert!(event["id"].as_str().is_some_and(|id| id.starts_with("evt_")), "{event}");
 
-    // The broker stops while buyers continue, and stays down for a while.
+    // The broker stops while buyers continue to buy, and stays down for a while.
     let ending = std::thread::spawn(move || broker.stop());
     let begun = Watch::start();
     trade(&app, 4..34, &mut wanted).await;

@@ -6,7 +6,7 @@ use doorbuster_api::header::BodyType;
 
 use crate::app::{ADMIN_KEY, TestApp};
 
-/// Returns the endpoint's path with names that do not exist.
+/// Returns the endpoint's path with ids of objects that do not exist.
 fn path(endpoint: &Endpoint) -> String {
     endpoint
         .path
@@ -44,7 +44,7 @@ async fn every_endpoint_is_served_as_its_row_says() {
             let known = app.call(method, &path, &with_key, body).await.verdict();
             let named = endpoint.path.contains('{');
             let allowed = match (named, endpoint.body.is_some()) {
-                // This endpoint accepts a request without a body, but a body must have a reason.
+                // The endpoint accepts a request without a body, but a body must contain `reason`.
                 (_, true) if endpoint.id == "discard_dead_letter" => "422 invalid_request",
                 // An empty patch is valid and changes nothing.
                 (_, true) if endpoint.method != Method::Patch && !endpoint.may_lack_body => {
@@ -72,7 +72,7 @@ async fn head_works_for_every_get_and_returns_the_same_headers() {
         let head = app.call("HEAD", &path, &headers, b"").await;
         assert_eq!(head.status, get.status, "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
-        // A streamed answer has no length. The length of an answer with the time can change.
+        // A streamed answer has no `Content-Length`. The length of the metrics can change.
         if get.header("content-length").is_some() && !matches!(endpoint.id, "metrics") {
             assert_eq!(head.header("content-length"), get.header("content-length"), "{path}");
         }

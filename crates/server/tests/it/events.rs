@@ -171,7 +171,7 @@ async fn messages_from_a_client_are_bounded_and_ignored() {
         .expect("open")
         .expect("a message");
     assert_eq!(pong, Message::Pong(vec![1, 2].into()));
-    // Returns the last frame of a socket. The server answers a client's close frame.
+    // Returns the last frame of a socket. The server answers a close frame with a close frame.
     let farewell = async |mut socket: Socket| {
         let mut last = None;
         while let Some(Ok(message)) = socket.next().await {
@@ -246,7 +246,7 @@ async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_received_
     let (id, first, _) = next_order(&last.to_string()).await;
     assert!(id > last, "ids rise");
     assert_eq!((&first["id"], &first["state"]), (&placed["id"], &json!("cancelled")));
-    // With an unknown id or the newest id, only later events come.
+    // If the last id is unknown or invalid, the stream sends only later events.
     for none in ["later", "-1", "18446744073709551616", "9007199254740991"] {
         let (_, first, again) = next_order(none).await;
         assert_eq!(first["id"], again["id"], "{none}");
@@ -312,7 +312,7 @@ async fn buy_many(app: &TestApp, orders: usize) {
     }
 }
 
-/// Waits until a line of the metrics is one of these.
+/// Waits until the metrics contain one of these lines.
 async fn wait_for_metric(app: &TestApp, lines: &[&str]) {
     let watch = Watch::start();
     loop {
@@ -351,7 +351,7 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
             }
         };
         drop(slow);
-        // Only the quick reader is left. The server did not wait for the timeout of writes, 30 s.
+        // Only the quick reader is left. The server did not wait for the write timeout of 30 s.
         wait_for_metric(&app, &["doorbuster_events_websockets 1"]).await;
         (read, code, dropped.elapsed())
     };
@@ -389,8 +389,7 @@ async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
         other => panic!("{:?}", other.map(|(_, response)| response)),
     }
     drop(socket(&app, "bert", "").await);
-    // After a buyer closes a stream, the buyer may open another stream as soon as the server
-    // notices.
+    // When the server has noticed that a buyer closed a stream, the buyer may open another stream.
     sockets.pop();
     let again = async {
         while open(&app, "", &[("authorization", &bearer("anna"))]).await.is_err() {

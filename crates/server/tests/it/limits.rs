@@ -161,7 +161,7 @@ async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
         };
         let ask = async |body: &str| app.call("POST", "/v1/orders", &nobody, body.as_bytes()).await;
         check(&ask(&order("spring", 1)).await, "401 unauthenticated", 3);
-        // A request without a sale has the default limits of a sale.
+        // If a request is invalid or its sale is unknown, the default limits of a sale apply.
         let unknown = app.buy_with("anna", "k", more, &order("nowhere", 1)).await;
         for (reply, verdict) in [
             (ask(&order("spring", 0)).await, "422 invalid_request"),
@@ -258,7 +258,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
     while let Some(person) = people.join_next().await {
         person.expect("undisturbed");
     }
-    // After the wait that the answer gives, the limit admits one request per second again.
+    // The refusal says how long to wait. After this wait, the limit admits one request per second.
     let since = Instant::now();
     let mut too_many = robot(300).await;
     while too_many.status != 429 {
@@ -302,7 +302,7 @@ async fn forwarding_headers_are_read_from_the_right_and_only_from_trusted_proxie
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8")]).await;
     open(&app, "spring", 1, limits).await;
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
-    // The left part comes from the client and may contain any text.
+    // The client chooses the left part of the header, so this part may contain any text.
     assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.1", 8).await, 5);
     assert_eq!(
         refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.2, 10.0.0.1", 8).await,

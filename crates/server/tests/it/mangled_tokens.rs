@@ -1,6 +1,6 @@
 //! Tests thousands of random changes to input from outside: tokens, passes, order ids, providers'
 //! messages and WebSocket frames. The server accepts no changed input, never answers with a server
-//! error, and continues.
+//! error, and continues to run.
 //!
 //! `corpus/` has the initial inputs, one in each line. The test adds a valid input of each kind.
 //! `DOORBUSTER_MANGLED` sets the number of inputs of each kind, and `DOORBUSTER_RANDOM_SEED` sets

@@ -28,7 +28,7 @@ mod settlers;
 mod short_stock;
 mod wait_bounds;
 
-/// A time that is longer than a lease and the work after the lease ends.
+/// A time in which a lease ends and the nodes complete the work that follows.
 const AFTER_LEASE: Duration = Duration::from_secs(12);
 /// Longest time until all units are sold. The machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(120);

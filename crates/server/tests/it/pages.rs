@@ -1,5 +1,6 @@
-//! Tests the pages and their assets. They are the same for all visitors, hashed, compressed, and
-//! under a strict policy. One test checks guests in demonstrations.
+//! Tests the pages and their assets. All visitors get the same bytes, under a strict content
+//! security policy. Assets have hashed names and are compressed. One test checks guests in
+//! demonstrations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -9,8 +10,8 @@ use serde_json::json;
 use crate::app::TestApp;
 use crate::http::Reply;
 
-/// Words that no sentence may contain. The pages are only about orders and payments. Only the shop
-/// can promise the steps after a payment.
+/// Words that no sentence of the pages may contain. The pages are only about orders and payments,
+/// because only the shop can promise the steps after a payment.
 const NEVER: [&str; 21] = [
     "mail", "receipt", "invoice", "shipp", "shipment", "deliver", "parcel", "courier", "邮",
     "收据", "发票", "小票", "发货", "运费", "物流", "快递", "配送", "送货", "收货", "包裹", "短信",
@@ -43,8 +44,8 @@ fn named(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Returns every sentence of a language by its key. The script contains comments and one object.
-/// Its texts are in single quotes without escapes.
+/// Returns the sentences of a language by their keys. The language's script contains comments and
+/// one object. The object's texts are in single quotes without escapes.
 fn words(language: &str) -> BTreeMap<String, String> {
     let file = format!("{}/assets/copy-{language}.js", env!("CARGO_MANIFEST_DIR"));
     let script = std::fs::read_to_string(file).expect("the file exists");

@@ -79,7 +79,7 @@ impl TestApp {
         reply.json()["pass"].as_str().expect("a pass").to_owned()
     }
 
-    /// Buys one phone with these headers and the key.
+    /// Buys one unit of the item with this request key and these headers.
     async fn order(&self, key: &str, headers: &[(&str, &str)], sale: &str, item: &str) -> Reply {
         let mut all = vec![("Idempotency-Key", key), ("Content-Type", "application/json")];
         all.extend_from_slice(headers);
@@ -242,7 +242,7 @@ async fn a_pass_is_available_a_minute_before_the_opening_and_usable_after_it() {
         app.order("k", &[("Authorization", &bearer("anna"))], "near", "phone").await.verdict(),
         "409 not_started"
     );
-    // Another test opens a sale by the clock. Here an operator opens it.
+    // Another test waits until a sale opens at its start. Here an operator opens the sale.
     app.step("near", "open").await;
     assert_eq!(app.order("k", &with, "near", "phone").await.verdict(), "201");
     app.step("near", "pause").await;
@@ -283,7 +283,7 @@ async fn thresholds_name_what_a_buyer_lacks() {
         .to_owned();
     let with = [("Purchase-Pass", pass.as_str())];
     assert_eq!(app.order("k", &with, "levels", "phone").await.verdict(), "201");
-    // A raised threshold also applies to earlier passes.
+    // A raised threshold also applies to passes that were issued before.
     app.patch_door("levels", json!({"min_level": 4})).await;
     lacks(&app.order("k2", &with, "levels", "phone").await, "level");
     app.patch_door("levels", json!({"min_level": null})).await;

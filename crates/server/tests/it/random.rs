@@ -1,6 +1,6 @@
-//! Sends thousands of random valid and invalid requests. The table of endpoints allows every
-//! answer, and successes match `/openapi.json`. No answer is a server fault, and few answers ask
-//! for a retry. At the end, the test accounts for every unit.
+//! Sends thousands of random valid and invalid requests. Every answer must be in the table of
+//! endpoints, and successful answers must match `/openapi.json`. No answer may be a server fault,
+//! and few answers may ask for a retry. At the end, the test checks that no unit is missing.
 //!
 //! `DOORBUSTER_RANDOM_REQUESTS` sets the number of requests, and `DOORBUSTER_RANDOM_SEED` sets the
 //! seed. A failure prints its seed.

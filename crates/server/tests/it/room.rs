@@ -235,7 +235,7 @@ async fn streams_read_positions_no_more_often_than_pages_may() {
         assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
         app.step(id, "open").await;
     }
-    // The first event arrives after the reads of the store.
+    // The server reads the store before it sends the first event.
     let listen = async |buyer: &str, query: &str| {
         let mut events = socket(&app, buyer, query).await;
         assert_eq!(next(&mut events).await["type"], "status");
@@ -268,7 +268,7 @@ async fn buy(app: &TestApp, buyer: &str) -> Reply {
     buy_item(app, buyer, "phone").await
 }
 
-/// Gets a pass for this item and buys with it, under a key of its own.
+/// Gets a pass for this item and buys with the pass. The request key is the item's id.
 async fn buy_item(app: &TestApp, buyer: &str, item: &str) -> Reply {
     let bearer = crate::app::bearer(buyer);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];

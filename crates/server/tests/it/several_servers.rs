@@ -70,8 +70,8 @@ async fn a_new_sale_has_its_page_and_events_although_its_notification_is_lost() 
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = server(&home, &database, "api,settle,control").await;
-    // Each kind of request makes the node read the sales at once. If the last read took more than a
-    // tenth of the pause, the node may not read yet, and the test tries another sale.
+    // Each kind of request makes the node read the sales at once. If the last read took more than
+    // 0.1 s, the node may not read yet, and the test tries another sale.
     for way in ["page", "events"] {
         let mut tries = 0;
         while !is_known_at_once(&app, (&home, &database), way, tries).await {

@@ -289,7 +289,7 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
     assert_eq!(app.buy("a", "k", "spring", "phone", 2).await.verdict(), "201");
     let begun = Instant::now();
     loop {
-        // Units in transit count as free.
+        // Units in transit count as free, so the first answers may be `not_held_out`.
         let reply = app.join("a", "more").await;
         if reply.verdict() == "409 limit_reached" {
             assert_eq!((&reply.json()["limit"], &reply.json()["used"]), (&json!(2), &json!(2)));

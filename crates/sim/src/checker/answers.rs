@@ -11,7 +11,7 @@ const AGE_MAX_MS: i64 = 2_000;
 
 /// The time of an answer, and the data of the answering node at that time.
 pub(crate) struct AnswerContext<'a> {
-    /// The time, in monotonic time.
+    /// The monotonic time.
     pub(crate) mono: Millis,
     /// The slots that the request can reach.
     pub(crate) slots: &'a [SlotKey],
@@ -48,8 +48,8 @@ impl Checker {
         self.tickets.entry(purchase.request()).or_default().push(id);
     }
 
-    /// Checks the invariant I9. Its bounds are small here, so that runs reach them. Also checks
-    /// that a stopped slot issues no ticket.
+    /// Checks the invariant I9. The bounds of I9 are small here, so that runs reach them. Also
+    /// checks that a stopped slot issues no ticket.
     pub(crate) fn bounds(&mut self, stopped: bool, queue: usize, tight: u8) {
         self.check(!stopped, "stop", || "a stopped slot issued a ticket".into());
         self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
@@ -198,8 +198,8 @@ impl Checker {
         }
     }
 
-    /// Checks an answer that names this ticket. A refusal from before the request does not answer
-    /// the request, because a repeat with the same key starts a new try.
+    /// Checks an answer that names this ticket. A refusal that was decided before the request
+    /// arrived does not answer the request, because a repeat with the same key starts a new try.
     pub(crate) fn refused_with_ticket(&mut self, purchase: &BuyerRequest, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
         let old =
@@ -230,9 +230,9 @@ impl Checker {
         });
     }
 
-    /// Checks that a request that holds an order is not refused. A node that answers from a
-    /// snapshot may refuse the holder of a newer order. This is not allowed if the same node has
-    /// already answered with that order.
+    /// Checks that a request that holds an order is not refused. There is one exception: a node may
+    /// answer from a snapshot that is older than the order, unless this node has already answered
+    /// with that order.
     fn refused(&mut self, purchase: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&purchase.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };
@@ -272,7 +272,7 @@ impl Checker {
         });
     }
 
-    /// Checks the answer that an id has no verdict yet.
+    /// Checks an answer that says that an id has no verdict yet.
     pub(crate) fn undecided_reported(&mut self, parts: &TicketParts, now: Millis) {
         let due = now > parts.decide_by;
         self.check(!due, "I8", || {

@@ -1,6 +1,5 @@
-//! Checks the invariant I5: each payment captured at the provider ends as exactly one paid order or
-//! one refund. The checker decides this with its own tables, and compares the sums with the
-//! provider's records.
+//! Checks the invariant I5: each payment captured at the provider ends as one paid order or one
+//! refund. The checker uses its own tables, and compares the sums with the provider's records.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, Money, Payment, PaymentState, Refund, RefundCause, RefundId,
@@ -295,7 +294,8 @@ impl Checker {
         self.count_case("refund answered late");
     }
 
-    /// Checks that a paid order has one payment, a refunded payment one refund, and amounts match.
+    /// Checks that each paid order has one payment, each refunded payment has one refund, and all
+    /// amounts match.
     fn check_totals(&mut self, store: &SimStore) {
         let model = &store.model;
         for order in model.orders.values() {
@@ -346,8 +346,8 @@ impl Checker {
         new
     }
 
-    /// Checks a refund that the provider sends. It is sent once for a payment, with the full
-    /// amount, and only if the payment is refunded.
+    /// Checks a refund that the provider sends. The provider must send one refund for a payment,
+    /// with the full amount, and only if the payment is refunded.
     pub(crate) fn refund_sent(&mut self, store: &SimStore, provider: &Provider, back: &MoneyBack) {
         let twice = provider.backs.iter().any(|b| b.payment == back.payment && !b.came_back);
         self.check(!twice, "I5", || format!("{back:?} was sent a second time"));

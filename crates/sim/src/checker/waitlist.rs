@@ -16,7 +16,7 @@ use super::rows::number_in_name;
 use super::{BuyerRequest, Checker, SeenTicket};
 use crate::store::{SimStore, Tx, TxResult};
 
-/// The payment window of an order from a waitlist. A shorter window of the item applies instead.
+/// The payment window of an order from a waitlist, unless the item's own window is shorter.
 const WINDOW_MS: i64 = 300_000;
 /// The largest number of entries that one transaction can serve or end.
 const AT_ONCE: usize = 100;
@@ -374,14 +374,14 @@ impl Checker {
         }
     }
 
-    /// Checks the answer that an entry waits.
+    /// Checks the claim that an entry waits.
     pub(crate) fn answered_waiting(&mut self, id: &TicketId) {
         let waits = self.waitlists.waiting.iter().any(|s| s.id == *id);
         self.check(waits, "waitlist", || format!("{id} is reported as waiting, but does not wait"));
         self.count_case("answered waiting");
     }
 
-    /// Checks the answer that an entry's sale has ended. The entry must never become an order.
+    /// Checks the claim that an entry's sale has ended. The entry must never become an order.
     pub(crate) fn answered_sale_ended(&mut self, id: &TicketId) {
         let first = *self.reported.entry(*id).or_insert(Verdict::Unavailable);
         self.check(first == Verdict::Unavailable, "I8", || {
@@ -390,7 +390,7 @@ impl Checker {
         self.count_case("answered that the sale has ended");
     }
 
-    /// Checks at the end of a run that no entry waits while the pool has units or after its sale.
+    /// Checks at the end of a run that no entry waits if the pool has units or the sale has ended.
     pub(crate) fn waitlists_at_rest(&mut self, store: &SimStore) {
         for item in store.model.items.values() {
             let shown = store.phases.get(&item.id).map(|p| p.shown);

@@ -30,7 +30,8 @@ pub(super) fn money(_: Profile, rng: &mut SimRng) -> Op {
 }
 
 /// Sometimes adds a scene: a hold ends while its provider is unavailable. A query to the provider
-/// gets no answer, in some scenes after an extension. The order waits for the longest time allowed.
+/// gets no answer. In some scenes, the hold was extended before. The order waits for the longest
+/// time allowed.
 pub(super) fn silence_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Silence || !rng.percent(3) {
         return Vec::new();

@@ -133,9 +133,9 @@ impl World {
         self.send(message);
     }
 
-    /// Of an item's parked requests, serves the request that has waited longest, first from the
-    /// pool and then from other slots. If slots are in nodes' memories, each node serves its own
-    /// requests, independently of the other nodes.
+    /// Serves the parked request of an item that has waited longest, first from the pool and then
+    /// from other slots. If slots are in nodes' memories, each node serves its own requests,
+    /// independently of the other nodes.
     pub(crate) fn serve_parked(&mut self, leader: u8, item: ItemId) {
         let seat = leader % self.setup.nodes;
         let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());

@@ -42,8 +42,8 @@ pub(crate) struct Snapshot {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
     pub(crate) snapshot: Option<Snapshot>,
-    /// The requests that hold an order, by half of their hash. The set is complete up to the
-    /// snapshot.
+    /// The requests that hold an order, identified by the low 64 bits of their hashes. The set is
+    /// complete up to the snapshot.
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
     /// The first transaction that the next snapshot reads.
     pub(crate) since: u64,
@@ -74,8 +74,8 @@ impl Node {
 pub(crate) enum AttemptState {
     /// The node waits for a slot's answer.
     Asking { slot: usize },
-    /// A ticket is issued, and the node waits for its verdict. `may_be_lost`: the node checks the
-    /// ticket's grant.
+    /// A ticket is issued, and the node waits for its verdict. If `may_be_lost` is true, the node
+    /// checks the ticket's grant.
     Waiting { id: TicketId, may_be_lost: bool },
     /// The request waits for units or for a commit.
     Parked { until: Millis, is_short: bool },
@@ -201,7 +201,7 @@ impl World {
             }
             match state {
                 AttemptState::Parked { is_short: false, .. } => self.drive(i, Input::Woken),
-                // As in the server, a commit wakes a request that waits for units only if the new
+                // As in the server, a commit wakes a request that is short of units only if the new
                 // counts refuse the request.
                 AttemptState::Parked { .. } => {
                     let item = purchase.item.0 as usize - 1;

@@ -221,8 +221,8 @@ mod tests {
         #[test]
         fn a_random_entry_is_parsed_exactly_or_refused(
             id in prop_oneof![8 => "[0-9]{1,7}-[0-9]{1,12}", 1 => "[0-9]{0,20}-?[0-9]{0,20}", 1 => "\\PC{0,8}"],
-            // Most cases have seven numbers as words. Such an entry is valid, because buyers and
-            // keys may also be numbers.
+            // In most cases, the entry has seven words that are numbers. Such an entry is valid,
+            // because buyers' ids and keys may also be numbers.
             words in prop_oneof![9 => vec(any_text(), 7), 1 => vec(any_text(), 0..9)],
             name in "t|\\PC{0,3}",
             cut in any::<Index>(),

@@ -40,8 +40,8 @@ pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
 /// The largest number of tickets that were read and that no settler has taken. At the bound the
 /// readers wait.
 pub(super) const INBOX_MAX: usize = 2_048;
-/// The largest number of slots that one node reads, each through its own connection. At the bound
-/// the node does not read the last slots, and reports this.
+/// The largest number of slots that one node reads, each through its own connection. If there are
+/// more slots, the node does not read the last slots, and `Slots::serve` returns an error.
 pub(super) const SERVED_MAX: usize = doorbuster_core::limits::SLOTS_SERVED_MAX;
 /// The interval at which a reader searches for tickets that a settler received and never
 /// acknowledged.
@@ -50,8 +50,8 @@ pub(super) const CLAIM_EVERY: Duration = Duration::from_secs(1);
 /// the ticket. Redis measures this time. A wrong clock is harmless, because a ticket that is
 /// delivered twice is settled once.
 pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
-/// The largest number of attempts of a call, while each attempt has no effect because the server
-/// does not have the slot or is unavailable. At the bound the call fails.
+/// The largest number of attempts of a call. A call is repeated only if it had no effect, because
+/// the server does not have the slot or is unavailable. At the bound the call fails.
 pub(super) const ATTEMPTS_MAX: usize = 5;
 /// The pause between two attempts of a call.
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);

@@ -50,8 +50,9 @@ impl QueueReader {
         this
     }
 
-    /// Lets the reader end by itself after its current read. A reader that ended at once could lose
-    /// the tickets of that read. No node would settle these tickets until another node claims them.
+    /// Lets the reader end by itself after its current read. If the reader ended at once, this node
+    /// might not get the tickets of that read. No node would then settle these tickets until
+    /// another node claims them.
     pub(super) fn end_after_read(&mut self) {
         self.ends.cancel();
         self.task.detach_all();

@@ -1,7 +1,7 @@
 -- Returns the state of the slot.
 -- KEYS: see term.lua. ARGV: none.
--- Returns {} without an epoch, else {grant, epoch, a, b, active, mark, applied, n, tickets queued,
--- stopped, requests remembered, recalls remembered}.
+-- Returns {} if the slot has no epoch, else {grant, epoch, a, b, active, mark, applied, n, tickets
+-- queued, stopped, requests remembered, recalls remembered}.
 -- The script must never write.
 local term = read_term()
 if not term then

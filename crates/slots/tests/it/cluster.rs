@@ -13,10 +13,10 @@ use super::server::{Server, options};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: usize = 16_384;
-/// If a server sends no message for this many milliseconds, the other servers of its cluster count
-/// it as failed. Servers that have just met this server forget it. The time is long, because a busy
-/// machine may pause all servers for a while. A test that replaces a server shortens the time,
-/// after the servers know each other.
+/// If a server sends no message for this many milliseconds, the other servers of the cluster mark
+/// that server as failed. Servers that have just met that server remove it from their lists. The
+/// time is long, because a busy machine may pause all servers for a while. A test that replaces a
+/// server shortens the time, after the servers know each other.
 const MISSED_AFTER_MS: &str = "30000";
 const REPLACED_AFTER_MS: &str = "4000";
 

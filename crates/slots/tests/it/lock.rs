@@ -225,7 +225,7 @@ async fn a_majority_of_servers_decides() {
     }
     let fence = held.fence();
     held.release().await;
-    // The first server comes back empty. Its numbers continue after the numbers of the other
+    // The first server restarts without data. Its numbers continue after the numbers of the other
     // servers.
     servers[0].restart();
     servers[2].kill();

@@ -1,5 +1,5 @@
-//! Checks that a slot in memory is linearizable. Three threads make random calls at once. One
-//! sequence of all calls must fit their times, and give the same answers at the reference slot.
+//! Checks that a slot in memory is linearizable. Three threads make random calls at once. There
+//! must be one sequence of the calls that agrees with their times and the reference's answers.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
 //! The same seed gives the same calls, but their interleaving is random.

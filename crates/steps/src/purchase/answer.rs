@@ -41,7 +41,8 @@ impl Attempt {
         }
     }
 
-    /// Waits for the verdict of a ticket. `is_mine`: the ticket was issued for this very request.
+    /// Waits for the verdict of a ticket. `is_mine` is true if the ticket was issued for this very
+    /// request.
     pub(super) fn await_verdict(
         &mut self,
         ticket: IssuedTicket,

@@ -21,12 +21,13 @@ pub enum Input {
     NoVerdict,
     /// The ticket's grant is closed, so there may be no verdict.
     GrantClosed,
-    /// The units that the store counts for the buyer, and the request's answer if it holds an
-    /// order. The units were read first, so the request's order is found if the units include it.
+    /// The units that the store counts for the buyer, and the request's answer if the request holds
+    /// an order. The units were read first. So if the units include the request's order, that order
+    /// is found.
     Confirmed(u32, Option<Outcome>),
     /// The units that the store counts for the buyer, if the store answered.
     Quota(Option<u32>),
-    /// The request's answer if it holds an order or a queued ticket.
+    /// The request's answer if the request holds an order or a queued ticket.
     LookedUp(Option<Outcome>),
     /// A parked request may try again.
     Woken,
@@ -43,8 +44,8 @@ pub enum Input {
 pub enum Effect {
     /// Look up the order that the request holds: [`Input::LookedUp`].
     LookUpOrder,
-    /// Ask the slot for a ticket: [`Input::Slot`]. `is_bounded`: a slot without an answer within
-    /// [`SLOT_QUERY_MAX_MS`] counts as unreachable.
+    /// Ask the slot for a ticket: [`Input::Slot`]. If `is_bounded` is true, a slot that does not
+    /// answer within [`SLOT_QUERY_MAX_MS`] counts as unreachable.
     AskSlot {
         /// The slot.
         slot: SlotKey,
@@ -52,12 +53,12 @@ pub enum Effect {
         is_bounded: bool,
     },
     /// Ask the slot, within [`SLOT_QUERY_MAX_MS`], for the ticket that it issued for the request.
-    /// With the limit 0, the slot issues no new ticket: [`Input::Slot`].
+    /// Use the limit 0, so that the slot issues no new ticket: [`Input::Slot`].
     FindTicket(SlotKey),
     /// Wait for the ticket's verdict: [`Input::Verdict`], or [`Input::Elapsed`] when the client's
-    /// wait ends. `is_mine`: the ticket was issued for this very request. Otherwise the driver may
-    /// give [`Input::NotWaiting`]. `may_be_lost`: the driver gives [`Input::GrantClosed`] if the
-    /// ticket's grant is closed.
+    /// wait ends. `is_mine` is true if the ticket was issued for this very request. Otherwise, the
+    /// driver may give [`Input::NotWaiting`]. If `may_be_lost` is true, the driver gives
+    /// [`Input::GrantClosed`] when the ticket's grant is closed.
     AwaitVerdict {
         /// The ticket.
         ticket: IssuedTicket,
@@ -85,11 +86,11 @@ pub enum Effect {
     },
     /// Draw a new token and a new `decide_by`: [`Input::Done`].
     RenewToken,
-    /// Reconcile the item, because a slot may lack units or rows: [`Input::Done`].
+    /// Reconcile the item, because a slot may lack units or feed rows: [`Input::Done`].
     Wake,
-    /// Check the slots for a loss: [`Input::Done`].
+    /// Check whether a slot lost its memory: [`Input::Done`].
     SuspectLoss,
-    /// Give the answer. The purchase is over.
+    /// Answer the request. The purchase is over.
     Answer(Outcome),
 }
 
@@ -107,8 +108,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the answer to a request whose key holds an order. `is_same`: the order has the
-    /// request's item and units.
+    /// Returns the answer to a request whose key holds an order. `is_same` is true if the order has
+    /// the request's item and units.
     #[must_use]
     pub fn for_order(is_same: bool) -> Self {
         if is_same { Self::Replayed } else { Self::Refused(Refusal::KeyReused) }

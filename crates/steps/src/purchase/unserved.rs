@@ -1,6 +1,6 @@
 //! Decides what happens after a try that did not serve the request. After the longest parking time,
-//! answers the request. This answer is never "sold out" while the request holds an order or an
-//! earlier try may be undecided.
+//! this module answers the request. This answer is never "sold out" while the request holds an
+//! order or an earlier try may be undecided.
 use doorbuster_core::SlotKey;
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::rules::{Rule, enforces};
@@ -42,8 +42,8 @@ impl Attempt {
             Unserved::TicketLost => {
                 self.was_renewed = true;
                 self.signals.renews = true;
-                // The slot's next epoch takes a moment, so the request may be parked for the full
-                // time again.
+                // The slot's next epoch does not start at once, so the request may be parked for
+                // the full time again.
                 self.parked_until = self.now.plus(PARK_MS);
                 self.waits = self.waits.max(1);
             }
@@ -180,8 +180,8 @@ impl Attempt {
         if is_short && !self.is_uncertain && view.reaches_all_slots() {
             return self.refuse_sold_out(free.parked_too_long(self.units), view);
         }
-        // A slot that has had no epoch for this long may have lost its memory. The leader may be
-        // unable to reach that slot.
+        // A slot that has had no epoch for this long may have lost its memory. This node checks
+        // that, because the leader may be unable to reach the slot.
         self.signals.suspects |= self.is_uncertain;
         self.refuse(Refusal::Unavailable)
     }

@@ -26,8 +26,8 @@ async fn version(fixture: &Fixture) -> BlocksVersion {
     fixture.store.blocks_version().await.expect("reads")
 }
 
-/// A block holds until its end. A new block of the same value replaces the old one. A deletion ends
-/// a block.
+/// A block is in force until its end. A new block of the same value replaces the old block. A
+/// deletion ends a block at once.
 pub async fn blocks_hold_until_they_end(fixture: Fixture) {
     assert_eq!(
         (blocked(&fixture).await, version(&fixture).await),

@@ -280,7 +280,7 @@ pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 3, 1, 0).await;
 }
 
-/// An order ends after its grant was closed, and no slot gets a feed row.
+/// An order can end after its grant was closed. Then no slot gets a feed row.
 pub async fn an_order_outlives_its_grant(fixture: Fixture) {
     let grant = fixture.slot(9, 9, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;

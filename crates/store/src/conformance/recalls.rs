@@ -120,7 +120,8 @@ pub async fn a_recall_is_clamped(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 3, 0, 7, 0).await;
 }
 
-/// Closing a grant finishes its recalls, because their units went back with the grant.
+/// Closing a grant finishes its recalls, because the closing returns all unsettled units to the
+/// pool.
 pub async fn closing_finishes_recalls(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 8).await;
     for id in 1..=2 {

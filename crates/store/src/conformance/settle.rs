@@ -78,8 +78,8 @@ pub async fn a_ticket_is_resolved_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A second ticket for the same request gets the first ticket's order. The second ticket's units go
-/// back.
+/// A second ticket for the same request gets the first ticket's order. The second ticket's units
+/// are credited to its slot.
 pub async fn a_second_ticket_of_a_request_gets_its_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let first = fixture.ticket(&grant, 1, "anna", "k", 2);
@@ -169,8 +169,8 @@ pub async fn a_late_ticket_is_returned(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 9, 1, 0).await;
 }
 
-/// Tickets of a closed grant are neither consumed nor credited, because the units went back when
-/// the grant was closed.
+/// Tickets of a closed grant are neither consumed nor credited, because the closing of the grant
+/// already returned the units to the pool.
 pub async fn a_closed_grant_consumes_no_ticket(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     fixture.store.close_grant(grant.id, CloseCause::LeaseLapsed).await.expect("writes");

@@ -43,8 +43,8 @@ pub struct Replication {
     pub synchronous: Option<u64>,
     /// The standbys in `synchronous_standby_names` that are not connected.
     pub missing: Vec<String>,
-    /// The connected standbys in `synchronous_standby_names`, each with its state and its last
-    /// answer, as text for an operator.
+    /// The connected standbys in `synchronous_standby_names`, each with its state and the time of
+    /// its last answer to the primary, as text for an operator.
     pub standbys: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ impl Replication {
         self.required > 0
     }
 
-    /// Returns whether commits wait for standbys that this database user may not see.
+    /// Returns whether commits wait for standbys that this database user cannot see.
     #[must_use]
     pub fn hides_standbys(&self) -> bool {
         self.is_synchronous() && self.synchronous.is_none()

@@ -76,7 +76,7 @@ pub struct Reversal {
     pub kind: ReversalKind,
     /// The total reversed amount. `None` means the whole payment.
     pub money: Option<Money>,
-    /// Whether the reversal holds. `false` means that the reversal failed or was withdrawn, and the
+    /// True if the reversal is in force. False if the reversal failed or was withdrawn, so that the
     /// shop has the money again.
     pub stands: bool,
     /// The dispute, if the provider names one.
@@ -133,8 +133,8 @@ impl Reversal {
         before.is_none_or(|(money, stood)| stood != self.stands || self.stands && money != *written)
     }
 
-    /// Returns the event for the stored reversal, with the order that its payment named and the
-    /// reversed amount.
+    /// Returns the event for the stored reversal. The event has the reversed amount, and the order
+    /// that the reversed payment named.
     pub(crate) fn event(&self, order: String, money: Money, at: Millis) -> Event {
         let by = Attribution::from_actor(Actor::Provider(self.provider.clone()));
         let dispute = self.dispute.as_ref().map(|dispute| dispute.id.clone());

@@ -40,12 +40,13 @@ pub struct PostgresOptions {
     /// The store calls this function after every commit of this node, and for the commits of other
     /// nodes.
     pub sink: CommitSink,
-    /// The buyers whose orders this node needs in full if another node changes them.
+    /// Selects the buyers whose orders this node reads in full after another node has changed the
+    /// orders.
     pub follows: BuyerFilter,
     /// The store calls this function once when the database's data is damaged. The process must
     /// then stop.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    /// Whether to use a server that does not sync (`fsync = off`). Such a server can lose confirmed
+    /// Whether the server may run without syncs (`fsync = off`). Such a server can lose confirmed
     /// orders or the whole database in a power failure.
     pub allow_fsync_off: bool,
     /// The newest history of the database that this node knows of.

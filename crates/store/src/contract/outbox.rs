@@ -68,11 +68,11 @@ pub struct NewEndpoint {
 pub struct EndpointChange {
     /// The endpoint's new address.
     pub url: Option<String>,
-    /// The events that the endpoint receives, from its current position on.
+    /// The events that the endpoint receives after its current position.
     pub wanted: Option<EventFilter>,
     /// Whether events are delivered to the endpoint.
     pub enabled: Option<bool>,
-    /// A new secret. The earlier secrets sign until the given time at most.
+    /// A new secret. The earlier secrets stop signing at the given time at the latest.
     pub rotate: Option<Rotation>,
 }
 

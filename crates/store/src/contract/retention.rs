@@ -3,8 +3,8 @@ use doorbuster_core::Millis;
 
 use super::PointStep;
 
-/// The times before which rows may be deleted, and the number of rows that are kept. Rows that are
-/// still needed are kept.
+/// The conditions for deleting old rows: for each kind of row, the time before which its rows may
+/// be deleted, and a maximum number of subscriptions. Rows that are still needed are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionCutoffs {
     /// Events that are not about an order, and that every endpoint has passed. The history of an

@@ -53,8 +53,8 @@ pub struct RoomVisitor {
     pub buyer: BuyerId,
     /// The lot of a buyer who entered before the opening.
     pub lot: Option<DrawLot>,
-    /// The rank, after it is stored. A buyer in the draw gets the stored rank at admission. Before
-    /// that, the rank is the position of the lot among all lots.
+    /// The stored rank. For a buyer in the draw, the store writes the rank at admission. Until
+    /// then, the field is `None`, and the rank is the position of the buyer's lot among all lots.
     pub rank: Option<u64>,
     /// The time until which the buyer may buy. `None` if the buyer is not admitted yet.
     pub until: Option<Millis>,

@@ -51,7 +51,7 @@ pub(super) fn is_lost(acknowledged: OrderState, found: Option<OrderState>) -> bo
         (_, None) => true,
         (Reserved, Some(_)) => false,
         (_, Some(Reserved)) => true,
-        // A paid order can only be refunded.
+        // A paid order never expires and is never cancelled. Its only later state is `Refunded`.
         (Paid, Some(found)) => matches!(found, Expired | Cancelled),
         (_, Some(_)) => false,
     }

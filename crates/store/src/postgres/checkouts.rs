@@ -63,8 +63,8 @@ async fn put_off(
             if it.no_answer {
                 money::record_unanswered_check(&mut ledger, &it.order, &it.session, now)?;
             }
-            // If the payment window of an order was extended meanwhile, the order is not due before
-            // its new end.
+            // If the payment window of an order was extended meanwhile, the order is due only at
+            // the new end of the window.
             let waits = ledger
                 .cache
                 .orders

@@ -4,8 +4,8 @@
 //! reader that continued by `seq` would skip rows. Instead, readers continue by `position`. One
 //! transaction at a time assigns positions to visible rows, in the order of `seq`. New positions
 //! are always higher than those that readers have seen. The events of one order are written under
-//! one lock. So the later event has the higher `seq` and becomes visible later, and positions keep
-//! the order of each order's events.
+//! one lock. So the later event has the higher `seq` and becomes visible later. Therefore it also
+//! gets the higher position.
 use crate::failure::{Done, Failure};
 use crate::sql::{as_limit, int};
 use crate::store::StoreResult;

@@ -41,8 +41,8 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
 const LOCK: i64 = 0x4462_726d;
 /// How long a node waits for another node that migrates. After that time the start fails.
 const WAIT: Duration = Duration::from_secs(120);
-/// A schema may be newer by this number of versions, because nodes are upgraded one after the
-/// other.
+/// A node accepts a schema that is at most this many versions newer than its own schema, because
+/// nodes are upgraded one after the other.
 const NEWER_MAX: i32 = 1;
 
 /// The newest schema that this program knows.

@@ -2,8 +2,9 @@
 //! callers of these commits get their answers. It publishes other nodes' commits after a
 //! notification, and at least once a second.
 //!
-//! Only this task calls the sink, and only with the results of polls. So counts never go back, and
-//! every order that the counts include is published with the counts or earlier.
+//! Only this task calls the sink, and only with the results of polls. So no counts are published
+//! after newer counts, and every order that the counts include is published with the counts or
+//! earlier.
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

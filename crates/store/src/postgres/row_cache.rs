@@ -43,8 +43,8 @@ impl CachedQuota {
     pub(super) const UNREAD: Self = Self { used: u32::MAX, read: Some(u32::MAX) };
 }
 
-/// All rows of a transaction. After this transaction locked a row, its cached version is current
-/// until the transaction ends.
+/// All rows of a transaction. Once this transaction has locked a row, the row's cached version is
+/// current until the transaction ends.
 #[derive(Debug, Default)]
 pub(super) struct RowCache {
     pub(super) grants: BTreeMap<GrantId, CachedRow<Grant>>,
@@ -55,7 +55,7 @@ pub(super) struct RowCache {
     pub(super) orders: HashMap<TicketId, Order>,
     /// Orders by request.
     pub(super) requests: HashMap<(BuyerId, RequestKey), TicketId>,
-    /// The order with a number.
+    /// Orders by grant and number.
     pub(super) numbers: HashMap<(GrantId, TicketN), TicketId>,
     /// Returned tickets.
     pub(super) resolutions: HashMap<TicketId, Resolution>,
@@ -192,8 +192,8 @@ impl RowCache {
         self.cache_resolution(row.clone());
     }
 
-    /// Returns the record of a ticket, if it is cached. The record of a consumed ticket is its
-    /// order.
+    /// Returns the record of a ticket, if the record is cached. For a consumed ticket, this is the
+    /// order that the ticket became.
     pub(super) fn resolution(&self, ticket: &TicketId) -> Option<Resolution> {
         match self.orders.get(ticket) {
             Some(o) => Some(Resolution {

@@ -8,7 +8,8 @@ use super::connector::{Connector, ConnectorUse};
 use super::{connect, migrate};
 
 /// Returns the deployment's stored secret of this name. If there is none, stores `fresh` and
-/// returns it. The call comes before any store is opened, so it migrates the schema itself.
+/// returns `fresh`. The function is called before any store is opened, so the function itself
+/// migrates the schema.
 ///
 /// # Errors
 ///

@@ -99,7 +99,8 @@ async fn settle_poisoned(
         }
         Err(failure) => return Err(shared.store_error(failure)),
     };
-    // The ticket could not be returned either. Its units come back when the grant is closed.
+    // The ticket could not be returned either. Its units return to the pool when the grant is
+    // closed.
     let reason = format!("{reason}; and the ticket cannot be returned: {failure}");
     if let Err(failure) = run_with_retries(shared, one, SettleTask::DeadLetter(&reason)).await {
         if !matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) {

@@ -52,9 +52,9 @@ pub(super) async fn inspect(client: &Client) -> Done<Replication> {
     Ok(replication((row.try_get(0)?, row.try_get(1)?), numbers, lists))
 }
 
-/// Returns the state of the standbys. The three numbers count the connected standbys, the standbys
-/// that this database user may not see, and the synchronous standbys. The lists are the names
-/// of the connected standbys, and [`Replication::standbys`].
+/// Returns the state of the standbys. The three numbers count all connected standbys, the connected
+/// standbys whose state this database user cannot see, and the synchronous standbys. The lists are
+/// the names of the connected standbys, and [`Replication::standbys`].
 fn replication(
     (commit, names): (String, String),
     (all, hidden, synchronous): (i64, i64, i64),

@@ -92,7 +92,7 @@ impl LogReader {
             if frame[8..16] != self.salts {
                 return Err(io::Error::other("a frame belongs to an earlier log"));
             }
-            // The last frame of a commit has the size of the store.
+            // The last frame of a commit contains the size of the store, in pages.
             read.pages_in_store = word(&frame[4..]);
             read.pages.push((word(frame), frame[FRAME_HEADER..].into()));
         }

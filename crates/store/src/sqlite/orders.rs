@@ -75,8 +75,8 @@ fn settle_alone(
     });
     match returned {
         Err(failure) if !failure.is_fatal() => {
-            // The ticket could not be returned either. Its units come back when the grant is
-            // closed.
+            // The ticket could not be returned either. Its units return to the pool when the grant
+            // is closed.
             let id = key.id_of(ticket);
             let reason = format!("{reason}; and the ticket cannot be returned: {failure}");
             if let Err(failure) =

@@ -7,8 +7,8 @@ use crate::sql::{Row, Value};
 
 /// The statements of one connection.
 ///
-/// A statement's text is a constant, so the address of the text identifies the statement. No lookup
-/// hashes the text.
+/// A statement's text is a constant, so the address of the text identifies the statement, and a
+/// lookup does not need to hash the text.
 pub(crate) struct Statements<'c> {
     conn: &'c Connection,
     cached: Vec<Prepared<'c>>,

@@ -25,8 +25,8 @@ const INSERT: &str =
     "INSERT INTO access_code (sale_id, hash, uses, prefix) VALUES (?1, ?2, ?3, ?4)";
 const INSERT_ALL: &str = "INSERT INTO access_code (sale_id, hash, uses, prefix)
      SELECT $1, hash, $3, prefix FROM unnest($2::bytea[], $4::text[]) AS new (hash, prefix)";
-/// Deletes unused codes. Codes that some buyers have used are only ended, because those buyers keep
-/// their access.
+/// Deletes unused codes. Codes that some buyers have used are ended instead of deleted, because
+/// those buyers keep their access.
 const REVOKE: [Statement; 2] = [
     statement(
         "DELETE FROM access_code WHERE sale_id = $1 AND spent = 0
@@ -100,8 +100,8 @@ fn spend(tx: &mut Transaction<'_, '_>, sale: &str, hash: &CodeHash, buyer: &str)
 
 /// Access codes.
 impl Store {
-    /// Adds codes. Each of them admits the given number of buyers. Adds either all or none. A code
-    /// is given by its first characters and its hash.
+    /// Adds either all of these codes or none of them. Each code admits the given number of buyers.
+    /// A code is given by its first characters and its hash.
     pub async fn add_codes(
         &self,
         sale: &str,
@@ -134,8 +134,8 @@ impl Store {
         .await
     }
 
-    /// Spends a code for the buyer. Returns true if the buyer has the code, by this call or by an
-    /// earlier call. A repeated call spends nothing more. Returns false if the code does not exist,
+    /// Spends a code for the buyer. Returns true if this call or an earlier call spent the code for
+    /// this buyer. A repeated call spends nothing more. Returns false if the code does not exist,
     /// or if other buyers have spent all of its uses.
     pub async fn spend_code(
         &self,

@@ -172,8 +172,8 @@ impl Store {
     }
 
     /// Counts a key from this network as wrong. Returns the number of wrong keys that the network
-    /// sent in this minute to all nodes. `minute` is counted from the Unix epoch. A minute before
-    /// the newest minute of the network counts as that minute.
+    /// sent in this minute to all nodes. `minute` is counted from the Unix epoch. If `minute` is
+    /// before the network's newest counted minute, the key is counted in that newest minute.
     pub async fn count_wrong_key(&self, network: String, minute: i64) -> StoreResult<u64> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let wrong = tx.one(COUNT_WRONG_KEY, &values![&network, minute], |row| row.number(0))?;

@@ -195,8 +195,8 @@ impl Store {
         Ok(content.map(|content| (dead, content)))
     }
 
-    /// Retries a dead letter, starting from the first attempt. At most `most` deliveries may be
-    /// pending at its endpoint.
+    /// Retries a dead letter, starting from the first attempt. If the dead letter is a delivery,
+    /// its endpoint must have fewer than `most` pending deliveries.
     pub async fn retry_dead_letter(
         &self,
         id: DeadLetterId,

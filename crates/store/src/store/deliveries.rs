@@ -174,8 +174,8 @@ fn redeliver(
 
 /// Pending deliveries.
 impl Store {
-    /// Moves an endpoint's position, and inserts rows for the passed events that were not
-    /// delivered. Returns false if the endpoint is not at the position that the caller expects.
+    /// Moves an endpoint's position forward, and inserts rows for the undelivered events up to the
+    /// new position. Returns false if the endpoint is not at the position that the caller expects.
     pub async fn advance_endpoint(&self, id: &str, progress: PositionAdvance) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| advance(tx, &id, &progress)).await
@@ -207,8 +207,8 @@ impl Store {
         Ok(OutboxPage::of(rows, limit, |row| row.position))
     }
 
-    /// Delivers one event to an endpoint again, whatever the state of the event's delivery is. At
-    /// most `most` deliveries may be pending.
+    /// Delivers one event to an endpoint again, whatever the state of the event's delivery is. The
+    /// endpoint may have at most `most` pending deliveries.
     pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| redeliver(tx, &id, position, most)).await

@@ -162,7 +162,8 @@ impl Store {
         Ok(self.one(PENDING, [], |row| row.number(0)).await?.unwrap_or(0))
     }
 
-    /// Returns a page of payments. With `notices`, only payments whose refund is a notice.
+    /// Returns a page of payments. If the query's `notices` is true, the page has only payments
+    /// whose refund is a notice.
     pub async fn payments(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
         self.money_page(&PAYMENTS, query).await
     }

@@ -70,9 +70,9 @@ impl Store {
         }
     }
 
-    /// Returns every row of a query whose text was made for this call. Its conditions depend on the
-    /// call: unused conditions are left out, so that PostgreSQL makes a separate plan for each kind
-    /// of list.
+    /// Returns every row of a query whose text was made for this call. The text contains only the
+    /// conditions that the call uses, so that PostgreSQL makes a separate plan for each kind of
+    /// list.
     pub(super) async fn list<T: Send + 'static>(
         &self,
         text: String,

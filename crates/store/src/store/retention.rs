@@ -26,7 +26,8 @@ const DEAD_TICKETS: Statement = delete_unlocked!(
     "DELETE FROM dead_letter WHERE seq IN (
          SELECT seq FROM dead_letter WHERE at < $1 ORDER BY seq LIMIT $2"
 );
-/// In SQLite the newest row stays, because a new row would otherwise get its number again.
+/// In SQLite the newest row stays. Otherwise the next new row would get the number of a deleted
+/// row.
 const EVENTS: Statement = Statement {
     sqlite: "DELETE FROM event WHERE seq IN (
              SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < $1

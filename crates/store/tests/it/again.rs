@@ -30,7 +30,7 @@ async fn wait_for_orders(fixture: &Fixture, orders: usize) -> BTreeSet<String> {
     keys
 }
 
-/// Copies the only order, with other keys.
+/// Inserts `ORDERS` copies of the only order, each with its own request key.
 fn copy_orders(cluster: &Cluster, database: &str) {
     let sql = format!(
         "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,

@@ -1,5 +1,5 @@
-//! Tests the audit's findings when units and money do not add up, on each backend. One test
-//! migrates a database of the previous version.
+//! Tests on each backend that the audit finds units and money that do not add up. One test migrates
+//! a database of the previous version.
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId, RefundCause};
 use doorbuster_core::{Counter, Order, OrderState, Stock};
 use doorbuster_store::conformance::{Fixture, HOLD_MS};
@@ -21,7 +21,8 @@ fn message(order: &Order, payment: &str, minor: i64) -> Capture {
     }
 }
 
-/// Each damage, its repair, and a part of the expected finding's text.
+/// Each row has a statement that damages money rows, a statement that repairs them, and a text that
+/// the audit's finding must contain.
 const DAMAGES: [(&str, &str, &str); 10] = [
     (
         "UPDATE payment SET amount_minor = 1 WHERE id = 'pay_1'",
@@ -94,8 +95,8 @@ async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     fixture.store.close().await;
 }
 
-/// Each row has a change that damages the stock, its repair, and the rule that the damage breaks.
-/// Anna has two units, and Bert has one.
+/// Each row has a statement that damages the stock, a statement that repairs the damage, and the
+/// rule that the damage breaks. Anna has two units, and Bert has one.
 const UNIT_DAMAGES: [(&str, &str, &str); 9] = [
     ("UPDATE quota SET used = used + 1", "UPDATE quota SET used = used - 1", "I4"),
     ("UPDATE quota SET used = 3 - used", "UPDATE quota SET used = 3 - used", "I4"),
@@ -190,8 +191,8 @@ async fn an_order_is_never_paid_by_two_payments() {
     fixture.store.close().await;
 }
 
-/// Rows of the previous version: a reserved order, and a paid order. The paid order has no payment
-/// row, because that version wrote none.
+/// Inserts the sale, item, grant and quotas of a database of the previous version. The test adds a
+/// reserved and a paid order. The paid order has no payment row, because that version wrote none.
 const BEFORE: &str = "
     INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at)
     VALUES ('old', 'Old', 'open', '{}', 2, 1, 1);

@@ -68,8 +68,8 @@ fn child(dir: &Dir, line: &str) -> Child {
     shell.spawn().expect("a shell")
 }
 
-/// Returns the orders that the child confirmed, and its other lines. Reads until the child ends or
-/// `stop` is true.
+/// Returns the orders that the child confirmed, and the other lines of its output. Reads until the
+/// child ends or `stop` is true.
 fn listen(child: &mut Child, mut stop: impl FnMut(&str) -> bool) -> (Vec<TicketId>, Vec<String>) {
     let (mut confirmed, mut lines) = (Vec::new(), Vec::new());
     for line in BufReader::new(child.stdout.take().expect("piped")).lines() {

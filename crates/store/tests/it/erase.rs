@@ -1,6 +1,6 @@
 //! Erases a buyer in both stores. Afterwards no column of any table contains the buyer's id. The
 //! test reads the columns from the database's catalogue, so it also covers columns that are added
-//! later. All other values stay, under the replacement name.
+//! later. All other values stay, with a replacement id for the buyer's id.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::Attribution;
@@ -339,7 +339,7 @@ async fn a_finding_contains_no_buyers_id(fixture: &Fixture, shell: &Shell) {
     }
 }
 
-/// Asserts that all values are as before, under the replacement name.
+/// Asserts that no value changed, except that a replacement id replaces the buyer's id.
 async fn is_all_there(fixture: &Fixture, orders: &Orders) {
     let query = |buyer| OrderQuery { buyer: Some(buyer), limit: 100, ..OrderQuery::default() };
     assert_eq!(fixture.store.orders(query(anna())).await.expect("reads").orders, []);

@@ -48,8 +48,8 @@ async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
     );
     record_no_answer(&fixture, order.id).await;
     assert_eq!(next_due().await, Some(fixture.clock.now().plus(PROVIDER_GRACE_MS)));
-    // The previous version extends the payment window. It leaves the earlier query in the row. This
-    // query no longer counts.
+    // When the previous version extends the payment window, the row still contains the earlier
+    // query to the provider. That query no longer counts.
     let pay_by = fixture.clock.now().plus(60_000);
     run(&format!("UPDATE orders SET pay_by = {}", pay_by.0));
     fixture.clock.advance(60_000 + 2 * PROVIDER_GRACE_MS);

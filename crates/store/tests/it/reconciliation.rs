@@ -9,7 +9,8 @@ use doorbuster_store::limits::DIFFERENCES_MAX;
 use crate::cluster;
 use crate::fixture::{Dir, open, open_postgres};
 
-/// Each damage, its repair, and the kind of the difference.
+/// Each row has a statement that damages the data, a statement that repairs the damage, and the
+/// kind of difference that the reconciliation must report.
 const DAMAGES: [(&str, &str, &str); 15] = [
     ("UPDATE item SET ended = ended + 1", "UPDATE item SET ended = ended - 1", "units"),
     ("UPDATE item SET pool = pool - 1", "UPDATE item SET pool = pool + 1", "units"),

@@ -196,7 +196,8 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     }
 }
 
-/// Each damage, its repair, and a part of the expected finding's text.
+/// Each row has a statement that damages the waitlist, a statement that repairs the damage, and a
+/// text that the audit's finding must contain.
 const DAMAGES: [(&str, &str, &str); 5] = [
     (
         "UPDATE item SET waiting = 2",
@@ -225,7 +226,7 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// One buyer was served, one buyer left, and one buyer waits. The audit finds each damage of these
+/// One buyer was served, one buyer left, and one buyer waits. The audit finds each damage to these
 /// rows. A full waitlist accepts no further buyer.
 async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     let grant = fixture.slot(3, 3, 1).await;

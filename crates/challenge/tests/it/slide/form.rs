@@ -49,7 +49,8 @@ impl Slopes {
         Self(seen.colours.iter().map(slopes).collect())
     }
 
-    /// Returns how clearly an outline is visible at a pose, or slightly inside or outside of it.
+    /// Returns how clearly an outline is visible at a pose. The visible edges may be slightly
+    /// inside or outside of the outline.
     fn clear(&self, marks: &[Mark], pose: Pose) -> f32 {
         let (sin, cos) = pose.turn;
         let turned = |(x, y): Point| (x * cos - y * sin, x * sin + y * cos);

@@ -2,9 +2,9 @@
 //! room.
 //!
 //! The rooms share one number of admissions in a step, and one number of open admissions
-//! ([`ADMISSIONS_OUT_MAX`](super::ADMISSIONS_OUT_MAX)). A room gets a part in proportion to its
-//! waiting visitors, and at least one. If there are fewer admissions than rooms, the rooms take
-//! turns.
+//! ([`ADMISSIONS_OUT_MAX`](super::ADMISSIONS_OUT_MAX)). A room's part is proportional to the number
+//! of its waiting visitors, and is at least one. If there are fewer admissions than rooms, the
+//! rooms take turns.
 
 /// A room's need of admissions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Estimates how quickly a waiting room admits visitors. It gives an estimate only if the
 //! measurements are reliable.
 //!
-//! At first the room admits visitors as quickly as its steps allow, until the shop is full: the
-//! admitted buyers are expected to take all free units. From then on, the room admits a visitor
-//! only after another buyer has bought or given up. So the pace is measured only after the shop is
-//! full.
+//! At first the room admits visitors as quickly as its steps allow, until the shop is full. The
+//! shop is full when the admitted buyers are expected to take all free units. From then on, the
+//! room admits a visitor only after another buyer has bought or given up. So the pace is measured
+//! only after the shop is full.
 use std::collections::VecDeque;
 
 use super::{ADMISSIONS_OUT_MAX, RoomProgress};
@@ -168,9 +168,9 @@ impl PaceEstimator {
         self.measured = self.measure(limit);
     }
 
-    /// Returns when this position is expected to be admitted. The estimate is a range around the
-    /// measured rate. The range extends by twice the rate's uncertainty on each side, or further if
-    /// the rate varied more. Returns `None` if no reliable estimate exists.
+    /// Returns the expected waiting time at this position. The estimate uses a range of rates
+    /// around the measured rate. The range extends by twice the rate's uncertainty on each side, or
+    /// further if the rate varied more. Returns `None` if no reliable estimate exists.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
         let measured = self.measured?;

@@ -242,7 +242,7 @@ fn run(seed: u64) {
         }
         world.check_invariants();
     }
-    // After buyers stop buying, every visitor must be admitted in time while units are free.
+    // After buyers stop buying, each step must admit visitors while units are free.
     world.line.close_draw();
     for _ in 0..2 * crowd {
         world.now = world.now.plus(WINDOW_MS);

@@ -1,6 +1,6 @@
 //! Simulates nodes that share a limit, with late and lost messages, clocks that differ, nodes that
-//! pause and nodes that die. A token bucket, which shares no code with the rules, judges which
-//! requests were allowed.
+//! pause and nodes that die. A token bucket, which shares no code with the rules, judges whether
+//! the nodes allowed too many requests.
 
 use super::*;
 
@@ -212,7 +212,7 @@ fn faulty(seed: u64) -> Run {
     run(plan, &mut rng)
 }
 
-/// A run without faults. Within a moment, more requests come than the limit allows.
+/// A run without faults. In a short time, more requests arrive than the limit allows.
 fn calm(seed: u64) -> (u64, Run) {
     let mut rng = Rng(seed);
     let burst = rng.pick(&[1, 2, 3, 5, 10, 40, 100, 250]);

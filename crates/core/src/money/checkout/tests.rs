@@ -68,7 +68,7 @@ fn asked_at(model: &Model, order: &Order) -> Option<Millis> {
     model.checkouts[&order.id].asked_at
 }
 
-/// Returns whether the order expires at that time, and does not expire a millisecond before.
+/// Returns whether the order expires at the time `at`, but not a millisecond earlier.
 fn expires_at(model: &Model, order: &Order, at: Millis) -> bool {
     let expires = |at: Millis| {
         let ended =

@@ -154,8 +154,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         (fixture.stock("spring").await.held, fixture.stock("spring").await.free()),
         (0, PHONES)
     );
-    // A read asks for the verdict after the deadline, and waits behind the same commit. No client
-    // reads the other ids.
+    // Half of the purchases are read after their deadlines. Each read waits for the same commit. No
+    // client reads the other purchases.
     let mut reads = Vec::new();
     for &place in all.iter().step_by(2) {
         let mut wire = fixture.wire().await;

@@ -13,7 +13,8 @@ use super::random_load::{self, RandomLoad};
 
 /// A server whose disk failed ends within this time.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// Longest wait until the log has some megabytes, or until a load ends. Enough for a slow machine.
+/// Longest wait until the log has some megabytes, or until a load ends. The wait is long enough for
+/// a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
 /// Fewest answers of a load.
 const STORM_MIN: usize = 200;

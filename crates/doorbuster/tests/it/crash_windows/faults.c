@@ -93,7 +93,7 @@ static int is_named(int file, const char *end) {
 static int is_log(int file) { return is_named(file, "-wal"); }
 static int is_main(int file) { return is_named(file, ".sqlite3"); }
 
-/* Whether this fault is set and the file belongs to the store. */
+/* Returns true if this fault is set and the file belongs to the store. */
 static int fails(int word, int file) { return page[word] && (is_log(file) || is_main(file)); }
 
 /* A full disk: bytes of a store file can be overwritten, and the file cannot grow. */

@@ -115,8 +115,8 @@ impl ServerFixture {
         self.restart_and_kill_when(delay, || false);
     }
 
-    /// Starts the server, and kills it once `holds` is true or after `most`. Returns whether
-    /// `holds` became true.
+    /// Starts the server. Kills the server when `holds` returns true, at the latest after `most`.
+    /// Returns whether `holds` returned true.
     pub fn restart_and_kill_when(&mut self, most: Duration, holds: impl Fn() -> bool) -> bool {
         self.child = command(&self.temp_dir, &self.data_dir, &self.settings, None)
             .spawn()

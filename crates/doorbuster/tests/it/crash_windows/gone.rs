@@ -13,7 +13,8 @@ use super::random_load::{self, RandomLoad};
 
 /// If its store is removed, a server ends within this time, even without purchases.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// Longest wait until a load is running, or until it ends. Enough for a slow machine.
+/// Longest wait until a load is running, or until the load ends. The wait is long enough for a slow
+/// machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
 
 /// Moves the store's files to another directory.

@@ -16,8 +16,8 @@ const BUYERS: usize = 48;
 /// The most races. Each race lasts twice as long as the race before. On a slow machine, all
 /// cancellations of a short race may come after the end of the holds.
 const RACES_MAX: u32 = 4;
-/// The test needs at least this number of orders that expire, of orders that are cancelled, and of
-/// checked limits.
+/// The test needs at least these numbers: of expired orders and of cancelled orders, and of buyers
+/// whose limit was checked.
 const ENDS_MIN: usize = 3;
 const CHECKED_MIN: usize = BUYERS / 4;
 

@@ -224,8 +224,8 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
 async fn immediate_retries_are_answered_at_a_bounded_rate() {
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
-    // The slot issues tickets that the slow disk does not settle, until the oldest ticket has
-    // waited too long.
+    // The slot issues tickets, which wait for the slow disk, until the oldest ticket has waited too
+    // long.
     faults.slow_disk(Duration::from_secs(60));
     let spec = |buyer: &str, key: u64| {
         PurchaseSpec::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n")

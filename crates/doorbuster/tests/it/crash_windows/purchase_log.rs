@@ -15,11 +15,11 @@ const CLOCKS_DIFFER_MS: i64 = 100;
 /// total.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowedEvents {
-    /// Whether some requests do not wait for their verdict.
+    /// True if some requests do not wait for their verdict.
     pub queue: bool,
-    /// Whether the sale is paused and resumed.
+    /// True if the sale is paused and resumed.
     pub pause: bool,
-    /// Whether holds end during the load.
+    /// True if holds end during the load.
     pub expire: bool,
 }
 
@@ -45,7 +45,7 @@ pub struct PurchaseLog {
     pub queued: Option<Value>,
     /// The newest refusal.
     pub refused: Option<(u16, String)>,
-    /// Whether the newest purchase still has no answer.
+    /// True if the newest purchase still has no answer.
     pub open: bool,
     /// The progress of the cancellation.
     pub cancel: CancelState,

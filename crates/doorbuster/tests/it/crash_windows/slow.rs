@@ -215,7 +215,7 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
     buyer_probe.measure(Duration::from_millis(500)).await;
     let before = buyer_probe.measure(Duration::from_millis(1_500)).await;
 
-    // A disconnected client reconnects, so that all kinds stay connected.
+    // A disconnected client reconnects, so that clients of every kind stay connected.
     let sleeping = sleepers(&fixture, ATTACKERS).await;
     let (stop, address) = (Arc::new(AtomicBool::new(false)), fixture.address);
     let let_go = Arc::new(AtomicUsize::new(0));

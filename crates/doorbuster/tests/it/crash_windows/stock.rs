@@ -21,7 +21,8 @@ const LOOKS_MIN: usize = 60;
 /// A load must have at least this number of changes of the total, and of pauses.
 const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
-/// Longest wait for work that a healthy server does at once. Enough for a slow machine.
+/// Longest wait for work that a healthy server does at once. The wait is long enough for a slow
+/// machine.
 const SOON: Duration = Duration::from_secs(10);
 /// How long the disk delays a commit, unless the test releases the commit earlier. The delay is
 /// shorter than the eight seconds that a pause waits.

@@ -23,7 +23,8 @@ const POINTS: [Failpoint; 4] = [
     Failpoint::OutboxSent,
     Failpoint::OutboxAdvanced,
 ];
-/// The points of events that the broker did not accept at first, and that the server retries.
+/// The points that the server passes when it retries an event that the broker did not accept at
+/// first.
 const AGAIN: [Failpoint; 3] =
     [Failpoint::OutboxSent, Failpoint::OutboxNoted, Failpoint::OutboxAdvanced];
 

@@ -26,8 +26,8 @@ const PAYMENTS: &str = "/v1/admin/payments?limit=200";
 /// The number of events that the shop refuses at first: a reservation and its result.
 const IN_VAIN: usize = 2;
 
-/// Waits until all work is done: holds, checkouts, messages, refunds and events. Events that the
-/// shop refused at first are retried after they became dead letters.
+/// Waits until no hold, checkout, message, refund or event is unfinished. An event that the shop
+/// refused at first becomes a dead letter, which this function retries.
 pub async fn until_settled(
     retrying_client: &RetryingClient,
     store_access: &StoreAccess,
@@ -83,7 +83,7 @@ async fn unsettled(
     if let Some(order) = orders.iter().find(|order| order["state"] == "reserved") {
         return Some(format!("a hold: {order}"));
     }
-    // The value is text in both stores.
+    // The selected column is text in both stores, as `rows` requires.
     let open =
         store_access.rows(dir, "SELECT order_id FROM checkout WHERE open <> cast(0 AS boolean)");
     if let Some(order) = open.first() {
@@ -272,8 +272,8 @@ fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
     }
 }
 
-/// Writes the buyers' responses to a file for the audit, without the waitlist entry that its buyer
-/// left: the audit has no state for such an entry.
+/// Writes the buyers' responses to a file for the audit. Leaves out the entry of the buyer who left
+/// the waitlist, because the audit has no state for such an entry.
 pub fn answers(fixture: &ServerFixture, outcomes: &[PurchaseOutcome]) -> std::path::PathBuf {
     let path = fixture.temp_dir.join("answers.jsonl");
     let mut file = std::fs::File::create(&path).expect("a new file");

@@ -25,7 +25,7 @@ pub struct Event {
     pub refund: Option<String>,
     /// The provider's report of a reversal, if the event has one.
     pub reversal: Option<Value>,
-    /// Whether the order came from the waitlist.
+    /// True if the order came from the waitlist.
     pub from_waitlist: bool,
 }
 

@@ -102,7 +102,7 @@ impl RetryingClient {
     }
 
     /// Buys, and retries while other buyers hold all units and have not paid. Returns the order, or
-    /// `None` when the last unit is paid.
+    /// `None` if no unit can return any more.
     pub async fn try_to_buy(&self, spec: &PurchaseSpec) -> Option<Value> {
         loop {
             let reply = self.ask(&spec.bytes()).await;

@@ -1,5 +1,5 @@
 //! The records and events of payments that were reversed at the provider's console or by the
-//! buyer's bank. The sandbox has no message that says that a dispute was won.
+//! buyer's bank. The sandbox cannot report that a dispute was won.
 
 use serde_json::{Value, json};
 
@@ -108,8 +108,8 @@ impl Reversal<'_> {
         text(self.row, name)
     }
 
-    /// Returns true if an operator must handle the reversal: because the order is still paid, or
-    /// because a refund also arrived.
+    /// Returns true if an operator must handle the reversal, either because the order is still paid
+    /// or because a refund also arrived.
     fn is_open(&self) -> bool {
         self.row["state"] == "captured" || self.kind == "disputed"
     }

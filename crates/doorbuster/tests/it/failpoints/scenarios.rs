@@ -59,7 +59,7 @@ pub fn id(order: &Value) -> &str {
     order["id"].as_str().expect("an id")
 }
 
-/// Buys, and presses buttons of the checkout. If the hold ended too early, repeats this with
+/// Buys, and presses buttons of the checkout. If the hold ended too early, repeats both steps with
 /// another key. Returns the promised result of the last press.
 pub async fn pressed(
     retrying_client: &RetryingClient,

@@ -28,7 +28,7 @@ impl StoreAccess {
         Self::Database(format!("{}/{name}", url.rsplit_once('/').expect("a database name").0))
     }
 
-    /// Whether several nodes may share the store.
+    /// Returns true if several nodes may share the store.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Database(_))
     }

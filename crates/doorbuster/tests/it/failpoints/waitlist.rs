@@ -73,8 +73,8 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
 }
 
 /// Makes units return in every way: one order is cancelled, one order expires, and one order is
-/// paid and refunded. The last order returns its unit when no buyer waits any more. The waitlist
-/// has served a buyer even if the buyer then pays too late.
+/// paid and refunded. One more order is cancelled when no buyer waits any more. A buyer who gets an
+/// order from the waitlist counts as served, even if the buyer then pays too late.
 async fn turns(
     retrying_client: &RetryingClient,
     owners: [PurchaseOutcome; 3],
@@ -113,7 +113,7 @@ async fn pays(retrying_client: &RetryingClient, (spec, order): &PurchaseOutcome)
 }
 
 /// Checks that each entry became one order, in order of the waitlist, before any other buyer got a
-/// returned unit. The entry that its buyer left has one event, and the waitlist is empty.
+/// returned unit. The entry of the buyer who left has one event, and the waitlist is empty.
 pub async fn check(
     retrying_client: &RetryingClient,
     received: &[Event],

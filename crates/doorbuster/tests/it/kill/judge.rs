@@ -33,7 +33,7 @@ impl Judge {
         Self { queued: Vec::new(), answers: Vec::new() }
     }
 
-    /// Whether there are enough answers for a check.
+    /// Returns true if there are enough answers for a check.
     pub fn has_enough_answers(&self) -> bool {
         self.answers.len() > ANSWERS_MIN
     }
@@ -102,7 +102,7 @@ impl Judge {
             (free, number) = (free - u64::from(units), number + 1);
         }
         if allowed.expire {
-            // The first orders may have expired already.
+            // The first orders may have expired already, so units may be free again.
             return;
         }
         let reply = fixture.buy(&PurchaseSpec::new(&format!("{sale}-late"), "k", sale, 1)).await;

@@ -250,7 +250,7 @@ async fn settle(fixture: &ServerFixture) {
     }
 }
 
-/// Checks that every reported payment is listed once, and pays its order or has one refund.
+/// Checks that every reported payment is listed once, and either pays its order or has one refund.
 async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     let (orders, payments) = (fixture.orders("spring").await, fixture.list("payments", "").await);
     let refunds = fixture.list("refunds", "").await;
@@ -298,8 +298,8 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     assert!(late > 0 && second > 0 && repeated > 0, "a kind of payment is missing");
 }
 
-/// Checks that each payment still has the result of its answer, and was recorded once. Returns how
-/// many answers reported an already recorded payment.
+/// Checks that each payment was recorded once, and still has the result from the server's answer.
+/// Returns how many answers reported a payment that was already recorded.
 fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usize {
     let (mut reported, mut first, mut repeated) = (HashSet::new(), HashSet::new(), 0);
     for (message, outcome) in taken {

@@ -298,7 +298,8 @@ async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
         page.says(STATE, "Your time to pay is over").await;
         page.says("#stock", "1 left of 1").await;
         page.click("#act").await;
-        // Later, the page reads all orders. The limit must be free before that.
+        // Even before the page reads all orders again, the expired order must not count for the
+        // limit.
         let words = page.eval("document.querySelector('#buy').textContent").await;
         assert!(words.as_str().is_some_and(|words| words.starts_with("Buy now")), "{words}");
         page.has(BUY, "aria-disabled", "false").await;

@@ -259,7 +259,7 @@ async fn a_browser_without_cryptography_functions_can_do_the_proof_of_work() {
         tab.until("document.activeElement.id === 'work-start' && !document.querySelector('#ways').checkVisibility()")
             .await;
         tab.keys("\u{e007}").await;
-        // The result is the same, but the work takes longer.
+        // Without `crypto.subtle`, the result is the same, but the work takes longer.
         tab.says("#work-text", "%").await;
         tab.until("document.querySelector('#work').value > 20 || !document.querySelector('#check').open").await;
         tab.until("document.querySelector('#work').value > 50 || !document.querySelector('#check').open").await;

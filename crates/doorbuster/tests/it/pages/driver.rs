@@ -22,8 +22,8 @@ use crate::crash_windows::client::Wire;
 const PHONE: u32 = 390;
 /// Concurrent browsers; each needs a core at times.
 const BROWSERS_MAX: usize = 3;
-/// A shell command. Its standard input ends when the process that started it ends. Then the command
-/// stops all browsers and removes their files.
+/// A shell command. Its standard input ends when the process that started the command ends. Then
+/// the command stops all browsers and removes their files.
 const KEEPER: &str = r#"
     TMPDIR=$(mktemp -d) && export TMPDIR
     chromedriver --port=0 &
@@ -144,8 +144,8 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Lends a browser to a test. Afterwards checks the console: no script failed, and the pages'
-    /// policy blocked nothing.
+    /// Lends a browser to a test. Afterwards checks in the console that no script failed and that
+    /// the pages' policy blocked nothing.
     pub async fn with_browser(test: impl AsyncFnOnce(&Self)) {
         let _room = BROWSER_PERMITS.acquire().await.expect("the semaphore stays open");
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();

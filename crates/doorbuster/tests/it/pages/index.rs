@@ -45,8 +45,8 @@ async fn bought(fixture: &ServerFixture, key: &str, sale: &str) -> String {
     bought.id()
 }
 
-/// Creates more sales than the first page shows: first one sale with an order of ann, last one sale
-/// in each state.
+/// Creates more sales than the first page shows. The first sale has an order of ann. The last sales
+/// have different states, one sale for each state.
 async fn many_sales(fixture: &ServerFixture) {
     draft(fixture, "old", json!({"title": "Oldest lamp"}), json!({"title": "Oldest"})).await;
     fixture.step("old", "open").await;
@@ -113,7 +113,7 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
         // Only the start of a sale makes the page read the list again.
         draft(&fixture, "soon", json!({}), json!({"starts_at": in_secs(8).1})).await;
         fixture.step("soon", "schedule").await;
-        // An answer from before is cached for a moment.
+        // An answer without the new sale may still be cached for a moment.
         tab.until(
             "fetch('/v1/sales?limit=48', { cache: 'reload' }).then(answer => answer.json())
                .then(({ sales }) => sales.some(sale => sale.id === 'soon'))",

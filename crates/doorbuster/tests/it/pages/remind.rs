@@ -8,7 +8,7 @@ use super::tab::Tab;
 use super::{BUY, draft, in_secs, link, plain, prepared_before_opening};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Records the notes of the sound, the questions for permission, and the notifications. Keeps the
+/// Records the notes of the sound, the requests for permission, and the notifications. Replaces the
 /// event stream, so that the test can send events.
 const RECORD: &str = "window.notes = 0; window.asked = 0; window.shown = [];
   const start = AudioScheduledSourceNode.prototype.start;
@@ -50,8 +50,8 @@ async fn the_opening_changes_the_title_and_plays_the_sound_that_the_buyer_switch
         prepared_before_opening(10, async |soon, secs| {
             draft(&fixture, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
             fixture.step(&soon, "schedule").await;
-            // The browser keeps the choice of a sound for all pages, so the quiet page is opened
-            // first. The choice of an earlier preparation is removed.
+            // All pages share the browser's choice of a sound. So the quiet page is opened first,
+            // and the choice from an earlier attempt is removed.
             loud.load(&plain(fixture.address, "/favicon.ico")).await;
             loud.eval("localStorage.clear()").await;
             for tab in [&quiet, &loud] {

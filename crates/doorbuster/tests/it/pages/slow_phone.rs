@@ -19,8 +19,9 @@ const UP: i64 = 750_000 / 8;
 const SLOWER: u32 = 4;
 /// The largest part of the page is shown within this time, in milliseconds.
 const LARGEST_MS: f64 = 1_500.0;
-/// The largest number of requests of a first visit, with the event stream and one picture, and the
-/// largest number of bytes. The list of sales has one request more, for the buyer's own orders.
+/// The limits of a first visit: the number of requests, including the event stream and one picture,
+/// and the number of bytes. The list of sales may send one more request, for the buyer's own
+/// orders.
 const REQUESTS_MAX: u64 = 8;
 const BYTES_MAX: f64 = 60.0 * 1024.0;
 /// The maximum number of visits that the test makes. A busy machine slows single visits, so the
@@ -79,7 +80,7 @@ async fn a_first_visit_on_a_slow_phone_is_quick_and_small() {
     draft(&fixture, "soon", json!({ "image": PICTURE }), soon).await;
     fixture.step("soon", "schedule").await;
     Browser::with_browser(async |browser| {
-        // A buyer comes to a sale by the shop's link. Strangers find the list.
+        // A buyer opens a sale by the shop's link. A visitor without a link opens the list.
         for path in ["/sale/open", "/sale/soon", "/"] {
             let mut shown = Vec::new();
             for visit in 0..VISITS_MAX {

@@ -57,9 +57,9 @@ fn stay(states: &[&Value], place: &str) {
     }
 }
 
-/// Checks one state of each kind with axe-core, and takes a picture of each state. Without
-/// pictures, checks only the phone, and the dark scheme only in one language: the checks take
-/// minutes.
+/// Checks one state of each kind with axe-core, and takes a picture of each state if the test saves
+/// pictures. Otherwise checks only the phone, and the dark scheme only in one language, because the
+/// checks take minutes.
 async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
     if width != WIDTHS[0] && shots().is_none() {
         return;

@@ -24,7 +24,7 @@ const STEPS_MAX: usize = 80;
 pub struct Tab<'a> {
     browser: &'a Browser,
     handle: String,
-    /// Whether the window has loaded a page before.
+    /// True if the window has loaded a page before.
     been: Cell<bool>,
 }
 
@@ -70,7 +70,8 @@ impl<'a> Tab<'a> {
         self.command("POST", "/execute/sync", script).await
     }
 
-    /// The value that a script passes to its last argument, a function.
+    /// Runs a script. Returns the value that the script passes to the function in its last
+    /// argument.
     pub async fn run(&self, script: &str) -> Value {
         let script = json!({"script": script, "args": []});
         self.command("POST", "/execute/async", script)
@@ -185,7 +186,7 @@ impl<'a> Tab<'a> {
         self.browser.note_script(&self.handle, added["identifier"].clone());
     }
 
-    /// Sends a command of the browser's own protocol. WebDriver has no such command.
+    /// Sends a command of the browser's own protocol, for actions that WebDriver does not offer.
     pub async fn protocol(&self, command: &str, parameters: Value) -> Value {
         let body = json!({"cmd": command, "params": parameters});
         self.command("POST", "/goog/cdp/execute", body)

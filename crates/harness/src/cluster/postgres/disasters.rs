@@ -1,4 +1,4 @@
-//! A disk that is full, and a database that is replaced by a backup.
+//! Fills the disk of a PostgreSQL server, and replaces the server's data by a backup.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -15,7 +15,7 @@ impl Postgres {
         self.disk.as_ref().ok_or_else(no_disk)?.set_full(is_full)
     }
 
-    /// Returns how often the server reported that its disk was full.
+    /// Returns how many times the server reported a full disk.
     pub fn disk_full_reports(&self) -> usize {
         let log = std::fs::read(self.cluster_dir.log_file(&self.start.name)).unwrap_or_default();
         String::from_utf8_lossy(&log).matches("No space left on device").count()

@@ -36,7 +36,7 @@ impl<R> Connection<R> {
 }
 
 impl<R> EventLoop<R> {
-    /// Opens connections that may be opened, and closes connections that took too long.
+    /// Opens connections that may be opened, and closes connections that take too long to open.
     pub(super) fn maintain<S: Source<Request = R>>(&mut self, source: &mut S, now: Instant) {
         while self.connecting < CONNECTING_MAX
             && let Some(&(due, number)) = self.closed.front()

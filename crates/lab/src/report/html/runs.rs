@@ -52,7 +52,7 @@ fn row(result: &RunResult, has_seeds: bool) -> String {
     ];
     numbers.iter().for_each(|text| row += &format!("<td class=\"num\">{text}</td>"));
     for (name, count) in result.counts() {
-        // A buyer who got no answer got no wrong answer.
+        // An untold order breaks no promise: its buyer got no answer, so no answer was wrong.
         let class = if count > 0 && name != "untold" { "num broke" } else { "num" };
         row += &format!("<td class=\"{class}\">{}</td>", number(count as f64));
     }

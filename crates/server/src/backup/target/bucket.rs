@@ -15,7 +15,7 @@ use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, WriteMultipart};
 use super::TargetError;
 use crate::backup::WRITE_WITHIN;
 
-/// The number of bytes of a base that are read and sent at once.
+/// The size of the parts in which a base is read and sent, in bytes.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 /// The number of parts of a base that are sent at the same time.
 const PARTS_AT_ONCE: usize = 4;

@@ -52,7 +52,7 @@ impl UpstreamState {
         }
     }
 
-    /// Parses the state in a node's answer. A node of an earlier version does not state it.
+    /// Parses the state in a node's answer. A node of an earlier version sends no state.
     fn parse(value: Option<&HeaderValue>) -> Self {
         let is = |state: Self| value.is_some_and(|value| value == state.as_str());
         [Self::NotReady, Self::WithoutApi]

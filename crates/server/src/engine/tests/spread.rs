@@ -1,4 +1,4 @@
-//! Tests one item over several slots. Every unit is sold, limits hold, the last units are gathered,
+//! Tests one item with several slots. Every unit is sold, limits hold, the last units are gathered,
 //! and the units add up at every check.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -12,8 +12,8 @@ use super::table::LimitCell;
 #[derive(Debug, Default)]
 pub(super) struct SaleWide {
     cell: Mutex<LimitCell>,
-    /// Zero while this node has a share of the limit, so that requests take the lock. Otherwise the
-    /// state of the limit. From it a node can refuse a request over the limit without the lock.
+    /// The state of the limit, with which a node can refuse a request without the lock. Zero means
+    /// that this node has a share of the limit. A request must then take the lock.
     state: AtomicU64,
 }
 

@@ -2,8 +2,8 @@
 //! this shared storage, for many limits. A call takes shares of limits for the requests that wait.
 //! The call also reports requests that were answered first and are counted now.
 //!
-//! While a call is sent, further requests gather for the next call. A request that the node knows
-//! to be over the limit is refused from memory, and never waits.
+//! While a call is sent, further requests gather for the next call. If the node knows that a
+//! request exceeds the limit, the node refuses the request immediately from memory.
 //!
 //! While the shared storage is unreachable, each node applies its part of each limit: the limit
 //! divided by the number of nodes that were live recently.

@@ -6,8 +6,8 @@
 //! is nearly always full already, so no state is lost.
 //!
 //! If all eight limits are in use, the state with the least use is lost, and the loss is counted.
-//! So a caller at a limit is evicted last. An eviction of such a caller needs about as many other
-//! callers at their limits as the table has cells.
+//! So a caller at a limit is evicted last. Such a caller is evicted only if the number of other
+//! callers at their limits is about the number of cells.
 //!
 //! The count of an address's buyers also takes a cell. A large count ranks like a caller at a limit
 //! for some seconds. A small count ranks as unused.

@@ -2,8 +2,8 @@
 //! buyer arrives by entering the room, by requesting a pass, or by purchasing with a pass.
 //!
 //! A buyer who sends several requests counts once. Counting takes no lock. A secret hash of the
-//! buyer selects a bit. If the bit was not yet set, the arrival is counted. Two buyers with the
-//! same bit count as one. Of 2,000 buyers, about fifteen are missed in this way.
+//! buyer selects a bit. If the bit was not yet set, the arrival is counted. If two buyers have the
+//! same bit, only one arrival is counted. Of 2,000 buyers, about fifteen are missed in this way.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

@@ -31,8 +31,8 @@ pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
 pub(super) const LOOKUPS_MAX: usize = 4;
 /// Checks per second.
 const TICKS_PER_SEC: u64 = 1_000 / TICK.as_millis() as u64;
-/// The allowed settings of admissions per second. If more buyers arrive, an automatic waiting room
-/// opens.
+/// The allowed values of the setting for admissions per second. If more buyers per second arrive,
+/// an automatic waiting room opens.
 pub(crate) const ADMITTED_PER_SEC: RangeInclusive<u64> = TICKS_PER_SEC..=100_000;
 /// The number of bits for each admission per second. Each bit stands for an arriving buyer.
 const BITS_PER_ARRIVAL: usize = 64;
@@ -52,8 +52,8 @@ pub(super) const fn arrivals_bits(per_sec: u64) -> usize {
     (BITS_PER_ARRIVAL * per_sec as usize).next_power_of_two()
 }
 
-/// An automatic waiting room closes if, for this long, too few buyers arrived to open it and no
-/// visitor waited.
+/// How long an automatic waiting room stays open after it was last needed. A room is needed while
+/// visitors wait, or while enough buyers arrive to open it.
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// Shortest time between two notifications about one room's positions.
 pub(super) const PUBLISH_EVERY: Duration = Duration::from_secs(1);

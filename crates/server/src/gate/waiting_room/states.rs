@@ -17,8 +17,8 @@ impl WaitingRooms {
         self.state_or(key, || (item, room.part_of(self.per_sec)))
     }
 
-    /// Returns the state of a room whose requests the batcher handles. The state exists, unless the
-    /// sale has ended.
+    /// Returns the state of a room whose requests the batcher handles. The state is missing only
+    /// after the sale has ended. In that case, creates an empty state.
     pub(super) fn state_of_key(&self, key: &RoomKey) -> Arc<WaitingRoomState> {
         self.state_or(key.clone(), || (None, self.per_sec))
     }

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 
 impl WaitingRooms {
     /// Records that an admitted buyer uses the turn, so that the turn does not count as idle.
-    /// Returns the new end of the turn, or `until` if the turn cannot be extended.
+    /// Returns the new end of the turn, or `until` if the turn is not extended.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! Resolves host names. A look-up blocks a thread and cannot be cancelled, so only a few look-ups
-//! run at once. Each name has at most one look-up at a time. So a name whose DNS server does not
-//! answer blocks only one thread, and does not delay other names.
+//! run at the same time. Each name has at most one look-up at a time. So a name whose DNS server
+//! does not answer blocks only one thread, and does not delay other names.
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;

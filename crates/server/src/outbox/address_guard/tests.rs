@@ -136,7 +136,7 @@ fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let names = move |name: &str| {
         recorded.lock().expect("the task did not panic").push(name.to_owned());
         if name.starts_with("stuck") {
-            // Returns once the sender is dropped.
+            // Returns when the sender is dropped.
             drop(held.lock().map(|held| held.recv()));
         }
         Ok(vec![SocketAddr::from(([8, 8, 8, 8], 0))])

@@ -17,7 +17,7 @@ use crate::signing;
 
 /// Longest wait for an answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
-/// The number of announcements that are read at once.
+/// The maximum number of announcements in one read.
 const PAGE: usize = 200;
 /// The number of attempts to send one message. After these attempts the message is dropped, and the
 /// server learns the content only when it asks the provider.

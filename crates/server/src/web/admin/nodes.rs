@@ -104,7 +104,8 @@ fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool)
     }
 }
 
-/// Returns the servers that hold slots, with the results of the last check about a second ago.
+/// Returns the servers that hold slots, with the results of the last check, which ran about a
+/// second ago.
 fn slot_servers(app: &App) -> Vec<SlotServer> {
     let servers = app.engine.slots().evidence().servers;
     if servers.is_empty() {

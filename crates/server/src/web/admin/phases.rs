@@ -47,7 +47,8 @@ pub(crate) async fn step(
         let before = sale(&app, &name)?;
         let own = before.items.iter().map(|item| item.slots.len()).sum();
         check_slots_readable(&app, &before.row, own)?;
-        // The sale may be older than the current payment provider, so its prices are checked again.
+        // The payment provider may have changed since the sale was created, so the sale's prices
+        // are checked again.
         let items = before.row.items.iter().enumerate();
         let faults: Vec<Fault> = items
             .filter_map(|(index, item)| unpayable(&app, index, item.price_minor, &item.currency))

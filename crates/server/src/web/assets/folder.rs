@@ -98,8 +98,8 @@ fn add(files: &mut Vec<FolderFile>, path: PathBuf, bytes: &[u8]) {
     files.push(FolderFile { path, bytes: bytes.to_vec() });
 }
 
-/// Redirects for orders, and for sales that are created after the export. All sales share one page,
-/// and all orders share another page.
+/// The rules for the pages of orders, and of sales that are created after the export. All these
+/// sales share one page, and all orders share another page.
 const REDIRECTS: &str = "/sale/* /sale.html 200\n/order/* /order.html 200\n";
 
 /// Returns the assets that these pages name, directly or through other assets.

@@ -110,7 +110,7 @@ fn font_styles(urls: &[String]) -> String {
     )
 }
 
-/// Returns the styles that show the links in the page's language. The page without a script is in
+/// Returns the styles that show the links in the page's language. Without its script, a page is in
 /// English.
 fn footer_styles(theme: &Theme) -> &'static str {
     if theme.footer_zh.is_empty() {

@@ -33,7 +33,7 @@ pub(super) enum FeedEvent {
     Event(notify::HubEvent),
     /// The reader was too slow and must be disconnected.
     TooSlow,
-    /// An operator blocked the reader since the stream began.
+    /// An operator has blocked the reader since the stream began.
     TurnedAway,
     /// The reader's token expired.
     Expired,
@@ -73,7 +73,8 @@ pub(super) struct Feed {
     ends_at: Instant,
     /// Signals changes of the operators' blocks.
     blocks: watch::Receiver<()>,
-    /// For each waiting room, the fingerprint of the room and of the last position that was sent.
+    /// For each waiting room, a fingerprint of the room, and a fingerprint of the last position
+    /// that the reader got.
     sent_positions: Vec<(u64, NonZeroU64)>,
     /// The status to send next, once it is rendered: the event number and the sale.
     pending_status: Option<(u64, Arc<str>)>,
@@ -204,9 +205,9 @@ impl Feed {
         true
     }
 
-    /// Returns the waiting events without blocking. `None`: no event waits, and `ready_queue` gets
-    /// `key` when an event arrives. If the next event is a status that is not rendered yet, a later
-    /// call returns it. Events after that status wait for it.
+    /// Returns the next waiting event without blocking. `None`: no event waits, and `ready_queue`
+    /// gets `key` when an event arrives. If the next event is a status that is not rendered yet, a
+    /// later call returns this status. Later events wait for this status.
     pub(super) fn next_or_park(
         &mut self,
         ready_queue: &Arc<ReadyQueue>,

@@ -194,8 +194,8 @@ impl IdleConnections {
         }
     }
 
-    /// Registers a connection under a new key. `None`: the kernel cannot poll the connection, so it
-    /// gets a task of its own.
+    /// Registers a connection under a new key. `None`: the kernel cannot poll the connection, so
+    /// the connection gets a task of its own.
     fn register(&mut self, mut idle: Box<IdleConnection>) -> Option<u64> {
         let key = self.next;
         self.next += 1;

@@ -59,8 +59,8 @@ pub(crate) async fn create(
     Ok(json(StatusCode::CREATED, &challenge_view(token, wire::time(until), shown)))
 }
 
-/// Extends the buyer's turn. A buyer who requests a challenge uses the turn. A challenge is for any
-/// item, so the request extends the turns of all items.
+/// Extends the buyer's turns in waiting rooms, because a buyer who requests a challenge uses the
+/// turn. A challenge is for any item, so the request extends the turns of all items.
 async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
     let rooms = &app.gate.room;
     for room in sale.rooms() {

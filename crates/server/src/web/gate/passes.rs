@@ -102,7 +102,7 @@ async fn issue_pass(
     })
 }
 
-/// Extends the turn of a buyer who uses it now, and returns the end of the turn.
+/// Extends the turn of a buyer who is using the turn. Returns the new end of the turn.
 async fn keep_turn(
     app: &App,
     room: SaleRoom<'_>,

@@ -263,7 +263,7 @@ fn position_view(room: SaleRoom<'_>, shown: PositionView) -> WaitingRoomPosition
         VisitorStatus::BeyondStock(position) => {
             (WaitingRoomPositionState::Gone, (position > 0).then_some(position), None)
         }
-        // A lapsed position is shown as gone.
+        // The API shows a lapsed position as `gone`.
         VisitorStatus::Lapsed => (WaitingRoomPositionState::Gone, None, None),
     };
     let estimate_secs =

@@ -1,4 +1,4 @@
-//! The metrics of sales, of their waiting rooms, and of the keys that buyers sign in with.
+//! The metrics of sales, of their waiting rooms, and of the public keys that verify buyers' tokens.
 
 use doorbuster_core::Phase;
 

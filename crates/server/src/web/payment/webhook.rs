@@ -43,7 +43,8 @@ pub(crate) async fn handle_message(
     })?;
     failpoint::pass(Failpoint::MessageRead);
     // The message is handled in a separate task. So the work completes even if the provider
-    // disconnects. Otherwise units for a late payment could stay taken without an order.
+    // disconnects. Otherwise the units that were taken for a late payment could stay without an
+    // order.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())?.map_err(failed)?;

@@ -25,7 +25,7 @@ impl PendingPoints {
         self.drop_oldest();
     }
 
-    /// Puts points that could not be written before the later points.
+    /// Puts back points that could not be written, in front of the later points.
     pub(super) fn put_back(&mut self, points: Vec<SalePoint>) {
         points.into_iter().rev().for_each(|point| self.points.push_front(point));
         self.drop_oldest();

@@ -17,8 +17,8 @@ const SOON: Duration = Duration::from_secs(15);
 /// The maximum number of bytes that can be on the way to a client that reads nothing. The server's
 /// kernel doubles the buffer for its own overhead. The client's kernel also holds some bytes.
 const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
-/// The maximum memory that one connection may cost, in bytes: its buffers and the server's other
-/// work in that time.
+/// The maximum memory that one connection may cost, in bytes. This memory is for the buffers of the
+/// connection and for the server's other work in that time.
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
 /// More events than the hub's queue and the connection's buffers can hold.
 const EVENTS: usize = 12_000;

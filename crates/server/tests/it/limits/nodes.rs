@@ -195,9 +195,9 @@ async fn nodes_of_a_cluster_share_a_limit() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    // Both nodes get as many requests as two nodes without sharing would admit. The nodes may admit
-    // a few requests above the limit during a round trip to Redis. If there are too many such
-    // requests, because the machine is busy, the test tries another buyer.
+    // The nodes get more than twice as many requests as the limit admits. During a round trip to
+    // Redis, the nodes may admit a few requests above the limit. A busy machine may cause too many
+    // such requests, so the test may try another buyer.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
         (let_in, _) = press(&[&first, &second], 40, |_| buyer.into()).await;
@@ -217,7 +217,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
     }
 }
 
-/// Returns how much of the only limit in Redis is used, as the time until all of it is free again.
+/// Returns the use of the only limit in Redis, measured as the time until the limit is unused.
 fn shared_use(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);
     let ahead = keys.lines().filter_map(|key| redis.ask(&["PTTL", key]).trim().parse::<u64>().ok());
@@ -335,7 +335,7 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
     redis.refuse_writes(false);
     away(&first, "0").await;
     assert_eq!(count(&first, "bert").await, 12);
-    // Redis stays down. No request waits for it, and the node applies its own part of the limit.
+    // Redis stays down. No request waits for Redis, and the node admits half of the limit.
     drop(redis);
     away(&first, "1").await;
     let begun = Watch::start();

@@ -53,7 +53,7 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
             let stock = first.admin("GET", "/v1/admin/sales/spring/stock", None).await.json();
             let free =
                 stock["items"][0]["pool"].as_u64()? + stock["items"][0]["in_slots"].as_u64()?;
-            // The store has the units, and the node that sells the units knows this.
+            // Wait until the store has the units and the first node shows them as remaining.
             let status = first.get("/v1/sales/spring/status").await.json();
             (free == 8 && status["items"][0]["remaining"] == 8).then_some(())
         })

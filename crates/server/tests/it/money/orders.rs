@@ -278,8 +278,8 @@ async fn of_a_concurrent_payment_and_cancellation_exactly_one_takes_effect() {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Sends a payment twice while another buyer wants the unit. `after_ms` is the time of the payment,
-/// counted from the end of the order's payment window. Returns the outcome of the payment.
+/// Sends a payment twice while another buyer tries to buy the unit. `after_ms` is the time of the
+/// payment, counted from the end of the order's payment window. Returns the outcome of the payment.
 async fn pay_when_due(app: &TestApp, n: i64, id: &str, after_ms: i64) -> String {
     let pay_by =
         read(app, id).await["pay_by"].as_str().and_then(Time::parse).expect("a time").millis();

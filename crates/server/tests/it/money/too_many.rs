@@ -29,8 +29,8 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
             "{reply:?}"
         );
     }
-    // A checkout request for a cancelled order also uses up no limit. The answer reports the sale's
-    // limits.
+    // A checkout request for a cancelled order does not count against the limit. The answer reports
+    // the sale's limits.
     let ended = order(&app, "bert", "k1", 1).await;
     assert_eq!(
         app.buyer("bert", "POST", &format!("/v1/orders/{ended}/cancel")).await.verdict(),
@@ -40,7 +40,7 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
     assert_eq!(reply.verdict(), "409 wrong_state");
     assert_eq!(reply.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
     assert_eq!(reply.header("ratelimit"), Some("\"buyer\";r=1;t=0"));
-    // A request without a sale has the default limits of checkouts.
+    // If the server knows no sale for a checkout request, the default limits of checkouts apply.
     let by_default = "\"buyer\";q=60;w=60, \"ip\";q=200000;w=20";
     let nobodys = format!("/v1/orders/{one}/checkout");
     for (reply, verdict) in [

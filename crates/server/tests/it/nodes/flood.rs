@@ -222,7 +222,7 @@ async fn thousands_of_status_requests_query_the_slots_a_few_times_a_second() {
     let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let app = node(&home, &home.database(), Some(slots.as_str())).await;
     app.open_sale("spring", 20.into(), 10).await;
-    // Slots without units are not read.
+    // A node does not read slots without units, so the test first waits until the slots have units.
     app.until("/v1/admin/sales/spring/stock", "the slots are full", |stock| {
         stock["items"][0]["in_slots"] == 20
     })
@@ -247,7 +247,7 @@ async fn thousands_of_status_requests_query_the_slots_a_few_times_a_second() {
         "{} status requests in {took:?}: {pictures} renderings, {calls} scripts",
         CONNECTIONS as u64 * LOOKS
     );
-    // There is one more rendering at the beginning, and another if the node read the sale again.
+    // The limit includes the first rendering, and one more if the node reads the sale again.
     let most =
         u64::try_from(took.as_millis() / STATUS_EVERY.as_millis()).expect("a short test") + 2;
     assert!((1..=most).contains(&pictures), "{pictures} renderings in {took:?}");

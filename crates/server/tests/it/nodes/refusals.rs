@@ -114,7 +114,7 @@ async fn wrong_keys_are_counted_over_all_nodes() {
     let guess = async |app: &TestApp| {
         app.call("POST", "/v1/admin/session", &headers, body.as_bytes()).await.verdict()
     };
-    // If a minute ended during the guesses, the counts would begin again.
+    // The counts begin again each minute, so the guesses must not start late in a minute.
     while jiff::Timestamp::now().as_second().rem_euclid(60) > 45 {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }

@@ -11,7 +11,7 @@ use super::fixture::{Deployment, SALE, TestNode, until};
 
 /// How long a request is parked.
 const PARKED: Duration = Duration::from_secs(1);
-/// A hang before this time begins well within the second that the request is parked.
+/// If the slots hang before this time, the request is still parked when they hang.
 const SOON: Duration = Duration::from_millis(600);
 /// The latest time of the answer. It includes the parking, the second in which the request asks all
 /// slots, and a margin.
@@ -163,8 +163,8 @@ async fn has_left_the_queues(node: &TestNode) -> bool {
 }
 
 /// Buys with a request that is parked and queued until units are gathered. Afterwards the request
-/// waits for a verdict that cannot come. Returns whether the request left the queues, and the final
-/// answer.
+/// waits for a verdict, which cannot come while the test locks the orders. Returns whether the
+/// request left the queues, and the final answer.
 async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 2).await;

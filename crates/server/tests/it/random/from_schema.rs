@@ -23,9 +23,9 @@ mod value;
 /// The test opens a new sale and places a new order after this many requests, because random
 /// requests end existing ones.
 const FRESH_SALE_EVERY: usize = 50;
-/// The number of operations that may accept no body, because the rules below refuse every random
-/// body by chance. The test checks this number only if it sends at least [`EACH_FOR_LUCK`] requests
-/// of each operation.
+/// The number of operations for which the server may refuse every random body, because each body
+/// breaks one of the rules below by chance. The test checks this number only if it sends at least
+/// [`EACH_FOR_LUCK`] requests of each operation.
 const UNLUCKY: usize = 2;
 const EACH_FOR_LUCK: usize = 20;
 /// An address where no server listens.

@@ -32,9 +32,9 @@ pub(crate) struct GeneratedRequest {
     pub target: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Whether the request uses a new connection.
+    /// True if the request uses a new connection.
     pub fresh: bool,
-    /// Whether the request may be invalid HTTP.
+    /// True if the request may be invalid HTTP.
     pub is_raw: bool,
 }
 

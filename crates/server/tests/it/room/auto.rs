@@ -122,8 +122,8 @@ async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
     verdicts
 }
 
-/// Restarts the server with the lowest rate of admissions. The new server does not count earlier
-/// requests.
+/// Restarts the server with the lowest rate of admissions. After the restart, the server does not
+/// count earlier requests.
 async fn let_few_in(app: TestApp) -> TestApp {
     TestApp::try_start(app.stop().await, &[FEW], false).await.expect("the server starts again")
 }

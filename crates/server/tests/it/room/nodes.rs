@@ -166,7 +166,7 @@ async fn each_node_manages_its_share_of_the_waiting_buyers() {
     let crowd = CrowdWithPasses::with_passes(&app, 1_000_000).await;
     let verdicts = crowd.try_to_buy(&app, "k").await;
     assert!(verdicts.iter().all(|one| one == "201"), "the buyers are few: {verdicts:?}");
-    // With a thousand nodes, each node manages only two of the buyers who may enter per second. The
+    // With a thousand nodes, each node's part of the admissions is only two buyers per second. The
     // other nodes are only rows in the store.
     home.psql(
         &database,

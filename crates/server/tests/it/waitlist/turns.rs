@@ -66,7 +66,7 @@ async fn a_returned_unit_is_offered_without_waiting_for_a_poll() {
         app.becomes(&buyer, &id, "reserved").await;
         held = (buyer, id);
     }
-    // If the server looked for returned units only once a second, this would take eight seconds.
+    // If the server looked for returned units only once a second, the loop would take 8 s.
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     app.is_well().await;
 }

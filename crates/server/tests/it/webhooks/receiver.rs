@@ -42,7 +42,7 @@ pub(crate) struct ReceivedRequest {
     pub(crate) headers: HashMap<String, String>,
     pub(crate) text: String,
     pub(crate) at: Instant,
-    /// Whether the answer was 2xx.
+    /// True if the answer was 2xx.
     pub(crate) accepted: bool,
 }
 
@@ -237,8 +237,8 @@ async fn respond(stream: &mut TcpStream, answer: CannedReply, state: &ReceiverSt
     written.is_ok()
 }
 
-/// Writes a body piece by piece, until it is complete or the other end closes the connection.
-/// Returns whether it is complete.
+/// Writes a body piece by piece, until the body is complete or the other end closes the connection.
+/// Returns whether the body is complete.
 async fn write_slowly(
     stream: &mut TcpStream,
     length: usize,

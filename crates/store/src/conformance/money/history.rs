@@ -80,7 +80,7 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A change that did not happen appends no event. No event appears in another order's history.
+/// A call that changes nothing appends no event. No event appears in another order's history.
 pub async fn only_real_changes_are_events(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

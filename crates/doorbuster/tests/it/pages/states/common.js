@@ -58,8 +58,8 @@ export class Kept {
   draw = name => this.#states.get(name)();
   /** Runs `look` on each state that differs from the states before, beginning with number `from`.
      Stops after `budget_ms`, because a script of the test must not run too long. In the dark scheme
-     and on a desktop, states differ only by their classes: words change neither colours nor the
-     structure. Returns the findings, and the next number. */
+     and on a desktop, states that differ only in their words count as equal, because words change
+     neither colours nor the structure. Returns the findings, and the next number. */
   async look(look, { scheme, from, budget_ms }) {
     const end = performance.now() + budget_ms,
       names = this.names(),
@@ -84,7 +84,7 @@ export class Kept {
   }
   #seen = new Set();
 }
-/* A text that differs if two states are drawn differently. Digits do not count. */
+/* Returns a text that is different for states that are drawn differently. Ignores digits. */
 function printOf(el, withWords) {
   const isShown = one => one.checkVisibility({ visibilityProperty: true });
   const shown = [...el.querySelectorAll('*')].filter(isShown);

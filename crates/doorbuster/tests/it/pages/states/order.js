@@ -180,7 +180,7 @@ const KINDS = {
   ),
   BACK: /^(Refunded$|Too late, so refunded)|^已退款$|，已退款$/,
 };
-/* The text says that money is still on its way, or could not be sent. */
+/* Matches a text that says that money is still on its way, or could not be sent. */
 const PENDING = /on its way back|could not be sent back|正在退回给你|暂时未能退回/;
 /* The text asks the buyer to pay, or not to pay. */
 const ASKS = /^Pay by|Pay within|请在 .* 前付款/;

@@ -201,7 +201,8 @@ CanvasRenderingContext2D.prototype.fillText = function (words, ...rest) {
 const iconOf = () =>
   document.querySelector('link[rel=icon]').href.startsWith('data:') ? drawn : '';
 
-/* The icon counts down with the title, and it is filled only if the title says why. */
+/* Returns the faults of the icon. The icon must count down with the title, and be filled only if
+   the title says why. */
 function faultsOfTab(tab, mode) {
   const icon = iconOf(),
     head = tab === 'Ora 99' ? '' : tab,
@@ -264,7 +265,7 @@ function visit(sale, buyer, zone) {
   });
   return { state: `${sale}, ${buyer}`, deal, words, places, faults, zone: zone ?? '' };
 }
-/* A zone that no visitor of the test has. */
+/* A time zone that no visitor of the test has. */
 const SHOP_ZONE = 'Asia/Kathmandu';
 /** Draws every state in the page's language, and some states with a zone of the shop. Returns the
    faults of each state, and where each part of the page is. */

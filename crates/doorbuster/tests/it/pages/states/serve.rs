@@ -21,7 +21,7 @@ const PAGES: [[&str; 4]; 2] = [
     ["/states", "sale.html", "/assets/sale.js", "/states/sale.js"],
     ["/order-states", "order.html", "/assets/order.js", "/states/order.js"],
 ];
-/// An API request from a page whose address contains this word gets no useful answer.
+/// If a page's address contains this word, the page's API requests get `503`.
 const FAR: &str = "far";
 
 /// Starts the server.
@@ -139,7 +139,7 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     let (status, (body, media_type)) = if path.starts_with("/v1/") {
         match api(path).filter(|_| !is_far) {
             Some(found) => ("200 OK", (found.to_string().into(), "application/json")),
-            // The page makes the next attempt after the test.
+            // With this delay, the page tries again only after the test.
             None if is_far => {
                 ("503 Service Unavailable\r\nRetry-After: 300", (Vec::new(), "text/plain"))
             }

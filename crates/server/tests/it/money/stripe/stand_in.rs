@@ -26,7 +26,7 @@ struct State {
     sessions: HashMap<String, Value>,
     made: usize,
     fails: bool,
-    /// Whether requests to close sessions are rate limited.
+    /// True if requests to close sessions are rate limited.
     is_busy: bool,
     /// The answer to each idempotency key. A repeated key gets the same answer.
     answers: HashMap<String, (u16, Value)>,
