@@ -51,8 +51,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // The later of two times: when the bytes in `buffer` began to arrive, and when the last answer
-    // was ready.
+    // When the bytes in `buffer` began to arrive, or the time of the last answer if that is later.
     let mut since = Instant::now();
     // One timer serves many requests. If it fires too early, the code sets it again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
