@@ -74,8 +74,8 @@ impl<'a> CrowdSource<'a> {
         self.answers = Answers::default();
     }
 
-    /// Returns the result. Buyers without a last answer at this time count as buyers without an
-    /// answer.
+    /// Returns the result. A buyer who has not received the final answer by now counts as a buyer
+    /// without an answer.
     pub(super) fn finish(mut self) -> Answers {
         self.answers.elapsed = self.last_answer.duration_since(self.start);
         self.answers.buyers = self.crowd.buyers;

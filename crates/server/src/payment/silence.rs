@@ -1,7 +1,9 @@
-//! Detects a provider that does not answer. Such a provider gets only a few requests at a time, and
-//! the other checkouts are postponed. Otherwise thousands of due orders would wait for a timeout
-//! one after the other. An order's grace period begins with its first unanswered request. So the
-//! units of the last orders would return much later than those of the first orders.
+//! Detects a provider that does not answer. Such a provider gets only a few requests at a time,
+//! and the other checkouts are postponed. Without this detection, thousands of due orders would
+//! wait for a timeout one after the other. The last orders would send their first request late,
+//! and only then would their grace periods begin. So their units would return much later than
+//! those of the others.
+
 use std::time::{Duration, Instant};
 
 use super::provider::{CheckoutStatus, ProviderError};

@@ -27,7 +27,7 @@ const DRAWN: &str =
     return data?.place ? { ...data, state: 'before', position: null, estimate_secs: null } : data;
   };
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
-/// Makes the page get the answer of a rate limit.
+/// Makes a rate limit refuse the requests of the page.
 const TOO_MANY: &str = "const ask = window.fetch; window.fetch = (path, how = {}) => how.method === 'POST'
     ? Promise.resolve(new Response(JSON.stringify({ code: 'rate_limited', scope: 'interface', status: 429, retry_after_secs: 600 }),
       { status: 429, headers: { 'Content-Type': 'application/problem+json', 'Retry-After': '600' } }))

@@ -76,8 +76,8 @@ async fn state(app: &TestApp, id: &str) -> String {
     refunds(app, id).await.pop().map(|(_, state)| state).unwrap_or_default()
 }
 
-/// Checks a payment after a partial refund by hand. This server refunds the remaining amount. The
-/// refund is settled when that amount has arrived.
+/// Checks a payment after a person refunded a part of it at the provider. This server refunds the
+/// remaining amount. The refund is settled when that amount has arrived.
 async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("the server requests the rest", async || {
         (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())
