@@ -101,8 +101,7 @@ impl Strategy for SubDomains {
             }
             let details: Vec<String> =
                 self.0.redis().run(cmd("LRANGE").arg("details").arg(0).arg(DETAILS - 1)).await?;
-            // After a crash, the same details are written again. The statement skips details that
-            // the table already has.
+            // After a crash, some details are written again. The statement skips known details.
             let db = self.0.db().await?;
             execute(&db, include_str!("sub_domains_write.sql"), &[&details]).await?;
             let written = details.len();
