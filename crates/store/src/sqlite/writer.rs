@@ -90,8 +90,8 @@ impl Writer {
             match shared.health() {
                 Ok(()) => {
                     log_reader.iter().for_each(|reader| reader.set_committing(true));
-                    if commit(&mut txn, group, &files, &shared) {
-                        after_commit(&mut txn, &mut log_reader, &shared, &checkpoint);
+                    if commit(&mut txn, group, (&files, &mut log_reader), &shared) {
+                        after_commit(&mut txn, &shared, &checkpoint);
                     }
                     log_reader.iter().for_each(|reader| reader.set_committing(false));
                 }
@@ -224,8 +224,14 @@ fn fail_group(group: Vec<WriteCall>, why: &StoreError) {
     }
 }
 
-/// Commits a group and answers its callers. Returns whether the commit was published.
-fn commit(txn: &mut Txn<'_>, group: Vec<WriteCall>, files: &OpenFiles, shared: &Shared) -> bool {
+/// Commits a group, copies the commit for a continuous backup, and answers the callers. Returns
+/// whether the commit was published.
+fn commit(
+    txn: &mut Txn<'_>,
+    group: Vec<WriteCall>,
+    (files, log_reader): (&OpenFiles, &mut Option<LogReader>),
+    shared: &Shared,
+) -> bool {
     if let Err(failure) = txn.begin() {
         fail_group(group, &shared.store_error(failure));
         return false;
@@ -255,6 +261,13 @@ fn commit(txn: &mut Txn<'_>, group: Vec<WriteCall>, files: &OpenFiles, shared: &
     };
     match outcome {
         Ok(committed) => {
+            // The copy comes before the answers. So while the backup lacks a commit that a caller
+            // knows, the backup's progress says so.
+            if let Some(reader) = log_reader
+                && let Ok((pages, _)) = txn.log_pages()
+            {
+                reader.copy_commit(pages, (shared.clock)());
+            }
             (shared.sink)(&committed);
             replies.into_iter().for_each(|reply| reply(Ok(())));
             true
@@ -267,19 +280,10 @@ fn commit(txn: &mut Txn<'_>, group: Vec<WriteCall>, files: &OpenFiles, shared: &
     }
 }
 
-/// Copies the commit for a continuous backup, and keeps the write-ahead log short. Usually the
-/// checkpoint thread copies the pages. The writer copies the last pages itself, because the log
-/// restarts only when no page is left to copy.
-fn after_commit(
-    txn: &mut Txn<'_>,
-    log_reader: &mut Option<LogReader>,
-    shared: &Shared,
-    checkpoint: &SyncSender<()>,
-) {
+/// Keeps the write-ahead log short. Usually the checkpoint thread copies the pages. The writer
+/// copies the last pages itself, because the log restarts only when no page is left to copy.
+fn after_commit(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
     let tended = txn.log_pages().and_then(|(pages, carried)| {
-        if let Some(reader) = log_reader {
-            reader.copy_commit(pages, (shared.clock)());
-        }
         if pages < CHECKPOINT_PAGES || pages == carried {
             return Ok(());
         }

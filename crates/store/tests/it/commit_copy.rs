@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use doorbuster_core::{Grant, Millis, Verdict};
+use doorbuster_core::{Grant, Millis, NodeId, Verdict};
 use doorbuster_store::conformance::{Clock, CommitLog, Fixture};
 use doorbuster_store::{CommitCopy, Segment, Store, Taken, copy_base, inspect, restore_copy};
 
@@ -26,6 +26,17 @@ fn take(copy: &CommitCopy) -> Option<Segment> {
         Taken::Segment(segment) => Some(segment),
         Taken::Nothing => None,
         Taken::Broken => panic!("the copy is broken"),
+    }
+}
+
+#[tokio::test]
+async fn a_commit_is_copied_before_its_caller_gets_the_answer() {
+    let dir = Dir::new();
+    let (fixture, copy) = open_copied(dir.path());
+    for about in 0..5_000 {
+        let renewed = fixture.store.renew_node_lease(NodeId(1), 1_000, &about.to_string()).await;
+        renewed.expect("writes");
+        assert!(take(&copy).is_some(), "the copies lack the commit of write {about}");
     }
 }
 
@@ -59,10 +70,8 @@ async fn a_base_and_the_later_segments_are_the_store() {
     }
     let log_pages = std::fs::metadata(&wal).expect("it exists").len() / 4_096;
     let orders = inspect::dump(&fixture.store).await.expect("reads").orders;
-    // The writer copies a commit after it has answered the caller. Once the store is closed, all
-    // commits are copied.
-    fixture.store.close().await;
     segments.extend(take(&copy));
+    fixture.store.close().await;
     let pages: usize = segments.iter().map(|segment| segment.pages.len()).sum();
     assert!(pages as u64 > log_pages, "the log restarted: {pages} pages, {log_pages} in the log");
 

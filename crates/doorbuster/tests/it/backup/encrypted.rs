@@ -48,8 +48,7 @@ fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
     let order = buy(&address, &token, 1).expect("an order");
     wait_until_copied(&test_server);
     let secret = fs::read(data_dir.join("id_key")).expect("generated");
-    // A clean stop also copies the last commits.
-    assert_eq!(test_server.terminate().0, Some(0));
+    drop(test_server);
     fs::remove_dir_all(&data_dir).expect("ours");
     for (name, content) in bucket.objects() {
         assert!(name.starts_with("spring/"), "{name}");
