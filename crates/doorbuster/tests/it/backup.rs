@@ -219,7 +219,9 @@ fn damage_newest_base(target: &Path, check: impl Fn(&str)) {
     };
     let in_key = |text: &[u8]| {
         let found = text.windows(7).position(|part| part == b"\"key\":\"");
-        found.map(|start| flipped(text, start + 200))
+        // This byte is encrypted with the passphrase. Without the checksum, the error would be that
+        // the passphrase is wrong.
+        found.map(|start| flipped(text, start + 100))
     };
     let damages: [(&str, &str, Damage<'_>); 4] = [
         ("short", ".json", &|text| Some(text[..10].to_vec())),

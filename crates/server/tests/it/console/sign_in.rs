@@ -245,6 +245,25 @@ async fn a_sign_in_without_a_role_or_with_a_wrong_answer_gives_no_session() {
 }
 
 #[tokio::test]
+async fn only_a_sign_in_that_this_browser_began_counts_as_a_wrong_key() {
+    let stand_in = StandIn::start().await;
+    let app = start(&stand_in.issuer.address).await;
+    // Another site can make an operator's browser send these requests.
+    for _ in 0..12 {
+        let reply = app.get("/console/callback?code=c0de&state=s").await;
+        assert_eq!(reply.header("location"), Some("/console?sign-in=failed"));
+    }
+    let (_, attempt) = begin(&app).await;
+    let mut statuses = Vec::new();
+    for _ in 0..22 {
+        statuses.push(come_back(&app, "code=c0de&state=other", &attempt).await.status);
+    }
+    assert_eq!(statuses[..10], [303; 10]);
+    // A minute may end during the test, so the test tries twice as many times.
+    assert!(statuses.contains(&429), "{statuses:?}");
+}
+
+#[tokio::test]
 async fn sign_in_needs_an_issuer_that_answers_and_its_settings() {
     let app = start("http://127.0.0.1:9").await;
     let begun = app.get("/console/sign-in").await;
