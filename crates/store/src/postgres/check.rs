@@ -14,7 +14,7 @@ use crate::store::StoreResult;
 use crate::waitlist;
 
 use super::shared::Shared;
-use super::transaction::{RetryState, RetryUnknown};
+use super::transaction::{RetryState, RetryUnknown, end_transaction};
 use super::{Postgres, connect};
 
 /// The queries and their rules. Each query finds violations of its rule. The columns are the item,
@@ -201,13 +201,12 @@ fn finding(rule: &'static str, row: Row<'_>) -> Result<Finding, Failure> {
     Ok(Finding { rule, item: row.get::<Option<i64>>(0)?.map(ItemId), detail: row.get(1)? })
 }
 
-/// Reads in one snapshot, on a separate session. The session ends when the read ends, so a
-/// cancelled audit does not block other callers.
+/// Reads in one snapshot, in a session of the pool for reads.
 pub(super) async fn snapshot<T>(
     shared: &Shared,
     read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let object = connect::get(&shared.reads).await?;
+    let object = connect::get_for_transaction(&shared.reads).await?;
     let outcome = async {
         object.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let value = read(&object).await?;
@@ -216,8 +215,6 @@ pub(super) async fn snapshot<T>(
     };
     let outcome =
         tokio::time::timeout(PG_CHECK_WAIT, outcome).await.unwrap_or(Err(Failure::TimedOut));
-    if outcome.is_err() {
-        drop(deadpool_postgres::Object::take(object));
-    }
+    end_transaction(object, outcome.as_ref().err()).await;
     outcome
 }

@@ -16,7 +16,7 @@ use super::ledger::PostgresLedger;
 use super::prefetch::DueOrder;
 use super::shared::Shared;
 use super::transaction::{
-    CommittedResult, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
+    CommittedResult, RetryState, RetryUnknown, await_answer, await_commit, end_transaction,
 };
 use super::{Postgres, connect, flush, prefetch};
 
@@ -49,7 +49,7 @@ async fn put_off(
     shared: &Shared,
     all: &[CheckoutDeferral],
 ) -> Result<CommittedResult<usize>, Failure> {
-    let object = connect::get(&shared.writes).await?;
+    let object = connect::get_for_transaction(&shared.writes).await?;
     let outcome = async {
         let parts = all.iter().filter_map(|it| it.order.parts());
         let due: Vec<DueOrder> =
@@ -89,9 +89,7 @@ async fn put_off(
         })
     }
     .await;
-    if let Err(failure) = &outcome {
-        return_connection(object, failure).await;
-    }
+    end_transaction(object, outcome.as_ref().err()).await;
     outcome
 }
 

@@ -1,5 +1,6 @@
 //! Connections to the database: the address, session settings, pools, and the checks before a
 //! database is first used.
+use std::ops::Deref;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -155,6 +156,40 @@ pub(super) async fn get(sessions: &Sessions) -> Result<Object, Failure> {
         PoolError::Backend(_) => Failure::NoConnection(connector.last_failure()),
         error => Failure::NoConnection(error.to_string()),
     })
+}
+
+/// A session in a transaction. If the caller drops it, for example because its request was
+/// cancelled, the session ends. So no session returns to the pool with an open transaction.
+pub(super) struct TransactionSession(Option<Object>);
+
+impl TransactionSession {
+    /// Returns the session to its pool after the transaction has ended.
+    pub(super) fn return_to_pool(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Deref for TransactionSession {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        self.0.as_ref().expect("only `return_to_pool` and `drop` take the session")
+    }
+}
+
+impl Drop for TransactionSession {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// Returns a session of a pool for a transaction.
+pub(super) async fn get_for_transaction(
+    sessions: &Sessions,
+) -> Result<TransactionSession, Failure> {
+    Ok(TransactionSession(Some(get(sessions).await?)))
 }
 
 /// Opens a session outside the pools. A background task drives the session until it ends.

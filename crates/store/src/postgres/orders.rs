@@ -13,7 +13,7 @@ use super::ledger::PostgresLedger;
 use super::prefetch::DueOrder;
 use super::shared::Shared;
 use super::transaction::{
-    CommittedResult, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
+    CommittedResult, RetryState, RetryUnknown, await_answer, await_commit, end_transaction,
 };
 use super::{Postgres, connect, flush, prefetch};
 
@@ -49,7 +49,7 @@ impl Postgres {
 /// Expires many due orders at once. The function finds the orders, locks them, and reads them
 /// again. Then it expires them by the rules, and writes all changes together.
 async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Order>>, Failure> {
-    let object = connect::get(&shared.writes).await?;
+    let object = connect::get_for_transaction(&shared.writes).await?;
     let outcome = async {
         let due = await_answer(async {
             // An order may be due by this clock, but not by the database's clock. The rules then
@@ -90,9 +90,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Ord
         })
     }
     .await;
-    if let Err(failure) = &outcome {
-        return_connection(object, failure).await;
-    }
+    end_transaction(object, outcome.as_ref().err()).await;
     outcome
 }
 

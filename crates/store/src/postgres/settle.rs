@@ -19,7 +19,7 @@ use super::prefetch::NewBuyerInsert;
 use super::row_cache::RowCache;
 use super::shared::Shared;
 use super::transaction::{
-    CommittedResult, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
+    CommittedResult, RetryState, RetryUnknown, await_answer, await_commit, end_transaction,
 };
 use super::{Postgres, connect, flush, prefetch};
 
@@ -146,7 +146,7 @@ async fn attempt(
     task: SettleTask<'_>,
     new: NewBuyerInsert,
 ) -> Result<CommittedResult<Vec<TicketVerdict>>, Failure> {
-    let object = connect::get(&shared.writes).await?;
+    let object = connect::get_for_transaction(&shared.writes).await?;
     let outcome = async {
         let (cache, publish) =
             await_answer(prefetch::tickets(&object, &shared.id_key, tickets, new)).await?;
@@ -176,9 +176,7 @@ async fn attempt(
         })
     }
     .await;
-    if let Err(failure) = &outcome {
-        return_connection(object, failure).await;
-    }
+    end_transaction(object, outcome.as_ref().err()).await;
     outcome
 }
 

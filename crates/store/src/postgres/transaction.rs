@@ -19,6 +19,7 @@ use crate::sql::{Row, Value, postgres_params};
 use crate::store::StoreResult;
 use crate::{actions, failure};
 
+use super::connect::TransactionSession;
 use super::flush::CommitNotice;
 use super::ledger::{LiveConnection, Params, PostgresLedger};
 use super::prefetch::{BEGIN, NOW};
@@ -230,13 +231,19 @@ pub(super) async fn await_commit<T>(
     timeout(PG_ANSWER_WAIT, work).await.unwrap_or_else(|_| silent())
 }
 
-/// Returns a connection to its pool after a failed transaction if the connection still works.
-/// Otherwise drops the connection.
-pub(super) async fn return_connection(object: Object, failure: &Failure) {
-    let rolled_back = failure.leaves_connection()
-        && await_answer(async { Ok(object.batch_execute("ROLLBACK").await?) }).await.is_ok();
-    if !rolled_back {
-        drop(Object::take(object));
+/// Returns a session to its pool after a transaction. If the transaction failed and the session no
+/// longer works, ends the session.
+pub(super) async fn end_transaction(session: TransactionSession, failure: Option<&Failure>) {
+    let has_ended = match failure {
+        None => true,
+        Some(failure) if !failure.leaves_connection() => false,
+        Some(_) => {
+            let rollback = async { Ok(session.batch_execute("ROLLBACK").await?) };
+            await_answer(rollback).await.is_ok()
+        }
+    };
+    if has_ended {
+        session.return_to_pool();
     }
 }
 
@@ -250,15 +257,13 @@ where
 {
     let (shared, work, runtime) = (Arc::clone(shared), Arc::clone(work), Handle::current());
     let (object, outcome) = tokio::task::spawn_blocking(move || {
-        let object = runtime.block_on(connect::get(&shared.writes))?;
+        let object = runtime.block_on(connect::get_for_transaction(&shared.writes))?;
         let outcome = transaction(&shared, &object, &runtime, &*work);
         Ok::<_, Failure>((object, outcome))
     })
     .await
     .map_err(|error| Failure::Panicked(error.to_string()))??;
-    if let Err(failure) = &outcome {
-        return_connection(object, failure).await;
-    }
+    end_transaction(object, outcome.as_ref().err()).await;
     outcome
 }
 

@@ -1,5 +1,7 @@
 //! Tests on each backend that the audit finds units and money that do not add up. One test migrates
 //! a database of the previous version.
+use std::time::{Duration, Instant};
+
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId, RefundCause};
 use doorbuster_core::{Counter, Order, OrderState, Stock};
 use doorbuster_store::conformance::{Fixture, HOLD_MS};
@@ -153,6 +155,45 @@ async fn units_that_do_not_add_up_in_postgresql_are_found() {
     each_unit_is_found(&fixture, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
     let kept = cluster.psql(&database, "DELETE FROM orders").expect_err("orders stay");
     assert!(kept.contains("never"), "{kept}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_audit_leaves_no_open_transaction_in_postgresql() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let fixture = open_postgres(&cluster.url(&database), 1).await;
+    let psql = |sql: &str| cluster.psql(&database, sql).expect("a query").trim().to_owned();
+    let wait_until = |what: &str, sql: &str| {
+        let began = Instant::now();
+        while psql(sql) != "0" {
+            assert!(began.elapsed() < Duration::from_secs(20), "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let of = database.clone();
+    let lock = std::thread::spawn(move || {
+        let lock = "BEGIN; LOCK TABLE refund; SELECT pg_sleep(1); COMMIT";
+        cluster.psql(&of, lock).expect("the table is locked");
+    });
+    let is_unlocked = "SELECT 1 - count(*) FROM pg_locks
+         WHERE relation = 'refund'::regclass AND mode = 'AccessExclusiveLock' AND granted";
+    wait_until("the table is locked", is_unlocked);
+    let checked = tokio::time::timeout(Duration::from_millis(100), fixture.store.check()).await;
+    assert!(checked.is_err(), "the audit waits for the table");
+    lock.join().expect("no panic");
+    // After a few seconds the database itself ends a session with an idle transaction.
+    let (began, idle) = (
+        Instant::now(),
+        "SELECT count(*) FROM pg_stat_activity WHERE datname =
+         current_database() AND state = 'idle in transaction'
+         AND clock_timestamp() - state_change > interval '1 s'",
+    );
+    while began.elapsed() < Duration::from_secs(3) {
+        assert_eq!(psql(idle), "0", "no transaction stays open");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    fixture.check_invariants().await;
+    fixture.store.close().await;
 }
 
 #[tokio::test]
