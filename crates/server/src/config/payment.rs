@@ -36,6 +36,8 @@ pub struct StripeSettings {
     pub secret_key: SecretString,
     /// The secrets that sign Stripe's events, newest first.
     pub webhook_secrets: Vec<SecretString>,
+    /// The maximum number of queries about checkouts per second.
+    pub queries_per_sec: u32,
 }
 
 /// The maximum number of secrets that may be active at the same time while secrets are replaced.
@@ -43,8 +45,15 @@ const SECRETS_MAX: usize = 8;
 /// Base URL of Stripe's API.
 const STRIPE_API: &str = "https://api.stripe.com";
 /// Settings that apply only to Stripe.
-const STRIPE_SETTINGS: [&str; 3] =
-    ["payment.stripe.secret_key", "payment.stripe.webhook_secret", "payment.stripe.api_url"];
+const STRIPE_SETTINGS: [&str; 4] = [
+    "payment.stripe.secret_key",
+    "payment.stripe.webhook_secret",
+    "payment.stripe.api_url",
+    "payment.stripe.queries_per_sec",
+];
+/// Default of `payment.stripe.queries_per_sec`. Stripe accepts 100 requests per second from an
+/// account, and new checkouts and refunds also need requests.
+const STRIPE_QUERIES_PER_SEC: u32 = 80;
 
 /// Reads the payment settings. Returns `None` if the function recorded a fault.
 pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<PaymentSettings> {
@@ -103,7 +112,7 @@ fn webhook_secrets(read: &mut SettingsReader<'_>) -> Vec<SecretString> {
 }
 
 fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
-    let [key_path, secret_path, url_path] = STRIPE_SETTINGS;
+    let [key_path, secret_path, url_path, rate_path] = STRIPE_SETTINGS;
     for path in [key_path, secret_path] {
         if !read.is_set(path) {
             read.fault(path, "is missing, and payment.provider = \"stripe\" needs it; Stripe's dashboard shows it");
@@ -137,7 +146,16 @@ fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
     if api_url.is_none() {
         read.fault(url_path, "must be an origin with https://, or with http:// on this machine");
     }
-    Some(StripeSettings { api_url: api_url?, secret_key: secret_key?, webhook_secrets })
+    let queries_per_sec = match read.is_set(rate_path) {
+        true => read.integer(rate_path, 1..=10_000).and_then(|rate| u32::try_from(rate).ok()),
+        false => Some(STRIPE_QUERIES_PER_SEC),
+    };
+    Some(StripeSettings {
+        api_url: api_url?,
+        secret_key: secret_key?,
+        webhook_secrets,
+        queries_per_sec: queries_per_sec?,
+    })
 }
 
 /// Returns whether it is safe to send the key to this origin. The origin must use TLS or be this

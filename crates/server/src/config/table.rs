@@ -31,7 +31,7 @@ pub const COMMAND_LINE_NAMES: [&str; 3] =
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 67] = [
+pub const SETTINGS: [Setting; 68] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -86,6 +86,7 @@ pub const SETTINGS: [Setting; 67] = [
     secret("payment.stripe.secret_key"),
     secret("payment.stripe.webhook_secret"),
     plain("payment.stripe.api_url"),
+    plain("payment.stripe.queries_per_sec"),
     secret("pass.keys"),
     plain("pass.ttl_secs"),
     plain("waiting_room.per_sec"),

@@ -97,7 +97,8 @@ pub(super) async fn engine_with_checkout(
 /// Returns payments with Stripe as their provider. Stripe has this address.
 pub(super) fn stripe_payments(engine: &Arc<Engine>, api_url: String) -> Payments {
     let secret_key = SecretString::from("sk_test_1");
-    let settings = StripeSettings { api_url, secret_key, webhook_secrets: Vec::new() };
+    let settings =
+        StripeSettings { api_url, secret_key, webhook_secrets: Vec::new(), queries_per_sec: 100 };
     Payments {
         applied: None,
         engine: engine.clone(),

@@ -236,6 +236,14 @@ impl Provider {
         }
     }
 
+    /// Returns the maximum number of queries about checkouts per second.
+    pub(super) fn queries_per_sec(&self) -> u32 {
+        match self {
+            Self::Sandbox(_) => super::sandbox::QUERIES_PER_SEC,
+            Self::Stripe(provider) => provider.queries_per_sec(),
+        }
+    }
+
     /// Returns the reason why the provider does not accept this price of one unit, if there is one.
     pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         match self {

@@ -8,6 +8,8 @@
 //!
 //! If the provider answers no request at all (`silence`), the server postpones whole pages of
 //! checkouts. If the silence lasts, each of these checkouts counts as unanswered.
+mod pacer;
+
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,7 @@ use super::silence::{ProbeResult, ProviderSilence};
 use crate::engine::EngineError;
 use crate::failpoint::{self, Failpoint};
 use crate::outages;
+use pacer::QueryPacer;
 
 /// The maximum number of checkouts in one read. Each read scans all ended checkouts.
 const PAGE: usize = 1_024;
@@ -58,6 +61,7 @@ impl Payments {
     pub(super) async fn reconcile(&self) {
         let (mut asking, mut in_progress) = (FuturesUnordered::new(), HashSet::new());
         let mut silence = ProviderSilence::default();
+        let mut pacer = QueryPacer::new(self.provider.queries_per_sec(), Instant::now());
         loop {
             if !self.leads() {
                 // An earlier silence does not show the provider's current state.
@@ -78,16 +82,20 @@ impl Payments {
             tokio::pin!(next_read);
             loop {
                 while silence.free_slots(asking.len()) > 0
+                    && pacer.wait(Instant::now()).is_none()
                     && let Some((checkout, order)) = waiting.pop()
                 {
                     let session = checkout.session.clone();
                     if in_progress.insert(session.clone()) {
+                        pacer.count_query();
                         asking.push(async move {
                             (session, self.check_checkout(checkout, order).await)
                         });
                     }
                 }
-                let goes_on = silence.is_silent() || silence.free_slots(asking.len()) > 0;
+                let has_room = silence.free_slots(asking.len()) > 0;
+                let pause = pacer.wait(Instant::now()).filter(|_| has_room && !waiting.is_empty());
+                let goes_on = silence.is_silent() || has_room;
                 // The remaining checkouts are postponed with the next page.
                 let fell_silent = silence.is_silent() && !waiting.is_empty();
                 tokio::select! {
@@ -99,12 +107,7 @@ impl Payments {
                             Ok(result) => silence.record(result, Instant::now()),
                             Err(error) => {
                                 all_noted = false;
-                                outages::warn!(
-                                    self.engine.outages(),
-                                    error,
-                                    event = "payment.checkout_unstored",
-                                    "failed to store a provider's answer about a checkout; will retry"
-                                );
+                                self.log_unstored(&error);
                             }
                         }
                     }
@@ -113,6 +116,7 @@ impl Payments {
                     {
                         break
                     }
+                    () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
                     () = &mut next_read, if !is_urgent(&waiting) => break,
                 }
             }
@@ -122,6 +126,15 @@ impl Payments {
                 tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
+    }
+
+    fn log_unstored(&self, error: &EngineError) {
+        outages::warn!(
+            self.engine.outages(),
+            error,
+            event = "payment.checkout_unstored",
+            "failed to store a provider's answer about a checkout; will retry"
+        );
     }
 
     /// Reads ended checkouts, urgent ones first. The result is empty if this node is not the

@@ -37,6 +37,9 @@ pub(crate) use checkout_page::{ButtonAction, ButtonResult, CheckoutView};
 
 /// The provider's name.
 pub(crate) const NAME: &str = "sandbox";
+/// The maximum number of queries about checkouts per second. The sandbox is a part of this program,
+/// so each query is a read of the store.
+pub(super) const QUERIES_PER_SEC: u32 = 2_000;
 /// How many times the sandbox tries to change a document while other tasks also change it. After
 /// the last try, the caller gets an error.
 const TRIES_MAX: u32 = 16;

@@ -54,6 +54,7 @@ pub(crate) struct Stripe {
     mark: String,
     /// Whether the log already has the warning that the key may not read payments.
     has_warned: AtomicBool,
+    queries_per_sec: u32,
 }
 
 impl Stripe {
@@ -67,7 +68,18 @@ impl Stripe {
             .iter()
             .map(|secret| SigningKey::new(secret.expose_secret().as_bytes()));
         let api = Api::new(&settings.api_url, settings.secret_key.clone());
-        Self { keys: keys.collect(), api, mark, has_warned: AtomicBool::new(false) }
+        Self {
+            keys: keys.collect(),
+            api,
+            mark,
+            has_warned: AtomicBool::new(false),
+            queries_per_sec: settings.queries_per_sec,
+        }
+    }
+
+    /// Returns the maximum number of queries about checkouts per second.
+    pub(super) fn queries_per_sec(&self) -> u32 {
+        self.queries_per_sec
     }
 
     /// Creates a checkout. See [`super::provider::Provider::open`].

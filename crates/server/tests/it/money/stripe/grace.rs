@@ -1,7 +1,7 @@
 //! Tests how long an expired order waits for the provider's answer. The provider is down, or limits
 //! requests, or many orders expire at once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 
@@ -24,16 +24,27 @@ struct StripeShop {
 
 impl StripeShop {
     async fn open(stock: usize, hold_secs: u32) -> Self {
+        Self::open_with(stock, hold_secs, &[]).await
+    }
+
+    async fn open_with(stock: usize, hold_secs: u32, more: &[(&str, &str)]) -> Self {
         let (home, stripe) = (Cluster::start(&[]), StripeStandIn::start().await);
         let database = home.database();
         let url = address(&home, &database);
-        let app = start_with(
-            &stripe,
-            &[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", &url)],
-        )
-        .await;
+        let shape = [("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", &url)];
+        let app = start_with(&stripe, &[&shape[..], more].concat()).await;
         open_sale(&app, stock.into(), 2, hold_secs).await;
         Self { app, stripe, home, database }
+    }
+
+    /// Sells a unit to each of `orders` buyers, and opens a checkout for each order.
+    async fn sell(&self, orders: usize) {
+        for n in 0..orders {
+            let buyer = format!("buyer-{n}");
+            let id = order(&self.app, &buyer, "k", 1).await;
+            let opened = self.app.buyer(&buyer, "POST", &format!("/v1/orders/{id}/checkout")).await;
+            assert_eq!(opened.verdict(), "200", "{}", opened.text());
+        }
     }
 
     /// Moves the times of orders and checkouts `ms` milliseconds into the past. Locks the grants of
@@ -138,12 +149,7 @@ async fn an_order_whose_provider_cannot_be_queried_waits_for_a_bounded_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent() {
     let shop = StripeShop::open(MANY, 900).await;
-    for n in 0..MANY {
-        let buyer = format!("buyer-{n}");
-        let id = order(&shop.app, &buyer, "k", 1).await;
-        let opened = shop.app.buyer(&buyer, "POST", &format!("/v1/orders/{id}/checkout")).await;
-        assert_eq!(opened.verdict(), "200", "{}", opened.text());
-    }
+    shop.sell(MANY).await;
     shop.stripe.fail(true);
     shop.pass(900_000);
     // While the provider's silence is short, the grace period begins only for the checkouts that
@@ -168,6 +174,22 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     assert_eq!(shop.held().await, json!(MANY));
     shop.pass(PROVIDER_GRACE_MS);
     until("all units return", async || (shop.held().await == json!(0)).then_some(())).await;
+    assert_ledger_adds_up(&shop.app).await;
+    shop.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stripe_gets_the_queries_about_many_checkouts_at_the_configured_rate() {
+    let (orders, burst, per_sec) = (72, 32, 10);
+    let rate = [("DOORBUSTER_PAYMENT__STRIPE__QUERIES_PER_SEC", "10")];
+    let shop = StripeShop::open_with(orders, 900, &rate).await;
+    shop.sell(orders).await;
+    let began = Instant::now();
+    shop.pass(900_000);
+    until("all units return", async || (shop.held().await == json!(0)).then_some(())).await;
+    assert_eq!(shop.questions(), orders, "the server asks about each checkout once");
+    let least = Duration::from_secs(((orders - burst) / per_sec) as u64);
+    assert!(began.elapsed() >= least, "{:?}, {least:?}", began.elapsed());
     assert_ledger_adds_up(&shop.app).await;
     shop.app.stop().await;
 }
