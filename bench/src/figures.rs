@@ -1,6 +1,7 @@
 //! The figures. Each group of figures has its own file.
 
 mod after_sale;
+mod catch_up;
 mod challenges;
 mod cluster;
 mod dead_endpoints;
@@ -43,7 +44,7 @@ pub struct Group {
 }
 
 /// Every group, with the ids that it measures.
-const GROUPS: [(&[&str], Measure); 21] = [
+const GROUPS: [(&[&str], Measure); 22] = [
     (&["R1"], refusals::measure),
     (&["R1D"], passes::measure),
     (&["R2", "R3"], orders::measure),
@@ -55,6 +56,7 @@ const GROUPS: [(&[&str], Measure); 21] = [
     (&["R9"], processor::measure),
     (&["R10", "R10P"], growth::measure),
     (&["R10N"], nodes::measure),
+    (&["N1"], catch_up::measure),
     (&["R11"], start::measure),
     (&["R12"], generator::measure),
     (&["D5"], expiry::measure),

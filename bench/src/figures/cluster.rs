@@ -10,17 +10,17 @@ use doorbuster_harness::cluster::{Cluster, ClusterPlan, Node, Shape};
 use doorbuster_harness::load::read_secret;
 
 use super::figure_or_invalid;
-use super::sale_server::{percent, template};
+use super::sale_server::{load_without_end, percent, template};
 use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target, compare_alternating, median};
-use crate::limits::{NO_DEADLINE, ORDER_CONNECTIONS, PLENTY_OF_STOCK};
+use crate::limits::{ORDER_CONNECTIONS, PLENTY_OF_STOCK};
 use crate::peer::naive::Naive;
 use crate::peer::postgres::Postgres;
 use crate::server::{NewSale, StockRow};
 use crate::temp_dir::TempDir;
 use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::http::Purchases;
-use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult};
+use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 
 /// How long the naive peer runs in a round. Its consumer needs many times as long to insert the
 /// accepted orders.
@@ -127,6 +127,11 @@ impl ClusterUnderTest {
         Self::start(config, Shape::Cluster, 1, 1)
     }
 
+    /// Starts two nodes in shape cluster, and an edge.
+    pub(super) fn open_to_catch_up(config: &BenchConfig) -> Result<Self> {
+        Self::start(config, Shape::Cluster, 2, 1)
+    }
+
     fn start(config: &BenchConfig, shape: Shape, nodes: usize, edges: usize) -> Result<Self> {
         let dir = config.temp_dir("site")?;
         let mut plan = ClusterPlan::new(&config.program, &dir.path().join("cluster"), shape);
@@ -159,25 +164,19 @@ impl ClusterUnderTest {
         Buyers::new(&self.secret, series, count)
     }
 
-    /// Sells all units of a new sale, one to each buyer. Returns the sale.
-    pub(super) fn sell_out(&mut self, units: u32) -> Result<String> {
+    /// Sells all units of a new sale, one to each buyer. Returns the sale and the buyers.
+    pub(super) fn sell_out(&mut self, units: u32) -> Result<(String, Buyers)> {
         let (sale, buyers) = ("sold".to_owned(), self.buyers("winner", units));
         let new = NewSale { id: &sale, stock: units.into(), limit: 1 };
         self.operate("POST", "/v1/admin/sales", &new.json(), 201)?;
         self.operate("POST", &format!("/v1/admin/sales/{sale}/open"), "", 200)?;
-        let load = Load {
-            addr: self.cluster.nodes[0].addr(),
-            connections: units as usize,
-            pace: Pace::Closed,
-            warm_up: Duration::ZERO,
-            time: NO_DEADLINE,
-            core: None,
-        };
+        let connections = ORDER_CONNECTIONS.min(units as usize);
+        let load = load_without_end(self.cluster.nodes[0].addr(), connections);
         let template = template(&buyers, &sale, 1, "");
         let run = load.run(&mut Purchases::each_once(&buyers, template, 0))?;
         run.only(&[AnswerKind::Accepted])?;
         self.promised += u64::from(units);
-        Ok(sale)
+        Ok((sale, buyers))
     }
 
     pub(super) fn one_round(&mut self, config: &BenchConfig, partitions: u32) -> Result<RunResult> {
@@ -363,6 +362,7 @@ fn during_load(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use doorbuster_harness::generator::Pace;
 
     /// The largest number of attempts to empty Redis while an order waits there.
     const EMPTIED_MAX: u32 = 20;

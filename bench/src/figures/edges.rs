@@ -55,7 +55,7 @@ struct Measured {
 
 fn rounds(config: &BenchConfig) -> Result<Measured> {
     let mut site = ClusterUnderTest::open_with_edge(config)?;
-    let sale = site.sell_out(10)?;
+    let (sale, _) = site.sell_out(10)?;
     let late = site.buyers("late", REFUSED_BUYERS);
     let (node, edge) = (&site.cluster.nodes[0], &site.cluster.edges[0]);
     wait_until_sold_out(edge.addr(), &sale)?;

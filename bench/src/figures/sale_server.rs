@@ -89,8 +89,7 @@ impl SaleServer {
     /// Returns a load that sends as many orders as a script has, at full speed.
     #[must_use]
     pub fn fill_load(&self, connections: usize) -> Load {
-        let (warm_up, time) = (Duration::ZERO, NO_DEADLINE);
-        Load { addr: self.addr(), connections, pace: Pace::Closed, warm_up, time, core: None }
+        load_without_end(self.addr(), connections)
     }
 
     /// Runs a script whose requests must all become orders.
@@ -170,4 +169,10 @@ pub fn template(buyers: &Buyers, sale: &str, units: u32, headers: &str) -> Templ
 #[must_use]
 pub fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
+}
+
+/// Returns a load that ends with its script.
+pub fn load_without_end(addr: SocketAddr, connections: usize) -> Load {
+    let (warm_up, time) = (Duration::ZERO, NO_DEADLINE);
+    Load { addr, connections, pace: Pace::Closed, warm_up, time, core: None }
 }

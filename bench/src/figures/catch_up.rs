@@ -1,0 +1,95 @@
+//! N1: how long a new node and a new edge need until they serve buyers, if a sale has a million
+//! orders. Afterwards, both must know every order: a buyer with an order gets this order again, and
+//! other buyers get "sold out".
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use doorbuster_harness::cluster::http;
+use doorbuster_harness::generator::AnswerKind;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::Purchases;
+
+use super::cluster::ClusterUnderTest;
+use super::figure_or_invalid;
+use super::sale_server::{load_without_end, template};
+use crate::config::BenchConfig;
+use crate::figure::{Figure, Target, median};
+use crate::limits::{ORDER_CONNECTIONS, READY_WITHIN};
+
+const TARGET: Target = Target::AtMost { floor: 5.0, goal: 2.0 };
+/// Pause between two looks at `/readyz`.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// Measures N1.
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
+    let measured = rounds(config);
+    let row = |who: &str, of: fn(&Measured) -> &Vec<f64>| {
+        let what = format!("start to ready, a new {who}, {} known orders", config.known_buyers);
+        let figure = measured.as_ref().map(|measured| {
+            let times = of(measured);
+            let figure = Figure::new("N1", "", TARGET).with_value(median(times), "s");
+            Figure { rounds: times.clone(), ..figure }
+        });
+        let figure = figure.map_err(|error| anyhow::anyhow!("{error:#}"));
+        let figure = figure_or_invalid("N1", &what, TARGET, figure);
+        Figure { measured: what, ..figure }
+    };
+    vec![row("node", |measured| &measured.node), row("edge", |measured| &measured.edge)]
+}
+
+/// The times of all rounds, in seconds.
+#[derive(Debug, Default)]
+struct Measured {
+    node: Vec<f64>,
+    edge: Vec<f64>,
+}
+
+fn rounds(config: &BenchConfig) -> Result<Measured> {
+    let mut site = ClusterUnderTest::open_to_catch_up(config)?;
+    let (sale, winners) = site.sell_out(config.known_buyers)?;
+    let late = site.buyers("late", 1_000);
+    let mut measured = Measured::default();
+    for _ in 0..config.rounds {
+        site.cluster.nodes[1].stop()?;
+        let began = Instant::now();
+        site.cluster.nodes[1].start()?;
+        let node = site.cluster.nodes[1].addr();
+        wait_until_ready(node)?;
+        measured.node.push(began.elapsed().as_secs_f64());
+        check(node, &sale, (&winners, &late))?;
+
+        site.cluster.edges[0].stop()?;
+        let began = Instant::now();
+        site.cluster.edges[0].start()?;
+        let edge = site.cluster.edges[0].addr();
+        wait_until_ready(edge)?;
+        measured.edge.push(began.elapsed().as_secs_f64());
+        check(edge, &sale, (&winners, &late))?;
+    }
+    site.close()?;
+    Ok(measured)
+}
+
+/// Waits until the server is ready without a warning. An edge warns while its copy is incomplete.
+fn wait_until_ready(addr: SocketAddr) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let reply = http::send_request(addr, "GET", "/readyz", "", "");
+        if reply.is_ok_and(|reply| reply.status == 200 && !reply.body.contains("\"warnings\"")) {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < READY_WITHIN, "the server at {addr} is not ready");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Checks that the server refuses late buyers, and gives the first buyers their orders again.
+fn check(addr: SocketAddr, sale: &str, (winners, late): (&Buyers, &Buyers)) -> Result<()> {
+    for (buyers, answer) in [(late, AnswerKind::SoldOut), (winners, AnswerKind::Fine)] {
+        let mut script =
+            Purchases::each_once(buyers, template(buyers, sale, 1, ""), 0).limited_to(1_000);
+        load_without_end(addr, ORDER_CONNECTIONS).run(&mut script)?.only(&[answer])?;
+    }
+    Ok(())
+}
