@@ -32,15 +32,16 @@ export function listen({ token, sale, on }) {
     }
     const mine = socket;
     socket.onmessage = message => {
-      if (!open) on.gap?.(true);
+      const isFirst = !open;
       open = true;
       again = AGAIN_MIN_MS;
-      let event;
+      let event = {};
       try {
         event = JSON.parse(message.data);
       } catch {
-        return;
+        /* The event is ignored. */
       }
+      if (isFirst || event.type === 'hello') on.gap?.(true);
       if (event.type === 'order') on.order?.(event.order);
       if (event.type === 'status') on.status?.(event.status);
       if (event.type === 'waiting_room') on.room?.(event);

@@ -102,6 +102,16 @@ impl AnswerCounts {
         self.0[answer as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts several answers of one kind.
+    pub fn add(&self, answer: AnswerKind, count: u64) {
+        self.0[answer as usize].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Returns the number of answers of this kind, and sets it to zero.
+    pub fn take(&self, answer: AnswerKind) -> u64 {
+        self.0[answer as usize].swap(0, Ordering::Relaxed)
+    }
+
     /// Returns the number of answers of this kind so far.
     #[must_use]
     pub fn get(&self, answer: AnswerKind) -> u64 {

@@ -18,6 +18,7 @@ use crate::answer_counts::AnswerCounts;
 use crate::gate::waiting_room::RoomFlags;
 use crate::gate::{LimitRules, Route, SaleLimitState};
 use crate::item_gauge::ItemGauge;
+use crate::metrics::{HistogramSnapshot, RateSample};
 use crate::slot_layout::SlotLayout;
 pub use item::{FeedMarks, ItemState, ItemWork, SlotUnits};
 pub use leaving::LeavingSlots;
@@ -39,12 +40,22 @@ pub struct SaleFlags {
     pub sale_lock: tokio::sync::Mutex<()>,
     /// The answers to buyers, by kind.
     pub answer_counts: AnswerCounts,
+    /// On a node: the refusals that edges reported. On an edge: its refusals that no node knows
+    /// yet.
+    pub edge_refusals: AnswerCounts,
     /// The limit that all buyers of the sale share, and the counters of refused requests.
     pub limits: SaleLimitState,
     /// The sale's waiting room, if it opens automatically and is for all items.
     pub room: RoomFlags,
     /// The number of the last status event.
     pub status_seq: AtomicU64,
+}
+
+impl SaleFlags {
+    /// Returns the sale's counts of answers now, with these latencies.
+    pub(crate) fn rate_sample(&self, latencies: HistogramSnapshot) -> RateSample {
+        RateSample::now(&self.answer_counts, &self.edge_refusals, latencies)
+    }
 }
 
 /// A sale with its items.

@@ -183,6 +183,11 @@ impl JobSignals {
     }
 }
 
+/// Publishes changes of sales' statuses to the readers of this process until the program stops.
+pub(crate) async fn run_status(engine: Arc<Engine>) {
+    status::run(engine).await;
+}
+
 /// Starts every job of this node's roles. The leader's jobs pause on all other nodes.
 pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("outages", outages::run(engine.clone()));

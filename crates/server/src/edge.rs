@@ -5,11 +5,13 @@
 pub(crate) mod follow;
 pub(crate) mod keys;
 pub(crate) mod records;
+pub(crate) mod refusal_report;
+pub(crate) mod relay;
 pub(crate) mod sightings;
 pub(crate) mod upstreams;
 
 use std::fmt;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -19,6 +21,8 @@ use doorbuster_core::{IdKey, Millis};
 use doorbuster_slots::{SharedRedis, SlotError};
 
 pub(crate) use follow::FeedCounts;
+pub(crate) use refusal_report::REFUSALS_HEADER;
+pub(crate) use relay::{EdgeMessage, NodeMessage, Relay, RelayGuard};
 pub(crate) use sightings::{EDGE_HEADER, EdgeDescription, EdgeSightings};
 pub(crate) use upstreams::{PassFailure, STATE_HEADER, TIME_HEADER, UpstreamState, Upstreams};
 
@@ -56,6 +60,10 @@ pub struct EdgeNode {
     pub(crate) failed: Counter,
     /// Counters of the reads of the feed.
     pub(crate) feed: FeedCounts,
+    /// The events of buyers, from a node.
+    pub(crate) relay: Relay,
+    /// The number of reports of refusals so far.
+    reports: AtomicU64,
     /// The number of live edges in the feed. Zero until this edge has read the number.
     pub(crate) edges: Arc<AtomicU32>,
     freshness: ArcSwap<Freshness>,
@@ -93,6 +101,8 @@ impl EdgeNode {
             passed_on: Counter::default(),
             failed: Counter::default(),
             feed: FeedCounts::default(),
+            relay: Relay::default(),
+            reports: AtomicU64::default(),
             edges: Arc::default(),
             freshness: ArcSwap::default(),
             started: Instant::now(),

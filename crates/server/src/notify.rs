@@ -10,11 +10,13 @@
 //! No task waits at the queue of an idle reader. Instead, one task serves many idle readers through
 //! a ready queue. When an event arrives for an idle reader, the ready queue gets the reader's key.
 
+mod event;
 mod followed_buyers;
 mod mailbox;
 mod mailbox_set;
 mod verdict;
 
+pub use event::{EventKind, HubEvent};
 pub use mailbox::{ReadyQueue, ReadyReaders};
 
 use std::collections::{HashMap, VecDeque};
@@ -22,12 +24,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use doorbuster_core::{BuyerId, ItemId, Millis, Order, TicketId, Units, Verdict};
-use doorbuster_store::RoomKey;
+use doorbuster_core::{BuyerId, Millis};
 
 use followed_buyers::FollowedBuyers;
 use mailbox::Mailbox;
-use mailbox_set::Followers;
+use mailbox_set::{Followers, SaleFollowers};
 
 /// The maximum number of bytes that may wait for one reader. A reader above this bound is dropped.
 pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
@@ -38,89 +39,11 @@ const REPLAYED_MAX: usize = 256;
 /// How long events are kept after the last reader disconnected.
 const REPLAY_FOR: Duration = Duration::from_secs(60);
 
-/// An event to publish. The web code renders it.
-#[derive(Clone, Debug)]
-pub enum EventKind {
-    /// An order was created or changed.
-    Order(Arc<Order>),
-    /// A queued request was refused.
-    Refused {
-        /// The request's id.
-        id: TicketId,
-        /// The item.
-        item: ItemId,
-        /// The buyer.
-        buyer: BuyerId,
-        /// The requested units.
-        units: Units,
-        /// The reason.
-        verdict: Verdict,
-    },
-    /// A waitlist entry ended with its sale.
-    WaitlistEnded {
-        /// The entry's id.
-        id: TicketId,
-        /// The item.
-        item: ItemId,
-        /// The buyer.
-        buyer: BuyerId,
-    },
-    /// A sale's status changed. The catalogue has the newest status.
-    Status(Arc<str>),
-    /// The queue of a waiting room moved forward.
-    Room(RoomKey),
-    /// A visitor was admitted from a waiting room.
-    Position {
-        /// The waiting room.
-        room: RoomKey,
-        /// The buyer.
-        buyer: BuyerId,
-    },
-}
-
-/// A numbered event.
-#[derive(Clone, Debug)]
-pub struct HubEvent {
-    /// The event's number, which rises with each event of the node.
-    pub id: u64,
-    /// The content, which all readers share.
-    pub kind: Arc<EventKind>,
-}
-
-impl EventKind {
-    /// Returns the buyer of the order, request or waitlist entry in the event.
-    fn buyer(&self) -> Option<&BuyerId> {
-        match self {
-            Self::Order(order) => Some(&order.buyer),
-            Self::Refused { buyer, .. } | Self::WaitlistEnded { buyer, .. } => Some(buyer),
-            Self::Status(_) | Self::Room(_) | Self::Position { .. } => None,
-        }
-    }
-
-    /// Returns the memory that a waiting event occupies in the queue, including its content.
-    fn bytes(&self) -> usize {
-        let content = match self {
-            Self::Order(order) => {
-                size_of::<Order>() + order.buyer.as_str().len() + order.key.as_str().len()
-            }
-            Self::Refused { buyer, .. } | Self::WaitlistEnded { buyer, .. } => buyer.as_str().len(),
-            Self::Position { room, buyer } => room.sale.len() + buyer.as_str().len(),
-            Self::Status(sale) | Self::Room(RoomKey { sale, .. }) => sale.len(),
-        };
-        size_of::<HubEvent>() + size_of::<Self>() + content
-    }
-
-    /// Returns whether the event is for one buyer. Other events are for all readers of a sale.
-    fn is_own(&self) -> bool {
-        !matches!(self, Self::Status(_) | Self::Room(_))
-    }
-}
-
 #[derive(Debug, Default)]
 struct HubState {
     buyers: HashMap<BuyerId, Followers>,
     followed: FollowedBuyers,
-    sales: HashMap<Arc<str>, Followers>,
+    sales: HashMap<Arc<str>, SaleFollowers>,
     /// Events about buyers' orders, oldest first.
     kept: VecDeque<HubEvent>,
     /// The id of the newest event.
@@ -135,6 +58,8 @@ pub struct Hub(Arc<HubInner>);
 struct HubInner {
     readers: Mutex<HubState>,
     count: AtomicUsize,
+    /// The number of subscriptions without statuses.
+    for_edges: AtomicUsize,
     /// The number of readers that were dropped because too many events waited for them.
     dropped: AtomicU64,
     made_at: Instant,
@@ -149,6 +74,7 @@ impl HubInner {
         Self {
             readers,
             count: AtomicUsize::default(),
+            for_edges: AtomicUsize::default(),
             dropped: AtomicU64::default(),
             made_at: Instant::now(),
             kept_until_ms: AtomicU64::default(),
@@ -174,6 +100,16 @@ pub struct Subscription {
     since: u64,
     buyer: Option<BuyerId>,
     sales: Box<[Arc<str>]>,
+    events: SaleEvents,
+}
+
+/// Which events of its sales a subscription gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaleEvents {
+    /// The status and the progress of waiting rooms.
+    All,
+    /// Only the progress of waiting rooms.
+    Rooms,
 }
 
 impl Hub {
@@ -192,6 +128,25 @@ impl Hub {
         &self,
         buyer: Option<BuyerId>,
         sales: Vec<String>,
+        most: usize,
+        after: Option<u64>,
+    ) -> Option<Subscription> {
+        self.subscribe_to((buyer, sales), SaleEvents::All, most, after)
+    }
+
+    /// Subscribes to one buyer's orders and to the waiting rooms of some sales, for an edge that
+    /// has the statuses itself.
+    #[must_use]
+    pub fn subscribe_for_edge(&self, buyer: BuyerId, sales: Vec<String>) -> Subscription {
+        let subscribed =
+            self.subscribe_to((Some(buyer), sales), SaleEvents::Rooms, usize::MAX, None);
+        subscribed.expect("the number of subscriptions has no limit")
+    }
+
+    fn subscribe_to(
+        &self,
+        (buyer, sales): (Option<BuyerId>, Vec<String>),
+        events: SaleEvents,
         most: usize,
         after: Option<u64>,
     ) -> Option<Subscription> {
@@ -228,11 +183,14 @@ impl Hub {
             });
         }
         for sale in sales.iter() {
-            readers.sales.entry(sale.clone()).or_default().add(&mailbox);
+            readers.sales.entry(sale.clone()).or_default().of(events).add(&mailbox);
         }
         self.0.count.fetch_add(1, Ordering::Release);
+        if events == SaleEvents::Rooms {
+            self.0.for_edges.fetch_add(1, Ordering::Relaxed);
+        }
         drop(readers);
-        Some(Subscription { since, mailbox, hub: self.clone(), buyer, sales })
+        Some(Subscription { since, mailbox, hub: self.clone(), buyer, sales, events })
     }
 
     /// Publishes an event to its subscribers.
@@ -241,15 +199,22 @@ impl Hub {
             return;
         }
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let followers = match &kind {
-            EventKind::Order(order) => readers.buyers.get(&order.buyer),
+        let all = |followers: Option<&Followers>| -> Vec<Arc<Mailbox>> {
+            followers.into_iter().flat_map(Followers::all).collect()
+        };
+        let boxes = match &kind {
+            EventKind::Order(order) => all(readers.buyers.get(&order.buyer)),
             EventKind::Refused { buyer, .. }
             | EventKind::WaitlistEnded { buyer, .. }
-            | EventKind::Position { buyer, .. } => readers.buyers.get(buyer),
-            EventKind::Status(sale) => readers.sales.get(sale),
-            EventKind::Room(room) => readers.sales.get(&room.sale),
+            | EventKind::Position { buyer, .. }
+            | EventKind::Relayed { buyer, .. } => all(readers.buyers.get(buyer)),
+            EventKind::Status(sale) => all(readers.sales.get(sale).map(|sale| &sale.all)),
+            EventKind::Room(room) => {
+                let followers = readers.sales.get(&room.sale);
+                let of = |kind: fn(&SaleFollowers) -> &Followers| all(followers.map(kind));
+                [of(|sale| &sale.all), of(|sale| &sale.rooms)].concat()
+            }
         };
-        let boxes: Vec<_> = followers.into_iter().flat_map(|followers| followers.all()).collect();
         readers.last_id += 1;
         let event = HubEvent { id: readers.last_id, kind: Arc::new(kind) };
         if event.kind.buyer().is_some() {
@@ -319,6 +284,20 @@ impl Hub {
     pub fn readers(&self) -> usize {
         self.0.count.load(Ordering::Acquire)
     }
+
+    /// Returns the number of subscriptions that get statuses.
+    #[must_use]
+    pub fn status_readers(&self) -> usize {
+        self.readers().saturating_sub(self.0.for_edges.load(Ordering::Relaxed))
+    }
+
+    /// Ends all subscriptions of buyers.
+    pub fn disconnect_buyers(&self) {
+        let readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let boxes: Vec<_> = readers.buyers.values().flat_map(Followers::all).collect();
+        drop(readers);
+        boxes.iter().for_each(|mailbox| mailbox.end());
+    }
 }
 
 impl Subscription {
@@ -374,6 +353,9 @@ impl Drop for Subscription {
             .kept_until_ms
             .store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.hub.0.count.fetch_sub(1, Ordering::Release);
+        if self.events == SaleEvents::Rooms {
+            self.hub.0.for_edges.fetch_sub(1, Ordering::Relaxed);
+        }
         if let Some(buyer) = &self.buyer {
             readers.followed.remove(buyer.as_str(), Instant::now(), REPLAY_FOR);
         }
@@ -387,7 +369,7 @@ impl Drop for Subscription {
         }
         for sale in self.sales.iter() {
             if let Some(followers) = readers.sales.get_mut(sale) {
-                followers.remove(&self.mailbox);
+                followers.of(self.events).remove(&self.mailbox);
                 if followers.is_empty() {
                     readers.sales.remove(sale);
                 }

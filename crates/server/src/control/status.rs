@@ -26,7 +26,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
         }
         postponed.extend(engine.control().take_sales());
         let (catalogue, now, readers) =
-            (engine.catalogue(), Instant::now(), engine.hub().readers());
+            (engine.catalogue(), Instant::now(), engine.hub().status_readers());
         postponed.retain(|sale: &Arc<str>| {
             let is_due = published.is_due(
                 sale,

@@ -177,11 +177,13 @@ impl FeedReader<'_> {
         if let Some(sale) = self.engine.catalogue().sale(&id) {
             sale.flags.draining.store(is_draining, Ordering::Release);
         }
+        self.engine.control().status_changed(&id.as_str().into());
     }
 
     fn show_counts(&self, sale: &str, record: &CountsRecord) {
         let catalogue = self.engine.catalogue();
         let Some(sale) = catalogue.sale(sale) else { return };
+        self.engine.control().status_changed(&sale.row.id.as_str().into());
         sale.flags.room.open_until.store(record.room_open_until, Ordering::Relaxed);
         for (item, open_until) in record.item_rooms() {
             if let Some(item) = catalogue.item_by_id(item) {

@@ -53,9 +53,18 @@ impl EdgeDescription {
     }
 }
 
-/// The edges that this node has recorded.
+/// What this node remembers about an edge.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sighting {
+    /// When this node last recorded the edge for all nodes.
+    recorded_at: Option<Instant>,
+    /// The number of the edge's last report of refusals.
+    report: u64,
+}
+
+/// The edges that sent their names to this node.
 #[derive(Debug, Default)]
-pub(crate) struct EdgeSightings(Mutex<HashMap<String, Instant>>);
+pub(crate) struct EdgeSightings(Mutex<HashMap<String, Sighting>>);
 
 impl EdgeSightings {
     /// Records the edge that sent this header, in the background.
@@ -75,15 +84,30 @@ impl EdgeSightings {
     }
 
     fn is_due(&self, node: &str) -> bool {
+        self.change(node, |sighting| {
+            let is_due = sighting.recorded_at.is_none_or(|at| at.elapsed() >= RECORD_EVERY);
+            if is_due {
+                sighting.recorded_at = Some(Instant::now());
+            }
+            is_due
+        })
+    }
+
+    /// Returns whether this is a new report of the edge. If so, remembers its number.
+    pub(crate) fn is_next_report(&self, node: &str, number: u64) -> bool {
+        self.change(node, |sighting| {
+            let is_next = number > sighting.report;
+            sighting.report = sighting.report.max(number);
+            is_next
+        })
+    }
+
+    fn change<T>(&self, node: &str, change: impl FnOnce(&mut Sighting) -> T) -> T {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.get(node).is_some_and(|at| at.elapsed() < RECORD_EVERY) {
-            return false;
-        }
-        if seen.len() >= EDGES_MAX {
+        if seen.len() >= EDGES_MAX && !seen.contains_key(node) {
             seen.clear();
         }
-        seen.insert(node.to_owned(), Instant::now());
-        true
+        change(seen.entry(node.to_owned()).or_default())
     }
 }
 

@@ -25,6 +25,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -197,6 +199,36 @@ impl Upstreams {
                 tries.extend(rest.next().map(&try_at));
             }
         }
+    }
+
+    /// Sends a header to one of the ready nodes, in a request for `/healthz`.
+    pub(super) async fn send_report(
+        &self,
+        name: &'static str,
+        value: HeaderValue,
+    ) -> Result<(), PassFailure> {
+        let ready = self.in_turn().into_iter();
+        for upstream in ready.filter(|upstream| upstream.state() == UpstreamState::Ready) {
+            match upstream.request_health((name, value.clone())).await {
+                Ok(_) => return Ok(()),
+                Err(Failed { unsent: Some(_) }) => {}
+                Err(Failed { unsent: None }) => return Err(PassFailure::Unanswered),
+            }
+        }
+        Err(PassFailure::Unsent)
+    }
+
+    /// Opens a WebSocket to one of the ready nodes, for the relay. Returns `None` if no node
+    /// accepts the edge.
+    pub(super) async fn open_socket(&self, about: Option<Vec<u8>>) -> Option<TokioIo<Upgraded>> {
+        let about = HeaderValue::from_bytes(&about?).ok()?;
+        let ready = self.in_turn().into_iter();
+        for upstream in ready.filter(|upstream| upstream.state() == UpstreamState::Ready) {
+            if let Some(socket) = upstream.open_socket(about.clone()).await {
+                return Some(socket);
+            }
+        }
+        None
     }
 
     fn in_turn(&self) -> Vec<Arc<Upstream>> {

@@ -22,12 +22,13 @@ pub struct RateSample {
 }
 
 impl RateSample {
-    /// Returns the current counts.
+    /// Returns the current counts: the answers of this node, and the refusals of its edges.
     #[must_use]
-    pub fn from_tally(tally: &AnswerCounts, latencies: HistogramSnapshot) -> Self {
+    pub fn now(own: &AnswerCounts, edges: &AnswerCounts, latencies: HistogramSnapshot) -> Self {
+        let count = |kind: AnswerKind| own.get(kind) + edges.get(kind);
         Self {
             at: Instant::now(),
-            answers: std::array::from_fn(|index| tally.get(AnswerKind::ALL[index])),
+            answers: std::array::from_fn(|index| count(AnswerKind::ALL[index])),
             latencies,
         }
     }
@@ -84,19 +85,19 @@ mod tests {
 
     #[test]
     fn a_window_drops_old_values_and_shrinks_without_new_ones() {
-        let (tally, sample) = (AnswerCounts::default(), |tally: &AnswerCounts| {
-            RateSample::from_tally(tally, HistogramSnapshot::default())
-        });
-        let mut window = RateWindow::new(sample(&tally));
+        let (own, edges) = (AnswerCounts::default(), AnswerCounts::default());
+        let sample = || RateSample::now(&own, &edges, HistogramSnapshot::default());
+        let mut window = RateWindow::new(sample());
         for second in 0..30 {
-            tally.count(AnswerKind::SoldOut);
-            window.tick(sample(&tally));
+            own.count(AnswerKind::SoldOut);
+            edges.add(AnswerKind::SoldOut, 2);
+            window.tick(sample());
             assert!(window.0.len() <= WINDOW_SECS as usize + 1);
-            let counted = sample(&tally).total() - window.oldest().total();
-            assert_eq!(counted, (second + 1).min(u64::from(WINDOW_SECS)));
+            let counted = sample().total() - window.oldest().total();
+            assert_eq!(counted, 3 * (second + 1).min(u64::from(WINDOW_SECS)));
         }
         for _ in 0..=WINDOW_SECS {
-            window.tick(sample(&tally));
+            window.tick(sample());
         }
         assert_eq!(window.0.len(), 1);
     }

@@ -106,7 +106,8 @@ impl Mailbox {
             EventKind::Order(_)
             | EventKind::Refused { .. }
             | EventKind::WaitlistEnded { .. }
-            | EventKind::Position { .. } => {}
+            | EventKind::Position { .. }
+            | EventKind::Relayed { .. } => {}
         }
         let bytes = event.kind.bytes();
         if waiting.bytes + bytes > BACKLOG_BYTES_MAX {
@@ -121,6 +122,17 @@ impl Mailbox {
             None => self.wake.notify_one(),
         }
         waiting.lagged
+    }
+
+    /// Ends the subscription, as an overflow does.
+    pub(super) fn end(&self) {
+        let mut waiting = self.lock();
+        (waiting.lagged, waiting.events, waiting.bytes) = (true, VecDeque::new(), 0);
+        self.overflow.notify_one();
+        match &mut waiting.rest {
+            Some(rest) => rest.notify(ReadyReason::Own),
+            None => self.wake.notify_one(),
+        }
     }
 
     /// Waits until the queue has overflowed; see [`super::Subscription::lagged`].

@@ -5,7 +5,31 @@ use std::sync::{Arc, Weak};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use super::SaleEvents;
 use super::mailbox::Mailbox;
+
+/// The readers of one sale.
+#[derive(Debug, Default)]
+pub(super) struct SaleFollowers {
+    /// Readers that get all events of the sale.
+    pub all: Followers,
+    /// Readers that get only the events of its waiting rooms.
+    pub rooms: Followers,
+}
+
+impl SaleFollowers {
+    /// Returns the readers that get these events.
+    pub(super) fn of(&mut self, events: SaleEvents) -> &mut Followers {
+        match events {
+            SaleEvents::All => &mut self.all,
+            SaleEvents::Rooms => &mut self.rooms,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.rooms.is_empty()
+    }
+}
 
 /// The readers of one buyer or of one sale. Removing a reader takes constant time, because many
 /// readers may leave at the same time.

@@ -1,6 +1,9 @@
 //! Tests slow, reconnecting and parked readers of the hub.
 use futures_util::FutureExt;
 
+use doorbuster_core::{ItemId, TicketId, Units, Verdict};
+use doorbuster_store::RoomKey;
+
 use super::*;
 
 #[tokio::test]
@@ -230,4 +233,40 @@ fn many_readers_that_leave_at_once_delay_no_other_reader() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(hub.readers() == 0 && !hub.has_reader(&anna));
     assert!(hub.0.readers.lock().expect("no thread panicked").sales.is_empty());
+}
+
+#[test]
+fn an_edge_gets_rooms_and_own_events_but_no_statuses() {
+    let (hub, queue) = (Hub::new(Millis(1)), Arc::new(ReadyQueue::default()));
+    let anna = BuyerId::new("anna").expect("a buyer");
+    let mut edge = hub.subscribe_for_edge(anna.clone(), vec!["spring".into()]);
+    assert_eq!((hub.readers(), hub.status_readers()), (1, 0));
+    hub.publish(EventKind::Status("spring".into()));
+    assert!(edge.next_or_park(&queue, 1).is_none());
+    hub.publish(EventKind::Room(RoomKey::of_sale("spring")));
+    hub.publish(EventKind::Position { room: RoomKey::of_sale("spring"), buyer: anna });
+    let mut kinds = std::iter::from_fn(|| edge.next_or_park(&queue, 1)).map(|next| match next {
+        NextEvent::HubEvent(event) => event.kind,
+        NextEvent::Lagged => panic!("the reader is not too slow"),
+    });
+    assert!(matches!(&*kinds.next().expect("an event"), EventKind::Room(_)));
+    assert!(matches!(&*kinds.next().expect("an event"), EventKind::Position { .. }));
+    assert!(kinds.next().is_none());
+    drop(kinds);
+    drop(edge);
+    assert_eq!((hub.readers(), hub.status_readers()), (0, 0));
+    assert!(hub.0.readers.lock().expect("no panic").sales.is_empty());
+}
+
+#[tokio::test]
+async fn buyers_are_disconnected_and_other_readers_stay() {
+    let hub = Hub::new(Millis(1));
+    let anna = BuyerId::new("anna").expect("a buyer");
+    let mut buyer = hub.subscribe(Some(anna), vec!["spring".into()], 1, None).expect("the first");
+    let mut other = hub.subscribe(None, vec!["spring".into()], 1, None).expect("the first");
+    hub.publish(EventKind::Status("spring".into()));
+    hub.disconnect_buyers();
+    assert!(matches!(buyer.next().await, NextEvent::Lagged));
+    assert!(matches!(other.next().await, NextEvent::HubEvent(_)));
+    buyer.lagged().await;
 }

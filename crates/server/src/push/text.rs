@@ -53,7 +53,8 @@ impl PushText {
             EventKind::Refused { .. }
             | EventKind::WaitlistEnded { .. }
             | EventKind::Status(_)
-            | EventKind::Room(_) => None,
+            | EventKind::Room(_)
+            | EventKind::Relayed { .. } => None,
         }
     }
 

@@ -22,7 +22,7 @@ use super::{App, cacheable, client_address, edge, framing, purchase_handler, unr
 use crate::metrics::{RouteIndex, route_index, route_name};
 
 /// The path of server-sent events.
-const EVENTS_PATH: &str = "/v1/events";
+pub(super) const EVENTS_PATH: &str = "/v1/events";
 
 /// The header with a request's id. A request may have this header. Failed answers, and answers to
 /// operators' changes, have the header.

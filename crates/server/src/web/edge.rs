@@ -12,6 +12,7 @@ use std::time::Instant;
 use axum::body::Body;
 use doorbuster_api::body::{Purchase as PurchaseBody, join_key_and_body};
 use doorbuster_api::problem::Problem;
+use doorbuster_api::query::parse_followed_sales;
 use doorbuster_core::gate::pass::PASS_BYTES_MAX;
 use doorbuster_core::{Millis, RequestHash};
 use futures_util::StreamExt;
@@ -23,6 +24,7 @@ use hyper_util::rt::TokioIo;
 use super::App;
 use super::client_address::{self, ClientAddress};
 use super::connection::Connection;
+use super::dispatch::EVENTS_PATH;
 use super::limits::RETRY_SECS;
 use super::purchase_handler::{
     CheckedPurchase, LearnedFacts, MissingFact, PurchaseReply, PurchaseStep, parse_purchase,
@@ -30,6 +32,8 @@ use super::purchase_handler::{
 use super::purchase_headers::PurchaseHeaders;
 use super::reply::{Reply, ReplyBody, problem};
 use crate::auth::AuthenticationError;
+use crate::catalogue::SaleState;
+use crate::control;
 use crate::edge::{EdgeNode, PassFailure};
 use crate::gate::PresentedPass;
 use crate::holders::Holders;
@@ -39,6 +43,9 @@ use crate::purchase::Refusal;
 /// Longest answer to a purchase, in bytes. A node's answers are shorter.
 const PURCHASE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
+/// The path of WebSockets.
+const WEBSOCKET_PATH: &str = "/v1/ws";
+
 /// Who answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ServedBy {
@@ -46,6 +53,9 @@ enum ServedBy {
     ThisProcess,
     /// The edge, while its copy of the sales is recent.
     EdgeWhileFresh,
+    /// The edge, while its copy of the sales is recent and a node sends it the buyers' events. This
+    /// is an event stream.
+    EdgeWhileRelayed,
     /// A node.
     Node,
 }
@@ -53,6 +63,9 @@ enum ServedBy {
 fn served_by(method: &Method, path: &str) -> ServedBy {
     if matches!(path, "/healthz" | "/readyz" | "/metrics") {
         return ServedBy::ThisProcess;
+    }
+    if matches!(path, EVENTS_PATH | WEBSOCKET_PATH) && *method == Method::GET {
+        return ServedBy::EdgeWhileRelayed;
     }
     let is_sale = |rest: &str| match rest.split_once('/') {
         Some((sale, what)) => !sale.is_empty() && what == "status",
@@ -80,6 +93,14 @@ fn may_answer(refusal: &Refusal) -> bool {
         | Refusal::KeyReused
         | Refusal::Overloaded
         | Refusal::Unavailable => false,
+    }
+}
+
+/// On an edge, counts a refusal for the next report to the nodes. If the edge passes the request
+/// on, a node counts the request.
+pub(super) fn count_refusal(app: &App, sale: &SaleState, refusal: &Refusal) {
+    if app.engine.edge().is_some() && may_answer(refusal) {
+        sale.flags.edge_refusals.count(refusal.into());
     }
 }
 
@@ -270,8 +291,23 @@ pub(super) async fn answer(
                 _ => reply,
             }
         }
+        ServedBy::EdgeWhileRelayed
+            if node.is_fresh()
+                && node.relay.is_connected()
+                && request.body().is_end_stream()
+                && knows_sales(&service.app, request.uri().query()) =>
+        {
+            service.route(connection, request).await
+        }
         _ => pass_on(connection, node, request.map(Body::new)).await,
     }
+}
+
+/// Returns whether the edge's copy has all sales that an event stream follows.
+fn knows_sales(app: &App, query: Option<&str>) -> bool {
+    let catalogue = app.engine.catalogue();
+    parse_followed_sales(query.unwrap_or_default())
+        .is_ok_and(|sales| sales.iter().all(|sale| catalogue.sale(sale).is_some()))
 }
 
 /// Passes a request to a node. If the request becomes a WebSocket, its connection is passed too.
@@ -343,7 +379,10 @@ impl App {
             }
         };
         tokio::select! {
-            () = self.stop.cancelled() => {}
+            () = self.stop.cancelled() => node.report_refusals(&self.engine).await,
+            () = node.run_refusal_reports(&self.engine) => {}
+            () = node.relay.run(&self.engine, node) => {}
+            () = control::run_status(self.engine.clone()) => {}
             () = sampling => {}
             () = self.buyers.run_key_refresh() => {}
             () = node.upstreams.run_checks(node) => {}

@@ -1,6 +1,7 @@
 //! Events for a buyer: the same JSON by server-sent events and by WebSocket. Events are only hints.
 //! Clients read the state with `GET`.
 
+mod edge_link;
 mod feed;
 mod frame;
 mod idle;
@@ -41,5 +42,8 @@ async fn follow(
         find_sale(app, sale).await?;
     }
     let feed = Feed::new(app.clone(), (client, buyer, expiry), sales, blocks, after);
-    feed.ok_or_else(|| Problem::rate_limited(RateLimitScope::Buyer, STREAM_RETRY_SECS))
+    let mut feed =
+        feed.ok_or_else(|| Problem::rate_limited(RateLimitScope::Buyer, STREAM_RETRY_SECS))?;
+    feed.wait_until_followed().await;
+    Ok(feed)
 }

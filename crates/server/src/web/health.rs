@@ -16,7 +16,9 @@ use super::limits::RETRY_SECS;
 use super::reply::{HandlerResult, Reply, ReplyBody, json};
 
 use crate::database::{SYNCHRONOUS_STANDBY_MISSING, SYNCHRONOUS_STANDBYS_HIDDEN};
-use crate::edge::{EDGE_HEADER, STATE_HEADER, TIME_HEADER, UpstreamState};
+use crate::edge::{
+    EDGE_HEADER, REFUSALS_HEADER, STATE_HEADER, TIME_HEADER, UpstreamState, refusal_report,
+};
 
 mod backup;
 mod database;
@@ -39,6 +41,9 @@ const FEED_STALE: &str = "feed_stale";
 pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some(about) = headers.get(EDGE_HEADER) {
         app.edges.record(&app.engine, about.as_bytes());
+    }
+    if let Some(report) = headers.get(REFUSALS_HEADER) {
+        refusal_report::receive(&app.edges, &app.engine, report.as_bytes());
     }
     let mut reply = fresh(json(StatusCode::OK, &Health::default()));
     if app.engine.edge().is_none() {

@@ -254,6 +254,7 @@ fn check_purchase(
         let invalid = Refusal::AtDoor(DoorRefusal::PassInvalid);
         let refusal = app.engine.phase_refusal(sale).unwrap_or(invalid);
         sale.flags.answer_counts.count((&refusal).into());
+        edge::count_refusal(app, sale, &refusal);
         let limit_status = SaleRateLimit::new(sale, || {
             app.gate.limits.rate_limit_status(Route::Purchase, client.caller(""), sale)
         });
@@ -273,6 +274,7 @@ fn check_purchase(
     let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
     if let Some(refusal) = app.engine.refuse_from_memory(request, sale, item, units, door) {
         app.engine.count_answer(sale, item, caller.buyer, (&refusal).into(), now);
+        edge::count_refusal(app, sale, &refusal);
         app.record_latency(sale, started);
         let standing = || {
             kept_out
@@ -292,8 +294,7 @@ fn check_purchase(
         kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
             false => {
-                let counting = Counting::BeforeAnswer;
-                app.door((client, caller.buyer), sale, item, refusal, now, counting)
+                app.door((client, caller.buyer), sale, item, refusal, now, Counting::BeforeAnswer)
             }
         });
     let (buyer, sale, item) = (BuyerId::from(buyer), sale.clone(), item.clone());

@@ -18,7 +18,7 @@ use super::wire;
 use crate::cache::ItemNumbers;
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
-use crate::metrics::{Histogram, RateSample, RateWindow};
+use crate::metrics::{Histogram, RateWindow};
 
 /// The last rendered views of a sale.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl SaleViews {
         let mut views = HashMap::clone(&self.by_sale.load());
         let catalogue = engine.catalogue();
         views.retain(|name, _| catalogue.sale(name).is_some());
-        let now = RateSample::from_tally(&sale.flags.answer_counts, Default::default());
+        let now = sale.flags.rate_sample(Default::default());
         let fresh = || {
             let (latencies, window) = (Histogram::default(), Mutex::new(RateWindow::new(now)));
             Arc::new(SaleView {
@@ -95,7 +95,7 @@ impl SaleViews {
         let catalogue = engine.catalogue();
         for (name, view) in self.by_sale.load().iter() {
             let Some(sale) = catalogue.sale(name) else { continue };
-            let now = RateSample::from_tally(&sale.flags.answer_counts, view.latencies.read());
+            let now = sale.flags.rate_sample(view.latencies.read());
             view.window.lock().unwrap_or_else(PoisonError::into_inner).tick(now);
         }
     }

@@ -127,7 +127,7 @@ impl App {
     /// Compares a sale's counters with the counters at the last recorded second.
     fn record_second(&self, sale: &SaleState, now: Millis, queue_depth: u64) {
         let view = self.views.sale_view(&self.engine, sale);
-        let sample = RateSample::from_tally(&sale.flags.answer_counts, view.latencies.read());
+        let sample = sale.flags.rate_sample(view.latencies.read());
         let second = start_of(now.plus(-1_000), PointStep::Second);
         let mut sales = self.progress();
         let progress = sales.entry(sale.row.id.clone()).or_insert_with(|| SaleProgress {

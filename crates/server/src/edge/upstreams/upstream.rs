@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use axum::body::Body;
 use doorbuster_core::Millis;
-use http::{HeaderValue, Request, Response, Uri};
+use http::header::{CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
 use super::{STATE_HEADER, TIME_HEADER};
 use crate::edge::EdgeNode;
@@ -224,20 +227,55 @@ impl Upstream {
     /// Returns the node's state and the store's time from the node's `/healthz`. Returns `None` if
     /// the node does not answer or is an edge itself.
     async fn check(self: &Arc<Self>, about: Option<Vec<u8>>) -> Option<(UpstreamState, Millis)> {
+        let about = about.and_then(|about| HeaderValue::from_bytes(&about).ok());
+        let headers = self.request_health(about.map(|about| (EDGE_HEADER, about))).await.ok()?;
+        let text = headers.get(TIME_HEADER)?.to_str().ok()?;
+        let time = Millis(text.parse().ok()?);
+        Some((UpstreamState::parse(headers.get(STATE_HEADER)), time))
+    }
+
+    /// Opens a WebSocket as an edge. Returns `None` if the node does not accept the edge.
+    pub(super) async fn open_socket(
+        self: &Arc<Self>,
+        about: HeaderValue,
+    ) -> Option<TokioIo<Upgraded>> {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = Uri::from_static("/v1/ws");
+        let host = HeaderValue::from_str(&self.address.to_string()).expect("an address is ASCII");
+        let key = HeaderValue::from_str(&generate_key()).expect("base64 is ASCII");
+        let headers = request.headers_mut();
+        headers.insert(HOST, host);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(SEC_WEBSOCKET_KEY, key);
+        headers.insert(EDGE_HEADER, about);
+        let mut response = self.clone().send(request, CHECK_MAX).await.ok()?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return None;
+        }
+        let upgraded = timeout(CHECK_MAX, hyper::upgrade::on(&mut response)).await;
+        upgraded.ok()?.ok().map(TokioIo::new)
+    }
+
+    /// Requests `/healthz` with this header. Returns the headers of the answer.
+    pub(super) async fn request_health(
+        self: &Arc<Self>,
+        header: impl Into<Option<(&'static str, HeaderValue)>>,
+    ) -> Result<HeaderMap, Failed> {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = Uri::from_static("/healthz");
-        let host = HeaderValue::from_str(&self.address.to_string()).ok()?;
-        request.headers_mut().insert(http::header::HOST, host);
-        if let Some(about) = about.and_then(|about| HeaderValue::from_bytes(&about).ok()) {
-            request.headers_mut().insert(EDGE_HEADER, about);
+        let host = HeaderValue::from_str(&self.address.to_string()).expect("an address is ASCII");
+        request.headers_mut().insert(HOST, host);
+        if let Some((name, value)) = header.into() {
+            request.headers_mut().insert(name, value);
         }
-        let response = self.clone().send(request, CHECK_MAX).await.ok()?;
-        let text = response.headers().get(TIME_HEADER)?.to_str().ok()?;
-        let time = Millis(text.parse().ok()?);
-        let state = UpstreamState::parse(response.headers().get(STATE_HEADER));
+        let (answer, body) = self.clone().send(request, CHECK_MAX).await?.into_parts();
         // The connection can be reused only after the body was read.
-        axum::body::to_bytes(Body::new(response.into_body()), 64 * 1024).await.ok()?;
-        Some((state, time))
+        match axum::body::to_bytes(Body::new(body), 64 * 1024).await {
+            Ok(_) => Ok(answer.headers),
+            Err(_) => Err(Failed { unsent: None }),
+        }
     }
 }
 

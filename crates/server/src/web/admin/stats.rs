@@ -21,7 +21,7 @@ pub(crate) async fn get(
 ) -> HandlerResult {
     let sale = sale(&app, &name)?;
     let view = app.views.sale_view(&app.engine, &sale);
-    let now = RateSample::from_tally(&sale.flags.answer_counts, view.latencies.read());
+    let now = sale.flags.rate_sample(view.latencies.read());
     let oldest = view.window.lock().unwrap_or_else(PoisonError::into_inner).oldest().clone();
     let secs = now.at.duration_since(oldest.at).as_secs_f64().max(0.001);
     let count = |sample: &RateSample, wanted: &dyn Fn(AnswerKind) -> bool| -> u64 {

@@ -1,30 +1,28 @@
 //! Turns the hub's events into JSON for one reader.
 
 mod end;
+mod positions;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_api::event::Event;
-use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_api::order::{AnyOrder, RefusalCode};
-use doorbuster_core::{BuyerId, Millis, Phase, Units};
-use doorbuster_store::RoomKey;
-use futures_util::future::join_all;
+use doorbuster_core::{BuyerId, Millis, Units};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::catalogue::SaleState;
-use crate::gate::Route;
-use crate::gate::waiting_room::SaleRoom;
+use crate::edge::RelayGuard;
 use crate::notify::{self, EventKind, NextEvent, ReadyQueue, Subscription};
 use crate::web::gate::waiting_room;
 use crate::web::identity::{ClientAddress, TokenExpiry};
-use crate::web::limits::{POSITIONS_TIMEOUT, STREAM_MAX};
+use crate::web::limits::STREAM_MAX;
 use crate::web::sales::shown;
 use crate::web::{App, wire};
+
+pub(super) use positions::fetch_positions;
 
 /// The next step for a reader.
 #[derive(Debug)]
@@ -78,6 +76,8 @@ pub(super) struct Feed {
     sent_positions: Vec<(u64, NonZeroU64)>,
     /// The status to send next, once it is rendered: the event number and the sale.
     pending_status: Option<(u64, Arc<str>)>,
+    /// On an edge: makes a node send the events of this buyer to the edge.
+    relay: Option<RelayGuard>,
 }
 
 impl Feed {
@@ -91,9 +91,39 @@ impl Feed {
         after: Option<u64>,
     ) -> Option<Self> {
         let most = app.live().event_streams_max;
-        let subscription = app.engine.hub().subscribe(Some(buyer), sales, most, after)?;
+        let hub = app.engine.hub();
+        let subscription = hub.subscribe(Some(buyer.clone()), sales.clone(), most, after)?;
+        let relay = app.engine.edge().map(|edge| edge.relay.follow(buyer, sales, client.address));
         let ends_at = ends_at(&app, expiry);
-        Some(Self {
+        Some(Self { relay, ..Self::from_parts(app, subscription, client, ends_at, blocks) })
+    }
+
+    /// Creates the feed of a buyer for an edge. It has no statuses, and does not end with a token.
+    pub(super) fn for_edge(
+        app: Arc<App>,
+        (client, buyer): (ClientAddress, BuyerId),
+        sales: Vec<String>,
+        blocks: watch::Receiver<()>,
+    ) -> Self {
+        let subscription = app.engine.hub().subscribe_for_edge(buyer, sales);
+        Self::from_parts(app, subscription, client, Instant::now(), blocks)
+    }
+
+    /// On an edge, waits until a node sends the buyer's events to the edge.
+    pub(super) async fn wait_until_followed(&mut self) {
+        if let Some(relay) = &mut self.relay {
+            relay.wait_until_followed().await;
+        }
+    }
+
+    fn from_parts(
+        app: Arc<App>,
+        subscription: Subscription,
+        client: ClientAddress,
+        ends_at: Instant,
+        blocks: watch::Receiver<()>,
+    ) -> Self {
+        Self {
             app,
             subscription,
             client,
@@ -101,7 +131,8 @@ impl Feed {
             blocks,
             sent_positions: Vec::new(),
             pending_status: None,
-        })
+            relay: None,
+        }
     }
 
     /// Returns the time at which the reader's token expires.
@@ -123,7 +154,16 @@ impl Feed {
         &self.app
     }
 
-    fn buyer(&self) -> &BuyerId {
+    /// Returns the sales of the subscription.
+    pub(super) fn sales(&self) -> &[Arc<str>] {
+        self.subscription.sales()
+    }
+
+    pub(super) fn client(&self) -> ClientAddress {
+        self.client
+    }
+
+    pub(super) fn buyer(&self) -> &BuyerId {
         self.subscription.buyer().expect("the reader subscribed as a buyer")
     }
 
@@ -149,60 +189,6 @@ impl Feed {
             }
         }
         statuses
-    }
-
-    /// Returns the buyer's position in each waiting room of the subscribed sales. If this node does
-    /// not have the position of a sale's room in memory, it reads the position from the store. The
-    /// read counts against the buyer's rate limit for waiting rooms. Over that limit, the stream
-    /// begins without the position. Positions in the rooms of single items are not read, because a
-    /// sale may have many items. For these rooms, the page requests the positions that it shows.
-    pub(super) async fn positions(&mut self) -> Vec<String> {
-        let now = self.app.engine.now();
-        let waits = |room: &SaleRoom<'_>| match room.sale.front_door.waiting_room {
-            WaitingRoomMode::Off => false,
-            WaitingRoomMode::Auto => room.is_held(now),
-            WaitingRoomMode::Always => room.sale.row.phase != Phase::Closed,
-        };
-        let followed = self.subscription.sales().iter();
-        let sales: Vec<_> = followed.filter_map(|sale| shown(&self.app, sale).ok()).collect();
-        let open: Vec<_> = sales.iter().flat_map(|sale| sale.rooms()).filter(waits).collect();
-        let is_to_be_looked_for = |room: &&SaleRoom<'_>| {
-            room.item.is_none()
-                && self
-                    .app
-                    .gate
-                    .room
-                    .cached_position(&self.app.engine, **room, self.buyer())
-                    .is_none()
-                && self.app.is_within_limits_now(Route::Room, self.client, self.buyer(), room.sale)
-        };
-        let reads = open.iter().filter(is_to_be_looked_for);
-        let reads = reads
-            .map(|room| self.app.gate.room.fetch_position(&self.app.engine, *room, self.buyer()));
-        // Events are hints: a reader does not wait for an unavailable store.
-        let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(reads)).await;
-        let mut positions = Vec::new();
-        for room in open {
-            if let Some(event) = waiting_room::position_event(&self.app, room, self.buyer()) {
-                let position = json(&event);
-                self.is_new_position(&room.key(), &position);
-                positions.push(position);
-            }
-        }
-        positions
-    }
-
-    /// Remembers a position in a room before it is sent. Returns `false` if the reader already has
-    /// this position.
-    fn is_new_position(&mut self, room: &RoomKey, position: &str) -> bool {
-        let mut hasher = DefaultHasher::new();
-        room.hash(&mut hasher);
-        let (room, position) = (hasher.finish(), fingerprint(position));
-        if let Some((_, last)) = self.sent_positions.iter_mut().find(|(known, _)| *known == room) {
-            return std::mem::replace(last, position) != position;
-        }
-        self.sent_positions.push((room, position));
-        true
     }
 
     /// Returns the next waiting event without blocking. `None`: no event waits, and `ready_queue`
@@ -329,6 +315,7 @@ impl Feed {
                 let position = json(&waiting_room::position_event(&self.app, room, self.buyer())?);
                 self.is_new_position(key, &position).then_some(position)
             }
+            EventKind::Relayed { json, .. } => Some(json.to_string()),
             // A status is not rendered here, because all readers share one rendered status.
             EventKind::Status(_) => None,
         }
@@ -348,13 +335,6 @@ fn millis(TokenExpiry(secs): TokenExpiry) -> Millis {
 
 fn json(event: &Event) -> String {
     serde_json::to_string(event).expect("wire types serialise into memory")
-}
-
-/// Returns an eight-byte fingerprint of a text.
-fn fingerprint(text: &str) -> NonZeroU64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(text.as_bytes());
-    NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN)
 }
 
 /// Wraps a rendered status in its event.

@@ -24,9 +24,9 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSoc
 mod unsent;
 
 use super::feed::{Feed, FeedEvent};
-use super::follow;
 use super::idle::{IdleConnection, IdleSlot};
 use super::upgrade::{Upgrade, offered_token, refuse_foreign, upgrade_required};
+use super::{edge_link, follow};
 use crate::auth::VerifiedBuyer;
 use crate::metrics::GaugeGuard;
 use crate::web::App;
@@ -62,10 +62,14 @@ pub(crate) async fn websocket(
     connection: Option<Extension<Arc<Connection>>>,
     upgrade: Result<Upgrade, HandlerError>,
 ) -> Result<Response, HandlerError> {
+    let connection = || connection.map(|Extension(it)| it).ok_or_else(upgrade_required);
+    if edge_link::is_edge(&app, &headers) {
+        return Ok(edge_link::accept(app, upgrade?, connection()?));
+    }
     let VerifiedBuyer { name, expires_secs, .. } = buyer(&app, &headers).await?;
     let (buyer, expiry) = (BuyerId::from(name), TokenExpiry(expires_secs));
     let upgrade = upgrade?;
-    let Extension(connection) = connection.ok_or_else(upgrade_required)?;
+    let connection = connection()?;
     let feed = follow(&app, (client, buyer, expiry), query.as_deref(), None).await?;
     let answer = upgrade.answer();
     tokio::spawn(async move {

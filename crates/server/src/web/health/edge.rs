@@ -49,6 +49,14 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
         }
     }
     text.metric(
+        "doorbuster_edge_relay_up",
+        MetricKind::Gauge,
+        "1 while a node sends buyers' events to this edge, else 0.",
+    );
+    if let Some(node) = node {
+        text.sample(&[], u8::from(node.relay.is_connected()));
+    }
+    text.metric(
         "doorbuster_edge_upstreams_up",
         MetricKind::Gauge,
         "Nodes behind this edge that were ready at their last check.",

@@ -37,7 +37,8 @@ impl CountingProxy {
         Self { address, counts, task }
     }
 
-    /// Returns the number of requests so far, without the edge's health checks of the node.
+    /// Returns the number of requests so far, without the edge's own requests: its health checks
+    /// and its relay.
     pub(super) fn passed_on(&self) -> usize {
         self.counts.passed_on.load(Ordering::SeqCst)
     }
@@ -68,7 +69,8 @@ async fn serve(client: TcpStream, server: SocketAddr, counts: Arc<Counts>) {
             let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
             let starts = |start: &str| usize::from(text.starts_with(start));
             let is_request = starts("GET ") + starts("POST ") + starts("HEAD ");
-            let is_check = starts("GET /healthz ");
+            let is_of_edge = text.contains("\ndoorbuster-edge: ");
+            let is_check = usize::from(is_of_edge || text.starts_with("GET /healthz "));
             counts.passed_on.fetch_add(is_request - is_check, Ordering::SeqCst);
             counts.purchases.fetch_add(starts("POST /v1/orders "), Ordering::SeqCst);
             if to_server.write_all(&bytes[..read]).await.is_err() {

@@ -1,0 +1,170 @@
+//! Reports an edge's refusals to the nodes, so that a sale's statistics include them.
+//!
+//! Once a second, an edge sends its new refusals to one node, in a header of a request for
+//! `/healthz`. The node adds them to its own statistics. Each refusal is reported at most once. If
+//! the node does not answer a report, its refusals may be missing in the statistics.
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_core::IdKey;
+use http::HeaderValue;
+use serde::{Deserialize, Serialize};
+
+use super::sightings::ALIVE_MS;
+use super::{EdgeNode, EdgeSightings, PassFailure, records};
+use crate::answer_counts::AnswerKind;
+use crate::engine::Engine;
+
+/// The header with an edge's report.
+pub(crate) const REFUSALS_HEADER: &str = "doorbuster-refusals";
+/// Time between two reports.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// A report gets no further sale when its entries for sales have this many bytes. The remaining
+/// sales are in the next report.
+const REPORT_BYTES_MAX: usize = 4_000;
+/// The size of an entry for a sale, without the sale's id and its counts.
+const ENTRY_BYTES: usize = 8;
+
+/// The number of refusals by code.
+type Counts = BTreeMap<String, u64>;
+
+/// New refusals of an edge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RefusalReport {
+    /// The edge's random id.
+    pub(crate) node: String,
+    /// When the edge wrote this report, by the store's clock.
+    pub(crate) said_at: i64,
+    /// Rises with each report of the edge.
+    pub(crate) number: u64,
+    /// The new refusals of each sale.
+    pub(crate) sales: BTreeMap<String, Counts>,
+}
+
+impl RefusalReport {
+    /// Encodes the report as a value of the header.
+    fn seal(&self, key: &IdKey) -> Vec<u8> {
+        let text = serde_json::to_string(self).expect("texts and numbers serialise");
+        records::seal(key, 0, REFUSALS_HEADER, &text)
+    }
+
+    /// Decodes a value of the header, if its proof is valid.
+    fn open(key: &IdKey, value: &[u8]) -> Option<Self> {
+        serde_json::from_str(records::open(key, 0, REFUSALS_HEADER, value)?).ok()
+    }
+}
+
+impl EdgeNode {
+    /// Reports refusals until the future is dropped.
+    pub(crate) async fn run_refusal_reports(&self, engine: &Engine) {
+        loop {
+            tokio::time::sleep(REPORT_EVERY).await;
+            self.report_refusals(engine).await;
+        }
+    }
+
+    /// Reports all refusals that no node knows yet. If no node can be reached, they wait for the
+    /// next report.
+    pub(crate) async fn report_refusals(&self, engine: &Engine) {
+        loop {
+            let sales = take_refusals(engine);
+            if sales.is_empty() || !self.report(engine, &sales).await {
+                return;
+            }
+        }
+    }
+
+    /// Sends one report. Returns `false` if the report was not sent.
+    async fn report(&self, engine: &Engine, sales: &BTreeMap<String, Counts>) -> bool {
+        let report = self.about.get().map(|about| RefusalReport {
+            node: about.node.clone(),
+            said_at: self.now().0,
+            number: self.reports.fetch_add(1, Ordering::Relaxed) + 1,
+            sales: sales.clone(),
+        });
+        let value =
+            report.and_then(|report| HeaderValue::from_bytes(&report.seal(engine.id_key())).ok());
+        let sent = match value {
+            Some(value) => self.upstreams.send_report(REFUSALS_HEADER, value).await,
+            None => Err(PassFailure::Unsent),
+        };
+        let is_unsent = sent == Err(PassFailure::Unsent);
+        if is_unsent {
+            add_refusals(engine, sales);
+        }
+        !is_unsent
+    }
+}
+
+/// Takes the refusals of as many sales as one report has room for.
+fn take_refusals(engine: &Engine) -> BTreeMap<String, Counts> {
+    let (mut taken, mut bytes) = (BTreeMap::new(), 0);
+    for sale in engine.catalogue().sales() {
+        if bytes >= REPORT_BYTES_MAX {
+            break;
+        }
+        let counts = &sale.flags.edge_refusals;
+        let new = AnswerKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), counts.take(*kind)));
+        let new: Counts = new.filter(|(_, count)| *count > 0).collect();
+        if new.is_empty() {
+            continue;
+        }
+        let size = |(code, count): (&String, &u64)| {
+            code.len() + ENTRY_BYTES + count.checked_ilog10().unwrap_or(0) as usize
+        };
+        bytes += sale.row.id.len() + ENTRY_BYTES + new.iter().map(size).sum::<usize>();
+        taken.insert(sale.row.id.clone(), new);
+    }
+    taken
+}
+
+/// Adds refusals to their sales. Sales that no longer exist are skipped.
+fn add_refusals(engine: &Engine, sales: &BTreeMap<String, Counts>) {
+    let catalogue = engine.catalogue();
+    for (sale, refusals) in sales {
+        let Some(sale) = catalogue.sale(sale) else { continue };
+        for kind in AnswerKind::ALL.iter().filter(|kind| kind.is_refusal()) {
+            let count = refusals.get(kind.as_str()).copied().unwrap_or(0);
+            sale.flags.edge_refusals.add(*kind, count);
+        }
+    }
+}
+
+/// On a node, adds the refusals in the value of the header. Ignores a report without a valid proof,
+/// an old report, and a report that this node already has.
+pub(crate) fn receive(sightings: &EdgeSightings, engine: &Engine, value: &[u8]) {
+    let Some(report) = RefusalReport::open(engine.id_key(), value) else { return };
+    let is_recent = (report.said_at - engine.now().0).abs() < ALIVE_MS;
+    if is_recent && sightings.is_next_report(&report.node, report.number) {
+        add_refusals(engine, &report.sales);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(number: u64) -> RefusalReport {
+        let counts = Counts::from([("sold_out".to_owned(), 7)]);
+        let sales = BTreeMap::from([("spring".to_owned(), counts)]);
+        RefusalReport { node: "e1".to_owned(), said_at: 1, number, sales }
+    }
+
+    #[test]
+    fn a_report_needs_a_proof() {
+        let (key, other) = (IdKey::new([5; 32]), IdKey::new([6; 32]));
+        let sealed = report(1).seal(&key);
+        assert_eq!(RefusalReport::open(&key, &sealed), Some(report(1)));
+        assert_eq!(RefusalReport::open(&other, &sealed), None);
+        assert!(HeaderValue::from_bytes(&sealed).is_ok());
+    }
+
+    #[test]
+    fn a_report_counts_once() {
+        let sightings = EdgeSightings::default();
+        assert!(sightings.is_next_report("e1", 1) && !sightings.is_next_report("e1", 1));
+        assert!(sightings.is_next_report("e1", 3), "another node got the report before");
+        assert!(!sightings.is_next_report("e1", 2) && sightings.is_next_report("e2", 2));
+    }
+}

@@ -1,0 +1,94 @@
+//! The events that the hub delivers.
+
+use std::sync::Arc;
+
+use doorbuster_core::{BuyerId, ItemId, Order, TicketId, Units, Verdict};
+use doorbuster_store::RoomKey;
+
+/// An event to publish. The web code renders it.
+#[derive(Clone, Debug)]
+pub enum EventKind {
+    /// An order was created or changed.
+    Order(Arc<Order>),
+    /// A queued request was refused.
+    Refused {
+        /// The request's id.
+        id: TicketId,
+        /// The item.
+        item: ItemId,
+        /// The buyer.
+        buyer: BuyerId,
+        /// The requested units.
+        units: Units,
+        /// The reason.
+        verdict: Verdict,
+    },
+    /// A waitlist entry ended with its sale.
+    WaitlistEnded {
+        /// The entry's id.
+        id: TicketId,
+        /// The item.
+        item: ItemId,
+        /// The buyer.
+        buyer: BuyerId,
+    },
+    /// A sale's status changed. The catalogue has the newest status.
+    Status(Arc<str>),
+    /// The queue of a waiting room moved forward.
+    Room(RoomKey),
+    /// A visitor was admitted from a waiting room.
+    Position {
+        /// The waiting room.
+        room: RoomKey,
+        /// The buyer.
+        buyer: BuyerId,
+    },
+    /// On an edge: an event of a buyer's stream, as a node rendered it.
+    Relayed {
+        /// The buyer.
+        buyer: BuyerId,
+        /// The event as JSON.
+        json: Arc<str>,
+    },
+}
+
+/// A numbered event.
+#[derive(Clone, Debug)]
+pub struct HubEvent {
+    /// The event's number, which rises with each event of the node.
+    pub id: u64,
+    /// The content, which all readers share.
+    pub kind: Arc<EventKind>,
+}
+
+impl EventKind {
+    /// Returns the buyer of the order, request, waitlist entry or relayed event.
+    pub(super) fn buyer(&self) -> Option<&BuyerId> {
+        match self {
+            Self::Order(order) => Some(&order.buyer),
+            Self::Refused { buyer, .. }
+            | Self::WaitlistEnded { buyer, .. }
+            | Self::Relayed { buyer, .. } => Some(buyer),
+            Self::Status(_) | Self::Room(_) | Self::Position { .. } => None,
+        }
+    }
+
+    /// Returns the memory that a waiting event occupies in the queue, including its content.
+    pub(super) fn bytes(&self) -> usize {
+        let content = match self {
+            Self::Order(order) => {
+                size_of::<Order>() + order.buyer.as_str().len() + order.key.as_str().len()
+            }
+            Self::Refused { buyer, .. } | Self::WaitlistEnded { buyer, .. } => buyer.as_str().len(),
+            Self::Position { room, buyer } => room.sale.len() + buyer.as_str().len(),
+            Self::Status(sale) | Self::Room(RoomKey { sale, .. }) => sale.len(),
+            Self::Relayed { buyer, json } => buyer.as_str().len() + json.len(),
+        };
+        size_of::<HubEvent>() + size_of::<Self>() + content
+    }
+
+    /// Returns whether the event is for one buyer. Other events are for all readers of a sale.
+    pub(super) fn is_own(&self) -> bool {
+        !matches!(self, Self::Status(_) | Self::Room(_))
+    }
+}

@@ -1,0 +1,164 @@
+//! Tests the event streams of an edge. The edge makes the statuses itself, and a node sends the
+//! events about orders and positions.
+
+use serde_json::{Value, json};
+
+use super::{Tier, until};
+use crate::app::{TestApp, bearer, sale};
+use crate::events::{Socket, next, open, socket};
+use crate::http::request;
+use crate::nodes::number;
+use crate::nodes::servers::{ServerCluster, start};
+
+/// Waits until a node sends buyers' events to the edge.
+async fn wait_for_relay(edge: &TestApp) {
+    let is_up = async || number(edge, "doorbuster_edge_relay_up ").await == 1;
+    until("the edge has a relay", is_up).await;
+}
+
+/// Returns the next event that satisfies `is_wanted`.
+async fn event(socket: &mut Socket, is_wanted: impl Fn(&Value) -> bool) -> Value {
+    loop {
+        let event = next(socket).await;
+        if is_wanted(&event) {
+            return event;
+        }
+    }
+}
+
+fn is_order(event: &Value) -> bool {
+    event["type"] == "order"
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_makes_statuses_and_a_node_sends_own_events() {
+    let tier = Tier::start(&[]).await;
+    tier.node.open_sale("spring", 5.into(), 5).await;
+    tier.wait_for_state("on_sale").await;
+    wait_for_relay(&tier.edge).await;
+    let before = tier.proxy.passed_on();
+    let mut anna = socket(&tier.edge, "anna", "?sale=spring").await;
+    let mut bert = socket(&tier.edge, "bert", "?sale=spring").await;
+    let mut wire = tier.edge.connect().await;
+    let token = bearer("anna");
+    wire.send(&request("GET", "/v1/events", &[("Authorization", &token)], b"")).await;
+    let head = wire.head().await;
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+    for socket in [&mut anna, &mut bert] {
+        assert_eq!(next(socket).await["status"]["items"][0]["remaining"], 5);
+    }
+    assert_eq!(tier.proxy.passed_on(), before, "the edge serves the streams itself");
+
+    let bought = tier.node.buy("anna", "k", "spring", "phone", 2).await;
+    assert_eq!(bought.verdict(), "201");
+    let order = event(&mut anna, is_order).await["order"].clone();
+    assert_eq!((&order["id"], &order["state"]), (&bought.json()["id"], &json!("reserved")));
+    let is_counted = |event: &Value| event["status"]["items"][0]["remaining"] == 3;
+    event(&mut bert, |event| {
+        assert!(!is_order(event), "the order is Anna's: {event}");
+        is_counted(event)
+    })
+    .await;
+    let mut text = String::new();
+    while !text.contains("\"type\":\"order\"") {
+        text += &String::from_utf8(wire.chunk().await.expect("an event")).expect("UTF-8");
+    }
+    assert!(text.contains(bought.json()["id"].as_str().expect("an id")), "{text}");
+    assert_eq!(number(&tier.node, "doorbuster_events_websockets ").await, 1, "the relay alone");
+    assert_eq!(number(&tier.edge, "doorbuster_events_websockets ").await, 2);
+    tier.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_outlive_the_node_that_sends_their_events() {
+    let deployment = ServerCluster::start();
+    let (lost, runtime) = deployment.node_in_runtime("api").await;
+    let settings = |upstreams: String| {
+        vec![
+            ("DOORBUSTER_ROLES", "edge".to_owned()),
+            ("DOORBUSTER_SLOTS__URLS", deployment.slots.clone()),
+            ("DOORBUSTER_EDGE__UPSTREAMS", upstreams),
+        ]
+    };
+    let node = deployment.node("api,settle,control").await;
+    node.open_sale("spring", 5.into(), 5).await;
+    let upstreams = format!("http://{},http://{}", lost.address, node.address);
+    let edge = start(settings(upstreams)).await;
+    until("the edge shows the sale", async || {
+        edge.get("/v1/sales/spring/status").await.status == 200
+            && edge.get("/readyz").await.json()["warnings"].is_null()
+    })
+    .await;
+    wait_for_relay(&edge).await;
+    let mut anna = socket(&edge, "anna", "?sale=spring").await;
+    runtime.shutdown_background();
+    // The relay may have been at either node.
+    let is_at_node = async || number(&node, "doorbuster_events_websockets ").await == 1;
+    until("the relay is at the other node", is_at_node).await;
+    wait_for_relay(&edge).await;
+    assert_eq!(node.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
+    assert_eq!(event(&mut anna, is_order).await["order"]["state"], "reserved");
+    edge.stop().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_gets_hello_again_when_its_events_may_be_missing() {
+    let tier = Tier::start(&[]).await;
+    tier.node.open_sale("spring", 5.into(), 5).await;
+    tier.wait_for_state("on_sale").await;
+    wait_for_relay(&tier.edge).await;
+    let mut anna = socket(&tier.edge, "anna", "").await;
+    // The proxy cuts the relay with its next ping.
+    tier.proxy.break_answers(true);
+    let is_down = async || number(&tier.edge, "doorbuster_edge_relay_up ").await == 0;
+    until("the relay is lost", is_down).await;
+    tier.proxy.break_answers(false);
+    assert_eq!(event(&mut anna, |_| true).await["type"], "hello");
+    assert_eq!(tier.node.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
+    assert_eq!(event(&mut anna, |_| true).await["type"], "order");
+    tier.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_an_edge_has_the_positions_in_waiting_rooms() {
+    let tier = Tier::start(&[]).await;
+    let mut sale = sale("spring", 5.into(), 1);
+    sale["front_door"] = json!({"waiting_room": "always", "limits": {"buyer": null, "ip": null}});
+    sale["starts_at"] = json!("2100-01-01T00:00:00.000Z");
+    let made = tier.node.admin("POST", "/v1/admin/sales", Some(sale)).await;
+    assert_eq!(made.verdict(), "201", "{}", made.text());
+    tier.node.step("spring", "schedule").await;
+    until("the edge shows the sale", async || {
+        tier.edge.get("/v1/sales/spring/status").await.status == 200
+    })
+    .await;
+    wait_for_relay(&tier.edge).await;
+    let entered = tier.edge.buyer("anna", "POST", "/v1/sales/spring/waiting-room").await;
+    assert_eq!(entered.status, 201, "{}", entered.text());
+    let before = tier.proxy.passed_on();
+    let mut anna = socket(&tier.edge, "anna", "?sale=spring").await;
+    let is_position = |event: &Value| event["type"] == "waiting_room";
+    assert_eq!(event(&mut anna, is_position).await["state"], "before");
+    tier.node.step("spring", "open").await;
+    event(&mut anna, |event| is_position(event) && event["state"] == "admitted").await;
+    assert_eq!(tier.proxy.passed_on(), before);
+    tier.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_without_a_relay_passes_streams_on() {
+    let tier = Tier::start(&[]).await;
+    tier.node.open_sale("spring", 5.into(), 5).await;
+    tier.wait_for_state("on_sale").await;
+    wait_for_relay(&tier.edge).await;
+    // The edge's copy has no sale of this name, so a node must answer.
+    let before = tier.proxy.passed_on();
+    let unknown = open(&tier.edge, "?sale=autumn", &[("authorization", &bearer("anna"))]).await;
+    assert!(unknown.is_err());
+    assert_eq!(tier.proxy.passed_on() - before, 1);
+    // A node does not accept an edge without a proof.
+    let forged = open(&tier.node, "", &[("doorbuster-edge", "0123")]).await;
+    assert!(forged.is_err());
+    tier.stop().await;
+}
