@@ -1,5 +1,5 @@
-//! Payment settings: the provider and its secrets. It is a fault if a setting of another provider
-//! is set.
+//! Payment settings: the provider and its secrets. A setting of a provider that is not chosen is a
+//! fault.
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
@@ -13,8 +13,8 @@ pub struct PaymentSettings {
     pub provider: ProviderSettings,
     /// Whether buyers may use the sandbox's buttons. The default is `true` only in a demonstration.
     pub sandbox_page: bool,
-    /// Secrets of the sandbox's messages, newest first. If the settings have no secret, the server
-    /// generates a secret and keeps the secret in the store or beside it.
+    /// The secrets that sign the sandbox's messages, newest first. If the settings have no secret,
+    /// the server generates a secret and keeps the secret in the store or beside it.
     pub webhook_secrets: Vec<SecretString>,
 }
 
@@ -46,7 +46,7 @@ const STRIPE_API: &str = "https://api.stripe.com";
 const STRIPE_SETTINGS: [&str; 3] =
     ["payment.stripe.secret_key", "payment.stripe.webhook_secret", "payment.stripe.api_url"];
 
-/// Reads the payment settings. Returns `None` if the function recorded a fault.
+/// Reads the payment settings. Returns `None` if a needed setting cannot be read.
 pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<PaymentSettings> {
     let webhook_secrets = webhook_secrets(read);
     let provider = match read.text("payment.provider").as_deref() {

@@ -7,8 +7,8 @@ use hashbrown::HashMap;
 
 use super::mailbox::Mailbox;
 
-/// The readers of one buyer or of one sale. Removing a reader takes constant time, because many
-/// readers may leave at the same time.
+/// The readers of one buyer or of one sale. Many readers may leave at the same time, so removing a
+/// reader takes constant time.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
     /// One of the readers. Most buyers have only one reader and need no map.

@@ -25,13 +25,14 @@ use crate::engine::EngineError;
 use crate::failpoint::{self, Failpoint};
 use crate::outages;
 
-/// The maximum number of checkouts in one read. Each read scans all ended checkouts.
+/// The maximum number of checkouts in one read.
 const PAGE: usize = 1_024;
 /// The number of checkouts that one transaction postpones. Purchases wait while the transaction
 /// runs.
 const PUT_OFF_AT_ONCE: usize = 100;
-/// Pause between two reads. There is no pause if more pages or urgent orders wait. The pause is
-/// short, because the end of a hold must be published within two seconds.
+/// Pause between two reads. After a full page, the next read starts as soon as requests can start.
+/// While urgent orders of a page wait for their requests, no read starts. The pause is short,
+/// because the end of a hold must be published within two seconds.
 const POLL_EVERY: Duration = Duration::from_millis(250);
 /// Pause after a failure to store an answer.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
@@ -60,7 +61,8 @@ impl Payments {
         let mut silence = ProviderSilence::default();
         loop {
             if !self.leads() {
-                // An earlier silence does not show the provider's current state.
+                // If this node becomes the leader again later, an old silence says nothing about
+                // the provider's state at that time.
                 silence = ProviderSilence::default();
             }
             let mut waiting = self.due_checkouts().await;
@@ -88,10 +90,12 @@ impl Payments {
                     }
                 }
                 let goes_on = silence.is_silent() || silence.free_slots(asking.len()) > 0;
-                // The remaining checkouts are postponed with the next page.
+                // If the provider falls silent, the remaining checkouts are postponed with the next
+                // page.
                 let fell_silent = silence.is_silent() && !waiting.is_empty();
                 tokio::select! {
-                    // Finished requests are handled first, so that they always complete.
+                    // Requests come first, so that they make progress even if another branch is
+                    // always ready.
                     biased;
                     Some((session, result)) = asking.next(), if !asking.is_empty() => {
                         in_progress.remove(&session);
@@ -277,13 +281,14 @@ impl Payments {
     }
 }
 
-/// Returns whether the next page must be read immediately. This is so if there are more checkouts
-/// and new requests can start.
+/// Returns whether the next page must be read immediately. Returns `true` if the last page was
+/// full, none of its checkouts waits, and new requests can start.
 fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
     is_full && waiting == 0 && goes_on
 }
 
-/// Returns whether an urgent order is next. In every page, urgent orders come first.
+/// Returns whether the next order is urgent, because it still holds units. In every page, urgent
+/// orders come first.
 fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }
@@ -293,8 +298,9 @@ fn waiting_ms(order: &Order, now: Millis) -> i64 {
     now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
 }
 
-/// Returns how long units have waited for an answer. Ended orders do not count, because their units
-/// have returned and their provider may stay silent for weeks.
+/// Returns the longest time that an order's units have waited for the provider's answer. Ended
+/// orders do not count, because their units have returned and their provider may stay silent for
+/// weeks.
 fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
     orders
         .filter(|order| order.state == OrderState::Reserved)

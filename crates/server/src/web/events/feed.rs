@@ -76,7 +76,7 @@ pub(super) struct Feed {
     /// For each waiting room, a fingerprint of the room, and a fingerprint of the last position
     /// that the reader got.
     sent_positions: Vec<(u64, NonZeroU64)>,
-    /// The status to send next, once it is rendered: the event number and the sale.
+    /// The next status to send, as soon as it is rendered: the event number and the sale.
     pending_status: Option<(u64, Arc<str>)>,
 }
 
@@ -104,13 +104,13 @@ impl Feed {
         })
     }
 
-    /// Returns the time at which the reader's token expires.
+    /// Returns the time at which the stream must end.
     pub(super) fn ends_at(&self) -> Instant {
         self.ends_at
     }
 
-    /// Extends the stream to the expiry of another token of the same buyer. `None`: the token
-    /// belongs to another buyer.
+    /// Lets the stream continue until a new token of the buyer expires. Returns the event that
+    /// confirms the token. `None`: the token belongs to another buyer.
     pub(super) fn renew(&mut self, buyer: &BuyerId, expiry: TokenExpiry) -> Option<String> {
         if buyer != self.buyer() {
             return None;
@@ -151,11 +151,12 @@ impl Feed {
         statuses
     }
 
-    /// Returns the buyer's position in each waiting room of the subscribed sales. If this node does
-    /// not have the position of a sale's room in memory, it reads the position from the store. The
+    /// Returns the buyer's positions in the waiting rooms of the subscribed sales. If a sale has
+    /// one waiting room and this node's memory lacks the position, the node reads the store. The
     /// read counts against the buyer's rate limit for waiting rooms. Over that limit, the stream
-    /// begins without the position. Positions in the rooms of single items are not read, because a
-    /// sale may have many items. For these rooms, the page requests the positions that it shows.
+    /// begins without the position. If each item has a waiting room, the node does not read the
+    /// store, because a sale may have many items. For these rooms, the page requests the positions
+    /// that it shows.
     pub(super) async fn positions(&mut self) -> Vec<String> {
         let now = self.app.engine.now();
         let waits = |room: &SaleRoom<'_>| match room.sale.front_door.waiting_room {
@@ -179,7 +180,7 @@ impl Feed {
         let reads = open.iter().filter(is_to_be_looked_for);
         let reads = reads
             .map(|room| self.app.gate.room.fetch_position(&self.app.engine, *room, self.buyer()));
-        // Events are hints: a reader does not wait for an unavailable store.
+        // Events are only hints. So the stream does not wait long for an unavailable store.
         let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(reads)).await;
         let mut positions = Vec::new();
         for room in open {
@@ -205,9 +206,9 @@ impl Feed {
         true
     }
 
-    /// Returns the next waiting event without blocking. `None`: no event waits, and `ready_queue`
-    /// gets `key` when an event arrives. If the next event is a status that is not rendered yet, a
-    /// later call returns this status. Later events wait for this status.
+    /// Returns the next waiting event without blocking. `None`: no event waits. When an event
+    /// arrives, `ready_queue` gets `key`. `NotYet`: the event is a status that must be rendered
+    /// first. Then a later call returns this status, and later events wait for it.
     pub(super) fn next_or_park(
         &mut self,
         ready_queue: &Arc<ReadyQueue>,
@@ -279,8 +280,9 @@ impl Feed {
         }
     }
 
-    /// Renders an event as JSON. A status may take time to render, and the caller must not drop the
-    /// future before it completes. `None`: there is nothing to send, or the server is stopping.
+    /// Renders an event as JSON. Rendering a status may take time. The caller must not drop this
+    /// future before it completes, because the event would be lost. `None`: there is nothing to
+    /// send, or the server is stopping.
     pub(super) async fn event_json(&mut self, event: &notify::HubEvent) -> Option<String> {
         let pending = match self.render(event) {
             Ok(json) => return json,
