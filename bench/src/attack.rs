@@ -63,7 +63,8 @@ impl Attack {
     /// the number of connections that were reset without an answer.
     ///
     /// # Errors
-    /// Fails if the server accepted an oversized header, or none was sent.
+    /// Fails if the server answered an oversized header with another status than `431`, or if it
+    /// refused no oversized header.
     pub fn end(self) -> Result<(u64, u64)> {
         self.over.store(true, Ordering::Release);
         self.slow.join().expect("slow heads do not panic")?;
@@ -90,8 +91,8 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
         let begun = Instant::now();
         for head in &mut heads {
             let is_open = head.write(b"a").is_ok() && !has_received_data(head);
-            // If the server accepts no more connections, it has protected itself against this
-            // client.
+            // It is not an error if `connect` fails. The server may protect itself and accept no
+            // more connections from this client.
             if !is_open && let Ok(next) = connect() {
                 *head = next;
             }
@@ -117,7 +118,8 @@ fn bombs(addr: SocketAddr, over: &AtomicBool) -> Result<(u64, u64)> {
     while !over.load(Ordering::Acquire) {
         let Ok(mut stream) = TcpStream::connect(addr) else { continue };
         stream.set_read_timeout(Some(ADMIN_WITHIN))?;
-        // The server may refuse before it has read everything.
+        // This write may fail, because the server may refuse the request and close the connection
+        // before it has read all bytes.
         let _ = stream.write_all(bomb.as_bytes());
         let mut head = [0; 12];
         match stream.read_exact(&mut head) {

@@ -77,7 +77,8 @@ impl BenchConfig {
         Load { addr, connections, pace: Pace::Closed, warm_up, time: self.time, core: None }
     }
 
-    /// Returns a number of buyers: more buyers than the server can serve in a measurement.
+    /// Returns the number of prepared buyers. The server cannot serve this many buyers in one
+    /// measurement.
     #[must_use]
     pub fn buyers(&self) -> u32 {
         let seconds = (self.time + self.time / WARM_UP_PART).as_secs_f64();
@@ -105,7 +106,7 @@ impl BenchConfig {
         Server::start(&options).context("our server did not start")
     }
 
-    /// Starts our server with these settings, with the threads and cores that it chooses.
+    /// Starts our server with these settings. The server chooses its threads and cores itself.
     ///
     /// # Errors
     /// Fails if the server does not become ready.

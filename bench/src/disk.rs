@@ -44,8 +44,9 @@ pub fn sync_time(dir: &Path) -> Result<Duration> {
 }
 
 /// Returns the p99 latency of rows that are appended to a file at this pace for this time. Each
-/// sync (`fdatasync`) covers all rows that are due when it starts. A server without any other work
-/// would sync in the same way. A latency counts from the due time of a row to the end of its sync.
+/// sync (`fdatasync`) covers all rows that are due when it starts. A server that only writes these
+/// rows would sync in the same way. A latency counts from the due time of a row to the end of its
+/// sync.
 ///
 /// # Errors
 /// Fails if the file cannot be written.

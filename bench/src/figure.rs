@@ -33,7 +33,7 @@ pub enum FigureStatus {
     Floor,
     /// The floor is not reached.
     Below,
-    /// The goal is not reached, but there is no floor.
+    /// The goal is not reached, and the figure has no floor.
     Reported,
     /// The figure is not valid, because a result was wrong or the measurement failed.
     Invalid,
@@ -48,7 +48,7 @@ pub struct Figure {
     pub measured: String,
     /// Our value and its unit.
     pub ours: Option<(f64, &'static str)>,
-    /// The peer's value, its unit and its name.
+    /// The peer's value, and a text with its unit and the peer's name.
     pub peer: Option<(f64, &'static str)>,
     /// The value that is compared with floor and goal: a ratio, or the figure itself.
     pub value: f64,
@@ -82,7 +82,8 @@ impl Figure {
         }
     }
 
-    /// Sets the median of the ratios of several rounds, with both values of that round.
+    /// Sets the figure's value to the median of the rounds' ratios. Also sets our value and the
+    /// peer's value, from the round whose ratio is nearest to the median.
     #[must_use]
     pub fn comparison(
         mut self,
@@ -174,7 +175,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Returns our value divided by the peer's, for each round.
+    /// Returns the ratio of each round: our value divided by the peer's value.
     #[must_use]
     pub fn ratios(&self) -> Vec<f64> {
         self.ours.iter().zip(&self.peer).map(|(ours, peer)| ours / peer).collect()

@@ -69,7 +69,8 @@ const GROUPS: [(&[&str], Measure); 22] = [
     (&["B1"], after_sale::measure),
 ];
 
-/// Returns the groups of the named figures, in their order. Without a name, returns all groups.
+/// Returns the groups of the named figures, in the sequence of `GROUPS`. If `names` is empty,
+/// returns all groups.
 ///
 /// # Errors
 ///
@@ -100,7 +101,8 @@ impl Group {
     }
 }
 
-/// Returns the figure in `measured`, or an invalid figure with the reason.
+/// Returns the figure in `measured`. If `measured` is an error, returns an invalid figure that
+/// shows the error as its reason.
 fn figure_or_invalid(
     id: &'static str,
     what: &str,

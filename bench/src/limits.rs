@@ -16,8 +16,8 @@ pub const WARM_UP_PART: u32 = 5;
 
 /// Connections for refused requests.
 pub const REFUSAL_CONNECTIONS: usize = 64;
-/// Requests of page views per second. One nginx worker can serve a higher rate than this while the
-/// generator also runs.
+/// The rate of requests of page views, per second. One nginx worker can serve a higher rate, even
+/// while the generator runs on the same machine.
 pub const REQUESTS_PER_SEC: f64 = 32_000.0;
 /// Connections for orders.
 pub const ORDER_CONNECTIONS: usize = 512;
@@ -36,17 +36,17 @@ pub const OVERLOAD_LARGE: f64 = 10.0;
 pub const CROWD_CONNECTIONS_BESIDE: usize = 6_000;
 /// Unread WebSockets of hostile clients.
 pub const DEAD_SOCKETS: usize = 10_000;
-/// Endless request heads of hostile clients at any time.
+/// The number of endless request heads that hostile clients send at the same time.
 pub const SLOW_HEADS: usize = 2_000;
 /// Oversized headers of hostile clients per second.
 pub const BOMBS_PER_SEC: u32 = 200;
 
-/// The number of different refused buyers. The number is larger than the number of requests in one
-/// round. So no token repeats within a round, and the server has seen no request's token recently.
+/// The number of different refused buyers. They send their requests in turn, so a token repeats
+/// only after the requests of all other buyers. So the server has seen no request's token recently.
 pub const REFUSED_BUYERS: u32 = 400_000;
 /// The number of passes that are checked one after the other.
 pub const PASS_CHECKS: u32 = 1_000_000;
-/// An upper bound of the orders per second, which decides the number of prepared buyers.
+/// An upper bound of the orders per second. It determines how many buyers are prepared.
 pub const ORDERS_PER_SEC_MAX: u32 = 150_000;
 /// Stock of a sale that does not sell out.
 pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
@@ -54,8 +54,8 @@ pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 /// Idle WebSockets whose memory is measured.
 pub const SOCKETS: usize = 10_000;
 /// The number of open tabs in a waiting room whose memory is measured. The usual limit of open
-/// files allows no more connections in one process. The number is an eighth of 100,000, so tables
-/// that double in size are as full as with 100,000 tabs.
+/// files does not allow 100,000 connections in one process. This number is an eighth of 100,000. So
+/// the tables of the server, which double in size, are as full as with 100,000 tabs.
 pub const OPEN_TABS: u32 = 12_500;
 /// The number of tabs that are opened per second. Before the opening of a busy sale, buyers open
 /// fewer tabs per second.
@@ -92,7 +92,7 @@ pub const PEER_BATCH: usize = 1_000;
 
 /// Number of measured starts.
 pub const STARTS: usize = 11;
-/// The number of synced writes. Their median time is the time of the disk.
+/// The number of synced writes. Their median duration is reported as the duration of a sync.
 pub const SYNCS: usize = 200;
 /// If syncs are faster than this, the directory is not on a disk.
 pub const SYNC_MIN: Duration = Duration::from_micros(5);
@@ -101,7 +101,7 @@ pub const SYNC_MIN: Duration = Duration::from_micros(5);
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
 /// The longest time until a server stops. After that time it is killed.
 pub const STOP_WITHIN: Duration = Duration::from_secs(12);
-/// A duration that is longer than any number of orders takes.
+/// A duration that is longer than any load takes.
 pub const NO_DEADLINE: Duration = Duration::from_secs(1_800);
 /// Longest duration of an operator's request.
 pub const ADMIN_WITHIN: Duration = Duration::from_secs(60);

@@ -45,8 +45,8 @@ struct Cli {
     /// Number of rounds that count, without the warm-up.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: Option<u16>,
-    /// Run one short round of each figure: this shows that the benches work, and not how fast the
-    /// server is.
+    /// Run one short round of each figure, to test the benches. The values do not show how fast
+    /// the server is.
     #[arg(long)]
     quick: bool,
     /// Measure memory and growth with ten million buyers instead of one million.

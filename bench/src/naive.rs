@@ -1,8 +1,8 @@
 //! The naive design, for comparison only. For each order, its handler runs one `EVALSHA` and one
 //! `LPUSH`. Its consumer pops the orders from the list and inserts them into PostgreSQL.
 //!
-//! The naive design confirms an order when the order is in a list in Redis's memory. Its consumer
-//! removes an order from the list before the order is in the database. A crash between the
+//! The naive design confirms an order as soon as the order is in a list in the memory of Redis. Its
+//! consumer removes an order from the list before the order is in the database. A crash between the
 //! deduction and the list loses units. The design does not verify tokens, so it is faster than a
 //! design that does.
 use std::net::SocketAddr;
@@ -24,7 +24,8 @@ use serde_json::Value;
 const RESERVE_SCRIPT: &str = include_str!("peer/booked.lua");
 /// The list between the handler and the consumer.
 pub const QUEUE: &str = "orders";
-/// How many seconds the consumer waits for an order before it repeats the command.
+/// How many seconds one `BRPOP` of the consumer waits for an order. Then the consumer repeats the
+/// command.
 const POP_SECS: f64 = 1.0;
 
 /// The addresses of the naive design's parts.

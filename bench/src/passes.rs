@@ -1,5 +1,5 @@
-//! Purchase passes for many buyers. The benches make the passes with the core's rules and the key
-//! of the server under test. So no buyer has to request a pass.
+//! Purchase passes for many buyers. The benches sign the passes themselves, with the code of
+//! `doorbuster-core` and the key of the server under test. So no buyer has to request a pass.
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
@@ -73,8 +73,8 @@ impl Passes {
     }
 }
 
-/// A script that sends purchases of one buyer after another, with token and pass as the sale page
-/// sends them.
+/// A script that sends the purchases of one buyer after another. Each purchase has a token and a
+/// pass, as a purchase of the sale page has.
 #[derive(Debug)]
 pub struct WithPass<'a> {
     buyers: &'a Buyers,

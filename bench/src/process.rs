@@ -1,5 +1,5 @@
-//! Measured programs. They are started privately, observed through `/proc`, and ended with the
-//! measurement.
+//! Programs that a bench measures. The bench starts each program for itself, observes it through
+//! `/proc`, and ends it after the measurement.
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -27,7 +27,8 @@ pub struct ProcessSpec<'a> {
     pub log: PathBuf,
 }
 
-/// A running program. It ends when this value is dropped, or at the latest with this process.
+/// A running program. It ends when this value is dropped, and at the latest when the bench itself
+/// ends.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -141,8 +142,8 @@ impl Process {
         resident(&self.child.id().to_string())
     }
 
-    /// Returns the resident memory after it no longer falls. A program returns freed memory to the
-    /// system with a delay.
+    /// Waits until the resident memory no longer falls, and returns it. The wait is necessary
+    /// because a program returns freed memory to the system with a delay.
     ///
     /// # Errors
     ///
@@ -209,7 +210,8 @@ struct Stat(Vec<u64>);
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name in parentheses may contain spaces. Some later fields are negative.
+        // The name in parentheses may contain spaces and parentheses, so the fields begin after the
+        // last `)`. Some fields are negative; they are read as 0.
         let (_, fields) = stat.rsplit_once(')')?;
         let number = |field: &str| field.parse().unwrap_or(0);
         Some(Self(fields.split_whitespace().skip(1).map(number).collect()))
@@ -237,7 +239,7 @@ pub fn resident(pid: &str) -> Result<u64> {
     Ok(kib * 1024)
 }
 
-/// Returns the path of this program, from `PATH` or the usual directories.
+/// Finds the program `name` in `PATH` or in the usual directories, and returns its path.
 ///
 /// # Errors
 /// Fails if the program is not installed.
@@ -258,11 +260,11 @@ pub fn free_address() -> Result<std::net::SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Waits until `ready` returns true, but no longer than `within`. Fails if the program ends.
+/// Waits until `ready` returns true, but no longer than `within`.
 ///
 /// # Errors
 ///
-/// Fails if the program did not become ready in time.
+/// Fails if the program ends, or does not become ready in time.
 pub fn wait_until(
     process: &mut Process,
     within: Duration,

@@ -1,17 +1,17 @@
-//! A script for Redis's protocol, which sends one `EVALSHA` after another.
+//! The load generator's requests to Redis: one `EVALSHA` after another.
 use anyhow::{Context, Result, bail};
 
 use doorbuster_harness::generator::{AnswerKind, RequestScript};
 
-/// A script that sends the same command repeatedly. An integer above 0 is an acceptance, and 0 is
-/// "sold out".
+/// Sends the same command repeatedly. A reply above 0 counts as accepted, and any other number as
+/// sold out.
 #[derive(Debug)]
 pub struct Evalsha {
     request: Vec<u8>,
 }
 
 impl Evalsha {
-    /// Runs the script with this digest, with one key and one argument.
+    /// Returns requests that run the Lua script `digest` with one key and one argument.
     #[must_use]
     pub fn new(digest: &str, key: &str, argument: &str) -> Self {
         Self { request: command(&["EVALSHA", digest, "1", key, argument]) }

@@ -1,4 +1,4 @@
-//! Our server: the released binary, on its own data directory.
+//! Doorbuster's server, started as a program with its own data directory.
 
 mod admin;
 
@@ -160,7 +160,8 @@ impl Server {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
 
-    /// Checks that as many units are reserved as were confirmed, and that the units add up.
+    /// Checks that the number of reserved units is in the range `promised`, and that the units in
+    /// all states add up to the total.
     ///
     /// # Errors
     /// Fails if the numbers differ.
@@ -184,7 +185,7 @@ impl Server {
         routes.iter().map(|route| self.metric("doorbuster_http_requests_total", route)).sum()
     }
 
-    /// Returns the sum of a metric over the series with this label.
+    /// Returns the sum of a metric over all series that have this label value.
     ///
     /// # Errors
     /// Fails if the request fails.
@@ -197,7 +198,8 @@ impl Server {
         lines.map(|line| number(line).with_context(|| line.to_owned())).sum()
     }
 
-    /// Sends an operator's request, which must get this status. Returns the body.
+    /// Sends an operator's request and returns the body of the response. The response must have the
+    /// status `status`.
     ///
     /// # Errors
     ///
@@ -217,7 +219,8 @@ impl Server {
     /// Stops the server cleanly and audits its store.
     ///
     /// # Errors
-    /// Fails if the server ended with an error, or the audit has findings.
+    /// Fails if the server ended with an error, the audit has findings, or the number of orders is
+    /// not in `promised`.
     pub fn stop_and_audit(mut self, promised: RangeInclusive<u64>) -> Result<()> {
         let status = self.process.stop(Signal::TERM)?;
         ensure!(
@@ -245,7 +248,7 @@ fn listening(process: &mut Process) -> Result<SocketAddr> {
         .by_ref()
         .map_while(Result::ok)
         .find_map(|line| line.strip_prefix(words).and_then(|a| a.trim().parse().ok()));
-    // The remaining output is read too, so that the server never writes into a closed pipe.
+    // A thread reads the remaining output, so that the server never writes into a closed pipe.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
     addr.with_context(|| format!("the server did not print its address: {}", process.log_tail()))
 }

@@ -9,7 +9,7 @@ use crate::figure::{Figure, FigureStatus, Target};
 /// The machine of the measurement.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// The number of cores that could be used.
+    /// The number of cores that the measurement could use.
     pub cores: usize,
     /// How long one synced write takes.
     pub sync: Duration,
@@ -130,7 +130,8 @@ fn targets(figure: &Figure) -> (String, String) {
     }
 }
 
-/// Returns a value with three significant digits and commas between groups of three.
+/// Formats a value: without decimals from 100, with one decimal from 10, and with two decimals
+/// below 10. A number of five or more digits has commas between groups of three digits.
 fn format_value(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 100.0 => 0,

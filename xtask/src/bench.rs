@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The packages, which are built one by one, because Cargo would otherwise unify their features.
+/// The packages to build. Each package is built by its own command, because one command for both
+/// would unify their features.
 const PACKAGES: [&str; 2] = ["doorbuster", "doorbuster-bench"];
 
 /// Builds in the release profile, then runs the benches with these arguments.
@@ -20,7 +21,8 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
         }
     }
     let this_program = std::env::current_exe()?;
-    // The directory of the release profile is beside the directory of this program's profile.
+    // This program is in the directory of its own profile, such as `target/debug`. The directory
+    // `release` is beside it.
     let target = this_program
         .parent()
         .and_then(|profile| profile.parent())

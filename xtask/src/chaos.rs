@@ -14,7 +14,8 @@ pub struct Arguments {
     /// The shape of the installation.
     #[arg(long, value_enum, default_value_t = ShapeName::Cluster)]
     shape: ShapeName,
-    /// Number of rounds; the faults take turns [default: one round per fault].
+    /// Number of rounds. Each round injects the next fault of the list [default: one round per
+    /// fault].
     #[arg(long, value_name = "N")]
     rounds: Option<u64>,
     /// Seed of the random choices: the same seed causes the same faults [default: a new seed, which
@@ -33,7 +34,7 @@ pub struct Arguments {
     /// Build the program in the release profile.
     #[arg(long, conflicts_with = "program")]
     release: bool,
-    /// Another build of the program. The fault node-roll changes nodes between both builds.
+    /// Another build of the program. The fault node-roll restarts each node with the other build.
     #[arg(long, value_name = "FILE")]
     next: Option<PathBuf>,
     /// Use nodes with one role each (two serve, one settles, one controls) instead of two nodes
@@ -124,7 +125,7 @@ fn fault(name: &str, shape: Shape) -> anyhow::Result<Fault> {
         .ok_or_else(|| anyhow!("unknown fault {name}; --fault list lists all faults"))?;
     ensure!(
         Fault::all_for(shape).contains(&fault),
-        "{name} cannot happen in shape {}",
+        "the fault {name} cannot happen in shape {}",
         shape.as_str()
     );
     Ok(fault)
@@ -140,7 +141,8 @@ pub(crate) fn build(release: bool) -> anyhow::Result<PathBuf> {
     if !command.status().context("cannot start cargo")?.success() {
         bail!("failed to build doorbuster");
     }
-    // The directory of the built profile is beside the directory of this program's profile.
+    // This program is in the directory of its own profile, such as `target/debug`. The directory of
+    // the built profile is beside it.
     let this_program = std::env::current_exe()?;
     let target = this_program
         .parent()

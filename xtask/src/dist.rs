@@ -24,13 +24,15 @@ pub struct Arguments {
     /// The directory for the files.
     #[arg(long, value_name = "DIR", default_value = "target/release-files")]
     out: PathBuf,
-    /// Package this program instead of building it in the profile `dist`.
+    /// Package the program in this file [default: a program that is built now, in the profile
+    /// `dist`].
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
     /// Build the program with these optional features, separated by commas.
     #[arg(long, value_name = "NAMES", default_value = "", conflicts_with = "program")]
     features: String,
-    /// Unpack the archive, install the package, run both programs, and remove all of them.
+    /// Unpack the archive, install the package, run the program of each, and remove all their
+    /// files.
     #[arg(long)]
     check: bool,
     /// Install the package on this machine, run its unit under systemd, and purge the package.
@@ -44,14 +46,14 @@ pub(crate) struct Release {
     root: PathBuf,
     program: PathBuf,
     version: String,
-    /// The architecture as Rust names it, such as `x86_64`.
+    /// Rust's name of the processor architecture, such as `x86_64`.
     machine: &'static str,
     /// The time of the commit. Every file of the release gets this time.
     epoch: String,
 }
 
 impl Release {
-    /// The name of the archive, without its ending.
+    /// The name of the archive, without its file extension.
     fn name(&self) -> String {
         format!("doorbuster-{}-{}-linux", self.version, self.machine)
     }
@@ -119,7 +121,7 @@ fn build(root: &Path, (commit, epoch): (&str, &str), features: &str) -> Result<P
     Ok(target()?.join("dist/doorbuster"))
 }
 
-/// Fails if the stripped program is too large. Optional features may make it larger.
+/// Fails if the stripped program is too large. A program with optional features may be larger.
 fn check_size(bytes: u64, features: &str) -> Result<()> {
     println!("dist: the program has {bytes} bytes");
     ensure!(

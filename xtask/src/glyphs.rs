@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 /// The characters of captchas. The list leaves out characters that look like another character when
 /// they are small, turned or bent.
 const CHARACTERS: &str = "2347ACDEFHJKNPRTUXYadekpxy";
-/// The faces: the names of the constants and of the font files.
+/// The fonts. For each font: the name of the generated constant, and the name of the font file.
 const FACES: [(&str, &str); 3] = [
     ("SANS", "DejaVuSans.ttf"),
     ("SANS_BOLD", "DejaVuSans-Bold.ttf"),
@@ -169,7 +169,8 @@ impl Font<'_> {
         Ok(steps)
     }
 
-    /// Returns the points, and whether each is on the curve.
+    /// Returns the coordinates of each point, and whether the point is on the curve. A point that
+    /// is not on the curve is a control point.
     fn points(&self, mut at: usize, count: usize) -> Result<Vec<(i32, i32, bool)>> {
         at += 2 + usize::from(self.u16(at)?);
         let mut flags = Vec::new();
@@ -204,8 +205,8 @@ impl Font<'_> {
     }
 }
 
-/// Adds the steps of one closed curve. Between two consecutive control points, the curve has a
-/// point half-way.
+/// Adds the steps of one closed curve. If two control points follow each other, the curve passes
+/// through the point half-way between them.
 fn contour(points: &[(i32, i32, bool)], steps: &mut Vec<String>) {
     let start = points.iter().position(|p| p.2).unwrap_or(0);
     let (x, y, _) = points[start];

@@ -17,7 +17,8 @@ use anyhow::{Context, Result, ensure};
 const FOLDER: &str = "target/pages";
 /// The tests that save pictures.
 const TESTS: [&str; 3] = ["pages::axe::", "pages::product::", "pages::states::"];
-/// Names of pictures of the pages for the shop's staff begin with these words.
+/// If the name of a picture begins with one of these words, the picture shows a page for the shop's
+/// staff.
 const STAFF: [&str; 3] = ["console", "docs", "lab-"];
 /// The width of a sheet. A page on a phone takes a sixth of this width, and a page on a desktop
 /// takes a third.
@@ -57,7 +58,8 @@ pub(crate) fn run() -> Result<()> {
     for entry in std::fs::read_dir(&folder)? {
         let path = entry?.path();
         let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
-        // The name ends with language, width and colour scheme: `sold out-en-360-dark`.
+        // The name of a picture ends with language, width and colour scheme, as in
+        // `sold out-en-360-dark`.
         let mut parts = name.rsplitn(4, '-');
         if let (Some(scheme), Some(width), Some(lang)) = (parts.next(), parts.next(), parts.next())
         {

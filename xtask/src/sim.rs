@@ -27,7 +27,7 @@ pub struct Arguments {
     /// Number of threads; by default one per core.
     #[arg(long)]
     threads: Option<usize>,
-    /// Remove each rule in turn; the simulation must detect each removal.
+    /// Remove each rule in turn. The simulation must detect that the rule is missing.
     #[arg(long)]
     mutants: bool,
     /// Remove only this rule; may be given several times. Without --mutants: run the seeds without
@@ -44,11 +44,12 @@ pub struct Arguments {
     /// Also run the steps against the real store and real slots, and compare the results.
     #[arg(long, conflicts_with = "mutants")]
     real: bool,
-    /// Explore every state of a sale of one unit to two buyers, with at most this many faults.
+    /// Explore every state of a small sale, with at most this many faults. Two buyers request the
+    /// only unit of the sale.
     #[arg(long, value_name = "FAULTS", conflicts_with_all = ["mutants", "real", "replay"])]
     explore: Option<u8>,
-    /// With --explore: the largest number of steps of background loops, such as retries, before the
-    /// end.
+    /// With --explore: the largest number of steps that background loops, such as retries, make
+    /// before the last phase. In the last phase, every loop runs until no work is left.
     #[arg(long, default_value_t = 0, requires = "explore")]
     turns: u8,
     /// With --explore: one buyer sends the request to both nodes.
@@ -188,7 +189,7 @@ fn compare(plan: SimPlan) -> anyhow::Result<()> {
 fn replay(file: &PathBuf) -> anyhow::Result<()> {
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let list: Reproduction = serde_json::from_str(&text).context("the file is not a saved list")?;
+    let list: Reproduction = serde_json::from_str(&text).context("the file has no saved steps")?;
     let rule = list.without().map_err(|name| anyhow!("unknown rule {name}"))?;
     if let Some(rule) = rule {
         let finding = list.run(Some(rule));

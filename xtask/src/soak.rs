@@ -1,5 +1,5 @@
-//! `cargo xtask soak`: runs an installation for hours under mixed traffic, and judges by slopes
-//! whether memory, open files, data or logs grow.
+//! `cargo xtask soak`: runs an installation for hours under mixed traffic, and measures how fast
+//! memory, open files, data and logs grow.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,7 +30,8 @@ pub struct Arguments {
     keep: bool,
 }
 
-/// Runs the traffic and prints the slopes. Fails if a slope is too large.
+/// Runs the traffic, and prints how fast each measured value grows. Fails if a value grows too
+/// fast.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let secs = arguments.minutes.map_or(arguments.hours * 3_600.0, |minutes| minutes * 60.0);
     ensure!(secs.is_finite() && secs >= 10.0, "a run takes at least ten seconds");
@@ -52,6 +53,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let report = report?;
     println!("\n{}", report.to_text());
-    ensure!(report.ok(), "a slope is too large, or an answer was lost");
+    ensure!(report.ok(), "a measured value grows too fast, or an answer was lost");
     Ok(())
 }

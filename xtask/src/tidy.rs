@@ -59,7 +59,8 @@ fn root() -> Result<PathBuf> {
     here.parent().map(Path::to_path_buf).context("xtask has no parent directory")
 }
 
-/// Returns whether a file belongs to the program that logs, and not to tests, harnesses or the lab.
+/// Returns whether the event codes of a file's log lines are checked. Tests, harnesses and the lab
+/// are exempt.
 fn logs_events(file: &str) -> bool {
     let harness = ["crates/harness/", "crates/lab/", "crates/sim/"];
     file.starts_with("crates/")
@@ -181,7 +182,8 @@ fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
     check_functions(file, text, found);
 }
 
-/// Measures functions by the indentation of their closing brace, which rustfmt guarantees.
+/// Measures the functions of a file. A function ends at the first `}` with the indentation of its
+/// first line. rustfmt guarantees this indentation.
 fn check_functions(file: &str, text: &str, found: &mut Vec<String>) {
     let mut open: Option<(usize, String, String)> = None;
     for (number, line) in text.lines().enumerate() {
@@ -214,7 +216,8 @@ fn check_functions(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Returns the bound of a file or function: its entry in [`LONG`], or otherwise `bound`.
+/// Returns the largest allowed number of lines of a file or function. This is its number in
+/// [`LONG`], or `bound` if [`LONG`] does not list it.
 fn lines_max(key: &str, bound: usize) -> usize {
     let listed = LONG.lines().filter_map(|line| line.split_once(' '));
     let lines =
@@ -222,7 +225,7 @@ fn lines_max(key: &str, bound: usize) -> usize {
     lines.unwrap_or(bound)
 }
 
-/// Returns the name of a function in [`LONG`]: its file, and its name.
+/// Returns the name under which [`LONG`] lists a function, such as `xtask/src/tidy.rs:run`.
 fn function_key(file: &str, head: &str) -> String {
     let name = head.split("fn ").nth(1).unwrap_or(head);
     let name = name.split(['(', '<']).next().unwrap_or(name);

@@ -1,5 +1,5 @@
-//! B1: reads of orders after a sale. Buyers who have an order look at its state again and again,
-//! while another sale runs on the same server.
+//! B1: reads of orders after a sale. Many buyers read their orders, one read each, while another
+//! sale runs on the same server.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
@@ -15,7 +15,7 @@ const TARGET: Target = Target::AtMost { floor: 50.0, goal: 10.0 };
 const MEASURED: &str = "p99 of reading one's orders";
 /// Reads of orders a second.
 const READS_PER_SEC: f64 = 5_000.0;
-/// New orders a second of the other sale.
+/// The rate of new orders in the other sale, per second.
 const ORDERS_PER_SEC: f64 = 2_000.0;
 /// The generator must send at least this share of the planned requests. With a smaller share, the
 /// generator was the bottleneck.
@@ -36,7 +36,7 @@ fn beside_sales(config: &BenchConfig) -> Result<Figure> {
     }
     let figure =
         Figure::new("B1", MEASURED, TARGET).with_value(median(&reads), "ms").note(format!(
-            "{READS_PER_SEC:.0} reads a second, each by another buyer with one order, beside \
+            "{READS_PER_SEC:.0} reads a second, each by a different buyer with one order, beside \
          {ORDERS_PER_SEC:.0} orders a second; median of the reads {:.2} ms; p99 of the orders \
          {:.2} ms",
             median(&medians),
@@ -54,7 +54,7 @@ struct Measured {
 fn one_round(config: &BenchConfig) -> Result<Measured> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     let usual = config.load(sale_server.addr(), ORDER_CONNECTIONS);
-    // Arrivals are random, so there are a tenth more buyers than the average needs.
+    // The number of arrivals is random, so a tenth more buyers are prepared than arrive on average.
     let seconds = (usual.warm_up + usual.time).as_secs_f64() * 1.1;
     let owners = sale_server::buyers("owner", (READS_PER_SEC * seconds) as u32);
     let others = sale_server::buyers("other", (ORDERS_PER_SEC * seconds) as u32);

@@ -21,15 +21,15 @@ const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const TIMES: u32 = 100;
 
 const SALE: &str = "puzzled";
-/// The front door of a sale that is already open. For the measurement, the pool of challenges is as
-/// full as before an opening.
+/// The front door of the sale. The sale is already open, but its pool of challenges is filled
+/// before the measurement. So the pool is as full as before an opening.
 const DOOR: &str =
     r#"{"front_door":{"challenge":"slider","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
 /// The longest wait for a challenge, in milliseconds.
 const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
-/// The rate of visitors in the minute before an opening, when the sale page offers the challenge to
-/// them.
+/// The rate of visitors, per second, in the minute before an opening. In this minute the sale page
+/// offers them the challenge.
 const MINUTE_PER_SEC: f64 = 10_000.0 / 60.0;
 /// The number of visitors in a rush. Each has its own connection, and all come within a second.
 const RUSH: u32 = 5_000;
@@ -102,8 +102,8 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// Measures the processor time of one challenge, as the mean of each round, without the time of
-/// other work on the machine.
+/// Measures the processor time of one challenge: the mean of each round. Only the time of this
+/// thread counts, so other work on the machine is not part of the result.
 fn cost(config: &BenchConfig, what: &str, mut make: impl FnMut()) -> Figure {
     make();
     let rounds: Vec<f64> = (0..config.rounds)

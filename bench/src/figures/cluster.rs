@@ -22,8 +22,8 @@ use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::http::Purchases;
 use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 
-/// How long the naive peer runs in a round. Its consumer needs many times as long to insert the
-/// accepted orders.
+/// How long the naive peer gets load in a round. Its consumer inserts the accepted orders, which
+/// takes many times as long.
 const NAIVE_TIME: Duration = Duration::from_secs(1);
 /// Partitions of an item over several slots.
 pub(super) const PARTITIONS: u32 = 16;
@@ -146,7 +146,7 @@ impl ClusterUnderTest {
         config.load(self.cluster.nodes[0].addr(), ORDER_CONNECTIONS)
     }
 
-    /// Opens a new sale over this many partitions, for new buyers.
+    /// Opens a new sale whose item has this many partitions. Returns it with new buyers.
     fn open_sale(&mut self, config: &BenchConfig, partitions: u32) -> Result<(String, Buyers)> {
         self.sales += 1;
         let sale = format!("sale-{:04}", self.sales);
@@ -268,7 +268,7 @@ impl ClusterUnderTest {
     }
 }
 
-/// Measures the cost of an order with an item over many partitions, relative to one partition.
+/// Compares the cost of an order for an item with many partitions and with one partition.
 pub(super) fn over_partitions(config: &BenchConfig) -> Result<Figure> {
     let site = std::cell::RefCell::new(ClusterUnderTest::open(config, Shape::Cluster, 1)?);
     let (mut many, mut one) = (Vec::new(), Vec::new());
@@ -307,7 +307,7 @@ fn naive_round(naive: &mut Naive, config: &BenchConfig, secret: &[u8]) -> Result
     Ok(run.per_sec(AnswerKind::Accepted))
 }
 
-/// Counts the confirmed orders that the naive peer lost when it was killed.
+/// Counts the orders that the naive peer lost when it was killed or its Redis was emptied.
 fn check_naive_after_kill(
     naive: &mut Naive,
     config: &BenchConfig,
@@ -338,8 +338,8 @@ fn check_naive_after_kill(
         ));
     }
     Ok(format!(
-        "the naive peer lost {} of {} confirmed orders when it was killed, and {} units that no \
-         order has; the peer lost {} of {} when its Redis was emptied",
+        "the naive peer lost {} of {} confirmed orders when it was killed, and deducted {} \
+         units without an order; the peer lost {} of {} when its Redis was emptied",
         found[0].1, found[0].0, found[0].2, found[1].1, found[1].0
     ))
 }
@@ -353,7 +353,7 @@ fn during_load(
     std::thread::scope(|scope| {
         let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
-        // The fault runs on this thread, because a process that it starts ends with this thread.
+        // A new process ends with the thread that starts it, so the fault runs on this thread.
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })
@@ -364,7 +364,7 @@ mod tests {
     use super::*;
     use doorbuster_harness::generator::Pace;
 
-    /// The largest number of attempts to empty Redis while an order waits there.
+    /// The largest number of attempts to empty Redis while an order waits in its list.
     const EMPTIED_MAX: u32 = 20;
 
     #[test]
@@ -386,7 +386,7 @@ mod tests {
         let run = load(&naive).run(&mut script()).expect("answers");
         assert_eq!(run.count(AnswerKind::Accepted), naive.orders().expect("a count"));
 
-        // If no order waits in Redis when it is emptied, no order is lost: try again.
+        // Only an order that waits in Redis is lost. If no order waits, the test tries again.
         let loses = (0..EMPTIED_MAX).any(|_| {
             naive.reset().expect("the peer is reset");
             let generator = load(&naive);

@@ -79,8 +79,8 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let (warm_up, time) = (config.time, config.time * 2);
     let pace = Pace::Open(ORDERS_PER_SEC);
     let load = Load { pace, warm_up, time, ..config.load(sale_server.addr(), CONNECTIONS) };
-    // The number of buyers is enough for both runs. It is a tenth above the average, because
-    // arrivals are random.
+    // The buyers are enough for both loads. The number of arrivals is random, so a tenth more
+    // buyers are prepared than arrive on average.
     let count = ORDERS_PER_SEC * 2.0 * (warm_up + time).as_secs_f64() * 1.1;
     let buyers = sale_server::buyers("buyer", count as u32 + 100);
     let mut script = Purchases::each_once(&buyers, sale_server::template(&buyers, SALE, 1, ""), 0);
@@ -134,7 +134,7 @@ enum EndpointAnswer {
     Fails,
 }
 
-/// An endpoint that accepts no event. It ends when the value is dropped.
+/// An endpoint that accepts no event. The endpoint stops when this value is dropped.
 #[derive(Debug)]
 struct DeadEndpoint {
     addr: SocketAddr,
@@ -176,7 +176,8 @@ fn serve(listener: &TcpListener, answer: EndpointAnswer, over: &AtomicBool) {
         }
         match answer {
             EndpointAnswer::Never => kept.push(stream),
-            // The sender treats a closed connection as a failure too.
+            // If `fail` returns an error, it has sent no answer and the connection is closed. The
+            // sender treats this as a failure, too.
             EndpointAnswer::Fails => drop(fail(stream)),
         }
     }

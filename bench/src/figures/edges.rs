@@ -1,5 +1,5 @@
 //! E8 and E9: refusals at an edge. E8 counts the refused requests that still reach a node. E9
-//! compares the processor time of a refusal at the edge with that at a node.
+//! compares the processor time of a refusal at the edge with the time of a refusal at a node.
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use doorbuster_harness::generator::http::Purchases;
 
 const REACHING: Target = Target::AtMost { floor: 2.0, goal: 0.2 };
 const COST: Target = Target::AtMost { floor: 1.1, goal: 1.0 };
-const REACHING_MEASURED: &str = "refused requests at an edge that reach a node";
+const REACHING_MEASURED: &str = "an edge's refused requests that reach a node";
 const COST_MEASURED: &str = "CPU of a refusal at an edge";
 
 /// Measures E8, E9 or both.

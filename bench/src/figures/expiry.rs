@@ -1,10 +1,11 @@
-//! D5: 100,000 holds that end in the same second. This figure measures how soon the units of the
-//! holds are available again, and the effect on other requests.
+//! D5: the end of 100,000 holds. This figure measures how soon the units of the holds are available
+//! again, and the effect on other requests.
 //!
 //! The holds are ordinary orders. SQL sets `pay_by` in the orders and in their events. Either all
-//! holds end at one instant, or they end at the same intervals at which their orders were sold.
-//! Other buyers buy, are refused and read the status, each at a steady rate. These requests run in
-//! two phases: before the holds end, and from then until the last unit is back.
+//! holds end at one instant, or they end in the sequence in which the orders were created, at the
+//! same intervals. Other buyers send purchases, refused purchases and reads of the status, each
+//! kind at a steady rate. These requests run in two phases: before the holds end, and then from the
+//! end of the holds until the last unit is back.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -34,11 +35,12 @@ const ROUNDS_MAX: usize = 3;
 const RATES: [f64; 3] = [300.0, 500.0, 200.0];
 /// Connections for each kind of request.
 const CONNECTIONS: usize = 64;
-/// The time from the end of the preparations to the end of the holds.
+/// The time from the start of the SQL that sets `pay_by` to the end of the first hold. The SQL must
+/// finish in this time.
 const AHEAD: Duration = Duration::from_secs(8);
 /// The time between two checks of the returned units.
 const LOOK_EVERY: Duration = Duration::from_millis(40);
-/// The longest time until all holds have ended.
+/// The longest time from the end of the first hold until all units are back.
 const RETURNED_WITHIN: Duration = Duration::from_secs(120);
 /// The longest time until the first unit is back, in seconds.
 const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
@@ -46,7 +48,7 @@ const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const LAST_SQLITE: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 /// The longest time until the last unit is back in PostgreSQL, in seconds.
 const LAST_POSTGRES: Target = Target::AtMost { floor: 3.0, goal: 2.0 };
-/// In a rush, the longest time from the end of a hold until its unit is back, in seconds.
+/// After a rush, the longest time from the end of a hold to its expiry, in seconds.
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a status read"];
 
@@ -85,8 +87,8 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
         .with_value(middle(&|m| m.back[0]), "s");
     first.rounds = measured.iter().map(|m| m.back[0]).collect();
     let mut last = Figure::new("D5", what("last unit back"), last_target).with_value(middle(&|m| m.back[2]), "s").note(format!(
-        "{holds} holds; half of the units were back after {:.1} s, which is {:.0} a second in all; \
-         every order expired with one event, all audited",
+        "{holds} holds; half of the units were back after {:.1} s; on average {:.0} units a second \
+         were back; every order expired with one event; the audit is clean",
         middle(&|m| m.back[1]),
         f64::from(holds) / middle(&|m| m.back[2])
     ));
@@ -108,9 +110,10 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
     figures
 }
 
-/// Measures holds that end in the order of their sale, as after a rush of buyers who do not pay.
+/// Measures holds that end in the sequence in which the orders were created, as after a rush of
+/// buyers who do not pay.
 fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> Figure {
-    let what = format!("slowest unit of a rush, after the end of its hold, {}", store_kind.name());
+    let what = format!("longest delay of an expiry after a rush, {}", store_kind.name());
     let measured: Result<Vec<Measured>> =
         (0..rounds).map(|_| one_round(config, store_kind, HoldExpiry::AsSold)).collect();
     let measured = match measured {
@@ -138,7 +141,7 @@ struct Measured {
     back: [f64; 3],
     /// The seconds from the end of the first hold to the end of the last hold.
     spread: f64,
-    /// The longest time from the end of a hold to the return of its unit, in seconds.
+    /// The longest time from the end of a hold to its expiry, in seconds.
     slowest: f64,
     /// The latency of the other requests while holds ended: the 99th percentile and the median, in
     /// milliseconds.

@@ -1,8 +1,8 @@
 //! R10: how the cost of an answer grows with the number of sales, connections, known buyers (buyers
 //! with an order) and partitions.
 //!
-//! The compared value is the server's processor time per answer. A rate with ten connections would
-//! measure the network, and not the cost.
+//! The compared value is the server's processor time per answer. With ten connections, the number
+//! of answers per second would depend on the network and not on this cost.
 use anyhow::Result;
 
 use super::cluster::{PARTITIONS, PARTITIONS_TARGET, over_partitions};
@@ -26,7 +26,8 @@ const BUYERS_TARGET: Target = Target::AtMost { floor: 1.1, goal: 1.05 };
 /// The smallest number of connections.
 const FEW_CONNECTIONS: usize = 10;
 const FEW_BUYERS: u32 = 1_000;
-/// The first orders of many buyers are placed in this number of parts.
+/// The orders of the many known buyers are placed in this number of parts. The first part is
+/// compared with the last part.
 const PARTS: u32 = 10;
 
 /// Measures R10, R10P or both.
@@ -154,8 +155,8 @@ fn over_connections(config: &BenchConfig, late: &Buyers) -> Result<Figure> {
     Ok(figure)
 }
 
-/// Compares refusals with few and with many known buyers, and the first orders with the last
-/// orders.
+/// Compares the cost of refusals with few and with many known buyers, and the cost of the first
+/// orders with the cost of the last orders.
 fn over_buyers(config: &BenchConfig, late: &Buyers) -> Result<(Figure, Figure)> {
     let mut few = SaleServer::open(config, Some(1), None)?;
     few.sell_out("spring", &sale_server::buyers("known", FEW_BUYERS), 1)?;
@@ -171,7 +172,7 @@ fn over_buyers(config: &BenchConfig, late: &Buyers) -> Result<(Figure, Figure)> 
 }
 
 /// Sells one unit to each of many buyers until the sale is sold out. Compares the cost of the last
-/// orders with that of the first.
+/// orders with the cost of the first orders.
 fn fill_load(config: &BenchConfig, sale_server: &mut SaleServer) -> Result<Figure> {
     let count = config.known_buyers;
     let buyers = sale_server::buyers("known", count);

@@ -14,7 +14,7 @@ use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
 const TARGET: Target = Target::AtMost { floor: 3.0, goal: 1.5 };
 const MEASURED: &str = "p99 of an order at half of capacity";
-/// The allowed time of a purchase in addition to the disk, in microseconds.
+/// The time that a purchase may take in addition to the time of the disk, in microseconds.
 const ALLOWANCE_US: f64 = 1000.0;
 /// The generator must send at least this share of the planned requests. With a smaller share, the
 /// generator was the bottleneck.
@@ -39,8 +39,9 @@ fn against_disk(config: &BenchConfig) -> Result<Figure> {
         one_round(config, &buyers, &mut measured, round > 0)?;
     }
     let note = format!(
-        "random arrivals at {:.0}/s, half of {:.0}/s, counted from the due time of a request; \
-         median {:.1} ms; the peer is the p99 of synced appends at the same pace, plus 1 ms",
+        "random arrivals at {:.0}/s, half of the capacity of {:.0}/s; a latency counts from \
+         the due time of a request; median {:.1} ms; the peer is the p99 of synced appends at the \
+         same pace, plus 1 ms",
         median(&measured.capacity) / 2.0,
         median(&measured.capacity),
         median(&measured.median_us) / 1e3

@@ -26,8 +26,8 @@ const SOCKET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
-/// The number of orders that run every code path once. The number is small, so that connections
-/// cannot reuse the memory that these orders release.
+/// The number of orders before the measurement. These orders run every code path once. They are
+/// few, because the measured connections could reuse the memory that many orders release.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
 /// The longest wait for an answer.
@@ -83,8 +83,8 @@ fn order(
     sale_server.check(sale, &run)
 }
 
-/// Measures the memory that requests add while they wait for their verdicts. They wait, because our
-/// transaction has locked the store.
+/// Measures the memory that requests add while they wait for their verdicts. A transaction of this
+/// function locks the store, so the requests wait.
 fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;

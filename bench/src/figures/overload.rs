@@ -3,8 +3,9 @@
 //! The server and the generator have one core each. Buyers overload the server in two ways. *A
 //! crowd* waits for its answers: requests are due at five times the capacity, and a request without
 //! a free connection is given up. *A flood* does not wait (`Prefer: respond-async`): every
-//! connection sends again at once, so that the queue is full and the server refuses. The crowd is
-//! also measured at ten times the capacity, and beside hostile clients.
+//! connection sends its next request as soon as it has an answer. So the queue is full, and the
+//! server refuses requests. The crowd is also measured at ten times the capacity, and beside
+//! hostile clients.
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ use doorbuster_harness::generator::{AnswerKind, DRAIN_WITHIN, Load, Pace, RunRes
 
 const TARGET: Target = Target::AtLeast { floor: 0.85, goal: 0.95 };
 const CROWD: &str = "orders while a crowd waits, one core";
-const LARGE: &str = "orders while twice that crowd waits";
+const LARGE: &str = "orders while a crowd waits, at ten times the capacity";
 const ATTACKED: &str = "orders while a crowd waits, beside attack clients";
 const FLOOD: &str = "orders during a flood, one core";
 
@@ -46,7 +47,7 @@ struct Measured {
     comparison: Comparison,
     /// The requests that reached the server, relative to its capacity.
     attained: Vec<f64>,
-    /// The share of these requests that got `503`.
+    /// The share of the requests at the server that got `503`.
     refused: Vec<f64>,
     busy: f64,
 }
@@ -107,7 +108,7 @@ impl CrowdCase {
         } else {
             String::new()
         };
-        format!("{} × of capacity due, over {} connections{beside}", self.times, self.connections)
+        format!("load of {} × the capacity, {} connections{beside}", self.times, self.connections)
     }
 }
 

@@ -14,8 +14,8 @@ use doorbuster_harness::generator::{AnswerKind, Load};
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.9 };
 const MEASURED: &str = "sold-out answers with a pass and limits, one worker";
-/// The front door: a pass, a sale's default limits, and one limit for all requests that is never
-/// reached.
+/// The front door: a required pass, the default limits of a sale, and a limit for all requests
+/// together. The load never reaches the limit for all requests.
 const DOOR: &str = r#"{"pass":"required","limits":{"buyer":{"burst":60,"per_minute":300},"ip":{"burst":5000,"per_minute":12000},
     "interface":{"burst":10000000,"per_minute":10000000}}}"#;
 /// The target for one check, which must take well under a microsecond.
@@ -28,7 +28,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
         .with_value(passes::check_nanos(PASS_CHECKS), "ns");
     vec![
         figure_or_invalid("R1D", MEASURED, TARGET, compare_open_sale(config)),
-        check.note(format!("{PASS_CHECKS} checks: base64, the pass's parts, its MAC")),
+        check.note(format!("{PASS_CHECKS} checks of base64, parts and MAC")),
     ]
 }
 
@@ -70,7 +70,7 @@ fn compare_open_sale(config: &BenchConfig) -> Result<Figure> {
     let figure = Figure::new("R1D", MEASURED, TARGET).comparison(&comparison, "/s", "without /s");
     Ok(figure.note(format!(
         "token and pass in each request; {REFUSAL_CONNECTIONS} connections, {REFUSED_BUYERS} \
-         buyers; the generator was busy {} of the time with, {} without",
+         buyers; the generator was busy {} of the time with a pass, {} without",
         sale_server::percent(busy),
         sale_server::percent(busy_without)
     )))

@@ -33,7 +33,7 @@ enum RefusedBuyers {
     Late,
     /// Different buyers with forged tokens.
     Forgers,
-    /// Buyers who have an order and send another key.
+    /// Buyers who have an order and send a new request with another key.
     Owners,
     /// One buyer, whom an operator blocked.
     Blocked,
@@ -108,7 +108,8 @@ impl RefusalCase {
     }
 
     fn template(&self, buyers: &Buyers) -> Template {
-        // Each kind of refusal has its own prefix, so its keys belong to no order.
+        // Each kind of refusal has its own prefix for request keys. So no order has one of these
+        // keys.
         let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
         Template::new(
@@ -141,7 +142,7 @@ impl RefusedCrowd {
 ///
 /// # Errors
 ///
-/// Fails if a request fails, or has another answer.
+/// Fails if a request fails, or if its answer is not the expected refusal.
 pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
     let buyers = sale_server::buyers("buyer", config.buyers());
     let crowd = RefusedCrowd {
@@ -184,7 +185,8 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Measures the processor time of one refusal in microseconds. Every answer must be this refusal.
+/// Measures the processor time of one refusal in microseconds. Every answer must be this refusal. A
+/// rate limit is the exception: it admits some requests.
 fn refusal(
     config: &BenchConfig,
     sale_server: &mut SaleServer,
@@ -214,7 +216,8 @@ fn refusal(
     Ok(cost)
 }
 
-/// Checks that the first request is refused with this code.
+/// Checks that the first request is refused with this code. Checks nothing for a rate limit,
+/// because the limit admits the first request.
 fn check_code(
     sale_server: &mut SaleServer,
     script: &mut impl RequestScript,
@@ -284,7 +287,8 @@ fn open(config: &BenchConfig, crowd: &RefusedCrowd) -> Result<SaleServer> {
     Ok(sale_server)
 }
 
-/// Measures the microseconds of the server's processor time for one answer.
+/// Returns the processor time of the server for one answer in microseconds, and the result of the
+/// load.
 pub(super) fn cost(
     config: &BenchConfig,
     sale_server: &mut SaleServer,

@@ -1,4 +1,5 @@
-//! R1: "sold out" answers, compared with a static answer of nginx, for the same request bytes.
+//! R1: "sold out" answers, compared with a static answer of nginx. Both servers get the same
+//! request bytes.
 use std::io::{Read, Write};
 use std::net::TcpStream;
 

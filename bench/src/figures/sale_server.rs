@@ -60,7 +60,7 @@ impl SaleServer {
         self.server.addr()
     }
 
-    /// Opens a sale with one unit for every buyer.
+    /// Opens a sale that does not sell out. Each buyer may buy one unit.
     ///
     /// # Errors
     /// Fails if the server refuses.
@@ -86,7 +86,7 @@ impl SaleServer {
         self.server.check_stock(sale, stock..=stock)
     }
 
-    /// Returns a load that sends as many orders as a script has, at full speed.
+    /// Returns a load that sends all requests of a script, at full speed.
     #[must_use]
     pub fn fill_load(&self, connections: usize) -> Load {
         load_without_end(self.addr(), connections)
@@ -128,6 +128,7 @@ impl SaleServer {
     }
 
     /// Checks that a sale with one unit per order has as many reserved units as this run confirmed.
+    /// Each queued request may have reserved one more unit.
     ///
     /// # Errors
     /// Fails if the numbers differ.
@@ -139,7 +140,7 @@ impl SaleServer {
     /// Stops the server and audits its store against the confirmed orders.
     ///
     /// # Errors
-    /// Fails if the audit or the numbers disagree.
+    /// Fails if the audit finds an error, or if the number of orders is wrong.
     pub fn close(self) -> Result<()> {
         let Self { server, orders, queued, dir } = self;
         let audited = server

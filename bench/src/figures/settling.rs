@@ -1,4 +1,4 @@
-//! R5: settling alone, from a request to its durable order without HTTP, compared with SQLite
+//! R5: how many requests per second become durable orders without HTTP, compared with SQLite
 //! inserts of the same rows.
 //!
 //! Our side does what the server does behind its HTTP layer. It issues tickets from a slot in
@@ -64,12 +64,13 @@ fn against_inserts(config: &BenchConfig) -> Result<Figure> {
     };
     let comparison = compare_alternating(config.rounds, ours, peer)?;
     Ok(Figure::new("R5", MEASURED, TARGET).comparison(&comparison, "/s", "inserts /s").note(format!(
-        "{count} buyers, batches of at most {SETTLE_BATCH_MAX} settled, {PEER_BATCH} inserted; the \
-         same rows, all audited"
+        "{count} buyers; our side settles batches of at most {SETTLE_BATCH_MAX} tickets, the peer \
+         inserts {PEER_BATCH} orders at once; both write the same rows; the audits are clean"
     )))
 }
 
-/// Returns names as shops choose them: not short, and not in order.
+/// Returns a buyer's id and a request key of the kind that shops choose: not short, and not in
+/// ascending order.
 fn names(number: u64) -> Option<(BuyerId, RequestKey)> {
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Some((

@@ -50,7 +50,7 @@ fn single_thread(config: &BenchConfig) -> Result<Figure> {
     }
     let figure = Figure::new("S1", ALONE, RATE).with_value(median(&rates), "/s");
     let note = format!(
-        "{} different buyers; issued, taken in batches of {BATCH} and acknowledged",
+        "{} different buyers; tickets are issued, taken in batches of {BATCH} and acknowledged",
         requests.len()
     );
     Ok(Figure { rounds: rates, ..figure }.note(note))

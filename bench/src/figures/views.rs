@@ -1,5 +1,5 @@
-//! V1: how many requests of many page views reach the server when nginx is in front of it with the
-//! documented configuration.
+//! V1: many page views through nginx with the documented configuration. The figure is the rate of
+//! the requests that reach the server. Requests that no cache can answer do not count.
 //!
 //! A view requests what a browser with an empty cache requests: the page, its assets, the sale and
 //! its status. Then the page stays open for a while and reads the status as
@@ -25,8 +25,9 @@ mod page_visits;
 
 use page_visits::PageVisits;
 
-/// The target. A CDN would fetch one status per second and one sale per minute. The opening adds
-/// another URL for a moment.
+/// The target for the requests per second that reach the server. A CDN would fetch the status once
+/// per second and the sale once per minute. At the opening, a second URL of the status is used for
+/// a moment.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.1 };
 /// The number of page views is the configured number of known buyers divided by this number.
 const BUYERS_PER_VIEW: u32 = 10;
@@ -75,7 +76,7 @@ fn requests_behind_cache(config: &BenchConfig) -> Result<Figure> {
     let rest = reached
         .checked_sub(visits.clocks())
         .context("an uncacheable request did not reach the server")?;
-    ensure!(rest > 0, "no other request reached the server");
+    ensure!(rest > 0, "no cacheable request reached the server");
     let secs = run.time.as_secs_f64();
     let note = format!(
         "{} requests in {secs:.0} s, {} of them status reads by visitors who stayed; {rest} reached the server, and so did {} clock requests, one for each visitor in the last 90 s before \

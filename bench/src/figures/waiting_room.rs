@@ -1,5 +1,5 @@
 //! E7: the latency of orders by admitted buyers while a crowd joins a waiting room that opens
-//! automatically. The crowd is ten times as large as the number of buyers that a node admits.
+//! automatically. The crowd joins at ten times the rate at which a node admits buyers.
 //!
 //! Admitted buyers have a pass and buy at a steady rate. Each of the other buyers joins once.
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,18 +17,19 @@ use crate::passes::{PassKind, Passes, WithPass};
 use crate::server::NewSale;
 use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, StoppableRequestScript};
 
-const MEASURED: &str = "p99 of an admitted buyer's order, ten times too many buyers join";
+const MEASURED: &str = "p99 of an admitted buyer's order while a crowd joins the room";
 const SALE: &str = "spring";
 const DOOR: &str =
     r#"{"front_door":{"waiting_room":"auto","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 /// The number of buyers that a node admits per second (`doorbuster-server`,
 /// `ARRIVALS_PER_SEC_MAX`).
 const ADMITTED_PER_SEC: f64 = 2_000.0;
-/// The number of arriving buyers, as a multiple of the number of admitted buyers.
+/// The rate of arriving buyers, as a multiple of the rate of admitted buyers.
 const OVERLOAD_FACTOR: f64 = 10.0;
-/// The orders per second of admitted buyers: half of the admissions.
+/// The orders per second of admitted buyers: half of the rate of admissions.
 const ADMITTED_ORDERS_PER_SEC: f64 = ADMITTED_PER_SEC / 2.0;
-/// Units for the admitted buyers and for some of the other buyers, so that the queue moves.
+/// More units than the admitted buyers can buy. The waiting room admits further buyers only while
+/// units are free.
 const STOCK: u64 = 100_000;
 /// A latency that buyers do not notice, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
@@ -82,7 +83,8 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     sale_server.server().change(SALE, DOOR)?;
     let time = config.time * 2;
     let seconds = (time + config.time).as_secs_f64();
-    // The number is a tenth above the average, because arrivals are random.
+    // The numbers of arrivals are random, so a tenth more buyers are prepared than arrive on
+    // average.
     let inside = sale_server::buyers("inside", (ADMITTED_ORDERS_PER_SEC * 2.2 * seconds) as u32);
     let passes = Passes::new(&inside, SALE, ITEM, PassKind::Good);
     let crowd =
@@ -104,7 +106,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
             over.store(true, Ordering::Release);
             joined
         });
-        // This load runs until the crowd has its last answers.
+        // The load of the admitted buyers runs until the crowd has its last answers.
         let long = Load { time: time + Duration::from_secs(30), ..orders };
         let meanwhile = long.run(&mut StoppableRequestScript { script: &mut script, over: &over });
         (meanwhile, joined.join().expect("the generator does not panic"))

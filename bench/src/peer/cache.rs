@@ -62,8 +62,8 @@ impl Cache {
     }
 }
 
-/// Returns the configuration of nginx with the documented site. nginx runs as a single process,
-/// which is also the worker. nginx writes no logs and keeps connections open.
+/// Returns the configuration of nginx with the documented site. nginx runs as one process, without
+/// a separate worker. It writes no access log and keeps connections open.
 fn config(dir: &Path, addr: SocketAddr, folder: &Path, server: SocketAddr) -> Result<String> {
     let (_, rest) = GUIDE.split_once("```nginx\n").context("the guide has no configuration")?;
     let (site, _) = rest.split_once("\n```").context("the configuration has no end")?;

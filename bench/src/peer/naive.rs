@@ -135,7 +135,8 @@ impl Naive {
     }
 }
 
-/// Returns the path of the bench program. In a test, the running program is the test program.
+/// Returns the path of the bench program. In a test, the running program is the test program, so
+/// this function looks for the bench program beside it.
 fn program() -> Result<std::path::PathBuf> {
     let mine = std::env::current_exe()?;
     let beside =

@@ -58,8 +58,8 @@ impl Nginx {
 /// no logs and keeps connections open.
 fn config(dir: &Path, addr: SocketAddr, (status, body): (u16, &str)) -> String {
     let dir = dir.display();
-    // In nginx's quotes, a backslash escapes quotes and backslashes. A dollar sign would begin a
-    // variable.
+    // In a quoted string of nginx, a backslash escapes quotes and backslashes. Dollar signs are
+    // removed, because a dollar sign begins a variable.
     let body = body.replace('\\', "\\\\").replace('\'', "\\'").replace('$', "");
     format!(
         "daemon off;

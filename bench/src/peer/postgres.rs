@@ -1,5 +1,5 @@
-//! PostgreSQL with the hot row. Every order updates the same row and inserts its own row in one
-//! statement, which is durable at its commit.
+//! PostgreSQL as a peer. For every order, one statement updates the same "hot" row and inserts a
+//! row for the order. The statement is durable at its commit.
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -74,8 +74,8 @@ impl Postgres {
         Ok(Self { process, programs, dir })
     }
 
-    /// Measures the orders per second over this time, starting with an empty table, and compares
-    /// them with the rows.
+    /// Starts with an empty table and measures the orders per second during `time`. Afterwards,
+    /// compares the number of confirmed orders with the rows in the tables.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl Postgres {
         Ok(rate)
     }
 
-    /// Returns the address for a program that connects.
+    /// Returns the connection string for a client.
     #[must_use]
     pub fn address(&self) -> String {
         format!("host={} user={USER} dbname={USER}", self.dir.path().display())
@@ -149,7 +149,8 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // A fast shutdown does not wait for clients. If it fails, dropping the process kills it.
+        // `SIGINT` asks for a fast shutdown, which does not wait for clients. If the shutdown
+        // fails, the drop of `process` kills PostgreSQL.
         drop(self.process.stop(Signal::INT));
     }
 }
@@ -177,7 +178,7 @@ fn query(programs: &Path, socket: &Path, sql: &str) -> Result<String> {
     .map(str::to_owned))
 }
 
-/// Returns the directory of the newest version's programs.
+/// Returns the directory with the programs of the newest installed version.
 fn programs() -> Result<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()

@@ -1,4 +1,4 @@
-//! Redis with the classic script, in memory only.
+//! Redis as a peer, in memory only. It runs the classic Lua script that books units.
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -83,7 +83,7 @@ impl Redis {
         self.command(&["SCRIPT", "LOAD", RESERVE_SCRIPT])
     }
 
-    /// Resets the counter to this stock.
+    /// Sets the total stock to `total` and the booked units to 0.
     ///
     /// # Errors
     /// Fails if Redis refuses.

@@ -1,11 +1,12 @@
-//! SQLite as a peer, which only inserts the given rows.
+//! SQLite as a peer. It inserts the given rows and does nothing else.
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-/// The store's settings. Here SQLite itself checkpoints the log, and not a separate thread.
+/// The server's store has the same settings, but a separate thread checkpoints its log. Here SQLite
+/// itself checkpoints the log.
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";
@@ -24,7 +25,7 @@ pub fn file_in(dir: &Path) -> Result<PathBuf> {
         .with_context(|| format!("no file *{SUFFIX} in {}", dir.display()))
 }
 
-/// The rows of a settled store: the schema, orders, quotas and events.
+/// The schema of a store, and its orders, quotas and events after all tickets are settled.
 #[derive(Debug)]
 pub struct Rows {
     schema: Vec<String>,
@@ -35,8 +36,8 @@ pub struct Rows {
 
 /// The buyer, the item and the units of a quota.
 type Quota = (String, i64, i64);
-/// The type and the actor of an event, and four numbers: the grant and number of its order, its
-/// time, and the order's `pay_by`.
+/// The type and the actor of an event, and four numbers: the order's grant, the order's number
+/// within the grant, the event's time, and the order's `pay_by`.
 type Event = (String, String, [i64; 4]);
 
 #[derive(Debug)]
@@ -101,8 +102,8 @@ impl Rows {
         Ok(Self { schema, orders, quotas, events })
     }
 
-    /// Inserts the rows into a new file, `batch` orders in each transaction, and returns the
-    /// duration. Each transaction is durable before the next one begins.
+    /// Inserts the rows into a new file and returns the duration. Each transaction has `batch`
+    /// orders and is durable before the next transaction begins.
     ///
     /// # Errors
     ///

@@ -63,8 +63,8 @@ impl NewSale<'_> {
         json!({
             "id": self.id,
             "title": "A bench",
-            // All buyers have one address, so the sale has no limits. The cost of limits is
-            // measured separately.
+            // All buyers of a bench have the same address. The sale has no rate limits, because
+            // they would refuse these buyers. Another bench measures the cost of limits.
             "front_door": {"limits": {"buyer": null, "ip": null, "interface": null}},
             "items": [{
                 "id": "item",
@@ -112,7 +112,7 @@ impl StockRow {
         })
     }
 
-    /// Returns whether the units in all states add up to all units.
+    /// Returns whether the units in all states add up to the total.
     #[must_use]
     pub fn adds_up(&self) -> bool {
         self.total == self.pool + self.in_slots + self.held + self.paid

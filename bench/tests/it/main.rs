@@ -16,7 +16,7 @@ fn the_help_text_names_the_figures() {
 
 #[test]
 fn a_figure_is_measured_and_its_result_is_checked() {
-    // This figure is measured without a server, so any file is accepted as the server.
+    // The bench measures this figure without a server, so `--server` may name any file.
     let bench = env!("CARGO_BIN_EXE_doorbuster-bench");
     let ran = Command::new(bench)
         .args(["S1", "--quick", "--json", "--server", bench])

@@ -1,8 +1,8 @@
 //! Reads request bodies strictly, and reports each fault with its pointer.
 //!
-//! The answer to a body that is not UTF-8 JSON, or not an object, is `400 malformed_request`. The
-//! answer to any other fault is `422 invalid_request`. Deep nesting uses no stack, because only
-//! expected members are parsed.
+//! If a body is not UTF-8 JSON or not an object, the answer is `400 malformed_request`. The answer
+//! to any other fault is `422 invalid_request`. Deeply nested JSON cannot exhaust the stack,
+//! because the readers parse only the members that they expect.
 
 mod json;
 mod member_patch;
@@ -61,8 +61,8 @@ pub fn join_key_and_body<T>(
         (Ok(_), Err(problem)) => Err(problem),
         (Err(fault), Ok(_)) => Err(Problem::invalid_request(vec![fault])),
         (Err(fault), Err(problem)) if problem.faults().is_empty() => {
-            // The problem `malformed_request` has no list of faults. So the client learns of a
-            // fault of the key with its next request.
+            // The problem `malformed_request` has no list of faults, so it cannot report the fault
+            // of the key. The client learns of that fault when it sends a valid body.
             drop(fault);
             Err(problem)
         }

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::value::Time;
 
-/// A buyer's session on the pages, as the token says.
+/// A buyer's session on the pages. The values come from the buyer's token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "buyer": "alice", "member": true, "level": 2, "expires_at": "2026-11-20T11:00:00.000Z"

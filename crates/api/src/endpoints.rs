@@ -2,8 +2,9 @@
 //!
 //! The OpenAPI document is generated from this table, and a test compares `docs/api.md` with the
 //! table. The server gives each endpoint its handler through [`ByEndpoint`]. Some problem codes
-//! follow from an endpoint's other fields. For example, every endpoint with a body can return the
-//! code for a body that is too large. The table lists only the remaining codes.
+//! follow from an endpoint's other fields. For example, every endpoint with the method `POST`,
+//! `PUT` or `PATCH` can return `body_too_large`. The field `codes` lists only codes that do not
+//! follow from other fields.
 
 /// Defines a table of endpoints, and a type with one value for each endpoint of the table.
 macro_rules! endpoints {
@@ -88,7 +89,7 @@ pub enum Auth {
     Public,
     /// A buyer with the shop's token.
     Buyer,
-    /// A buyer, for the buyer's own data, or any operator.
+    /// Any operator. A buyer may also call the endpoint, but only for the buyer's own data.
     BuyerOrOperator,
     /// An operator whose key has this role or a stronger one.
     Operator(Role),
@@ -106,7 +107,7 @@ pub enum EndpointGroup {
 }
 
 impl EndpointGroup {
-    /// The group's name, as the OpenAPI document tags it.
+    /// The group's name, which is its tag in the OpenAPI document.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -142,7 +143,7 @@ pub struct Endpoint {
     pub summary: &'static str,
     /// Further description; may be empty.
     pub description: &'static str,
-    /// Parameters of the query, and headers with a meaning for this endpoint.
+    /// The query parameters, and the headers that this endpoint reads.
     pub params: &'static [Param],
     /// The body, if the endpoint has one.
     pub body: Option<Body>,
@@ -201,7 +202,7 @@ impl Endpoint {
     pub fn path_params(&self) -> impl Iterator<Item = Param> {
         self.path.split('/').filter_map(|part| {
             let name = part.strip_prefix('{')?.strip_suffix('}')?;
-            Some(Param::from_path_name(name).expect("a test knows every name in the table's paths"))
+            Some(Param::from_path_name(name).expect("tests check all names in the table's paths"))
         })
     }
 
@@ -214,8 +215,8 @@ impl Endpoint {
         }
     }
 
-    /// Every problem code of this endpoint, by status. The list leaves out `internal` and
-    /// `not_implemented`, which every endpoint may return.
+    /// Every problem code of this endpoint, ordered by status. The list leaves out `internal` and
+    /// `not_implemented`, because every endpoint may return them.
     #[must_use]
     pub fn problem_codes(&self) -> Vec<Code> {
         Code::ALL

@@ -1,5 +1,5 @@
-//! Events that pages receive, with the same JSON over SSE and WebSocket. An event is only a hint;
-//! `GET` shows the stored state.
+//! Events for pages. SSE and WebSocket carry the same JSON. An event is only a hint; `GET` shows
+//! the stored state.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,8 +12,8 @@ use crate::value::Time;
 /// The WebSocket subprotocol that carries these events.
 pub const SUBPROTOCOL: &str = "doorbuster.v1";
 
-/// Prefix of the second subprotocol in which a browser sends its token. A browser cannot set
-/// headers on a WebSocket.
+/// Prefix of the WebSocket subprotocol that contains a browser's token. A browser cannot set
+/// headers on a WebSocket, so it offers the token as a second subprotocol.
 pub const BEARER_SUBPROTOCOL_PREFIX: &str = "bearer.";
 
 /// One event.
@@ -41,8 +41,8 @@ pub enum Event {
         /// The new status.
         status: Status,
     },
-    /// The buyer's new state in a waiting room. The server sends this event for subscribed sales.
-    /// It sends an admission even if the connection did not subscribe to the sale.
+    /// The buyer's new state in a waiting room. The server sends this event for the sales that the
+    /// connection subscribed to. For other sales, the server sends only admissions.
     WaitingRoom {
         /// The sale.
         sale: String,
@@ -52,11 +52,11 @@ pub enum Event {
         place: String,
         /// The entry's state.
         state: WaitingRoomPositionState,
-        /// The number of entries that are admitted before this entry, plus 1.
+        /// The entry's position. The server admits the entry at position 1 next.
         position: Option<u64>,
         /// The expected time until the entry is admitted.
         estimate_secs: Option<EstimateSecs>,
-        /// The time until which the entry is admitted.
+        /// The time at which the entry's admission ends.
         admitted_until: Option<Time>,
     },
     /// The server accepted a newer token on an open WebSocket.

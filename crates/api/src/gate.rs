@@ -14,7 +14,7 @@ pub use room::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Whether the front door requires a pass, or requires an access code.
+/// Whether a sale requires a purchase pass, or whether it requires an access code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RequirementMode {

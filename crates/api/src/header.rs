@@ -16,19 +16,22 @@ use crate::problem::{Fault, FaultLocation};
 /// The header that carries a purchase pass.
 pub const PURCHASE_PASS: &str = "Purchase-Pass";
 
-/// The header with the key of a link to an order.
+/// The header that carries the key from an order's link.
 pub const ORDER_KEY: &str = "Order-Key";
 
-/// The header with the key that makes a request repeatable.
+/// The header that carries a request's key. With the same key, a client can safely repeat the
+/// request.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// Pattern of a key, for the OpenAPI document.
 pub const KEY_PATTERN: &str = "^[!-~]{1,64}$";
 
-/// Parses the only `Idempotency-Key` among the header's `values`: 1 to 64 visible ASCII characters.
+/// Parses the `Idempotency-Key`: 1 to 64 visible ASCII characters. `values` are all values of this
+/// header, and there must be exactly one.
 ///
 /// # Errors
-/// A fault when the key is missing, empty, too long, sent twice, or has other characters.
+/// A fault if the key is missing, empty, too long or sent twice, or has a character that is not
+/// visible ASCII.
 pub fn idempotency_key<'a>(
     values: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<PresentedKey<'a>, Fault> {
@@ -62,7 +65,7 @@ pub enum BodyType {
 }
 
 impl BodyType {
-    /// The media types, as the OpenAPI document lists them.
+    /// The media types that the body may have. The OpenAPI document lists them too.
     #[must_use]
     pub const fn media_types(self) -> &'static [&'static str] {
         match self {
@@ -75,7 +78,7 @@ impl BodyType {
     /// must be UTF-8.
     #[must_use]
     pub fn matches(self, value: &[u8]) -> bool {
-        // Nearly every client sends exactly this value, so it is compared first.
+        // Nearly every client sends exactly this value, so the function compares it first.
         if value == b"application/json" {
             return true;
         }
@@ -92,7 +95,8 @@ fn is_foreign_charset(parameter: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"charset") && !unquote(value).eq_ignore_ascii_case(b"utf-8")
 }
 
-/// The comma-separated elements of all `values`, trimmed; empty elements are left out.
+/// The comma-separated elements of all `values`, trimmed and without empty elements. At most
+/// [`HEADER_ELEMENTS_MAX`] elements.
 fn elements<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
     values
         .into_iter()
@@ -102,7 +106,7 @@ fn elements<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Ite
         .take(HEADER_ELEMENTS_MAX)
 }
 
-/// The parts before and after the first `mark`, trimmed; the second part is empty if there is no
+/// The parts before and after the first `mark`, trimmed. The second part is empty if `text` has no
 /// `mark`.
 fn split_trimmed(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| *byte == mark).unwrap_or(text.len());

@@ -5,13 +5,14 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The body of the answer if the server is healthy. Otherwise the body is a problem.
+/// The body of the response if the server is healthy. If the server is not healthy, the body is a
+/// problem.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"status": "ok"})))]
 pub struct Health {
     /// Always `ok`.
     pub status: HealthStatus,
-    /// Facts about this node. The node is ready despite them.
+    /// Facts about this node. A node with warnings is still ready.
     #[serde(flatten)]
     pub facts: ReadinessFacts,
 }
@@ -24,23 +25,23 @@ pub struct ReadinessFacts {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub warnings: Vec<Cow<'static, str>>,
-    /// The newest history of the shared database that this node knows.
+    /// The newest history of the shared database, among the histories that this node knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub database: Option<DatabaseFence>,
 }
 
-/// Identifies a history of the shared database. Each node compares the other nodes' history with
-/// its own.
+/// Identifies a history of the shared database. Each node compares its own history with the
+/// histories that the other nodes report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DatabaseFence {
     /// The fencing number. It rises with each failover.
     pub fence: i64,
-    /// A random value that distinguishes two histories with the same number.
+    /// A random value that distinguishes two histories with the same fencing number.
     pub token: String,
     /// The timeline of the database.
     pub timeline: i64,
-    /// A position in the write-ahead log, in bytes, before which every change is committed.
+    /// A position in the write-ahead log, in bytes. Every change before this position is committed.
     #[serde(default)]
     pub position: i64,
 }

@@ -9,15 +9,15 @@ pub const KEY_MAX: usize = doorbuster_types::NAME_BYTES_MAX;
 /// The largest number of units in one request. A larger number gets `422`.
 pub const UNITS_MAX: u32 = doorbuster_types::UNITS_MAX;
 
-/// The largest number of units of counted stock in one item, and the largest adjustment. A larger
+/// The largest counted stock of one item, and the largest adjustment of a stock, in units. A larger
 /// number gets `422`.
 pub const STOCK_MAX: u32 = 1_000_000_000;
 
-/// The largest number of visitors of a waiting room that an operator admits at once. A larger
+/// The largest number of waiting visitors that an operator can admit with one request. A larger
 /// number gets `422`.
 pub const ADMISSIONS_MAX: u32 = 5_000;
 
-/// The largest number of slots that an item's stock is spread over. A larger number gets `422`.
+/// The largest number of slots among which an item's stock is spread. A larger number gets `422`.
 pub const PARTITIONS_MAX: u32 = 64;
 
 /// Highest price in minor units. A larger number gets `422`. The highest price times [`UNITS_MAX`]
@@ -55,13 +55,13 @@ pub const ITEM_FACTS_MAX: usize = 40;
 /// Highest limit per buyer. A larger number gets `422`.
 pub const LIMIT_PER_BUYER_MAX: u32 = 1_000_000;
 
-/// The limit per buyer of a new item that sets no limit.
+/// The default limit per buyer of a new item.
 pub const LIMIT_PER_BUYER_DEFAULT: u32 = 1;
 
 /// Longest payment window, in seconds. A longer value gets `422`.
 pub const HOLD_SECS_MAX: u32 = 86_400;
 
-/// The payment window of a new item that sets no payment window, in seconds.
+/// The default payment window of a new item, in seconds.
 pub const HOLD_SECS_DEFAULT: u32 = 900;
 
 /// Longest extension of an order's payment window, in seconds. A longer value gets `422`.
@@ -84,7 +84,7 @@ pub const POW_EFFORT_MIN: u32 = 100;
 /// A challenge is valid for two minutes.
 pub const POW_EFFORT_MAX: u32 = 50_000;
 
-/// Effort of a proof of work for a sale that sets no effort.
+/// The default effort of a proof of work, in keys that a device tries on average.
 pub const POW_EFFORT_DEFAULT: u32 = 5_000;
 
 /// Longest URL of an endpoint that receives events, in bytes. A longer value gets `422`.
@@ -93,10 +93,11 @@ pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
 /// Longest URL of a push subscription, in bytes. A longer value gets `422`.
 pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2_048;
 
-/// Longest time for which a replaced secret still signs, in seconds. A longer value gets `422`.
+/// The longest time for which the server also signs with a replaced webhook secret, in seconds. A
+/// longer value gets `422`.
 pub const OVERLAP_SECS_MAX: u32 = 7 * 86_400;
 
-/// Default time for which a replaced secret still signs, in seconds.
+/// The default time for which the server also signs with a replaced webhook secret, in seconds.
 pub const OVERLAP_SECS_DEFAULT: u32 = 86_400;
 
 /// Longest challenge that a client sends back, in characters. A longer value gets `422`.
@@ -125,7 +126,7 @@ pub const PAGE_MAX: u32 = 200;
 
 /// Longest text in a search for sales, in characters.
 pub const SEARCH_CHARS_MAX: usize = 64;
-/// Entries of a page when `limit` is absent.
+/// The number of entries of a page if `limit` is absent.
 pub const PAGE_DEFAULT: u32 = 50;
 
 /// Longest cursor, in bytes. A longer value gets `422`.
@@ -148,9 +149,9 @@ const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 const _: () = assert!(WAIT_SECS_DEFAULT <= WAIT_SECS_MAX);
 const _: () = assert!(BODY_BYTES_MAX < ADMIN_BODY_BYTES_MAX);
 
-/// Longest text by which actions are filtered, in bytes.
+/// The longest value of a filter in a list of actions, in bytes.
 pub const ACTION_FILTER_BYTES_MAX: usize = 128;
-/// The lengths of a step of a sale's numbers, in seconds.
+/// The possible step lengths of a sale's time series, in seconds.
 pub const SERIES_STEPS: [u32; 3] = [1, 10, 60];
-/// The largest number of steps in one answer.
+/// The largest number of steps in one response with a sale's time series.
 pub const SERIES_STEPS_MAX: u32 = 3_600;

@@ -16,16 +16,17 @@ pub use event_docs::document;
 
 pub use doorbuster_types::EventType;
 
-/// The name that stands for every type, including types of later versions.
+/// The name that selects every event type, including types that later versions add.
 pub const ALL_TYPES: &str = "*";
 
 /// Pattern of an event's id.
 pub(crate) const EVENT_ID_PATTERN: &str = "^evt_[0-9]{16}(_[0-9a-f]{10})?$";
 
-/// One event; its content is the same each time it is delivered.
+/// One event. Every delivery of an event has the same content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Notification<'a> {
-    /// The event's id, which is also `webhook-id`: the same for each attempt and each endpoint.
+    /// The event's id, which is also the header `webhook-id`. Every attempt and every endpoint gets
+    /// the same id.
     pub id: &'a str,
     /// The type of the event.
     #[serde(rename = "type")]
@@ -60,11 +61,11 @@ pub enum NotificationData {
 pub struct OrderData {
     /// The order after the change, as `GET /v1/orders/{order}` showed it at that time.
     pub order: Order,
-    /// `true` in the `order.reserved` of an order from the waitlist; absent otherwise.
+    /// `true` in `order.reserved` if the order is from the waitlist; absent in all other cases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_waitlist: Option<bool>,
-    /// A link that opens the order without the buyer's token, in `order.reserved`; absent
-    /// otherwise. Send the link only to the buyer.
+    /// A link that opens the order without the buyer's token. Only `order.reserved` has a link.
+    /// Send the link only to the buyer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
 }
@@ -72,7 +73,7 @@ pub struct OrderData {
 /// Data of `order.refused`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusedData {
-    /// The refused request or entry, as `GET /v1/orders/{order}` shows it.
+    /// The refused request or waitlist entry, as `GET /v1/orders/{order}` shows it.
     pub order: RefusedOrder,
 }
 
@@ -117,13 +118,14 @@ pub fn event_id(position: i64, what: &str, at_ms: i64, about: &str) -> String {
     format!("{}_{:010x}", event_id_prefix(position), event_fingerprint(what, at_ms, about))
 }
 
-/// The part of an event's id that remains known after the event is deleted.
+/// The part of an event's id that is still known after the event is deleted: `evt_` and the
+/// position.
 #[must_use]
 pub fn event_id_prefix(position: i64) -> String {
     format!("evt_{position:016}")
 }
 
-/// The position in an event's id, with or without its fingerprint.
+/// The position in an event's id. The id may lack the fingerprint.
 #[must_use]
 pub fn event_position(id: &str) -> Option<i64> {
     let rest = id.strip_prefix("evt_")?;
@@ -145,8 +147,8 @@ pub fn names_event(named: &str, id: &str) -> bool {
     named == id || id.strip_prefix(named).is_some_and(|mark| mark.starts_with('_'))
 }
 
-/// 40 bits of FNV-1a over the fields that make an event distinct. The fingerprint only
-/// distinguishes events. The algorithm must never change.
+/// A 40-bit FNV-1a hash of the fields that distinguish events: type, time and subject. The hash
+/// only makes ids distinct; it gives no security. The algorithm must never change.
 fn event_fingerprint(what: &str, at_ms: i64, about: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let bytes = what.bytes().chain([0]).chain(at_ms.to_be_bytes()).chain(about.bytes());

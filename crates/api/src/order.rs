@@ -1,4 +1,5 @@
-//! An order as the API shows it: reserved and later, queued, waiting or refused.
+//! An order as the API shows it, in one of four forms: an order with units, a queued request, a
+//! waitlist entry, or a refused request.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,7 +18,8 @@ pub use doorbuster_types::OrderState;
     "reserved_at": "2026-11-20T10:00:00.123Z", "pay_by": "2026-11-20T10:15:00.123Z", "paid_at": null, "ended_at": null
 })))]
 pub struct Order {
-    /// The order's id. This id never changes, and equals the id in an earlier `202`.
+    /// The order's id, which never changes. If the request got a `202` first, the `202` has the
+    /// same id.
     pub id: String,
     /// The order's sale.
     pub sale: String,
@@ -86,8 +88,8 @@ pub enum WaitingState {
     Waiting,
 }
 
-/// An entry in an item's waitlist. When a unit comes back after all earlier entries were served,
-/// the entry becomes the buyer's order under the same id.
+/// An entry in an item's waitlist. When a unit comes back, the first entry of the waitlist becomes
+/// its buyer's order. The order has the same id as the entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 1,
@@ -102,7 +104,7 @@ pub struct WaitingOrder {
     pub item: String,
     /// The buyer.
     pub buyer: String,
-    /// The number of units; an entry is for one unit.
+    /// The number of units. It is always 1, because an entry is for one unit.
     #[schema(minimum = 1)]
     pub units: u32,
     /// Always `waiting`.
@@ -138,7 +140,7 @@ pub enum RefusalCode {
     Ended,
     /// The request was lost before its verdict. No units were taken.
     Unavailable,
-    /// The key already belongs to a request with other content.
+    /// The `Idempotency-Key` already belongs to a request with other content.
     IdempotencyKeyReused,
     /// The buyer left the waitlist.
     Left,
@@ -169,7 +171,7 @@ impl RefusalCode {
     "state": "refused", "code": "sold_out"
 })))]
 pub struct RefusedOrder {
-    /// The id that the `202` named, or the waitlist entry's id.
+    /// The id in the request's `202`, or the waitlist entry's id.
     pub id: String,
     /// The requested sale.
     pub sale: String,
@@ -245,17 +247,17 @@ pub struct HistoryEntry {
     pub event: String,
     /// The order's state after this step.
     pub state: OrderState,
-    /// Who made the step: `buyer`, `engine`, `provider:` and its name, or `operator:` and the key's
-    /// id. Buyers see only `operator`.
+    /// Who made the step: `buyer`, `engine`, `provider:` and the provider's name, or `operator:`
+    /// and the key's id. A buyer sees `operator` without the key's id.
     pub by: String,
-    /// The given reason, or `null`. Buyers always see `null` for an operator's step, because
-    /// operators write reasons for operators.
+    /// The reason for the step, or `null`. For an operator's step, buyers always see `null`,
+    /// because operators write reasons only for other operators.
     #[schema(required = true)]
     pub why: Option<String>,
     /// The end of the payment window after this step.
     #[schema(required = true)]
     pub pay_by: Option<Time>,
-    /// `true` in the first step of an order from the waitlist; absent otherwise.
+    /// `true` in the first step if the order is from the waitlist; absent in all other cases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_waitlist: Option<bool>,
 }
@@ -273,8 +275,8 @@ pub struct History {
     pub history: Vec<HistoryEntry>,
     /// Refunds of the order's payments, oldest first.
     pub refunds: Vec<OrderRefund>,
-    /// When the last payment attempt failed, if the order still waits for payment and the buyer can
-    /// try again. `null` if no attempt failed.
+    /// When the last payment attempt for a reserved order failed. The buyer can try again. `null`
+    /// if the order is not reserved, or if the last attempt did not fail.
     #[schema(required = true)]
     pub payment_failed_at: Option<Time>,
 }
@@ -292,12 +294,12 @@ pub struct OrderRefund {
     pub cause: RefundCause,
     /// When the server created the refund.
     pub at: Time,
-    /// When the provider reported that the money arrived.
+    /// When the provider reported that the money arrived at the buyer.
     #[schema(required = true)]
     pub settled_at: Option<Time>,
 }
 
-/// The texts of an item that a list of orders needs.
+/// The texts and the picture of an item, for a list of orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderedItem {
     /// The name of the item's sale.

@@ -18,11 +18,12 @@ pub struct Checkout {
     pub expires_at: Time,
 }
 
-/// A link that opens an order without the buyer's token, to read it and to pay for it.
+/// A link that opens an order without the buyer's token. With the link, a person can read and pay
+/// the order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"url": "https://shop.example/order/ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa#key=0f1e2d3c4b5a69788796a5b4c3d2e1f0"})))]
 pub struct OrderLink {
-    /// The address of the order's page; a path if the address of the pages is not configured.
+    /// The URL of the order's page. It has no host if the address of the pages is not configured.
     pub url: String,
 }
 
@@ -38,7 +39,7 @@ pub struct PaymentEvent {
     /// `refund.settled` or `refund.failed`; messages of other types are ignored.
     #[serde(rename = "type")]
     pub kind: String,
-    /// When the event happened. The server does not use it.
+    /// When the event happened. The server does not use this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Time>,
     /// What the message is about.
@@ -48,13 +49,14 @@ pub struct PaymentEvent {
 /// The content of a sandbox message. The message's type decides which members are required.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PaymentEventData {
-    /// The provider's id of the payment; required if `refund` is absent.
+    /// The provider's id of the payment. Required in every `payment.*` message, and in a refund
+    /// message without `refund`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<String>,
-    /// The order that was paid; required for a payment.
+    /// The order that the payment names. Required in `payment.captured` and `payment.failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<String>,
-    /// The paid amount; required for a captured payment.
+    /// The paid amount. Required in `payment.captured`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<Money>,
     /// The refund that settled or failed.
@@ -71,13 +73,14 @@ pub struct PaymentEventData {
 pub enum PaymentEventOutcome {
     /// The order is paid.
     Paid,
-    /// The payment pays for no order, so the server refunds it.
+    /// The payment does not pay for any order, so the server refunds the payment.
     Refunded,
     /// The message was recorded.
     Noted,
     /// The message or its payment was handled before, so the message has no effect.
     Repeated,
-    /// The server does not use the message, or does not know its payment or refund.
+    /// The server does not use messages of this type, or does not know the payment or refund in the
+    /// message.
     Ignored,
 }
 

@@ -184,7 +184,7 @@ impl Problem {
         Self::without_members(Code::NotFound, detail)
     }
 
-    /// `405`: the path exists, but not the method. The router adds the `Allow` header.
+    /// `405`: the path does not accept this method. The router adds the `Allow` header.
     #[must_use]
     pub fn method_not_allowed() -> Self {
         Self::without_members(
@@ -217,8 +217,8 @@ impl Problem {
         )
     }
 
-    /// `409`: fewer units are free than requested; `available` is their number. `may_return` says
-    /// whether more units may become free.
+    /// `409`: fewer units are free than requested. `available` is the number of free units.
+    /// `may_return` says whether more units may become free.
     #[must_use]
     pub fn sold_out(may_return: bool, available: u64) -> Self {
         let detail = match (may_return, available) {
@@ -235,8 +235,7 @@ impl Problem {
         Self::without_members(Code::NotHeldOut, "units are available without waiting; buy a unit")
     }
 
-    /// `409`: the waitlist is full. The waitlist has its largest size, or has an entry for each
-    /// unit that may return.
+    /// `409`: the waitlist has its largest size, or has an entry for each unit that may return.
     #[must_use]
     pub fn waitlist_full() -> Self {
         Self::without_members(Code::WaitlistFull, "the waitlist is full; try again later")
@@ -252,7 +251,7 @@ impl Problem {
         )
     }
 
-    /// `409`: the sale opens later, at `opens_at` if the time is set.
+    /// `409`: the sale has not opened yet. It opens at `opens_at`, if this time is set.
     #[must_use]
     pub fn not_started(opens_at: Option<Time>) -> Self {
         Self::with_members(
@@ -308,14 +307,14 @@ impl Problem {
     pub fn precondition_failed() -> Self {
         Self::without_members(
             Code::PreconditionFailed,
-            "the object has another version than If-Match; read the object again",
+            "the object's version differs from If-Match; read the object again",
         )
     }
 
     /// `422`: the request has these faults. The list must not be empty.
     #[must_use]
     pub fn invalid_request(faults: Vec<Fault>) -> Self {
-        debug_assert!(!faults.is_empty(), "a request without a fault is not invalid");
+        debug_assert!(!faults.is_empty(), "an invalid request has at least one fault");
         Self::with_members(
             Code::InvalidRequest,
             "the request is invalid; see errors",
@@ -323,7 +322,7 @@ impl Problem {
         )
     }
 
-    /// `422`: the key already belongs to a request with other content.
+    /// `422`: the `Idempotency-Key` already belongs to a request with other content.
     #[must_use]
     pub fn idempotency_key_reused() -> Self {
         Self::without_members(
@@ -351,8 +350,8 @@ impl Problem {
         Self::with_retry_after(Code::Overloaded, detail, ExtraMembers::Nothing, retry_after)
     }
 
-    /// `503`: a required service is unavailable. If the request got a verdict, the same request
-    /// with the same key finds this verdict.
+    /// `503`: a required service is unavailable. If the request already has a verdict, a repeated
+    /// request with the same key gets this verdict.
     #[must_use]
     pub fn unavailable(detail: impl Into<Cow<'static, str>>, retry_after: u32) -> Self {
         Self::with_retry_after(Code::Unavailable, detail, ExtraMembers::Nothing, retry_after)

@@ -8,9 +8,9 @@ use crate::body::{self, Faults, read};
 use crate::limits::PUSH_ENDPOINT_BYTES_MAX;
 use crate::problem::Problem;
 
-/// Characters of a browser's public key in base64url: 65 bytes.
+/// The number of base64url characters in a browser's public key, which has 65 bytes.
 const PUBLIC_KEY_CHARS: usize = 87;
-/// Characters of a browser's authentication secret in base64url: 16 bytes.
+/// The number of base64url characters in a browser's authentication secret, which has 16 bytes.
 const AUTH_CHARS: usize = 22;
 
 /// A browser's subscription, as `PushManager.subscribe` returns it.
@@ -22,7 +22,8 @@ const AUTH_CHARS: usize = 22;
     "auth": "BTBZMqHH6r4Tts7J_aSIgg"
 })))]
 pub struct NewPushSubscription {
-    /// The `https` URL at the browser's push service to which the server sends messages.
+    /// The URL to which the server sends messages. It is an `https` URL of the browser's push
+    /// service.
     #[schema(pattern = "^https://[!-~]+$", max_length = 2_048)]
     pub endpoint: String,
     /// The browser's public key: 65 bytes in base64url.

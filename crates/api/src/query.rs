@@ -22,7 +22,7 @@ use crate::value::is_name;
 /// The requested part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The end of the previous page; absent for the first page.
+    /// The `next_cursor` of the previous page; absent for the first page.
     pub cursor: Option<String>,
     /// The largest number of entries to return.
     pub limit: u32,
@@ -37,9 +37,9 @@ impl Default for Page {
 /// `GET /v1/sales` and `GET /v1/admin/sales`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SaleQuery {
-    /// Only sales in this phase; operators only.
+    /// Only sales in this phase. Only an operator's query has this filter.
     pub phase: Option<Phase>,
-    /// Only sales with this text in a title; buyers only.
+    /// Only sales with this text in a title. Only a buyer's query has this filter.
     pub search: Option<String>,
     /// The page.
     pub page: Page,
@@ -58,7 +58,7 @@ impl DeliveryQuery {
     /// Parses an operator's query.
     ///
     /// # Errors
-    /// `422`, with each invalid parameter.
+    /// `422`; the problem lists each invalid parameter.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let state =
@@ -81,7 +81,7 @@ impl DeadLetterQuery {
     /// Parses an operator's query.
     ///
     /// # Errors
-    /// `422`, with each invalid parameter.
+    /// `422`; the problem lists each invalid parameter.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let kind =
@@ -94,11 +94,11 @@ impl DeadLetterQuery {
 /// `GET /v1/orders` and `GET /v1/admin/orders`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrderQuery {
-    /// Only orders of this sale; operators only.
+    /// Only orders of this sale. Only an operator's query has this filter.
     pub sale: Option<String>,
-    /// Only orders of this item; operators only.
+    /// Only orders of this item. Only an operator's query has this filter.
     pub item: Option<String>,
-    /// Only orders of this buyer; operators only.
+    /// Only orders of this buyer. Only an operator's query has this filter.
     pub buyer: Option<String>,
     /// Only orders in this state.
     pub state: Option<OrderState>,
@@ -110,7 +110,7 @@ impl SaleQuery {
     /// Parses a buyer's query.
     ///
     /// # Errors
-    /// `422`, with each invalid parameter.
+    /// `422`; the problem lists each invalid parameter.
     pub fn for_buyer(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let search = pairs.single_value(
@@ -129,7 +129,7 @@ impl SaleQuery {
     /// Parses an operator's query.
     ///
     /// # Errors
-    /// `422`, with each invalid parameter.
+    /// `422`; the problem lists each invalid parameter.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let phase = pairs.single_value(
@@ -146,7 +146,7 @@ impl OrderQuery {
     /// Parses a buyer's query.
     ///
     /// # Errors
-    /// `422`, with each invalid parameter.
+    /// `422`; the problem lists each invalid parameter.
     pub fn for_buyer(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let state = state(&mut pairs);
@@ -157,7 +157,7 @@ impl OrderQuery {
     /// Parses an operator's query.
     ///
     /// # Errors
-    /// `422`, with each invalid parameter.
+    /// `422`; the problem lists each invalid parameter.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let [sale, item, buyer] =
@@ -181,7 +181,7 @@ impl MoneyQuery {
     /// Parses an operator's query.
     ///
     /// # Errors
-    /// `422`, with each invalid parameter.
+    /// `422`; the problem lists each invalid parameter.
     pub fn parse(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let order = pairs.single_value(
@@ -198,7 +198,7 @@ impl MoneyQuery {
     }
 }
 
-/// Parses the sales that an event stream follows, each once.
+/// Parses the names of the sales that an event stream follows. The result contains each name once.
 ///
 /// # Errors
 /// `422` for an invalid name, or for too many names.
@@ -233,11 +233,11 @@ pub fn parse_room_item(query: &str) -> Result<Option<String>, Problem> {
     pairs.into_result(item)
 }
 
-/// Parses the sale to reconcile and the cursor of the report. Without a sale, all sales are
-/// reconciled.
+/// Parses the sale to reconcile and the cursor of the report. Without a sale, the report covers all
+/// sales.
 ///
 /// # Errors
-/// `422`, with each invalid parameter.
+/// `422`; the problem lists each invalid parameter.
 pub fn parse_reconciliation(query: &str) -> Result<(Option<String>, Option<String>), Problem> {
     let mut pairs = Pairs::parse(query);
     let sale = name(&mut pairs, "sale");

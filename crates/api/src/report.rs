@@ -76,11 +76,11 @@ pub struct AnswerLine {
     pub item: String,
     /// The number of requested units.
     pub units: u32,
-    /// HTTP status of the final response; 0 when none arrived.
+    /// HTTP status of the final response; 0 if no final response arrived.
     pub status: u16,
     /// Code of the refusal, if the request was refused.
     pub code: Option<String>,
-    /// Id of the order or queued request, if the response named one.
+    /// Id of the order or queued request, if the response has an id.
     pub id: Option<String>,
     /// State of the order, if there is one.
     pub state: Option<String>,

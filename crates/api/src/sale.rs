@@ -85,7 +85,7 @@ pub struct Fact {
     pub value: Text,
 }
 
-/// A sale and its status, as the list shows them.
+/// A sale and its status, as the list of sales shows them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ListedSale {
     /// The sale.
@@ -105,15 +105,16 @@ pub struct SaleList {
     pub next_cursor: Option<String>,
 }
 
-/// What a buyer must provide before a purchase, so that a page knows what to request.
+/// What a buyer must provide before a purchase. A page reads these members to know what to request
+/// from the buyer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "pass": "required", "challenge": "slider", "waiting_room": "off", "rooms": "sale", "members_only": false, "min_level": 0,
     "access_codes": "off"
 })))]
 pub struct StatusFrontDoor {
-    /// Whether a purchase needs a pass. A pass is also needed if the sale requires something that
-    /// only a pass proves.
+    /// Whether a purchase requires a pass. A challenge, a waiting room or access codes also make a
+    /// pass required, because only a pass proves that the buyer met them.
     pub pass: RequirementMode,
     /// The kind of challenge that the sale requires.
     pub challenge: ChallengeKind,
@@ -123,7 +124,7 @@ pub struct StatusFrontDoor {
     pub rooms: RoomScope,
     /// Whether only members may buy.
     pub members_only: bool,
-    /// Lowest level of a buyer who may buy.
+    /// The lowest level with which a buyer may buy.
     pub min_level: u8,
     /// Whether the pass requires an access code.
     pub access_codes: RequirementMode,
@@ -143,7 +144,7 @@ impl From<FrontDoor> for StatusFrontDoor {
     }
 }
 
-/// Whether an item can be bought now, and if not, why.
+/// Whether buyers can buy an item now. If they cannot, the state is the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemState {
@@ -155,7 +156,7 @@ pub enum ItemState {
     HeldOut,
     /// No units are left, and none will return.
     SoldOut,
-    /// An operator stopped the sale for a while.
+    /// An operator or the audit paused the sale.
     Paused,
     /// The sale has ended.
     Ended,
@@ -196,7 +197,7 @@ pub struct Status {
     pub sale: String,
     /// The sale's phase.
     pub phase: Phase,
-    /// Whether the sale has opened; stays true afterwards.
+    /// Whether the sale has opened. After the opening, the value is always `true`.
     pub started: bool,
     /// When the sale opens, if the time is set.
     #[schema(required = true)]

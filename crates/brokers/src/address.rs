@@ -22,7 +22,7 @@ pub enum BrokerKind {
 }
 
 impl BrokerKind {
-    /// Returns the kind for a URL scheme, and whether the scheme uses TLS.
+    /// Returns the kind of broker for a URL scheme, and whether the scheme uses TLS.
     fn from_scheme(scheme: &str) -> Option<(Self, bool)> {
         match scheme {
             "amqp" => Some((Self::Amqp, false)),
@@ -97,7 +97,8 @@ impl Address {
     /// for this kind of broker.
     ///
     /// # Errors
-    /// Returns what is wrong with the address. The text contains no part of the address.
+    /// Returns a text that says what is wrong with the address. The text contains no part of the
+    /// address.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "it is not an address")?;
         let (kind, is_tls) = BrokerKind::from_scheme(url.scheme())
@@ -117,7 +118,7 @@ impl Address {
         let password =
             url.password().map(percent_decode).transpose()?.filter(|password| !password.is_empty());
         if [&user, &password].into_iter().flatten().any(|word| word == REDACTED) {
-            return Err("it contains *** where a password was hidden; write the password itself");
+            return Err("it contains *** in place of a password; write the password itself");
         }
         let virtual_host = percent_decode(url.path().trim_start_matches('/'))?;
         match kind {
@@ -208,17 +209,18 @@ fn percent_decode(text: &str) -> Result<String, &'static str> {
     percent_decode_str(text)
         .decode_utf8()
         .map(Into::into)
-        .map_err(|_| "its %-codes are not valid UTF-8")
+        .map_err(|_| "its percent-encoded characters are not valid UTF-8")
 }
 
-/// Parses the name from the URL's query. The query must contain no other parameter.
+/// Parses the exchange or the prefix from the URL's query. The query must contain no other
+/// parameter.
 fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     let mut found = None;
     for (key, value) in url.query_pairs() {
         if key != kind.parameter() || found.is_some() {
             return Err(match kind {
-                BrokerKind::Amqp => "the part after ? must be only exchange=NAME, once",
-                BrokerKind::Nats => "the part after ? must be only prefix=NAME, once",
+                BrokerKind::Amqp => "the part after ? may contain only exchange=NAME, once",
+                BrokerKind::Nats => "the part after ? may contain only prefix=NAME, once",
             });
         }
         found = Some(value.into_owned());
@@ -242,8 +244,8 @@ fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     Ok(name)
 }
 
-/// Returns the address without secrets: without a password, and without the token that NATS takes
-/// in place of a user name.
+/// Returns the address with `***` in place of its secret. The secret is the password, or the token
+/// that a NATS address has in place of a user name.
 fn redacted(mut url: Url, kind: BrokerKind, has_password: bool) -> String {
     // These changes cannot fail, because the URL has a host.
     if has_password {

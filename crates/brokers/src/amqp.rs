@@ -1,12 +1,12 @@
 //! AMQP 0-9-1, as `RabbitMQ` implements it: a durable topic exchange, persistent messages,
 //! publisher confirms.
 //!
-//! A message goes to the exchange with its type as routing key. So consumers can bind queues to the
-//! types that they want, for example `order.*`. A message counts as published when the broker has
-//! confirmed it. The broker also confirms a message that reaches no queue, but first returns it.
-//! Such a message counts as refused. The client library attributes a returned message to the next
-//! confirm. So each channel has at most one message in flight, and concurrent messages use
-//! different channels.
+//! The routing key of a message is the message's type. So consumers can bind queues to the types
+//! that they want, for example `order.*`. A message counts as published when the broker has
+//! confirmed it. If a message reaches no queue, the broker returns the message and then also
+//! confirms it. A returned message counts as refused. The client library attributes a returned
+//! message to the next confirm. So each channel has at most one message in flight, and concurrent
+//! messages use different channels.
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -48,15 +48,15 @@ struct Connection {
     free: Mutex<Vec<Channel>>,
 }
 
-/// The socket of a connection. To end a connection, this crate shuts the socket down, because a
-/// close by the protocol waits for the broker.
+/// The socket of a connection. To end a connection, this crate shuts the socket down. A close
+/// request of the protocol is not used, because it waits for the broker.
 #[derive(Clone, Default)]
 struct Socket(Arc<OnceLock<TcpStream>>);
 
 impl Socket {
     fn shut_down(&self) {
         if let Some(socket) = self.0.get() {
-            // An error means that the socket is closed already.
+            // If the call fails, the socket is already closed.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
@@ -167,7 +167,7 @@ impl Amqp {
                     if let AsyncTcpStream::Plain(plain) = &stream {
                         let plain = plain.get_ref();
                         plain.set_nodelay(true)?;
-                        // The cell is empty, because there is only one attempt.
+                        // The cell is still empty, because each connection makes only one attempt.
                         let _ = found.0.set(TcpStream::from(plain.as_fd().try_clone_to_owned()?));
                     }
                     match is_tls {

@@ -32,15 +32,16 @@ impl<C: BrokerConnection> SharedConnection<C> {
         Self { state: Mutex::new(ConnectionState { live: None, failed: None }) }
     }
 
-    /// Returns the connection. If there is no connection, opens one. A caller that waited during a
-    /// failed attempt gets the same error, and does not try again.
+    /// Returns the connection. If there is no connection, opens one. A caller that waited while
+    /// another caller's attempt failed gets the error of that attempt, and does not try again.
     pub(crate) async fn get(
         &self,
         within: Duration,
         connect: impl Future<Output = Result<C, Error>>,
     ) -> Result<Arc<C>, Error> {
         let called_at = Instant::now();
-        // The owner of the lock releases it in bounded time, with a connection or an error.
+        // This wait is bounded: the holder of the lock makes at most one attempt, which has a
+        // timeout.
         let mut state = self.state.lock().await;
         if let Some(live) = &state.live {
             if !live.is_closed() {
@@ -68,8 +69,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
         }
     }
 
-    /// Runs one operation over the connection, once and in bounded time. After a failure, the
-    /// connection is closed, unless the broker refused the operation cleanly.
+    /// Runs one operation over the connection, once and in bounded time. If the broker refuses the
+    /// operation, the connection stays open. After any other failure, the connection is closed.
     pub(crate) async fn run_on(
         &self,
         live: Arc<C>,
@@ -85,7 +86,7 @@ impl<C: BrokerConnection> SharedConnection<C> {
             Err(PublishError::Unknown(error)) => {
                 live.shut_down();
                 let mut state = self.state.lock().await;
-                // Another message may have opened another connection already.
+                // In the meantime, another message may have opened a new connection.
                 if state.live.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &live)) {
                     state.live = None;
                 }

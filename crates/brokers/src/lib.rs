@@ -54,8 +54,8 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// The reason why a message was not accepted, or may not have been accepted. The text is one line
-/// for operators, without the address and without text of the broker.
+/// The reason why the broker did not confirm a message. The broker may still have the message. The
+/// text is one line for operators. It contains neither the address nor text from the broker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);

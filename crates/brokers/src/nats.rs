@@ -1,8 +1,8 @@
 //! NATS `JetStream`: a message goes to the subject `PREFIX.TYPE`, and the stream of that subject
 //! confirms the message.
 //!
-//! An operator creates the stream. The stream detects a repeated message by its id within its
-//! duplicate window.
+//! An operator creates the stream. Within the stream's duplicate window, the stream detects a
+//! repeated message by the message's id.
 use std::error::Error as _;
 use std::io;
 use std::time::Duration;
@@ -30,8 +30,9 @@ pub(crate) struct Nats {
     kept: SharedConnection<Connection>,
 }
 
-/// A connection. The client library reconnects once by itself. This crate does not use the second
-/// connection, because the broker may or may not have the messages that were in flight.
+/// A connection. After a break, the client library reconnects once by itself. This crate does not
+/// use the new connection, because the broker may or may not have the messages that were in flight
+/// at the break.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,
@@ -43,8 +44,9 @@ impl BrokerConnection for Connection {
     }
 
     fn shut_down(&self) {
-        // The client closes its connection when its last handle is dropped. If the client sends a
-        // message again before that, the stream detects the repeated id.
+        // There is nothing to do: the client closes the connection when the last handle of the
+        // client is dropped. If the client sends a message again before then, the stream detects
+        // the repeated id.
     }
 }
 
@@ -152,7 +154,7 @@ impl Nats {
     }
 }
 
-/// Describes why there is no connection, without text of the server.
+/// Describes why there is no connection, without any text from the server.
 fn describe_error(error: &async_nats::ConnectError) -> Error {
     let mut cause = error.source();
     let why = std::iter::from_fn(|| {

@@ -72,8 +72,9 @@ impl Canvas {
         }
     }
 
-    /// Fills a path with pixels of `other`, a picture of the same size. Each pixel comes from a
-    /// point that is `shift` away. `other` is mirrored at its edges.
+    /// Fills a path with pixels of `other`, a picture of the same size. Each pixel comes from the
+    /// point of `other` that is `shift` further right and down. Beyond its right and lower edges,
+    /// `other` continues as a mirror image.
     pub(crate) fn fill_from(&mut self, path: &Path, other: &[[u8; 4]], shift: (usize, usize)) {
         let (width, height) = (self.width, self.height);
         // A shift is shorter than a side of the picture, so one mirroring is enough.
@@ -194,9 +195,9 @@ impl Canvas {
     }
 }
 
-/// Adds the part of an edge that is within one row. In each touched pixel, the edge covers the area
-/// to its right. The row stores the difference between this area and the area in the pixel to the
-/// left.
+/// Adds the part of an edge that is within one row. The edge covers the area to the right of the
+/// edge. For each pixel, the row stores the covered area of this pixel minus the covered area of
+/// the pixel to the left.
 fn add_row_coverage(row: &mut [f32], a: f32, b: f32, high: f32) {
     let (left, right) = if a < b { (a, b) } else { (b, a) };
     let (first, last) = (left as usize, right.ceil() as usize);
@@ -208,7 +209,7 @@ fn add_row_coverage(row: &mut [f32], a: f32, b: f32, high: f32) {
     }
     let (per, into) = ((right - left).recip(), left - first as f32);
     let out = right - last as f32 + 1.0;
-    // The triangles in the first and the last pixel.
+    // The edge forms a triangle in the first pixel and in the last pixel. These are the areas.
     let (head, tail) = (0.5 * per * (1.0 - into) * (1.0 - into), 0.5 * per * out * out);
     row[first] += high * head;
     if last == first + 2 {

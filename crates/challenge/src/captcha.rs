@@ -34,7 +34,7 @@ pub fn normalize_answer(read: &str) -> String {
         .collect()
 }
 
-/// The distortion of one picture: two waves across it.
+/// The distortion of one picture: one wave that runs across, and one wave that runs down.
 struct Waves {
     across: (f32, f32, f32),
     down: (f32, f32, f32),
@@ -114,7 +114,7 @@ fn draw_letters(
         text.push(glyph.character);
         // The remaining characters share the remaining width.
         let room = (CAPTCHA_WIDTH as f32 - 16.0 - x) / (CAPTCHA_CHARACTERS - n) as f32;
-        // Small letters are drawn larger, so that all letters are about equally high.
+        // Lower-case letters are enlarged, so that all characters are about equally high.
         let size = random.float(62.0..74.0)
             * if glyph.character.is_ascii_lowercase() { 1.18 } else { 1.0 };
         let stretch = (room * random.float(0.98..1.12) / (f32::from(glyph.advance) / EM * size))
@@ -128,8 +128,8 @@ fn draw_letters(
     text
 }
 
-/// Returns the outline of a character with its centre at `middle`. The outline is sized, sheared,
-/// turned, and then bent with the whole picture.
+/// Returns the outline of a character whose centre is at `middle`, measured from the left. The
+/// outline is sized, sheared and turned, and then bent by the waves of the whole picture.
 fn letter_path(
     glyph: &Glyph,
     random: &mut RandomSource,
@@ -140,7 +140,7 @@ fn letter_path(
     let shear = random.float(-0.25..0.25);
     let height = CAPTCHA_HEIGHT as f32 / 2.0 + random.float(-9.0..9.0);
     let half = f32::from(glyph.advance) / 2.0;
-    // The middle of a small letter is lower than the middle of a capital.
+    // The middle of a lower-case letter is lower than the middle of a capital letter or a digit.
     let middle_y = if glyph.character.is_ascii_lowercase() { 560.0 } else { 740.0 };
     glyph.warped_path(|x, y| {
         let (x, y) = ((x - half) / EM * size * stretch, -(y - middle_y) / EM * size);
@@ -150,7 +150,7 @@ fn letter_path(
     })
 }
 
-/// Draws a character filled, or hollow with a thick line.
+/// Draws a character, either filled or hollow. A hollow character has a thick outline.
 fn draw_letter(canvas: &mut Canvas, random: &mut RandomSource, path: &Path, ink: Color) {
     if random.int(0..3) > 0 {
         return canvas.fill(path, ink);

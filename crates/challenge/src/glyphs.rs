@@ -4,7 +4,8 @@ use tiny_skia::{Path, PathBuilder};
 
 mod outlines;
 
-/// A step of the pen along an outline, in units of 1/[`EM`] em, y upwards.
+/// A step of the pen along an outline. Coordinates are in units of 1/[`EM`] em, and y points
+/// upwards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PathStep {
     /// Moves to this point without drawing.
@@ -29,7 +30,7 @@ pub(crate) struct Glyph {
 pub(crate) const EM: f32 = 2_048.0;
 /// The typefaces.
 pub(crate) const FACES: [&[Glyph]; 3] = [outlines::SANS, outlines::SANS_BOLD, outlines::SERIF_BOLD];
-/// The number of straight pieces that replace a step before it is bent.
+/// The number of straight pieces into which a step is divided before the step is bent.
 const PIECES: u16 = 5;
 
 impl Glyph {

@@ -32,7 +32,7 @@ fn encode_png(canvas: &Canvas, data: &[u8], colours: ColorType) -> Vec<u8> {
     file
 }
 
-/// Returns a colour of this hue (in turns), saturation and lightness, each from 0 to 1.
+/// Returns a colour. `hue` is in turns of the colour circle. The other values are from 0 to 1.
 pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> Color {
     let part = |n: f32| {
         let k = (n + hue.rem_euclid(1.0) * 12.0) % 12.0;
@@ -43,8 +43,8 @@ pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> C
         .expect("every component is from 0 to 1")
 }
 
-/// Adds grain to a picture, in squares of two pixels, so that no two positions look exactly alike.
-/// Only a few squares get grain, because grain makes a file large.
+/// Adds grain to a picture, in squares of two by two pixels, so that no two positions look exactly
+/// alike. Only a few squares get grain, because grain makes a file large.
 pub(crate) fn add_grain(canvas: &mut Canvas, random: &mut RandomSource, strength: u8) {
     let width = canvas.width;
     for rows in canvas.pixels.chunks_mut(width * 2) {

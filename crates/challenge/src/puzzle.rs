@@ -16,22 +16,25 @@ mod scene;
 pub const PUZZLE_WIDTH: u32 = 340;
 /// Height of the picture, in pixels.
 pub const PUZZLE_HEIGHT: u32 = 170;
-/// The width and height of the piece's file, in pixels. The piece is smaller than its file.
+/// The width and height of the picture file that shows the piece, in pixels. The piece does not
+/// fill this picture.
 pub const PIECE_SIDE: u32 = 68;
 /// A piece counts as placed if it is at most this many pixels from its gap.
 pub const TOLERANCE_PX: u16 = 5;
 
 const SIDE: i32 = PIECE_SIDE as i32;
-/// The side of a piece without its tongues.
+/// The length of a side of a piece, without the tongues.
 const BODY: f32 = 44.0;
-/// The radius of a tongue or notch. A gap uses a fraction of this radius.
+/// The radius of a tongue or notch. In a gap, this radius is multiplied by a random number from
+/// `GAP_RADIUS_FACTOR`.
 const TONGUE: f32 = 7.5;
 const GAP_RADIUS_FACTOR: Range<f32> = 0.8..1.15;
-/// The number of line segments of a tongue's circle.
+/// The number of straight lines that form the round outline of a tongue or notch.
 const CIRCLE_STEPS: usize = 12;
 /// The largest displacement of a gap's outline, in pixels.
 const BEND_MAX: f32 = 3.0;
-/// The number of pieces that replace a straight part of an outline, so that the part can be bent.
+/// The number of pieces into which a straight part of an outline is divided, so that it can be
+/// bent.
 const STEPS: usize = 3;
 /// The number of gaps in a picture. The piece fits one of them.
 const GAPS: usize = 3;
@@ -40,8 +43,8 @@ const X_MIN: i32 = 60;
 const X_MAX: i32 = PUZZLE_WIDTH as i32 - PIECE_SIDE as i32 - 2;
 /// Strength of the grain.
 const GRAIN: u8 = 18;
-/// How much darker or lighter a gap is. A person sees each side of the gap at once, by this tint
-/// and by the gap's rim.
+/// How strongly a gap is darkened or lightened. By this tint and by the gap's rim, a person
+/// immediately recognises each side of the gap.
 const GAP_TINT: Range<f32> = 0.36..0.6;
 const RIM_ALPHA: Range<f32> = 0.2..0.4;
 /// The shortest distance between two gaps, so that they do not touch.
@@ -59,7 +62,8 @@ pub struct Puzzle {
     pub piece: Vec<u8>,
     /// The distance from the top of the picture to the top of the piece's file.
     pub piece_y: u16,
-    /// The answer: the distance from the left at which the piece is in its gap.
+    /// The answer: the distance from the left of the picture to the left of the piece's file when
+    /// the piece is in its gap.
     pub x: u16,
 }
 
@@ -117,8 +121,8 @@ impl PieceShape {
     }
 
     /// Returns a slightly changed shape: its tongues are moved a little and are a little larger or
-    /// smaller. A person ignores this change, but a template match fails. All gaps
-    /// of a puzzle are changed, so that the change does not show which gap fits.
+    /// smaller. A person ignores this change, but a template match fails. All gaps of a puzzle are
+    /// changed, so that the change does not show which gap fits.
     fn worn_copy(&self, random: &mut RandomSource) -> Self {
         Self(self.0.map(|edge| Edge {
             side: edge.side,
@@ -148,8 +152,9 @@ impl PieceShape {
 }
 
 impl Edge {
-    /// Returns the points of the tongue or notch of side `n`: three quarters of a circle whose
-    /// middle is half a radius outside of the side.
+    /// Returns the points of the tongue or notch of side `n`: three quarters of a circle. The
+    /// middle of the circle is 0.6 radii away from the side: outside for a tongue, inside for a
+    /// notch.
     fn tongue_points(&self, n: usize) -> Vec<Point> {
         let out = match self.side {
             Side::Straight => return Vec::new(),
@@ -164,8 +169,9 @@ impl Edge {
     }
 }
 
-/// Returns a point of side `n`, which is counted clockwise from the top. The point is at this
-/// distance along the side and outwards, and is relative to the middle of the piece.
+/// Returns a point near side `n`. The sides are counted clockwise from the top. `along` is the
+/// distance from the start of the side, and `out` is the distance outwards from the side. The
+/// result is relative to the middle of the piece.
 fn point_on_side(n: usize, along: f32, out: f32) -> Point {
     let (x, y) = (along - BODY / 2.0, -BODY / 2.0 - out);
     let (x, y) = [(x, y), (-y, x), (-x, -y), (y, -x)][n];
@@ -201,7 +207,8 @@ impl Pose {
     /// Returns the outline of a shape at this position.
     fn path(&self, form: &PieceShape) -> Path {
         let [across, down] = self.bends;
-        // The wave is as long as a piece's body, so the middle of the shape does not move.
+        // One wave is as long as a piece's body. So the displacements of a side add up to about
+        // zero, and the shape as a whole does not move.
         let bent = |(far, from): (f32, f32), at: f32| far * (from + at * TAU / BODY).sin();
         let mut path = PathBuilder::new();
         for (n, point) in form.outline().into_iter().enumerate() {
@@ -224,7 +231,7 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     let y = random.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
     let places = gap_positions(random);
     // The piece shows a random part of the picture. If the colours around the gap continued in the
-    // piece, a robot would see this more easily than a person.
+    // piece, a robot would notice the match more easily than a person.
     let anywhere =
         (random.int(0..PUZZLE_WIDTH as i32 - SIDE), random.int(0..PUZZLE_HEIGHT as i32 - SIDE));
     let piece = cut_piece(&picture, &form, anywhere, random);
@@ -243,8 +250,8 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     }
 }
 
-/// Returns the positions of the gaps. The first position belongs to the gap that fits. The gap that
-/// fits is equally often the left, the middle and the right one.
+/// Returns the positions of the gaps. The first position belongs to the gap that fits. With equal
+/// probability, this gap is the left, the middle or the right gap of the picture.
 fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
     let spare = X_MAX - X_MIN - (GAPS as i32 - 1) * GAP_DISTANCE_MIN;
     let mut shifts = [(); GAPS].map(|()| random.int(0..spare + 1));
@@ -258,8 +265,8 @@ fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
     places
 }
 
-/// Cuts the piece out before the gaps are drawn. The piece is a little lighter or darker than its
-/// source.
+/// Cuts the piece out of a picture without gaps. The piece is made a little lighter or darker than
+/// this part of the picture.
 fn cut_piece(
     picture: &Canvas,
     form: &PieceShape,
@@ -282,8 +289,8 @@ fn cut_piece(
     piece
 }
 
-/// Draws a gap: another part of the picture, made darker or lighter by a random amount. The
-/// original content is not visible.
+/// Draws a gap. The gap shows another part of the picture, made darker or lighter by a random
+/// amount. So the content that the gap covers is not visible.
 fn draw_gap(picture: &mut Canvas, whole: &[[u8; 4]], path: &Path, random: &mut RandomSource) {
     let shift =
         (random.int(40..300).unsigned_abs() as usize, random.int(10..90).unsigned_abs() as usize);

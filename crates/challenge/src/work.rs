@@ -1,9 +1,9 @@
 //! Proof of work by the open ALTCHA protocol, version 2. The buyer's device searches for a number.
 //! The buyer sees and solves nothing.
 //!
-//! The server chooses the number, so a new challenge costs only one key derivation. The check of an
-//! answer costs two short MACs. The protocol does not remember earlier answers, so the caller must
-//! refuse a repeated answer.
+//! The server chooses the number, so a new challenge costs only one key derivation. To check an
+//! answer, the server computes two short MACs. The protocol does not remember earlier answers, so
+//! the caller must refuse a repeated answer.
 
 use std::fmt;
 
@@ -25,8 +25,8 @@ const ALGORITHM: &str = "PBKDF2/SHA-256";
 /// The amount of work: how many keys to try, and how many rounds each key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// The rounds of the derivation of one key. To make a challenge, the server derives one key
-    /// too.
+    /// The number of rounds that derive one key. The server also derives one key for each new
+    /// challenge.
     pub rounds: u32,
     /// The smallest number of keys that a device has to try.
     pub keys_min: u32,
@@ -69,7 +69,7 @@ impl fmt::Debug for WorkKeys {
 pub struct WorkChallenge {
     /// The challenge as the protocol writes it.
     pub json: serde_json::Value,
-    /// The mark that ties an answer to this challenge.
+    /// The challenge's signature. An answer must contain the same signature.
     pub mark: [u8; 32],
 }
 

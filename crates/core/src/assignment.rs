@@ -19,21 +19,24 @@ use crate::value::{Millis, NodeId, SlotKey};
 /// The other node may notice the change only at its next check. Without this overlap, no node would
 /// settle the slot until that check.
 pub const HANDOVER_MS: u64 = 1_200;
-/// How long after its last lease renewal a node settles slots, in milliseconds.
+/// A node gets no slots if its last lease renewal is at least this many milliseconds older than the
+/// newest lease renewal of any node.
 ///
 /// This time is shorter than the lease, so the slots of a failed node soon move to other nodes. If
-/// a node that seemed to fail still runs, two nodes settle the same slots, which only costs work.
+/// the node only seemed to fail and still runs, two nodes settle the same slots, which only costs
+/// work.
 pub const SILENT_MS: i64 = 2_000;
 
-/// Returns whether a node renewed its lease recently. `lease_until` is the end of its lease, and
-/// `newest` is the end of the lease that was renewed last. All leases are equally long.
+/// Returns whether a node renewed its lease recently. `lease_until` is the end of the node's lease,
+/// and `newest` is the latest end of all nodes' leases. All leases are equally long.
 #[must_use]
 pub fn is_heard(lease_until: Millis, newest: Millis) -> bool {
     lease_until > newest.plus(-SILENT_MS) || !holds(AssignmentRule::SilentNodesSettleNothing)
 }
 
 /// The largest number of earlier sets of nodes that [`Settlers`] keeps. At this bound the oldest
-/// set is dropped. A slot of that set may then have no settler until its new node's next check.
+/// set is dropped. A slot that this set assigned may then have no settler until the slot's new node
+/// checks again.
 const EARLIER_MAX: usize = 16;
 
 /// The live nodes that settle tickets now, and the sets of nodes that settled tickets shortly
@@ -105,8 +108,7 @@ impl Settlers {
     }
 }
 
-/// A rule of this file. The simulation removes each rule in turn. Without the rule, the simulation
-/// must find an error.
+/// A rule of this file. The simulation removes one rule at a time, and must then find an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AssignmentRule {
     Handover,
@@ -203,7 +205,7 @@ mod tests {
         let slot = slots()
             .find(|slot| settler_of(*slot, &[old, new]) == Some(new))
             .expect("at least one of 400 slots moves");
-        assert!(at_old.settles(old, slot, 0), "without a check, a node settles every slot");
+        assert!(at_old.settles(old, slot, 0), "before its first check, a node settles every slot");
         assert!(at_old.observe(nodes(&[1]), 10) && !at_old.observe(nodes(&[1]), 20));
         assert!(at_old.settles(old, slot, 5_000));
         assert!(at_old.observe(nodes(&[2, 1]), 10_000));
@@ -214,7 +216,7 @@ mod tests {
         assert!(!at_old.settles(old, slot, 10_000 + HANDOVER_MS));
         at_new.observe(nodes(&[1, 2]), 9_500);
         assert!(at_new.settles(new, slot, 9_500));
-        // The new node stops, so the old node settles its slots again at once.
+        // The new node stops, so the old node at once settles the slot again.
         assert!(at_old.observe(nodes(&[1]), 20_000));
         assert!(at_old.settles(old, slot, 20_000));
         assert_eq!(at_old.live(), nodes(&[1]));

@@ -10,7 +10,7 @@
 //! timeline, a database never returns to an earlier position, even after a crash. So a database
 //! with the same newest row, the same timeline and an earlier position is an older copy.
 
-/// One row of a database's history: a server that began to run the database.
+/// One row of a database's history. It says that a server began to run the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseHistory {
     /// The fencing number. It rises with each row.
@@ -68,8 +68,8 @@ impl SeenDatabase {
 pub enum HistoryChange {
     /// A standby became the primary.
     Promoted,
-    /// The rows are in another database cluster or in another database of the same cluster, for
-    /// example after a restore from a dump.
+    /// The rows were written in another database, of this cluster or of another cluster. For
+    /// example, a dump was restored.
     Moved,
 }
 
@@ -80,12 +80,13 @@ pub enum DatabaseDecision {
     Accept,
     /// Add a row to the database's history, then use the database.
     Register(HistoryChange),
-    /// Refuse the database: its history ends before the row that the deployment knows.
+    /// Refuse the database: its history ends before the row that the deployment knows, or its
+    /// timeline is earlier than the timeline in that row or in its own newest row.
     Older,
-    /// Refuse the database: it has the newest history, but is a copy that lacks later commits.
+    /// Refuse the database: it has the newest row, but it is a copy that lacks later commits.
     OlderCopy,
-    /// Refuse the database: its history has newer rows, but lacks the row that the deployment
-    /// knows.
+    /// Refuse the database: its history lacks the row that the deployment knows, but has another
+    /// row with the same or a higher fencing number.
     Forked,
 }
 
@@ -117,8 +118,8 @@ pub fn decide(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> DatabaseD
 }
 
 /// Returns whether the open sales must be paused after this change, because the database may lack
-/// confirmed commits. `was_synchronous` says that, before the change, each commit waited for a
-/// standby. If so, a promoted standby has every confirmed commit.
+/// confirmed commits. `was_synchronous` says whether each commit waited for a standby before the
+/// change. If each commit waited, a promoted standby has every confirmed commit.
 #[must_use]
 pub fn must_pause(
     change: HistoryChange,
@@ -129,8 +130,9 @@ pub fn must_pause(
     change == HistoryChange::Moved || !was_synchronous || lacks_commits(known, seen)
 }
 
-/// Returns whether the database certainly lacks commits that this deployment confirmed. This is so
-/// if the database's newest row is the known row, but the database's position is earlier.
+/// Returns whether the database certainly lacks commits that this deployment confirmed. The
+/// database lacks commits if its newest row is the known row, but its position is earlier than the
+/// known position.
 fn lacks_commits(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> bool {
     let newest = known.zip(seen.newest());
     newest.is_some_and(|(known, newest)| {

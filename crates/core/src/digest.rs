@@ -26,8 +26,8 @@ pub struct OrderDigest {
     pub grant: GrantId,
     /// The number of the order's ticket under the grant.
     pub n: TicketN,
-    /// The node whose ticket became this order. `None` means that the transaction changed an
-    /// earlier order.
+    /// The node whose ticket became this order. `None` if the transaction changed an order that
+    /// already existed.
     pub created_for: Option<NodeId>,
     /// Whether the order has left the state `reserved`.
     pub ended: bool,

@@ -19,7 +19,8 @@
 //! 3. If an edge's copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]), or if the copy lacks
 //!    requests, the edge refuses no request.
 //! 4. If a request gets an order through an edge, that edge knows the request at once.
-//! 5. An edge passes every other request on to a node, which decides by the same rules.
+//! 5. If an edge does not refuse a request, it passes the request on to a node. The node decides by
+//!    the same rules.
 #[cfg(test)]
 mod sim;
 
@@ -64,8 +65,8 @@ pub struct FeedRead {
     pub from: FeedPosition,
     /// The number of requests in the result.
     pub requests: u64,
-    /// The number of the last entry in the result, or `None` if the result has no entries. Entries
-    /// are sorted by the numbers of their changes.
+    /// The change number of the last entry in the result, or `None` if the result has no entries.
+    /// The entries are sorted by change number.
     pub last_seq: Option<u64>,
     /// Whether the feed has more entries than the result.
     pub has_more_entries: bool,
@@ -75,7 +76,7 @@ pub struct FeedRead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedStep {
     /// Ignore the read: its state is older than the copy, its generation is not complete, or the
-    /// read began at another position.
+    /// read began at a position other than the edge's position.
     Ignore,
     /// Keep the requests and entries, and read the next part at once. Do not use the entries yet.
     ReadOn {
@@ -101,7 +102,8 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Returns where the next read begins. A new generation is read from its beginning.
+    /// Returns where the next read begins. If the feed has a new generation, the read must begin at
+    /// the start of that generation instead.
     #[must_use]
     pub fn position(&self) -> FeedPosition {
         self.at
@@ -193,9 +195,10 @@ impl ClockReading {
 /// Returns whether an edge may use the copy with this head to refuse a request. By the edge's
 /// clock, the head last changed at `read_at`, and the present time is `now`.
 ///
-/// Two conditions must hold. The copy must be recent by the store's clock: a copy that arrived late
-/// is not used. The head must have changed recently by the edge's clock, which shows that a node
-/// still writes the feed.
+/// Three conditions must hold. The copy must have every request whose order is included in the
+/// counts. The copy must be recent by the store's clock, so a copy that arrived late is not used.
+/// The head must have changed recently by the edge's clock, which shows that a node still writes
+/// the feed.
 #[must_use]
 pub fn is_fresh(
     head: Option<&FeedHead>,
@@ -213,8 +216,7 @@ pub fn is_fresh(
     (is_recent && age >= -FEED_AGE_MAX_MS) || !holds(FeedRule::Age)
 }
 
-/// A rule of this file. The simulation removes each rule in turn. Without the rule, the simulation
-/// must find an error.
+/// A rule of this file. The simulation removes one rule at a time, and must then find an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FeedRule {
     CompleteGeneration,

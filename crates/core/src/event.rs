@@ -52,9 +52,8 @@ impl Attribution {
     pub const ENGINE: &Self = &Self { actor: Actor::Engine, why: None };
 }
 
-/// The subject of an event. Events about the same order are delivered in the sequence in which they
-/// happened. Events whose subject is an item or a sale are delivered in sequence for that item or
-/// sale.
+/// The subject of an event. Events about the same order, the same item or the same sale are
+/// delivered in the sequence in which they happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An order as it was after the change.
@@ -83,8 +82,8 @@ pub enum Subject {
         /// The reason for the refund.
         cause: crate::money::RefundCause,
     },
-    /// A captured payment that was reversed without a request by this server. The stores write this
-    /// event because they keep the reversals.
+    /// A reversal of a captured payment that this server did not request. The stores write this
+    /// event, because they keep the reversals.
     Reversal {
         /// The provider's id of the payment.
         payment: PaymentId,
@@ -120,12 +119,12 @@ pub struct Event {
     pub at: Millis,
 }
 
-/// The reason that is stored in the event about an order from a waitlist entry. Stored rows contain
-/// this text.
+/// The reason in an event about an order that was created from a waitlist entry. Stored rows
+/// contain this text, so do not change it.
 pub const FROM_WAITLIST: &str = "a returned unit went to the first buyer on the waitlist";
 
-/// The reason that is stored in the event about a waitlist entry whose sale ended before the entry
-/// got a unit. Stored rows contain this text.
+/// The reason in an event about a waitlist entry that got no unit before the sale ended. Stored
+/// rows contain this text, so do not change it.
 pub const WAITLIST_ENDED: &str = "the sale ended before a unit came back";
 
 impl Event {
@@ -136,7 +135,7 @@ impl Event {
         self.what == EventType::OrderReserved && self.has_engine_reason(FROM_WAITLIST)
     }
 
-    /// Returns whether the event is about a waitlist entry that ended with its sale.
+    /// Returns whether the event is about a waitlist entry that ended because its sale ended.
     #[must_use]
     pub fn is_end_of_waitlist(&self) -> bool {
         self.what == EventType::OrderRefused && self.has_engine_reason(WAITLIST_ENDED)

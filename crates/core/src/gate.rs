@@ -1,5 +1,5 @@
-//! Admission rules as values: who may ask for units, and how often. These rules never change the
-//! stock.
+//! Admission rules: who may ask for units, and how often. The rules work on plain values, without
+//! input or output, and never change the stock.
 
 pub mod code;
 pub mod distinct_buyers;

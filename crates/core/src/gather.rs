@@ -1,6 +1,6 @@
 //! Gathers the last units of an item for a waiting request. Near the end of a sale, the pool is
-//! almost empty, and the last units are spread over the slots. A request then may ask for more
-//! units than its slot has, although enough units are free.
+//! almost empty, and the last units are spread over the slots. Then a request may ask for more
+//! units than its slot has, although enough units are free in total.
 //!
 //! The request is parked while the server gathers units in one slot: from the pool by a refill,
 //! from other slots by recalls. The oldest parked request is served first, and units are gathered

@@ -28,7 +28,7 @@ fn unwrap_infallible<T>(result: Result<T, std::convert::Infallible>) -> T {
     value
 }
 
-/// Returns the units in the pool, the units in grants, and the units that are not settled.
+/// Returns the units in the pool, the unsettled units of the grant, and their sum.
 fn unit_counts(model: &mut Model) -> (u64, u64, u64) {
     let item = unwrap_infallible(model.item(SLOT.item)).expect("the item");
     let grant = unwrap_infallible(model.open_grant(SLOT)).expect("the slot has an open grant");

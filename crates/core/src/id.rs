@@ -11,11 +11,12 @@ const PREFIX: &str = "ord_";
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const TEXT_BYTES: usize = PREFIX.len() + BYTES / 3 * 4;
 
-/// The id of a ticket and of the order that it may become.
+/// The id of a ticket, and of the order that the ticket may become.
 ///
-/// 39 bytes, big-endian: `decide_by` in milliseconds (6), token (6), grant (8), `n` (5), units (3),
-/// the first bytes of the request's hash (3), and a keyed MAC of these and the buyer (8). Ids of
-/// later requests sort later.
+/// An id has 39 bytes, big-endian (byte counts in parentheses): `decide_by` in milliseconds (6),
+/// token (6), grant (8), `n` (5), units (3), the first bytes of the request's hash (3), and a keyed
+/// MAC of these fields and the buyer (8). Ids sort by `decide_by`, so ids of later requests sort
+/// later.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TicketId([u8; BYTES]);
 
@@ -112,7 +113,7 @@ impl fmt::Debug for TicketId {
     }
 }
 
-/// The text of a [`TicketId`] on the stack.
+/// The text form of a [`TicketId`], without a heap allocation.
 #[derive(Clone, Copy)]
 pub struct TicketIdText([u8; TEXT_BYTES]);
 

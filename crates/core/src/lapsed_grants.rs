@@ -1,15 +1,15 @@
 //! Leases: when a node's lease lapses, the leader closes the grants of the slots in that node's
 //! memory. Then other slots can sell the units of these grants.
 //!
-//! Closing a grant too early is harmless. If the node was only slow, its tickets are returned, and
-//! the node makes the requests again under its next grant. This costs only time. So a wrong clock
-//! does no harm, and two leaders may close grants at the same time.
+//! Closing a grant too early is harmless. If the node was only slow, its tickets are returned. The
+//! node then sends their requests again under its next grant. This costs only time. So a wrong
+//! clock does no harm, and two leaders may close grants at the same time.
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
 use crate::value::NodeId;
 
-/// Returns the open grants whose node has no valid lease. The index of a slot in a node's memory is
-/// the node's number.
+/// Returns the open grants whose node has no valid lease. If a slot is in a node's memory, the
+/// slot's index is the node's number.
 ///
 /// The caller reads `live` *after* the grants, so `live` contains a node that has just started and
 /// opened a grant. A leader without a valid lease closes nothing, because its readings may be as

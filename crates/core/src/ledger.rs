@@ -1,8 +1,8 @@
 //! The rows that a transaction of the store reads and writes.
 //!
-//! A transaction is a function of this crate over a `Ledger`. A store runs the function between
-//! BEGIN and COMMIT. The in-memory [`crate::model::Model`] and the stores implement the trait. Two
-//! transactions that use the same grant or item run one after the other.
+//! A transaction is a function of this crate that takes a `Ledger`. A store runs the function
+//! between BEGIN and COMMIT. The in-memory [`crate::model::Model`] and the stores implement the
+//! trait. Two transactions that use the same grant or item run one after the other.
 use crate::event::{Actor, Event};
 use crate::id::TicketId;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
@@ -36,8 +36,8 @@ pub trait Ledger {
     /// Returns every open grant of an item, by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
     /// Returns the units of an item that are granted and not settled, in all its open grants. This
-    /// function does not lock the grants. Transfers between a slot and the pool wait for the item's
-    /// lock, but a ticket may be settled meanwhile.
+    /// function does not lock the grants. If the transaction has locked the item, no units move
+    /// between a slot and the pool meanwhile, but a ticket may be settled.
     fn in_slots(&mut self, item: ItemId) -> Result<u64, Self::Error>;
     /// Returns the highest epoch that any grant of the slot had, or 0 if the slot had no grant.
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Self::Error>;
@@ -59,7 +59,7 @@ pub trait Ledger {
     /// Returns the order of this request.
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey)
     -> Result<Option<Order>, Self::Error>;
-    /// Returns the buyer's orders of one item, which are few.
+    /// Returns all the buyer's orders of one item. Their number is small.
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId)
     -> Result<Vec<Order>, Self::Error>;
     /// Returns one of the buyer's orders under this grant: an order that expired, or an order that
@@ -118,7 +118,7 @@ pub trait Ledger {
     fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Result<(), Self::Error>;
     /// Returns the payment, locked until the transaction ends.
     fn payment(&mut self, id: &PaymentId) -> Result<Option<Payment>, Self::Error>;
-    /// Returns the payments that named this order, which are few.
+    /// Returns the payments that named this order. Their number is small.
     fn payments_of(&mut self, order: &TicketId) -> Result<Vec<Payment>, Self::Error>;
     /// Writes a payment, new or changed.
     fn put_payment(&mut self, payment: &Payment) -> Result<(), Self::Error>;

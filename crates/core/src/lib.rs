@@ -1,4 +1,4 @@
-//! The rules of a flash sale as values: no IO, no async, no clock, no randomness.
+//! The rules of a flash sale as functions of values: no IO, no async, no clock, no randomness.
 //!
 //! A unit of stock reaches a buyer in three steps. Each step is decided by the cheapest component
 //! that can decide it:

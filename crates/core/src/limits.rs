@@ -45,8 +45,8 @@ pub const PARKED_MAX: usize = 20_000;
 pub const HOLD_SECS_MAX: u32 = 86_400;
 /// The largest number of entries in one item's waitlist. At the bound no further buyer can join.
 pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
-/// The largest number of waitlist entries that one transaction serves, or that it ends because
-/// their sale has ended. Further entries wait for the next transaction.
+/// The largest number of waitlist entries that one transaction serves. After the sale's end, it is
+/// the largest number that one transaction ends. Further entries wait for the next transaction.
 pub const WAITLIST_BATCH_MAX: usize = 100;
 /// The longest payment window of an order that was created from a waitlist entry, in milliseconds.
 /// This window is short, because other buyers wait for the units. If the item's own window is
@@ -73,14 +73,15 @@ pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
 pub const DELIVERY_TRIES: u32 = 20;
 /// The largest value of the setting that replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
-/// The number of refusals, without another kind of failure between them, after which an event can
-/// be a dead letter. [`DELIVERY_REFUSED_MS`] is a second condition. With the pauses, the refusals
+/// An event can be a dead letter after this many refusals in a row, if no other kind of failure
+/// came between them. [`DELIVERY_REFUSED_MS`] is a second condition. With the pauses, the refusals
 /// take half a minute. So an endpoint that refuses every event of one type gets the other events
 /// before too many events are pending.
 pub const DELIVERY_REFUSALS: u32 = 6;
 /// The shortest time, in milliseconds, after which a refused event can be a dead letter. While a
-/// shop deploys a new version, it may answer `404`, but such a deployment takes less time than
-/// this. The bound does not apply if the endpoint refuses half of the events that may be pending.
+/// shop deploys a new version, the shop may answer `404`. Such a deployment takes less time than
+/// this bound. The bound does not apply if the endpoint refuses half of the events that may be
+/// pending.
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
 /// The longest pause between two attempts to deliver a refused event, in milliseconds. The pause is
 /// short, so that a shop gets the event soon after the shop recovers.
@@ -88,7 +89,7 @@ pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
 /// The longest pause between two attempts to deliver an event that this server could not send, in
 /// milliseconds.
 pub const DEFERRED_PAUSE_MAX_MS: i64 = 60_000;
-/// If this server fails this many times in a row to send an event, it gives up the event. With the
+/// The server gives up an event if it fails this many times in a row to send the event. With the
 /// pauses, this takes a day and a half.
 pub const DEFERRALS_MAX: u32 = 2_160;
 /// The largest number of events in delivery to one endpoint at once. Further events wait.
@@ -102,7 +103,8 @@ pub const DELIVERIES_PENDING_MAX: usize = 1_000;
 /// The number of consecutive failed events after which an endpoint counts as down. From then on,
 /// the endpoint gets one event at a time.
 pub const BREAKER_FAILURES: usize = 5;
-/// The largest number of consecutive attempts of the same event at an endpoint that is down.
+/// The largest number of consecutive attempts to deliver the same event to an endpoint that is
+/// down.
 pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
 /// After each group of this many attempts at an endpoint that is down, the pause between attempts
 /// doubles. So after a short failure, an endpoint gets its events soon.
@@ -130,13 +132,13 @@ const _: () =
     assert!(PARK_MS < DECIDE_WITHIN_MS, "a ticket for a parked request can be settled in time");
 const _: () = assert!(
     SLOT_QUEUE_AGE_MAX_MS < DECIDE_WITHIN_MS / 2,
-    "tickets issued behind a full queue are still settled in time"
+    "the last ticket in a full queue can still be settled in time"
 );
 const _: () =
-    assert!(STOCK_MAX <= u32::MAX as u64, "free and held units pack into one atomic word");
+    assert!(STOCK_MAX <= u32::MAX as u64, "free and held units fit together in one atomic word");
 const _: () = assert!(
     DELIVERIES_IN_FLIGHT_MAX <= DELIVERY_WINDOW && DELIVERY_WINDOW <= DELIVERIES_PENDING_MAX,
-    "events in delivery were read, and may all become pending"
+    "events in delivery are in the window, and the whole window may become pending"
 );
 const _: () = assert!(
     1 < DELIVERY_REFUSALS && DELIVERY_REFUSALS < DELIVERY_TRIES,

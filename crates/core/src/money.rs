@@ -1,7 +1,7 @@
 //! Payments: each captured payment either pays for an order or gets one refund, never both.
 //!
-//! Each message of a provider takes effect once, because the transaction of the effect also stores
-//! the message's id in the inbox. Each payment takes effect once, because its id is stored too. A
+//! Each message of a provider takes effect once: one transaction applies the effect and stores the
+//! message's id in the inbox. Each payment takes effect once, because its id is stored too. A
 //! payment is refunded at most once, because a refund's id is made from the payment's id. Amounts
 //! are whole minor units. The captured amount is compared with the order's price. The server never
 //! takes a price from a message.
@@ -134,8 +134,8 @@ pub fn order_price<L: Ledger + ?Sized>(
     Ok(minor.map(|minor| Money { minor, currency: each.currency }))
 }
 
-/// Returns how many units of an ended order the pool lacks, if slots may hold them and the buyer's
-/// limit allows the order.
+/// Returns how many units of an ended order the pool lacks. Returns `None` if the pool lacks none,
+/// if the slots cannot have them, or if the buyer's limit does not allow the order.
 fn missing_units<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,

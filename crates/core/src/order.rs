@@ -59,7 +59,8 @@ pub(crate) fn lock_order<L: Ledger + ?Sized>(
     id: &TicketId,
 ) -> Result<Option<Order>, L::Error> {
     let Some(seen) = ledger.order(id)? else { return Ok(None) };
-    // The lock order is grant, then order. So the order is read again after its grant is locked.
+    // The grant must be locked before the order. So the order is read again after its grant is
+    // locked.
     ledger.grant(seen.grant)?;
     ledger.order(id)
 }
@@ -171,8 +172,8 @@ pub enum PayOutcome {
     Done(Order),
     /// Another payment paid for the order before.
     Already(Order),
-    /// The order had ended, and no units were left or the buyer's limit was reached. Refund the
-    /// money.
+    /// The order was refunded, or it ended and cannot become paid: the pool lacks its units, or the
+    /// buyer's limit does not allow it. Refund the money.
     Refund(Order),
     /// No such order exists. Refund the money.
     NotFound,
@@ -248,8 +249,7 @@ pub(crate) fn append_if_sold_out<L: Ledger + ?Sized>(
     Ok(())
 }
 
-/// Sends a change of the buyer's quota to the slot that issued the order's ticket, through the
-/// slot's feed.
+/// Sends a change of the buyer's quota through the feed of the slot that issued the order's ticket.
 fn feed_quota_change<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut crate::rows::Grant,

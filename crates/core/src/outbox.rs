@@ -159,8 +159,8 @@ impl DeliveryQueue {
             .retain(|at, row| !row.saved || self.in_flight.contains_key(at) || known.contains(at));
         for parcel in rows {
             match self.rows.get_mut(&parcel.position) {
-                // The known row stays, except that it takes an earlier time. A later time is
-                // ignored: after an endpoint recovers, the queue sends an event at once.
+                // If the store's row has an earlier `next_at`, the known row takes over this time.
+                // A later time is ignored: after an endpoint recovers, its events are due at once.
                 Some(row) if row.parcel.tries == parcel.tries => {
                     if parcel.next_at < row.parcel.next_at {
                         row.parcel.next_at = parcel.next_at;
@@ -208,7 +208,7 @@ impl DeliveryQueue {
             self.probe(now)?
         } else {
             let retries = self.in_flight.keys().filter(|at| self.rows.contains_key(at)).count();
-            // Retries leave half of the free deliveries to new events, if there are new events.
+            // While new events can be sent, retries use at most half of the allowed deliveries.
             let is_due = |row: &PendingRow| row.parcel.next_at <= now;
             let of_rows = |queue: &Self| {
                 queue.rows_ready().find(|row| is_due(row)).map(|row| row.parcel.position)
@@ -230,7 +230,7 @@ impl DeliveryQueue {
             }
             (None, None) => unreachable!("a ready event has a row or was read"),
         };
-        // An early try at an endpoint that is down does not count as a try of the event.
+        // A try before `next_at` only tests an endpoint that is down. It is not a try of the event.
         let counts = self.rows.get(&at).is_none_or(|row| row.parcel.next_at <= now);
         self.in_flight.insert(at, (about, counts));
         Some(at)
@@ -245,7 +245,7 @@ impl DeliveryQueue {
                 || self.rows_ready().next().is_some() || self.next_new_event(0).is_some();
             return (self.in_flight.is_empty() && has_some()).then(|| self.breaker.probe_at());
         }
-        // If all allowed deliveries are in progress, the next outcome comes first.
+        // All allowed deliveries are in progress, so the queue needs an outcome first.
         if self.in_flight.len() >= self.bounds.at_once {
             return None;
         }
@@ -270,8 +270,8 @@ impl DeliveryQueue {
             let row = match first.get() {
                 NewEvent::Done => None,
                 NewEvent::Failed(parcel) => Some(parcel.clone()),
-                // The earlier event of this key has a row. This event needs a row too, because
-                // otherwise the position could not move past it.
+                // An earlier event with the same key has a row, so this event must wait. It gets
+                // its own row, so that the position can move past it.
                 NewEvent::Waiting(about)
                     if self.rows.values().any(|row| row.parcel.about == *about) =>
                 {
@@ -328,8 +328,8 @@ impl DeliveryQueue {
         self.rows.values().filter(move |row| is_first(row) && row.saved)
     }
 
-    /// Returns the first event after this position that was read and may be sent, because every
-    /// earlier event of its key is delivered.
+    /// Returns the first new event after this position that may be sent: no earlier event of its
+    /// key waits, has failed, or is in delivery.
     fn next_new_event(&self, after: i64) -> Option<i64> {
         let mut seen = self.in_flight_keys();
         if enforces(Rule::FreshBehindFailed) {
@@ -348,7 +348,7 @@ impl DeliveryQueue {
     }
 
     /// Returns the event with which to try an endpoint that is down. The tries alternate between
-    /// new events and rows. Both are tried in order.
+    /// new events and rows. Each kind is tried in the order of its positions.
     fn probe(&mut self, now: Millis) -> Option<i64> {
         if !self.in_flight.is_empty() || now < self.breaker.probe_at() {
             return None;

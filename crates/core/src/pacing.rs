@@ -28,16 +28,16 @@ pub fn linger(tickets: usize, commit: Duration, settlers: usize) -> Duration {
     commit.saturating_mul(others).min(LINGER_MAX)
 }
 
-/// Each live node adds this time to the pause between two refreshes that other nodes' commits
-/// cause. If the last refresh is longer ago than the pause, the node refreshes at once. So the
-/// pause delays other nodes' verdicts only under load.
+/// A refresh reads what other nodes committed. Each live node adds this time to the pause between
+/// two such refreshes. If the last refresh is longer ago than the pause, the node refreshes at
+/// once. So the pause delays other nodes' verdicts only under load.
 const REFRESHES_APART_EACH: Duration = Duration::from_millis(5);
-/// The smallest pause between two refreshes that other nodes' commits cause.
+/// The smallest pause between two refreshes.
 pub const REFRESHES_APART_MIN: Duration = Duration::from_millis(5);
-/// The largest pause between two refreshes that other nodes' commits cause.
+/// The largest pause between two refreshes.
 pub const REFRESHES_APART_MAX: Duration = Duration::from_millis(100);
 
-/// Returns the shortest time between two refreshes that other nodes' commits cause, while this many
+/// Returns the pause between two refreshes that read what other nodes committed, while this many
 /// nodes are alive.
 #[must_use]
 pub fn refreshes_apart(nodes: usize) -> Duration {

@@ -9,7 +9,7 @@ use crate::rules::{Rule, enforces};
 use crate::spread::{PartitionChoice, Spread};
 use crate::value::Units;
 
-const _: () = assert!(PARTITIONS_MAX <= u64::BITS, "a partition is a bit of the registry");
+const _: () = assert!(PARTITIONS_MAX <= u64::BITS, "each partition has one bit of the registry");
 
 /// The registry: the partitions that have units or may get some, with one bit for each partition.
 /// Requests go only to these partitions.
@@ -17,7 +17,8 @@ const _: () = assert!(PARTITIONS_MAX <= u64::BITS, "a partition is a bit of the 
 pub struct AvailablePartitions(u64);
 
 impl AvailablePartitions {
-    /// Returns all of this many partitions (at most [`PARTITIONS_MAX`]).
+    /// Returns a registry that lists every partition below this number (at most
+    /// [`PARTITIONS_MAX`]).
     #[must_use]
     pub fn all(partitions: u32) -> Self {
         Self(u64::MAX.checked_shr(u64::BITS.saturating_sub(partitions)).unwrap_or(0))
@@ -47,8 +48,8 @@ impl AvailablePartitions {
         self.0.checked_shr(index).unwrap_or(0) & 1 == 1
     }
 
-    /// Returns the listed partitions below this number, because the spread may have become narrower
-    /// since the registry was read.
+    /// Returns the listed partitions below this number. The spread may have fewer partitions now
+    /// than when the registry was read.
     #[must_use]
     pub fn within(self, partitions: u32) -> Self {
         Self(self.0 & Self::all(partitions).0)
@@ -81,8 +82,8 @@ pub fn unsettled(grant: Option<&Grant>) -> u64 {
 
 /// Returns the home partition of a request, even if that partition is not listed.
 ///
-/// `number` belongs to this request: random bits, or the number of earlier requests, as
-/// [`Spread::choose`] requires. `buyer_hash` is [`crate::IdKey::buyer_hash`].
+/// `number` is the number that [`Spread::choose`] needs for this request: random bits, or the
+/// number of earlier requests. `buyer_hash` is [`crate::IdKey::buyer_hash`].
 #[must_use]
 pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
     let partitions = spread.partitions.max(1);

@@ -47,8 +47,8 @@ impl Queue {
         self.entries.front().map(|e| e.ticket.decide_by)
     }
 
-    /// Returns the ticket of this number under the newest grant, if the ticket is still queued.
-    /// Numbers rise along the queue.
+    /// Returns the ticket with this number under `grant`, if the ticket is still queued. `grant` is
+    /// the newest grant, so its tickets are last in the queue, sorted by number.
     pub(crate) fn find(&self, grant: GrantId, n: TicketN) -> Option<&Ticket> {
         let i = self.entries.partition_point(|e| e.ticket.grant != grant || e.ticket.n < n);
         self.entries.get(i).map(|e| &*e.ticket).filter(|t| t.n == n)
@@ -87,7 +87,7 @@ impl Queue {
         self.delivered = 0;
     }
 
-    /// Removes a delivered ticket, if the entry at this position has this token.
+    /// Acknowledges the delivered ticket at this position, if the ticket has this token.
     pub(crate) fn acknowledge(&mut self, at: u64, token: Token) {
         let Some(i) = at.checked_sub(self.first) else { return };
         let Some(entry) = self.entries.get_mut(i as usize) else { return };

@@ -43,8 +43,8 @@ pub fn finish<L: Ledger + ?Sized>(
         return Ok(0);
     }
     let Some(from) = ledger.grant(recall.grant)? else { return Ok(0) };
-    // Closing a grant finishes its recalls, so a closed grant has no pending recall. If there were
-    // one, the pool would already have the recalled units.
+    // Closing a grant finishes its recalls and returns its units to the pool. So a recall from a
+    // closed grant must not move units again.
     let open = from.open;
     let most = if enforces(Rule::RecallClamp) { from.unsettled() } else { u64::MAX };
     let units = if open { taken.min(most) } else { 0 };

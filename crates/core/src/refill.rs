@@ -75,7 +75,7 @@ pub fn next_portion(
     if !spread.uses_sub_domains() || pool == 0 || !fed || (!low && enforces(Rule::RefillWhenLow)) {
         return None;
     }
-    // The slots share the last units of the pool, in parts that keep a counter above its threshold.
+    // The slots share the last units of the pool, in parts of at least `threshold` units.
     let share = pool.div_ceil(u64::from(slots.max(1))).max(spread.threshold);
     let most = if enforces(Rule::RefillSmall) { spread.refill.min(share) } else { pool };
     let counter = if enforces(Rule::RefillNamesDrained) { drained } else { view.active };

@@ -4,7 +4,7 @@
 //! The spread in the store says where an item's slots are. All decisions here follow from the
 //! spread and the open grants. So if a leader stops in the middle, the next leader continues
 //! without a loss. Safety does not depend on these decisions. Closing a grant is safe at any time:
-//! its unsettled units go back to the pool, and its later tickets are returned. The drain helps
+//! its unsettled units go back to the pool, and its unsettled tickets are returned. The drain helps
 //! buyers: tickets that were issued before the change are settled.
 use crate::limits::PARTITIONS_MAX;
 use crate::rows::Grant;
@@ -77,7 +77,7 @@ pub fn last_tries<T>(leaving: &[T]) -> &[T] {
     if enforces(Rule::LastTryAsksLeaving) { leaving } else { &[] }
 }
 
-/// One slot of a spread that got wider.
+/// A slot of a spread that got more partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotShare {
     /// The slot.
@@ -90,7 +90,7 @@ pub struct SlotShare {
     pub asked: bool,
 }
 
-/// Units that move from one slot to a new one.
+/// Units that move from one slot to a new slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShareMove {
     /// The slot that gives them.
@@ -148,7 +148,7 @@ pub fn shares_for_new_slots(
 
 /// A slot that issues this many tickets a second counts as the bottleneck of its item.
 pub const HOT_TICKETS_PER_SEC: u64 = 8_000;
-/// How long a slot must stay that busy, in milliseconds.
+/// How long a slot must stay the bottleneck before its item gets more partitions, in milliseconds.
 pub const HOT_MS: i64 = 3_000;
 /// How long the number of partitions stays the same after a change, in milliseconds.
 pub const WIDEN_REST_MS: i64 = 10_000;
@@ -165,7 +165,8 @@ pub struct AutoWidth {
 
 impl AutoWidth {
     /// Checks an item once, and returns a larger number of partitions if the item needs more. Call
-    /// [`AutoWidth::confirm`] after the change. Otherwise the next check returns the number again.
+    /// [`AutoWidth::confirm`] after the change. Without that call, the next check returns the
+    /// number again.
     ///
     /// `busiest` is the rate of the busiest slot since the last check, in tickets a second. `free`
     /// are the units that the item can still sell, `None` for unlimited stock. `least` is the
@@ -184,8 +185,8 @@ impl AutoWidth {
         let since = *self.hot_since.get_or_insert(now_ms);
         let wider = partitions.saturating_mul(2).min(PARTITIONS_MAX);
         let rests = self.changed.is_some_and(|at| now_ms - at < WIDEN_REST_MS);
-        // If the partitions had fewer units than the largest request, the server would have to
-        // gather units for such a request.
+        // Each partition must keep enough units for the largest request. With fewer units, the
+        // server would have to gather units for such a request.
         let suffices = free.is_none_or(|free| free / u64::from(wider) >= least.max(1));
         let is_due = now_ms - since >= HOT_MS && !rests && wider > partitions && suffices;
         is_due.then_some(wider)

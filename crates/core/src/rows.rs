@@ -49,7 +49,7 @@ pub struct WaitlistEntry {
     pub n: TicketN,
     /// The buyer.
     pub buyer: BuyerId,
-    /// The key of the request that joined. The entry's order gets the same key.
+    /// The key of the request with which the buyer joined. The entry's order gets the same key.
     pub key: RequestKey,
     /// The state.
     pub state: WaitlistState,
@@ -253,7 +253,7 @@ pub struct FeedRow {
 /// The final result of a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The ticket was consumed: the order of this id exists.
+    /// The ticket was consumed: the order with the ticket's id exists.
     Reserved,
     /// The ticket was returned, because the request already holds this order.
     Order(TicketId),
@@ -308,11 +308,12 @@ pub struct Order {
 }
 
 impl Order {
-    /// How long a link shows an order that can no longer be paid, so that a payer sees the result.
+    /// How long a link still shows an order that was paid or has ended, so that a payer sees the
+    /// result.
     pub const LINK_AFTER_END_MS: i64 = 3_600_000;
 
-    /// Returns whether a link opens this order. The link works while the order can be paid, and for
-    /// [`Order::LINK_AFTER_END_MS`] after that.
+    /// Returns whether a link opens this order. The link works until the order is paid or ends, and
+    /// for [`Order::LINK_AFTER_END_MS`] after that.
     #[must_use]
     pub fn opens_by_link(&self, now: Millis) -> bool {
         let ended_at = match self.state {

@@ -23,7 +23,7 @@ macro_rules! rules {
 }
 
 rules! {
-    /// Settling closes the grant instead of consuming more units than were granted.
+    /// Settling never consumes more units than were granted. It closes the grant instead.
     SettleGuard,
     /// Settling consumes tickets only of an open grant.
     GrantOpen,
@@ -33,10 +33,11 @@ rules! {
     TicketOnce,
     /// A request that holds an order gets that order, not a second one.
     OrderExists,
-    /// An existing order counts for a request only if the content is the same. Otherwise the key
-    /// was reused.
+    /// An existing order counts for a request only if both have the same content. If the content
+    /// differs, the key was reused.
     OrderExistsCompares,
-    /// If a ticket is returned while its grant is open, the ticket's slot gets a credit.
+    /// If a ticket is returned while its grant is open, a feed row (a credit) gives the units back
+    /// to the ticket's slot.
     CreditWhileOpen,
     /// If a ticket is returned after its grant was closed, the ticket's slot gets no credit.
     NoCreditOnceClosed,
@@ -48,7 +49,7 @@ rules! {
     UnitsBack,
     /// An order ends once, by a compare-and-set on its state.
     EndOnce,
-    /// A credit makes the slot forget the request.
+    /// The credit for a returned ticket makes the slot forget the ticket's request.
     ForgetOnCredit,
     /// A slot applies feed rows only in sequence.
     ApplySeq,
@@ -74,10 +75,10 @@ rules! {
     /// Pending recalls are read before the grant is read again. So a recall that finishes between
     /// the two reads shows in the grant.
     RecallsReadFirst,
-    /// Evidence of a lost memory counts only if the slot acknowledged its init.
+    /// Evidence of a lost memory counts only if the slot acknowledged its `init`.
     EvidenceAfterInit,
-    /// A number that belongs to another ticket proves that the slot lost its memory. The number is
-    /// not recorded twice.
+    /// If a ticket's number already belongs to another ticket, the slot lost its memory. The number
+    /// is not recorded twice.
     ReusedNumber,
     /// A recall takes no more units out of the grant than are granted and not settled.
     RecallClamp,
@@ -85,11 +86,12 @@ rules! {
     RecallDone,
     /// A slot remembers the units that it gave to a recall.
     RecallMemory,
-    /// A slot of another epoch refuses a recall.
+    /// A slot refuses a recall for another epoch.
     RecallEpoch,
-    /// Units that are recalled for a slot reach the slot's grant in the same transaction.
+    /// One transaction takes recalled units out of a grant and adds them to the grant of the target
+    /// slot.
     RecallTarget,
-    /// A refused recall finishes nothing.
+    /// If a slot refuses a recall, the recall stays pending.
     RecallRefusalFinishesNothing,
     /// Closing a grant finishes its recalls.
     CloseFinishesRecalls,
@@ -106,8 +108,8 @@ rules! {
     /// Units reach a grant through its feed only after the grant's slot acknowledged `init`. The
     /// `init` carries the units that were granted before.
     RefillAfterInit,
-    /// A node answers "sold out" only if too few units are left, including units in flight and in
-    /// transit.
+    /// A node answers "sold out" only if too few units are left. Units of unsettled tickets and
+    /// units on their way to a slot count as left.
     InFlightIsFree,
     /// A snapshot from which a node answers "sold out" contains every request that holds an order.
     WinnersInSnapshot,
@@ -123,10 +125,10 @@ rules! {
     LastTryEverywhere,
     /// The server shows a sale as paused or ended only after the sale's slots are drained.
     PhaseAfterDrain,
-    /// A transaction shows a phase only if, in this transaction, the phase is still the intended
-    /// phase.
+    /// A new phase is shown only if the sale's intended phase has not changed since the leader read
+    /// it.
     ShowAsIntended,
-    /// The transaction that shows paused or ended closes the item's grants.
+    /// The transaction that shows an item as paused or ended also closes the item's grants.
     PhaseClosesGrants,
     /// A ticket cannot be consumed after its `decide_by`.
     DecideBy,
@@ -145,7 +147,7 @@ rules! {
     /// A slot that has not yet forgotten a refused ticket may return the ticket again. Such a
     /// ticket does not decide the new attempt.
     NewTryAfterRefusal,
-    /// A slot compares the content of a request that it remembers.
+    /// A slot compares the content of a repeated request with the request that it remembers.
     SlotDigest,
     /// A slot enforces the buyer's limit as far as it knows the quota.
     SlotLimit,
@@ -196,19 +198,18 @@ rules! {
     GatherFromOthers,
     /// A slot that left its item's spread is closed only after its tickets are settled.
     LeaveDrains,
-    /// The units of a slot that left the spread can be sold while its tickets settle.
+    /// The units of a slot that left the spread are recalled while the slot's tickets settle.
     LeaveRecalls,
     /// The grant of a slot that left the spread is closed, and its units go to the other slots.
     LeaveCloses,
-    /// A slot that joined the spread gets a part of the units if the pool is empty.
+    /// A slot that joined the spread gets units of other slots if the pool is empty.
     NewSlotGetsShare,
     /// The last attempt of a parked request also goes to the slots that are leaving the spread.
     LastTryAsksLeaving,
     /// The number of requests that a node parks is bounded.
     ParkedBound,
-    /// A snapshot includes the requests that got an order in any transaction that may have been
-    /// committed since the previous snapshot. Transactions need not commit in the sequence of their
-    /// numbers.
+    /// A snapshot reads every transaction that may have committed since the previous snapshot. A
+    /// transaction may commit after a transaction with a higher number.
     RefreshFromXmin,
     /// If a snapshot counts an order, the snapshot also contains the request that holds the order.
     HoldersWithCounts,
@@ -273,14 +274,14 @@ rules! {
     CaptureStays,
     /// A payment is refunded once.
     RefundOnce,
-    /// The refund of an order refunds the order's payments.
+    /// When an order is refunded, each of its captured payments is refunded.
     RefundWithOrder,
-    /// A refund whose money arrived does not change again.
+    /// A settled refund changes only if a later report says that its money came back or was lost.
     SettledStays,
-    /// A refund whose money came back changes again, although it was settled.
+    /// If the money of a settled refund comes back, the refund is not settled any more.
     CameBackUndoes,
-    /// If an answer is older than the refund's last change, it settles nothing. The server only
-    /// queries the provider again.
+    /// An answer that is older than the refund's last change settles nothing. The server ignores it
+    /// or queries the provider again.
     AnswerMayBeOld,
     /// After a refund's money came back, a message about the refund settles nothing. It only makes
     /// the server query the provider.
@@ -371,7 +372,7 @@ mod removed {
         REMOVED.get() != Some(rule)
     }
 
-    /// Removes a rule on this thread until the next call.
+    /// Removes a rule on this thread, until this function is called again.
     pub fn remove(rule: Option<Rule>) {
         REMOVED.set(rule);
     }

@@ -1,5 +1,5 @@
-//! A sale's phases: `draft ⇄ scheduled → open ⇄ paused → closed`. The store's clock decides when a
-//! phase changes.
+//! A sale's phases: `draft ⇄ scheduled → open ⇄ paused → closed`. An operator changes the phase, or
+//! the sale opens and closes at its times by the store's clock.
 
 pub use doorbuster_types::Phase;
 
@@ -51,7 +51,7 @@ impl PhaseStep {
         }
     }
 
-    /// Returns the name in paths and on the command line.
+    /// Returns the name of the step, as in the API's paths and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,7 +1,8 @@
 //! Settling resolves each ticket exactly once. A *consumed* ticket becomes an order. For a
-//! *returned* ticket, the slot gets a credit.
+//! *returned* ticket, the slot gets a credit if its grant is open.
 //!
-//! The check in this file prevents overselling, even if a slot loses, forgets or repeats tickets.
+//! Settling checks each ticket against the ticket's grant. This check prevents overselling, even if
+//! a slot loses, forgets or repeats tickets.
 use crate::event::{self, Attribution, EventType, Subject};
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
@@ -34,7 +35,7 @@ pub fn settle<L: Ledger + ?Sized>(
     let id = key.id_of(ticket);
     let input = SettleInput {
         id,
-        // If the ticket's grant belongs to another item, the ticket deducts and returns no units.
+        // A grant of another item is ignored. The ticket is then returned, and no units move.
         grant: ledger.grant(ticket.grant)?.filter(|g| g.slot.item == ticket.item),
         n: ticket.n,
         buyer: &ticket.buyer,
@@ -74,8 +75,9 @@ pub fn settle<L: Ledger + ?Sized>(
     case.consume(ledger, ticket, now, item.hold_ms)
 }
 
-/// Resolves a ticket from its id alone, after its `decide_by` has passed. The ticket is never
-/// consumed. Returns `None` if the ticket may still be settled, or is a waitlist entry.
+/// Resolves a ticket if only its id is known, after the ticket's `decide_by`. This function
+/// never consumes the ticket. Returns `None` if the ticket may still become an order, or if the id
+/// belongs to a waitlist entry.
 pub fn force_verdict<L: Ledger + ?Sized>(
     ledger: &mut L,
     key: &IdKey,
@@ -137,7 +139,7 @@ fn earlier_verdict<L: Ledger + ?Sized>(
     if !enforces(Rule::TicketOnce) {
         return Ok(None);
     }
-    // A number above every resolved number was never resolved, so no lookup is needed.
+    // `max_n` is the highest resolved number. So a ticket with a higher number has no verdict yet.
     if input.grant.as_ref().is_some_and(|g| input.n > g.max_n) {
         return Ok(None);
     }
@@ -153,7 +155,7 @@ fn earlier_verdict<L: Ledger + ?Sized>(
 /// A ticket that this transaction resolves.
 struct Settlement<'a> {
     input: SettleInput<'a>,
-    /// Whether the ticket's number belongs to another ticket.
+    /// Whether another resolved ticket of the same grant has the same number.
     reused: bool,
 }
 
@@ -228,8 +230,8 @@ impl Settlement<'_> {
         })
     }
 
-    /// Gives the ticket's units back. The slot gets a credit only if the grant is open, because
-    /// closing a grant already returns all its units.
+    /// Gives the ticket's units back. If the grant is open, the slot gets a credit. A closed grant
+    /// needs no credit, because its unsettled units went to the pool when it was closed.
     fn return_ticket<L: Ledger + ?Sized>(
         mut self,
         ledger: &mut L,
@@ -239,8 +241,8 @@ impl Settlement<'_> {
         self.count_resolved();
         let SettleInput { id, n, buyer, key, units, now, .. } = self.input;
         if let Some(mut grant) = self.input.grant {
-            // If the request already holds an order, the returned ticket needs no event. The caller
-            // has that order's result.
+            // If the request already holds an order, the returned ticket needs no event, because
+            // its verdict names that order.
             if !matches!(verdict, Verdict::Order(_)) {
                 let subject = Subject::Ticket {
                     id,

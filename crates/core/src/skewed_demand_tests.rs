@@ -1,5 +1,6 @@
-//! Tests a popular item with eight partitions and a crowd that mostly uses one of them. All units
-//! are sold, no slot holds many, and no buyer is refused while units are left.
+//! Tests a popular item with eight partitions, when most buyers use the same partition. Every unit
+//! is sold, and no slot ever holds many units. A request is refused only if it asks for more units
+//! than are free.
 use crate::gather::{SlotHolding, gather};
 use crate::id::IdKey;
 use crate::partition::{AvailablePartitions, first_try, second_try};
@@ -24,7 +25,7 @@ const SPREAD: Spread = Spread {
     threshold: 40,
     refill: 80,
 };
-/// The number of tickets between two refills by the leader.
+/// The number of requests between two rounds of refills by the leader.
 const TICKETS_BETWEEN_REFILLS: u64 = 20;
 /// The largest number of units in one request.
 const REQUEST_UNITS_MAX: u32 = 10;
@@ -179,7 +180,7 @@ fn an_uneven_crowd_buys_every_unit_and_no_slot_holds_many() {
         }
         assert_eq!(sold + shop.free(), STOCK);
         let most = (0..PARTITIONS).map(|i| shop.has(i)).max().expect("eight");
-        // A counter has at most its first units, or one refill above the threshold.
+        // A counter has at most `initial` units, or one refill more than the threshold.
         let bound = 2 * SPREAD.initial.max(SPREAD.threshold + SPREAD.refill);
         assert!(most <= bound, "a slot holds {most}");
     }

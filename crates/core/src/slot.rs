@@ -1,12 +1,12 @@
 //! A slot: a small counter that issues a ticket for one request in one atomic step.
 //!
-//! This type is the reference for every backend. Slots in a node's memory use it behind a lock.
+//! The type [`Slot`] is the reference for every backend. A slot in a node's memory is a [`Slot`]
+//! behind a lock.
 //!
-//! A slot's units are in two counters. Tickets deduct from the active counter. Recalls take from
-//! the inactive counter first. A feed row names the counter for its units. Refills name the drained
-//! counter. Credits always name A, because their transaction cannot know which counter is active.
-//! That is safe: the sum decides what the slot can serve, and the ticket step flips or merges the
-//! counters.
+//! A slot's units are in two counters, A and B. Tickets deduct from the active counter. Recalls
+//! take from the inactive counter first. Each feed row names the counter that gets its units. A
+//! refill names the drained counter. A credit always names A, because its transaction cannot know
+//! which counter is active. This is safe, because a ticket can use the units of both counters.
 mod counters;
 mod memory;
 
@@ -74,14 +74,14 @@ pub enum TicketAnswer {
     Issued(IssuedTicket),
     /// The request is a repeat. The slot returns its ticket again and deducts nothing.
     Repeated(IssuedTicket),
-    /// The request key was used for other content.
+    /// The buyer used this request key before, for another number of units.
     KeyReused,
     /// The buyer's limit is reached, as far as this slot knows.
     LimitReached {
         /// Units that the slot counts for the buyer.
         used: u32,
     },
-    /// The slot has too few units. Another slot, the pool or a ticket in flight may have more.
+    /// The slot has too few units. The pool, another slot or a ticket in flight may have units.
     Short {
         /// Units that are left in this slot.
         available: u64,
@@ -113,7 +113,7 @@ pub struct GrantTerms {
 /// A slot's answer to `init` and `apply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplyOutcome {
-    /// The slot's position in this grant's feed, even if this call did not move it.
+    /// The slot's position in its grant's feed after the call, even if the call changed nothing.
     At(Seq),
     /// The slot has another grant or epoch.
     Foreign,
@@ -124,8 +124,8 @@ pub enum ApplyOutcome {
 pub enum RecallOutcome {
     /// This many units were taken out, by this call or by an earlier call with the same id.
     Taken(u64),
-    /// The slot has another grant or epoch, or no room to remember the recall. A refusal finishes
-    /// no recall.
+    /// The slot has another grant or epoch, or no room to remember the recall. The recall stays
+    /// pending in the store.
     Refused,
 }
 
@@ -136,14 +136,14 @@ pub struct SlotView {
     pub grant: GrantId,
     /// The slot's epoch.
     pub epoch: Epoch,
-    /// Units in both counters that the slot can issue tickets for now. The number has no meaning
-    /// for unlimited stock.
+    /// The units in both counters together. For unlimited stock, the number has no meaning.
     pub available: u64,
     /// The slot's counters, A and B. Only their sum is compared with the store.
     pub counters: [u64; 2],
     /// The counter that tickets deduct from.
     pub active: Counter,
-    /// Whether the slot may need a refill: a counter was drained since the last units arrived.
+    /// Whether the slot may need a refill: a ticket found or left the active counter too low, and
+    /// no refill or recalled units have arrived since.
     pub mark: bool,
     /// How many feed rows the slot applied.
     pub applied: Seq,
@@ -280,8 +280,8 @@ impl Slot {
         {
             return TicketAnswer::Short { available: term.units.sum() };
         }
-        // The time from the issue to `decide_by` is the same for every ticket. So the difference
-        // from the oldest `decide_by` is the age of the oldest ticket.
+        // Each ticket has the same time from its issue to its `decide_by`. So the difference
+        // between the `decide_by` of this request and of the oldest ticket is that ticket's age.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
         let is_full = self.queue.len() >= self.bounds.queue && enforces(Rule::SlotQueueBound);
         if is_full || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
@@ -314,7 +314,7 @@ impl Slot {
         TicketAnswer::Issued(issued)
     }
 
-    /// Applies one feed row in order, if grant and epoch are the slot's own.
+    /// Applies one feed row if it has the slot's grant and epoch, and is the next row of the feed.
     pub fn apply(&mut self, epoch: Epoch, row: &FeedRow, key: &IdKey) -> ApplyOutcome {
         let Some(term) = &mut self.term else { return ApplyOutcome::Foreign };
         if (term.grant != row.grant || term.epoch != epoch) && enforces(Rule::ApplyEpoch) {
@@ -326,7 +326,7 @@ impl Slot {
         term.applied = row.seq;
         let counter = if enforces(Rule::RowNamesCounter) { row.counter } else { term.units.active };
         term.units.add(counter, row.units);
-        // New units clear the mark. If a counter is still low, the next ticket sets the mark again.
+        // A refill or recalled units clear the mark. If a counter is low, a ticket sets it again.
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled) && row.units > 0;
         term.units.mark &= !brings;
         if let Some(buyer) = &row.buyer {
@@ -343,7 +343,7 @@ impl Slot {
         ApplyOutcome::At(term.applied)
     }
 
-    /// Takes out at most `units`, and remembers the taken number under the recall's id.
+    /// Takes out at most `units` units, and remembers their number. A repeat takes no more units.
     pub fn recall(
         &mut self,
         id: RecallId,
@@ -383,7 +383,7 @@ impl Slot {
         self.queue.acknowledge(at, token);
     }
 
-    /// Stops or resumes the issue of tickets. A stopped slot still knows earlier tickets.
+    /// Stops or resumes the slot. A stopped slot issues no tickets, but still answers repeats.
     pub fn stop(&mut self, stopped: bool) {
         self.stopped = stopped;
     }

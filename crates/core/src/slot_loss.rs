@@ -1,18 +1,18 @@
-//! The evidence that proves that a slot lost its memory.
+//! Evidence that a slot lost its memory.
 //!
-//! A node reads the grant in the store, then the slot, then the feed length. The evidence contains
-//! the id of the grant that the node read, and only that grant is closed. So an old reading is
-//! harmless.
+//! A node reads the grant in the store, then the slot, then the length of the grant's feed. The
+//! evidence names the grant that the node read, and only that grant is closed. So outdated evidence
+//! is harmless: it cannot close a newer grant.
 use crate::rows::{CloseCause, Grant};
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::value::Seq;
 
-/// Returns what a slot's answer proves about the grant that was read before, or `None` if it proves
-/// nothing.
+/// Returns the reason to close the grant `before`, if the slot's answer proves that the slot lost
+/// its memory.
 ///
-/// `slot` is `None` if the slot answered that it has no epoch. Do not call this function if the
-/// slot did not answer. Read `feed_len` last.
+/// Read `before` first, then the slot, and `feed_len` last. `slot` is `None` if the slot answered
+/// that it has no epoch. Do not call this function if the slot did not answer.
 #[must_use]
 pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Option<CloseCause> {
     if !before.open || (!before.acked && enforces(Rule::EvidenceAfterInit)) {
@@ -28,13 +28,15 @@ pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Optio
     (behind && enforces(Rule::LossNumberBehind)).then_some(CloseCause::NumberBehind)
 }
 
-/// Returns what an idle slot proves. A slot is idle if all numbers are resolved, the feed is
-/// applied, the queue is empty, no recall is pending, and the store has the same grant before and
-/// after.
+/// Returns the reason to close the grant of an idle slot, if the slot's units differ from the
+/// grant's unsettled units.
+///
+/// A slot is idle if all its tickets are resolved, its feed is applied, its queue is empty and no
+/// recall is pending. `before` and `after` are the grant, read twice, and must be equal.
 ///
 /// Read in this sequence: `before`, the slot, `recalls_pending`, `after`. Then `after` shows a
-/// recall that finishes between the last two reads. In the reverse order neither read would show
-/// the recall, and a healthy slot would seem to have lost the recalled units.
+/// recall that finishes between the last two reads. If `after` were read before `recalls_pending`,
+/// neither would show this recall. A healthy slot would then seem to have lost the recalled units.
 #[must_use]
 pub fn quiet_evidence(
     before: &Grant,

@@ -1,9 +1,10 @@
-//! Decides when a node may answer "sold out". The node needs a snapshot of the store in which too
-//! few units for the request can still be sold.
+//! Decides when a node may answer "sold out". The node needs a snapshot of the store that shows
+//! fewer free units than the request asks for.
 use crate::rules::{Rule, enforces};
 use crate::value::Units;
 
-/// An item's counts in the store at one commit. Units in flight or in transit count as free.
+/// An item's counts in the store at one commit. The units of unsettled tickets, and units on their
+/// way to a slot, count as free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FreeUnits {
     /// The pool plus the unsettled units of all open grants: Σ (granted − settled). `None` for
@@ -26,8 +27,8 @@ impl FreeUnits {
     /// Returns the refusal that this snapshot allows, if any.
     ///
     /// The caller reads the snapshot *first* and the set of requests that hold an order *second*.
-    /// The set is complete up to the snapshot. So a repeated request with an order is never
-    /// answered "sold out".
+    /// So the set contains every order that the snapshot counts. A repeated request that holds an
+    /// order is never answered "sold out".
     #[must_use]
     pub fn refuses(&self, units: Units) -> Option<SoldOut> {
         let available = self.free?;

@@ -18,7 +18,7 @@ pub struct Spread {
     /// How many independent slots the item has: 1 to [`PARTITIONS_MAX`]. If the slots are in the
     /// memory of nodes, each node has one slot instead.
     pub partitions: u32,
-    /// Whether the server chooses and widens the number of partitions
+    /// Whether the server chooses the number of partitions, and raises it under load
     /// ([`crate::respread::AutoWidth`]).
     pub auto: bool,
     /// How a request finds its home partition.
@@ -51,13 +51,13 @@ pub enum SpreadFault {
     /// The spread has no partition, or more than [`PARTITIONS_MAX`].
     #[error("partitions must be 1 to {PARTITIONS_MAX}")]
     Partitions,
-    /// Some of the three sizes are 0, and the others are not.
+    /// Of `initial`, `threshold` and `refill`, some are 0 and the others are not.
     #[error("initial, threshold and refill must all be 0 or all be above 0")]
     HalfInUse,
-    /// A slot would need a refill as soon as it was opened.
+    /// `threshold` is above `initial`, so a new slot would need a refill at once.
     #[error("threshold must not be above initial")]
     ThresholdAboveInitial,
-    /// A size is larger than the largest stock.
+    /// `initial` or `refill` is larger than the largest stock.
     #[error("initial and refill must be at most {STOCK_MAX}")]
     TooLarge,
 }

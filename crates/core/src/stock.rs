@@ -1,4 +1,5 @@
-//! Transactions that move units between an item's pool and its slots' grants, and change the total.
+//! Transactions that move units between an item's pool and the grants of its slots, or that change
+//! the item's total.
 use crate::ledger::Ledger;
 use crate::order;
 use crate::rows::FeedCause;
@@ -17,8 +18,8 @@ use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN}
 ///
 /// - The item does not exist.
 /// - The item's sale is not announced or open in this transaction.
-/// - This id opened a grant that is closed now. This happens when a transaction with an unknown
-///   outcome is run again.
+/// - The grant with this id was opened before, and is closed now. This happens when the caller
+///   repeats a transaction because its outcome is unknown.
 pub fn open<L: Ledger + ?Sized>(
     ledger: &mut L,
     slot: SlotKey,
@@ -119,9 +120,9 @@ pub fn close<L: Ledger + ?Sized>(
 /// Closes every open grant of an item, in the transaction that shows the item paused or ended.
 /// Returns the number of closed grants.
 ///
-/// The slots were stopped and drained before. But a slot can miss the stop, or get an old "resume"
-/// late. After a slot's grant is closed, all later tickets of the slot are returned. So the item
-/// sells nothing while buyers get the answer `paused` or `ended`.
+/// The slots were already stopped, and their tickets were settled. But a slot can miss the stop, or
+/// a delayed "resume" can start it again. After a slot's grant is closed, all later tickets of the
+/// slot are returned. So the item sells nothing while buyers get the answer `paused` or `ended`.
 pub fn close_item_grants<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: ItemId,
@@ -160,7 +161,8 @@ pub(crate) fn close_locked<L: Ledger + ?Sized>(
 pub enum AdjustResult {
     /// The total was changed. The value is the changed item.
     Done(Item),
-    /// The pool has only this many units, which are too few. Recall units first, or give up.
+    /// The pool has only this many units, fewer than the call would remove. Recall units from slots
+    /// first, or give up.
     NotInPool(u64),
     /// The total would exceed the bound.
     TooMuch,
@@ -170,7 +172,8 @@ pub enum AdjustResult {
     NotFound,
 }
 
-/// Raises or lowers the total by `delta` units. Lowering takes only units of the pool.
+/// Raises or lowers the item's total by `delta` units. A negative `delta` takes units only from the
+/// pool.
 pub fn adjust<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
@@ -200,7 +203,8 @@ pub fn adjust<L: Ledger + ?Sized>(
     Ok(AdjustResult::Done(item))
 }
 
-/// Finishes a recall with the units that the slot gave up. Only the first call has an effect.
+/// Moves recalled units from their grant to the recall's target: another open grant, or the pool.
+/// The caller makes sure that each recall moves its units only once.
 pub(crate) fn move_recalled<L: Ledger + ?Sized>(
     ledger: &mut L,
     recall: &Recall,
@@ -233,7 +237,7 @@ pub(crate) fn append_feed_row<L: Ledger + ?Sized>(
     ledger.append_feed(&FeedRow { grant: grant.id, seq: grant.feed_len, ..row })
 }
 
-/// Returns a feed row without an effect, which the caller fills in.
+/// Returns a feed row with no units and no quota change. The caller sets the fields that it needs.
 pub(crate) fn blank_feed_row(cause: FeedCause) -> FeedRow {
     let (grant, seq, counter) = (GrantId(0), Seq(0), Counter::A);
     FeedRow {

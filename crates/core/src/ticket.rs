@@ -1,12 +1,12 @@
 //! A ticket: a slot's record that it deducted units for one request.
 use crate::value::{BuyerId, GrantId, ItemId, Millis, NodeId, RequestKey, TicketN, Token, Units};
 
-/// The keyed hash of (buyer, request key), by which slots and nodes remember requests.
+/// The keyed hash of a request's buyer and key. Slots and nodes remember requests by this hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestHash(pub u128);
 
 impl RequestHash {
-    /// Returns the 24 bits that go into an id.
+    /// Returns the 24 bits of the hash that are part of a ticket's id.
     #[must_use]
     pub fn id_bits(self) -> u32 {
         (self.0 >> 104) as u32

@@ -1,4 +1,5 @@
-//! Small value types that must not be confused. Each is parsed once, when the input arrives.
+//! Small types for values that must not be confused. For example, an item's number and a node's
+//! number have different types. Each value is parsed once, when the input arrives.
 use std::fmt;
 
 pub use doorbuster_types::{BuyerId, BuyerName, PresentedKey, RequestKey, Units};
@@ -32,8 +33,7 @@ number!(
     GrantId(u64)
 );
 number!(
-    /// A slot's epoch. Each grant that is opened for a slot has a higher epoch than the grants
-    /// before.
+    /// A slot's epoch. Each new grant of a slot has a higher epoch than the slot's earlier grants.
     Epoch(u64)
 );
 number!(
@@ -102,7 +102,7 @@ impl SlotKey {
     /// index.
     pub const WAITLIST: u32 = i32::MAX as u32;
 
-    /// Returns the slot key of the grant of an item's waitlist ([`crate::waitlist`]).
+    /// Returns the slot key that the grant of an item's waitlist has ([`crate::waitlist`]).
     #[must_use]
     pub fn waitlist(item: ItemId) -> Self {
         Self { item, index: Self::WAITLIST }

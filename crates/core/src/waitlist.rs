@@ -1,11 +1,11 @@
 //! The waitlist of an item whose units are all held or paid. Buyers on the waitlist get returned
 //! units before other buyers do.
 //!
-//! An entry is for one unit. For each waiting entry, the pool keeps one unit
-//! ([`Item::kept_for_waitlist`]) that no slot gets. The first entry then gets this unit: the entry
-//! becomes an order with a short payment window. Orders from a waitlist belong to the waitlist's
-//! own grant, which no slot has and which was never open. All rules for other orders apply to these
-//! orders too: their units return to the pool when they end.
+//! An entry is for one unit. The pool keeps its units for waiting entries, one unit for each entry
+//! ([`Item::kept_for_waitlist`]). Slots get only the other units of the pool. The first entry gets
+//! a kept unit: the entry becomes an order with a short payment window. Such an order belongs to
+//! the waitlist's own grant, which no slot has and which is never open. The rules for other orders
+//! apply to it too. For example, its unit returns to the pool when the order ends.
 use crate::event::{self, Actor, Attribution, EventType, Subject};
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
@@ -25,7 +25,7 @@ pub enum JoinOutcome {
     Done(WaitlistEntry),
     /// The buyer had an entry before.
     Already(WaitlistEntry),
-    /// The buyer's key holds this order of one unit, from the waitlist or from a purchase.
+    /// The buyer's request key has this order of one unit, from the waitlist or from a purchase.
     Order(Order),
     /// A unit is available without waiting.
     UnitsFree,
@@ -36,9 +36,9 @@ pub enum JoinOutcome {
     Lapsed(Order),
     /// The buyer's limit is reached.
     LimitReached,
-    /// The buyer's key belongs to a different order.
+    /// The buyer's request key has an order of another item, or of more than one unit.
     KeyReused,
-    /// The waitlist is full, or no unit could come back for one more entry.
+    /// The waitlist is full, or it already has an entry for each unit that may come back.
     Full,
     /// The sale is not announced or open.
     NotOnSale,
@@ -171,7 +171,7 @@ pub fn join<L: Ledger + ?Sized>(
 }
 
 /// Returns an order that the buyer got from this waitlist, if the order expired or the buyer
-/// cancelled it. The waitlist is locked, so none of its orders changes.
+/// cancelled it. The waitlist is locked, so its orders cannot change meanwhile.
 fn unpaid_order_of<L: Ledger + ?Sized>(
     ledger: &mut L,
     waitlist: Option<&Grant>,
@@ -184,8 +184,8 @@ fn unpaid_order_of<L: Ledger + ?Sized>(
     ledger.first_unpaid(waitlist.id, buyer, by)
 }
 
-/// Returns whether the waitlist accepts no more entries. If no units are free, only unpaid and kept
-/// units can come back. Entries beyond the number of these units would never be served.
+/// Returns whether the waitlist accepts no more entries. The first limit is `entries_max`. The
+/// second limit is the number of units that are not paid, because only these units may come back.
 fn is_full(item: &Item, entries_max: u64) -> bool {
     let may_come = match item.total {
         Stock::Counted(total) => total.saturating_sub(item.paid),
@@ -299,9 +299,9 @@ fn serve_first<L: Ledger + ?Sized>(
     Ok(FirstOutcome::Order(order))
 }
 
-/// Ends at most this many entries of a waitlist whose sale has ended, oldest first. No entry is
-/// served after its sale's end, so none of them can become an order. The function reads the waiting
-/// entries from the rows. So a repeated call continues after the ended entries.
+/// Ends at most `at_most` entries of a waitlist, oldest first, if the sale has ended. After the end
+/// of the sale, no entry can become an order. Each call reads the entries that still wait, so a
+/// repeated call continues with the next entries.
 pub fn end_with_sale<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
@@ -389,7 +389,7 @@ fn record_unserved<L: Ledger + ?Sized>(
     let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };
     let by = match (entry.state, verdict) {
         (WaitlistState::Left, _) => Attribution::BUYER.clone(),
-        // While the sale runs, only the buyer's limit refuses an entry. So here the sale has ended.
+        // The buyer did not leave, so this verdict comes from `end_with_sale`: the sale has ended.
         (_, Verdict::Unavailable) => Attribution::from_engine(event::WAITLIST_ENDED),
         _ => Attribution::ENGINE.clone(),
     };

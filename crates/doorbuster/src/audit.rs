@@ -48,7 +48,7 @@ fn ask_server(args: &AuditArgs) -> Outcome {
     })
 }
 
-/// Returns the location of the store in the settings.
+/// Returns the location of the store that the settings name.
 fn configured_store(args: &AuditArgs) -> Result<StoreLocation, Failure> {
     let settings = config::settings(&args.settings)?;
     let place = match &settings.shape {
@@ -57,15 +57,15 @@ fn configured_store(args: &AuditArgs) -> Result<StoreLocation, Failure> {
             store.expose_secret().to_owned()
         }
         Shape::Edge { .. } => {
-            let why = "roles: an edge has no store of its own; set --store to the store to audit"
-                .to_owned();
+            let why =
+                "roles: an edge has no store of its own; name the store with --store".to_owned();
             return Err(Failure::Settings(why));
         }
     };
     StoreLocation::parse(&place).map_err(|error| Failure::Settings(format!("store.url: {error}")))
 }
 
-/// Returns the units of each item, the findings and the notices.
+/// Describes the units of each item, the findings and the notices as text.
 fn audit_text(audit: &Audit) -> String {
     let mut out = String::new();
     if !audit.items.is_empty() {

@@ -100,7 +100,7 @@ pub fn may_have_been_done(result: &ApiResult) -> bool {
     }
 }
 
-/// The path of a request in parts, so that each part is escaped, and its query.
+/// The path and the query of a request. The path is in parts, so that each part is escaped.
 pub struct Path<'a>(pub &'a [&'a str], pub &'a [(&'a str, &'a str)]);
 
 impl<'a> Path<'a> {
@@ -153,7 +153,7 @@ impl Client {
     }
 
     /// Sends a GET request and passes each piece of the body to `take` until `take` returns false.
-    /// A body that breaks off is an error.
+    /// A body that ends too early is an error.
     pub async fn download(
         &self,
         path: Path<'_>,
@@ -215,7 +215,7 @@ impl Client {
         self.send(self.request(Method::POST, &path).header("idempotency-key", key).json(body)).await
     }
 
-    /// Sends a POST request with these headers and a body that is JSON already.
+    /// Sends a POST request with these headers. The body is the text of a JSON document.
     pub async fn post_signed(
         &self,
         path: Path<'_>,
@@ -287,8 +287,7 @@ impl Client {
                     Refused::Problem(problem::Problem { wants_json: self.json, ..problem })
                 }
                 None => Refused::Transport(anyhow!(
-                    "{} answered {status} in a format that is not a Doorbuster server's; check \
-                     --url",
+                    "{} answered {status} in a format that Doorbuster does not use; check --url",
                     self.url
                 )),
             }),
@@ -297,7 +296,7 @@ impl Client {
 
     fn transport_error(&self, error: reqwest::Error, limit: Duration) -> Refused {
         let url = self.url.as_str().trim_end_matches('/');
-        // rustls reports this error for the first bytes of a plain HTTP answer.
+        // If the server answers in plain HTTP, rustls reports this error.
         if self.url.scheme() == "https" && innermost_cause(&error).contains("InvalidContentType") {
             let plain = url.replacen("https:", "http:", 1);
             return Refused::Transport(anyhow!(

@@ -1,4 +1,5 @@
-//! `cluster`: starts, describes and stops a private installation that runs after this command ends.
+//! `cluster`: starts, describes and stops a private installation, which keeps running after this
+//! command ends.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -45,7 +45,7 @@ pub fn run(args: &CsvArgs) -> Outcome {
 
 /// A file that is still being written. If `finish` does not succeed, the file is removed.
 struct PartialFile {
-    /// The path of the requested file, for error messages.
+    /// The path that the user requested. `finish` renames the file to this path.
     target: PathBuf,
     path: PathBuf,
     file: BufWriter<File>,
@@ -88,7 +88,7 @@ impl PartialFile {
 
 impl Drop for PartialFile {
     fn drop(&mut self) {
-        // After `finish` the file no longer exists under this name.
+        // After `finish` no file has this name, so the removal fails without harm.
         let _ = std::fs::remove_file(&self.path);
     }
 }

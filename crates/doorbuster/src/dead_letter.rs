@@ -41,7 +41,7 @@ pub fn run(args: DeadLetterArgs) -> Outcome {
                 resolve_many(&client, "retry", &which, None).await
             }
             DeadLetterCommand::Discard { which, reason, yes } => {
-                confirm(yes, &format!("{} cannot be retried after this", which_text(&which)))?;
+                confirm(yes, &format!("once discarded, {} cannot be retried", which_text(&which)))?;
                 let Some(letter) = &which.letter else {
                     return resolve_many(&client, "discard", &which, Some(reason)).await;
                 };

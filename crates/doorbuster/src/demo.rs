@@ -59,7 +59,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
     })
 }
 
-/// Starts the installation, runs the sale, stops the installation and audits its store.
+/// Starts the servers, runs the sale, stops the servers and audits their store.
 async fn run_demo(
     args: &DemoArgs,
     work_dir: &WorkDir,

@@ -50,7 +50,7 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
                 published.algorithm
             )));
         }
-        // A sale with one waiting room has one draw, which does not depend on the item.
+        // If the sale has one waiting room for all its items, the published draw names no item.
         claim.item = published.item;
         let seed = args.seed.clone().or(published.seed);
         claim.seed = seed.ok_or_else(|| {
@@ -87,7 +87,8 @@ fn read(file: &Path) -> Result<String, Failure> {
     Ok(std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?)
 }
 
-/// Returns the buyers of a list: one per line, or in the last column of the server's CSV list.
+/// Returns the buyers in a list. A list has one buyer per line. In the server's CSV list, the buyer
+/// is in the last column.
 fn parse_names(lines: &str) -> Vec<String> {
     let cell = |line: &str| {
         let cell = line.trim().rsplit(',').next().unwrap_or_default();

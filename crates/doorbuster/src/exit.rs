@@ -30,7 +30,8 @@ pub enum Failure {
     Settings(String),
     /// The server refused the request, or an operation failed.
     Refused(String),
-    /// The server refused the request of a command with `--json`. The text is its problem document.
+    /// The server refused the request, and the command has `--json`. The text is the server's
+    /// problem document.
     Problem(String),
     /// The command failed and has printed the reason.
     AlreadyReported,

@@ -25,7 +25,8 @@ use crate::{print, signals};
 
 /// The report of a run with this strategy also contains the incident report.
 const INCIDENT_OF: &str = "redis-lock-unsafe";
-/// The approximate duration of all variants of the incident, for the estimated remaining time.
+/// Approximate duration of the incident with all its variants. The estimate of the remaining time
+/// uses this value.
 const INCIDENT_TAKES: Duration = Duration::from_secs(15);
 
 /// Runs `lab`.
@@ -75,7 +76,7 @@ fn compare(args: &LabRunArgs) -> Outcome {
         bar.finish_and_clear();
         let shown = incident.as_ref().ok().and_then(Option::as_ref);
         report::write_run(dir, &report, shown)?;
-        incident.context("the incident failed, so the report does not contain the incident")?;
+        incident.context("cannot reproduce the incident, so the report does not contain it")?;
     }
     Ok(CommandResult::new(report.agrees()))
 }
@@ -86,7 +87,7 @@ fn prepare_out(dir: Option<&Path>) -> Result<(), Failure> {
         .map_err(|error| Failure::Settings(format!("--out: {error:#}")))
 }
 
-/// The incident report, if the run includes the unsafe lock.
+/// Returns the incident report, if the run includes [`INCIDENT_OF`] and was not interrupted.
 fn shown_incident(options: &RunOptions) -> anyhow::Result<Option<IncidentReport>> {
     let stop = Arc::clone(&options.stop);
     if !options.strategies.contains(&INCIDENT_OF) || stop.load(Ordering::Relaxed) {
@@ -144,7 +145,7 @@ fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
     distinct
 }
 
-/// Returns a progress bar, which only a terminal shows.
+/// Returns a progress bar. It is hidden if standard error is not a terminal.
 fn progress_bar(shown: bool) -> ProgressBar {
     let target = match shown && std::io::stderr().is_terminal() {
         true => ProgressDrawTarget::stderr(),
@@ -155,8 +156,8 @@ fn progress_bar(shown: bool) -> ProgressBar {
     bar
 }
 
-/// Shows each result and the estimated remaining time. If the incident follows, the estimate
-/// includes the incident.
+/// Shows each result and the estimated remaining time. If the incident runs after the comparison,
+/// the estimate includes the incident.
 fn progress(shown: bool, incident_follows: bool) -> impl FnMut(RunProgress<'_>) {
     let bar = progress_bar(shown);
     let style = ProgressStyle::with_template("{bar:24.cyan/dim} {pos}/{len} {wide_msg}");

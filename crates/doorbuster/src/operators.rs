@@ -23,7 +23,7 @@ use crate::{print, table};
 
 /// Longest wait for a part of the status.
 const READY_WAIT: Duration = Duration::from_secs(60);
-/// Longest wait for a part of the status of a server that is not ready.
+/// Longest wait for a part of the status, if the server is not ready.
 const NOT_READY_WAIT: Duration = Duration::from_secs(3);
 
 /// Runs `key`.
@@ -152,17 +152,18 @@ fn node_tables(list: &NodeList) -> String {
     format!("{rows}\n\nstore: {} {}{standbys}\n\n{servers}\n", store.kind, store.server_version)
 }
 
-/// Runs `status`. A part that the server cannot report does not hide the other parts.
+/// Runs `status`. If the server cannot report one part, the command still shows the other parts.
 pub fn status(args: &StatusArgs) -> Outcome {
     let client = Client::new(&args.server)?;
     client::block_on(async {
-        // If a server is not ready, its answer is a failure that contains the reasons.
+        // If the server is not ready, `readyz` answers with an error that contains the reasons.
         let (reason, warnings) = match client.get(Path::new(&["readyz"])).await {
             Ok(answer) => (None, answer.read::<ReadinessFacts>()?.warnings),
             Err(refused) if refused.code().is_none() => return Err(refused.into()),
             Err(refused) => (Some(refused.detail()), Vec::new()),
         };
-        // A server that cannot reach its store answers most requests late.
+        // A server that cannot reach its store is not ready, and answers most requests late. So the
+        // command does not wait long for such a server.
         let limit = if reason.is_none() { READY_WAIT } else { NOT_READY_WAIT };
         let (nodes, sales) = tokio::join!(
             within(limit, current_nodes(&client)),

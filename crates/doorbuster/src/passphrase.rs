@@ -80,7 +80,7 @@ fn ask(question: &str) -> Result<SecretString, Failure> {
         )));
     }
     eprint!("{question}");
-    // A failed flush needs no handling: on a closed terminal, the read below fails too.
+    // Ignore a failed flush. If the terminal is closed, the read below reports the failure.
     let _ = io::stderr().flush();
     let failed = |error: io::Error| Failure::Refused(format!("cannot read the terminal: {error}"));
     let shown = tcgetattr(&input).map_err(|error| failed(error.into()))?;

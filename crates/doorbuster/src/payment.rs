@@ -1,4 +1,5 @@
-//! `payment trigger`: sends a message of the sandbox, so that an order is paid without a browser.
+//! `payment trigger`: sends the server a payment message, as the sandbox provider does. So an
+//! operator can test a payment without a browser.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,5 @@
-//! Standard output. A closed pipe is not an error (`doorbuster sale list | head`).
+//! Writes to standard output. A closed pipe is not an error: in `doorbuster sale list | head`, the
+//! program `head` closes the pipe early.
 
 use std::io::{ErrorKind, Write};
 
@@ -7,7 +8,7 @@ use serde::Serialize;
 
 use crate::exit::{CommandResult, Outcome};
 
-/// Prints a text without adding a line end: the text has its line ends already.
+/// Prints a text as it is. The text contains its line ends.
 pub fn text(text: &str) -> Outcome {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

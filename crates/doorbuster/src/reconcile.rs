@@ -1,4 +1,4 @@
-//! `reconcile`: compares the units of a running server with its money.
+//! `reconcile`: asks a running server whether the sold units match the payments and refunds.
 
 use comfy_table::Cell;
 use doorbuster_api::admin::export::{MoneySums, Reconciliation};
@@ -49,7 +49,7 @@ fn report_text(report: &Reconciliation) -> String {
     let mut rows = table::with_header(&names);
     let mut line = |sale: &str, item: &str, due: Option<i64>, sums: &MoneySums| {
         let mut cells = vec![Cell::new(sale), Cell::new(item)];
-        // A sum may exceed the range of a single amount.
+        // A sum of amounts can exceed the range of one amount.
         let amount = |minor: i128| match i64::try_from(minor) {
             Ok(amount_minor) => table::money(&Money { amount_minor, currency: sums.currency }),
             Err(_) => format!("{minor} minor units of {}", sums.currency),

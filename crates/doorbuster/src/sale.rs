@@ -55,7 +55,7 @@ pub fn run(args: SaleArgs) -> Outcome {
             }
             SaleCommand::Adjust(args) => adjust(&client, &args).await,
             SaleCommand::Admit(args) => {
-                let question = format!("{} visitors may buy at once", args.visitors);
+                let question = format!("{} visitors may buy immediately", args.visitors);
                 confirm(args.yes, &question)?;
                 commands::admit(&client, &args).await
             }
@@ -72,7 +72,7 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
     };
     let result = client.post_json(Path::new(&["v1", "admin", "sales"]), &body).await;
     client.print_result(result, |sale: &AdminSale| {
-        // For a sale with a start, suggest `schedule`: `open` would open the sale at once.
+        // If the sale has a start, suggest `schedule`, because `open` does not wait for the start.
         let (what, step) =
             if sale.starts_at.is_some() { ("Schedule", "schedule") } else { ("Open", "open") };
         let prices = sale.items.iter().map(|item| format!("{} costs {}", item.id, item.price));

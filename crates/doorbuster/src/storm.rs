@@ -80,8 +80,8 @@ fn setup_error(report: &LoadReport) -> Option<String> {
 
 /// Raises the soft limit of open files to the hard limit, because each connection is an open file.
 pub fn raise_open_files_limit() {
-    // If the limit stays too low, the later check of the load plan reports the missing file
-    // descriptors.
+    // If the limit stays too low, the check of the load plan later reports that file descriptors
+    // are missing.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
 
@@ -171,7 +171,6 @@ pub fn add_answers(rows: &mut Table, report: &LoadReport) {
 /// Adds the rows for the rate and the latency.
 pub fn add_speed(rows: &mut Table, report: &LoadReport) {
     let secs = format!("in {:.2} s", report.elapsed().as_secs_f64());
-    // The rate is shown as a whole number.
     let rate = grouped(report.answers_per_second.round() as u64);
     rows.add_row(["Answers a second".into(), number(rate), secs.as_str().into()]);
     let latency = &report.latency_ms;

@@ -1,4 +1,4 @@
-//! Tables for people, and the format of numbers, money and times in them.
+//! Tables in text output, and the format of the numbers and amounts in these tables.
 
 use comfy_table::{Cell, CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
 use doorbuster_api::value::Money;
@@ -61,12 +61,12 @@ pub fn units(units: u64) -> String {
     format!("{} unit{}", grouped(units), if units == 1 { "" } else { "s" })
 }
 
-/// The number, or a dash for `None`, such as the count of unlimited stock.
+/// The number, or a dash for `None`. For example, unlimited stock has no number of units.
 pub fn grouped_or_dash(number: Option<u64>) -> String {
     number.map_or_else(|| "–".into(), grouped)
 }
 
-/// An amount in major units. Input and the API use minor units.
+/// An amount as text, in major units: `10.00 CNY`. The API uses minor units.
 pub fn money(money: &Money) -> String {
     money.to_string()
 }

@@ -1,4 +1,4 @@
-//! `token buyer`: prints a buyer's token that is signed as a shop signs it.
+//! `token buyer`: prints a token for a buyer. The command signs the token as the shop does.
 
 use std::time::SystemTime;
 

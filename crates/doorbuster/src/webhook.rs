@@ -99,13 +99,14 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
     }
 }
 
-/// Returns whole seconds, at most `u32::MAX`. The server refuses such a long duration.
+/// Returns the duration in whole seconds. A longer duration than `u32::MAX` seconds becomes
+/// `u32::MAX`, which the server refuses.
 fn whole_secs(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// Returns the address. For `-`, reads the address from the first line of standard input, because
-/// other users can see the arguments, and the address may contain a password.
+/// Returns the address. If the argument is `-`, reads the address from the first line of standard
+/// input. An address may contain a password, and other users can see the arguments of a process.
 fn read_address(address: String) -> anyhow::Result<String> {
     if address != "-" {
         return Ok(address);

@@ -87,7 +87,7 @@ pub enum AuditError {
     Answers {
         /// The file.
         path: String,
-        /// The reason of the failure, with the line.
+        /// The reason of the failure, in most cases with the line number.
         reason: String,
     },
 }

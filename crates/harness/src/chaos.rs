@@ -43,20 +43,23 @@ pub struct ChaosPlan {
     pub rounds: u64,
     /// The seed of all random choices.
     pub seed: u64,
-    /// The faults to inject. If the list is empty, the harness injects all faults of the shape.
+    /// The faults to inject. If the list is empty, the harness injects every fault that the shape
+    /// supports.
     pub faults: Vec<Fault>,
     /// The number of buyers in a round.
     pub buyers: u32,
-    /// Another build of the program. At each upgrade, a node changes to the other build.
+    /// Another build of the program. Each upgrade of a node switches from `program` to this build,
+    /// or back.
     pub next: Option<PathBuf>,
     /// The roles of each node. If the list is empty, there are two nodes with all roles.
     pub roles: Vec<String>,
-    /// The number of nodes. If `roles` has more entries, there is one node for each entry.
+    /// The number of nodes. If `roles` has more entries than this number, there is one node for
+    /// each entry.
     pub nodes: usize,
     /// The number of edges in front of the nodes. Only for shape `cluster`.
     pub edges: usize,
-    /// Whether the number of partitions changes repeatedly during the load. Only for shape
-    /// `cluster`.
+    /// Whether the harness repeatedly changes the item's spread during the load, for example the
+    /// number of partitions. Only for shape `cluster`.
     pub respread: bool,
 }
 
@@ -97,10 +100,11 @@ pub struct RoundReport {
     pub partitions: u32,
     /// The final answers of the load run, by kind.
     pub answers: BTreeMap<String, u64>,
-    /// How many requests of the load run were repeated because the server asked for a repeat.
+    /// How many requests of the load run were repeated after status `429` or `5xx`.
     pub retries: u64,
-    /// How many requests were refused as sold out although units were left. The server made each of
-    /// these requests wait for the longest allowed time before it refused the request.
+    /// How many requests of the load run got the answer "sold out", although enough units were free
+    /// after the run. Only a request that waited in the server for the longest allowed time may get
+    /// this answer.
     pub early_refusals: u64,
     /// The number of units on sale.
     pub stock: u64,
@@ -114,7 +118,7 @@ pub struct RoundReport {
     pub spread_changes: u64,
     /// The time from the opening of the sale to the last audit.
     pub duration: Duration,
-    /// The findings. There are none if the round passed.
+    /// What was wrong in the round. The list is empty if the round passed.
     pub findings: Vec<String>,
 }
 
@@ -175,9 +179,9 @@ impl RoundReport {
     }
 }
 
-/// Starts an installation and runs the rounds. Calls `report_round` after each round. An error
-/// means that the harness could not continue. Such an error is also a failure of the product,
-/// because a server did not recover.
+/// Starts an installation and runs the rounds. Calls `report_round` after each round. Returns an
+/// error if the harness cannot continue, for example because a server does not recover. Such an
+/// error is a failure of the product too.
 pub fn run(
     plan: &ChaosPlan,
     mut report_round: impl FnMut(&RoundReport),
@@ -196,7 +200,7 @@ pub fn run(
     for number in 0..plan.rounds {
         // Each round has its own random generator, so that one round can be repeated alone.
         let mut rng = SmallRng::seed_from_u64(plan.seed.wrapping_add(number));
-        // The index is below the number of faults, so it fits.
+        // The index is smaller than the number of faults, so it fits a `usize`.
         let fault = faults[(number % faults.len() as u64) as usize];
         let round =
             round::run_round(&mut cluster, number, fault, plan, &mut rng).map_err(|error| {
@@ -212,8 +216,8 @@ pub fn run(
     Ok(rounds)
 }
 
-/// Returns the table at the end: for each fault, the number of rounds and the sums over these
-/// rounds.
+/// Returns the summary table. For each fault, a row has the number of rounds with this fault and
+/// the totals of these rounds.
 pub fn summary_table(rounds: &[RoundReport]) -> String {
     let mut rows: BTreeMap<Fault, Vec<&RoundReport>> = BTreeMap::new();
     for round in rounds {

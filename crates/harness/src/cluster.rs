@@ -63,8 +63,7 @@ impl Shape {
     }
 }
 
-/// The installation to start. Begin with [`ClusterPlan::new`] and change the other fields as
-/// needed.
+/// The installation to start. Begin with [`ClusterPlan::new`], and then change fields as needed.
 #[derive(Debug, Clone)]
 pub struct ClusterPlan {
     /// The program that nodes run.
@@ -90,14 +89,16 @@ pub struct ClusterPlan {
     pub clocks: bool,
     /// Whether the disk of PostgreSQL can become full. This needs a C compiler.
     pub full_disk: bool,
-    /// Another build of the program. At each upgrade, a node changes to the other build.
+    /// Another build of the program. Each upgrade of a node switches from `program` to this build,
+    /// or back.
     pub next: Option<PathBuf>,
     /// The roles of each node, in order. A node without an entry has all roles.
     pub roles: Vec<String>,
     /// The number of edges. If there are edges, the common address leads to them. Only for shape
     /// `cluster`.
     pub edges: usize,
-    /// Further settings of every node, by environment variable.
+    /// Further settings of every node and edge: the name and the value of each environment
+    /// variable.
     pub settings: Vec<(String, String)>,
 }
 
@@ -136,7 +137,7 @@ pub struct Cluster {
     pub postgres: Postgres,
     /// The standby of the store, if the plan asks for one.
     pub standby: Option<Postgres>,
-    /// The servers of the slots, in shape `cluster`.
+    /// The Redis servers that hold the slots, in shape `cluster`.
     pub redis: Option<Redis>,
     /// The nodes with a store.
     pub nodes: Vec<Node>,
@@ -151,8 +152,8 @@ pub struct Cluster {
     buyer_secret: PathBuf,
 }
 
-/// The server of the nodes' common address: a thread of this process, or a separate process that
-/// keeps running.
+/// The proxy at the nodes' common address. The proxy is a thread of this process, or a separate
+/// process that still runs after this process ends.
 #[derive(Debug)]
 enum FrontProxy {
     InProcess(Proxy),
@@ -234,8 +235,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Makes the second PostgreSQL server, if there is one, a new standby that confirms every
-    /// commit. Returns when the metrics of every node show the standby.
+    /// Makes the second PostgreSQL server a new standby that confirms every commit. Waits until the
+    /// metrics of every node show the standby. Does nothing if the plan has no standby.
     pub fn renew_standby(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.follow(&self.postgres)?;
@@ -259,7 +260,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Makes commits wait for no standby, and disconnects the standby.
+    /// Makes commits succeed without the standby, and disconnects the standby.
     pub fn cut_off_standby(&self) -> Result<(), ClusterError> {
         let Some(standby) = &self.standby else { return Ok(()) };
         let set = |server: &Postgres, sql| {
@@ -296,7 +297,7 @@ impl Cluster {
         self.postgres.url(self.postgres.port())
     }
 
-    /// Returns the URLs of the slots' Redis servers, in shape `cluster`.
+    /// Returns the URLs of the Redis servers that hold the slots, or `None` in shape `postgres`.
     pub fn slots_urls(&self) -> Option<String> {
         self.redis.as_ref().map(|redis| slots_urls(redis, &self.redis_proxies))
     }

@@ -1,9 +1,9 @@
 //! Repeats the draw of a waiting room from the published values and a list of the participants.
 //!
-//! The rules come from the documents. A participant's lot is HMAC-SHA-256 of the buyer's id, and
-//! the key is the 32 bytes of the seed. In the room of an item, the item's name and a zero byte
-//! precede the buyer's id. The queue is in ascending order of the lots. The commitment
-//! is the SHA-256 of the seed.
+//! The rules are those of `docs/front-door.md`. A participant's lot is HMAC-SHA-256 of the buyer's
+//! id, and the key is the 32 bytes of the seed. In the room of an item, the item's name and a zero
+//! byte precede the buyer's id. The queue is in ascending order of the lots. The commitment is the
+//! SHA-256 of the seed.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ use serde::Serialize;
 pub const ALGORITHM: &str = "hmac-sha256";
 /// Bytes of a seed.
 const SEED_BYTES: usize = 32;
-/// The largest number of differing ranks in the report. For further ranks, only their number is
-/// shown.
+/// The largest number of differing ranks that the report lists. The report gives only the number of
+/// the further ranks.
 const FINDINGS_MAX: usize = 10;
 
 /// The published values and the claimed order.
@@ -23,9 +23,10 @@ const FINDINGS_MAX: usize = 10;
 pub struct DrawClaim {
     /// The seed, in hexadecimal.
     pub seed: String,
-    /// The item of the waiting room. `None`: the room is for the whole sale.
+    /// The item of the waiting room. `None` means that the room is for the whole sale.
     pub item: Option<String>,
-    /// Commitments: the published commitment, and a commitment that was noted before the opening.
+    /// The commitments to compare with the seed: the published commitment, and a commitment that
+    /// somebody noted before the opening.
     pub commitments: Vec<String>,
     /// The published number of participants, if there is one.
     pub participants: Option<u64>,
@@ -65,7 +66,7 @@ pub fn verify(claim: &DrawClaim) -> DrawReport {
     for noted in &claim.commitments {
         if !noted.eq_ignore_ascii_case(&commitment) {
             findings.push(format!(
-                "the commitment {noted} does not match the seed, which gives {commitment}"
+                "the commitment {noted} does not match the seed; the seed gives {commitment}"
             ));
         }
     }

@@ -1,12 +1,12 @@
 //! The load generator: threads that each drive many connections with one epoll.
 //!
-//! [`event_loop`] is the part that all callers share. [`Load`] measures a [`RequestScript`] of
-//! prebuilt requests, for the benchmarks and the lab's headline. `load` follows each buyer of a
-//! crowd to the final answer, for `storm`, the demo and chaos. The lab's driver implements `Source`
-//! itself.
+//! Every generator uses the [`event_loop`]. For the benchmarks and `lab headline`, [`Load`] sends
+//! the prebuilt requests of a [`RequestScript`] and measures the answers. For `storm`, the demo and
+//! the chaos tests, the module `load` follows each buyer of a crowd to the final answer. The lab
+//! has its own driver for the event loop.
 //!
-//! The generator's own processor time is part of a measurement, so that the result shows which side
-//! was the bottleneck.
+//! A measurement also contains the processor time of the generator, so that the result shows
+//! whether the server or the generator was the bottleneck.
 
 pub mod buyers;
 pub mod cores;
@@ -29,11 +29,11 @@ pub use tally::{AnswerKind, RunResult};
 pub enum Pace {
     /// A connection sends its next request as soon as it has the previous answer.
     Closed,
-    /// The generator sends requests at random instants, with this average per second, and does not
-    /// wait for earlier answers. A request without a free connection waits, and its latency counts
-    /// from the time at which it was due.
+    /// The generator sends this average number of requests per second, at random instants. It does
+    /// not wait for earlier answers. If no connection is free, a request waits. Its latency counts
+    /// from the time at which the request was due.
     Open(f64),
-    /// The same as `Open`, but a request without a free connection is given up.
+    /// The same as `Open`, but if no connection is free, the generator gives the request up.
     Crowd(f64),
 }
 
@@ -46,8 +46,8 @@ pub struct Load {
     pub connections: usize,
     /// The pace of the requests.
     pub pace: Pace,
-    /// The warm-up time. At its end, the load has its full rate, and the first answers have
-    /// arrived.
+    /// The time before the measurement. At its end, the load should have its full rate, and the
+    /// first answers should have arrived.
     pub warm_up: Duration,
     /// The measured time. The measurement ends earlier if the script ends.
     pub time: Duration,

@@ -2,9 +2,9 @@
 //! connections. The command `storm` sends such a crowd.
 //!
 //! Every buyer is followed to a *final* answer: an order, a refusal, or the verdict after a `202`.
-//! After overload (`429`, `503`) or a broken connection, the request is sent again with the same
-//! key. A buyer without a final answer at the end counts as lost. An error never counts as a
-//! refusal.
+//! After an answer `429` or `5xx` or a broken connection, the worker sends the request again with
+//! the same key. A buyer without a final answer at the end counts as lost. An error never counts as
+//! a refusal.
 //!
 //! Each worker is one thread with its own [event loop](crate::generator::event_loop) and its own
 //! share of the connections. The thread that calls [`run`] only reports progress. All tokens are
@@ -43,7 +43,8 @@ use crate::generator::buyers::Buyers;
 /// Why a load run did not take place, or why its result cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The plan contradicts itself or exceeds a limit. Nothing was sent.
+    /// A value of the plan is invalid or exceeds a limit, or the secret cannot be read. Nothing was
+    /// sent.
     #[error("{0}")]
     Plan(String),
     /// No server accepts connections at the address. Nothing was sent.
@@ -68,8 +69,8 @@ pub enum LoadError {
 }
 
 /// Runs the load and waits for every verdict. Blocks the calling thread. Only this thread calls
-/// `progress` (about ten times a second, and once at the end), so a slow display never slows the
-/// run.
+/// `progress`, about ten times a second and once at the end. So a slow display never slows the
+/// workers.
 pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, LoadError> {
     let target = plan.check()?;
     probe(&plan, &target)?;
@@ -103,7 +104,7 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
             .name(format!("storm-{index}"))
             .spawn(move || {
                 let _others = StopOnPanic(&shared);
-                // The send fails only if the run is over.
+                // The send fails only if the run has already ended with an error.
                 let _ = done.send(worker::run(&shared, index));
             })
             .map_err(|error| LoadError::Generator(error.to_string()))?;
@@ -118,8 +119,8 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
     outcome
 }
 
-/// Stops the run if a worker panics. Otherwise the other workers would wait for that worker's
-/// connections.
+/// Stops the run if a worker panics. The result is then an error, so the other workers need not
+/// finish.
 struct StopOnPanic<'a>(&'a Shared);
 
 impl Drop for StopOnPanic<'_> {
@@ -130,7 +131,8 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// Collects the workers' tallies and shows progress. Stops a run that no longer gets answers.
+/// Collects the workers' tallies and shows progress. Stops the run if no more answers arrive, or if
+/// the caller sets the flag `stop`.
 fn collect_tallies(
     shared: &Shared,
     done: &mpsc::Receiver<Result<Tally, LoadError>>,

@@ -1,5 +1,5 @@
-//! Runs an installation for a long time under mixed traffic. The slopes of samples show whether
-//! memory, open files, data, tables or logs grow too fast.
+//! Runs an installation for a long time under mixed traffic, and samples its memory, open files,
+//! data, tables and logs. The slope of each sampled value shows whether the value grows too fast.
 //!
 //! Sales open, sell and close, one after the other. A webhook endpoint refuses most events. The
 //! second node restarts repeatedly. The first node never restarts, so that its memory can be
@@ -28,7 +28,8 @@ const WARM_UP_SHARE: f64 = 0.3;
 const SAMPLES_MIN: u32 = 20;
 /// Longest time between two samples.
 const SAMPLE_EVERY_MAX: Duration = Duration::from_secs(10);
-/// How often the second node restarts, in a run that is long enough.
+/// The longest pause between two restarts of the second node. In a short run, the pause is a third
+/// of the run's duration.
 const ROLL_EVERY: Duration = Duration::from_secs(60);
 
 /// A soak run.
@@ -119,7 +120,7 @@ impl Progress {
 
     /// Ends the run with this failure.
     fn fail(&self, why: &anyhow::Error) {
-        *self.failure.lock().expect("no thread panics with the lock") = Some(format!("{why:#}"));
+        *self.failure.lock().expect("no holder of the lock panics") = Some(format!("{why:#}"));
         self.stop.store(true, Ordering::Release);
     }
 
@@ -163,7 +164,7 @@ pub fn run(plan: &SoakPlan, progress: impl Fn(&str) + Sync) -> anyhow::Result<So
         let _ = (selling.join(), rolling.join());
         samples
     })?;
-    if let Some(why) = shared.failure.lock().expect("no thread panics with the lock").take() {
+    if let Some(why) = shared.failure.lock().expect("no holder of the lock panics").take() {
         anyhow::bail!(why);
     }
     cluster.nodes.push(rolled);

@@ -42,11 +42,11 @@ pub struct Addresses {
 pub struct Backends {
     pool: Pool,
     redis: RedisLink,
-    /// Records the events of the incident. Outside of the incident it records nothing.
+    /// Records the events of the command `lab incident`. In other commands it records nothing.
     pub journal: Journal,
 }
 
-/// The connection to Redis, opened again after an error.
+/// The connection to Redis. After a connection error, the next command opens a new connection.
 #[derive(Clone)]
 pub struct RedisLink {
     client: redis::Client,
@@ -104,15 +104,15 @@ impl Backends {
         Ok(!rows.is_empty())
     }
 
-    /// Returns the orders in a Redis list of `buyer:units`, from the first to index `last`. The
-    /// index -1 is the last element.
+    /// Returns the orders in a Redis list, whose elements have the form `buyer:units`. Reads from
+    /// the first element to the index `last`. The index -1 means the last element.
     pub async fn listed_orders(&self, key: &str, last: isize) -> Result<Vec<Order>> {
         let lines: Vec<String> =
             self.redis.run(redis::cmd("LRANGE").arg(key).arg(0).arg(last)).await?;
         lines.iter().map(|line| parse_order(line)).collect()
     }
 
-    /// Returns the orders in a Redis hash from buyer to units.
+    /// Returns the orders in a Redis hash, which maps each buyer to units.
     pub async fn hashed_orders(&self, key: &str) -> Result<Vec<Order>> {
         let pairs: Vec<(i64, i64)> = self.redis.run(redis::cmd("HGETALL").arg(key)).await?;
         Ok(pairs.into_iter().map(|(buyer, units)| Order { buyer, units }).collect())
@@ -137,7 +137,7 @@ impl RedisLink {
         self.checked(commands.query_async(&mut connection).await).await
     }
 
-    /// Runs a script by its digest, and loads it if the server does not have it.
+    /// Runs a script by its digest. Loads the script first if the server does not have it.
     pub async fn script<T: redis::FromRedisValue>(
         &self,
         call: &redis::ScriptInvocation<'_>,
@@ -146,8 +146,8 @@ impl RedisLink {
         self.checked(call.invoke_async(&mut connection).await).await
     }
 
-    /// Waits until a list of `buyer:units` has an element. Removes the oldest elements, at most
-    /// `most`, and returns them.
+    /// Waits until a list has an element of the form `buyer:units`. Removes the oldest elements, up
+    /// to the number `most`, and returns them.
     pub async fn pop_orders(&self, list: &str, most: usize) -> Result<Vec<Order>> {
         let mut kept = self.blocking.lock().await;
         // If the command fails, its connection is dropped, and the next call opens a new

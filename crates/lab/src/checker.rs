@@ -18,7 +18,7 @@ pub struct Findings {
     pub unsold: i64,
     /// Orders beyond each buyer's first order.
     pub duplicate_orders: i64,
-    /// Buyers who got the answer "sold" and have no order with their units.
+    /// Buyers who got the answer "sold" but have no order with the units that they requested.
     pub lost_orders: i64,
     /// Orders of buyers who got no answer that decides their request.
     pub untold_orders: i64,
@@ -59,14 +59,14 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
         .filter(|buyer| matches!(last_answer(buyer), None | Some(LastAnswer::SoldOut)))
         .copied()
         .collect();
-    // A buyer with an order got units, whatever the answer was.
+    // A buyer with an order got units, even if the answer was "sold out" or missing.
     let without_units: Vec<&BuyerRecord> = records
         .iter()
         .filter(|record| record.last_answer != LastAnswer::Sold)
         .filter(|record| !of_buyer.contains_key(&record.buyer))
         .collect();
     let (oversold, unsold) = ((sold - stock).max(0), unsold(stock, sold, &without_units));
-    // Lost orders and unexpected orders give the same verdict.
+    // A lost order and an unexpected order both give the verdict `Lost`.
     let verdict = match (oversold, duplicate_orders, lost.len() + unexpected.len(), unsold) {
         (1.., ..) => Verdict::Oversold,
         (0, 1.., ..) => Verdict::Duplicated,
@@ -82,7 +82,7 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
         Verdict::Lost => {
             let lost = lost
                 .first()
-                .map(|buyer| format!("buyer {buyer} was told \"sold\" and has no such order"));
+                .map(|buyer| format!("buyer {buyer} was told \"sold\" but has no matching order"));
             lost.or_else(|| unexpected.first().map(|buyer| has_order(*buyer, last_answer(buyer))))
         }
         Verdict::Undersold => without_units

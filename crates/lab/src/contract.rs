@@ -34,8 +34,8 @@ pub struct Order {
 
 /// A way to deduct stock. Several processes run the same strategy on the same servers.
 pub trait Strategy: Send + Sync {
-    /// Puts `stock` units on sale. The servers are empty. One process calls this method once,
-    /// before the first buyer comes.
+    /// Puts `stock` units on sale. PostgreSQL and Redis are empty before the call. One process
+    /// calls this method once, before the first buyer comes.
     fn prepare(&self, stock: i64) -> Step<'_, ()>;
 
     /// Takes `units` for one buyer. A buyer who got no answer repeats the request and must not get
@@ -93,7 +93,7 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// Returns the promise as a word in the JSON.
+    /// Returns the name of the promise in the JSON output.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -120,11 +120,11 @@ pub struct StrategyEntry {
     /// The kind of load that the strategy suits.
     #[serde(skip)]
     pub suits: &'static str,
-    /// The text of the strategy's file, which the report quotes. For the product, the text is only
-    /// the header.
+    /// The text of the strategy's file, which the report quotes. The product has no such file, so
+    /// its text is only a description.
     #[serde(skip)]
     pub text: &'static str,
-    /// The strategy's Lua scripts, and SQL statements in separate files.
+    /// The texts of the strategy's separate files, which contain Lua scripts or SQL statements.
     #[serde(skip)]
     pub lua: &'static [&'static str],
     /// How the lab runs the strategy.
@@ -135,8 +135,8 @@ pub struct StrategyEntry {
 /// How the lab runs a strategy.
 #[derive(Clone, Copy)]
 pub enum StrategyKind {
-    /// A worker creates the strategy from the clients of the shared servers.
+    /// A worker process creates the strategy with its clients of PostgreSQL and Redis.
     Worker(fn(&Backends) -> Box<dyn Strategy>),
-    /// The product in this shape is the strategy.
+    /// The strategy is the product in this shape.
     Product(crate::product::Shape),
 }

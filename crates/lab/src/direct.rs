@@ -1,8 +1,8 @@
 //! Runs the embedded shape without HTTP, so that the cost of HTTP is visible.
 //!
-//! A separate process runs the engine on the data directory of a stopped server, and the same
-//! buyers buy from this engine. There is no driver and no connection. The level sets the number of
-//! tasks that call the engine.
+//! First the buyers buy from a server over HTTP. Then the server stops, and a separate process runs
+//! the engine on the server's data directory. The same buyers buy from this engine, without a
+//! driver and without connections. The field `level` sets the number of tasks that call the engine.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -66,7 +66,8 @@ pub struct DirectAnswers {
     elapsed_micros: u64,
 }
 
-/// Lets the buyers buy. `buy` gets a buyer's name and request key.
+/// Sends every buyer's request to the engine. The function `buy` sends one request, and gets the
+/// buyer's name and the request key.
 pub async fn sell<F: Future<Output = Result<Answer>> + Send + 'static>(
     crowd: DirectCrowd,
     buy: impl Fn(String, String) -> F + Send + Sync + 'static,
@@ -123,7 +124,7 @@ fn micros(time: Duration) -> u64 {
 }
 
 /// Runs the buyers in a process on the product's data directory, after the product's server has
-/// stopped. The first sale warms up the process.
+/// stopped. The sale `warm_up` runs before the sale `target`, and only warms up the process.
 pub(crate) async fn measure(
     product: &Product,
     [warm_up, target]: [&Target; 2],
@@ -144,18 +145,18 @@ pub(crate) async fn measure(
     };
     let mut command = product.direct_command()?;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().context("cannot start a process without HTTP")?;
+    let mut child = command.spawn().context("cannot start `lab direct`")?;
     let mut input = child.stdin.take().context("the process has no piped input")?;
     let text = serde_json::to_vec(&crowd)?;
     let output = tokio::task::spawn_blocking(move || {
-        // If the process has ended, its output says why.
+        // The write fails only if the process has ended. Its output then says why.
         let _ = std::io::Write::write_all(&mut input, &text);
         drop(input);
         child.wait_with_output()
     });
     let output = output.await??;
     let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "the process without HTTP failed: {}", errors.trim());
+    ensure!(output.status.success(), "`lab direct` failed: {}", errors.trim());
     let answers: DirectAnswers = serde_json::from_slice(&output.stdout)?;
     let records = answers.records.iter().map(|record| BuyerRecord {
         buyer: record.buyer,

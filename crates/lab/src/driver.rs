@@ -100,8 +100,7 @@ pub fn order_of_arrival(buyers: i64, seed: u64) -> Vec<i64> {
     order
 }
 
-/// Sends the buyers' requests, on a separate thread. The connections are divided among these
-/// servers.
+/// Sends the buyers' requests, on a separate thread. The connections are divided among `servers`.
 pub async fn send(
     crowd: BuyerLoad,
     target: Target,

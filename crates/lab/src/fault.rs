@@ -43,17 +43,17 @@ impl Fault {
     }
 }
 
-/// Returns which of ten database connections is slow, counted from 0: the second or the third, as
-/// the seed decides. The first connection is always normal, so a system with several connections
-/// has both slow and normal connections.
+/// Returns which one of ten database connections is slow, counted from 0. The seed chooses
+/// connection 1 or 2. Connection 0 is always normal, so a system with several connections has both
+/// slow and normal connections.
 pub fn slow_connection(seed: u64) -> usize {
     // The remainder is 0 or 1.
     1 + (seed % 2) as usize
 }
 
 /// Injects the fault while the buyers buy. Returns whether the fault could affect the system. For
-/// example, a restart of Redis has no effect if no process is connected to Redis. Call this on the
-/// thread that started the servers, because the servers end with that thread.
+/// example, a restart of Redis has no effect if no process is connected to Redis. Call this
+/// function on the thread that started the servers, because the servers end with that thread.
 pub async fn inject(
     fault: Fault,
     seed: u64,
@@ -86,7 +86,8 @@ pub async fn inject(
     }
 }
 
-/// Waits until this many orders were promised, but no longer than half of the sale's time.
+/// Waits until this many buyers got the answer "sold", but no longer than half of the time during
+/// which buyers arrive.
 async fn until_sold(orders: u64, progress: &Progress) {
     let until = Instant::now() + ARRIVALS_WITH_FAULT / 2;
     while progress.sold.load(Ordering::Relaxed) < orders

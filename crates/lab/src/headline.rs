@@ -26,12 +26,11 @@ use crate::result::{LatencyMs, Machine};
 
 /// Units on sale.
 const STOCK: i64 = 10_000;
-/// The default number of keep-alive connections. More connections would only hold more waiting
-/// requests: at 120,000 requests a second, about 120 requests are under way if an answer takes 1
-/// ms.
+/// The default number of keep-alive connections. If an answer takes 1 ms, only about 120 requests
+/// are under way at 120,000 requests a second. So more connections are not needed.
 pub const CONNECTIONS: usize = 128;
-/// The requested rate counts as reached if the measured rate is at least this part of it. The
-/// measured rate varies, because arrivals are random.
+/// The smallest fraction of the requested rate that counts as reached. The fraction is below 1,
+/// because arrivals are random and the measured rate varies.
 const REACHED: f64 = 0.98;
 
 /// The options of a run.
@@ -81,8 +80,8 @@ pub struct HeadlineReport {
     pub connections: usize,
     /// Requests that were sent.
     pub requests: u64,
-    /// Requests that were due during the sale, but were not sent within 5 seconds after the sale's
-    /// end, because every connection still waited for an answer.
+    /// Requests that were due during the sale but were never sent. All connections still waited for
+    /// answers 5 seconds after the sale's end.
     pub not_sent: u64,
     /// Answers per second.
     pub answers_per_second: f64,
@@ -209,7 +208,8 @@ impl<S: RequestScript> RequestScript for PromisedOrders<S> {
         if matches!(kind, Some(AnswerKind::Accepted | AnswerKind::Fine)) {
             let answer = String::from_utf8_lossy(inbox);
             let id = answer.split_once(r#""id":""#).and_then(|(_, rest)| rest.split_once('"'));
-            // An answer without an order id is detected later, because the counts then differ.
+            // `Counts::findings` detects an answer without an order id, because there are then more
+            // answers than ids.
             self.ids.extend(id.map(|(id, _)| id.to_owned()));
         }
         Ok(kind)
@@ -291,7 +291,8 @@ fn send(
     target: &Target,
 ) -> Result<(LoadResult, BTreeSet<String>)> {
     let Target::Product { sale, .. } = target else { anyhow::bail!("not a sale of the product") };
-    // There are a few more buyers than the mean number of arrivals, because arrivals are random.
+    // Arrivals are random, so more buyers than the expected number can arrive. The run therefore
+    // prepares 5% more buyers, plus 1,000.
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;
     let count = u32::try_from(count).context("too many requests")?;
     let buyers = Buyers::new(product.secret(), "headline", count);

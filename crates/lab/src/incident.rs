@@ -1,4 +1,5 @@
-//! `lab incident`: reproduces from a seed how a lock fails if its time is shorter than the work.
+//! `lab incident`: reproduces from a seed how a lock fails if the lock ends before the work under
+//! it.
 //!
 //! Three servers of a shop sell 100 bottles under one Redis lock of 60 ms. The work under the lock
 //! contains a call to a payment company, which usually takes 5 ms. The seed decides which calls
@@ -68,7 +69,7 @@ pub struct Variant {
     pub stock: i64,
     /// Bottles in orders.
     pub sold: i64,
-    /// Bottles that were sold although they did not exist.
+    /// Bottles in orders beyond the stock.
     pub oversold: i64,
     /// The timeline of events.
     pub timeline: Vec<Event>,
@@ -96,7 +97,7 @@ pub struct IncidentOptions {
     pub stop: Arc<AtomicBool>,
 }
 
-/// Returns the id as a static string if a variant has this id.
+/// Returns the id as a static string, or `None` if no variant has this id.
 #[must_use]
 pub fn variant(id: &str) -> Option<&'static str> {
     VARIANTS.iter().map(|(name, _)| *name).find(|name| *name == id)
@@ -184,7 +185,7 @@ async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Re
     Ok(Sale { records, orders, timeline: shared.events() })
 }
 
-/// Sells to the same buyers with the product.
+/// Sells the bottles to the same number of buyers with the product.
 async fn sell_with_product(options: &IncidentOptions) -> Result<Sale> {
     let mut product = Product::start(&options.program, Shape::Embedded, None).await?;
     let target = product.open_sale(STOCK, 1).await?;
@@ -230,7 +231,8 @@ impl IncidentReport {
     pub fn is_as_expected(&self) -> bool {
         self.variants.iter().all(|variant| match variant.strategy.as_str() {
             "redis-lock-unsafe" => variant.oversold > 0,
-            // These locks may oversell, because they can end during the work or with the process.
+            // These two variants may oversell, because the lock can end while its holder still
+            // works.
             "redis-lock" | RENEWED => true,
             _ => variant.oversold == 0,
         })
@@ -238,8 +240,8 @@ impl IncidentReport {
 }
 
 impl Variant {
-    /// Returns the part of the timeline that shows the failure. It begins shortly before the first
-    /// work that takes longer than the lock.
+    /// Returns the part of the timeline that shows the failure. This part begins shortly before the
+    /// first work that takes longer than the lock lasts.
     #[must_use]
     pub fn failure_excerpt(&self, events: usize) -> &[Event] {
         let turn = self.timeline.iter().position(|event| event.kind == EventKind::BeginsLongWork);

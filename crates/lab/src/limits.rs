@@ -3,21 +3,21 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Worker processes of each strategy, as a shop runs several application servers.
+/// The number of worker processes for each strategy. A shop also runs several application servers.
 pub const WORKERS: usize = 2;
 /// The largest number of connections of one worker to PostgreSQL. Further requests wait for a free
 /// connection.
 pub const POOL_MAX: usize = 32;
-/// Buyers of one run. Other numbers are refused.
+/// The allowed number of buyers in one run. Other numbers are refused.
 pub const BUYERS: RangeInclusive<i64> = 1..=1_000_000;
-/// Units on sale. Other numbers are refused.
+/// The allowed number of units on sale. Other numbers are refused.
 pub const STOCK: RangeInclusive<i64> = 0..=1_000_000;
-/// Units that each buyer requests. Other numbers are refused.
+/// The allowed number of units that each buyer requests. Other numbers are refused.
 pub const UNITS: RangeInclusive<i64> = 1..=10_000;
-/// Simultaneous buyers. Other numbers are refused.
+/// The allowed number of simultaneous buyers. Other numbers are refused.
 pub const LEVEL: RangeInclusive<i64> = 1..=1_024;
-/// The largest number of repeats of a buyer's request after "busy" or no answer. At the bound the
-/// buyer gives up.
+/// The largest number of times that a buyer sends the request. After the last time, a buyer who got
+/// "busy" or no answer gives up.
 pub const TRIES_MAX: u32 = 200;
 /// A buyer who gets no answer for this long repeats the request.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);

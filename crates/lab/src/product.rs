@@ -34,7 +34,7 @@ pub struct OrderRow {
     pub units: i64,
 }
 
-/// The shape of the product, which says where it keeps its data.
+/// The shape of the product. The shape determines where the product keeps its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// One process and a data directory.
@@ -46,7 +46,8 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Returns a description with the sections of a strategy's header.
+    /// Returns a description of this shape, with the same sections as the header of a strategy's
+    /// file.
     pub const fn header(self) -> &'static str {
         match self {
             Self::Embedded => include_str!("product/embedded.txt"),
@@ -81,9 +82,9 @@ struct EmbeddedServer {
 }
 
 impl Product {
-    /// Starts an installation, which ends with the calling thread. `slow` is the number, from 0, of
-    /// the slow connection among ten connections from a node to the database. `None` means that no
-    /// connection is slow.
+    /// Starts an installation, which ends with the calling thread. Among every ten connections from
+    /// a node to the database, the connection with the number `slow` is slow, counted from 0.
+    /// `None` means that no connection is slow.
     pub async fn start(program: &Path, shape: Shape, slow: Option<usize>) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {
@@ -140,7 +141,7 @@ impl Product {
         }
     }
 
-    /// Returns the URL of the store, for the auditor.
+    /// Returns the data directory or the database URL, from which the auditor reads the store.
     pub fn store(&self) -> String {
         match &self.installation {
             Installation::Embedded(server) => server.data_dir.display().to_string(),
@@ -158,7 +159,8 @@ impl Product {
         format!("{SERIES}-{buyer:08}")
     }
 
-    /// Returns the command that buys without HTTP on the data directory of a stopped server.
+    /// Returns the command `lab direct`, which sells without HTTP on the data directory of a
+    /// stopped server.
     pub fn direct_command(&self) -> Result<Command> {
         let Installation::Embedded(server) = &self.installation else {
             bail!("only the embedded shape runs without HTTP");
@@ -168,8 +170,8 @@ impl Product {
         Ok(command)
     }
 
-    /// Opens a new sale, and returns the sale as the target of requests. Waits for servers that an
-    /// earlier run killed.
+    /// Opens a new sale, and returns the sale as the target of requests. First waits until all
+    /// servers are ready, because an earlier run may have killed them.
     pub async fn open_sale(&mut self, stock: i64, units: i64) -> Result<Target> {
         self.wait_until_ready().await?;
         self.sales += 1;
@@ -177,7 +179,7 @@ impl Product {
         let item = format!(
             r#"{{"id":"{ITEM}","title":"Unit","price":{{"amount_minor":100,"currency":"EUR"}},"stock":{stock},"limit_per_buyer":{units},"hold_secs":86400}}"#
         );
-        // All buyers come from one address, so the sale has no limits.
+        // All buyers come from one address, so the sale has no rate limits.
         let door = r#"{"limits":{"buyer":null,"ip":null,"interface":null}}"#;
         let body =
             format!(r#"{{"id":"{sale}","title":"Lab","front_door":{door},"items":[{item}]}}"#);
@@ -209,7 +211,7 @@ impl Product {
         }
     }
 
-    /// Writes a snapshot of the installation's Redis, if it has one.
+    /// Writes a snapshot of each Redis server. Does nothing in a shape without Redis.
     pub fn save_redis(&self) -> Result<()> {
         if let Installation::Nodes(cluster) = &self.installation {
             for server in cluster.redis.iter().flat_map(cluster::Redis::servers) {
@@ -219,8 +221,8 @@ impl Product {
         Ok(())
     }
 
-    /// Kills the installation's Redis, if it has one, and starts it again. Returns whether any
-    /// node had a connection to it.
+    /// Kills each Redis server and starts it again. Returns whether any process had a connection to
+    /// one of them. Returns `false` in a shape without Redis.
     pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {
         let Installation::Nodes(cluster) = &mut self.installation else { return Ok(false) };
         let Some(redis) = &mut cluster.redis else { return Ok(false) };

@@ -69,7 +69,8 @@ fn summary(run: &RunReport) -> String {
     let all = ids(&|_| true).len();
     let not_held = ids(&|result| result.verdict != Verdict::Held);
     let oversold = ids(&|result| result.verdict == Verdict::Oversold).len();
-    // These strategies broke nothing, but at least one of their runs did not sell everything.
+    // Strategies that held in every run, although at least one run ended before all units were
+    // sold.
     let mut unfinished = ids(&RunResult::is_unfinished);
     unfinished.retain(|id| !not_held.contains(id));
     let broken = ids(&|result| !result.keeps_promise());

@@ -14,7 +14,7 @@ use crate::fault::Fault;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// No fault was found: every promised unit has its order, and no unit was sold twice.
+    /// The checker found no problem: every promised unit has its order, and no unit was sold twice.
     Held,
     /// More units were sold than existed.
     Oversold,
@@ -40,8 +40,8 @@ impl Verdict {
         }
     }
 
-    /// Returns whether the verdict agrees with the strategy's promise. After a fault, the promise
-    /// allows unsold units, because unsold units reduce only the sales.
+    /// Returns whether the verdict agrees with the strategy's promise. After a fault, even a `Safe`
+    /// strategy may leave units unsold: the shop sells less, but no buyer gets a wrong answer.
     #[must_use]
     pub fn agrees_with(self, claim: Claim, fault: Fault) -> bool {
         match (claim, fault) {
@@ -97,7 +97,7 @@ pub struct RunResult {
     pub applies: bool,
     /// Buyers of the run.
     pub buyers: i64,
-    /// Buyers who sent a request. The others did not start within the time of the run.
+    /// Buyers who sent a request. All other buyers had not started when the run's time ended.
     pub started: u64,
     /// Whether the run's time ended before every buyer had started.
     pub stopped_early: bool,
@@ -142,7 +142,7 @@ pub struct RunResult {
     pub first_offender: Option<String>,
     /// The first error that a buyer met.
     pub first_error: Option<String>,
-    /// The results of the same buyers without HTTP, for the embedded shape.
+    /// For the embedded shape: the results of the same buyers when they do not use HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without_http: Option<WithoutHttp>,
     /// Why the run without HTTP has no result. The report lists this error among its failures.
@@ -159,7 +159,7 @@ pub struct WithoutHttp {
     pub latency_ms: LatencyMs,
     /// Units in orders.
     pub sold: i64,
-    /// Whether the run ended although units were left and buyers had not started.
+    /// Whether the run ended while units were left and some buyers had not started.
     pub unfinished: bool,
     /// The verdict.
     pub verdict: Verdict,
@@ -213,7 +213,7 @@ pub struct RunReport {
 }
 
 impl RunReport {
-    /// Returns whether every run has a verdict that agrees with the claim.
+    /// Returns whether every run ended with a result, and every strategy kept its promise.
     #[must_use]
     pub fn agrees(&self) -> bool {
         !self.interrupted
@@ -230,7 +230,7 @@ impl RunResult {
         self.agrees && direct.is_none_or(|direct| direct.verdict == Verdict::Held)
     }
 
-    /// Returns whether the run ended although units were left and buyers had not started. In this
+    /// Returns whether the run ended while units were left and some buyers had not started. In this
     /// case, the verdict says nothing about the remaining units.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {

@@ -38,7 +38,7 @@ pub struct RunOptions {
     pub faults: Vec<Fault>,
     /// The seed, which decides the order of the buyers and the times of the faults.
     pub seed: u64,
-    /// Each run is repeated with this many seeds, from `seed` on.
+    /// The number of seeds. Each run is repeated with `seed`, `seed + 1`, and so on.
     pub seeds: u32,
     /// The command that repeats the run.
     pub command: String,
@@ -101,8 +101,8 @@ impl System<'_> {
     }
 }
 
-/// Runs everything. A run that fails does not stop the other runs. The servers end with the calling
-/// thread.
+/// Runs every strategy at every level with every fault. If a run fails, the other runs continue.
+/// The servers stop when the calling thread ends.
 pub fn run(options: &RunOptions, mut done: impl FnMut(RunProgress<'_>)) -> Result<RunReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let begun = Instant::now();

@@ -65,7 +65,7 @@ pub enum RedisReturn {
 }
 
 impl Servers {
-    /// Starts the servers. They end with the calling thread.
+    /// Starts the servers. The servers stop when the calling thread ends.
     pub fn start(dir: &WorkDir) -> Result<Self> {
         let cluster_dir = ClusterDir::create(dir.path())?;
         let postgres = Postgres::create(&cluster_dir, true)?;
@@ -73,11 +73,11 @@ impl Servers {
         Ok(Self { postgres, redis, slow_proxy: None, dir: dir.path().to_owned() })
     }
 
-    /// Starts a proxy, through which workers reach PostgreSQL from now on. The seed chooses the
-    /// slow connection. Until that connection exists, the newest connection is slow. Otherwise a
-    /// single consumer, which has only one connection, would never have a slow one. With one buyer
-    /// at a time, the newest connection stays normal: if the only connection were slow, the buyers
-    /// would buy hardly anything.
+    /// Starts a proxy, through which workers reach PostgreSQL from now on. The seed chooses which
+    /// connection is slow. If the chosen connection does not exist yet, the newest connection is
+    /// slow. So a single consumer, which has only one connection, is slow too. This rule does not
+    /// apply to runs with one buyer at a time: if the only connection were slow, such a run would
+    /// sell hardly anything.
     pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;
@@ -138,7 +138,7 @@ impl Servers {
 }
 
 impl Servers {
-    /// Returns the settings in effect that decide how fast the servers and their clients are.
+    /// Returns the current settings that decide how fast the servers and their clients are.
     pub fn settings(&self) -> Result<Vec<String>> {
         let names = [
             "fsync",

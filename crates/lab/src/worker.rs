@@ -1,7 +1,7 @@
 //! A worker process: one application server that runs one strategy and serves buyers over HTTP.
 //!
-//! Several workers share the same PostgreSQL and Redis. The lab kills each worker at a random time,
-//! so data that must survive has to be in those servers.
+//! Several workers share the same PostgreSQL and Redis. In runs with the fault `crash`, the lab
+//! kills each worker at a random time. So data that must survive has to be in PostgreSQL or Redis.
 
 use std::convert::Infallible;
 use std::io::{BufRead, Read, Write};
@@ -47,7 +47,7 @@ pub fn run() -> Result<()> {
         serde_json::from_str(&line).context("the worker's specification is invalid")?;
     std::thread::spawn(|| {
         let mut rest = Vec::new();
-        // An error means the same as the end of the input: the lab has ended.
+        // An error when reading the input means that the lab has ended, like the end of the input.
         let _ = std::io::stdin().read_to_end(&mut rest);
         std::process::exit(0);
     });

@@ -35,7 +35,7 @@ pub enum AddressError {
 
 impl Address {
     /// Parses a URL `postgres://…`, or a list such as `host=… user=…`. Only a URL can have
-    /// `sslrootcert` and the modes that verify.
+    /// `sslrootcert`, `sslmode=verify-ca` or `sslmode=verify-full`.
     ///
     /// # Errors
     /// Fails if the text is not an address, its mode is not supported, or its certificates cannot
@@ -54,7 +54,8 @@ impl Address {
     }
 }
 
-/// The TLS parameters of a URL that the driver does not know.
+/// The TLS parameters of a URL. This crate parses them, because the driver does not know all TLS
+/// parameters.
 struct TlsParams {
     mode: Option<SslMode>,
     check: CertCheck,
@@ -74,7 +75,7 @@ impl TlsParams {
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("sslmode", mode)) => (params.mode, params.check) = parse_mode(mode)?,
-                // If no file is named, the system's certificates are trusted.
+                // `system` means that no file is given: the system's certificates are trusted.
                 Some(("sslrootcert", "system")) => params.roots = None,
                 Some(("sslrootcert", path)) => {
                     params.roots = Some(PathBuf::from(percent_decode(path)))

@@ -31,8 +31,8 @@ pub enum TlsError {
     },
     /// The system has no trusted certificates.
     #[error(
-        "this system trusts no certificates (is ca-certificates installed?); name the file \
-         of the database's certificates in sslrootcert"
+        "this system trusts no certificates; install ca-certificates, or set sslrootcert to a \
+         file that contains the database's certificates"
     )]
     System,
     /// TLS cannot be set up for another reason.
@@ -158,7 +158,8 @@ where
 pub struct Stream<S>(Box<client::TlsStream<S>>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Stream<S> {
-    /// Channel binding is not needed, because the certificate proves the server's identity.
+    /// Uses no channel binding. With `verify-full`, the certificate already proves the server's
+    /// identity.
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }

@@ -7,7 +7,7 @@
 //! | `prefer` (the default) | if the server supports it | not verified |
 //! | `require` | yes, or no connection | not verified; with `sslrootcert`, verified as in `verify-ca` |
 //! | `verify-ca` | yes | signed by a trusted authority |
-//! | `verify-full` | yes | signed by a trusted authority, and valid for the address's host by its subject alternative names |
+//! | `verify-full` | yes | signed by a trusted authority, with the host of the address among its subject alternative names |
 //!
 //! Connections trust the certificates of the PEM file `sslrootcert`, or the system's certificates
 //! if no file is given. The file may contain a server's own certificate. That certificate is

@@ -19,7 +19,7 @@ pub(crate) enum CertCheck {
     /// A trusted authority must have signed the certificate.
     Authority,
     /// A trusted authority must have signed the certificate, and the certificate must be valid for
-    /// this host.
+    /// the host in the address.
     AuthorityAndHost,
 }
 
@@ -66,7 +66,7 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         match authorities.verify_server_cert(certificate, intermediates, host, ocsp, now) {
-            // The name is checked last, so all other checks have passed.
+            // The host's name is checked last. If only this check fails, all others have passed.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.check == CertCheck::Authority => Ok(ServerCertVerified::assertion()),

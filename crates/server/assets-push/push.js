@@ -1,9 +1,10 @@
-/* Shows the messages of web push, also while no page is open. A message can arrive late: the order
-   may be paid or cancelled, or the turn used. So the worker asks the server before it shows a
-   message. Every notification is true when it appears. */
+/* Shows the messages of web push, also while no page is open. A message can arrive late. By then,
+   the order may be paid or cancelled, or the turn may be used. So the worker asks the server before
+   it shows a message, and every notification is true when it appears. */
 const zh = new URL(self.location.href).searchParams.get('lang') === 'zh';
-/* For each kind of message: the texts if the message is still true, if it is no longer true, if its
-   time has ended, if the server gave no answer, and if the order belongs to another buyer. */
+/* The texts of each kind of message. `holds`: the message is still true. `gone`: the message is no
+   longer true. `late`: its time has ended. `unknown`: the server gave no answer. `other`: the order
+   belongs to another buyer. */
 const words = zh
   ? {
       turn: {
@@ -49,7 +50,7 @@ async function show({ kind, title, until, url }) {
   const lost = { state: 'unknown', isOwn: true };
   const { state: found, ends = until, isOwn } = await stateOf(kind, url).catch(() => lost);
   const state = found === 'unknown' && Date.now() > until ? 'late' : found;
-  /* After a sign-out, or for another buyer, the product stays private. */
+  /* After a sign-out, or for another buyer, the notification does not name the product. */
   const body = !isOwn ? '' : typeof title === 'string' ? title : title[zh ? 'zh' : 'en'];
   await self.registration.showNotification(words[kind][state](time(ends)), {
     body,
@@ -83,8 +84,8 @@ async function stateOf(kind, url) {
     return { state: 'holds', ends: Date.parse(pay_by ?? admitted_until) || undefined, isOwn: true };
   return { state: state === 'expired' ? 'late' : 'gone', isOwn: true };
 }
-/* Formats a time in the visitor's zone, with the zone: 20:15 GMT+8. On another day, the date is in
-   front. */
+/* Formats a time in the visitor's zone, with the zone: 20:15 GMT+8. If the time is not today, the
+   date comes first. */
 function time(ms) {
   const locale = zh ? 'zh-CN' : 'en-GB',
     at = new Date(ms);

@@ -15,7 +15,7 @@ function takeEarly(method, path) {
   return early;
 }
 
-/** Sends one request. If no answer comes within `patience`, the connection counts as lost. */
+/** Sends one request. If no answer comes within `patience_ms`, the connection counts as lost. */
 async function call(
   method,
   path,
@@ -66,8 +66,8 @@ export const getSales = (search = '', cursor = null) =>
       (cursor ? `&cursor=${seg(cursor)}` : ''),
   );
 export const getSale = sale => call('GET', `/v1/sales/${seg(sale)}`);
-/** Returns the sale that the server wrote into the page. null: the page was exported without the
-   sale. */
+/** Returns the sale that the server wrote into the page. Returns null if the page does not contain
+   this sale. */
 export function writtenSale(sale) {
   try {
     const data = JSON.parse(document.querySelector('#sale-data')?.textContent ?? 'null');
@@ -117,7 +117,7 @@ export const placeOrder = (token, { key, sale, item, units }, pass = null) =>
 /** Requests a purchase pass. `wish` is `{ item, challenge?, answer?, access_code? }`. */
 export const askForPass = (token, sale, wish) =>
   call('POST', `/v1/sales/${seg(sale)}/passes`, { token, body: wish });
-/** Requests a challenge of the kind that the sale requires, or of `kind`. */
+/** Requests a challenge of `kind`. Without `kind`, the sale decides the kind. */
 export const askForChallenge = (token, sale, kind) =>
   call('POST', `/v1/sales/${seg(sale)}/challenges`, { token, body: kind ? { kind } : {} });
 /** Takes or reads the position in the waiting room of the sale or of an item. */

@@ -3,7 +3,8 @@ import { now } from '/assets/clock.js';
 
 /* The maximum number of bytes of a line. */
 const LINE_BYTES = 75;
-/* The reminder comes this long before the time or, if little time remains, halfway to the time. */
+/* The reminder comes this many seconds before the time of the entry. If less than twice as many
+   seconds remain, it comes halfway between now and the time of the entry. */
 const EARLY_SECS = 300;
 
 const stamp = ms => new Date(ms).toISOString().replace(/[-:]|\.\d{3}/g, '');
@@ -25,8 +26,9 @@ function folded(line) {
   return out + '\r\n';
 }
 
-/** Returns the address of a file with one entry. The entry has a reminder that is not in the past.
-   `id` names the entry, and a higher `version` replaces an older entry. */
+/** Returns the address of a calendar file with one entry. If the entry's time is in the future, the
+   entry has a reminder. `id` names the entry. An entry with a higher `version` replaces the entry
+   with a lower `version`. */
 export function calendarFile({ id, version = 0, at, title, words = '', url }) {
   const secs = Math.floor(Math.min(EARLY_SECS, (at - now()) / 2000));
   const alarm = [

@@ -1,4 +1,4 @@
-/* The cards of the list of sales. A card shows the state and the price of a sale, or an order. */
+/* The cards of the list of sales. A card shows a sale, with its state and price, or an order. */
 import { chosen, speak, text } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { money, shortWhen, when, wholeTime } from '/assets/format.js';
@@ -11,7 +11,7 @@ export function make(tag, className, words = '') {
   el.textContent = words;
   return el;
 }
-/* Draws a small door from elements. Its light shows the phase, as on the sale page. */
+/* Draws a small door as an SVG picture. The door's light shows the phase, as on the sale page. */
 function door(light) {
   const svg = (name, attributes) => {
     const el = document.createElementNS('http://www.w3.org/2000/svg', name);
@@ -75,8 +75,9 @@ export const stateOf = ({ status }) =>
     status.items.map(item => item.state),
   );
 const ranks = ['live', 'out', 'paused', 'before', 'sold', 'ended'];
-/** Returns the sales in groups: sales that can be bought, then sales that open next,
-   then the others. In each group the newest sale comes first. */
+/** Returns the sales in groups by state, in the order of `ranks`: running sales come first, ended
+   sales last. Sales that have not opened are sorted by the time at which they open. In every other
+   group, the sales keep the order of `sales`. */
 export function inOrder(sales) {
   const opens = sale => Date.parse(sale.starts_at) || Infinity;
   const rows = sales.map(sale => ({ sale, state: stateOf(sale) }));
@@ -89,7 +90,8 @@ export function inOrder(sales) {
   );
   return rows.map(({ sale }) => sale);
 }
-/* Returns the price of the only item, or the lowest price. */
+/* If all items have the same price, returns this price. Otherwise returns the lowest price, as
+   "from …". */
 function priceOf({ items }) {
   const cheapest = items.reduce((a, b) => (b.price.amount_minor < a.price.amount_minor ? b : a));
   const price = money(cheapest.price);

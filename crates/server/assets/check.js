@@ -1,6 +1,6 @@
 /* The check: a puzzle or a picture, as the sale requires. A buyer who cannot use pictures lets the
-   device compute a proof of work instead. A wrong answer uses up its challenge, and the page
-   fetches the next challenge at once. */
+   device compute a proof of work instead. A wrong answer uses up its challenge. For a puzzle or a
+   picture, the page then fetches the next challenge at once. */
 import { $, announce, attr, tell, text } from '/assets/words.js';
 import { askForChallenge } from '/assets/api.js';
 import { now } from '/assets/clock.js';
@@ -15,8 +15,8 @@ const dialog = $('#check'),
 const tabs = [$('#tab-seen'), $('#tab-work')];
 let work = null; /* the open check: { sale, token, kind, attempt, refused } */
 let challenge = null; /* the challenge on the page, until it is used up */
-let way = 'seen'; /* seen: a puzzle or a picture; work: a proof of work */
-let turn = 0; /* answers to requests of an earlier turn are ignored */
+let way = 'seen'; /* 'seen' is a puzzle or a picture; 'work' is a proof of work */
+let turn = 0; /* if it changes after a request, the answer to this request is ignored */
 let worker = null,
   over = 0,
   home = null;

@@ -1,5 +1,5 @@
-/* The server's time, advanced by the monotonic clock. No code here reads the device's wall clock.
-   */
+/* Estimates the server's time. Between two answers, the browser's monotonic clock advances the
+   estimate. No code here reads the device's wall clock. */
 let low = 0,
   high = 0,
   mark = 0;
@@ -25,8 +25,8 @@ export const now = () => (low + high) / 2 + (performance.now() - mark);
    pages from acting at the same moment. */
 export const jitter = (low, high) => low + Math.random() * (high - low);
 
-/** Creates a pause. `rest(ms)` resolves after `ms` milliseconds, or at once with true when `wake()`
-   is called. */
+/** Creates a pause. `rest(ms)` resolves with false after `ms` milliseconds, or with true as soon as
+   `wake()` is called. */
 export function pauser() {
   let cut = null;
   return {

@@ -1,6 +1,6 @@
 /* The front door of the page: passes, the check, access codes and the waiting room. Fetches what a
    purchase needs, and offers the buyer a next step after a refusal. The status lists the sale's
-   requirements, and a refusal may be newer than the status. */
+   requirements. A refusal can show a requirement that the status does not list yet. */
 import { fetchPass, dropPass, passOf, recallPasses, EARLY_MS } from '/assets/pass.js';
 import { closeCheck, isOpen as checking, openCheck } from '/assets/check.js';
 import { closeCode, isOpen as coding, openCode } from '/assets/code.js';
@@ -20,14 +20,15 @@ const BUSY_SECS = 3; /* the pause after a failure without Retry-After */
 /** `draw()` shows the model. `choose(item)` shows another item. `reread()` requests the status.
    `signedOut()` drops an invalid token. `streaming()` says whether the event stream is open. */
 export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
-  const rooms = new Map() /* item id, or null for the whole sale → its waiting room */,
+  const rooms = new Map() /* item id, or null for the whole sale → waiting room */,
     code_slot = 'code.' + m.id;
   let fetching = 0,
     aim = null;
 
   /* ----- waiting rooms ----- */
 
-  /** Returns the waiting room of an item, by default of the shown item. */
+  /** Returns the waiting room of `item`, or of the whole sale if `item` is null. The default is the
+     room that the page shows. */
   function roomOf(item = roomItem(m)) {
     if (!rooms.has(item)) {
       let has_turn = false;
@@ -56,8 +57,9 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       front = frontOf(m),
       shut = sceneOf(m) === 'before';
     if (front.waiting_room !== 'off') {
-      /* The refusal of a pass shows the other requirements. The page joins the room of an item only
-         after a press, because the buyer may want another item. */
+      /* With `always`, the page joins the room of a whole sale by itself before the start. With
+         `auto`, the refusal of a pass shows that the room is open. The page joins the room of an
+         item only after a press, because the buyer may want another item. */
       const joins = shut && front.waiting_room === 'always' && front.rooms !== 'items';
       roomOf().show();
       roomOf().plan(joins ? opens : null);
@@ -104,8 +106,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
 
   /* ----- passes for a press ----- */
 
-  /** Returns the pass for a press: the stored pass or a new pass. An answer other than 201 says why
-     there is no pass. null: no pass is needed. */
+  /** Returns an answer with the pass for a press: the stored pass or a new pass. An answer other
+     than 201 says why there is no pass. null: the press is sent without a pass. */
   async function passFor(item, which) {
     if (which === 'new') dropPass(m, item);
     const pass = which === 'known' ? m.passes[item] : passOf(m, item);
@@ -114,8 +116,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** Handles a press if the button's action is not a purchase. Returns whether it handled the
-     press. */
+  /** Handles a press of the button if `deal` is a step of the front door: the check, the code or
+     the waiting room. Returns whether `deal` is such a step. */
   function press(deal) {
     if (deal === 'check') check();
     else if (deal === 'code') askForCode();
@@ -162,7 +164,7 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       if (!soon || needsCheck(m) || !isIn(m)) {
         plan();
         return 'done';
-      } /* the code is sent later, with the purchase */
+      } /* the code is sent later, with the request for a pass */
       const answer = await fetchPass(m, item),
         { status, data } = answer;
       draw();
@@ -204,8 +206,9 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
     m.busy_ms = now() + secs * 1000;
     m.scope = scope ?? null;
   }
-  /** Handles a refusal by the front door. Returns whether the refusal came from the front door.
-     `asked` means that the buyer acted, so the next step may open by itself. */
+  /** Handles a refusal if a requirement of the front door caused it. Returns false for any other
+     refusal. `asked` means that the refusal answers an action of the buyer. Only then may the page
+     open the dialog of the next step. */
   function about(code, problem, asked) {
     const front = frontOf(m);
     if (code === 'waiting_room') {
@@ -214,7 +217,7 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       join();
     } else if (code === 'challenge_required' || code === 'challenge_failed') {
       if (front.challenge === 'off')
-        front.challenge = 'asked'; /* the page reads the kind from the challenge */
+        front.challenge = 'asked'; /* the kind of check is not known yet; the challenge names it */
       front.pass = 'required';
       dropPass(m, m.item.id);
       if (asked) check();

@@ -1,5 +1,5 @@
-/* The buyer's event stream. Events are only hints: they say that something changed, or bring newer
-   counts earlier. Without events the pages work by polling. */
+/* The buyer's event stream. Events are only hints: they say that something changed, or bring new
+   counts before the next poll. Without events the pages work by polling. */
 import { COOKIE, origin } from '/assets/api.js';
 import { jitter } from '/assets/clock.js';
 
@@ -7,8 +7,8 @@ const AGAIN_MIN_MS = 1_000,
   AGAIN_MAX_MS = 60_000;
 
 /** Opens the stream and keeps it open. Calls `on.order(order)`, `on.status(status)` and
-   `on.room(place)` for events. Calls `on.gap(is_open)` when events may be missing, because the stream
-   has just opened or broken. A stream that opens sends the status first. Returns `{ isOpen(),
+   `on.room(place)` for events. Calls `on.gap(is_open)` each time the stream opens or breaks,
+   because events may be missing then. A new stream sends the status first. Returns `{ isOpen(),
    close() }`. */
 export function listen({ token, sale, on }) {
   let socket = null,

@@ -23,7 +23,8 @@
     'en';
   root.lang = lang === 'zh' ? 'zh-Hans' : 'en';
   root.classList.add('js');
-  /* The page as the server sends it shows the first item. */
+  /* The server's HTML shows the first item. If the address names no item, parts of this HTML are
+     shown before the page is ready. */
   if (!/[#&]item=/.test(location.hash)) root.classList.add('early');
 
   /* Sends the page's first request before the page's own script has loaded. api.js takes the

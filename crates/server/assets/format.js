@@ -45,8 +45,8 @@ export const shortTime = ms =>
     : date(ms, yearOf(ms) !== yearOf(now())) + (zh() ? ' ' : ', ') + clock(ms, false);
 /** Formats a date and time: 27 Nov 2026, 20:00 GMT+1 */
 export const fullTime = ms => day(ms) + (zh() ? ' ' : ', ') + clock(ms, false) + ' ' + zone(ms);
-/** Formats a time in the shop's zone, with the zone's name. null: the two zones have the same time.
-   */
+/** Formats a time in the shop's zone, with the zone's name. null: the shop has no zone, or its zone
+   has the visitor's time. */
 export function shopTime(ms, timeZone) {
   if (!timeZone || zone(ms, timeZone) === zone(ms)) return null;
   const form = keep('shop ' + timeZone, () =>
@@ -71,8 +71,8 @@ export const moment = (ms, seconds = true) =>
   (isToday(ms) ? '' : day(ms) + (zh() ? ' ' : ', ')) + clock(ms, seconds) + ' ' + zone(ms);
 /** Formats a time for use in a sentence: `at 20:00`, or `on 27 Nov 2026, 20:00 GMT+1`. */
 export const when = ms => text(isToday(ms) ? 'at' : 'on', { t: moment(ms, false) });
-/** Formats a time for a sentence that stands next to the whole date: `at 20:00`, `on 27 Nov,
-   20:00`. */
+/** Formats a time for use in a sentence, without the zone: `at 20:00`, or `on 27 Nov, 20:00`. The
+   page shows the full time near the sentence. */
 export const shortWhen = ms => text(isToday(ms) ? 'at' : 'on', { t: shortTime(ms) });
 
 /** Formats the rest of a countdown: 04:59, 02:04:59, 3 d 02:04:59. */
@@ -109,8 +109,9 @@ export const shortId = id =>
     .slice(-8)
     .toUpperCase()
     .replace(/^.{4}/, '$&-');
-/** Decimal places by ISO 4217, as the server uses them. Currencies that are not listed have 2.
-   Browsers use the common notation of prices, which can differ. */
+/** The number of decimals of each currency by ISO 4217. The server uses the same numbers. A
+   currency that is not listed has 2 decimals. Browsers follow the common notation of prices, which
+   can have another number of decimals. */
 const places = {
   BHD: 3,
   BIF: 0,

@@ -2,19 +2,21 @@
    page. */
 import { now } from '/assets/clock.js';
 
-/** How long the page says that it expects the confirmation, after the buyer comes back from the
-   payment page. */
+/** After the buyer comes back from the payment page, the page says for this long that it expects
+   the confirmation. */
 export const CHECK_MS = 60_000;
 
-/** The time that counts as little time left: two minutes, or the last quarter of a short hold. */
+/** The page warns the buyer when less than this time is left to pay. The time is two minutes, or a
+   quarter of a short hold. */
 export const endingMs = ({ reserved_at, pay_by }) =>
   Math.min(120_000, (Date.parse(pay_by) - Date.parse(reserved_at)) / 4 || 0);
 
-/** Returns whether the buyer has just come back from the payment page, according to the address.
-   The address proves nothing, so it only chooses the text. */
+/** Returns whether the buyer has just come back from the payment page. The page learns this from
+   its address, which proves nothing. So the result only chooses the text. */
 export const isBack = m => m.back_ms !== null && performance.now() - m.back_ms < CHECK_MS;
 
-/** Returns the refunded payments of this order, as their common state and their sum, or null. */
+/** Returns the state, the last cause and the sum of this order's refunds, or null without refunds.
+   One failed refund makes the state `failed`. Otherwise, one pending refund makes it `pending`. */
 export function moneyBack(m) {
   const refunds = m.told?.refunds ?? [];
   if (!refunds.length) return null;
@@ -49,7 +51,8 @@ export function stateOf(m) {
   return rest < endingMs(m.order) ? 'ending' : state;
 }
 
-/* The name of each event in the history. A name that is a function gets the previous event. */
+/* For each event of the history: a function that returns the text's key and the class of its step.
+   The function gets the previous event and the event itself. */
 const names = {
   'order.reserved': () => ['h.reserved'],
   'order.paid': before => [endings.includes(before?.event) ? 'h.paidlate' : 'h.paid', 'good'],
@@ -61,7 +64,7 @@ const names = {
     { paid: 'h.second', reserved: 'h.mismatch' }[entry.state] ?? 'h.late',
   ],
 };
-/* If the history cannot be read, these steps come from the order itself. */
+/* The steps of each state, from the order alone. The page uses them if it has no history. */
 const plain = {
   queued: () => [['h.queued', null, 'now']],
   waiting: o => [['h.joined', o.joined_at, 'now']],

@@ -14,8 +14,10 @@ const backToSale = order =>
   '/sale/' + encodeURIComponent(order.sale) + '#item=' + encodeURIComponent(order.item);
 const at = iso => (iso ? moment(Date.parse(iso)) : '');
 
-/* The view of each state: the label and its tone, then a countdown's time, an amount or a number,
-   then the large button. The button can `pay`, be `busy` with a text, or go `back` to the sale. */
+/* The view of each state. `pill` is the label, and `tone` is its tone. `clock` names the field with
+   the end of a countdown. `number` has a label and the field with a number. `big` has a label and a
+   factor for the amount. The large button can `pay`, show a `busy` text, or go `back` to the
+   sale. */
 const views = {
   queued: { tone: 'warn', pill: 'queued', clock: 'decide_by' },
   waiting: { tone: 'warn', pill: 'waiting', number: ['o.ahead', 'ahead'] },
@@ -37,7 +39,7 @@ const PAID = ['paid', 'paidlate'];
 const OVER = ['refused', 'cancelled', 'expired', 'refunded'];
 /* The states whose order can be printed. */
 const PRINTED = [...PAID, 'refunded'];
-/* The texts and actions if there is no order to show. */
+/* The label and its tone if there is no order to show. */
 const bare = {
   loading: {},
   missing: { pill: 'none' },
@@ -82,7 +84,7 @@ function showSlip(m) {
   }
   return sum;
 }
-/* Shows what happens after the payment. A time of the past is not shown. */
+/* Shows what happens after the payment. Hides the time of the next step if that time has passed. */
 function showNext(isPaid) {
   const at = Date.parse(site.next_steps_at),
     isAhead = at > now();
@@ -91,8 +93,8 @@ function showNext(isPaid) {
   $('#next-time').hidden = !isAhead;
   put($('#next-at'), isAhead ? wholeTime(at) : '');
 }
-/* Deadlines and times on another day are shown with date and zone. All steps of a finished order
-   have date and zone, because the order may be printed. */
+/* A step has date and zone if it is a deadline, or if its time is not today. All steps of a
+   finished order have date and zone, because the order may be printed. */
 function showSteps(steps, isOver) {
   $('#steps').replaceChildren(
     ...steps.map(([key, iso, kind]) => {
@@ -112,7 +114,8 @@ function showSteps(steps, isOver) {
   );
 }
 
-/* Returns the text under the title: the text of the state or of the problem, and of a refund. */
+/* Returns the text under the title. It describes the state or the problem, and a refund if there is
+   one. */
 function wordsOf(m, name, v) {
   const { order } = m,
     money_back = order && moneyBack(m);
@@ -240,7 +243,7 @@ export function showOrder(m) {
       }
     : {};
 
-  /* The money is still on its way, or could not be sent yet. */
+  /* Whether a refund is pending or has failed. */
   const isDue = view.pill === 'refunded' && !!back && back.state !== 'settled';
   const pill = m.offline && order ? 'offline' : isDue ? 'refunding' : view.pill,
     tone = isDue || (m.offline && order) ? 'warn' : view.tone;
@@ -282,15 +285,16 @@ export function showOrder(m) {
   showClock(m);
 }
 
-/** Draws the tab's title and icon. If the page showed the waitlist entry before, calls the buyer
-   when units are reserved. The page calls this each time it draws. */
+/** Draws the tab's title and icon. If a waitlist entry became this order while the page was open,
+   alerts the buyer. The page calls this each time it draws. */
 export function showTab(m) {
   const { order } = m,
     name = stateOf(m),
     title = text('o.title') + (order ? ' – ' + $('#slip-title').textContent : ''),
     isLive = name === 'reserved' || name === 'ending',
     rest_ms = m.came && isLive ? Math.max(0, Date.parse(order.pay_by) - now()) : 0;
-  /* After the entry became an order, the buttons keep their place, so that nothing jumps. */
+  /* After the waitlist entry became an order, the reminder buttons are invisible. They keep their
+     space, so that nothing jumps. */
   waited ||= name === 'waiting';
   $('#remind').hidden = !waited;
   $('#remind').classList.toggle('is-off', name !== 'waiting');

@@ -42,12 +42,12 @@ const m = {
   came: false /* a waitlist entry became this order while the page was open */,
   token: null,
   key: null /* the key of the link that opened the page */,
-  by_link: false /* the order was read by that key, not by the buyer's token */,
+  by_link: false /* the order was read with the link's key, not with the buyer's token */,
 };
 /* After a gap in the stream, the page reads the order again at a random moment within this time. */
 const GAP_MS = 3_000;
 const AGAIN_MS = 1_000,
-  AGAIN_MAX_MS = 4_000; /* the pause before a request without an answer is sent again */
+  AGAIN_MAX_MS = 4_000; /* the longest pause before a failed request is sent again */
 /* If the payment page does not open within this time, the buyer may press the button again. */
 const LEAVE_MS = 15_000;
 const HIDDEN_MS = 60_000;
@@ -67,7 +67,7 @@ function draw() {
    neither. */
 async function ask() {
   if (!m.by_link) {
-    /* A visitor with the link needs no guest's identity. */
+    /* A visitor who opened the link does not need a guest's token. */
     m.token = m.key && !token() ? null : await identify();
     const answer = m.token ? await getOrder(m.token, m.id) : null;
     if (!m.key || (answer && ![401, 403, 404].includes(answer.status))) return answer;
@@ -118,8 +118,8 @@ async function learnMore(answer) {
   if (sale.status === 200) m.sale = sale.data;
   if (status.status === 200) setClock(status.data.server_time, status.sent, status.got);
 }
-/* Applies a newer order. Reads the history again if it may have changed: with a change of the
-   order, after an event, or while a payment is expected. */
+/* Applies a newer state of the order. Reads the history again if the order has changed, after an
+   event, or while a payment or a refund is expected. */
 async function take(order) {
   const isSame = JSON.stringify(order) === JSON.stringify(m.order);
   const wanted = !m.by_link && !['queued', 'refused', 'waiting'].includes(order.state);
@@ -220,8 +220,8 @@ async function watch() {
     if (retry_secs)
       /* The server asked for this pause, so no event ends it early. */
       await new Promise(done => setTimeout(done, retry_secs * 1000));
-    /* A buyer on the waitlist is called while another tab is shown. Without an event stream, a
-       hidden page reads the order only once a minute. */
+    /* The page alerts a buyer on the waitlist even while another tab is shown. So a hidden page
+       also reads the order: after an event, or once a minute. */
     const waits = m.order?.state === 'waiting';
     await poll.rest(document.hidden && waits ? Math.max(pace_ms(), HIDDEN_MS) : pace_ms());
     if (document.hidden && !waits)
@@ -235,7 +235,7 @@ async function watch() {
 const ownAddress = () =>
   location.origin + location.pathname + (m.key ? '#key=' + encodeURIComponent(m.key) : '');
 
-/** Sends a safe request again if its answer was lost. */
+/** Sends a request that is safe to repeat, and sends it once more if it failed. */
 async function twice(ask) {
   const answer = await ask();
   if (answer.status !== 0 && answer.status < 500) return answer;
@@ -252,12 +252,12 @@ async function cancel() {
   m.cancelling = false;
   if (answer.status === 200) await take(answer.data);
   else if (answer.status !== 409)
-    m.said = 'o.uncancelled'; /* 409: no longer reserved; the next read gets the state */
+    m.said = 'o.uncancelled'; /* 409: the order is not reserved; the next read gets its state */
   draw();
   if (answer.status === 409) poll.wake();
 }
 /** Leaves the waitlist. If a unit has just come back, the entry is an order already, and the next
-   read shows that. */
+   read shows the order. */
 async function leave() {
   m.cancelling = true;
   m.said = null;
@@ -315,7 +315,7 @@ $('#side').onclick = event => {
       $('#sure').showModal();
   }
 };
-/** Copies a text. Returns whether the browser has a clipboard and allowed it. */
+/** Copies a text. Returns false if the browser has no clipboard or refuses its use. */
 const copied = async words =>
   (await navigator.clipboard?.writeText(words).then(
     () => true,
@@ -330,8 +330,8 @@ $('#copy').onclick = async () => {
   $('#copy-note').hidden = done;
   announce(done ? text('o.copied') : $('#copy-note').textContent, true);
 };
-/* The link for another device or another payer. If the browser refuses the clipboard, the page
-   shows the link. */
+/* Copies a link to the order, for another device or another payer. If the browser refuses the
+   clipboard, the page shows the link. */
 $('#copy-link').onclick = async () => {
   const answer = await getOrderLink(m.token, m.id);
   if (answer.status !== 200) return poll.wake();

@@ -1,8 +1,8 @@
 /* Reads this buyer's orders in the sale, so that a new tab shows the reserved order and the
    remaining part of the limit. If the buyer has bought in this browser, the page reads the orders
-   before it is shown. Otherwise the buyer may have bought on another device. Then the page reads
-   the orders after the rush of the first minute, because views in the rush must not read the store.
-   */
+   before it is shown. Otherwise the buyer may have bought on another device, so the page reads the
+   orders after the rush of the first minute. During the rush, page views must not read the
+   store. */
 import { getOrder, getOrders } from '/assets/api.js';
 import { buyerOf } from '/assets/who.js';
 import { jitter, now } from '/assets/clock.js';
@@ -17,8 +17,8 @@ const ORDERS_MAX = 50;
    random moment within AFTER_RUSH_MS after the rush. */
 const RUSH_MS = 60_000;
 const AFTER_RUSH_MS = 240_000;
-/* The wait before the first read if the page does not know when the sale opened, and the wait
-   before each further try. */
+/* The range of the wait before each further try. If the page does not know when the sale opened,
+   this is also the range of the wait before the first read. */
 const UNKNOWN_MS = [10_000, 20_000];
 const TRIES_MAX = 5;
 
@@ -41,7 +41,8 @@ export function ownOrders(m, draw) {
     return true;
   }
   /* Reads the orders after the rush, and again if the answer was lost or came during a press. A
-     page that was opened before the start need not read: the event stream names each new order. */
+     page that was opened before the start does not need this, because the event stream names each
+     new order. */
   async function readLater() {
     const ago = now() - starts(m);
     /* The sale has no start time, or it opened before its start time. */
@@ -69,7 +70,8 @@ export function ownOrders(m, draw) {
         await Promise.race([read(), new Promise(done => setTimeout(done, WAIT_MS))]);
       else if (!site.guest && m.status.started) readLater(); /* a guest has only one browser */
     },
-    /** Reads one order again. A later state replaces "reserved". */
+    /** Reads one order again. Shows its new state, or hides the order if it was cancelled, refunded
+       or refused. */
     async readOne(id) {
       const answer = await getOrder(m.token, id);
       if (answer.status === 200) {

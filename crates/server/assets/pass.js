@@ -1,6 +1,7 @@
 /* Purchase passes. A sale may require a pass for each purchase, in addition to the buyer's token.
    Pages fetch passes shortly before the start, at random times, so that the first second is free
-   for purchases. After the start they fetch a pass together with the purchase. */
+   for purchases. After the start, a page fetches a pass immediately before it sends the
+   purchase. */
 import { askForPass } from '/assets/api.js';
 import { now } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';
@@ -8,11 +9,12 @@ import { tab } from '/assets/store.js';
 
 /** Passes are available from this long before the start. */
 export const EARLY_MS = 60_000;
-/** A pass with less time left than this is not used. */
+/** The page does not use a pass that expires within this time. */
 const SPARE_MS = 1_000;
 const slot = m => 'passes.' + m.id;
 
-/** Returns the pass for an item that is valid now or at the start, or null. */
+/** Returns the stored pass for an item, or null if there is none or it expires too soon. Before the
+   start, the pass may not be valid yet. */
 export function passOf(m, item = m.item.id, t = now()) {
   const pass = m.passes[item];
   return pass && t < Date.parse(pass.expires_at) - SPARE_MS ? pass : null;

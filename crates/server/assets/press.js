@@ -8,8 +8,8 @@ import { tab } from '/assets/store.js';
 const slot = sale => 'press.' + sale;
 const LOST_MIN_MS = 1_000,
   LOST_MAX_MS = 10_000;
-/** A press within this time before the start never counts as too early. The page repeats it with
-   its key until the sale is open. */
+/** If the server refuses a press as too early within this time of the start, the page hides the
+   refusal. It sends the press again with the same key until the sale is open. */
 const OPENING_MS = 5_000;
 
 /** Creates a press, and stores it before anything is sent. */
@@ -37,19 +37,18 @@ const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
 /** Sends the press and follows it to its final answer. Returns `{ order }`, `{ code, problem }` if
    refused, `{ busy_secs, scope }` or `{ signin: true }`. `pass(which)` returns the answer to a pass
-   request, or null if no pass is required. `which` is `any`, or `new` if the last pass was not
-   accepted. If the press may have been sent before, `which` is `known`, because the press's key
-   alone may be enough. `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying` or
-   `offline`. `rest(ms)` waits, and an event ends the wait early. `hinted()` says whether an event
-   stream is open. */
+   request, or null if the press needs no pass. `which` is usually `any`, and `new` if the server
+   did not accept the last pass. It is `known` if an earlier attempt may have arrived: then the
+   press's key may be enough, so only a stored pass is used. `tell(stage, { wait_ms })` reports
+   `asking`, `queued`, `retrying` or `offline`. `rest(ms)` waits, and an event ends the wait early.
+   `hinted()` says whether an event stream is open. */
 export async function pursue(press, { token, pass, tell, rest, hinted }) {
   const keep = () => tab.set(slot(press.sale), press);
   const end = verdict => {
     tab.drop(slot(press.sale));
     return verdict;
   };
-  /* Without a pass, the page sends no purchase. So after a refusal of the pass, there is no order.
-     */
+  /* If the request for a pass fails, the page sends no purchase, so there is no order. */
   const ask = async anew => {
     const let_in = await pass(anew ? 'new' : press.unsure ? 'known' : 'any');
     if (let_in && let_in.status !== 201) return { ...let_in, unsent: true };

@@ -12,7 +12,7 @@ export function showPictures(item) {
   $('#gallery').hidden = pictures.length < 2;
   show(pictures[0]);
 }
-/* Shows the large picture. Without a picture, the painted door stays. */
+/* Shows the large picture. Without a picture, the page keeps its drawing of a door. */
 function show(picture) {
   const large = $('#image');
   large.hidden = !picture;
@@ -22,7 +22,8 @@ function show(picture) {
   };
   const [alt, language] = chosen(picture.alt);
   attr(large, 'src', picture.image);
-  /* The server names the first picture, which may have failed before this script ran. */
+  /* The server's HTML contains the first picture, which may have failed to load before this script
+     ran. */
   if (large.complete && !large.naturalWidth) large.hidden = true;
   attr(large, 'alt', alt);
   speak(large, language);

@@ -6,7 +6,7 @@ import { renewPush, startPush, stopPush } from '/assets/push-subscribe.js';
 import { $, attr, tell, text } from '/assets/words.js';
 import { browser } from '/assets/store.js';
 
-/* The sound: notes in hertz, each of this length. */
+/* The sound: the frequency of each note in hertz, and the length of a note. */
 const NOTES = [660, 880, 660],
   NOTE_SECS = 0.18;
 const ICON_PX = 64;
@@ -97,7 +97,8 @@ function drawIcon(number, lit) {
   link.href = canvas.toDataURL();
 }
 function call(words, id, title) {
-  /* If the visitor has not used the page yet, the browser would play the sound much later. */
+  /* Before the visitor uses the page, the browser would delay the sound until much later, so the
+     page plays no sound. */
   if (sounds && audio?.state === 'running') play();
   if (notifies && document.hidden) {
     const options = { body: title, tag: 'doorbuster.' + id };

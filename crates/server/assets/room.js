@@ -7,10 +7,10 @@ import { jitter, now, pauser } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';
 import { tab } from '/assets/store.js';
 
-/* A page takes its position for the draw at a random moment: in the last ten minutes before the
-   start, or in the first seconds of a later visit. */
+/* A page takes its position for the draw at a random moment, between ten and five minutes before
+   the start. A page that is opened later takes its position within a few seconds. */
 const EARLY_MS = 600_000;
-const LAST_MS = 1_000; /* a turn with less time left counts as over */
+const LAST_MS = 1_000; /* a turn that ends within this time counts as over */
 const SETTLE_MS = 3_000; /* the result of the draw is read within this time after the start */
 
 /** Keeps the position of the buyer in `m`, in the room of an item or of the whole sale. `shown()`
@@ -72,7 +72,8 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
     drop();
   }
 
-  /** Takes a position, or finds the existing one. An event may arrive before the answer. */
+  /** Takes a position, or finds the existing position. If an event arrives before the answer, only
+     another read shows which position is newer. */
   async function enter() {
     clearTimeout(entering);
     entering = 0;
@@ -81,7 +82,8 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
     let answer = await enterRoom(m.token, m.id, item);
     const ends_in = Date.parse(answer.data.admitted_until) - now();
     if (ends_in < LAST_MS) {
-      /* During a turn, the buyer gets no new position. This turn ends soon, so the page waits. */
+      /* During a turn, the server gives the buyer no new position. This turn ends within a second,
+         so the page waits for its end. */
       await new Promise(done => setTimeout(done, Math.max(0, ends_in) + jitter(200, 600)));
       answer = await enterRoom(m.token, m.id, item);
     }
@@ -121,7 +123,7 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
       const before = heard,
         answer = await getPlace(m.token, m.id, item);
       if (heard !== before)
-        continue; /* an event has arrived; only another read shows which is newer */
+        continue; /* an event came during the read; another read gets the newest position */
       if (hasLeft) return answer;
       if (answer.status === 200) take(answer.data);
       else if (answer.status === 404) drop();

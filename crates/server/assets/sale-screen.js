@@ -1,6 +1,6 @@
-/* Derives everything that one screen of the sale page shows from one state of the model: label,
-   picture, clock, stock line, button, words, and the tab's title. This code does not touch the
-   page. Each text is a key of copy-en.js and copy-zh.js. */
+/* Derives one screen of the sale page from the model: label, picture, clock, stock line, button,
+   words, and the tab's title. This code does not touch the page. Each text is a key of copy-en.js
+   and copy-zh.js. */
 import { has } from '/assets/words.js';
 import { LOOKS } from '/assets/scene.js';
 import {
@@ -12,7 +12,8 @@ import {
    - `mode`: the mode of the button.
    - `pick`: whether the buyer may choose units.
    - `tone`: the tone of the words.
-   - `act`: the second action on this page. `see`: the second action opens this page.
+   - `act`: the second action, if it stays on the sale page.
+   - `see`: the address of the page that the second action opens.
    - `until`: the field of the model with the time at which the deal ends. */
 const DEALS = {
   before: { mode: 'wait', pick: true },
@@ -55,8 +56,8 @@ const DEALS = {
   offline: { mode: 'wait', tone: 'bad', act: 'retry', look: { pill: 'offline', tone: 'warn' } },
 };
 const HOUR_MS = 3_600_000;
-/* When the turn is this near, the page calls the buyer back, because an unused turn goes to the
-   next buyer. */
+/* A turn is near if it begins within NEAR_SECS, or if the buyer's position is at most
+   NEAR_POSITION. Then the page alerts the buyer, because an unused turn goes to the next buyer. */
 const NEAR_SECS = 60,
   NEAR_POSITION = 3;
 
@@ -81,7 +82,7 @@ export function screenOf(m, t) {
     deal = dealOf(m, scene, t),
     plan = DEALS[deal];
   const state = { m, t, scene, deal, shade: shadeOf(m, deal, t), turn: isTurn(m, scene, deal, t) };
-  /* The label of a scene has the scene's name. */
+  /* The label has the name of the scene, but `due` has the label `soon`. */
   const pill = scene === 'due' ? 'soon' : scene,
     look = { pill, ...LOOKS[scene], ...plan.look };
   if (state.turn) Object.assign(look, { pill: 'turn', tone: 'live' });
@@ -151,7 +152,8 @@ function clockOf({ m, t, scene, deal, turn }) {
   if (deal === 'waiting' || deal === 'gone')
     return { label: 'position', count: m.room?.position || null };
   if (turn) return { label: 'turn', left: m.room.until_ms - t };
-  /* The button shows the step of the front door, so the clock counts down to the start. */
+  /* The button shows the step of the front door and no countdown. So the clock counts down to the
+     start. */
   if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS)
     return { label: 'in', left: opens - t };
   if (scene === 'before' || scene === 'due')

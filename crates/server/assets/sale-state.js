@@ -44,9 +44,9 @@ export const model = {
   waitlistBusyItem: null /* the item whose waitlist is being joined or left */,
   wish: null /* the item whose waitlist is joined once the front door's requirements are met */,
   waitlistError: null /* { item, name }: why joining or leaving the waitlist failed */,
-  spread: Math.random() /* random number that spreads the visitors over a time */,
-  /* item id → { limit, used, orders }: this buyer's units, from orders or from a refusal. `orders`
-     has the units of each known order. An ended order has 0. */
+  spread: Math.random() /* random: the moment within a period at which this visitor acts */,
+  /* item id → { limit, used, orders }: this buyer's units. `limit` and `used` come from the orders
+     or from a refusal. `orders` has the units of each known order, and 0 for an ended order. */
   share: {},
 };
 
@@ -90,7 +90,7 @@ const OPEN_DOOR = {
   access_codes: 'off',
 };
 const CHECK_SPREAD_MS = 18_000;
-/** A turn is over when the server says so. The page asks the server when the page's clock shows the
+/** The server decides when a turn is over. The page asks the server when the page's clock shows the
    end. If no answer comes within this time, the page's clock decides. */
 const TURN_SLACK_MS = 10_000;
 /** Returns the sale's requirements. The object is part of the status, so that a refusal can change
@@ -151,8 +151,8 @@ function stepOf(m, scene, t) {
   return null;
 }
 
-/** Returns the deal. The keys of the texts for the button and for the two lines under it begin with
-   the deal. */
+/** Returns the deal. The keys of three texts begin with the deal's name: the button's text and the
+   two lines under the button. */
 export function dealOf(m, scene, t = now()) {
   if (m.offline || m.stage === 'offline') return 'offline';
   if (m.press && m.stage) return m.stage;
@@ -252,8 +252,8 @@ export function countOrder(m, { id, sale, item: name, units, state }) {
     orders[id] = 0;
   }
 }
-/** Counts a newer state of an order, if the order was counted before. The used part of the limit
-   may already include an order that was not counted. */
+/** Counts a newer state of an order that was counted before. Ignores any other order, because
+   `used` may come from a refusal and already include that order. */
 export function recountOrder(m, order) {
   if (m.share[order.item]?.orders?.[order.id] === undefined) return;
   countOrder(m, order);

@@ -27,12 +27,13 @@ const verdicts = [
   'gone',
   'blocked',
 ];
-/* The length of a long title. A Chinese character counts as two letters. A longer title is set
-   smaller, so that the button stays in view. */
+/* A title with more letters than this is set smaller, so that the button stays in view. A Chinese
+   character counts as two letters. */
 const LONG_TITLE = 28;
-/* A longer name of an item does not fit into half the width of a phone. */
+/* An item's name with more letters than this does not fit into half the width of a phone. */
 const LONG_NAME = 14;
-/* A longer time is set smaller, so that it fits beside the server's time. */
+/* A clock text with more letters than this is set smaller, so that it fits beside the server's
+   time. */
 const LONG_DIGITS = 12;
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'),

@@ -37,7 +37,7 @@ const GAP_MS = 3_000;
 const CACHED_MS = 2_000; /* a shared answer from a cache may be this old */
 /* If a status differs from the clock by more than this, the page sets the clock again. */
 const CLOCK_OFF_MS = 5_000;
-/* After the time to pay, the page reads an order this often until its state has changed. */
+/* When the time to pay has passed, the page reads an order this often until its state changes. */
 const REREAD_MS = 5_000;
 
 const poll = pauser(),
@@ -58,7 +58,7 @@ const draw = () => {
   }
 };
 const scene = () => sceneOf(m);
-/* The front door and the waitlist. They are null until the sale is known. */
+/* The front door and the waitlist. Both are null until the end of this script creates them. */
 let door = null,
   waitlist = null;
 const mine = ownOrders(m, draw);
@@ -121,7 +121,7 @@ function pace_ms() {
         fresh ||= wait - rest <= QUIET_MS + 30_000;
         return rest;
       }
-      /* After the start, older answers are useless. All pages request the same new version. */
+      /* Answers made before the start are useless after it. All pages request one new version. */
       turn = '-open';
       return wait === Infinity ? jitter(10_000, 20_000) : Math.max(wait, 0) + jitter(200, 2_000);
     }
@@ -162,8 +162,8 @@ async function watch() {
   }
 }
 
-/* Opens the event stream of a signed-in buyer. Pages open it before the start, spread over minutes,
-   and never at the start itself. */
+/* Opens the event stream of a signed-in buyer. Before the start, pages open it at random moments
+   over some minutes, so that they do not all open it at the start. */
 function follow() {
   if (!m.token || stream || streaming || scene() === 'ended') return;
   const wait = scene() === 'before' ? (starts(m) ?? Infinity) - now() : 0;
@@ -226,7 +226,7 @@ function closeStream() {
 
 /* ----- the press ----- */
 
-/* Waits, or skips this wait once: an event about this press may arrive before the answer with the
+/* Waits, but skips the wait once if an event about this press arrived before the answer with the
    press's id. */
 function rest(ms) {
   const known = heard && heard === m.press.id;
@@ -307,7 +307,7 @@ function onPress(event) {
   send();
 }
 
-/** Shows the order that this buyer got for a returned unit, as after a press. */
+/** Shows the order that a waitlist entry became, like an order from a press. */
 function served(order) {
   if (order.item !== m.item?.id) return; /* the list of orders shows the order */
   m.order = order;
@@ -319,8 +319,8 @@ function served(order) {
   poll.wake();
   draw();
 }
-/** Continues after a reload. A press without an answer is sent again with its key. Otherwise the
-   page shows the last order. */
+/** Continues after a reload. Sends a press without an answer again with its key. If there is no
+   such press, the page shows the last order. */
 function resume() {
   const buyer = m.token && buyerOf(m.token),
     open = m.token && unfinishedPress(m.id, buyer);
@@ -392,8 +392,8 @@ function bind() {
     if (!document.hidden) wake();
   });
 }
-/* Requests a status at once after an absence or a lost connection. The new version also sets the
-   clock again. */
+/* Requests a fresh status at once after an absence or a lost connection. The fresh status also sets
+   the clock again. */
 function wake() {
   fresh = true;
   poll.wake();

@@ -27,7 +27,7 @@ const STARTED_MS = [1_200, 4_000],
   LATE_MS = 15_000;
 
 const orderTones = { reserved: 'live', paid: 'good', refunded: 'good' };
-/* Creates one row of the list: an order, its state and its action. */
+/* Returns the text about an order's state. */
 function orderWords({ state, pay_by, paid_at, ended_at, amount }) {
   const at = iso => (iso ? moment(Date.parse(iso), false) : '');
   const v = { sum: money(amount), by: at(pay_by), at: at(state === 'paid' ? paid_at : ended_at) };
@@ -101,7 +101,7 @@ async function showOrders(mine, first = null) {
   };
   return orders;
 }
-/* Tells a visitor who asked for the orders, but is not signed in, how to see the orders. */
+/* Tells a visitor how to see the orders, if the visitor asked for them but is not signed in. */
 function askToSignIn() {
   if (location.hash !== '#orders' || newest.length) return;
   const url = signInUrl();
@@ -170,10 +170,11 @@ async function watchOrders(mine, shown) {
 let listed = [],
   rest = null,
   searched = '';
-/* The ids in the newest answer without search and cursor. Only these sales are read again. */
+/* The sale ids in the newest answer to a request without search and cursor. Only these sales are
+   read again. */
 let newestIds = new Set();
-/* Returns everything on which a card depends. A card shows times of the present day without the
-   date, and other words for times of the past. */
+/* Returns everything on which a card depends. The time also counts: a card shows a time of today
+   without the date, and a past time with other words. */
 const shownOf = sale =>
   JSON.stringify([
     stateOf(sale),

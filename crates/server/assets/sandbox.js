@@ -41,8 +41,8 @@ async function call(method, what) {
     return 0;
   }
 }
-/** Returns the shop's page to which the buyer goes back. `what` only chooses the page's text, like
-   the two return addresses of a real provider. */
+/** Returns the address of the shop's page to which the buyer goes back. `what` is `paid` or `left`,
+   like the two return addresses of a real provider. It only chooses the text of that page. */
 function back(what) {
   const url = new URL(m.desk?.return_url ?? '/', location.href);
   if (!['http:', 'https:'].includes(url.protocol)) return '/';

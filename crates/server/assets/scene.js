@@ -1,8 +1,9 @@
 /* The scene of a sale: before | due | live | out | sold | paused | ended. The sale page and the
    list of sales use this code. The page for visitors without JavaScript follows the same rules
-   (page_html/state.rs). One table of cases tests both. */
+   (page_html/state.rs). One table of cases tests both implementations. */
 
-/** How long after the start the page trusts its clock although a status says "not started". */
+/** For this long after the start, the page trusts its own clock, even if a status says "not
+   started". */
 export const OPENING_MS = 3_000;
 
 /** The picture's light and the label's tone in each scene. */
@@ -16,8 +17,8 @@ export const LOOKS = {
   ended: { light: 'off' },
 };
 
-/** Returns the scene of a status for items with these states. This function knows no times, so it
-   never returns `due`. */
+/** Returns the scene of a status for items with these states. This function does not look at the
+   clock, so it never returns `due`. */
 export function sceneOfStatus({ phase, started }, states) {
   if (phase === 'closed') return 'ended';
   if (phase === 'paused') return 'paused';

@@ -1,7 +1,7 @@
 /* The waitlist of an item: joining, the position, leaving, and the order that the entry becomes.
    The entry belongs to the buyer. This browser remembers that there is an entry. On another device,
-   the button that joins the waitlist finds the entry. Events update the position. Without events
-   the page polls slowly. */
+   the buyer presses the button to join, and the page finds the existing entry. Events update the
+   position. Without events the page polls slowly. */
 import { getWaitlistEntry, getOrder, joinWaitlist, leaveWaitlist, random } from '/assets/api.js';
 import { jitter, pauser } from '/assets/clock.js';
 import { dropPass, passOf } from '/assets/pass.js';
@@ -13,7 +13,7 @@ import { browser } from '/assets/store.js';
    leave the waitlist. */
 const CALM_MS = 1_000;
 const TRIES = 4,
-  AGAIN_MS = 1_000; /* after this pause, a request without an answer is sent again with its key */
+  AGAIN_MS = 1_000; /* the pause before a failed request is sent again with its key */
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
 /** Keeps the waitlist entries of the buyer in `m` in this sale. `door` is the front door. `draw()`
@@ -59,8 +59,8 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
 
   /* ----- joining and leaving ----- */
 
-  /** Handles a press of the button. The front door's requirements come first. Then the page takes
-     the other steps by itself. */
+  /** Joins the waitlist after a press. If the front door has requirements, the buyer meets them
+     first. Then the page continues by itself. */
   async function join(item = m.item.id) {
     if (m.waitlistBusyItem) return;
     Object.assign(m, { waitlistBusyItem: item, wish: null, waitlistError: null });
@@ -108,8 +108,8 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
     door.refused(answer);
     if (status === 401 || status === 429 || status >= 500 || !door.asking()) m.wish = null;
   }
-  /** Continues to join when the front door's requirements are met or its dialog was closed. The
-     page calls this each time it has drawn. */
+  /** Continues to join when the front door's dialog is closed and the page has a pass. Without a
+     pass, the page stops joining. The page calls this each time it has drawn. */
   function settle() {
     if (!m.wish || m.waitlistBusyItem || door.asking()) return;
     const item = m.wish;

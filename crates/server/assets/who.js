@@ -12,15 +12,15 @@ function ofTheShop() {
     return null;
   }
 }
-/* The cookie works only for pages of the server itself. The browser remembers that the cookie
-   exists. */
+/* The cookie works only for pages of the server itself. Scripts cannot read the cookie, so the
+   browser's storage remembers that it exists. */
 const hasCookie = () => !origin && browser.get('session') === true;
-/** Returns the current token, or null; `COOKIE` if only the cookie has it. Sends no request. */
+/** Returns the current token, `COOKIE` if only the cookie has the token, or null. Sends no
+   request. */
 export const token = () =>
   ofTheShop() ?? (hasCookie() ? COOKIE : site.guest ? browser.get('guest') : null);
 
-/* Puts the token into the cookie, once for each token. So the buyer is signed in in other tabs too.
-   */
+/* Puts the token into the cookie, once for each token. So the other tabs also know the buyer. */
 async function keep(mine) {
   if (origin || tab.get('kept') === mine.slice(-16)) return;
   tab.set('kept', mine.slice(-16));

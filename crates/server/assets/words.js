@@ -21,8 +21,8 @@ export function perLanguage(make) {
 const plural = perLanguage(locale => new Intl.PluralRules(locale)),
   figures = perLanguage(locale => new Intl.NumberFormat(locale));
 /** Returns the sentence of a key. `{name}` becomes the value, and a number is formatted.
-   `{name:person|people}` becomes the first words for the number one, and otherwise the second. The
-   words can contain `{name}`. */
+   `{name:person|people}` becomes the words before the bar for the number one. For other numbers, it
+   becomes the words after the bar, which can contain `{name}`. */
 export const text = (key, values = {}) => filled(copy[key] ?? key, values);
 const PLACE = /\{(\w+)(?::([^|{}]*)\|((?:[^{}]|\{\w+\})*))?\}/g;
 const filled = (words, values) =>
@@ -35,9 +35,9 @@ const filled = (words, values) =>
 
 /* Languages that are written from right to left. */
 const RIGHT_TO_LEFT = /^(ar|ckb|dv|fa|he|ps|sd|ug|ur)\b/;
-/** A text of the shop for this page, as [words, language]: in the page's language, else in English,
-   else in the language whose tag is first in the alphabet. A plain string has no known language:
-   null. */
+/** Returns a text of the shop as [words, language]. The language is the page's language, else
+   English, else the language whose tag is first in the alphabet. For a plain string, the language
+   is not known, so it is null. */
 export function chosen(words) {
   if (typeof words === 'string' || !words) return [words ?? '', null];
   const languages = Object.keys(words).sort(),
@@ -64,7 +64,8 @@ export function speak(el, language) {
   attr(el, 'dir', language ? (RIGHT_TO_LEFT.test(language) ? 'rtl' : 'ltr') : 'auto');
 }
 
-/** Returns the shop's sign-in page with the address to come back to, or null. */
+/** Returns the address of the shop's sign-in page, or null. The address contains this page's
+   address, so that the shop can send the buyer back. */
 export const signInUrl = () =>
   site.sign_in_url &&
   site.sign_in_url +
@@ -81,7 +82,7 @@ export function attr(el, name, value) {
   if (el.getAttribute(name) !== words) el.setAttribute(name, words);
 }
 
-/* The sentences that an action caused: element → [key, values]. */
+/* The sentences that `tell` shows: element → [key, values]. */
 const told = new Map();
 /** Shows a sentence until the next call. A change of language translates it. An empty `key` clears
    it. */

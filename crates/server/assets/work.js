@@ -5,12 +5,13 @@
    is { payload } or { failed }. To stop the work, terminate the worker. */
 const TELL_MS = 200,
   COUNTER_MAX = 2 ** 32;
-const AT_ONCE = 8; /* keys that PBKDF2 derives at the same time, on several cores */
+const AT_ONCE = 8; /* the number of keys that PBKDF2 derives at the same time, on several cores */
 
 const K = new Uint32Array(64),
   START = new Uint32Array(8);
 {
-  /* The fractions of the roots of the first primes, as SHA-256 defines them. */
+  /* The constants of SHA-256: the fractions of the square roots and cube roots of the first
+     primes. */
   const part = x => Math.floor((x - Math.floor(x)) * 2 ** 32);
   for (let n = 2, found = 0; found < 64; n += 1) {
     let prime = true;
@@ -93,7 +94,7 @@ function finish(state, bytes, before = 0) {
   return state;
 }
 /** Writes a hash into `out`. The hash continues the state `from`, which contains `before` bytes.
-   The end of the message is the 32 bytes in `words`. */
+   The last 32 bytes of the message are in `words`. */
 function finishWords(out, from, words, before) {
   W.set(words);
   W[8] = 0x80000000 | 0;

@@ -13,7 +13,7 @@ macro_rules! answers {
             /// Every kind.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// Returns the kind's name: the problem's code, or the order's state.
+            /// Returns the kind's name. The name of a refusal is its problem code.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $word,)* }
@@ -39,7 +39,7 @@ answers! {
     Paused = "paused",
     /// The sale has ended.
     Ended = "ended",
-    /// An operator blocked the buyer or the address.
+    /// An operator blocked the buyer or the IP address.
     Forbidden = "forbidden",
     /// The buyer does not meet a requirement of the sale.
     NotEligible = "not_eligible",
@@ -53,7 +53,7 @@ answers! {
     WaitingRoom = "waiting_room",
     /// Too many requests.
     RateLimited = "rate_limited",
-    /// The request key was used for another request.
+    /// Another request already used this request key.
     KeyReused = "idempotency_key_reused",
     /// A queue, a table or another limit of the server is full.
     Overloaded = "overloaded",

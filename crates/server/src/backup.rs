@@ -47,7 +47,7 @@ const LAST_WRITE_WITHIN: Duration = Duration::from_secs(2);
 /// segments.
 const SEGMENTS_FOR_BASE: u64 = 2_000;
 /// The total size of the segments, in bytes, after which a generation gets a new base. The segments
-/// must also be larger than the base.
+/// must also be at least as large as the base.
 const SEGMENT_BYTES_FOR_BASE: u64 = 64 * 1024 * 1024;
 /// The pause after a failed attempt to make a base.
 const BASE_RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -100,7 +100,8 @@ impl ContinuousBackup {
                 () = sleep(COPY_EVERY) => {}
             }
             run.tend_base().await;
-            // Until the write is done, the backup lacks the commits of this segment.
+            // `take` forgets the time of the oldest commit. Until the next segment is written, the
+            // backup lacks this commit, so its time is recorded first.
             self.set_waiting(run.waiting_since());
             match self.copy.take() {
                 Taken::Nothing => {}
@@ -114,7 +115,7 @@ impl ContinuousBackup {
                 Taken::Segment(segment) => {
                     tokio::select! {
                         () = stop.cancelled() => {
-                            // The write may be incomplete, so `write_last` repeats it.
+                            // The stop interrupted the write, so `write_last` repeats it.
                             self.write_last(generation, Some(segment)).await;
                             return false;
                         }
@@ -247,7 +248,8 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Starts a task that deletes old objects, so that copies of new commits do not wait for it.
+    /// Starts a task that deletes old objects. In a separate task, the deletion does not delay the
+    /// copies of new commits.
     fn delete_old(&mut self) {
         if self.deleting.as_ref().is_some_and(|deleting| !deleting.is_finished()) {
             return;

@@ -1,5 +1,5 @@
-//! Starts and stops the server. Reads the settings, runs the server, and answers every accepted
-//! request before the server stops.
+//! Starts and stops the server. Before the server stops, it finishes the requests in progress and
+//! settles the accepted tickets.
 
 mod announce;
 mod demo;
@@ -40,8 +40,8 @@ use crate::web::{self, App};
 
 /// How long the engine may take to settle the accepted tickets after every request was answered.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// The longest time for each other step of a stop. One of these steps finishes the purchases and
-/// operators' changes whose clients have disconnected.
+/// The longest time for each step of a stop, except the settling of tickets. One of these steps
+/// finishes the purchases and operators' changes whose clients have disconnected.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `asked_to_stop` completes, or until the store fails permanently. The caller sets up
@@ -94,7 +94,7 @@ async fn serve_and_reload(
     let run = run(parts, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
         // The store failed, so it must not write any more. Confirmed orders are on the disk. The
-        // next start returns the units of all other tickets.
+        // next start returns the units of all tickets without a confirmed order.
         return run;
     }
     notify_service_manager(&[NotifyState::Stopping]);
@@ -148,9 +148,9 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
         Shape::Postgres { .. } | Shape::Cluster { .. } => {
             secrets::warn_of_writable_directory(&settings.data_dir);
             let history = load_history(&settings.data_dir)?;
-            // The history is needed before the shared secrets are read, and the engine asks the
-            // peers only later. This code cannot ask Redis, because the keys in Redis depend on a
-            // secret.
+            // This node must know the database's newest history before it reads the shared secrets.
+            // The engine asks the peers only later, so this code asks them now. It cannot ask
+            // Redis, because the names of the keys in Redis depend on a secret.
             let ask = other_places(&history, None, settings.peers.clone());
             for known in ask().await {
                 history.learn_from_peer(known);
@@ -255,8 +255,8 @@ async fn run(
     // because an operator's change may lock an item while the disk hangs.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_stop())).0;
     if ended.is_ok() {
-        // A request that needs more time gets no answer now. The buyer can repeat the request with
-        // the same key after the next start.
+        // A request that does not finish within `FINISH_TIMEOUT` gets no answer. After the next
+        // start, the buyer can repeat it with the same key.
         drop(tokio::time::timeout(FINISH_TIMEOUT, app.finish()).await);
     }
     ended

@@ -25,10 +25,11 @@ pub struct BuyersAtLimit {
 
 #[derive(Debug, Default)]
 struct AtLimitState {
-    /// The number of ended orders that this node knew of when the node read the entries. The next
-    /// ended order makes the entries stale.
+    /// When the node read the entries, it knew that this many orders had ended. When another order
+    /// ends, the entries are out of date.
     endings: u64,
-    /// The units of each buyer, by the buyer's keyed hash, and the time of the read.
+    /// The units of each buyer, by the buyer's keyed hash, and the time at which the node read
+    /// them.
     used: HashMap<u64, (u32, Instant), foldhash::fast::FixedState>,
 }
 
@@ -52,9 +53,10 @@ impl BuyersAtLimit {
         self.count.store(state.used.len(), Ordering::Release);
     }
 
-    /// Returns the buyer's units, if `units` more would exceed the limit. Returns `None` also in
-    /// two other cases:
+    /// Returns the buyer's units if `units` more units would exceed the limit. Returns `None` if
+    /// they would not exceed the limit, and also in these cases:
     ///
+    /// - This node has no count of the buyer's units.
     /// - An order of the item ended after the node read the count. The count may be out of date.
     /// - The node read the count less than `staleness` ago. The counted units may belong to an
     ///   order that this node does not know yet.
@@ -82,7 +84,7 @@ impl BuyersAtLimit {
 mod tests {
     use super::*;
 
-    /// The staleness after a read of the store that has just finished.
+    /// The staleness of a node that has just read the store.
     const NOW: Duration = Duration::ZERO;
 
     #[test]

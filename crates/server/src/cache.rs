@@ -5,8 +5,8 @@
 //! ago. Only a read of the store can tell these two cases apart. At any time, only one node of a
 //! cluster reads the store for unknown ids, and only for one request.
 //!
-//! The answer "nothing new" is remembered for a short time, on the node and in the shared Redis.
-//! One marker serves all unknown ids, so random ids cost no memory and no further reads.
+//! A marker records the answer "nothing new" for a short time, on the node and in the shared Redis.
+//! The same marker serves all unknown ids, so random ids cost no memory and no further reads.
 //!
 //! If the store has something new, one node reads all sales and leaves a copy in the shared Redis
 //! for the other nodes. `docs/caching.md` describes all caches.
@@ -26,8 +26,8 @@ use crate::engine::Engine;
 
 /// How long "nothing new" is remembered, on each node and in the shared Redis.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// The shortest time between the starts of two reads for unknown ids, as a multiple of the duration
-/// of the first read.
+/// If a read for unknown ids takes a time T, the next such read starts no sooner than this many
+/// times T after the start of the first read.
 const READ_INTERVAL_FACTOR: u32 = 10;
 /// How long a node waits for another node's read before it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
@@ -121,8 +121,9 @@ impl Cache {
         self.shared.as_ref().map(|(shared, locks)| (shared, locks))
     }
 
-    /// Makes sure that the catalogue was current a moment ago. If Redis or the store is
-    /// unreachable, the known catalogue stays in use.
+    /// Keeps the catalogue if it was current a few milliseconds ago. If it was not, reads the
+    /// changes from the store. If Redis or the store is unreachable, the known catalogue stays in
+    /// use.
     async fn check_for_changes(&self, engine: &Engine) {
         let Some((shared, locks)) = self.shared() else {
             drop(engine.refresh_catalogue().await);
@@ -136,15 +137,16 @@ impl Cache {
         if let Some(guard) = guard {
             if read.is_ok() && guard.is_held() {
                 let mark = engine.catalogue().fingerprint().to_string();
-                // If this fails, the other nodes read the store themselves.
+                // If this write fails, the other nodes read the store themselves.
                 drop(shared.set(&key(shared), mark.as_bytes(), MARKER_TTL).await);
             }
             guard.release().await;
         }
     }
 
-    /// Returns all sales of this version or of a later one. The store has just named this version.
-    /// The rows come from another node's copy if there is one, and otherwise from the store.
+    /// Returns all sales of the catalogue at `version`, or at a later version. The caller has just
+    /// read `version` from the store. If another node left a copy, the rows come from this copy. If
+    /// no node left a copy, they come from the store.
     pub(crate) async fn rows(
         &self,
         engine: &Engine,

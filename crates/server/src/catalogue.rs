@@ -2,7 +2,7 @@
 //! and not from the store.
 //!
 //! The catalogue is a value behind an `ArcSwap`. A read is one load. A change replaces the value
-//! with a copy in which one sale is new.
+//! with a changed copy.
 mod item;
 mod leaving;
 
@@ -23,7 +23,7 @@ use crate::slot_layout::SlotLayout;
 pub use item::{FeedMarks, ItemState, ItemWork, SlotUnits};
 pub use leaving::LeavingSlots;
 
-/// How long after a sale's end a node remembers which requests hold the sale's orders.
+/// How long after a sale's end a node remembers which purchase requests hold an order of the sale.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
 /// A page requests a sale's status by a version. A page that has not seen the latest changes
@@ -122,8 +122,8 @@ impl SaleState {
         self.flags.draining.load(Ordering::Acquire)
     }
 
-    /// Returns whether the sale ended so long ago that this node has forgotten which requests hold
-    /// its orders. In that case the caller must read the store.
+    /// Returns whether the sale ended so long ago that this node may have forgotten which purchase
+    /// requests hold its orders. In that case the caller must read the store.
     #[must_use]
     pub fn is_long_over(&self, now: Millis) -> bool {
         self.row.phase == Phase::Closed

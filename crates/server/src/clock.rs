@@ -17,8 +17,8 @@ use doorbuster_core::Millis;
 /// If the wall clock differs from the store's clock by more than this, the server does not trust
 /// the wall clock.
 pub const STEP_MAX_MS: i64 = 2_000;
-/// If the difference is larger than this, the store's clock is not adjusted. So no sale opens an
-/// hour early because someone changed the clock.
+/// If the wall clock differs from the store's clock by more than this, the store's clock is not
+/// adjusted. So no sale opens an hour early after someone changed the wall clock.
 const HEAL_MAX_MS: i64 = 60_000;
 /// The largest adjustment by one [`Clock::discipline`].
 const PULL_MAX_MS: i64 = 20;
@@ -80,13 +80,15 @@ impl Clock {
         Millis((self.0.wall)())
     }
 
-    /// Compares the clocks and adjusts the store's clock slowly. The server calls this about once
-    /// per second. Returns how far the wall clock is ahead, in milliseconds.
+    /// Compares the wall clock with the store's clock, and slowly adjusts the store's clock. The
+    /// server calls this about once per second. Returns how far the wall clock is ahead of the
+    /// store's clock, in milliseconds.
     pub fn discipline(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
-        // The adjustment continues during the alarm. So a machine that slept for seconds recovers
-        // within minutes. The clock never follows a step beyond `HEAL_MAX_MS`.
+        // The adjustment continues during the alarm. So if the machine slept for some seconds, the
+        // store's clock is right again within minutes. The store's clock never follows a step
+        // beyond `HEAL_MAX_MS`.
         if ahead.abs() <= HEAL_MAX_MS {
             self.0.offset.fetch_add(ahead.clamp(-PULL_MAX_MS, PULL_MAX_MS), Ordering::Relaxed);
         }

@@ -53,7 +53,8 @@ use crate::gate::MasterKeys;
 /// The text of the default file.
 pub const DEFAULT_FILE: &str = include_str!("../config/default.toml");
 
-/// Settings from the command line. `None` leaves a setting to the weaker layers.
+/// Settings from the command line. If a value is `None`, the environment, the file of `--config` or
+/// the defaults give the setting.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     /// `--config`: a TOML file.
@@ -75,7 +76,7 @@ pub struct Flags {
 pub struct Settings {
     /// Where the server decides about stock and stores it.
     pub shape: Shape,
-    /// Other nodes. This node asks them for the newest history of the database.
+    /// The addresses of other nodes. This node asks them for the newest history of the database.
     pub peers: Vec<String>,
     /// The kinds of work that this process does.
     pub roles: Roles,

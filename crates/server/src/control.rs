@@ -66,8 +66,8 @@ pub struct JobSignals {
     drains_changed: Notify,
     /// Notified when units are kept for a waitlist, or when a sale's time or phase has changed.
     waitlists_changed: Notify,
-    /// Tickets that another node refused and that no request on this node waits for. Some of them
-    /// may belong to waitlist entries that ended.
+    /// Tickets that other nodes refused, if no request on this node waits for them. Such a ticket
+    /// may belong to a waitlist entry that was passed over.
     foreign_refusals: waitlist::ForeignRefusals,
     /// Notified when a sale may have opened. After that, other nodes may recall units from this
     /// node's slots.
@@ -75,7 +75,7 @@ pub struct JobSignals {
     loss_suspected: Notify,
     /// Notified when the edge feed may have changed.
     feed_changed: Notify,
-    /// Counts changes that may need a notification.
+    /// The number of calls of [`JobSignals::signal_events`].
     event_signal: tokio::sync::watch::Sender<u64>,
     /// Whether this node reconciles an item's slots after every commit for the item. Otherwise the
     /// node reconciles the slots only when the node itself needs units.
@@ -85,14 +85,15 @@ pub struct JobSignals {
 }
 
 impl JobSignals {
-    /// Wakes the reconciliation of an item, because its pool has units for a slot, its feed has
-    /// rows for a slot, or a parked request needs units.
+    /// Wakes the reconciliation of an item. Call it if the pool has units for a slot, if a slot
+    /// lacks feed rows, or if a parked request needs units.
     pub fn wake(&self, item: ItemId) {
         self.wake_for(item, WakeReason::All);
     }
 
-    /// Wakes the reconciliation of an item after a commit that left rows in the item's feed. If
-    /// several nodes can reconcile the item, only the leader reconciles it after such a commit.
+    /// Wakes the reconciliation of an item after a commit that added feed rows for the item's
+    /// slots. If several nodes can reconcile the item, only the leader reconciles it after such a
+    /// commit.
     pub fn wake_by_commit(&self, item: ItemId) {
         if self.reconciles_on_commit.load(Ordering::Acquire) {
             self.wake_for(item, WakeReason::All);
@@ -124,12 +125,12 @@ impl JobSignals {
         self.loss_suspected.notify_one();
     }
 
-    /// Counts a change that may need a notification.
+    /// Announces that a commit may have added events to the outbox.
     pub fn signal_events(&self) {
         self.event_signal.send_modify(|times| *times = times.wrapping_add(1));
     }
 
-    /// Returns a receiver that wakes at every counted change.
+    /// Returns a receiver that wakes at every call of [`JobSignals::signal_events`].
     #[must_use]
     pub fn event_signal(&self) -> tokio::sync::watch::Receiver<u64> {
         self.event_signal.subscribe()
@@ -188,7 +189,7 @@ pub(crate) async fn run_status(engine: Arc<Engine>) {
     status::run(engine).await;
 }
 
-/// Starts every job of this node's roles. The leader's jobs pause on all other nodes.
+/// Starts every job of this node's roles. A job of the leader pauses while another node leads.
 pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("outages", outages::run(engine.clone()));
     jobs.start("status", status::run(engine.clone()));

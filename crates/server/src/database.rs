@@ -47,8 +47,9 @@ impl DatabaseState {
         *self.replication.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
-    /// Returns the number of acknowledged orders that the database lacked at the last check and
-    /// that still need an operator. `None` means that the store is embedded or was not checked yet.
+    /// Returns how many acknowledged orders the database lacked at the last check. An order no
+    /// longer counts after an operator has resumed the sales that the failover paused. `None` means
+    /// that the store is embedded or was not checked yet.
     pub(crate) fn lost_orders(&self) -> Option<u64> {
         *self.lost_orders.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -82,8 +82,9 @@ impl fmt::Debug for EdgeNode {
 }
 
 impl EdgeNode {
-    /// Creates an edge before its first read. Until then it passes every request to a node. `urls`
-    /// are the addresses of the deployment's Redis servers or of their replicas.
+    /// Creates an edge that has not read the feed yet. Until its first read, it passes every
+    /// request to a node. `urls` are the addresses of the deployment's Redis servers or of their
+    /// replicas.
     ///
     /// # Errors
     ///
@@ -117,10 +118,11 @@ impl EdgeNode {
         drop(self.about.set(AboutSelf { node, key: key.clone(), connections }));
     }
 
-    /// Returns this edge's description of itself for nodes, with a proof.
+    /// Returns this edge's description of itself for nodes, with a proof that the edge has the
+    /// deployment's key.
     fn about_text(&self) -> Option<Vec<u8>> {
         let AboutSelf { node, key, connections } = self.about.get()?;
-        // Until a node has answered, the store's time is unknown.
+        // A description contains the store's time, which is unknown until a node has answered.
         self.freshness.load().clock?;
         let now = self.now().0;
         let about = EdgeDescription {

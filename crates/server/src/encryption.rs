@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 const HEADER: &[u8] = b"age-encryption.org/v1";
 /// The cost of trying one passphrase: 2^18 steps, about a second.
 const WORK_FACTOR: u8 = 18;
-/// The highest cost that is accepted from a file.
+/// If the cost in an encrypted file is higher than this, the file is not decrypted.
 const WORK_FACTOR_MAX: u8 = 22;
 
 /// Why a file was not decrypted.
@@ -40,8 +40,8 @@ pub fn is_encrypted(path: &Path) -> io::Result<bool> {
     Ok(begin == HEADER)
 }
 
-/// Checks a passphrase that was read from a file or a variable. Returns the passphrase without line
-/// breaks at its end, because many programs add one.
+/// Checks a passphrase that was read from a file or a variable. Returns the passphrase without the
+/// line breaks at its end, because many programs add a line break.
 ///
 /// # Errors
 ///
@@ -54,14 +54,14 @@ pub fn passphrase(text: &str) -> Result<SecretString, &'static str> {
     }
 }
 
-/// Returns the recipient of files that are encrypted with a passphrase.
+/// Returns the [`Recipient`] that encrypts files with this passphrase.
 pub(crate) fn passphrase_recipient(passphrase: &SecretString, work: u8) -> scrypt::Recipient {
     let mut recipient = scrypt::Recipient::new(passphrase.expose_secret().to_owned().into());
     recipient.set_work_factor(work);
     recipient
 }
 
-/// Returns the identity that decrypts files with a passphrase.
+/// Returns the [`Identity`] that decrypts files with this passphrase.
 pub(crate) fn passphrase_identity(passphrase: &SecretString) -> scrypt::Identity {
     let mut identity = scrypt::Identity::new(passphrase.expose_secret().to_owned().into());
     identity.set_max_work_factor(WORK_FACTOR_MAX);

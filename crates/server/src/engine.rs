@@ -1,4 +1,5 @@
-//! The engine decides about stock. This module has its shared state, its start and its stop.
+//! The engine decides about stock. This module contains the engine's shared state, and starts and
+//! stops the engine.
 
 mod jobs;
 mod node_count;
@@ -122,7 +123,8 @@ impl Engine {
         drop(self.about.set(about));
     }
 
-    /// Returns when this process began to serve requests. `None` means that it does not serve yet.
+    /// Returns when this process began to serve requests. `None` means that it serves no requests
+    /// yet.
     pub(crate) fn started_at(&self) -> Option<Millis> {
         self.about.get().map(|about| about.started_at)
     }
@@ -148,9 +150,9 @@ impl Engine {
             .collect()
     }
 
-    /// Puts a sale's row into the catalogue. `counts` are for items that the catalogue does not
-    /// have. If `is_new` is set, puts the row only if the catalogue has no sale with the row's id.
-    /// Returns whether the row was put.
+    /// Puts a sale's row into the catalogue. `counts` has the counts of items that are new in the
+    /// catalogue. If `is_new` is true and the catalogue already has a sale with this id, the
+    /// catalogue stays unchanged. Returns whether the row was put into the catalogue.
     pub(crate) fn put_sale(&self, row: SaleRow, counts: &[ItemCounts], is_new: bool) -> bool {
         let mut is_put = false;
         self.change_catalogue(|c| {
@@ -205,8 +207,8 @@ impl Engine {
         &self.slots
     }
 
-    /// Returns the Redis for data that nodes share and may lose. `None` means that this shape has
-    /// no Redis.
+    /// Returns the Redis for data that all nodes share and that may be lost. `None` means that the
+    /// deployment's shape has no Redis.
     #[must_use]
     pub fn shared(&self) -> Option<&SharedRedis> {
         self.cache.shared().map(|(shared, _)| shared)
@@ -260,7 +262,7 @@ impl Engine {
         i64::try_from(millis.saturating_add(part)).unwrap_or(i64::MAX)
     }
 
-    /// Returns the store's time up to which this node's memory has every commit.
+    /// Returns a time of the store's clock. This node's memory has every commit up to that time.
     pub(crate) fn memory_as_of(&self) -> Millis {
         let age = self.store.staleness().as_millis();
         self.now().plus(-i64::try_from(age).unwrap_or(i64::MAX).saturating_add(1))
@@ -289,7 +291,8 @@ impl Engine {
         self.layout
     }
 
-    /// Returns the number of nodes with slots of their own, including this node.
+    /// Returns the number of nodes whose leases had not lapsed at the last check, including this
+    /// node.
     #[must_use]
     pub fn nodes(&self) -> u64 {
         self.node_count.now().into()
@@ -300,8 +303,9 @@ impl Engine {
         &self.node_count
     }
 
-    /// Returns whether this node watches the slots that serve its requests. Every node watches the
-    /// slots that no other node reaches. The leader also watches the slots that all nodes reach.
+    /// Returns whether this node watches the slots that serve its requests. If no other node
+    /// reaches these slots, this node watches them. If all nodes reach them, only the leader
+    /// watches them.
     pub(crate) fn watches_slots(&self) -> bool {
         self.layout.is_node_local() || self.control().leads()
     }
@@ -356,7 +360,8 @@ impl Engine {
         });
     }
 
-    /// Tracks tasks that no caller awaits. The engine stops only after they have finished.
+    /// Returns the tracker of tasks that no caller awaits. The engine stops only after these tasks
+    /// have finished.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }

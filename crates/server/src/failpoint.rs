@@ -7,7 +7,7 @@
 //! point for the third time. Nothing is flushed. docs/reliability.md says what holds after a kill
 //! at each point.
 
-/// A failpoint, named after the step before it.
+/// A failpoint. The name of each failpoint describes the step before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failpoint {
     /// A batch of tickets was taken from its slots. The store has none of these tickets.
@@ -32,7 +32,7 @@ pub enum Failpoint {
     LateLacks,
     /// The store has a recall. The slot did not get the recall yet.
     RecallBegun,
-    /// The slot gave its units. The store has not recorded that.
+    /// The slot released units. The store has not recorded the release.
     RecallTaken,
     /// The pool has units for a late payment. The payment was not captured again yet.
     LateGathered,
@@ -41,7 +41,7 @@ pub enum Failpoint {
     LateCaptured,
     /// The store has a refund. The provider did not get a request for the refund yet.
     RefundDue,
-    /// The provider accepted the refund. The store has not recorded that.
+    /// The provider accepted the refund. The store has not recorded the answer.
     RefundAsked,
     /// The store has recorded the provider's answer about a refund. No later step was done.
     RefundNoted,
@@ -51,7 +51,7 @@ pub enum Failpoint {
     ReconcileCaptured,
     /// The store shows the checkout as closed. Its order has not ended yet.
     ReconcileClosed,
-    /// Orders have reached the end of their holds. No order has expired.
+    /// The server found orders whose holds have ended. It has not changed these orders yet.
     ExpiryDue,
     /// Some orders have expired. No later step was done.
     ExpiryDone,
@@ -59,25 +59,26 @@ pub enum Failpoint {
     CancelDone,
     /// An operator refunded an order. No notification was sent, and no provider got a request.
     OrderRefunded,
-    /// Events have their positions. The delivery was not notified.
+    /// Events have their positions. The workers that deliver events were not woken.
     OutboxSequenced,
     /// Events were read. No event was sent.
     OutboxRead,
-    /// An event was sent and accepted. The store has not recorded that.
+    /// An event was sent and accepted. The store has not recorded the delivery.
     OutboxSent,
-    /// The store has the results of retried events. The position is unchanged.
+    /// The store has the results of retried events. The endpoint's position is unchanged.
     OutboxNoted,
-    /// The position moved. No later step was done.
+    /// The endpoint's position moved. No later step was done.
     OutboxAdvanced,
-    /// An event becomes a dead letter. The store has not recorded that.
+    /// The last attempt to deliver an event failed. The store has not recorded the dead letter.
     OutboxDead,
-    /// The sandbox stored the order of a payment. The payment does not exist yet.
+    /// The sandbox stored which session a payment belongs to. The payment does not exist yet.
     SandboxNamed,
-    /// The sandbox announced a message. Neither the payment nor the message exists yet.
+    /// The sandbox stored that a payment's message will follow. Neither the payment nor the message
+    /// exists yet.
     SandboxAnnounced,
-    /// The sandbox announced the message of a refund. The refund does not exist yet.
+    /// The sandbox stored that a refund's message will follow. The refund does not exist yet.
     SandboxRefundAnnounced,
-    /// A message of the sandbox was sent and accepted. The sandbox's documents do not show that.
+    /// A message of the sandbox was sent and accepted. The sandbox has not recorded the delivery.
     SandboxPosted,
 }
 
@@ -175,14 +176,15 @@ mod armed {
         let Some((point, passing)) = armed else {
             // If an unknown name were ignored, a test with that name would succeed without a kill.
             eprintln!(
-                "{SETTING}={text} names no failpoint or an invalid count; write NAME or NAME:COUNT"
+                "{SETTING}={text} has an unknown name or an invalid count; write NAME or NAME:COUNT"
             );
             std::process::exit(2);
         };
         Some(Armed { point, passings: AtomicU64::new(passing) })
     });
 
-    /// Counts that the process passes this point. Kills the process at the count in the setting.
+    /// Called when the process passes this point. Kills the process when it has passed the point as
+    /// often as the setting says.
     pub(crate) fn pass(point: Failpoint) {
         if let Some(armed) = &*ARMED
             && armed.point == point

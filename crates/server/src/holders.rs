@@ -1,5 +1,6 @@
-//! The set of requests that hold an order, as this node knows it. For sales that run or ended
-//! recently, the set contains the request of every order in the published counts.
+//! The set of requests that hold an order, as this node knows it. For each order in a sale's
+//! published counts, the set contains the order's request. This applies to sales that run or ended
+//! recently.
 mod journal;
 mod queued_requests;
 mod retry_limiter;
@@ -20,11 +21,11 @@ use retry_limiter::RetryLimiter;
 /// The maximum number of requests in one node's set. At this bound, a node looks up further
 /// requests in the store.
 pub const HOLDERS_MAX: usize = 16_000_000;
-/// The maximum number of lookups at the same time for requests that are not in the set. The server
-/// asks the clients of further requests to retry.
+/// The maximum number of requests outside the set that the node looks up at the same time. The
+/// server asks the clients of further requests to retry.
 pub const HOLDER_LOOKUPS_MAX: usize = 64;
-/// The maximum number of slots' refusals that the store confirms at the same time. Further refusals
-/// wait.
+/// The maximum number of refusals that the store confirms at the same time. Slots make these
+/// refusals. Further refusals wait.
 const CONFIRMATIONS_MAX: usize = 16;
 const SHARDS: usize = 64;
 
@@ -100,13 +101,15 @@ impl Holders {
         self.holds(request) || self.is_full()
     }
 
-    /// Returns whether a request that is not remembered may hold an order.
+    /// Returns whether a request outside the set may hold an order. This is possible after the set
+    /// was full, and during a rebuild.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)
     }
 
-    /// Returns a permit to look up a request that is not remembered, if a permit is free.
+    /// Returns a permit for the lookup of a request outside the set. Returns `None` if all permits
+    /// are in use.
     #[must_use]
     pub fn lookup_permit(&self) -> Option<SemaphorePermit<'_>> {
         self.lookups.try_acquire().ok()
@@ -128,7 +131,8 @@ impl Holders {
         }
     }
 
-    /// Ends a rebuild. The caller has read all orders again since [`Holders::begin_rebuild`].
+    /// Ends a rebuild. Before this call, the caller must read all orders again and insert their
+    /// requests.
     pub fn finish_rebuild(&self) {
         self.full.store(self.len() >= HOLDERS_MAX, Ordering::Release);
     }

@@ -8,7 +8,7 @@ use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_store::ItemCounts;
 use tokio::sync::Notify;
 
-/// The free half of the packed word has this value if the stock is unlimited.
+/// If the stock is unlimited, the lower half of `packed` has this value.
 const UNLIMITED: u64 = u32::MAX as u64;
 
 /// An item's counts at the last commit.
@@ -49,8 +49,9 @@ impl ItemGauge {
         self.show(&counts);
     }
 
-    /// Publishes counts that were read from the store after `published` publications. Returns
-    /// `false` if there was another publication since then. The caller must then read again.
+    /// Publishes counts that the caller read from the store. `published` is the number of
+    /// publications before the read. If this number has changed, publishes nothing and returns
+    /// `false`. The caller must then read again.
     #[must_use]
     pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,8 +70,8 @@ impl ItemGauge {
     }
 
     fn show(&self, counts: &ItemCounts) {
-        // The memory order is sequentially consistent with `note_parked`. Either the parked request
-        // sees these counts, or this method sees the request.
+        // This method and `note_parked` use sequentially consistent operations. So either the
+        // parked request sees these counts, or this method sees the request.
         self.packed.store(pack(counts), Ordering::SeqCst);
         self.changed.notify_waiters();
         let parked = self.parked.load(Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! The log. It is text on a terminal and otherwise JSON, always on standard error. Purchases write
-//! no log lines.
+//! Writes the log to standard error. By default, the log is text on a terminal and JSON elsewhere.
+//! Purchases write no log lines.
 
 mod counts;
 
@@ -15,8 +15,8 @@ use crate::config::{LogFormat, LogSettings};
 pub(crate) use counts::event_counts;
 
 /// The modules whose log lines are dropped. Broker clients log every message that a broker returns,
-/// with the buyers' ids in the message. The pool of connections logs each broken connection, which
-/// is many lines in an outage. The server itself logs the errors of these modules.
+/// with the buyers' ids in the message. The connection pool logs each broken connection, so it
+/// would log many lines in an outage. The server itself logs the errors of these modules.
 const SILENT: [&str; 3] = ["lapin", "async_nats", "deadpool"];
 
 /// Changes the levels of a running log.

@@ -69,7 +69,8 @@ pub fn backup(
     if path.exists() {
         return Err(BackupError::Exists(path.to_owned()).into());
     }
-    // The plain copy is written to the data directory, which contains the same plain data anyway.
+    // The unencrypted copy is written to the data directory, because this directory contains the
+    // same data without encryption anyway.
     let plain = TemporaryFile::beside(dir, "backup");
     doorbuster_store::backup(dir, &plain.0, now, &files)?;
     let part = TemporaryFile(with_suffix(path, ".part"));
@@ -114,7 +115,7 @@ impl TemporaryFile {
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // The file may not exist, and the file system itself may have failed.
+        // An error is ignored, because the file may not exist, or the file system may have failed.
         let _ = fs::remove_file(&self.0);
     }
 }

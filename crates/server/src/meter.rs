@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::metrics::{Histogram, HistogramSnapshot};
 
-/// Upper bounds of the buckets for settled batches, in tickets. The last bucket has no bound.
+/// Upper bounds of the buckets for settled batches, in tickets. The last bucket also counts larger
+/// batches.
 pub const BATCH_BOUNDS: [usize; 6] = [1, 4, 16, 64, 256, 500];
 
 /// Counters of the engine.
@@ -33,8 +34,8 @@ pub struct EngineMeter {
 /// The values of all counters of [`EngineMeter`] at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MeterReading {
-    /// Settled batches by size. Entry `i` counts the batches of at most [`BATCH_BOUNDS`]`[i]`
-    /// tickets, without the batches in earlier entries.
+    /// Settled batches by size. A batch is counted in the first entry `i` for which it has at most
+    /// [`BATCH_BOUNDS`]`[i]` tickets. Larger batches are counted in the last entry.
     pub batches: [u64; BATCH_BOUNDS.len()],
     /// Settled tickets.
     pub tickets: u64,

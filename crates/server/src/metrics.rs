@@ -81,6 +81,6 @@ pub struct Metrics {
     pub idle_sockets: Gauge,
     /// Tokens and keys that failed verification.
     pub denied: Counter,
-    /// Requests with metrics or logs that the OTLP collector did not accept.
+    /// Failed requests to the OTLP collector. Such a request contains metrics or logs.
     pub otlp_failures: Counter,
 }

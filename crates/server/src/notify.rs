@@ -121,7 +121,7 @@ impl Hub {
     }
 
     /// Subscribes to one buyer's orders and to the status of some sales. If `after` names an event,
-    /// the reader first gets the later kept events about the buyer's orders. Returns `None` if the
+    /// the reader first gets the newer kept events about the buyer's orders. Returns `None` if the
     /// buyer already has `most` subscriptions.
     #[must_use]
     pub fn subscribe(
@@ -265,8 +265,8 @@ impl Hub {
                 .contains_key(buyer)
     }
 
-    /// Returns whether this node publishes orders of buyers with this tag. This is so if such a
-    /// buyer has a reader on this node, or had one within the last minute.
+    /// Returns whether this node publishes orders of buyers with this tag. It does if one of these
+    /// buyers has a reader on this node, or had one within the last minute.
     #[must_use]
     pub fn follows(&self, tag: u32) -> bool {
         self.may_have_readers()
@@ -301,8 +301,8 @@ impl Hub {
 }
 
 impl Subscription {
-    /// Returns the number of the event after which the subscription begins. If the reader gets no
-    /// event before it reconnects, the next subscription begins after this number.
+    /// Returns the number of the event after which the subscription begins. If the reader
+    /// reconnects before it gets an event, its next subscription begins after the same event.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.since

@@ -1,6 +1,6 @@
-//! An item's open grants at the last read. A request that waits for a verdict checks whether its
-//! ticket's grant is still open. A slot can lose its memory while this node runs. Its grant is then
-//! closed, and its tickets without a verdict are lost.
+//! An item's open grants at the last read. If a slot loses its memory while this node runs, the
+//! slot's grant is closed. The grant's tickets without a verdict are then lost. So a request that
+//! waits for a verdict checks whether its ticket's grant is still open.
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ pub struct OpenGrants {
 
 impl OpenGrants {
     /// Returns whether a recent read shows that this grant is closed. One read serves all waiting
-    /// requests. Returns `false` if the grants cannot be read.
+    /// requests. Returns `false` while another request reads the grants, or if the grants cannot be
+    /// read.
     pub(crate) async fn is_closed(&self, store: &Store, item: ItemId, grant: GrantId) -> bool {
         if let Some(is_closed) = self.last_answer(grant) {
             return is_closed;
@@ -35,7 +36,8 @@ impl OpenGrants {
         is_closed
     }
 
-    /// Returns whether the last read shows that the grant is closed, if that read is recent.
+    /// Returns whether the last read shows that the grant is closed. Returns `None` if there was no
+    /// recent read.
     fn last_answer(&self, grant: GrantId) -> Option<bool> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, open) = last.as_ref().filter(|(read, _)| read.elapsed() < READ_EVERY)?;

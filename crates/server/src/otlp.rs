@@ -1,10 +1,16 @@
 //! Sends metrics and logs to a collector, by OTLP over HTTP as JSON. Traces have their own exporter
 //! in `trace`.
 //!
-//! The usual environment variables configure this module: `OTEL_EXPORTER_OTLP_ENDPOINT` (unset:
-//! nothing is sent), `OTEL_METRICS_EXPORTER` and `OTEL_LOGS_EXPORTER` (`none`: not sent),
-//! `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`, and `OTEL_METRIC_EXPORT_INTERVAL` in
-//! milliseconds. The variables of one kind of data override the variables of all kinds.
+//! The standard environment variables of OpenTelemetry configure this module:
+//!
+//! - `OTEL_EXPORTER_OTLP_ENDPOINT` is the collector's address. Without an address, nothing is sent.
+//! - `OTEL_METRICS_EXPORTER` and `OTEL_LOGS_EXPORTER` turn off metrics or logs if set to `none`.
+//! - `OTEL_EXPORTER_OTLP_HEADERS` contains headers for each request.
+//! - `OTEL_RESOURCE_ATTRIBUTES` contains attributes of this program.
+//! - `OTEL_METRIC_EXPORT_INTERVAL` is the time between two requests with metrics, in milliseconds.
+//!
+//! The address and the headers can also be set for metrics alone or for logs alone, for example
+//! with `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`. Such a variable has priority.
 
 mod logs;
 mod metrics;
@@ -75,7 +81,11 @@ fn entries(name: &'static str) -> Vec<(String, String)> {
 
 /// Logs a warning about a variable. The log does not contain the value, which may be a secret.
 fn warn_of_invalid(variable: &'static str) {
-    tracing::warn!(variable, event = "otlp.invalid", "ignored an invalid entry; correct it");
+    tracing::warn!(
+        variable,
+        event = "otlp.invalid",
+        "ignored an invalid entry of an environment variable; correct it"
+    );
 }
 
 impl Signal {
@@ -155,7 +165,7 @@ struct Collector {
     began_ms: i64,
 }
 
-/// Sends metrics and logs until `stop` is cancelled, and then once more.
+/// Sends metrics and logs until `stop` is cancelled. Then sends them one last time.
 pub(crate) async fn run(app: &App, stop: &CancellationToken) {
     let began_ms = app.engine().now().0;
     let client = OutgoingClient::new(|| reqwest::Client::builder().timeout(TIMEOUT).build());
@@ -171,7 +181,7 @@ pub(crate) async fn run(app: &App, stop: &CancellationToken) {
         () = collector.send_metrics_forever(app, every) => {}
         () = collector.send_logs_forever(app) => {}
     }
-    // A collector that does not answer must not delay the stop.
+    // The time limit bounds how long a silent collector can delay the stop.
     let last = async {
         collector.send_metrics(app).await;
         collector.send_logs(app).await;
@@ -211,7 +221,7 @@ impl Collector {
     }
 
     /// Sends one request. Does not repeat a failed request, because the next request has newer
-    /// data. Logs only the first failure in a row and the recovery, because these lines are sent to
+    /// data. Logs only the first failure in a row and the recovery, because these lines also go to
     /// the same collector.
     async fn send(&self, app: &App, sink: &Sink, body: &Value) {
         let sent = self.try_send(sink, body).await;

@@ -1,5 +1,5 @@
 //! Keeps the log short while the store or Redis is unavailable. During an outage, jobs fail many
-//! times a second. So the log has no line for each failure. It gets one line when the outage
+//! times a second, so this module does not log each failure. It logs one line when the outage
 //! begins, a summary every ten seconds, and one line when the outage ends.
 //!
 //! The store itself logs an outage of PostgreSQL. So for PostgreSQL, this module summarizes only
@@ -14,7 +14,7 @@ use doorbuster_store::StoreError;
 
 use crate::engine::{Engine, EngineError};
 
-/// How often an outage that continues is logged.
+/// The time between two log lines about an outage that continues.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 /// An outage has ended when no call has failed for this long. Every job repeats a failed call
 /// within this time.
@@ -38,7 +38,7 @@ pub(crate) enum Away {
 
 /// An error that may be part of an outage.
 pub(crate) trait FailedCall: std::fmt::Display {
-    /// Returns the system whose outage explains the error, if there is one.
+    /// Returns the unavailable system, if the error is part of an outage.
     fn away(&self) -> Option<Away>;
 }
 
@@ -146,8 +146,8 @@ impl Outages {
         let mut failures = self.lock(Away::Store);
         let Some(now) = failures.as_mut() else { return };
         if !is_store_available {
-            // The store itself logs its outage. Failures shortly after the outage are part of the
-            // outage too.
+            // The store itself logs its outage, so this module drops its counts. The times are
+            // reset, because failures shortly after the outage are part of the outage too.
             (now.began, now.logged) = (Instant::now(), Instant::now());
             now.by_job.clear();
         } else if now.newest.elapsed() >= OVER_AFTER && now.by_job.is_empty() {

@@ -1,7 +1,7 @@
 //! Delivery of events to the shop's webhooks and to brokers.
 //!
-//! The store keeps the events. Each event is written in the same transaction as its change. One
-//! worker for each endpoint reads events from the endpoint's position on and sends them.
+//! The store keeps the events. Each event is written in the same transaction as its change. Each
+//! endpoint has one worker, which reads the events after the endpoint's position and sends them.
 //! [`doorbuster_core::outbox`] plans when each event is sent.
 //!
 //! A worker sends events only while its node has the endpoint's lease. The lease only avoids double
@@ -63,8 +63,8 @@ pub(crate) const SECRETS_MAX: usize = 5;
 const ENDPOINTS_REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How often a node reads new events, even without a signal.
 const POLL_EVERY: Duration = Duration::from_millis(500);
-/// The number of events to which one transaction assigns positions. Some stores need this step,
-/// because their commits do not assign positions.
+/// The maximum number of events to which one transaction assigns positions. Some stores need this
+/// step, because their commits do not assign positions.
 const SEQUENCE_AT_ONCE: usize = 10_000;
 
 /// The delivery service of this node.
@@ -87,7 +87,8 @@ pub(crate) struct Outbox {
     known: watch::Sender<u64>,
     /// Changed when there may be new events.
     new_events: watch::Sender<u64>,
-    /// True if a worker of this node holds a lease. This node must then assign positions.
+    /// True if this node has a worker, which may hold a lease. This node must then assign
+    /// positions.
     has_leases: AtomicBool,
 }
 

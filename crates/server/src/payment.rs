@@ -7,9 +7,9 @@
 //! | `sandbox`, `stripe` | the providers |
 //! | `checkout` | creates the checkouts at which orders are paid |
 //! | `inbox` | handles providers' messages |
-//! | `reconcile` | asks about ended checkouts, before their orders' units return |
+//! | `reconcile` | asks the provider about ended checkouts, before the orders' units return |
 //! | `silence` | detects a provider that does not answer |
-//! | `failover` | applies again the payments that a promoted database lacks |
+//! | `failover` | after a failover, applies the payments that the new database lacks |
 //! | `refunds` | requests refunds and asks for their progress |
 //! | `metrics` | counters |
 mod checkout;
@@ -60,8 +60,8 @@ pub(crate) struct Payments {
 }
 
 impl Payments {
-    /// Creates the service with the configured provider. `secrets` verify and sign the sandbox's
-    /// messages, newest first.
+    /// Creates the service with the configured provider. `secrets` sign and verify the sandbox's
+    /// messages. The newest secret comes first.
     pub(crate) fn new(engine: Arc<Engine>, settings: &Settings, secrets: &[SecretString]) -> Self {
         Self {
             provider: Provider::configured(&engine, &settings.payment.provider, secrets),

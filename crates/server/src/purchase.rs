@@ -1,10 +1,10 @@
 //! Handles one purchase, from its first check to its answer.
 //!
-//! First, [`Engine::refuse_from_memory`] tries to refuse the request from the node's memory. If
-//! this is not possible, [`Engine::buy`] drives the steps of a purchase
-//! ([`doorbuster_steps::purchase`]): it performs each effect with the slots and the store, and
-//! returns the result to the steps. The caller may drop the future at any time, because an issued
-//! ticket is settled in any case.
+//! First, [`Engine::refuse_from_memory`] tries to refuse the request from the node's memory. If it
+//! returns no refusal, [`Engine::buy`] runs the steps of a purchase
+//! ([`doorbuster_steps::purchase`]). Each step returns an effect. `Engine::buy` performs the effect
+//! with the slots and the store, and gives the result to the next step. The caller may drop the
+//! future of `Engine::buy` at any time, because an issued ticket is settled in any case.
 mod outcome;
 mod park;
 mod reads;
@@ -184,8 +184,8 @@ impl<'a> Driver<'a> {
         let now = Millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX));
         let catalogue = self.engine.catalogue();
         let effect = steps.next(input, now, &mut self.view(&catalogue));
-        // If no slot issued a ticket for this request, the entry of the request ends before the
-        // next step.
+        // The request's entry among the waiting requests is needed only while a slot is asked, and
+        // while the request waits for its own ticket's verdict. In every other case, it is removed.
         if !matches!(effect, Effect::AskSlot { .. } | Effect::AwaitVerdict { is_mine: true, .. }) {
             self.waiter = None;
         }

@@ -2,11 +2,11 @@
 //! comes, or when units are reserved for the buyer. Web push works only if the shop sets a key.
 //!
 //! A subscription is a row of the store. One node owns the row, and sends its messages. In the
-//! owner's memory, each subscription is a reader of the hub of events, like an open page. When the
-//! owner loses its lease, another node takes over the subscription. The new owner then sends the
-//! messages that are still true, so a browser may get a message twice. A message names the time
-//! until which it is true, and the push service drops the message at that time. An order can be
-//! paid or cancelled earlier, so the browser's worker asks the server before it shows a message.
+//! owner's memory, each subscription reads the hub of events, as an open page does. When the owner
+//! loses its lease, another node takes over the subscription. The new owner then sends the messages
+//! that are still valid, so a browser may get a message twice. A message names the time until which
+//! it is valid, and the push service drops the message at that time. An order can be paid or
+//! cancelled earlier, so the browser's worker asks the server before it shows a message.
 
 mod encrypt;
 mod metrics;
@@ -37,13 +37,13 @@ pub(crate) use encrypt::BrowserKeys;
 pub(crate) use metrics::MessageOutcome;
 pub(crate) use vapid::VapidKey;
 
-/// The maximum number of subscriptions of a node. At this bound, further subscriptions are refused,
-/// and the node takes over no subscription.
+/// The maximum number of subscriptions of a node. A node with this number of subscriptions refuses
+/// new subscriptions, and takes over no subscription of another node.
 const SUBSCRIPTIONS_MAX: usize = 20_000;
-/// The maximum number of subscriptions of one buyer. At this bound, a new subscription replaces the
-/// subscription that ends first.
+/// The maximum number of subscriptions of one buyer. If a buyer has this number, a new subscription
+/// replaces the subscription that ends first.
 const OF_BUYER_MAX: usize = 4;
-/// How long a subscription lives after the page last renewed the subscription.
+/// How long a subscription lives after the page created or last renewed it.
 const LIVES_MS: i64 = 86_400_000;
 
 /// The address and the keys of a browser's subscription.
@@ -161,8 +161,8 @@ impl WebPush {
         true
     }
 
-    /// Ends a buyer's subscriptions. Other nodes remove these subscriptions from memory at their
-    /// next comparison with the store.
+    /// Ends a buyer's subscriptions. Other nodes remove these subscriptions from their memory when
+    /// they next compare it with the store.
     pub(crate) async fn unsubscribe(&self, engine: &Engine, buyer: &BuyerId) -> StoreResult<()> {
         engine.store().delete_push_subscriptions_of(buyer).await?;
         self.forget(buyer);
@@ -203,7 +203,7 @@ impl WebPush {
         }
     }
 
-    /// Queues the messages of the events that wait for one subscription.
+    /// Reads the events that wait for one subscription, and queues their messages.
     fn read(&self, engine: &Engine, gate: &Gate, id: u64) {
         let now = engine.now();
         loop {

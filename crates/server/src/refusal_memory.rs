@@ -2,15 +2,15 @@
 //!
 //! Refusals are frequent, so noting a refusal never allocates. The hash of a buyer selects a small
 //! set of entries, which several buyers share. A repeated refusal only renews the time of its
-//! entry. Every other refusal takes an empty entry, or overwrites the oldest entry of its set. The
-//! set then says that it is incomplete.
+//! entry. Every other refusal takes an empty entry, or overwrites the oldest entry of its set. A
+//! set with an overwritten entry is marked as incomplete.
 //!
 //! The sets are larger than the processor's caches, and each refusal needs a different set. So new
-//! entries first wait in a short list, and move to their sets together. Their sets are then read
-//! from memory at the same time and not one after the other.
+//! entries first wait in a short list, and move to their sets together. The processor then reads
+//! these sets from memory at the same time, and not one after another.
 //!
 //! The hash of a buyer is the same on every node of a deployment. So nodes can ask each other about
-//! a buyer without the buyer's name.
+//! a buyer by hash, without the buyer's name.
 
 use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,8 +35,9 @@ const QUEUED: u8 = u8::MAX;
 /// One noted refusal, or one queued request.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    /// A part of the buyer's hash. This part and the number of the set together have 48 bits. So
-    /// two buyers are confused once in 10¹⁴ pairs. Zero marks an empty entry.
+    /// A part of the buyer's hash. This part and the number of the set together are 48 bits of the
+    /// hash. Fewer than one in 10¹⁴ pairs of buyers share these bits, so buyers are almost never
+    /// confused. Zero marks an empty entry.
     buyer: u32,
     /// The item of a refusal, or a hash of the token of a queued request's ticket.
     subject: u32,
@@ -86,8 +87,8 @@ struct Set {
 }
 
 impl Set {
-    /// Puts an entry in the place of an equal entry, of an empty entry, or of the oldest entry.
-    /// Returns whether a refusal was overwritten.
+    /// Writes an entry over an equal entry, over an empty entry, or over the oldest entry, in this
+    /// order of preference. Returns whether it overwrote the oldest entry.
     fn put(&mut self, new: Entry) -> bool {
         let equal = self.entries.iter().position(|entry| entry.repeats(new));
         let free = equal.or_else(|| self.entries.iter().position(|entry| entry.buyer == 0));
@@ -107,7 +108,7 @@ struct Part {
     /// New entries, each with the number of its set.
     waiting: Vec<(usize, Entry)>,
     sets: Box<[Set]>,
-    /// For each set, whether a refusal was overwritten.
+    /// For each set, whether one of its entries was overwritten by a different entry.
     incomplete: Box<[bool]>,
 }
 
@@ -143,7 +144,8 @@ impl Part {
     }
 }
 
-/// Returns the part of a buyer's hash that an entry contains. It is never zero.
+/// Returns the part of a buyer's hash that an entry contains. The result is never zero, because
+/// zero marks an empty entry.
 fn buyer_of(buyer: u64) -> u32 {
     ((buyer / SETS as u64) as u32).wrapping_add(1).max(1)
 }

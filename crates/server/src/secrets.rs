@@ -120,8 +120,8 @@ pub async fn load_or_create_all(
     Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys, pass_key_file })
 }
 
-/// Returns the secret with which servers with these settings verify buyers' tokens. Never creates a
-/// secret, because no server would use it.
+/// Returns the secret that verifies buyers' tokens on servers with these settings. Never creates a
+/// missing secret, because no server would use the new secret.
 ///
 /// # Errors
 ///
@@ -133,8 +133,8 @@ pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsEr
     kept(settings, "buyer_secret", "auth.buyer_secret").await
 }
 
-/// Returns the newest secret with which servers with these settings verify the sandbox's messages.
-/// Never creates a secret, because no server would use it.
+/// Returns the newest secret that verifies the sandbox's messages on servers with these settings.
+/// Never creates a missing secret, because no server would use the new secret.
 ///
 /// # Errors
 ///
@@ -346,8 +346,8 @@ fn read_or_create(
     }
     create_directory(dir)?;
     let secret = make();
-    // The secret is written to another file and then linked. So a reader sees the whole secret or
-    // no file. If two tasks write at the same time, only one task succeeds.
+    // The secret is written to a temporary file, which is then linked to `path`. So a reader sees
+    // the whole secret or no file. If two tasks write at the same time, only one task succeeds.
     let temp_path = path.with_extension(format!("{:016x}", rand::random::<u64>()));
     let linked = write(&temp_path, &secret).and_then(|()| fs::hard_link(&temp_path, path));
     fs::remove_file(&temp_path)?;

@@ -5,8 +5,8 @@
 //! `v1,<base64 of HMAC-SHA256>` for each signing secret, separated by spaces. The HMAC covers
 //! `id.timestamp.body`.
 //!
-//! A secret is written as `whsec_` and base64. While a secret is being replaced, both secrets sign.
-//! A message is valid if one signature matches.
+//! A secret is written as `whsec_` and base64. While a new secret replaces an old one, both secrets
+//! sign each message. A message is valid if one signature matches.
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::alphabet;
@@ -34,8 +34,8 @@ pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 const PREFIX: &str = "whsec_";
 /// Prefix of every supported signature.
 const VERSION: &str = "v1,";
-/// The maximum number of signatures of one message that are checked. The number of active secrets
-/// is always lower.
+/// The maximum number of signatures in one message that the server checks. The number of active
+/// secrets is always lower.
 const SIGNATURES_MAX: usize = 16;
 
 /// Base64 with or without padding.
@@ -56,7 +56,7 @@ impl SigningKey {
         SECRET_BYTES.contains(&bytes.len()).then(|| Self::new(&bytes))
     }
 
-    /// Creates a key from these bytes, of any length.
+    /// Creates a key from these bytes. Any number of bytes is allowed.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
@@ -141,8 +141,8 @@ pub fn verify<'h>(
         .ok()
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
         .ok_or(SignatureError::OddId)?;
-    // Only digits are allowed. Some parsers accept `+5`, ` 5` and `5e0`, but the signature covers
-    // the text as it was written.
+    // Some parsers also read `+5`, ` 5` and `5e0` as 5. This check allows only digits, because the
+    // signature covers the text of the header.
     let is_time = |text: &&str| {
         text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
     };
@@ -155,7 +155,7 @@ pub fn verify<'h>(
     for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
         message.extend_from_slice(part);
     }
-    // A header that is not ASCII matches no signature.
+    // If the header is not ASCII, the empty text replaces it, and no signature matches.
     let offered = signatures.to_str().unwrap_or_default().split(' ').take(SIGNATURES_MAX);
     let mut proofs =
         offered.filter_map(|signature| BASE64.decode(signature.strip_prefix(VERSION)?).ok());

@@ -1,5 +1,6 @@
 //! The places of an item's slots, as seen from this node. The shape of the deployment decides the
-//! layout once, when the process starts. All other code uses only these methods.
+//! layout once, when the process starts. All other code asks the methods of `SlotLayout` about the
+//! layout.
 use doorbuster_core::{ItemId, NodeId, SlotKey, Spread};
 
 /// The places of the slots of every item.
@@ -31,8 +32,8 @@ impl SlotLayout {
         }
     }
 
-    /// Returns whether an item with this spread has a slot with this number. Other slots belong to
-    /// an earlier spread.
+    /// Returns whether an item with this spread has a slot with the number `index`. A slot with
+    /// another number belongs to an earlier spread.
     #[must_use]
     pub fn has_slot(self, spread: &Spread, index: u32) -> bool {
         match self {
@@ -48,15 +49,16 @@ impl SlotLayout {
         !matches!(self, Self::PerNode(_) | Self::Edge)
     }
 
-    /// Returns whether the slots that this node reaches are in its own memory. No other node uses
-    /// slots in this node's memory.
+    /// Returns whether the slots that this node reaches are in its own memory. If they are, no
+    /// other node uses them.
     #[must_use]
     pub fn is_node_local(self) -> bool {
         !matches!(self, Self::Shared)
     }
 
     /// Returns whether this process is the deployment's only node. The only node is always the
-    /// leader. A grant that the node finds at its start belongs to a slot of an earlier process.
+    /// leader. If it finds a grant when it starts, the slot of this grant was in the memory of an
+    /// earlier process.
     #[must_use]
     pub fn is_single_node(self) -> bool {
         self == Self::SingleNode
@@ -68,7 +70,8 @@ impl SlotLayout {
         self == Self::Edge
     }
 
-    /// Returns whether slots besides the request's own slot can have units of the item.
+    /// Returns whether units of the item can be in a slot that is not the request's own slot.
+    /// `slots` is the number of the item's slots on this node.
     #[must_use]
     pub fn has_other_slots(self, slots: usize) -> bool {
         slots > 1 || !self.reaches_all_slots()

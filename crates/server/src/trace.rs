@@ -2,9 +2,9 @@
 //! only with the feature `otel`.
 //!
 //! One random number decides whether a purchase is sampled, before any part of a trace exists.
-//! Tracing adds no cost to other purchases. If a request has the header `traceparent`, the caller
-//! decides: the request is traced only if the caller's trace is sampled.
-//! `CALLERS_TRACES_PER_SECOND` limits the number of these traces.
+//! Tracing adds no cost to purchases that are not sampled. If a request has the header
+//! `traceparent`, the caller decides: the request is traced only if the caller's trace is sampled.
+//! `CALLERS_TRACES_PER_SECOND` limits the number of traces that callers start.
 //!
 //! The usual environment variables configure traces:
 //!
@@ -34,7 +34,7 @@ const TARGET: &str = "doorbuster_trace";
 /// The default share: one purchase in a thousand.
 const SHARE: f64 = 0.001;
 /// The maximum number of purchases in a second that are sampled because of their `traceparent`
-/// header. Further purchases are not sampled, so that a crowd with this header does not flood the
+/// header. Further purchases with this header are not sampled, because many callers could flood the
 /// collector.
 const CALLERS_TRACES_PER_SECOND: u32 = 100;
 /// The flag of a sampled trace.
@@ -42,8 +42,8 @@ const SAMPLED: u8 = 1;
 /// The variables that can name the collector.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
-/// The share of sampled purchases, as a number out of 2³², and the provider that sends the spans.
-/// If this static is unset, tracing is off.
+/// The share of sampled purchases, multiplied by 2³², and the provider that sends the spans. If
+/// this static is unset, tracing is off.
 static TRACES: OnceLock<(u64, SdkTracerProvider)> = OnceLock::new();
 
 /// Returns the layer that sends spans, if the environment names a collector.
@@ -77,7 +77,8 @@ where
     Ok(Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(only_ours).boxed()))
 }
 
-/// Converts a share to a number out of 2³².
+/// Parses a share, or uses the default share if there is no text. Returns the share multiplied by
+/// 2³².
 fn share(text: Option<&str>) -> Result<u64, String> {
     let share = text.map_or(Ok(SHARE), str::parse::<f64>);
     match share {
@@ -149,7 +150,7 @@ fn may_follow_caller() -> bool {
 }
 
 impl Trace {
-    /// Runs the check against the node's memory inside the trace.
+    /// Runs the part of the purchase that needs only the node's memory, inside the trace.
     pub(crate) fn run_sync<T>(&self, work: impl FnOnce() -> T) -> T {
         match &self.0 {
             Some(span) => span.in_scope(work),
@@ -184,7 +185,8 @@ pub(crate) async fn trace_batch<T>(tickets: usize, work: impl Future<Output = T>
     }
 }
 
-/// Logs nothing. This build sends traces if the environment names a collector.
+/// Logs nothing, because this build can send traces. A build without the feature `otel` may log a
+/// warning here.
 pub(crate) fn announce() {}
 
 /// Sends the remaining spans. Blocks while the collector takes them, at most a few seconds.

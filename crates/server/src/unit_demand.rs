@@ -1,12 +1,12 @@
-//! The units that an item's parked requests lack. The server gathers the item's last units, first
-//! for the oldest request.
+//! The units for which an item's parked requests wait. The server gathers the item's last units for
+//! the oldest request first.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::{SlotKey, Units};
 
-/// The units that a parked request lacks, and the slot that needs them.
+/// The units for which a parked request waits, and the slot that needs these units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitDemand {
     /// The slot that this request tries first.
@@ -15,7 +15,8 @@ pub struct UnitDemand {
     pub units: Units,
 }
 
-/// The demand of an item's parked requests. The limit of parked requests also limits this queue.
+/// The demand of an item's parked requests. The limit on the number of parked requests also limits
+/// the length of this queue.
 #[derive(Debug, Default)]
 pub struct DemandQueue {
     queue: Mutex<BTreeMap<u64, UnitDemand>>,

@@ -10,7 +10,7 @@ pub(crate) fn purchase(_parent: Option<&[u8]>) -> Trace {
 }
 
 impl Trace {
-    /// Runs the check against the node's memory without a trace.
+    /// Runs the part of the purchase that needs only the node's memory, without a trace.
     pub(crate) fn run_sync<T>(&self, work: impl FnOnce() -> T) -> T {
         work()
     }

@@ -17,7 +17,8 @@ pub fn features(is_built: bool) -> Vec<&'static str> {
     FEATURES.iter().filter(|(_, is)| *is == is_built).map(|(name, _)| *name).collect()
 }
 
-/// Returns the program's version and its optional parts, each on its own line.
+/// Returns the versions of the program and of its stores, and the program's optional parts. Each
+/// fact has its own line.
 #[must_use]
 pub fn details(commit: &str) -> String {
     let store = store_versions();

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 const SHARDS: usize = 64;
 
-/// The content of a ticket. If the ticket's request no longer waits, this node needs this content
-/// to publish a refusal.
+/// The content of a ticket. This node uses the content to publish a refusal if no request waits for
+/// the ticket's verdict any more.
 #[derive(Clone, Debug)]
 pub struct TicketInfo {
     /// The item.
@@ -54,7 +54,7 @@ struct WaiterEntry {
 pub enum Delivery {
     /// A waiting request received the verdict.
     Received(TicketInfo),
-    /// Requests waited for the verdict before, but no request waits now.
+    /// Requests waited for the verdict, but all of them stopped waiting before the verdict arrived.
     Abandoned(TicketInfo),
     /// No request of this node waited for the verdict, or the verdict was already delivered.
     Unknown,
@@ -161,8 +161,8 @@ impl VerdictWaiters {
     }
 }
 
-/// Removes an entry when this guard is dropped. An entry whose ticket is never issued must not
-/// stay, for example after a refusal or when the client disconnects.
+/// Removes an entry when this guard is dropped. The entry's ticket may never be issued, for example
+/// after a refusal or if the client disconnects first. Such an entry must not stay.
 #[must_use]
 #[derive(Debug)]
 pub struct WaiterGuard<'a> {
@@ -221,10 +221,10 @@ mod tests {
         drop((keep(2, 10), keep(3, 11)));
         let also = waiters.join(Token(2)).expect("the entry is open");
         waiters.forget_overdue(Millis(10));
-        assert!(waiters.has_pending(Millis(11)), "the time has passed, but a request waits");
+        assert!(waiters.has_pending(Millis(11)), "decide_by has passed, but a request waits");
         assert!(
             [1, 2, 3].iter().all(|&token| waiters.join(Token(token)).is_some()),
-            "two tickets have waiting requests, and the time of one has not passed"
+            "requests wait for tickets 1 and 2, and the decide_by of ticket 3 has not passed"
         );
         drop((listener, also));
         assert!(waiters.has_pending(Millis(10)) && !waiters.has_pending(Millis(11)));

@@ -147,7 +147,7 @@ pub struct App {
 struct PingPolicy {
     /// The time between two pings. Streams of server-sent events use the same time.
     ping_every: Duration,
-    /// Pings that a client may leave unanswered before the server closes its socket.
+    /// The number of pings that a client may leave unanswered before the server closes its socket.
     pings_max: u32,
 }
 
@@ -251,7 +251,7 @@ impl App {
         &self.metrics
     }
 
-    /// Samples counts and refreshes the public keys until the program stops.
+    /// Runs the background jobs of the HTTP side until the program stops.
     pub async fn run_jobs(&self) {
         if self.engine.edge().is_some() {
             return self.run_edge_jobs().await;
@@ -316,7 +316,7 @@ impl App {
         self.stop.cancel();
     }
 
-    /// Waits for running purchases and operators' changes, which run on even if their clients have
+    /// Waits for running purchases and operators' changes. They continue even if their clients have
     /// disconnected. Then records the last second of every sale.
     pub async fn finish(&self) {
         self.running_purchases.close();

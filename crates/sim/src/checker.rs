@@ -33,7 +33,7 @@ type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The broken promise: an invariant of the protocol, or a short name for another promise.
+    /// The name of the broken promise: an invariant of the protocol such as `I5`, or a short name.
     pub what: &'static str,
     /// The values that show the fault.
     pub detail: String,
@@ -142,7 +142,7 @@ struct SeenOrder {
     version: u64,
     state: OrderState,
     pay_by: Millis,
-    /// Whether the order ended and was then paid.
+    /// Whether the order was paid after it had ended.
     revived: bool,
 }
 
@@ -182,9 +182,9 @@ pub struct Checker {
     /// Verdicts that buyers received.
     reported: Map<TicketId, Verdict>,
     handed: Vec<(TicketId, u8)>,
-    /// The id in the answer to each attempt.
+    /// For each attempt that got the answer `Queued`: the id in the answer.
     handed_by: Map<usize, TicketId>,
-    /// The orders that each node has given in answers.
+    /// The orders that each node has named in its answers.
     answered_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
     /// The intended phase of each item, and the commit that recorded this intention.
     stopping: [Option<(Phase, u64)>; 2],
@@ -235,7 +235,7 @@ impl Checker {
         self.finding.is_some()
     }
 
-    /// Returns the ids in answers to buyers, with their buyers.
+    /// Returns the ids from the answers `Queued`, each with its buyer.
     pub(crate) fn handed(&self) -> &[(TicketId, u8)] {
         &self.handed
     }
@@ -285,7 +285,7 @@ impl Checker {
         &self.history[at.saturating_sub(1)]
     }
 
-    /// Returns the time of the next commit after this commit.
+    /// Returns the time of the first commit after `version`, or `mono` if there is no such commit.
     fn until(&self, version: u64, mono: Millis) -> Millis {
         let next = self.history.partition_point(|m| m.version <= version);
         self.history.get(next).map_or(mono, |m| m.at)
@@ -293,7 +293,7 @@ impl Checker {
 }
 
 impl Checker {
-    /// Returns whether this request, with its content, holds that order.
+    /// Returns whether the request has this order, and asks for the order's item and units.
     pub(crate) fn holds(&self, purchase: &BuyerRequest, id: TicketId) -> bool {
         let ticket = self.issued.get(&id);
         self.requests.get(&purchase.request()) == Some(&id)

@@ -22,7 +22,8 @@ use crate::world::{AttemptState, World};
 pub struct SmallSale {
     /// The items, slots and nodes.
     pub setup: Setup,
-    /// The operations of buyers and operators. Each of them happens at most once, at any moment.
+    /// The operations of buyers and operators. Each operation happens at most once, and it may
+    /// happen at any moment.
     pub arrivals: Vec<Op>,
     /// The largest number of faults: lost or repeated messages, crashes, lost slots, and settlers
     /// that take over.
@@ -79,7 +80,7 @@ pub struct Exploration {
 /// What may still happen in a state, in addition to deliveries.
 #[derive(Clone, Copy, Debug)]
 struct Budget {
-    /// A bit for each arrival that has not happened.
+    /// A bit for each arrival that has not happened yet.
     arrivals: u32,
     faults: u8,
     turns: u8,
@@ -115,8 +116,9 @@ pub fn explore(sale: &SmallSale) -> Exploration {
             }
             let mut path = path.clone();
             path.push(op);
-            // A run to rest first delivers the oldest message. So a state with messages in flight
-            // has the same end as the state after that delivery, which the search visits too.
+            // A run to rest begins with the delivery of the oldest message. So a state with
+            // messages in flight ends like the state after that delivery. The search visits that
+            // state too, so only a state without messages is run to rest.
             let is_quiet = world.flight.is_empty();
             let finding = finding.or_else(|| is_quiet.then(|| world.clone().run(&[])).flatten());
             if let Some(finding) = finding {

@@ -18,8 +18,8 @@ pub struct MutantResult {
     pub seeds: Option<u64>,
     /// The first finding.
     pub broken: Option<BrokenSeed>,
-    /// The finding of the rule's list in the directory `directed`. `None` if there is no such list,
-    /// or the list has no finding.
+    /// The finding of the rule's own list of operations, which is stored in the directory
+    /// `directed`. `None` if there is no such list, or the list has no finding.
     pub directed: Option<Finding>,
 }
 
@@ -31,8 +31,8 @@ impl MutantResult {
     }
 }
 
-/// Removes each of these rules in turn. Runs the plan's seeds until the first finding, and then the
-/// rule's list in the directory `directed`.
+/// Removes each of these rules in turn. For each rule, runs the plan's seeds until the first
+/// finding, and then the rule's own list of operations in the directory `directed`.
 ///
 /// # Errors
 /// Fails if the directed lists cannot be read.
@@ -50,22 +50,23 @@ fn run_mutant(rule: Rule, plan: SimPlan, directed: &[(String, Reproduction)]) ->
     MutantResult { rule, seeds, broken, directed }
 }
 
-/// Returns a short list that detects the removal of a rule. It is made from a seed that detects the
-/// removal.
+/// Returns a short list of operations that detects the removal of a rule. The list is made from a
+/// seed that detects the removal.
 #[must_use]
 pub fn directed_list(rule: Rule, broken: &BrokenSeed) -> Reproduction {
     shortest(broken, Some(rule))
 }
 
-/// Returns a short list that breaks the same promise as the seed, while this rule (if any) is
-/// removed.
+/// Returns a short list of operations that breaks the same promise as the seed. If a rule is given,
+/// the list breaks the promise only without this rule.
 #[must_use]
 pub fn shortest(broken: &BrokenSeed, without: Option<Rule>) -> Reproduction {
     let run = |case: &Case| {
         remove(without);
         let finding = run_case(case);
         remove(None);
-        // If the list also has a finding with every rule in place, the finding has another cause.
+        // If the list has a finding even with every rule in place, the missing rule is not the
+        // cause.
         finding.filter(|_| without.is_none() || run_case(case).is_none())
     };
     let (case, finding) = shrink(&profile::case(broken.seed), broken.finding.clone(), run);

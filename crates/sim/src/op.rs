@@ -1,5 +1,5 @@
-//! The operations of a simulated sale. Their arguments are small integers, modulo the number of
-//! existing objects. So any part of a list is valid, and lists can be shrunk and stored as JSON.
+//! The operations of a simulated sale. An argument is a small integer, modulo the number of objects
+//! to choose from. So any part of a list is valid. A list can be shrunk and stored as JSON.
 pub mod spread;
 pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
@@ -27,8 +27,8 @@ pub enum Op {
         node: u8,
         /// The attempt to repeat.
         attempt: u8,
-        /// How many units are added to the earlier request's units. Above 0, the request has other
-        /// content.
+        /// The number of units to add to the units of the earlier request. Above 0, the repeated
+        /// request has other content.
         more: u8,
     },
     /// A node answers `202` to a request that has a ticket.
@@ -43,7 +43,7 @@ pub enum Op {
     },
     /// A node that waits for a verdict reads the verdict from the store.
     Poll {
-        /// The index among the attempts that wait for a verdict.
+        /// The index among the attempts that wait for a verdict or were answered `202`.
         attempt: u8,
     },
     /// A node retries a parked request, which waits for units or for a commit.
@@ -56,7 +56,7 @@ pub enum Op {
         /// The index among all orders.
         order: u8,
     },
-    /// A provider captures the price of an order, and its message is handled immediately.
+    /// A provider captures the price of an order. The provider's message is handled immediately.
     Pay {
         /// The index among all orders.
         order: u8,
@@ -78,7 +78,7 @@ pub enum Op {
         /// The index among the messages in flight, oldest first.
         message: u8,
     },
-    /// The oldest messages arrive, with all messages that they cause.
+    /// Several messages arrive one after another, each time the oldest one.
     DeliverMany {
         /// The number of messages.
         count: u8,
@@ -170,7 +170,7 @@ pub enum Op {
         slot: u8,
         /// The maximum number of units.
         units: u8,
-        /// The target: 0 is the pool, and another number is the slot of this number.
+        /// The target: 0 is the pool, and another number `n` is the slot with the index `n - 1`.
         target: u8,
     },
     /// A leader sends a pending recall again.
@@ -341,26 +341,26 @@ pub enum Op {
         /// 0: available. 1: unavailable. From 2: the number of refused refunds.
         how: u8,
     },
-    /// A leader asks the provider about a checkout that should be closed.
+    /// A leader asks the provider to close a checkout and to report its payments.
     Reconcile {
         /// The leader.
         leader: u8,
         /// The index among the checkouts that should be closed.
         checkout: u8,
     },
-    /// A leader requests a due refund from the provider, or asks for its state.
+    /// A leader requests a due refund from the provider, or asks for the refund's state.
     AskRefund {
         /// The leader.
         leader: u8,
         /// The index among the due refunds.
         refund: u8,
     },
-    /// A refund arrives, and the provider sends its message.
+    /// The provider sends a message about a refund.
     RefundArrives {
         /// The index among the refunds that the provider accepted.
         refund: u8,
-        /// 3: the message says that the payout failed and is retried. 5: the message is late. 7:
-        /// the money came back. Otherwise the money arrived.
+        /// 3: the payout failed and is retried. 5: the money arrived, but the message is late. 7:
+        /// the money came back. Another value: the money arrived.
         #[serde(default)]
         how: u8,
     },
@@ -393,7 +393,7 @@ pub enum Op {
     Endpoint {
         /// The endpoint.
         endpoint: u8,
-        /// 0: it accepts events. 1: it fails. 2: it accepts events but never answers. From 3: it
+        /// 0: it accepts events. 1: it fails. 2: it accepts events but never answers. 3 or more: it
         /// refuses one event.
         mood: u8,
     },

@@ -18,7 +18,7 @@ pub enum Profile {
     Network,
     /// Slots lose their data or return to old data.
     Slots,
-    /// Slots lose their data or return to old data while units are moved between them.
+    /// Slots lose their data or return to old data while units are moved between slots.
     SlotsTail,
     /// Nodes fail and start again without the slots in their memory.
     Restarts,
@@ -39,8 +39,8 @@ pub enum Profile {
     Respread,
     /// Nodes with slots in their memory fail. They stay down or return, and leases lapse.
     Nodes,
-    /// Payments are on time, late, repeated or wrong, or their message is late. A provider is
-    /// unavailable.
+    /// A payment is on time, late, repeated or wrong, or its message is late. The provider is
+    /// sometimes unavailable.
     Money,
     /// Like `Money`. In addition, payment windows end while the provider does not answer.
     Silence,
@@ -48,7 +48,7 @@ pub enum Profile {
     Telling,
     /// There is little stock, orders end, and buyers wait for units to return.
     Waitlist,
-    /// At random, each group of operations is either left out or frequent.
+    /// Most groups of operations get a random weight. If the weight is 0, the group does not occur.
     Swarm,
 }
 
@@ -82,7 +82,7 @@ impl Profile {
     }
 }
 
-/// Chooses the arguments of one operation at random.
+/// Chooses an operation of one group, and its arguments, at random.
 type MakeOp = fn(Profile, &mut SimRng) -> Op;
 
 /// How frequent each group of operations is, relative to the others.
@@ -173,7 +173,7 @@ fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
     }
 }
 
-/// Random weights. Requests, deliveries and settling are never left out.
+/// Returns random weights. Requests, deliveries and settling keep their usual weights.
 fn swarm(base: Weights, rng: &mut SimRng) -> Weights {
     let mut some = |weight: u64| weight * [0, 0, 1, 1, 2, 4][rng.below(6) as usize];
     Weights {
@@ -304,8 +304,8 @@ fn ending(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Makes a cancellation. An operator cancels the order if the order's number is odd, and the buyer
-/// if it is even. So the choice needs no random number.
+/// Returns an operation that cancels an order. If `order` is even, the buyer cancels. If it is odd,
+/// an operator cancels. So the choice needs no further random number.
 fn cancel(order: u8) -> Op {
     match order % 2 {
         0 => Op::Cancel { order },

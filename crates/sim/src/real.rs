@@ -1,5 +1,5 @@
-//! Runs the same lists against real backends: every transaction against a store, and every call
-//! against slots.
+//! Compares simulated sales with real backends. Every transaction of a sale also runs on a real
+//! store, and every call to a slot also runs on a real slot.
 //!
 //! A simulated sale runs over the model and the reference slot and is recorded ([`RecordedRun`]).
 //! Then the same transactions and calls run against real backends. The comparison covers each
@@ -12,9 +12,9 @@
 //!   that the server calls. It needs a function that opens a *fresh* store (no sales, items
 //!   numbered from 1) with the given key, clock and sink ([`StoreSetup`]).
 //! - [`compare_slots`] runs [`doorbuster_slots::Slots`] of any backend. It needs a function that
-//!   makes *fresh* slots, which share no data with earlier ones. In Redis this needs another prefix
-//!   each time. The function is called for each slot of a list, and again for each loss of all
-//!   data.
+//!   makes *fresh* slots, which share no data with earlier ones. In Redis, every call of the
+//!   function must use another prefix. The function is called once for each slot of the sale, and
+//!   again whenever a slot loses all its data.
 //!
 //! `tests/it` has examples: SQLite and slots in memory, and PostgreSQL and Redis if installed.
 mod slots;
@@ -50,8 +50,8 @@ pub struct RecordedRun {
 }
 
 impl RecordedRun {
-    /// Runs a list without the parts that a real slot cannot have: bounds that differ from the
-    /// server's bounds, and an old copy that replaces the slot's data.
+    /// Runs a list and records the run. The run leaves out two things that a real slot cannot have:
+    /// bounds that differ from the server's bounds, and an old copy that replaces the slot's data.
     ///
     /// # Errors
     /// Returns the checker's finding.
@@ -78,7 +78,7 @@ impl RecordedRun {
     }
 }
 
-/// Returns the key for real slots and stores.
+/// Returns the key of ids that real slots and stores must use.
 #[must_use]
 pub fn id_key() -> IdKey {
     NAMES.key.clone()
@@ -97,12 +97,12 @@ pub struct ComparisonReport {
     pub dumps: u64,
     /// The wall time.
     pub took: Duration,
-    /// The seeds with a difference, and the differences.
+    /// The seeds that failed, each with the difference or the checker's finding.
     pub differ: Vec<(u64, String)>,
 }
 
-/// Compares the lists of these seeds with SQLite in memory and slots in memory. Several threads
-/// divide the seeds.
+/// Runs the lists of these seeds, and compares each run with SQLite in memory and with slots in
+/// memory. Several threads share the seeds.
 ///
 /// # Errors
 /// Fails if a runtime cannot be created.

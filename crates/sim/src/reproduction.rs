@@ -24,7 +24,8 @@ pub struct Reproduction {
 }
 
 impl Reproduction {
-    /// Returns a list with this finding, which occurs while this rule (if any) is removed.
+    /// Returns a list with its finding. `without` is the rule that must be removed for the finding
+    /// to occur. It is `None` if the finding occurs with every rule in place.
     #[must_use]
     pub fn new(case: Case, finding: &Finding, without: Option<Rule>) -> Self {
         let rule = without.map(|rule| rule.name().to_owned());
@@ -46,7 +47,7 @@ impl Reproduction {
             .ok_or_else(|| name.clone())
     }
 
-    /// Runs the list with every rule in place, or without this rule.
+    /// Runs the list without the rule `without`. If `without` is `None`, every rule is in place.
     #[must_use]
     pub fn run(&self, without: Option<Rule>) -> Option<Finding> {
         remove(without);

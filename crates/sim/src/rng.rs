@@ -18,7 +18,8 @@ impl SimRng {
         mix(self.0)
     }
 
-    /// Returns a number below `n` (0 if `n` is 0). The bias of the remainder is negligible here.
+    /// Returns a number below `n` (0 if `n` is 0). The remainder makes small numbers slightly more
+    /// likely, which does not matter here.
     pub fn below(&mut self, n: u64) -> u64 {
         if n == 0 { 0 } else { self.next_u64() % n }
     }

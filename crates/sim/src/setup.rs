@@ -25,8 +25,8 @@ pub struct ItemSetup {
     /// The units of one refill.
     #[serde(default)]
     pub refill: u8,
-    /// How many of the item's slots are in its spread at the start, if all nodes share them. 0
-    /// means all.
+    /// How many of the item's slots are in the item's spread at the start. Only slots that all
+    /// nodes share count. 0 means all.
     #[serde(default)]
     pub width: u8,
 }
@@ -36,8 +36,8 @@ pub struct ItemSetup {
 pub struct SlotSetup {
     /// The item.
     pub item: u8,
-    /// The node that has the slot in its memory. `None` if the slot is separate, so that every node
-    /// reaches it.
+    /// The node that has the slot in its memory. `None` if the slot is in no node's memory. Then
+    /// every node reaches the slot.
     pub node: Option<u8>,
     /// The slot's initial units, if sub-domains are not in use.
     pub first: u8,
@@ -58,7 +58,8 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Returns whether every node reaches a slot of every item.
+    /// Returns whether each slot's item exists, and each node reaches at least one slot of each
+    /// item.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let reaches = |item: usize, node: u8| {

@@ -167,10 +167,11 @@ fn with_replaced(ops: &[Op], at: usize, op: Op) -> Vec<Op> {
 
 /// Returns the operation as JSON: its name with its arguments.
 fn to_json(op: &Op) -> Value {
-    serde_json::to_value(op).expect("an operation is a name over numbers")
+    serde_json::to_value(op).expect("an operation can be written as JSON")
 }
 
-/// Returns the map of the numeric arguments. The map may be nested below several names.
+/// Returns the map of an operation's numeric arguments. An operation may have several nested names,
+/// such as `Waitlist` and `Join`. The map is below the last name.
 fn numbers(value: &mut Value) -> Option<&mut Map<String, Value>> {
     let map = value.as_object_mut()?;
     match map.values().all(Value::is_object) {

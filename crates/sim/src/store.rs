@@ -78,8 +78,8 @@ pub enum Tx {
     EndWaitlist(ItemId, Millis),
     /// Records the intended phase of an item. No new grants are opened, and its slots are stopped.
     Intend(ItemId, Phase),
-    /// Shows buyers a new phase. The value is the intended phase, and the commit that recorded this
-    /// intention. `None`: the sale is open again after a pause.
+    /// Shows buyers a new phase. `Some` has the intended phase, and the commit that recorded this
+    /// intention. `None` opens the sale again after a pause.
     Show(ItemId, Option<(Phase, u64)>),
 }
 
@@ -142,7 +142,8 @@ pub struct OrderHolder {
     pub version: u64,
 }
 
-/// The simulated store: the rows of the rules, and the few rows that `core` leaves to stores.
+/// The simulated store: the rows that the rules in `core` use, and the few rows that `core` leaves
+/// to stores.
 #[derive(Clone, Debug)]
 pub struct SimStore {
     /// The rows of the rules.
@@ -290,7 +291,7 @@ impl SimStore {
         self.model.grants.values().find(|g| g.open && g.slot == slot)
     }
 
-    /// Returns whether the grant was closed by this commit or an earlier one.
+    /// Returns whether the commit `version` or an earlier commit closed the grant.
     #[must_use]
     pub fn closed_by(&self, id: GrantId, version: u64) -> bool {
         self.closed.get(&id).is_some_and(|&at| at <= version)

@@ -53,7 +53,8 @@ use respread::{ItemWidth, first_widths};
 pub use slot_call::{Call, RecordedCall, SlotReply};
 use slot_call::{PlacedSlot, fresh_slot};
 
-/// The number of buyers that operations name. The other buyers are new, and buy at the end.
+/// The number of buyers that operations can name. All other buyers are new, and buy only at the end
+/// of the run.
 pub const BUYERS: usize = 6;
 /// The number of all buyers.
 pub const BUYERS_ALL: usize = 16;
@@ -112,7 +113,7 @@ pub struct World {
     pub(crate) setup: Setup,
     pub(crate) store: SimStore,
     pub(crate) places: Vec<PlacedSlot>,
-    /// The changing part of each item's spread, as the store has it.
+    /// The part of each item's spread that can change, as the store records it.
     pub(crate) widths: Vec<ItemWidth>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) attempts: Vec<Attempt>,
@@ -130,7 +131,7 @@ pub struct World {
     pub(crate) xids: u64,
     /// True while an operator is moving units. During that time, no slot is refilled.
     pub(crate) held: bool,
-    /// How many rounds of all loops have run at the end of the run.
+    /// The number of rounds of all loops after the list's last operation.
     pub(crate) rounds: u64,
     pub(crate) provider: Provider,
     /// Captured payments that wait for units to be recalled.
@@ -147,8 +148,8 @@ impl World {
         world
     }
 
-    /// Returns a sale like [`World::new`], but records every transaction and every call to a slot.
-    /// Also returns the rows before the first transaction.
+    /// Returns a sale like [`World::new`]. This sale records every transaction and every call to a
+    /// slot. The function also returns the rows before the first transaction.
     #[must_use]
     pub fn recorded(setup: &Setup) -> (Self, Model) {
         let mut world = Self::before_opening(setup);

@@ -213,8 +213,8 @@ pub async fn a_credit_takes_effect_once_and_forgets_the_request(slots: Slots) {
     );
 }
 
-/// A credit without a key also makes the slot forget the request. Such a credit comes from a ticket
-/// that the store decided from its id alone.
+/// A credit makes the slot forget the request even if the credit has no request key. The store
+/// issues such a credit if it decides a ticket from the ticket's id alone.
 pub async fn a_credit_without_a_key_forgets_the_request_too(slots: Slots) {
     open_slot(&slots, 5).await;
     issue(&slots, "a", "k", 5).await;

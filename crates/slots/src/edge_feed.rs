@@ -12,8 +12,8 @@ const READ: &str = include_str!("edge_feed/read.lua");
 const NOTE_EDGE: &str = include_str!("edge_feed/note_edge.lua");
 const EDGES: &str = include_str!("edge_feed/edges.lua");
 
-/// The largest number of requests in one write or read. During a write or read, Redis serves no
-/// other call.
+/// The largest number of requests in one write or read. Redis serves no other call during a write
+/// or read, so this number bounds the delay of other calls.
 pub const FEED_REQUESTS_MAX: usize = 8_192;
 /// The largest number of entries in one write or read.
 pub const FEED_ENTRIES_MAX: usize = 64;
@@ -22,7 +22,7 @@ const LIFETIME_MS: u32 = 60_000;
 /// The time from the newest report until the reports of all edges expire, in milliseconds. A reader
 /// ignores reports that are too old.
 const EDGES_LIFETIME_MS: u32 = 30_000;
-/// The largest number of edges that are remembered.
+/// The largest number of edges whose reports Redis keeps.
 const EDGES_MAX: usize = 1_024;
 
 /// A change of the feed.
@@ -81,8 +81,8 @@ impl SharedRedis {
         Ok(reply.number() == Some(1))
     }
 
-    /// Writes a change of the generation in `change.before`. Returns false if the feed is not at
-    /// `change.before`, because Redis lost the feed or another node writes the feed.
+    /// Writes a change to the feed, in the generation of `change.before`. Returns false if the feed
+    /// is not at `change.before`, because Redis lost the feed or another node writes the feed.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time. The change may

@@ -1,8 +1,8 @@
 //! The slot contract and its backends: each slot issues tickets for units of one item.
 //!
-//! A backend is a variant of [`Slots`], chosen once at boot. Each method documents what must hold
-//! after it. [`conformance`] tests every backend, with `doorbuster_core::slot::Slot` as the
-//! reference.
+//! A backend is a variant of [`Slots`], chosen once at boot. The documentation of each method says
+//! what must hold after a call. [`conformance`] tests every backend, with
+//! `doorbuster_core::slot::Slot` as the reference.
 #![forbid(unsafe_code)]
 
 pub mod conformance;
@@ -51,7 +51,7 @@ pub struct DeliveryRef {
     pub slot: SlotKey,
     /// The ticket's position in the queue.
     pub at: u64,
-    /// The ticket's token, because positions can repeat after a slot lost its memory.
+    /// The ticket's token. It is needed because positions can repeat after a slot lost its memory.
     pub token: Token,
 }
 
@@ -124,8 +124,8 @@ impl Slots {
         }
     }
 
-    /// Records the live nodes. When this node begins to read a queue, it takes over at once the
-    /// tickets that nodes outside this list received.
+    /// Records the live nodes. All nodes outside this list count as dead. When this node begins to
+    /// read a queue, it takes over the tickets of dead nodes at once.
     pub fn set_live_nodes(&self, nodes: &[NodeId]) {
         if let Self::Redis(redis) = self {
             redis.set_live_nodes(nodes);
@@ -266,8 +266,8 @@ impl Slots {
     /// because no other node reaches them.
     ///
     /// # Errors
-    /// Fails if a queue cannot be reached. Other nodes get its tickets after this node counts as
-    /// dead.
+    /// Fails if a queue cannot be reached. Other nodes get the tickets of that queue only after
+    /// this node counts as dead.
     pub async fn release_tickets(&self) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),

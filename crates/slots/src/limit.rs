@@ -1,5 +1,5 @@
 //! Rate limits that all nodes share. Nodes take shares of limits, and report the requests that they
-//! allowed without a share. Both happen in batches. The state never affects stock.
+//! allowed without a share. Both happen in batches. The state of the limits never affects stock.
 use std::fmt::Write;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
@@ -10,8 +10,8 @@ use crate::shared::{ScriptReply, SharedRedis};
 const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
 impl SharedRedis {
-    /// Applies all of these calls in one round trip. Each call has a keyed hash of the limit and
-    /// the limited key. The hash is the same on every node.
+    /// Applies all of these calls in one round trip. The number before each call identifies the
+    /// limit and the limited key. It is a keyed hash, which is the same on every node.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time. The calls may

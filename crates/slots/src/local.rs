@@ -41,8 +41,8 @@ struct LocalSlot {
     is_ready: AtomicBool,
 }
 
-/// Locks the mutex, even if a panic inside the atomic step poisoned it. Settling still checks the
-/// state that such a bug left behind.
+/// Locks the mutex, even if a panic inside the atomic step poisoned it. After such a bug, the
+/// slot's state may be wrong, but settling still checks every ticket.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -110,8 +110,9 @@ impl Locks {
         let taken = taken.await;
         let fences: Vec<u64> = taken.iter().filter_map(|answer| *answer.as_ref().ok()?).collect();
         let fence = fences.iter().copied().max().unwrap_or(0);
-        // With several servers, a majority must know the greatest number before the holder uses
-        // that number. Then every later majority continues from that number.
+        // With several servers, each server returns its own fencing number, and the holder uses the
+        // greatest. A majority must know this number before the holder uses it. Then every later
+        // holder gets a greater number.
         let is_known = self.is_majority(fences.len())
             && (self.0.servers.len() == 1
                 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));

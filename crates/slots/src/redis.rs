@@ -116,7 +116,7 @@ impl Redis {
         Keys::of(&self.0.settings.prefix, slot)
     }
 
-    /// Calls a script once. A call is repeated only if the server says that the call had no effect.
+    /// Calls a script. The call is repeated only if the server says that the call had no effect.
     async fn call(
         &self,
         slot: SlotKey,
@@ -224,8 +224,8 @@ impl Redis {
     }
 
     /// Applies rows of one grant in one call. If a row names a ticket but no request, the script
-    /// looks for the request in the queue. If the request is not in the queue, the caller must
-    /// search the slot's memory.
+    /// looks for the request in the queue. If the request is not in the queue, this function finds
+    /// the request in the slot's memory and calls the script again.
     async fn apply_some(
         &self,
         slot: SlotKey,
@@ -257,8 +257,8 @@ impl Redis {
         }
     }
 
-    /// Adds the arguments of one feed row. `found` is the hash of the row's request, if the caller
-    /// had to search for the request.
+    /// Adds the arguments of one feed row. `found` is the hash of the row's request, if
+    /// `apply_some` searched for the request.
     fn feed_row(&self, call: &mut Cmd, row: &FeedRow, found: Option<&Vec<u8>>) {
         let key = &self.0.id_key;
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled);
@@ -333,7 +333,7 @@ impl Redis {
         let now = changes.wait_for(|&now| now != seen).await.ok().map(|now| *now);
         match now {
             Some(now) => now,
-            // The watch task lives as long as these slots.
+            // This does not happen, because the watch lives as long as these slots.
             None => std::future::pending().await,
         }
     }

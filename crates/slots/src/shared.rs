@@ -8,8 +8,8 @@
 //!
 //! | key | type | holds | lives |
 //! |---|---|---|---|
-//! | `PREFIX:{shared}:lock:NAME` | string | token of the owner | one lease, unless renewed |
-//! | `PREFIX:{shared}:fence:NAME` | string | the lock's fencing number | does not expire: one key for each name, and names are few |
+//! | `PREFIX:{shared}:lock:NAME` | string | token of the owner | one lease; a renewal starts a new lease |
+//! | `PREFIX:{shared}:fence:NAME` | string | the lock's fencing number | never expires; there is one key for each name, and there are few names |
 //! | `PREFIX:{shared}:limit:…` | string | a limit's state | until the limit is full again |
 //! | `PREFIX:{shared}:status:SALE` | hash | `phase`, `version`, `item:NAME` ("count start access"), the writer's `fence` | 5 s after it was last written |
 //! | `PREFIX:{shared}:feed:…` | hash, list, hash, sorted set | the feed that edges follow: its head, the hashes of requests that hold orders, its entries, their order | 60 s after it was last written |
@@ -41,7 +41,7 @@ const RESPONSE_MAX: Duration = Duration::from_millis(250);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// The time after which the first server is tried again, while another server is in use.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
-/// The largest number of redirects of a cluster that one call follows. At the bound the call fails,
+/// The largest number of a cluster's redirects that one call follows. At the bound the call fails,
 /// with no effect.
 const REDIRECTS_MAX: usize = 3;
 /// The largest number of scripts whose digests are remembered. Above the bound each call of a
@@ -62,7 +62,7 @@ pub enum ScriptReply {
 }
 
 impl ScriptReply {
-    /// Returns the number, even if the answer is a text of digits.
+    /// Returns the answer as a number, if it is a number or a text of digits.
     #[must_use]
     pub fn number(&self) -> Option<i64> {
         match self {
@@ -72,7 +72,7 @@ impl ScriptReply {
         }
     }
 
-    /// Returns the items, or none if the answer is not a list.
+    /// Returns the items of a list, or an empty slice if the answer is not a list.
     #[must_use]
     pub fn items(&self) -> &[Self] {
         match self {
@@ -125,7 +125,7 @@ impl std::fmt::Debug for SharedRedis {
 }
 
 impl SharedRedis {
-    /// Returns a handle of the first of these servers that can be reached. The function sends
+    /// Returns a handle that uses the first reachable server of this list. This function sends
     /// nothing, so an unreachable server does not prevent the start of the program.
     ///
     /// # Errors
@@ -219,8 +219,8 @@ impl SharedRedis {
         Ok(())
     }
 
-    /// Returns a script's digest, which is the same on every server. Returns `None` if too many
-    /// scripts are remembered.
+    /// Returns a script's digest, which is the same on every server. Returns `None` if the table of
+    /// digests is full.
     async fn digest(&self, script: &'static str) -> Result<Option<String>, RedisFailure> {
         {
             let known = self.0.digests.lock().unwrap_or_else(PoisonError::into_inner);
@@ -262,8 +262,8 @@ impl SharedRedis {
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, RedisFailure> {
-        // While one caller connects, the other callers wait. The wait ends at the latest when the
-        // attempt to connect times out.
+        // While one caller connects, the other callers wait. The wait is bounded, because each
+        // attempt to connect to a server has a time limit.
         let mut at = self.0.at.lock().await;
         let now = Instant::now();
         if let Some(connection) = &at.connection
@@ -298,7 +298,7 @@ impl SharedRedis {
         Err(last)
     }
 
-    /// Connects to another server of the cluster, which has the keys.
+    /// Connects to the server of the cluster that has the keys.
     async fn follow_redirect(
         &self,
         host: String,
@@ -310,7 +310,7 @@ impl SharedRedis {
             .first()
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))?;
         let host = match template.addr() {
-            // An empty or unknown host name in a redirect means the server that sent the redirect.
+            // A redirect without a known host name refers to the host that was asked.
             ConnectionAddr::Tcp(asked, _) | ConnectionAddr::TcpTls { host: asked, .. }
                 if host.is_empty() || host == "?" =>
             {
@@ -328,7 +328,7 @@ impl SharedRedis {
             _ => ConnectionAddr::Tcp(host, port),
         };
         let connection = connect(&template.clone().set_addr(addr)).await?;
-        // The server that has the keys counts as the first server.
+        // The connection stays with the server that has the keys, as if it were the first server.
         *self.0.at.lock().await =
             CurrentServer { connection: Some(connection.clone()), ..CurrentServer::default() };
         Ok(connection)

@@ -4,7 +4,8 @@
 //! - [`purchase`] handles a request that memory did not refuse, from the first slot to the answer.
 //!
 //! The server performs the effects of these steps with real slots and a real store. The simulator
-//! performs the same effects with simulated ones. So no step has a second copy.
+//! performs the same effects with simulated slots and a simulated store. So both run the same code
+//! for the steps.
 #![forbid(unsafe_code)]
 
 pub mod memory;

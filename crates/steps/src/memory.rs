@@ -5,8 +5,8 @@ use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::sold_out::{FreeUnits, SoldOut};
 use doorbuster_core::{Millis, Phase, Units};
 
-/// The greatest age of a node's snapshot of the store, in milliseconds. With an older snapshot, the
-/// node refuses no request, but asks the buyer to try again.
+/// The greatest age of a node's snapshot of the store, in milliseconds. If the snapshot is older,
+/// the node answers [`Refusal::Unavailable`] instead of a refusal that depends on the snapshot.
 pub const MEMORY_AGE_MAX_MS: i64 = 2_000;
 
 /// What a node has in memory about one request and its item.
@@ -95,10 +95,10 @@ pub enum DoorAnswer<D> {
 /// Refuses a request from memory. Returns `None` if the request must go on to a slot.
 ///
 /// `door` returns the front door's answer. This function calls `door` after the check of the phase
-/// and before the check of the stock. The argument of `door` says whether the stock would refuse
+/// and before the refusal for the stock. The argument of `door` says whether the stock would refuse
 /// the request. A request that may hold an order is never refused here, so `door` does not run for
-/// such a request. The counts are read before the set of requests that hold an order. So a repeated
-/// request with an order never gets "sold out".
+/// such a request. This function reads the item's counts first, and then whether the request may
+/// hold an order. So a repeated request with an order never gets "sold out".
 pub fn refuse<D>(
     memory: &impl NodeMemory,
     units: Units,
@@ -119,8 +119,8 @@ pub fn refuse<D>(
     }
 }
 
-/// Returns whether the request may hold an order or a queued ticket. The node looks up that order
-/// before it refuses such a request.
+/// Returns whether the request may hold an order or a queued ticket. Before the node refuses such a
+/// request, it looks up the order or the ticket.
 pub fn may_hold(memory: &impl NodeMemory) -> bool {
     memory.may_hold() && enforces(Rule::WinnersInSnapshot)
 }
@@ -131,7 +131,8 @@ pub fn phase_refusal<D>(memory: &impl NodeMemory) -> Option<Refusal<D>> {
     refusal_for(phase, opens_at, memory.is_stopping())
 }
 
-/// Returns the refusal for a sale in this phase, if there is one. See [`NodeMemory`].
+/// Returns the refusal for a sale in this phase, if there is one. [`NodeMemory`] describes the
+/// arguments.
 #[must_use]
 pub fn refusal_for<D>(
     phase: Phase,
@@ -147,8 +148,8 @@ pub fn refusal_for<D>(
     }
 }
 
-/// Returns `refusal`. But if the refusal depends on the store's state and a snapshot of this age is
-/// too old, returns [`Refusal::Unavailable`]: units or the phase may have changed since.
+/// Returns `refusal`. If `refusal` depends on the store's state and the snapshot is too old,
+/// returns [`Refusal::Unavailable`] instead, because the stock or the phase may have changed.
 #[must_use]
 pub fn unless_stale<D>(age_ms: i64, refusal: Refusal<D>) -> Refusal<D> {
     let is_of_truth = matches!(

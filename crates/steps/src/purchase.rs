@@ -4,8 +4,9 @@
 //! ends with [`Effect::Answer`]. The driver may stop at any time, because an issued ticket is
 //! settled in any case.
 //!
-//! The request goes to its own slot and then to a second one. If neither can serve it, the request
-//! is parked and tries again. After the longest parking time it goes to every slot once more.
+//! The request goes to its own slot and then to a second slot. If neither slot can serve it, the
+//! request is parked and tries again. After the longest parking time it goes to every slot once
+//! more.
 mod answer;
 mod effect;
 #[cfg(test)]
@@ -24,9 +25,9 @@ pub use effect::{Effect, Input, Outcome, Unserved};
 /// If a request waits for a decision and gets no signal for this long, the request tries again. The
 /// store may have decided before the request arrived, and then no further signal follows.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
-/// Pauses before the next tries of a waiting request. The first wait has no pause. Later tries are
-/// less frequent, because commits wake waiting requests, and a popular item has hundreds of
-/// commits.
+/// The pauses of a parked request, in milliseconds. A commit wakes the request only after the pause
+/// of its wait. The first wait has no pause. Later pauses are longer, because a popular item has
+/// hundreds of commits.
 pub const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
 /// The longest wait for each slot when a request asks all slots, in milliseconds. A slot that does
 /// not answer in time is skipped, like an unreachable slot.
@@ -47,12 +48,13 @@ pub trait NodeView: NodeMemory {
     fn holds(&self) -> bool;
     /// Returns the store's time, as this node knows it.
     fn store_now(&self) -> Millis;
-    /// Returns the units of a buyer who has reached the limit according to a recent count by the
-    /// store. `None`: as far as the node knows, the limit allows the request.
+    /// Returns the buyer's units in a recent count by the store, if the request would exceed the
+    /// limit. Returns `None` if, as far as the node knows, the limit allows the request.
     fn used_at_limit(&self) -> Option<u32>;
     /// Returns the number of ended orders that the node knows of.
     fn endings(&self) -> u64;
-    /// Returns whether the slot may not have applied the end of some of these orders yet.
+    /// Returns true if at least one of the first `endings` ended orders may still be unknown to the
+    /// slot.
     fn is_behind(&self, slot: SlotKey, endings: u64) -> bool;
     /// Returns whether units or tickets can be in a slot other than the request's own slot.
     fn has_other_slots(&self) -> bool;
@@ -60,15 +62,16 @@ pub trait NodeView: NodeMemory {
     fn reaches_all_slots(&self) -> bool;
     /// Returns whether the item's slots are in this node's memory.
     fn is_node_local(&self) -> bool;
-    /// Returns the slot that the request tries first. `None`: this node has no slot.
+    /// Returns the slot that the request tries first, or `None` if this node has no slot.
     fn first_slot(&mut self) -> Option<SlotKey>;
-    /// Returns the slot for a second try. `None`: no other slot had enough units when last read.
+    /// Returns the slot for a second try, or `None` if no other slot had enough units when last
+    /// read.
     fn second_slot(&mut self, first: SlotKey) -> Option<SlotKey>;
     /// Returns every slot that this node reaches, the request's own slot first.
     fn every_slot(&mut self) -> Vec<SlotKey>;
 }
 
-/// Returns whether one more request may be parked, if this many are parked.
+/// Returns whether one more request may be parked while `parked` requests are parked.
 #[must_use]
 pub fn may_park(parked: usize, bound: usize) -> bool {
     parked < bound.min(PARKED_MAX) || !enforces(Rule::ParkedBound)
@@ -83,7 +86,7 @@ enum Step {
         slot: SlotKey,
         first: (SlotKey, TicketAnswer),
     },
-    /// Every slot is asked, one after another. This slot is asked now.
+    /// The request asks every slot, one after another, and waits for the answer of `slot`.
     EverySlot {
         slot: SlotKey,
         asked: Millis,
@@ -101,7 +104,7 @@ enum Step {
     Over,
 }
 
-/// What follows if the request holds no order.
+/// The next step if the lookup finds no order of the request.
 #[derive(Clone, Copy, Debug)]
 enum AfterLookUp {
     FirstTry,
@@ -139,8 +142,8 @@ pub struct Attempt {
     endings: u64,
     waits: u32,
     undecided: u32,
-    /// True if a slot did not answer or had no epoch. Then an earlier try may have a ticket there,
-    /// and units may come back.
+    /// True if a slot did not answer or had no epoch, so the request's result is uncertain. An
+    /// earlier try may have a ticket in that slot, and the slot's units may come back.
     is_uncertain: bool,
     was_short: bool,
     was_renewed: bool,
@@ -158,9 +161,8 @@ struct Signals {
 }
 
 impl Attempt {
-    /// Begins a purchase at this monotonic time. A request that memory does not refuse may hold an
-    /// order that the node does not remember. The settler finds that order when it settles the
-    /// request's ticket.
+    /// Begins a purchase. `now` is the monotonic time. The request may hold an order that this node
+    /// does not remember. The settler finds such an order when it settles the request's ticket.
     pub fn start(
         units: Units,
         limit: u32,
@@ -230,8 +232,8 @@ impl Attempt {
         self.emit()
     }
 
-    /// Returns whether the purchase is over. A purchase is also over once the buyer got a ticket's
-    /// id: the buyer may read the verdict of this id, so the request is not sent again.
+    /// Returns whether the purchase is over. A purchase is also over once the buyer has a ticket's
+    /// id. The buyer can read the verdict with this id, so the request is not sent again.
     #[must_use]
     pub fn is_over(&self) -> bool {
         match self.step {
@@ -284,8 +286,8 @@ impl Attempt {
         Effect::LookUpOrder
     }
 
-    /// Looks up the request's order if the node remembers it. A remembered order takes precedence
-    /// over a refusal, because a slot that began a new epoch does not know the request.
+    /// Looks up the request's order if the request may hold one. An order takes precedence over a
+    /// slot's refusal, because a slot that began a new epoch does not know the request.
     fn look_up_or(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {
         match may_hold(view) {
             true => self.look_up(after),
@@ -298,8 +300,8 @@ impl Attempt {
             AfterLookUp::Refuse(refusal) => self.refuse(unless_stale(view.age_ms(), refusal)),
             AfterLookUp::Confirm(refusal) => self.confirm(refusal, view),
             AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
-            // The counted units may belong to this request's own order. The node knows that order
-            // after its first read of the store that follows the count.
+            // The counted units may belong to this request's own order, so the node looks up the
+            // order first. After its next read of the store, the node remembers such an order.
             AfterLookUp::FirstTry => {
                 match view.used_at_limit().filter(|_| is_recent(view.age_ms())) {
                     Some(used) => {
@@ -323,7 +325,8 @@ impl Attempt {
         Effect::AskSlot { slot, is_bounded: false }
     }
 
-    /// Sends the request to another slot if the request's own slot cannot serve it now.
+    /// Handles the answer of the request's own slot. If that slot cannot serve the request now,
+    /// sends the request to a second slot.
     fn first_answer(
         &mut self,
         slot: SlotKey,
@@ -348,7 +351,8 @@ impl Attempt {
         view: &mut impl NodeView,
     ) -> Effect {
         self.is_uncertain |= answer == TicketAnswer::NoEpoch;
-        // If either slot is short, units may still be gathered.
+        // If either slot is short, use the answer of that slot, because the server may still gather
+        // units for a short request.
         match is_served(&answer) || matches!(answer, TicketAnswer::Short { .. }) {
             true => self.slot_answered(slot, answer, view),
             false => self.slot_answered(first.0, first.1, view),

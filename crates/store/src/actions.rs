@@ -50,8 +50,8 @@ pub(crate) fn changes_from_json(text: &str) -> Option<Vec<FieldChange>> {
     rows.into_iter().map(change).collect()
 }
 
-/// Returns the fields of a sale that differ between `before` and `after`. `None` means that the
-/// sale does not exist at that time.
+/// Returns the fields of a sale that differ between `before` and `after`. `before` is `None` for a
+/// new sale, and `after` is `None` for a deleted sale.
 pub(crate) fn changed_sale(before: Option<&SaleRow>, after: Option<&SaleRow>) -> Vec<FieldChange> {
     let mut changes = Vec::new();
     let view = |sale: Option<&SaleRow>| sale.map_or(Value::Null, sale_view);
@@ -59,7 +59,8 @@ pub(crate) fn changed_sale(before: Option<&SaleRow>, after: Option<&SaleRow>) ->
     changes
 }
 
-/// Returns the fields that a transaction changed in an order, or `None` if it changed nothing.
+/// Returns the fields that a transaction changed in an order, or `None` if the transaction did not
+/// change the order.
 pub(crate) fn changed_order(
     before: Option<&Order>,
     changed: &ChangeOutcome,
@@ -80,13 +81,13 @@ pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange>
     ]
 }
 
-/// Returns how many rows one transaction of an erasure replaced, as changed fields.
+/// Returns the changed fields of an erasure: the numbers of rows that one transaction replaced.
 pub(crate) fn erased(rows: &Erased) -> Vec<FieldChange> {
     vec![FieldChange::set("/orders", rows.orders), FieldChange::set("/other", rows.other)]
 }
 
-/// Returns the fields of a webhook endpoint that a change sets. An address may contain a secret, so
-/// only its host is recorded.
+/// Returns the fields of a webhook endpoint that differ between `before` and `after`. An address
+/// may contain a secret, so only the host of the address is recorded.
 pub(crate) fn changed_endpoint(
     before: Option<&Endpoint>,
     after: Option<&Endpoint>,
@@ -134,7 +135,7 @@ fn compare(path: &str, from: &Value, to: &Value, changes: &mut Vec<FieldChange>)
     }
 }
 
-/// Returns the fields of a sale that operators set, as the API names them. Times are in
+/// Returns the fields of a sale that operators can set, under their names in the API. Times are in
 /// milliseconds.
 fn sale_view(sale: &SaleRow) -> Value {
     let items: Map<String, Value> =

@@ -2,8 +2,8 @@
 //!
 //! After each commit, the writer adds the pages that the commit changed. From time to time, the
 //! server takes these pages as a [`Segment`] and keeps the segment. A base is a copy of the whole
-//! store. A base and all later segments together contain the store after the last commit, because a
-//! segment contains whole pages.
+//! store. Segments contain whole pages. So a base and all later segments together are a copy of the
+//! store after the last commit.
 //!
 //! Pages gather in memory up to [`COPY_BYTES_MAX`]. At this bound the pages are dropped, and the
 //! backup needs a new base. The writer never waits.
@@ -31,7 +31,7 @@ pub struct CommitCopy(Arc<Inner>);
 struct Inner {
     /// The number of the newest commit, from 1.
     newest: AtomicU64,
-    /// True while the writer commits, until the commit's pages are added.
+    /// True from the start of a commit until the commit's pages are added.
     is_committing: AtomicBool,
     gathered: Mutex<Gathered>,
     progress: Mutex<CopyProgress>,
@@ -43,7 +43,7 @@ struct Gathered {
     page_size: u32,
     /// The number of pages in the store's file after the newest commit.
     pages_in_store: u32,
-    /// The number and the time of the oldest commit whose pages wait here.
+    /// The number and the time of the oldest commit whose pages have not been taken.
     oldest: Option<(u64, Millis)>,
     newest_at: Millis,
     is_broken: bool,
@@ -56,7 +56,7 @@ pub enum Taken {
     Nothing,
     /// The pages of all commits since the last call.
     Segment(Segment),
-    /// Pages were dropped: the copy needs a new base.
+    /// Pages were dropped, so the backup needs a new base.
     Broken,
 }
 
@@ -107,8 +107,8 @@ impl CommitCopy {
         self.0.newest.load(Ordering::Acquire)
     }
 
-    /// Records whether a commit is in progress: true when the writer begins a commit, and false
-    /// after the commit's pages were added.
+    /// Records whether a commit is in progress. The writer passes true when it begins a commit, and
+    /// false after it has added the commit's pages.
     pub(crate) fn set_committing(&self, is_committing: bool) {
         self.0.is_committing.store(is_committing, Ordering::SeqCst);
     }
@@ -137,7 +137,7 @@ impl CommitCopy {
         pages.sort_unstable_by_key(|(number, _)| *number);
         Taken::Segment(Segment {
             first,
-            // No commit is added meanwhile, because adding a commit needs the same lock.
+            // No commit is added during this call, because the writer needs the same lock.
             last: self.newest(),
             at: gathered.newest_at,
             page_size: gathered.page_size,

@@ -1,4 +1,5 @@
-//! The conformance suite of the stores: each backend's tests run every function on a fresh store.
+//! The conformance suite of the stores. Each backend runs every function of the suite as a test,
+//! with a fresh store for each test.
 //!
 //! A backend opens its store with three parts: [`id_key`], [`Clock::reader`] as its clock, and
 //! [`CommitLog::sink`] as its sink. It passes the store, the clock and the log as a [`Fixture`].
@@ -34,7 +35,7 @@ pub mod sales;
 pub mod settle;
 pub mod waitlist;
 
-/// Returns the key for order ids with which a backend under test must be opened.
+/// Returns the key for order ids. A test must open its store with this key.
 #[must_use]
 pub fn id_key() -> IdKey {
     IdKey::new([9; 32])
@@ -51,7 +52,7 @@ impl Clock {
         Self(Arc::new(AtomicI64::new(1_795_000_000_000)))
     }
 
-    /// Returns this clock as a function, for a store's options.
+    /// Returns a function that reads this clock, for the options of a store.
     #[must_use]
     pub fn reader(&self) -> Arc<dyn Fn() -> Millis + Send + Sync> {
         let clock = self.clone();

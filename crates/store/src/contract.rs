@@ -122,8 +122,8 @@ pub struct SaleRow {
     pub opened_at: Option<Millis>,
     /// When the sale closed.
     pub closed_at: Option<Millis>,
-    /// The time until which a pause or close waits for the requests in flight at every node
-    /// ([`crate::Store::drain_sale`]).
+    /// While the sale is being paused or closed, the time until which this step waits for the
+    /// requests in flight at every node ([`crate::Store::drain_sale`]).
     pub draining_until: Option<Millis>,
     /// The sale's items.
     pub items: Vec<ItemRow>,
@@ -190,7 +190,7 @@ pub struct NewItem {
 
 /// A function that changes a sale's row. It may change texts, times, prices, limits and the front
 /// door, but never ids, phase, version, spread or stock. The function runs inside the transaction,
-/// so the row is the newest one. If the function returns `Err`, nothing is written, and the caller
+/// so it gets the newest row. If the function returns `Err`, nothing is written, and the caller
 /// gets the same error.
 pub type SalePatch = Box<dyn FnOnce(&mut SaleRow) -> Result<(), String> + Send>;
 
@@ -201,7 +201,7 @@ pub enum PatchOutcome {
     Done(SaleRow),
     /// No such sale exists.
     NotFound,
-    /// The sale has another version than `If-Match` required.
+    /// The sale's version is not the version in `If-Match`. The value is the sale's version.
     VersionMismatch(u64),
     /// The error that the patch function returned.
     Refused(String),
@@ -209,13 +209,13 @@ pub enum PatchOutcome {
 
 /// The result of changing an item's spread.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant, reason = "only a change by an operator makes this value")]
+#[allow(clippy::large_enum_variant, reason = "changes of a spread are rare")]
 pub enum SpreadOutcome {
     /// The item's sale after the change.
     Done(SaleRow),
     /// The sale is closed.
     WrongState(Phase),
-    /// The sale has another version than the caller expected.
+    /// The sale's version is not the expected version. The value is the sale's version.
     VersionMismatch(u64),
     /// No such item exists.
     NotFound,
@@ -228,7 +228,7 @@ pub enum DeleteOutcome {
     Done,
     /// No such sale exists.
     NotFound,
-    /// The sale has another version than `If-Match` required.
+    /// The sale's version is not the version in `If-Match`. The value is the sale's version.
     VersionMismatch(u64),
     /// Only a draft can be deleted.
     WrongState(Phase),
@@ -236,7 +236,7 @@ pub enum DeleteOutcome {
 
 /// The result of a phase change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant, reason = "only a change by an operator makes this value")]
+#[allow(clippy::large_enum_variant, reason = "changes of a phase are rare")]
 pub enum StepOutcome {
     /// The sale has the requested phase. `changed` is false if the sale already had the phase.
     Done {
@@ -251,7 +251,7 @@ pub enum StepOutcome {
     NotFound,
 }
 
-/// An operator's change of an item's total, which the store records.
+/// A change that an operator makes to an item's total. The store records the change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adjustment {
     /// The item.
@@ -297,7 +297,7 @@ pub struct ItemCounts {
     pub pool: u64,
     /// Units of the pool that are reserved for the waitlist ([`doorbuster_core::waitlist`]).
     pub kept: u64,
-    /// Units in open grants that are not settled.
+    /// Unsettled units of open grants.
     pub in_slots: u64,
     /// Units of reserved orders.
     pub held: u64,
@@ -310,7 +310,7 @@ pub struct ItemCounts {
 /// The changes of one commit, published before any caller learns of the commit.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
-    /// Counts of every item that the commit touched, after the commit.
+    /// The counts after the commit, for every item that the commit touched.
     pub counts: Vec<ItemCounts>,
     /// Orders that were created or changed state, in their current state and in commit order. An
     /// order may be published twice. Every order that `counts` includes is in `orders` or
@@ -335,8 +335,8 @@ pub struct Committed {
 /// quick and must not call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 
-/// A function that returns whether this node needs a buyer's orders in full, given the buyer's tag
-/// (`core::digest::buyer_tag`). The store calls this function for each order that another node
+/// A function that takes a buyer's tag (`core::digest::buyer_tag`), and returns whether this node
+/// needs the buyer's orders in full. The store calls this function for each order that another node
 /// changed. The function must be quick and must not call the store.
 pub type BuyerFilter = Arc<dyn Fn(u32) -> bool + Send + Sync>;
 

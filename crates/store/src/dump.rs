@@ -81,8 +81,8 @@ pub(crate) const TABLES: &[Table] = &[
         model.waitlist.insert((entry.item, entry.n), entry);
         Ok(())
     }),
-    // Events of sales are left out, because the rules do not know sales. The model has no
-    // positions, so any column can stand for the position.
+    // Events of sales are left out, because the rules do not know sales. The model has no positions
+    // of events, so the query selects `seq` in place of the position.
     table(select_events!("e.seq", "ORDER BY e.seq"), |model, row| {
         let event = stored_event(row)?.event;
         model.events.extend(Some(event).filter(|e| !matches!(e.subject, Subject::Sale(_))));

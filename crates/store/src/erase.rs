@@ -7,7 +7,8 @@ use doorbuster_core::{BuyerId, IdKey, RequestKey};
 use crate::contract::{BuyerTraces, RetainReason, RetainedRows};
 use crate::sql::{Statement, statement};
 
-/// The condition that an order's sale is closed and the order no longer waits for money.
+/// The condition that an order's sale is closed, and that the order has no pending payment, open
+/// checkout or due refund.
 macro_rules! at_rest {
     () => {
         "s.phase = 'closed' AND o.state <> 'reserved'
@@ -18,7 +19,7 @@ macro_rules! at_rest {
     };
 }
 
-/// Joins the sale of an item, by the column with the item's number.
+/// Joins the item whose number is in this column, and then the item's sale.
 macro_rules! of_item {
     ($column:literal) => {
         concat!(" JOIN item i ON i.id = ", $column, " JOIN sale s ON s.id = i.sale_id")
@@ -31,8 +32,8 @@ macro_rules! of_grant {
     };
 }
 
-/// The condition for an event about a refused ticket of this buyer ($1). Buyer ids contain no
-/// character that JSON escapes. A row whose data is not JSON does not match.
+/// The condition for an event about a refused ticket of this buyer ($1). The JSON text is compared,
+/// not parsed. This is enough, because buyer ids contain no character that JSON escapes.
 macro_rules! of_refused {
     () => {
         "e.grant_id IS NULL AND e.type = 'order.refused' AND replace(e.data, '\"buyer\":\"' || \
@@ -80,8 +81,9 @@ pub(crate) const TRACES: Statement = statement(concat!(
      ) t GROUP BY sale, word, is_order ORDER BY sale, word"
 ));
 
-/// Orders of a buyer ($1) that can be erased. The columns are the grant, the number, the key, the
-/// item, and the units that count toward the limit.
+/// Selects the orders of a buyer ($1) that can be erased. The columns are the order's grant, its
+/// number in the grant, the request key, the item, and the units that count toward the buyer's
+/// limit.
 pub(crate) const FIND_ORDERS: Statement = statement(concat!(
     "SELECT o.grant_id, o.n, o.request_key, o.item_id, CASE WHEN o.state = 'paid' THEN o.units \
      ELSE 0 END FROM orders o",
@@ -113,7 +115,8 @@ pub(crate) const FIND_EVENTS: Statement = statement(concat!(
     of_refused!(),
     " AND s.phase = 'closed' LIMIT $2"
 ));
-/// Waiting room positions, each with the seed and the item from which its lot is derived.
+/// Selects waiting room positions. The seed and the item's name are selected too, because the lot
+/// is derived from them.
 pub(crate) const FIND_VISITORS: Statement = statement(
     "SELECT p.sale_id, p.item_id, r.seed, i.name
      FROM sale s JOIN waiting_room_visitor p ON p.sale_id = s.id AND p.buyer = $1
@@ -138,7 +141,8 @@ pub(crate) const INCREASE_QUOTA: Statement = statement(
     "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
      ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used",
 );
-/// A missing row means that the buyer never had an order of the item.
+/// A missing row of `quota` means that the buyer never had an order of the item. So the row is
+/// deleted only if the buyer has no order of the item left.
 pub(crate) const DELETE_QUOTA: Statement = statement(
     "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",
@@ -211,8 +215,8 @@ pub(crate) struct ErasableVisitor {
     pub(crate) item_name: Option<String>,
 }
 
-/// Other rows to erase, by the keys of their tables. The rows are read before the transaction that
-/// replaces them. So that transaction checks again that the rows belong to the buyer.
+/// Other rows to erase, by the keys of their tables. These rows are read first, and a later
+/// transaction replaces them. That transaction checks again that each row belongs to the buyer.
 #[derive(Default)]
 pub(crate) struct ErasableRows {
     pub(crate) feed: Vec<(i64, i64, Option<String>)>,

@@ -1,5 +1,5 @@
-//! Converts events to and from rows, for every backend. An actor is stored as a word. A JSON
-//! document has the data that the table `orders` lacks.
+//! Converts events to and from rows, for every backend. An actor is stored as a word. Data that has
+//! no column of its own is stored as a JSON document.
 use std::borrow::Cow;
 
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
@@ -50,7 +50,8 @@ fn parse_verdict(word: &str, order: Option<TicketId>) -> Option<Verdict> {
     })
 }
 
-/// Returns the JSON document of a subject whose data is not completely in other columns.
+/// Returns the JSON document of a subject, or `None` if other columns contain all data of the
+/// subject.
 pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     let document = match subject {
         Subject::Ticket { id, buyer, units, verdict: decided, .. } => {
@@ -71,8 +72,8 @@ pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     Some(document.to_string())
 }
 
-/// Returns the event for a sale that enters this phase, if this is its first opening or its
-/// closing.
+/// Returns the event for a sale that enters the phase `to`. Only the sale's first opening and its
+/// closing have an event.
 pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event> {
     let what = match to {
         Phase::Open if sale.opened_at.is_none() => EventType::SaleOpened,
@@ -99,7 +100,7 @@ fn state_after(what: EventType) -> Option<OrderState> {
     })
 }
 
-/// A row of `event`, with the current row of the order that it names.
+/// A row of `event`. If the event is about an order, the order's current row is included.
 pub(crate) struct EventRow {
     pub(crate) what: String,
     pub(crate) order: Option<Order>,
@@ -115,7 +116,7 @@ pub(crate) struct EventRow {
 }
 
 impl EventRow {
-    /// Returns the event as it was appended, or `None` if the row is invalid.
+    /// Returns the event in the form in which it was appended, or `None` if the row is invalid.
     pub(crate) fn event(self) -> Option<Event> {
         let (what, actor) = (EventType::parse(&self.what)?, parse_actor(&self.actor)?);
         let by = Attribution { actor, why: self.why.clone() };

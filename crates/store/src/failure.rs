@@ -29,7 +29,7 @@ pub enum Failure {
     /// The files of SQLite were moved or removed. The next start may not find committed data.
     #[error("{0}")]
     Gone(String),
-    /// The file of SQLite was not synced: checkpointed pages may be lost.
+    /// SQLite's file was not synced to disk, so pages that a checkpoint wrote may be lost.
     #[error("the store's file cannot be synced: {0}")]
     Unsynced(String),
     /// No connection to PostgreSQL could be opened.
@@ -57,9 +57,8 @@ pub(crate) enum FailureKind {
     Unknown,
     /// A retry would fail again.
     Bad,
-    /// No further write is allowed, because the data is damaged, or the disk is full or failed, or
-    /// the file was replaced. After a retry, a confirmed order could look durable although it is
-    /// not.
+    /// No further write is allowed: the data is damaged, the disk is full or failed, or the file
+    /// was replaced. A write after such a failure could confirm an order that is not durable.
     Damaged,
 }
 
@@ -96,8 +95,9 @@ impl Failure {
         }
     }
 
-    /// Returns the failure to report if COMMIT was sent before this failure. The effect may have
-    /// happened, except if the database refused the commit.
+    /// Returns the failure to report for a failure after COMMIT was sent. If the database answered
+    /// that it refused the commit, the failure stays the same. Without such an answer, the outcome
+    /// is unknown.
     pub(crate) fn after_commit(self) -> Self {
         match self.kind() {
             FailureKind::Unreachable
@@ -132,8 +132,8 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// Returns whether the database refused this statement and keeps the session open. The database
-/// then rolls back the transaction.
+/// Returns whether an error with this code leaves the session open. Such an error means that the
+/// database refused the statement and rolls back the transaction.
 fn is_refused(code: &SqlState) -> bool {
     let ends_session =
         matches!(&code.code()[..2], "57" | "08" | "58") && *code != SqlState::QUERY_CANCELED;
@@ -156,8 +156,8 @@ fn postgres_kind(code: &SqlState) -> FailureKind {
 }
 
 /// Returns the database's message with its detail, because `tokio_postgres` alone shows only that
-/// there was an error. The detail of a refused row is left out, because it contains the buyer's id,
-/// which must not appear in a log.
+/// there was an error. The detail of a refused row is left out. That detail contains the buyer's
+/// id, which must not appear in a log.
 fn error_text(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => match db.detail().filter(|_| !db.code().code().starts_with("23")) {

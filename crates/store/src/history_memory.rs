@@ -21,8 +21,8 @@ pub(crate) type Positions = BTreeMap<String, i64>;
 
 /// The histories that this process knows. Clones are cheap and share one memory.
 ///
-/// Several deployments may share a data directory. So each history belongs to a deployment, which
-/// the fingerprint of its key for order ids identifies.
+/// Several deployments may share a data directory. So each history is stored under its deployment.
+/// A deployment is identified by the fingerprint of its key for order ids.
 #[derive(Clone, Default)]
 pub struct HistoryMemory(Arc<Inner>);
 
@@ -53,7 +53,7 @@ impl HistoryMemory {
     pub fn new(kept: BTreeMap<String, DatabaseHistory>, remember: Remember) -> Self {
         let memory = Self::default();
         memory.state().known = kept;
-        // The memory is new, so the cell is empty.
+        // This call cannot fail, because a new memory has no such function yet.
         let _ = memory.0.remember.set(remember);
         memory
     }
@@ -88,8 +88,8 @@ impl HistoryMemory {
         self.announce(state, before);
     }
 
-    /// Learns a position in the write-ahead log, for the history with this token. All changes
-    /// before the position are committed.
+    /// Learns a position in the write-ahead log, for the history with this token. After a crash,
+    /// the database still has the log up to this position.
     pub(crate) fn learn_position(&self, token: &str, position: i64) {
         let mut state = self.state();
         state.raise_position(token, position);
@@ -125,8 +125,8 @@ impl HistoryMemory {
         self.state().deployment = Some(deployment.to_owned());
     }
 
-    /// Returns the known history for a database that belongs to this deployment. A process that
-    /// does not know its deployment yet uses the database's deployment.
+    /// Returns the newest known history of this process's deployment. If the process does not know
+    /// its deployment yet, the given deployment of a database is used.
     pub(crate) fn known_history(&self, deployment: Option<&str>) -> Option<DatabaseHistory> {
         let state = self.state();
         let deployment = state.deployment.as_deref().or(deployment);
@@ -166,7 +166,7 @@ impl HistoryMemory {
     }
 
     /// Announces the newest history if it differs from `before`. The tokens are compared as well,
-    /// because two histories can have the same number.
+    /// because two histories can have the same fencing number.
     fn announce(&self, mut state: MutexGuard<'_, State>, before: Option<(i64, String)>) {
         let after = state.newest();
         if after != before {
@@ -186,7 +186,7 @@ impl State {
         }
     }
 
-    /// Returns the number and the token of the newest history.
+    /// Returns the fencing number and the token of the newest history.
     fn newest(&self) -> Option<(i64, String)> {
         let known = self.known_to(self.deployment.as_deref());
         known.map(|known| (known.fence, known.token.clone()))

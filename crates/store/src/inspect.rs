@@ -10,8 +10,8 @@ use crate::failure::Failure;
 use crate::sqlite::{Memory, SqliteLedger};
 use crate::store::{Store, StoreResult};
 
-/// Reads every row of the rules' tables, in one snapshot. Items of drafts count as stopped, because
-/// they get no grant. Events of sales are left out, because the rules do not know sales.
+/// Reads every row of the rules' tables, in one snapshot. Items of draft sales count as stopped,
+/// because they get no grant. Events of sales are left out, because the rules do not know sales.
 pub async fn dump(store: &Store) -> StoreResult<Model> {
     match store {
         Store::Sqlite(s) => s.dump().await,
@@ -19,8 +19,8 @@ pub async fn dump(store: &Store) -> StoreResult<Model> {
     }
 }
 
-/// The rules' ledger over a SQLite database in memory: the same tables, statements and row caches
-/// as on disk, in the caller's thread.
+/// The rules' ledger over a SQLite database in memory. The tables, statements and row caches are
+/// the same as for a database on disk. All work runs in the caller's thread.
 pub struct InMemory(Memory);
 
 impl InMemory {
@@ -29,7 +29,7 @@ impl InMemory {
         Memory::open().map(Self)
     }
 
-    /// Inserts an item unchanged, under its own number, in its own sale.
+    /// Inserts an item with its number and its counts, and a sale that has only this item.
     pub fn insert_item(&mut self, item: &Item) -> StoreResult<()> {
         self.0.insert_item(item).map_err(StoreError::from)
     }

@@ -29,8 +29,8 @@ pub const CHECKPOINT_LAST_PART: i64 = 100;
 pub const LOG_PAGES_MAX: i64 = 256_000;
 /// The length of each pause of the writer during a checkpoint.
 pub const LOG_PAUSE: Duration = Duration::from_millis(5);
-/// How long the writer tries to copy the log into the store's file after another program removed
-/// that file.
+/// If another program removed a file of the store, the writer copies the log into the open store
+/// file. This is the time limit of the copy.
 pub const CHECKPOINT_WITHIN: Duration = Duration::from_secs(2);
 /// The interval at which an idle writer checks that its files are still in place. A busy writer
 /// checks after each commit.
@@ -54,8 +54,8 @@ pub const PAGE_ROWS_MAX: usize = 10_000;
 pub const HISTORY_ROWS_MAX: i64 = 100;
 /// The largest number of access codes of one sale. More codes are refused.
 pub const CODES_MAX: u64 = 1_000_000;
-/// When a challenge is answered, at most this many ended challenges are deleted, and at most this
-/// many ended counts of wrong answers.
+/// Each answer to a challenge deletes at most this many ended challenges. It also deletes at most
+/// this many counts of wrong answers that have ended.
 pub const DELETE_ROWS_MAX: i64 = 16;
 /// How long the rows of ended challenges are kept, in milliseconds. A caller whose clock is
 /// slightly behind may use an ended challenge. That caller must still find the challenge's row.
@@ -63,7 +63,8 @@ pub const SPENT_KEPT_MS: i64 = 60_000;
 /// The number of orders that a check reads before each pause.
 pub const CHECK_ROWS_BETWEEN_PAUSES: usize = 1_000;
 /// How long a check pauses after each group of reads. The pause is one to two times as long as the
-/// reads. The check keeps its snapshot during the pause, so the log grows.
+/// reads of one group. The check keeps its snapshot during the pauses, so longer pauses let the
+/// write-ahead log grow more.
 pub const CHECK_PAUSE: Duration = Duration::from_micros(500);
 /// The largest number of rows of each table that one transaction of an erasure replaces. Further
 /// transactions replace the rest.
@@ -132,7 +133,8 @@ pub const PG_LOCK_WAIT: Duration = Duration::from_secs(4);
 /// How long a session may stay idle in a transaction, for example because its node was suspended.
 /// After that time PostgreSQL ends the session.
 pub const PG_IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
-/// How long the row of a rate limit is kept after the limit is full again, in microseconds.
+/// How long the row of a rate limit is kept after the limit is full again. The unit is
+/// microseconds.
 pub const RATE_LIMIT_KEPT_US: i64 = 60_000_000;
 /// How long a node waits for an answer of PostgreSQL. After that time the node closes the
 /// connection, and the outcome of a COMMIT is unknown.
@@ -175,10 +177,11 @@ pub const DIGESTS_KEPT_MS: i64 = 2 * DIGESTS_READ_WITHIN_MS;
 /// The largest number of this node's commits that wait to be published. At the bound further
 /// commits wait.
 pub const PG_COMMITS_MAX: usize = 1_024;
-/// A time sample with a longer round trip is discarded as too imprecise.
+/// The longest permitted round trip of a time sample. A sample with a longer round trip is too
+/// imprecise, so it is discarded.
 pub const PG_CLOCK_ROUND_TRIP_MAX: Duration = Duration::from_millis(250);
-/// If the database's time differs from its expected time by more than this, the node raises an
-/// alarm.
+/// The largest permitted difference between the database's time and its expected time. If the
+/// difference is larger, the node raises an alarm.
 pub const PG_CLOCK_STEP_MAX: Duration = Duration::from_secs(2);
 /// The interval between two corrections of the monotonic clock toward the database's clock.
 pub const PG_CLOCK_SLEW_EVERY: Duration = Duration::from_secs(1);

@@ -1,9 +1,10 @@
 //! The store in PostgreSQL, which any number of nodes share.
 //!
-//! A transaction runs the rules' functions over a [`PostgresLedger`] (`transaction`). A batch of
-//! tickets takes two round trips (`settle`). One task (`publisher`) publishes the commits of this
-//! node and of other nodes. Several nodes may write at the same time. Rows are locked in one order
-//! (see the schema), and a transaction that loses a conflict runs again.
+//! The module `transaction` runs the rules' functions over a [`PostgresLedger`]. The module
+//! `settle` settles a batch of tickets in two round trips. The module `publisher` has the task that
+//! publishes the commits of this node and of other nodes. Several nodes may write at the same time.
+//! Rows are locked in one order (see the schema), and a transaction that loses a conflict runs
+//! again.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -156,9 +157,8 @@ impl Postgres {
         shared.stop_accepting();
         let publisher = self.0.publisher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(publisher) = publisher {
-            // Before the task ends, it publishes the commits that are queued now, because their
-            // messages come before the stop message. An error means that the task has already
-            // ended.
+            // The messages of the queued commits come before this stop message. So the task
+            // publishes these commits before it ends. If sending fails, the task has already ended.
             let _ = shared.commits.send(CommitMessage::Stop).await;
             let _ = publisher.await;
         }

@@ -1,7 +1,7 @@
 //! The SQL of reconciliation, which both backends run. `$1` is the sale, or NULL for all sales.
 //!
-//! The totals come from orders, grants, payments and refunds, and a separate list has the
-//! reversals. The engine also keeps counters, which are only compared with the totals.
+//! The totals come from orders, grants, payments and refunds. Reversals are in a separate list. The
+//! engine also keeps counters, which are only compared with the totals.
 use doorbuster_core::event::EventType;
 use doorbuster_core::{ItemId, OrderState};
 
@@ -26,8 +26,8 @@ pub(crate) const ITEMS: &str = "
     WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1
     ORDER BY i.id";
 
-/// Two columns: the sums of an amount's high and low parts, split at [`SUM_BASE`]. The whole sum
-/// may exceed the range of one column.
+/// Two columns: the sums of an amount's high and low parts, split at [`SUM_BASE`]. There are two,
+/// because the whole sum may exceed the range of one column.
 macro_rules! sum_of {
     ($amount:literal) => {
         concat!(
@@ -76,8 +76,8 @@ macro_rules! refunded {
     };
 }
 
-/// The money. The columns are the item (NULL if there is no order), the currency, and the [`sum`]s:
-/// captured, standing, refunded, pending, failed.
+/// The money. The columns are item (NULL if there is no order), currency, and five [`sum`]s: all
+/// captured payments, payments that are still captured, and settled, pending and failed refunds.
 pub(crate) const MONEY: &str = concat!(
     "SELECT o.item_id, p.currency, ",
     sum_of!("p.amount_minor"),
@@ -238,8 +238,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         ),
     ),
     (
-        // If a payment is disputed and its own refund was not settled, only the dispute returned
-        // the money. That is correct.
+        // A disputed payment with a settled refund was returned twice, which is a difference. If
+        // the refund is not settled, only the dispute returned the money, which is correct.
         DifferenceKind::Reversed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
@@ -272,7 +272,7 @@ pub(crate) const STOCK_ADJUSTMENTS: Statement = statement(
     WHERE (CAST($1 AS text) IS NULL OR i.sale_id = $1) AND a.seq > $2 ORDER BY a.seq LIMIT $3",
 );
 
-/// The events of orders that changed their state, each with the type of the previous event.
+/// The events that changed an order's state, each with the type of the previous change.
 macro_rules! moved {
     ($place:literal) => {
         concat!(
@@ -296,9 +296,8 @@ macro_rules! moved {
 }
 
 /// The changes of orders in commit order. An embedded store has one writer, so `seq` is that order.
-/// In PostgreSQL several transactions commit at once, so only a reader that continues by `position`
-/// misses no event. The columns are position, order, item, units, type, at, actor, why and previous
-/// type.
+/// In PostgreSQL several transactions commit at once, so only `position` is in commit order. The
+/// columns are position, order, item, units, type, at, actor, why and previous type.
 pub(crate) const TRANSITIONS: Statement =
     Statement { sqlite: moved!("seq"), postgres: moved!("position") };
 
@@ -310,14 +309,14 @@ pub(crate) fn state_after(word: &str) -> Option<OrderState> {
         .find(|state| EventType::from_order_state(*state).as_str() == word)
 }
 
-/// A row of [`ITEMS`], and the counters that are compared with it.
+/// A row of [`ITEMS`]: the totals, and the counters that are compared with the totals.
 pub(crate) struct ItemRow {
     pub(crate) books: ItemTotals,
     pub(crate) expected: (u64, u64),
 }
 
-/// Returns the kinds to read, each with its query and the position after which it starts. These are
-/// all kinds, or only the kinds that had more differences.
+/// Returns the kinds to read, each with its query and the position after which it starts. `after`
+/// names the kinds that have more differences. Without `after`, all kinds are read.
 pub(crate) fn kinds_to_read(
     after: Option<&[(DifferenceKind, i64)]>,
 ) -> Vec<(DifferenceKind, &'static str, i64)> {
@@ -328,13 +327,13 @@ pub(crate) fn kinds_to_read(
     DIFFERENCES.iter().filter_map(|&(kind, sql)| Some((kind, sql, place(kind)?))).collect()
 }
 
-/// Cuts the differences of one kind to the bound. If there are more, returns the position after
-/// which they begin. The query reads one row more than the bound.
+/// Cuts the differences of one kind to one page. The query reads one row more than a page has. If
+/// there is such a row, also returns the position after which the next page begins.
 pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Option<i64>) {
     let mut after = None;
     if let Some(&(beyond, _)) = rows.get(DIFFERENCES_MAX) {
-        // One payment may have several rows with the same position, but always fewer than the
-        // bound. These rows stay together.
+        // Rows of one payment have the same position, and stay on one page. One payment always has
+        // fewer rows than a page.
         let whole = rows.partition_point(|(place, _)| *place < beyond);
         rows.truncate(if whole > 0 { whole } else { DIFFERENCES_MAX });
         after = rows.last().map(|(place, _)| *place);
@@ -342,7 +341,7 @@ pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Op
     (rows.into_iter().map(|(_, difference)| difference).collect(), after)
 }
 
-/// Builds the report. If a report has several parts, only the first part lists the units that do
+/// Builds the report. If a report has several pages, only the first page lists the units that do
 /// not add up.
 pub(crate) fn assemble(
     rows: Vec<ItemRow>,

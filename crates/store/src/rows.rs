@@ -159,8 +159,9 @@ pub(crate) fn recall(row: Row<'_>) -> Done<Recall> {
     })
 }
 
-/// Returns the word for the verdict of a returned ticket, and the order that the verdict names. A
-/// consumed ticket needs no such word, because its record is the order that the ticket became.
+/// Returns two columns of a returned ticket: the word for its verdict, and the order that the
+/// verdict names. A consumed ticket has no such columns, because its record is the order that it
+/// became.
 pub(crate) fn verdict_columns(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
     match verdict {
         Verdict::Order(id) => ("order", Some(*id)),

@@ -35,8 +35,8 @@ macro_rules! locking {
 }
 pub(crate) use locking;
 
-/// Makes a statement in which one part differs: `sqlite | postgres`. For example, SQLite uses an
-/// index for `open = 1` only if the text says `open = 1`.
+/// Makes a statement in which one part differs between the databases: `sqlite | postgres`. For
+/// example, SQLite uses an index for `open = 1` only if the text says `open = 1`.
 macro_rules! dialects {
     ($before:expr, $sqlite:literal | $postgres:literal, $after:expr) => {
         $crate::sql::Statement {
@@ -118,8 +118,8 @@ pub(crate) fn postgres_params<'v>(values: &'v [Value<'_>]) -> Vec<&'v (dyn ToPos
     values.iter().map(|value| value as _).collect()
 }
 
-/// Converts a `u64` to a signed column. Every valid number is below 2^63. A damaged number keeps
-/// its bits.
+/// Converts a `u64` to a signed column. Every valid number is below 2^63. A larger number comes
+/// from damaged data, and keeps its bits.
 pub(crate) fn int(number: u64) -> i64 {
     number.cast_signed()
 }

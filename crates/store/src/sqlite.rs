@@ -70,7 +70,7 @@ struct Handle {
     readers_end: watch::Receiver<()>,
     /// The copies of commits for a continuous backup, if there is one.
     copy: Option<CommitCopy>,
-    /// Disconnects when the writer has ended and the directory's lock is free.
+    /// A channel that disconnects when the writer has ended and the directory's lock is free.
     writer_ends: watch::Receiver<()>,
 }
 
@@ -82,7 +82,8 @@ impl Sqlite {
         Self::open_bounded(options, LOG_PAGES_MAX, copy)
     }
 
-    /// Opens a store with a given bound for a long log: [`LOG_PAGES_MAX`], or fewer pages in tests.
+    /// Opens a store with this value for `log_pages_max`: [`LOG_PAGES_MAX`], or a smaller value in
+    /// tests.
     fn open_bounded(
         options: SqliteOptions,
         log_pages_max: i64,
@@ -190,14 +191,15 @@ impl Sqlite {
         let Handle { shared, writes, reads, readers_end, writer_ends, .. } = &*self.0;
         shared.stop_accepting();
         let (writes, reads) = (writes.clone(), reads.clone());
-        // Sending may block, because the queues may be full, and the runtime must not block. A
-        // failed send means that the thread has already ended.
+        // If a queue is full, sending blocks, and the runtime must not block. So another thread
+        // sends. A failed send means that the receiving thread has already ended.
         let stopped = tokio::task::spawn_blocking(move || {
             (0..READERS).for_each(|_| drop(reads.send(read::ReadJob::Stop)));
             drop(writes.send(writer::WriteJob::Stop));
         });
         let _ = stopped.await;
-        // The receiver only waits until the sender is dropped, so an error is the expected signal.
+        // These channels carry no values. The expected result is an error, which means that the
+        // sender was dropped.
         let _ = readers_end.clone().changed().await;
         let _ = writer_ends.clone().changed().await;
     }
@@ -270,8 +272,8 @@ impl Sqlite {
 ///
 /// SQLite syncs the file only when the last page of the log is copied. The writer copies this last
 /// page while its callers wait. This thread copies and syncs the other pages earlier, so that the
-/// writer's sync has almost nothing to do. While a reader has an old snapshot, no page is copied,
-/// and nothing is synced.
+/// writer's sync has almost nothing to do. A reader with an old snapshot prevents the copying of
+/// newer pages. If no page was copied, this thread syncs nothing.
 fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
     let carried = |mode: &str| {
         conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2))

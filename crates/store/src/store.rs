@@ -1,8 +1,9 @@
 //! The handle of a store: one method for each operation, for every backend.
 //!
-//! Each method that writes is one transaction, which is durable when the method returns. A refusal
-//! is a value. A [`StoreError`] means that nothing was done, except if the error says that the
-//! effect may have happened. After a method returned, every read sees the method's writes.
+//! Each method that writes is one transaction, which is durable when the method returns. A method
+//! returns a refusal as a value, not as an error. Some errors say that the effect may have
+//! happened. After any other [`StoreError`], nothing was done. After a method returned, every read
+//! sees the method's writes.
 //!
 //! Futures of PostgreSQL calls are boxed, so that a purchase with an embedded store needs no memory
 //! for these futures.
@@ -85,8 +86,8 @@ impl Store {
         Postgres::open(options).await.map(Self::Postgres)
     }
 
-    /// Returns warnings for the operator about database settings with which a failure can lose
-    /// orders.
+    /// Returns warnings for the operator about unsafe database settings. With such settings, a
+    /// failure can lose orders.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         match self {
@@ -95,7 +96,7 @@ impl Store {
         }
     }
 
-    /// Returns the store's clock.
+    /// Returns the time of the store's clock.
     #[must_use]
     pub fn now(&self) -> Millis {
         match self {
@@ -104,9 +105,9 @@ impl Store {
         }
     }
 
-    /// Returns the store's time. If a database's clock was set forward while this process ran, the
-    /// returned time is earlier than the clock's time. Use this time for actions that must not
-    /// happen too early.
+    /// Returns the store's time, for actions that must not happen too early. If a database's clock
+    /// was set forward while this process ran, the returned time is earlier than the time of that
+    /// clock.
     #[must_use]
     pub fn monotonic_now(&self) -> Millis {
         match self {
@@ -233,11 +234,11 @@ impl Store {
 
 /// The check of all rows.
 impl Store {
-    /// Checks all rows in one snapshot, with its own SQL. It checks I1, I2 (active units computed
-    /// from the orders), I4 (quotas against orders and limits), and I5 (payments against orders and
-    /// refunds). It also checks `settled <= granted`, feeds without gaps, and `paid` and `ended`
-    /// against the orders. It lists payments that a provider or a buyer caused by mistake. It is
-    /// fast enough to run every few seconds.
+    /// Checks all rows in one snapshot, with its own SQL. It checks the rules I1, I2 (with the
+    /// active units of the orders), I4 (quotas against orders and limits), and I5 (payments against
+    /// orders and refunds). It also checks that `settled <= granted`, that feeds have no gaps, and
+    /// that the counters `paid` and `ended` agree with the orders. It lists payments that a
+    /// provider or a buyer caused by mistake. It is fast enough to run every few seconds.
     pub async fn check(&self) -> StoreResult<Check> {
         match self {
             Self::Sqlite(s) => s.check().await,

@@ -95,7 +95,8 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Locks the grants of a recall. A recall always names the same grants.
+    /// Locks the grants of a recall. The grants of a recall never change, so they can be read
+    /// before they are locked.
     pub(crate) fn lock_recall(&mut self, id: RecallId) -> Done<()> {
         match self {
             Self::Sqlite(_) => Ok(()),

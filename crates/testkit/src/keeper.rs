@@ -32,8 +32,9 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Creates a broker that is not running, in an existing directory. Both commands are words
-    /// without quotes. If `helper` is empty, no helper is started.
+    /// Creates a broker that is not running, in an existing directory. The shell splits both
+    /// commands at blanks, and does not interpret quotes in them. If `helper` is empty, no helper
+    /// is started.
     pub fn new(
         dir: PathBuf,
         helper: String,
@@ -47,7 +48,7 @@ impl Keeper {
     pub fn start(&mut self, is_ready: impl Fn() -> bool) {
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "keeper"]).arg(&self.dir).args([&self.helper, &self.broker]);
-        // Packages install servers in this directory, which may be missing from the user's `PATH`.
+        // Packages install servers in `/usr/sbin`, which may be missing from the user's `PATH`.
         keeper.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
         let environment = self.environment.iter().map(|(name, value)| (name, value));
         let mut keeper = keeper.envs(environment).stdin(Stdio::piped()).spawn().expect("a shell");
@@ -93,7 +94,7 @@ impl Drop for Keeper {
         match self.running.take() {
             Some((mut keeper, input)) => {
                 drop(input);
-                // When the script ends, it has cleaned up.
+                // The script cleans up before it ends.
                 let _ = keeper.wait();
             }
             None => drop(std::fs::remove_dir_all(&self.dir)),

@@ -209,7 +209,8 @@ impl Cluster {
         self.send("stop");
     }
 
-    /// Stops the server as a crash does: only the write-ahead log is complete.
+    /// Stops the server without a checkpoint, as a crash does. So only the write-ahead log is
+    /// complete.
     pub fn crash(&self) {
         self.send("crash");
     }

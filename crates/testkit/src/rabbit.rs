@@ -78,8 +78,8 @@ impl Rabbit {
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+S 2:2 +A 4 -kernel inet_dist_use_interface {127,0,0,1}".into(),
             ),
-            // With this setting, the script becomes the broker, so that ending the script ends the
-            // broker.
+            // With this setting, the start script replaces itself with the broker. So a signal to
+            // the script's process ends the broker.
             ("detached", "1".into()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();

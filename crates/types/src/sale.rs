@@ -97,8 +97,8 @@ words! {
     /// One of a slot's two counters.
     #[derive(Default)]
     Counter {
-        /// The first counter. It is active after `init`, and is the only one while sub-domains are
-        /// not in use.
+        /// The first counter. It is active after `init`. Without sub-domains, the slot uses only
+        /// this counter.
         #[default]
         A = "a",
         /// The second counter.

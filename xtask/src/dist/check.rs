@@ -127,7 +127,8 @@ fn verify_unit(unit: &str, program: &Path, scratch: &Path) -> Result<()> {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr);
             ensure!(output.status.success(), "systemd refuses the unit: {text}");
-            // systemd ignores an unknown line with a warning.
+            // If the unit has a line that systemd does not know, systemd only warns and ignores the
+            // line. Here a warning is an error.
             ensure!(!text.contains("doorbuster.service:"), "systemd warns about the unit: {text}");
             Ok(())
         }

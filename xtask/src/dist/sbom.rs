@@ -140,7 +140,7 @@ fn component(package: &Package, hashes: &BTreeMap<(String, String), String>) -> 
         "version": package.version, "purl": package.reference(),
     });
     if !package.licence.is_empty() {
-        // Older packages write a slash instead of OR.
+        // In the licence expressions of older packages, a slash means OR.
         let licence = package.licence.replace('/', " OR ");
         component["licenses"] = json!([{"expression": licence}]);
     }

@@ -12,7 +12,7 @@ use super::{Release, licences, output_of, run_command, sbom};
 /// Shells, and the files of their completions.
 pub(super) const COMPLETIONS: [(&str, &str); 3] =
     [("bash", "doorbuster.bash"), ("zsh", "_doorbuster"), ("fish", "doorbuster.fish")];
-/// Files of the repository, and where they are in a release.
+/// Files of the repository, each with its path in a release.
 const COPIES: [(&str, &str); 8] = [
     ("README.md", "README.md"),
     ("CHANGELOG.md", "CHANGELOG.md"),

@@ -2,7 +2,7 @@
 
 use super::scan::{Kind, Span, spans};
 
-/// Identifiers that are too general, or that use a private word.
+/// Identifiers that are too general, or that use a word in a meaning that only this project knows.
 const NAMES: [&str; 27] = [
     "Asked",
     "Bell",
@@ -32,7 +32,7 @@ const NAMES: [&str; 27] = [
     "tend",
     "wish",
 ];
-/// Words before the name of a declared item.
+/// Keywords that declare an item. The name of the item follows the keyword.
 const DECLARATIONS: [&str; 6] = ["enum", "fn", "mod", "struct", "trait", "type"];
 /// Phrases that make a sentence hard to read.
 const PHRASES: [&str; 29] = [
@@ -163,7 +163,7 @@ fn check_messages(file: &str, spans: &[Span<'_>], found: &mut Vec<String>) {
         if span.kind != Kind::Code || !starts {
             continue;
         }
-        // The message is the call's first literal, apart from the values of fields.
+        // The message is the first string literal of the call that is not the value of a field.
         let mut before = span.text;
         for next in &spans[index + 1..] {
             match next.kind {

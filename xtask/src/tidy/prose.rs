@@ -1,6 +1,6 @@
 //! Checks the documents' sentences and the width of every file.
 
-/// The widest line of code and prose, in columns.
+/// The largest width of a line of code or prose, in columns.
 const COLUMNS_MAX: usize = 100;
 /// The longest average sentence of a document, in words.
 const AVERAGE_MAX: f64 = 15.0;

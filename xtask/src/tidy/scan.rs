@@ -11,7 +11,7 @@ pub enum Kind {
     Text,
 }
 
-/// A stretch of one kind within one line.
+/// A part of one line that is only code, only comment or only literal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Span<'a> {
     /// The kind of the stretch.
@@ -26,8 +26,8 @@ pub struct Span<'a> {
 #[derive(Clone, Copy)]
 enum Mode {
     Code,
-    /// Within a string literal that ends with a quote and this many `#`. `None` means that the
-    /// literal has escapes.
+    /// Inside a string literal. The number says how many `#` follow the quote that ends a raw
+    /// literal. `None` means that the literal is not raw, so it can have escapes.
     Text(Option<usize>),
 }
 
@@ -63,8 +63,8 @@ fn scan_line<'a>(line: &'a str, number: usize, mut mode: Mode, found: &mut Vec<S
     mode
 }
 
-/// Returns the length of the code before a comment, a literal or the end, how much to skip, and the
-/// next mode.
+/// Scans code up to a comment, a literal or the end of the line. Returns the length of the code,
+/// how many bytes to skip after it, and the next mode.
 fn scan_code(rest: &str) -> (Kind, usize, usize, Mode) {
     let bytes = rest.as_bytes();
     for at in 0..bytes.len() {
@@ -85,7 +85,8 @@ fn scan_code(rest: &str) -> (Kind, usize, usize, Mode) {
     (Kind::Code, rest.len(), 0, Mode::Code)
 }
 
-/// Returns the length of a literal's text in this line, how much to skip, and the next mode.
+/// Scans the inside of a literal up to its end or the end of the line. Returns the length of this
+/// text, how many bytes to skip after it, and the next mode.
 fn scan_text(rest: &str, hashes: Option<usize>) -> (Kind, usize, usize, Mode) {
     let end = format!("\"{}", "#".repeat(hashes.unwrap_or(0)));
     let mut at = 0;

@@ -1,5 +1,5 @@
-//! A server with its store, in either shape, for D5. It has an admin client, access by SQL, and an
-//! audit at the end.
+//! The server of D5 with its store, which is SQLite or PostgreSQL. Operators' requests and SQL can
+//! change its data. At the end, the store is audited.
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -41,7 +41,7 @@ impl StoreKind {
 pub enum HoldExpiry {
     /// All holds end at one instant.
     AtOnce,
-    /// The holds end at the same intervals at which their orders were sold.
+    /// The holds end in the sequence in which the orders were created, at the same intervals.
     AsSold,
 }
 
@@ -132,8 +132,9 @@ impl StoreServer {
         Ok(at_hand + self.stock(sale)?.pool)
     }
 
-    /// Sets the end of the holds to the instant that `at` returns, as an operator's extension
-    /// would. Calls `at` just before the write. Returns the instant.
+    /// Sets when the holds end, as an operator's extension would. Calls `at` just before the write.
+    /// The first hold ends at the instant that `at` returns. `how` determines when the other holds
+    /// end. Returns the end of the first hold.
     pub fn expire_holds_from(
         &self,
         at: impl Fn() -> SystemTime,
@@ -150,8 +151,7 @@ impl StoreServer {
             HoldExpiry::AtOnce => from.to_string(),
             HoldExpiry::AsSold => format!("reserved_at - {first} + {from}"),
         };
-        // The statement selects only the orders of the held items, because other orders do not
-        // change.
+        // Both statements change only the orders of the held items.
         self.sql(&format!(
             "INSERT INTO event (type, grant_id, n, at, actor, pay_by)
              SELECT 'order.extended', grant_id, n, {now}, 'operator:bench', {pay_by} FROM orders WHERE item_id IN {HELD_ITEMS}"
@@ -174,8 +174,8 @@ impl StoreServer {
         Ok((seconds("max(pay_by) - min(pay_by)")?, seconds("max(ended_at - pay_by)")?))
     }
 
-    /// Warms up PostgreSQL, so that its log reuses segments and no checkpoint falls into the
-    /// measurement.
+    /// Runs a checkpoint in PostgreSQL. After it, the log reuses segments, and no checkpoint is due
+    /// during the measurement.
     pub fn warm_up_log(&self) -> Result<()> {
         match self.kind {
             Installation::SingleServer(_) => Ok(()),

@@ -1,5 +1,5 @@
-//! Measures the memory of a waiting room entry, and how long it takes until many buyers have
-//! joined, were drawn, and have read their entries.
+//! Measures the memory of a waiting room entry. Also measures how long many buyers need to join,
+//! how soon the first buyers are admitted, and how long reads of the entries take.
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -17,10 +17,10 @@ const SALE: &str = "drawn";
 /// A time far in the future, because the room is measured before the opening.
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
-/// The number of entries that are read afterwards is the number of all entries divided by this.
+/// The bench reads only a part of the entries: their number divided by this constant.
 const LOOKS_PART: u32 = 5;
 
-/// Measures the memory that entries add in the draw of a sale that opens later.
+/// Measures the memory that entries add before the sale opens, while they wait for the draw.
 pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;

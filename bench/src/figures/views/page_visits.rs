@@ -10,27 +10,31 @@ use rand::{RngExt, SeedableRng};
 use doorbuster_harness::generator::http::AnswerReader;
 use doorbuster_harness::generator::{AnswerKind, RequestScript};
 
-/// How long a visitor stays after the page has loaded, or after the opening.
+/// How long a visitor stays after the page has loaded. A visitor who waits for the opening stays
+/// this long after the opening.
 const STAYS: Duration = Duration::from_secs(30);
-/// A visitor who comes this shortly before the opening waits for it. The page then sets its clock
-/// with a request that no cache can answer.
+/// A visitor who comes at most this long before the opening waits for the opening. The page then
+/// sets its clock with a request that no cache can answer.
 const NEAR_OPENING: Duration = Duration::from_secs(90);
-/// The time between two reads of the status, in milliseconds, at the opening and while the sale is
-/// open.
+/// The shortest and the longest time from the opening to a page's next read of the status, in
+/// milliseconds.
 const AT_THE_OPENING_MS: (f64, f64) = (200.0, 2_000.0);
+/// The shortest and the longest time between two reads of the status while the sale is open, in
+/// milliseconds.
 const OPEN_MS: (f64, f64) = (2_000.0, 5_000.0);
 const SEED: u64 = 0x00d0_04b5;
-/// The size of the longest answer that contains a version, in bytes.
+/// An answer of this size or larger, in bytes, is not searched for a version.
 const STATUS_MAX: usize = 4096;
 
 /// The next request of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum NextRequest {
-    /// The status under a unique version, so that the page can set its clock.
+    /// A read of the status with a unique version in its URL, so no cache can answer it. The page
+    /// sets its clock by the answer.
     Clock,
-    /// The status under a URL that is not used before the opening.
+    /// A read of the status under a URL that no page uses before the opening.
     Opening,
-    /// The status under the last known version.
+    /// A read of the status with the last known version in its URL.
     Status,
 }
 
@@ -64,7 +68,7 @@ pub struct PageVisits {
 }
 
 impl PageVisits {
-    /// Returns this many views of the sale's page, which refers to these assets.
+    /// Returns this many views of a sale page with these assets.
     #[must_use]
     pub fn new(sale: &str, assets: &[String], views: u32) -> Self {
         let page = format!("/sale/{sale}");
@@ -145,8 +149,8 @@ impl PageVisits {
         }
     }
 
-    /// Schedules the page's next request. Schedules nothing long before the opening, because the
-    /// visitor then leaves before the next request.
+    /// Schedules the page's next request. If the opening is more than [`NEAR_OPENING`] away, the
+    /// visitor leaves before the next request. So this function then schedules nothing.
     fn stay(&mut self, now: Instant, leaves: Instant) {
         let wait = self.opens.saturating_duration_since(now);
         let (due, next) = match wait.is_zero() {

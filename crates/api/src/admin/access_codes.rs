@@ -42,13 +42,14 @@ pub struct CreatedCodes {
     pub codes: Vec<String>,
 }
 
-/// How many codes a sale has. The server stores only their hashes.
+/// How many access codes a sale has, and how many buyers used them. The server stores only the
+/// hashes of the codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"codes": 100, "uses": 100, "spent": 37})))]
 pub struct CodeCounts {
     /// Created codes.
     pub codes: u64,
-    /// The number of buyers who may use the codes.
+    /// The number of buyers who may use all codes together.
     pub uses: u64,
     /// The number of buyers who used a code.
     pub spent: u64,

@@ -10,17 +10,17 @@ use crate::value::Time;
 pub struct Finding {
     /// The invariant's name, such as `I2`.
     pub rule: String,
-    /// The sale for which the invariant is violated, if the invariant is about a sale.
+    /// The sale that violates the invariant; `null` if the invariant is not about one sale.
     #[schema(required = true)]
     pub sale: Option<String>,
-    /// The item for which the invariant is violated, if the invariant is about an item.
+    /// The item that violates the invariant; `null` if the invariant is not about one item.
     #[schema(required = true)]
     pub item: Option<String>,
     /// The violation, with the numbers.
     pub detail: String,
 }
 
-/// A fault of another system, which the server handled.
+/// A fault of another system. The server has handled the fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Notice {
     /// The kind of fault.
@@ -65,11 +65,12 @@ pub struct Audit {
     pub ok: bool,
     /// When the numbers were read.
     pub checked_at: Time,
-    /// Number of grants that were closed because of a fault, since the store was created.
+    /// The number of grants that the server closed because of a fault. The count begins with the
+    /// creation of the store.
     pub repairs: u64,
     /// The violated invariants.
     pub findings: Vec<Finding>,
-    /// Faults of other systems, which the server handled.
+    /// Faults of other systems. The server has handled these faults.
     pub notices: Vec<Notice>,
     /// The units of each item by location.
     pub items: Vec<AuditItem>,

@@ -19,7 +19,7 @@ pub use doorbuster_types::BlockKind;
 pub struct NewBlock {
     /// The kind of the value.
     pub kind: BlockKind,
-    /// The buyer's id; or an address, or a network like `192.0.2.0/24`.
+    /// The buyer's id, an address, or a network such as `192.0.2.0/24`.
     pub value: String,
     /// The end of the block; absent or `null` for a block without an end.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +79,7 @@ impl ToSchema for NewBlock {
 }
 
 impl NewBlock {
-    /// Reads the body of `POST /v1/admin/blocks`. The caller checks the value.
+    /// Reads the body of `POST /v1/admin/blocks`. The caller checks that `value` fits `kind`.
     ///
     /// # Errors
     /// `400` or `422`.
@@ -89,7 +89,6 @@ impl NewBlock {
             let value = body.required("value", read::string);
             let expires_at = body.optional("expires_at", None, read::nullable(read::time));
             let reason = body.optional("reason", String::new(), read::title);
-            // The reader `one_of` accepts only names of kinds.
             let (kind, value) = (kind?, value?.into_owned());
             Some(Self { kind, value, expires_at: expires_at?, reason: reason? })
         })

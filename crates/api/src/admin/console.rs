@@ -96,7 +96,7 @@ pub struct StoreServer {
     pub kind: String,
     /// The version of the database.
     pub server_version: String,
-    /// Connected synchronous standbys; `null` for a store without standbys.
+    /// Connected synchronous standbys; `null` for SQLite, or if the database user may not see them.
     pub synchronous_standbys: Option<u32>,
     /// The timeline of the database; `null` for SQLite.
     pub timeline: Option<u64>,
@@ -124,7 +124,7 @@ pub struct NodeList {
     pub slots: Vec<SlotServer>,
 }
 
-/// The units of an item at the end of a step.
+/// The units of an item at the end of a time step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SeriesItem {
     /// The item.
@@ -137,7 +137,7 @@ pub struct SeriesItem {
     pub paid: u64,
 }
 
-/// The numbers of one step, summed over all nodes.
+/// The numbers of one time step, summed over all nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SeriesPoint {
     /// The start of the step.
@@ -241,7 +241,7 @@ pub struct CheckProblem {
     pub severity: Severity,
     /// The kind of problem, such as `sandbox_payments`.
     pub code: String,
-    /// The problem, and what to do, for a person.
+    /// A description of the problem for a person, and what to do about it.
     pub detail: String,
 }
 
@@ -324,7 +324,7 @@ pub struct RevokedCodes {
     pub revoked: u64,
 }
 
-/// A request to admit visitors of a waiting room at once.
+/// A request to admit visitors of a waiting room immediately.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"visitors": 100, "reason": "the shop has room"})))]
@@ -372,7 +372,7 @@ pub struct Admissions {
 pub struct ShownSetting {
     /// The setting's path, such as `waiting_room.per_sec`.
     pub path: String,
-    /// The setting's value as TOML, `"***"` for a secret, or `null` without a value.
+    /// The setting's value as TOML. `"***"` hides a secret. `null` if the setting has no value.
     pub value: Option<String>,
     /// Where the value comes from: `default`, `generated`, the path of a file, an environment
     /// variable, or a command-line option.

@@ -45,8 +45,8 @@ pub struct DeadLetter {
     pub what: Option<String>,
 }
 
-/// A dead letter with its content: an event has a `message`, a refund a `refund`, a ticket a
-/// `request`.
+/// A dead letter with its content. The content of an event is in `message`, of a refund in
+/// `refund`, and of a ticket in `request`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "dlv_7", "kind": "delivery", "about": "sale:spring", "error": "the endpoint answered 500", "tries": 20, "at": "2026-11-20T10:00:42.000Z",
@@ -59,9 +59,9 @@ pub struct DeadLetterDetail {
     /// object.
     #[serde(flatten)]
     pub letter: DeadLetter,
-    /// The event in the form for webhooks. A broker gets the same data in another envelope. The
-    /// member is `null` for a refund or a ticket, if the event was deleted, or if the server cannot
-    /// read the event.
+    /// The event, in the form that webhooks get. A broker gets the same data in another envelope.
+    /// The member is `null` for a refund or a ticket. It is also `null` if the event was deleted or
+    /// if the server cannot read the event.
     #[schema(required = true, value_type = Option<Object>)]
     pub message: Option<serde_json::Value>,
     /// The refund that a provider did not make.
@@ -85,7 +85,7 @@ pub struct UndecidedRequest {
     pub units: u32,
 }
 
-/// A page of unresolved dead letters: deliveries, then refunds, then tickets, each
+/// A page of unresolved dead letters: deliveries, then refunds, then tickets. Each kind is sorted
 /// newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetterList {
@@ -121,13 +121,13 @@ impl Discard {
     }
 }
 
-/// The dead letters to resolve at once: the dead letters of one endpoint, or all dead letters.
+/// The dead letters to resolve together: the dead letters of one endpoint, or all dead letters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeadLetterSelection {
     /// Only events that this endpoint did not accept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// `true` selects all dead letters; otherwise `endpoint` is required.
+    /// `true` selects all dead letters. If it is `false`, `endpoint` is required.
     pub all: bool,
     /// The reason, for other operators. A request to discard dead letters must have a reason. A
     /// request to retry must have none.
@@ -177,7 +177,7 @@ impl ToSchema for BulkDiscardBody {
     }
 }
 
-/// A schema with `endpoint` or `all`, and the members that `more` adds.
+/// The schema of a selection by `endpoint` or `all`. `more` adds further members.
 fn selection_schema(more: impl Fn(ObjectBuilder) -> ObjectBuilder) -> OneOfBuilder {
     let object = || more(ObjectBuilder::new().schema_type(Type::Object));
     let all =
@@ -231,8 +231,9 @@ impl DeadLetterSelection {
 pub struct BulkDeadLetterResolution {
     /// Dead letters that are being retried or were discarded.
     pub done: u32,
-    /// Dead letters that did not change: their events were deleted, the endpoint's queue is full,
-    /// or they are tickets, which cannot be retried.
+    /// The number of dead letters that did not change. A dead letter does not change if its event
+    /// was deleted or the endpoint's queue is full. Tickets cannot be retried, so they do not
+    /// change.
     pub skipped: u32,
     /// The `cursor` to continue with; `null` when no dead letters are left.
     #[schema(required = true)]

@@ -8,7 +8,7 @@ use crate::problem::Problem;
 
 pub use doorbuster_types::RetainReason;
 
-/// A buyer to erase. The name is in the body so that it does not appear in logs of URLs.
+/// A buyer to erase. The buyer's id is in the body, so that the id does not appear in logs of URLs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"buyer": "anna", "dry_run": true})))]
@@ -74,13 +74,14 @@ pub struct Erasure {
     pub erased_as: String,
     /// Whether the rows were only counted.
     pub dry_run: bool,
-    /// Orders in which the name was replaced, or would be replaced.
+    /// The number of orders in which the server replaced the buyer's id. With `dry_run`, the number
+    /// of orders in which it would replace the id.
     pub orders: u64,
     /// Other rows: waiting room and waitlist entries, spent codes, updates for slots, refused
     /// tickets, subscriptions of browsers.
     pub other: u64,
-    /// The rows that cannot be erased yet. If the list is empty, no row names the buyer, except for
-    /// a block if `blocked` is true.
+    /// The rows that cannot be erased yet. If the list is empty after an erasure, only a block can
+    /// still name the buyer. `blocked` says whether a block does.
     pub held_back: Vec<HeldBack>,
     /// Whether a block names the buyer. The block stays until it ends or is deleted.
     pub blocked: bool,

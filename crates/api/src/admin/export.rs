@@ -77,7 +77,7 @@ pub struct MoneySums {
     /// The part whose refund is pending.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub pending: i128,
-    /// The part whose refund the provider refused permanently.
+    /// The part that the provider permanently refused to refund.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub failed: i128,
 }
@@ -107,7 +107,7 @@ pub struct ReconciledItem {
     pub ended: u64,
     /// Price of a unit.
     pub price: Money,
-    /// The price of the paid units; `standing` must equal this price.
+    /// The total price of the paid units. `standing` must be equal to this amount.
     pub due: Money,
     /// The money for the item's orders, by currency.
     pub money: Vec<MoneySums>,
@@ -146,8 +146,8 @@ pub struct Difference {
     "elsewhere": [], "differences": [], "next_cursor": null
 })))]
 pub struct Reconciliation {
-    /// Whether units and money match. A continued report has `false`, because earlier pages had
-    /// differences.
+    /// Whether units and money match. The value is `false` on every page after the first page,
+    /// because the first page had differences.
     pub ok: bool,
     /// When the numbers were read.
     pub checked_at: Time,
@@ -157,7 +157,8 @@ pub struct Reconciliation {
     pub elsewhere: Vec<MoneySums>,
     /// The differences.
     pub differences: Vec<Difference>,
-    /// Whether the report is complete. If not, there are more than 1,000 differences of one kind.
+    /// Whether the report is complete. It is incomplete if there are more than 1,000 differences of
+    /// one kind.
     pub complete: bool,
     /// The `cursor` for the further differences; `null` when the report is complete.
     #[schema(required = true)]

@@ -30,7 +30,7 @@ pub struct FrontDoor {
     pub pow_effort: PowEffort,
     /// Whether only members may buy.
     pub members_only: bool,
-    /// Lowest level of a buyer who may buy.
+    /// The lowest level that a buyer needs to buy.
     pub min_level: u8,
     /// Whether access codes are required.
     pub access_codes: RequirementMode,
@@ -101,7 +101,8 @@ pub struct Limit {
 }
 
 impl FrontDoor {
-    /// A front door that refuses every purchase. It replaces a row that this version cannot read.
+    /// A front door that refuses every purchase. The server uses it if this version cannot read the
+    /// stored front door.
     pub const CLOSED_DOOR: Self = Self {
         pass: RequirementMode::Required,
         challenge: ChallengeKind::Off,
@@ -131,8 +132,9 @@ impl FrontDoor {
         serde_json::to_string(self).expect("plain data serialises")
     }
 
-    /// Whether a purchase needs a pass. A sale may require a pass, or may have a requirement that
-    /// only a pass can prove.
+    /// Whether a purchase needs a pass. It does if the sale requires a pass, an access code, a
+    /// challenge or a waiting room. Only a pass proves that the buyer met the last three
+    /// requirements.
     #[must_use]
     pub const fn needs_pass(&self) -> bool {
         self.pass.is_required()
@@ -141,7 +143,7 @@ impl FrontDoor {
             || !self.waiting_room.is_off()
     }
 
-    /// Whether a token is enough for a purchase. Rate limits still apply.
+    /// Whether a buyer needs only a token for a purchase. Rate limits still apply.
     #[must_use]
     pub const fn is_off(&self) -> bool {
         !self.needs_pass() && !self.members_only && self.min_level == 0

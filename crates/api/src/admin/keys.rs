@@ -67,7 +67,7 @@ pub struct Key {
     pub created_at: Time,
 }
 
-/// The keys that were created with this API, without the configured key.
+/// The keys that were created with this API. The configured key is not in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeyList {
     /// The keys, oldest first.

@@ -29,9 +29,9 @@ pub struct OrderDetail {
     pub payments: Vec<Payment>,
 }
 
-/// The object that an order's id refers to, as operators see it. `state` says which form the object
-/// has. Only the node that queued a request finds the queued request, because other nodes can
-/// verify the request's id only with the buyer's id.
+/// The object that an order's id refers to, as operators see it. `state` says which kind of object
+/// it is. Only the node that queued a request can find the request here, because other nodes need
+/// the buyer's id to verify the request's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrderDetail {

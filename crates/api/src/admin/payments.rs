@@ -24,7 +24,7 @@ pub use doorbuster_types::{PaymentState, RefundCause, RefundState, ReversalKind}
 pub struct Payment {
     /// The provider's id of the payment.
     pub payment: String,
-    /// The order that the payment names, as the provider wrote it.
+    /// The id of the order that the payment names, as the provider wrote it.
     pub order: String,
     /// The amount.
     pub amount: Money,
@@ -46,7 +46,7 @@ pub struct PaymentList {
     pub next_cursor: Option<String>,
 }
 
-/// Money that went back although the shop did not request it. The payment and the order do not
+/// Money that went back to the buyer without a refund by the shop. The payment and the order do not
 /// change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
@@ -64,7 +64,7 @@ pub struct Reversal {
     pub kind: ReversalKind,
     /// The provider's id of the dispute, or `null`. A payment may have several disputes.
     pub dispute: Option<String>,
-    /// `false`: the reversal was cancelled, and the shop has the money.
+    /// `false`: the reversal was cancelled, and the shop has the money again.
     pub stands: bool,
     /// The provider that sent the report.
     pub provider: String,
@@ -79,7 +79,7 @@ pub struct Reversal {
     "tries": 0, "error": null, "at": "2026-11-20T11:00:00.000Z", "settled_at": null
 })))]
 pub struct Refund {
-    /// The refund's id. The server sends it to the provider as the idempotency key.
+    /// The refund's id. The server sends this id to the provider as the idempotency key.
     pub refund: String,
     /// The refunded payment.
     pub payment: String,
@@ -115,7 +115,8 @@ pub struct RefundList {
     pub next_cursor: Option<String>,
 }
 
-/// The reason for an operator's action, for the order's history. The whole body may be absent.
+/// The reason for an operator's action. The order's history shows the reason. The whole body may be
+/// absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"reason": "the buyer asked for it"})))]

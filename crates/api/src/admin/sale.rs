@@ -24,10 +24,10 @@ pub struct AdminSale {
     pub title: Text,
     /// The sale's phase.
     pub phase: Phase,
-    /// When the sale opens, if the time is set.
+    /// When the sale opens; `null` if no time is set.
     #[schema(required = true)]
     pub starts_at: Option<Time>,
-    /// When the sale closes, if the time is set.
+    /// When the sale closes; `null` if no time is set.
     #[schema(required = true)]
     pub ends_at: Option<Time>,
     /// The items on sale.

@@ -14,8 +14,8 @@ use crate::problem::Problem;
 use crate::sale::{Fact, Picture};
 use crate::value::{Money, Stock, Time};
 
-/// Changes to a sale. Titles, times and texts may change at any time. Prices and limits may change
-/// only before the sale opens.
+/// Changes to a sale. Titles, times and texts may change at any time. Prices, limits and hold times
+/// may change only before the sale opens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(
@@ -35,7 +35,8 @@ pub struct SalePatch {
     /// Changes to items, identified by their ids. Other items do not change.
     #[schema(min_items = 1, max_items = 100, required = false)]
     pub items: Vec<ItemPatch>,
-    /// The front door, merged member by member; `null` turns every check off.
+    /// Changes to the front door; members that are absent do not change. `null` turns every check
+    /// off and restores the default rate limits.
     #[schema(schema_with = super::schema::front_door_patch, required = false)]
     pub front_door: MemberPatch<FrontDoorPatch>,
 }
@@ -56,10 +57,10 @@ pub struct ItemPatch {
     /// URL of a picture.
     #[schema(schema_with = super::schema::image, required = false)]
     pub image: MemberPatch<String>,
-    /// Further pictures, in place of the present ones; `null` removes them.
+    /// Further pictures, which replace all present further pictures; `null` removes the pictures.
     #[schema(schema_with = super::schema::nullable_gallery, required = false)]
     pub gallery: Option<Vec<Picture>>,
-    /// Facts about the product, in place of the present ones; `null` removes them.
+    /// Facts about the product, which replace all present facts; `null` removes the facts.
     #[schema(schema_with = super::schema::nullable_facts, required = false)]
     pub facts: Option<Vec<Fact>>,
     /// Price of one unit; may change before the sale opens.
@@ -68,12 +69,12 @@ pub struct ItemPatch {
     /// A price for comparison; may change before the sale opens.
     #[schema(schema_with = super::schema::nullable_price, required = false)]
     pub list_price: MemberPatch<Money>,
-    /// The largest number of units that one buyer may have; may change before the sale opens;
-    /// `null` is the default, 1.
+    /// The largest number of units that one buyer may have. The number may change before the sale
+    /// opens. `null` restores the default, 1.
     #[schema(minimum = 1, maximum = 1_000_000, required = false)]
     pub limit_per_buyer: Option<u32>,
-    /// How long reserved units are held for payment, in seconds; may change before the sale opens;
-    /// `null` is the default, 900.
+    /// How long reserved units are held for payment, in seconds. The time may change before the
+    /// sale opens. `null` restores the default, 900.
     #[schema(minimum = 1, maximum = 86_400, required = false)]
     pub hold_secs: Option<u32>,
     /// Must equal the present stock, because only an adjustment changes the stock.

@@ -1,4 +1,5 @@
-//! Schemas of members of operators' requests whose rules a Rust type cannot express.
+//! Schemas for members of operators' requests. A Rust type cannot express the rules of these
+//! members.
 
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, OneOfBuilder, SchemaType};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
@@ -34,7 +35,7 @@ pub(crate) fn page_title() -> Schema {
     in_languages(line(Type::String.into()), line(Type::String.into()))
 }
 
-/// A title on the page, or changes of its languages; `null` removes a language.
+/// A title on the page, or changes to the title in single languages; `null` removes a language.
 pub(crate) fn page_title_patch() -> Schema {
     in_languages(line(Type::String.into()), line(nullable(Type::String)))
 }
@@ -53,7 +54,8 @@ pub(crate) fn page_description() -> Schema {
     in_languages(text(Type::String.into()), text(Type::String.into()))
 }
 
-/// A description, changes of its languages, or `null`, which makes it empty.
+/// A description, or changes to the description in single languages. `null` makes the description
+/// empty or removes a language.
 pub(crate) fn page_description_patch() -> Schema {
     in_languages(text(nullable(Type::String)), text(nullable(Type::String)))
 }
@@ -184,7 +186,7 @@ pub(crate) fn adjustment_units() -> Schema {
     OneOfBuilder::new()
         .item(range(1, most))
         .item(range(-most, -1))
-        .description(Some("Units to add; a negative number removes units; not 0."))
+        .description(Some("The units to add. A negative number removes units. 0 is invalid."))
         .into()
 }
 

@@ -92,7 +92,7 @@ pub struct Spread {
     /// How a request's partition is chosen.
     #[schema(required = false)]
     pub choose: PartitionChoice,
-    /// The number of units that a slot gets first.
+    /// The number of units that each slot gets when the slots are opened.
     #[schema(required = false, minimum = 0, maximum = 1_000_000_000)]
     pub initial: u64,
     /// The server refills a counter that has fewer units than this number.

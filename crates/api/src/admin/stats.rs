@@ -37,7 +37,8 @@ pub struct Stats {
     pub replayed: u64,
     /// Refused purchases, by code.
     pub refusals: BTreeMap<String, u64>,
-    /// Requests that exceeded a rate limit, by endpoint and scope, without zeros.
+    /// The number of requests that exceeded a rate limit, by endpoint and scope. Zero counts are
+    /// left out.
     pub rate_limited: BTreeMap<String, BTreeMap<String, u64>>,
     /// Tickets that wait to be settled.
     pub queue_depth: u64,

@@ -14,7 +14,7 @@ pub use doorbuster_types::Counter;
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"units": 50, "reason": "recount"}), json!({"units": -20, "reason": "damaged"})))]
 pub struct Adjustment {
-    /// Units to add; a negative number removes units; not 0.
+    /// The units to add. A negative number removes units. 0 is invalid.
     #[schema(schema_with = crate::admin::schema::adjustment_units)]
     pub units: i64,
     /// The reason, for the ledger.
@@ -60,8 +60,8 @@ pub struct StockRow {
     pub held: u64,
     /// Units of paid orders.
     pub paid: u64,
-    /// Units of the pool that are kept for the waitlist. While the sale is open, kept units become
-    /// orders at once.
+    /// Units in the pool that are kept for the waitlist. While the sale is open, the server turns
+    /// kept units into orders at once.
     #[serde(default)]
     #[schema(required = true)]
     pub kept: u64,
@@ -114,8 +114,8 @@ pub struct SlotRow {
     pub settled: u64,
     /// Whether the grant is open.
     pub open: bool,
-    /// Whether the slot is no longer in the item's spread. The server drains the slot and removes
-    /// it.
+    /// Whether the slot is no longer in the item's spread. The server drains such a slot and then
+    /// removes it.
     #[serde(default)]
     #[schema(required = true)]
     pub leaving: bool,

@@ -1,4 +1,4 @@
-//! Tests of operators' request bodies, and of the faults that they report.
+//! Tests of operators' request bodies, and of the faults that the readers report.
 
 use super::front_door::{FrontDoor, Limit, LimitSetting, Limits, PowEffort};
 use super::keys::{NewKey, Role};
@@ -14,7 +14,7 @@ use crate::value::{Currency, Money, Stock, Time};
 const ITEM: &str =
     r#"{"id":"phone","title":"Phone","price":{"amount_minor":10,"currency":"CNY"},"stock":100}"#;
 
-/// Checks the faults of `body`: each pointer with the start of its detail.
+/// Checks the faults of `body`. `expected` has each fault's pointer and the start of its detail.
 fn check<T: std::fmt::Debug>(
     read: fn(&[u8]) -> Result<T, Problem>,
     body: &str,

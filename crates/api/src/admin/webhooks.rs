@@ -139,7 +139,7 @@ impl WebhookEndpointPatch {
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"overlap_secs": 86_400})))]
 pub struct SecretRotation {
-    /// For how many seconds the server also signs messages with the earlier secrets.
+    /// For how many seconds the server still signs messages with the old secrets as well.
     #[schema(required = false, minimum = 0, maximum = 604_800, default = 86_400)]
     pub overlap_secs: u32,
 }
@@ -181,8 +181,8 @@ pub struct CreatedWebhookEndpoint {
     pub id: String,
     /// The endpoint's kind.
     pub kind: EndpointKind,
-    /// The secret that signs messages, as Standard Webhooks defines; it cannot be shown again.
-    /// `null` for a broker, whose messages are not signed.
+    /// The secret that signs messages, as Standard Webhooks defines. The server cannot show it
+    /// again. `null` for a broker, because messages to a broker are not signed.
     #[schema(required = true)]
     pub secret: Option<String>,
     /// The endpoint's URL.
@@ -217,7 +217,8 @@ pub struct WebhookEndpoint {
     pub created_at: Time,
     /// The secrets that sign, newest first.
     pub secrets: Vec<LiveSecret>,
-    /// Events of all types that were not sent to the endpoint yet.
+    /// The number of events that were not sent to the endpoint yet. Events of every type count,
+    /// even if the endpoint does not receive the type.
     pub waiting: u64,
     /// Events that the endpoint did not accept and that the server retries.
     pub failing: u64,
@@ -270,7 +271,7 @@ pub struct Delivery {
     /// The last error.
     #[schema(required = true)]
     pub error: Option<String>,
-    /// The reason for which an operator discarded the delivery.
+    /// The reason why an operator discarded the delivery.
     #[schema(required = true)]
     pub reason: Option<String>,
     /// When the delivery entered this state.

@@ -1,7 +1,8 @@
 //! JSON, parsed one level at a time.
 //!
 //! A value stays raw text until a reader parses it. So a number keeps its spelling, and a name that
-//! occurs twice is detected. The parser skips unexpected nesting without recursion.
+//! occurs twice in an object is detected. The parser skips nested values that no reader expects,
+//! and it skips them without recursion.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! The change of one member in a merge patch.
 
-/// The change of one member that may also be cleared.
+/// The change of one member that a patch may also clear.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemberPatch<T> {
     /// The member is absent and stays.
@@ -13,7 +13,7 @@ pub enum MemberPatch<T> {
 }
 
 impl<T> MemberPatch<T> {
-    /// Returns the value after the change, from the value `before`.
+    /// Returns the value after the change. `before` is the value before the change.
     pub fn apply(self, before: Option<T>) -> Option<T> {
         match self {
             Self::Keep => before,
@@ -22,7 +22,8 @@ impl<T> MemberPatch<T> {
         }
     }
 
-    /// Returns the new value, or `cleared` if the member is `null`, or `None` if the member stays.
+    /// Returns the new value. Returns `cleared` if the member is `null`, and `None` if it is
+    /// absent.
     pub(crate) fn or_cleared(self, cleared: T) -> Option<T> {
         match self {
             Self::Keep => None,

@@ -35,8 +35,8 @@ impl Faults {
     }
 }
 
-/// An object whose members are read one by one. If a reader returns `None`, it has added a fault.
-/// Reading continues, so that all faults are found.
+/// An object whose members are read one by one. A reader that returns `None` has added a fault. The
+/// caller still reads the other members, so that all faults are found.
 pub(crate) struct Object<'a, 'f> {
     pointer: String,
     members: Vec<(&'static str, &'a RawValue)>,
@@ -122,7 +122,7 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// A member of a merge patch, which distinguishes absent, `null` and a value.
+    /// A member of a merge patch. The result distinguishes an absent member, `null` and a value.
     pub(crate) fn patched<T>(
         &mut self,
         name: &'static str,
@@ -135,7 +135,8 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// Adds a fault of the member `name` that a comparison of several members found.
+    /// Adds a fault to the member `name`. The caller uses this for a rule that the member's reader
+    /// does not check, such as a rule about two members.
     pub(crate) fn fault(&mut self, name: &'static str, detail: &'static str) {
         self.faults.add(&format!("{}/{name}", self.pointer), detail);
     }
@@ -145,7 +146,7 @@ fn unknown_member(known: &[&str]) -> String {
     format!("is not a known member; the known members are {}", known.join(", "))
 }
 
-/// A member's name as RFC 6901 writes it in a pointer.
+/// Escapes a member's name for a JSON pointer (RFC 6901).
 pub(super) fn escape_pointer(name: &str) -> Cow<'_, str> {
     if name.contains(['~', '/']) {
         name.replace('~', "~0").replace('/', "~1").into()

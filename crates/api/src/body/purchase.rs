@@ -26,7 +26,7 @@ pub struct Purchase<'a> {
     pub units: Units,
 }
 
-/// The same members, for a body without faults and without escapes in names.
+/// The members of [`Purchase`], for a valid body whose strings contain no escapes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UnescapedPurchase<'a> {
@@ -36,8 +36,9 @@ struct UnescapedPurchase<'a> {
 }
 
 impl<'a> Purchase<'a> {
-    /// Reads the body of a purchase. A valid body is borrowed without allocation. The slower strict
-    /// reader reads an invalid body again, and names every fault.
+    /// Reads the body of a purchase. The fast reader borrows the names from a valid body without
+    /// escapes, and allocates nothing. The slower strict reader reads any other body, and names
+    /// every fault.
     ///
     /// # Errors
     /// `400` or `422`.
@@ -55,7 +56,7 @@ impl<'a> Purchase<'a> {
     }
 
     fn parse_unescaped(bytes: &'a [u8]) -> Option<Self> {
-        // Serde would also accept a list of three values.
+        // Without this check, serde would also accept a list of the three values.
         bytes.trim_ascii_start().starts_with(b"{").then_some(())?;
         let UnescapedPurchase { sale, item, units } = serde_json::from_slice(bytes).ok()?;
         let units = Units::new(units)?;

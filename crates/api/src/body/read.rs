@@ -95,7 +95,7 @@ pub(crate) fn string<'a>(
     }
 }
 
-/// One of these values, given by its name.
+/// One of the values in `all`. The JSON contains the value's name.
 pub(crate) fn word<'a, T: Copy>(
     all: &'static [T],
     as_str: fn(T) -> &'static str,
@@ -171,8 +171,8 @@ pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> O
     None
 }
 
-/// URL of a picture: `https`, or a reference without a scheme; visible ASCII only. The pages'
-/// policy does not load pictures by plain HTTP.
+/// URL of a picture: `https`, or a reference without a scheme, in visible ASCII. Plain `http` is a
+/// fault, because the pages' `Content-Security-Policy` blocks such pictures.
 pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     let absolute = text.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
@@ -190,7 +190,8 @@ pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
 /// Schemes of endpoints' URLs, for webhooks and for brokers.
 const ENDPOINT_SCHEMES: [&str; 6] = ["https", "http", "amqp", "amqps", "nats", "tls"];
 
-/// URL of an endpoint: visible ASCII, with a host. The server decides whether it may be used.
+/// URL of an endpoint: visible ASCII, with a host. The server decides later whether the URL may be
+/// used.
 pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     match address_error(&text) {
@@ -223,7 +224,8 @@ fn address_error(text: &str) -> Option<Cow<'static, str>> {
             .into(),
         });
     }
-    // URL parsers skip further slashes and take the next segment as the host.
+    // From `https:///shop/x`, a URL parser would take `shop` as the host, because it skips the
+    // third slash.
     if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) {
         return Some(
             "must name a host, such as shop.example in https://shop.example/hooks/doorbuster"
@@ -285,7 +287,7 @@ pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
         return Some(Stock::UNLIMITED);
     }
     match text.parse().ok().filter(|units| *units <= STOCK_MAX) {
-        // JSON numbers have no plus sign, but `parse` would accept it.
+        // `parse` would also accept a plus sign, but a number in JSON never has one.
         Some(units) => Some(Stock::Counted(units)),
         None => {
             faults.add(
@@ -330,7 +332,7 @@ pub(crate) fn nullable<'a, T>(
     }
 }
 
-/// A member that cannot be cleared: `null` is a fault like any other wrong type.
+/// The value of an optional member that must not be `null`.
 pub(crate) fn not_null<'a, T>(
     reader: impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<T>,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<Option<T>> {

@@ -11,7 +11,7 @@ use crate::admin::sale_patch::SalePatch;
 use crate::admin::stock::Adjustment;
 use crate::problem::Code;
 
-/// `""` for a valid body, else the status and each pointer with the start of its detail.
+/// Returns the status, and the pointer and detail of each fault. Returns `""` for a valid body.
 fn problem_text<T>(read: Result<T, Problem>) -> String {
     let Err(problem) = read else { return String::new() };
     let mut text = problem.status().to_string();
@@ -142,13 +142,13 @@ proptest! {
         let (fast, slow) = Purchase::parse_both_ways(text.as_bytes());
         match fast {
             Some(fast) => prop_assert_eq!(Ok(fast), slow),
-            // Only a body with escapes needs the strict reader.
+            // The fast reader refuses a valid body only if the body contains escapes.
             None => prop_assert!(slow.is_err() || text.contains('\\'), "{}", text),
         }
     }
 }
 
-/// Every reader returns a value, or `400` or `422` with a reason.
+/// Checks that each reader returns a value, a `400` without faults, or a `422` with faults.
 fn all_read(bytes: &[u8]) -> Result<(), TestCaseError> {
     let problems = [
         Purchase::from_json(bytes).err(),
@@ -170,7 +170,7 @@ fn all_read(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Any JSON, mostly with the names and values that the readers expect.
+/// Generates any JSON, mostly with names and values that the readers expect.
 fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         value().prop_map(str::to_owned),

@@ -1,5 +1,4 @@
-//! Readers of the shop's texts, which may be in several languages, and of the other parts of a
-//! product's page.
+//! Readers of a product's texts, pictures and facts. A text may be in several languages.
 
 use std::collections::BTreeMap;
 
@@ -26,10 +25,10 @@ pub enum TextPatch {
 }
 
 impl TextPatch {
-    /// The text after the change; `before` is the text before the change.
+    /// Returns the text after the change. `before` is the text before the change.
     ///
     /// # Errors
-    /// If the text would have no language or too many languages after the change.
+    /// Fails if the text would have no language or too many languages after the change.
     pub fn apply(self, before: Text) -> Result<Text, &'static str> {
         let changes = match self {
             Self::Plain(text) => return Ok(Text::Plain(text)),
@@ -121,7 +120,7 @@ fn patch<'a>(
     languages(raw, pointer, faults, nullable).map(TextPatch::Languages)
 }
 
-/// An object with a member for each of 1 to [`LANGUAGES_MAX`] languages.
+/// An object with 1 to [`LANGUAGES_MAX`] members, one for each language.
 fn languages<'a, T>(
     raw: Raw<'a>,
     pointer: &str,
@@ -193,7 +192,7 @@ mod tests {
         assert_eq!(
             patch(r#"{"zh":"灯"}"#).apply("Lamp".into()),
             Ok(text(r#"{"zh":"灯"}"#)),
-            "a plain text has no language, so nothing of it stays"
+            "a plain text has no language, so the patch replaces the whole text"
         );
         let many: BTreeMap<_, _> = ('a'..='z')
             .map(|letter| (format!("a{letter}"), Some("x".to_owned())))

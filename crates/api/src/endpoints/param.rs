@@ -88,17 +88,17 @@ pub enum Param {
     Limit,
     /// Query: a sale whose status the stream sends; may be repeated.
     Follow,
-    /// Header: the key that makes a request repeatable.
+    /// Header: the key that a client sends again when it repeats a request.
     IdempotencyKey,
     /// Header: how long to wait for the verdict.
     Prefer,
     /// Header: the purchase pass.
     PurchasePass,
-    /// Header: the key of a link to an order.
+    /// Header: the key in the link to an order.
     OrderKey,
-    /// Header: the change applies only to the version that the caller read.
+    /// Header: the server makes the change only if the object still has this `ETag`.
     IfMatch,
-    /// Header: the server sends only a version that the caller does not have.
+    /// Header: the server sends the object only if the object no longer has this `ETag`.
     IfNoneMatch,
     /// Header: the last event that was received.
     LastEventId,
@@ -188,8 +188,9 @@ impl Param {
             || matches!(self, Self::IdempotencyKey | Self::OrderKey)
     }
 
-    /// Whether the server answers an invalid value with `422`. The answer to an invalid path is
-    /// `404`. The server does not answer with `422` because of any header except `Idempotency-Key`.
+    /// Whether the server answers an invalid value with `422`. It does for query parameters and for
+    /// the header `Idempotency-Key`. Invalid values of other headers never cause a `422`. The
+    /// answer to an invalid path is `404`.
     #[must_use]
     pub const fn can_be_invalid(self) -> bool {
         matches!(self.location(), ParamLocation::Query) || matches!(self, Self::IdempotencyKey)
@@ -294,7 +295,8 @@ impl Param {
         }
     }
 
-    /// The schema of a value. A query value may also be empty, which counts as absent.
+    /// The schema of the parameter's value. A query value may also be empty. An empty value counts
+    /// as absent.
     #[must_use]
     pub fn schema(self) -> Schema {
         let empty = || ObjectBuilder::new().schema_type(Type::String).max_length(Some(0));
@@ -313,7 +315,7 @@ impl Param {
         }
     }
 
-    /// The schema of one value that is present.
+    /// The schema of one value that is not empty.
     fn value_schema(self) -> Schema {
         let text = || ObjectBuilder::new().schema_type(Type::String);
         let name = || text().pattern(Some(NAME_PATTERN));

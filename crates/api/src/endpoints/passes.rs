@@ -1,4 +1,4 @@
-//! Purchase passes, and the access codes that some sales require for them.
+//! Endpoints for purchase passes and access codes. In some sales, a pass requires an access code.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};

@@ -1,4 +1,5 @@
-//! Payments: the buyers' checkouts, the providers' messages, and the operators' views and changes.
+//! Endpoints for payments: checkouts for buyers, messages from providers, and lists and changes for
+//! operators.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
@@ -10,7 +11,8 @@ use crate::order::{History, Order};
 use crate::payment::{Checkout, OrderLink, PaymentEvent, PaymentEventResult};
 use crate::problem::Code;
 
-/// An endpoint for a provider's messages, which only their signature authenticates.
+/// An endpoint for a provider's messages. It requires no token: the signature of each message
+/// authenticates the provider.
 const PROVIDER_ENDPOINT: Endpoint = Endpoint {
     method: Method::Post,
     group: EndpointGroup::Service,

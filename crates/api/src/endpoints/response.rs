@@ -26,14 +26,14 @@ impl JsonType {
         (self.name)()
     }
 
-    /// The type's own first example, if it has one.
+    /// The first example in the type's schema, if the schema has examples.
     #[must_use]
     pub fn example(self) -> Option<serde_json::Value> {
         let schema = serde_json::to_value((self.schema)()).expect("a schema is plain data");
         schema.pointer("/examples/0").cloned()
     }
 
-    /// Adds the type's schema, and the schemas of every type in it.
+    /// Adds the type's schema, and the schema of every type in it, to `schemas`.
     pub fn collect(self, schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push((self.name().into_owned(), (self.schema)()));
         (self.schemas)(schemas);
@@ -49,9 +49,9 @@ pub enum Content {
     Json(JsonType),
     /// `text/csv`, streamed, with this first line.
     Csv(&'static str),
-    /// `text/event-stream`, whose data are JSON of this type.
+    /// `text/event-stream`. The data of each event is JSON of this type.
     Events(JsonType),
-    /// A WebSocket, whose text frames are JSON of this type.
+    /// A WebSocket. Each text frame is JSON of this type.
     WebSocket(JsonType),
     /// Prometheus text.
     Metrics,
@@ -62,7 +62,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// The media type; `None` without content, and for a WebSocket.
+    /// The media type. `None` for a WebSocket, and for a response without content.
     #[must_use]
     pub const fn media_type(self) -> Option<&'static str> {
         match self {
@@ -100,9 +100,9 @@ pub enum ResponseHeader {
     ETag,
     /// How long the response may be cached.
     CacheControl,
-    /// How to authenticate; on every `401`.
+    /// How to authenticate. Every `401` has this header.
     WwwAuthenticate,
-    /// The methods that the path accepts; on every `405`.
+    /// The methods that the path accepts. Every `405` has this header.
     Allow,
 }
 

@@ -8,7 +8,7 @@ use crate::body::{object, read};
 use crate::problem::Problem;
 use crate::value::Time;
 
-/// A challenge for one buyer and one sale, to be answered once.
+/// A challenge for one buyer and one sale. The buyer can answer it once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[schema(examples(json!({
@@ -19,7 +19,7 @@ use crate::value::Time;
 pub enum Challenge {
     /// Five letters and digits in an image; the answer is `{"text": "k7q2m"}`.
     Image {
-        /// The challenge, to be sent with its answer.
+        /// The challenge as a sealed text. The client sends this text back with the answer.
         challenge: String,
         /// When the challenge expires.
         expires_at: Time,
@@ -30,14 +30,14 @@ pub enum Challenge {
         /// The image's height, in pixels.
         height: u32,
     },
-    /// A piece to slide to its gap; the answer is `{"x": 143}`: the distance of the piece's left
-    /// edge from the image's left edge, in pixels.
+    /// A piece that the buyer slides to the gap that it fits. The answer is `{"x": 143}`: the
+    /// distance between the left edges of the picture and of the piece, in pixels.
     Slider {
-        /// The challenge, to be sent with its answer.
+        /// The challenge as a sealed text. The client sends this text back with the answer.
         challenge: String,
         /// When the challenge expires.
         expires_at: Time,
-        /// The picture with its gaps: a PNG as a data URL.
+        /// The picture with several gaps, as a PNG in a data URL. One gap fits the piece.
         background: String,
         /// The piece: a square PNG as a data URL.
         piece: String,
@@ -48,17 +48,17 @@ pub enum Challenge {
         /// Distance of the piece's top edge from the picture's top edge, in pixels.
         piece_y: u16,
     },
-    /// A proof of work by the ALTCHA protocol, version 2; the answer is `{"altcha": "<payload>"}`,
-    /// as the ALTCHA widget writes it.
+    /// A proof of work by the ALTCHA protocol, version 2. The answer is `{"altcha": "<payload>"}`.
+    /// The ALTCHA widget makes the payload.
     Pow {
-        /// The challenge, to be sent with its answer.
+        /// The challenge as a sealed text. The client sends this text back with the answer.
         challenge: String,
         /// When the challenge expires.
         expires_at: Time,
         /// The challenge in the format of ALTCHA.
         #[schema(value_type = Object)]
         altcha: serde_json::Value,
-        /// The largest number of keys to try, for a progress bar.
+        /// The largest number of keys that the browser tries. A page can use it for a progress bar.
         tries_max: u32,
     },
 }

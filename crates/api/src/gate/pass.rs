@@ -41,7 +41,7 @@ pub struct NewPass {
 pub enum ChallengeAnswer {
     /// The answer to `image`: the letters and digits.
     Text(String),
-    /// The answer to `slider`: the distance of the piece from the left, in pixels.
+    /// The answer to `slider`: the distance of the piece from the picture's left edge, in pixels.
     X(u32),
     /// The answer to `pow`: the payload that an ALTCHA widget makes.
     Altcha(String),
@@ -72,7 +72,8 @@ impl PartialSchema for ChallengeAnswer {
             .item(only(
                 "x",
                 x,
-                "The answer to `slider`: the distance of the piece from the left, in pixels.",
+                "The answer to `slider`: the distance of the piece from the picture's left edge, \
+                 in pixels.",
             ))
             .item(only(
                 "altcha",
@@ -153,7 +154,8 @@ pub struct Pass {
     pub pass: String,
     /// The item that the pass is for.
     pub item: String,
-    /// The time from which the pass is valid: the later of the opening and the time of issue.
+    /// The time from which the pass is valid: the opening of the sale, or the issue of the pass if
+    /// the sale is already open.
     pub valid_from: Time,
     /// The time at which the pass expires.
     pub expires_at: Time,

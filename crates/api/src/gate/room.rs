@@ -17,13 +17,13 @@ pub enum WaitingRoomPositionState {
     Waiting,
     /// The entry is admitted: its buyer may get a purchase pass.
     Admitted,
-    /// The units that are left are not enough for the entries before this entry. The entry waits
-    /// again as soon as units return.
+    /// The units that are left are not enough for this entry and the entries before it. When units
+    /// return, the entry waits again. The state is also `gone` if the entry's admission has ended.
     Gone,
 }
 
-/// The expected number of seconds until an entry is admitted. The range follows from the measured
-/// rate and the uncertainty of this rate.
+/// The expected number of seconds until an entry is admitted. The server computes this range from
+/// the measured rate of admissions and the uncertainty of the rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EstimateSecs {
     /// The shortest expected time.
@@ -37,8 +37,8 @@ pub struct EstimateSecs {
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({}), json!({"item": "phone"})))]
 pub struct NewWaitingRoomPosition {
-    /// The item whose waiting room the buyer joins. Required if each item of the sale has a waiting
-    /// room. A sale with one waiting room does not use the item.
+    /// The item whose waiting room the buyer joins. Required if each item of the sale has its own
+    /// waiting room. A sale with one waiting room for all items does not need it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = crate::admin::schema::name, required = false)]
     pub item: Option<String>,
@@ -67,16 +67,16 @@ impl NewWaitingRoomPosition {
     "estimate_secs": {"from": 95, "to": 140}, "admitted_until": null, "item": null
 })))]
 pub struct WaitingRoomPosition {
-    /// The entry's id; the same for every request of this buyer.
+    /// The entry's id. A buyer always gets the same id in the same waiting room.
     pub place: String,
     /// The entry's state.
     pub state: WaitingRoomPositionState,
-    /// The number of entries that are admitted before this entry, plus 1. `null` before the draw,
-    /// after the admission, and after the end of the sale.
+    /// The entry's position. The server admits the entry at position 1 next. `null` before the
+    /// draw, after the admission, and after the end of the sale.
     pub position: Option<u64>,
-    /// The expected time until the entry is admitted; `null` without an estimate.
+    /// The expected time until the entry is admitted; `null` if the server has no estimate.
     pub estimate_secs: Option<EstimateSecs>,
-    /// The time until which the entry is admitted.
+    /// The time at which the entry's admission ends.
     pub admitted_until: Option<Time>,
     /// The item of the waiting room; `null` if the waiting room is for the whole sale.
     pub item: Option<String>,
@@ -90,16 +90,16 @@ pub struct WaitingRoomPosition {
     "algorithm": "hmac-sha256", "participants": 5, "item": null
 })))]
 pub struct Draw {
-    /// `sha256:` and the SHA-256 of the seed's 32 bytes, in hexadecimal. The commitment is shown
-    /// even before the opening.
+    /// `sha256:`, and then the SHA-256 of the seed's 32 bytes in hexadecimal. The server shows the
+    /// commitment even before the sale opens.
     pub commitment: String,
-    /// The seed in hexadecimal, once the sale has opened.
+    /// The seed in hexadecimal; `null` before the draw, which happens when the sale opens.
     pub seed: Option<String>,
-    /// The algorithm of the lots: `hmac-sha256` of a message under the seed. The message is the
-    /// buyer's id. If the draw is for one item, the message is the item's name, a zero byte and the
-    /// buyer's id. The smallest lot is first.
+    /// The algorithm that computes each buyer's lot: `hmac-sha256` with the seed as the key. The
+    /// message is the buyer's id. In a draw for one item, the item's name and a zero byte come
+    /// before the buyer's id. The buyer with the smallest lot is first.
     pub algorithm: String,
-    /// The number of participants, which no longer changes after the seed is shown.
+    /// The number of buyers in the draw. It stays the same after the server shows the seed.
     pub participants: u64,
     /// The item of the waiting room; `null` if the waiting room is for the whole sale.
     pub item: Option<String>,

@@ -2,8 +2,8 @@
 
 use super::{elements, split_trimmed};
 
-/// Whether a caller with these `Accept` headers accepts `served`, such as `application/json`. An
-/// absent or invalid header accepts everything.
+/// Whether a caller with these `Accept` headers accepts the media type `served`, such as
+/// `application/json`. An absent or empty header accepts everything.
 #[must_use]
 pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
     let mut best: Option<(u8, bool)> = None;
@@ -13,7 +13,7 @@ pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> 
             best = best.or(Some((0, false)));
             continue;
         };
-        // The most specific range that matches decides (RFC 9110, section 12.5.1).
+        // If several ranges match, the most specific range decides (RFC 9110, section 12.5.1).
         if best.is_none_or(|(known, _)| precision > known) {
             best = Some((precision, !is_refused(parameters)));
         }
@@ -21,8 +21,8 @@ pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> 
     best.is_none_or(|(_, taken)| taken)
 }
 
-/// Whether one of these `Accept` headers names `served` exactly, as browsers name `text/html` when
-/// a person opens a page.
+/// Whether one of these `Accept` headers names exactly `served`, and does not refuse it with a
+/// weight of 0. When a person opens a page, the browser names `text/html` in this way.
 #[must_use]
 pub fn accepts_explicitly<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
     elements(values).any(|element| {
@@ -32,7 +32,7 @@ pub fn accepts_explicitly<'a>(values: impl IntoIterator<Item = &'a [u8]>, served
 }
 
 /// How specifically `range` matches `served`: 3 for an equal media type, 2 for a range like
-/// `text/*`, 1 for `*/*`. `None`: the range does not match.
+/// `text/*`, 1 for `*/*`. `None` if the range does not match.
 fn precision(range: &[u8], served: &[u8]) -> Option<u8> {
     let (first, second) = split_trimmed(range, b'/');
     let (kind, _) = split_trimmed(served, b'/');

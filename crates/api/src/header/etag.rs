@@ -10,8 +10,8 @@ pub fn if_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> b
     values.peek().is_none() || elements(values).any(|tag| tag == b"*" || tag == etag.as_bytes())
 }
 
-/// Whether the caller already has this version. `values` are the values of `If-None-Match`. A weak
-/// tag also matches.
+/// Whether the caller already has the version `etag`. `values` are the values of `If-None-Match`. A
+/// weak tag with the same value also matches.
 #[must_use]
 pub fn if_none_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> bool {
     elements(values)

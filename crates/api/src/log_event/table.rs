@@ -2,7 +2,7 @@
 
 use super::{LogEvent, error, info, warn};
 
-/// Every event, in the order of the codes.
+/// Every event, sorted by its code.
 pub const LOG_EVENTS: &[LogEvent] = &[
     error("audit.fault", "The continuous audit found a fault. The fields describe the fault."),
     error(

@@ -155,7 +155,7 @@ fn example<T: PartialSchema + DeserializeOwned>() -> T {
     serde_json::from_value(example).expect("an example matches its own type")
 }
 
-/// The schemas of `T` and of every type in it, by name.
+/// The name and the schema of `T`, and of every type in `T`.
 fn members<T: ToSchema>() -> Vec<(String, Value)> {
     let mut schemas = vec![(T::name().into_owned(), T::schema())];
     T::schemas(&mut schemas);
@@ -231,13 +231,13 @@ fn description(schema: &Value) -> &str {
     .unwrap_or_default()
 }
 
-/// Members in the order in which the type has them.
+/// The members in a schema, sorted by name.
 fn properties(schema: &Value) -> Vec<(String, Value)> {
     let members = schema.get("properties").and_then(Value::as_object);
     members.into_iter().flatten().map(|(name, schema)| (name.clone(), schema.clone())).collect()
 }
 
-/// A member's type, in a word or two.
+/// A member's type, as a short text.
 fn type_text(schema: &Value) -> String {
     if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
         return format!("`{}`", name.rsplit('/').next().unwrap_or(name));

@@ -78,7 +78,7 @@ fn request_body(body: Body, may_lack: bool) -> RequestBody {
         .build()
 }
 
-/// A reference to the type's schema, with the type's own first example.
+/// A media type that refers to the type's schema, with the first example in this schema.
 fn media_type(json_type: JsonType) -> MediaType {
     ContentBuilder::new()
         .schema(Some(Ref::from_schema_name(json_type.name().into_owned())))

@@ -17,7 +17,7 @@ use crate::value::Time;
 /// Members that every problem has.
 const COMMON: [&str; 6] = ["type", "title", "status", "code", "detail", "retryable"];
 
-/// The schema of all problems, and one for each code.
+/// The schema that all problems share, and a schema for each code.
 pub(super) fn schemas() -> Vec<(String, RefOr<Schema>)> {
     let mut schemas = vec![(ProblemBody::name().into_owned(), ProblemBody::schema())];
     ProblemBody::schemas(&mut schemas);
@@ -48,12 +48,12 @@ fn schema(code: Code) -> RefOr<Schema> {
         .into()
 }
 
-/// Responses that many endpoints share: one for each code.
+/// Responses that many endpoints share: one response for each code.
 pub(super) fn responses() -> Vec<(String, RefOr<Response>)> {
     Code::ALL.map(|code| (code.as_str().to_owned(), response(&[code]).into())).into()
 }
 
-/// The responses of an endpoint with these codes, by status.
+/// The responses of an endpoint with these codes: one response for each status.
 pub(super) fn responses_for(codes: &[Code]) -> Vec<(String, RefOr<Response>)> {
     codes
         .chunk_by(|one, next| one.status() == next.status())
@@ -120,7 +120,7 @@ pub(super) fn sample_problem(code: Code) -> Problem {
     match code {
         Code::MalformedRequest => Problem::malformed_request("the body is not a JSON object"),
         Code::Unauthenticated => Problem::unauthenticated("the token has expired"),
-        Code::Forbidden => Problem::forbidden("this requires a key with the role operator"),
+        Code::Forbidden => Problem::forbidden("this key's role is viewer; operator is needed"),
         Code::NotEligible => Problem::not_eligible(Requirement::Member),
         Code::PassRequired => Problem::pass_required(),
         Code::PassInvalid => Problem::pass_invalid("the Purchase-Pass is for another item"),

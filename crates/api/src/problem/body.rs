@@ -9,7 +9,7 @@ use super::{Code, ExtraMembers, Fault, Problem, RateLimitScope, Requirement};
 use crate::health::DatabaseFence;
 use crate::value::Time;
 
-/// A problem in RFC 9457 form. Members after `retryable` belong to some codes only.
+/// A problem in RFC 9457 form. Only some codes have the members after `retryable`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Problem, examples(json!({
     "type": "/docs#sold_out", "title": "Sold out", "status": 409, "code": "sold_out",
@@ -21,7 +21,7 @@ pub struct ProblemBody<'a> {
     #[serde(rename = "type")]
     #[schema(format = "uri-reference")]
     pub type_ref: Cow<'a, str>,
-    /// A short title for a person, the same for each problem of this code.
+    /// A short title for a person. All problems with the same code have the same title.
     pub title: Cow<'a, str>,
     /// The HTTP status.
     #[schema(minimum = 400, maximum = 599)]
@@ -37,7 +37,7 @@ pub struct ProblemBody<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub may_return: Option<bool>,
-    /// `sold_out`: units that are still free, fewer than requested.
+    /// `sold_out`: the number of free units, which is smaller than the requested number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub available: Option<u64>,
@@ -57,7 +57,8 @@ pub struct ProblemBody<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, nullable = false)]
     pub state: Option<Cow<'a, str>>,
-    /// `wrong_state` of an adjustment: units that could be removed.
+    /// `wrong_state`, if an adjustment removes too many units: the number of units that can be
+    /// removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub free: Option<u64>,
@@ -79,14 +80,15 @@ pub struct ProblemBody<'a> {
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub warnings: Cow<'a, [Cow<'static, str>]>,
-    /// `unavailable` of `/readyz`: the newest history of the shared database that the node knows.
+    /// `unavailable` of `/readyz`: the newest history of the shared database, among the histories
+    /// that the node knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<DatabaseFence>, nullable = false)]
     pub database: Option<Cow<'a, DatabaseFence>>,
 }
 
-/// Distinguishes a member that is `null` from an absent member. Serde calls this function only for
-/// a present member.
+/// Distinguishes a member that is `null` from an absent member. Serde does not call this function
+/// for an absent member.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Time>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }

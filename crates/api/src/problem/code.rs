@@ -62,9 +62,9 @@ pub enum Code {
     AlreadyExists,
     /// The version of the object differs from `If-Match`.
     PreconditionFailed,
-    /// Members, headers or parameters are invalid; each is listed.
+    /// Members, headers or parameters are invalid. The problem lists each of them.
     InvalidRequest,
-    /// The key belongs to a request with other content.
+    /// The `Idempotency-Key` belongs to a request with other content.
     IdempotencyKeyReused,
     /// Too many requests.
     RateLimited,
@@ -168,7 +168,7 @@ impl Code {
         self.facts().1
     }
 
-    /// A short title for a person, always the same.
+    /// A short title for a person. All problems with the same code have the same title.
     #[must_use]
     pub const fn title(self) -> &'static str {
         self.facts().2

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 /// The location of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultLocation {
-    /// In the body, at this RFC 6901 pointer; empty for the whole body.
+    /// In the body, at this RFC 6901 pointer. An empty pointer means the whole body.
     Body(String),
     /// In this header.
     Header(&'static str),

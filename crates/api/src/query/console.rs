@@ -1,4 +1,4 @@
-//! Query strings of actions, and of a sale's numbers over time.
+//! Query strings of the list of actions, of a waitlist, and of a sale's time series.
 
 use super::pairs::Pairs;
 use super::{Page, page};
@@ -23,7 +23,7 @@ impl ActionQuery {
     /// Parses an operator's query.
     ///
     /// # Errors
-    /// `422`, with each invalid parameter.
+    /// `422`; the problem lists each invalid parameter.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let [by, action, subject] = filters(&mut pairs);
@@ -34,7 +34,7 @@ impl ActionQuery {
     /// Parses the query of an export, which has no pages.
     ///
     /// # Errors
-    /// `422`, with each invalid parameter.
+    /// `422`; the problem lists each invalid parameter.
     pub fn for_export(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let [by, action, subject] = filters(&mut pairs);
@@ -55,7 +55,7 @@ fn filters(pairs: &mut Pairs<'_>) -> [Option<String>; 3] {
 /// Parses the page of a waitlist.
 ///
 /// # Errors
-/// `422`, with each invalid parameter.
+/// `422`; the problem lists each invalid parameter.
 pub fn parse_page(query: &str) -> Result<Page, Problem> {
     let mut pairs = Pairs::parse(query);
     let page = page(&mut pairs);
@@ -77,7 +77,7 @@ impl SeriesQuery {
     /// Parses an operator's query.
     ///
     /// # Errors
-    /// `422`, with each invalid parameter.
+    /// `422`; the problem lists each invalid parameter.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let [from, to] = ["from", "to"].map(|parameter| {

@@ -1,18 +1,18 @@
-//! The pairs of a query string, and their faults.
+//! The parameters of a query string as pairs of name and value, and the faults of these parameters.
 
 use std::borrow::Cow;
 
 use crate::problem::{Fault, FaultLocation, Problem};
 
-/// Decoded pairs; a value that is not percent-encoded UTF-8 is `None`.
+/// Decoded pairs. A value is `None` if it is not valid percent-encoded UTF-8.
 pub(super) struct Pairs<'a> {
     pairs: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>,
     faults: Vec<Fault>,
 }
 
 impl<'a> Pairs<'a> {
-    /// Splits `query` into pairs. The limit for the size of a request's head also bounds the
-    /// query's length.
+    /// Splits `query` into pairs. This function needs no limit, because the server limits the size
+    /// of a request's head, which contains the query.
     pub(super) fn parse(query: &'a str) -> Self {
         let pairs = query
             .split('&')
@@ -60,13 +60,14 @@ impl<'a> Pairs<'a> {
         self.all_values(parameter, wanted, read).pop()
     }
 
-    /// The value, or the problem with every fault.
+    /// Returns `found` if there are no faults. Otherwise returns the problem that lists every
+    /// fault.
     pub(super) fn into_result<T>(self, found: T) -> Result<T, Problem> {
         if self.faults.is_empty() { Ok(found) } else { Err(Problem::invalid_request(self.faults)) }
     }
 }
 
-/// `text` with `+` and `%XX` decoded; `None` when it is not percent-encoded UTF-8.
+/// `text` with `+` and `%XX` decoded. `None` if `text` is not valid percent-encoded UTF-8.
 fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
         return Some(Cow::Borrowed(text));

@@ -11,8 +11,8 @@ use utoipa::{PartialSchema, ToSchema};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
-/// The ISO 4217 codes that have a minor unit, sorted, and `XTS`, which ISO 4217 reserves for tests.
-/// Withdrawn codes are not in the list.
+/// The sorted ISO 4217 codes of currencies with a minor unit, without withdrawn codes. The list
+/// also has `XTS`, which the standard reserves for tests.
 const ASSIGNED: &str = "\
     AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND \
     BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW CLF CLP CNY \
@@ -27,8 +27,8 @@ const ASSIGNED: &str = "\
     XTS YER ZAR ZMW ZWG";
 
 impl Currency {
-    /// Reads any three capital letters. ISO 4217 need not have assigned the code, because a stored
-    /// currency may have been withdrawn.
+    /// Reads any three capital letters, even if ISO 4217 does not assign the code. A stored price
+    /// may have a currency that ISO 4217 has withdrawn since then.
     #[must_use]
     pub const fn parse(text: &str) -> Option<Self> {
         match *text.as_bytes() {
@@ -100,7 +100,7 @@ impl PartialSchema for Currency {
     }
 }
 
-/// The schema of the currency of a new price.
+/// The schema for the currency in a new price.
 pub(crate) fn assigned_currency() -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -127,7 +127,7 @@ pub struct Money {
     pub currency: Currency,
 }
 
-/// Prints the amount for people: whole units with a decimal point, as in `49.00 EUR` or `4900 JPY`.
+/// Prints the amount for people, with the currency's decimal places: `49.00 EUR` or `4900 JPY`.
 impl fmt::Display for Money {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (decimals, minor) = (self.currency.decimals(), self.amount_minor.unsigned_abs());

@@ -9,13 +9,13 @@ use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// The language of the text that a reader gets if the text in the reader's language is missing.
+/// If there is no text in the reader's language, the reader gets the text in this language.
 const FALLBACK_LANGUAGE: &str = "en";
 /// Pattern of a language tag, as a regular expression for the OpenAPI document.
 pub(crate) const LANGUAGE_PATTERN: &str = "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$";
-/// The number of characters in a part of a language tag, after the language.
+/// The number of characters in each part of a language tag that follows the language.
 const SUBTAG_CHARS: std::ops::RangeInclusive<usize> = 2..=8;
-/// The largest number of parts of a language tag after the language.
+/// The largest number of parts that may follow the language in a language tag.
 const SUBTAGS_MAX: usize = 3;
 /// Languages that are written from right to left.
 const RIGHT_TO_LEFT: [&str; 9] = ["ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur"];
@@ -49,7 +49,7 @@ impl Text {
         texts.get(language).or_else(variant).map_or_else(|| self.fallback(), String::as_str)
     }
 
-    /// The tag of the fallback's language; `None` if it is not known.
+    /// The tag of the fallback's language; `None` if this language is not known.
     #[must_use]
     pub fn fallback_language(&self) -> Option<&str> {
         self.in_languages().first().and_then(|(language, _)| *language)
@@ -64,7 +64,7 @@ impl Text {
         };
         let mut each: Vec<(Option<&str>, &str)> =
             texts.iter().map(|(language, text)| (Some(language.as_str()), text.as_str())).collect();
-        // The sort is stable, so the other texts stay in the order of the alphabet.
+        // The sort is stable, so the texts in other languages stay sorted by language tag.
         each.sort_by_key(|(language, _)| *language != Some(FALLBACK_LANGUAGE));
         each
     }

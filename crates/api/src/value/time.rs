@@ -1,4 +1,5 @@
-//! Instants: RFC 3339 on the wire, milliseconds since the epoch inside.
+//! Instants. In JSON, an instant is an RFC 3339 text. In memory, it is a number of milliseconds
+//! since the epoch.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -38,7 +39,7 @@ impl Time {
         self.0
     }
 
-    /// Reads RFC 3339 with any offset. Digits beyond the millisecond are dropped.
+    /// Reads RFC 3339 with any offset. Ignores digits after the milliseconds.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (head, fraction, offset) = split(text)?;

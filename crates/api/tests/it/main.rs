@@ -1,4 +1,4 @@
-//! Compares the contract's page, `docs/api.md`, with the code that it describes.
+//! Compares the API reference, `docs/api.md`, with the code.
 
 mod page;
 mod shapes;

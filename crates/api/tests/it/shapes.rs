@@ -1,5 +1,5 @@
-//! Parses every JSON example of `docs/api.md` with the type that its comment names, and checks that
-//! the type writes the same JSON.
+//! Parses every JSON example of `docs/api.md` with the type that the comment above the example
+//! names. Checks that the type writes the same JSON.
 
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;
@@ -61,13 +61,13 @@ fn examples(page: &str) -> Vec<(String, String)> {
     examples
 }
 
-/// Parses a response, writes it again, and compares.
+/// Parses a response, writes it again, and compares the result with the example.
 fn check<T: Serialize + DeserializeOwned>(json: &str) {
     let read: T = serde_json::from_str(json).expect(json);
     same(&read, json);
 }
 
-/// Parses a request, writes it again, and compares.
+/// Parses a request, writes it again, and compares the result with the example.
 fn check_request<'a, T: Serialize>(
     read: impl FnOnce(&'a [u8]) -> Result<T, Problem>,
     json: &'a str,
@@ -148,7 +148,7 @@ fn every_example_is_read_and_written_unchanged_by_its_type() {
     }
 }
 
-/// Checks an example of the other operators' endpoints.
+/// Checks an example of the remaining types. The endpoints for operators use most of them.
 fn operating(shape: &str, json: &str) {
     match shape {
         "NewWebhookEndpoint" => check_request(NewWebhookEndpoint::from_json, json),
@@ -178,7 +178,7 @@ fn operating(shape: &str, json: &str) {
         "SettingList" => check::<SettingList>(json),
         "RevokedCodes" => check::<RevokedCodes>(json),
         "NewKey" => check_request(NewKey::from_json, json),
-        // A patch can be parsed but not written.
+        // `SalePatch` can be parsed, but it cannot be written as JSON.
         "SalePatch" => assert!(SalePatch::from_json(json.as_bytes()).is_ok(), "{json}"),
         other => panic!("no type is called {other}"),
     }

@@ -12,7 +12,7 @@ use crate::proxy::{Proxy, silence};
 use crate::rabbit::Rabbit;
 use crate::{broker, broker_within, message, name};
 
-/// Returns the broker that most tests share. A test that stops its broker starts its own.
+/// Returns the broker that most tests share. A test that stops a broker starts a private broker.
 fn shared() -> &'static Rabbit {
     static SHARED: OnceLock<Rabbit> = OnceLock::new();
     SHARED.get_or_init(Rabbit::start)
@@ -117,14 +117,16 @@ fn threads() -> usize {
 
 #[tokio::test]
 async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread() {
-    /// This number is larger than the number of concurrent attempts of all other tests.
+    /// This number is larger than the number of attempts that all other tests make at the same
+    /// time. This matters because `threads` also counts the threads of other tests.
     const ATTEMPTS: usize = 16;
     let port = silence().await;
     let broker =
         broker_within(&format!("amqp://a:b@127.0.0.1:{port}/"), Duration::from_millis(300));
     let (before, message) = (Instant::now(), message("evt_1", "order.paid"));
     for _ in 0..ATTEMPTS {
-        // A caller that waits for the same connection gets the same error and does not try again.
+        // One of the eight callers tries to connect. The others wait, get the same error and do not
+        // try again.
         for done in join_all((0..8).map(|_| broker.publish(&message))).await {
             assert_eq!(done.expect_err("no answer").to_string(), "no connection in time");
         }
@@ -166,8 +168,8 @@ async fn a_message_without_a_confirm_is_not_accepted_when_the_broker_is_killed()
     rabbit.start_again();
     broker.publish(&message("evt_2", "order.paid")).await.expect("accepted over a new connection");
     let orders = orders.again(&rabbit).await;
-    // A message may be delivered more than once. This happens if it was taken from the queue just
-    // before the broker was killed.
+    // If the test took a message from the queue just before the broker was killed, the queue may
+    // deliver that message again.
     while orders.next().await.data != br#"{"id":"evt_2"}"# {}
     broker.publish(&message("evt_3", "order.paid")).await.expect("the message is accepted");
     rabbit.kill();

@@ -10,7 +10,7 @@ use crate::nats_server::NatsServer;
 use crate::proxy::{Proxy, silence};
 use crate::{broker, broker_within, message, name};
 
-/// Returns the server that most tests share. A test that stops its server starts its own.
+/// Returns the server that most tests share. A test that stops a server starts a private server.
 fn shared() -> &'static NatsServer {
     static SHARED: OnceLock<NatsServer> = OnceLock::new();
     SHARED.get_or_init(NatsServer::start)

@@ -50,9 +50,9 @@ impl Certificate {
         self.dir.join("certificate")
     }
 
-    /// Publishes to a broker from two processes, because the environment of a process names its
-    /// trusted certificates. One process trusts this certificate, and the other process trusts
-    /// none. Only the first process may succeed.
+    /// Publishes to a broker from two processes. A process reads from its environment variables
+    /// which certificates it trusts, so each case needs its own process. One process trusts this
+    /// certificate, and the other process trusts none. Only the first process may succeed.
     fn check_trust(&self, url: &str) {
         let publish = |trusted: PathBuf| -> Output {
             let mut inner = Command::new(std::env::current_exe().expect("this program"));

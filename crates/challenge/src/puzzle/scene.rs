@@ -13,8 +13,8 @@ use crate::random::RandomSource;
 
 const WIDTH: f32 = PUZZLE_WIDTH as f32;
 const HEIGHT: f32 = PUZZLE_HEIGHT as f32;
-/// The opacity of a patch. It is lower where a gap may be, because a person must see the sides of a
-/// gap.
+/// The opacity of the patches behind the gaps. The patches in front of the gaps are less opaque
+/// (`FOREGROUND_ALPHA`), because a person must see the sides of a gap.
 const BACKGROUND_ALPHA: Range<f32> = 0.2..0.65;
 const FOREGROUND_ALPHA: Range<f32> = 0.2..0.4;
 
@@ -33,7 +33,7 @@ pub(super) fn draw_scene(picture: &mut Canvas, random: &mut RandomSource) {
     }
 }
 
-/// Draws patches and edges over the gaps, between these heights.
+/// Draws patches and edges over the gaps, between the heights `from` and `to`.
 pub(super) fn draw_foreground(picture: &mut Canvas, random: &mut RandomSource, from: f32, to: f32) {
     let hue = random.float(0.0..1.0);
     for _ in 0..6 {
@@ -106,7 +106,7 @@ fn draw_patch(
     }
 }
 
-/// Draws a line or an arc that is as long and as round as a piece's side or tongue.
+/// Draws a line as long as a piece's side, or an arc as round as a tongue.
 fn draw_edge(picture: &mut Canvas, random: &mut RandomSource, rows: Range<f32>) {
     let (x, y) = (random.float(0.0..WIDTH), random.float(rows));
     let mut path = PathBuilder::new();

@@ -1,5 +1,5 @@
-//! Measures how often robots solve each kind of challenge. These measurements set the difficulty,
-//! and `docs/front-door.md` has the table.
+//! Measures how often robots solve each kind of challenge. These measurements decide how difficult
+//! the challenges are. A table in `docs/front-door.md` lists the results.
 
 mod ocr;
 mod pace;

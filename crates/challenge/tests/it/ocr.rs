@@ -34,13 +34,14 @@ fn reads(png: &[u8], mode: &str) -> Option<String> {
         .stderr(Stdio::null())
         .spawn()
         .ok()?;
-    // The input is dropped at once, so that Tesseract sees the end of the input.
+    // This statement also closes the input, so that Tesseract sees the end of the input.
     child.stdin.take()?.write_all(png).ok()?;
     let output = child.wait_with_output().ok()?;
     output.status.success().then(|| normalize_answer(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// Returns the text that each of the three ways of reading finds.
+/// Returns three texts: the picture read as a line, the picture read as a word, and the cleaned
+/// picture read as a line.
 fn read_each_way(png: &[u8]) -> [String; 3] {
     let read = [reads(png, "7"), reads(png, "8"), reads(&cleaned(png), "7")];
     read.map(|read| read.expect("tesseract runs and has its data for English"))
@@ -90,7 +91,7 @@ fn cleaned(png: &[u8]) -> Vec<u8> {
         if lighter * 2 > picture.light.len() { light < mean - 25.0 } else { light > mean + 25.0 }
     };
     let ink = |x: usize, y: usize| x < width && y < height && is_ink(picture.at(x, y));
-    // A pixel stays if it is in a square of three by three dark pixels.
+    // A pixel stays if it is in a square of three by three pixels of ink.
     let is_thick = |x: usize, y: usize| {
         (0..9).any(|n| {
             (0..9).all(|m| {

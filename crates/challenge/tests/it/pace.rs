@@ -9,8 +9,8 @@ use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_pu
 const MOST: Duration = Duration::from_millis(2);
 /// The number of challenges in a round.
 const TIMES: u32 = 40;
-/// The number of rounds. The cheapest round counts. Other programs on the machine can only make the
-/// measured time longer, because they disturb caches and the clock speed.
+/// The number of rounds. Only the cheapest round counts. Other programs on the machine disturb the
+/// caches and the clock speed, so they can only make a round more expensive.
 const ROUNDS: u32 = 5;
 
 /// Returns the processor time of this thread, without the time of other threads and programs.

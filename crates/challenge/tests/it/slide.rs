@@ -13,7 +13,7 @@ mod form;
 mod rim;
 
 const ROUNDS: usize = 300;
-/// The number of plain puzzles, and the percentage of them that a working robot must solve.
+/// The number of puzzles without protection, and the percentage that each working robot must solve.
 const PLAIN_ROUNDS: usize = 20;
 const PLAIN_LEAST: usize = 75;
 
@@ -47,7 +47,7 @@ impl Seen {
         cells().filter(|&(x, y)| self.piece.is_solid(x, y)).collect()
     }
 
-    /// Returns the pixels of the piece that are at most `near` from a pixel outside of the piece.
+    /// Returns the pixels of the piece that are at most `near` pixels away from the outside.
     fn rim(&self, near: usize) -> Vec<(usize, usize)> {
         let clear = |x: usize, y: usize| x >= SIDE || y >= SIDE || !self.piece.is_solid(x, y);
         let by_it = |&(x, y): &(usize, usize)| {
@@ -132,8 +132,8 @@ fn content(seen: &Seen) -> u16 {
     })
 }
 
-/// The robots, and how many of a hundred puzzles each robot may solve. The lower bounds show that
-/// each robot still works as the table in the documentation says.
+/// The robots. Out of a hundred puzzles, each robot must solve a number within its range. The lower
+/// bound shows that a robot still works as well as the table in `docs/front-door.md` says.
 const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("guesses", guesses, 1..=10),
     ("looks for the darkest place", darkest, 15..=35),

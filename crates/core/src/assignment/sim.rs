@@ -1,6 +1,5 @@
 //! Attacks the assignment with random runs. Nodes start, stop, are killed and pause, and each node
-//! reads the leases at its own times. The test removes each rule in turn. Without the rule, a run
-//! must fail.
+//! reads the leases at its own times. A test removes one rule at a time, and a run must then fail.
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
@@ -30,12 +29,12 @@ thread_local! {
     static REMOVED: Cell<Option<AssignmentRule>> = const { Cell::new(None) };
 }
 
-/// Returns whether this rule holds on this thread.
+/// Returns whether this rule is in force: the test on this thread has not removed it.
 pub(super) fn holds(rule: AssignmentRule) -> bool {
     REMOVED.get() != Some(rule)
 }
 
-/// A generator of random numbers (xorshift). The same seed repeats a run.
+/// A generator of random numbers (xorshift). The same seed gives the same run.
 struct SeededRng(u64);
 
 impl SeededRng {
@@ -53,7 +52,8 @@ struct Node {
     /// From this time on, the node settles tickets and reads leases.
     runs_from: u64,
     next_check: u64,
-    /// When the node ends. It has already released its lease. `None` if the node is not stopping.
+    /// When a stopping node ends. A stopping node has already released its lease. `None` if the
+    /// node is not stopping.
     ends: Option<u64>,
 }
 
@@ -188,7 +188,7 @@ fn every_slot_has_a_settler_at_each_instant_and_only_one_at_rest() {
     }
 }
 
-/// Counts how long slots have no settler after a node was killed.
+/// Kills a node. Returns how many milliseconds pass until every slot has a settler again.
 fn longest_gap(seed: u64) -> u64 {
     let mut world = World::new(seed);
     for _ in 0..3 {
@@ -227,5 +227,5 @@ fn without_any_of_the_rules_a_run_fails() {
     let bound = SILENT_MS.cast_unsigned() + CHECK_MS + STEP_MS;
     let found = (0..SEEDS).any(|seed| longest_gap(seed) > bound);
     REMOVED.set(None);
-    assert!(found, "a killed node keeps its slots until its lease ends");
+    assert!(found, "without the rule, a killed node keeps its slots until its lease ends");
 }

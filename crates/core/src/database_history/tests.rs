@@ -110,7 +110,7 @@ fn a_known_row_matches_without_its_cluster_id() {
 /// An event in the life of a deployment's databases.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A copy of the first database is made and promoted.
+    /// One of the databases is copied, and the copy is promoted.
     Promote(usize),
     /// Nodes connect to one of the databases.
     Connect(usize),
@@ -121,8 +121,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// After nodes used one database, they never use a second database that lacks the first
-    /// database's newest row.
+    /// The nodes never use a database that lacks the newest row of a database that they used
+    /// before.
     #[test]
     fn a_deployment_never_uses_an_older_database(steps in prop::collection::vec(step(), 1..40)) {
         let mut databases = vec![database("s", 1, &[])];

@@ -1,7 +1,6 @@
 //! Attacks the edge's rules with random runs. Nodes know different commits, and the writer changes.
 //! A server loses data or returns to an old copy. Replicas lag. Reads arrive in parts or twice.
-//! Buyers repeat requests at the edge. The test removes each rule in turn. Without the rule, a run
-//! must fail.
+//! Buyers repeat requests at the edge. A test removes one rule at a time, and a run must then fail.
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,12 +19,12 @@ thread_local! {
     static REMOVED: Cell<Option<FeedRule>> = const { Cell::new(None) };
 }
 
-/// Returns whether this rule holds on this thread.
+/// Returns whether this rule is in force: the test on this thread has not removed it.
 pub(super) fn holds(rule: FeedRule) -> bool {
     REMOVED.get() != Some(rule)
 }
 
-/// A generator of random numbers (xorshift). The same seed repeats a run.
+/// A generator of random numbers (xorshift). The same seed gives the same run.
 struct SeededRng(u64);
 
 impl SeededRng {
@@ -50,7 +49,8 @@ struct Commit {
     free: u64,
 }
 
-/// A node's memory: the commits that the node knows, complete up to a time.
+/// A node's memory. The node knows the first `known` commits, which are all commits up to the time
+/// `as_of`.
 #[derive(Clone, Copy, Default)]
 struct Node {
     known: usize,
@@ -144,7 +144,8 @@ impl World {
         self.nodes[node].as_of = self.now;
     }
 
-    /// Returns the writing node's memory: the counts first, then the requests.
+    /// Returns the memory of the node that writes the feed: the free units of each item, the
+    /// requests, and the node.
     fn memory(&self) -> (BTreeMap<u64, u64>, BTreeSet<u64>, Node) {
         let node = self.nodes[self.writer.node];
         let known = &self.commits[..node.known];
@@ -154,7 +155,8 @@ impl World {
         (free, requests, node)
     }
 
-    /// Writes the changes. Begins a generation if another writer or a loss changed the feed.
+    /// Writes the changes. Begins a new generation if `begin` is true, or if the feed is not as
+    /// this writer left it.
     fn write(&mut self, begin: bool) {
         let (free, requests, node) = self.memory();
         let mut server = self.servers.last().cloned().expect("the feed has at least one server");
@@ -203,8 +205,9 @@ impl World {
         self.servers.push(server);
     }
 
-    /// Lets the edge read a part of the feed from a replica that lacks the last `behind` changes.
-    /// If `again` is true, the edge receives the last answer once more instead.
+    /// Lets the edge read the feed from a replica that lacks the last `behind` states. If `whole`
+    /// is false, the edge reads only a part. If `again` is true, the edge does not read, but
+    /// receives the last answer again.
     fn read(&mut self, behind: usize, again: bool, whole: bool) -> Result<(), String> {
         if !again {
             let at = self.servers.len() - 1 - behind.min(self.servers.len() - 1);
@@ -268,13 +271,19 @@ impl World {
         if let Some(order) = known
             && (order.at <= since || self.edge.own.contains(&request))
         {
-            return Err(format!("{request} holds an order since {} at {}", order.at, self.now));
+            return Err(format!(
+                "request {request} has held an order since {}, but is refused at {}",
+                order.at, self.now
+            ));
         }
         let of_item = || self.commits.iter().filter(|commit| commit.item == item);
         let before = of_item().rfind(|commit| commit.at <= since).map_or(0, |commit| commit.free);
         let was_gone = before == 0 || of_item().any(|c| c.at > since && c.free == 0);
         if !was_gone {
-            return Err(format!("at {}, item {item} has had free units since {since}", self.now));
+            return Err(format!(
+                "item {item} has had free units since {since}, but is refused at {}",
+                self.now
+            ));
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
-//! Estimates how many different buyers use one address. The estimate distinguishes a school, an
-//! office or a mobile network from a robot. Its state is one 64-bit number.
+//! Estimates how many different buyers use one address. The estimate distinguishes an address that
+//! many people share, for example in a school, an office or a mobile network, from the address of a
+//! robot. The state is one 64-bit number.
 //!
 //! The method is HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear
 //! counting for small numbers. The error is about a quarter for up to 300,000 buyers, which is
@@ -21,8 +22,8 @@ const LINEAR_COUNTS: [u64; 17] = [0, 44, 33, 27, 22, 19, 16, 13, 11, 9, 8, 6, 5,
 pub struct DistinctBuyers(pub u64);
 
 impl DistinctBuyers {
-    /// Adds a buyer by a keyed hash that clients cannot choose. Adding the same buyer again changes
-    /// nothing.
+    /// Adds the buyer with this hash. The hash must be keyed, so that clients cannot choose it.
+    /// Adding the same buyer again changes nothing.
     #[must_use]
     pub const fn with(self, hash: u64) -> Self {
         let at = (hash as u32 % REGISTERS) * 4;

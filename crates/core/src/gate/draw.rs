@@ -10,7 +10,7 @@
 //! with the seed and the list of participants can repeat the draw.
 //!
 //! The operator of the server can read the seed early. The draw proves that the seed did not
-//! change, not that the seed stayed secret.
+//! change. It does not prove that the seed stayed secret.
 use std::fmt::{self, Write as _};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -55,7 +55,8 @@ impl DrawSeed {
         format!("{COMMITMENT_PREFIX}{}", hex(&Sha256::digest(self.0)))
     }
 
-    /// Returns the lot of this buyer in the room of this item, or in the sale's room.
+    /// Returns the lot of this buyer in the room of this item, or in the sale's room if `item` is
+    /// `None`.
     #[must_use]
     pub fn lot(&self, item: Option<&str>, buyer: &str) -> DrawLot {
         let mut mac =
@@ -83,7 +84,8 @@ impl DrawLot {
         Self(bytes)
     }
 
-    /// Returns the bytes that the store keeps. Their order is the order of admission.
+    /// Returns the bytes that the store keeps. If lots are sorted by their bytes, they are in the
+    /// order of admission.
     #[must_use]
     pub fn bytes(&self) -> &[u8; BYTES] {
         &self.0
@@ -122,8 +124,8 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// The values come from Python's `hmac` and `hashlib`: a change of this file must not change
-    /// the order of a published draw.
+    /// The expected values come from Python's `hmac` and `hashlib`. A change of this file must not
+    /// change the order of a published draw.
     #[test]
     fn a_draw_matches_the_published_example() {
         let seed = DrawSeed::new(std::array::from_fn(|at| u8::try_from(at).expect("below 32")));

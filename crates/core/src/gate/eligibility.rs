@@ -1,4 +1,4 @@
-//! Thresholds: the membership, level or access code that a sale requires.
+//! Eligibility: the membership, level or access code that a sale requires of its buyers.
 
 use super::pass::Membership;
 

@@ -2,9 +2,9 @@
 //!
 //! The method is the generic cell rate algorithm (ITU-T I.371, in the form of virtual scheduling).
 //! The state is an instant: the time at which all accepted requests would be served at the limit's
-//! rate. Each request moves the state forward by the limit's interval. The request is allowed if
-//! the state is then ahead of the present by at most the burst. So a decision is one comparison,
-//! the state is one 64-bit number, and no timer is needed.
+//! rate. Each allowed request moves the state forward by the limit's interval. A request is allowed
+//! if the moved state would be ahead of the present by at most the burst. So a decision is one
+//! comparison, the state is one 64-bit number, and no timer is needed.
 //!
 //! Instants are nanoseconds since any fixed origin. An instant in the past means no recent
 //! requests, so zero is the state of a new key.
@@ -29,7 +29,7 @@ pub enum RateDecision {
     Allowed(u64),
     /// The request is not allowed now.
     Wait {
-        /// The new state. It differs from the old state only if another limit left the state
+        /// The new state. It differs from the old state only if another limit moved the old state
         /// further ahead than this limit's burst.
         state: u64,
         /// The time until the request would be allowed, in nanoseconds.
@@ -128,8 +128,8 @@ mod tests {
 
     use super::*;
 
-    /// A token bucket, as the reference. It counts sixty-billionths of a token, and adds
-    /// `per_minute` tokens each minute.
+    /// A token bucket, which the tests compare with the limit. It gains `per_minute` tokens each
+    /// minute. One token is 60,000,000,000 units of `level`.
     struct Bucket {
         burst: u128,
         per_minute: u128,

@@ -4,9 +4,9 @@
 //! A pass has at most [`PASS_BYTES_MAX`] bytes, big-endian: version (1), key id (2), `valid_from`
 //! and `expires_at` in milliseconds (6 each), flags (1), the buyer's level (1), the buyer, and a
 //! tag (16). One flag says that the buyer is a member. The other flag says that the pass was issued
-//! without a waiting room. The tag is the start of a keyed hash of these fields, the sale and the
-//! item. The pass does not contain the sale and the item: a purchase names them. For another sale
-//! or item, the tag does not match.
+//! without a waiting room. The tag is the first 16 bytes of a keyed hash. The hash covers the other
+//! fields, the sale and the item. The pass contains neither the sale nor the item, because a
+//! purchase names both. With another sale or item, the tag does not match.
 //!
 //! Each period of [`PERIOD_MS`] has its own key, which is derived from a master key. So a derived
 //! key is used only for hours, although a master key does not expire. A deployment may have several
@@ -90,8 +90,8 @@ impl PassKey {
         Self { id: u16::from_be_bytes([id[0], id[1]]), key }
     }
 
-    /// Returns the key id in passes. Two keys may have the same id, because the id only saves work
-    /// and proves nothing.
+    /// Returns the id of this key, which its passes contain. Two keys may have the same id. The id
+    /// proves nothing. It only saves work: if a pass has another id, its tag is not computed.
     #[must_use]
     pub const fn id(&self) -> u16 {
         self.id

@@ -1,11 +1,11 @@
-//! The waiting room as a value: the ranks of its visitors, their admissions, and what each visitor
-//! sees. Rows, times and stock come in as arguments.
+//! The waiting room, without input or output: the ranks of its visitors, their admissions, and what
+//! each visitor sees. Rows, times and stock come in as arguments.
 //!
 //! Ranks start at 1. Visitors who came before the opening get their ranks from the draw. Later
 //! visitors get their ranks in the order of arrival. A visitor who comes again after a lapsed
 //! admission gets a new rank at the end. Each rank is admitted once, in order, so one number says
-//! which ranks were admitted. A visitor who leaves keeps the rank. When the room admits that rank,
-//! the admission has already ended.
+//! which ranks were admitted. A visitor who leaves keeps the rank. When the room later admits that
+//! rank, it stores an admission that has already ended.
 mod division;
 mod pace;
 
@@ -19,13 +19,14 @@ pub const VISITORS_MAX: u64 = 4_000_000;
 /// The largest number of a sale's admissions that are neither used nor lapsed. At the bound,
 /// admission pauses until some of them are used or lapse.
 pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
-/// The room assumes that each of its first buyers takes at most this fraction of the stock: one
-/// part in `FIRST_BUYERS_MIN`. The assumption ends when the room knows how many units a buyer
-/// takes.
+/// Until the room knows how many units a buyer takes, it expects a buyer to take at most the free
+/// units divided by this number, but at least one unit.
 const FIRST_BUYERS_MIN: u64 = 8;
-/// After this many used admissions, their mean predicts how many units the next buyer takes.
+/// After this many used admissions, the mean number of units that these buyers hold predicts how
+/// many units the next buyer takes.
 const USED_SAMPLE_MIN: u64 = 8;
-/// The stored end of the admission of a visitor who left before the rank was admitted.
+/// The value of [`QueuePosition::until`] that marks a visitor who left before the rank was
+/// admitted.
 pub const LEFT: Millis = Millis(0);
 /// How long an admission lasts at first while others wait. If the visitor does something in this
 /// time, the admission is extended to its whole time. If not, the admission ends, and the next
@@ -99,8 +100,8 @@ impl RoomProgress {
         self.entered - self.called
     }
 
-    /// Admits the next `count` ranks. Returns two numbers: the admitted ranks are those above the
-    /// first number and up to the second number.
+    /// Admits the next `count` ranks. Returns two numbers. The admitted ranks are greater than the
+    /// first number, and at most the second number.
     pub fn admit(&mut self, count: u64) -> (u64, u64) {
         let before = self.called;
         self.called = (before + count).min(self.entered);
@@ -169,7 +170,7 @@ pub struct QueuePosition {
 pub enum ReentryOutcome {
     /// The position is unchanged.
     Unchanged,
-    /// The buyer left before the room called the rank, and gets the same position again.
+    /// The buyer left before the room admitted the rank, and gets the same position again.
     SamePosition,
     /// The admission has lapsed. The buyer gets a new rank at the end.
     NewRank,

@@ -8,13 +8,13 @@
 //! the node allows a request, refuses it, or asks for a share.
 //!
 //! A share ends by itself. The shared state is a time in the future, and a new share is an interval
-//! of time that ends at this state. As time passes, the share is paid back at the limit's rate, and
-//! all nodes may use the limit again. So the node may spend only the part of the share that is
-//! still in the future. If a node dies, its share is lost, but only until the share ends. The
-//! protocol compares no clock with another clock: the shared storage answers with times relative to
-//! its own present.
+//! that ends at this time. As time passes, the share is paid back at the limit's rate, and all
+//! nodes may use the limit again. So the node may spend only the part of the share that is still in
+//! the future. If a node dies, its share is lost, but only until the share ends. The protocol never
+//! compares the clocks of two machines: the shared storage answers with times relative to its own
+//! present.
 //!
-//! Not every request needs a share first ([`Counting`]). A request that is answered from memory is
+//! Some requests need no share first ([`Counting`]). A request that a node answers from memory is
 //! counted after its answer. So a refusal does not wait for the shared storage.
 
 #[cfg(test)]
@@ -23,19 +23,19 @@ mod tests;
 use super::gcra::{RateDecision, RateLimit};
 
 const NANOS_PER_MICRO: u64 = 1_000;
-/// All nodes together may spend at most one part in `FREE_PART` of a burst before they ask for
-/// shares. So a limit that is far above a buyer's needs costs no round trip. If a burst is below
-/// 256, every node asks first.
+/// All nodes together may spend at most 1/`FREE_PART` of a burst before they ask for shares. So a
+/// limit that is far above a buyer's needs costs no round trip. A burst below 256 has no free part,
+/// so every node asks first.
 const FREE_PART: u64 = 16;
 /// The free part is divided by `FREE_NODES`, or by the number of live nodes if that is higher.
 const FREE_NODES: u64 = 16;
 
-/// A call to the shared storage for one key. Amounts are times in microseconds: the time in which
-/// the limit's rate pays the amount back.
+/// A call to the shared storage for one key. Each amount is a time in microseconds: the limit's
+/// rate pays the amount back in this time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
-    /// The cost of the requests that the node allowed without a share. It always counts, even above
-    /// the limit.
+    /// The cost of the requests that the node allowed without a share. This cost always counts,
+    /// even if it exceeds the limit.
     pub used_us: u64,
     /// The share that the node asks for.
     pub wanted_us: u64,
@@ -104,15 +104,14 @@ pub enum Counting {
 pub struct SharingTerms {
     /// The nodes that share the limit, including this one.
     pub nodes: u32,
-    /// A node asks for the cost of the waiting requests, plus one part in `share_part` of the
-    /// burst.
+    /// A node asks for the cost of the waiting requests, plus 1/`share_part` of the burst.
     pub share_part: u32,
-    /// All nodes together may leave one part in `unreported_part` of the burst unreported.
+    /// All nodes together may leave 1/`unreported_part` of the burst unreported.
     pub unreported_part: u32,
 }
 
-/// A node's knowledge of a shared limit, and its share. Amounts are times in nanoseconds: the time
-/// in which the limit's rate pays the amount back.
+/// A node's knowledge of a shared limit, and its share. Each amount is a time in nanoseconds: the
+/// limit's rate pays the amount back in this time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeShare {
     /// The state of the limit as far as this node knows, by the node's clock. It includes this
@@ -150,7 +149,7 @@ pub enum ShareDecision {
 }
 
 impl SharingTerms {
-    /// Returns how much of a limit one node may spend before it asks, in nanoseconds.
+    /// Returns how much of a limit one node may spend before it asks for a share, in nanoseconds.
     #[must_use]
     pub fn free_nanos(&self, limit: RateLimit) -> u64 {
         let parts = FREE_PART * FREE_NODES.max(self.nodes.into());
@@ -161,7 +160,7 @@ impl SharingTerms {
         self.free_nanos(limit) * u64::from(self.nodes.saturating_sub(1))
     }
 
-    /// Returns how far the state may be ahead, if every other node may spend its free part.
+    /// Returns how far the state may be ahead: by the burst minus the other nodes' free parts.
     fn most_nanos(&self, limit: RateLimit) -> u64 {
         limit.burst_nanos().saturating_sub(self.reserved_nanos(limit))
     }
@@ -197,12 +196,12 @@ impl NodeShare {
         }
         let spent = self.unreported + cost;
         let is_free = match counting {
-            // If the node knows only its own unreported requests, it has not asked yet.
+            // A node whose state has more than its own unreported requests has no free part left.
             Counting::BeforeAnswer => {
                 let is_unknown = !holds(LimitRule::FreePartOnce) || ahead <= self.unreported;
                 is_unknown && spent <= terms.free_nanos(limit)
             }
-            // Even if every other node spends the same, all nodes together stay within the limit.
+            // All nodes stay within the limit together, even if each other node spends the same.
             Counting::AfterAnswer => {
                 let others = u64::from(terms.nodes.saturating_sub(1)).saturating_mul(spent);
                 ahead == 0 || (ahead + cost).saturating_add(others) <= burst
@@ -295,7 +294,8 @@ impl NodeShare {
         let ahead_us = answer.ahead_us.saturating_sub(1);
         let state = sent.sent_at + ahead_us * NANOS_PER_MICRO + self.unreported;
         if granted == 0 && rest > 0 {
-            // The older share keeps its end, so the node does not take over the new state now.
+            // The node got no new share. The older share keeps its end, so the node ignores the new
+            // state.
             self.state = self.state.saturating_sub(sent.reported);
         } else if granted > 0 {
             self.state = state;
@@ -320,15 +320,15 @@ impl NodeShare {
         (ahead + cost).saturating_sub(terms.most_nanos(limit)).max(1)
     }
 
-    /// Returns the state without the unspent share, for the caller's status.
+    /// Returns the state without the unspent share, for the status that the client gets.
     #[must_use]
     pub const fn used_state(&self) -> u64 {
         self.state.saturating_sub(self.share)
     }
 
-    /// Drops the part of the share that has ended, and applies a shorter burst. Returns how far the
-    /// state is ahead. The unreported requests stay, even if the limit has recovered according to
-    /// this node's state: other nodes may have used the limit's full rate.
+    /// Drops the part of the share that has ended, and caps the state at the burst. Returns how far
+    /// the state is ahead. The unreported requests stay, even if the limit has recovered according
+    /// to this node's state: other nodes may have used the limit's full rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;
@@ -344,8 +344,8 @@ impl NodeShare {
     }
 }
 
-/// Returns how many of these costs the share covers, counted from the first cost, and the rest of
-/// the share.
+/// Returns how many of these costs the share covers, beginning with the first cost. Also returns
+/// the rest of the share.
 fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
     let mut rest = share;
     for (served, cost) in waiting.iter().enumerate() {
@@ -360,7 +360,7 @@ fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
 /// A rule of shared limits. The tests remove each rule in turn. Without the rule, a test must fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitRule {
-    /// The shared storage grants no more than is free under the burst.
+    /// The shared storage grants no more than the unused part of the burst.
     GrantWithinBurst,
     /// The shared storage does not grant the part that other nodes may spend before they ask.
     ReserveForOthers,

@@ -19,7 +19,7 @@ pub struct Checkout {
     pub session: String,
     /// The URL for the buyer's browser.
     pub url: String,
-    /// When the provider stops accepting money at this checkout, as the server requested.
+    /// The time from which the provider accepts no money at this checkout, as the server requested.
     pub expires_at: Millis,
     /// Whether the provider may still accept money at this checkout. It becomes false only after
     /// the provider confirms that the checkout is closed and unpaid.

@@ -1,5 +1,5 @@
-//! Refunds: the server decides at most one refund for a payment, and requests the refund until the
-//! provider accepts it. The refund is settled when the money arrives.
+//! Refunds: a payment gets at most one refund. The server requests the refund until the provider
+//! accepts it. The refund is settled when the money arrives.
 use super::{Payment, Refund, RefundCause, RefundId, RefundState};
 use crate::ledger::Ledger;
 use crate::limits::{REFUND_TRIES_MAX, backoff_ms, with_jitter};
@@ -8,8 +8,8 @@ use crate::value::Millis;
 
 /// The error prefix of a refund whose money came back, until the provider accepts the refund again.
 const CAME_BACK_PREFIX: &str = "came back: ";
-/// The error prefix after the provider accepts the refund again, until the money arrives. A late
-/// message may be about the earlier attempt.
+/// The error prefix after the provider accepts such a refund again, until the money arrives. The
+/// prefix shows that a late message may be about the earlier attempt.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
 /// Decides the refund of a payment. A payment has at most one refund.
@@ -176,8 +176,8 @@ pub fn answer_refund<L: Ledger + ?Sized>(
     }
     let news = match news {
         RefundUpdate::Failed(_) => news,
-        // In both cases the provider accepted the request. From now on, the server only queries the
-        // refund's progress.
+        // Both answers say that the provider accepted the request. From now on, the server only
+        // queries the refund's progress.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
             &RefundUpdate::Accepted { again_ms: 0 }
         }
@@ -196,13 +196,13 @@ fn retry_jitter(refund: &Refund) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// Returns whether the money came back and the provider has not accepted the refund again since.
+/// Returns whether the money came back and the provider has not accepted the refund again.
 fn has_come_back(refund: &Refund) -> bool {
     error_prefix(refund) == CAME_BACK_PREFIX
 }
 
 /// Returns the error prefix that records whether the money came back, and whether the provider
-/// accepted the refund again since.
+/// accepted the refund again after that.
 fn error_prefix(refund: &Refund) -> &'static str {
     let begins = |mark: &&str| refund.error.as_deref().is_some_and(|error| error.starts_with(mark));
     [CAME_BACK_PREFIX, CAME_BACK_ONCE_PREFIX].into_iter().find(begins).unwrap_or_default()

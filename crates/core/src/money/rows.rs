@@ -67,7 +67,7 @@ pub struct Refund {
     /// Whether the provider accepted the request. From then on, the server only queries the
     /// refund's progress.
     pub accepted: bool,
-    /// Failed requests since the provider last accepted one.
+    /// The number of failed requests to the provider in a row.
     pub tries: u32,
     /// When the server contacts the provider next.
     pub next_at: Millis,

@@ -11,8 +11,9 @@ pub struct DeliveryBounds {
     pub tries: u32,
     /// The number of consecutive refusals after which an event may be dead.
     pub refusals: u32,
-    /// The shortest time over which these refusals must extend, in milliseconds. This bound does
-    /// not apply if half of the rows that may wait are refused events.
+    /// The shortest time from the first of these refusals until the event may be dead, in
+    /// milliseconds. This bound does not apply if half of the rows that may wait are refused
+    /// events.
     pub refused_ms: i64,
     /// The largest number of events in delivery at once.
     pub at_once: usize,

@@ -13,7 +13,7 @@ use crate::value::Millis;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
     /// Events that failed since the last accepted one, up to the breaker's threshold. An event that
-    /// is refused many times counts once.
+    /// fails many times counts once.
     failed: BTreeSet<i64>,
     /// Failures since the breaker opened.
     probes: u32,
@@ -70,7 +70,8 @@ impl Breaker {
         if self.failed.len() < BREAKER_FAILURES {
             self.failed.insert(position);
         }
-        // Events that were in delivery when the breaker opened do not count.
+        // Failures of events that were in delivery when the breaker opened do not lengthen the
+        // pause.
         if self.failed.len() >= BREAKER_FAILURES && (!self.is_open() || self.probe_at() <= now) {
             self.probes = self.probes.saturating_add(1);
             let pause =
@@ -83,7 +84,7 @@ impl Breaker {
     }
 
     /// Records that the last try did not reach the endpoint. If the endpoint is down, it is tried
-    /// again soon, with the same pauses as before.
+    /// again soon. The last try does not lengthen later pauses.
     pub(super) fn probe_later(&mut self, now: Millis) {
         self.probe_at = self.probe_at.map(|_| now.plus(backoff_ms(1)));
     }

@@ -19,7 +19,7 @@ pub struct PendingDelivery {
     pub next_at: Millis,
     /// The last error.
     pub error: Option<String>,
-    /// Whether all tries are used, so that an operator must act.
+    /// Whether the server has given up the event, so that an operator must act.
     pub dead: bool,
 }
 
@@ -69,7 +69,7 @@ pub enum SendOutcome {
 /// A change of a row that the store must record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowChange {
-    /// The row at this position was delivered and is deleted.
+    /// The event at this position was delivered. Delete its row.
     Delivered(i64),
     /// The row now has this state, waiting or dead.
     Pending(PendingDelivery),

@@ -26,8 +26,8 @@ struct RetryDecision {
 }
 
 impl DeliveryQueue {
-    /// Records the outcome of an event in delivery. `spread` is any number: it spreads the retries
-    /// of events that failed together. The caller must store the returned change.
+    /// Records the outcome of an event in delivery. `spread` is a random number, so that events
+    /// that failed together are not retried together. The caller must store the returned change.
     pub fn done(
         &mut self,
         position: i64,
@@ -73,7 +73,7 @@ impl DeliveryQueue {
         }
     }
 
-    /// Applies an outcome to the breaker and to the event's run of failures.
+    /// Applies an outcome to the breaker and to the event's counts of consecutive failures.
     fn update_breaker(&mut self, position: i64, outcome: &SendOutcome, now: Millis, spread: u32) {
         let is_up = match outcome {
             SendOutcome::Delivered => self.breaker.succeed(),
@@ -125,8 +125,8 @@ impl DeliveryQueue {
                     self.refused.entry(position).or_insert(RefusedRun { times: 0, since: now });
                 refused.times += 1;
                 let refused = *refused;
-                // The endpoint is up. If it refuses an event during a deployment, the event should
-                // arrive soon afterwards.
+                // The endpoint is up, so the pause is short. If a deployment causes the refusals,
+                // the event arrives soon after the deployment.
                 let wait_ms = with_jitter(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
                 Some(RetryDecision {
                     error,

@@ -313,8 +313,8 @@ fn an_event_of_a_newer_version_uses_no_try_while_the_endpoint_is_down() {
             }
         }
     }
-    // The doubled pauses allow an event at most about twelve tries in an hour. The endpoint is
-    // tried about once a minute.
+    // The pauses of an event double, so an event gets about twelve tries in an hour. The endpoint
+    // is tried about once a minute.
     assert!(tries.iter().all(|tries| *tries <= 13), "{tries:?}");
     assert_eq!(tries[6..], [0; 3]);
     assert!((30..=150).contains(&probes), "{probes}");

@@ -1,8 +1,7 @@
 //! A slot's units, in two counters.
 //!
-//! Tickets deduct from the active counter. Everything else depends on the sum only. The split lets
-//! the leader refill the drained counter while the other counter sells. The split is never a reason
-//! to refuse units that the slot has.
+//! Tickets deduct from the active counter. Meanwhile the leader can refill the other counter. The
+//! slot refuses a request only if both counters together have too few units.
 use crate::rules::{Rule, enforces};
 use crate::spread::Counter;
 
@@ -34,11 +33,11 @@ impl Counters {
         alone || (self.sum() >= units && enforces(Rule::MergeCounters))
     }
 
-    /// Deducts units after [`Counters::can_serve`], as part of the slot's atomic step.
+    /// Deducts units, as part of the slot's atomic step. Call [`Counters::can_serve`] first.
     ///
-    /// If the active counter has too few units, the other counter becomes active. If neither has
-    /// enough, both are merged into the active one. If the active counter is then below the
-    /// threshold and the other counter has more units, the other one becomes active.
+    /// If the active counter has too few units, the other counter becomes active. If both counters
+    /// have too few, all units first move into the active counter. If the deduction leaves the
+    /// active counter below the threshold, the counter with more units becomes active.
     pub(super) fn deduct(&mut self, units: u64) {
         let other = self.active.other().index();
         if self.units[self.active.index()] < units {
@@ -69,8 +68,8 @@ impl Counters {
         self.mark |= enforces(Rule::RefillMark);
     }
 
-    /// Takes out at most this many units. It takes from the inactive counter first, so that the
-    /// active one can sell.
+    /// Takes out at most `units` units, first from the inactive counter, so that the active counter
+    /// can still sell.
     pub(super) fn take(&mut self, units: u64) -> u64 {
         let mut order = [self.active.other(), self.active];
         if !enforces(Rule::RecallInactiveFirst) {

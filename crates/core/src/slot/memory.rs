@@ -1,5 +1,5 @@
-//! The slot's memory of requests, with few bytes for each request, and how the slot forgets a
-//! request.
+//! The slot's memory of requests. It stores few bytes for each request, and forgets the request of
+//! a returned ticket.
 use super::{IssuedTicket, SlotMemory};
 use crate::id::IdKey;
 use crate::queue::Queue;
@@ -43,8 +43,8 @@ impl SlotMemory {
             (Some(buyer), Some(request)) => {
                 Some(key.request_hash(buyer.as_str(), request.as_str()))
             }
-            // The store decided the ticket from its id alone. A ticket that was never settled is
-            // still in the queue.
+            // The row has no request key, because the store decided the ticket from its id alone.
+            // Such a ticket was never settled, so it is still in the queue.
             _ => queue
                 .find(self.grant, parts.n)
                 .map(|t| key.request_hash(t.buyer.as_str(), t.key.as_str())),
@@ -56,8 +56,8 @@ impl SlotMemory {
                 _ = self.requests.remove(&memory);
             }
             Some(_) => {}
-            // The slot lost its queue but not its memory, so the queue does not show the request.
-            // Search the memory for the ticket.
+            // The slot lost its queue, but not its memory of requests. So search the memory for the
+            // ticket.
             None => self.requests.retain(|_, packed| !is_meant(packed)),
         }
     }

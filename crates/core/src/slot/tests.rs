@@ -22,7 +22,7 @@ fn request(n: u64, units: u64) -> TicketRequest {
     }
 }
 
-/// Returns a slot with a threshold of 3 and these units in its counters. A is active.
+/// Returns a slot with a threshold of 3, and with `a` and `b` units. Counter A is active.
 fn slot(a: u64, b: u64) -> Slot {
     let mut slot = Slot::new(ItemId(1));
     slot.init(GrantTerms {

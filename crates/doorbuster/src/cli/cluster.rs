@@ -67,7 +67,7 @@ pub enum ClusterCommand {
 pub struct UpArgs {
     #[command(flatten)]
     pub location: LocationArgs,
-    /// The shape: with Redis, or with PostgreSQL alone.
+    /// The servers that the nodes use: PostgreSQL and Redis, or PostgreSQL alone.
     #[arg(long, value_enum, default_value_t = ShapeName::Cluster)]
     pub shape: ShapeName,
     /// Number of nodes.

@@ -14,11 +14,11 @@ use crate::exit::Failure;
 
 /// Longest wait for the server.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
-/// The most sales that are offered as completions, newest first. A page of the server's list has
-/// at most this number of sales.
+/// The maximum number of sales that are offered as completions, newest first. It is also the
+/// maximum that the server returns in one page.
 const SALES_MAX: &str = "200";
 
-/// Completes the id of a sale, with its title as help.
+/// Completes the id of a sale. The shell shows the sale's title beside the id.
 pub fn sales() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let ids = known_sales().into_iter().map(|sale| (sale.id, sale.title.fallback().to_owned()));

@@ -8,10 +8,10 @@ use doorbuster_api::admin::export::Export;
 use super::server::ServerArgs;
 use super::{complete, values};
 
-/// Write orders, payments, refunds, the ledger of units or operators' actions as CSV.
+/// Write one list as CSV: orders, payments, refunds, the ledger of units, or operators' actions.
 ///
 /// The oldest row is first. The ledger has one line for each movement of an item's units, with the
-/// item's counts after it. The command refuses --json.
+/// item's counts after the movement. The command refuses --json.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   export DOORBUSTER_ADMIN_KEY=…
@@ -34,7 +34,7 @@ pub struct CsvArgs {
     /// Only actions on this subject, such as sale:spring.
     #[arg(long, conflicts_with = "sale")]
     pub subject: Option<String>,
-    /// Write to this file, which appears when it is complete [default: standard output].
+    /// Write to this file. It appears only when it is complete [default: standard output].
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     #[command(flatten)]

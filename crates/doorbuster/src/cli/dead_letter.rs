@@ -62,7 +62,7 @@ pub enum DeadLetterCommand {
         /// The dead letter's id.
         letter: String,
     },
-    /// Retry one dead letter or many. The count of attempts starts again at the first attempt.
+    /// Retry one dead letter or many. The server counts their attempts from zero again.
     #[command(
         after_help = "Example:\n  doorbuster dead-letter retry dlv_7\n  doorbuster dead-letter retry --endpoint end_…"
     )]

@@ -8,8 +8,8 @@ use super::storm;
 
 /// Run a complete flash sale on this machine, and check the result.
 ///
-/// Starts a server on a scratch directory and a free port, and creates a sale in which each buyer
-/// may buy --units units. Another process sends all buyers' requests over HTTP at full speed and
+/// Starts a server on a scratch directory and a free port, and creates a sale. The option --units
+/// is each buyer's limit. Another process sends all buyers' requests over HTTP at full speed and
 /// waits for every verdict. Then the server stops, and the independent auditor checks the store and
 /// every answer. Exits with 0 only if the auditor finds no fault.
 #[derive(Debug, Args)]

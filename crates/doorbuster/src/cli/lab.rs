@@ -47,7 +47,8 @@ pub enum LabCommand {
     Direct(SettingsArgs),
 }
 
-/// The largest value of `--seed`. The seeds that follow this value in a run also fit into 64 bits.
+/// The largest value of `--seed`. `--seeds` asks for up to 10,000 consecutive seeds, and all of
+/// them must fit into 64 bits.
 const SEED_MAX: u64 = u64::MAX - 10_000;
 
 /// Run strategies against the same buyers, and judge them.
@@ -83,7 +84,7 @@ pub struct LabRunArgs {
     /// time].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     pub seed: Option<u64>,
-    /// Number of seeds, 1 to 10,000. Each run is repeated with each seed; the first is --seed.
+    /// Number of seeds, 1 to 10,000. Each run is repeated with each seed; the first seed is --seed.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub seeds: u32,
     /// Write report.html, report.md and report.json into this directory.

@@ -54,7 +54,7 @@ pub enum KeyCommand {
 pub struct ActionsArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Only changes by this key; `configured` is the configured key.
+    /// Only changes by this key; `configured` stands for the key in the settings.
     #[arg(long, value_name = "KEY")]
     pub by: Option<String>,
     /// Only this action, such as sale.opened.
@@ -157,7 +157,7 @@ pub enum CodeCommand {
         #[arg(value_parser = values::name, add = complete::sales())]
         sale: String,
     },
-    /// Revoke codes: no further buyer can use them.
+    /// Revoke codes, so that no more buyers can use them.
     #[command(after_help = "Example:\n  doorbuster code revoke spring 7K2M --yes")]
     Revoke {
         /// The sale's id.

@@ -95,7 +95,7 @@ pub struct OrderSelection {
     /// Only list the orders.
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask for confirmation; required without a terminal, except to extend one order.
+    /// Do not ask for confirmation. Required without a terminal, but not to extend a single order.
     #[arg(long, conflicts_with = "dry_run")]
     pub yes: bool,
 }
@@ -103,9 +103,9 @@ pub struct OrderSelection {
 /// Erase a buyer: replace the buyer's id by a keyed hash in every closed sale.
 ///
 /// Orders in open sales, and orders with a pending payment or refund, are not erased. The command
-/// lists these orders and exits with 1. Repeat the command later. The command reports a block of
-/// the buyer, but does not remove the block, and still exits with 0. Remove the block with
-/// `block remove`.
+/// lists these orders and exits with 1. Repeat the command later. If the buyer is blocked, the
+/// command reports the block. The block stays until you remove it with `block remove`, and does not
+/// change the exit status.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]
 pub struct EraseArgs {
@@ -124,8 +124,8 @@ pub struct EraseArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct PayByArgs {
-    /// Seconds to add to the present end. If the server's answer is lost, the command prints how to
-    /// repeat the request safely.
+    /// Seconds to add to the present end of the payment window. If the server's answer is lost, the
+    /// command prints how to repeat the request safely.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
     pub secs: Option<u32>,
     /// The new end, like 2026-11-20T10:00:00Z.

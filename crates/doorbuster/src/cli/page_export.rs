@@ -10,9 +10,9 @@ use super::settings::SettingsArgs;
 /// Write the sale pages as a folder for a CDN or any web server.
 ///
 /// Assets have hashed names and may be cached for ever; each file has a compressed copy beside it.
-/// Files of an earlier export stay, because pages in browsers still refer to them. If the folder is
-/// served from another origin than the server's, give --api here, and set the server's page.origin
-/// to the folder's origin.
+/// Files of an earlier export stay, because pages that are open in browsers still refer to them. If
+/// the folder and the server have different origins, give --api here, and set the server's
+/// page.origin to the folder's origin.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster export /srv/www\n  doorbuster export /srv/www --api https://api.shop.example --sale spring"
@@ -28,7 +28,7 @@ pub struct ExportArgs {
     /// see].
     #[arg(long = "sale", value_name = "SALE", add = complete::sales())]
     pub sales: Vec<String>,
-    /// The running server to ask for its sales.
+    /// Address of the running server, which tells the command its sales.
     #[arg(
         long,
         env = "DOORBUSTER_URL",

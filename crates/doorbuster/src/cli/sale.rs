@@ -14,8 +14,9 @@ use super::{complete, values};
 
 /// Create and run sales on a running server.
 ///
-/// A sale begins as a draft, which buyers do not see. It opens at its time (`schedule`) or at once
-/// (`open`), can be paused and resumed, and cannot be opened again once it is closed.
+/// A sale begins as a draft, which buyers do not see. `schedule` opens it at its `starts_at`, and
+/// `open` opens it at once. An open sale can be paused and resumed. A closed sale cannot be opened
+/// again.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   export DOORBUSTER_ADMIN_KEY=…
@@ -55,15 +56,15 @@ pub enum SaleCommand {
         /// The sale's id.
         #[arg(value_parser = values::name, add = complete::sales())]
         sale: String,
-        /// Show the sale's slots instead: the partition, the granted and sold units, and the active
-        /// sub-domain of each slot.
+        /// Show the sale's slots instead of its items: the partition, the granted and sold units,
+        /// and the active sub-domain of each slot.
         #[arg(long)]
         slots: bool,
     },
     /// Show the numbers of the last seconds: rates, latencies, refusals.
     #[command(after_help = "Example:\n  doorbuster sale stats spring")]
     Stats(PhaseArgs),
-    /// Show the numbers of all nodes over time.
+    /// Show requests, orders, refusals and latencies of all nodes over time.
     #[command(after_help = "Example:\n  doorbuster sale series spring --step 10")]
     Series(SeriesArgs),
     /// Show or change how an item's stock is spread over its slots, also while the sale runs.
@@ -165,7 +166,7 @@ pub struct SetArgs {
     /// The title.
     #[arg(long, required_unless_present_any = ["starts_at", "ends_at", "item"])]
     pub title: Option<String>,
-    /// When the sale opens, once it is scheduled.
+    /// The time at which the sale opens, if it is scheduled.
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     pub starts_at: Option<Time>,
     /// When the sale closes by itself.
@@ -207,7 +208,7 @@ pub struct CloseArgs {
 
 /// Create a sale, as a draft.
 ///
-/// Give its title and at least one item, or a file with the sale as the admin API's JSON.
+/// Give a title and at least one item, or give a file with the sale in the JSON of the admin API.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale create spring --title 'Spring drop' --starts-at 2026-11-20T10:00:00Z \\
@@ -220,16 +221,16 @@ pub struct CreateArgs {
     /// The title on the sale page.
     #[arg(long, conflicts_with = "file")]
     pub title: Option<String>,
-    /// When the sale opens, once it is scheduled.
+    /// The time at which the sale opens, if it is scheduled.
     #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "file")]
     pub starts_at: Option<Time>,
     /// When the sale closes by itself.
     #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "file")]
     pub ends_at: Option<Time>,
-    /// An item: id=, stock= (a number or unlimited), price= (in the
-    /// currency's own units: 10.00CNY is ten yuan; with --minor in minor units), and optionally
-    /// title= [default: the id], limit= for each buyer [default: 1] and hold=, the time to pay
-    /// [default: 15m]. May be repeated.
+    /// An item, such as id=phone,stock=100,price=10.00CNY. These three parts are required. The
+    /// stock is a number or unlimited. The price 10.00CNY is ten yuan; with --minor, the price is a
+    /// number of minor units. Three parts are optional: title= [default: the id], limit=, the units
+    /// for each buyer [default: 1], and hold=, the time to pay [default: 15m]. May be repeated.
     #[arg(long, value_name = "NAME=VALUE,…", conflicts_with = "file")]
     pub item: Vec<String>,
     /// The currency of prices that name no currency.
@@ -243,7 +244,7 @@ pub struct CreateArgs {
     pub file: Option<PathBuf>,
 }
 
-/// Raise or lower an item's stock, while the sale runs.
+/// Raise or lower an item's stock, also while the sale runs.
 ///
 /// A negative number removes only free units, never held or sold units.
 #[derive(Debug, Args)]

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use super::{complete, values};
 
-/// Change a sale, also while it runs: title, times, front door. Other settings stay unchanged.
+/// Change the title, the times or the front door of a sale, also while the sale runs. Settings
+/// without an option stay unchanged.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale edit spring --pass required --challenge slider
@@ -59,8 +60,8 @@ pub struct EditArgs {
     #[arg(long, value_name = "WORD", value_parser = ["sale", "items"])]
     pub rooms: Option<String>,
     /// A rate limit: buyer=5/60 allows a buyer 5 requests at once and 60 a minute. The scopes are
-    /// buyer, ip and interface; ip=none removes the limit. May be repeated. `default`, alone,
-    /// resets all three limits.
+    /// buyer, ip and interface; ip=none removes the limit of ip. May be repeated. `--limit default`
+    /// resets all three limits and cannot be combined with another --limit.
     #[arg(long, value_name = "WHOSE=BURST/PER_MINUTE", value_parser = values::limit)]
     pub limit: Vec<LimitArg>,
     /// Read the changes as a JSON merge patch from this file; - is standard input.

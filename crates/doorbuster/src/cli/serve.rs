@@ -10,8 +10,9 @@ use super::settings::SettingsFlags;
 /// http://HOST:PORT`. Logs go to standard error. SIGTERM or Ctrl-C stops the server: it first
 /// settles the accepted tickets, within ten seconds.
 ///
-/// Later sources override earlier ones: built-in defaults, the file of --config, the environment
-/// (DOORBUSTER_…), these flags. `doorbuster config default` explains every setting.
+/// The sources of settings are the built-in defaults, the file of --config, the environment
+/// (DOORBUSTER_…) and these flags. A later source in this list overrides an earlier source.
+/// `doorbuster config default` explains every setting.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster serve --demo

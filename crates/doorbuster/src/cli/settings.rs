@@ -36,7 +36,8 @@ pub struct SettingsFlags {
     /// Roles of this node, separated by commas [default: api,settle,control].
     #[arg(long, value_name = "ROLES")]
     pub roles: Option<String>,
-    /// Write logs as auto, text or json [default: auto, which is text on a terminal].
+    /// Format of the logs: text, json or auto. The format auto is text on a terminal, and json
+    /// elsewhere [default: auto].
     #[arg(long, value_name = "FORM")]
     pub log_format: Option<String>,
     /// Open a sample sale, and let visitors buy as guests.
@@ -59,8 +60,10 @@ impl SettingsFlags {
 
 /// Show, check or explain the settings.
 ///
-/// Later sources override earlier ones: built-in defaults, a TOML file, the environment
-/// (DOORBUSTER_ and the setting's path in capitals, levels joined by two underscores), flags.
+/// The sources of settings are the built-in defaults, a TOML file, the environment and the flags. A
+/// later source in this list overrides an earlier source. In the environment, a setting's name is
+/// DOORBUSTER_ and its path in capitals, with two underscores between the levels. For example,
+/// DOORBUSTER_AUTH__ADMIN_KEY sets `auth.admin_key`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster config show")]
 pub struct ConfigArgs {

@@ -55,7 +55,7 @@ pub struct StormArgs {
     /// Buyers that arrive each second [default: as fast as answers come].
     #[arg(long, value_name = "N", value_parser = values::rate)]
     pub rate: Option<f64>,
-    /// The longest time in which new buyers arrive, such as 30s [default: until all have arrived].
+    /// Let new buyers arrive only during this time, such as 30s [default: until all have arrived].
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub duration: Option<Duration>,
     /// Two storms with the same seed have the same buyers in the same order [default: a new seed

@@ -269,7 +269,8 @@ pub fn money(text: &str) -> Parsed<Money> {
         })
 }
 
-/// Parses a decimal number with at most `places` decimal places, in units of the last place.
+/// Parses a decimal number with at most `places` decimal places. The result counts units of the
+/// last place: with two places, 10.5 is 1,050.
 fn minor_units(text: &str, places: u32) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_plain = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());

@@ -110,7 +110,7 @@ pub struct NewEndpointArgs {
     /// The endpoint's address; - reads the address from the first line of standard input. Use - for
     /// a broker: its address contains a password, and other users can see the command line.
     pub address: String,
-    /// Event types that the endpoint gets; may be repeated. Without it the endpoint gets all types.
+    /// An event type that the endpoint gets; may be repeated. `*` is all types.
     #[arg(long = "type", value_name = "TYPE", default_value = "*")]
     pub types: Vec<String>,
 }

@@ -29,8 +29,8 @@ impl Installation {
         };
         let program = std::env::current_exe().context("cannot find this program")?;
         let plan = ClusterPlan::new(&program, &work_dir.cluster(), shape);
-        // Start the cluster on the current thread: the servers end with the thread that starts
-        // them.
+        // Start the cluster on the current thread. When the thread that starts the servers ends,
+        // the servers end too.
         let cluster = Cluster::start(&plan).context("failed to start the cluster")?;
         Ok(Self::Nodes(Box::new(cluster)))
     }

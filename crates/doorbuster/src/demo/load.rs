@@ -19,8 +19,8 @@ use crate::storm::progress::LiveProgress;
 /// Bytes of the load generator's standard error that are shown when it fails.
 const ERROR_BYTES_MAX: u64 = 4 * 1024;
 
-/// Sends the requests of all buyers. Waits until each buyer has a final answer, or the load
-/// generator counts the answer as lost.
+/// Sends the requests of all buyers. Waits until the load generator has a final answer for each
+/// buyer or has counted the answer as lost.
 pub async fn send_load(
     args: &DemoArgs,
     installation: &Installation,

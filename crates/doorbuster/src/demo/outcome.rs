@@ -9,8 +9,9 @@ use doorbuster_harness::load::LoadReport;
 use super::server::ServerMetrics;
 use crate::table::grouped;
 
-/// The most requests that may reach the store in addition to the orders. Refusals do not reach the
-/// store. The extra requests are tickets that were returned and issued again.
+/// Maximum number of requests that may reach the store in addition to one request for each order.
+/// A refused request does not reach the store. But a ticket that is returned and issued again
+/// counts as an extra request.
 const EXTRA_REQUESTS_MAX: u64 = 16;
 
 /// The collected results of a demo.

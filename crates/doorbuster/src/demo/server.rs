@@ -1,8 +1,8 @@
 //! The server of a demo: a child process of the same binary, on a free port, with generated
 //! secrets.
 //!
-//! The server stops when its standard input ends. This process holds the other end of that pipe, so
-//! the server also stops when this process dies.
+//! The server stops when its standard input ends. Its standard input is a pipe from this process,
+//! so the server also stops when this process dies.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -54,8 +54,8 @@ pub struct DemoServer {
     url: Option<Url>,
 }
 
-/// A command that runs this program, without any of the environment variables that configure a
-/// server.
+/// A command that runs this program. The environment variables that configure a server are removed
+/// from the command.
 pub fn this_program() -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
     for (name, _) in std::env::vars_os() {
@@ -63,7 +63,7 @@ pub fn this_program() -> anyhow::Result<Command> {
             command.env_remove(name);
         }
     }
-    // Ctrl-C must reach only this process, which then stops the children in order.
+    // Ctrl-C must reach only this process. This process then stops its children.
     command.process_group(0).kill_on_drop(true);
     Ok(command)
 }
@@ -169,13 +169,13 @@ fn secret() -> String {
 pub async fn read_metrics(client: &Client) -> Result<ServerMetrics, Failure> {
     let metrics = client.get(UrlPath::new(&["metrics"])).await?;
     Ok(ServerMetrics {
-        // A counter of events has an integer value.
+        // The metric counts events, so its value is a whole number.
         tickets_settled: counter(&metrics.text, TICKETS_SETTLED)? as u64,
         cpu_seconds: counter(&metrics.text, CPU_SECONDS)?,
     })
 }
 
-/// The sum of a counter over its labels, from metrics in the Prometheus text format.
+/// Adds up the values of a counter for all its labels. `text` is in the Prometheus text format.
 fn counter(text: &str, name: &str) -> anyhow::Result<f64> {
     let mut sum = None;
     for line in text.lines().filter(|line| !line.starts_with('#')) {

@@ -47,14 +47,14 @@ pub fn render(outcome: &DemoOutcome, report: &DemoReport, faults: &[String]) -> 
     format!("{rows}\n{debug}{}\n", verdict(report, faults))
 }
 
-/// Adds the processor time that the servers used for each answer, without the load generator's
-/// time. Also adds the number of answers per second that one core can give at this cost.
+/// Adds a row with the servers' processor time per answer, without the time of the load generator.
+/// The row also has the number of answers per second that one core can give.
 fn add_server_time(rows: &mut Table, report: &DemoReport) {
     let answers = report.answers.values().sum::<u64>() as f64;
     if answers > 0.0 && report.server_cpu_ms > 0.0 {
         let each = number(format!("{:.1} µs", report.server_cpu_ms * 1_000.0 / answers));
         let rate = grouped((answers * 1_000.0 / report.server_cpu_ms).round() as u64);
-        let per_core = format!("per answer: {rate} a second per core");
+        let per_core = format!("per answer: {rate} answers a second per core");
         rows.add_row(["Server's time".into(), each, per_core.as_str().into()]);
     }
 }
@@ -69,7 +69,7 @@ fn verdict(report: &DemoReport, faults: &[String]) -> String {
         left => format!(", {} left", grouped(left)),
     };
     format!(
-        "{} {orders} of {}. {} of {} sold{left}. Nothing oversold, nothing lost.",
+        "{} {orders} of {} each. {} of {} units sold{left}. Nothing oversold, nothing lost.",
         grouped(report.orders),
         grouped(report.units_each.into()),
         grouped(report.units_sold),

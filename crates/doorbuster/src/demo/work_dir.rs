@@ -1,4 +1,4 @@
-//! The demo's working directory, removed at the end unless `--keep` is given.
+//! The demo's working directory. With `--keep` it stays; otherwise the demo removes it at the end.
 
 use std::fs::DirBuilder;
 use std::io::Write;
@@ -15,8 +15,8 @@ pub struct WorkDir {
 }
 
 impl WorkDir {
-    /// Creates the directory, readable only by its owner. If `passable` is true, other users may
-    /// enter the directory, because PostgreSQL may run as another user.
+    /// Creates the directory. Only its owner can list it. If `passable` is true, other users can
+    /// reach the files in it, because PostgreSQL may run as another user.
     pub fn create(keep: bool, passable: bool) -> anyhow::Result<Self> {
         let path =
             std::env::temp_dir().join(format!("doorbuster-demo-{:016x}", rand::random::<u64>()));

@@ -1,4 +1,4 @@
-//! `lab direct`: sells without HTTP, in a process of its own that `lab run` starts.
+//! `lab direct`: sells without HTTP. `lab run` starts this command in a separate process.
 
 use anyhow::{Context, anyhow, bail};
 use doorbuster_lab::Answer;
@@ -20,8 +20,8 @@ pub fn run(args: &SettingsArgs) -> Outcome {
     let sales = names.each_ref().map(String::as_str);
     let sold = boot::without_http(&settings, (&sales, &item), async |sales| {
         let mut answers = None;
-        // The first sale only warms up this process, because the server in the comparison is warm
-        // too.
+        // The first sale only warms up this process. The lab compares this process with a server
+        // that is also warm.
         for (name, sale) in names.iter().zip(sales) {
             let buy = move |buyer: String, key: String| {
                 let sale = sale.clone();

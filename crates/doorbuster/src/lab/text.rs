@@ -102,7 +102,7 @@ pub fn incident(report: &IncidentReport) -> String {
     text + &format!("Seed {}.\n", report.seed)
 }
 
-/// Returns the table of the headline, and a line with the result below the table.
+/// Returns the table of `lab headline`, and a line with the result below the table.
 pub fn headline(report: &HeadlineReport) -> String {
     let mut rows = table::report();
     let requested = format!("{} requested", grouped(report.rate.into()));

@@ -1,4 +1,4 @@
-//! Changes one order or many orders, after a confirmation if the change cannot be undone.
+//! `order cancel`, `order refund` and `order extend`: change one order or many orders.
 
 use std::io::Read;
 use std::path::Path as FilePath;

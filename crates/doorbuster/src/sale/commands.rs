@@ -67,7 +67,8 @@ pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
     })
 }
 
-/// Shows the spread, or changes the parts that the arguments give.
+/// Shows the spread: how the units of an item are distributed over its slots. Changes the values
+/// for which the command has arguments.
 pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
     let SpreadArgs { sale, item, .. } = args;
     let path = ["v1", "admin", "sales", sale, "items", item, "spread"];
@@ -105,7 +106,7 @@ fn changes_spread(args: &SpreadArgs) -> bool {
         || [initial, threshold, refill].iter().any(|n| n.is_some())
 }
 
-/// Prints the problems. Returns `Findings` if the sale is not ready.
+/// Prints the problems of a sale. Returns `Findings` if the sale is not ready.
 pub(super) async fn check(client: &Client, sale: &str) -> Outcome {
     let answer = client.post(Path::new(&["v1", "admin", "sales", sale, "check"])).await?;
     let report: CheckReport = answer.read()?;
@@ -140,7 +141,7 @@ pub(super) async fn set(client: &Client, args: &SetArgs) -> Outcome {
     client.print_result(result, changed)
 }
 
-/// Returns the text after a change of a sale, with the price of each item.
+/// Returns the text that confirms a change of a sale. The text has the price of each item.
 pub(super) fn changed(sale: &AdminSale) -> String {
     let price = |item: &AdminItem| match &item.list_price {
         Some(list) => format!("{} {} (list price {list})", item.id, item.price),
@@ -150,7 +151,7 @@ pub(super) fn changed(sale: &AdminSale) -> String {
     format!("{} is changed. Prices: {prices}.\n", sale.id)
 }
 
-/// The merge patch that the flags describe: one entry for each item.
+/// Returns the merge patch that the flags describe. All `--item` flags of an item become one entry.
 fn patch(args: &SetArgs) -> Result<Map<String, Value>, String> {
     let mut patch = Map::new();
     let texts = [

@@ -1,4 +1,4 @@
-//! `sale edit` and `sale codes`: changes a sale, and creates or counts its access codes.
+//! `sale edit` changes a sale. `sale codes` creates or counts the access codes of a sale.
 
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::sale::AdminSale;

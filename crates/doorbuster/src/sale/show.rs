@@ -28,7 +28,7 @@ pub fn list(list: &AdminSaleList) -> String {
     table::with_more(&rows, list.next_cursor.as_deref())
 }
 
-/// A sale and its items, with each item's units by state.
+/// A sale and its items. Each item has the number of its units in each state.
 pub fn sale_detail(sale: &AdminSale, stock: &StockList) -> String {
     let header = [
         "item", "price", "limit", "hold", "total", "free", "kept", "held", "paid", "waitlist",
@@ -59,8 +59,8 @@ pub fn sale_detail(sale: &AdminSale, stock: &StockList) -> String {
     format!("{}: {} is {}.\n{rows}\n{}", sale.id, sale.title, phase(sale), door(&sale.front_door))
 }
 
-/// The units that any buyer may buy, without the units that are kept for the waitlist. `None` for
-/// unlimited stock.
+/// The free units, which any buyer may buy. Units that are kept for the waitlist are not free.
+/// `None` for unlimited stock.
 pub fn free(row: &StockRow) -> Option<u64> {
     row.pool.zip(row.in_slots).map(|(pool, in_slots)| pool.saturating_sub(row.kept) + in_slots)
 }
@@ -85,7 +85,7 @@ pub fn door(door: &FrontDoor) -> String {
     }
     if door.pow_effort != PowEffort::DEFAULT {
         requirements
-            .push(format!("proof of work of {} keys", table::grouped(door.pow_effort.0.into())));
+            .push(format!("proof of work with {} keys", table::grouped(door.pow_effort.0.into())));
     }
     if door.members_only {
         requirements.push("members only".into());
@@ -103,7 +103,7 @@ pub fn door(door: &FrontDoor) -> String {
             LimitSetting::None => requirements.push(format!("no limit by {whose}")),
             LimitSetting::Some(Limit { burst, per_minute }) => {
                 requirements
-                    .push(format!("limit by {whose} {burst} at once and {per_minute} a minute"));
+                    .push(format!("limit by {whose}: {burst} at once and {per_minute} a minute"));
             }
         }
     }
@@ -170,7 +170,7 @@ pub fn slots(list: &SlotList) -> String {
     )
 }
 
-/// The phase of a sale, with the time at which the phase ends.
+/// The phase of a sale. If the end of the phase is known, the text contains this time.
 pub fn phase(sale: &AdminSale) -> String {
     match (sale.phase, sale.starts_at, sale.ends_at) {
         (Phase::Draft, ..) => "a draft".into(),

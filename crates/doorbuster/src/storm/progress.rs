@@ -1,4 +1,4 @@
-//! The progress bar on the terminal: how many buyers have an answer, by kind.
+//! The progress bar on the terminal. It shows how many buyers have each kind of answer.
 
 use doorbuster_harness::load::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};

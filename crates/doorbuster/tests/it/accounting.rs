@@ -1,4 +1,4 @@
-//! Exports from a running server: lists and the reconciliation.
+//! Tests the CSV exports and the reconciliation report of a running server.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=0.10CNY,limit=10,hold=5m";
-/// The lines of an export whose connection breaks.
+/// The lines that the program has received when the connection of its export breaks.
 const LINES: &str =
     "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
 
@@ -119,7 +119,7 @@ fn an_interrupted_export_is_an_error_and_writes_no_file() {
     let dir = temp_dir.join("lists");
     std::fs::create_dir(&dir).expect("a new directory");
     let file = dir.join("payments.csv");
-    // The first answer ends between two chunks, the second inside a chunk.
+    // The first answer ends between two chunks. The second answer ends inside a chunk.
     for (announced, before) in [(LINES.len(), None), (LINES.len() + 9, Some("of yesterday"))] {
         if let Some(text) = before {
             std::fs::write(&file, text).expect("the file is written");

@@ -1,5 +1,5 @@
-//! Continuous backups and encrypted backups, seen from outside: the data directory is lost, and the
-//! shop continues from the backup.
+//! Tests continuous backups and encrypted backups with the real program: the data directory is
+//! lost, and the shop continues from the backup.
 
 mod encrypted;
 
@@ -95,7 +95,7 @@ fn a_lost_data_directory_costs_less_than_a_second_of_orders() {
             }
             confirmed
         });
-        // The buyers buy at full speed during several checkpoints of the log.
+        // The buyer buys without a break for several checkpoints of the log.
         std::thread::sleep(Duration::from_secs(5));
         let killed_at = Instant::now();
         drop(test_server);
@@ -135,8 +135,8 @@ fn an_encrypted_store_is_restored_as_it_was_at_a_time() {
     check_restored_times(Some(encrypted::PASSPHRASE));
 }
 
-/// A function that returns the damaged content of an object, or `None` if the object has nothing to
-/// damage in this way.
+/// A function that damages the content of an object and returns the result. It returns `None` if
+/// the object does not have the part that the function damages.
 type Damage<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
 
 fn check_restored_times(passphrase: Option<&str>) {
@@ -144,7 +144,7 @@ fn check_restored_times(passphrase: Option<&str>) {
     let file = temp_dir.join("passphrase");
     let mut options = Vec::new();
     if let Some(passphrase) = passphrase {
-        // The server and the command read the same file.
+        // The server and `restore` read the passphrase from the same file.
         fs::write(&file, format!("{passphrase}\n\n")).expect("writable");
         options = vec!["--passphrase-file", file.to_str().expect("UTF-8")];
     }
@@ -166,7 +166,7 @@ fn check_restored_times(passphrase: Option<&str>) {
     let between = jiff::Timestamp::now().to_string();
     std::thread::sleep(Duration::from_millis(2));
     let second = buy(&address, &token, 2).expect("an order");
-    // A clean stop also copies the last commits.
+    // A normal stop also copies the last commits to the backup.
     assert_eq!(test_server.terminate().0, Some(0));
     // A second start begins a new generation.
     let test_server = start(&temp_dir, &data_dir, &target);
@@ -188,9 +188,9 @@ fn check_restored_times(passphrase: Option<&str>) {
     command.arg("restore").arg(&target).arg("--data-dir").arg(temp_dir.join("early"));
     command.args(&options);
     let stderr = run(command.args(["--until", "2020-01-01T00:00:00Z"])).stderr_of_failure(1);
-    assert!(stderr.contains("no continuous backup of that time"), "{stderr}");
-    // The restore detects one damaged byte and writes no store. Its message has a time before the
-    // damage, to which a restore is possible.
+    assert!(stderr.contains("no continuous backup at or before"), "{stderr}");
+    // The restore detects one damaged byte and writes no store. Its message names a time before the
+    // damage. A restore to that time is possible.
     let newest = newest_base(&target, ".json").parent().expect("a generation").to_owned();
     flip_segments(&newest);
     let refused = || {
@@ -209,8 +209,8 @@ fn check_restored_times(passphrase: Option<&str>) {
     assert!(refused().contains("damaged"));
 }
 
-/// Damages the newest base in each way, and calls `check` with the name of the damage. The restore
-/// must then use the base of the first generation.
+/// Damages the newest base in several ways, one after the other. Calls `check` with the name of
+/// each damage. The restore must then use the base of the first generation.
 fn damage_newest_base(target: &Path, check: impl Fn(&str)) {
     let flipped = |text: &[u8], at: usize| {
         let mut bytes = text.to_vec();
@@ -219,8 +219,8 @@ fn damage_newest_base(target: &Path, check: impl Fn(&str)) {
     };
     let in_key = |text: &[u8]| {
         let found = text.windows(7).position(|part| part == b"\"key\":\"");
-        // This byte is encrypted with the passphrase. Without the checksum, the error would be that
-        // the passphrase is wrong.
+        // This byte is in the part that the passphrase encrypts. Without the checksum, the restore
+        // would report a wrong passphrase instead of the damage.
         found.map(|start| flipped(text, start + 100))
     };
     let damages: [(&str, &str, Damage<'_>); 4] = [
@@ -256,7 +256,7 @@ fn flip_segments(generation: &Path) {
     }
 }
 
-/// Returns an object of the newest base: its description or its file.
+/// Returns the path of an object of the newest base: the description or the copied file.
 fn newest_base(target: &Path, suffix: &str) -> PathBuf {
     let newest = entries(target).into_iter().max().expect("a generation");
     let objects = entries(&newest).into_iter();

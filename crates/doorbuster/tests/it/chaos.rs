@@ -1,4 +1,5 @@
-//! Faults between nodes, Redis and PostgreSQL, each under its own load.
+//! Faults of nodes, Redis, PostgreSQL and the connections between them. Each fault happens during a
+//! load of its own.
 
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use doorbuster_harness::cluster::Shape;
 use crate::several::require_servers;
 use crate::test_server::TempDir;
 
-/// The number of buyers in a round: low, because there are many rounds.
+/// The number of buyers in a round. The number is low, because there are many rounds.
 const BUYERS: u32 = 240;
 
 /// Runs one round of each fault, and checks that no round has findings.

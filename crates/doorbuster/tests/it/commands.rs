@@ -1,4 +1,5 @@
-//! Commands that ask for a confirmation, and addresses that do not answer as expected.
+//! Tests of commands: questions for a confirmation, output in JSON, and addresses that do not
+//! answer as expected.
 
 use serde_json::json;
 

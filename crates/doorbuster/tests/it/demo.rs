@@ -1,4 +1,5 @@
-//! `demo` and `audit`: sales add up for any parameters, and leave no files behind.
+//! `demo` and `audit`: the units of a demo's sale add up, whatever its arguments are, and the demo
+//! leaves no files behind.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -89,7 +90,8 @@ fn the_table_of_a_demo_ends_with_its_verdict() {
         .stdout_of_success();
     assert!(
         output.ends_with(
-            "\n10 orders of 10. 100 of 101 sold, 1 left. Nothing oversold, nothing lost.\n"
+            "\n10 orders of 10 each. 100 of 101 units sold, 1 left. Nothing oversold, nothing \
+             lost.\n"
         ),
         "{output}"
     );
@@ -112,7 +114,7 @@ fn the_table_of_a_demo_ends_with_its_verdict() {
 fn a_terminal_shows_the_progress_of_a_demo() {
     let temp_dir = TempDir::new();
     let plain = program(&temp_dir);
-    // `script` creates a terminal. Without this program the test fails.
+    // The program `script` creates a terminal. If it is not installed, the test fails.
     let mut command = Command::new("script");
     command.args([
         "-qec",
@@ -262,7 +264,7 @@ fn a_demo_reuses_its_connections() {
     assert_eq!(wait(&mut child), Some(1));
     assert!(most >= 500, "{most} at once");
     // Each poll also opens a connection, and the load may reopen a few connections. If each answer
-    // needed its own connection, there would be thousands.
+    // needed its own connection, the server would accept thousands of connections.
     assert!(accepted < 2_000 + polls, "{accepted} connections, {polls} of them polls");
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::test_server::{CommandRun, TempDir, TestServer, program, run};
 
-/// The seed and the expected results. They were computed with Python's `hmac` and `hashlib`.
+/// The seed and the expected results. The results were computed with Python's `hmac` and `hashlib`.
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const COMMITMENT: &str = "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
 const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
@@ -109,7 +109,7 @@ fn a_draw_is_compared_with_the_servers_answer() {
         .ask(&temp_dir, &["draw", "verify", "--sale", "spring", "--commitment", &noted])
         .stdout_of_success();
     assert!(output.ends_with("3 participants: the draw agrees with its commitment.\n"), "{output}");
-    // A buyer has no operators' key, and reads the list from a file.
+    // A buyer has no operator's key, so `draw verify` reads the participants from a file.
     let list = write(&temp_dir.join("list"), &["alice", "bob", "-carol"]);
     let verify_list = |list: &str| {
         verify(&temp_dir, &["--url", test_server.url(), "--sale", "spring", "--participants", list])

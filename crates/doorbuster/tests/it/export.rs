@@ -117,7 +117,7 @@ fn named(text: &str) -> Vec<String> {
     names.map(|name| format!("/assets/{name}")).collect()
 }
 
-/// Requests of buyers' pages that have reached the server.
+/// Returns how many requests of buyers' pages have reached the server.
 async fn reached(fixture: &ServerFixture) -> u64 {
     let page = fixture.ask(&request("GET", "/metrics", "", None)).await;
     let text = String::from_utf8(page.body).expect("text");
@@ -157,9 +157,9 @@ async fn visits(mut wire: Wire, count: usize) -> usize {
     requests
 }
 
-/// Simulates page views that are spread evenly over this time and go through this many independent
-/// caches. Returns the number of requests that reach the server. Each cache requests a missing or
-/// stale copy once for all visitors.
+/// Simulates `views` page views that are spread evenly over `span` and go through `caches`
+/// independent caches. Each cache requests a missing or stale copy once for all visitors. Returns
+/// the number of requests that reach the server.
 fn simulated(views: u64, span: Duration, caches: u64) -> u64 {
     const KEPT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(1)];
     let mut until = vec![[Duration::ZERO; KEPT.len()]; usize::try_from(caches).expect("a few")];
@@ -210,7 +210,7 @@ async fn a_cache_answers_nearly_every_page_view() {
     let requests: usize = visitors.join_all().await.into_iter().sum();
     let (took, arrived) = (begun.elapsed(), reached(&fixture).await - before);
     println!("{views} page views, {requests} requests in {took:?}: {arrived} reached the server");
-    // This cache counts in whole seconds, so it keeps a copy a little longer.
+    // nginx counts in whole seconds, so it keeps a copy a little longer than the simulated cache.
     let most = simulated(views as u64, took, 1) + 2;
     assert!((1..=most).contains(&arrived), "{arrived} of {requests} in {took:?}, more than {most}");
 
@@ -252,7 +252,8 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     assert_eq!(asset.header("cache-control"), Some("public, max-age=31536000, immutable"));
     let status = get(&mut wire, "/v1/sales/spring/status?v=", "").await;
     assert_eq!(status.header("cache-control"), Some("public, max-age=1"));
-    // Addresses with an invented query get an answer, but no space in the cache.
+    // The server answers an address with an invented query, but the cache does not store the
+    // answer.
     for n in 0..100 {
         for path in ["status?v=", "status?x=", "?"] {
             let made_up =
@@ -268,7 +269,8 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     let kept =
         std::fs::read_dir(fixture.temp_dir.join("cdn/cache")).expect("nginx's cache").count();
     assert!((1..=2).contains(&kept), "{kept} copies");
-    // The same file serves a sale that was created after the export, and an order.
+    // One exported file serves every sale that was created after the export. Another file serves
+    // every order.
     for path in ["/sale/later", "/order/ord_1"] {
         assert_eq!(get(&mut wire, path, "").await.status, 200, "{path}");
     }
@@ -293,7 +295,7 @@ async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     let mut wire = cdn.wire().await;
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "scheduled");
     fixture.step("spring", "open").await;
-    // Waits until the cached copy is stale: nginx may keep it for one second, and nginx counts in
+    // Wait until the cached copy is stale: nginx may keep it for one second, and nginx counts in
     // whole seconds.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "open");

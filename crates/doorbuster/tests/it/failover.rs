@@ -1,4 +1,4 @@
-//! A failover of PostgreSQL to a standby while an installation runs, seen from outside.
+//! Tests an installation from outside while PostgreSQL fails over to a standby.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const SELLS_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time until the log names a standby that is missing or hangs. The promise is 3 s. The
 /// additional time is for a busy machine.
 const NAMED_WITHIN: Duration = Duration::from_secs(6);
-/// The setting with the secret of the sandbox's messages.
+/// The setting with the secret that signs the sandbox's messages.
 const WEBHOOK_SECRET: (&str, &str) =
     ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
 
@@ -115,12 +115,14 @@ fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() 
         let audit = admin(&cluster, "GET", "/v1/admin/audit", &Value::Null);
         let findings = audit["findings"].as_array()?;
         let lost = findings.iter().filter(|finding| finding["rule"] == "lost_orders");
-        // The finding's text: "…: 5 are missing or in an earlier state, among them …"
+        // The finding's text contains the number of lost orders: "…: 5 are missing or in an earlier
+        // state, among them …"
         let number = |finding: &Value| {
             let (before, _) = finding["detail"].as_str()?.split_once(" are missing")?;
             before.rsplit(' ').next()?.parse::<u32>().ok()
         };
-        // The payment was lost too. The audits count it unless a node has already applied it again.
+        // The payment of one order was lost too. The audits count this order until a node has
+        // applied the payment again.
         let lost = lost.filter_map(number).sum::<u32>();
         ((lost == 10 || lost == 11) && audit["ok"] == json!(false)).then_some(())
     });
@@ -217,7 +219,7 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
         (status == 503 && body.to_string().contains("is an older copy")).then_some(())
     };
     wait_for("the node names the older copy", || refused(&cluster));
-    // A restarted node reads the last position from its file.
+    // The restarted node knows the last position, because it reads the position from its file.
     cluster.nodes[0].kill().expect("it stops");
     cluster.nodes[0].start().expect("a process");
     wait_for("the restarted node names the older copy", || {
@@ -235,8 +237,8 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
     cluster.stop().expect("it stops");
 }
 
-/// Pauses the process of the standby that confirms commits. The primary still counts the standby as
-/// connected.
+/// Pauses the standby's WAL receiver, the process that confirms commits. The primary still counts
+/// the standby as connected.
 fn commits_stall_while_the_standby_hangs(cluster: &Cluster) {
     let standby = cluster.standby.as_ref().expect("a standby");
     let receiver = "SELECT pid FROM pg_stat_wal_receiver";
@@ -341,7 +343,8 @@ fn a_node_is_not_ready_while_the_database_refuses_every_commit() {
         let postgres = &cluster.postgres;
         postgres.sql(sql).and_then(|_| postgres.sql("SELECT pg_reload_conf()")).expect("a setting");
     };
-    // The node's sessions stay open, and can still read.
+    // With this setting the database refuses every commit. The node's sessions stay open, and can
+    // still read.
     set("ALTER SYSTEM SET default_transaction_read_only = on");
     let begun = Instant::now();
     let body = wait_for("the node is not ready", || {

@@ -25,7 +25,7 @@ struct Host {
     dir: PathBuf,
 }
 
-/// Two private servers on one port of two loopback addresses.
+/// Two private servers, which use the same port on two loopback addresses.
 struct Hosts {
     temp_dir: TempDir,
     port: u16,
@@ -65,7 +65,8 @@ impl Hosts {
              \"listen_addresses = '%s'\\nport = {port}\\nunix_socket_directories = '{dir}'\\n\" \
              \"$1\" >> {dir}/data/postgresql.conf; }}\n{script}\n"
         );
-        // A server that the script starts keeps the output open, so the output is a file.
+        // The script may start a server that keeps the script's output open. So the output is a
+        // file, because a pipe would not end.
         let log = self.temp_dir.join("log");
         let open = || File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = match rustix::process::geteuid().is_root() {

@@ -3,10 +3,10 @@
 //! checked.
 //!
 //! `DOORBUSTER_FAILPOINTS` names the failpoints, separated by commas [default: all].
-//! `DOORBUSTER_FAILPOINT_ROUNDS` sets the number of rounds [default: 1]: in round 3 the server dies
-//! when it passes the point for the third time. A point that the first round does not reach fails
-//! the test. On PostgreSQL the test runs only the points with other steps than on SQLite.
-//! `DOORBUSTER_FAILPOINTS_SHARED=all` runs all points, which takes some minutes.
+//! `DOORBUSTER_FAILPOINT_ROUNDS` sets the number of rounds [default: 1]. In round 3, for example,
+//! the server dies when it passes the point for the third time. The test fails if no server reaches
+//! a point in round 1. On PostgreSQL the test runs only the points whose steps differ from the
+//! steps on SQLite. `DOORBUSTER_FAILPOINTS_SHARED=all` runs all points, which takes some minutes.
 
 mod broker;
 mod erased_buyer;
@@ -34,17 +34,18 @@ use receiver::WebhookReceiver;
 use retrying_client::RetryingClient;
 use store_access::StoreAccess;
 
-/// Number of deployments that run at the same time. Each deployment mostly waits. A deployment with
-/// PostgreSQL has two nodes. If more deployments ran at once, a node might not get a connection in
-/// time, and would delay its background work by a minute.
+/// The number of deployments that run at the same time, with SQLite and with PostgreSQL. Each
+/// deployment mostly waits. A deployment with PostgreSQL has two nodes. If more of these
+/// deployments ran at once, a node might not get a connection in time, and would delay its
+/// background work by a minute.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
 /// The secret of the sandbox. Tests also sign messages with it.
 const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-/// The most sales that the test starts until the server reaches the failpoint. With two nodes, the
-/// other node may do the work instead.
+/// The largest number of sales for one failpoint. In a sale with two nodes, the other node may do
+/// the work of the failpoint, so that no server is killed. Then the test starts another sale.
 const LIVES: u32 = 6;
-/// Two runs of a server take less time than this, even on a busy machine.
+/// Longest time for a sale whose server is killed and started again, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(480);
 
 /// The test prints each wait that lasts longer than this.
@@ -189,8 +190,8 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
     let mut fixture =
         ServerFixture::with(&[&settings(&store_access)[..], &[(SETTING, armed)]].concat());
     let retrying_client = RetryingClient::new(fixture.address);
-    // Items: long holds, holds that end before a late payment, one unit for two buyers, and three
-    // units with a waitlist.
+    // The phone has long holds. The watch has holds that end before a late payment. Two buyers want
+    // the only ring. The last item has three units and a waitlist.
     let items =
         [("phone", 50, 5, 300), ("watch", 50, 5, 2), ("ring", 1, 1, 2), (waitlist::ITEM, 3, 1, 4)];
     fixture.open_sale("spring", &items).await;

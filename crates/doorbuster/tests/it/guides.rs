@@ -19,7 +19,7 @@ pub fn block(page: &str, mark: &str) -> String {
     code.to_owned()
 }
 
-/// Returns the command in the text of a page that starts with `start`.
+/// Returns the command that starts with `start`, from the text of a page.
 fn inline(page: &str, start: &str) -> String {
     let (_, rest) = page.split_once(&format!("`{start}")).expect("the page has the command");
     let (code, _) = rest.split_once('`').expect("the command ends");

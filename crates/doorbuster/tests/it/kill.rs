@@ -1,5 +1,6 @@
-//! The server is killed at random instants; every second kill is a power cut that discards unsynced
-//! data. After the restart the store must have every confirmed change, and no other change.
+//! The server is killed at random instants. After about half of the rounds, a power cut discards
+//! unsynced data. After the restart the store must have every confirmed change, and no other
+//! change.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 20]. `DOORBUSTER_KILL_SEED` sets
 //! the seed [default: a new seed each time]. A failed test prints its seed.
@@ -27,8 +28,8 @@ const LONG: u32 = 900;
 const SHORT: u32 = 1;
 /// The largest number of additional rounds.
 const MORE_ROUNDS: u64 = 5;
-/// The number of rounds at the start in which some requests do not wait for their verdict. The test
-/// reads the verdicts of queued requests at the end.
+/// In the first [`ROUNDS_WITH_QUEUE`] rounds, some requests do not wait for their verdict. The test
+/// reads their verdicts at the end.
 const ROUNDS_WITH_QUEUE: u64 = 2;
 
 /// The value of an environment variable.
@@ -96,7 +97,8 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
         // The test kills the server after the commit is on the disk, and before the sync returns.
         faults.linger(Duration::from_secs(30));
         let mut wire = fixture.wire().await;
-        // The long wait prevents a queued answer, even if the test kills the server late.
+        // With `wait=30` the server does not answer 202 before the kill, even if the kill comes
+        // late.
         wire.send(&spec.with("Prefer: wait=30\r\n")).await.expect("the request is sent");
         fixture
             .until("a commit", Duration::from_secs(10), async || {

@@ -46,7 +46,7 @@ fn check_sums(result: &Value) {
     assert!(p("p50") <= p("p99") && p("p99") <= p("max"), "{result}");
 }
 
-/// Every strategy with its family and its claim, in the order of the list.
+/// Every strategy with its family and its claim, in the order of `lab list`.
 const LISTED: &str = "\
 unsafe-update database unsafe
 check-then-update database unsafe
@@ -231,7 +231,7 @@ fn every_strategy_keeps_its_claim_without_faults() {
             let direct = &result["without_http"];
             assert_eq!((&direct["verdict"], number(direct, "sold")), (&"held".into(), 20));
         }
-        // Of 21 units, 10 buyers get 2 each.
+        // Each buyer wants 2 of the 21 units, so 10 buyers get 2 units each.
         assert!(is_unsafe || number(result, "sold") == 20, "{result}");
     }
     assert_eq!(code, Some(0));
@@ -277,13 +277,13 @@ fn uses_database(id: &str) -> bool {
 fn every_strategy_keeps_its_claim_with_each_fault() {
     let groups = ["safe", "safe_without_faults,unsafe"]
         .map(|claims| claims.split(',').flat_map(claiming).collect::<Vec<_>>());
-    // The runs mostly wait for buyers, so the faults run at the same time.
+    // The runs mostly wait, so the test runs all faults at the same time.
     std::thread::scope(|scope| {
         for fault in ["crash", "slow", "restart"] {
             for group in &groups {
                 scope.spawn(move || {
-                    // After a crash, the lock of this strategy may never end. Then the run would
-                    // take minutes.
+                    // With the fault `crash`, omit `redis-lock-unsafe`. Its lock may never end
+                    // after a crash, and then the run would take minutes.
                     let ends = |id: &&String| fault != "crash" || *id != "redis-lock-unsafe";
                     let ways: Vec<String> = group.iter().filter(ends).cloned().collect();
                     let (code, report) = with_fault(&ways.join(","), fault);
@@ -296,8 +296,9 @@ fn every_strategy_keeps_its_claim_with_each_fault() {
                         let id = result["strategy"].as_str().expect("a text");
                         let is_slow = fault != "slow" || uses_database(id);
                         assert!(fault == "restart" || result["applies"] == is_slow, "{result}");
-                        // These strategies survive a crash: Redis records each booking, or the row
-                        // of the intent is written before the booking.
+                        // Two strategies survive a crash. `redis-lua` records each booking in
+                        // Redis. `redis-lua-outbox` writes a row into its table of intents before
+                        // Redis books.
                         let survives = ["redis-lua", "redis-lua-outbox"].contains(&id);
                         let held = result["verdict"] == "held";
                         assert!(fault != "crash" || !survives || held, "{result}");
@@ -342,8 +343,9 @@ fn the_incident_happens_and_the_safer_ways_hold() {
         for id in ["redis-lock-fenced", "redis-lua", "doorbuster-embedded"] {
             assert_eq!(oversold(id), 0, "{id}");
         }
-        // The lock without renewal ends during the work. The renewal works unless the machine
-        // pauses the process for longer than the lock lasts.
+        // `redis-lock` does not renew its lock, so the lock ends during the work.
+        // `redis-lock-renewed` renews its lock, which fails only if the process is paused longer
+        // than the lock lasts.
         let (unsafe_lock, lock) = (oversold("redis-lock-unsafe"), oversold("redis-lock"));
         assert!(unsafe_lock > 0 && lock > 0, "{unsafe_lock} {lock}");
         assert!(oversold("redis-lock-renewed") < lock, "{report}");

@@ -87,7 +87,7 @@ fn the_life_of_a_sale_and_a_failing_endpoint_are_in_the_log() {
     }
     assert_eq!(server.terminate().0, Some(0));
     assert!(has("server.stopping", &|_| true).is_some());
-    // No line names an item by its number.
+    // No log line names an item by its number, such as `1#0`.
     let text = std::fs::read_to_string(&log).expect("the log exists");
     assert!(!text.contains("\"1#0\""), "{text}");
 }

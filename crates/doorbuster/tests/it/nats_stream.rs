@@ -11,7 +11,8 @@ use crate::nats_server::NatsServer;
 
 /// The name of the stream, and the prefix of its subjects.
 const NAME: &str = "shop";
-/// The stream drops duplicates within this time. NATS allows no shorter time.
+/// The stream drops a duplicate that arrives within this time after the original. NATS allows no
+/// shorter time.
 pub const WINDOW: Duration = Duration::from_millis(100);
 
 /// The broker. It stops when this value is dropped.
@@ -51,13 +52,13 @@ impl NatsStream {
         self.nats.kill();
     }
 
-    /// Starts the broker again with the messages that it kept.
+    /// Starts the broker again. The broker still has the messages of its stream.
     pub fn start_again(&mut self) {
         self.nats.start_again();
     }
 
-    /// Returns the kept messages. Checks that each message has the event's type as its subject, and
-    /// that all messages of one event have the same content.
+    /// Returns the stream's messages. Checks that each message has the event's type as its subject,
+    /// and that all messages of one event have the same content.
     pub async fn received(&self) -> ReceivedEvents {
         let kept = self.nats.kept(NAME).await;
         let (mut bodies, mut events) = (HashMap::new(), Vec::new());

@@ -1,5 +1,5 @@
-//! The commands for operators, without the commands for orders: keys, actions, nodes, status,
-//! codes, and the commands that show and change a sale.
+//! The commands for operators, except the commands for orders: keys, actions, nodes, status, codes,
+//! and the commands that show and change a sale.
 
 use serde_json::json;
 

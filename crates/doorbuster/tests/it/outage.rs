@@ -12,7 +12,7 @@ use crate::test_server::TempDir;
 
 /// Longest wait until a condition holds.
 const WITHIN: Duration = Duration::from_secs(90);
-/// The largest number of log lines that one node writes during an outage. The lines report the
+/// The largest number of log lines that one node may write during an outage. The lines report the
 /// outage, one failed request, and the ended leases of both nodes.
 const LINES_MAX: usize = 12;
 

@@ -45,8 +45,8 @@ fn demonstration() -> ServerFixture {
     ServerFixture::with_launcher(TempDir::new(), &[], r#"exec "$@" --demo"#)
 }
 
-/// Creates a sale of lamps. Changes or adds these fields of the item and of the sale. Returns the
-/// sale's id.
+/// Creates a draft of a sale of lamps. `item` and `sale` replace or add fields of the item and of
+/// the sale. Returns the sale's id.
 async fn draft(fixture: &ServerFixture, name: &str, item: Value, sale: Value) -> String {
     let mut lamp = json!({"id": "lamp", "title": "Ora lamp", "price": {"amount_minor": 4900, "currency": "EUR"}, "stock": 100,
         "limit_per_buyer": 2, "description": "Oiled oak and linen.", "list_price": {"amount_minor": 8900, "currency": "EUR"}});
@@ -103,9 +103,9 @@ fn in_secs(secs: i64) -> (Timestamp, String) {
     (moment, format!("{moment:.3}"))
 }
 
-/// Prepares a page for a sale before the sale opens. The sale opens this number of seconds after
-/// the start of the test, or later on a slow machine. Returns the sale's name, and the result of
-/// the preparation.
+/// Prepares a page for a sale that opens in `secs` seconds. If the preparation takes too long,
+/// tries again with another sale that opens later. Returns the sale's name, and the result of the
+/// preparation.
 async fn prepared_before_opening<T>(
     secs: i64,
     make_ready: impl AsyncFn(String, i64) -> T,
@@ -120,7 +120,7 @@ async fn prepared_before_opening<T>(
     panic!("every page was ready too late");
 }
 
-/// Waits until the server has this many streams of events open.
+/// Waits until the server has exactly this number of open event streams.
 async fn streams(fixture: &ServerFixture, count: u64) {
     let opened =
         async || (fixture.metric("doorbuster_events_websockets").await == count).then_some(());
@@ -129,7 +129,7 @@ async fn streams(fixture: &ServerFixture, count: u64) {
         .await;
 }
 
-/// The state of a sale's orders, newest first.
+/// The states of a sale's orders. The newest order comes first.
 async fn states(fixture: &ServerFixture, sale: &str) -> Vec<String> {
     let orders = fixture.orders(sale).await;
     orders.iter().map(|order| order["state"].as_str().expect("a state").to_owned()).collect()

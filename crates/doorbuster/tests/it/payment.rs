@@ -1,4 +1,4 @@
-//! `payment trigger`: the sandbox's messages from the command line.
+//! The command `payment trigger`, which sends the messages of the sandbox provider.
 
 use crate::sales::{buy, open_sale};
 use crate::test_server::{TempDir, program, run};

@@ -42,7 +42,7 @@ fn the_log_under_load_names_no_buyer() {
     }
 }
 
-/// The most log lines about the server and its sale. The test sends far more requests of each kind.
+/// The maximum number of log lines. The test sends at least 100 requests of each kind.
 const LINES_MAX: usize = 60;
 
 #[test]
@@ -143,7 +143,7 @@ impl Shop {
             .await
     }
 
-    /// Requests the page behind a button of the order's checkout.
+    /// Opens the checkout of an order, and sends the request of this button.
     async fn press(&mut self, n: u32, order: &str, button: &str) {
         let opened = self.ask(&spec(n).order("POST", order, "/checkout"), "200").await.json();
         let url = opened["checkout_url"].as_str().expect("an address");
@@ -158,8 +158,8 @@ impl Shop {
     }
 }
 
-/// Makes orders that are paid, paid twice, not paid after a failed payment, cancelled, refunded and
-/// expired.
+/// Makes an order that is paid and refunded, an order that is paid twice, and an order that is
+/// cancelled after a failed payment. Also sends requests that the server refuses.
 async fn money(shop: &mut Shop) {
     let (paid, twice, failed) = (shop.buy(1).await, shop.buy(2).await, shop.buy(3).await);
     shop.press(1, &paid, "pay").await;
@@ -381,7 +381,7 @@ fn a_buyer_is_erased_from_a_shell() {
     let csv = test_server.ask(&temp_dir, &["csv", "orders"]).stdout_of_success();
     assert!(csv.contains(name) && !csv.contains(&format!(",{buyer},")), "{csv}");
     test_server.ask(&temp_dir, &["reconcile"]).stdout_of_success();
-    // The audit finds the order of each answer by the order's id.
+    // The buyer is erased, so the audit finds the order of each answer by the order's id.
     let audit = |more: &[&str]| {
         let mut command = program(&temp_dir);
         command

@@ -7,7 +7,7 @@ use crate::test_server::{TempDir, TestServer, program, until};
 /// The page, with its examples in `<pre data-example="…"><code>`.
 const PAGE: &str = include_str!("../../../server/assets-docs/page/docs.html");
 
-/// The example between `mark` and the end of its element, as text.
+/// Returns the text of the example that begins after `mark` and ends with its element.
 fn example(mark: &str) -> String {
     let (_, rest) = PAGE.split_once(mark).unwrap_or_else(|| panic!("the page has {mark}"));
     let (code, _) = rest.split_once("</code>").expect("the element ends");

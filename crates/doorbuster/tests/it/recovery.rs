@@ -1,5 +1,5 @@
-//! The page about recovery to a point in time: the test runs the page's commands unchanged on a
-//! private PostgreSQL, while a node sells.
+//! The page about recovery to a point in time. The test runs the page's commands on a private
+//! PostgreSQL, while a node sells. The test replaces only the paths and the time in the commands.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,7 +31,7 @@ struct Installation {
     dir: PathBuf,
     bin_dir: PathBuf,
     port: u16,
-    /// Texts of the page's commands, each with its replacement for this test.
+    /// Paths in the page's commands, each with its replacement for this test.
     replacements: Vec<(&'static str, String)>,
 }
 
@@ -84,8 +84,8 @@ impl Installation {
         command.args(["-e", "-c", script]).current_dir("/");
         command.env("PATH", path).env("PGPORT", self.port.to_string());
         command.env("PGHOST", &self.dir).env("PGUSER", "postgres").env("PGDATABASE", "doorbuster");
-        // A server that the script starts keeps the script's output open and writes its log there.
-        // So each script has a file of its own.
+        // A script can start a server, which keeps the script's output open and writes its log
+        // there. So each script writes its output to its own file.
         static SCRIPTS: AtomicUsize = AtomicUsize::new(0);
         let number = SCRIPTS.fetch_add(1, Ordering::Relaxed);
         let log = self.dir.join(format!("shell-{number}.log"));

@@ -29,7 +29,7 @@ impl Reloadable {
         Self { server: TestServer::start(command, data_dir), settings, log }
     }
 
-    /// Writes the file, sends SIGHUP, and returns the log line about the reload.
+    /// Writes `text` to the settings file, sends SIGHUP, and returns the log line about the reload.
     fn reload(&self, text: &str) -> Value {
         std::fs::write(&self.settings, text).expect("the file is written");
         let before = lines(&self.log).len();
@@ -91,7 +91,7 @@ fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
     let _ = more.read_to_string(&mut reply);
     assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
     drop(taken);
-    // Until the restart, each reload names again the settings that need a restart.
+    // Each reload names the settings that need a restart, until the server restarts.
     let line = server.reload(&file("info", "Second shop", "16", 3));
     assert_eq!((&line["changed"], &line["needs_restart"]), (&"".into(), &"workers".into()));
     assert_eq!(server.server.terminate().0, Some(0));

@@ -26,7 +26,9 @@ fn restore(temp_dir: &TempDir, file: &Path, data_dir: &Path, more: &[&str]) -> S
 /// The page with the steps after a restore.
 const HOW_TO: &str = "docs/how-to/back-up-and-restore.md";
 
-/// Checks that the texts name the lists to compare, and that only the list of orders has the order.
+/// Checks that each text names the how-to page and the two lists to compare after a restore: orders
+/// and payments. The unpaid order `order` must be in the list of orders, but not in the list of
+/// payments.
 fn tells_how_to_compare(server: &TestServer, temp_dir: &TempDir, texts: [&str; 2], order: &str) {
     for text in texts {
         for step in ["doorbuster csv orders", "doorbuster csv payments", HOW_TO] {
@@ -161,7 +163,7 @@ fn a_secret_that_is_missing_beside_a_store_is_created_with_a_warning() {
     drop(TestServer::start(command, data_dir));
     let log = fs::read_to_string(&log).expect("a log file");
     assert!(log.contains("secret.created_again") && log.contains("earlier passes"), "{log}");
-    // The new key belongs to the store now.
+    // The store accepts the new key, so the server starts again.
     let test_server = TestServer::open(&temp_dir);
     // A second server finds the store locked. The second server must not leave its own new key
     // behind.

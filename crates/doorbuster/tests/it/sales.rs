@@ -137,7 +137,7 @@ fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
         "ip=none",
     ];
     let output = ask(&[&["sale", "edit", "spring"][..], &door].concat()).stdout_of_success();
-    let shown = "Front door: access codes required, level 2 or higher, limit by buyer 5 at once and 60 a minute, no limit by address.\n";
+    let shown = "Front door: access codes required, level 2 or higher, limit by buyer: 5 at once and 60 a minute, no limit by address.\n";
     assert_eq!(output, format!("spring is changed.\n{shown}"));
     assert!(ask(&["sale", "show", "spring"]).stdout_of_success().ends_with(shown));
     let output = ask(&["sale", "edit", "spring", "--limit", "default", "--title", "Summer drop"])
@@ -160,7 +160,7 @@ fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
 
     let output = ask(&["sale", "edit", "spring", "--pow-effort", "20000"]).stdout_of_success();
     assert!(
-        output.ends_with("Front door: access codes required, proof of work of 20,000 keys.\n"),
+        output.ends_with("Front door: access codes required, proof of work with 20,000 keys.\n"),
         "{output}"
     );
     assert!(

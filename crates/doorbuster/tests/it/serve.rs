@@ -50,7 +50,7 @@ fn an_unusable_path_is_reported_with_its_setting() {
     }
     let mut away = program(&temp_dir);
     away.args(["serve", "--listen", "127.0.0.1:0"]).env("DOORBUSTER_SHAPE", "postgres");
-    // An unreachable database is not a wrong setting: a retry may reach it.
+    // An unreachable database is not a wrong setting, so the exit code is 1. A retry may succeed.
     let text = run(away.env("DOORBUSTER_STORE__URL", "postgres://shop:hush@127.0.0.1:1/door"))
         .stderr_of_failure(1);
     assert!(text.contains("store.url") && !text.contains("hush"), "{text}");
@@ -268,12 +268,12 @@ fn every_shell_has_completions() {
     run(program(&temp_dir).args(["completions", "abacus"])).stderr_of_failure(2);
 }
 
-/// The same command, in a process with this limit of open files.
+/// Returns the command, in a process with this limit of open files.
 fn with_files(command: &Command, files: u32) -> Command {
     with_limit(command, &format!("ulimit -n {files}"))
 }
 
-/// The same command, in a process with this `ulimit` setting.
+/// Returns the command, in a process with this `ulimit` setting.
 fn with_limit(command: &Command, limit: &str) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{limit} && exec \"$0\" \"$@\"")]).arg(command.get_program());
@@ -298,7 +298,7 @@ fn a_low_limit_of_open_files_limits_connections_and_is_logged() {
             && stderr.contains("272"),
         "{stderr}"
     );
-    // The server keeps 256 of the files for other purposes.
+    // The server keeps 256 of the 300 files for other purposes. 44 connections are left.
     let test_server = TestServer::start(with_files(&serve(&temp_dir, &data_dir), 300), data_dir);
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
     let taken: Vec<TcpStream> =
@@ -331,7 +331,7 @@ fn the_limit_of_open_files_is_raised_to_the_hard_limit() {
         data_dir,
     );
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
-    // The server keeps 256 of the 700 files. A limit of 300 files would leave 44 connections.
+    // The server raises its limit to 700 files and keeps 256. A limit of 300 leaves 44 connections.
     let taken: Vec<TcpStream> =
         (0..400).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
     let hear = |mut stream: TcpStream| {
@@ -446,7 +446,7 @@ fn a_failed_request_is_found_in_the_log_by_its_request_id() {
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["request_id"] == id).collect::<Vec<_>>()
     };
-    // The answer has the request's own id if that id is valid, and otherwise a random id.
+    // If the request has a valid id, the answer has the same id. If not, the answer's id is random.
     for (brings, expected) in [
         ("X-Request-Id: from-the-shop-1\r\n", Some("from-the-shop-1")),
         ("", None),

@@ -1,5 +1,5 @@
 //! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster. The tests
-//! start the nodes, sell units, make nodes fail, and remove the installation.
+//! start the nodes, sell units, audit the store, and remove the installation.
 
 use doorbuster_testkit::tool;
 use serde_json::{Value, json};

@@ -93,8 +93,8 @@ fn sell_thirty(test_server: &TestServer, temp_dir: &TempDir, sale: &str) {
 fn sale_show_prints_the_numbers_of_the_golden_example() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
-    // With this threshold, the slot is not refilled at 370 units. So the result of the batch of 30
-    // stays visible.
+    // The threshold is 370, so a slot with 370 units gets no refill. The numbers after the batch of
+    // 30 units stay visible.
     open(&test_server, &temp_dir, "no-refill", 370);
     wait_for(
         &test_server,

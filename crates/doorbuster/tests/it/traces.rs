@@ -136,7 +136,7 @@ fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).expect("a body");
-            // Store the body before the answer, so that the test has every answered request.
+            // Keep the body before the answer is sent, so that the test has every answered request.
             if keep.send((path, body)).is_err() {
                 return;
             }

@@ -19,7 +19,7 @@ struct SampleShop(Child);
 
 impl Drop for SampleShop {
     fn drop(&mut self) {
-        // If the shop has already ended, the test has already failed.
+        // An error means that the shop has already ended. The test has then already failed.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -19,8 +19,8 @@ const BUYER_SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
 const ID_KEY: &str = "5f1d7a9c3e5b7082946c8ad0e2f41b3d5f1d7a9c3e5b7082946c8ad0e2f41b3d";
 const ITEM: &str = "id=phone,title=Phone,stock=5,price=1.00CNY,hold=1m";
 
-/// The directories of the kept stores. A build of 0.1.0 before its release wrote the store in the
-/// first directory.
+/// The directories of the kept stores. A build from before the release of 0.1.0 wrote the stores in
+/// the first directory.
 const KEPT: [&str; 2] = ["0.1.0-schema-14", NEWEST];
 /// The directory for the stores of this version.
 const NEWEST: &str = "0.1.0";
@@ -190,7 +190,7 @@ fn a_store_of_this_version() {
         .expect("pg_dump starts");
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     let dump = String::from_utf8(dump.stdout).expect("text");
-    // Leave out these commands, because other versions of psql do not support them.
+    // Leave out `\restrict` and `\unrestrict`, because other versions of psql do not support them.
     let is_plain =
         |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
     let lines: Vec<&str> = dump.trim_end().lines().filter(is_plain).collect();

@@ -1,5 +1,5 @@
-//! Webhooks from outside, and the endpoint commands of the CLI. The test kills the server while it
-//! delivers events. After a restart the shop has received every change of each order, in sequence.
+//! Webhooks as a shop receives them, and the endpoint commands of the CLI. One test kills the
+//! server during deliveries. The shop still gets each change of every order, in sequence.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 5]. `DOORBUSTER_KILL_SEED` sets the
 //! seed [default: a new seed each time]. A failed test prints its seed.
@@ -26,7 +26,7 @@ use crate::test_server::{KEY, TempDir, program, run};
 /// long enough for a slow machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// The events that a shop accepted: order, id and type, in order of arrival, with repetitions.
+/// The accepted events (order id, event id, type) in sequence of arrival, with repetitions.
 type Taken = Arc<Mutex<Vec<(String, String, String)>>>;
 
 /// Starts a shop that accepts four out of five messages.
@@ -52,8 +52,8 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
             let takes = dice.random_ratio(4, 5);
             if takes {
-                // Record the event before the answer: the test may kill the server before it reads
-                // the answer.
+                // Record the event before the answer: the server may be killed before it reads the
+                // answer.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };
@@ -87,7 +87,7 @@ fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     Some((serde_json::from_slice(body).expect("JSON"), end))
 }
 
-/// Buys and cancels some orders until the server is gone.
+/// Buys units, and cancels some of the orders, until the server is killed.
 async fn trade(address: SocketAddr, round: u64, seed: u64) {
     let mut dice = SmallRng::seed_from_u64(seed);
     for n in 0.. {
@@ -306,7 +306,7 @@ async fn a_receiver_refuses_forged_events_and_shows_genuine_ones() {
     let id = "evt_0000000000000042_f2aa95665c";
     let body = json!({"id": id, "type": "order.paid", "timestamp": "2026-11-20T10:00:42.000Z",
                       "data": {"order": {"id": "ord_1"}}});
-    // Sends the message at this time, with a signature of the text `signed`.
+    // Sends the message with the timestamp `at` and with a signature of the text `signed`.
     let send = async |at: i64, signed: &str| {
         let signature = sign(id, at, signed.as_bytes(), std::slice::from_ref(&key));
         let headers = format!(

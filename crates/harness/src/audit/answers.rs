@@ -33,7 +33,7 @@ pub(super) fn check(
         }
         match serde_json::from_slice::<AnswerLine>(&line) {
             Ok(answer) => auditor.check_line(&answer, findings),
-            // The process was killed while it wrote the last line of the file.
+            // The program that recorded the answers was killed while it wrote this last line.
             Err(_) if line.last() != Some(&b'\n') && line.len() < ANSWER_LINE_BYTES_MAX => {
                 findings.add_notice("answers", None, format!("line {number} is incomplete"));
             }
@@ -59,7 +59,8 @@ pub(super) fn split(
         let answer: AnswerLine =
             serde_json::from_str(line).map_err(|error| failed(error.to_string()))?;
         // A slot may deliver the ticket of a missing order again. If the ticket's `decide_by` has
-        // passed, the ticket is returned. The order is then still missing.
+        // passed, the ticket is returned. The store then has a verdict for the ticket, but the
+        // order is still missing.
         let names_order = answer.state.as_deref().is_some_and(|state| state != "refused");
         let is_known = |id: &String| {
             let verdict = verdicts.get(&**id);
@@ -86,7 +87,7 @@ struct AnswerAuditor<'a> {
     seen_orders: HashSet<&'a str>,
     /// Items for which the file has at least one answer.
     requested_items: HashSet<i64>,
-    /// Orders whose requests were also refused, each with the refusal's text.
+    /// Orders whose requests were also refused, each with the code of the refusal.
     refused: Vec<(&'a Order, String)>,
 }
 
@@ -199,8 +200,8 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
-    /// Records a refusal without an id. The request must not hold an order, unless a later attempt
-    /// got the order.
+    /// Records a refusal without an id. If the request holds an order, another answer must name
+    /// this order.
     fn record_refusal(&mut self, answer: &AnswerLine) {
         let final_codes = ["sold_out", "limit_reached", "not_started", "paused", "ended"];
         let Some(code) = answer.code.as_deref().filter(|code| final_codes.contains(code)) else {

@@ -1,20 +1,20 @@
-//! Checks feeds. Each slot has its rows in sequence and without a gap. Each credit occurs once, for
-//! a returned ticket or an ended order.
+//! Checks feeds. The rows of each grant's feed are in sequence and without a gap. No ticket is
+//! credited twice. The feed of an open grant credits each returned ticket and each ended order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::findings::Findings;
 use super::snapshot::{FeedRow, Grant, Snapshot};
 
-/// Checks the sequence of every feed, every row, and the rows against the tickets, orders and
-/// recalls that they refer to.
+/// Checks the sequence of every feed and the values of every row. Compares the rows with the
+/// tickets, orders and recalls that they name.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut feeds: BTreeMap<i64, Vec<&FeedRow>> = BTreeMap::new();
     for row in &snapshot.feed {
         feeds.entry(row.grant).or_default().push(row);
     }
     for id in feeds.keys().filter(|id| !snapshot.grants.contains_key(id)) {
-        findings.store("I6", format!("feed rows name grant {id}, which does not exist"));
+        findings.store("I6", format!("there are feed rows of grant {id}, which does not exist"));
     }
     let returned: HashMap<&str, i64> =
         snapshot.resolutions.iter().map(|row| (&*row.ticket, row.grant)).collect();
@@ -31,7 +31,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     check_complete(snapshot, &feeds, findings);
 }
 
-/// Returns, for each grant, the sum of the units that finished recalls took.
+/// Returns, for each target grant, how many units the finished recalls took for this grant.
 fn recalled_units(snapshot: &Snapshot) -> HashMap<i64, i128> {
     let mut sums = HashMap::new();
     for recall in snapshot.recalls.iter().filter(|recall| recall.done) {
@@ -131,8 +131,8 @@ fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut F
     }
 }
 
-/// Checks that the feed of an open grant is complete: it has each returned ticket, and the quota of
-/// every order that ended.
+/// Checks that the feed of an open grant is complete. The feed must credit each returned ticket,
+/// and must return the quota of each ended order.
 fn check_complete(
     snapshot: &Snapshot,
     feeds: &BTreeMap<i64, Vec<&FeedRow>>,

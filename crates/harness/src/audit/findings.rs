@@ -1,5 +1,5 @@
-//! Collects findings, with a bound for each rule. For a damaged store, each rule shows at most 20
-//! examples and a count.
+//! Collects findings. For each rule, the report has at most 20 findings, and the number of further
+//! findings.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

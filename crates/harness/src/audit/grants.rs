@@ -1,5 +1,5 @@
-//! Checks grants and recalls. The granted and the settled units must agree, and a closed grant must
-//! have no units left.
+//! Checks grants and recalls. The granted and settled units of a grant must fit its orders, feed
+//! rows and recalls. A closed grant must have the time and the cause of its closing.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -139,7 +139,7 @@ fn check_recall(snapshot: &Snapshot, recall: &Recall, findings: &mut Findings<'_
     let Some(from) = snapshot.grants.get(&recall.grant) else {
         findings.store(
             "I2",
-            format!("recall {id} takes from grant {}, which does not exist", recall.grant),
+            format!("recall {id} takes units from grant {}, which does not exist", recall.grant),
         );
         return;
     };
@@ -167,7 +167,7 @@ fn check_recall(snapshot: &Snapshot, recall: &Recall, findings: &mut Findings<'_
         findings.item(
             "I2",
             item,
-            format!("recall {id} gives to grant {target}, which is not a grant of its item"),
+            format!("recall {id} gives units to grant {target}, which is not a grant of its item"),
         );
     }
 }

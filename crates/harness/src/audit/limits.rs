@@ -1,4 +1,4 @@
-//! The bounds of the auditor, and their effect.
+//! The limits of the auditor, and what happens at each limit.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Checks money (I5): each captured payment has exactly one paid order or exactly one refund, of
-//! the same amount.
+//! Checks money (I5): each captured payment either pays for one order or gets one refund. The
+//! order's price or the refund has the same amount as the payment.
 
 use std::collections::HashMap;
 
@@ -142,7 +142,8 @@ fn check_refund(
     }
 }
 
-/// Checks that each order that became paid by a provider's message has a captured payment.
+/// Checks paid orders. If a provider's message made an order paid, the order must have a captured
+/// payment.
 fn check_paid_orders(
     snapshot: &Snapshot,
     paying: &HashMap<(i64, i64), &Payment>,
@@ -163,8 +164,8 @@ fn check_paid_orders(
     }
 }
 
-/// Adds a notice for each reversal that the server did not request, newest first. A reversal counts
-/// if its payment still pays for an order or is disputed.
+/// Adds notices for disputes, and for returns of money that the server did not request, newest
+/// first. A return gets a notice only if its payment still pays for an order.
 fn check_reversals(
     snapshot: &Snapshot,
     known: &HashMap<&str, &Payment>,

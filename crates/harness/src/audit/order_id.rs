@@ -1,5 +1,5 @@
-//! Reads the ticket's data in an order's id. All parts can be read without a secret. The
-//! verification of the MAC needs the secret.
+//! Reads the ticket's data from an order's id. All parts can be read without a secret. Only the
+//! verification of the MAC needs a secret.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

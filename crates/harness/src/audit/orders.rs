@@ -28,7 +28,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         }
         check_ids(snapshot, order, findings);
         check_times(order, findings);
-        // After the clock went back, an order's time cannot be compared with the opening.
+        // If the clock went back, an order's time cannot be compared with the opening of the sale.
         if order.reserved_at >= clock {
             check_opening(snapshot, order, findings);
         }
@@ -45,7 +45,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks that item, grant and sale of an order fit together.
+/// Checks that the item, the grant, the sale and the payment window of an order fit together.
 fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, .. } = order;
     if snapshot.grants.get(&order.grant).is_none_or(|grant| grant.item != *item) {
@@ -62,7 +62,7 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
         findings.item("I2", *item, format!("order {id} names item {item}, which does not exist"));
         return;
     };
-    // An operator may have extended the payment window after the reservation.
+    // An operator may have extended the payment window, so use the window at the reservation.
     let first =
         |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
     let pay_by = first("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
@@ -155,7 +155,8 @@ fn check_times(order: &Order, findings: &mut Findings<'_>) {
             ),
         );
     }
-    // The times are out of sequence only if a clock went back. The stock is not affected.
+    // The times are out of sequence only if a clock went back. The stock is not affected, so this
+    // is only a notice.
     let steps = [Some(order.reserved_at), order.paid_at, order.ended_at];
     if !steps.into_iter().flatten().is_sorted() {
         findings.add_notice(

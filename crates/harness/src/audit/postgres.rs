@@ -178,8 +178,8 @@ fn resolution(row: &Row) -> Result<Resolution, tokio_postgres::Error> {
     })
 }
 
-/// Selects orders by time. Several nodes commit concurrently, so the values of `seq` are not in the
-/// sequence of the commits.
+/// Selects the orders, sorted by time. Several nodes commit concurrently, so `seq` does not show
+/// the sequence of the commits.
 const ORDERS: &str = "SELECT id, buyer, request_key, item_id, units, state, grant_id, n, \
                       reserved_at, pay_by, paid_at, ended_at FROM orders ORDER BY reserved_at, seq";
 
@@ -272,8 +272,8 @@ fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
     })
 }
 
-/// Selects the reversals that are in force. A dispute that an older version recorded counts only if
-/// its payment has no row in `dispute`.
+/// Selects the reversals that are in force. An older version recorded disputes in `reversal`. Such
+/// a dispute counts only if its payment has no row in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
           WHERE kind <> 'disputed'

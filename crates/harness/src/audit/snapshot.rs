@@ -11,7 +11,7 @@ pub(super) struct Snapshot {
     /// Feed rows, sorted by grant and sequence number.
     pub feed: Vec<FeedRow>,
     pub resolutions: Vec<Resolution>,
-    /// Orders, earliest commit first.
+    /// Orders, sorted by commit (SQLite) or by reservation time (PostgreSQL).
     pub orders: Vec<Order>,
     pub quotas: Vec<Quota>,
     pub recalls: Vec<Recall>,
@@ -45,7 +45,7 @@ pub(super) struct SnapshotIndex {
 /// The units of one item, summed over grants and orders.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ItemTotals {
-    /// Units in open grants that are not settled.
+    /// The unsettled units of open grants.
     pub in_slots: i128,
     /// Units in reserved orders.
     pub held: i128,
@@ -113,7 +113,8 @@ impl Grant {
         self.slot == WAITLIST_SLOT
     }
 
-    /// Returns whether the grant was closed because its slot failed. Each such grant is a repair.
+    /// Returns whether the grant was closed because its slot failed. The report counts each such
+    /// grant as a repair.
     pub fn is_repair(&self) -> bool {
         self.closed_cause
             .as_deref()
@@ -163,7 +164,8 @@ impl Order {
         matches!(&*self.state, "reserved" | "paid")
     }
 
-    /// Returns whether the buyer was erased, so that the buyer and the request key are unknown.
+    /// Returns whether the order's buyer was erased. The buyer and the request key are then
+    /// unknown.
     pub fn is_erased(&self) -> bool {
         self.buyer.starts_with("erased:")
     }

@@ -17,8 +17,8 @@ const APPLICATION_ID: i64 = 1_147_302_477;
 /// The SQLite application id of a backup of a store ("DbrB").
 const BACKUP_ID: i64 = 1_147_302_466;
 
-/// Finds the only store in a directory. It reads the application id of each file, so the store may
-/// have any name.
+/// Finds the only store in a directory, by the application id of each database file. The file's
+/// name must end in `.db`, `.sqlite` or `.sqlite3`.
 pub(super) fn find_store_file(dir: &Path) -> Result<PathBuf, AuditError> {
     let failed = |reason: String| AuditError::Store { store: dir.display().to_string(), reason };
     let mut found = Vec::new();
@@ -283,8 +283,8 @@ fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
     })
 }
 
-/// Selects the reversals that are in force. A dispute that an older version recorded counts only if
-/// its payment has no row in `dispute`.
+/// Selects the reversals that are in force. An older version recorded disputes in `reversal`. Such
+/// a dispute counts only if its payment has no row in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
           WHERE kind <> 'disputed'

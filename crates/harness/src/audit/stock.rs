@@ -1,5 +1,5 @@
-//! Checks stock: each unit of an item must be in exactly one state (I1, I2), and the total must
-//! follow from the adjustments.
+//! Checks stock. Each unit of an item must be in exactly one state (I1, I2). The total must be the
+//! initial total plus all adjustments.
 
 use super::findings::{Findings, format_optional};
 use super::snapshot::{Item, Snapshot};

@@ -7,7 +7,7 @@ use super::findings::{Findings, format_optional};
 use super::order_id;
 use super::snapshot::{Order, Resolution, Snapshot};
 
-/// The ticket numbers of one grant that have a verdict.
+/// The ticket numbers of one grant. Each number in `seen` has a verdict.
 #[derive(Debug, Default)]
 struct ResolvedNumbers {
     seen: HashSet<i64>,

@@ -1,5 +1,5 @@
-//! Checks waitlists. Each entry ends once, as an order or as a refusal. Entries end in the order of
-//! joining. The item's count of waiting entries is correct.
+//! Checks waitlists. Each entry ends once, as an order or as a refusal. No entry still waits after
+//! a later entry was served or passed over. The item's count of waiting entries is correct.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -12,22 +12,22 @@ pub enum Fault {
     /// A node is stopped for a while, as if its machine hung. Then the node continues.
     NodePause,
     /// Every node in turn is stopped cleanly and started again, as in an upgrade. If there is
-    /// another build of the program, the node changes to it.
+    /// another build of the program, each node switches to that build.
     NodeRoll,
     /// A node's wall clock is set an hour forward or back, and is corrected later.
     NodeClock,
     /// PostgreSQL ends as in a crash and is started again.
     PostgresCrash,
-    /// The data from nodes to PostgreSQL does not arrive, or the connections break.
+    /// The data between nodes and PostgreSQL does not arrive, or the connections break.
     PostgresCut,
     /// The data between nodes and PostgreSQL arrives late.
     PostgresSlow,
     /// PostgreSQL ends as in a crash, and its standby is promoted.
     PostgresFailover,
     /// Commits stop waiting for the standby, and the standby is cut off. Then PostgreSQL ends as in
-    /// a crash, and the standby, which lacks the last orders, is promoted.
+    /// a crash. The standby lacks the last orders, and is promoted.
     PostgresFailoverAsync,
-    /// PostgreSQL fails over. Then the old primary starts again with its old data, and a node
+    /// PostgreSQL fails over. Then the old primary starts again with its old data, and every node
     /// restarts.
     PostgresOldPrimaryReturns,
     /// The standby that confirms commits is stopped for a while.
@@ -46,7 +46,7 @@ pub enum Fault {
     RedisSnapshot,
     /// A Redis primary loads an old snapshot while it runs.
     RedisReload,
-    /// A replica that lacks the latest sales takes over.
+    /// A Redis replica takes over, although it lacks the latest tickets.
     RedisStaleFailover,
     /// A Redis replica is killed and started again.
     RedisReplicaKill,
@@ -56,9 +56,9 @@ pub enum Fault {
     RedisFlush,
     /// Every Redis server forgets its scripts.
     RedisScriptFlush,
-    /// The data to the servers of a shard does not arrive, or the connections break.
+    /// The data to and from the servers of a Redis shard does not arrive, or the connections break.
     RedisCut,
-    /// The data to and from the servers of a shard arrives late.
+    /// The data to and from the servers of a Redis shard arrives late.
     RedisSlow,
 }
 
@@ -85,39 +85,43 @@ const TABLE: [(Fault, &str, &str); 26] = [
     (
         Fault::PostgresOldPrimaryReturns,
         "postgres-old-primary-returns",
-        "after a failover the old primary starts again",
+        "the old PostgreSQL primary starts again after a failover",
     ),
     (Fault::PostgresStandbyAway, "postgres-standby-away", "the synchronous standby is stopped"),
     (Fault::PostgresDiskFull, "postgres-disk-full", "the disk of PostgreSQL is full for a while"),
     (Fault::Restore, "restore", "PostgreSQL is restored from a backup of the running sale"),
-    (Fault::RedisPrimaryKill, "redis-primary-kill", "a primary is killed, its replica takes over"),
+    (
+        Fault::RedisPrimaryKill,
+        "redis-primary-kill",
+        "a Redis primary is killed, and its replica takes over",
+    ),
     (
         Fault::RedisPrimaryPause,
         "redis-primary-pause",
-        "a primary hangs until its replica has taken over",
+        "a Redis primary hangs until its replica has taken over",
     ),
     (
         Fault::RedisRestartEmpty,
         "redis-restart-empty",
-        "a primary is killed and restarts at once, empty",
+        "a Redis primary is killed, and restarts at once without data",
     ),
     (
         Fault::RedisSnapshot,
         "redis-snapshot",
-        "a primary is killed and restarts with an old snapshot",
+        "a Redis primary is killed, and restarts with an old snapshot",
     ),
-    (Fault::RedisReload, "redis-reload", "a primary loads an old snapshot while it runs"),
+    (Fault::RedisReload, "redis-reload", "a Redis primary loads an old snapshot while it runs"),
     (
         Fault::RedisStaleFailover,
         "redis-stale-failover",
-        "a replica that missed the last sales takes over",
+        "a Redis replica takes over, although it lacks the latest tickets",
     ),
-    (Fault::RedisReplicaKill, "redis-replica-kill", "a replica is killed and started again"),
-    (Fault::RedisReplicaPause, "redis-replica-pause", "a replica hangs for a while"),
-    (Fault::RedisFlush, "redis-flush", "FLUSHALL on every primary"),
-    (Fault::RedisScriptFlush, "redis-script-flush", "SCRIPT FLUSH on every server"),
-    (Fault::RedisCut, "redis-cut", "a shard is cut off from all nodes and servers"),
-    (Fault::RedisSlow, "redis-slow", "the network to a shard is slow"),
+    (Fault::RedisReplicaKill, "redis-replica-kill", "a Redis replica is killed and started again"),
+    (Fault::RedisReplicaPause, "redis-replica-pause", "a Redis replica hangs for a while"),
+    (Fault::RedisFlush, "redis-flush", "FLUSHALL on every Redis primary"),
+    (Fault::RedisScriptFlush, "redis-script-flush", "SCRIPT FLUSH on every Redis server"),
+    (Fault::RedisCut, "redis-cut", "the network to the servers of a Redis shard is interrupted"),
+    (Fault::RedisSlow, "redis-slow", "the network to the servers of a Redis shard is slow"),
 ];
 
 impl Fault {

@@ -40,8 +40,8 @@ pub(super) fn inject(
         Fault::PostgresCut | Fault::PostgresSlow => {
             let (condition, how) = condition(fault == Fault::PostgresSlow, rng);
             let pause = random_duration(rng, OUTAGE);
-            // The fault affects one node or all nodes. A fault of one node is harder for the other
-            // nodes. A fault of all nodes is harder for the buyers.
+            // The fault affects either one node or all nodes. If it affects one node, it is harder
+            // for the other nodes. If it affects all nodes, it is harder for the buyers.
             let node_number = rng.random_range(0..=cluster.postgres_proxies.len());
             let proxies: Vec<usize> = (0..cluster.postgres_proxies.len())
                 .filter(|node| node_number == 0 || *node + 1 == node_number)
@@ -69,7 +69,7 @@ pub(super) fn inject(
             std::thread::sleep(sold_for);
             cluster.postgres.crash()?;
             cluster.fail_over()?;
-            Ok(format!("sold for {} ms without the standby", sold_for.as_millis()))
+            Ok(format!("buyers bought for {} ms without the standby", sold_for.as_millis()))
         }
         Fault::PostgresStandbyAway => {
             let pause = random_duration(rng, OUTAGE);
@@ -86,15 +86,15 @@ pub(super) fn inject(
 }
 
 /// Fills the disk of PostgreSQL for a while. During this time PostgreSQL refuses some transactions.
-/// If PostgreSQL needs a new file for its log, PostgreSQL ends. When there is space again, the
-/// harness starts PostgreSQL, as an operator would.
+/// If PostgreSQL needs a new WAL file, PostgreSQL ends. When there is space again, the harness
+/// starts PostgreSQL, as an operator would.
 fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, ClusterError> {
     let postgres = &mut cluster.postgres;
     let (pause, before) = (random_duration(rng, DISK_FULL), postgres.disk_full_reports());
     let needs_file = rng.random_bool(0.5);
     postgres.set_disk_full(true)?;
     if needs_file {
-        // The switch to a new log file may fail, because the disk is full.
+        // The switch to a new WAL file may fail, because the disk is full.
         let _ = postgres.sql("SELECT pg_switch_wal()");
     }
     std::thread::sleep(pause);
@@ -104,12 +104,13 @@ fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, Cluste
     if reports == 0 {
         return Err(ClusterError::failed("filling the disk", "PostgreSQL reported no error"));
     }
-    let how = if ended { ", PostgreSQL ended and was started again" } else { "" };
-    Ok(format!("the disk was full for {} ms, {reports} errors{how}", pause.as_millis()))
+    let how = if ended { "; PostgreSQL ended and was started again" } else { "" };
+    Ok(format!("the disk was full for {} ms and caused {reports} errors{how}", pause.as_millis()))
 }
 
-/// Crashes the primary and promotes its standby after a pause. The old primary may then return with
-/// its old data, while a node restarts. No node may write to the old primary.
+/// Crashes the primary and promotes its standby after a pause. With `postgres-old-primary-returns`,
+/// the old primary then starts again with its old data, and every node restarts. No node may write
+/// to the old primary.
 fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<String, ClusterError> {
     cluster.postgres.crash()?;
     std::thread::sleep(pause);
@@ -119,8 +120,8 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
         return Ok(how);
     }
     let Some(old) = &mut cluster.standby else { return Ok(how) };
-    // Wait until the nodes have used the new primary. Before that, a node may rightly use either
-    // server.
+    // Wait until a node has registered the new primary. Before the registration, the nodes may use
+    // either server.
     wait_until_used(&cluster.postgres)?;
     // A normal start would let commits wait for a standby that no longer exists.
     old.start_without_standby()?;
@@ -136,14 +137,14 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
     old.stop()?;
     if before != after {
         let what =
-            format!("the number of its orders changed from {before} to {after} after its return");
+            format!("the old primary returned with {before} orders, but has {after} at the end");
         return Err(ClusterError::failed("the return of the old primary", what));
     }
     how += ", the old primary returned and got no order";
     Ok(how)
 }
 
-/// Waits until a node has registered itself at the new primary.
+/// Waits until a node has registered the new primary in the history of the store.
 fn wait_until_used(primary: &Postgres) -> Result<(), ClusterError> {
     let until = Instant::now() + TAKEOVER_WITHIN;
     let newest = "SELECT cause FROM store_history ORDER BY fence DESC LIMIT 1";
@@ -260,8 +261,8 @@ fn redis(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<Stri
     }
 }
 
-/// Saves a snapshot, lets sales continue, and loads the snapshot into a new process or into the
-/// running process.
+/// Saves a snapshot, lets buyers continue to buy, and loads the snapshot. Either a new process or
+/// the running process loads it.
 fn snapshot(
     redis: &mut Redis,
     primary: usize,
@@ -275,13 +276,13 @@ fn snapshot(
     if fault == Fault::RedisReload {
         server.run_command(&["DEBUG", "RELOAD", "NOSAVE"])?;
         return Ok(format!(
-            "redis-{} loaded a snapshot that was {} ms old while it ran",
+            "redis-{} loaded a snapshot that was {} ms old, without a restart",
             primary + 1,
             age.as_millis()
         ));
     }
     // A full synchronization of the replica may have written a newer snapshot. That snapshot also
-    // lacks the latest sales.
+    // lacks the latest tickets.
     server.kill()?;
     server.start()?;
     Ok(format!(
@@ -291,8 +292,8 @@ fn snapshot(
     ))
 }
 
-/// Disconnects the replica, lets sales continue, kills the primary, and makes the replica take
-/// over.
+/// Disconnects the replica, lets buyers continue to buy, kills the primary, and makes the replica
+/// take over.
 fn fail_over_stale_replica(
     redis: &mut Redis,
     primary: usize,
@@ -308,7 +309,7 @@ fn fail_over_stale_replica(
     wait_until_primary(redis, replica)?;
     redis.server(primary).start()?;
     Ok(format!(
-        "redis-{} took over although it missed the last {} ms",
+        "redis-{} took over without the data of the last {} ms",
         replica + 1,
         age.as_millis()
     ))
@@ -326,7 +327,8 @@ pub(super) fn reset_command_stats(cluster: &Cluster) -> Result<(), ClusterError>
     servers.try_for_each(|server| server.run_command(&["CONFIG", "RESETSTAT"]).map(drop))
 }
 
-/// Returns the shard whose primary ran the most scripts, because most data can be lost there.
+/// Returns the shard whose primary ran the most scripts. A fault of this shard can lose the most
+/// data.
 fn busiest_shard(redis: &Redis) -> usize {
     let scripts = |shard: &usize| {
         let (primary, _) = redis.primary_and_replica(*shard);

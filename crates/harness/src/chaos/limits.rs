@@ -5,15 +5,15 @@ use std::time::Duration;
 
 /// New buyers per second. The rate is low enough that the fault happens during the run.
 pub(super) const ARRIVALS_PER_SEC: f64 = 250.0;
-/// New buyers per second for the fault `restore`. The rate is lower, so that sales continue after
-/// the backup is complete.
+/// New buyers per second for the faults `restore` and `postgres-failover-async`. The rate is so low
+/// that buyers still arrive after the backup, or after the standby is cut off.
 pub(super) const ARRIVALS_PER_SEC_SLOW: f64 = 60.0;
 /// The number of keep-alive connections of the load run.
 pub(super) const CONNECTIONS: usize = 64;
 /// The range from which the number of units in a request is chosen. The chosen number is also the
 /// limit for each buyer.
 pub(super) const UNITS_PER_BUYER: Range<u32> = 1..4;
-/// The stock, as a fraction of the requested units.
+/// The range of the stock, as a fraction of the requested units.
 pub(super) const STOCK_PART: Range<f64> = 0.4..0.9;
 /// The fraction of the run after which the fault happens.
 pub(super) const FAULT_PART: Range<f64> = 0.05..0.35;
@@ -28,13 +28,14 @@ pub(super) const HANG: (Duration, Duration) = (Duration::from_millis(200), Durat
 /// How long a network or a store is unavailable.
 pub(super) const OUTAGE: (Duration, Duration) =
     (Duration::from_millis(200), Duration::from_secs(3));
-/// How long a disk is full. During this time, at least one file must grow.
+/// How long a disk is full. The time must be long enough that PostgreSQL tries to make a file
+/// longer. If PostgreSQL reports no full disk, the harness fails.
 pub(super) const DISK_FULL: (Duration, Duration) =
     (Duration::from_millis(800), Duration::from_secs(3));
-/// How much a slow network delays each chunk.
+/// How much a slow network delays each chunk of data.
 pub(super) const NETWORK_DELAY: (Duration, Duration) =
     (Duration::from_millis(10), Duration::from_millis(200));
-/// The age of a snapshot or of a stale replica.
+/// How old the data of a snapshot or of a stale replica is.
 pub(super) const SNAPSHOT_AGE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(600));
 /// How far a node's clock is set forward or back.
@@ -49,8 +50,8 @@ pub(super) const SOLD_OUT_WITHIN: Duration = Duration::from_secs(60);
 pub(super) const LAST_BUYERS_MAX: u64 = 200;
 /// How often the stock is checked.
 pub(super) const POLL_EVERY: Duration = Duration::from_millis(100);
-/// The largest number of findings that are shown for one round. For the rest, only their number is
-/// shown.
+/// The largest number of findings that the report of one round shows. The report gives only the
+/// number of the other findings.
 pub(super) const FINDINGS_SHOWN: usize = 12;
 /// How long a row that one node wrote may be invisible to another node. After that time the request
 /// fails.

@@ -1,7 +1,7 @@
 //! The fault `restore`: PostgreSQL is lost during a sale, and is restored from a backup. Orders
-//! that were made after the backup are missing, so the sale must be paused. The sale must also be
-//! paused after a failover to a standby that lacks the last orders. This file acts as the operator:
-//! it lowers the stock by the units of the missing orders and resumes the sale, as
+//! that were made after the backup are missing, so the nodes must pause the sale. They must also
+//! pause the sale after a failover to a standby that lacks the last orders. This file acts as the
+//! operator: it lowers the stock by the units of the missing orders and resumes the sale, as
 //! `docs/how-to/back-up-and-restore.md` says.
 
 use std::collections::HashSet;
@@ -18,7 +18,8 @@ use super::round::{ITEM, RoundRunner};
 use crate::audit::{self, StoreLocation};
 use crate::cluster::{Cluster, ClusterError, Node, http};
 
-/// Copies the database, lets sales continue, stops all servers, and starts them with the copy.
+/// Copies the database, and lets buyers continue to buy. Then kills the nodes and PostgreSQL, and
+/// starts them again with the copy.
 pub(super) fn restore(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, ClusterError> {
     let ids = "SELECT id FROM orders";
     let before: HashSet<String> = cluster.postgres.sql(ids)?.lines().map(str::to_owned).collect();
@@ -30,17 +31,17 @@ pub(super) fn restore(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<Strin
     cluster.postgres.restore(&copy)?;
     let after: HashSet<String> = cluster.postgres.sql(ids)?.lines().map(str::to_owned).collect();
     if let Some(lacks) = before.difference(&after).next() {
-        let what = format!("order {lacks} is older than the backup, but is missing");
+        let what = format!("order {lacks} was made before the backup, but is missing");
         return Err(ClusterError::failed("restoring PostgreSQL", what));
     }
     cluster.nodes.iter_mut().try_for_each(Node::start)?;
     cluster.nodes.iter_mut().try_for_each(Node::wait_until_ready)?;
-    Ok(format!("sold for {} ms after the backup", sold_for.as_millis()))
+    Ok(format!("buyers bought for {} ms after the backup", sold_for.as_millis()))
 }
 
 impl RoundRunner<'_> {
     /// Waits until the sale is paused, lowers the stock by the units of the missing orders, and
-    /// resumes the sale. Returns a file with the answers that the store can still confirm.
+    /// resumes the sale. Returns a file with only those answers that the store can still confirm.
     pub(super) fn accept_restore(&mut self, answers: &Path) -> Result<PathBuf, ClusterError> {
         self.wait_until_paused()?;
         let store = StoreLocation::parse(&self.cluster.store_url()).and_then(|store| {
@@ -69,9 +70,9 @@ impl RoundRunner<'_> {
         Ok(kept)
     }
 
-    /// Waits until the nodes report at least this number of missing orders. Otherwise adds a
-    /// finding. The number can be larger, because a node may also have confirmed an order whose
-    /// answer did not reach the buyer.
+    /// Waits until the nodes report at least `missing` missing orders. Adds a finding if they do
+    /// not report them in time. The reported number can be larger than `missing`, because a node
+    /// may have confirmed an order whose answer did not reach the buyer.
     fn expect_lost_orders(&mut self, missing: u64) -> Result<(), ClusterError> {
         let sql = "SELECT coalesce(sum(lost), 0)::bigint FROM lost_orders
                    WHERE fence = (SELECT max(fence) FROM store_history)";
@@ -84,7 +85,7 @@ impl RoundRunner<'_> {
             }
             if begun.elapsed() > RECOVERED_WITHIN {
                 let what = format!(
-                    "{missing} orders are missing, but only {reported} were reported as missing"
+                    "{missing} orders are missing, but the nodes reported only {reported} of them"
                 );
                 self.round.findings.push(what);
                 return Ok(());
@@ -94,7 +95,7 @@ impl RoundRunner<'_> {
     }
 
     /// Lowers the stock. Units in the slots of a killed node are free only after the node's lease
-    /// has ended. The request is repeated until then.
+    /// has ended. Until then the server refuses the request, so this function repeats the request.
     fn lower_stock(&self, path: &str, body: &str) -> Result<(), ClusterError> {
         let (addr, key, begun) = (self.cluster.addr(), self.cluster.admin_key(), Instant::now());
         let head = format!("Authorization: Bearer {key}\r\nIdempotency-Key: restored\r\n");
@@ -113,7 +114,7 @@ impl RoundRunner<'_> {
     }
 
     /// Waits until the nodes have paused the sale. After the restore, no node may sell a unit
-    /// before the pause. The adjustment and the final audit would detect such a sale.
+    /// before the pause. If a node sells a unit, the change of the stock or the final audit fails.
     fn wait_until_paused(&self) -> Result<(), ClusterError> {
         let (begun, path) = (Instant::now(), format!("/v1/admin/sales/{}", self.sale));
         loop {
@@ -122,7 +123,8 @@ impl RoundRunner<'_> {
                 return Ok(());
             }
             if begun.elapsed() > RECOVERED_WITHIN {
-                let what = format!("after a restore the sale is {}, not paused", sale["phase"]);
+                let what =
+                    format!("the phase of the sale is {}, but must be paused", sale["phase"]);
                 return Err(ClusterError::failed("waiting for the pause", what));
             }
             std::thread::sleep(Duration::from_millis(50));

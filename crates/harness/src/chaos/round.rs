@@ -34,7 +34,7 @@ pub(super) struct RoundRunner<'a> {
     seed: u64,
     /// Whether the spread changes during the load run.
     respread: bool,
-    /// The number of answers in which a new row of another node was missing.
+    /// How many times a node did not find a new row of another node yet.
     stale_answers: Cell<u32>,
     pub(super) round: RoundReport,
 }
@@ -52,7 +52,8 @@ pub(super) fn run_round(
         .map_err(|error| ClusterError::failed("reading the buyer secret", error))?;
     let units = rng.random_range(UNITS_PER_BUYER);
     let part = rng.random_range(STOCK_PART);
-    // The product is at most the number of requested units. The fraction is cut off.
+    // The product is at most the number of requested units, so it fits a `u64`. The cast cuts off
+    // the fraction.
     let stock = (f64::from(buyers * units) * part) as u64;
     let round = RoundReport::new(number, fault, buyers, stock);
     let (sale, seed) = (format!("s{number}"), rng.random::<u32>().into());
@@ -137,7 +138,7 @@ impl RoundRunner<'_> {
         self.record_and_audit(report, &file, false)
     }
 
-    /// Waits until the fault has no effect any more.
+    /// Waits until all servers are healthy again after the fault.
     fn wait_until_recovered(&mut self) -> Result<(), ClusterError> {
         let begun = Instant::now();
         if let Some(redis) = &self.cluster.redis {
@@ -154,9 +155,10 @@ impl RoundRunner<'_> {
         self.stock().map(drop)
     }
 
-    /// Counts early refusals. No units return during the run. So if enough units are free now, a
-    /// "sold out" came too early. An early "sold out" is allowed only after the request waited in
-    /// the server for the longest allowed time. Without a fault, no request waits that long.
+    /// Counts the requests that were refused as sold out too early. No units return during the run.
+    /// So if enough units for a request are free now, every "sold out" came too early. With a
+    /// fault, this is allowed, because a request may have waited in the server for the longest
+    /// allowed time. Without a fault, no request waits that long.
     fn check_early_refusals(&mut self) -> Result<(), ClusterError> {
         let left = self.stock()?.free;
         if left >= self.units.into() {
@@ -164,7 +166,7 @@ impl RoundRunner<'_> {
         }
         if self.round.early_refusals > 0 && self.round.fault == Fault::NoFault {
             self.round.findings.push(format!(
-                "{} requests were refused as sold out while {left} units were free",
+                "{} requests were refused as sold out, but {left} units are still free",
                 self.round.early_refusals
             ));
         }
@@ -172,7 +174,7 @@ impl RoundRunner<'_> {
     }
 
     /// Repeats every request with the same key. A buyer with an order must receive that order, even
-    /// if nothing is left.
+    /// if no units are left.
     fn repeat_requests(&mut self) -> Result<(), ClusterError> {
         let file = self.answers("again");
         let report = load::run(self.plan("again", self.buyers, self.units, self.seed), |_| {});
@@ -194,7 +196,7 @@ impl RoundRunner<'_> {
             }
             turn += 1;
             let name = format!("last-{turn}");
-            // The result is at most LAST_BUYERS_MAX, so it fits.
+            // The result is at most `LAST_BUYERS_MAX`, so it fits a `u32`.
             let buyers = left.min(LAST_BUYERS_MAX) as u32;
             let file = self.answers(&name);
             let report = load::run(self.plan(&name, buyers, 1, self.seed ^ (turn << 32)), |_| {});
@@ -222,13 +224,13 @@ impl RoundRunner<'_> {
         let stale_answers = self.stale_answers.get();
         if stale_answers > 0 {
             self.round.findings.push(format!(
-                "a node did not see a new row of another node at once, {stale_answers} times"
+                "{stale_answers} times, a node did not yet find a new row of another node"
             ));
         }
         self.round.repairs = self.repairs()?.saturating_sub(before);
         if self.round.repairs > 0 && !self.round.fault.may_cost_a_slot() {
             self.round.findings.push(format!(
-                "{} slots were replaced without a fault that allows it",
+                "{} slots were replaced, although this fault must not cost a slot",
                 self.round.repairs
             ));
         }
@@ -236,7 +238,8 @@ impl RoundRunner<'_> {
             .map(drop)
     }
 
-    /// Records the result of a load run and runs the independent auditor with its answers.
+    /// Records the result of a load run. Lets the independent auditor check the answers of this
+    /// run.
     fn record_and_audit(
         &mut self,
         report: Result<LoadReport, load::LoadError>,
@@ -285,8 +288,8 @@ impl RoundRunner<'_> {
         plan.units = units;
         plan.connections = CONNECTIONS;
         plan.seed = seed;
-        // The store may be unavailable for longer than a verdict may take. But after the recovery,
-        // every buyer must receive a verdict.
+        // The store may be unavailable for longer than the time limit of a verdict. After the
+        // recovery, every buyer must still receive a verdict.
         plan.verdict_grace = RECOVERED_WITHIN;
         plan.answers = Some(self.answers(name));
         plan
@@ -315,8 +318,8 @@ impl RoundRunner<'_> {
             let reply = self.cluster.admin(method, path, body);
             match reply {
                 Ok(reply) if reply.status == status => return Ok(reply),
-                // A new row of another node may be visible only after a moment, so the request is
-                // repeated.
+                // The node may not find a new row of another node at once, so the harness repeats
+                // the request.
                 Ok(reply) if reply.status == 404 && begun.elapsed() < PROPAGATED_WITHIN => {
                     self.stale_answers.set(self.stale_answers.get() + 1);
                     std::thread::sleep(Duration::from_millis(20));
@@ -332,7 +335,7 @@ impl RoundRunner<'_> {
     }
 }
 
-/// Formats answers by kind as one short text.
+/// Formats the number of answers of each kind as one short text.
 pub(super) fn format_answers(answers: &BTreeMap<String, u64>) -> String {
     answers.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ")
 }

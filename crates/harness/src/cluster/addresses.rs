@@ -1,12 +1,12 @@
-//! The addresses that nodes get for PostgreSQL and Redis, with proxies in between if the plan asks
-//! for them.
+//! The addresses at which nodes reach PostgreSQL and Redis. If the plan asks for proxies, these are
+//! the addresses of the proxies.
 
 use std::net::SocketAddr;
 
 use super::{ClusterError, ClusterPlan, Postgres, Proxy, Redis, RedisServer, ports};
 
-/// Returns the address of the store for one node. If the plan has proxies, starts a proxy in front
-/// of each PostgreSQL server and returns it too.
+/// Returns the address of the store for one node, and the new proxies of this node. If the plan has
+/// proxies, starts one proxy in front of each PostgreSQL server.
 pub(super) fn store_address(
     plan: &ClusterPlan,
     postgres: &Postgres,
@@ -34,7 +34,7 @@ pub(super) fn start_proxy(port: u16, proxies: &mut Vec<Proxy>) -> Result<u16, Cl
     Ok(port)
 }
 
-/// Returns the addresses of the slots' servers, or of the proxies in front of them.
+/// Returns the URLs of one Redis server of each shard, or of the proxies in front of these servers.
 pub(super) fn slots_urls(redis: &Redis, proxies: &[Proxy]) -> String {
     let servers = redis.servers().iter().take(redis.shards()).map(RedisServer::addr);
     let addrs: Vec<SocketAddr> = if proxies.is_empty() {

@@ -16,7 +16,8 @@ pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, Clust
 pub(super) struct Clock(LibraryNumber);
 
 impl Clock {
-    /// Creates a correct clock. Returns it with the environment variables that make a node use it.
+    /// Creates a clock that shows the true time. Returns the clock, and the environment variables
+    /// that make a node use it.
     pub fn create(
         library: &Path,
         file: &Path,
@@ -25,7 +26,7 @@ impl Clock {
         Ok((Self(ahead_ms), environment))
     }
 
-    /// Sets the clock this far ahead of the true time.
+    /// Sets the clock `ms` milliseconds ahead of the true time, or behind it if `ms` is negative.
     pub fn set_ahead_ms(&self, ms: i64) -> Result<(), ClusterError> {
         self.0.set(ms)
     }

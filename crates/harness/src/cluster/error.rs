@@ -1,6 +1,6 @@
 //! The errors of a private installation.
 
-/// The error if a server could not be started, reached or stopped.
+/// The reason why a server could not be started, reached or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// A program is not installed.

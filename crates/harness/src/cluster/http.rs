@@ -18,7 +18,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Returns the value of a header. The name is in lower case.
+    /// Returns the value of a header. The case of the letters in `name` does not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(':'));
         lines.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim())
@@ -30,7 +30,7 @@ impl Reply {
     }
 }
 
-/// Sends one request. `lines` are further header lines, each with its line end.
+/// Sends one request. `lines` contains further header lines, each with `\r\n` at its end.
 pub fn send_request(
     addr: SocketAddr,
     method: &str,

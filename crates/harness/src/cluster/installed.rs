@@ -28,7 +28,7 @@ pub struct InstalledCluster {
     pub slots_urls: Option<String>,
     /// The file with the operators' key.
     pub admin_key_file: String,
-    /// The file with the secret that buyers' tokens are signed with.
+    /// The file with the secret that signs buyers' tokens.
     pub buyer_secret_file: String,
     /// The servers.
     pub parts: Vec<InstalledServer>,
@@ -83,7 +83,7 @@ pub(super) fn write_info(cluster: &Cluster) -> Result<(), ClusterError> {
     cluster.cluster_dir.write_private(INFO_FILE, &text).map(drop)
 }
 
-/// Reads the description in `dir` and finds the running servers. Returns `None` without a
+/// Reads the description in `dir` and finds the running servers. Returns `None` if there is no
 /// description.
 pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
     let cluster_dir = ClusterDir::open(dir)?;
@@ -107,8 +107,9 @@ pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
     Ok(Some(installed))
 }
 
-/// Stops every server with a process-id file in `dir`. The last server stops first, because a
-/// server depends on the servers that started before it. Returns the names of the servers that ran.
+/// Stops every server with a process-id file in `dir`. Stops the servers in the reverse order of
+/// their start, because a server depends on the servers that started before it. Returns the names
+/// of the servers that ran.
 pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
     let cluster_dir = ClusterDir::open(dir)?;
     let mut stopped = Vec::new();

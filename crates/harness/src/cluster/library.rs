@@ -1,6 +1,6 @@
 //! Small libraries in C that a server loads before its C library. Each library simulates one fault
-//! for the running server: a wrong clock, or a full disk. The library reads a number from a file,
-//! and this program writes the file.
+//! for the running server: a wrong clock, or a full disk. A library reads a number from a file.
+//! This program writes the number, and so controls the fault.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -29,8 +29,8 @@ pub(super) fn compile(
 pub(super) struct LibraryNumber(File);
 
 impl LibraryNumber {
-    /// Creates the file with the number 0. Returns the number, and the environment variables that
-    /// load the library.
+    /// Creates the file with the number 0. Returns a handle that changes the number, and the
+    /// environment variables that load the library.
     pub fn create(
         library: &Path,
         variable: &str,

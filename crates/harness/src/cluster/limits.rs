@@ -5,11 +5,13 @@ use std::time::Duration;
 
 /// The ports of the servers. They are below the range that the system uses for outgoing
 /// connections, so no outgoing connection takes such a port. A Redis server in a cluster takes a
-/// second port, [`BUS_PORT_OFFSET`] higher. That port is below the range too.
+/// second port, which is [`BUS_PORT_OFFSET`] higher than the first. The second port is below the
+/// range too.
 pub(super) const PORTS: RangeInclusive<u16> = 10_100..=21_900;
 /// The distance from a Redis server's port to its cluster bus port.
 pub(super) const BUS_PORT_OFFSET: u16 = 10_000;
-/// The largest number of ports that are tried. At the bound the start fails.
+/// The largest number of ports that the harness tries. If none of these ports is free, the start
+/// fails.
 pub(super) const PORT_TRIES_MAX: usize = 200;
 /// The largest number of nodes of one installation. A plan with more nodes is refused.
 pub const NODES_MAX: usize = 16;
@@ -27,16 +29,16 @@ pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long a server of a Redis Cluster may be silent before the other servers count it as failed,
 /// in milliseconds.
 pub(super) const NODE_TIMEOUT_MS: u32 = 1_000;
-/// After this time, the harness introduces servers of a Redis Cluster to each other again, if they
-/// have not met.
+/// If the servers of a Redis Cluster do not know each other after this time, the harness introduces
+/// them to each other again.
 pub(super) const MEET_RETRY_AFTER: Duration = Duration::from_secs(3);
-/// Bytes of a failed server's log that are shown.
+/// How many bytes from the end of a failed server's log are shown.
 pub(super) const LOG_SHOWN_BYTES: usize = 2_000;
 /// Bytes that a proxy reads at once.
 pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a proxy tries to connect to a target. After that time it tries the next target.
 pub(super) const TARGET_WITHIN: Duration = Duration::from_secs(1);
-/// Bytes of an answer that are read. The rest is cut off.
+/// How many bytes of an answer are read at most. The rest is cut off.
 pub(super) const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 const _: () = assert!(*PORTS.end() + BUS_PORT_OFFSET < 32_768);

@@ -21,7 +21,7 @@ pub struct Node {
     start: ProcessSpec,
     process: Option<Process>,
     clock: Option<Clock>,
-    /// Another build of the program, which [`Node::upgrade`] uses.
+    /// The build of the program that the next [`Node::upgrade`] starts.
     next: Option<PathBuf>,
 }
 
@@ -51,7 +51,7 @@ impl Node {
         Ok(Self { cluster_dir: cluster_dir.clone(), addr, start, process: None, clock, next: None })
     }
 
-    /// Sets the other build, to which the node changes at each upgrade.
+    /// Sets another build of the program. Each upgrade of the node switches between the two builds.
     pub(super) fn with_next(self, next: Option<PathBuf>) -> Self {
         Self { next, ..self }
     }
@@ -112,8 +112,8 @@ impl Node {
         self.process.take().map_or(Ok(()), |mut process| process.stop(Signal::TERM))
     }
 
-    /// Stops the node, which must end cleanly and in time, and starts it again. If there is another
-    /// build of the program, the node changes to it.
+    /// Stops the node and starts it again. Fails if the node does not end cleanly and in time. If
+    /// there is another build of the program, the node switches to that build.
     pub fn upgrade(&mut self) -> Result<(), ClusterError> {
         self.process.take().map_or(Ok(()), |mut process| process.stop_cleanly())?;
         if let Some(next) = &mut self.next {
@@ -123,7 +123,8 @@ impl Node {
         self.wait_until_ready()
     }
 
-    /// Sets the wall clock this far ahead of the true time, if the clock is adjustable.
+    /// Sets the wall clock `ms` milliseconds ahead of the true time, or behind it if `ms` is
+    /// negative. Does nothing if the clock is not adjustable.
     pub fn set_clock_ahead_ms(&self, ms: i64) -> Result<(), ClusterError> {
         self.clock.as_ref().map_or(Ok(()), |clock| clock.set_ahead_ms(ms))
     }

@@ -15,13 +15,13 @@ pub(super) struct NodeFactory<'a> {
     cluster_dir: &'a ClusterDir,
     /// The library that makes wall clocks adjustable.
     clock: Option<&'a Path>,
-    /// The settings of all nodes and edges, by environment variable.
+    /// The settings of all nodes and edges: the name and the value of each environment variable.
     shared: Vec<(String, String)>,
 }
 
 impl<'a> NodeFactory<'a> {
     /// Creates a factory. `slots_urls` has the addresses of the Redis servers. `secrets` has the
-    /// names and values of the settings in `auth` that the caller must know.
+    /// names and values of those settings in `auth` that the caller chooses.
     pub(super) fn new(
         plan: &'a ClusterPlan,
         cluster_dir: &'a ClusterDir,
@@ -43,8 +43,8 @@ impl<'a> NodeFactory<'a> {
         Self { plan, cluster_dir, clock, shared }
     }
 
-    /// Creates the node with this number, from 1, without starting it. `store_url` is the address
-    /// of its PostgreSQL.
+    /// Creates the node with this number, but does not start the node. The numbers begin with 1.
+    /// `store_url` is the address of the node's PostgreSQL.
     pub(super) fn node(&self, number: usize, store_url: String) -> Result<Node, ClusterError> {
         let mut settings = vec![setting("STORE__URL", &store_url)];
         settings.extend(self.plan.roles.get(number - 1).map(|roles| setting("ROLES", roles)));
@@ -54,8 +54,8 @@ impl<'a> NodeFactory<'a> {
         self.create(format!("node-{number}"), settings)
     }
 
-    /// Creates the edge with this number, from 1, without starting it. The edge passes requests on
-    /// to these nodes.
+    /// Creates the edge with this number, but does not start the edge. The numbers begin with 1.
+    /// The edge passes requests on to `nodes`.
     pub(super) fn edge(&self, number: usize, nodes: &[SocketAddr]) -> Result<Node, ClusterError> {
         let nodes: Vec<String> = nodes.iter().map(|addr| format!("http://{addr}")).collect();
         let settings = vec![setting("ROLES", "edge"), setting("EDGE__UPSTREAMS", &nodes.join(","))];

@@ -11,9 +11,9 @@ use rand::RngExt;
 use super::error::ClusterError;
 use super::limits::{BUS_PORT_OFFSET, PORT_TRIES_MAX, PORTS};
 
-/// The ports that this process has given to servers, with their reservations. The port of a server
-/// that does not listen yet looks free. The port of a stopped server looks free too, but the server
-/// needs this port at its next start.
+/// The ports that this process has given to servers, with their reservations. Such a port can look
+/// free, because its server does not listen yet, or is stopped and needs the port at its next
+/// start.
 static ALLOCATED: Mutex<Option<HashMap<u16, UnixListener>>> = Mutex::new(None);
 
 /// Returns a free port.
@@ -21,14 +21,14 @@ pub(super) fn free() -> Result<u16, ClusterError> {
     allocate(&[0])
 }
 
-/// Returns a free port whose cluster bus port is free too. Redis servers use the second port among
-/// themselves.
+/// Returns a free port whose cluster bus port is free too. Redis servers use the cluster bus port
+/// among themselves.
 pub(super) fn free_pair() -> Result<u16, ClusterError> {
     allocate(&[0, BUS_PORT_OFFSET])
 }
 
-/// Returns a port that is free and not yet given to a server, together with the ports at these
-/// offsets.
+/// Returns a base port. For each of `offsets`, the port `base + offset` was free, and is now
+/// reserved.
 fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     let mut given = ALLOCATED.lock().unwrap_or_else(PoisonError::into_inner);
     let given = given.get_or_insert_default();
@@ -45,9 +45,9 @@ fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     Ok(port)
 }
 
-/// Reserves a free port, so that no other process on this machine gets it from this function. The
-/// reservation is a socket with an abstract name, which the kernel removes when this process ends.
-/// Returns `None` if the port is reserved or not free.
+/// Reserves a free port, so that this function gives the port to no other process on this machine.
+/// The reservation is a socket with an abstract name, which the kernel removes when this process
+/// ends. Returns `None` if the port is reserved or not free.
 fn reserve(port: u16) -> Option<UnixListener> {
     let name = SocketAddr::from_abstract_name(format!("doorbuster-port-{port}")).ok()?;
     let reservation = UnixListener::bind_addr(&name).ok()?;

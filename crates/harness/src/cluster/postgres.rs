@@ -15,11 +15,12 @@ use super::limits::{POLL_EVERY, READY_WITHIN};
 use super::ports;
 use super::process::{Process, ProcessSpec, run};
 
-/// The user of the server if this program runs as root, because PostgreSQL refuses to run as root.
+/// If this program runs as root, the server runs as this user, because PostgreSQL refuses to run as
+/// root.
 const USER: &str = "postgres";
-/// The name that every standby uses at its primary.
+/// The name with which every standby connects to its primary.
 const STANDBY: &str = "doorbuster_standby";
-/// With this setting, commits wait for no standby.
+/// The setting with which commits do not wait for a standby.
 const NO_STANDBY: &str = "synchronous_standby_names=";
 /// The name of the role and of the database.
 const DATABASE: &str = "doorbuster";
@@ -43,8 +44,8 @@ impl Postgres {
         Self::create_on(cluster_dir, ends_with_caller, None)
     }
 
-    /// Does the same as [`Postgres::create`]. With a `library`, a test
-    /// can make the server's disk appear full.
+    /// Does the same as [`Postgres::create`]. With a `library`, a test can make the server's disk
+    /// appear full.
     pub(super) fn create_on(
         cluster_dir: &ClusterDir,
         ends_with_caller: bool,
@@ -121,7 +122,7 @@ impl Postgres {
             "min_wal_size=1GB".to_owned(),
             "max_wal_size=4GB".to_owned(),
             "log_line_prefix=%m [%p] ".to_owned(),
-            // The name that a standby uses at its primary.
+            // The name with which a standby connects to its primary.
             format!("cluster_name={STANDBY}"),
         ];
         let arguments = ["-D".to_owned(), data.clone()].into_iter();
@@ -144,7 +145,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Gives a file or a directory to the user of the server.
+    /// Makes the user of the server the owner of a file or a directory.
     fn give(&self, path: &Path) -> Result<(), ClusterError> {
         let Some(user) = &self.start.user else { return Ok(()) };
         let id = run(&["id", "-u", user].map(str::to_owned), &[])?;
@@ -160,7 +161,7 @@ impl Postgres {
             std::fs::remove_dir_all(&self.data)
                 .with_operation(|| format!("deleting {}", self.data))?;
         }
-        // The standby finds its primary by these settings.
+        // With `-R`, the copy contains the settings by which the standby finds its primary.
         self.copy_of(primary, &self.data, &["-R"])?;
         self.start()
     }
@@ -206,7 +207,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Makes this standby the primary. After that, commits wait for no standby.
+    /// Makes this standby the primary. After that, commits do not wait for a standby.
     pub fn promote(&self) -> Result<(), ClusterError> {
         self.psql("postgres", &["-c", "SELECT pg_promote()"])?;
         self.psql("postgres", &["-c", "ALTER SYSTEM RESET synchronous_standby_names"])?;
@@ -223,7 +224,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Starts the server so that its commits wait for no standby.
+    /// Starts the server so that its commits do not wait for a standby.
     pub fn start_without_standby(&mut self) -> Result<(), ClusterError> {
         self.start.arguments.extend(["-c".to_owned(), NO_STANDBY.to_owned()]);
         let started = self.start();
@@ -232,7 +233,7 @@ impl Postgres {
     }
 
     /// Writes all files to the disk. The database was created without syncs. Without this call, the
-    /// recovery after a crash first writes all files, which takes seconds, or much longer on a busy
+    /// recovery after a crash first writes all files. This takes seconds, and much longer on a busy
     /// disk.
     pub fn sync(&self) -> Result<(), ClusterError> {
         initdb(&self.bin_dir, self.start.user.as_deref(), &self.data, &["--sync-only"])
@@ -263,14 +264,14 @@ impl Postgres {
         self.port
     }
 
-    /// Returns the URL for a client that connects to this port, which is the server's port or a
-    /// proxy's.
+    /// Returns the URL of the server for a client. `port` is the port of the server, or of a proxy
+    /// in front of it.
     pub fn url(&self, port: u16) -> String {
         format!("postgres://{DATABASE}:{}@127.0.0.1:{port}/{DATABASE}", self.password)
     }
 
-    /// Returns the URL for a client that looks for the primary among this server and another
-    /// server.
+    /// Returns a URL that names two ports. The client connects to the port whose server is the
+    /// primary.
     pub fn url_of_either(&self, ports: [u16; 2]) -> String {
         let (password, [first, second]) = (&self.password, ports);
         format!(
@@ -279,12 +280,12 @@ impl Postgres {
         )
     }
 
-    /// Runs SQL in the program's database and returns the rows as text.
+    /// Runs SQL in the database `doorbuster` and returns the rows as text.
     pub fn sql(&self, sql: &str) -> Result<String, ClusterError> {
         self.psql(DATABASE, &["-v", "ON_ERROR_STOP=1", "-c", sql])
     }
 
-    /// Runs a file of SQL in the program's database.
+    /// Runs a file of SQL in the database `doorbuster`.
     pub fn load(&self, file: &Path) -> Result<(), ClusterError> {
         let file = file.display().to_string();
         self.psql(DATABASE, &["-v", "ON_ERROR_STOP=1", "-f", &file]).map(drop)
@@ -343,7 +344,7 @@ fn initdb(
     run(&words.map(str::to_owned).collect::<Vec<_>>(), &[]).map(drop)
 }
 
-/// Returns the directory of the newest version's programs.
+/// Returns the directory with the programs of the newest installed PostgreSQL.
 fn bin_dir() -> Result<PathBuf, ClusterError> {
     let entries = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut found: Vec<PathBuf> = entries

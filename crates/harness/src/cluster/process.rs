@@ -21,7 +21,8 @@ pub struct ProcessSpec {
     pub program: PathBuf,
     /// The program's arguments.
     pub arguments: Vec<String>,
-    /// Additions to the environment. The settings of this program are removed from the environment.
+    /// The environment variables that the process gets in addition to this program's environment.
+    /// The process does not inherit variables whose names begin with `DOORBUSTER_`.
     pub environment: Vec<(String, String)>,
     /// The user of the process. `None` means the current user.
     pub user: Option<String>,
@@ -93,8 +94,8 @@ impl Process {
         })
     }
 
-    /// Reads all process-id files of the installation, latest process first. A process in the
-    /// result may have ended.
+    /// Reads all process-id files of the installation. In the result, the process that started last
+    /// comes first. A process in the result may have ended.
     pub fn from_pid_files(cluster_dir: &ClusterDir) -> Result<Vec<Self>, ClusterError> {
         let mut found = Vec::new();
         let Ok(entries) = std::fs::read_dir(cluster_dir.pid_dir()) else { return Ok(found) };
@@ -216,7 +217,8 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until `ready` returns true. Fails if the process ends or `within` passes first.
+    /// Waits until `ready` returns true. Fails if the process ends first, or if `ready` does not
+    /// return true in the time `within`.
     pub fn wait_until_ready(
         &mut self,
         within: Duration,
@@ -262,8 +264,8 @@ impl Drop for Process {
     }
 }
 
-/// Returns the start time of a process in the system's ticks. Returns `None` if the process does
-/// not exist or is a zombie.
+/// Returns the start time of a process, in clock ticks since the system started. Returns `None` if
+/// the process does not exist or is a zombie.
 fn start_ticks(pid: Pid) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     // The name in parentheses may contain spaces, so the fields are counted after the last

@@ -23,16 +23,16 @@ use super::limits::{CHUNK_BYTES, TARGET_WITHIN};
 pub enum NetworkCondition {
     /// Data arrives without delay.
     Normal,
-    /// Each chunk of data arrives this much later.
+    /// Each chunk of data arrives later by this time.
     Slow(Duration),
-    /// On one connection in ten, each chunk of data arrives later. The others are normal. The
-    /// proxy counts its connections from 0.
+    /// On one connection in ten, each chunk of data arrives later. The other connections are
+    /// normal. The proxy numbers its connections from 0.
     SlowOneInTen {
         /// How much later each chunk arrives.
         by: Duration,
-        /// The number of the slow connection among ten, 0 to 9.
+        /// A connection is slow if its number ends with this digit, 0 to 9.
         slow: usize,
-        /// If connection `slow` does not exist yet, the newest connection is slow, provided that
+        /// While connection `slow` does not exist yet, the newest connection is slow instead, if
         /// its number is at least `from`.
         from: usize,
     },
@@ -124,8 +124,8 @@ async fn accept(
     let next = Arc::new(AtomicUsize::new(0));
     let accepted = Arc::new(AtomicUsize::new(0));
     loop {
-        // Accepting fails without free file handles, or if the client has already disconnected. Try
-        // again soon.
+        // `accept` fails if no file handle is free, or if the client has already disconnected. So
+        // the loop tries again soon.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
@@ -143,7 +143,7 @@ async fn accept(
     }
 }
 
-/// The state that the forwarding of one connection uses.
+/// The state with which the proxy forwards the data of one connection.
 #[derive(Clone)]
 struct Connection {
     /// The connection's number.
@@ -171,7 +171,8 @@ async fn serve(
     mut connection: Connection,
 ) {
     let Some(target) = connect_next(&targets, &next).await else { return };
-    // With Nagle's algorithm, a small answer waits for the acknowledgement of the previous answer.
+    // With Nagle's algorithm, a small answer would wait for the acknowledgement of the previous
+    // answer.
     let _ = (stream.set_nodelay(true), target.set_nodelay(true));
     let ((from, to), (target_from, target_to)) = (stream.into_split(), target.into_split());
     let (there, back) = (connection.clone(), connection.clone());
@@ -197,7 +198,7 @@ async fn connect_next(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpS
     None
 }
 
-/// Forwards data under the present condition until one side ends.
+/// Forwards data in one direction, with the present condition of the network, until a side closes.
 async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut connection: Connection) {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(read @ 1..) = from.read(&mut chunk).await {

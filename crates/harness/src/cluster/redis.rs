@@ -1,5 +1,5 @@
 //! A private Redis Cluster with one or more primaries. Each primary may have one replica. The
-//! servers write nothing to the disk, unless a test saves a snapshot.
+//! servers write data to the disk only when a test saves a snapshot.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -209,8 +209,8 @@ impl RedisServer {
 
 impl Redis {
     /// Starts `shards` primaries, and the same number of replicas if requested. Joins them into one
-    /// cluster. For a server's port, `proxy_port` returns the port that the server announces.
-    /// `None` means the server's own port.
+    /// cluster. `proxy_port` gets the port of a server, and returns the port that this server
+    /// announces. If it returns `None`, the server announces its own port.
     pub fn create(
         cluster_dir: &ClusterDir,
         shards: usize,
@@ -250,7 +250,8 @@ impl Redis {
         self.introduce_servers()?;
         for (primary, replica) in primaries.iter().zip(replicas) {
             let id = primary.run_command(&["CLUSTER", "MYID"])?;
-            // The replica may not have received the primary's address from the other servers yet.
+            // The command fails until the replica has received the primary's address from the other
+            // servers.
             wait_until("a replica knows its primary", || {
                 replica.run_command(&["CLUSTER", "REPLICATE", &id]).is_ok()
             })?;
@@ -259,8 +260,8 @@ impl Redis {
     }
 
     /// Introduces the servers to each other. A server drops a new server that is silent for a
-    /// second, for example because the whole machine pauses. In this case the function introduces
-    /// the servers again.
+    /// second, for example because the whole machine pauses. If a server was dropped, this function
+    /// introduces the servers again.
     fn introduce_servers(&self) -> Result<(), ClusterError> {
         let known = format!("cluster_known_nodes:{}\r", self.servers.len());
         let knows = |server: &RedisServer| {
@@ -324,13 +325,13 @@ impl Redis {
         &self.servers
     }
 
-    /// Returns one server that the caller can control.
+    /// Returns one server, so that the caller can start, signal or kill the server.
     pub fn server(&mut self, index: usize) -> &mut RedisServer {
         &mut self.servers[index]
     }
 
-    /// Returns the present primary of a shard and its replica. Without replicas both are the same
-    /// server.
+    /// Returns the indices of the present primary of a shard and of its replica. Without replicas,
+    /// both indices are the same.
     pub fn primary_and_replica(&self, shard: usize) -> (usize, usize) {
         let (one, other) = (shard, (shard + self.shards) % self.servers.len());
         let swapped = self.servers[one].role() != Role::Primary

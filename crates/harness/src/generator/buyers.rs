@@ -1,9 +1,9 @@
-//! Buyers with their own tokens, signed as a shop signs them, and the request that each of them
-//! sends.
+//! Buyers, and the request that each buyer sends. Each buyer has a token, which is signed as a shop
+//! signs tokens.
 //!
 //! Only the signature of a token is stored, so a million buyers take 32 MB. The name and the claims
-//! are computed from the buyer's number. A request is a template in which three parts are
-//! overwritten.
+//! are computed from the buyer's number. All requests come from a template: each request overwrites
+//! the token, the key and, with several sales, the sale's number.
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
@@ -16,7 +16,7 @@ const HEADER: &[u8] = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.";
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// The number of digits of a buyer's number.
 const DIGITS: usize = 8;
-/// The size of a SHA-256 in base64url, in bytes.
+/// The length of a signature in base64url.
 const SIGNATURE_TEXT: usize = 43;
 
 /// A set of buyers.
@@ -33,7 +33,7 @@ impl Buyers {
     /// Signs tokens for `count` buyers whose names begin with `series`.
     #[must_use]
     pub fn new(secret: &[u8], series: &str, count: u32) -> Self {
-        // If the clock is before 1970, the tokens have expired and the server refuses them.
+        // If the clock shows a time before 1970, the server refuses the tokens as expired.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let exp = (now + TOKEN_LIFE).as_secs();
         let claims = format!(r#"{{"sub":"{series}-00000000","exp":{exp}}}"#).into_bytes();
@@ -87,7 +87,8 @@ impl Buyers {
         format!("{}-{buyer:0DIGITS$}", self.series)
     }
 
-    /// Returns the key of the buyer's request in a template with this prefix of keys.
+    /// Returns the `Idempotency-Key` of the buyer's request. `keys` is the prefix of the template's
+    /// keys.
     #[must_use]
     pub fn key(&self, keys: &str, buyer: u32) -> String {
         format!("{keys}-{}-{buyer:0DIGITS$}", self.series)
@@ -98,8 +99,8 @@ impl Buyers {
         HEADER.len() + (self.claims.len() * 4).div_ceil(3)
     }
 
-    /// Writes the buyer's claims into a token that begins with the header. `claims` has the claims
-    /// of any buyer.
+    /// Writes the buyer's claims into a token that begins with the header. `claims` contains the
+    /// claims of any buyer, and afterwards the claims of this buyer.
     fn write_claims(&self, buyer: u32, claims: &mut [u8], token: &mut [u8]) {
         write_digits(buyer, &mut claims[self.digits_at..self.digits_at + DIGITS]);
         URL_SAFE_NO_PAD
@@ -120,9 +121,10 @@ pub struct RequestOptions<'a> {
     pub item: &'a str,
     /// The number of units.
     pub units: u32,
-    /// Further header lines, each with its line end.
+    /// Further header lines, each with `\r\n` at its end.
     pub headers: &'a str,
-    /// The prefix of every key. With a new prefix, the same buyers send new requests.
+    /// The prefix of every key. With another prefix, the requests of the same buyers are new
+    /// requests.
     pub keys: &'a str,
 }
 
@@ -174,7 +176,7 @@ impl Template {
         &self.bytes
     }
 
-    /// Uses the sale with this number from now on.
+    /// From now on, all requests of this template are for the sale with this number.
     pub fn set_sale(&mut self, number: u32) {
         write_digits(number, &mut self.bytes[self.sale_digits_at..self.sale_digits_at + 4]);
     }

@@ -1,4 +1,4 @@
-//! Assigns cores. In a comparison with one worker, the server and the generator get one core each.
+//! Chooses processor cores, pins threads to cores, and measures the processor time of a thread.
 use std::time::Duration;
 
 use anyhow::{Context, Result};

@@ -13,13 +13,13 @@ use super::{Load, Pace, RequestScript, RunResult, cores};
 
 /// The longest wait for answers after the end of a round. Later answers count as lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// After the end of a round, requests that wait for a connection are still sent for this time. The
-/// time is shorter than [`DRAIN_WITHIN`], so that a request that was sent late does not count as
-/// lost.
+/// How long the generator still sends waiting requests after the end of a round. This time is
+/// shorter than [`DRAIN_WITHIN`], so that the answer to a late request can still arrive in time.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// Seed of the arrival times, the same in every run.
 const SEED: u64 = 0x00d0_04b5;
-/// At this rate or a higher rate, requests that are due within one [`TICK`] are sent together.
+/// If a rate has at least this many requests per second, the generator sends the requests that are
+/// due within one [`TICK`] together.
 pub(crate) const TICK_FROM_RATE: f64 = 20_000.0;
 /// The longest delay of a request that waits to be sent together with other requests. The delay
 /// counts as latency.
@@ -107,7 +107,7 @@ impl<S: RequestScript> Measurement<'_, S> {
         self.due += Duration::from_secs_f64(-chance.ln() / rate);
     }
 
-    /// Counts the due requests that will not be sent.
+    /// Counts the requests that were due in the round but were not sent.
     fn give_up_the_rest(&mut self) {
         let (Pace::Open(rate) | Pace::Crowd(rate)) = self.pace else { return };
         while !self.ended && self.due < self.closes_at {

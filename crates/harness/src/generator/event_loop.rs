@@ -15,8 +15,8 @@ use rustix::event::{Timespec, epoll};
 
 /// The largest number of events per call of epoll.
 const EVENTS_MAX: usize = 512;
-/// After at least this number of events, the loop calls epoll again at once. After fewer events, a
-/// loop with a tick sleeps first.
+/// If a call of epoll returned at least this number of events, the loop calls epoll again at once.
+/// After fewer events, a loop with a tick sleeps first.
 const EVENTS_TOGETHER: usize = 64;
 /// The largest number of bytes of one read.
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -59,11 +59,11 @@ pub enum Progress<R> {
     /// A part of the answer. The loop passes this part to the source again, together with the
     /// following bytes.
     Incomplete(R),
-    /// A part of an endless answer. The source has used this part.
+    /// A part of an endless answer. The source has used this part, so the loop discards it.
     Consumed(R),
     /// The whole answer. The connection is free.
     Done,
-    /// The whole answer, or bytes that are not an answer. The connection is closed.
+    /// The whole answer, or bytes that are not an answer. The loop closes the connection.
     DoneAndClosed,
 }
 
@@ -87,8 +87,8 @@ pub trait Source {
         now: Instant,
     ) -> Progress<Self::Request>;
 
-    /// Handles the end of a connection. `request` is the request that waited for an answer on this
-    /// connection.
+    /// Handles the end of a connection. `request` is the request that waited on this connection, if
+    /// there was one.
     fn failed(&mut self, request: Option<Self::Request>, fault: Fault);
 
     /// Writes a request that needs a connection of its own, such as an event stream.
@@ -114,8 +114,8 @@ pub struct LoopOptions {
     /// that there is no limit.
     pub answer_within: Option<Duration>,
     /// Requests that are due within this time are sent together, and answers are read together.
-    /// Without a tick, both sides would wake up for each request, and a wake-up costs more than the
-    /// request.
+    /// Without a tick, client and server would wake up for each request, and a wake-up costs more
+    /// than the request.
     pub tick: Duration,
 }
 
@@ -183,7 +183,7 @@ impl<R> EventLoop<R> {
             this.wait(Some(WAIT_MAX))?;
             this.handle_events(source, false);
         }
-        // The last entry of `free` is used first, so the first connection comes last.
+        // The loop uses the last entry of `free` first. So the first connection must be at the end.
         this.free.sort_unstable_by(|a, b| b.cmp(a));
         Ok(this)
     }

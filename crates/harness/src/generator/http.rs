@@ -1,4 +1,4 @@
-//! Scripts for HTTP/1.1 with keep-alive, and a minimal parser that still checks each answer.
+//! Scripts that send HTTP/1.1 requests with keep-alive. A minimal parser checks each answer.
 use anyhow::{Context, Result, bail};
 
 use super::buyers::{Buyers, Template};
@@ -15,10 +15,10 @@ pub struct AnswerParts {
     pub end: usize,
 }
 
-/// Parses the head of the answer at the start of `inbox`. Returns `None` if the head is incomplete.
+/// Parses the answer at the start of `inbox`. Returns `None` if the answer is incomplete.
 ///
 /// # Errors
-/// Fails if the bytes are not the beginning of an answer with a length.
+/// Fails if the bytes are not the beginning of an HTTP/1.1 answer with a content length.
 pub fn answer_parts(inbox: &[u8]) -> Result<Option<AnswerParts>> {
     let mut length = None;
     let mut at = 0;
@@ -61,8 +61,8 @@ fn number(digits: &[u8]) -> Option<usize> {
     })?
 }
 
-/// Classifies answers. It keeps the body of the last refusal, so that most answers need only one
-/// comparison.
+/// Classifies answers. Keeps the body of the last "sold out" answer. An equal body then needs only
+/// one comparison.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
     sold_out: Vec<u8>,
@@ -131,7 +131,7 @@ impl RequestScript for RepeatedRequest {
     }
 }
 
-/// A script that sends purchases of one buyer after another.
+/// A script in which one buyer after another sends a purchase.
 #[derive(Debug)]
 pub struct Purchases<'a> {
     buyers: &'a Buyers,
@@ -144,20 +144,20 @@ pub struct Purchases<'a> {
 }
 
 impl<'a> Purchases<'a> {
-    /// Returns a script in which each buyer buys once, from number `first` on.
+    /// Returns a script in which each buyer from number `first` on buys once.
     #[must_use]
     pub fn each_once(buyers: &'a Buyers, template: Template, first: u32) -> Self {
         let (end, reader) = (buyers.count(), AnswerReader::default());
         Self { buyers, template, next: first, end, round_and_round: false, sales: 1, reader }
     }
 
-    /// Returns a script in which all buyers buy repeatedly.
+    /// Returns an endless script in which all buyers buy in turn.
     #[must_use]
     pub fn round_and_round(buyers: &'a Buyers, template: Template) -> Self {
         Self { round_and_round: true, ..Self::each_once(buyers, template, 0) }
     }
 
-    /// Limits the number of buyers, counted from the next buyer.
+    /// Limits the script to the next `count` buyers.
     #[must_use]
     pub fn limited_to(self, count: u32) -> Self {
         Self { end: self.buyers.count().min(self.next.saturating_add(count)), ..self }

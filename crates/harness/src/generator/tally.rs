@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 /// The kind of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AnswerKind {
-    /// An order, or an accepted request at another program in the comparison.
+    /// The server made an order, or a program that is compared with the server accepted a request.
     Accepted,
     /// The answer "sold out".
     SoldOut,
@@ -44,9 +44,9 @@ pub struct RunResult {
     pub time: Duration,
     /// The number of requests that were written to a connection.
     pub sent: u64,
-    /// The number of requests that were due and sent within the measured time.
+    /// The number of sent requests that were due within the measured time.
     pub sent_in_time: u64,
-    /// The number of requests that were given up because no connection was free.
+    /// The number of due requests that were never sent, because no connection was free.
     pub given_up: u64,
     /// The number of requests that never got an answer.
     pub lost: u64,
@@ -57,7 +57,7 @@ pub struct RunResult {
     pub latency: Histogram<u64>,
     /// The latencies of answers that arrived after the measured time.
     pub late_latency: Histogram<u64>,
-    /// Share of the time in which the generator's thread ran on a core.
+    /// The fraction of the time during which the generator's thread ran on a core.
     pub generator_busy: f64,
     /// The first answer of an unexpected kind.
     pub first_unexpected: Option<String>,
@@ -104,8 +104,8 @@ impl RunResult {
         }
     }
 
-    /// Returns the latencies of the answers within and after the measured time. If the server is
-    /// too slow, its slowest answers arrive after the measured time.
+    /// Returns the latencies of the answers that arrived within or after the measured time. The
+    /// late answers matter, because a server that is too slow sends its slowest answers last.
     #[must_use]
     pub fn latency_with_late_answers(&self) -> Histogram<u64> {
         let mut all = self.latency.clone();
@@ -119,7 +119,7 @@ impl RunResult {
         self.answers.get(&kind).copied().unwrap_or(0)
     }
 
-    /// Returns the number of answers of every kind.
+    /// Returns the total number of answers of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.answers.values().sum()
@@ -132,7 +132,7 @@ impl RunResult {
             / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// Returns how many requests per second were due and sent within the measured time.
+    /// Returns how many requests per second of the measured time were due and were sent.
     #[must_use]
     pub fn sent_per_sec(&self) -> f64 {
         self.sent_in_time as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
@@ -144,11 +144,12 @@ impl RunResult {
         self.latency.value_at_quantile(0.99) as f64
     }
 
-    /// Checks that every request was answered, and only with these kinds of answers.
+    /// Checks that every request got an answer, and that every answer is of one of these kinds.
     ///
     /// # Errors
     ///
-    /// Fails if there were other answers, or no answers.
+    /// Fails if an answer is of another kind, an answer was lost, the server closed a connection,
+    /// or no answer arrived.
     pub fn only(&self, kinds: &[AnswerKind]) -> Result<()> {
         let unexpected: Vec<String> = self
             .answers

@@ -24,8 +24,8 @@ pub(super) struct FinalAnswer<'a> {
 }
 
 impl FinalAnswer<'_> {
-    /// Returns the name under which the answer is counted: the code of a refusal, otherwise the
-    /// order's state.
+    /// Returns the name under which the answer is counted. The name is the code of a refusal, or
+    /// the state of an order. For any other answer, the name is `http_` and the status.
     pub fn kind(&self) -> Cow<'_, str> {
         match (&self.code, &self.state) {
             (Some(code), _) => Cow::Borrowed(code),
@@ -44,7 +44,7 @@ pub(super) enum AnswerDecision<'a> {
     Queued {
         /// The id of the ticket. If the ticket becomes an order, the order has the same id.
         id: Cow<'a, str>,
-        /// The time by which the verdict is decided.
+        /// The deadline for the verdict.
         decide_by: Timestamp,
     },
     /// The server is overloaded or failed. Send the same request again later.
@@ -86,7 +86,7 @@ struct VerdictEvent<'a> {
     order: Option<OrderView<'a>>,
 }
 
-/// The request of one buyer. An order with other values does not answer the request.
+/// The values of one buyer's request. An order with other values violates the contract.
 #[derive(Clone, Copy)]
 pub(super) struct ExpectedOrder<'a> {
     /// The sale.
@@ -147,7 +147,7 @@ fn decide_order<'a>(
     match (status, &*order.state, order.decide_by) {
         (202, "queued", Some(decide_by)) => AnswerDecision::Queued { id: order.id, decide_by },
         (202, ..) => {
-            AnswerDecision::Malformed("a 202 without the state queued or without a decide_by")
+            AnswerDecision::Malformed("a 202 without decide_by, or with a state other than queued")
         }
         (201, "reserved", _)
         | (200, "reserved" | "paid" | "cancelled" | "expired" | "refunded", _) => {
@@ -171,8 +171,8 @@ pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Answe
             None => AnswerDecision::Malformed("not the verdict of the requested order"),
         },
         429 | 500..=599 => retry_decision(head),
-        // The server issued the id and must keep its verdict, so an answer that denies the id is a
-        // fault.
+        // The server issued this id and must keep its verdict. So `401`, `403` and `404` violate
+        // the contract.
         401 | 403 | 404 => AnswerDecision::Malformed("the server denies an id that it issued"),
         _ => AnswerDecision::Malformed("an unexpected status for the state of an order"),
     }
@@ -188,10 +188,11 @@ pub(super) fn verdict_from_event<'a>(
     Ok(order.and_then(|order| verdict(order, id)).flatten())
 }
 
-/// Returns the verdict for `id` in an order: `Some(None)` while the order is queued, or `None` if
-/// the order is invalid.
+/// Returns the verdict that the order contains for the ticket `id`. Returns `Some(None)` while the
+/// order is queued, and `None` if the order is invalid.
 fn verdict<'a>(order: OrderView<'a>, id: &str) -> Option<Option<FinalAnswer<'a>>> {
-    // If one request has two tickets, both ids show the same order.
+    // One request can have two tickets. Then both tickets lead to the same order, whose id may
+    // differ from `id`.
     let other_id = order.id != id;
     match &*order.state {
         "queued" if other_id => None,
@@ -218,8 +219,8 @@ fn retry_decision<'a>(head: &Head) -> AnswerDecision<'a> {
     AnswerDecision::Retry { after, status: head.status }
 }
 
-/// Returns the value of `"code"` in a JSON object. In the object's other strings the quotes are
-/// escaped, so the search does not match there.
+/// Returns the value of `"code"` in a JSON object, by a text search. The search cannot match inside
+/// another string, because quotes are escaped there.
 fn find_code(body: &[u8]) -> Option<&str> {
     const WORD: &[u8] = b"\"code\"";
     if body.first() != Some(&b'{') || body.last() != Some(&b'}') {
@@ -235,7 +236,7 @@ fn find_code(body: &[u8]) -> Option<&str> {
     if plain { std::str::from_utf8(code).ok() } else { None }
 }
 
-/// Returns whether the id can be part of a URL path.
+/// Returns whether the id begins with `ord_` and can be part of a URL path.
 fn is_generated_id(id: &str) -> bool {
     id.len() <= 256
         && id.starts_with("ord_")
@@ -345,7 +346,7 @@ mod tests {
         check(
             202,
             &ORDER.replace("STATE", "reserved"),
-            "malformed: a 202 without the state queued or without a decide_by",
+            "malformed: a 202 without decide_by, or with a state other than queued",
         );
         check_verdict(200, queued, "again 200 None");
         check_verdict(200, &ORDER.replace("STATE", "reserved"), "final 202 reserved");

@@ -1,8 +1,9 @@
 //! The answers file: one JSON line for each final answer, so that the auditor can check every
 //! promise.
 //!
-//! Workers buffer lines and write whole chunks. They also write the buffer every 200 milliseconds,
-//! and when a worker ends, even if it panics. So an aborted run keeps its answers.
+//! Each worker collects lines in a buffer. The worker writes the buffer to the file when the buffer
+//! is full, every 200 milliseconds, and when it ends or panics. So an aborted run keeps its
+//! answers.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,7 +23,7 @@ pub(super) struct AnswersFile {
 #[derive(Debug)]
 struct FileState {
     file: File,
-    /// The first write that failed. Nothing is written after that.
+    /// The error of the first write that failed. After this error, nothing more is written.
     failed: Option<io::Error>,
 }
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 /// The largest number of threads that send requests.
 pub const GENERATORS_MAX: usize = 64;
-/// The largest number of buyers in one run. A plan with more buyers is refused. A buyer's name has
-/// eight digits, and each buyer takes 32 bytes for a signature.
+/// The largest number of buyers in one run. A plan with more buyers is refused, because a buyer's
+/// number has eight digits and each buyer's signature takes 32 bytes of memory.
 pub const BUYERS_MAX: u32 = 10_000_000;
-/// The largest number of connections in one run. A plan with more connections is refused. One
-/// client address has about 28,000 ports to one server.
+/// The largest number of connections in one run. A plan with more connections is refused, because
+/// one client address has only about 28,000 ports for connections to one server.
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// The number of connections if the plan gives no number.
 pub const CONNECTIONS_DEFAULT: usize = 512;
@@ -17,22 +17,24 @@ const _: () =
 /// File handles that are not for connections: standard streams, event loops, answers file,
 /// listeners.
 pub const HANDLES_SPARE: u64 = 64;
-/// The largest default number of worker threads, because the server needs the other cores.
+/// The largest number of worker threads if the plan gives no number. The server needs the other
+/// cores.
 pub const WORKERS_DEFAULT_MAX: usize = 8;
 /// How long the first connection may take to open. After that time the run is refused.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much longer than `Prefer: wait` an answer may take. After that time the connection is closed
-/// and counts as an error.
+/// An answer may take the seconds in `Prefer: wait`, plus this time. After that, the connection is
+/// closed and counts as an error.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(10);
 /// The largest size of one answer, in bytes. A larger answer is malformed.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// The largest number of headers of one answer. An answer with more headers is malformed.
 pub const HEADERS_MAX: usize = 48;
 /// The largest number of repeats of one buyer's request after 429, 503 or another 5xx, if the plan
-/// gives no number. At the bound the buyer is lost.
+/// gives no number. After that many repeats, the buyer counts as lost.
 pub const OVERLOAD_TRIES_MAX: u16 = 60;
-/// The largest number of repeats of one buyer's request after a broken connection. At the bound the
-/// buyer is lost. With the pauses below, the repeats continue for about ten seconds.
+/// The largest number of repeats of one buyer's request after a broken connection. After that many
+/// repeats, the buyer counts as lost. The pauses before all these repeats add up to 12 to 16
+/// seconds.
 pub const CONNECTION_TRIES_MAX: u16 = 16;
 /// The first pause after a broken connection. Each further pause is twice as long, up to
 /// [`BACKOFF_MAX`].
@@ -41,20 +43,21 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// The shortest pause after an overload answer, even if `Retry-After` is shorter.
 pub const RETRY_AFTER_MIN: Duration = Duration::from_millis(10);
-/// The first pause before a queued order is polled. Each further pause is half as long again.
+/// The first pause before a queued order is polled. Each further pause is 1.5 times as long as the
+/// previous pause.
 pub const POLL_MIN: Duration = Duration::from_millis(100);
 /// Longest pause between two polls of a queued order.
 pub const POLL_MAX: Duration = Duration::from_secs(1);
 /// How long after `decide_by` the load generator waits for a verdict, if the plan gives no time.
-/// After that time the answer is lost.
+/// After that time the buyer counts as lost.
 pub const VERDICT_GRACE: Duration = Duration::from_secs(3);
 /// The longest wait for one verdict, even if `decide_by` is later.
 pub const VERDICT_WAIT_MAX: Duration = Duration::from_secs(60);
-/// The largest number of queued buyers that also listen for their verdict by event. Other buyers
-/// only poll.
+/// The largest number of queued buyers that open an event stream and also poll for their verdict.
+/// The other queued buyers only poll.
 pub const LISTENERS_MAX: usize = 64;
-/// The largest size of the event text that one listener has not processed yet, in bytes. At the
-/// bound the listener stops, and its buyer only polls.
+/// The largest size of the event text that one listener has not processed yet, in bytes. If the
+/// text is larger, the listener stops, and its buyer only polls.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// If no final answer arrives for this long, the run is stopped. Buyers without a final answer are
 /// lost.

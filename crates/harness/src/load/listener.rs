@@ -16,7 +16,8 @@ pub(super) enum StreamProgress {
     Closed,
 }
 
-/// The part of the event stream that has arrived: head, then chunks, then events.
+/// The state of one event stream. The stream has a head and then chunks, and the chunks contain the
+/// events.
 #[derive(Debug, Default)]
 pub(super) struct EventStream {
     head: Vec<u8>,
@@ -62,7 +63,7 @@ impl EventStream {
         Ok(self.text.len() <= limits::EVENT_BYTES_MAX && !self.chunks.ended())
     }
 
-    /// Takes the data of the next complete event with data.
+    /// Removes the next complete event and returns its data. Skips events without data.
     fn next_event(&mut self) -> Option<Vec<u8>> {
         loop {
             let end = self.text.windows(2).position(|pair| pair == b"\n\n")?;

@@ -26,7 +26,8 @@ impl PendingBuyer {
         Self { buyer, first, queued: None, overload_tries: 0, connection_tries: 0 }
     }
 
-    /// Returns whether the buyer is finished. An entry of the buyer may still be scheduled.
+    /// Returns whether the buyer's queued purchase is finished. A poll of this purchase may still
+    /// be scheduled.
     pub fn is_closed(&self) -> bool {
         self.queued.as_ref().is_some_and(|queued| queued.is_closed())
     }
@@ -61,8 +62,8 @@ impl Queued {
     }
 }
 
-/// A buyer's next request. The order is by time, reversed, because a
-/// binary heap returns its greatest element first.
+/// A buyer's next request. The earlier of two requests compares as the greater one, because a
+/// `BinaryHeap` returns its greatest element first.
 pub(super) struct Scheduled {
     /// The time of the request.
     pub due: Instant,

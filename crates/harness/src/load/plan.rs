@@ -23,8 +23,9 @@ pub struct LoadPlan {
     pub buyers: u32,
     /// The number of keep-alive connections, at most one for each buyer.
     pub connections: usize,
-    /// Arrivals per second. With this rate, latency counts from the intended start. If `None`, each
-    /// connection sends its next request as soon as it has the previous answer.
+    /// The number of buyers that arrive per second. With a rate, the latency of a buyer counts from
+    /// its intended arrival. `None` means that each connection sends its next request as soon as it
+    /// has the previous answer.
     pub rate: Option<f64>,
     /// The longest time during which new buyers arrive.
     pub duration: Option<Duration>,
@@ -35,7 +36,8 @@ pub struct LoadPlan {
     /// The seed of the order of arrival, the jitter and the buyers' names. Two runs with the same
     /// seed have the same buyers.
     pub seed: u64,
-    /// The number of threads that send. `None` means half of the cores, and at least one.
+    /// The number of threads that send requests. `None` means half of the cores, at least 1 and at
+    /// most 8.
     pub workers: Option<usize>,
     /// The seconds in `Prefer: wait`.
     pub wait_secs: u8,
@@ -43,11 +45,13 @@ pub struct LoadPlan {
     pub retry_after_cap: Duration,
     /// The largest number of repeats of a buyer's request after 429 or 5xx.
     pub overload_tries: u16,
-    /// How long after `decide_by` the run waits for a verdict. After that time the answer is lost.
+    /// How long after `decide_by` the run waits for a verdict. After that time the buyer counts as
+    /// lost.
     pub verdict_grace: Duration,
     /// If no final answer arrives for this long, the run is stopped.
     pub stall_timeout: Duration,
-    /// The number of queued buyers that also listen for their verdict by event.
+    /// The largest number of queued buyers that open an event stream and also poll for their
+    /// verdict.
     pub listeners: usize,
     /// The caller sets this flag to end the run early. Buyers without a final answer count as lost.
     pub stop: Arc<AtomicBool>,
@@ -134,7 +138,7 @@ impl LoadPlan {
 
     fn check_handles(&self) -> Result<(), LoadError> {
         let needed = (self.connections_used() + self.listeners) as u64 + limits::HANDLES_SPARE;
-        // If the system has no such limit, no check is needed.
+        // A system without a limit on open files needs no check.
         let soft = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         if soft >= needed {
             return Ok(());
@@ -150,7 +154,7 @@ impl LoadPlan {
 /// The address to connect to, and the name in the `Host` header.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    /// The first address of the name; IPv4 is preferred.
+    /// The first IPv4 address of the host, or its first address if it has no IPv4 address.
     pub addr: SocketAddr,
     /// The host and the port, for the `Host` header.
     pub authority: String,

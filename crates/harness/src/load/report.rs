@@ -44,8 +44,8 @@ impl Progress {
     }
 }
 
-/// Returns the latencies from the first request to the final answer. With a rate, they count from
-/// the intended time of the first request.
+/// Returns the latencies from the first request to the final answer. If the plan has a rate, a
+/// latency counts from the intended time of the first request.
 fn latency(micros: &Histogram<u64>) -> LatencyMs {
     let ms = |micros: u64| micros as f64 / 1000.0;
     LatencyMs {
@@ -64,7 +64,7 @@ pub struct LoadReport {
     pub sale: String,
     /// The item.
     pub item: String,
-    /// Buyers that sent a request. Each has one final answer or is lost.
+    /// Buyers that sent a request. Each of these buyers has one final answer or is lost.
     pub buyers: u64,
     /// Units in each request.
     pub units_each: u32,
@@ -72,7 +72,7 @@ pub struct LoadReport {
     pub answers: BTreeMap<String, u64>,
     /// Buyers without a final answer.
     pub lost_answers: u64,
-    /// Final answers that returned an earlier order of the same key.
+    /// Final answers that returned the order of an earlier request with the same key.
     pub replayed: u64,
     /// Answers `202`, whose verdict came later.
     pub queued: u64,
@@ -119,7 +119,7 @@ impl LoadReport {
         let counts = &tally.counts;
         let elapsed =
             tally.last_answer.map_or(started_at.elapsed(), |last| last.duration_since(started_at));
-        // The clock is within the range of a timestamp, because tokens were signed with it.
+        // A realistic clock is within the range of a `Timestamp`, so the conversion does not fail.
         let first_sent_at =
             Timestamp::try_from(SystemTime::now() - started_at.elapsed()).unwrap_or_default();
         Self {

@@ -1,5 +1,6 @@
-//! Parses HTTP/1.1 answers: heads by `httparse`, bodies by length or in chunks. An incomplete
-//! answer needs more bytes. Anything else that is invalid is an error.
+//! Parses HTTP/1.1 answers. `httparse` parses the head. The body has a length or consists of
+//! chunks. An incomplete answer is not an error, because more bytes may arrive. An invalid answer
+//! is an error.
 
 use std::ops::Range;
 
@@ -30,7 +31,7 @@ enum Framing {
 pub(super) struct Reply {
     /// The answer's head.
     pub head: Head,
-    /// The range of the answer's body in the buffer, with chunks joined.
+    /// The range of the answer's body in the buffer. The chunks of the body are already joined.
     pub body: Range<usize>,
 }
 
@@ -41,7 +42,7 @@ pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     let arrived = buf.len() - head.body_at;
     match head.framing {
         Framing::Length(len) if arrived < len => Ok(None),
-        Framing::Length(len) if arrived > len => Err("more bytes than the length of the answer"),
+        Framing::Length(len) if arrived > len => Err("bytes after the end of the answer"),
         Framing::Length(len) => Ok(Some(Reply { head, body: head.body_at..head.body_at + len })),
         Framing::Chunked => {
             let mut body = Vec::with_capacity(arrived);
@@ -51,7 +52,7 @@ pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
                 return Ok(None);
             }
             if used != arrived {
-                return Err("more bytes than the length of the answer");
+                return Err("bytes after the end of the answer");
             }
             let end = head.body_at + body.len();
             buf[head.body_at..end].copy_from_slice(&body);
@@ -81,7 +82,7 @@ fn read_one_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err("not an HTTP answer"),
     };
-    // A complete parse has a status and a version.
+    // After a complete parse, the status and the version are present.
     let status = answer.code.unwrap_or_default();
     let (mut length, mut chunked) = (None, false);
     let (mut retry_after_secs, mut closes) = (None, answer.version == Some(0));
@@ -114,7 +115,7 @@ fn read_one_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
         (Some(_), true) => return Err("both Content-Length and Transfer-Encoding"),
         (None, true) => Framing::Chunked,
         (Some(length), false) if length > limits::ANSWER_BYTES_MAX => {
-            return Err("larger than the limit for an answer");
+            return Err("an answer larger than the limit");
         }
         (Some(length), false) => Framing::Length(length),
         (None, false) if status < 200 || status == 204 || status == 304 => Framing::Length(0),
@@ -136,8 +137,8 @@ fn number(value: &[u8]) -> Option<usize> {
 #[derive(Debug, Default)]
 pub(super) struct ChunkDecoder {
     state: ChunkState,
-    /// The number of bytes that the present chunk still lacks. While the chunk's size is being
-    /// read, this field has the value of the digits so far.
+    /// The number of bytes of the current chunk that have not arrived. While the size of the chunk
+    /// is read, this field has the value of the digits so far.
     left: usize,
     digits: u8,
 }
@@ -204,7 +205,7 @@ impl ChunkDecoder {
                 self.digits = 0;
                 if self.left == 0 { S::TrailerStart } else { S::Data }
             }
-            // This is the line break after the data. After its line feed, the next size begins.
+            // A line break follows the data of a chunk. Then the size of the next chunk begins.
             (S::DataEnd, b'\r') => S::DataEnd,
             (S::DataEnd, b'\n') => S::Size,
             (S::TrailerStart, b'\r') => S::LastEnd,

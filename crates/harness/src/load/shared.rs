@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub buyers: Buyers,
     /// The answers file.
     pub answers: Option<Arc<AnswersFile>>,
-    /// The counts of each worker at its last tick.
+    /// The counts that each worker published last.
     pub published_counts: Vec<Mutex<Counts>>,
     /// Makes all workers start together, after they have opened their connections.
     pub ready: Barrier,
@@ -41,7 +41,7 @@ pub(super) struct Shared {
 
 /// The next new buyer, if one has arrived.
 pub(super) enum NextBuyer {
-    /// The buyer, and the time of arrival. With a rate, this is the intended time.
+    /// The buyer, and the time of its arrival. If the plan has a rate, this is the intended time.
     Buyer(u32, Instant),
     /// The next buyer arrives later.
     NotYet,
@@ -94,8 +94,8 @@ impl Shared {
         self.buyers.key(KEYS, buyer)
     }
 
-    /// Writes a `GET` with the buyer's token, for rare requests: polling a verdict, and listening
-    /// to events.
+    /// Writes a `GET` request with the buyer's token. Workers use it only to poll for a verdict and
+    /// to open an event stream.
     pub fn write_get(&self, path: &str, accept: &str, buyer: u32, out: &mut Vec<u8>) {
         let (host, token) = (&self.target.authority, self.buyers.token(buyer));
         out.extend_from_slice(
@@ -178,12 +178,12 @@ impl Shared {
         }
     }
 
-    /// Returns the sum of the counts that the workers published at their last tick.
+    /// Returns the sum of the counts that the workers published last.
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for board in &self.published_counts {
-            // A poisoned lock means that a worker panicked, which is reported at the end. The
-            // worker's last counts are still valid.
+            // A poisoned lock means that a worker panicked. The run reports the panic at its end.
+            // The worker's last counts are still valid.
             sum.add(&board.lock().unwrap_or_else(PoisonError::into_inner));
         }
         sum

@@ -95,7 +95,8 @@ impl Counts {
 pub(super) struct Tally {
     /// The counters.
     pub counts: Counts,
-    /// The time from the first request (or its intended time) to the final answer, in microseconds.
+    /// The time from the first request to the final answer, in microseconds. If the plan has a
+    /// rate, this time counts from the intended time of the first request.
     pub latency: Histogram<u64>,
     /// The latencies of reserved orders only, in microseconds.
     pub reserved_latency: Histogram<u64>,
@@ -107,8 +108,8 @@ pub(super) struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        // The range is one microsecond to one hour, with three digits, as in the report. A longer
-        // time counts as an hour.
+        // A histogram records one microsecond to one hour, with three significant digits. A longer
+        // time counts as one hour.
         let histogram =
             || Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("these bounds are allowed");
         Self {

@@ -383,7 +383,7 @@ fn several_workers_share_buyers_and_connections() {
 
 #[test]
 fn an_address_without_a_server_is_one_clear_error() {
-    // Port 1 is never given to a test, so no server listens on it.
+    // No test server gets port 1, so no server listens on it.
     let plan = LoadPlan::new("http://127.0.0.1:1", "spring", "phone", 1_000, vec![7; 32]);
     let started = Instant::now();
     let error = run(plan, |_| {}).expect_err("no server listens");

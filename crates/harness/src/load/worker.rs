@@ -1,8 +1,8 @@
 //! One worker: a thread with its share of the connections, and the buyers that it has started.
 //!
-//! A free connection takes a buyer whose repeat or poll is due. If there is no such buyer, the
-//! connection takes a new buyer. A buyer that must wait is in the worker's queue and occupies no
-//! connection. The threads share only the number of the next buyer and their published counts.
+//! A free connection takes a buyer whose repeated request or poll is due. If no such request is
+//! due, the connection takes a new buyer. A buyer that must wait is in the worker's queue and
+//! occupies no connection. The workers share only the state in [`Shared`].
 
 mod source;
 
@@ -82,8 +82,8 @@ pub(super) fn run(shared: &Shared, index: usize) -> Result<Tally, LoadError> {
         },
     };
     let opened = EventLoop::open(options, &mut worker);
-    // All workers start together. A worker that failed reports its error only after this point,
-    // because the other workers wait for it here.
+    // All workers wait for each other here. A worker that could not open its connections also
+    // waits, and reports its error later. If it did not wait, the other workers would wait forever.
     shared.ready.wait();
     shared.started_at();
     let before = cores::thread_cpu_time();
@@ -241,7 +241,7 @@ impl<'a> Worker<'a> {
             Ok(StreamProgress::Open) if !queued.is_closed() => {
                 Progress::Consumed(Exchange::Listen(pending, stream))
             }
-            // An event may be missed, so the buyer polls too.
+            // The buyer also polls, so a stream that ends early loses no verdict.
             Ok(StreamProgress::Open | StreamProgress::Closed) => Progress::DoneAndClosed,
             Err(what) => {
                 self.tally.counts.count_fault(what);
@@ -295,7 +295,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause);
     }
 
-    /// Waits for the verdict after a `202`: by polling, and for the first few buyers also by event.
+    /// Waits for the verdict after a `202`. Every buyer polls. The first few buyers also listen to
+    /// events.
     fn await_verdict(&mut self, mut pending: PendingBuyer, id: String, decide_by: Timestamp) {
         self.tally.counts.queued += 1;
         let due = decide_by.duration_since(Timestamp::now());
@@ -324,8 +325,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause.min(left));
     }
 
-    /// Makes the pause up to a quarter longer, so that buyers that were refused together do not
-    /// return together.
+    /// Makes the pause up to a quarter longer, at random. So buyers whose requests failed at the
+    /// same time do not repeat them at the same time.
     fn jittered(&mut self, pause: Duration) -> Duration {
         pause.mul_f64(1.0 + self.rng.random_range(0.0..0.25))
     }

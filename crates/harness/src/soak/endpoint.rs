@@ -69,7 +69,7 @@ fn answer(stream: TcpStream, seen: &AtomicU64) -> std::io::Result<()> {
         let number = seen.fetch_add(1, Ordering::Relaxed) + 1;
         let status = if number.is_multiple_of(ACCEPTED_OF) { "204 No Content" } else { "500 Oops" };
         let reply = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
-        // A `204` answer must not have a length.
+        // An answer `204` must not have a `Content-Length`.
         let reply = if status.starts_with("204") {
             reply.replace("Content-Length: 0\r\n", "")
         } else {

@@ -1,4 +1,4 @@
-//! The traffic of a soak run: sales that open, sell to more buyers than they have units, and close.
+//! The traffic of a soak run. Each sale opens, gets more buyers than it has units, and closes.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::load::{self, LoadPlan};
 
 /// The number of buyers for each unit of a sale.
 const STOCK_SHARE: u32 = 2;
-/// How long an operator's request is repeated while nodes restart.
+/// How long a failed operator's request is repeated, because a node may be restarting.
 const WITHIN: Duration = Duration::from_secs(60);
 /// The pause before an operator's request is repeated.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -22,7 +22,7 @@ pub(super) fn add_endpoint(cluster: &Cluster, url: &str) -> anyhow::Result<()> {
     admin(cluster, "/v1/admin/webhook-endpoints", &json!({"url": url, "types": ["*"]})).map(drop)
 }
 
-/// Sells one sale after the other until the run stops.
+/// Runs one sale after another until the run stops.
 pub(super) fn sell(cluster: &Cluster, buyers: u32, shared: &Progress) -> anyhow::Result<()> {
     let secret =
         load::read_secret(cluster.buyer_secret()).context("cannot read the buyers' secret")?;
@@ -52,8 +52,8 @@ fn open(cluster: &Cluster, name: &str, stock: u32) -> anyhow::Result<()> {
     admin(cluster, &format!("/v1/admin/sales/{name}/open"), &Value::Null).map(drop)
 }
 
-/// Sends an operator's request, and repeats it while a node restarts. If an earlier attempt already
-/// had its effect, a repeated request gets a conflict.
+/// Sends an operator's request, and repeats it while a node restarts. If an earlier attempt took
+/// effect but its answer was lost, the repeated request gets `409`. This answer counts as success.
 fn admin(cluster: &Cluster, path: &str, body: &Value) -> anyhow::Result<Value> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let (begun, mut tries) = (Instant::now(), 0);

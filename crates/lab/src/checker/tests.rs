@@ -13,8 +13,8 @@ fn order(buyer: i64) -> Order {
     Order { buyer, units: 2 }
 }
 
-/// Returns a sale of four units, two for each buyer. Buyers 1 and 2 got their units, and buyer 3
-/// was refused.
+/// Returns a correct sale of four units. Each buyer requested two units. Buyers 1 and 2 got their
+/// units, and buyer 3 was refused.
 fn sound() -> (Vec<BuyerRecord>, Vec<Order>) {
     let records = vec![
         record(1, LastAnswer::Sold),

@@ -1,4 +1,5 @@
-//! The buyers of a run, as a source of the load generator's event loop.
+//! Implements [`Source`] for the buyers of a run. The load generator's event loop gets the requests
+//! from this source.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,11 +16,12 @@ use super::{
 };
 use crate::limits::{ANSWER_WITHIN, TRIES_MAX};
 
-/// The pauses before a repeated request. They double from the first to the longest.
+/// The first and the longest pause before a repeated request. Each pause is twice as long as the
+/// previous pause, up to the longest pause.
 const RETRY_FIRST: Duration = Duration::from_millis(2);
 const RETRY_LAST: Duration = Duration::from_millis(50);
 
-/// A buyer without a last answer, by position in the order of arrival.
+/// A buyer without a last answer. `index` is the buyer's position in the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PendingBuyer {
     index: usize,
@@ -74,8 +76,8 @@ impl<'a> CrowdSource<'a> {
         self.answers = Answers::default();
     }
 
-    /// Returns the result. A buyer who has not received the final answer by now counts as a buyer
-    /// without an answer.
+    /// Returns the result. A buyer who did not start, or has no last answer yet, has no record in
+    /// it.
     pub(super) fn finish(mut self) -> Answers {
         self.answers.elapsed = self.last_answer.duration_since(self.start);
         self.answers.buyers = self.crowd.buyers;
@@ -90,7 +92,7 @@ impl<'a> CrowdSource<'a> {
         let at = match self.crowd.arrivals {
             None => self.start,
             Some(arrivals) => {
-                // Buyers come in waves as large as the level, so that they compete.
+                // Each wave has as many buyers as the level allows, so that these buyers compete.
                 let wave = self.next / self.crowd.level * self.crowd.level;
                 self.start + arrivals.mul_f64(wave as f64 / self.order.len() as f64)
             }
@@ -105,7 +107,7 @@ impl<'a> CrowdSource<'a> {
             let Reverse((_, buyer)) = self.pausing.pop().expect("one is due");
             return Ok(buyer);
         }
-        // A buyer who pauses before a repeat still counts towards the level.
+        // A buyer who pauses before a repeated request still counts as one of the `level` buyers.
         let may_begin = self.open < self.crowd.level;
         let arrival = self.arrival().filter(|_| may_begin);
         match arrival {

@@ -1,5 +1,5 @@
-//! The two kinds of servers: workers of the lab, and the product. Defines the request that a buyer
-//! sends to each, and the meaning of each answer.
+//! The two kinds of servers: workers of the lab, and the product. For each kind, this module
+//! defines a buyer's request and the meaning of an answer.
 
 use anyhow::{Context, Result};
 use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
@@ -50,7 +50,7 @@ impl Requests {
             ),
             Self::Product(buyers) => {
                 let (buyers, template) = &mut **buyers;
-                // `requests` has checked that the number of buyers fits a u32.
+                // `Target::requests` has checked that every buyer's number fits a `u32`.
                 out.extend_from_slice(template.for_buyer(buyers, buyer as u32));
             }
         }
@@ -91,7 +91,7 @@ impl Target {
             (Self::Product { .. }, 409) if text.contains(r#""code":"sold_out""#) => {
                 Reply::Final(LastAnswer::SoldOut)
             }
-            // The buyer has no verdict yet and gets it by a repeat of the same request.
+            // The buyer has no verdict yet. The buyer repeats the same request to get one.
             (Self::Product { .. }, 202 | 503) | (_, 429) => Reply::Busy,
             _ => Reply::Error(format!("status {status}: {text}")),
         }

@@ -1,6 +1,5 @@
 //! The incident's timeline: the events of each actor, with their times. Strategies report what they
-//! do with their lock. Outside of the incident these calls record nothing, and the work takes no
-//! time.
+//! do with their lock. Only `lab incident` records these events and lets the work take time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,19 +18,19 @@ pub const LOCK_MS: u64 = 60;
 /// How long a usual call to the payment company takes, and how long a slow call takes.
 const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
-/// Of this number of calls, one is slow on average.
+/// On average, one in this number of calls is slow.
 const SLOW_ONE_IN: u32 = 8;
 /// The largest number of events in the timeline. Later events are left out, and the last event
 /// gives their number.
 const EVENTS_MAX: usize = 400;
 
-/// The kind of an event, for the drawing.
+/// The kind of an event. The drawing of the timeline needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// The actor takes a free lock.
     TakesLock,
-    /// The actor takes the lock while its last holder still works.
+    /// The actor takes the lock while the previous holder still works.
     TakesOverlappingLock,
     /// A timer renews the actor's lock.
     RenewsLock,
@@ -39,7 +38,8 @@ pub enum EventKind {
     BeginsLongWork,
     /// The actor releases its own lock.
     ReleasesLock,
-    /// The actor releases a lock whose time is over. The lock may belong to another actor.
+    /// The actor tries to release its lock after the lock's time is over. Another actor may hold
+    /// the lock now.
     ReleasesLate,
     /// The database refuses the actor's write.
     IsRefused,
@@ -83,13 +83,13 @@ pub struct Event {
 /// Whether a timer renews the lock while its holder works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockRenewal {
-    /// The timer renews the lock after every third of the lock's time.
+    /// The timer renews the lock each time a third of the lock's time has passed.
     Yes,
     /// The lock is never renewed.
     No,
 }
 
-/// The journal of one actor. Outside of the incident it records nothing.
+/// The journal of one actor. In commands other than `lab incident` it records nothing.
 #[derive(Clone, Default)]
 pub struct Journal(Option<Arc<Actor>>);
 
@@ -157,14 +157,15 @@ impl Journal {
         Self(Some(Arc::new(Actor { name, shared, seed, works: AtomicU64::new(0) })))
     }
 
-    /// Returns how long the lock lasts, in milliseconds. In the incident, this is [`LOCK_MS`],
-    /// which is shorter than some of the work. Elsewhere, this is `usual`.
+    /// Returns how long the lock lasts, in milliseconds. In `lab incident`, this is [`LOCK_MS`],
+    /// which is shorter than a slow call to the payment company. In other commands, this is
+    /// `usual`.
     pub fn lock_ms(&self, usual: u64) -> u64 {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
 
-    /// Records that an actor took the lock. If another actor is still the holder, that actor has
-    /// not begun to release the lock. So the time of that actor's lock must be over.
+    /// Records that this actor took the lock. If the journal still names another holder, that
+    /// holder has not begun to release its lock. So the time of that holder's lock must be over.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
             let until = now + Duration::from_millis(lock_ms);
@@ -193,8 +194,8 @@ impl Journal {
         self.note(|| format!("reads the stock: {available} bottles"));
     }
 
-    /// Does the work that takes time: a call to the payment company. Only the incident has such
-    /// work.
+    /// Waits as long as a call to the payment company takes, and records a slow call. Outside of
+    /// `lab incident`, this method does nothing.
     pub async fn work(&self) {
         let Some(actor) = &self.0 else { return };
         let count = actor.works.fetch_add(1, Ordering::Relaxed);
@@ -216,9 +217,9 @@ impl Journal {
         self.note(|| format!("writes {left} bottles and the order of buyer {buyer}"));
     }
 
-    /// Records that the actor is about to delete the lock without a check of its holder. The record
-    /// comes before the command, because the next holder can take the lock before the command's
-    /// answer arrives.
+    /// Records that the actor is about to delete the lock without checking who holds it. Call this
+    /// before the delete command, because the next holder can take the lock before the answer to
+    /// that command arrives.
     pub fn deletes_lock(&self) {
         self.write(|written, now, actor| match written.holder.take() {
             Some((other, until)) if other != actor && until > now => {
@@ -231,8 +232,8 @@ impl Journal {
         });
     }
 
-    /// Notes that the actor is about to release its lock. The note comes before the command, for
-    /// the reason that [`Journal::deletes_lock`] gives.
+    /// Notes that the actor is about to release its lock. Call this before the release command,
+    /// because the next holder can take the lock before the answer to that command arrives.
     pub fn begins_release(&self) {
         let Some(actor) = &self.0 else { return };
         actor.shared.with(|written, _| {
@@ -240,8 +241,8 @@ impl Journal {
         });
     }
 
-    /// Records the result of the script that releases the lock only if the lock still has the
-    /// actor's token.
+    /// Records the result of the release script. The script deletes the lock only if the lock still
+    /// has the actor's token.
     pub fn released(&self, was_ours: bool) {
         self.write(|_, _, _| {
             if was_ours {
@@ -253,10 +254,10 @@ impl Journal {
         });
     }
 
-    /// Records that the database refused a holder whose number is too old.
+    /// Records that the database refused the actor, because a later holder has used the database.
     pub fn fenced(&self) {
         self.write(|_, _, _| {
-            let text = "is refused by the database: a later holder has come";
+            let text = "is refused by the database, because a later holder has used it";
             (EventKind::IsRefused, text.to_owned())
         });
     }
@@ -289,8 +290,8 @@ impl Journal {
                 tokio::time::sleep(Duration::from_millis(lock_ms / 3)).await;
                 let mut renew = script.key(lock);
                 let renewed = redis.script::<i64>(renew.arg(&token).arg(lock_ms)).await;
-                // If another holder has the lock, the lock is not renewed. The release then finds
-                // the other holder.
+                // The script did not renew the lock, for example because another actor holds it.
+                // Then the timer ends, and the release detects the lost lock.
                 if !renewed.is_ok_and(|renewed| renewed == 1) {
                     return;
                 }
@@ -340,7 +341,8 @@ mod tests {
         let (shared, a, b) = journals();
         a.locked(60);
         a.begins_release();
-        // The answer to the next holder's command arrives before the answer to the release.
+        // Server B gets the answer to its lock command before server A gets the answer to its
+        // release.
         b.locked(60);
         a.released(true);
         let expected = [EventKind::TakesLock, EventKind::TakesLock, EventKind::ReleasesLock];

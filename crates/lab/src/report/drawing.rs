@@ -75,7 +75,7 @@ fn list(story: &[Event]) -> String {
     list + "</ol>"
 }
 
-/// The time of one piece of work under the lock, and the time at which the lock ended.
+/// One piece of work under the lock: when the work starts and ends, and when the lock's time ends.
 #[derive(Debug, PartialEq, Eq)]
 struct Bar {
     from: u64,
@@ -102,8 +102,8 @@ impl Bar {
     }
 }
 
-/// Returns the actor's work under the lock between these times. Work without an end in the timeline
-/// lasts until the right end of the drawing.
+/// Returns the bars of the actor's work under the lock between the times `from` and `to`. If the
+/// timeline does not have the end of the work, the bar ends at `to`.
 fn bars(timeline: &[Event], actor: &str, from: u64, to: u64) -> Vec<Bar> {
     let mut bars: Vec<Bar> = Vec::new();
     let mut is_open = false;

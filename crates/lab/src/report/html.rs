@@ -215,7 +215,7 @@ fn ways(run: &RunReport) -> String {
     text + "</div></section>"
 }
 
-/// Describes how a strategy broke its promise, with the first affected buyer.
+/// Describes each of the strategy's runs that did not hold, with the first affected buyer.
 fn broke(run: &RunReport, id: &str) -> String {
     let broken: Vec<&RunResult> = run
         .results
@@ -239,7 +239,7 @@ fn broke(run: &RunReport, id: &str) -> String {
     text
 }
 
-/// Returns the results of the embedded shape when the same buyers call it without HTTP.
+/// Compares two results of the embedded shape: over HTTP, and without HTTP.
 fn without_http(run: &RunReport, id: &str) -> String {
     let results = run.results.iter().filter(|result| result.strategy == id);
     let mut text = String::new();

@@ -123,7 +123,7 @@ pub fn render_headline(report: &HeadlineReport) -> String {
     )
 }
 
-/// Returns the results of the embedded shape's buyers without HTTP.
+/// Compares two results of the embedded shape: over HTTP, and without HTTP.
 fn without_http(run: &RunReport) -> String {
     let results = run.results.iter();
     let direct: Vec<_> =

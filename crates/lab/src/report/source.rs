@@ -22,11 +22,12 @@ pub fn paragraphs(text: &str) -> Vec<String> {
 /// Functions that every strategy has, and that do not show how the strategy decides.
 const LEFT_OUT: [&str; 4] = ["prepare", "waiting", "works_everywhere", "orders"];
 
-/// Returns the code that shows how the strategy decides: its statements, `take`, and the functions
-/// that these call. Leaves out the header, the entry, and the calls that record the incident.
+/// Returns the lines of a strategy's file that show how the strategy decides. Leaves out the
+/// header, the imports, the entry, the functions of `LEFT_OUT`, and the calls that record the
+/// incident.
 pub fn essence(text: &str) -> String {
     let mut essence: Vec<&str> = Vec::new();
-    // The line that ends the part that is left out.
+    // The last line of the part that is being left out.
     let mut ends_with = None;
     for line in text.lines() {
         if let Some(end) = ends_with {
@@ -45,7 +46,7 @@ pub fn essence(text: &str) -> String {
             essence.push(line);
         }
     }
-    // An empty line stays only between two parts.
+    // Of several empty lines in a row, only one stays.
     essence.dedup_by(|line, before| line.is_empty() && before.is_empty());
     essence.join("\n").replace("\n\n}", "\n}").replace("{\n\n", "{\n").trim().to_owned() + "\n"
 }

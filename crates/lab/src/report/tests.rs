@@ -71,7 +71,8 @@ pub(super) fn run(results: Vec<RunResult>) -> RunReport {
     }
 }
 
-/// Returns the result of an unsafe strategy that oversold. This verdict agrees with its claim.
+/// Returns the result of an unsafe strategy that oversold. An unsafe strategy promises nothing, so
+/// the result breaks no promise.
 fn oversold() -> RunResult {
     let verdict = Verdict::Oversold;
     RunResult { verdict, oversold: 5, sold: 25, ..result("unsafe-update") }

@@ -68,8 +68,8 @@ impl OneStrategy<'_> {
     }
 
     /// Runs one shape of the product. If a run fails, its installation stops, and the next run
-    /// starts a new one. With slow connections, each run has a new installation, so that the seed
-    /// decides which connections are slow.
+    /// starts a new installation. With slow connections, each run has a new installation, so that
+    /// the seed decides which connections are slow.
     async fn run_shape(&self, shape: Shape, done: &mut Outcomes<'_>) {
         let mut running = None;
         let mut runs = self.runs().into_iter();
@@ -94,8 +94,8 @@ impl OneStrategy<'_> {
         Product::start(&self.options.program, shape, slow).await
     }
 
-    /// Runs the embedded shape over HTTP, and then the same buyers without HTTP. If a run fails,
-    /// its installation stops, and the next run starts a new one.
+    /// Runs the embedded shape over HTTP, and then repeats each run without HTTP and with the same
+    /// buyers. If a run fails, its installation stops, and the next run starts a new installation.
     async fn run_with_and_without_http(&self, done: &mut Outcomes<'_>) {
         let mut runs = self.runs().into_iter().peekable();
         while let Some(&run) = runs.peek().filter(|_| !self.is_stopped()) {
@@ -117,7 +117,8 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Runs the same buyers without HTTP, and reports both results of each run.
+    /// Repeats each run of `results` without HTTP. Reports each run's results over HTTP and without
+    /// HTTP.
     async fn repeat_without_http(
         &self,
         product: &mut Product,
@@ -140,8 +141,8 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Runs the product over HTTP. Also returns two new sales for the same buyers: one to warm up,
-    /// and one to measure.
+    /// Runs the product over HTTP. Also returns two new sales for the run without HTTP: one to warm
+    /// up, and one to measure.
     async fn run_for_comparison(
         &self,
         product: &mut Product,
@@ -173,7 +174,8 @@ impl OneStrategy<'_> {
         (level, seed): LevelAndSeed,
     ) -> Result<RunResult> {
         {
-            // These connections end before the sale, so that only the workers are connected.
+            // The connections in this block close before the sale, so that during the sale only the
+            // workers are connected.
             let backends = Backends::new(&servers.addresses(2))?;
             backends.empty().await?;
             make(&backends).prepare(self.options.stock).await?;
@@ -231,8 +233,8 @@ impl OneStrategy<'_> {
             within: RUN_WITHIN,
         };
         if self.fault != Fault::None {
-            // The run has twice as many buyers as can get units. These buyers arrive over a longer
-            // time, so that the fault happens during the sale.
+            // The run has at most twice as many buyers as can get units. They arrive over a longer
+            // time than in a run without a fault, so that the fault happens during the sale.
             crowd.buyers = crowd.buyers.min(2 * orders);
             crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
             crowd.within = ARRIVALS_WITH_FAULT + RUN_WITHIN;
@@ -243,7 +245,8 @@ impl OneStrategy<'_> {
         let slow_before = system.slow_chunks();
         let crowd = tokio::spawn(driver::send(crowd, target, addrs, Arc::clone(&progress)));
         let injected = fault::inject(self.fault, seed, goal, &progress, system).await;
-        // Wait for the buyers also after an error, so that none of them disturbs the next run.
+        // Even if the fault was not injected, wait for all buyers, so that no buyer disturbs the
+        // next run.
         let answers = crowd.await??;
         let is_slow = system.slow_chunks() > slow_before;
         let applies = injected? && (self.fault != Fault::Slow || is_slow);
@@ -262,12 +265,12 @@ impl OneStrategy<'_> {
     }
 }
 
-/// Reports the same error for each of these runs.
+/// Reports `error` as the outcome of each run in `runs`.
 fn fail_all(runs: impl Iterator<Item = LevelAndSeed>, error: &Error, done: &mut Outcomes<'_>) {
     runs.for_each(|run| done(run, Err(anyhow!("{error:#}"))));
 }
 
-/// Waits until no accepted request waits for a worker's background work.
+/// Waits until the background work of the workers has handled every accepted request.
 async fn drain(addrs: &[SocketAddr]) {
     for &addr in addrs {
         // If a worker does not finish in time, orders are missing, and the checker finds that.

@@ -66,7 +66,7 @@ impl Combined {
         }
         transaction.commit().await?;
         let mut cache = cmd("SET");
-        // If this write fails, the cached number stays too high. Then no buyer is refused wrongly.
+        // A failed write is harmless: the cached number stays too high, and the database decides.
         let _ = self.0.redis().run::<()>(cache.arg("left").arg(available - units)).await;
         Ok(Answer::Sold)
     }

@@ -2,7 +2,7 @@
 //!
 //! How it works: `UPDATE … SET available = available - n WHERE available >= n`. If one row changed,
 //! the units are sold; if no row changed, the item is sold out. The same statement writes the
-//! order, so either both happen or neither does.
+//! order, so the stock and the order always change together.
 //! Where it comes from: the advice of nearly every article after the naive versions have failed.
 //! When it holds: always. The database checks the condition again on the row's newest version.
 //! How it breaks: it does not break. All buyers write one row, so the row's lock and the commit

@@ -5,8 +5,8 @@
 //! left, the transaction locks the row, deducts and writes the order. After the commit the cache
 //! gets the new number.
 //! Where it comes from: the cache-aside pattern; a common first step when the database is too slow.
-//! When it holds: always. The cache never decides a sale. Stock only falls, so an old number in the
-//! cache is too high, and the database decides.
+//! When it holds: always. The cache never decides a sale. The stock only falls, so an old number in
+//! the cache is too high. Then the buyer is not refused early, and the database decides.
 //! How it breaks: it does not oversell. Stock that can rise again needs care: two updates of the
 //! cache can arrive in the wrong order. Buyers are then refused although units are left.
 
@@ -69,8 +69,8 @@ impl Strategy for LockAndCache {
             transaction.commit().await?;
             drop(db);
             let mut cache = cmd("SET");
-            // If this write fails, the cached number stays too high. Then no buyer is refused
-            // wrongly.
+            // If this write fails, the cached number stays too high. That number refuses no buyer
+            // wrongly, because the database decides.
             let _ = self.0.redis().run::<()>(cache.arg("left").arg(available - units)).await;
             Ok(Answer::Sold)
         })

@@ -6,8 +6,9 @@
 //! although no single partition has enough. Then one script takes units from all of them.
 //! Where it comes from: "hot key splitting" of large shops; sharded counters.
 //! When it holds: while Redis keeps its data and a repeated request begins at the same partition.
-//! How it breaks: a restart of Redis loses sales or repeats them. Without the last step, some units
-//! stay unsold. The last step is atomic only if all partitions are on one server.
+//! How it breaks: after a restart, Redis has lost orders or sells units again. Without the script
+//! that takes units from all partitions, some units stay unsold. This script is atomic only if all
+//! partitions are on one server.
 
 use redis::{Script, pipe};
 

@@ -5,7 +5,7 @@
 //! Where it comes from: database textbooks; `PESSIMISTIC_WRITE` of many libraries.
 //! When it holds: always. The lock ends with the transaction, even when the program dies.
 //! How it breaks: it does not oversell. It is slow: every buyer, even one who gets no units, waits
-//! for all earlier buyers. Each of them takes four round trips and a commit.
+//! for all earlier buyers. Each buyer who gets units needs four round trips and a commit.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
 use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};

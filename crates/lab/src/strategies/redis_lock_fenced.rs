@@ -1,13 +1,14 @@
 //! A Redis lock with a fencing token: the database refuses a holder whose lock has ended.
 //!
 //! How it works: each holder of the lock gets a number, which is higher than all earlier numbers.
-//! One statement raises the number in the stock row to the holder's number and reads the stock. The
-//! later write requires that number in the row, so this write changes nothing after another holder
-//! has raised the number. One transaction contains the write and the order.
+//! One statement raises the number in the stock row to the holder's number and reads the stock. A
+//! later statement writes the new stock, but only if the row still has this number. If another
+//! holder has raised the number, the write changes nothing. One transaction contains the write and
+//! the order.
 //! Where it comes from: Martin Kleppmann, "How to do distributed locking" (2016).
 //! When it holds: always. The lock only keeps buyers from disturbing each other; the number in the
-//! row decides. A check of the number at the write alone is not enough: a later holder could have
-//! read before the late write. So the read raises the number too.
+//! row decides. It is not enough that only the write checks the number: the next holder could read
+//! the stock before the late write of the earlier holder. So the read raises the number too.
 //! How it breaks: it does not oversell. It costs a lock and a transaction. If Redis loses the
 //! counter, holders are refused until the counter has passed the number in the row.
 

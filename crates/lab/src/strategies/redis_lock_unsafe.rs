@@ -1,14 +1,14 @@
-//! A Redis lock with SETNX and EXPIRE, released by DEL: the lock of the famous incident.
+//! A Redis lock with SETNX and EXPIRE, released by DEL: the lock that fails in `lab incident`.
 //!
 //! How it works: `SETNX lock 1` and then `EXPIRE lock` take the lock. The program reads the stock,
 //! works, and writes the new stock and the order. Then `DEL lock` releases the lock. The writes
 //! have no check, because "the lock protects it".
 //! Where it comes from: the beginning of many tutorials on distributed locks.
 //! When it holds: while no work takes longer than the lock's time and no process stops.
-//! How it breaks: work that takes longer than the lock continues beside the next holder. Then the
-//! late holder deletes the next holder's lock, which admits a third holder. From then on every
-//! release deletes another holder's lock. A process that dies between `SETNX` and `EXPIRE` leaves a
-//! lock that never ends.
+//! How it breaks: if the work takes longer than the lock, the next holder starts before the work
+//! ends. Then the late holder deletes the next holder's lock, and a third holder starts. From then
+//! on, every release deletes another holder's lock. A process that dies between `SETNX` and
+//! `EXPIRE` leaves a lock that never ends.
 
 use redis::cmd;
 

@@ -2,11 +2,12 @@
 //!
 //! How it works: the hash has `Total` and `Booked`. The script books `n` units if `Booked + n <=
 //! Total` and records the order. It returns one of the usual codes: the units that are left, -1 for
-//! unlimited, -2 for none, -3 for an unknown item. It is loaded once and called by its digest.
+//! unlimited, -2 if too few are left, -3 for an unknown item. The script is loaded once and called
+//! by its digest.
 //! Where it comes from: the Redis manual on EVAL; nearly every flash-sale article.
 //! When it holds: while Redis keeps its data. If a process dies, no change is half done.
-//! How it breaks: Redis is the only record. After a restart from a snapshot, units that were sold
-//! since then are sold again. An empty Redis has lost every order that buyers were promised.
+//! How it breaks: Redis is the only record. After a restart from a snapshot, Redis sells again the
+//! units that it sold after the snapshot. If Redis restarts empty, all promised orders are lost.
 
 use redis::{Script, cmd};
 

@@ -1,4 +1,4 @@
-//! A script and a table of intents: a row is written before Redis books, so a lost step is found.
+//! A script and a table of intents: a row exists before Redis books, so that no booking is lost.
 //!
 //! How it works: a row `pending` is written into the table `sends`. Then the script books, once for
 //! each buyer. Then the row becomes `sent`, and the buyer gets the answer "sold". A checker repeats
@@ -6,8 +6,8 @@
 //! Where it comes from: transactional messages of message queues; the outbox pattern.
 //! When it holds: even when processes die at any step, while Redis keeps its data.
 //! How it breaks: Redis still decides. After a restart from a snapshot it has lost bookings and
-//! sells the same units again; an empty Redis refuses every buyer. Each sold unit costs three
-//! database writes.
+//! sells the same units again; an empty Redis refuses every buyer. Each sale writes to the database
+//! twice before the answer, and once more when the consumer makes the order.
 
 use deadpool_postgres::Object;
 use redis::{Script, cmd, pipe};

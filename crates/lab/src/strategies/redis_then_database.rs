@@ -3,7 +3,7 @@
 //! How it works: the script books in Redis, and the buyer gets the answer "sold". The order goes
 //! into the process's memory, and from there into PostgreSQL every 100 ms, in one statement.
 //! Where it comes from: write-behind caches; "asynchronous persistence" articles.
-//! When it holds: while neither Redis nor a process stops.
+//! When it holds: while Redis and all processes keep running.
 //! How it breaks: if a process dies, the orders in its memory are lost. Redis has deducted their
 //! units and the database has no orders, so the shop loses the units as well. A restart of Redis
 //! loses bookings.
@@ -32,7 +32,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 const BOOK: &str = include_str!("redis_then_database.lua");
 /// How often orders are written.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
-/// The largest number of orders in memory. At the bound, buyers wait for the next flush.
+/// The largest number of orders in memory. If memory has this many, buyers wait for the next flush.
 const BUFFER: usize = 10_000;
 const TABLES: &str = "
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
@@ -100,7 +100,7 @@ impl Strategy for RedisThenDatabase {
     }
 
     fn waiting(&self) -> Step<'_, u64> {
-        // This lock can be taken only while no flush is running.
+        // A flush holds this lock until its orders are in the database, so none is left out here.
         Box::pin(async move { Ok(self.unwritten.lock().await.len() as u64) })
     }
 

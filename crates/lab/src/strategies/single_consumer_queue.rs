@@ -8,7 +8,7 @@
 //! locks the stock row, because the commit of a killed consumer can end after the next consumer has
 //! started.
 //! How it breaks: it does not oversell. If a request is lost between the list and the commit, it
-//! gets no answer, and the buyer repeats it. The sale is as fast as its consumer.
+//! gets no answer, and the buyer repeats it. The speed of the one consumer limits the sale.
 
 use redis::{cmd, pipe};
 

@@ -41,7 +41,7 @@ const PARTITIONS: i64 = 2;
 const INITIAL: i64 = 400;
 const THRESHOLD: i64 = 380;
 const REFILL: i64 = 100;
-/// The details are written when this number of details waits, or after this time.
+/// The scheduler writes the details when `DETAILS` of them wait, or after `WRITE_EVERY`.
 const DETAILS: u64 = 100;
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 const SCHEDULE_EVERY: Duration = Duration::from_millis(5);

@@ -8,11 +8,12 @@ use crate::backends::Backends;
 use crate::contract::{Answer, Strategy, StrategyEntry, StrategyKind};
 use crate::servers::{Servers, WorkDir, wait_until};
 
-/// Requests in the queue, and units on sale.
+/// The number of requests in the queue.
 const REQUESTS: i64 = 2_000;
+/// The number of units on sale.
 const STOCK: i64 = 1_000;
 
-/// Returns the strategy of this entry with these clients.
+/// Creates the strategy of `entry`, which uses the clients in `backends`.
 fn strategy(entry: &StrategyEntry, backends: &Backends) -> Box<dyn Strategy> {
     let StrategyKind::Worker(make) = entry.kind else { panic!("{} has a worker", entry.id) };
     make(backends)
@@ -24,7 +25,7 @@ fn two_consumers_of_one_queue_do_not_oversell() {
     let dir = WorkDir::create().expect("a directory");
     let servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
     let make = |own: &Backends| strategy(&super::single_consumer_queue::ENTRY, own);
-    // Each consumer has its own connections, as in a process of its own.
+    // Each consumer has its own connections, as if it ran in its own process.
     let backends = || Backends::new(&servers.addresses(2)).expect("valid addresses");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let orders = runtime.block_on(async {

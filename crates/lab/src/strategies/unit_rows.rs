@@ -6,7 +6,7 @@
 //! 9.5.
 //! When it holds: always, because a row has one buyer.
 //! How it breaks: it does not oversell. A buyer who finds only locked rows cannot know whether they
-//! will be free again, and gets the answer "try again". A million units are a million rows.
+//! will be free again, and gets the answer "try again". A million units need a million rows.
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
 use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
@@ -58,7 +58,7 @@ impl Strategy for UnitRows {
                 drop(db);
                 return Ok(match (self.0.has_order(buyer).await?, is_enough) {
                     (true, _) => Answer::Sold,
-                    // Other transactions have locked the remaining rows and may give them back.
+                    // Other transactions have locked the remaining rows, but may still roll back.
                     (false, true) => Answer::Busy,
                     (false, false) => Answer::SoldOut,
                 });

@@ -1,4 +1,4 @@
-//! A blind update: one statement takes the units, and no check says whether they exist.
+//! A blind update: one statement takes the units, without a check whether enough units are left.
 //!
 //! How it works: `UPDATE stock SET available = available - n`, then the order is written. When no
 //! units are left, the page hides the button, but the server checks nothing.

@@ -2,17 +2,17 @@
 import { clock, count, html, serverNow, t, useEffect, useState, word } from
   '/assets/console-kit.js';
 
-/** A node reports twice a second. With a larger lag, the node's lease may end before the next
-   report. */
+/** A node whose lag is larger than this raises an alarm. A node reports twice a second, and its
+   lease may end before such a late report. */
 export const LAG_BAD_MS = 1500;
 /** An event that waits for longer than this needs a person. */
 const EVENT_OLD_MS = 60_000;
 /** How long the console remembers a node that has left the list. */
 const GONE_MS = 600_000;
 
-/** Returns the nodes that have left the list, and that no newer node has replaced. `seen` has the
-   times at which each node was seen first and last. The function adds `nodes`, seen at `now`, to
-   `seen`. */
+/** Returns the nodes that have left the list, and that no newer node has replaced. `seen` maps each
+   node to the times when it was seen first and last. The function adds `nodes` to `seen`, with the
+   time `now`. */
 export function goneNodes(seen, nodes, now) {
   for (const { node } of nodes) seen.set(node, { first: seen.get(node)?.first ?? now, last: now });
   for (const [node, { last }] of seen) if (last < now - GONE_MS) seen.delete(node);
@@ -29,7 +29,7 @@ export function goneNodes(seen, nodes, now) {
 
 /* The nodes that this tab has seen. */
 const seen = new Map();
-/** Returns the nodes that have left the list, after each reading of the list. */
+/** Returns the nodes that this tab has seen and that are no longer in the list `nodes`. */
 export function useGoneNodes(nodes) {
   const [gone, set] = useState([]);
   useEffect(() => {

@@ -1,6 +1,6 @@
-/* Charts over time, drawn with uPlot, and the series behind them. In a chart of counts, a step
+/* Charts over time, drawn with uPlot, and the data of the charts. In a chart of counts, a step
    without a point is zero. In a chart of latencies, such a step is a gap. In a chart of levels, for
-   example of a queue, such a step has the last level. */
+   example the length of a queue, such a step has the level of the step before. */
 import { api, brief, clock, html, seg, serverNow, t, useEffect, useRef, useState } from
   '/assets/console-kit.js';
 
@@ -24,7 +24,7 @@ const OVERLAP = 5;
 /** A node writes the numbers of a second at the end of the next second. Charts end before seconds
    that some nodes may not have written. */
 const WRITTEN_SECS = 3;
-/** How far before a period the page looks for the levels at the beginning of the period. */
+/** To find the levels at the start of a period, the page reads this many seconds before it. */
 const LEVEL_SECS = 3500;
 
 /** Reads the points of `period`: `{ from, to, step }` in seconds since 1970. Without `to`, the
@@ -89,7 +89,8 @@ export function useSeries(sale, { from, to, secs, step }) {
 
 /** Returns the time of each step from `from` to `to`, and functions that read one value for each
    step. Steps after `shown` have no value. For a step without a point, `of` returns `empty`, and
-   `levelOf` returns the value of the point before. `last` is the newest point before the period. */
+   `levelOf` returns the value of the last point before the step. `last` is the newest point before
+   the period. */
 export function steps(points, { from, to, step, shown = to, last = null }) {
   const times = [];
   for (let at = from - (from % step); at < to; at += step) times.push(at);
@@ -125,7 +126,7 @@ const listedSteps = (times, lines) =>
 
 const color = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const HEIGHT = 180;
-/** The distances of the marks on an axis of counts. */
+/** The possible distances between two marks on an axis of counts: 1, 2, 5, 10, 20, 50 and so on. */
 const WHOLE_STEPS = Array.from({ length: 10 }, (_, n) => [1, 2, 5].map(digit => digit * 10 ** n))
   .flat();
 /** If a chart covers at most this many seconds, its axis shows seconds. */

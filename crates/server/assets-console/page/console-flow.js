@@ -24,7 +24,8 @@ export const partsOf = item => [
   ['pool', item.pool ?? 0],
 ];
 
-/** Says whether all units of these items add up. All numbers come from one response. */
+/** Says whether each item's total equals the sum of its paid and held units, and its units in slots
+   and in the pool. All numbers come from one response. */
 function Sum({ items }) {
   const [total, paid, held, slots, pool] = ['total', 'paid', 'held', 'in_slots', 'pool'].map(name =>
     sumOf(items, name),
@@ -99,8 +100,8 @@ const SubDomain = ({ units, all, active }) =>
 /** Returns true if these slots have two counters each. */
 export const hasTwoCounters = rows => (rows ?? []).some(slot => slot.active);
 
-/** The slots of a sale, each with its two counters and a mark at the active counter. `unlimited` has
-   the ids of the items without a number of units: their slots count no units. */
+/** The slots of a sale, each with its two counters and a mark at the active counter. `unlimited`
+   has the ids of the items whose stock is unlimited. The slots of these items count no units. */
 export function Slots({ rows, unlimited }) {
   const has = name => slot => slot.available?.[name] ?? 0;
   const most = Math.max(1, ...(rows ?? []).flatMap(slot => [has('a')(slot), has('b')(slot)]));

@@ -1,4 +1,4 @@
-/* The values of the form for a sale: from the API's sale to texts of fields, and back. */
+/* Converts a sale of the API to the texts of the form's fields, and converts these texts back. */
 import { decimal, minorUnits, t } from '/assets/console-kit.js';
 import {
   changed,
@@ -48,7 +48,7 @@ export const newItem = n => ({
   hold_secs: '900',
 });
 
-/** Returns what the form has for the limit of a scope: a choice, and two numbers. */
+/** Returns the form's values for the rate limit of one scope: a choice, and two numbers. */
 function limitFields(limit) {
   const choice = limit === undefined ? 'default' : limit === null ? 'none' : 'own';
   return { choice, burst: String(limit?.burst ?? ''), per_minute: String(limit?.per_minute ?? '') };
@@ -92,8 +92,8 @@ export function texts(sale, isNew) {
   };
 }
 
-/** Returns the form after another operator changed the sale from `before` to `now`. A field that
-   this operator changed keeps its text. */
+/** Returns the form after another operator changed the sale from `before` to `now`. If the operator
+   of this form changed a field, the field keeps its text. */
 export function rebased(form, before, now) {
   if (typeof form !== 'object' || form === null) return form === before ? now : form;
   const pairs = Object.entries(form).map(([name, value]) =>
@@ -158,8 +158,8 @@ const differences = (before, after) => Object.fromEntries(
   Object.entries(after).filter(([name, value]) => !isSame(before[name], value)));
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
-/** Returns the patch from `sale` to `after`, the body of the form. The patch has only what this
-   operator changed, so that the patch does not undo the changes of others. */
+/** Returns the patch that changes `sale` to `after`, the body of the form. The patch has only the
+   changes of this operator, so that it does not undo the changes of other operators. */
 export function patchOf(sale, after) {
   const before = body(texts(sale, false)).sale;
   const { items, front_door: door, ...patch } = differences(before, after);

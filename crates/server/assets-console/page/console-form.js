@@ -32,9 +32,10 @@ import {
 import { NewSpread, saveSpreads, SpreadForm } from '/assets/console-spread.js';
 import { plainText } from '/assets/console-texts.js';
 
-/** The id of the control at a pointer of the API, such as `/items/0/price`. */
+/** Returns the id of the control for a JSON pointer of the API, such as `/items/0/price`. */
 const controlId = pointer => 'f' + pointer.replaceAll('/', '-');
-/** The pointer of the field that shows the faults at a pointer. */
+/** Returns the pointer of the field that shows a fault. For example, the field at `/title` also
+   shows a fault at `/title/en`. */
 const fieldOf = pointer =>
   pointer
     .replace(/\/price\/currency$/, '/currency')
@@ -189,7 +190,8 @@ function ItemFields({ at, item, set, control, sale, isNew, form, change, can }) 
 }
 
 const isRunning = sale => ['open', 'paused'].includes(sale.phase);
-/** Returns the faults of times that are only partly typed. Such a field has an empty value. */
+/** Returns the faults of times that are only partly typed. The value of a field with such a time is
+   empty, so the value alone does not show the fault. */
 const partialTimes = () =>
   ['/starts_at', '/ends_at']
     .filter(pointer => document.getElementById(controlId(pointer)).validity.badInput)
@@ -209,7 +211,7 @@ export function SaleForm({ loaded, tag, isNew, can }) {
   };
   const setItem = (at, name, value) =>
     set('items', form.items.map((item, n) => (n === at ? { ...item, [name]: value } : item)));
-  /* A field with several values, such as one for each language, shows only their first fault. */
+  /* A field with several values, such as one for each language, shows only the first fault. */
   const fault = pointer =>
     error?.faults?.find(found => found.pointer && fieldOf(found.pointer) === pointer)?.detail;
   /* A field with `rows` may have several lines. */

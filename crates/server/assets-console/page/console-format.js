@@ -10,8 +10,8 @@ const copy = (await import(zh ? '/assets/console-copy-zh.js' : '/assets/console-
   .default;
 const plural = new Intl.PluralRules(zh ? 'zh' : 'en');
 
-/** Returns the sentence of this key. Replaces `{name}`. `{n|one|other}` chooses by the number `n`.
-   */
+/** Returns the sentence of this key. A value of `values` replaces `{name}`. The number `n` chooses
+   between the two texts of `{n|one|other}`. */
 export function t(key, values = {}) {
   const sentence = copy[key] ?? key;
   return sentence
@@ -20,11 +20,12 @@ export function t(key, values = {}) {
     )
     .replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
 }
-/** Returns the text for a word of the API, such as a problem code; without a text, the word itself.
-   */
+/** Returns the text for a word of the API, such as a problem code. If there is no text, returns the
+   word itself. */
 export const word = (group, value) => copy[`${group}.${value}`] ?? value;
 
-/** Returns a detail of the API in the operator's language, if the language has it. */
+/** Translates a `detail` of the API into the operator's language. If there is no translation,
+   returns the `detail` itself. */
 export function localized(detail) {
   for (const [pattern, sentence] of copy.apiDetails) {
     if (pattern.test(detail)) return detail.replace(pattern, sentence);
@@ -81,12 +82,13 @@ const OTHER_DIGITS = {
   XOF: 0, XPF: 0,
 };
 export const digits = currency => OTHER_DIGITS[currency] ?? 2;
-/** Returns minor units as a decimal number of the currency's own units. */
+/** Converts minor units, such as cents, to a decimal number of major units, such as euros. */
 export const decimal = (minor, currency) => {
   const places = digits(currency);
   return (minor / 10 ** places).toFixed(places);
 };
-/** Parses a decimal number of the currency's own units. Returns minor units, or null. */
+/** Parses a decimal number of major units, such as euros. Returns minor units, such as cents, or
+   null if the text is not a valid number. */
 export function minorUnits(text, currency) {
   const places = digits(currency);
   const parts = /^(\d{1,12})(?:[.,](\d+))?$/.exec(text.trim());

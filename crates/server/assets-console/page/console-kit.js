@@ -133,17 +133,17 @@ export function usePoll(path, secs) {
   }, [path, secs]);
   return { ...state, reload: () => again.current() };
 }
-/** Returns the age in milliseconds from which an answer counts as old, if the page reads it every
-   `secs` seconds. */
+/** If the page reads an answer every `secs` seconds, the answer counts as old after the returned
+   number of milliseconds. */
 const oldAfter = secs => Math.max(3, 2.5 * secs) * 1000;
 
-/** A part of a view that is grey and shows the time of its numbers while they are old. */
+/** A part of a view. While its numbers are old, the part is grey and shows the numbers' time. */
 export const Fresh = ({ poll, children }) => html`
   ${poll.stale && html`<p class="alarm alarm--warn" role="status">
     ${t('stale', { at: clock(poll.at) })}</p>`}
   <div class=${'fresh' + (poll.stale ? ' stale' : '')}>${children}</div>`;
 
-/** Returns the fault at a field, from the pointers of an error. */
+/** Returns the detail of the fault that an error has for the field at `pointer`. */
 export const faultAt = (error, pointer) =>
   error?.faults?.find(fault => fault.pointer === pointer || fault.parameter === pointer)?.detail;
 
@@ -165,7 +165,7 @@ export function Field({ label, hint, fault, children, id }) {
   </div>`;
 }
 
-/** Returns the label of the field of a fault such as `/starts_at`, or the pointer itself. */
+/** Returns the label of the field at a pointer such as `/starts_at`, or else the pointer itself. */
 function labelOf(pointer = '') {
   const name = pointer.split('/').at(-1);
   return t(name) === name ? pointer : t(name);
@@ -184,10 +184,10 @@ export function Problem({ error, atFields = false }) {
     ${error.requestId && html`<span class="soft">${error.requestId}</span>`}</p>`;
 }
 
-/* A wider table becomes a list of blocks on a phone. */
+/* On a phone, a table with more columns than this becomes a list of blocks. */
 const COLUMNS_ON_PHONE = 3;
-/** A table with a caption. `columns` are [title, cell, class]. With `card`, the table stands alone.
-   */
+/** A table with a caption. `columns` are [title, cell, class]. With `card`, the table is drawn as a
+   card. */
 export function Table({ caption, columns, rows, empty, card }) {
   const stack = columns.length > COLUMNS_ON_PHONE ? ' grid--stack' : '';
   const kind = 'scroll' + (card ? ' card' : '');
@@ -296,10 +296,10 @@ export async function readAll(path, member, most, heard = () => true) {
   return rows.slice(0, most);
 }
 
-/* A select lists at most this many sales. The links of other sales still work. */
+/* A `<select>` lists at most this many sales. A link to any other sale still works. */
 const SALES_LISTED_MAX = 4000;
-/** A control that chooses one of all sales. `id` is the chosen sale; without it, the newest sale is
-   chosen. */
+/** A control to choose a sale from all sales. `id` is the chosen sale. Without `id`, the control
+   chooses the newest sale. */
 export function SaleField({ id, onChange }) {
   const [{ rows, error }, set] = useState({ rows: [], error: null });
   useEffect(() => {
@@ -322,8 +322,8 @@ export function SaleField({ id, onChange }) {
 }
 
 /** Asks before a change. The question explains the change. If nobody can undo the change, the
-   operator must type a word. The dialog stays open until the change has ended. A change of several
-   steps calls a function that shows the progress and returns whether to go on. */
+   operator must type a word. The dialog stays open until the change has ended. A long change calls
+   `step` to show its progress. If `step` returns false, the operator wants the change to stop. */
 export function Ask({ ask, close }) {
   const dialog = useRef(null);
   const going = useRef(true);

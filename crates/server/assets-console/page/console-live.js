@@ -1,5 +1,5 @@
-/* A sale's live view: the places of all units, requests by second, slots, nodes, alarms, and the
-   operator's next steps. */
+/* A sale's live view: where all units are, the requests per second, the slots, the nodes, the
+   alarms, and the operator's next steps. */
 import {
   announce,
   api,
@@ -39,7 +39,7 @@ import { plainText } from '/assets/console-texts.js';
 
 const BEFORE = ['draft', 'scheduled'];
 
-/** What an operator can do in this phase, and what each step means. */
+/** Returns the steps that an operator can take in the sale's phase, each with its explanation. */
 function phaseSteps(sale, { left, held }) {
   const step = (name, more = {}) => ({
     name,
@@ -101,7 +101,7 @@ function Adjust({ sale, items, ask }) {
   return html`<button class="button" type="button" onClick=${open}>${t('adjust')}</button>`;
 }
 
-/** Admits visitors of the waiting room, after a dialog that explains what this means. */
+/** A button that admits visitors from the waiting room. A dialog first explains what this means. */
 function Admit({ sale, ask }) {
   const open = () =>
     ask({
@@ -138,7 +138,8 @@ function Admit({ sale, ask }) {
   return html`<button class="button" type="button" onClick=${open}>${t('admit')}</button>`;
 }
 
-/** Returns the items whose waiting rooms have a draw; null stands for the whole sale. */
+/** Returns the items whose waiting rooms have a draw. If one room serves the whole sale, the list
+   has only null. */
 const draws = sale => (sale.front_door.rooms === 'items' ? sale.items : [null]);
 
 function Check({ sale }) {
@@ -163,7 +164,8 @@ function Check({ sale }) {
   </section>`;
 }
 
-/** When the sale opens or closes, as a countdown by the server's clock. */
+/** Shows when the sale opens or closes, with a countdown by the server's clock. For a closed sale,
+   shows when it closed. */
 function When({ sale, period }) {
   const left = text => duration(Date.parse(text) - serverNow());
   if (sale.phase === 'scheduled' && sale.starts_at) {
@@ -209,7 +211,7 @@ function Steps({ sale, items, path, can, ask, reload }) {
   </div>`;
 }
 
-/** A part of the view that is grey and shows the time of its numbers while they are old. */
+/** A part of the view. While its numbers are old, the part is grey and shows the numbers' time. */
 const Panel = ({ poll, wide, children }) =>
   html`<section class=${'panel card' + (wide ? ' wide' : '') + (poll.stale ? ' stale' : '')}>
     ${children}

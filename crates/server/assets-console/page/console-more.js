@@ -25,10 +25,10 @@ import { Who } from '/assets/console-names.js';
 const shown = value =>
   value === null ? '–' : typeof value === 'string' ? value : JSON.stringify(value);
 
-/* The view for each kind of subject of an action. */
+/* For each kind of thing that an action changes: the address of its view. */
 const VIEWS = { sale: '/sales/', order: '/orders/', endpoint: '/receivers/' };
 
-/** What was changed, with a link to its view if there is one. */
+/** Shows what an action changed. If the changed thing has a view, links to this view. */
 function Subject({ subject }) {
   const [kind, ...rest] = subject.split(':');
   const id = rest.join(':');

@@ -1,11 +1,12 @@
-/* The names behind the ids of operators: keys, and people who signed in at an issuer. */
+/* Finds the names of operators by their ids. An operator is a key, or a person who signed in at an
+   issuer. */
 import { api, html, query, useEffect, useState, word } from '/assets/console-kit.js';
 
-/* The names of the existing keys, and the names that were found in actions, by id. */
+/* `keys` has the names of the existing keys by id. `found` has every name that a view looked up. */
 let keys = null;
 const found = new Map();
 
-/** Returns the name of an operator. The actions still know the name of a deleted key. */
+/** Returns the name of an operator. The list of actions still has the name of a deleted key. */
 async function nameOf(id) {
   keys ??= api.get('/v1/admin/keys').then(
     list => new Map(list.keys.map(key => [key.id, key.name])),

@@ -5,17 +5,19 @@ import { Chart, steps, useSeries, writtenUntil } from '/assets/console-charts.js
 import { Refusals } from '/assets/console-flow.js';
 
 const SPANS = { minutes: 180, hour: 3600 };
-/** The longest period in steps of seconds. A longer period has steps of minutes. */
+/** A period of up to this many seconds has steps of one second. A longer period has steps of one
+   minute. */
 const BY_SECOND_SECS = 6 * 3600;
 const DAY_SECS = 23 * 3600;
-/** How long a chart continues after the closing, because buyers may still pay orders. */
+/** A chart continues for this long after the closing, because buyers may still pay orders. */
 const AFTER_CLOSE_SECS = 60;
 const REASONS_MAX = 5;
 
 const secondsOf = text => (text ? Math.floor(Date.parse(text) / 1000) : null);
 
-/** Returns when the sale opened and closed, in seconds since 1970, according to its times and the
-   operators' actions. Also returns these actions. Reads everything again when the phase changes. */
+/** Returns when the sale opened and closed, in seconds since 1970. These times come from the
+   operators' actions or, without such an action, from the sale's own times. Also returns the
+   actions. Reads everything again when the phase changes. */
 export function usePeriod(sale) {
   const [state, set] = useState({ opened: null, closed: null, actions: null, error: null });
   const { id, phase } = sale ?? {};
@@ -43,7 +45,8 @@ export function usePeriod(sale) {
   return state;
 }
 
-/** Returns the period of the whole sale, in steps of seconds if the server still keeps them. */
+/** Returns the period of the whole sale. The steps are seconds, or minutes if the period is long or
+   the server may no longer keep its seconds. */
 export function wholePeriod({ opened, closed }) {
   const now = Math.floor(serverNow() / 1000);
   const to = closed && now >= closed + AFTER_CLOSE_SECS ? closed + AFTER_CLOSE_SECS : undefined;
@@ -53,7 +56,8 @@ export function wholePeriod({ opened, closed }) {
   return { from, to, step: long ? 60 : 1 };
 }
 
-/** Returns the last `secs` seconds before `to`, in steps of seconds if the server keeps them. */
+/** Returns the period of the last `secs` seconds before `to`. The steps are seconds, or minutes if
+   the server may no longer keep these seconds. */
 function endOf(to, secs) {
   const from = to - secs;
   return { from, to, step: serverNow() / 1000 - from > DAY_SECS ? 60 : 1 };
@@ -68,8 +72,8 @@ export function refusalsOf(points) {
   return all;
 }
 
-/** The charts of these points, from `from` to `to`. With `shown`, the lines end at that time. `last`
-   is the newest point before the period. */
+/** The charts of these points, from `from` to `to`. With `shown`, the lines end at that time.
+   `last` is the newest point before the period. */
 export function RateCharts({ points, from, to, step, last, shown = to }) {
   const all = steps(points, { from, to, step, shown, last });
   const index = all.times.findLastIndex(at => at <= shown);

@@ -48,8 +48,9 @@ function Verdict({ sale, stock, audit, sums, findings }) {
   </section>`;
 }
 
-/** Finds moments of the sale in its points: the first order, the busiest second, no free unit.
-   Minutes that an older server recorded have no busiest second. */
+/** Finds notable moments in the sale's points, such as the first order and the busiest second. If
+   some points are from an older server, which recorded no busiest second, finds the busiest minute
+   instead. */
 function moments(points) {
   const found = [];
   const note = (point, name, values) => point && found.push({ at: point.at, name, values });

@@ -94,7 +94,7 @@ function Sales({ search, can }) {
     <${More} list=${list} />`;
 }
 
-/** Loads the sale with which a form begins, with its `ETag`. */
+/** Loads the sale whose values the form shows at first, and the `ETag` of this sale. */
 function FormFor({ id, isNew, can }) {
   const [{ loaded, error }, set] = useState({ loaded: id ? null : {}, error: null });
   useEffect(() => {

@@ -1,5 +1,6 @@
-/* The shop's texts in fields of a form: one text, or one text for each language after the
-   language's tag in brackets. Each line of a list has one fact or one picture. */
+/* Converts the shop's texts to fields of a form, and back. A field has one text, or one text for
+   each language. In front of each language's text is the language's tag in brackets, such as
+   `[en]`. A field for facts or pictures has one fact or one picture in each line. */
 
 const TAG = /^\[([a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)\][ \t]*\n?/m;
 
@@ -11,14 +12,14 @@ export function plainText(text, language = document.documentElement.lang.slice(0
   return text?.[own ?? (tags.includes('en') ? 'en' : tags[0])] ?? '';
 }
 
-/** A text of the API as the value of a field. */
+/** Converts a text of the API to the value of a field. */
 export const fieldOf = text =>
   typeof text === 'string'
     ? text
     : Object.entries(text).map(([tag, words]) => `[${tag}] ${words}`).join('\n');
 
-/** The value of a field as a text of the API. A field that begins with a tag has a text for each
-   language. */
+/** Converts the value of a field to a text of the API. If the field begins with a tag, it has a
+   text for each language. */
 export function textOf(field) {
   if (field.search(TAG) !== 0) return field;
   const parts = field.split(new RegExp(TAG, 'gm')).slice(1);
@@ -27,7 +28,8 @@ export function textOf(field) {
   return text;
 }
 
-/** Returns the patch from one text to another. A patch must name a removed language as null. */
+/** Returns the patch that changes the text `before` to `after`. In a patch, the value null removes
+   a language. */
 export function changed(before, after) {
   if (typeof before !== 'object' || typeof after !== 'object') return after;
   const gone = Object.keys(before).filter(tag => !(tag in after));

@@ -74,8 +74,8 @@ function inner(doc, schema) {
   return own;
 }
 
-/** Shows the members of a schema as a list, or returns null. Opening a level creates its content.
-   */
+/** Shows the members of a schema as a list. Returns null if there are no members. When the reader
+   opens a level, the page creates its content. */
 export function shape(doc, schema, depth = 0) {
   const own = inner(doc, schema);
   if (own.oneOf) {
@@ -119,7 +119,8 @@ function hasMembers(doc, schema) {
   return Boolean(own.oneOf?.length) || Object.keys(members(doc, own).properties).length > 0;
 }
 
-/** Returns an example of a body: the document's own, or one built from the schema's examples. */
+/** Returns the first example of a body that the document has: an example of this body itself, or
+   else an example of the body's schema. */
 export function exampleOf(doc, media) {
   if (media?.example !== undefined) return media.example;
   const first = Object.values(media?.examples ?? {})[0]?.value;

@@ -34,7 +34,7 @@ async function known() {
 function offer(control, value) {
   if (control.value !== (control.dataset.offered ?? '')) return;
   control.value = value;
-  /* A field with several lines changes the line ends. */
+  /* A field with several lines can change the line ends, so this reads the field's own value. */
   control.dataset.offered = control.value;
 }
 

@@ -5,11 +5,11 @@ use super::AuthenticationError;
 /// The maximum length of a token or key, in bytes. A longer token or key is invalid.
 pub(super) const TOKEN_BYTES_MAX: usize = 4096;
 
-/// Returns the token after `Bearer` in the `Authorization` header. `values` has the value of each
-/// such header; a request must have exactly one.
+/// Returns the token after `Bearer` in the `Authorization` header. `values` has the values of all
+/// `Authorization` headers of the request, which must have exactly one.
 ///
 /// # Errors
-/// When the header is missing, repeated, or has another form.
+/// When the header is missing or repeated, or does not have the form `Bearer TOKEN`.
 pub fn bearer<'a>(
     values: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<&'a str, AuthenticationError> {
@@ -42,7 +42,7 @@ pub const BUYER_COOKIE: &str = "doorbuster_buyer";
 pub const PAGE_HEADER: &str = "x-doorbuster-page";
 
 /// Returns a buyer's token from the `Authorization` header. If this header is missing, returns the
-/// token from the cookie. `may_change` means that the request has the page header, or that the
+/// token from the cookie. `may_change` is true if the request has the page header, and also if the
 /// request changes nothing.
 ///
 /// # Errors

@@ -63,7 +63,7 @@ impl Buyers {
         Ok(Self { by: TokenVerifier::Keys(jwks), expected, accepted: AtomicBool::new(false) })
     }
 
-    /// Returns the buyer that `token` names, according to the loaded keys. After
+    /// Checks `token` with the loaded keys, and returns the buyer that it names. After
     /// [`AuthenticationError::Unknown`], call [`Buyers::check_with_fresh_keys`].
     ///
     /// # Errors

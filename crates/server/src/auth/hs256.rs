@@ -57,7 +57,7 @@ impl Hs256 {
         now_secs: i64,
     ) -> Result<VerifiedBuyer, AuthenticationError> {
         const SHAPE: AuthenticationError =
-            AuthenticationError::Bad("the token is not three base64url parts with dots between");
+            AuthenticationError::Bad("the token is not three base64url parts separated by dots");
         let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
         let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
         if !USUAL_HEADERS.contains(&header) {

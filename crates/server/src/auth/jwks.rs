@@ -100,7 +100,7 @@ impl Jwks {
     /// check the claims.
     pub(super) fn signed_claims(&self, token: &str) -> Result<Vec<u8>, AuthenticationError> {
         const SHAPE: AuthenticationError =
-            AuthenticationError::Bad("the token is not three base64url parts with dots between");
+            AuthenticationError::Bad("the token is not three base64url parts separated by dots");
         let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
         let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| SHAPE)?;
@@ -236,7 +236,7 @@ fn parse_keys(bytes: &[u8]) -> Result<Vec<JwksKey>, String> {
 }
 
 /// The y coordinates of the Ed25519 points whose order divides 8, in little-endian form and without
-/// the sign bit. The last two entries are other encodings of 0 and 1. Source:
+/// the sign bit. The last two entries are second encodings of 0 and 1. Source:
 /// <https://datatracker.ietf.org/doc/html/rfc8032#section-5.1> and the list in libsodium.
 const LOW_ORDER: [[u8; 32]; 7] = [
     [0; 32],
@@ -262,7 +262,8 @@ const fn first_byte(byte: u8) -> [u8; 32] {
     bytes
 }
 
-/// Returns the encoding of a number near the size of the field, 2^255 − 19.
+/// Returns the encoding of a number near 2^255 − 19, the size of the field. `first` is the lowest
+/// byte of the number.
 const fn below_field(first: u8) -> [u8; 32] {
     let mut bytes = [0xff; 32];
     bytes[0] = first;

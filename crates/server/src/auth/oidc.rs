@@ -1,5 +1,5 @@
-//! Sign-in of operators at an OpenID Connect issuer: the authorization code flow with PKCE, by the
-//! crate `oauth2`. This module reads the issuer's configuration and checks the ID token.
+//! Signs operators in at an OpenID Connect issuer. The crate `oauth2` implements the authorization
+//! code flow with PKCE. This module reads the issuer's configuration and checks the ID token.
 //!
 //! The browser carries the state of an attempt in a cookie, so any node can finish an attempt that
 //! another node began. The server reads the issuer's configuration and keys when it needs them.
@@ -41,7 +41,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How long the issuer's configuration is used before it is read again.
 const CONFIGURATION_FOR: Duration = Duration::from_secs(600);
-/// The number of random bytes of each secret of an attempt.
+/// The number of random bytes in each secret of a sign-in attempt.
 const SECRET_BYTES: usize = 32;
 /// The maximum length of a code from an issuer, in bytes. The server refuses a longer code.
 const CODE_BYTES_MAX: usize = 2_048;
@@ -251,7 +251,7 @@ impl Oidc {
             RequestTokenError::ServerResponse(error) => {
                 OidcError::Issuer(format!("it refused the code: {}", error.error()))
             }
-            // The content of an answer may contain secrets.
+            // The answer may contain secrets, so the error shows only the place of the mistake.
             RequestTokenError::Parse(error, _) => {
                 OidcError::Issuer(format!("its answer has no valid token, at {}", error.path()))
             }

@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 
 use super::AuthenticationError;
 
-/// The id of the key in the settings, for the audit log.
+/// The id by which the log of actions names the key in the settings.
 pub const CONFIGURED_KEY: &str = "configured";
 
 /// The operator who presented a key.
@@ -58,7 +58,8 @@ impl Operators {
         self.configured.hash
     }
 
-    /// Replaces the keys that operators created with the keys that the store has now.
+    /// Sets the keys that operators created. `keys` are all such keys that the store has now, and
+    /// they replace the previous keys.
     pub fn replace_keys(&self, keys: Vec<AdminKey>) {
         let known = |key: AdminKey| KnownKey {
             operator: Operator { id: key.id.into(), role: key.role },

@@ -23,8 +23,8 @@ pub(super) struct Base {
     /// The copy contains every commit up to this number. It may also contain some later commits,
     /// which the segments contain again.
     pub before: u64,
-    /// The copy may contain commits up to this number. So only the copy together with all segments
-    /// up to this number is a consistent state of the store.
+    /// The copy contains no commit after this number, but may lack some commits up to this number.
+    /// So the copy is a consistent state only together with all segments up to this number.
     pub complete: u64,
     /// When the copy began, in milliseconds.
     pub begun: i64,
@@ -49,8 +49,8 @@ pub(super) struct BaseEncryption {
     pub key: String,
     /// The files beside the store: JSON, encrypted with the key, in base64.
     pub files: String,
-    /// The BLAKE3 hash of the two texts above. It shows whether a key is damaged or the passphrase
-    /// is wrong.
+    /// The BLAKE3 hash of `key` and `files`. With this hash, a restore can tell a damaged key from
+    /// a wrong passphrase.
     pub hash: String,
 }
 
@@ -65,8 +65,8 @@ pub(super) struct BaseMaker {
     pub key: Option<Arc<BackupKey>>,
 }
 
-/// The temporary copy in the data directory. The copy is made there, because the store's disk is
-/// fast. The store cannot shorten its log while a copy is made, so a copy must not be slow.
+/// The temporary copy, in the data directory. While the copy is made, the store cannot shorten its
+/// log. So the copy is made on the store's own disk, which is fast.
 const PART: &str = "backup_base.part";
 /// The encrypted temporary copy.
 const ENCRYPTED_PART: &str = "backup_base.encrypted.part";
@@ -74,13 +74,13 @@ const ENCRYPTED_PART: &str = "backup_base.encrypted.part";
 const STORE_FILES: [&str; 2] = ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"];
 
 impl BaseMaker {
-    /// Copies the store to a file, and the file to the target.
+    /// Copies the store to a file, and then copies the file to the target.
     pub(super) async fn make(self) -> Result<Base, String> {
         // A process that was killed may have left its copies. Usually there are none.
         self.remove_parts();
         check_space(&self.data_dir, self.key.is_some())?;
         let made = self.make_through(&self.data_dir.join(PART)).await;
-        // The next base removes a file that could not be removed now.
+        // If a file cannot be removed now, `make` removes it before the next base.
         self.remove_parts();
         made
     }
@@ -101,7 +101,7 @@ impl BaseMaker {
             let (hash, bytes) = hash_file(&to).map_err(|error| error.to_string())?;
             let Some(key) = key else { return Ok((to, complete, hash, bytes)) };
             key.encrypt_file(&to, &encrypted).map_err(|error| error.to_string())?;
-            // An error here is ignored: the file is removed again at the end.
+            // An error is ignored, because `make` also removes this file at the end.
             let _ = std::fs::remove_file(&to);
             Ok::<_, String>((encrypted, complete, hash, bytes))
         });

@@ -1,8 +1,9 @@
 //! The key of an encrypted continuous backup.
 //!
-//! A server creates a random key at its start, and encrypts each object with it (X25519, in the
-//! format of age). The description of a base has this key, encrypted with the passphrase. So a
-//! segment needs no slow work with the passphrase, and a restore needs the passphrase only.
+//! A server creates a random key at its start. It encrypts all copies, segments and secrets of the
+//! backup with this key (X25519, in the format of age). Encryption with a passphrase is slow, so
+//! the server encrypts only this key with the passphrase. The description of each base contains the
+//! encrypted key, so a restore needs only the passphrase.
 
 use std::io;
 use std::path::Path;
@@ -15,11 +16,11 @@ use secrecy::SecretString;
 
 use crate::encryption::{self, DecryptionError};
 
-/// The cost of trying one passphrase: 2^16 steps, and 64 MiB of memory. A server pays this cost
-/// once at its start, beside its other work. So the cost is lower than the cost for a backup file.
+/// The cost of trying one passphrase: 2^16 steps, and 64 MiB of memory. A server pays this cost at
+/// each start. So the cost is lower than the cost for a single backup file.
 const WORK_FACTOR: u8 = 16;
 
-/// The key of one start of a server.
+/// The key that a server created when it started.
 pub struct BackupKey {
     identity: x25519::Identity,
     /// The key, encrypted with the passphrase.
@@ -51,7 +52,7 @@ impl BackupKey {
         let encrypted = STANDARD.decode(locked).map_err(|error| damaged(&error))?;
         let text = age::decrypt(&encryption::passphrase_identity(passphrase), &encrypted);
         let text = text.map_err(|error| match DecryptionError::from(error) {
-            // The input is in memory, so this error means that its end is missing.
+            // The input is in memory, so a read error means that the end of the input is missing.
             DecryptionError::File(error) => damaged(&error),
             error => error,
         })?;
@@ -86,8 +87,8 @@ impl BackupKey {
 
 const NOT_THIS_KEY: &str = "another key encrypted it";
 
-/// Returns the error of an object whose key is known. The passphrase was right, so the object
-/// itself is wrong.
+/// Returns the error for an object that this key does not decrypt. The passphrase was right, so the
+/// object itself is damaged.
 fn named_as_damage(error: age::DecryptError) -> DecryptionError {
     DecryptionError::Damaged(match DecryptionError::from(error) {
         DecryptionError::WrongPassphrase => NOT_THIS_KEY.to_owned(),

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GENERATION/base-NUMBER.sqlite` | a copy of the store's file |
 //! | `GENERATION/base-NUMBER.json` | what the copy contains, its checksum, and the secrets; written last |
-//! | `GENERATION/segment-FIRST-TIME` | the pages of the commits from FIRST on, until TIME |
+//! | `GENERATION/segment-FIRST-TIME` | the pages of the commits from number FIRST until TIME |
 //!
 //! The name of a generation has the time of its start and a random number. All numbers have leading
 //! zeros, so the names sort by number.

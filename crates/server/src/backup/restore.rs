@@ -17,7 +17,8 @@ use crate::clock::Clock;
 use crate::encryption::DecryptionError;
 use crate::secrets::{self, SecretsError};
 
-/// A restore tries at most this many bases. Only the newest bases can lack segments.
+/// A restore tries at most this many bases, newest first. Only the last bases of a generation can
+/// lack segments.
 const STATES_MAX: usize = 4;
 /// The number of segments that are read at the same time.
 const SEGMENTS_AT_ONCE: usize = 8;
@@ -40,7 +41,7 @@ pub enum ContinuousRestoreError {
         /// The reason.
         reason: String,
     },
-    /// A segment cannot be read, but the segments before it can.
+    /// A segment cannot be read, but all needed segments before it were read.
     #[error(
         "cannot read {object} of the backup: {reason}; to restore the last state before this \
          object, add --until {until}"
@@ -57,7 +58,7 @@ pub enum ContinuousRestoreError {
     #[error("the backup has no state that can be restored: {0}")]
     AllDamaged(String),
     /// The backup contains no state at or before the chosen time.
-    #[error("{0} contains no continuous backup of that time or earlier")]
+    #[error("{0} contains no continuous backup at or before the requested time")]
     Nothing(String),
     /// The backup is encrypted, and there is no passphrase.
     #[error("the backup is encrypted, and needs its passphrase")]
@@ -80,7 +81,8 @@ pub enum ContinuousRestoreError {
         /// When the generation of this state began.
         before: jiff::Timestamp,
     },
-    /// Other users can write to the directory, so a server would not start there.
+    /// Other users can write to the directory, so a server would refuse to start with this
+    /// directory.
     #[error(transparent)]
     Directory(#[from] SecretsError),
     /// The rebuilt store cannot be written.
@@ -93,8 +95,8 @@ pub enum ContinuousRestoreError {
 pub struct RestoredCopy {
     /// The store.
     pub restored: Restored,
-    /// Why newer bases were not used, as texts for people. The state may be older than the newest
-    /// state of the backup.
+    /// For each newer base that was not used, the reason as a text for people. If there is such a
+    /// base, the restored state may be older than the newest state of the backup.
     pub skipped: Vec<String>,
 }
 
@@ -145,7 +147,9 @@ async fn write(
         let (key, files) = match open(&state, passphrase, &mut skipped) {
             Ok(Some(opened)) => opened,
             Ok(None) => continue,
-            // The passphrase opened a newer state, which cannot be rebuilt.
+            // The passphrase opened a newer state, but that state could not be rebuilt. An older
+            // state may have another passphrase. So this state is skipped, and the restore
+            // continues.
             Err(error) if is_known => {
                 skipped.push(error.to_string());
                 continue;
@@ -224,7 +228,8 @@ async fn states(
     let mut states = Vec::new();
     for (generation, number) in bases.into_iter().rev() {
         let name = names::base(generation, number);
-        // If the target does not answer, the restore fails, because the newest state may be intact.
+        // If the target does not answer, this base may still be intact. So the restore fails and
+        // does not use an older base.
         let text = target.get(&name).await.map_err(|error| unreadable(&name, error))?;
         let base: Base = match serde_json::from_slice(&text) {
             Ok(base) => base,
@@ -253,8 +258,8 @@ async fn states(
 }
 
 /// Writes the base and the segments to `part`. Returns the time of the state. Returns `None` if the
-/// backup lacks segments that the base needs, or if the base or such a segment is damaged. Then
-/// `skipped` has the damaged object, and the caller tries an older base.
+/// base is damaged, or if a segment that the base needs is missing or damaged. Then `skipped` has
+/// the reason, and the caller tries an older base.
 async fn rebuild(
     target: &BackupTarget,
     (state, key): (&State, Option<&BackupKey>),
@@ -318,7 +323,7 @@ async fn rebuild(
         (newest, at) = (segment.last, segment.at);
     }
     if newest < base.complete {
-        skipped.push(format!("{name} of the backup lacks the changes during its copy"));
+        skipped.push(format!("the backup lacks changes that were made during the copy {name}"));
         return Ok(None);
     }
     file.sync_all().map_err(|error| unreadable(&name, error))?;
@@ -342,7 +347,8 @@ fn decrypt_in_place(key: &BackupKey, file: &Path) -> Result<(), DecryptionError>
     decrypted
 }
 
-/// Returns the error for a segment that cannot be read. `at` is a time before the segment.
+/// Returns the error for a segment that cannot be read. The error advises the user to restore the
+/// state at the time `at`, which is before the segment.
 fn damaged(object: String, reason: String, at: Millis) -> ContinuousRestoreError {
     match jiff::Timestamp::from_millisecond(at.0) {
         Ok(until) => ContinuousRestoreError::Damaged { object, reason, until },

@@ -1,4 +1,5 @@
-//! Deletes the old objects that are not needed for a restore to `kept_since` or a later time.
+//! Deletes the old objects of a backup. A restore to the time `kept_since`, or to a later time,
+//! does not need these objects.
 
 use doorbuster_core::Millis;
 
@@ -43,7 +44,8 @@ async fn try_delete(target: &BackupTarget, kept_since: i64) -> Result<(), Target
     Ok(())
 }
 
-/// Segments are kept this many milliseconds longer, in case the clock was changed.
+/// A segment is deleted only if it ended more than this many milliseconds before the base began.
+/// This margin protects needed segments if the clock was changed.
 const SLACK_MS: i64 = 60_000;
 
 /// Returns the newest base that was complete before `kept_since`: its generation, its number, and
@@ -114,7 +116,8 @@ mod tests {
         put(&target, &late, Vec::new()).await;
         put_base(&target, second, 800, 89 * MINUTE).await;
 
-        // Only the first base is old enough, and no object is older than that base.
+        // Only the first base was complete before minute 60. No object is older than this base, so
+        // nothing is deleted.
         let all = target.list().await.expect("readable");
         try_delete(&target, 60 * MINUTE).await.expect("deletes");
         assert_eq!(target.list().await.expect("readable"), all);

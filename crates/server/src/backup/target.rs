@@ -105,8 +105,8 @@ impl From<io::Error> for TargetError {
 }
 
 impl BackupTarget {
-    /// Opens a directory or a bucket for writing. Creates a missing directory, which only this user
-    /// may read.
+    /// Opens a directory or a bucket for writing. If the directory is missing, creates it. Only
+    /// this user may read the new directory.
     ///
     /// # Errors
     ///

@@ -12,7 +12,8 @@ use crate::engine::{Engine, EngineError};
 use crate::secrets::{self, Secrets};
 use crate::trace;
 
-/// Logs and prints what the operator must know. Opens the sale of a demonstration.
+/// Logs and prints what the operator must know. In a demonstration, creates and schedules the
+/// sample sale.
 pub(super) async fn announce(
     parts: ServerParts<'_>,
     address: SocketAddr,
@@ -106,8 +107,9 @@ fn time_text(at: doorbuster_core::Millis) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
 }
 
-/// Replaces an unspecified address by an address that other machines in the network can reach. The
-/// result is the source address of this machine's outgoing packets. The function sends no packet.
+/// Replaces an unspecified address, such as `0.0.0.0`, by an address that other machines in the
+/// network can reach. The result is the source address of this machine's outgoing packets. The
+/// function sends no packet.
 fn lan_address(ip: IpAddr) -> IpAddr {
     // The address 192.0.2.1 is reserved for documentation, and the system routes it like any
     // outside address.
@@ -119,7 +121,7 @@ fn lan_address(ip: IpAddr) -> IpAddr {
     if ip.is_unspecified() { own().unwrap_or_else(|| local_address(ip)) } else { ip }
 }
 
-/// Replaces an unspecified address by an address that this machine can reach.
+/// Replaces an unspecified address, such as `0.0.0.0`, by the loopback address of this machine.
 pub(super) fn local_address(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),

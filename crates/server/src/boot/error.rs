@@ -1,4 +1,4 @@
-//! The errors that prevent the start of a server or end it.
+//! The errors that prevent the start of a server, or that end a running server.
 
 use std::io;
 use std::net::SocketAddr;

@@ -6,7 +6,8 @@ use tokio::runtime::Runtime;
 
 use crate::config::Settings;
 
-/// The number of threads for blocking work, such as key files. Other threads serve HTTP.
+/// The maximum number of threads for blocking work, such as reads of key files. Other threads serve
+/// HTTP.
 const BLOCKING_THREADS_MAX: usize = 20;
 
 /// Creates the server's event loop, with the number of threads in the settings.

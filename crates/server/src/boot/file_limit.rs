@@ -6,8 +6,8 @@ use crate::web::HANDLES_SPARE;
 /// The minimum number of connections with which a server starts.
 const CONNECTIONS_MIN: u64 = 16;
 
-/// Raises the process's limit of open files as far as possible. Returns how many connections the
-/// limit allows, at most `wanted`.
+/// Raises the process's limit of open files for `wanted` connections, as far as the system allows.
+/// Returns how many of these connections the new limit allows.
 pub(super) fn raise(wanted: usize) -> Result<usize, ServeError> {
     let needed = wanted as u64 + HANDLES_SPARE;
     // If the limit cannot be read, the server assumes that it is high enough.

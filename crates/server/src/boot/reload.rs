@@ -30,7 +30,7 @@ impl Reloader {
         Ok(Self { hangups: signal(SignalKind::hangup())?, flags, values, levels })
     }
 
-    /// Reloads the settings at each signal. Runs until the caller drops it.
+    /// Reloads the settings at each signal. Runs until the caller drops the returned future.
     pub(super) async fn run(mut self, app: Arc<App>) {
         while self.hangups.recv().await.is_some() {
             self.reload(&app).await;
@@ -39,7 +39,7 @@ impl Reloader {
 
     async fn reload(&mut self, app: &Arc<App>) {
         let flags = self.flags.clone();
-        // Reading the files blocks the thread, so a thread for blocking work does it.
+        // Reading the files blocks a thread, so a thread for blocking work reads them.
         let loaded = tokio::task::spawn_blocking(move || load(&flags)).await;
         let loaded = loaded.unwrap_or_else(|error| Err(error.to_string()));
         let used = match loaded {

@@ -27,7 +27,7 @@ pub enum DirectAnswer {
     Reserved,
     /// Too few units are left.
     SoldOut,
-    /// The request is not decided, and may be sent again with its key.
+    /// The request is not decided yet. The buyer may send it again with the same key.
     TryAgain,
     /// Any other refusal, or a name, key or number that is not valid.
     Other,
@@ -68,8 +68,8 @@ impl DirectSale {
     }
 }
 
-/// Starts the engine, runs `work` with this item of these sales, and stops the engine. Returns
-/// `None` if a sale has no such item.
+/// Starts the engine, runs `work` with the item `item` of each sale, and stops the engine.
+/// Returns `None` if a sale is missing or has no such item.
 ///
 /// # Errors
 ///

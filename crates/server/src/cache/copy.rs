@@ -1,9 +1,10 @@
 //! A copy of the catalogue in the shared Redis. The node that reads the store writes the copy, and
 //! the other nodes use it.
 //!
-//! Each version has its own key. A node uses a copy only for the version that the store has just
-//! named, so a copy is never behind the store. The deployment's secret authenticates a copy, and a
-//! copy expires by itself. If the catalogue is too large for a copy, each node reads the store.
+//! Each version of the catalogue has its own key in Redis. A node first reads the current version
+//! from the store, and then uses only the copy of this version. So the copy is not older than that
+//! read. The deployment's secret authenticates a copy, and a copy expires by itself. If the
+//! catalogue is too large for a copy, each node reads the store.
 use std::time::Duration;
 
 use doorbuster_core::{IdKey, ItemId, Millis, PartitionChoice, Phase, Spread};
@@ -15,15 +16,16 @@ use super::{CopyLookup, NAME};
 
 /// The format of a copy. Other versions of the program may write other formats.
 const FORMAT: &str = "catalogue 2";
-/// How long a copy is kept. In this time, every node that learns of the change reads the copy. A
-/// node that starts later reads the store.
+/// How long a copy is kept. During this time, each node that learns of the new version reads the
+/// copy. A node that learns of it later reads the store.
 const COPY_TTL: Duration = Duration::from_secs(10);
-/// The longest copy, in bytes. The same Redis server also has slots, so copies must not keep the
-/// server busy.
+/// The maximum size of a copy, in bytes. The same Redis server also has slots, so copies must not
+/// keep the server busy.
 const SIZE_MAX: usize = 256 * 1024;
 /// The number of digits of the authentication code in front of the copy.
 const PROOF_DIGITS: usize = 32;
-/// The value that is stored instead of a copy that is too long. So no node waits for the copy.
+/// If the copy is too long, the node stores this value instead. So the other nodes do not wait for
+/// a copy.
 const TOO_LONG: &[u8] = b"-";
 
 /// Returns the copy of this version, if it exists.
@@ -56,7 +58,7 @@ impl CatalogueCopy {
     }
 }
 
-/// Returns the key of a copy. Other databases and formats have other keys.
+/// Returns the Redis key of a copy. Each database, version and format has its own key.
 fn copy_key(shared: &SharedRedis, key: &IdKey, version: &str) -> String {
     let stamp = format!("sales:{:032x}", key.request_hash(FORMAT, version).0);
     shared.key(NAME, &stamp)

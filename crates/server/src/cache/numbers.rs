@@ -21,8 +21,9 @@ pub struct ItemNumbers {
 }
 
 impl Engine {
-    /// Returns an item's numbers at the last commit, with the units that its slots have now. If a
-    /// slot does not answer, all units that the item's slots got from the store count as available.
+    /// Returns an item's numbers. They combine the counts at the last commit with the units that
+    /// the item's slots have now. If a slot does not answer, all units that the item's slots got
+    /// from the store count as available.
     pub async fn numbers(&self, item: &ItemState) -> ItemNumbers {
         let counts = item.gauge.counts();
         let (count, remaining) = match counts.total {

@@ -50,7 +50,8 @@ pub struct ItemWork {
     pub unit_demand: DemandQueue,
     /// Buyers who have reached the limit.
     pub at_limit: BuyersAtLimit,
-    /// The open grants at the last read. Requests that wait for a verdict use them.
+    /// The item's open grants, as this node last read them from the store. Requests that wait for a
+    /// verdict use these grants.
     pub open_grants: OpenGrants,
     /// The item's slots that left the spread and may still have tickets or units.
     pub leaving: LeavingSlots,
@@ -134,7 +135,7 @@ impl ItemState {
     }
 }
 
-/// An item's slots at the last reconciliation, in their order.
+/// The state of an item's slots at the last reconciliation, in the order of the slots.
 #[derive(Clone, Debug, Default)]
 pub struct SlotUnits {
     /// The slots that have units or may get units.
@@ -143,12 +144,12 @@ pub struct SlotUnits {
     pub units: Vec<u64>,
 }
 
-/// For each slot, the number of ended orders whose released quota the slot has applied. Until a
-/// slot has applied all of them, its answer about a buyer's limit may be out of date.
+/// How far each slot has applied the quota that ended orders released. Until a slot has applied the
+/// released quota of all ended orders, its answer about a buyer's limit may be out of date.
 #[derive(Debug, Default)]
 pub struct FeedMarks {
     endings: AtomicU64,
-    /// One number for each of the item's slots.
+    /// For each slot, the number of ended orders whose released quota the slot has applied.
     applied: Mutex<HashMap<SlotKey, u64>>,
 }
 
@@ -164,7 +165,7 @@ impl FeedMarks {
         self.endings.load(Ordering::Acquire)
     }
 
-    /// Records that the slot has applied a feed that was read after `endings`.
+    /// Records that the slot has applied a feed that was read after `endings` orders had ended.
     pub fn apply(&self, slot: SlotKey, endings: u64) {
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         let at = applied.entry(slot).or_default();

@@ -21,7 +21,7 @@ pub struct BackupSettings {
     pub passphrase: Option<SecretString>,
 }
 
-/// The fewest characters of a passphrase. A shorter passphrase can be guessed.
+/// The minimum length of a passphrase, in characters. A shorter passphrase can be guessed.
 pub const PASSPHRASE_CHARS_MIN: usize = 12;
 
 /// Reads these settings. Returns `None` if there is no continuous backup or a setting is wrong.

@@ -1,4 +1,5 @@
-//! The second stage: parses each raw value and checks ranges and contradictions.
+//! The second stage of reading the settings. Parses each raw value, and checks ranges and
+//! contradictions.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
@@ -128,8 +129,8 @@ fn data_dir(
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // In other shapes the directory contains only one file, and Redis or other nodes have the
-        // same content. So these shapes work without the directory.
+        // Only the embedded shape needs the directory. In the other shapes, the directory contains
+        // at most one file, and Redis or other nodes also have its content.
         return Some(PathBuf::new());
     }
     if path.is_none() {
@@ -214,7 +215,7 @@ fn origin(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     Some(text)
 }
 
-/// Reads a text that is not empty, if the setting has one.
+/// Reads a text, if it is set. Records a fault if the text is empty.
 pub(super) fn non_empty_text(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
     if text.trim().is_empty() {

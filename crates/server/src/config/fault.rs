@@ -11,7 +11,7 @@ pub struct SettingFault {
     pub detail: String,
 }
 
-/// All faults of the settings. With any fault, the program does not start.
+/// All faults of the settings. If there is at least one fault, the program does not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsError(pub Vec<SettingFault>);
 

@@ -23,7 +23,7 @@ impl BrokerHost {
         (is_host && port != Some(0)).then(|| Self { host: host.to_ascii_lowercase(), port })
     }
 
-    /// Returns whether this host and port are allowed.
+    /// Returns whether this entry allows a broker at `host` and `port`.
     #[must_use]
     pub fn matches(&self, host: &str, port: u16) -> bool {
         self.host.eq_ignore_ascii_case(host) && self.port.is_none_or(|own| own == port)

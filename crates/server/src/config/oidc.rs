@@ -32,12 +32,12 @@ pub struct OidcSettings {
     pub scopes: Vec<String>,
     /// The claim that gives the role.
     pub role_claim: String,
-    /// The values of the claim that give each role.
+    /// The values of the claim, each with the role that it gives.
     pub roles: Vec<(String, Role)>,
 }
 
-/// Reads the settings of sign-in. Returns `None` if sign-in is not configured, or if the function
-/// recorded a fault.
+/// Reads the settings of sign-in. Returns `None` if sign-in is not configured, or if a needed
+/// setting cannot be read.
 pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
     if !NEEDED.iter().chain(&OTHERS).any(|path| read.is_set(path)) {
         return None;
@@ -81,7 +81,7 @@ pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
         scopes = ["openid", "profile"].map(str::to_owned).to_vec();
     }
     if !scopes.iter().any(|scope| scope == "openid") || !scopes.iter().all(|scope| is_word(scope)) {
-        read.fault("console.oidc.scopes", "must be words of visible ASCII, one of them openid");
+        read.fault("console.oidc.scopes", "must be words of visible ASCII, including openid");
     }
     let mut roles = Vec::new();
     for (path, role) in [

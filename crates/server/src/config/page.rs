@@ -26,7 +26,7 @@ pub struct PageSettings {
     pub next_steps_at: Option<Time>,
     /// The brand.
     pub theme: Theme,
-    /// Messages to browsers, if the shop set a key.
+    /// The settings of messages to browsers (web push), if the shop set a key.
     pub push: Option<PushSettings>,
 }
 
@@ -42,7 +42,7 @@ pub struct NextSteps {
 /// Messages to browsers (web push).
 #[derive(Clone, Debug)]
 pub struct PushSettings {
-    /// The private key that names the shop to push services, in base64url.
+    /// The private key that identifies the shop to push services, in base64url.
     pub key: SecretString,
     /// The address at which the operator of a push service can reach the shop: `mailto:` or
     /// `https:`.
@@ -54,7 +54,7 @@ pub struct PushSettings {
 pub struct Theme {
     /// The colours, if they differ from the default.
     pub colors: Option<ThemeColors>,
-    /// The logo, which replaces the mark and the shop's name.
+    /// The logo. Pages show it instead of the default logo and the shop's name.
     pub logo: Option<ThemeFile>,
     /// The font of all texts.
     pub font: Option<ThemeFile>,
@@ -62,7 +62,8 @@ pub struct Theme {
     pub font_bold: Option<ThemeFile>,
     /// Links at the end of each page. Each has a text and an address.
     pub footer: Vec<(String, String)>,
-    /// Links at the end of Chinese pages. If there are none, these pages have `footer`.
+    /// Links at the end of Chinese pages. If this list is empty, Chinese pages show the links of
+    /// `footer`.
     pub footer_zh: Vec<(String, String)>,
 }
 
@@ -110,7 +111,7 @@ fn push(read: &mut SettingsReader<'_>) -> Option<PushSettings> {
     }
     let key = read.secret(KEY)?;
     if VapidKey::parse(key.expose_secret()).is_none() {
-        read.fault(KEY, "is not a private key of P-256: 32 bytes in base64url");
+        read.fault(KEY, "must be a private key of P-256, which is 32 bytes in base64url");
     }
     let contact = read.text(CONTACT).unwrap_or_default();
     let is_contact = contact.strip_prefix("mailto:").is_some_and(|rest| rest.contains('@'))
@@ -173,8 +174,8 @@ fn next_steps_at(read: &mut SettingsReader<'_>) -> Option<Time> {
     time
 }
 
-/// Reads the font of bold texts. The font of the other texts must also be set, because otherwise a
-/// page would mix two fonts.
+/// Reads the font of bold texts. If only this font were set, a page would mix the shop's font with
+/// another font. So the font of the other texts must also be set.
 fn font_bold(read: &mut SettingsReader<'_>) -> Option<ThemeFile> {
     const BOLD: &str = "page.theme.font_bold";
     if read.is_set(BOLD) && !read.is_set("page.theme.font") {

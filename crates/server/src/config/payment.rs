@@ -1,5 +1,5 @@
-//! Payment settings: the provider and its secrets. It is a fault if a setting of another provider
-//! is set.
+//! Payment settings: the provider and its secrets. A setting of a provider that is not chosen is a
+//! fault.
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
@@ -13,8 +13,8 @@ pub struct PaymentSettings {
     pub provider: ProviderSettings,
     /// Whether buyers may use the sandbox's buttons. The default is `true` only in a demonstration.
     pub sandbox_page: bool,
-    /// Secrets of the sandbox's messages, newest first. If the settings have no secret, the server
-    /// generates a secret and keeps the secret in the store or beside it.
+    /// The secrets that sign the sandbox's messages, newest first. If the settings have no secret,
+    /// the server generates a secret and keeps the secret in the store or beside it.
     pub webhook_secrets: Vec<SecretString>,
 }
 
@@ -55,7 +55,7 @@ const STRIPE_SETTINGS: [&str; 4] = [
 /// account, and new checkouts and refunds also need requests.
 const STRIPE_QUERIES_PER_SEC: u32 = 80;
 
-/// Reads the payment settings. Returns `None` if the function recorded a fault.
+/// Reads the payment settings. Returns `None` if a needed setting cannot be read.
 pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<PaymentSettings> {
     let webhook_secrets = webhook_secrets(read);
     let provider = match read.text("payment.provider").as_deref() {

@@ -1,5 +1,6 @@
-//! The first stage: reads the raw values of each layer. For each setting, keeps the value of the
-//! strongest layer.
+//! Reads the raw value of each setting. The values come from four layers: the default file, the
+//! file of `--config`, the environment and the command line. A later layer overrides an earlier
+//! layer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -25,7 +26,7 @@ pub(super) enum RawValue {
     Flag(bool),
     /// A list of texts in a file.
     List(Vec<String>),
-    /// A text from the environment or the command line that is not parsed yet.
+    /// A text from the environment or the command line. The text is not parsed yet.
     Unparsed(String),
     /// The path of the file that contains the value.
     SecretFile(PathBuf),
@@ -62,7 +63,7 @@ pub(super) struct RawSetting {
     pub origin: SettingOrigin,
 }
 
-/// The value of each setting, from the strongest layer that sets it.
+/// The value of each setting, from the last layer that sets it.
 #[derive(Debug, Default)]
 pub(super) struct RawSettings(BTreeMap<&'static str, RawSetting>);
 
@@ -139,7 +140,8 @@ fn read_file(
     layer.merge_into(raw, faults);
 }
 
-/// Calls `each` with every path whose value is not a table.
+/// Calls `each` for every value. If a table contains settings, calls `each` for the values in the
+/// table instead.
 fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml::Value)) {
     for (name, value) in table {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
@@ -152,7 +154,8 @@ fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml:
     }
 }
 
-/// Returns the setting that `path` names, and whether `path` names a secret's file.
+/// Returns the path of the setting that `path` names. The flag is `true` if `path` names a secret's
+/// file, such as `auth.admin_key_file`.
 fn find_setting(path: &str) -> Option<(&'static str, bool)> {
     let plain =
         SETTINGS.iter().find(|setting| setting.path == path).map(|setting| (setting.path, false));
@@ -197,8 +200,8 @@ fn read_environment(
         }
         let origin = SettingOrigin::Environment(shown.to_string());
         let path = shown[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-        // Only upper case is accepted. Otherwise the server would ignore DOORBUSTER_listen, and the
-        // operator would believe that the server uses it.
+        // A name with lower-case letters is a fault. If the server ignored DOORBUSTER_listen
+        // silently, the operator would believe that the server uses it.
         let spelled =
             name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
         let Some((setting, in_file)) = spelled.and_then(|_| find_setting(&path)) else {
@@ -236,7 +239,7 @@ fn read_flags(raw: &mut RawSettings, flags: &Flags, faults: &mut Vec<SettingFaul
     set("data_dir", "--data-dir", &data_dir.flatten());
 }
 
-/// The values of one layer. If a layer sets both a secret and its file, that is a fault.
+/// The values of one layer. It is a fault if one layer sets a secret directly and also as a file.
 #[derive(Default)]
 struct RawLayer(Vec<(&'static str, RawSetting)>);
 

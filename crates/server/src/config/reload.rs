@@ -6,7 +6,8 @@ use std::path::Path;
 use super::SETTINGS;
 use super::raw::{RawSetting, RawSettings, RawValue};
 
-/// The settings that name a file whose content counts as their value.
+/// Settings whose value is the path of a file. If the file's content changes, the setting counts as
+/// changed.
 const FILES: [&str; 2] = ["page.theme.logo", "page.theme.font"];
 
 /// A fingerprint of each setting's value. It reveals no secret.
@@ -16,9 +17,9 @@ pub struct SettingValues(BTreeMap<&'static str, blake3::Hash>);
 /// The differences between two loads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingsChange {
-    /// Settings that a running server uses at once.
+    /// Changed settings that a running server uses at once.
     pub live: Vec<&'static str>,
-    /// Settings that need a restart.
+    /// Changed settings that need a restart.
     pub needs_restart: Vec<&'static str>,
 }
 
@@ -47,8 +48,8 @@ impl SettingValues {
         change
     }
 
-    /// For each setting that a running server can change, takes the value from `next`. Returns the
-    /// result.
+    /// Takes the value from `next` for each setting that a running server can change. Keeps the
+    /// values of all other settings.
     #[must_use]
     pub fn with_live_of(mut self, next: &Self) -> Self {
         for setting in SETTINGS.iter().filter(|setting| setting.live) {
@@ -64,7 +65,7 @@ impl SettingValues {
 fn fingerprint(path: &str, given: &RawSetting) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     let mut add_file = |file: &Path| {
-        // The check of the settings has already reported a file that cannot be read.
+        // If the file cannot be read, the check of the settings has already reported it.
         hasher.update(&std::fs::read(file).unwrap_or_default());
     };
     match &given.value {

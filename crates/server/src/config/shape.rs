@@ -1,5 +1,4 @@
-//! The shape of a deployment, with the settings that it requires and the settings that contradict
-//! it.
+//! The shape of a deployment. Each shape requires some settings and refuses others.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -8,7 +7,7 @@ use secrecy::SecretString;
 
 use super::check::{SettingsReader, is_origin};
 
-/// Where the server decides about stock and stores it.
+/// Where the server decides about stock, and where it stores its data.
 #[derive(Debug)]
 pub enum Shape {
     /// In this process and its data directory.
@@ -28,8 +27,8 @@ pub enum Shape {
         /// a short time.
         wait_replicas: u32,
     },
-    /// This process neither decides about stock nor stores it. It is an edge of a deployment with
-    /// shape `cluster`.
+    /// This process is an edge of a deployment with shape `cluster`. It does not decide about stock
+    /// and has no store.
     Edge {
         /// URLs of the Redis servers with the slots, or of their replicas.
         slots: Vec<SecretString>,
@@ -38,8 +37,8 @@ pub enum Shape {
     },
 }
 
-/// A host name and port in `edge.upstreams`, with the addresses of the name at the last successful
-/// lookup.
+/// A host name and port from `edge.upstreams`. The addresses come from the last successful lookup
+/// of the name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedNodes {
     name: String,
@@ -51,7 +50,8 @@ impl NamedNodes {
     #[must_use]
     pub fn look_up(name: String) -> Option<Self> {
         let mut addresses: Vec<SocketAddr> = name.to_socket_addrs().ok()?.collect();
-        // A name with addresses of IPv4 and of IPv6 usually leads to each node twice.
+        // If a name has IPv4 and IPv6 addresses, each node usually has one of each kind. So only
+        // addresses of the first address's kind are kept.
         let is_ipv4 = addresses.first()?.is_ipv4();
         addresses.retain(|address| address.is_ipv4() == is_ipv4);
         addresses.sort_unstable();
@@ -101,10 +101,11 @@ pub struct Roles {
     pub api: bool,
     /// Settles tickets.
     pub settle: bool,
-    /// Does work that one node does for all nodes.
+    /// Takes part in shared work for all nodes, such as opening sales. One node at a time does this
+    /// work.
     pub control: bool,
-    /// Serves buyers from memory without a store, and passes other requests to nodes. A process
-    /// with this role has no other role.
+    /// Answers some requests from memory, without a store. Passes all other requests to nodes. A
+    /// process with this role has no other role.
     pub edge: bool,
 }
 
@@ -186,7 +187,8 @@ pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
     }
 }
 
-/// Reads the shape of an edge: a node of shape `cluster` without a store.
+/// Reads the settings of an edge. An edge belongs to a deployment with shape `cluster` and has no
+/// store.
 fn edge(read: &mut SettingsReader<'_>) -> Option<Shape> {
     if read.is_set("shape") && read.text("shape").as_deref() != Some("cluster") {
         read.fault("shape", "allows no edge; the role edge needs shape = \"cluster\"");
@@ -206,8 +208,8 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<NamedNodes>> {
         read.fault(
             "edge.upstreams",
             format!(
-                "must name 1 to {URLS_MAX} nodes with the role api for the role edge; write \
-                 http://HOST:PORT"
+                "must name 1 to {URLS_MAX} nodes that have the role api, because the role edge \
+                 passes requests to them; write http://HOST:PORT"
             ),
         );
         return None;
@@ -284,7 +286,7 @@ fn slots(read: &mut SettingsReader<'_>) -> Option<Vec<SecretString>> {
     Some(urls.into_iter().map(SecretString::from).collect())
 }
 
-/// Reads the roles, if the shape allows separate roles.
+/// Reads the roles, and checks that the shape allows them.
 pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Option<Roles> {
     let roles = read.list("roles")?;
     if let Some(other) =

@@ -351,7 +351,7 @@ fn stripe_needs_all_of_its_settings_and_none_of_the_sandbox() {
 }
 
 /// Changes random parts of a file that has every setting. The server either reads the changed file,
-/// or refuses it and names the fault and its line. No secret appears in either case.
+/// or refuses it with a reason. No output shows the secret.
 #[test]
 fn a_randomly_changed_file_is_read_or_refused_and_shows_no_secret() {
     const FILES: usize = 2_000;

@@ -85,8 +85,8 @@ impl Engine {
         let wanted = adjustment.units.unsigned_abs();
         let until = Instant::now() + SETTLE_WAIT_MAX;
         loop {
-            // The signal is created before the store is read. So the signal also covers units that
-            // a commit returns after the read.
+            // `changed` begins to listen before the store is read. So it also notices units that a
+            // commit returns after the read.
             let changed = item.gauge.changed().notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -100,8 +100,8 @@ impl Engine {
                 AdjustOutcome::Unlimited => return Ok(AdjustResult::Unlimited),
                 AdjustOutcome::NotFound => return Ok(AdjustResult::NotFound),
             };
-            // The counts come from the store. Units may have come back on other nodes, and this
-            // node may not know that yet.
+            // The counts come from the store, because this node may not know yet about units that
+            // came back on other nodes.
             let counts = self.store().counts(Some(vec![item.row.id])).await?;
             let free = counts.first().map_or(0, |counts| counts.pool + counts.in_slots);
             if wanted > free {
@@ -122,15 +122,15 @@ impl Engine {
     }
 
     /// Moves at most `units` from the item's slots to its pool, and returns the number of moved
-    /// units. If a slot is reached only by another node, this function begins a recall, and that
+    /// units. If only another node reaches a slot, this function begins a recall, and the other
     /// node moves the units.
     pub(crate) async fn recall_to_pool(
         &self,
         item: &ItemState,
         units: u64,
     ) -> Result<u64, EngineError> {
-        // The slots may lack the credits of returned tickets. The caller has the item's lock, so no
-        // other task can deliver these credits now.
+        // The slots may lack the credits of returned tickets. No other task can deliver these
+        // credits now, because the caller has the item's lock. So `recall_sources` delivers them.
         let grants = self.store().grants(item.row.id).await?;
         let mut sources = self.recall_sources(item, grants).await?;
         sources.sort_by_key(|(grant, _, has)| (std::cmp::Reverse(*has), grant.slot));

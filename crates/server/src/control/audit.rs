@@ -15,8 +15,8 @@ use crate::outages;
 
 /// Shortest pause between two audits.
 const EVERY: Duration = Duration::from_secs(5);
-/// Pause after an audit, as a multiple of the audit's duration. Each audit reads every order. This
-/// pause limits audits to a hundredth of one core.
+/// Pause after an audit, as a multiple of the audit's duration. Audits are expensive, because each
+/// audit reads every order. The pause limits them to a hundredth of one core.
 const PAUSE_FACTOR: u32 = 100;
 /// If this many tickets are settled within [`RUSH_WINDOW`], there is a rush, and the audit waits
 /// for its end. During an audit, an embedded store cannot move its log into the database, so the
@@ -41,9 +41,8 @@ pub struct AuditView {
     pub notices: Vec<RefundNotice>,
     /// Payments that were reversed without a request from the shop.
     pub reversals: Vec<ReversedPayment>,
-    /// Orders that nodes acknowledged and that the database has lacked since a failover. The orders
-    /// of a failover leave the list when an operator has resumed the sales that the failover
-    /// paused.
+    /// Orders that nodes acknowledged but that the database lacks after a failover. They stay in
+    /// the list until an operator has resumed the sales that the failover paused.
     pub lost: Vec<LostOrders>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
@@ -96,8 +95,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Returns after the first [`RUSH_WINDOW`] with fewer than [`RUSH_TICKETS`] settled tickets, or
-/// after [`RUSH_MAX`]. `settled` returns the number of tickets settled since the start.
+/// Waits until fewer than [`RUSH_TICKETS`] tickets are settled within one [`RUSH_WINDOW`], but not
+/// much longer than [`RUSH_MAX`]. `settled` returns how many tickets this program has settled so
+/// far.
 async fn wait_for_rush_end(settled: impl Fn() -> u64) {
     let begun = Instant::now();
     let mut seen = settled();
@@ -183,7 +183,7 @@ impl Engine {
 mod tests {
     use super::*;
 
-    /// Returns the seconds that an audit waits if `settled` tickets are settled in each second.
+    /// Returns how many seconds an audit waits if `settled(n)` tickets are settled in second `n`.
     async fn waits(settled: impl Fn(u64) -> u64) -> u64 {
         let begun = Instant::now();
         wait_for_rush_end(|| (0..begun.elapsed().as_secs()).map(&settled).sum()).await;

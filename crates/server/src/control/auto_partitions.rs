@@ -1,5 +1,5 @@
-//! Adds partitions to an item with an automatic spread while one slot limits the item's ticket
-//! rate. Runs every second on the leader if all nodes share the slots.
+//! Adds partitions to an item if one slot limits the item's ticket rate. The item must have an
+//! automatic spread. Runs every second on the leader if all nodes share the slots.
 //!
 //! `doorbuster_core::respread::AutoWidth` decides when to add partitions. It never removes
 //! partitions, so their number cannot oscillate.
@@ -20,9 +20,8 @@ use crate::slot_layout::SlotLayout;
 
 /// Time between two checks.
 const EVERY: Duration = Duration::from_secs(1);
-/// While all sales together have at most this many slots, a new item starts with several
-/// partitions. Each slot costs every settler a connection. So with more slots, each new item starts
-/// with one partition.
+/// If all sales together would have more slots than this, each new item starts with one partition
+/// instead of several. The reason is that each slot costs every settler a connection.
 const SLOTS_FOR_WIDE_STARTS: usize = 24;
 
 /// The state of an item at the last check.
@@ -32,7 +31,7 @@ pub(crate) struct Observed {
     /// The number of tickets that each slot had issued under its epoch.
     issued: HashMap<SlotKey, (Epoch, u64)>,
     at: Option<Instant>,
-    /// Whether the log says that the nodes cannot serve more slots.
+    /// Whether this node has already logged that the nodes cannot serve more slots.
     logged_limit: bool,
 }
 
@@ -80,7 +79,7 @@ async fn look(
 ) -> Result<(), EngineError> {
     let mut issued = HashMap::with_capacity(item.slots.len());
     for &slot in &item.slots {
-        // A slot that does not answer cannot be the busiest slot.
+        // A slot that does not answer is skipped, because it cannot be the busiest slot.
         if let Ok(Some(view)) = engine.slots().view(slot).await {
             issued.insert(slot, (view.epoch, view.n.0));
         }
@@ -142,8 +141,8 @@ pub(crate) async fn widen(
     Ok(matches!(set, SpreadOutcome::Done(_)))
 }
 
-/// Returns the tickets that the busiest slot issued per second between two checks, which are
-/// `millis` apart.
+/// Returns how many tickets per second the busiest slot issued between two checks. The checks are
+/// `millis` milliseconds apart.
 fn busiest(
     before: &HashMap<SlotKey, (Epoch, u64)>,
     now: &HashMap<SlotKey, (Epoch, u64)>,
@@ -157,7 +156,7 @@ fn busiest(
 }
 
 impl Engine {
-    /// Returns the number of partitions for each new item, if `items` new items are created.
+    /// Returns the number of partitions that each of `items` new items gets.
     #[must_use]
     pub fn automatic_partitions(&self, items: usize) -> u32 {
         let catalogue = self.catalogue();
@@ -177,8 +176,8 @@ impl Engine {
     }
 
     /// Chooses the partitions of a draft's automatic items again, before the draft is scheduled or
-    /// opened. This choice counts only the sales that may be open at the same time. When the draft
-    /// was created, the choice counted every sale that had not ended.
+    /// opened. The new choice counts only the sales that may be open at the same time as this sale.
+    /// The first choice, when the draft was created, counted every sale that had not ended.
     ///
     /// # Errors
     /// If the store is unreachable.

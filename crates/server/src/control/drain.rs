@@ -22,12 +22,13 @@ use super::reconcile;
 /// How long other nodes keep draining. This time is a little longer than the wait of the node that
 /// began the drain.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
-/// The interval at which a node checks for other nodes' drains while such a drain is running. If a
-/// drain begins or ends, the next check starts earlier.
+/// How often a node looks for drains that other nodes began, while it knows of such a drain. If the
+/// node learns of another drain, the next check starts at once.
 const POLL_EVERY: Duration = Duration::from_millis(100);
-/// The interval of these checks while no drain is known.
+/// How often a node looks for drains that other nodes began, while it knows of none.
 const POLL_EVERY_IDLE: Duration = Duration::from_secs(1);
-/// The interval at which a node checks whether the other nodes are done or the drain has ended.
+/// While a node waits for other nodes or for the end of a drain, it checks the store at this
+/// interval.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
 /// Follows the drains that other nodes began, until the program stops.
@@ -83,8 +84,8 @@ async fn drain_own(engine: &Engine, sale: &SaleState) -> Result<(), EngineError>
     close_own_grants(engine, &slots).await
 }
 
-/// Closes the grants of slots that only this node reaches. So the node that waits for the drain can
-/// continue early.
+/// Closes the grants of slots that only this node reaches. Then the node that began the drain need
+/// not wait until [`DRAIN_MAX`].
 async fn close_own_grants(engine: &Engine, slots: &[SlotKey]) -> Result<(), EngineError> {
     for grant in
         engine.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
@@ -114,8 +115,8 @@ async fn wait_for_drain_end(engine: &Engine, sale: &SaleState) -> Result<(), Eng
 }
 
 impl Engine {
-    /// Stops the sale's slots that this node reaches, and returns them. Logs and skips an
-    /// unreachable slot.
+    /// Stops the sale's slots that this node reaches. Returns the slots that it stopped. Logs and
+    /// skips an unreachable slot.
     pub(super) async fn stop_slots(&self, sale: &SaleState) -> Vec<SlotKey> {
         let items = sale.items.iter().map(|item| async move {
             // Reconciliation takes this lock and then checks `draining`. So it does not start the
@@ -163,7 +164,8 @@ impl Engine {
         if self.layout().reaches_all_slots() {
             return Ok(());
         }
-        // Another node may change the phase at the same time and wait for this node's slots.
+        // Another node may change the phase at the same time and wait until these grants are
+        // closed.
         close_own_grants(self, &slots).await?;
         let is_theirs = |slot: SlotKey| {
             !slots.contains(&slot) && sale.items.iter().any(|i| i.row.id == slot.item)

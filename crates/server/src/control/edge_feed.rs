@@ -29,17 +29,18 @@ const PACE: Duration = Duration::from_millis(10);
 const HEARTBEAT: Duration = Duration::from_millis(200);
 /// Time between two checks for changed blocks.
 const BLOCKS_EVERY: Duration = Duration::from_millis(400);
-/// The lease of the lock. After the writer crashes, another node writes before the edges' copies
-/// are too old. The lease, one attempt and a new generation together take less than
-/// `FEED_AGE_MAX_MS`.
+/// The lease of the lock. It is short, so that another node replaces a crashed writer before the
+/// edges' copies are too old. The lease, one attempt to take the lock and a new generation together
+/// take less than `FEED_AGE_MAX_MS`.
 const LOCK_LEASE: Duration = Duration::from_millis(1_500);
 /// Time between two attempts to take the lock.
 const LOCK_EVERY: Duration = Duration::from_millis(200);
-/// Pause before the next attempt after this node stopped writing or failed.
+/// If this node stopped writing or failed, it pauses for this long before it tries to take the lock
+/// again.
 const RETRY: Duration = Duration::from_millis(200);
 /// Time between two counts of the live edges while this node writes.
 const COUNT_EDGES_EVERY: Duration = Duration::from_secs(2);
-/// Time between two checks for a live edge while nothing is written.
+/// Time between two checks for a live edge while no edge is alive.
 const EDGES_EVERY: Duration = Duration::from_millis(500);
 /// After the node has written for this long, it checks whether an edge is still alive.
 const WITHOUT_EDGES_MAX: Duration = Duration::from_secs(30);
@@ -72,8 +73,8 @@ async fn write_while_held(
     let mut edges_seen: Option<Instant> = None;
     let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
     while guard.is_held() {
-        // A Redis server that lost the feed also lost the edges' entries. So this node counts an
-        // edge as live for some time after it saw the edge's entry.
+        // A Redis server that lost the feed also lost the edges' entries. So after this node saw a
+        // live edge, it assumes for some time that an edge is alive.
         if !lived(edges_seen) && engine.live_edges().await.is_empty() {
             tokio::time::sleep(EDGES_EVERY).await;
             continue;
@@ -118,7 +119,7 @@ struct FeedWriter<'a> {
     key: IdKey,
     at: FeedPosition,
     head: FeedHead,
-    /// The state from which each sale's entries were made.
+    /// For each sale, the state that its newest entries contain.
     sales: HashMap<Arc<str>, (Arc<SaleState>, CountsRecord)>,
     blocks: Option<BlocksVersion>,
     blocks_checked: Option<Instant>,
@@ -153,10 +154,12 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the changes. Returns `None` if a new generation is needed.
+    /// Gathers the changes since the last call, and returns the new requests. Returns `None` if a
+    /// new generation is needed.
     ///
-    /// Reads the counts before the requests, because a commit publishes its requests first. Between
-    /// these reads, the function checks whether the set of requests is complete.
+    /// A commit publishes its requests before its counts. So this function reads the counts first.
+    /// The requests that it reads afterwards then include all requests of these counts. Between the
+    /// two reads, it checks whether the set of requests is complete.
     async fn changes(&mut self) -> Option<Vec<u64>> {
         self.head.as_of = self.engine.memory_as_of();
         self.gather_blocks().await;
@@ -212,7 +215,7 @@ impl<'a> FeedWriter<'a> {
         self.entries.push((name, content));
     }
 
-    /// Gathers the sales that changed. The entries of a deleted sale are empty.
+    /// Gathers the sales that changed. The entry of a deleted sale is empty.
     fn gather_sales(&mut self) {
         let catalogue = self.engine.catalogue().clone();
         let shown: HashMap<&str, &Arc<SaleState>> = catalogue
@@ -270,8 +273,8 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the number of live edges if it changed. Each edge applies its part of the limits to
-    /// the requests that it refuses.
+    /// Gathers the number of live edges if it changed. Edges need the number, because each edge
+    /// applies its part of the limits to the requests that it refuses.
     async fn gather_edges(&mut self) {
         if self.edges_counted.is_some_and(|at| at.elapsed() < COUNT_EDGES_EVERY) {
             return;

@@ -11,19 +11,22 @@ use crate::engine::Engine;
 use crate::failpoint::{self, Failpoint};
 use crate::outages;
 
-/// The largest and the smallest number of orders that a batch requests. Fewer orders may be due.
+/// The largest and the smallest number of orders that a batch requests from the store. If fewer
+/// orders are due, the batch is smaller.
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
 /// Intended duration of one transaction if the store is a database server. If a transaction takes
 /// twice as long, the next batch has half the size.
 const BATCH_TIME: Duration = Duration::from_millis(8);
-/// Intended duration of one transaction if a single writer runs all transactions in turn. With such
-/// a writer, a purchase may wait for the end of this transaction, and then for its own.
+/// Intended duration of one transaction if a single writer runs all transactions in turn. It is
+/// shorter than [`BATCH_TIME`], because a purchase may have to wait for this transaction before its
+/// own begins.
 const BATCH_TIME_ALONE: Duration = Duration::from_millis(3);
 /// The number of batches that run at the same time if the store is a database server. While one
 /// batch publishes its events, the next one reads its rows. Batches commit one after the other.
 const BATCHES_AHEAD: usize = 2;
-/// Longest sleep. An order that is created during the sleep expires a second later at the earliest.
+/// Longest sleep. An order that is created during the sleep expires at least a second after its
+/// creation, so the job is awake in time.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Shortest sleep when no order has expired.
 const SLEEP_MIN: Duration = Duration::from_millis(10);
@@ -67,12 +70,11 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
 /// Expires batches until a batch has fewer orders than requested. Returns the wait before the next
 /// check.
 ///
-/// Batches follow each other without a pause. A single writer runs other transactions between two
-/// batches, and a database server shares its time among all sessions. So a pause would only delay
-/// the last order.
+/// Batches follow each other without a pause, because other transactions need no pause. A single
+/// writer runs them between two batches, and a database server shares its time among all sessions.
 async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
-    // The writer groups all waiting transactions. Two waiting batches would form one group that
-    // takes twice as long.
+    // A single writer commits all waiting transactions as one group. If two batches waited, the
+    // group would take twice as long.
     let (ahead, time) = if engine.layout().is_single_node() {
         (1, BATCH_TIME_ALONE)
     } else {

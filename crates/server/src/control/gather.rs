@@ -1,8 +1,8 @@
 //! Gathers an item's last units from its other slots when the pool is empty. The units go to the
 //! slot with the oldest waiting request.
 //!
-//! Runs while the item is reconciled. If a slot with units is reached only by another node, this
-//! node begins a recall, and the other node moves the units.
+//! Runs while the item is reconciled. If only another node reaches a slot with units, this node
+//! begins a recall, and the other node moves the units.
 use std::time::Duration;
 
 use doorbuster_core::gather::{self, SlotHolding};
@@ -17,8 +17,9 @@ use crate::failpoint::{self, Failpoint};
 use super::reconcile::OpenSlot;
 use super::refill::refill_slot;
 
-/// How long a node waits before it recalls units that it gave to another node. A random part makes
-/// the wait up to twice as long. During the wait, the other node can sell the units.
+/// After a node gave units to another node, it waits for this long before it recalls units. A
+/// random part makes the wait up to twice as long. During the wait, the other node can sell the
+/// units.
 const GIVE_WAY: Duration = Duration::from_millis(20);
 
 /// An item's state while it is reconciled.
@@ -27,7 +28,8 @@ pub(super) struct ItemSnapshot<'a> {
     pub(super) grants: &'a [Grant],
     /// The item's pending recalls.
     pub(super) pending: &'a [Recall],
-    /// Whether a slot of this node gave units to the pool or to a slot of another node.
+    /// Whether, in this round, a slot of this node gave units to the pool or to another node's
+    /// slot.
     pub(super) gave_away: bool,
 }
 
@@ -75,7 +77,7 @@ pub(super) async fn gather(
     Ok(moved)
 }
 
-/// Returns where the item's units are. If a slot is reached only by another node, the slot's
+/// Returns where the item's units are. If only another node reaches a slot, the units of the slot's
 /// tickets in flight count as units of the slot.
 fn holdings(open_slots: &[OpenSlot], snapshot: &ItemSnapshot<'_>) -> Vec<SlotHolding> {
     let holding = |grant: &Grant| {
@@ -101,8 +103,8 @@ fn holdings(open_slots: &[OpenSlot], snapshot: &ItemSnapshot<'_>) -> Vec<SlotHol
     here.chain(away).filter(|grant| grant.counted).map(holding).collect()
 }
 
-/// Takes the recalled units from a slot and finishes the recall. Returns the number of moved units.
-/// Returns `None` if the slot refused. In that case the recall ends when the grant closes.
+/// Takes the recalled units from a slot and finishes the recall. Returns the number of moved units,
+/// or `None` if the slot refused. A refused recall ends when the grant closes.
 pub(super) async fn carry_out_recall(
     engine: &Engine,
     from: &Grant,

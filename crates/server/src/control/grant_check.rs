@@ -1,7 +1,7 @@
 //! Decides from a slot's answer whether the slot's grant must be closed. Also starts a new epoch
 //! for a slot whose memory is full.
 //!
-//! The store is read first and the slot second. Then the pending recalls and the grant are read
+//! The sequence of the reads is fixed: the grant, the slot, the pending recalls, and the grant
 //! again (see `doorbuster_core::slot_loss`).
 use doorbuster_core::{CloseCause, Grant, slot_loss};
 use tokio::time::Instant;
@@ -16,8 +16,8 @@ pub(super) async fn check_grant(
     before: &Grant,
 ) -> Result<Option<CloseCause>, EngineError> {
     let view = engine.slots().view(before.slot).await?;
-    // The recalls are read before the grant. So the grant includes a recall that finishes between
-    // the two reads.
+    // The recalls are read before the grant. So `after` includes a recall that finishes between the
+    // two reads.
     let pending = engine.store().pending_recalls().await?.iter().any(|r| r.grant == before.id);
     let Some(after) = engine.store().grant(before.id).await? else { return Ok(None) };
     if let Some(cause) = slot_loss::evidence(before, view.as_ref(), after.feed_len) {

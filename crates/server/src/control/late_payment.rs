@@ -36,8 +36,8 @@ impl Engine {
         let _guard = item.work.reconciling.lock().await;
         let captured = self.capture_with_recall(item, payment).await;
         failpoint::pass(Failpoint::LateCaptured);
-        // Recalled units that are not needed go back to the slots. Also, the buyer's quota in the
-        // slot must include the order's units again.
+        // Reconciliation moves recalled units that are not needed back to the slots. It also adds
+        // the order's units to the buyer's quota in the slot again.
         if let Err(error) = reconcile::reconcile_locked(self, item).await {
             outages::warn!(
                 self.outages(),
@@ -57,8 +57,8 @@ impl Engine {
     ) -> Result<CaptureOutcome, EngineError> {
         let until = Instant::now() + RECALL_WAIT_MAX;
         loop {
-            // The signal is created before the store is read. So the signal also covers units that
-            // a commit returns after the read.
+            // `changed` begins to listen before the store is read. So it also notices units that a
+            // commit returns after the read.
             let changed = item.gauge.changed().notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -82,8 +82,9 @@ impl Engine {
             };
             failpoint::pass(Failpoint::LateGathered);
             if moved == 0 {
-                // Tickets in flight may have the missing units, or another node may deliver units.
-                // Each ticket either becomes an order or returns its units.
+                // Tickets in flight may have the missing units. Each ticket either becomes an order
+                // or returns its units. Also, another node may still move recalled units to the
+                // pool.
                 drop(tokio::time::timeout_at(until, changed).await);
             }
         }

@@ -101,8 +101,8 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
         engine.meter().count_leader_change();
     }
     control.reconciles_on_commit.store(leads || engine.layout().is_node_local(), Ordering::Release);
-    // The grants are read before the live nodes, because a node gets its lease before it opens a
-    // grant.
+    // The grants are read before the live nodes. A node gets its lease before it opens a grant. So
+    // a node that has just started cannot seem dead.
     let may_lapse = leads && !engine.layout().reaches_all_slots();
     let grants = if may_lapse { engine.store().open_grants().await? } else { Vec::new() };
     let nodes = engine.store().nodes().await?;
@@ -110,7 +110,7 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     engine.node_count().observe(live.len());
     engine.store().set_refreshes_apart(pacing::refreshes_apart(live.len()));
     engine.observe_settlers(&nodes);
-    // The lease row of each node has the node's questions to other nodes about refusals.
+    // Each node's lease row contains its questions to other nodes about refusals.
     if engine.answer_questions(&nodes) {
         // This second renewal shows this node's answers to the other nodes at once.
         engine

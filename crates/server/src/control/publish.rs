@@ -1,7 +1,8 @@
-//! Publishes each sale's `count`, `start` and `access` in the shared Redis. Writes them when they
-//! change, and at least once per second. Programs in front of the server, such as a gateway, read
-//! these numbers from a replica and need no node. Only the node with the lock publishes. No node
-//! reads the numbers.
+//! Publishes each item's `count`, `start` and `access` in the shared Redis: its total, whether the
+//! sale is open, and its units that are not available. Writes these numbers when they change, and
+//! writes unchanged numbers again after a second. Programs in front of the server, such as a
+//! gateway, read these numbers from a replica and need no node. Only the node with the lock
+//! publishes. No node reads the numbers.
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ const KEY_TTL: Duration = Duration::from_secs(5);
 const AFTER_END_MS: i64 = 60_000;
 /// Time between two attempts to take the lock.
 const LOCK_EVERY: Duration = Duration::from_millis(250);
-/// Pause before the next attempt after this node stopped publishing or failed.
+/// If this node stopped publishing or failed, it pauses for this long before it tries to take the
+/// lock again.
 const RETRY: Duration = Duration::from_secs(1);
 /// The lock's name.
 const LOCK_NAME: &str = "status";
@@ -39,7 +41,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     };
     loop {
         let guard = locks.wait(LOCK_NAME, LOCK_EVERY).await;
-        // Both failures are normal: Redis is unreachable, or another node publishes.
+        // This node stops publishing if Redis is unreachable or if another node publishes. Both are
+        // normal, so the result is ignored.
         let _ = publish(&engine, shared, &guard).await;
         guard.release().await;
         tokio::time::sleep(RETRY).await;
@@ -92,8 +95,8 @@ fn by_urgency(engine: &Engine) -> Vec<Arc<SaleState>> {
     sales.into_iter().map(|(_, sale)| sale).collect()
 }
 
-/// Returns the order in which sales are published, lowest first. Returns `None` for a sale that is
-/// not published, because it is a draft or ended too long ago.
+/// Returns the rank of a sale: sales with the lowest rank are published first. Returns `None` if
+/// the sale is not published, because it is a draft or ended too long ago.
 fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     match row.phase {
         Phase::Open => Some(0),
@@ -104,8 +107,9 @@ fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     }
 }
 
-/// Returns pairs of field and value: the fields of the sale, then `item:NAME` with "count start
-/// access". The count `-` means unlimited stock.
+/// Returns each field followed by its value: first the fields of the sale, then a field `item:NAME`
+/// for each item. The value of an item's field is `count start access`. The count `-` means
+/// unlimited stock.
 async fn fields(engine: &Engine, sale: &SaleState) -> Vec<String> {
     let version = sale.version();
     let start = u8::from(sale.row.phase == Phase::Open);

@@ -14,10 +14,10 @@ use crate::catalogue::SaleState;
 use crate::engine::Engine;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// How long before a sale opens the node begins to read the sale's queues.
+/// The node begins to read a sale's queues this long before the sale opens.
 const BEFORE_OPENING_MS: i64 = 60_000;
-/// How long after a sale's end the node still reads the sale's queues. A slot may miss the end of
-/// the sale and issue more tickets. These tickets are returned in this time.
+/// The node still reads a sale's queues for this long after the sale's end. A slot may miss the end
+/// of the sale and issue more tickets. During this time, the node returns these tickets.
 const AFTER_END_MS: i64 = 60_000;
 
 /// Selects the queues until the program stops.
@@ -28,8 +28,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Returns the order in which sales' queues are read, lowest first. Returns `None` if the sale
-/// cannot have tickets.
+/// Returns the rank of a sale: the queues of sales with the lowest rank are read first. Returns
+/// `None` if the sale cannot have tickets.
 fn priority(row: &SaleRow, now: Millis) -> Option<i64> {
     match row.phase {
         Phase::Open | Phase::Paused => Some(0),

@@ -1,5 +1,5 @@
-//! Frees memory when a node's set of requests that hold orders is full. Removes the requests of
-//! sales that ended long ago.
+//! A node keeps the set of requests that hold orders. If the set is full, this job frees memory: it
+//! removes the requests of sales that ended long ago.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use crate::outages;
 
 /// Time between two checks for a full set.
 const EVERY: Duration = Duration::from_secs(60);
-/// Pause after a full read that freed no memory. A read takes long, and sales end rarely.
+/// Pause after a rebuild that left the set full. A rebuild takes long, and it can free more memory
+/// only after more sales have ended.
 const REST_AFTER_FULL: Duration = Duration::from_secs(3_600);
 
 /// Frees memory until the program stops.

@@ -25,8 +25,8 @@ use super::refill::{self, POOL_REST_MS, Portions};
 
 /// The maximum number of feed rows in one read and one call to a slot.
 const FEED_BATCH_MAX: usize = 1_000;
-/// The number of items that are reconciled at the same time. The store groups the commits of their
-/// steps.
+/// The number of items that are reconciled at the same time. The store groups the commits of these
+/// items.
 const RECONCILED_AT_ONCE: usize = 64;
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(50);
@@ -65,8 +65,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 }
                 let alone = item.work.reconciling.lock().await;
                 item.work.awaits_reconcile.swap(false, Ordering::AcqRel);
-                // The item is read again, because a task that changed the item relies on this
-                // reconciliation to use the new values.
+                // Another task may have changed the item while this task waited for the lock. That
+                // task relies on this reconciliation to use the new values, so the item is read
+                // again.
                 let item = engine.catalogue().item_by_id(id).cloned().unwrap_or(item.clone());
                 let reconciled = reconcile_locked(&engine, &item).await;
                 drop(alone);
@@ -136,8 +137,8 @@ pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Resul
     if !sale.has_open_slots() {
         return Ok(());
     }
-    // The count of ended orders is read before the grants. So the grants' feeds contain all counted
-    // orders.
+    // The count of ended orders is read before the grants. So the grants' feeds contain the
+    // released quota of all counted orders.
     let endings = item.work.feed.endings();
     let grants: Vec<Grant> =
         engine.store().grants(item.row.id).await?.into_iter().filter(|grant| grant.open).collect();
@@ -190,8 +191,8 @@ fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
     item.work.slot_units.store(Arc::new(SlotUnits { registry, units }));
 }
 
-/// Starts each slot that this node reaches, under the slot's open grant. Leaves unreachable slots
-/// and slots with lost memory to the watch job.
+/// Starts each slot that this node reaches. If a slot has no open grant, opens a grant. The watch
+/// job handles unreachable slots and slots that lost their memory.
 async fn start_slots(
     engine: &Engine,
     item: &ItemState,
@@ -265,8 +266,8 @@ struct RecallsDone {
 }
 
 /// Carries out all recalls from the slots that this node reaches. The units go to the pool or to
-/// another slot. A slot remembers how many units it gave for a recall, and the store finishes each
-/// recall only once.
+/// another slot. A repeat does no harm: a slot remembers how many units it gave for a recall, and
+/// the store finishes each recall only once.
 async fn finish_recalls(
     engine: &Engine,
     item: &ItemState,
@@ -341,7 +342,7 @@ async fn feed(engine: &Engine, open_slot: &OpenSlot) -> Result<bool, EngineError
     }
 }
 
-/// Feeds the slot of this grant, and returns the slot's units afterwards.
+/// Sends the grant's slot its missing feed rows. Returns how many units the slot has afterwards.
 pub(super) async fn feed_and_count(engine: &Engine, grant: &Grant) -> Result<u64, EngineError> {
     let its = |view: Option<SlotView>| view.filter(|view| view.grant == grant.id);
     let Some(view) = its(engine.slots().view(grant.slot).await?) else { return Ok(0) };
@@ -353,9 +354,9 @@ pub(super) async fn feed_and_count(engine: &Engine, grant: &Grant) -> Result<u64
 /// Lets slots issue tickets, or stops the slots. Only this code starts stopped slots. A drain takes
 /// the item's lock before it stops slots.
 ///
-/// If all nodes reach a slot, only three nodes may start it: the node that stopped it, the leader,
-/// and a node with a new grant. If other nodes could start the slot too, the slot could start while
-/// a node drains it.
+/// If all nodes reach a slot, a node may start it only in three cases: this node stopped the slot,
+/// this node is the leader, or this node has just given the slot a new grant. Without this rule,
+/// one node could start a slot that another node drains.
 async fn start_or_stop_slots(
     engine: &Engine,
     item: &ItemState,

@@ -24,8 +24,9 @@ pub(super) struct Portions {
 }
 
 impl Portions {
-    /// Returns the item's own spread if every node reaches every slot, if the item uses
-    /// sub-domains, or if its stock is unlimited. Otherwise the portions are small.
+    /// Returns the portions of the item's own spread if every node reaches every slot, if the item
+    /// uses sub-domains, or if its stock is unlimited. In all other cases, returns small portions,
+    /// so that a dead node withholds few units.
     pub(super) fn for_item(engine: &Engine, item: &ItemState) -> Self {
         let spread = item.row.spread;
         if engine.layout().reaches_all_slots() {
@@ -97,7 +98,7 @@ pub(super) async fn refill(
     Ok(any)
 }
 
-/// Refills one slot. Returns `true` if the pool had units.
+/// Refills one slot. Returns `true` if the slot got units.
 pub(super) async fn refill_slot(
     engine: &Engine,
     open_slot: &OpenSlot,

@@ -39,12 +39,12 @@ pub(crate) struct CatalogueCheck {
     version: Option<String>,
 }
 
-/// Loads the changes that other nodes made since this version. Returns the version up to which this
-/// node has the whole catalogue afterwards.
+/// Loads the changes that other nodes made since the version `since`. Returns the version up to
+/// which this node then has the whole catalogue, or `None` if it skipped a changed sale.
 async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, EngineError> {
     engine.meter().count_catalogue_check();
-    // The catalogue is saved before the store is read. A sale that another task adds in between may
-    // be newer than the row that was read.
+    // `known` is the catalogue before the store is read. If another task changes a sale after that,
+    // the task's row may be newer than the row that this function reads.
     let known = engine.catalogue().clone();
     let version = engine.store().catalogue_version().await?;
     if since == Some(version.as_str()) {
@@ -58,7 +58,7 @@ async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, 
         .map(|sale| sale.row.id.as_str().into())
         .collect();
     for id in gone {
-        // This node may have created the sale a moment ago.
+        // This node may have created the sale a moment ago, so the store is asked again.
         if engine.store().sale(&id).await?.is_none() {
             engine.change_catalogue(|c| c.remove(&id));
         }
@@ -90,7 +90,8 @@ async fn reload_one(
         let is_untouched = engine.catalogue().sale(&id).map(Arc::as_ptr) == before.map(Arc::as_ptr);
         let is_shown = match (before, is_untouched) {
             (Some(_), true) => engine.show_sale(row).await.map(|()| true)?,
-            // The sale has changed on this node since then, so the row that was read may be older.
+            // The sale has changed on this node during the read, so the row may be outdated and is
+            // read again.
             (Some(_), false) => match engine.store().sale(&id).await? {
                 Some(row) => engine.show_sale(row).await.map(|()| true)?,
                 None => return Ok(true),
@@ -161,7 +162,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads and publishes the counts of these items, even if many commits happen at the same time.
+    /// Reads and publishes the counts of these items. If a commit publishes an item's counts during
+    /// the read, reads that item again.
     pub(crate) async fn read_counts(&self, items: Vec<ItemId>) -> Result<(), EngineError> {
         let catalogue = self.catalogue().clone();
         let mut missing = items;

@@ -11,8 +11,8 @@ use crate::engine::Engine;
 
 /// Time between two rounds.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long after a sale's end the job still checks the sale's slots. After this time, an operator
-/// must delete data that remains.
+/// The job still checks a sale's slots for this long after the sale's end. After this time, an
+/// operator must delete data that remains.
 const AFTER_END_MS: i64 = 7 * 86_400_000;
 /// The number of slots that get a request at the same time.
 const ASKED_AT_ONCE: usize = 16;

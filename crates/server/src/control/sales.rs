@@ -13,8 +13,9 @@ use super::JobSignals;
 use crate::catalogue::{ItemState, SaleFlags, SaleState};
 use crate::engine::{Engine, EngineError};
 
-/// Exclusive access to a sale's changes on this node. Dropping the lock starts a read of the
-/// catalogue, because this node skips other nodes' changes of a locked sale.
+/// The exclusive right of one task to change a sale on this node. While a sale is locked, this node
+/// skips other nodes' changes of the sale. So when the lock is dropped, the node reads the
+/// catalogue again.
 pub(super) struct SaleLock<'a> {
     alone: Option<MutexGuard<'a, ()>>,
     control: &'a JobSignals,
@@ -150,8 +151,8 @@ impl Engine {
             Ok(outcome)
         };
         let outcome = stepped.await;
-        // The step ends the drain. If another node took the step first, this node must end its own
-        // drain.
+        // A successful step ends the drain. If the step failed, or if another node took it first,
+        // this node must cancel its own drain.
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
             self.cancel_drain(sale).await;
         }

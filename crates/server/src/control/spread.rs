@@ -14,12 +14,13 @@ use crate::engine::{DRAIN_MAX, Engine, EngineError};
 use super::gather::carry_out_recall;
 use super::reconcile::OpenSlot;
 
-/// The maximum number of steps for one slot in one round: the slot is stopped, emptied and closed.
+/// The maximum number of steps for one slot in one round. The steps of a drain stop the slot,
+/// recall its units and close its grant.
 const STEPS_MAX: usize = 4;
 /// Time between two checks of a slot whose tickets are being settled.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
 /// After a change of an item's spread, the node reconciles the item again after each of these
-/// pauses. During a pause, another node may have moved units.
+/// pauses, because another node may have moved units during the pause.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 impl Engine {
@@ -113,7 +114,7 @@ async fn finish_recalls(engine: &Engine, grant: &Grant) -> Result<bool, EngineEr
     Ok(is_left)
 }
 
-/// Gives units of other slots to slots that never had units, if the pool is empty. Returns `true`
+/// If the pool is empty, gives units of other slots to slots that never had units. Returns `true`
 /// if units were moved.
 pub(super) async fn share_with_new_slots(
     engine: &Engine,

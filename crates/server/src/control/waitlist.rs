@@ -1,6 +1,6 @@
 //! Gives returned units to the buyers in the waitlists. Ends the waitlists of ended sales. The
-//! leader runs this job. The job wakes after a commit that returned such a unit, and after a sale
-//! was resumed or ended. The job also wakes every second in case a signal was missed.
+//! leader runs this job. The job wakes when units are kept for a waitlist, and when a sale was
+//! resumed or ended. The job also wakes every second in case a signal was missed.
 //!
 //! If two nodes run the job at the same time, they do no harm. The store gives each unit once, in
 //! the order of the entries, and ends each entry once. If a buyer is passed over, the node with the
@@ -21,8 +21,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// The number of waitlists that are served at the same time. The store groups their commits.
 const WAITLISTS_AT_ONCE: usize = 16;
 
-/// The maximum number of refused tickets of other nodes that wait for a check. Further tickets are
-/// dropped. Their buyers still see the refusal, because a waiting page also polls.
+/// The maximum number of tickets in [`ForeignRefusals`]. Further tickets are dropped. The buyers of
+/// dropped tickets still see the refusal, because a waiting page also polls.
 const REFUSED_MAX: usize = 1_000;
 
 /// Tickets that another node refused. This node still has to check which of them belong to waitlist
@@ -60,7 +60,8 @@ pub(super) async fn notify_passed_over(engine: Arc<Engine>) {
                     Some(entry) if entry.state == WaitlistState::PassedOver => {
                         notify_entry(&engine, entry).await
                     }
-                    // The buyer left the waitlist, so no notification is needed.
+                    // No notification is needed: the ticket belongs to no waitlist entry, or the
+                    // buyer left the waitlist.
                     _ => Ok(()),
                 }
             };
@@ -158,7 +159,8 @@ async fn notify_entry(engine: &Engine, entry: WaitlistEntry) -> Result<(), Engin
     let Some(resolved) = engine.store().verdict(entry.id).await? else { return Ok(()) };
     match (resolved.order, resolved.verdict) {
         (Some(order), _) => engine.hub().publish(EventKind::Order(Arc::new(order))),
-        // A served entry can be refused only because of the buyer's limit.
+        // An entry gets this verdict only if its sale has ended. When an entry's turn comes, the
+        // buyer's limit is the only reason to refuse it.
         (None, Verdict::Unavailable) => notify_entry_ended(engine, entry),
         (None, verdict) => {
             let WaitlistEntry { id, item, buyer, .. } = entry;

@@ -11,10 +11,10 @@ use crate::engine::{Engine, EngineError};
 /// While a sale is open, the node checks at this interval whether it must return units of its slots
 /// to the pool. Other nodes may need the units at any moment.
 const RECALL_POLL: Duration = Duration::from_millis(40);
-/// The interval of these checks while the pool of an open item is empty and the item's last units
-/// are gathered.
+/// The interval of the checks for recalls while an open sale has an item with an empty pool and
+/// with units in slots. The item's last units are then gathered.
 const RECALL_POLL_AT_TAIL: Duration = Duration::from_millis(10);
-/// The interval of these checks while no sale is open.
+/// The interval of the checks for recalls while no sale is open.
 const RECALL_POLL_IDLE: Duration = Duration::from_secs(1);
 
 /// Checks the slots whenever their servers have changed, until the program stops.
@@ -32,8 +32,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
             tracing::error!(
                 refusal,
                 event = "slot.server_refused",
-                "a Redis server has settings that slots cannot use; change them, because nodes \
-                 cannot start"
+                "a Redis server has settings that slots cannot use; change the settings, because \
+                 nodes cannot start with them"
             );
         }
         engine.control().suspect_loss();

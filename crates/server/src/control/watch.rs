@@ -141,9 +141,9 @@ async fn close_leftover(
     Ok(())
 }
 
-/// Wakes the reconciliation of items for which a signal may have been missed. Such an item needs a
-/// grant, has units in the pool, or has a slot that lacks feed rows or was stopped without a
-/// reason.
+/// Wakes the reconciliation of items for which a signal may have been missed. These are items with
+/// units in the pool, with a pending recall, or with a slot that is stopped or lacks a grant or
+/// feed rows.
 async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = engine.catalogue().clone();
     if engine.watches_slots() {

@@ -61,8 +61,9 @@ impl Check {
         }
     }
 
-    /// Returns how long the commit took. For a running commit, returns the time until now, because
-    /// an alarm must also detect a commit that never returns.
+    /// Returns how long the commit took. For a running commit, returns the time until now, or the
+    /// duration of the check before if that is longer. So an alarm also detects a commit that never
+    /// returns, and the alarm does not stop when the next check begins.
     fn duration(&self) -> Duration {
         match &*self.result.borrow() {
             Some(result) => result.took,
@@ -137,8 +138,8 @@ impl CommitCheck {
         )
     }
 
-    /// Returns the newest check if it is recent or still running. Otherwise begins a check with
-    /// this commit.
+    /// Returns the newest check if it is recent or still running. Otherwise begins a check that
+    /// runs `commit`.
     fn begin_with(
         &self,
         commit: impl Future<Output = Result<(), String>> + Send + 'static,
@@ -153,11 +154,11 @@ impl CommitCheck {
         }
         let began = Instant::now();
         let (returned, result) = watch::channel(None);
-        // The check continues if its caller stops waiting.
+        // The check has its own task, so it continues if its caller stops waiting.
         tokio::spawn(async move {
             let error = commit.await.err();
             if let Some(error) = &error {
-                tracing::debug!(error, "failed to commit the check of the store");
+                tracing::debug!(error, "failed to commit to the store in the commit check");
             }
             returned.send_replace(Some(CheckResult { took: began.elapsed(), error }));
         });

@@ -41,7 +41,7 @@ pub enum HistoryFileError {
     },
 }
 
-/// A history in the form of the file.
+/// A history, as the file contains it.
 #[derive(Serialize, Deserialize)]
 struct Row {
     fence: i64,
@@ -65,7 +65,8 @@ impl Row {
 }
 
 /// Reads the histories that earlier processes kept in this directory. The result also writes new
-/// histories to this directory. With an empty path there is no directory, and nothing is kept.
+/// histories to this directory. If the path is empty, there is no directory, and nothing is read or
+/// written.
 ///
 /// # Errors
 /// If there is a file and it cannot be read.
@@ -76,11 +77,13 @@ pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
     let kept = kept(dir)?;
     let (dir, failing) = (dir.to_owned(), Mutex::new(false));
     let remember = move |deployment: &str, history: &DatabaseHistory| {
-        // The lock is held during the write, because two writes would use the same temporary file.
+        // The lock is held during the write, because two writes at the same time would use the same
+        // temporary file.
         let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
         let written = write(&dir, deployment, history);
         let was_failing = std::mem::replace(&mut *failing, written.is_err());
-        // The position in the history changes every second, so only the first failure is logged.
+        // The history's position changes every second, and each change is written. So only the
+        // first failure in a row is logged.
         if let Err(error) = written
             && !was_failing
         {

@@ -19,8 +19,8 @@ const REACT_EVERY: Duration = Duration::from_secs(5);
 const LOOK_MAX: Duration = Duration::from_secs(2);
 /// If a fault of the standbys persists, it is logged again after this time.
 const REPEAT_EVERY: Duration = Duration::from_secs(60);
-/// A commit that runs for longer is logged as stalled. This job and the checks of commits both run
-/// once a second, so the log has the line within 3 s.
+/// A commit that runs for longer than this is logged as stalled. This job and the checks of commits
+/// both run once a second, so the log has the line within 3 s.
 const STALL_LOGGED_AFTER: Duration = Duration::from_millis(1500);
 
 /// Watches until the program stops.
@@ -51,15 +51,15 @@ pub(crate) async fn run(engine: Arc<Engine>) {
                 }
             }
         }
-        // This is the progress of the earlier check. The next check begins now, and is nearly
-        // always still running at the end of this round.
+        // The progress is read before the next check begins. That check is nearly always still
+        // running at the end of this round.
         let progress = engine.database().commit_check.progress();
         if engine.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
             engine.database().commit_check.begin_if_due(engine.store());
         }
         engine.database().memory.ask_peers().await;
-        // If the database is unreachable, the log already says so. The last state of the standbys
-        // may be wrong then.
+        // If the database is unreachable, the state of the standbys is unknown. The log already
+        // says that the database is unreachable.
         let found = timeout(LOOK_MAX, engine.store().replication()).await;
         let found = found.ok().and_then(Result::ok).flatten();
         if let Some(found) = &found {
@@ -206,7 +206,7 @@ impl StandbyLog {
     }
 }
 
-/// Returns whether a log line is due again, and records that it is written.
+/// Returns whether a log line is due. If so, records that the line is logged now.
 fn is_due(at: &mut Option<Instant>) -> bool {
     let is_due = at.is_none_or(|at| at.elapsed() >= REPEAT_EVERY);
     if is_due {

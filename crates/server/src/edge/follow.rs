@@ -20,7 +20,8 @@ use crate::metrics::Counter;
 const EVERY: Duration = Duration::from_millis(15);
 /// After this time without a usable read, the edge tries the next server.
 const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
-/// If the edge's set has this many more requests than the feed, the edge empties the set.
+/// When a generation of the feed begins, the edge empties its set of requests if the set has this
+/// many more requests than the feed.
 const SURPLUS_MAX: u64 = 2_000_000;
 
 /// Counters of the reads of the feed.
@@ -67,7 +68,7 @@ struct FeedReader<'a> {
     blocks: &'a Blocks,
     edge: &'a EdgeNode,
     at: Follower,
-    /// The entries by name. They wait until the edge has read the whole feed.
+    /// The entries that were read, by name. The edge uses them when it has read the whole feed.
     kept: BTreeMap<String, Option<String>>,
     /// Whether the kept entries start at the beginning of the feed. If so, a sale without an entry
     /// was deleted.
@@ -142,8 +143,8 @@ impl FeedReader<'_> {
                     let counts = counts_of(kept.get(&counts_entry(sale)));
                     match (row.and_then(SaleCopy::into_row), counts) {
                         (Some(row), counts) => self.show_row(row, counts.as_ref()),
-                        // This program cannot read the row, so requests for the sale are passed to
-                        // a node.
+                        // This version of the program cannot read the row. Without the sale in
+                        // memory, the edge passes requests for it to a node.
                         (None, _) => self.remove_sales(|id| id == sale),
                     }
                 }

@@ -14,10 +14,10 @@ use crate::config::{BuyerKeys, Settings};
 use crate::gate::MasterKeys;
 use crate::secrets::{Secrets, SecretsError, hex, parse_key};
 
-/// Contexts for deriving the sealing key and the name in Redis.
+/// Contexts from which the sealing key and the name of the keys in Redis are derived.
 const SEAL_CONTEXT: &str = "doorbuster: keys for edges";
 const NAME_CONTEXT: &str = "doorbuster: name of the keys for edges";
-/// Time between two writes. Redis may lose the keys in between.
+/// Time between two writes of the keys. A node repeats the write, because Redis may lose the keys.
 const WRITE_EVERY: Duration = Duration::from_secs(10);
 /// How long the keys stay in Redis after the last write.
 const LIFETIME: Duration = Duration::from_secs(86_400);
@@ -26,7 +26,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Time between two reads.
 const READ_EVERY: Duration = Duration::from_millis(200);
 
-/// The keys in the form in which they are sealed.
+/// The keys of the deployment, in the form that a node seals.
 #[derive(Serialize, Deserialize)]
 struct KeysRecord {
     id_key: String,
@@ -139,7 +139,8 @@ pub(crate) async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets
     })
 }
 
-/// Reads the keys that a node keeps in Redis. If there are no keys, waits for a while.
+/// Reads the keys that a node keeps in Redis. If there are no keys yet, waits for at most
+/// [`WAIT_MAX`].
 async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, SecretsError> {
     let buyer_secret = match &settings.auth.buyers {
         Some(BuyerKeys::Secret(secret)) => Some(secret),
@@ -154,7 +155,7 @@ async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, Secret
         ))
     };
     if openers.is_empty() {
-        return Err(missing("the settings lack keys, and no secret in them opens the nodes' keys"));
+        return Err(missing("the settings lack keys and a secret that opens the nodes' keys"));
     }
     let servers = SharedRedis::one_per_server(urls, "doorbuster")
         .map_err(|error| SecretsError::EdgeKeys(error.to_string()))?;
@@ -170,7 +171,7 @@ async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, Secret
             }
         }
         if Instant::now() > until {
-            return Err(missing("no node left keys for this edge in Redis"));
+            return Err(missing("found no keys in Redis that this edge can open"));
         }
         tokio::time::sleep(READ_EVERY).await;
     }

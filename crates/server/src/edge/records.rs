@@ -1,13 +1,14 @@
-//! The content of the edge feed, as nodes write it and edges read it.
+//! The content of the edge feed. Nodes write the feed, and edges read it.
 //!
-//! Each head and each entry begins with a proof that needs the deployment's key. So a program that
-//! can only write to Redis cannot forge a price or a phase.
+//! The feed's head and each of its entries begin with a proof. Only a program with the deployment's
+//! key can create the proof. So a program that can only write to Redis cannot forge a price or a
+//! phase.
 use doorbuster_core::edge::FeedHead;
 use doorbuster_core::{IdKey, ItemId, Millis, Stock};
 use doorbuster_store::{Block, BlockKind, ItemCounts};
 use serde::{Deserialize, Serialize};
 
-/// The format of the feed. If the format is different, an edge ignores the feed and passes every
+/// The format of the feed. If a feed has another format, an edge ignores the feed and passes every
 /// request to a node.
 const FORMAT: &str = "feed 1";
 /// The number of digits of a proof.
@@ -105,12 +106,12 @@ pub(crate) fn parse_head(key: &IdKey, generation: u64, bytes: &[u8]) -> Option<F
 pub(crate) struct CountsRecord {
     /// The time until which the automatic waiting room is open.
     pub(crate) room_open_until: i64,
-    /// The items whose own automatic waiting room was opened at least once: the item's id, and the
-    /// time until which the room is or was open.
+    /// The items whose own automatic waiting room was opened at least once. Each pair has the
+    /// item's id and the time at which the room closes or closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     item_rooms: Vec<(i64, i64)>,
-    /// The numbers of each item: id, units to sell (`null`: unlimited), pool, kept, in slots, held,
-    /// paid, waiting.
+    /// The id and the counts of each item. The counts are the units to sell (`null` if unlimited),
+    /// then `pool`, `kept`, `in_slots`, `held`, `paid` and `waiting`.
     items: Vec<ItemRecord>,
 }
 
@@ -135,8 +136,8 @@ impl CountsRecord {
         Self { room_open_until, item_rooms, items: items.map(record).collect() }
     }
 
-    /// Returns the items whose own automatic waiting room was opened at least once, and the time
-    /// until which each room is or was open.
+    /// Returns the items whose own automatic waiting room was opened at least once. Each item comes
+    /// with the time at which its room closes or closed.
     pub(crate) fn item_rooms(&self) -> impl Iterator<Item = (ItemId, i64)> {
         self.item_rooms.iter().map(|(item, until)| (ItemId(*item), *until))
     }
@@ -165,7 +166,7 @@ impl BlocksRecord {
         Self(blocks.iter().map(record).collect())
     }
 
-    /// Returns the blocks. Skips a block whose kind this version of the program does not have.
+    /// Returns the blocks. Skips a block if this version of the program does not know its kind.
     pub(crate) fn blocks(self) -> Vec<Block> {
         let block = |(kind, value, until): (String, String, Option<i64>)| {
             let kind = BlockKind::parse(&kind)?;

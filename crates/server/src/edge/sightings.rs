@@ -1,6 +1,6 @@
-//! Records which edges are alive. An edge cannot write to Redis. So an edge sends its description,
-//! with a proof, in its health checks of nodes. The node that gets a check records the edge for all
-//! nodes.
+//! Records which edges are alive. An edge cannot write to Redis. So when an edge checks the health
+//! of a node, it sends its description and a proof in the request. The node then records the edge
+//! in Redis, where all nodes can read the record.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::records;
 use crate::engine::Engine;
 
-/// The header with which an edge names itself.
+/// The header in which an edge describes itself to a node.
 pub(crate) const EDGE_HEADER: &str = "doorbuster-edge";
 /// Shortest time between two records of one edge.
 const RECORD_EVERY: Duration = Duration::from_secs(2);
 /// The maximum number of edges that one node remembers. At this bound the node forgets all of them.
 const EDGES_MAX: usize = 1_024;
-/// An edge counts as alive for this long after its last check.
+/// An edge counts as alive for this long after it wrote its description.
 pub(crate) const ALIVE_MS: i64 = 10_000;
 
 /// An edge's description of itself.
@@ -47,7 +47,7 @@ impl EdgeDescription {
         serde_json::from_str(records::open(key, 0, EDGE_HEADER, value)?).ok()
     }
 
-    /// Returns whether the edge is alive at `now` of the store's clock.
+    /// Returns whether the edge is alive at the time `now` of the store's clock.
     pub(crate) fn lives(&self, now: Millis) -> bool {
         (self.said_at - now.0).abs() < ALIVE_MS
     }
@@ -67,7 +67,7 @@ struct Sighting {
 pub(crate) struct EdgeSightings(Mutex<HashMap<String, Sighting>>);
 
 impl EdgeSightings {
-    /// Records the edge that sent this header, in the background.
+    /// Records, in the background, the edge that sent this header.
     pub(crate) fn record(&self, engine: &Arc<Engine>, value: &[u8]) {
         let Some(about) = EdgeDescription::open(engine.id_key(), value) else { return };
         if engine.shared().is_none() || !about.lives(engine.now()) || !self.is_due(&about.node) {
@@ -77,7 +77,7 @@ impl EdgeSightings {
         let (engine_too, value) = (engine.clone(), value.to_vec());
         engine.tasks().spawn(async move {
             if let Some(shared) = engine_too.shared() {
-                // If the write fails, a later check tries again.
+                // If the write fails, a later health check from the edge causes another write.
                 drop(shared.note_edge(&about.node, &value).await);
             }
         });
@@ -112,8 +112,8 @@ impl EdgeSightings {
 }
 
 impl Engine {
-    /// Returns the edges that are alive, with their ids. The result is empty if Redis does not
-    /// answer.
+    /// Returns the descriptions of the edges that are alive, sorted by the edges' ids. The result
+    /// is empty if Redis does not answer.
     pub(crate) async fn live_edges(&self) -> Vec<EdgeDescription> {
         let Some(shared) = self.shared() else { return Vec::new() };
         let now = self.now();

@@ -1,9 +1,9 @@
-//! The nodes behind an edge. Keeps connections to them, checks which of them can serve buyers, and
-//! sends each request to one of them.
+//! The nodes behind an edge. This module keeps connections to the nodes, checks which nodes can
+//! serve buyers, and sends requests to nodes.
 //!
 //! If a node does not answer, the edge may send the request to another node. The edge does this
-//! only if the request changes nothing, or if no part of it was sent before. So no purchase arrives
-//! twice.
+//! only if the request changes nothing, or if no part of the request was sent to the first node. So
+//! no purchase arrives twice.
 //!
 //! If a node is slow to answer a buyer's read, the edge also sends the read to a second node, and
 //! takes the first answer.
@@ -43,8 +43,8 @@ pub(crate) const TIME_HEADER: &str = "doorbuster-time";
 pub(crate) const STATE_HEADER: &str = "doorbuster-state";
 /// Longest time until a node begins its answer to a request other than a purchase.
 const ANSWER_MAX: Duration = Duration::from_secs(75);
-/// Longest time until a node begins its answer to a purchase, after the purchase has waited for its
-/// verdict.
+/// A purchase may first wait for its verdict. After this wait, the node must begin its answer
+/// within this time.
 const AFTER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Time between two lookups of the nodes' names.
 const LOOKUP_EVERY: Duration = Duration::from_secs(10);
@@ -130,7 +130,7 @@ impl Upstreams {
         }
     }
 
-    /// Sends a request that may change something. Only one node gets any part of the request.
+    /// Sends a request that may change something. At most one node gets a part of the request.
     async fn send_once(
         &self,
         mut request: Request<Body>,
@@ -277,7 +277,8 @@ fn answer_max(request: &Request<Body>) -> Duration {
 }
 
 /// Returns whether a second node may get this read while the first node has not answered.
-/// Operators' reads can be expensive, and a second event stream would only be closed again.
+/// Operators' reads are not repeated, because they can be expensive. An event stream is not
+/// repeated, because the edge would close the second stream again.
 fn may_be_hedged(request: &Request<Body>) -> bool {
     let path = request.uri().path();
     path != "/v1/events" && !path.starts_with("/v1/admin/")

@@ -16,7 +16,7 @@ impl Engine {
     }
 }
 
-/// Starts jobs that must not end before the program.
+/// Starts jobs that must not end before the program ends.
 pub(crate) struct Jobs {
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -24,9 +24,8 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// Starts a job. If the job ends too early or panics, the program must end. Otherwise the
-    /// server would continue without the job, and might not settle tickets, refill slots or expire
-    /// orders.
+    /// Starts a job. Without its jobs, the server might not settle tickets, refill slots or expire
+    /// orders. So the program must end if a job ends too early or panics.
     pub(crate) fn start(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
         let (stop, on_fatal) = (self.stop.clone(), self.on_fatal.clone());
         self.tasks.spawn(async move {

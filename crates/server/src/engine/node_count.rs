@@ -1,15 +1,15 @@
 //! Counts the nodes that are live now, and the nodes that were live recently.
 //!
-//! A lapsed lease may belong to a node that paused for a moment. Other nodes must not take over the
-//! node's part of a request limit immediately. So a node counts as live until several checks in a
-//! row find its lease lapsed.
+//! If a node pauses for a moment, its lease may lapse. Other nodes must not take over that node's
+//! part of a request limit immediately. So a node counts as live until several checks in a row find
+//! that its lease has lapsed.
 //!
-//! The code counts checks instead of seconds. After a pause of the whole machine, a node's first
-//! check finds every lease lapsed except its own.
+//! The code counts checks instead of seconds, because the whole machine may pause. After such a
+//! pause, a node's first check finds that all leases except its own have lapsed.
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// If this many checks in a row miss a node, the node no longer counts. These checks take about
-/// three seconds after the end of the node's lease.
+/// If this many checks in a row do not find a node, the node no longer counts. This happens about
+/// three seconds after the node's lease has ended.
 const MISSED_CHECKS: u32 = 6;
 
 /// The number of live nodes, including this node. One job writes it, and all other code only reads

@@ -29,10 +29,10 @@ pub(super) struct NodeMemory {
 }
 
 impl NodeMemory {
-    /// Publishes a commit of this node or another node, in this sequence: the requests that hold
-    /// orders, the counts, the verdicts of requests that wait on this node, and the events for
-    /// browsers. The requests come before the counts, because the counts may say "sold out". An
-    /// order of a buyer may be published twice.
+    /// Publishes a commit of this node or of another node. First come the requests that hold
+    /// orders, then the counts, then the verdicts for requests that wait on this node. The events
+    /// for browsers come last. The requests come before the counts, because the counts may say
+    /// "sold out". A buyer's order may be published twice.
     pub(super) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::pass(Failpoint::Committed);
@@ -40,8 +40,8 @@ impl NodeMemory {
         let catalogue = self.catalogue.load();
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
-            // Every order is recorded, whatever its state. Another node's order may have ended
-            // before this node learned of the order.
+            // An ended order is recorded too, because another node's order may have ended before
+            // this node learned of it.
             self.holders.insert(
                 self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits(),
             );
@@ -60,8 +60,8 @@ impl NodeMemory {
         for counts in &committed.counts {
             let Some(item) = catalogue.item_by_id(counts.item) else { continue };
             item.gauge.publish(*counts);
-            // The readers are notified even if this node already has these counts. An earlier read
-            // of the store may have found the counts, and such a read sends no notification.
+            // The readers are notified even if this node already has these counts. The node may
+            // have them from an earlier read of the store, and such a read sends no notification.
             self.control.status_changed(&item.sale);
             if item.gauge.open_pool() > 0 {
                 self.control.wake_by_pool(counts.item);
@@ -115,7 +115,8 @@ impl NodeMemory {
         delivery
     }
 
-    /// Records an ended order of an item, and wakes the jobs that wait for returned units.
+    /// Records that an order of this item has ended, and wakes the jobs that wait for returned
+    /// units.
     fn record_ending(&self, catalogue: &Catalogue, id: ItemId) {
         if let Some(item) = catalogue.item_by_id(id) {
             item.work.feed.record_ending();

@@ -48,7 +48,7 @@ pub enum OrderLookup {
         /// The number of entries before this one.
         ahead: u64,
     },
-    /// The id belongs to a waitlist entry that its buyer left.
+    /// The id belongs to a waitlist entry whose buyer left the waitlist.
     Left {
         /// The item.
         item: Arc<ItemState>,
@@ -81,8 +81,8 @@ impl Engine {
             None => id.parts(),
         };
         let Some(parts) = parts else { return Ok(OrderLookup::NotFound) };
-        // The wait is checked before the verdict is read. If the steps were reversed, a ticket that
-        // gets its verdict between them would not be found.
+        // The waiting requests are searched first, and then the verdict is read. In the reverse
+        // sequence, a ticket that gets its verdict between the two steps would not be found.
         let waits = self.waiting_buyer(id);
         let mut resolved = self.store.verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
@@ -154,8 +154,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If the store is unreachable, or if an item belongs to no known sale. Rows about an unknown
-    /// item must not be left out silently.
+    /// If the store is unreachable, or if an item belongs to no known sale. An unknown item is an
+    /// error, so that no caller silently leaves out rows about it.
     pub(crate) async fn find_items(
         &self,
         ids: &[ItemId],
@@ -207,8 +207,8 @@ impl Engine {
         if let ChangeOutcome::Done(order) = &changed
             && let Some(item) = self.catalogue().item_by_id(order.item).cloned()
         {
-            // The buyer may buy again at once, so the slot should first get the lower quota. After
-            // a timeout, the slot gets the lower quota a little later.
+            // The buyer may buy again at once, so the slot should have the lower quota before this
+            // call returns. If the wait times out, the slot gets the lower quota a little later.
             drop(tokio::time::timeout(RECONCILE_WAIT_MAX, control::reconcile(self, &item)).await);
         }
         Ok(changed)

@@ -1,9 +1,9 @@
 //! The refusals that buyers got from all nodes.
 //!
 //! Each node remembers its own refusals. A node that needs the refusals of other nodes writes a
-//! question into the row of its lease. Every node reads these rows whenever it renews its lease,
-//! and writes its answer into its own row. So questions do not slow down refusals, and a node needs
-//! no addresses of other nodes.
+//! question into the row of its lease. Whenever a node renews its lease, it reads the lease rows of
+//! all nodes and writes its answers into its own row. So questions do not slow down refusals, and a
+//! node needs no addresses of other nodes.
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -60,8 +60,8 @@ struct RemoteAnswer {
 struct Notes {
     questions: Vec<Question>,
     answers: Vec<RemoteAnswer>,
-    /// When an edge last sent a check to the node. Edges also refuse requests, but they answer no
-    /// questions.
+    /// When an edge last sent a health check to the node. Edges also refuse requests, but they
+    /// answer no questions. So a list of a buyer's refusals may lack those of an edge.
     edge_heard_at: i64,
 }
 
@@ -137,14 +137,14 @@ impl Refusals {
         notes.answers.len() > known
     }
 
-    /// Notes the verdict of a ticket whose request no longer waits, or was answered as queued.
-    /// `refused` is `None` if the request was not refused, or if another request got the verdict
-    /// and notes its own answer.
+    /// Notes the verdict of a ticket, and removes the note that the ticket's request is queued.
+    /// `refused` is the reason if the verdict is a refusal and no request waits for it. A request
+    /// that waits notes its own answer.
     pub(super) fn note_verdict(&self, ticket: Token, info: &TicketInfo, refused: Option<Code>) {
         let buyer = self.memory.hash(info.buyer.as_str());
         self.memory.forget_queued(buyer, ticket);
         if let Some(code) = refused {
-            // The time of the request. The verdict came at most a few seconds later.
+            // The request's time. The verdict came at most a few seconds after the request.
             let at = info.decide_by.plus(-DECIDE_WITHIN_MS);
             self.memory.note(buyer, NotedRefusal { at, item: info.item, code });
         }
@@ -191,7 +191,7 @@ impl Engine {
         &self.node_memory.refusals
     }
 
-    /// Counts the answer to a purchase, and notes it if it is a refusal.
+    /// Counts the answer to a purchase. If the answer is a refusal, also notes it.
     pub(crate) fn count_answer(
         &self,
         sale: &SaleState,
@@ -212,14 +212,14 @@ impl Engine {
         memory.note(memory.hash(buyer), NotedRefusal { at, item: item.row.id, code });
     }
 
-    /// Notes that the request of this buyer is queued. The ticket's verdict ends the note.
+    /// Notes that the request of this buyer is queued. The ticket's verdict removes the note.
     pub(crate) fn note_queued(&self, buyer: &str, id: TicketId, now: Millis) {
         let Some(ticket) = id.parts().map(|parts| parts.token) else { return };
         let memory = &self.refusals().memory;
         let buyer = memory.hash(buyer);
         memory.note_queued(buyer, ticket, now);
-        // If this node does not wait for the verdict, there is nothing to note. Either the verdict
-        // was noted already, or another node notes it.
+        // If this node does not expect the verdict, the note is removed. Either this node has noted
+        // the verdict already, or another node notes it.
         if self.waiters().info(ticket).is_none() {
             memory.forget_queued(buyer, ticket);
         }
@@ -333,7 +333,7 @@ struct AllNodes {
 }
 
 /// Reads a refusal that another node remembers. Returns `None` if this version of the program does
-/// not have the code.
+/// not know the refusal's problem code.
 fn noted((at, item, code): (i64, i64, String)) -> Option<NotedRefusal> {
     Some(NotedRefusal { at: Millis(at), item: ItemId(item), code: Code::parse(&code)? })
 }

@@ -1,4 +1,4 @@
-//! Decides which slots' tickets this node settles, if nodes share the slots.
+//! If nodes share the slots, this module decides for which slots this node settles the tickets.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,7 @@ impl SettlerWatch {
     }
 }
 
-/// The part of a node's description that names its roles and slots.
+/// The part of a node's description that names the node's roles.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct AboutRoles {
@@ -45,8 +45,8 @@ struct AboutRoles {
 }
 
 /// Returns the nodes that renewed their leases recently. Compares each lease with this node's own
-/// lease, not with a clock or with the newest lease. If the store's clock was set back, a node that
-/// is gone may have the newest lease.
+/// lease, because the newest lease may belong to a node that is gone. This can happen after the
+/// store's clock was set back. If this node has no lease, compares with the newest lease.
 fn heard(nodes: &[NodeRow], own: NodeId) -> impl Iterator<Item = &NodeRow> {
     let mine = nodes.iter().find(|row| row.node == own).map(|row| row.lease_until);
     let newest = || nodes.iter().map(|row| row.lease_until).max().unwrap_or_default();
@@ -152,8 +152,8 @@ mod tests {
         let rows = [row(1, 9_000), row(2, 7_001), row(3, 7_000)];
         let found = |own| heard(&rows, NodeId(own)).map(|row| row.node.0).collect::<Vec<_>>();
         assert_eq!(found(1), [1, 2]);
-        assert_eq!(found(4), [1, 2], "a node without a lease uses the newest one");
-        assert_eq!(found(3), [1, 2, 3], "after a step back, other nodes stay live");
+        assert_eq!(found(4), [1, 2], "a node without a lease uses the newest lease");
+        assert_eq!(found(3), [1, 2, 3], "after the clock is set back, other nodes stay live");
         assert_eq!(heard(&[], NodeId(1)).count(), 0);
     }
 }

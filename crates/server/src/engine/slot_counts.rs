@@ -7,12 +7,13 @@ use doorbuster_slots::SlotError;
 use super::Engine;
 use crate::catalogue::ItemState;
 
-/// Longest wait for a slot's numbers, which are used only for display.
+/// Longest wait for the numbers of an item's slots. The wait is short, because the numbers are only
+/// displayed.
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 
 impl Engine {
-    /// Returns the units that an item's slots can issue tickets for now. If a slot does not answer
-    /// in time, returns all units that the item's slots got from the store.
+    /// Returns for how many units an item's slots can issue tickets now. If a slot does not answer
+    /// in time, returns the number of all unsettled units that the item's slots got from the store.
     pub async fn available_units(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
         if in_slots == 0 || !self.layout.reaches_all_slots() {

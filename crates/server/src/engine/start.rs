@@ -1,5 +1,5 @@
-//! Starts an engine. Opens the store and the slots of its shape. Recovers the state that a stopped
-//! or killed process left. Then starts the jobs of its roles.
+//! Starts an engine. Opens the store and the slots of the configured shape. Recovers the state that
+//! a stopped or killed process left. Then starts the jobs of the process's roles.
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -39,8 +39,7 @@ use crate::waiters::VerdictWaiters;
 /// the next batch, so batches are as large as possible. In measurements with two and three
 /// settlers, commits were smaller, and the orders per second were 5% fewer.
 const SETTLERS: usize = 1;
-/// The number of grants that are closed at the same time at the start. The store groups their
-/// commits.
+/// At the start, this many old grants are closed at the same time. The store groups their commits.
 const RECOVERIES_AT_ONCE: usize = 64;
 /// The number of requests in one read while a node's memory is rebuilt.
 const HOLDERS_PAGE: usize = 10_000;
@@ -54,8 +53,8 @@ pub enum StockLocation {
     CopiedDirectory(PathBuf, CommitCopy),
     /// The slots are in the memory of each node. The store is PostgreSQL at this address.
     Postgres(SecretString),
-    /// This process decides nothing. An edge refuses from memory and passes other requests to
-    /// nodes.
+    /// This process is an edge, which does not decide about stock. The edge refuses some requests
+    /// from memory, and passes the other requests to nodes.
     Edge(Arc<EdgeNode>),
     /// The slots are in Redis. The store is PostgreSQL.
     Cluster {
@@ -63,8 +62,8 @@ pub enum StockLocation {
         store: SecretString,
         /// The addresses of the slots' servers.
         slots: Vec<SecretString>,
-        /// How many replicas should confirm a ticket before a node answers. The node waits only for
-        /// a short time.
+        /// How many replicas should confirm a ticket before a node answers. The node waits for the
+        /// replicas only a short time.
         wait_replicas: u32,
     },
 }
@@ -101,11 +100,12 @@ pub struct EngineOptions {
     pub allow_fsync_off: bool,
     /// The sources of the newest history of a shared database.
     pub database: DatabaseOptions,
-    /// Called once when the store has failed permanently. The process must then end.
+    /// Called when the store has failed permanently, or when a job has ended too early. The process
+    /// must then end.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
-/// The file with the front door's secret, which the server generated.
+/// The file with the front door's secret. The server generated this secret.
 #[derive(Clone, Debug)]
 pub struct PassKeyFile {
     /// 16 hexadecimal digits by which a store recognizes the secret.
@@ -183,8 +183,9 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Loads the catalogue and the requests that hold orders, and reconciles the loaded items.
-    /// Slots in memory ended with the last process, so their grants are closed first.
+    /// Loads the catalogue and the requests that hold orders, and reconciles the loaded items. On a
+    /// single node, the slots were in the memory of the last process. So their grants are closed
+    /// first.
     async fn recover(&self, roles: Roles) -> Result<(), EngineError> {
         if self.layout.is_single_node() {
             let open = self.store.open_grants().await?;
@@ -240,8 +241,7 @@ impl Engine {
     }
 }
 
-/// Opens the store and the slots of the configured shape. No other code depends on the parts of a
-/// shape.
+/// Opens the store and the slots of the configured shape.
 async fn open(
     options: &EngineOptions,
     node_memory: &Arc<NodeMemory>,
@@ -318,7 +318,8 @@ async fn open_postgres(
     Ok(store.await?)
 }
 
-/// If the shape has a Redis for data that nodes share and may lose, opens this Redis and its locks.
+/// Opens the Redis for data that all nodes share and that may be lost. Also opens the locks in this
+/// Redis. Returns `None` if the shape has no Redis.
 fn open_shared(
     options: &EngineOptions,
     slots: &Slots,
@@ -326,7 +327,8 @@ fn open_shared(
     let StockLocation::Cluster { slots: urls, .. } = &options.location else { return Ok(None) };
     let (urls, prefix) = (expose_urls(urls), key_prefix(options));
     let shared = SharedRedis::new(&urls, &prefix)?;
-    // With independent servers, a lock needs a majority of them. A cluster counts as one server.
+    // If the servers are independent, a lock needs a majority of the servers. A cluster counts as
+    // one server.
     let places = if slots.is_cluster() {
         vec![shared.clone()]
     } else {
@@ -340,12 +342,12 @@ pub(crate) fn expose_urls(urls: &[SecretString]) -> Vec<String> {
     urls.iter().map(|url| url.expose_secret().to_owned()).collect()
 }
 
-/// Returns the prefix of every key in Redis. It separates deployments that share servers.
+/// Returns the prefix of every key in Redis. The prefix separates deployments that share servers.
 fn key_prefix(options: &EngineOptions) -> String {
     redis_prefix(&options.id_key)
 }
 
-/// Returns the prefix of the deployment with this key.
+/// Returns the prefix of the Redis keys of the deployment with this key for ids.
 pub(crate) fn redis_prefix(id_key: &IdKey) -> String {
     let deployment = id_key.request_hash("doorbuster", "slots").id_bits();
     format!("doorbuster:{deployment:06x}")

@@ -11,8 +11,8 @@ use crate::control::LEASE_RENEWAL;
 
 /// How long a pause, a close or a stop waits for tickets in flight.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
-/// How long a stopping node waits for verdicts that other nodes must give. Together with the later
-/// steps, this is less than the program's limit for stopping the engine.
+/// How long a stopping node waits for verdicts that other nodes must give. This wait and the later
+/// steps together take less time than the program allows for stopping the engine.
 const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long a stopping node tries to return unsettled tickets to their queues. When this node
 /// counts as dead, other nodes claim the remaining tickets.
@@ -145,13 +145,14 @@ impl Engine {
         if Instant::now() > until {
             return Err(EngineError::Drain);
         }
-        // A notification follows each batch. The loop also polls.
+        // Each settled batch causes a notification. If none arrives, the caller checks again after
+        // `DRAIN_POLL`.
         drop(tokio::time::timeout(DRAIN_POLL, self.drained.notified()).await);
         Ok(())
     }
 
-    /// Releases this node's leases. Otherwise other nodes would get its units and tickets only when
-    /// the leases lapse.
+    /// Releases this node's leases, so that other nodes get its units and tickets at once. Without
+    /// the release, they would get these only when the leases lapse.
     async fn release_leases(&self) -> Result<(), EngineError> {
         *self.leases_released.lock().await = true;
         if self.layout.is_node_local() {

@@ -1,8 +1,9 @@
 //! Lets buyers join an item's waitlist, look up their entry, or leave. The control jobs serve the
 //! waitlist.
 //!
-//! Reads of the store go through a limiter. The limiter allows one read at a time for each buyer,
-//! and a few reads at the same time in total. So a crowd in a waitlist has a bounded cost.
+//! Buyers' reads of the store go through a limiter. The limiter allows one read at a time for each
+//! buyer, and a few reads at the same time in total. So a crowd of waiting buyers causes a bounded
+//! load on the store.
 use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
 use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
 use doorbuster_core::{
@@ -47,14 +48,14 @@ pub enum JoinRefusal {
         /// Units that the buyer holds.
         used: u32,
     },
-    /// The waitlist served the buyer before, and the buyer's order ended unpaid, in this state.
+    /// The waitlist already gave the buyer an order. The order ended unpaid, in this state.
     Lapsed(OrderState),
-    /// The key belongs to an order of another item or of other units.
+    /// The request's key belongs to an order for another item or for another number of units.
     KeyReused,
     /// The waitlist is full: it has the maximum number of entries, or one entry for each unit that
     /// may come back.
     Full,
-    /// The sale is not open in the store.
+    /// The store shows that the sale is not open.
     NotOnSale,
     /// The item does not exist.
     NotFound,
@@ -147,8 +148,8 @@ impl Engine {
         }))
     }
 
-    /// Returns the entry with which a buyer waits for the item. The outer `None` means that there
-    /// are too many requests at the same time.
+    /// Returns the buyer's waiting entry for the item. The inner `None` means that the buyer has no
+    /// such entry. The outer `None` means that there are too many requests at the same time.
     ///
     /// # Errors
     ///
@@ -166,8 +167,8 @@ impl Engine {
         Ok(Some(read?.filter(|found| found.entry.state == WaitlistState::Waiting)))
     }
 
-    /// Ends the entry with which a buyer waits, if there is one. `is_over` means that the sale has
-    /// ended, and that the buyer was notified of the entry's end.
+    /// Ends the buyer's waiting entry, if there is one. If `is_over` is true, the sale has ended,
+    /// and the buyer was notified of the entry's end. Then this call does not change the entry.
     ///
     /// # Errors
     ///
@@ -192,7 +193,7 @@ impl Engine {
                 }
             }
         }
-        // The last entry may have become an order, just now or long ago.
+        // The buyer's last entry may have become an order, just now or long ago.
         let reading = self.store.waitlist_order_of(item, buyer);
         let Some(read) = self.holders().waitlist_limiter.read(self.read_key(buyer), reading).await
         else {
@@ -239,12 +240,12 @@ impl Engine {
         Ok(match entry.state {
             WaitlistState::Waiting => OrderLookup::Waiting { item, entry, ahead },
             WaitlistState::Left => OrderLookup::Left { item, entry },
-            // The entry may have been served a moment ago.
+            // The verdict shows how the entry ended.
             WaitlistState::Served | WaitlistState::PassedOver => {
                 match self.store.verdict(id).await? {
                     Some(resolved) => match resolved.order {
                         Some(order) => OrderLookup::Order(order),
-                        // A served entry can be refused only because of the buyer's limit.
+                        // The verdict `Unavailable` means that the entry ended with its sale.
                         None if resolved.verdict == Verdict::Unavailable => {
                             OrderLookup::Ended { item, entry }
                         }

@@ -1,6 +1,6 @@
-//! Blocked buyers and networks, temporary or permanent. The store keeps the list, and each node has
-//! a copy in memory, so a check costs a few hash lookups. After a change other nodes read the list
-//! again within half a second.
+//! Buyers and networks that are blocked, for a time or permanently. The store keeps the list of
+//! blocks. Each node has a copy in memory, so a check costs only a few hash lookups. After a change
+//! on one node, the other nodes read the list again within half a second.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -90,7 +90,7 @@ impl BlockIndex {
 }
 
 impl Blocks {
-    /// Returns whether a caller with one of these addresses is blocked. Counts blocked callers.
+    /// Returns whether the buyer or one of these addresses is blocked. Counts blocked callers.
     pub(crate) fn is_blocked(
         &self,
         addresses: impl IntoIterator<Item = IpAddr>,
@@ -108,7 +108,7 @@ impl Blocks {
         true
     }
 
-    /// Returns whether this buyer is blocked, from any address.
+    /// Returns whether this buyer is blocked. Ignores blocked networks.
     pub(crate) fn has_buyer(&self, buyer: &str, now: Millis) -> bool {
         let no_address = IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
         self.known.load().matching_kind(no_address, buyer, now) == Some(BlockKind::Buyer)
@@ -119,7 +119,7 @@ impl Blocks {
         self.changed.subscribe()
     }
 
-    /// Returns how often a caller of this kind was blocked.
+    /// Returns how often a block of this kind stopped a caller.
     pub(crate) fn blocked_count(&self, kind: BlockKind) -> u64 {
         self.turned_away[kind as usize].load(Ordering::Relaxed)
     }

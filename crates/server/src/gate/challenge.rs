@@ -30,10 +30,10 @@ pub(crate) const CHALLENGE_MS: i64 = 120_000;
 /// After this many wrong answers of one buyer in one sale, no answer is accepted until the wrong
 /// answers are forgotten.
 pub(crate) const MISSES_MAX: u32 = 10;
-/// All wrong answers of a buyer are forgotten this long after the first one.
+/// All wrong answers of a buyer are forgotten this long after the buyer's first wrong answer.
 pub(crate) const MISSES_MS: i64 = 300_000;
-/// The maximum number of answers that this node sends to the store at the same time. A buyer has at
-/// most one of these answers.
+/// The maximum number of answers that this node sends to the store at the same time. In each sale,
+/// a buyer has at most one of these answers.
 const ANSWER_LOCKS: usize = 64;
 /// How long before a sale's start the server begins to draw the sale's challenges.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
@@ -108,8 +108,8 @@ impl AnswerOutcome {
 #[derive(Debug)]
 pub struct Challenges {
     seals: ChallengeSealer,
-    /// The keys of each master. The first master's keys create challenges, and all keys check
-    /// answers.
+    /// The keys for work challenges, derived from each master key. The keys from the first master
+    /// key create challenges, and all keys check answers.
     work: Box<[WorkKeys]>,
     pool: ChallengePool,
     outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
@@ -118,10 +118,10 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// Creates the challenges of this node. Every node with the same masters accepts them, whatever
-    /// the order of the masters. The store counts wrong answers under a pseudonym of the buyer,
-    /// which is derived from the id key. When the masters change, the id key stays, so the counts
-    /// stay too.
+    /// Creates the challenges of this node. Every node with the same master keys accepts these
+    /// challenges, even if its keys are in another sequence. The store counts wrong answers under a
+    /// pseudonym of the buyer. The pseudonym is derived from the id key. When the master keys
+    /// change, the id key stays the same, so the counts stay too.
     #[must_use]
     pub fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let challenges = masters.keys("doorbuster: challenges of work");
@@ -239,12 +239,13 @@ impl Challenges {
         self.outcomes[outcome as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns two counts of this kind: the issued challenges, and the challenges drawn in advance.
+    /// Returns how many challenges of this kind were issued, and how many are prepared now.
     pub(crate) fn issued_and_ready(&self, kind: PuzzleKind) -> (u64, usize) {
         self.pool.issued_and_ready(kind)
     }
 
-    /// Draws pictures in advance for the kinds that a sale requires now or soon.
+    /// Makes the pool draw pictures in advance for each kind of challenge that a sale requires now
+    /// or soon.
     pub(crate) fn prerender(&self, catalogue: &Catalogue, now: Millis) {
         let mut wanted = [false; PRERENDERED_KINDS];
         for sale in catalogue.sales() {
@@ -266,7 +267,8 @@ impl Challenges {
         self.pool.set_prerendered(wanted);
     }
 
-    /// Prepares the required challenges once per second until the future is dropped.
+    /// Decides once per second which pictures are drawn in advance. Runs until the future is
+    /// dropped.
     pub(crate) async fn run_jobs(&self, engine: &Engine) {
         let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

@@ -13,18 +13,18 @@ use crate::purchase::DoorRefusal;
 /// The result of the front door's check of a purchase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoorCheck {
-    /// The buyer, if the request identified a buyer. Otherwise `refusal` has the reason.
+    /// The buyer, or `None` if neither a token nor a pass identified a buyer.
     pub buyer: Option<BuyerName>,
-    /// The front door's refusal.
+    /// The front door's refusal, if there is a reason to refuse the purchase.
     pub refusal: Option<DoorRefusal>,
 }
 
-/// Checks the token and the pass of a purchase of `item`. `token` names the buyer of the request's
-/// token, if the request has a valid token.
+/// Checks the token and the pass of a purchase of `item`. `token` is the buyer whom the request's
+/// token names, or `None` if the request has no valid token.
 ///
-/// If a request has a pass, that pass must be valid even if the sale requires none. The pass
-/// identifies its buyer. The pass also contains the attributes that the shop gave the buyer when
-/// the pass was issued.
+/// If a request has a pass, that pass must be valid even if the sale does not require a pass. The
+/// pass identifies its buyer. The pass also contains the attributes that the shop gave the buyer
+/// when the pass was issued.
 #[must_use]
 pub fn check_entry(
     passes: &Passes,

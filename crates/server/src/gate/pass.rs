@@ -35,8 +35,7 @@ impl MasterKeys {
         self.0.iter().copied()
     }
 
-    /// Derives keys for another purpose of the front door. `context` names the purpose. The first
-    /// key signs.
+    /// Derives one key from each secret, for the purpose that `context` names. The first key signs.
     pub fn keys(&self, context: &str) -> impl Iterator<Item = [u8; 32]> {
         self.0.iter().map(move |master| blake3::derive_key(context, master))
     }
@@ -55,12 +54,12 @@ pub enum PresentedPass<'a> {
     Missing,
     /// The request has this pass.
     Pass(&'a str),
-    /// The header is not a valid pass, or the request has several passes.
+    /// The header is not UTF-8 text, or the request has several passes.
     Malformed,
 }
 
 impl<'a> PresentedPass<'a> {
-    /// Reads the values of the header, in the order of the request.
+    /// Reads the pass from all values of the header in the request.
     pub(crate) fn new(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
         match (values.next(), values.next()) {
             (None, _) => Self::Missing,
@@ -150,7 +149,7 @@ impl Passes {
         PASS_ANSWERS.into_iter().zip(self.answers.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
-    /// Calls `use_it` with the keys at `now`. Derives the keys again after each period.
+    /// Calls `use_it` with the keys for the time `now`. When a new period begins, derives new keys.
     fn with_ring<T>(&self, now: Millis, use_it: impl FnOnce(&KeyRing) -> T) -> T {
         let (period, ring) = (period(now), self.ring.load());
         if ring.period == period {

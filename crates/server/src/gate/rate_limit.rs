@@ -8,8 +8,8 @@
 //!
 //! A request that exceeds a limit is refused from node memory ([`table`]). If nodes share limits, a
 //! purchase waits for its share of the limit ([`check`]). A request for a pass or a checkout also
-//! waits. The node takes the shares of several requests together ([`sharing`]). The rules are in
-//! [`doorbuster_core::gate::shared_limit`].
+//! waits. The node takes the shares of several requests together ([`sharing`]). The rules of shared
+//! limits are in [`doorbuster_core::gate::shared_limit`].
 
 mod check;
 mod keys;
@@ -60,9 +60,9 @@ impl Route {
     pub(crate) const ALL: [Self; 5] =
         [Self::Purchase, Self::Pass, Self::Challenge, Self::Room, Self::Checkout];
 
-    /// Returns when a request on this route is added to the count that all nodes share: before or
-    /// after the node's answer. Waiting-room polls and challenges need no exact limit, because they
-    /// are frequent and give no units.
+    /// Returns whether a request on this route is added to the shared count of all nodes before or
+    /// after the node's answer. Waiting-room polls and challenges are frequent and give no units.
+    /// They need no exact limit, so they are added after the answer.
     pub(crate) const fn counting(self) -> Counting {
         match self {
             Self::Challenge | Self::Room => Counting::AfterAnswer,
@@ -136,8 +136,8 @@ pub(crate) struct RateLimiter {
     key: [u8; 32],
     birth: Instant,
     sharing: Option<LimitSharing>,
-    /// The number of edges among which the limits of refused requests are divided. `None` at a
-    /// node.
+    /// The number of edges. Each edge applies its part of a limit to the requests that it refuses.
+    /// `None` means that this process is a node.
     edges: Option<Arc<AtomicU32>>,
 }
 
@@ -184,7 +184,7 @@ impl RateLimiter {
         self.table.evicted()
     }
 
-    /// Returns statistics of the sharing. `None` means that nodes do not share limits.
+    /// Returns the state of the sharing between nodes. `None` means that nodes do not share limits.
     pub(crate) fn sharing(&self) -> Option<&LimitSharing> {
         self.sharing.as_ref()
     }
@@ -193,9 +193,10 @@ impl RateLimiter {
         u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Returns the limit of a request. No other process counts a request that an edge refuses from
-    /// memory. So an edge applies its part of the limit to such a request. The edge passes all
-    /// other requests on to a node, which counts them again under the whole limit.
+    /// Returns the limit that applies to a request. If an edge refuses a request from memory, no
+    /// other process counts this request. So the edge applies only its part of the limit. If an
+    /// edge passes a request to a node, the node counts the request again. So the edge applies the
+    /// whole limit.
     fn pace_of(&self, pace: gcra::RateLimit, counting: Counting) -> gcra::RateLimit {
         match &self.edges {
             Some(edges) if counting == Counting::AfterAnswer => {
@@ -205,8 +206,8 @@ impl RateLimiter {
         }
     }
 
-    /// Returns this node's part of a limit while the nodes cannot share limits. Otherwise returns
-    /// the whole limit.
+    /// While the nodes cannot share limits, returns this node's part of the limit. At other times,
+    /// returns the whole limit.
     fn pace_now(&self, pace: gcra::RateLimit) -> gcra::RateLimit {
         match self.sharing.as_ref().filter(|sharing| sharing.is_unreachable()) {
             Some(sharing) => pace.split_between(sharing.nodes()),

@@ -71,7 +71,7 @@ pub enum Admission {
 pub struct PositionView {
     /// The position's token.
     pub token: String,
-    /// The buyer's state in the room. Position 0 means that the sale has ended.
+    /// The buyer's state in the room. `BeyondStock(0)` means that the sale has ended.
     pub status: VisitorStatus,
     /// When the buyer is expected to be admitted.
     pub estimate: Option<WaitEstimate>,
@@ -96,7 +96,7 @@ pub struct WaitingRoomCounts {
 #[derive(Debug)]
 pub struct WaitingRooms {
     states: Mutex<HashMap<RoomKey, Arc<WaitingRoomState>>>,
-    /// The number of the leader's admission steps. This number decides which room is first.
+    /// The number of this node's checks. It decides which room of a sale gets the first admission.
     steps: AtomicUsize,
     batcher: PositionBatcher,
     key: [u8; 32],
@@ -109,7 +109,7 @@ impl WaitingRooms {
     /// valid for `pass_ttl`. Each sale admits at most `per_sec` visitors per second.
     #[must_use]
     pub fn new(masters: &MasterKeys, pass_ttl: Duration, per_sec: u64) -> Self {
-        let key = masters.keys(TOKEN_CONTEXT).next().expect("there is at least one master");
+        let key = masters.keys(TOKEN_CONTEXT).next().expect("there is at least one master key");
         let window = pass_ttl + pass_ttl.min(limits::PASS_FETCH_WITHIN);
         let for_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
         let batcher = PositionBatcher::new();
@@ -164,8 +164,7 @@ impl WaitingRooms {
         self.batcher.request(room_state.key(), buyer, PositionAction::Leave).await.map(drop)
     }
 
-    /// Returns the buyer's position. Returns `None` if the buyer has no position that is still
-    /// valid.
+    /// Returns the buyer's position. Returns `None` if the buyer has no valid position.
     ///
     /// # Errors
     ///
@@ -190,8 +189,8 @@ impl WaitingRooms {
                 return Ok(None);
             }
             self.ensure_drawn(engine, room, &room_state).await?;
-            // The row may be older than this node's state of the room. In that case the loop
-            // continues.
+            // The position may be older than this node's state of the room. The loop then reads it
+            // again.
             if let Some(shown) = self.position_view(engine, room, &room_state, buyer) {
                 return Ok(Some(shown));
             }
@@ -242,9 +241,9 @@ impl WaitingRooms {
             return Ok(Admission::MustWait);
         }
         let room_state = self.room_state(room);
-        // On the leader, a visitor behind all admitted visitors must wait. Other nodes learn of
-        // admissions a moment later. On these nodes the visitor may already be admitted and
-        // notified, so these nodes read the store.
+        // The leader admits visitors, so on the leader a visitor without an admission must wait.
+        // Other nodes learn of an admission later, when the visitor may already be notified. So
+        // they read the store.
         if known.is_some() && engine.control().leads() && room_state.is_fresh(Instant::now()) {
             return Ok(Admission::MustWait);
         }
@@ -258,8 +257,8 @@ impl WaitingRooms {
         Ok(until.map_or(Admission::MustWait, Admission::AdmittedUntil))
     }
 
-    /// Returns the room's row. Creates the row if it does not exist. If the sale has started, also
-    /// makes the draw.
+    /// Returns the room's row. Creates the row if it does not exist. If the sale has opened, also
+    /// closes the draw.
     ///
     /// # Errors
     ///
@@ -292,7 +291,7 @@ impl WaitingRooms {
         Ok(row)
     }
 
-    /// Returns whether a sale had a waiting room earlier, although the sale has none now.
+    /// Returns whether a sale that has no waiting room now had one earlier.
     ///
     /// # Errors
     ///

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 /// again.
 const JOURNAL_MAX: usize = 262_144;
 
-/// The content of the journal since the last call.
+/// The content of the journal since the last call of [`Journal::take`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum JournalPart {
     /// All requests since the last call.

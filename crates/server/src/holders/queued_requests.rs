@@ -29,14 +29,14 @@ pub(crate) struct QueuedRequests {
 #[derive(Debug, Default)]
 struct QueuedState {
     queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
-    /// The `decide_by` of each ticket, in the order of the answers.
+    /// The `decide_by` of each ticket and the hash of its request, in the order of the answers.
     due: VecDeque<(Millis, u64)>,
 }
 
 impl QueuedRequests {
     fn lock(&self) -> MutexGuard<'_, QueuedState> {
-        // If a thread panics between two changes, a time may remain without its request. That does
-        // no harm.
+        // If a thread panics between two changes, an entry of `due` may remain without its request.
+        // Such an entry does no harm.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

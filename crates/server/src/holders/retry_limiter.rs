@@ -73,8 +73,8 @@ pub(crate) enum ReadError {
 }
 
 impl RetryLimiter {
-    /// Returns the order of this buyer's request. The read begins after this call, and other
-    /// callers may share it.
+    /// Returns the order of this buyer's request. The store is read after this call begins, and
+    /// other calls may share the read.
     pub(crate) async fn read_order(
         &self,
         buyer: u64,
@@ -200,7 +200,7 @@ mod tests {
         assert!(fixture.count() <= 2, "{}", fixture.count());
         let before = fixture.count();
         assert!(fixture.clone().ask(1, 1).await);
-        assert_eq!(fixture.count(), before + 1, "a later request needs a later read");
+        assert_eq!(fixture.count(), before + 1, "a request after the read needs a new read");
     }
 
     #[tokio::test]

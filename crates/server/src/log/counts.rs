@@ -13,7 +13,8 @@ use tracing_subscriber::layer::Context;
 /// The field of a log line that names the line's event.
 const FIELD: &str = "event";
 
-/// How often each event of the table was logged. There is one log in a process.
+/// How often each event of [`LOG_EVENTS`] was logged. The variable is static, because a process has
+/// only one log.
 static COUNTS: LazyLock<Vec<AtomicU64>> =
     LazyLock::new(|| LOG_EVENTS.iter().map(|_| AtomicU64::new(0)).collect());
 

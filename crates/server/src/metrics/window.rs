@@ -1,5 +1,5 @@
 //! Samples of a sale's counts during the last seconds, one sample each second. Rates and latencies
-//! are computed from these samples, so they add no work to a request.
+//! are computed from these samples, so a request does no work for them.
 
 use std::collections::VecDeque;
 use std::time::Instant;

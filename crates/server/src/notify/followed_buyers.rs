@@ -26,7 +26,7 @@ pub(super) struct FollowedBuyers {
 #[derive(Debug, Default)]
 struct Followed {
     readers: u32,
-    /// The time at which the entry ends after the last reader disconnected.
+    /// If no reader is connected, the entry ends at this time.
     until: Option<Instant>,
 }
 
@@ -111,7 +111,7 @@ mod tests {
         assert!(followed.has(buyer_tag("stays"), now + KEEP));
         assert!(
             !followed.has(buyer_tag("b1"), now + KEEP),
-            "the time of the departed buyers is over"
+            "the entries of the departed buyers have ended"
         );
         followed.add("late");
         for buyer in &buyers[..3 * SWEEP_MIN] {

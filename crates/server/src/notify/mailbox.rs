@@ -49,8 +49,8 @@ enum ReadyReason {
 
 impl Parked {
     /// Adds the key at most once for each reason, because a ready reader gets all its waiting
-    /// events. After an event for the buyer alone, an event for all readers of a sale adds no key:
-    /// the reader is already in the list that is served first.
+    /// events. If an event for the buyer alone has added the key, an event for all readers of a
+    /// sale adds no key. The reader is then already in the list that is served first.
     fn notify(&mut self, reason: ReadyReason) {
         if reason > self.rung {
             self.rung = reason;
@@ -95,7 +95,8 @@ impl Mailbox {
         if waiting.lagged {
             return false;
         }
-        // A newer status or position replaces an older one that still waits.
+        // A new event about a sale's status or a room's progress replaces the waiting event about
+        // the same sale or room.
         match &*event.kind {
             EventKind::Status(sale) => {
                 waiting.remove(|kind| matches!(kind, EventKind::Status(s) if s == sale))

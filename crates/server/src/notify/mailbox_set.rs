@@ -31,8 +31,8 @@ impl SaleFollowers {
     }
 }
 
-/// The readers of one buyer or of one sale. Removing a reader takes constant time, because many
-/// readers may leave at the same time.
+/// The readers of one buyer or of one sale. Many readers may leave at the same time, so removing a
+/// reader takes constant time.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
     /// One of the readers. Most buyers have only one reader and need no map.

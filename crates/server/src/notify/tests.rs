@@ -229,7 +229,8 @@ fn many_readers_that_leave_at_once_delay_no_other_reader() {
     assert!(crowd.iter().all(|reader| waiting(reader).len() == 1), "every reader gets the event");
     let begun = Instant::now();
     drop(crowd);
-    // If the hub searched all other readers for each leaving reader, this would take a minute.
+    // If the hub searched all readers for each leaving reader, removing the crowd would take a
+    // minute.
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(hub.readers() == 0 && !hub.has_reader(&anna));
     assert!(hub.0.readers.lock().expect("no thread panicked").sales.is_empty());

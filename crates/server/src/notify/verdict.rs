@@ -8,9 +8,9 @@ use doorbuster_core::{BuyerId, ItemId, Units, Verdict};
 use super::EventKind;
 
 impl EventKind {
-    /// Returns the event about the verdict of a ticket for which no request waits, if the verdict
-    /// has an event. A request that already holds an order is not refused, so its buyer gets the
-    /// order.
+    /// Returns the event about a ticket's verdict. The caller publishes the event if no request
+    /// waits for the verdict. If the request already holds an order, it is not refused, so the
+    /// event contains the order. Returns `None` if the verdict needs no event.
     pub(crate) fn from_verdict(
         resolved: &TicketVerdict,
         item: ItemId,
@@ -19,7 +19,7 @@ impl EventKind {
     ) -> Option<Self> {
         let TicketVerdict { id, verdict, order, .. } = resolved;
         match verdict {
-            // The order has an event of its own.
+            // A new order is published in its own event.
             Verdict::Reserved => None,
             Verdict::Order(_) => order.clone().map(|order| Self::Order(Arc::new(order))),
             Verdict::LimitReached | Verdict::KeyReused | Verdict::Unavailable => {

@@ -1,6 +1,7 @@
-//! Allows outgoing requests only to public addresses, and only with TLS. The settings may allow
-//! more. The guard checks the address of the connection, after the name is resolved. So a public
-//! name cannot lead to a private address.
+//! Allows outgoing requests only to public addresses, and only with TLS. The setting
+//! `webhooks.allow_private` also allows private addresses and requests without TLS. The guard
+//! checks the addresses to which a name resolves. So a public name cannot lead to a private
+//! address.
 mod dns_lookups;
 
 use std::io;
@@ -12,7 +13,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use dns_lookups::DnsLookups;
 
-/// Longest look-up of a name when an endpoint is added. If the look-up takes longer, the endpoint
+/// How long the look-up of a name may take when an endpoint is added. After that time, the endpoint
 /// is added without this check.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -121,7 +122,7 @@ fn host(url: &Url) -> Option<Host<'_>> {
     Some(plain.parse().map_or(Host::Name(text), Host::Address))
 }
 
-/// Returns whether a name is always local. The address of the name does not matter.
+/// Returns whether a name is always local, whatever address it resolves to.
 fn is_local_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     name == "localhost"

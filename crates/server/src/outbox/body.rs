@@ -106,7 +106,7 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
     })
 }
 
-/// Returns the provider's report on a payment, as stored with the event.
+/// Returns the reversal that the provider reported, as stored with the event.
 fn reversal(event: &Event) -> Option<Reversal> {
     let Subject::Reversal { payment, order, money, kind, dispute, stands } = &event.subject else {
         return None;

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::receiver::{DeliveryError, Message};
 use crate::config::BrokerHost;
 
-/// The CloudEvents `source` if the deployment does not know its own URL.
+/// The CloudEvents `source` if the settings contain no `page.url`.
 const SOURCE: &str = "doorbuster";
 
 /// The hosts that may be brokers.
@@ -47,8 +47,8 @@ impl BrokerGuard {
 pub(crate) fn display_address(endpoint: &Endpoint) -> String {
     match endpoint.kind {
         EndpointKind::Webhook => endpoint.url.clone(),
-        // An endpoint of an unknown kind comes from a later version. Its address is not shown,
-        // because it may contain a secret.
+        // A later version may have added a kind of broker that this version cannot parse. The
+        // address of such a broker is not shown, because it may contain a secret.
         EndpointKind::Broker => {
             Address::parse(&endpoint.url).map(|address| address.to_string()).unwrap_or_default()
         }
@@ -100,7 +100,7 @@ impl Brokers {
         broker.publish(&message).await.map_err(|error| DeliveryError::new(error.to_string()))
     }
 
-    /// Drops the connections of endpoints to which this node no longer delivers.
+    /// Drops the connections of endpoints that were removed or disabled.
     pub(super) fn retain_endpoints(&self, has_leases: impl Fn(&str) -> bool) {
         self.made
             .lock()

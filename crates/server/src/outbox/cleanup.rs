@@ -26,9 +26,9 @@ const DEAD_MS: i64 = 90 * DAY_MS;
 const INBOX_MS: i64 = 90 * DAY_MS;
 /// How long operators' actions are kept.
 const ACTIONS_MS: i64 = 366 * DAY_MS;
-/// How long a sale's numbers by second are kept.
+/// How long a sale's statistics for each second are kept.
 const SECONDS_MS: i64 = DAY_MS;
-/// How long a sale's numbers by minute are kept.
+/// How long a sale's statistics for each minute are kept.
 const MINUTES_MS: i64 = 30 * DAY_MS;
 /// The maximum number of browsers' subscriptions of all nodes. At this bound, the subscriptions
 /// that end first are deleted.
@@ -39,7 +39,7 @@ impl Outbox {
     pub(super) async fn delete_expired(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
-            // After the clock was set forward, every row may seem expired.
+            // If the clock was set forward, every row may seem expired. So nothing is deleted then.
             while self.engine.control().leads() && !self.engine.clock_stepped() {
                 let now = self.engine.store().monotonic_now();
                 let what = RetentionCutoffs {

@@ -6,7 +6,7 @@ use doorbuster_store::StoreError;
 
 use crate::outages::{self, Outages};
 
-/// How often the log may say that an endpoint refuses some events and accepts others.
+/// Shortest time between two lines about single events that the same endpoint refused.
 const REFUSAL_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// Limits the lines about one endpoint.
@@ -16,8 +16,9 @@ pub(super) struct RefusalLog {
 }
 
 impl RefusalLog {
-    /// Logs an answer of the endpoint if the endpoint began to fail or accepts events again
-    /// (`is_changed`). Logs any other error only if the last line is old enough.
+    /// Logs if the endpoint began to fail or accepts events again (`is_changed`). While the
+    /// endpoint is failing, further errors are not logged. Any other error is logged at most once
+    /// in [`REFUSAL_LOGGED_EVERY`].
     pub(super) fn note(
         &mut self,
         endpoint: &str,
@@ -81,7 +82,7 @@ pub(super) fn dead_letter(endpoint: &str, event_id: &str, error: Option<&str>) {
     );
 }
 
-/// Logs that an endpoint answered that it wants no more events.
+/// Logs that an endpoint answered 410 Gone, so that it gets no more events.
 pub(super) fn endpoint_gone(endpoint: &str) {
     tracing::error!(
         endpoint,
@@ -90,7 +91,7 @@ pub(super) fn endpoint_gone(endpoint: &str) {
     );
 }
 
-/// Logs that another node has the lease of this endpoint.
+/// Logs that another node advanced the position of this endpoint.
 pub(super) fn other_node_delivered(endpoint: &str) {
     tracing::info!(
         endpoint,

@@ -27,7 +27,7 @@ pub(crate) struct Message {
     pub(crate) body: Bytes,
 }
 
-/// The reason why a receiver did not accept a message, or may not have accepted it.
+/// The reason why a receiver did not confirm a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryError {
     /// One line for operators. It contains no part of the message and no text from the receiver.

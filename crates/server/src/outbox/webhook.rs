@@ -123,8 +123,8 @@ pub(crate) fn guarded_client(guard: AddressGuard, timeout: Duration) -> Outgoing
     OutgoingClient::new(move || builder().build().or_else(|_| builder().tls_certs_only([]).build()))
 }
 
-/// Returns whether the receiver refuses this message permanently. Other statuses mean a temporary
-/// problem or a wrong route.
+/// Returns whether this status refuses the message permanently. Any other error status means a
+/// temporary problem or a wrong route.
 fn is_final(status: StatusCode) -> bool {
     let may_pass =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
@@ -150,8 +150,8 @@ fn asked_ms(text: &str, now: Millis) -> Option<i64> {
     Some(at.as_millisecond().saturating_sub(now.0))
 }
 
-/// Reads a short response body to its end. Drops a longer or slower body together with its
-/// connection. The result of the attempt is already decided.
+/// Reads a response body to its end if the body is short. Drops a long or slow body together with
+/// its connection. The body does not change the result of the attempt.
 async fn drain(mut answer: Response) {
     let reading = async {
         let mut bytes = 0;

@@ -25,7 +25,7 @@ use super::receiver::DeliveryError;
 use super::{Outbox, POLL_EVERY};
 use crate::failpoint::{self, Failpoint};
 
-/// Length of a lease. After this time another node may take over the endpoint.
+/// Length of a lease. If it is not renewed in this time, another node may take the endpoint.
 const LEASE_MS: i64 = 5_000;
 /// How often the lease is renewed or requested.
 const RENEW_EVERY: Duration = Duration::from_millis(1_500);
@@ -66,7 +66,7 @@ pub(super) async fn run(
     id
 }
 
-/// The position of a sent event, the endpoint at that time, and the endpoint's answer.
+/// The position of a sent event, the endpoint's settings at that time, and the endpoint's answer.
 type SendResult = (i64, Arc<Endpoint>, Result<(), SendError>);
 
 /// The state of a worker.
@@ -110,8 +110,8 @@ impl From<DeliveryError> for SendError {
     }
 }
 
-/// Delivers events while this node has the lease. Returns `Ok` when another node has the lease or
-/// the endpoint was removed.
+/// Delivers events while this node has the lease. Returns `Ok` when another node has the lease, or
+/// when the endpoint was removed or disabled.
 async fn deliver(
     outbox: &Arc<Outbox>,
     id: &str,
@@ -195,8 +195,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Advances the position past events that were delivered, or that have a delivery row. Returns
-    /// `false` if another worker changed the position.
+    /// Advances the position past delivered events, unwanted events, and events that wait in
+    /// delivery rows. Returns `false` if another worker changed the position.
     async fn advance(&mut self) -> Result<bool, StoreError> {
         if !self.can_advance
             || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_EVERY)
@@ -272,7 +272,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Returns when this worker must continue if no signal wakes it earlier.
+    /// Returns the time at which the worker continues if no signal wakes it before.
     fn next_wake_up(&self, now: Millis) -> Instant {
         let due = self
             .queue

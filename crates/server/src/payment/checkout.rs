@@ -88,8 +88,8 @@ impl Payments {
         kept
     }
 
-    /// Closes the order's previous checkout, so that a new checkout can be created. If the order
-    /// gets no new checkout, returns the result of the request.
+    /// Closes the order's previous checkout. Returns `None` if a new checkout can now be created.
+    /// If not, returns the result of the buyer's request.
     async fn close_previous(
         &self,
         order: &Order,
@@ -126,7 +126,7 @@ impl Payments {
     }
 
     /// Stores a new checkout. If the store refuses the checkout, closes the checkout at the
-    /// provider. No buyer has seen this checkout yet.
+    /// provider. This is safe, because no buyer has seen this checkout yet.
     async fn store_checkout(
         &self,
         order: &Order,
@@ -205,8 +205,8 @@ pub(super) fn order_total(catalogue: &Catalogue, order: &Order) -> Option<Money>
     Some(Money { minor, currency: item.row.currency.clone() })
 }
 
-/// Limits the checkout's end to the order's payment window. A provider may accept payments for
-/// longer.
+/// Makes the checkout end no later than the order's payment window. The provider itself may accept
+/// payments after this time.
 fn with_order_deadline(mut kept: Checkout, order: &Order) -> Checkout {
     kept.expires_at = kept.expires_at.min(order.pay_by);
     kept

@@ -3,8 +3,8 @@
 //! the messages. Therefore each node remembers the payments with which it marked orders as paid in
 //! the last minutes.
 //!
-//! Another node may have refunded such a payment, and the database may lack that refund too. So the
-//! node asks the provider whether each payment that the node applied again was refunded.
+//! Another node may have refunded such a payment, and the database may lack that refund too. So
+//! after the node applies a payment again, it asks the provider whether this payment was refunded.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,8 +37,8 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(3_600);
 #[derive(Debug, Default)]
 pub(super) struct AppliedPayments {
     kept: Mutex<KeptPayments>,
-    /// The fencing number of the database history for which the payments were last read. Each
-    /// failover begins a new history.
+    /// Each failover begins a new database history, which has a higher fencing number. This value
+    /// is the fencing number of the history for which the payments were last read.
     read_for: AtomicI64,
 }
 
@@ -51,7 +51,8 @@ struct KeptPayments {
 }
 
 impl AppliedPayments {
-    /// Remembers a payment. At the bound the oldest payments are forgotten.
+    /// Remembers a payment. Forgets payments that are too old, and the oldest payments beyond the
+    /// bound.
     pub(super) fn add(&self, capture: Capture) {
         let (now, order) = (Instant::now(), Arc::<str>::from(&*capture.order));
         let mut kept = self.lock();
@@ -209,7 +210,7 @@ impl Payments {
                 .filter_map(|(capture, is_answered)| (!is_answered).then_some(capture))
                 .collect();
             if !unanswered.is_empty() {
-                // The provider is asked last about the payments for which it gave no answer.
+                // The node asks about these payments again after all other payments.
                 unasked.splice(0..0, unanswered);
                 tokio::time::sleep(ASK_PAUSE).await;
             }

@@ -94,7 +94,7 @@ pub(super) async fn engine_with_checkout(
     (engine, checkout, order)
 }
 
-/// Returns payments with Stripe as their provider. Stripe has this address.
+/// Returns a payment service whose provider is Stripe at the address `api_url`.
 pub(super) fn stripe_payments(engine: &Arc<Engine>, api_url: String) -> Payments {
     let secret_key = SecretString::from("sk_test_1");
     let settings =

@@ -86,8 +86,8 @@ impl Payments {
         let outcome = self.capture(capture.clone()).await?;
         if outcome == PaymentEventOutcome::Paid {
             applied.add(capture.clone());
-            // If a failover happened meanwhile, its job read the remembered payments before this
-            // payment was added.
+            // After a failover, a job reads the remembered payments and applies them again. If the
+            // job read them before this payment was added, this payment is applied again here.
             if applied.read_for() != read_for {
                 self.capture(capture).await?;
             }
@@ -190,7 +190,7 @@ impl Payments {
         }
         let money = match (money, TicketId::parse(&order)) {
             (Some(money), _) => Some(money),
-            // If the message has no amount, the attempted amount equals the order's price.
+            // If the message has no amount, the server uses the order's total price.
             (None, Some(id)) => {
                 let order = self.engine.store().order(id).await?;
                 order.and_then(|order| {

@@ -60,7 +60,7 @@ impl PaymentMetrics {
         increment(if is_away { &self.unanswered } else { &self.answered });
     }
 
-    /// Sets the longest time for which units have waited for their checkout to close.
+    /// Sets the longest time that the units of an order have waited for its checkout to close.
     pub(crate) fn set_lag(&self, ms: i64) {
         self.lag_ms.store(ms, Ordering::Relaxed);
     }
@@ -87,8 +87,8 @@ impl PaymentMetrics {
         (get(&self.answered), get(&self.unanswered))
     }
 
-    /// Returns the longest time for which units have waited for their checkout to close, in
-    /// seconds.
+    /// Returns the longest time that the units of an order have waited for its checkout to close,
+    /// in seconds.
     pub(crate) fn lag_secs(&self) -> f64 {
         self.lag_ms.load(Ordering::Relaxed) as f64 / 1_000.0
     }

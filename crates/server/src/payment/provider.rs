@@ -131,7 +131,7 @@ pub(crate) struct NewCheckout {
 
 impl NewCheckout {
     /// Returns the return URL with the result `what` in its query. The page uses the result only
-    /// for its text. The server never trusts it.
+    /// for its text. The server never trusts this result.
     pub(crate) fn return_url_with(&self, what: &str) -> String {
         format!("{}?back={what}", self.return_url)
     }
@@ -164,14 +164,14 @@ pub(crate) enum CheckoutStatus {
 pub(crate) struct FoundPayment {
     /// The captured payment.
     pub capture: Capture,
-    /// The part of the payment that was refunded at the provider's console.
+    /// The reversal of the payment, if the provider reports a reversal.
     pub back: Option<Reversal>,
 }
 
 /// Why a provider does not accept a price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnpayablePrice {
-    /// The part of the price that the provider does not accept.
+    /// The JSON member that the provider does not accept: `amount_minor` or `currency`.
     pub member: &'static str,
     /// The reason.
     pub why: &'static str,
@@ -195,8 +195,8 @@ impl Provider {
         }
     }
 
-    /// Creates the configured provider. `secrets` verify and sign the sandbox's messages, newest
-    /// first.
+    /// Creates the configured provider. `secrets` sign and verify the sandbox's messages. The
+    /// newest secret comes first.
     pub(super) fn configured(
         engine: &Arc<Engine>,
         settings: &ProviderSettings,
@@ -211,8 +211,9 @@ impl Provider {
                 Self::Sandbox(Sandbox::new(engine.clone(), keys))
             }
             ProviderSettings::Stripe(stripe) => {
-                // The mark is a hash with the key of this installation. No buyer's id begins with a
-                // control character, so no purchase has the same hash.
+                // The mark is a keyed hash, and each installation has its own key. The hashed text
+                // begins with a control character. No buyer's id does, so no purchase has the same
+                // hash.
                 let mark = engine.id_key().request_hash("\u{1}installation", super::stripe::NAME).0;
                 Self::Stripe(Stripe::new(stripe, format!("{mark:032x}")))
             }
@@ -295,13 +296,15 @@ impl Provider {
         }
     }
 
-    /// Asks whether a captured payment was refunded. Returns the reversal if it was.
+    /// Asks whether a captured payment was refunded. If so, returns the reversal.
     pub(crate) async fn reversal_of(
         &self,
         payment: &PaymentId,
     ) -> Result<Option<Reversal>, ProviderError> {
         match self {
-            // The sandbox refunds a payment only if this server requests it.
+            // The sandbox keeps its messages in the server's database. If a failover loses a
+            // reversal, it also loses the note that the message about the reversal was sent. So the
+            // sandbox sends this message again.
             Self::Sandbox(_) => Ok(None),
             Self::Stripe(provider) => provider.reversal_of(payment).await,
         }

@@ -28,13 +28,14 @@ use crate::failpoint::{self, Failpoint};
 use crate::outages;
 use pacer::QueryPacer;
 
-/// The maximum number of checkouts in one read. Each read scans all ended checkouts.
+/// The maximum number of checkouts in one read.
 const PAGE: usize = 1_024;
 /// The number of checkouts that one transaction postpones. Purchases wait while the transaction
 /// runs.
 const PUT_OFF_AT_ONCE: usize = 100;
-/// Pause between two reads. There is no pause if more pages or urgent orders wait. The pause is
-/// short, because the end of a hold must be published within two seconds.
+/// Pause between two reads. After a full page, the next read starts as soon as requests can start.
+/// While urgent orders of a page wait for their requests, no read starts. The pause is short,
+/// because the end of a hold must be published within two seconds.
 const POLL_EVERY: Duration = Duration::from_millis(250);
 /// Pause after a failure to store an answer.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
@@ -64,7 +65,7 @@ impl Payments {
         let mut pacer = QueryPacer::new(self.provider.queries_per_sec(), Instant::now());
         loop {
             if !self.leads() {
-                // An earlier silence does not show the provider's current state.
+                // An old silence says nothing about the time when this node leads again.
                 silence = ProviderSilence::default();
             }
             let mut waiting = self.due_checkouts().await;
@@ -96,10 +97,11 @@ impl Payments {
                 let has_room = silence.free_slots(asking.len()) > 0;
                 let pause = pacer.wait(Instant::now()).filter(|_| has_room && !waiting.is_empty());
                 let goes_on = silence.is_silent() || has_room;
-                // The remaining checkouts are postponed with the next page.
+                // After that, the remaining checkouts are postponed with the next page.
                 let fell_silent = silence.is_silent() && !waiting.is_empty();
                 tokio::select! {
-                    // Finished requests are handled first, so that they always complete.
+                    // Requests come first, so that they make progress even if another branch is
+                    // always ready.
                     biased;
                     Some((session, result)) = asking.next(), if !asking.is_empty() => {
                         in_progress.remove(&session);
@@ -290,13 +292,14 @@ impl Payments {
     }
 }
 
-/// Returns whether the next page must be read immediately. This is so if there are more checkouts
-/// and new requests can start.
+/// Returns whether the next page must be read immediately. Returns `true` if the last page was
+/// full, none of its checkouts waits, and new requests can start.
 fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
     is_full && waiting == 0 && goes_on
 }
 
-/// Returns whether an urgent order is next. In every page, urgent orders come first.
+/// Returns whether the next order is urgent, because it still holds units. In every page, urgent
+/// orders come first.
 fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }
@@ -306,8 +309,9 @@ fn waiting_ms(order: &Order, now: Millis) -> i64 {
     now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
 }
 
-/// Returns how long units have waited for an answer. Ended orders do not count, because their units
-/// have returned and their provider may stay silent for weeks.
+/// Returns the longest time that an order's units have waited for the provider's answer. Ended
+/// orders do not count, because their units have returned and their provider may stay silent for
+/// weeks.
 fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
     orders
         .filter(|order| order.state == OrderState::Reserved)

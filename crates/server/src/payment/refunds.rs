@@ -43,7 +43,7 @@ impl Payments {
         }
     }
 
-    /// Requests every due refund. Returns how long to wait.
+    /// Asks the provider about every due refund. Returns the longest pause before the next read.
     async fn check_refunds(&self) -> Result<Duration, EngineError> {
         let due = self.engine.store().refunds_due(PAGE).await?;
         let is_full = due.len() == PAGE;

@@ -85,7 +85,7 @@ struct SandboxPayment {
     /// Whether the money arrives only after the checkout was closed.
     late: bool,
     /// The id of the requested refund, or the kind of the reversal that a visitor caused. The
-    /// number is the time.
+    /// number is the time of the refund or reversal.
     refund: Option<(String, i64)>,
 }
 
@@ -168,7 +168,8 @@ impl Sandbox {
         Ok(NewSession { session: id, url, expires_at: wanted.pay_by })
     }
 
-    /// Returns a secret part of the session's id, so that nobody can guess a checkout's URL.
+    /// Returns a secret from which a session's id is computed, so that nobody can guess a
+    /// checkout's URL.
     fn session_secret(&self) -> String {
         self.keys
             .first()

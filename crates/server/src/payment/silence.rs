@@ -1,8 +1,8 @@
-//! Detects a provider that does not answer. Such a provider gets only a few requests at a time,
-//! and the other checkouts are postponed. Without this detection, thousands of due orders would
-//! wait for a timeout one after the other. The last orders would send their first request late,
-//! and only then would their grace periods begin. So their units would return much later than
-//! those of the others.
+//! Detects a provider that does not answer. Such a provider gets only a few requests at a time, and
+//! the other checkouts are postponed. Without this detection, thousands of due orders would wait
+//! for a timeout one after the other. The last orders would send their first request late, and only
+//! then would their grace periods begin. So the units of the last orders would return much later
+//! than the units of the first orders.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use super::provider::{CheckoutStatus, ProviderError};
 pub(super) const AT_ONCE: usize = 32;
 /// After this many consecutive requests without an answer, a provider counts as silent.
 const SILENT_AFTER: usize = AT_ONCE;
-/// How long a silence must last before postponed checkouts count as unanswered. A shorter silence
-/// does not use up the grace period of any order.
+/// How long a silence must last before postponed checkouts count as unanswered. Until then, no
+/// grace period begins for an order whose checkout is only postponed.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(10);
 /// The maximum number of requests to a silent provider at the same time.
 const PROBES_MAX: usize = 4;
@@ -91,8 +91,8 @@ impl ProviderSilence {
         at_once.saturating_sub(asking)
     }
 
-    /// Removes from `waiting` the checkouts to postpone while the provider is silent. Requests
-    /// start with the last elements of `waiting`, so these elements stay in `waiting`.
+    /// If the provider is silent, removes the checkouts to postpone from `waiting`, and returns
+    /// them. The next requests use the last elements of `waiting`, so these elements stay.
     pub(super) fn split_off_waiting<T>(&self, waiting: &mut Vec<T>, asking: usize) -> Vec<T> {
         if !self.is_silent() {
             return Vec::new();

@@ -39,9 +39,9 @@ const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600 - 60);
 const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
 /// Currencies with three decimals. Stripe accepts only amounts that end in 0.
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
-/// The query that also requests the session's payment and its refunded amounts.
+/// The query that adds the session's payment to the answer, with the payment's refunded amounts.
 const EXPAND_PAYMENT: &str = "expand%5B0%5D=payment_intent.latest_charge";
-/// The query that also requests the payment's refunded amounts.
+/// The query that adds the payment's refunded amounts to the answer.
 const EXPAND_CHARGE: &str = "expand%5B0%5D=latest_charge";
 
 /// Stripe.
@@ -52,7 +52,7 @@ pub(crate) struct Stripe {
     keys: Vec<SigningKey>,
     /// Marks this installation's sessions, because other installations may use the same account.
     mark: String,
-    /// Whether the log already has the warning that the key may not read payments.
+    /// Whether the server has logged that the key has no permission to read payments.
     has_warned: AtomicBool,
     queries_per_sec: u32,
 }
@@ -144,8 +144,8 @@ impl Stripe {
     ) -> Result<CheckoutStatus, ProviderError> {
         let path = format!("/v1/checkout/sessions/{}", percent_encoded(session));
         let answer = match self.api.post(&format!("{path}/expire"), &[], None).await {
-            // Stripe closes only open sessions. So this session either was paid or has already
-            // ended.
+            // Stripe refuses to close a session that is not open. So this session was paid, or it
+            // has already ended.
             Err(error) if error.is_refusal => self.session(&path).await?,
             answer => answer?,
         };
@@ -178,8 +178,8 @@ impl Stripe {
         }
     }
 
-    /// Returns a session with its payment. If the key may not read the payment, returns the session
-    /// alone, which still says whether it was paid.
+    /// Returns a session with its payment. If the key has no permission to read payments, returns
+    /// only the session, which still says whether it was paid.
     async fn session(&self, path: &str) -> Result<Value, ProviderError> {
         match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
             Err(error) if error.is_forbidden => {
@@ -206,7 +206,7 @@ impl Stripe {
         }
     }
 
-    /// Warns once that the key may not read payments.
+    /// Warns once that the key has no permission to read payments.
     fn warn_that_payments_are_unreadable(&self, error: ApiError) {
         if self.has_warned.swap(true, Ordering::Relaxed) {
             return;
@@ -226,8 +226,8 @@ impl Stripe {
             return Ok(RefundUpdate::Settled);
         }
         // Stripe repeats its first answer to a key, even if that answer was an internal error. So
-        // each attempt has its own key. The next attempt starts only after Stripe reported that no
-        // refund is pending. Stripe never refunds more than was paid.
+        // each attempt has its own key. A further attempt starts only if the arrived and pending
+        // refunds do not cover the payment. Stripe never refunds more than was paid.
         let key = match refund.error {
             None => refund.id.0.clone(),
             Some(_) => {
@@ -299,15 +299,15 @@ impl Stripe {
 /// Returns the reason why Stripe does not accept this price, if there is one.
 pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice> {
     if UNSUPPORTED_CURRENCIES.contains(&currency) {
-        let why = "the payment provider uses other minor units for this currency (ISK, MGA, UGX); \
-                 use another currency";
+        let why = "the payment provider uses other minor units for ISK, MGA and UGX; use another \
+                 currency";
         return Some(UnpayablePrice { member: "currency", why });
     }
     // The total of an order is a multiple of this price, so the total also ends in 0.
     (MULTIPLE_OF_TEN.contains(&currency) && minor % 10 != 0).then_some(UnpayablePrice {
         member: "amount_minor",
-        why: "must end in 0: the payment provider accepts only two decimals of this currency \
-                 (BHD, JOD, KWD, OMR, TND)",
+        why: "must end in 0: the payment provider accepts only two of the three decimals of \
+                 BHD, JOD, KWD, OMR and TND",
     })
 }
 

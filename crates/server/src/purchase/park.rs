@@ -36,8 +36,8 @@ impl Driver<'_> {
         let until = self.begun + Duration::from_millis(until.0.max(0).unsigned_abs());
         let waiting = signals.wait_for_retry(is_short, self.demand.is_some(), waits as usize);
         item.gauge.note_parked(self.request.units.get());
-        // The counts may have changed before `note_parked`. Such a change does not wake this
-        // request.
+        // A change of the counts before `note_parked` does not wake this request. So the counts are
+        // checked here.
         let input = match item.gauge.free().refuses(self.request.units) {
             Some(_) => Input::Woken,
             None => timeout_at(until, waiting).await.map_or(Input::Elapsed, |()| Input::Woken),
@@ -47,8 +47,8 @@ impl Driver<'_> {
     }
 }
 
-/// Receives the signals of an item's progress and commits that are sent after this value was
-/// created.
+/// Receives an item's signals about progress and commits. It receives each signal that is sent
+/// after this value was created.
 pub(super) struct ItemSignals<'a> {
     progress: Notified<'a>,
     commit: Notified<'a>,
@@ -106,8 +106,8 @@ impl Drop for ParkedPermit<'_> {
     }
 }
 
-/// The entry of a request in the item's demand. The server gathers the item's last units for such
-/// requests.
+/// The entry of a request in the item's demand. The server gathers the item's last units for
+/// requests with an entry.
 pub(super) struct UnitDemandEntry<'a> {
     engine: &'a Engine,
     item: &'a ItemState,

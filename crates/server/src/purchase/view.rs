@@ -1,4 +1,4 @@
-//! Gives the steps of a purchase access to this node's memory about one request.
+//! Lets the steps of a purchase read what this node's memory knows about one request.
 use doorbuster_core::slot::TicketRequest;
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{Millis, Phase, RequestHash, SlotKey};
@@ -14,7 +14,8 @@ pub(super) struct RequestView<'a, T = ()> {
     pub(super) sale: &'a SaleState,
     pub(super) item: &'a ItemState,
     pub(super) request: RequestHash,
-    /// The request that is sent to slots. It is `()` for a refusal from memory, which asks no slot.
+    /// The request that is sent to slots. If the node refuses the request from its memory, it asks
+    /// no slot, and this field is `()`.
     pub(super) ticket: T,
 }
 

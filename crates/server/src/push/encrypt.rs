@@ -60,7 +60,8 @@ fn encrypt_with(
     Some(body)
 }
 
-/// Derives the key and the nonce of the only record from the secret that both sides share.
+/// Derives the key and the nonce of the message's only record. `shared` is the secret that the
+/// browser and this server share.
 fn content_keys(
     browser: &BrowserKeys,
     our_public: &[u8],

@@ -14,7 +14,7 @@ pub(super) struct PushReader {
     pub events: Subscription,
     pub target: Arc<Target>,
     pub ends_at: Millis,
-    /// The end times of the turns about which the browser got a message, by topic. Each waiting
+    /// For each topic, the end time of the turn about which the browser got a message. Each waiting
     /// room has its own topic.
     pub turns: HashMap<String, Millis>,
 }
@@ -85,7 +85,7 @@ impl PushReaders {
         ended.into_iter().for_each(|id| self.remove(id));
     }
 
-    /// Removes other buyers' subscriptions of the same browser.
+    /// Removes the subscriptions of this browser that belong to other buyers.
     pub(super) fn remove_others(&mut self, buyer: &BuyerId, target: &Target) {
         let others = self.by_id.iter().filter(|(_, reader)| {
             *reader.target == *target && reader.events.buyer() != Some(buyer)

@@ -100,7 +100,8 @@ impl Sender {
             if outcome == MessageOutcome::Gone {
                 gone(id);
                 if let Err(error) = engine.store().delete_push_subscription(id).await {
-                    // The next message to this subscription tries the deletion again.
+                    // After the next message to this subscription, the server tries the deletion
+                    // again.
                     tracing::debug!(%error, "failed to delete a browser's subscription");
                 }
             }

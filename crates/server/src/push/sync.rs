@@ -1,6 +1,7 @@
 //! Compares this node's memory with its subscriptions in the store. Takes over the subscriptions of
-//! nodes that have no lease. Removes a subscription that the buyer ended at another node, that an
-//! operator erased, or that another node took over.
+//! nodes that have no lease. Removes a subscription from memory if another node took it over, or if
+//! its row was deleted. A row is deleted when the buyer ends the subscription at another node, or
+//! when an operator erases the buyer.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -43,9 +44,9 @@ impl WebPush {
     /// Compares once. Returns whether there is more to load.
     async fn sync(&self, engine: &Engine) -> StoreResult<bool> {
         let taken = self.take_over(engine).await?;
-        // If a browser subscribes meanwhile, its subscription may be only in the memory or only in
-        // `owned`. So only subscriptions in `known` are removed, and a loaded subscription may be
-        // in the memory already.
+        // A browser may subscribe while this function runs. Its subscription may then be only in
+        // the memory or only in `owned`. So the function removes only subscriptions in `known`, and
+        // a loaded subscription may be in the memory already.
         let known = self.lock().ids();
         let owned = engine.store().owned_push_subscriptions(engine.node()).await?;
         let mut missing = self.apply_owned(&known, &owned);
@@ -87,8 +88,9 @@ impl WebPush {
         Ok(taken)
     }
 
-    /// Removes known subscriptions that this node does not own. Updates the end times of the
-    /// others. Returns the subscriptions that are not in the memory.
+    /// Removes from the memory the `known` subscriptions that this node does not own. Updates the
+    /// end times of the owned subscriptions. Returns the owned subscriptions that are not in the
+    /// memory.
     fn apply_owned(&self, known: &[u64], owned: &[SubscriptionOwner]) -> Vec<u64> {
         let ids: HashSet<u64> = owned.iter().map(|owned| owned.id).collect();
         let mut readers = self.lock();
@@ -107,7 +109,7 @@ impl WebPush {
         missing
     }
 
-    /// Queues the messages that are true now, because the last owner may have stopped before it
+    /// Queues the messages that are valid now, because the last owner may have stopped before it
     /// sent these messages.
     async fn catch_up(&self, engine: &Engine, ids: &HashMap<BuyerId, Vec<u64>>) -> StoreResult<()> {
         let (now, buyers): (_, Vec<BuyerId>) = (engine.now(), ids.keys().cloned().collect());

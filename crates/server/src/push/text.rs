@@ -1,4 +1,4 @@
-//! The texts of messages. A text names the time until which it is true.
+//! The texts of messages. A text names the time until which it is valid.
 
 use doorbuster_api::value::Text;
 use doorbuster_core::gate::room::VisitorStatus;
@@ -30,7 +30,7 @@ pub(super) struct PushText {
     pub subject: Subject,
     /// The title of the item or of the sale, in the languages of the pages.
     title: Text,
-    /// The time until which the message is true, in milliseconds since 1970.
+    /// The time until which the message is valid, in milliseconds since 1970.
     until: i64,
     /// The page to open.
     url: String,
@@ -40,7 +40,7 @@ pub(super) struct PushText {
 }
 
 impl PushText {
-    /// Returns the text about an event, if buyers get messages about such events.
+    /// Returns the text about an event. Returns `None` if buyers get no message about this event.
     pub(super) fn about_event(
         engine: &Engine,
         gate: &Gate,
@@ -74,7 +74,7 @@ impl PushText {
         })
     }
 
-    /// Returns the text about a turn that ends at this time.
+    /// Returns the text about a turn that ends at `until`.
     pub(super) fn about_turn(room: SaleRoom<'_>, until: Millis) -> Self {
         let sale = &room.sale.row;
         let title = match room.item {
@@ -93,7 +93,7 @@ impl PushText {
         }
     }
 
-    /// Returns the time until which the message is true.
+    /// Returns the time until which the message is valid.
     pub(super) fn until(&self) -> Millis {
         Millis(self.until)
     }

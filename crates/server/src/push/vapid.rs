@@ -76,7 +76,8 @@ mod tests {
 
     use super::*;
 
-    /// Returns whether a header of this form is signed by the key that it names.
+    /// Returns whether the token in an `Authorization` header is signed by the key in the same
+    /// header.
     fn verifies(authorization: &str) -> bool {
         let (token, key) = authorization
             .strip_prefix("vapid t=")
@@ -110,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_token_is_signed_by_the_key_that_it_names() {
-        // The private key of the example of RFC 8291.
+        // The private key from the example in RFC 8291.
         let key = VapidKey::parse("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw").expect("a key");
         let contact = "mailto:shop@example.com";
         let header =

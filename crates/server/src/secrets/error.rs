@@ -21,9 +21,9 @@ pub enum SecretsError {
     },
     /// The directory contains a store but not the key of its order ids.
     #[error(
-        "data_dir: there is a store in {} but no id_key; with a new key no buyer could reach an \
-         earlier order; put back the id_key file of this store (`doorbuster restore` writes it), \
-         or set auth.id_key",
+        "data_dir: there is a store in {} but no id_key; with a new key, buyers could not reach \
+         their earlier orders; put back the id_key file of this store (`doorbuster restore` \
+         writes it), or set auth.id_key",
         .0.display()
     )]
     IdKeyMissing(PathBuf),

@@ -58,9 +58,9 @@ impl Listener {
         self.0.local_addr()
     }
 
-    /// Serves `app` until `stop`. Then the function stops accepting connections, finishes the
-    /// current requests, and closes idle connections. The settings of `app` limit the number of
-    /// connections and the idle time of each connection.
+    /// Serves `app` until `stop` is cancelled. Then the function stops accepting connections,
+    /// finishes the current requests, and closes idle connections. The settings of `app` limit the
+    /// number of connections and the idle time of each connection.
     pub async fn serve(self, app: &Arc<App>, stop: &CancellationToken) {
         let open = TaskTracker::new();
         // `cut` is cancelled when the time for the shutdown is over. Then the remaining connections
@@ -115,8 +115,9 @@ impl Listener {
         }
     }
 
-    /// Accepts the next connection. Ignores an error of one connection. After an error of the
-    /// process, such as too many open files, the function waits and tries again.
+    /// Accepts the next connection. Ignores an error that concerns only one connection. After an
+    /// error that concerns the whole process, such as too many open files, the function waits and
+    /// tries again.
     async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.0.accept().await {

@@ -77,8 +77,8 @@ pub(crate) struct Assets {
 #[derive(Debug)]
 struct AssetSource {
     data: Cow<'static, [u8]>,
-    /// The hash of the data, computed at build time. At boot, the server hashes only the files that
-    /// name other files.
+    /// The hash of the data. For an embedded file, the hash is computed at build time, so that the
+    /// server does not hash every file at boot.
     hash: [u8; 32],
     /// Whether the data may name other files. The server replaces those names by addresses.
     names_others: bool,
@@ -126,7 +126,8 @@ impl Assets {
         if settings.oidc.is_some()
             && let Some(console) = sources.get_mut("console.html")
         {
-            // With this attribute, the page offers the sign-in at the issuer.
+            // The attribute `data-issuer` makes the page offer the sign-in at the OpenID Connect
+            // issuer.
             let text = console.text().replace("<div id=\"app\"", "<div id=\"app\" data-issuer");
             *console = AssetSource::generated(text);
         }
@@ -158,8 +159,8 @@ impl Assets {
         self.assets.get(name).or_else(|| self.previous.get(name)).cloned()
     }
 
-    /// Also serves the assets of the previous pages, because browsers may show these pages a while
-    /// longer.
+    /// Also serves the assets of the pages from before a reload, because browsers may still show
+    /// these pages for a while.
     pub(crate) fn keep_files_of(&mut self, before: &Self) {
         self.previous.clone_from(&before.assets);
     }
@@ -245,7 +246,7 @@ fn bytes(data: Cow<'static, [u8]>) -> Bytes {
     }
 }
 
-/// The icon as the buyers' pages name it.
+/// The address by which the buyers' pages name the icon.
 const ICON: &str = "/assets/mark.svg";
 
 /// Writes the icon into the buyers' pages, so that a page needs one request less.
@@ -281,8 +282,8 @@ fn site_script(settings: &Settings, api: Option<&str>) -> String {
     format!("window.doorbuster = {page_settings};\n")
 }
 
-/// Returns the text about what happens after a payment, in the form of a sale's texts: one string,
-/// or an object with one text for each language.
+/// Returns the text that tells buyers what happens after a payment. It has the form of a sale's
+/// texts: one string, or an object with one text for each language.
 fn next_steps(texts: &NextSteps) -> serde_json::Value {
     match &texts.zh {
         None => serde_json::json!(texts.text),

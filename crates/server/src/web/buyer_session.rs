@@ -25,7 +25,7 @@ pub(crate) async fn keep(
     TokenExpiry(expires_secs): TokenExpiry,
     headers: HeaderMap,
 ) -> HandlerResult {
-    // A request without a token leaves the session unchanged.
+    // A request without a token in `Authorization` leaves the session unchanged.
     let values = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     let Ok(token) = bearer(values) else { return Ok(empty(StatusCode::NO_CONTENT)) };
     let now_secs = app.engine.now().0.div_euclid(1_000);

@@ -1,13 +1,14 @@
 //! Finds the address that a request comes from. It is the connection's peer, or the address that a
 //! trusted proxy reports.
 //!
-//! A proxy appends the client's address at the right end of `X-Forwarded-For` or `Forwarded`.
-//! Entries further left came with the request and may be forged. So the server reads from the
-//! right. The first address that is not a trusted proxy is the client's.
+//! A proxy appends the client's address at the right end of `X-Forwarded-For` or `Forwarded`. The
+//! entries to the left of this address came with the request and may be forged. So the server reads
+//! the entries from right to left. The client's address is the first address that does not belong
+//! to a trusted proxy.
 //!
-//! A proxy appends to one header and passes on the other header unchanged. So the client may have
-//! forged the other header. If the two headers name different addresses, the server trusts neither,
-//! and a block of either address applies.
+//! A proxy appends to one of the two headers and passes on the other header unchanged. So the
+//! client may have forged the other header. If the two headers name different addresses, the server
+//! trusts neither, and a block of either address applies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -27,7 +28,8 @@ const ENTRIES_MAX: usize = 32;
 pub(crate) struct ClientAddress {
     /// The address to which the limits for one client apply.
     pub address: IpAddr,
-    /// The two addresses, if the two headers disagree. One of them is the client's.
+    /// The addresses in the two headers, if they differ. One of them is the client's address, and
+    /// the client may have forged the other.
     pub disagreeing: Option<[IpAddr; 2]>,
 }
 
@@ -43,9 +45,10 @@ impl ClientAddress {
     }
 }
 
-/// Follows the addresses from the connection outwards and returns the first address that does not
-/// belong to a trusted proxy. `forwarded` and `x_forwarded_for` return each header's values in the
-/// order of the request. If the settings trust no proxy, the function calls neither.
+/// Returns the first address that does not belong to a trusted proxy. The search begins at the
+/// connection's peer, and continues with the entries of the headers from right to left. `forwarded`
+/// and `x_forwarded_for` return the values of the two headers in the order in which they arrived.
+/// If the peer is not a trusted proxy, the function calls neither of them.
 #[must_use]
 pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     peer: IpAddr,
@@ -68,7 +71,8 @@ pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
             .flat_map(|value| value.rsplit(|&byte| byte == b','))
             .take(ENTRIES_MAX)
         {
-            // A trusted proxy writes only valid entries. So an invalid entry came from the client.
+            // A trusted proxy writes only valid entries. So an invalid entry came from the client,
+            // and the search ends.
             let Some(address) = std::str::from_utf8(entry).ok().and_then(read) else { break };
             nearest = address;
             if !is_trusted(address) {

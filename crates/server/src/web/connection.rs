@@ -21,13 +21,13 @@ use super::guarded_stream::GuardedStream;
 use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
 use crate::metrics::GaugeGuard;
 
-/// A connection, which counts towards the limit of open connections until the connection ends. If
-/// the connection becomes a WebSocket, the WebSocket counts instead.
+/// A connection. This value counts as one open connection until it is dropped. A WebSocket keeps
+/// this value until the WebSocket ends.
 pub(crate) struct Connection {
     pub service: Arc<Service>,
     /// The address of the peer.
     pub peer: IpAddr,
-    /// Cancelled when the current request is the last one.
+    /// Cancelled when the connection must end after the current request.
     pub stop: CancellationToken,
     /// Cancelled when the connection must end at once.
     pub cut: CancellationToken,
@@ -37,9 +37,8 @@ pub(crate) struct Connection {
     pub _place: (GaugeGuard, TaskTrackerToken),
 }
 
-/// A future that completes when the event stream on a connection must end, even if the client reads
-/// nothing. The connection polls this future directly, because the answer's body is not polled
-/// while the client reads nothing.
+/// A future that completes when the event stream on a connection must end. The connection polls
+/// this future directly, because the answer's body is not polled while the client reads nothing.
 #[derive(Default)]
 pub(crate) struct Overdue(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
 

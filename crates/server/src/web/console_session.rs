@@ -1,5 +1,4 @@
-//! Sessions at the console: an operator's key, or a sign-in at an issuer, is exchanged for a
-//! cookie.
+//! Sessions of the console. An operator exchanges a key, or a sign-in at an issuer, for a cookie.
 //!
 //! The store keeps a hash of the cookie and a hash of the key. So a session works on every node,
 //! and deleting the key ends the session. If a request uses the cookie to change something, the
@@ -45,7 +44,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> HandlerResult {
     let headers = request.headers().clone();
-    // Another site must not be able to replace an operator's session.
+    // Without this check, another site could replace an operator's session.
     if cookie(&headers).is_some() {
         require_console_header(&headers)?;
     }
@@ -145,7 +144,7 @@ fn with_cookie(cookie: HeaderValue) -> Reply {
     reply
 }
 
-/// Returns the cookie of a session for this many seconds. 0 seconds remove the cookie.
+/// Returns a session cookie that browsers keep for `secs` seconds. 0 removes the cookie.
 fn session_cookie(app: &App, headers: &HeaderMap, value: &str, secs: i64) -> HeaderValue {
     let secure = secure(app, headers);
     let cookie = format!(
@@ -177,7 +176,7 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     cookie_of(headers, SESSION_COOKIE)
 }
 
-/// Returns the first cookie of a request with this name.
+/// Returns the first cookie that has the name `wanted`.
 pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
     let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = values.flat_map(|value| value.split(';'));
@@ -186,8 +185,8 @@ pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h 
 }
 
 impl App {
-    /// Returns the operator of a request by the request's key. If the request has no key, uses the
-    /// console's cookie.
+    /// Returns the operator whose key the request contains. If the request has no key, returns the
+    /// operator of the console's session cookie.
     pub(crate) async fn operator_of_request(
         &self,
         headers: &HeaderMap,
@@ -201,7 +200,7 @@ impl App {
         let found = self.session(session).await.map_err(failed)?;
         let operator = match found {
             Some((SessionOwner::Key(key), _)) => self.operator_of_hash(key).await,
-            // If the settings no longer name this issuer, the server cannot verify the person.
+            // The server can verify a person only while its settings name an issuer.
             Some((SessionOwner::Person(person), _)) if self.oidc.is_some() => {
                 Ok(Operator { id: person.id.into(), role: person.role })
             }

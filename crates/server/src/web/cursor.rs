@@ -1,5 +1,5 @@
-//! Cursors of lists. A cursor encodes a position, and clients do not interpret the cursor. The
-//! server refuses a cursor of another list, and any text that is not its own cursor.
+//! Cursors of lists. A cursor encodes a position in a list. Clients do not interpret cursors. The
+//! server refuses a cursor of another list, and any text that does not decode to a cursor.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,7 +25,7 @@ pub(crate) enum List {
     /// Operators' actions, by number.
     Actions,
     /// Differences between units and money. The cursor has a position for each kind of difference
-    /// that has more rows.
+    /// that has rows after this page.
     Differences,
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
 /// Returns the position and the name in a cursor for `list`.
 ///
 /// # Errors
-/// `422` for any other text.
+/// `422` if the text is not a cursor for `list`.
 pub(crate) fn position(list: List, cursor: Option<&str>) -> Result<Option<(i64, String)>, Problem> {
     let Some(cursor) = cursor else { return Ok(None) };
     read(list, cursor).map(Some).ok_or_else(unknown_cursor)

@@ -24,8 +24,8 @@ use crate::metrics::{RouteIndex, route_index, route_name};
 /// The path of server-sent events.
 pub(super) const EVENTS_PATH: &str = "/v1/events";
 
-/// The header with a request's id. A request may have this header. Failed answers, and answers to
-/// operators' changes, have the header.
+/// The header with a request's id. Clients may send this header. The server adds it to failed
+/// answers, and to answers to operators' changes.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 /// Longest request id that the server accepts, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -35,8 +35,9 @@ pub(crate) struct Service {
     pub app: Arc<App>,
     pub router: Router,
     pub purchase: RouteIndex,
-    /// The slots for idle WebSockets. The reference is weak, because a socket that waits for a slot
-    /// holds this value. A strong reference would keep that socket alive forever.
+    /// The slots for idle WebSockets. The reference is weak, because a WebSocket that waits in a
+    /// slot holds this value. A strong reference would keep the slot and the WebSocket alive
+    /// forever.
     pub idle_slots: Weak<IdleSlots>,
 }
 
@@ -95,8 +96,8 @@ impl Service {
             return HandlerError::from(Problem::not_found("the request's address is too long"))
                 .reply();
         }
-        // A WebSocket outlives its request and takes over the connection's permit. An event stream
-        // may end the connection.
+        // Two kinds of requests need the connection. A WebSocket outlives its request and keeps the
+        // connection's permit. An event stream may end the connection.
         if request.headers().contains_key(UPGRADE) || request.uri().path() == EVENTS_PATH {
             request.extensions_mut().insert(connection.clone());
         }

@@ -33,8 +33,8 @@ pub(crate) async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Han
     app.live().assets.page("docs.html", &headers)
 }
 
-/// Adds every problem code to the page. The `type` of a problem links to the code's anchor. In a
-/// demonstration, the forms of the page use guests.
+/// Adds every problem code to the page. The `type` of a problem links to its code on this page. In
+/// a demonstration, a form without a token uses a new guest.
 pub(crate) fn complete(page: &str, has_guests: bool) -> String {
     let mut rows = String::new();
     for code in Code::ALL {

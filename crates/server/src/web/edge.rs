@@ -51,7 +51,7 @@ const WEBSOCKET_PATH: &str = "/v1/ws";
 enum ServedBy {
     /// The edge, because the request is about this process.
     ThisProcess,
-    /// The edge, while its copy of the sales is recent.
+    /// The edge while its copy of the sales is recent, and a node at all other times.
     EdgeWhileFresh,
     /// The edge, while its copy of the sales is recent and a node sends it the buyers' events. This
     /// is an event stream.
@@ -80,8 +80,8 @@ fn served_by(method: &Method, path: &str) -> ServedBy {
     }
 }
 
-/// Returns whether an edge may give this answer. If a node could know more, or could serve the
-/// request, the edge must pass the request on.
+/// Returns whether an edge may refuse a purchase for this reason. If a node could know more, or
+/// could accept the purchase, the edge must pass the purchase on.
 fn may_answer(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::SoldOut(_)
@@ -151,12 +151,12 @@ pub(super) fn start_purchase(
     }))
 }
 
-/// Returns the hash of a request, if the request's key and body are valid, and the request's token
-/// or pass names a buyer.
+/// Returns the hash of a purchase. `None`: the key or the body is not valid, or neither the token
+/// nor the pass names a buyer.
 ///
 /// # Errors
 ///
-/// If the key that signed the token must be looked up first.
+/// The server must first look up the public key that verifies the token.
 fn request_hash(
     app: &App,
     headers: &PurchaseHeaders<'_>,
@@ -183,9 +183,9 @@ fn request_hash(
 }
 
 /// A request that the edge has passed to a node. When this value is dropped, the edge remembers
-/// that the request may hold an order. The drop also covers a request without an answer, and a
-/// request whose buyer disconnected. If the request certainly holds no order, the edge clears
-/// `request` before the drop.
+/// that the request may hold an order. So the edge also remembers a request that got no answer or
+/// whose buyer disconnected. If the request certainly holds no order, the edge clears `request`
+/// before the drop.
 struct MayHold<'a> {
     holders: &'a Holders,
     request: Option<RequestHash>,
@@ -243,7 +243,7 @@ fn failure_problem(failure: PassFailure) -> Problem {
             "no node behind this edge can be reached and nothing was sent; send the request again"
         }
         PassFailure::FromAnEdge => {
-            "edge.upstreams of another edge names this edge; the setting must name nodes"
+            "another edge names this edge in edge.upstreams; that setting must name nodes"
         }
     };
     Problem::unavailable(detail, RETRY_SECS)
@@ -285,7 +285,8 @@ pub(super) async fn answer(
             *again.uri_mut() = request.uri().clone();
             *again.headers_mut() = request.headers().clone();
             let reply = service.route(connection, request).await;
-            // A node may know a newer sale, or an asset of another version of the program.
+            // The edge does not know this name. A node may know a newer sale, or an asset of
+            // another version of the program.
             match reply.status() {
                 StatusCode::NOT_FOUND => pass_on(connection, node, again).await,
                 _ => reply,
@@ -310,7 +311,8 @@ fn knows_sales(app: &App, query: Option<&str>) -> bool {
         .is_ok_and(|sales| sales.iter().all(|sale| catalogue.sale(sale).is_some()))
 }
 
-/// Passes a request to a node. If the request becomes a WebSocket, its connection is passed too.
+/// Passes a request to a node. If the request becomes a WebSocket, the edge copies the data between
+/// the two connections.
 async fn pass_on(
     connection: &Arc<Connection>,
     node: &Arc<EdgeNode>,

@@ -33,8 +33,8 @@ async fn follow(
     query: Option<&str>,
     after: Option<u64>,
 ) -> Result<Feed, Problem> {
-    // The subscription starts before the check. So the stream notices a block that is added after
-    // the check.
+    // The code subscribes to changes of blocks before it checks the blocks. So the stream notices a
+    // block that is added after the check.
     let blocks = app.gate.blocks.changes();
     app.ensure_not_blocked(client, &buyer)?;
     let sales = parse_followed_sales(query.unwrap_or_default())?;

@@ -40,18 +40,19 @@ use parse::{ParsedRequest, parse_request};
 /// The initial capacity of an answer's buffer. Nearly every answer fits into this capacity.
 const ANSWER_BYTES: usize = 512;
 
-/// A connection for the general server, with the bytes of requests that have no answer yet.
+/// A connection for the general server, with the bytes of requests that have no answer yet. `None`:
+/// the connection has ended.
 pub(crate) type Handover = Option<(TcpStream, Vec<u8>)>;
 
 /// Serves a connection while only ordinary purchases arrive on it.
 pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Handover {
     let app = &connection.service.app;
-    // The bytes of requests that have no answer yet. The buffer is empty while the connection is
-    // idle or waits for its purchase.
+    // The bytes of requests that have no answer yet. If a purchase must wait for its verdict, its
+    // bytes are removed first. So an idle or waiting connection usually needs no buffer.
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // When the bytes in `buffer` began to arrive, or the time of the last answer if that is later.
+    // When the bytes in `buffer` began to arrive, or when the last wait for a purchase ended.
     let mut since = Instant::now();
     // One timer serves many requests. If it fires too early, the code sets it again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
@@ -146,7 +147,7 @@ async fn send_reply(
     }
     let Some(rest) = rest else { return Some(false) };
     tokio::select! {
-        // Requests that arrived before the stop are still answered.
+        // A stop ends the pause, so that requests that arrived before the stop get answers.
         () = stopped => {}
         () = Box::pin(tokio::time::sleep(rest)) => {}
     }

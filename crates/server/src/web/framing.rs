@@ -1,5 +1,5 @@
-//! Refuses requests that two programs may read differently (RFC 9112, sections 3.2 and 6). A proxy
-//! and the server must agree on the host and on the end of each request.
+//! Refuses requests that a proxy and the server may read differently (RFC 9112, sections 3.2 and
+//! 6). They must agree on the host and on the end of each request.
 
 use std::net::Ipv6Addr;
 
@@ -46,7 +46,7 @@ fn host_fault(version: Version, headers: &HeaderMap) -> Option<&'static str> {
     }
 }
 
-/// Returns whether this is a name, an IPv4 address or a bracketed IPv6 address, with an optional
+/// Returns whether `host` is a name, an IPv4 address or a bracketed IPv6 address, with an optional
 /// port. An empty host is valid too.
 pub(crate) fn is_host(host: &[u8]) -> bool {
     if host.len() > HOST_BYTES_MAX {

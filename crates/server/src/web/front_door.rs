@@ -45,9 +45,9 @@ impl From<RateLimitExceeded> for DoorState {
 }
 
 impl App {
-    /// Checks a purchase at the front door. The front door refuses blocked callers, requests over a
-    /// rate limit, and buyers who do not meet a requirement. If the buyer does not meet a
-    /// requirement, `against_buyer` is the refusal for that requirement.
+    /// Checks a purchase at the front door. Refuses, in this order, blocked callers, buyers who do
+    /// not meet a requirement, and requests over a rate limit. `against_buyer` is the refusal if
+    /// the buyer does not meet a requirement.
     pub(super) fn door(
         &self,
         (client, buyer): (ClientAddress, &str),
@@ -119,8 +119,8 @@ impl App {
         status: RateLimitStatus,
     ) -> DoorState {
         // An automatic waiting room opens after many arrivals, so arrivals are counted while the
-        // room is closed. An open room counts its own visitors. An edge passes the request to a
-        // node, and the node counts the arrival.
+        // room is closed. An open room counts its own visitors. An edge counts no arrivals, because
+        // it passes the request to a node that counts the arrival.
         let is_counted =
             room.sale.front_door.waiting_room == WaitingRoomMode::Auto && !room.is_held(now);
         if is_counted && self.engine.edge().is_none() {

@@ -1,5 +1,5 @@
-//! A connection's stream that tolerates two kinds of peers. One kind does not read, and the other
-//! closes right after sending.
+//! A connection's stream that tolerates two kinds of peers: peers that do not read, and peers that
+//! close right after sending.
 //!
 //! The server's other timeouts cover reads, and this stream's timeout covers writes. The stream
 //! reports the end of the peer's data one poll late. So the server starts a complete request before

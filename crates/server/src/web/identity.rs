@@ -144,8 +144,9 @@ impl App {
         Ok(operator)
     }
 
-    /// Reads the operators' keys again, because other nodes may have created or deleted some.
-    /// After a recent read, the function does not read again. Returns `false` if the store failed.
+    /// Reads the operators' keys again, because other nodes may have created or deleted some. After
+    /// a recent read, the function does not read again. Returns `false` if the store failed, or if
+    /// there are no other nodes.
     pub(crate) async fn refresh_operator_keys(&self) -> bool {
         if self.engine.layout().is_single_node() {
             return false;
@@ -215,8 +216,8 @@ macro_rules! checked_before {
                 parts: &mut Parts,
                 _: &Arc<App>,
             ) -> Result<Self, Self::Rejection> {
-                // The guard of the route stored the identity here. If it is missing, the request is
-                // refused.
+                // The guard of the route stored the identity here. If the identity is missing, the
+                // request is refused.
                 let found = parts.extensions.get().cloned();
                 found.ok_or_else(|| Problem::unauthenticated("authentication required").into())
             }

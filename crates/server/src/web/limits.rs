@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-/// The number of connections that wait in the kernel. The kernel refuses further connections.
+/// The maximum number of connections that wait in the kernel until the server accepts them. The
+/// kernel refuses further connections.
 pub(crate) const BACKLOG: i32 = 8_192;
 /// How long the accept loop pauses when no file descriptors are left.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The number of connections over the limit that get an answer. Further connections close without
-/// an answer.
+/// The number of connections over the limit that can get an answer at the same time. Further
+/// connections close without an answer.
 pub(crate) const OVER_CAPACITY_REPLIES_MAX: usize = 256;
 /// How long a connection over the limit may take to read its answer.
 pub(crate) const OVER_CAPACITY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -25,8 +26,8 @@ pub(crate) const URI_BYTES_MAX: usize = 4 * 1024;
 
 /// How long a body may take to arrive. After that, the connection closes.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The number of bytes of an oversized body that the server reads and drops, so that the client
-/// reads the answer.
+/// The number of bytes of an oversized body that the server reads and drops. Most clients read the
+/// answer only after they have sent their body.
 pub(crate) const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long the server reads an oversized body.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,12 +40,11 @@ pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// How long current requests may take after a stop signal. After that, their connections close.
 pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Requests cause a status to be rendered at most once in this time. An event also causes a
-/// rendering.
+/// Shortest time between two renderings of a status for requests. An event also causes a rendering.
 pub(crate) const STATUS_EVERY: Duration = Duration::from_millis(200);
 
-/// While one request renders a status, other requests get the previous status if it is at most this
-/// old. If the previous status is older, these requests wait.
+/// While one request renders a status, other requests get the previous status. If the previous
+/// status is older than this, these requests wait.
 pub(crate) const STATUS_STALE_MAX: Duration = Duration::from_millis(700);
 
 /// `Retry-After` for a buyer with the maximum number of event streams, in seconds.
@@ -69,8 +69,8 @@ pub(crate) const IDLE_AFTER: Duration = Duration::from_millis(100);
 /// The maximum number of tasks that serve idle WebSockets. Each worker thread gets one task, up to
 /// this number.
 pub(crate) const IDLE_TASKS_MAX: usize = 16;
-/// The number of WebSockets that may wait to become idle. Further WebSockets stay active and try
-/// again later.
+/// The number of WebSockets that may wait for each task to make them idle. Further WebSockets stay
+/// active and try again later.
 pub(crate) const IDLE_ARRIVALS_MAX: usize = 1_024;
 /// The number of idle WebSockets that a task serves before it lets other tasks run.
 pub(crate) const IDLE_BATCH_MAX: usize = 32;
@@ -108,9 +108,9 @@ pub(crate) use crate::purchase::RETRY_SECS;
 /// The maximum number of purchases at the same time, including those of disconnected clients. One
 /// more purchase gets `503 overloaded`.
 pub(crate) const PURCHASES_MAX: usize = 100_000;
-/// The number of connections that each worker serves again per second after `503 overloaded`.
-/// Further connections wait. Answering this many connections takes about a thirtieth of a worker's
-/// time.
+/// After `503 overloaded`, a connection pauses. This is the number of paused connections that each
+/// worker serves again per second. Answering this many connections takes about a thirtieth of a
+/// worker's time.
 pub(crate) const OVERLOAD_RESUMES_PER_SEC: u64 = 5_000;
 /// Initial size of a connection's buffer for a purchase, in bytes. The buffer grows for a larger
 /// purchase.

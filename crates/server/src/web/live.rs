@@ -1,4 +1,4 @@
-//! The settings that a running server can change.
+//! The settings that a reload can change while the server runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(crate) struct LiveSettings {
     pub(crate) proxies: Vec<Cidr>,
     /// The files of the pages.
     pub(crate) assets: Arc<Assets>,
-    /// The shop's name and its pages' origin, for the texts in pages.
+    /// The shop's name and the origin of its pages, for the texts in pages.
     shop: (String, Option<String>),
     /// The shop's time zone.
     pub(crate) time_zone: Option<String>,
@@ -27,14 +27,14 @@ pub(crate) struct LiveSettings {
     pub(crate) connections_max: usize,
     /// How long a connection may be idle, and how long a request head may take.
     pub(crate) idle: Duration,
-    /// How long the server still serves after it was asked to stop.
+    /// How long the server continues to serve after a stop signal.
     pub(crate) stop_notice: Duration,
     /// Rises with each reload.
     pub(crate) generation: u64,
 }
 
 impl LiveSettings {
-    /// Returns the part of the settings that can change.
+    /// Takes from `settings` the settings that a reload can change.
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             proxies: settings.trusted_proxies.clone(),
@@ -65,9 +65,10 @@ impl App {
         self.live.load()
     }
 
-    /// Applies the part of these settings that can change. After that, the server's requests to
-    /// payment providers, webhooks and push services use the newest certificates of the operating
-    /// system. Files of the previous pages stay available, because browsers may show these pages.
+    /// Applies the part of `settings` that can change while the server runs. From then on, requests
+    /// to payment providers, webhooks and push services use the newest certificates of the
+    /// operating system. The files of the previous pages stay available, because browsers may still
+    /// show those pages.
     pub fn reload(&self, settings: &Settings) {
         let before = self.live.load_full();
         let mut next = LiveSettings::new(settings);
@@ -83,7 +84,7 @@ impl App {
         }
     }
 
-    /// Returns how long the server still serves after it was asked to stop.
+    /// Returns how long the server continues to serve after a stop signal.
     #[must_use]
     pub fn stop_notice(&self) -> Duration {
         self.live().stop_notice

@@ -1,9 +1,9 @@
 //! A link that opens an order without the buyer's token. A person who has the link can read the
 //! order and pay for it, and can do nothing else.
 //!
-//! The link contains a key, which is a keyed hash of the order's id. So every node can check the
-//! key, and nothing is stored. Whether the link still opens the order depends only on the order:
-//! [`doorbuster_core::Order::opens_by_link`].
+//! The link contains a key, which is a keyed hash of the order's id. Every node can compute this
+//! hash and check the key, so the store does not keep the key. How long the link works depends on
+//! the order's state: see [`doorbuster_core::Order::opens_by_link`].
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use super::request_body;
 use super::{App, wire};
 use crate::engine::OrderLookup;
 
-/// The hash has this text in place of a buyer's name. No buyer can have this name.
+/// The text that replaces a buyer's name in the hash. No buyer can have this name.
 const PURPOSE: &str = "order link 1";
 
 /// Returns the key in this order's link.
@@ -35,8 +35,8 @@ pub(crate) fn order_key(key: &IdKey, order: TicketId) -> String {
     format!("{:032x}", key.request_hash(PURPOSE, &order.to_string()).0)
 }
 
-/// Returns the link to an order's page. The key is in the fragment, which browsers send to no
-/// server.
+/// Returns the link to an order's page. The key is in the URL's fragment, because browsers do not
+/// send the fragment to servers.
 pub(crate) fn order_link(key: &IdKey, origin: Option<&str>, order: TicketId) -> String {
     format!("{}/order/{order}#key={}", origin.unwrap_or_default(), order_key(key, order))
 }
@@ -62,7 +62,7 @@ pub(crate) async fn get(
             Err(Problem::wrong_state(order.state.as_str(), only).into())
         }
         OrderLookup::NotFound => Err(no_such_link()),
-        _ => Err(Problem::wrong_state("queued", "the request is not an order yet").into()),
+        _ => Err(Problem::wrong_state("queued", "the purchase is not an order yet").into()),
     }
 }
 

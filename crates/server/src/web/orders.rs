@@ -1,5 +1,5 @@
-//! The buyers' endpoints for orders: lists orders, reads one order or its history, and cancels an
-//! order.
+//! Serves the buyers' endpoints for orders: lists orders, reads one order or its history, and
+//! cancels an order.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -46,7 +46,8 @@ pub(crate) async fn list(
     read.unwrap_or_else(|| Err(Problem::overloaded(RETRY_SECS).into()))
 }
 
-/// Reads a page of orders of one buyer or of all buyers, and of some items or of all items.
+/// Reads a page of orders. If `buyer` is `None`, the page has orders of all buyers. If `items` is
+/// `None`, it has orders for all items.
 pub(crate) async fn page(
     app: &App,
     query: &OrderQuery,
@@ -72,7 +73,7 @@ pub(crate) async fn page(
 }
 
 /// Returns the views of all these orders. If this node does not know an order's sale yet, it reads
-/// the catalogue again. So no order is left out.
+/// the catalogue again, so that no order is missing.
 pub(crate) async fn order_views(
     app: &App,
     rows: &[doorbuster_core::Order],
@@ -221,7 +222,7 @@ pub(crate) fn order_view(
             AnyOrder::Refused(wire::refused(id, name, &item, units, wire::refusal_code(verdict)))
         }
         OrderLookup::Waiting { item, entry, ahead } => {
-            // After the sale's end no waitlist entry becomes an order.
+            // After the sale's end, no waitlist entry becomes an order.
             match catalogue.sale(&item.sale).is_some_and(|sale| sale.row.phase == Phase::Closed) {
                 true => ended_entry(&item, &entry, RefusalCode::Ended),
                 false => AnyOrder::Waiting(wire::waiting(&item, &entry, ahead)),

@@ -1,4 +1,5 @@
-//! Refuses a connection over the limit: sends one answer and closes the connection.
+//! Refuses a connection that exceeds the limit of connections: sends one answer and closes the
+//! connection.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,8 +16,8 @@ pub(crate) async fn turn_away(mut stream: TcpStream) {
         body.len()
     );
     let sending = async {
-        // If bytes are unread, closing resets the connection. The reset may arrive before the
-        // answer.
+        // Closing a connection with unread bytes resets it. The reset may arrive before the answer,
+        // so the server reads first.
         let mut unread = [0; 2048];
         let _ = stream.read(&mut unread).await;
         let _ = stream.write_all(head.as_bytes()).await;
@@ -24,6 +25,6 @@ pub(crate) async fn turn_away(mut stream: TcpStream) {
         let _ = stream.shutdown().await;
         while matches!(stream.read(&mut unread).await, Ok(read) if read > 0) {}
     };
-    // A slower client gets no answer before the connection closes.
+    // After the timeout, the connection closes even if the client has not read the answer.
     let _ = tokio::time::timeout(OVER_CAPACITY_TIMEOUT, sending).await;
 }

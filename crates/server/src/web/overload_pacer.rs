@@ -97,7 +97,7 @@ mod tests {
         let overload_pacer = overload_pacer(1);
         let longest = (0..100_000).map(|_| overload_pacer.next_turn(5)).max().expect("some");
         assert_eq!(longest, PAUSE_MAX_US);
-        // More turns do not lengthen the pause beyond this bound.
+        // Further turns do not lengthen the pause beyond `Retry-After`.
         assert_eq!(overload_pacer.next_turn(6), PAUSE_MAX_US);
     }
 

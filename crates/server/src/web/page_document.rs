@@ -90,8 +90,8 @@ fn written(page: &impl Serialize) -> String {
     if text == "{}" { String::new() } else { text }
 }
 
-/// Returns the text of a column with its languages. An older program may have changed only the
-/// column. Then the result is the column's text.
+/// Returns the text of a column in all its languages. An older version of the program may have
+/// changed only the column. In that case, returns only the column's text.
 fn joined(column: &str, languages: Languages) -> Text {
     let text = Text::Languages(languages);
     if text.fallback_language().is_some() && text.fallback() == column {

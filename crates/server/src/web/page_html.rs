@@ -1,6 +1,6 @@
 //! Writes the texts of a sale into a page's HTML. Search engines, link previews in chats and
-//! browsers without JavaScript show these texts. Every visitor gets the same page, and it changes
-//! only with the sale.
+//! browsers without JavaScript show these texts. Every visitor gets the same page. The page changes
+//! only when the sale, its state or the settings change.
 //!
 //! The HTML files mark where these texts belong. A file without these texts is also a complete
 //! page.
@@ -26,8 +26,9 @@ pub(crate) const PAGE_LANGUAGES: [&str; 2] = ["en", "zh"];
 const HEAD_MARK: &str = "<!-- shell: head -->";
 /// The mark for the texts that visitors without JavaScript read.
 const BODY_MARK: &str = "<!-- shell: body -->";
-/// The marks around the first picture, and around the texts of the item. The script of a page uses
-/// the same elements. The server fills them, so that a visitor sees them before the script runs.
+/// The marks around the first picture, and the marks around the texts of the item. The page's
+/// script fills the elements between these marks. The server fills them too, so that a visitor sees
+/// them before the script runs.
 const PICTURE_MARKS: (&str, &str) = ("<!-- shell: picture -->", "<!-- /shell: picture -->");
 const ITEM_MARKS: (&str, &str) = ("<!-- shell: item -->", "<!-- /shell: item -->");
 /// The mark for the data that the page's script reads.
@@ -58,8 +59,8 @@ impl Shop<'_> {
 }
 
 /// Renders the page of one sale. If `state` is given, the page also contains the sale as data, so
-/// that the page's script need not request the sale. An exported page has neither the state nor the
-/// data, because the page may be older than the sale.
+/// that the page's script need not request the sale. An exported page has no state and no data,
+/// because the sale may change after the export.
 pub(crate) fn sale_page(
     template: &str,
     sale: &Sale,
@@ -80,7 +81,7 @@ pub(crate) fn sale_page(
     fill(&page, &title(sale, shop), &head(sale, state, shop), &body(sale, state, shop), &data)
 }
 
-/// Replaces the text between two marks, and the marks.
+/// Replaces two marks and the text between them.
 fn replaced(page: &str, (start, end): (&str, &str), text: &str) -> String {
     let between = page.split_once(start).and_then(|(before, rest)| {
         let (_, after) = rest.split_once(end)?;
@@ -92,7 +93,7 @@ fn replaced(page: &str, (start, end): (&str, &str), text: &str) -> String {
     }
 }
 
-/// Renders the list of sales, each with its state if the state is known.
+/// Renders the list of sales. Shows the state of each sale whose state is known.
 pub(crate) fn index_page(
     template: &str,
     sales: &[(Sale, Option<ShownState>)],
@@ -219,7 +220,7 @@ fn body(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
         }
         write!(out, "<p><b>{}</b></p>", escaped(&item.price.to_string()))
             .expect("writing to a string");
-        // The page shows the first picture of the first item beside this text.
+        // The page already shows the first picture of the first item, so this text leaves it out.
         let shown = usize::from(index == 0 && item.image.is_some());
         for (image, alt) in images(item).skip(shown) {
             write!(

@@ -1,8 +1,9 @@
 //! Allows pages on another origin, such as a CDN's copy, to read the buyers' API (CORS).
 //!
 //! The origin comes from the settings and never from a request. So answers are the same for all
-//! callers, and caches need no copy per origin. The operators' API allows no other origin, not even
-//! the origin from the settings. Without the setting, answers have no CORS headers.
+//! callers, and caches need no copy per origin. Answers of the operators' API never have CORS
+//! headers, so pages on other origins cannot read them. If the settings name no origin, no answer
+//! has CORS headers.
 
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
 /// The headers that a page may read. Browsers always allow a few others.
 const EXPOSED: &str = "age, date, etag, idempotent-replayed, location, ratelimit, \
                        ratelimit-policy, retry-after, x-request-id";
-/// How long a browser may cache the permission, in seconds. No browser accepts a longer time.
+/// How long a browser may cache the answer to a preflight request, in seconds. No browser accepts a
+/// longer time.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
 /// The origin of the pages, if it differs from this server's origin.
@@ -48,14 +50,14 @@ impl PageOrigin {
         Self { origin: Some(value), lines: lines.into() }
     }
 
-    /// Returns header lines for the end of a response head. Each line begins with a line break.
-    /// Without the setting the text is empty.
+    /// Returns header lines for the end of a response head. Each line begins with a line break. If
+    /// the settings name no origin, the text is empty.
     pub(crate) fn header_lines(&self) -> &Arc<str> {
         &self.lines
     }
 
-    /// Returns the answer to a preflight request from a page of that origin. `None`: the router
-    /// answers the request.
+    /// Returns the answer to a preflight request from a page on the origin in the settings. Returns
+    /// `None` if the router must answer the request.
     pub(crate) fn preflight(
         &self,
         method: &Method,
@@ -80,7 +82,7 @@ impl PageOrigin {
         Some(reply)
     }
 
-    /// Adds the headers that let pages of that origin read the answer.
+    /// Adds the headers that let pages on the origin in the settings read the answer.
     pub(crate) fn add_headers(&self, path: &str, head: &mut HeaderMap) {
         if let Some(origin) = self.origin.as_ref().filter(|_| is_buyer_path(path)) {
             head.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());

@@ -29,9 +29,9 @@ use crate::auth::{NewToken, token};
 use crate::catalogue::SaleState;
 use crate::config::AuthSettings;
 
-/// How long a rendered list of sales is used.
+/// How long a rendered list of sales stays in use.
 const INDEX_EVERY: Duration = Duration::from_secs(1);
-/// The detail of the problem for an address without content.
+/// The `detail` of the answer for an address without content.
 const NOTHING_HERE: &str = "there is nothing at this address";
 
 /// Returns the routes outside the API: path, name and handler.
@@ -64,7 +64,8 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
     routes
 }
 
-/// Serves the list of sales. The server renders it again after a second, from memory alone.
+/// Serves the list of sales. If the rendered list is at least a second old, the server renders it
+/// again, from memory alone.
 async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some((made_at, page)) = lock(&app).as_mut() {
         if made_at.elapsed() < INDEX_EVERY {
@@ -92,7 +93,7 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
     Ok(page.reply(&headers))
 }
 
-/// The last rendered list of sales, with the time of its rendering.
+/// Locks the last rendered list of sales and the time of its rendering.
 fn lock(app: &App) -> MutexGuard<'_, Option<(Instant, Arc<AssetFile>)>> {
     app.index.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -125,8 +126,8 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
 }
 
 /// Serves the start of a sale as an entry for a buyer's calendar. Links in the entry need the
-/// server's address. If the settings do not name it, the address comes from the request. Then no
-/// shared cache may keep the answer, because a visitor could send another host name.
+/// server's address. If the settings do not name it, the address comes from the request. In that
+/// case, shared caches must not keep the answer, because a visitor could send a false host name.
 async fn calendar(
     State(app): State<Arc<App>>,
     names: PathResult,
@@ -183,8 +184,8 @@ async fn order(
 }
 
 /// Answers an address without content. If the address is a page's address with a slash at the end,
-/// the server redirects to that page. Otherwise a browser gets a page, and other clients get a
-/// problem.
+/// the server redirects to that page. For any other address, a browser gets a page, and other
+/// clients get a problem. Below `/v1/`, every client gets a problem.
 pub(crate) async fn fallback(
     State(app): State<Arc<App>>,
     uri: Uri,
@@ -211,8 +212,8 @@ fn redirect(status: StatusCode, to: &str) -> HandlerResult {
     Ok(reply)
 }
 
-/// Answers a request for something that does not exist. A browser, which asks for HTML, gets
-/// `page`. Other clients get the usual problem.
+/// Answers a request for something that does not exist. A client that asks for HTML, such as a
+/// browser, gets `page`. Other clients get the usual problem.
 fn missing(app: &App, page: &str, headers: &HeaderMap) -> HandlerResult {
     if accepts_explicitly(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
         return app.live().assets.missing_page(page, headers);

@@ -56,7 +56,7 @@ pub(crate) enum PurchaseStep {
     /// The purchase goes to a slot. This future is the rest of the work and borrows nothing from
     /// the request.
     Continues(Pin<Box<dyn Future<Output = PurchaseReply> + Send>>),
-    /// The purchase needs a fact first. This is rare.
+    /// The node must look up a fact before it can continue. This is rare.
     NeedsFact(MissingFact),
 }
 
@@ -141,7 +141,7 @@ where
     }
 }
 
-/// [`purchase`] as a route. The router needs this route to answer `405` with `Allow`.
+/// [`purchase`] as a route, so that the router can answer other methods with `405` and `Allow`.
 pub(crate) async fn routed(
     State(app): State<Arc<App>>,
     client: ClientAddress,
@@ -150,8 +150,8 @@ pub(crate) async fn routed(
     Ok(purchase(&app, client.address, request).await)
 }
 
-/// Runs the part of a purchase that does not wait. `arrived` is the arrival time by the wall clock
-/// and by the steady clock.
+/// Runs the part of a purchase that does not wait. `arrived` is the arrival time by the steady
+/// clock and by the store's clock.
 pub(crate) fn start_purchase(
     app: &Arc<App>,
     (headers, head): (&PurchaseHeaders<'_>, RawHead<'_>),
@@ -194,7 +194,7 @@ pub(super) struct StartedPurchase {
     pub(super) purchase: Purchase,
     client: ClientAddress,
     standing: Option<RateLimitStatus>,
-    /// The check of the limits, if it waits for a share of a limit.
+    /// The check of the limits, if it waits for this node's share of a limit.
     pending: Option<Box<PendingLimit>>,
     started: Instant,
 }
@@ -288,8 +288,8 @@ fn check_purchase(
         Prefer::RespondAsync => Duration::ZERO,
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
     };
-    // If the request may hold an order already, the front door skips its limits, so that a repeated
-    // request uses up no limit. The front door's refusal counts only if the request holds no order.
+    // If the request may hold an order already, the front door skips its limits, so that repeating
+    // it uses up no limit. If it does hold an order, the front door's refusal is ignored.
     let DoorState { refusal: door, standing, pending } =
         kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
@@ -330,9 +330,9 @@ async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> Purchas
     sold
 }
 
-/// Waits for the shares of limits that a purchase needs. If the limits refuse the purchase,
-/// `in_progress` gets their refusal. Otherwise checks the memory again, because the stock may have
-/// changed, and returns the refusal of that check, if any.
+/// Waits for this node's shares of the limits that a purchase needs. If the limits refuse the
+/// purchase, stores their refusal in `in_progress` and returns `None`. If they admit it, checks the
+/// memory again, because the stock may have changed. Returns the refusal of that check, if any.
 async fn finish_limits(
     app: &App,
     pending: PendingLimit,
@@ -381,8 +381,8 @@ fn purchase_reply(
 }
 
 impl App {
-    /// Returns the answer to a request that belongs to no sale. Either the body is invalid, or the
-    /// buyer or the sale is unknown.
+    /// Returns the answer to a purchase that is invalid or whose buyer, sale or item is unknown.
+    /// Its rate-limit status follows the sale in the body, if that sale is known.
     pub(super) fn problem_reply(
         &self,
         refused: &Problem,
@@ -433,14 +433,14 @@ fn find_item<'a>(
 
 /// Runs the purchase in the engine.
 ///
-/// If the client disconnects, only this future is dropped. The server settles an issued ticket in
-/// any case.
+/// If the client disconnects, the server drops only this future. If the purchase already has a
+/// ticket, the server still settles the ticket.
 async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
     if app.running_purchases.len() >= PURCHASES_MAX {
         return PurchaseOutcome::Refused(Refusal::Overloaded);
     }
     let _counted = app.running_purchases.token();
-    // The panic hook logs a panic. The client may then repeat the request with its key.
+    // If `buy` panics, the panic hook logs it. The client may repeat the request with its key.
     let running_purchases = AssertUnwindSafe(app.engine.buy(purchase)).catch_unwind();
     let bought = trace::traced("ticket and verdict", running_purchases).await;
     bought.unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable))

@@ -70,8 +70,8 @@ pub(crate) struct PurchaseHeaders<'a> {
 }
 
 impl<'a> PurchaseHeaders<'a> {
-    /// Parses the headers of a request on a connection from `peer`. `values` returns each header's
-    /// values in the order of the request.
+    /// Parses the headers of a request on a connection from `peer`. `values` returns the values of
+    /// a header, in the order in which the request has them.
     pub(crate) fn new<I: Iterator<Item = &'a [u8]>>(
         values: impl Fn(PurchaseHeader) -> I,
         peer: IpAddr,

@@ -20,8 +20,8 @@ use super::reply::{HandlerResult, empty, rendered};
 use super::request_body;
 use crate::push::{BrowserKeys, SubscribeError, Target, WebPush};
 
-/// The script that browsers run to show messages. Its path is at the root, so that its scope
-/// includes every page.
+/// The service worker with which browsers show push messages. Its path is at the root, so that its
+/// scope includes every page.
 const WORKER: &[u8] = include_bytes!("../../assets-push/push.js");
 
 /// `GET /push.js`

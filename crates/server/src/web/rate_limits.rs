@@ -3,8 +3,8 @@
 //! rate-limit status. The status follows the sale's limits. If the answer belongs to no sale, the
 //! status follows the default limits.
 //!
-//! Each handler checks blocks and limits once, for the sale that it serves. So there is no second
-//! check that could parse the sale's name differently.
+//! Each handler checks blocks and limits once, for the sale that it serves. A second check outside
+//! the handler could parse the sale's name differently.
 
 use std::sync::LazyLock;
 
@@ -32,14 +32,14 @@ pub(crate) struct LimitedRequest {
     client: ClientAddress,
 }
 
-/// The sale of an answer, if the path does not name the sale. The handler stores this value in the
-/// answer's extensions.
+/// The sale to which an answer belongs, for paths that do not name the sale. The handler stores
+/// this value in the answer's extensions.
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseSale(pub String);
 
 impl LimitedRequest {
     /// Reads from a request what the rate limits need, and also returns the request. `path` is a
-    /// path of the endpoint table. `None`: the path has no limit.
+    /// path of the endpoint table. The first value is `None` if the path has no limit.
     pub(crate) async fn from_request(path: &str, request: Request) -> (Option<Self>, Request) {
         let route = match path {
             "/v1/sales/{sale}/challenges" => Route::Challenge,
@@ -94,8 +94,8 @@ static DEFAULT_RULES: LazyLock<[LimitRules; 3]> = LazyLock::new(|| {
 });
 
 impl App {
-    /// Adds the caller's rate-limit status to an answer that does not have it yet. A caller without
-    /// an identity gets the status of a caller who has sent no request.
+    /// Adds the caller's rate-limit status to an answer that does not have it yet. For a caller
+    /// without an identity, the buyer's limit counts as unused.
     pub(super) fn add_rate_limit_status(
         &self,
         route: Route,
@@ -145,8 +145,8 @@ impl App {
 
     /// Checks that the caller is not blocked and is within the limits, and counts the request. Each
     /// handler of a limited path calls this function once, or calls `ensure_not_blocked` and
-    /// `check_rate_limit` once each. A request that is refused here names no item, so the refusal
-    /// is noted only if the sale has a single item.
+    /// `check_rate_limit` once each. These requests name no item, so a refusal is noted only if the
+    /// sale has a single item.
     ///
     /// # Errors
     ///

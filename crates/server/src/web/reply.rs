@@ -58,7 +58,7 @@ impl Body for ReplyBody {
     }
 }
 
-/// Returns an answer with `bytes` that are JSON already.
+/// Returns an answer whose body is `bytes`, of this media type.
 pub(crate) fn rendered(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Reply {
     let mut reply = Response::new(ReplyBody::Bytes(Some(bytes)));
     *reply.status_mut() = status;
@@ -82,7 +82,7 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
     reply
 }
 
-/// Returns the answer for a problem, with the headers that its code always has.
+/// Returns the answer for a problem, with the headers that the problem's code requires.
 pub(crate) fn problem(problem: &Problem) -> Reply {
     let status = StatusCode::from_u16(problem.status()).expect("every code has a valid status");
     let mut reply = rendered(status, MEDIA_TYPE, problem.to_json().into());
@@ -95,7 +95,7 @@ fn problem_headers(headers: &mut HeaderMap, problem: &Problem) {
         headers.insert(RETRY_AFTER, seconds.into());
     }
     if problem.code() == Code::RateLimited {
-        // A problem applies only to this caller at this moment, so no cache may keep it.
+        // This answer is valid only for this caller at this moment, so no cache may keep it.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if problem.code() == Code::Unauthenticated {

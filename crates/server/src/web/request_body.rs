@@ -14,7 +14,7 @@ use hyper::body::Body;
 
 use super::limits::{BODY_TIMEOUT, DRAIN_BYTES_MAX, DRAIN_TIMEOUT};
 
-/// Reads the whole body, at most `bytes_max`.
+/// Reads the whole body, at most `bytes_max` bytes.
 ///
 /// # Errors
 /// `413` if the body is larger; `400` if the body is incomplete or takes too long.
@@ -52,8 +52,8 @@ where
     let announced = body.size_hint().lower();
     let mut body = pin!(body);
     if announced > bytes_max as u64 {
-        // A client with `Expect` reads the refusal at once. Other clients read no answer before the
-        // server has read their body.
+        // A client with `Expect` reads the refusal at once. Other clients read the answer only
+        // after they have sent their body, so the server reads and drops the body first.
         if !headers.contains_key(EXPECT) && announced <= DRAIN_BYTES_MAX as u64 {
             drain(body).await;
         }

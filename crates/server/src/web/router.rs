@@ -1,6 +1,6 @@
 //! Builds a router from the table of endpoints. Each endpoint gets its handler and a guard that
-//! checks the client and the caller. Pages, assets and guests are not in the table and are added
-//! separately.
+//! checks the client and the caller. The routes of pages, assets and guests are not in the table,
+//! so the router adds them separately.
 
 use std::sync::Arc;
 
@@ -28,8 +28,8 @@ use super::{App, pages};
 use crate::auth::Operator;
 use crate::metrics::{RouteIndex, route_index};
 
-/// Builds the router for all requests except purchases. Purchases are handled earlier. The router
-/// has the path of purchases only to refuse other methods.
+/// Builds the router for all requests except purchases, which other code handles earlier. The
+/// router has the path of purchases only so that it can refuse other methods.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for (endpoint, Route { serve, checks_caller }) in routes::handlers().rows() {
@@ -61,7 +61,7 @@ fn method_filter(method: Method) -> MethodFilter {
     }
 }
 
-/// The data about an endpoint that the guard before its handler needs.
+/// The data about an endpoint for its guard, which runs before the handler.
 #[derive(Clone, Copy)]
 struct GuardedEndpoint {
     endpoint: &'static Endpoint,
@@ -96,7 +96,7 @@ async fn guard(
         note_change(endpoint, &subject.unwrap_or_default(), &by, &mut response);
     }
     response.extensions_mut().insert(guarded.index);
-    // A shared cache must not keep an answer for one caller.
+    // This answer is for one caller only, so a shared cache must not keep it.
     if endpoint.auth != Auth::Public && !response.headers().contains_key(CACHE_CONTROL) {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
@@ -107,14 +107,15 @@ fn is_operator_change(endpoint: &Endpoint) -> bool {
     matches!(endpoint.auth, Auth::Operator(_)) && endpoint.method != Method::Get
 }
 
-/// Logs an operator's change with the request's id. The log of actions has the same id.
+/// Logs an operator's change, and adds the request's id to the answer. The log of actions has the
+/// same id.
 fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, response: &mut Response) {
     if response.status().is_success() {
         // The path of a request that creates a sale does not name the sale. The response names it.
         let location = response.headers().get(LOCATION).and_then(|path| path.to_str().ok());
         let created = location.map(|path| self::subject("/v1/admin/sales/{sale}", path));
         let subject = if subject.is_empty() { created.as_deref().unwrap_or("") } else { subject };
-        // The change may name buyers, so the log line does not contain it.
+        // The details of a change may name buyers, so the log line does not contain them.
         tracing::info!(
             by = &*by.id,
             action = endpoint.id,
@@ -128,8 +129,8 @@ fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, respons
     }
 }
 
-/// Returns what a request is about, by its path: `sale:spring item:phone`. Leaves out buyers that
-/// the path names, because the log must not contain them.
+/// Returns the subject of a request from its path, such as `sale:spring item:phone`. Leaves out
+/// buyers that the path names, because the log must not contain them.
 fn subject(template: &str, path: &str) -> String {
     const NAMED: [&str; 5] = ["{sale}", "{item}", "{order}", "{endpoint}", "{key}"];
     let parts = template.split('/').zip(path.split('/'));
@@ -185,8 +186,8 @@ async fn check(
             let operator = app.operator_of_request(request.headers(), method, role).await?;
             let by = operator_request(operator, request);
             request.extensions_mut().insert(OperatorIdentity(by));
-            // A change by another node must be visible at once. If the store is unavailable, the
-            // handler reports it.
+            // An operator must see changes by other nodes at once, so this node reads the catalogue
+            // again. If the store is unavailable, the handler reports it.
             drop(app.engine.refresh_catalogue().await);
         }
     }

@@ -31,8 +31,9 @@ where
     Route { serve: Box::new(|filter| on(filter, handler)), checks_caller: false }
 }
 
-/// A purchase is authenticated after its body is read. A browser sends the token of a WebSocket in
-/// another header. So these two handlers check the caller themselves.
+/// Creates a route whose handler checks the caller itself. Two handlers need this. A purchase is
+/// authenticated after its body is read, and a browser sends the token of a WebSocket in another
+/// header.
 fn to_self_checking<H, T>(handler: H) -> Route
 where
     H: Handler<T, Arc<App>>,

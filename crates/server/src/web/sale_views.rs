@@ -1,6 +1,6 @@
 //! Rendered views of each sale, which many requests share. The sale is rendered after each change.
-//! Its status is rendered at most a few times a second. No page view or status request reads the
-//! store.
+//! Its status is rendered at most a few times a second. Requests for pages and statuses never read
+//! the store.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -59,7 +59,7 @@ pub(crate) struct SaleViews {
 }
 
 impl SaleViews {
-    /// Calls `use_it` with the view of `sale`, if the sale was requested before.
+    /// Calls `use_it` with the view of `sale`. Returns `None` if the sale has no view yet.
     pub(crate) fn with<T>(&self, sale: &str, use_it: impl FnOnce(&SaleView) -> T) -> Option<T> {
         self.by_sale.load().get(sale).map(|view| use_it(view))
     }
@@ -125,19 +125,20 @@ impl SaleViews {
         self.rendered(engine, sale, |_| false, |shown| shown.sale.clone()).await
     }
 
-    /// Returns the sale's status, at most [`STATUS_EVERY`] old.
+    /// Returns the sale's status, at most [`STATUS_EVERY`] old. While another request renders it,
+    /// the status is at most [`STATUS_STALE_MAX`] old.
     pub(crate) async fn status(&self, engine: &Engine, sale: &Arc<SaleState>) -> Rendered {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_EVERY;
         self.rendered(engine, sale, old, |shown| shown.status.clone()).await
     }
 
-    /// Returns the sale's state, at most [`STATUS_EVERY`] old.
+    /// Returns the sale's state, which can be as old as the status of [`Self::status`].
     pub(crate) async fn state(&self, engine: &Engine, sale: &Arc<SaleState>) -> ShownState {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_EVERY;
         self.rendered(engine, sale, old, |shown| shown.state).await
     }
 
-    /// Returns a status that includes event number `event`, if it is rendered already.
+    /// Returns a status that includes event number `event`, if such a status is rendered already.
     pub(crate) fn cached_status(
         &self,
         engine: &Engine,
@@ -190,8 +191,8 @@ impl SaleViews {
         }
         let _guard = match view.making.try_lock() {
             Ok(alone) => alone,
-            // Another request renders the views now. Waiting requests get the previous views if
-            // these are recent.
+            // Another request renders the views now. If the previous views are recent, this request
+            // gets them. If they are not, it waits.
             Err(_) => match lookup(Some(STATUS_STALE_MAX)) {
                 Some(shown) => return shown,
                 None => view.making.lock().await,

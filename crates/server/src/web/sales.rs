@@ -1,5 +1,5 @@
-//! Serves sales as buyers see them. Answers come from node memory alone, and all buyers share a
-//! rendered answer.
+//! Serves sales as buyers see them. Answers come from this node's memory alone, and all buyers
+//! share a rendered answer.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Records a sale's numbers over time. Each node writes one row to a table for each second with
 //! activity. The leader adds up each node's seconds into minutes. Readers sum the rows of all
-//! nodes. While visitors or tickets wait, each node writes at least one row a minute, so that a
-//! reader of the last minute knows the levels of every node.
+//! nodes. While visitors or tickets wait, each node writes at least one row a minute. So a reader
+//! of the last minute knows how many of them wait.
 
 mod pending;
 mod step_counts;
@@ -28,18 +28,18 @@ pub(crate) use step_counts::tests::point;
 const BEFORE_OPENING_MS: i64 = 3_600_000;
 /// How long a sale is recorded after its close. Its last requests are decided during this time.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
-/// One minute. This is also how long a reader uses the levels that a node recorded.
+/// One minute. For this time, readers also use the last levels that a node recorded.
 pub(crate) const MINUTE_MS: i64 = 60_000;
-/// The number of past minutes that the leader adds up each time. While the store does not answer, a
-/// node keeps its seconds and writes them later. With one sale, a second is written at most 17
+/// The number of past minutes that the leader adds up each time. They cover seconds that a node
+/// writes late, because the store did not answer. With one sale, a node writes a second at most 17
 /// minutes late, because the number of waiting points is limited.
 const MINUTES_SUMMED: i64 = 20;
-/// How far back a new leader adds up minutes, because there may have been no leader before. The
-/// store keeps seconds for the same time, one day.
+/// How far back a new leader adds up minutes: one day. There may have been no leader during this
+/// time. The store also keeps seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
-/// How much past time a new leader reads in one query.
+/// The longest period that the leader reads in one query.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
-/// If a second is this much earlier than the last second, the clock was set back.
+/// If a second is earlier than the last recorded second by more than this, the clock was set back.
 const STEP_BACK_MS: i64 = 10_000;
 
 /// What this node has recorded about a sale.
@@ -58,8 +58,8 @@ struct SaleProgress {
 pub(crate) struct SeriesRecorder {
     sales: Mutex<HashMap<String, SaleProgress>>,
     pending: Mutex<PendingPoints>,
-    /// The minute in which this node last added up minutes. 0 means that the node has not done so
-    /// since it became the leader.
+    /// The minute in which this node last added up minutes. 0 means that the node has added up no
+    /// minute since it became the leader.
     summed: AtomicI64,
 }
 
@@ -97,7 +97,8 @@ impl App {
     /// Adds the second before `now` to the store, for every sale.
     async fn record_seconds(&self, now: Millis) {
         let sales = self.sales_for_ms(now, RECORDED_AFTER_CLOSE_MS);
-        // One node counts each queue: the node of the slot, or the leader if nodes share the slots.
+        // Exactly one node counts each queue. If nodes share the slots, the leader counts all
+        // queues. If each slot belongs to a node, that node counts the slot's queue.
         let layout = self.engine.layout();
         let counts_queues = layout.is_node_local() || self.engine.control().leads();
         for sale in &sales {
@@ -112,8 +113,8 @@ impl App {
         self.write_pending().await;
     }
 
-    /// Returns the sales to record: running sales, sales that open within the hour, and sales
-    /// closed for at most this long.
+    /// Returns the sales to record: running sales, sales that open within the hour, and sales that
+    /// closed at most `after_close_ms` ago.
     fn sales_for_ms(&self, now: Millis, after_close_ms: i64) -> Vec<Arc<SaleState>> {
         let catalogue = self.engine.catalogue();
         let sales = catalogue.sales().filter(|sale| is_recorded(&sale.row, now, after_close_ms));
@@ -124,7 +125,7 @@ impl App {
         self.series.sales.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compares a sale's counters with the counters at the last recorded second.
+    /// Compares a sale's numbers with the last recorded second, and adds a point if one is due.
     fn record_second(&self, sale: &SaleState, now: Millis, queue_depth: u64) {
         let view = self.views.sale_view(&self.engine, sale);
         let sample = sale.flags.rate_sample(view.latencies.read());
@@ -169,7 +170,8 @@ impl App {
         });
     }
 
-    /// Writes the waiting points to the store. After a failure the points wait for the next second.
+    /// Writes the waiting points to the store. If this fails, the points wait until the next
+    /// second.
     async fn write_pending(&self) {
         let points: Vec<SalePoint> = self.series.pending().points.drain(..).collect();
         if points.is_empty() {
@@ -191,8 +193,9 @@ impl App {
         }
     }
 
-    /// On the leader, once a minute, adds up recent minutes that ended at least a minute ago. A new
-    /// leader first adds up all minutes whose seconds are still in the store.
+    /// If this node is the leader, adds up recent minutes that ended at least a minute ago. The
+    /// leader does this once a minute. A new leader first adds up all minutes whose seconds are
+    /// still in the store.
     async fn sum_due_minutes(&self, now: Millis) -> Result<(), StoreError> {
         if !self.engine.control().leads() {
             self.series.summed.store(0, Ordering::Relaxed);
@@ -239,7 +242,7 @@ impl App {
     }
 }
 
-/// Returns the minutes of each node. The seconds must be in the order of time.
+/// Adds up the seconds of each node into minutes. `seconds` must be sorted by time.
 fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
     let mut minutes: BTreeMap<(Millis, NodeId), StepCounts> = BTreeMap::new();
     let mut requests: BTreeMap<Millis, BTreeMap<NodeId, u64>> = BTreeMap::new();
@@ -249,7 +252,7 @@ fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
         requests.entry(second.at).or_default().insert(second.node, point.requests());
         minutes.entry((minute, second.node)).or_default().append(&point);
     }
-    // Every node's peak is from the same second, so that readers may add up the peaks.
+    // The peaks of all nodes are from the same second, so that readers may add up the peaks.
     let mut busiest: BTreeMap<Millis, &BTreeMap<NodeId, u64>> = BTreeMap::new();
     for (at, nodes) in &requests {
         let most = busiest.entry(start_of(*at, PointStep::Minute)).or_insert(nodes);
@@ -271,8 +274,9 @@ fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
     minutes.into_iter().map(row).collect()
 }
 
-/// Returns whether `second` may be recorded after `last`. Two ticks may fall into one second if the
-/// store's clock is slewed. After the clock was set back, recording continues at once.
+/// Returns whether `second` may be recorded after `last`. A slewed clock may put two ticks into one
+/// second, and then only the first tick is recorded. After the clock was set back, recording
+/// continues at once.
 fn is_next(last: Millis, second: Millis) -> bool {
     second > last || last.0 - second.0 > STEP_BACK_MS
 }

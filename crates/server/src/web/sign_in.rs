@@ -1,6 +1,6 @@
-//! Sign-in at the console by OpenID Connect. One address sends the browser to the issuer, and the
-//! issuer sends the browser back to the other address. In every case the browser ends at the
-//! console, which shows the result.
+//! Sign-in at the console by OpenID Connect. `/console/sign-in` sends the browser to the issuer,
+//! and the issuer sends the browser back to `/console/callback`. In every case, the browser ends at
+//! the console, which shows the result.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::auth::{Oidc, OidcError, SignInAttempt, SignedIn};
 /// The cookie of a sign-in attempt. The cookie is `SameSite=Lax`, because the issuer sends the
 /// browser back from another site.
 const ATTEMPT_COOKIE: &str = "doorbuster_sign_in";
-/// How long a person may take at the issuer.
+/// How long a person may take to sign in at the issuer, in seconds.
 const ATTEMPT_SECS: u32 = 600;
 
 /// Returns the routes outside the API: path, name and handler.
@@ -53,9 +53,9 @@ async fn finish(
     let attempt = cookie_of(&headers, ATTEMPT_COOKIE).and_then(SignInAttempt::from_cookie);
     let signed_in = match &attempt {
         Some(attempt) => {
-            // A failed sign-in counts as a wrong key. So one client cannot cause many requests to
-            // the issuer. A request without an attempt does not count. Such a request causes no
-            // request to the issuer, and another site can make a browser send it.
+            // A failed sign-in counts as a wrong key, so that one client cannot cause many requests
+            // to the issuer. A request without an attempt does not count, because it causes no
+            // request to the issuer. Another site could make the browser send such a request.
             let counted = wrong_keys::count(&app, client.address).await?;
             let query = query.as_deref().unwrap_or_default();
             let now_secs = app.engine.now().0.div_euclid(1_000);
@@ -122,7 +122,8 @@ fn redirect(to: &str) -> Reply {
     reply
 }
 
-/// Sets the cookie of an attempt for this many seconds. 0 seconds remove the cookie.
+/// Sets the cookie of an attempt for this many seconds. If `secs` is 0, the browser removes the
+/// cookie.
 fn set_attempt(app: &App, headers: &HeaderMap, reply: &mut Reply, value: &str, secs: u32) {
     let secure = secure(app, headers);
     let cookie = format!(

@@ -173,8 +173,8 @@ fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
     }
 }
 
-/// Reads until this many refusals have arrived, or until the connection ends. Collects the bytes in
-/// `text`.
+/// Reads until this many refusals have arrived, and collects the bytes in `text`. Panics if the
+/// connection ends earlier.
 async fn read_refusals(stream: &mut TcpStream, text: &mut String, refusals: usize) {
     let reading = async {
         while text.matches("\"code\":\"overloaded\"").count() < refusals {
@@ -217,7 +217,7 @@ async fn the_general_server_pauses_a_connection_before_the_answer() {
     let full = Full::start(&[]).await;
     let resting = full.ask_generally().await;
     for _ in 0..20 {
-        // Later connections are answered first and paused after that.
+        // The fast path answers these connections first and pauses them after that.
         read_refusals(&mut full.ask(1).await, &mut String::new(), 1).await;
     }
     let early = resting.try_read(&mut [0; 1]).map_err(|error| error.kind());

@@ -164,13 +164,13 @@ fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
         JoinRefusal::LimitReached { limit, used } => Problem::limit_reached(limit, used),
         JoinRefusal::Lapsed(state) => Problem::wrong_state(
             state.as_str(),
-            "this buyer did not pay for the unit that came back; a waitlist offers each buyer one \
-             unit only",
+            "this buyer did not pay for an earlier order from this waitlist; a waitlist offers \
+             each buyer only one unit",
         ),
         JoinRefusal::KeyReused => Problem::idempotency_key_reused(),
         JoinRefusal::Full => Problem::waitlist_full(),
         JoinRefusal::NotOnSale => {
-            // The store's state is newer than the state that this node checked.
+            // The store has a newer state of the sale than the state that this node checked.
             let now = app
                 .engine
                 .catalogue()

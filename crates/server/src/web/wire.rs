@@ -22,7 +22,7 @@ pub(crate) fn time(millis: Millis) -> Time {
     Time::from_millis(millis.0)
 }
 
-/// Converts an amount of money in the store's currency.
+/// Converts an amount of money, with its currency as stored.
 pub(crate) fn amount(amount_minor: i64, currency: &str) -> Money {
     let currency =
         Currency::parse(currency).expect("stored currencies were parsed by the same rule");
@@ -61,8 +61,8 @@ pub(crate) fn ordered_item(item: &ItemState) -> OrderedItem {
     }
 }
 
-/// Converts an order whose item is in the catalogue. The catalogue has the item of every order:
-/// only drafts can be deleted, and a draft has no orders.
+/// Converts an order with its item from the catalogue. The catalogue has the item of every order,
+/// because only drafts can be deleted and a draft has no orders.
 pub(crate) fn order_in(catalogue: &Catalogue, row: &core::Order) -> Option<Order> {
     catalogue.item_by_id(row.item).map(|item| order(row, item))
 }
@@ -124,8 +124,7 @@ pub(crate) fn refusal_code(verdict: Verdict) -> RefusalCode {
     match verdict {
         Verdict::LimitReached => RefusalCode::LimitReached,
         Verdict::KeyReused => RefusalCode::IdempotencyKeyReused,
-        // These verdicts are never shown as refusals. For the first two verdicts, the API shows an
-        // order.
+        // For `Reserved` and `Order`, the API shows an order, so their code is only a fallback.
         Verdict::Reserved | Verdict::Order(_) | Verdict::Unavailable => RefusalCode::Unavailable,
     }
 }
@@ -161,8 +160,8 @@ fn hold_secs(row: &ItemRow) -> u32 {
     u32::try_from(row.hold_ms / 1_000).unwrap_or(u32::MAX)
 }
 
-/// Converts a sale for operators. `row` may be newer than the catalogue. The counts come from the
-/// gauges.
+/// Converts a sale for operators. `row` may be newer than `known`, the sale in the catalogue. The
+/// stock comes from the gauges of `known`.
 pub(crate) fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale {
     let stock = |id: core::ItemId| {
         let item = known.and_then(|sale| sale.items.iter().find(|item| item.row.id == id));

@@ -1,7 +1,8 @@
 //! The limit on wrong keys at the sign-in to the console: 10 a minute from one address.
 //!
-//! The store counts for all nodes together. Each node also counts by itself, and sends only a
-//! bounded number of keys to the store. So guesses from many addresses cannot overload the store.
+//! The store counts the wrong keys of all nodes together. Each node also counts by itself, and lets
+//! the store count only a limited number of keys. So guesses from many addresses cannot overload
+//! the store.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -19,8 +20,8 @@ const WRONG_KEYS_MAX: u32 = 10;
 /// The number of addresses whose wrong keys a node counts. At this bound, the counts of past
 /// minutes are dropped. If that is not enough, all further addresses share one count.
 const ADDRESSES_MAX: usize = 10_000;
-/// The number of keys that a node counts in the store in a minute. The node counts further keys
-/// only by itself.
+/// The maximum number of keys that a node counts in the store in a minute. The node counts further
+/// keys only by itself.
 const STORED_MAX: u32 = 600;
 const MINUTE_MS: i64 = 60_000;
 
@@ -50,7 +51,7 @@ pub(super) async fn count(app: &App, address: IpAddr) -> Result<CountedKey, Hand
 #[must_use]
 pub(super) struct CountedKey {
     network: IpAddr,
-    /// The minute of the count, since the Unix epoch.
+    /// The minute in which the key was counted, as a number of minutes since the Unix epoch.
     minute: i64,
     /// Whether the store counts the key too.
     is_stored: bool,
@@ -130,7 +131,7 @@ fn secs_left(now: Millis) -> u32 {
     u32::try_from(left_ms.div_euclid(1_000) + 1).unwrap_or(60)
 }
 
-/// Returns the part of an address that belongs to one client. An IPv6 client has a whole /64.
+/// Returns the network that counts as one client. For IPv6, this is the address's /64 network.
 fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => {
@@ -192,7 +193,10 @@ mod tests {
         let stored = (0..20_000).filter_map(|n| add(n, 0)).filter(|counted| counted.is_stored);
         assert_eq!(stored.count(), STORED_MAX as usize);
         assert_eq!(add(30_000, 0), None, "further addresses share one count");
-        assert!(add(1, 0).is_some_and(|counted| !counted.is_stored), "a known address has its own");
+        assert!(
+            add(1, 0).is_some_and(|counted| !counted.is_stored),
+            "a known address has its own count"
+        );
         assert!(add(30_000, MINUTE_MS).is_some_and(|counted| counted.is_stored));
     }
 }

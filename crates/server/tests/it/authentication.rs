@@ -208,7 +208,7 @@ async fn public_keys_are_fetched_from_the_shop_before_tokens_are_checked() {
     assert_eq!(known.verdict(), "200");
     serving.abort();
     // No server answers at this address, so the token cannot be verified. That is not the buyer's
-    // fault.
+    // fault, so the answer is `503`.
     let app =
         TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", "http://127.0.0.1:9/jwks.json")]).await;
     let unknown = app.call("GET", "/v1/orders", &[("Authorization", &token)], b"").await;

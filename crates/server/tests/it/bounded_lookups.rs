@@ -15,14 +15,14 @@ use crate::several_servers::address;
 use crate::watch::Watch;
 
 /// The number of refusals in a burst. The test counts the allocations of a whole burst. Other work
-/// of the server, such as watching sales and clocks, adds allocations to some bursts, and on a busy
-/// machine to most of them. If a refusal itself allocates memory, every burst has these
-/// allocations.
+/// of the server, such as watching sales and clocks, adds allocations to some bursts. On a busy
+/// machine, it adds them to most bursts. Allocations of the refusals themselves are in every burst,
+/// so the test checks a burst with few allocations.
 const BURST: u64 = 50;
 /// The number of bursts for each kind of refusal.
 const BURSTS: usize = 41;
-/// The maximum number of allocations for one refusal: a read buffer and a write buffer. A waiting
-/// connection has no buffers.
+/// The maximum number of allocations for one refusal: a read buffer and a write buffer. A
+/// connection has no buffers while it waits for a request.
 const EACH: u64 = 2;
 /// Longest time of a burst. The machine may pause for a while.
 const PATIENCE: Duration = Duration::from_secs(60);

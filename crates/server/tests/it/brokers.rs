@@ -109,7 +109,7 @@ impl BrokerConsumer {
         }
     }
 
-    /// Returns the event types for each order, in the order of arrival. Each event counts once.
+    /// Returns the types of each order's events, sorted by arrival. A repeated event counts once.
     fn received(&self) -> BTreeMap<String, Vec<String>> {
         let mut seen = HashSet::new();
         let mut received: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -124,7 +124,8 @@ async fn an_address_that_guesses_keys_is_refused_for_a_minute() {
     let app = TestApp::start().await;
     let (_, key) = new_key(&app, "viewer").await;
     let mut verdicts = Vec::new();
-    // A minute may end during the test, so the test tries more keys than two minutes allow.
+    // An address may try ten wrong keys per minute. A minute may end during the test, so the test
+    // tries more than 20 keys.
     for guess in 0..22 {
         verdicts.push(sign_in(&app, &format!("dbk_guess_{guess}")).await.verdict());
     }

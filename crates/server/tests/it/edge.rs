@@ -164,8 +164,8 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
     let reached = tier.proxy.purchases() - before;
     assert_eq!(refused, 2_000, "in {:?}", began.elapsed());
     assert!(reached < 40, "{reached} of 2000 refused requests reached the node");
-    // Both buyers have orders, so neither gets "sold out". Anna bought through the edge, and Bert
-    // at the node.
+    // Both buyers repeat the request of their order, so neither gets "sold out". Anna bought
+    // through the edge, and Bert at the node.
     assert_eq!(tier.buy("anna", "k").await, "200");
     assert_eq!(tier.buy("bert", "k").await, "200");
     assert_eq!(tier.buy("bert", "other").await, "409 sold_out");
@@ -237,7 +237,8 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
     tier.node.open_sale("spring", 1.into(), 1).await;
     assert_eq!(tier.buy("anna", "k").await, "201");
     tier.wait_for_state("held_out").await;
-    // Redis stops answering. The copy becomes old, and each request reaches the node.
+    // Redis stops answering. The edge's copy becomes old, so the edge passes each request on to the
+    // node.
     tier.redis.ask(&["CLIENT", "PAUSE", "6000", "ALL"]);
     until("the copy is old", async || {
         tier.edge.get("/readyz").await.json()["warnings"] == json!(["feed_stale"])
@@ -283,7 +284,8 @@ async fn operators_see_an_edge_among_the_nodes() {
         .await;
     let nodes = found["nodes"].as_array().expect("a list");
     assert_eq!(nodes.len(), 2, "{found}");
-    // A node without a lease is not listed, and a lease is renewed long before it ends.
+    // The list has only nodes with a lease. Each node renews its lease long before the lease ends,
+    // so the last report of each node is recent.
     for node in nodes {
         assert!(node["lag_ms"].as_u64().is_some_and(|lag| lag < 10_000), "{node}");
     }

@@ -1,5 +1,6 @@
-//! Tests the router against the table of endpoints. Every endpoint is served with its guard,
-//! `HEAD`, `405` and `Allow`.
+//! Tests the router against the table of endpoints. Each endpoint must check the authorization of
+//! its row. `HEAD` must work wherever `GET` works. For every other method, the answer must be `405`
+//! with the `Allow` header.
 
 use doorbuster_api::endpoints::{self, Auth, Endpoint, Method};
 use doorbuster_api::header::BodyType;
@@ -44,7 +45,8 @@ async fn every_endpoint_is_served_as_its_row_says() {
             let known = app.call(method, &path, &with_key, body).await.verdict();
             let named = endpoint.path.contains('{');
             let allowed = match (named, endpoint.body.is_some()) {
-                // The endpoint accepts a request without a body, but a body must contain `reason`.
+                // `discard_dead_letter` accepts a request without a body. If there is a body, it
+                // must contain `reason`.
                 (_, true) if endpoint.id == "discard_dead_letter" => "422 invalid_request",
                 // An empty patch is valid and changes nothing.
                 (_, true) if endpoint.method != Method::Patch && !endpoint.may_lack_body => {
@@ -72,7 +74,8 @@ async fn head_works_for_every_get_and_returns_the_same_headers() {
         let head = app.call("HEAD", &path, &headers, b"").await;
         assert_eq!(head.status, get.status, "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
-        // A streamed answer has no `Content-Length`. The length of the metrics can change.
+        // A streamed answer has no `Content-Length`. The length of the metrics can change between
+        // the two requests.
         if get.header("content-length").is_some() && !matches!(endpoint.id, "metrics") {
             assert_eq!(head.header("content-length"), get.header("content-length"), "{path}");
         }

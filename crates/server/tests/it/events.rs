@@ -246,7 +246,7 @@ async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_received_
     let (id, first, _) = next_order(&last.to_string()).await;
     assert!(id > last, "ids rise");
     assert_eq!((&first["id"], &first["state"]), (&placed["id"], &json!("cancelled")));
-    // If the last id is unknown or invalid, the stream sends only later events.
+    // If `Last-Event-ID` is unknown or invalid, the stream sends only new events.
     for none in ["later", "-1", "18446744073709551616", "9007199254740991"] {
         let (_, first, again) = next_order(none).await;
         assert_eq!(first["id"], again["id"], "{none}");

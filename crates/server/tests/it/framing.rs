@@ -1,5 +1,5 @@
-//! Tests HTTP messages that a proxy may read differently (request smuggling), and answers that
-//! caches must not keep.
+//! Tests HTTP messages that a proxy and the server may read differently (request smuggling). Also
+//! tests answers that caches must not keep.
 
 use doorbuster_api::endpoints::{self, Method};
 

@@ -11,7 +11,7 @@ use crate::watch::Watch;
 mod nodes;
 mod proxies;
 
-/// Opens a sale with these limits. A stock of 1 is sold out after one purchase.
+/// Opens a sale with this stock and limits. A stock of 1 is sold out after one purchase.
 async fn open(app: &TestApp, id: &str, stock: u32, limits: Value) {
     let mut body = sale(id, stock.into(), 1);
     body["front_door"] = json!({"limits": limits});
@@ -31,7 +31,7 @@ async fn set(app: &TestApp, id: &str, limits: Value) {
     assert_eq!(reply.verdict(), "200", "{}", reply.text());
 }
 
-/// Sends a purchase with the headers of these proxies.
+/// Sends a purchase with these additional headers, such as the headers that a proxy adds.
 async fn buy_by(app: &TestApp, buyer: &str, key: &str, proxies: &[(&str, &str)]) -> Reply {
     let body = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     app.buy_with(buyer, key, proxies, &body).await
@@ -44,8 +44,8 @@ fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
     of_scope.split(';').find_map(|part| part.strip_prefix(&format!("{name}=")))?.parse().ok()
 }
 
-/// Opens 64 connections, and sends `each` purchases on every one of them. Returns how many were
-/// admitted, and one refusal.
+/// Sends `each` purchases on each of 64 connections. Returns how many purchases the limits
+/// admitted, and one refusal by a limit.
 async fn press(
     apps: &[&TestApp],
     each: u32,
@@ -126,7 +126,7 @@ async fn limits_are_exact_under_64_connections_and_name_the_exceeded_scope() {
 #[tokio::test]
 async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     let app = TestApp::start().await;
-    // The limit is so slow that it admits no further request during the checks.
+    // The limit admits 3 requests at once, then 1 per minute. All checks end within a minute.
     let limits = json!({"buyer": {"burst": 3, "per_minute": 1}, "ip": null});
     let mut body = sale("spring", 1.into(), 1);
     body["front_door"] = json!({"limits": limits});
@@ -144,7 +144,7 @@ async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     check(&buy("k").await, "201", 2);
     check(&buy("k").await, "200", 2);
     check(&buy("other").await, "409 sold_out", 1);
-    // The general server, which handles `Connection: close`, gives the same answer.
+    // A request with `Connection: close` leaves the fast path, but it gets the same answer.
     let close = [("Connection", "close")];
     check(&buy_by(&app, "anna", "other", &close).await, "409 sold_out", 0);
     check(&buy("other").await, "429 rate_limited", 0);
@@ -302,14 +302,14 @@ async fn forwarding_headers_are_read_from_the_right_and_only_from_trusted_proxie
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8")]).await;
     open(&app, "spring", 1, limits).await;
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
-    // The client chooses the left part of the header, so this part may contain any text.
+    // The client can write any text into the left part of these headers, so the server ignores it.
     assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.1", 8).await, 5);
     assert_eq!(
         refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.2, 10.0.0.1", 8).await,
         5
     );
     assert_eq!(refused(&app, "Forwarded", "for=203.0.113.{n}, for=198.51.100.3", 8).await, 5);
-    // All addresses of a /64 network belong to one customer.
+    // All addresses of an IPv6 /64 network belong to one client, so they count as one address.
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:8::{n}", 8).await, 5);
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:{n}::1", 7).await, 0);
     // If the two headers name different addresses, the server trusts neither. The requests then
@@ -420,7 +420,7 @@ async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
     app.stop().await;
 }
 
-/// Returns a time this far from now, in the contract's format.
+/// Returns the time that is `later` from now, in the format of the API.
 fn time_in(later: Duration) -> String {
     let at = std::time::SystemTime::now() + later;
     let millis = at.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();

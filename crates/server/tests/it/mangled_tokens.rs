@@ -41,7 +41,8 @@ impl Mangler {
         Self { seed, rng: SmallRng::seed_from_u64(seed), of_each }
     }
 
-    /// Returns the corpus unchanged, and then changed copies of the corpus and of `right`.
+    /// Returns the lines of the corpus unchanged, followed by changed copies of these lines and of
+    /// the valid text `right`.
     fn texts(&mut self, corpus: &str, right: &str, plain: bool) -> Vec<String> {
         let mut all: Vec<String> = corpus.lines().map(str::to_owned).collect();
         let begin = [&all[..], &[right.to_owned()]].concat();
@@ -163,7 +164,8 @@ async fn a_mangled_message_changes_no_payment_and_a_mangled_frame_at_most_ends_i
     let now = now_secs().to_string();
     let by = signature(money::KEY, "msg_right", &now, &right);
     for wrong in mangler.texts("v1,\nv1\nv2,AAAA\nv1a,AAAA\nv1,AAAA v1,BBBB\n,", &by, true) {
-        // A list that contains the valid input is valid, with or without padding.
+        // A list of signatures is valid if it contains the valid signature, with or without Base64
+        // padding.
         if wrong.contains(by.trim_end_matches('=')) {
             continue;
         }

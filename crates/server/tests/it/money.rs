@@ -102,7 +102,7 @@ pub(crate) async fn refunds(app: &TestApp, order: &str) -> Vec<(String, String)>
     pairs(app, "refunds", "payment", order).await
 }
 
-/// Returns the number of unresolved dead letters of refunds in the metrics.
+/// Returns the number of unresolved dead letters of refunds, as the metrics report it.
 async fn dead_refunds(app: &TestApp) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let number = metrics

@@ -28,7 +28,7 @@ mod settlers;
 mod short_stock;
 mod wait_bounds;
 
-/// A time in which a lease ends and the nodes complete the work that follows.
+/// Enough time for a lease to end, and for the nodes to complete the work that follows.
 const AFTER_LEASE: Duration = Duration::from_secs(12);
 /// Longest time until all units are sold. The machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -42,7 +42,7 @@ pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
 }
 
 /// Sells 1 to 7 units at a time at all nodes in turn, until every unit is sold or `patience` is
-/// over. Returns the confirmed units.
+/// over. Returns the number of confirmed units.
 async fn sell_out(nodes: &[&TestNode], stock: u64, patience: Duration) -> u64 {
     let (sold, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let give_up = Arc::new(AtomicBool::new(false));
@@ -310,8 +310,8 @@ async fn slots_that_lost_their_memory_start_again_and_the_whole_stock_is_sold() 
     second.stop().await;
 }
 
-/// Sells one unit each to new buyers until this many units are sold. [`sell_out`] uses other
-/// buyers.
+/// Sells one unit each to new buyers until `stock` units are sold. No buyer of [`sell_out`] is
+/// among them.
 async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
     let (mut sold, mut n) = (0, 0_usize);
     let began = Instant::now();

@@ -285,7 +285,8 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check("/v1/sales/a%3Ab/status", true).await;
     check("/sale/spring?lang=zh", true).await;
     check(&asset, true).await;
-    // A client could invent a new address of this kind for each request.
+    // A client could invent a new address of this kind for each request, so caches must not keep
+    // the answers.
     for path in [
         "/v1/sales?x=1",
         "/v1/sales?limit=7",

@@ -22,14 +22,14 @@ use crate::app::{PATIENCE, TestApp, bearer, sale};
 use crate::http::Reply;
 use crate::nodes::number;
 
-/// The browser's keys of the example of RFC 8291.
+/// The browser's keys in the example of RFC 8291.
 const PRIVATE: &str = "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94";
 const PUBLIC: &str =
     "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
 const AUTH: &str = "BTBZMqHH6r4Tts7J_aSIgg";
-/// The server's private key of the same example.
+/// The server's private key in the example of RFC 8291.
 const SHOP: &str = "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw";
-/// How long a test checks that no further message arrives.
+/// How long a test waits to check that no further message arrives.
 const WATCH: Duration = Duration::from_millis(300);
 
 /// A request that the push service got.

@@ -39,9 +39,9 @@ async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// Creates a sale as another node does, but without the notification. A node also finds a new sale
-/// by itself within about a second, so this function requests the sale at once. Returns whether the
-/// node knows the sale.
+/// Creates a draft, and schedules it in the database as another node does, but without the
+/// notification. Then requests the sale at once, because a node finds the change by itself within
+/// about a second. Returns whether the node shows the sale.
 async fn is_known_at_once(
     app: &TestApp,
     (home, database): (&Cluster, &str),
@@ -70,8 +70,8 @@ async fn a_new_sale_has_its_page_and_events_although_its_notification_is_lost() 
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = server(&home, &database, "api,settle,control").await;
-    // Each kind of request makes the node read the sales at once. If the last read took more than
-    // 0.1 s, the node may not read yet, and the test tries another sale.
+    // Both kinds of request make the node read the sales at once. But if the node's last read took
+    // more than 0.1 s, the next read may not be allowed yet. Then the test tries another sale.
     for way in ["page", "events"] {
         let mut tries = 0;
         while !is_known_at_once(&app, (&home, &database), way, tries).await {

@@ -1,4 +1,4 @@
-//! Tests an item with several slots, each with two counters, as operators see the item.
+//! Tests what operators see of an item with several slots. Each slot has two counters.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::app::TestApp;
 
 const SLOTS: &str = "/v1/admin/sales/spring/slots";
 
-/// Returns the values of a slot's row without their names.
+/// Returns the members of a slot's row that the tests compare.
 fn numbers(slot: &Value) -> Value {
     let shown = ["granted", "settled", "active", "available", "refills", "recalls", "open"];
     shown

@@ -79,7 +79,8 @@ async fn a_calendar_replaces_the_entry_of_a_sale_that_moved_or_closed_before_its
     assert_eq!(calendar(&app, "", &[], "DTSTART").await, "20991127T200000Z");
     assert_eq!(calendar(&app, "", &[], "UID").await, "spring@own.example");
     assert_eq!(calendar(&app, "", &[], "URL").await, "https://own.example/sale/spring");
-    // Without the setting, the entry has the host of the request, so no shared cache may keep it.
+    // Without the setting `page.url`, the calendar entry contains the host of the request. So a
+    // shared cache must not keep the entry.
     for (app, cache) in [(&app, "public, max-age=60"), (&other, "private, max-age=60")] {
         let entry = app.get("/sale/spring/calendar.ics").await;
         assert_eq!(entry.header("cache-control"), Some(cache));
@@ -156,7 +157,8 @@ async fn a_page_and_its_script_come_as_brotli_and_stay_small() {
         assert_eq!((reply.status, reply.header("content-encoding")), (200, Some("br")), "{path}");
         bytes += reply.body.len();
     }
-    // In addition, a first view requests the status, the session, the event stream and a picture.
+    // A first view of the page also requests the status, the session, the event stream and a
+    // picture. This test does not count these requests.
     assert!(requests.len() <= 4, "{requests:?}");
     assert!(bytes < 57 * 1024, "{bytes} bytes");
 }
@@ -173,7 +175,7 @@ async fn the_list_of_sales_has_their_states_and_can_be_searched() {
         (state == "held_out").then_some(list)
     });
     let list = list.await;
-    // Visitors without JavaScript and search engines learn the state, too.
+    // Search engines, and visitors without JavaScript, see the state on the sale's page.
     until("the sale's page shows the state", async || {
         let page = app.get("/sale/spring").await.text();
         let is_shown =
@@ -241,7 +243,7 @@ async fn the_pages_cookie_identifies_the_buyer_and_a_change_needs_the_pages_head
     assert_eq!(call("POST", &cancel, with(&[]), b"").await.verdict(), "401 unauthenticated");
     assert_eq!(call("POST", &cancel, with(&[("X-Doorbuster-Page", "1")]), b"").await.status, 200);
 
-    // If a request has both, the token in `Authorization` counts and not the cookie.
+    // If a request has a token in `Authorization` and a cookie, the server uses only the token.
     let ben = bearer("ben");
     let headers = [("Authorization", ben.as_str()), ("Cookie", cookie.as_str())];
     assert_eq!(app.call("GET", &order, &headers, b"").await.verdict(), "404 not_found");

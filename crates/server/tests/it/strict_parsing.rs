@@ -223,7 +223,7 @@ async fn a_body_that_is_too_large_is_refused_without_harm() {
     let large = vec![b' '; 1024 * 1024];
     let reply = app.call("POST", "/v1/orders", &headers(("X", "y")), &large).await;
     assert_eq!(reply.verdict(), "413 body_too_large");
-    // This is the same body in chunks, without a length.
+    // This large body is sent in chunks, without a length.
     let mut chunked =
         request("POST", "/v1/orders", &headers(("Transfer-Encoding", "chunked")), b"");
     for _ in 0..40 {

@@ -64,9 +64,9 @@ impl TestApp {
         self.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone()
     }
 
-    /// Creates a sold-out sale of phones. The buyer `a` has `stock` units. `others` further buyers
-    /// have one unit each during the whole test. The waitlist takes one buyer for each held unit.
-    /// Returns the id of `a`'s order.
+    /// Creates a sold-out sale of phones. Buyer `a` holds `stock` units. Each of the `others`
+    /// buyers holds one unit during the whole test. The waitlist takes one buyer for each held
+    /// unit. Returns the id of the order of `a`.
     async fn held_out(&self, stock: u32, others: u32, hold_secs: u32) -> String {
         let mut body = sale("spring", (stock + others).into(), stock);
         body["items"][0]["limit_per_buyer"] = json!(stock);
@@ -100,8 +100,8 @@ fn id(order: &Value) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() {
     let app = TestApp::start().await;
-    // The later orders' payment windows must end during the test, but not too early on a slow
-    // machine. The first order's window must not end.
+    // A payment window is 6 s. The later orders' windows must end during the test, but not too
+    // early on a slow machine. The first order's window must not end.
     let (first, long) = (app.held_out(1, 1, 6).await, json!({"secs": 3_600}));
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{first}/extend"), Some(long)).await.verdict(),
@@ -162,7 +162,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
             .is_some_and(|all| all.iter().all(|one| one.get("from_waitlist").is_none()))
     );
 
-    // B's window ends and C gets the unit. C cancels, and then any buyer can have the unit.
+    // B's payment window ends, and C gets the unit. C cancels, and then any buyer can buy the unit.
     app.becomes("b", &b, "expired").await;
     app.becomes("c", &c, "reserved").await;
     app.cancel("c", &c).await;
@@ -383,7 +383,7 @@ async fn a_buyer_at_the_limit_is_skipped_and_notified() {
     };
     let (b, c) = (app.joined("b").await, app.joined("c").await);
     let mut events = socket(&app, "b", "").await;
-    // While the sale is paused, a payment for the expired order takes the kept unit.
+    // While the sale is paused, a payment for the cancelled order takes the kept unit.
     app.step("spring", "pause").await;
     app.cancel("a", &a).await;
     assert_eq!(app.row().await["kept"], 1);

@@ -6,7 +6,7 @@ use super::{BuyerAnswer, BuyerRequest, Checker, SeenTicket};
 use crate::store::SimStore;
 use crate::world::answer_id;
 
-/// The greatest age of a snapshot that may refuse a request.
+/// A node may base a refusal on a snapshot only if the snapshot is at most this old.
 const AGE_MAX_MS: i64 = 2_000;
 
 /// The time of an answer, and the data of the answering node at that time.
@@ -15,7 +15,8 @@ pub(crate) struct AnswerContext<'a> {
     pub(crate) mono: Millis,
     /// The slots that the request can reach.
     pub(crate) slots: &'a [SlotKey],
-    /// The last commit before the request's last try began.
+    /// The last commit before the last try of the request. In this try, the node asks every slot
+    /// that the request can reach.
     pub(crate) last_try: u64,
 }
 
@@ -48,8 +49,8 @@ impl Checker {
         self.tickets.entry(purchase.request()).or_default().push(id);
     }
 
-    /// Checks the invariant I9. The bounds of I9 are small here, so that runs reach them. Also
-    /// checks that a stopped slot issues no ticket.
+    /// Checks the invariant I9: the queue of a slot is bounded. The bound is small here, so that
+    /// runs reach it. Also checks that a stopped slot issues no ticket.
     pub(crate) fn bounds(&mut self, stopped: bool, queue: usize, tight: u8) {
         self.check(!stopped, "stop", || "a stopped slot issued a ticket".into());
         self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
@@ -57,8 +58,8 @@ impl Checker {
         });
     }
 
-    /// Checks a slot that had no fault. Such a slot remembers all its requests, and counts each
-    /// buyer's units from these requests.
+    /// Checks a ticket of a slot that had no fault. Such a slot remembers all its requests. So it
+    /// issues one ticket for each request, and keeps each buyer within the limit.
     fn issued_by_sound_slot(
         &mut self,
         store: &SimStore,
@@ -77,8 +78,8 @@ impl Checker {
             let undecided = order.is_none() && !store.model.resolutions.contains_key(id);
             let active =
                 order.is_some_and(|o| matches!(o.state, OrderState::Reserved | OrderState::Paid));
-            // An order may be paid after its end, and the slot may not have received this change
-            // yet.
+            // An order may be paid after its end. The slot may not have received this change yet,
+            // so the order's units do not count here.
             let revived = self.orders.get(id).is_some_and(|held| held.revived);
             if undecided || (active && !revived) {
                 held += earlier.units.get();
@@ -173,8 +174,8 @@ impl Checker {
         }
     }
 
-    /// Checks a refusal after parking. The request must not be refused if one of the slots that it
-    /// can reach had the request's ticket all the time.
+    /// Checks a refusal after parking. The refusal is wrong if a slot that the request can reach
+    /// already had the request's ticket before the last try.
     fn unknown_to_slots(
         &mut self,
         store: &SimStore,
@@ -198,8 +199,9 @@ impl Checker {
         }
     }
 
-    /// Checks an answer that names this ticket. A refusal that was decided before the request
-    /// arrived does not answer the request, because a repeat with the same key starts a new try.
+    /// Checks an answer that names this ticket. If the ticket was refused before the request
+    /// arrived, it must not answer the request, because a repeat with the same key starts a new
+    /// try.
     pub(crate) fn refused_with_ticket(&mut self, purchase: &BuyerRequest, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
         let old =
@@ -230,9 +232,9 @@ impl Checker {
         });
     }
 
-    /// Checks that a request that holds an order is not refused. There is one exception: a node may
-    /// answer from a snapshot that is older than the order, unless this node has already answered
-    /// with that order.
+    /// Checks that a request with an order is not refused. There is one exception: a node may
+    /// answer from a snapshot that is older than the order. The exception ends when this node has
+    /// answered with the order.
     fn refused(&mut self, purchase: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&purchase.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };
@@ -272,7 +274,7 @@ impl Checker {
         });
     }
 
-    /// Checks an answer that says that an id has no verdict yet.
+    /// Checks an answer without a verdict: the ticket's `decide_by` must not have passed.
     pub(crate) fn undecided_reported(&mut self, parts: &TicketParts, now: Millis) {
         let due = now > parts.decide_by;
         self.check(!due, "I8", || {

@@ -1,6 +1,6 @@
 //! Checks checkouts with the checker's own tables. An order keeps one checkout. A checkout may be
-//! recorded as closed only when its provider takes no more money for it. An expiring order waits
-//! for its provider's answer, within bounds.
+//! recorded as closed only when its provider takes no more money for it. Before an order expires,
+//! it waits for its provider's answer, but only for a limited time.
 use doorbuster_core::money::{Checkout, CheckoutOutcome, PaymentState};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{Millis, OrderState, TicketId};
@@ -10,10 +10,10 @@ use super::money::RowsBefore;
 use crate::store::{SimStore, Tx, TxResult};
 use crate::world::provider::Provider;
 
-/// How long an order whose payment window is over keeps its units after the first unanswered query
-/// to its provider.
+/// How long an order keeps its units after the first query that its provider did not answer. Only
+/// queries after the end of the payment window count.
 const GRACE_MS: i64 = 120_000;
-/// The longest wait after the end of the payment window, with or without a query.
+/// An order waits at most this long after the end of its payment window, with or without a query.
 const ASK_WITHIN_MS: i64 = 1_800_000;
 /// The longest extension of a payment window.
 const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;
@@ -24,7 +24,7 @@ fn asked_since(checkout: Option<&Checkout>, pay_by: Millis) -> Option<Millis> {
 }
 
 impl Checker {
-    /// Checks the effect of a transaction on a checkout, or on an order that may have one.
+    /// Checks the effect of a transaction on a checkout, or on an order that may have a checkout.
     pub(super) fn checkouts(
         &mut self,
         store: &SimStore,
@@ -51,7 +51,8 @@ impl Checker {
             }
             (Tx::Extend(order, pay_by, now), TxResult::Ended(changed)) => {
                 self.extended(*pay_by, *now, changed, before);
-                // A query from before the extension does not count.
+                // The extension deletes the time of an unanswered query, so the query no longer
+                // counts.
                 let since = kept(order).and_then(|c| c.asked_at);
                 let right = since.is_none() || !matches!(changed, ChangeOutcome::Done(_));
                 self.check(right, "extend", || {

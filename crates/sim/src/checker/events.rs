@@ -42,7 +42,7 @@ pub(crate) fn ordering_key(event: &Event) -> String {
 }
 
 impl Checker {
-    /// Records that the commit that is being checked must have this event.
+    /// Records that the current commit must have written this event.
     pub(super) fn expect_event(&mut self, what: EventType, about: String) {
         self.deliveries.due.push(ExpectedEvent { what, about });
     }

@@ -108,8 +108,8 @@ fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Returns whether the refund's money came back once and has not arrived since, and no operator
-/// must act. A message about such a refund may be older than the return of the money.
+/// Returns whether the refund's money came back and has not arrived since, and the refund does not
+/// wait for an operator. A message about such a refund may be older than the return of the money.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
@@ -266,8 +266,8 @@ impl Checker {
         }
     }
 
-    /// Checks the answer to a refund request. If the answer is older than the row, the row stays
-    /// unchanged, or the server queries the provider again at once.
+    /// Checks the answer to a refund request. If the row changed after the request, the answer
+    /// leaves the row unchanged, or the server queries the provider again at once.
     fn refund_answer(
         &mut self,
         (sent, news, at): (&Refund, &RefundUpdate, Millis),
@@ -304,7 +304,7 @@ impl Checker {
             let paying = model.payments.values().filter(pays).count();
             let expected = usize::from(order.state == OrderState::Paid);
             self.check(paying == expected, "I5", || {
-                format!("{} is {} with {paying} payments for it", order.id, order.state.as_str())
+                format!("{} is {}, but has {paying} payments", order.id, order.state.as_str())
             });
         }
         for payment in model.payments.values() {

@@ -76,8 +76,7 @@ impl Checker {
         });
     }
 
-    /// Checks at the end of a run that a request for more than the free units is refused as sold
-    /// out.
+    /// Checks at the end of a run that a request is refused as sold out when no unit is free.
     pub(crate) fn must_be_refused(&mut self, purchase: &BuyerRequest) {
         let answer = self.last_answer(purchase.attempt);
         let refused = matches!(answer, Some(BuyerAnswer::SoldOut { .. }));
@@ -86,7 +85,8 @@ impl Checker {
         });
     }
 
-    /// Checks at the end of a run that a request receives the phase if the sale is not open.
+    /// Checks at the end of a run that the answer to a request names the sale's phase if the sale
+    /// is not open.
     pub(crate) fn must_report_phase(&mut self, purchase: &BuyerRequest, expected: Phase) {
         let answer = self.last_answer(purchase.attempt);
         let right = matches!(answer, Some(BuyerAnswer::Phase { phase, .. }) if phase == expected);

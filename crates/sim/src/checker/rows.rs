@@ -1,5 +1,5 @@
-//! Checks the invariants I1, I2, I4 and I7 after every commit, and the limits of a single commit,
-//! from sums over the rows.
+//! Checks each commit. Sums over the rows show whether the invariants I1, I2, I4 and I7 hold. Other
+//! checks show whether the commit was allowed to make its changes.
 use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
 use doorbuster_core::{
@@ -165,7 +165,7 @@ impl Checker {
                 format!("grant {id} settled {settled} units, but has only {granted}")
             });
             let Some(cause) = grant.closed else { continue };
-            // Closing a grant returns its units, so its slot must get no further row.
+            // Closing a grant returns its units. So the grant's feed must get no further row.
             if let Some(&len) = self.closed.get(&id) {
                 self.check(len == grant.feed_len, "feed", || {
                     format!("the closed grant {id} got a new feed row")
@@ -197,8 +197,8 @@ impl Checker {
         });
     }
 
-    /// Checks a shown phase: it must be the intended one, and all earlier tickets must have a
-    /// verdict.
+    /// Checks a phase that was shown. It must be the intended phase. All tickets that were issued
+    /// before the store recorded this intention must have a verdict.
     fn shown(&mut self, store: &SimStore, item: ItemId, intent: Option<(Phase, u64)>) {
         let expected = self.stopping[item_index(item)].take();
         self.check(expected == intent, "phase", || {
@@ -288,8 +288,8 @@ impl Checker {
         self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold in phase {shown:?}"));
         let refused = self.reported.get(&id).is_some_and(|v| *v != Verdict::Reserved);
         self.check(!refused, "I8", || format!("{id} was reported as refused, but is an order"));
-        // An attempt that was answered with an id must end with that id. The attempt must not get
-        // another order.
+        // An attempt that was answered with an id must end with that id. If that ticket was
+        // refused, the attempt must get no other order.
         let handed = self
             .issued
             .get(&id)
@@ -307,7 +307,8 @@ impl Checker {
         }
     }
 
-    /// Checks a verdict: it never changes, and it names the order that the request held.
+    /// Checks a verdict. It never changes. If the ticket's request already had an order, the
+    /// verdict names that order, or the ticket has other content.
     fn resolved(&mut self, store: &SimStore, resolved: &TicketVerdict) {
         let (id, verdict) = (resolved.id, resolved.verdict);
         if let Some((first, _)) = self.verdicts.get(&id).copied() {
@@ -329,7 +330,7 @@ impl Checker {
             return;
         };
         // Within one commit, a ticket may be returned before another ticket of its request becomes
-        // an order.
+        // an order. So only an order of an earlier commit counts here.
         let earlier = self.orders.get(order).is_some_and(|held| held.version < store.version);
         let Some(row) = store.model.orders.get(order).filter(|_| earlier) else { return };
         let same = row.item == ticket.purchase.item && row.units == ticket.units;

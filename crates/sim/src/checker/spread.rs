@@ -1,5 +1,5 @@
-//! Checks counters, portions, partitions and leases. This file has its own formulation of the
-//! rules, and compares single steps and decisions with it.
+//! Checks counters, portions, partitions and leases. This file has its own version of the rules,
+//! and compares each step of a slot and each decision of a leader with this version.
 use doorbuster_core::respread::{SlotDrainStep, SlotShare};
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView, TicketAnswer};
@@ -48,8 +48,8 @@ fn recalled(before: &SlotView, after: &SlotView) -> bool {
         && after.mark == before.mark
 }
 
-/// Returns whether a row's units are in the row's counter. Units of a refill or recall clear the
-/// slot's mark, which says that the slot may need a refill.
+/// Returns whether a feed row was applied correctly: its units are in its counter. Units of a
+/// refill or recall also clear the slot's mark, which says that the slot may need a refill.
 fn applied(before: &SlotView, after: &SlotView, row: &FeedRow) -> bool {
     let mut counters = before.counters;
     counters[row.counter.index()] += row.units;
@@ -98,7 +98,8 @@ impl Checker {
         }
     }
 
-    /// Checks that new slots get their initial portions, or equal parts of the stock.
+    /// Checks that each new slot gets its initial portion. If the stock is too small for these
+    /// portions, the slots get equal parts.
     pub(crate) fn warmed_up(&mut self, spread: &Spread, total: u64, shares: &[u64]) {
         let (least, most) =
             (shares.iter().min().copied().unwrap_or(0), shares.iter().max().copied().unwrap_or(0));
@@ -128,7 +129,8 @@ impl Checker {
         });
     }
 
-    /// Checks that a partition is listed while the pool or the partition has units.
+    /// Checks that the registry lists a partition exactly while the pool or the partition has
+    /// units.
     pub(crate) fn partitions_listed(&mut self, pool: u64, levels: &[u64], listed: &[bool]) {
         let right =
             levels.iter().zip(listed).all(|(&level, &listed)| listed == (pool > 0 || level > 0));
@@ -143,7 +145,8 @@ impl Checker {
         }
     }
 
-    /// Checks that the second try goes to the fullest other partition.
+    /// Checks that the second try of a request does not go to the first partition again, but to the
+    /// other partition with the most units.
     pub(crate) fn second_try_made(&mut self, first: u32, second: Option<u32>, levels: &[u64]) {
         let Some(second) = second else { return };
         self.count_case("second try");
@@ -186,7 +189,7 @@ impl Checker {
         let withheld = view.stopped && grant.counted && view.available > 0 && !is_recalled;
         let idle = step == SlotDrainStep::Wait;
         self.check(!(withheld && idle && undecided > 0), "withheld", || {
-            format!("{} units wait for {undecided} tickets in {grant:?}", view.available)
+            format!("{} units stay in {grant:?} with {undecided} undecided tickets", view.available)
         });
     }
 
@@ -215,10 +218,11 @@ impl Checker {
         self.check(served, "share", || format!("item {item}: {empty:?} of {shares:?} got no part"));
     }
 
-    /// Checks that a request goes to a partition of the registry, if the registry has one.
+    /// Checks that the first try of a request goes to a partition that the registry lists, if the
+    /// registry lists any.
     pub(crate) fn first_try_made(&mut self, is_listed: bool, is_registry_empty: bool) {
         self.check(is_listed || is_registry_empty, "first try", || {
-            "a request went to a partition without units, although another one has units".into()
+            "a request went to a partition without units while another partition has units".into()
         });
     }
 

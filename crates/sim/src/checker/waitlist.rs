@@ -117,7 +117,7 @@ impl Checker {
         self.waitlist_rows(store);
     }
 
-    /// Checks that the pool keeps one unit for each waiting entry while the sale is open.
+    /// Checks that a new grant or a refill leaves one unit in the pool for each waiting entry.
     fn kept_back(&mut self, store: &SimStore, item: ItemId, before: &RowsBefore) {
         let (Some(was), Some(is)) = (&before.item, store.model.items.get(&item)) else { return };
         let kept = was.pool.min(self.waitlists.for_item(item).count() as u64);
@@ -202,7 +202,7 @@ impl Checker {
         });
         let JoinOutcome::Done(entry) = joined else { return };
         self.waitlists.waiting.push(WaitingBuyer { id: entry.id, item, who });
-        // From now on, the entry's id is a ticket of the request, for one unit.
+        // From now on, the checker treats the entry's id as a ticket of the request for one unit.
         let purchase = BuyerRequest {
             node: 0,
             buyer: who.0,
@@ -231,7 +231,7 @@ impl Checker {
         lapsed.min_by_key(|o| o.n).map(|o| o.id)
     }
 
-    /// Returns whether an operator cancelled an order of the buyer from the waitlist.
+    /// Returns whether an operator cancelled an order that the buyer got from the waitlist.
     fn cancelled_by_operator(&self, item: ItemId, buyer: u8, model: &Model) -> bool {
         let taken = |id: &TicketId| {
             model
@@ -291,8 +291,8 @@ impl Checker {
         let first: Vec<_> =
             self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
         for entry in first.into_iter().filter(|_| on) {
-            // The rows include the orders of this transaction, and no two of these orders have the
-            // same buyer.
+            // The rows include the orders of this transaction. A buyer has at most one of these
+            // orders.
             let new = |o: &&Order| o.id == entry.id && is_active(o);
             let held = units(&store.model, item, entry.who.0)
                 - store.model.orders.values().find(new).map_or(0, |o| o.units.get());
@@ -319,14 +319,14 @@ impl Checker {
                 && order.reserved_at == now
                 && order.pay_by == now.plus(window);
             self.check(right, "waitlist", || {
-                format!("{order:?} is from a waitlist and has a payment window of {window} ms")
+                format!("{order:?} must have one unit and a payment window of {window} ms")
             });
             self.end(&order.id, WaitlistState::Served, "served");
         }
         over.iter().for_each(|id| self.end(id, WaitlistState::PassedOver, "passed_over"));
     }
 
-    /// Checks that the entries end in order after the end of the sale, and not before it.
+    /// Checks that the entries end in the order of joining, and only after the end of the sale.
     fn ended_with_sale(&mut self, store: &SimStore, item: ItemId, ended: &WaitlistEnded) {
         let is_over = store.phases.get(&item).is_some_and(|p| p.shown == Phase::Closed);
         let waiting: Vec<_> =

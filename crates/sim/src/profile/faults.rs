@@ -27,8 +27,9 @@ pub(super) fn respread(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Sometimes adds a scene: a slot leaves the spread while it has an undecided ticket of a request.
-/// The buyer repeats the request until it was parked for the longest time.
+/// Sometimes returns a fixed sequence of operations. A slot leaves the spread while it has an
+/// undecided ticket of a request. The buyer repeats the request, which is parked for the longest
+/// time allowed.
 pub(super) fn narrowing_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Respread || !rng.percent(8) {
         return Vec::new();

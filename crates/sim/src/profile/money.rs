@@ -29,9 +29,9 @@ pub(super) fn money(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Sometimes adds a scene: a hold ends while its provider is unavailable. A query to the provider
-/// gets no answer. In some scenes, the hold was extended before. The order waits for the longest
-/// time allowed.
+/// Sometimes returns a sequence of operations. A payment window ends while the provider is
+/// unavailable. Most sequences include a query that gets no answer, and some extend the payment
+/// window. Then the order waits for about as long as it may, and expires.
 pub(super) fn silence_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Silence || !rng.percent(3) {
         return Vec::new();

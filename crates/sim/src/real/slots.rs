@@ -39,15 +39,15 @@ pub async fn compare_slots(
         let view = comparer.slots.view(comparer.at).await.map_err(|e| e.to_string())?;
         if reply != *expected || view != *expected_view {
             return Err(format!(
-                "call {i}, {call:?}: {reply:?}, {view:?}; the reference: {expected:?}, \
-                 {expected_view:?}"
+                "call {i}, {call:?}: the slot returned {reply:?} and has the state {view:?}, but \
+                 the reference returned {expected:?} and has the state {expected_view:?}"
             ));
         }
     }
     Ok(())
 }
 
-/// One real slot in its own slot set, so that a take gets tickets of this slot only.
+/// One real slot. Each slot has its own `Slots`, so that a take gets only tickets of this slot.
 struct SlotComparer {
     slots: Slots,
     at: SlotKey,
@@ -55,9 +55,10 @@ struct SlotComparer {
     /// is valid only in its own queue. A redelivery clears the map, because the reference drops the
     /// old positions, and later tickets may get the same positions.
     positions: HashMap<u64, u64>,
-    /// Tickets that were acknowledged in the real slot. A settler may read a ticket just before the
-    /// ticket's acknowledgement, and deliver it again. Such a second delivery settles nothing. In
-    /// the reference, no ticket can be acknowledged during a read, so no second delivery happens.
+    /// Tickets that were acknowledged in the real slot. The real queue's reader may read such a
+    /// ticket just before the acknowledgement, and deliver it again. The comparison ignores this
+    /// second delivery, because it settles nothing. In the reference, no ticket can be acknowledged
+    /// during a read, so no second delivery happens.
     acknowledged: HashSet<(u64, Token)>,
     /// Whether the slot is stopped. A slot without a grant cannot be stopped, so the stop is
     /// repeated after its `init`.
@@ -126,8 +127,8 @@ impl SlotComparer {
         })
     }
 
-    /// Takes tickets. If the tickets equal the reference's tickets, they get the reference's
-    /// positions.
+    /// Takes tickets, and replaces each ticket's position by the reference's position, so that the
+    /// results can be compared.
     ///
     /// One take may return only some of the tickets. So this function repeats the take until it has
     /// as many tickets as the reference delivered. Then it checks once for more tickets.

@@ -199,10 +199,10 @@ async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> 
         .create_sale(sale)
         .await
         .map_err(|e| e.to_string())?
-        .ok_or("a fresh store has no sales")?;
+        .ok_or("the store is not fresh: it already has this sale")?;
     if sale.items[0].id != item.id {
         return Err(format!(
-            "a fresh store numbers its items from 1: {}, not {}",
+            "a fresh store numbers its items from 1, but an item got the number {}, not {}",
             sale.items[0].id, item.id
         ));
     }

@@ -1,4 +1,4 @@
-//! Runs one transaction of the rules over a ledger, either the model's or a real store's.
+//! Runs one transaction by the rules in `core`. The ledger is the model or a real store.
 use std::sync::Arc;
 
 use doorbuster_core::event::Attribution;

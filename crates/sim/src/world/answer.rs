@@ -20,7 +20,7 @@ pub(crate) fn id_of(purchase: &BuyerRequest, ticket: &IssuedTicket) -> TicketId 
 }
 
 impl World {
-    /// Begins the purchase of a request that memory did not refuse.
+    /// Begins the purchase of a request that the node did not refuse from its memory.
     pub(crate) fn begin(&mut self, i: usize) {
         self.renew_token(i);
         let purchase = self.attempts[i].purchase;
@@ -31,7 +31,8 @@ impl World {
         self.perform_all(i, steps, effect);
     }
 
-    /// Passes an input to the purchase, and performs its effects until it waits.
+    /// Passes an input to the purchase. Then performs the purchase's effects until the purchase
+    /// waits or ends.
     pub(crate) fn drive(&mut self, i: usize, input: Input) {
         let Some(mut steps) = self.attempts[i].steps.take() else { return };
         let effect = self.next_effect(i, &mut steps, input);
@@ -182,7 +183,8 @@ impl World {
         None
     }
 
-    /// Returns the answer to a request that may hold an order, from the store.
+    /// Returns the answer to a request that holds an order in the store, or `None` if the request
+    /// holds no order.
     fn look_up(&mut self, i: usize) -> Option<Outcome> {
         let purchase = self.attempts[i].purchase;
         let order = self.store.order_of(&purchase.buyer(), &purchase.key())?;
@@ -195,7 +197,8 @@ impl World {
         self.store.model.quotas.get(&(purchase.item, purchase.buyer())).copied().unwrap_or(0)
     }
 
-    /// Ends the confirmation of a slot's refusal. The quota was read before.
+    /// Ends the confirmation of a slot's refusal: reads the request's order. `used` is the buyer's
+    /// quota, which the node has read before the order.
     pub(crate) fn confirmed(&mut self, i: usize, asked: u32, used: u32) {
         if self.attempts[i].state == AttemptState::Confirming && self.attempts[i].asked == asked {
             let found = self.look_up(i);

@@ -73,7 +73,9 @@ impl World {
         self.get_id(id, buyer);
     }
 
-    /// Asks for the verdict of an id, as a buyer does. Returns the stored verdict, or a forced one.
+    /// Asks for the verdict of an id, as a buyer does. If the ticket has no verdict and its
+    /// `decide_by` has passed, the store forces a verdict. Returns `None` if there is still no
+    /// verdict.
     pub(crate) fn get_id(&mut self, id: TicketId, buyer: u8) -> Option<Verdict> {
         let name = &NAMES.buyers[usize::from(buyer)];
         let parts =

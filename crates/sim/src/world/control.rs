@@ -80,8 +80,8 @@ impl World {
         }
     }
 
-    /// Starts a recall from one slot. If `target` is 0, the units go to the pool, otherwise to a
-    /// slot of the same item.
+    /// Starts a recall from one slot. If `target` is 0, the units go to the pool. Any other
+    /// `target` names the slot that gets the units, which must be another slot of the same item.
     pub(crate) fn recall(&mut self, leader: u8, slot: u8, units: u8, target: u8) {
         let slot = self.slot_of(slot);
         let to = match target {
@@ -133,9 +133,9 @@ impl World {
         self.send(message);
     }
 
-    /// Serves the parked request of an item that has waited longest, first from the pool and then
-    /// from other slots. If slots are in nodes' memories, each node serves its own requests,
-    /// independently of the other nodes.
+    /// Serves one parked request for an item: the request that has waited longest. Its units come
+    /// first from the pool, and then from other slots. If the item's slots are in nodes' memories,
+    /// each node serves its own requests, independently of the other nodes.
     pub(crate) fn serve_parked(&mut self, leader: u8, item: ItemId) {
         let seat = leader % self.setup.nodes;
         let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());
@@ -169,7 +169,8 @@ impl World {
     }
 
     /// Returns a leader's data about an item's slots. For a slot that the leader reaches, the data
-    /// is the slot's present state. For another slot, the data is only the store's rows.
+    /// is the slot's present state. For a slot that the leader does not reach, the data is only the
+    /// store's rows.
     fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<SlotHolding> {
         let seat = Some(leader % self.setup.nodes);
         let holding = |(i, place): (usize, &super::PlacedSlot)| {

@@ -13,11 +13,11 @@ use crate::checker::ordering_key;
 
 /// The number of endpoints of one simulated sale.
 pub(crate) const ENDPOINTS: usize = 2;
-/// The number of workers that may deliver to one endpoint at the same time, because leases only
-/// save work.
+/// The number of workers that may deliver to one endpoint at the same time. A lease does not
+/// prevent this. It only avoids double work.
 const WORKERS: usize = 2;
-/// Returns bounds that are small enough to be reached. Events for one endpoint are tried once, and
-/// events for the other endpoint twice.
+/// Returns bounds that are so small that runs reach them. An event for endpoint 0 is tried once,
+/// and an event for endpoint 1 is tried twice.
 fn bounds(endpoint: usize) -> DeliveryBounds {
     let tries = 1 + endpoint as u32;
     DeliveryBounds { tries, refusals: tries, refused_ms: 0, at_once: 3, window: 6, pending: 4 }

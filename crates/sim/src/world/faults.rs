@@ -18,7 +18,7 @@ impl World {
         self.nodes[node].skew_ms = i64::from(tenths) * 100;
     }
 
-    /// Returns the snapshot of the present commit for a node.
+    /// Returns a snapshot for a node, as of the newest commit.
     pub(crate) fn snapshot(&self, node: usize) -> Snapshot {
         let seen = |i: usize| {
             let item = ItemId(i as i64 + 1);
@@ -43,9 +43,9 @@ impl World {
         }
     }
 
-    /// Returns the requests that hold an order and that the node may not have read yet. Also
-    /// returns the first transaction that the next snapshot must read. This is the oldest running
-    /// transaction, because it may commit after any later transaction.
+    /// Returns the requests that hold an order, without the requests that the node has certainly
+    /// read. Also returns the first transaction that the next snapshot must read. This is the
+    /// oldest running transaction, because it may commit after any later transaction.
     fn holders(&self, node: usize) -> (Vec<u64>, u64) {
         let Node { since, snapshot, .. } = &self.nodes[node];
         let until = match enforces(Rule::HoldersWithCounts) {

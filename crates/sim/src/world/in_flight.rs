@@ -34,7 +34,7 @@ pub(crate) enum Message {
     Notice { node: u8, id: TicketId, verdict: Verdict },
     /// Leader to slot.
     Init { leader: u8, slot: usize, terms: GrantTerms },
-    /// A leader's transaction that the leader has decided but not run.
+    /// A transaction that a leader has decided to run, but has not run yet.
     Commit { leader: u8, tx: Tx },
     /// Leader to slot.
     Apply { slot: usize, epoch: Epoch, row: Arc<FeedRow> },

@@ -65,7 +65,8 @@ impl World {
         }
     }
 
-    /// Closes the slot's grant at once, as if its lease had lapsed. The slot may still run.
+    /// Closes the slot's grant at once, as if the lease of the slot's node had lapsed. The slot may
+    /// still run.
     pub(crate) fn lapse(&mut self, slot: usize) {
         if let Some(id) = self.store.open_grant(self.places[slot].at).map(|g| g.id) {
             self.commit(Tx::Close(id, CloseCause::LeaseLapsed));

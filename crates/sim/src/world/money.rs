@@ -18,7 +18,8 @@ use crate::store::{Tx, TxResult};
 pub(crate) enum MoneyMessage {
     /// A message from the provider.
     ProviderMessage { event: String, hook: ProviderMessage },
-    /// A message that was answered before its effect.
+    /// A message that the node answered before its effect. This happens only if the rule
+    /// `AnswerAfterEffect` is removed.
     Answered { event: String, hook: ProviderMessage },
     /// A node requests a checkout.
     Make { order: TicketId },
@@ -150,8 +151,8 @@ impl World {
         self.capture(capture, charge, true);
     }
 
-    /// Handles a captured payment. If units are missing, the payment waits for recalled units in
-    /// the memory of the node.
+    /// Handles a captured payment. If units are missing, the node recalls units, and keeps the
+    /// payment in its memory until the units arrive.
     pub(crate) fn capture(&mut self, capture: Capture, charge: usize, last: bool) -> bool {
         let TxResult::CaptureOutcome(captured) =
             self.commit(Tx::Capture(capture.clone(), last, self.now))
@@ -209,7 +210,8 @@ impl World {
         }
     }
 
-    /// Keeps a checkout, and then gives it to the buyer.
+    /// Gives the buyer the order's open checkout. If the order has no open checkout, the new one is
+    /// stored first.
     fn keep_checkout(&mut self, order: TicketId, session: usize) {
         let checkout = Checkout {
             order,
@@ -227,8 +229,8 @@ impl World {
         }
     }
 
-    /// Returns the open checkouts that the provider should close. Their order no longer waits for a
-    /// payment, or its payment window is over.
+    /// Returns the open checkouts that the provider should close. The order of such a checkout no
+    /// longer waits for a payment, or the order's payment window is over.
     pub(crate) fn checkouts_to_close(&self) -> Vec<(TicketId, usize)> {
         let due = |c: &&Checkout| {
             let order = self.store.model.orders.get(&c.order);

@@ -17,8 +17,8 @@ const GIVEN_UP_AFTER: usize = 15;
 const ROUND_MS: i64 = 10_000;
 
 impl World {
-    /// Handles every message and closes every checkout that should be closed. Orders still wait for
-    /// their payments.
+    /// Handles every message and closes every checkout that should be closed. Unpaid orders do not
+    /// expire here.
     pub(super) fn payments_at_rest(&mut self) {
         self.provider.away = false;
         for _ in 0..ROUNDS_MAX {
@@ -38,7 +38,7 @@ impl World {
             }
         }
         self.checker
-            .find("rest", || format!("payments do not come to rest: {:?}", self.waiting_captures));
+            .find("rest", || format!("some payments are never done: {:?}", self.waiting_captures));
     }
 
     /// Repeats the messages about charges outside of checkouts until they are answered. A charge at
@@ -61,8 +61,8 @@ impl World {
                 self.recall_to_pool(item, units);
             }
             if !self.capture(first.capture.clone(), first.charge, false) {
-                // This is the last try, because the free units may have been sold or may not be
-                // recallable.
+                // Mark this try as the last. The free units may have been sold, or the slots may be
+                // unable to give them up, so more tries might never succeed.
                 self.capture(first.capture.clone(), first.charge, true);
             }
             self.waiting_captures.retain(|l| l.capture != first.capture);

@@ -26,8 +26,8 @@ pub(crate) struct ItemSnapshot {
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
     pub(crate) at: Millis,
-    /// Requests that hold an order. Together with those of earlier snapshots, these are all such
-    /// requests up to this commit.
+    /// Requests that hold an order. This snapshot and the earlier snapshots together contain all
+    /// such requests up to this commit.
     pub(crate) holders: Vec<u64>,
     /// The first transaction that the next snapshot reads.
     pub(crate) since: u64,
@@ -55,7 +55,7 @@ pub(crate) struct Node {
     pub(crate) own: Vec<u64>,
     /// The tokens of tickets whose verdicts this node expects.
     pub(crate) expected: Vec<Token>,
-    /// The number of requests that took their slots in turn.
+    /// The number of requests for which this node chose the slots in turn.
     pub(crate) turns: u64,
     /// The distance of the node's clock from the store's clock.
     pub(crate) skew_ms: i64,
@@ -77,7 +77,8 @@ pub(crate) enum AttemptState {
     /// A ticket is issued, and the node waits for its verdict. If `may_be_lost` is true, the node
     /// checks the ticket's grant.
     Waiting { id: TicketId, may_be_lost: bool },
-    /// The request waits for units or for a commit.
+    /// The request is parked. If `is_short` is true, it waits for units. If not, it waits for a
+    /// commit.
     Parked { until: Millis, is_short: bool },
     /// The node reads the store to confirm a slot's refusal.
     Confirming,
@@ -118,7 +119,7 @@ pub(crate) struct Attempt {
     pub(crate) parked: Option<Millis>,
     /// Whether the request has one of the permits for parked requests.
     pub(crate) has_permit: bool,
-    /// The last commit before the purchase asked all slots.
+    /// The last commit before the purchase began its last try, which asks every slot.
     pub(crate) last_try: u64,
     /// The verdict for the token, if the verdict arrived before the slot's answer.
     pub(crate) early: Option<(TicketId, Verdict)>,
@@ -177,14 +178,16 @@ impl World {
         self.attempts.iter().filter(|a| a.purchase.node == node && a.has_permit).count()
     }
 
-    /// Ends the wait of a parked request, by a signal or by the time that has passed.
+    /// Ends the wait of a parked request. The input is `Elapsed` if the parking time is over, and
+    /// `Woken` if it is not.
     pub(crate) fn retry(&mut self, i: usize) {
         if let AttemptState::Parked { until, .. } = self.attempts[i].state {
             self.drive(i, if self.mono >= until { Input::Elapsed } else { Input::Woken });
         }
     }
 
-    /// Stores a snapshot, and passes it on as a signal of a commit.
+    /// Stores a snapshot, wakes parked requests, and checks the grants of tickets without a
+    /// verdict. A snapshot that is older than the stored one only adds requests that hold orders.
     pub(crate) fn take_snapshot(&mut self, node: usize, snapshot: Snapshot) {
         let Node { snapshot: current, holders, since, .. } = &mut self.nodes[node];
         holders.extend(&snapshot.holders);
@@ -201,8 +204,8 @@ impl World {
             }
             match state {
                 AttemptState::Parked { is_short: false, .. } => self.drive(i, Input::Woken),
-                // As in the server, a commit wakes a request that is short of units only if the new
-                // counts refuse the request.
+                // As in the server, a commit does not always wake a request that is short of units.
+                // It wakes the request only if the new counts refuse the request.
                 AttemptState::Parked { .. } => {
                     let item = purchase.item.0 as usize - 1;
                     let seen = self.nodes[node].snapshot.as_ref().map(|s| s.items[item].free);
@@ -218,7 +221,8 @@ impl World {
         }
     }
 
-    /// Informs the purchase if the grant of its ticket was closed by this commit or earlier.
+    /// Informs the purchase if the commit `version` or an earlier commit closed the grant of its
+    /// ticket.
     fn check_grant(&mut self, i: usize, id: TicketId, version: u64) {
         let grant = id.parts().expect("the id of an issued ticket").grant;
         if self.store.closed_by(grant, version) {

@@ -51,9 +51,9 @@ impl World {
         }
     }
 
-    /// Checks the next slot. After the last slot, the phase is shown if the intended phase has not
-    /// changed since the first slot. If it has changed, a slot that was drained may have issued
-    /// tickets again.
+    /// Checks the next slot. After the last slot, the leader shows the phase to buyers, but only if
+    /// the intended phase has not changed since the first slot. After such a change, a slot that
+    /// was already checked may have issued tickets again.
     pub(crate) fn drained(&mut self, leader: u8, item: ItemId, intent: (Phase, u64), next: usize) {
         match self.places.get(next) {
             Some(place)
@@ -69,7 +69,8 @@ impl World {
     fn is_drained(&self, slot: usize) -> bool {
         let place = &self.places[slot];
         let Some(grant) = self.store.open_grant(place.at) else { return true };
-        // The slot may have accepted a grant with units and then lost its memory, before the store
+        // Without a slot's state, a grant with units is not drained, even if it is not
+        // acknowledged. The slot may have accepted the grant and lost its memory before the store
         // recorded the acknowledgement.
         let Some(view) = place.slot.view() else { return !grant.acked && grant.granted == 0 };
         respread::is_drained(grant, &view)

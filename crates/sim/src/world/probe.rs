@@ -9,7 +9,7 @@ use crate::checker::BuyerAnswer;
 use crate::store::{Tx, TxResult};
 use doorbuster_core::stock::AdjustResult;
 
-/// How often a buyer repeats a request, and an operator tries to remove the free units.
+/// How often a buyer repeats a request, and how often an operator tries to remove the free units.
 const RETRIES_MAX: usize = 4;
 
 impl World {
@@ -22,7 +22,7 @@ impl World {
             return self.checker.must_report_phase(&purchase, phase);
         }
         self.try_again(item);
-        // While a buyer waits, recalled units in the pool belong to the waitlist.
+        // While a buyer is on the waitlist, recalled units in the pool belong to the waitlist.
         if !self.checker.has_waiting(item) {
             self.pay_late(item);
         }

@@ -157,7 +157,7 @@ impl World {
         Some(self.provider.charges.len() - 1)
     }
 
-    /// Returns the next payment's name, which differs from the names in operations.
+    /// Returns the next payment's name. No operation can choose this name.
     fn next_name(&self) -> String {
         format!("pay_{}", 1_000 + self.provider.charges.len())
     }
@@ -246,7 +246,7 @@ impl World {
         }
     }
 
-    /// Lets a buyer pay at a checkout whose URL a buyer has.
+    /// Lets a buyer pay at one of the checkouts whose URLs buyers have.
     pub(crate) fn pay_at(&mut self, pick: u8, how: u8) {
         let handed: Vec<_> = (0..self.provider.sessions.len())
             .filter(|&i| self.provider.sessions[i].handed)
@@ -373,8 +373,8 @@ impl World {
         }
     }
 
-    /// Repeats the messages about money that came back after it had arrived, until they are
-    /// answered.
+    /// Sends a message again for each refund whose money came back, but which the store still
+    /// records as settled.
     pub(crate) fn send_lost_refunds(&mut self) {
         let backs = &self.provider.backs;
         let is_lost = |b: &&MoneyBack| {

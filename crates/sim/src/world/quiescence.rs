@@ -101,7 +101,7 @@ impl World {
                 return;
             }
         }
-        self.checker.find("rest", || "the loops do not come to rest".into());
+        self.checker.find("rest", || "some loops never run out of work".into());
     }
 
     /// Lets time pass until the parking time of all requests is over. Returns whether a request was
@@ -193,9 +193,9 @@ impl World {
         }
     }
 
-    /// Requests the missing units for all parked requests before any message arrives. So it is
-    /// possible that two recalls in opposite directions merely exchange units. After that, the
-    /// requests are served one by one, as if they had waited for different times.
+    /// Requests the missing units of all parked requests at once, before any message arrives. Two
+    /// recalls in opposite directions may then merely exchange units. So the caller serves the
+    /// requests one by one afterwards, as if they had waited for different times.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
             let Attempt { state, purchase, .. } = self.attempts[i];

@@ -1,11 +1,12 @@
-//! Simulates how a leader gives units to a slot, by the rules and by the data that the leader has
-//! read.
+//! Simulates how a leader gives units to a slot. The leader applies the rules to the data that it
+//! has read.
 use doorbuster_core::refill;
 
 use super::World;
 
 impl World {
-    /// Returns the units with which a slot is opened: its portion, if the item uses sub-domains.
+    /// Returns the units with which a slot is opened. If the item uses sub-domains, this is the
+    /// slot's initial portion. If not, the setup sets the units.
     pub(crate) fn opening_units(&mut self, slot: usize) -> u64 {
         let item = self.places[slot].at.item;
         let spread = self.spread(item);

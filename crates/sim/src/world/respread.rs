@@ -1,5 +1,5 @@
 //! Simulates partitions that change while the sale runs. An operator sets their number. A leader
-//! drains the slots that left the spread, and gives new slots their part.
+//! drains the slots that left the spread, and gives new slots a part of the units.
 use doorbuster_core::respread::{self, SlotDrainStep, SlotShare};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::slot::SlotView;
@@ -61,8 +61,8 @@ impl World {
     }
 
     /// Returns the slots of an item that have an open grant, but get no requests from a node whose
-    /// snapshot has this number of partitions. These slots are leaving the spread, or the snapshot
-    /// is older than the present spread.
+    /// snapshot has this number of partitions. Either these slots are leaving the spread, or the
+    /// snapshot is older than the present spread.
     pub(crate) fn leaving(&self, item: ItemId, partitions: usize) -> Vec<usize> {
         let leaves = |&slot: &usize| {
             let at = self.places[slot].at;
@@ -105,7 +105,8 @@ impl World {
         }
     }
 
-    /// Continues after the slot's answer: reads the grant and decides.
+    /// Continues after the slot's answer: reads the slot's grant, and decides the next step of the
+    /// drain.
     pub(crate) fn leave_viewed(&mut self, leader: u8, slot: usize, view: Option<&SlotView>) {
         let Some(grant) = self.store.open_grant(self.places[slot].at).cloned() else { return };
         if self.is_in_spread(slot) {
@@ -125,7 +126,8 @@ impl World {
         }
     }
 
-    /// Gives new slots of an item their part while the pool is empty.
+    /// If an item's pool is empty, recalls units from the item's other slots to give new slots a
+    /// part.
     pub(crate) fn share(&mut self, leader: u8, item: ItemId) {
         if self.held || !self.store.sells(item) {
             return;

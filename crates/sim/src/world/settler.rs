@@ -64,8 +64,8 @@ impl World {
         }
     }
 
-    /// Makes the first ticket of a batch in flight a dead letter, because it cannot be settled. The
-    /// ticket is returned as if it were too late.
+    /// Simulates a ticket that cannot be settled, and so becomes a dead letter. The first ticket of
+    /// a batch in flight is settled as if it were too late, so that its units are returned.
     pub(crate) fn poison(&mut self, pick: u8) {
         let batches = self.flight.iter().filter_map(|m| match m {
             Message::Settle { batch, .. } => batch.first(),

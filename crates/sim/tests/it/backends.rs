@@ -20,7 +20,7 @@ use super::postgres;
 /// The number of lists for a store on disk and for PostgreSQL, if `DOORBUSTER_SIM_LISTS` is not
 /// set. The first lists cover every profile.
 const LISTS: u64 = 28;
-/// The number of lists for Redis, which is faster.
+/// The number of lists for slots in Redis. This number is larger, because these lists run faster.
 const SLOT_LISTS: u64 = 280;
 /// How long a server may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -104,7 +104,8 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         if let Some((mut keeper, mut input)) = self.keeper.take() {
-            // The server ends even if the script does not read the line.
+            // A failed write is harmless: the end of the input also makes the script end the
+            // server.
             let _ = input.write_all(b"end\n");
             drop(input);
             let _ = keeper.wait();

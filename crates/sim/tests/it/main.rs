@@ -21,8 +21,8 @@ const MUTANT_SEEDS: u64 = 5_000;
 const SOON_SEEDS: u64 = 2_000;
 /// The number of lists that also run against the real store and real slots.
 const REAL_LISTS: u64 = 2_000;
-/// The largest number of rules whose removal these seeds may miss. The rules' directed lists detect
-/// these removals.
+/// The largest number of rules whose removal these seeds may miss. The directed lists of these
+/// rules detect the removals.
 const RARE_MAX: usize = 10;
 
 /// The cases that the seeds must cover. A case that never happens is not tested.

@@ -1,12 +1,12 @@
-//! Checks the rules that only the simulator enforces by a condition. In the server, the sequence of
-//! steps ensures these rules. docs/protocol.md lists these rules, and the tests that check them in
-//! the server.
+//! Checks the documentation of the rules that only the simulator enforces by a condition. In the
+//! server, the sequence of steps ensures these rules. docs/protocol.md must list them, and name the
+//! existing tests that check them in the server.
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use doorbuster_core::rules::Rule;
 
-/// Returns the code of the workspace without the simulator and the list of rules.
+/// Returns all code of the workspace, except the simulator and the list of rules.
 fn code() -> String {
     fn gather(dir: &Path, into: &mut String) {
         for entry in std::fs::read_dir(dir).expect("a directory") {

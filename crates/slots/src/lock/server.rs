@@ -38,7 +38,7 @@ impl LockServer {
         }
     }
 
-    /// Returns whether the lock belonged to this owner.
+    /// Renews the lock if it belongs to this owner. Returns false if it does not.
     pub(super) async fn renew(
         &self,
         name: &str,
@@ -56,7 +56,7 @@ impl LockServer {
         }
     }
 
-    /// Returns whether the lock belonged to this owner.
+    /// Releases the lock if it belongs to this owner. Returns false if it does not.
     pub(super) async fn release(&self, name: &str, owner: &str) -> Result<bool, SlotError> {
         match self {
             Self::Redis(shared) => {

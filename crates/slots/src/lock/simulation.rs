@@ -1,5 +1,5 @@
-//! Simulates locks: the production code of holders and waiters on simulated servers, in simulated
-//! time, from a seed.
+//! Tests locks in a simulation. The holders and waiters run the production code. The servers and
+//! the time are simulated, and a seed determines each run.
 //!
 //! Messages arrive late or get lost, servers fail or lose their memory, and processes sleep past
 //! their lease. There are three checks:
@@ -65,7 +65,8 @@ struct Faults {
     clocks_differ: bool,
     /// A deliberate bug that the checks must find: a release that does not check the owner.
     releases_foreign_locks: bool,
-    /// A deliberate bug: a process does not copy a greater number to the other servers.
+    /// A deliberate bug that the checks must find: a renewal does not store a greater fencing
+    /// number on the server.
     keeps_fence_number: bool,
 }
 
@@ -197,13 +198,13 @@ impl LockChecker {
         for (other, theirs) in others.iter().filter(|(other, _)| **other != process) {
             if theirs.is_held() && held.is_held() {
                 lock(&self.faults)
-                    .push(format!("{at:?}: {process} and {other} hold the same lock"));
+                    .push(format!("{at:?}: processes {process} and {other} hold the same lock"));
             }
         }
         let mut last = lock(&self.fence);
         if held.fence() <= *last {
             lock(&self.faults).push(format!(
-                "{at:?}: fencing number {} after {}",
+                "{at:?}: the fencing number {} is not above the last one, {}",
                 held.fence(),
                 *last
             ));
@@ -283,8 +284,8 @@ async fn run_process(
                     sleep_until(until).await;
                 }
             }
-            // The checker keeps a handle for its queries. Dropping the last handle releases the
-            // lock.
+            // The checker also has a handle of the lock. Drop it first, because only the drop of
+            // the last handle releases the lock.
             let mine = lock(&checker.held).remove(&process);
             drop(mine);
             held.release().await;
@@ -330,8 +331,8 @@ fn no_two_processes_hold_the_same_lock_and_fencing_numbers_grow() {
 fn fencing_numbers_grow_after_a_server_lost_its_memory() {
     let forget = Faults { servers_forget: true, ..NO_FAULTS };
     let found = runs(0..SEEDS, 1, forget);
-    // If there is only one server and it loses its memory, a second holder gets the lock. The
-    // fencing numbers protect against the first holder's writes.
+    // If the only server loses its memory, a second process can get the lock too early. The fencing
+    // numbers then protect against the first holder's writes.
     let is_about_fences = |fault: &String| !fault.contains("hold the same lock");
     assert!(!found.iter().any(|(_, faults)| faults.iter().any(is_about_fences)), "{found:?}");
 }

@@ -118,8 +118,8 @@ impl BatchWriter {
 
     /// Writes one call for each part, and returns the answers. If the settings require replicas,
     /// the function sends a wait for replicas after the calls. The answers are used even if too few
-    /// replicas confirm in time. A ticket is not yet an order, and if a failover loses a ticket,
-    /// the buyer's request is repeated.
+    /// replicas confirm in time. This is safe, because a ticket is not yet an order. If a failover
+    /// loses a ticket, the buyer's request is repeated.
     async fn write(
         &mut self,
         parts: &[Vec<PendingTicket>],
@@ -180,8 +180,8 @@ fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     parts
 }
 
-/// Gives each caller its part of one call's answer. If a caller no longer waits, the buyer repeats
-/// the request, or the ticket is settled without the caller.
+/// Gives each caller its part of one call's answer. If a caller no longer waits, its part is
+/// dropped. Then the ticket is settled without the caller, or the buyer repeats the request.
 fn send_answers(part: Vec<PendingTicket>, reply: Result<Value, RedisFailure>) {
     let answers = reply.and_then(|value| codec::ticket_answers(value, part.len()));
     match answers {

@@ -15,7 +15,7 @@ use super::limits::EPOCH_MAX;
 /// How many bits of a position contain the ticket's number. The higher bits contain the epoch.
 const NUMBER_BITS: u32 = 40;
 
-/// Returns the position of a queue entry in one 64-bit number: `EPOCH-N`.
+/// Returns the position of the queue entry `EPOCH-N` as one 64-bit number.
 fn position(epoch: u64, n: u64) -> u64 {
     epoch << NUMBER_BITS | n
 }
@@ -104,8 +104,8 @@ pub(super) fn ticket_answer(
     })
 }
 
-/// Parses the ticket in a queue entry. Returns `None` if the entry is invalid, or was acknowledged
-/// meanwhile.
+/// Parses the ticket in a queue entry. Returns `None` if the entry is invalid, or if its ticket is
+/// already acknowledged.
 pub(super) fn delivery(slot: SlotKey, id: &str, fields: Value) -> Option<Delivery> {
     let (epoch, n) = id.split_once('-')?;
     let (epoch, n) = (epoch.parse().ok()?, n.parse().ok()?);
@@ -221,8 +221,8 @@ mod tests {
         #[test]
         fn a_random_entry_is_parsed_exactly_or_refused(
             id in prop_oneof![8 => "[0-9]{1,7}-[0-9]{1,12}", 1 => "[0-9]{0,20}-?[0-9]{0,20}", 1 => "\\PC{0,8}"],
-            // In most cases, the entry has seven words that are numbers. Such an entry is valid,
-            // because buyers' ids and keys may also be numbers.
+            // Most generated entries consist of seven numbers. Such an entry can be valid, because
+            // a buyer's id and a key may also be numbers.
             words in prop_oneof![9 => vec(any_text(), 7), 1 => vec(any_text(), 0..9)],
             name in "t|\\PC{0,3}",
             cut in any::<Index>(),

@@ -54,7 +54,7 @@ impl RedisFailure {
             ) => Self::WrongServer(reply),
             Some(K::CrossSlot | K::NoPerm) => Self::Refused(reply),
             None if code == "BUSY" => Self::Busy(reply),
-            // The server refused the script's first write, so nothing was written.
+            // The call was refused before the script's first write, so nothing was written.
             None if matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "NOAUTH" | "DOORBUSTER") => {
                 Self::Refused(reply)
             }
@@ -109,7 +109,7 @@ pub(crate) fn check_reply(value: Value) -> Result<Value, RedisFailure> {
     }
 }
 
-/// Returns the failure for an answer that no script of this crate can return.
+/// Returns the failure for an unexpected answer. The call may have taken effect.
 pub(crate) fn unexpected_reply(value: &Value) -> RedisFailure {
     RedisFailure::NoReply(format!("unexpected answer: {value:?}"))
 }

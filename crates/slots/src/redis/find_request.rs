@@ -1,6 +1,7 @@
-//! Finds a request in a slot's memory by its ticket. The search is needed if the store decided the
-//! ticket from its id alone, and the ticket has left the queue. The memory may be large, so the
-//! search takes small steps between other calls.
+//! Finds a request in a slot's memory by its ticket. The store can decide a ticket from the
+//! ticket's id alone. If that ticket has left the queue, only this search finds the request. The
+//! memory may be large, so the search takes small steps, and the server answers other calls between
+//! them.
 use doorbuster_core::{SlotKey, Token};
 use redis::{Cmd, Value};
 

@@ -1,4 +1,4 @@
-//! Reads a server's INFO: whether it can hold slots, and its identity.
+//! Reads the identity of a server from `INFO`, and decides whether the server can hold slots.
 use super::limits::VERSION_MIN;
 
 /// The fields of the answer to INFO.
@@ -41,7 +41,7 @@ fn version(text: &str) -> (u32, u32) {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
-/// Returns the reason if the server cannot hold slots.
+/// Returns an error with the reason if the server cannot hold slots.
 pub(super) fn check_usable(health: &Health) -> Result<(), String> {
     let Health { address, version: (major, minor), policy, .. } = health;
     if health.version < VERSION_MIN {

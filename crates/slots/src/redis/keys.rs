@@ -2,7 +2,7 @@
 //!
 //! | key | type | holds | lives |
 //! |---|---|---|---|
-//! | `PREFIX:{ITEM#INDEX}:term` | hash | grant, epoch, counters, position in the feed, number of tickets | as long as the slot; the epoch a day longer |
+//! | `PREFIX:{ITEM#INDEX}:term` | hash | grant, epoch, counters, position in the feed, number of tickets | as long as the slot; the epoch is kept for one more day |
 //! | `PREFIX:{ITEM#INDEX}:requests` | hash | request's hash → its ticket | under one grant |
 //! | `PREFIX:{ITEM#INDEX}:buyers` | hash | buyer's hash → units counted | under one grant |
 //! | `PREFIX:{ITEM#INDEX}:recalls` | hash | recall's id → units given up | under one grant |
@@ -43,14 +43,14 @@ fn tag(slot: SlotKey) -> String {
     slot.to_string()
 }
 
-/// Returns the hash slot of a Redis Cluster that contains the slot.
+/// Returns the hash slot to which the slot belongs in a Redis Cluster.
 pub(super) fn hash_slot(slot: SlotKey) -> u16 {
     crc16(tag(slot).as_bytes()) % HASH_SLOTS
 }
 
 /// Returns the plain server that has the slot. An item's partitions are assigned to the servers one
-/// after another. The item decides which server gets the first partition. So the numbers of the
-/// item's partitions on two servers differ by at most one.
+/// after another. The item decides which server gets the first partition. So any two servers have
+/// nearly the same number of the item's partitions: the difference is at most one.
 pub(super) fn server_of(slot: SlotKey, servers: usize) -> usize {
     let start = usize::from(crc16(&slot.item.0.to_be_bytes()));
     (start + slot.index as usize) % servers.max(1)

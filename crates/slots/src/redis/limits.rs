@@ -7,12 +7,13 @@ pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// How long a server may take to answer. After that time the connection is dropped, and the call
 /// may have taken effect.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
-/// How long the start of the program waits for a server. Until then, the program retries a server
-/// that is busy or still loads its file. After that time the program does not start.
+/// How long the program waits for a server at its start. During this time, the program retries a
+/// server that is busy or still loads its file. After that time the program does not start.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
 /// The pause between two attempts to reach a server at the start.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
-/// The longest time that answers wait for replicas. After that time the answers are sent anyway.
+/// The longest time that answers wait until replicas have the tickets. After that time the answers
+/// are sent anyway.
 pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
 /// How long calls to a server fail at once after the server could not be reached.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
@@ -21,8 +22,8 @@ pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const BATCHER_WAITING_MAX: usize = 16_384;
 /// The largest number of requests that go to one server in one write.
 pub(super) const BATCH_MAX: usize = 512;
-/// The largest number of writes in flight to one server. While one write waits for its answer, the
-/// next batch gathers.
+/// The largest number of writes to one server that wait for an answer. Meanwhile, further requests
+/// are collected for the next write.
 pub(super) const BATCH_WRITERS: usize = 2;
 /// The largest number of requests of one slot in one call of the script. The server does no other
 /// work during the call.
@@ -37,8 +38,8 @@ pub(super) const READ_BLOCK: Duration = Duration::from_millis(500);
 pub(super) const READ_MAX: usize = 256;
 /// How long a reader pauses if its queue cannot be read or does not exist.
 pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
-/// The largest number of tickets that were read and that no settler has taken. At the bound the
-/// readers wait.
+/// The largest number of tickets in the inbox: tickets that a reader has read and no settler has
+/// taken. At the bound the readers wait.
 pub(super) const INBOX_MAX: usize = 2_048;
 /// The largest number of slots that one node reads, each through its own connection. If there are
 /// more slots, the node does not read the last slots, and `Slots::serve` returns an error.
@@ -50,15 +51,16 @@ pub(super) const CLAIM_EVERY: Duration = Duration::from_secs(1);
 /// the ticket. Redis measures this time. A wrong clock is harmless, because a ticket that is
 /// delivered twice is settled once.
 pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
-/// The largest number of attempts of a call. A call is repeated only if it had no effect, because
-/// the server does not have the slot or is unavailable. At the bound the call fails.
+/// The largest number of attempts of a call. If the server does not have the slot or is
+/// unavailable, the call had no effect, and is repeated. At the bound the call fails.
 pub(super) const ATTEMPTS_MAX: usize = 5;
 /// The pause between two attempts of a call.
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 /// The interval at which the servers' identities are checked. A broken connection starts a check at
 /// once.
 pub(super) const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// The shortest pause between two of these checks, while connections break continuously.
+/// The shortest pause between two checks of the servers' identities. It applies while connections
+/// break continuously.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
 /// How long a retired slot's epoch is kept.
 pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);
@@ -66,7 +68,8 @@ pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);
 pub(super) const SEARCH_STEP: usize = 1_000;
 /// The highest epoch. The epoch and the number of a ticket share one 64-bit number.
 pub(super) const EPOCH_MAX: u64 = (1 << 24) - 1;
-/// Oldest version of Redis with which the scripts were tested.
+/// The oldest version of Redis that may hold slots. The scripts were not tested with older
+/// versions.
 pub(super) const VERSION_MIN: (u32, u32) = (7, 0);
 
 const _: () = assert!(

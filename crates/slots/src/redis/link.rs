@@ -44,8 +44,8 @@ impl Link {
         &self.client
     }
 
-    /// Opens a separate connection. Without a time limit for answers, the connection can also be
-    /// used for commands that wait.
+    /// Opens a separate connection. If `response_max` is `None`, answers have no time limit, so
+    /// commands that wait can use the connection.
     pub(super) async fn connect(
         &self,
         response_max: Option<Duration>,
@@ -115,8 +115,9 @@ pub(super) async fn connect(
         Ok(Err(error)) if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             Err(RedisFailure::Refused(format!("{}: {error}", address())))
         }
-        // A server that runs a long script of another program refuses the SELECT for the URL's
-        // database. The client library keeps only the text of that error.
+        // If the server runs a long script of another program, the server refuses the `SELECT` for
+        // the URL's database. The client library keeps only the text of that error, so this code
+        // searches the text.
         Ok(Err(error))
             if error.detail().is_some_and(|reply| reply.contains("is busy running a script")) =>
         {

@@ -19,8 +19,8 @@ impl LiveConsumers {
             nodes.iter().map(|node| consumer(*node)).collect();
     }
 
-    /// Returns the dead consumers that have unacknowledged entries, from the answer to `XINFO
-    /// CONSUMERS`. Returns none while the live consumers are not known.
+    /// Parses the answer to `XINFO CONSUMERS`, and returns the dead consumers that have
+    /// unacknowledged entries. Returns no consumer while the live consumers are not known.
     pub(super) fn lost(&self, reply: Value) -> Result<Vec<String>, RedisFailure> {
         let live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if live.is_empty() {

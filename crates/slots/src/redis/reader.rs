@@ -51,7 +51,7 @@ impl QueueReader {
     }
 
     /// Lets the reader end by itself after its current read. If the reader ended at once, this node
-    /// might not get the tickets of that read. No node would then settle these tickets until
+    /// might not get the answer to that read. The tickets in that answer would then wait until
     /// another node claims them.
     pub(super) fn end_after_read(&mut self) {
         self.ends.cancel();
@@ -89,8 +89,8 @@ impl Reader {
         let mut connection = link.connect(None).await?;
         while let Err(failure) = self.read(&mut connection).await {
             match failure {
-                // Either the queue does not exist yet, because the slot's next grant creates it, or
-                // the server is busy.
+                // Either the server is busy, or the queue does not exist yet. The slot's next grant
+                // creates the queue.
                 RedisFailure::Refused(_) | RedisFailure::Busy(_) if !self.ends.is_cancelled() => {
                     tokio::time::sleep(READ_PAUSE).await
                 }
@@ -133,7 +133,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Claims the tickets of dead nodes by the nodes' names.
+    /// Claims the tickets that dead nodes received. Their consumer names show which nodes are dead.
     async fn take_over(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
         let mut command = Cmd::new();
         command.arg("XINFO").arg("CONSUMERS").arg(self.keys.queue()).arg(GROUP);
@@ -156,8 +156,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Drops invalid entries, [`CLAIM_IDLE`] after their delivery. Such entries would block every
-    /// drain, and the slot would seem to have no settler. No order depends on an invalid entry.
+    /// Drops these invalid entries from the queue. A reader finds invalid entries when it claims
+    /// them: [`CLAIM_IDLE`] after their delivery, or at once from a dead node. If invalid entries
+    /// stayed, they would block every drain, and the slot would seem to have no settler. No order
+    /// depends on an invalid entry.
     async fn drop_unreadable(
         &self,
         connection: &mut MultiplexedConnection,
@@ -220,8 +222,8 @@ async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Valu
     }
 }
 
-/// Builds a claim: this consumer takes over the entries from this id on, if they were delivered at
-/// least this long ago.
+/// Builds a claim: `consumer` takes over the entries that were delivered at least `idle_ms` ago.
+/// The claim starts at the id `from`.
 pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XAUTOCLAIM")
@@ -235,8 +237,8 @@ pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cm
     call
 }
 
-/// Builds a query for the entries, from this id on, that a consumer received and did not
-/// acknowledge.
+/// Builds a query for the entries that `consumer` received and did not acknowledge. The query
+/// starts at the id `from`.
 pub(super) fn pending(keys: &Keys, consumer: &str, from: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XPENDING").arg(keys.queue()).arg(GROUP).arg(from).arg("+");
@@ -252,7 +254,7 @@ pub(super) fn pending_ids(reply: Value) -> Result<Vec<String>, RedisFailure> {
 
 /// The answer to a claim.
 pub(super) struct Claimed {
-    /// The id at which the next claim begins; "0-0" at the end.
+    /// The id at which the next claim begins. It is "0-0" if no entries are left.
     pub(super) next: String,
     pub(super) tickets: Vec<DequeuedTicket>,
     /// Entries that are invalid.

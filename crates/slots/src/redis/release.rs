@@ -1,8 +1,9 @@
-//! Returns tickets to their queues if this node received them, has not acknowledged them, and
-//! stops. Otherwise other settlers would get these tickets only after this node counts as dead.
+//! Returns tickets to their queues when this node stops: all tickets that the node received and has
+//! not acknowledged. Otherwise another settler would get these tickets later: [`CLAIM_IDLE`] after
+//! their delivery, or once this node counts as dead.
 //!
-//! A stream cannot take entries back. Instead, a command increases the stored time since the
-//! entry's delivery. Then another settler claims the entry at once.
+//! A stream cannot take entries back. Instead, a command sets the time since each entry's delivery
+//! to [`CLAIM_IDLE`]. So the next claim of another settler takes the entry.
 use doorbuster_core::SlotKey;
 use redis::{Cmd, Value};
 
@@ -14,15 +15,15 @@ use super::reader::{pending, pending_ids};
 use crate::SlotError;
 
 impl Redis {
-    /// Stops reading all queues, and returns the unacknowledged tickets. If one slot cannot be
-    /// reached, the function continues with the other slots. Other nodes claim the tickets of the
-    /// missed slot after this node counts as dead.
+    /// Stops reading all queues, and returns the unacknowledged tickets. If a slot cannot be
+    /// reached, the function continues with the other slots. Other nodes claim the unreachable
+    /// slot's tickets later.
     pub(crate) async fn release_tickets(&self) -> Result<(), SlotError> {
         let readers = std::mem::take(&mut *self.0.readers());
         let mut slots = Vec::with_capacity(readers.len());
         for (slot, reader) in readers {
-            // After this, the reader's connection is closed, and the reader receives no more
-            // tickets.
+            // After the shutdown, the reader's connection is closed, and the reader receives no
+            // more tickets.
             reader.shutdown().await;
             slots.push(slot);
         }

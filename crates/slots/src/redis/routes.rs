@@ -1,8 +1,8 @@
 //! Finds the server that has a slot, among one server, several plain servers, or a Redis Cluster.
 //!
 //! The client library's own cluster mode is not used. That mode repeats commands after a lost
-//! connection, and cannot wait on a queue. This module sends no command twice, and follows a
-//! redirect at the next attempt.
+//! connection, and cannot wait on a queue. This module sends no command twice. After a redirect, it
+//! asks the cluster which server has the slot, and the next attempt goes to that server.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use doorbuster_core::SlotKey;
@@ -83,9 +83,9 @@ impl Routes {
         let is_cluster = opened
             .iter()
             .any(|(.., probed)| probed.as_ref().is_ok_and(|(health, _)| health.is_cluster));
-        // A server of a cluster may be unreachable or busy. If a plain server is unreachable, its
-        // stock cannot be sold, so the program does not start. A server that cannot hold slots is
-        // refused in both cases.
+        // The program starts even if a server of a cluster is unreachable or busy. If a plain
+        // server is unreachable or busy, its stock cannot be sold, so the program does not start.
+        // If any server cannot hold slots, the program does not start either.
         let mut fails = opened.iter().filter_map(|(.., probed)| probed.as_ref().err());
         if let Some(fail) =
             fails.find(|fail| !is_cluster || matches!(fail, RedisFailure::Refused(_)))
@@ -128,8 +128,8 @@ impl Routes {
         Ok((Arc::new(routes), healths))
     }
 
-    /// Probes the servers that have slots, because the URLs do not name all servers of a cluster.
-    /// An unreachable server does not prevent the start.
+    /// Probes the servers of the cluster that were not probed yet, because the URLs may not name
+    /// all servers. An unreachable server does not prevent the start.
     async fn probe_all(
         &self,
         known: Vec<Health>,
@@ -275,8 +275,8 @@ impl Routes {
     }
 }
 
-/// Reads a server's health, loads the scripts and returns their digests. An unreachable server
-/// fails at once. A busy server is retried until `until`.
+/// Reads a server's health, loads the scripts and returns their digests. Fails at once if the
+/// server is unreachable. Retries a busy server until the time `until`.
 async fn probe(client: &Client, until: Instant) -> Result<(Health, Scripts), RedisFailure> {
     let address = client.get_connection_info().addr().to_string();
     let mut connection = loop {
@@ -308,8 +308,8 @@ async fn read_health(
     Ok((health, scripts))
 }
 
-/// Pauses after a temporary failure. Returns a permanent failure at once, and a temporary failure
-/// only after `until`.
+/// Pauses after a temporary failure, so that the caller can retry. Returns the failure if it is
+/// permanent, or if the time `until` has passed.
 async fn pause_before_retry(fail: RedisFailure, until: Instant) -> Result<(), RedisFailure> {
     if !fail.is_transient() || Instant::now() >= until {
         return Err(fail);

@@ -25,7 +25,7 @@ pub(super) enum Script {
 pub(super) enum ScriptForm {
     /// By its digest, which is short.
     Digest,
-    /// By its source, because the server does not know the digest.
+    /// By its source, for a server that does not know the digest.
     Source,
 }
 
@@ -47,7 +47,7 @@ const SOURCES: [&str; 8] = [
     source!("retire.lua"),
 ];
 
-/// The scripts' digests: the same on every server.
+/// The scripts' digests, which are the same on every server.
 #[derive(Debug)]
 pub(super) struct Scripts([String; SOURCES.len()]);
 

@@ -1,7 +1,7 @@
-//! The tickets that readers got from the queues and that no settler has taken.
+//! The inbox: the tickets that readers got from the queues and that no settler has taken.
 //!
-//! The inbox is bounded: readers wait for room. The inbox has a ticket only once, even if the
-//! ticket was read twice.
+//! The inbox is bounded: a reader waits until the inbox has room. The inbox never has two copies of
+//! a ticket, even if the ticket was read twice.
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::limits::INBOX_MAX;
 use crate::DequeuedTicket;
 
-/// The tickets that were read and not taken.
+/// The inbox of this node.
 #[derive(Debug, Default)]
 pub(super) struct TicketBuffer {
     queued: Mutex<Tickets>,
@@ -56,7 +56,8 @@ impl TicketBuffer {
         self.arrived.notify_one();
     }
 
-    /// Replaces the slot's waiting tickets by all of its unacknowledged tickets, in order.
+    /// Removes the slot's tickets from the inbox, and adds `tickets`: all unacknowledged tickets of
+    /// the slot, in order.
     pub(super) fn replace_slot(&self, slot: SlotKey, tickets: Vec<DequeuedTicket>) {
         let mut queued = self.queued();
         queued.waiting.retain(|t| t.slot != slot);
@@ -65,7 +66,7 @@ impl TicketBuffer {
         self.push(tickets);
     }
 
-    /// Waits for tickets. Dropping the future loses nothing.
+    /// Waits for tickets. If the caller drops the future, no ticket is lost.
     pub(super) async fn take(&self, at_most: usize) -> Vec<DequeuedTicket> {
         loop {
             let arrived = self.arrived.notified();

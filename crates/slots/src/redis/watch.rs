@@ -1,10 +1,10 @@
-//! Checks the servers' identities, each second and after a broken connection, so that the leader
-//! soon notices that a slot lost its memory.
+//! Checks the servers' identities each second, and at once after a broken connection. So if a slot
+//! loses its memory, the leader notices the loss soon.
 //!
-//! A changed identity proves nothing, and an unchanged identity does not exclude a loss: FLUSHALL
-//! changes no id. A change only makes the leader check at once. A server that cannot hold slots is
-//! reported as a change too. Such a server may be new after a failover, or an operator may have
-//! changed its settings.
+//! A changed identity does not prove that a slot lost its memory. It only makes the leader check
+//! the slots at once. A loss is also possible without a change, because `FLUSHALL` keeps the ids.
+//! If a server can no longer hold slots, that is reported as a change too. For example, a failover
+//! brought an unsuitable server, or an operator changed a server's settings.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::Cmd;

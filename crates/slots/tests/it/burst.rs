@@ -27,7 +27,8 @@ impl Outcome {
     }
 }
 
-/// Sends this many requests for one unit, each for another buyer, to these slots in turn.
+/// Sends this many requests to these slots in turn. Each request is for one unit and has its own
+/// buyer.
 pub async fn burst(slots: &Slots, over: &[SlotKey], requests: u64) -> Outcome {
     let mut outcome = Outcome::default();
     let mut tasks = JoinSet::new();

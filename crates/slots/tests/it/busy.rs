@@ -1,6 +1,6 @@
-//! Tests servers that answer but do no work yet: one runs a long script, and one loads its file. A
-//! command that such a server refuses changes nothing. The server's slots sell again once the
-//! server works. A node that starts meanwhile retries for a while.
+//! Tests servers that refuse commands for a while: one runs a long script, and one loads its file.
+//! A refused command changes nothing. Once the server accepts commands again, its slots sell again.
+//! A node that starts while the server refuses commands retries for a while.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;
@@ -58,7 +58,8 @@ fn wait_for(url: &str, word: &str) {
     }
 }
 
-/// Runs a script for this long, and waits until other callers are refused.
+/// Starts a script that runs for `millis` milliseconds, and waits until the server refuses other
+/// callers.
 fn keep_busy(url: String, millis: u64) -> std::thread::JoinHandle<()> {
     let at = url.clone();
     let running = std::thread::spawn(move || {
@@ -91,8 +92,8 @@ async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<Slo
     (issued, failed)
 }
 
-/// Checks that this many calls failed with this error, that they had no effect, and that the next
-/// ticket has the next number.
+/// Checks that some calls failed with this error, and that these calls had no effect. Then checks
+/// that the next ticket has the next number. A call whose answer was lost may have used a number.
 async fn check_failed_without_effect(slots: &Slots, word: &str, issued: u64, failed: &[SlotError]) {
     let refused: Vec<_> = failed.iter().filter(|error| error.reason.contains(word)).collect();
     assert!(!refused.is_empty(), "{word}: {failed:?}");
@@ -155,8 +156,9 @@ async fn a_start_waits_for_a_server_that_runs_a_long_script() {
     let (alone, servers) = (Server::start(&SLOW), cluster::start());
     let _: () = servers[1].ask(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
     let named: Vec<String> = servers.iter().map(Server::url).collect();
-    // The server is alone, with or without a database number in its URL, or belongs to a cluster.
-    // In the cluster, the URLs either include the busy server or leave it out.
+    // In the first two cases, the busy server is alone, and its URL has no database number or has
+    // one. In the other two cases, the server belongs to a cluster, and `urls` names the server or
+    // leaves it out.
     let database = format!("{}?db=1", alone.url());
     for (urls, busy, all) in [
         (vec![alone.url()], &alone, 1),

@@ -1,5 +1,6 @@
-//! Compares the classic script on the hash `Total`/`Booked` with the slot. Both give the same
-//! answers to the same inputs, but a negative number never adds stock to the slot.
+//! Compares the slot with the classic script, which counts in a hash with the fields `Total` and
+//! `Booked`. Both give the same answers to the same inputs, with one exception: a negative number
+//! adds stock to the hash, but never to the slot.
 use std::cell::Cell;
 
 use doorbuster_core::slot::TicketAnswer;
@@ -15,7 +16,7 @@ use super::server::{Server, options};
 const CLASSIC: &str = include_str!("../../../../bench/src/peer/booked.lua");
 const OURS: &str =
     concat!(include_str!("../../src/redis/term.lua"), include_str!("../../src/redis/ticket.lua"));
-/// The stock of both at the start.
+/// The stock of the hash and of the slot at the start.
 const TOTAL: u64 = 40;
 
 /// One server with the classic hash and a slot.
@@ -47,7 +48,7 @@ impl Both {
     }
 
     fn classic(&self, n: &str) -> i64 {
-        // A fraction fails in the middle of the classic script, so the script books nothing.
+        // If `n` is a fraction, the classic script fails before it books units.
         Script::new(CLASSIC).key("item").arg(n).invoke(&mut self.connection()).unwrap_or(0)
     }
 
@@ -55,7 +56,8 @@ impl Both {
         self.server.ask(&["HGET", "item", "Booked"])
     }
 
-    /// Calls the script with these units. Returns whether it issued a ticket.
+    /// Calls the slot's script with `n` as the number of units. Returns whether the script issued a
+    /// ticket.
     fn ours(&self, n: &str) -> bool {
         let script = Script::new(OURS);
         let mut call = script.prepare_invoke();

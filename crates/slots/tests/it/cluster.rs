@@ -14,9 +14,9 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: usize = 16_384;
 /// If a server sends no message for this many milliseconds, the other servers of the cluster mark
-/// that server as failed. Servers that have just met that server remove it from their lists. The
-/// time is long, because a busy machine may pause all servers for a while. A test that replaces a
-/// server shortens the time, after the servers know each other.
+/// that server as failed. If the server is still new to them, they forget it instead. The time is
+/// long, because a busy machine may pause all servers for a while. Once the servers know each
+/// other, a test that replaces a server shortens the time.
 const MISSED_AFTER_MS: &str = "30000";
 const REPLACED_AFTER_MS: &str = "4000";
 
@@ -48,7 +48,7 @@ fn start_with(replicas: usize) -> Vec<Server> {
     wait_until("the servers know each other", || servers.iter().all(|server| says(server, &all)));
     for (i, server) in others.iter().enumerate() {
         let id: String = primaries[i % PRIMARIES].ask(&["CLUSTER", "MYID"]);
-        // The replica may not know yet that the other server is its primary.
+        // The command fails as long as the replica does not know its primary.
         wait_until("a replica follows", || {
             server.try_ask::<()>(&["CLUSTER", "REPLICATE", &id]).is_ok()
         });
@@ -86,7 +86,7 @@ pub fn start() -> Vec<Server> {
 async fn slots(test: &str) -> Slots {
     static SERVERS: OnceLock<Vec<Server>> = OnceLock::new();
     let servers = SERVERS.get_or_init(start);
-    // The URL names only the first server, which names the other servers.
+    // The URL names only the first server. That server tells the addresses of the other servers.
     Slots::redis(options(vec![servers[0].url()], test)).await.expect("servers that may hold slots")
 }
 
@@ -162,7 +162,7 @@ async fn a_slot_that_moves_under_load_is_followed() {
             .iter()
             .filter(|s| !s.ask::<Vec<String>>(&["KEYS", "shop:{5#0}:term"]).is_empty());
         assert_eq!(home.count(), 1);
-        // Reads of the queue and other calls follow the slot as well.
+        // Other calls and reads of the queue also find the server to which the slot moved.
         let view = slots.view(slot).await.expect("reachable").expect("the slot has an epoch");
         assert!(view.n.0 > 0);
         let taken = tokio::time::timeout(READY_WITHIN, slots.take(1)).await;

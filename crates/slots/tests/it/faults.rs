@@ -182,7 +182,7 @@ async fn a_server_restarted_from_an_old_snapshot_is_reported_and_detected() {
     );
 }
 
-/// Returns everything that is stored under the slot's keys.
+/// Returns every key of the server with its value.
 fn dump(server: &Server) -> Vec<(String, Vec<u8>)> {
     let mut keys: Vec<String> = server.ask(&["KEYS", "*"]);
     keys.sort();

@@ -101,7 +101,8 @@ async fn a_new_reader_leaves_a_live_node_its_tickets() {
     assert_eq!(at_next + at_first, TICKETS, "each ticket is delivered to one of the two nodes");
 }
 
-/// If a reader hands its queue over in the middle of a read, the tickets of that read are not lost.
+/// A reader hands its queue over in the middle of a read. The tickets of that read are still
+/// delivered.
 #[tokio::test]
 async fn no_ticket_waits_when_a_queue_is_handed_over_under_load() {
     let server = Server::start(&[]);

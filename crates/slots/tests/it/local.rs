@@ -85,7 +85,7 @@ fn threads_that_share_a_slot_issue_every_unit_once() {
 /// How long an issued ticket may take to be delivered.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
-/// A running thread, until it ends or panics.
+/// Counts a thread as working until the thread ends or panics.
 struct RunningThread<'a>(&'a AtomicU64);
 
 impl Drop for RunningThread<'_> {
@@ -118,7 +118,8 @@ impl ContendedSlot {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers")
     }
 
-    /// Each buyer sends each key twice, so that refused requests are repeated.
+    /// Sends the requests of all buyers and keys, and then sends them all again. So refused
+    /// requests are repeated too.
     fn ask(&self, thread: u64) {
         let _running = RunningThread(&self.working);
         let runtime = Self::runtime();
@@ -135,7 +136,7 @@ impl ContendedSlot {
         }
     }
 
-    /// Adds and takes away units, step by step. Returns how many were taken away.
+    /// In each step, adds units and takes some away. Returns how many units were taken away.
     fn refill_and_recall(&self) -> u64 {
         let _running = RunningThread(&self.working);
         let runtime = Self::runtime();
@@ -172,7 +173,8 @@ impl ContendedSlot {
         while self.working.load(Ordering::Acquire) > 0
             || (taken.len() as u64) < self.issued.load(Ordering::Acquire)
         {
-            // A ticket may be taken before it is counted.
+            // A thread counts a ticket in `issued` after the slot has issued it. So a ticket may be
+            // taken before it is counted.
             if taken.len() as u64 >= self.issued.load(Ordering::Acquire) {
                 std::thread::yield_now();
                 continue;

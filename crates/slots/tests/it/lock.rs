@@ -66,7 +66,7 @@ async fn a_holder_learns_that_its_lock_is_lost_and_its_late_write_is_refused() {
     let late = take(&one).await;
     let mut written = Written::default();
     assert!(written.write(&late));
-    // This is the state after an operator deletes the lock, or a server loses the lock.
+    // The same state arises if an operator deletes the lock, or if a server loses it.
     assert_eq!(server.ask::<i64>(&["DEL", "shop:{shared}:lock:loader"]), 1);
     let next = take(&other).await;
     assert!(written.write(&next));
@@ -189,8 +189,8 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
         written.write(&next) && !written.write(&late),
         "a write with a smaller number is refused"
     );
-    // The next request of each node finds a broken connection. Later requests go to the server that
-    // all nodes use.
+    // The next request of `mine` finds a broken connection. Later requests go to the promoted
+    // replica, which `others` uses too.
     while mine.get(FENCE).await.is_err() {
         assert!(taken_over.elapsed() < PATIENCE, "the replica is not found");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -225,8 +225,8 @@ async fn a_majority_of_servers_decides() {
     }
     let fence = held.fence();
     held.release().await;
-    // The first server restarts without data. Its numbers continue after the numbers of the other
-    // servers.
+    // The first server restarts without data. The next fencing number must still be greater than
+    // `fence`.
     servers[0].restart();
     servers[2].kill();
     let next = take(&other).await;

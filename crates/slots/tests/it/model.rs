@@ -1,5 +1,5 @@
-//! Runs random lists of calls on the reference slot and on Redis. After each call, the answers and
-//! the views are equal.
+//! Runs random lists of calls on the reference slot and on Redis. After each call, the test
+//! compares the two answers and the two views.
 use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -142,7 +142,7 @@ struct Both {
     now_ms: i64,
     tokens: u64,
     issued: Vec<(TicketRequest, IssuedTicket)>,
-    /// Unacknowledged deliveries, by the reference and by the real slot.
+    /// Each unacknowledged ticket, as the reference and as the real slot delivered it.
     delivered: Vec<(Delivery, DequeuedTicket)>,
 }
 
@@ -173,8 +173,8 @@ impl Both {
         }
     }
 
-    /// Returns whether the queue's bound is low. Then the test acknowledges tickets in order,
-    /// because only the reference counts an acknowledged ticket behind an unacknowledged one.
+    /// Returns whether the queue's bound is low. Then tickets are acknowledged in order, because
+    /// the reference counts a ticket until all tickets before it are acknowledged.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }

@@ -50,8 +50,8 @@ async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
     let slots = open(&primary, 1, "shop").await;
     issue(&slots, "a").await;
     assert_eq!(waits(&primary), 1);
-    // Concurrent requests each get their own answer. No request gets the answer to the wait for
-    // replicas.
+    // Each concurrent request gets its own answer. No request gets the answer of the `WAIT`
+    // command.
     let all = (0..50).map(|i| {
         let slots = slots.clone();
         tokio::spawn(async move { issue(&slots, &format!("b{i}")).await })
@@ -67,7 +67,7 @@ async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
     let began = Instant::now();
     issue(&slots, "c").await;
     assert!(began.elapsed() >= BOUND, "{:?}", began.elapsed());
-    // After a replica is disconnected, calls wait no longer.
+    // Once the replica is disconnected, calls do not wait for it.
     replica.kill();
     let watch = Watch::start();
     issue(&slots, "d").await;

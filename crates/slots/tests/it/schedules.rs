@@ -165,7 +165,7 @@ impl World {
         self.explains_rest(threads, &mut vec![0; threads.len()], &self.reference())
     }
 
-    /// Returns whether the reference can continue after this many calls of each thread.
+    /// Returns whether the reference explains the calls that follow `done` calls of each thread.
     fn explains_rest(&self, threads: &[Vec<Did>], done: &mut [usize], slot: &Slot) -> bool {
         let next = |(did, &done): (&Vec<Did>, &usize)| did.get(done).map(|did| did.answered);
         // If a call was answered before another call was made, the answered call must come first.
@@ -249,7 +249,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Uses the row number that this thread expects. Another thread may have used the number.
+    /// Uses the next row number that this thread knows. Another thread may have used that number.
     fn refill(&self, units: u64, counter: Counter) -> FeedRow {
         FeedRow {
             grant: GrantId(self.epoch),

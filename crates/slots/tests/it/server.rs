@@ -15,9 +15,9 @@ use redis::{Cmd, FromRedisValue};
 
 /// The longest time until a server listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// A script that starts a server and waits for a word or the end of its input. The input ends at
-/// the latest with the test's process. Then the script stops the server. Without the word "keep" it
-/// also removes the directory.
+/// A script that starts a server, and stops the server after one line of input or the end of the
+/// input. The input ends at the latest with the test's process. If the line is not `keep`, the
+/// script also removes the server's directory.
 const GUARD: &str = r#"dir=$1; shift; "$@" >>"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null
 [ "$word" = keep ] || rm -rf "$dir""#;
 
@@ -165,8 +165,9 @@ impl Drop for Server {
     }
 }
 
-/// Returns a free port. The port that is higher by 10,000 is also free, for the cluster's messages.
-/// Both are below the range of automatic ports, so a restarted server finds its own port free.
+/// Returns a free port `p`. The port `p + 10_000` is also free, because a server of a cluster uses
+/// it for messages to the other servers. Both ports are below the range of automatic ports, so they
+/// are still free when the server restarts.
 fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let anywhere = || rand::rng().random_range(10_000..20_000);

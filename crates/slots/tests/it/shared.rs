@@ -98,7 +98,8 @@ async fn an_unreachable_or_silent_server_fails_calls_in_bounded_time() {
     }
 }
 
-/// Returns a call for a limit with a burst of 60 seconds and a request every 10 seconds.
+/// Returns a call for a limit. The limit allows one request every 10 seconds, and a burst of 60
+/// seconds.
 fn limit_call(used_us: u64, wanted_us: u64) -> LimitCall {
     let (cost_ns, burst_us) = (10_000_000_000, 60_000_000);
     LimitCall { used_us, wanted_us, cost_ns, burst_us, reserved_us: 0 }
@@ -112,7 +113,7 @@ async fn all_nodes_together_take_no_more_of_a_limit_than_its_burst() {
     let take = async |node: &SharedRedis, key, call| {
         node.take_limits(&[(key, call)]).await.expect("reachable")[0]
     };
-    // The limit's rate pays a little back before the next call.
+    // Between two calls, `ahead_us` falls a little, because time passes.
     let near = |answer: LimitAnswer, ahead_us: u64, granted_us: u64| {
         assert!((ahead_us - 5_000_000..=ahead_us).contains(&answer.ahead_us), "{answer:?}");
         assert_eq!(answer.granted_us, granted_us);

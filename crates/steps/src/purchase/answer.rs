@@ -30,8 +30,8 @@ impl Attempt {
                 self.refused_by_slot(Refusal::LimitReached { limit: self.limit, used }, view)
             }
             TicketAnswer::Full => self.refuse(Refusal::Overloaded),
-            // If the sale continues, a stopped slot is leaving the spread or gets its next epoch.
-            // So a later try can succeed.
+            // If the sale continues, a later try can succeed, because a stopped slot is leaving the
+            // item's spread or gets its next epoch.
             TicketAnswer::Stopped if phase_refusal::<Infallible>(view).is_some() => {
                 self.refuse(Refusal::Unavailable)
             }
@@ -75,8 +75,8 @@ impl Attempt {
             // There is no verdict yet, or the settler has stopped. The buyer can read the verdict
             // later.
             _ if is_mine => self.answer(Outcome::Queued(ticket)),
-            // The verdict of an earlier ticket may be forced. Then this node does not get the
-            // verdict.
+            // Another caller can force the verdict of an earlier ticket. Then this node does not
+            // get the verdict, so it reads the verdict in the store.
             _ => {
                 self.step = Step::StoredVerdict(ticket);
                 Effect::ReadVerdict(ticket)
@@ -84,7 +84,7 @@ impl Attempt {
         }
     }
 
-    /// Handles the verdict of a ticket that no request on this node waits for.
+    /// Handles the store's answer about an earlier ticket of the request.
     pub(super) fn stored_verdict(
         &mut self,
         ticket: IssuedTicket,
@@ -98,9 +98,9 @@ impl Attempt {
         }
     }
 
-    /// Handles the verdict of a ticket that was issued for an earlier request. A refusal may be
-    /// older than this request, so the request starts a new try. The slot still remembers the old
-    /// ticket.
+    /// Handles the verdict of a ticket that was issued for an earlier request with the same key. If
+    /// the verdict is a refusal, its reason may be out of date, so this request tries again. The
+    /// slot still remembers the refused ticket, so the item is reconciled first.
     fn earlier_verdict(&mut self, verdict: Verdict, view: &mut impl NodeView) -> Effect {
         let has_order = matches!(verdict, Verdict::Reserved | Verdict::Order(_));
         if has_order || !enforces(Rule::NewTryAfterRefusal) {
@@ -123,10 +123,10 @@ impl Attempt {
         }
     }
 
-    /// Decides about a slot's refusal. A slot knows only the requests that it served. Another slot
-    /// may have an order of the request, or an undecided ticket that contradicts the refusal. So
-    /// the store decides. If the request itself has a ticket, that ticket's result takes
-    /// precedence.
+    /// Asks the store to confirm a slot's refusal. A slot knows only the requests that it served.
+    /// Another slot may have an undecided ticket that contradicts the refusal, or the request may
+    /// hold an order from another slot. If the request itself has an order or a ticket, that result
+    /// takes precedence.
     fn refused_by_slot(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
         match enforces(Rule::SlotRefusalConfirmed) {
             true => self.look_up_or(AfterLookUp::Confirm(refusal), view),

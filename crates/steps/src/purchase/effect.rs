@@ -9,7 +9,7 @@ use crate::memory::Refusal;
 /// The result of an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A signal was sent, or the token was renewed.
+    /// The driver sent a signal or renewed the token.
     Done,
     /// The slot's answer. A slot that cannot be reached answers [`TicketAnswer::NoEpoch`].
     Slot(TicketAnswer),
@@ -22,8 +22,8 @@ pub enum Input {
     /// The ticket's grant is closed, so there may be no verdict.
     GrantClosed,
     /// The units that the store counts for the buyer, and the request's answer if the request holds
-    /// an order. The units were read first. So if the units include the request's order, that order
-    /// is found.
+    /// an order. The driver reads the units first, and then the order. So if the units include the
+    /// request's order, the driver also finds the order.
     Confirmed(u32, Option<Outcome>),
     /// The units that the store counts for the buyer, if the store answered.
     Quota(Option<u32>),
@@ -42,40 +42,41 @@ pub enum Input {
 /// The next action of the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Look up the order that the request holds: [`Input::LookedUp`].
+    /// Look up the order that the request holds. The result is [`Input::LookedUp`].
     LookUpOrder,
-    /// Ask the slot for a ticket: [`Input::Slot`]. If `is_bounded` is true, a slot that does not
-    /// answer within [`SLOT_QUERY_MAX_MS`] counts as unreachable.
+    /// Ask the slot for a ticket. The result is [`Input::Slot`]. If `is_bounded` is true, a slot
+    /// that does not answer within [`SLOT_QUERY_MAX_MS`] counts as unreachable.
     AskSlot {
         /// The slot.
         slot: SlotKey,
-        /// Whether the time is bounded.
+        /// Whether the time for the slot's answer is bounded.
         is_bounded: bool,
     },
     /// Ask the slot, within [`SLOT_QUERY_MAX_MS`], for the ticket that it issued for the request.
-    /// Use the limit 0, so that the slot issues no new ticket: [`Input::Slot`].
+    /// Use the limit 0, so that the slot issues no new ticket. The result is [`Input::Slot`].
     FindTicket(SlotKey),
-    /// Wait for the ticket's verdict: [`Input::Verdict`], or [`Input::Elapsed`] when the client's
-    /// wait ends. `is_mine` is true if the ticket was issued for this very request. Otherwise, the
-    /// driver may give [`Input::NotWaiting`]. If `may_be_lost` is true, the driver gives
-    /// [`Input::GrantClosed`] when the ticket's grant is closed.
+    /// Wait for the ticket's verdict. The result is [`Input::Verdict`], or [`Input::Elapsed`] when
+    /// the client's wait ends. If `is_mine` is false, the result may be [`Input::NotWaiting`]. If
+    /// `may_be_lost` is true and the ticket's grant is closed, the result is
+    /// [`Input::GrantClosed`].
     AwaitVerdict {
         /// The ticket.
         ticket: IssuedTicket,
-        /// Whether the ticket was issued for this request.
+        /// Whether the ticket was issued for this very request, not for an earlier request.
         is_mine: bool,
         /// Whether the ticket can be lost with its slot.
         may_be_lost: bool,
     },
-    /// Read the ticket's verdict in the store: [`Input::Verdict`], [`Input::NoVerdict`] or
-    /// [`Input::Failed`].
+    /// Read the ticket's verdict in the store. The result is [`Input::Verdict`],
+    /// [`Input::NoVerdict`] or [`Input::Failed`].
     ReadVerdict(IssuedTicket),
-    /// Read the buyer's units in the store: [`Input::Quota`].
+    /// Read the buyer's units in the store. The result is [`Input::Quota`].
     ReadQuota,
     /// Read the buyer's units and then the request's order in the store, within
-    /// [`CONFIRM_WITHIN_MS`]: [`Input::Confirmed`], [`Input::Failed`] or [`Input::Elapsed`].
+    /// [`CONFIRM_WITHIN_MS`]. The result is [`Input::Confirmed`], [`Input::Failed`] or
+    /// [`Input::Elapsed`].
     ConfirmRefusal,
-    /// Park the request: [`Input::Woken`], [`Input::Elapsed`] or [`Input::Full`].
+    /// Park the request. The result is [`Input::Woken`], [`Input::Elapsed`] or [`Input::Full`].
     Park {
         /// What the request waits for.
         why: Unserved,
@@ -84,11 +85,12 @@ pub enum Effect {
         /// The number of earlier waits ([`RETRY_PACE_MS`]).
         waits: u32,
     },
-    /// Draw a new token and a new `decide_by`: [`Input::Done`].
+    /// Draw a new token and a new `decide_by`. The result is [`Input::Done`].
     RenewToken,
-    /// Reconcile the item, because a slot may lack units or feed rows: [`Input::Done`].
+    /// Reconcile the item, because a slot may lack units or feed rows. The result is
+    /// [`Input::Done`].
     Wake,
-    /// Check whether a slot lost its memory: [`Input::Done`].
+    /// Check whether a slot lost its memory. The result is [`Input::Done`].
     SuspectLoss,
     /// Answer the request. The purchase is over.
     Answer(Outcome),

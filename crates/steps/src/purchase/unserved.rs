@@ -32,12 +32,12 @@ impl Attempt {
             Unserved::Short | Unserved::NotReady => {}
             Unserved::Undecided => {
                 self.undecided += 1;
-                // The store may have decided by now, but the slot may not have the returned units
-                // and quota yet. Any node may deliver them.
+                // The store may have decided by now, but the slot may still lack the returned units
+                // and the returned quota. Any node may deliver them.
                 self.signals.wakes |= self.undecided == 2;
             }
-            // One new ticket is enough. If that ticket is returned too, a third ticket would not
-            // help.
+            // The request gets only one new ticket. If that ticket is returned too, a third ticket
+            // would not help.
             Unserved::TicketLost if self.was_renewed => return self.refuse(Refusal::Unavailable),
             Unserved::TicketLost => {
                 self.was_renewed = true;
@@ -53,8 +53,8 @@ impl Attempt {
         }
         let is_short = why == Unserved::Short;
         if self.now >= self.parked_until {
-            // The request became short only now, so it has not waited for units. The answer must
-            // not claim that no units are left.
+            // If the slots are short for the first time, the request has not waited for units. So
+            // the answer must not claim that no units are left.
             self.is_uncertain |= is_short && !self.was_short;
             return self.parked_too_long(is_short, view);
         }
@@ -66,8 +66,8 @@ impl Attempt {
         Effect::Park { why, until, waits: self.waits }
     }
 
-    /// Tries again. After its parking time, a request that is not short tries once more, because it
-    /// may have missed a change.
+    /// Tries again. After its parking time, a request whose slots were short does not try again.
+    /// Any other request tries once more, because it may have missed a change.
     pub(super) fn unparked(
         &mut self,
         why: Unserved,
@@ -86,8 +86,8 @@ impl Attempt {
         }
     }
 
-    /// Refuses the request because of counts that were read before this call. If the request holds
-    /// an order, it gets that order.
+    /// Refuses the request as sold out. If the request holds an order, it gets that order instead.
+    /// The caller must have read the counts before this call.
     pub(super) fn refuse_sold_out(
         &mut self,
         sold_out: SoldOut,
@@ -96,9 +96,9 @@ impl Attempt {
         self.look_up_or(AfterLookUp::Refuse(Refusal::SoldOut(sold_out)), view)
     }
 
-    /// If the request's slots were short, asks all slots once more, because units may have arrived
-    /// without a signal. Any slot may also have an undecided ticket of an earlier try. If a slot
-    /// refused the request, looks for the request's ticket in the other slots.
+    /// If the slots were short, asks all slots once more, because units may have arrived without a
+    /// signal. Any slot may also have an undecided ticket of an earlier try. If the slots were not
+    /// short and all of them answered, looks for the request's ticket in all slots.
     pub(super) fn parked_too_long(&mut self, is_short: bool, view: &mut impl NodeView) -> Effect {
         if is_short && enforces(Rule::LastTry) {
             self.spent_ms = 0;
@@ -175,13 +175,13 @@ impl Attempt {
         if let Some(refusal) = phase_refusal(view) {
             return self.look_up_or(AfterLookUp::Refuse(refusal), view);
         }
-        // A slot that this node cannot reach may have a ticket of this request. So the node refuses
-        // only if it reaches all slots.
+        // A slot that this node cannot reach may have a ticket of this request. So "sold out" is
+        // the answer only if the node reaches all slots.
         if is_short && !self.is_uncertain && view.reaches_all_slots() {
             return self.refuse_sold_out(free.parked_too_long(self.units), view);
         }
-        // A slot that has had no epoch for this long may have lost its memory. This node checks
-        // that, because the leader may be unable to reach the slot.
+        // A slot that has no epoch for the whole parking time may have lost its memory. This node
+        // checks the slot, because the leader may be unable to reach it.
         self.signals.suspects |= self.is_uncertain;
         self.refuse(Refusal::Unavailable)
     }

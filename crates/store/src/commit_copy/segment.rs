@@ -129,7 +129,7 @@ impl Segment {
     }
 }
 
-/// Returns the number in the first four bytes of a longer slice.
+/// Returns the number in the first four bytes of a slice. The slice has at least four bytes.
 fn word(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }

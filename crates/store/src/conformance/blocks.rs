@@ -74,14 +74,14 @@ pub async fn the_version_changes_with_the_blocks(fixture: Fixture) {
     assert_eq!(
         version(&fixture).await,
         marks[1],
-        "a deletion returns to the version before the block"
+        "a deletion restores the version from before the block was added"
     );
     for (at, version) in marks.iter().enumerate() {
         assert!(!marks[..at].contains(version), "{marks:?}");
     }
 }
 
-/// The number of blocks is bounded. Blocks that have ended make room for others.
+/// The number of blocks is bounded. A block that has ended no longer counts.
 pub async fn blocks_are_bounded(fixture: Fixture) {
     let soon = fixture.clock.now().plus(1_000);
     for n in 0..MOST {

@@ -104,8 +104,8 @@ pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
 }
 
 /// Each of several concurrent wrong answers gets a different count of earlier wrong answers, even
-/// if right answers arrive between them. So no more answers are accepted than allowed. A later
-/// right answer gets the full count.
+/// if right answers arrive between them. So a caller that stops at a bound looks at exactly that
+/// many wrong answers. A later right answer gets the count of all wrong answers.
 pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
     const LOOKED_AT: u32 = 10;
     const WRONG: u32 = 30;
@@ -130,8 +130,8 @@ pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
     }
 }
 
-/// An answer that reaches the store after the end of its challenge does not count. It does not
-/// matter whether the challenge was spent before.
+/// An answer that reaches the store after the end of its challenge does not count. This is the same
+/// for a spent and for an unspent challenge.
 pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
     let (spent, unspent) = (spending(&fixture, 1, 1, true), spending(&fixture, 2, 2, false));
     assert!(matches!(
@@ -163,8 +163,8 @@ pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
 }
 
 /// Ended challenges are deleted when other challenges are spent, so that the table stays bounded.
-/// They are deleted only some time after their end. Otherwise a node whose clock is slightly behind
-/// could accept an ended challenge again.
+/// An ended challenge is kept for some time. If it were deleted at once, a node whose clock is
+/// slightly behind could accept it again.
 pub async fn ended_challenges_are_deleted(fixture: Fixture) {
     let first = spending(&fixture, 0, 0, true);
     assert!(matches!(

@@ -39,7 +39,8 @@ async fn counts(fixture: &Fixture) -> CodeCounts {
     fixture.store.code_counts("spring").await.expect("reads")
 }
 
-/// A code admits as many buyers as it has uses. A repeated call by the same buyer uses up nothing.
+/// A code admits as many buyers as it has uses. If a buyer spends the same code again, the number
+/// of uses does not change.
 pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(add(&fixture, &[1], 1).await, CodesOutcome::NotFound);
     sale(&fixture, "spring").await;

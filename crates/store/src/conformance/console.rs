@@ -7,7 +7,7 @@ use crate::contract::{
     SessionOwner,
 };
 
-/// A session is found until it is deleted or expires.
+/// The store finds a session until the session is deleted or expires.
 pub async fn a_session_lasts_until_it_ends_or_expires(fixture: Fixture) {
     let store = &fixture.store;
     let until = fixture.clock.now().plus(1_000);
@@ -69,8 +69,8 @@ pub async fn nodes_describe_themselves(fixture: Fixture) {
     assert_eq!(nodes().await, [NodeRow { leader: false, ..seven }]);
 }
 
-/// Each node adds its statistics for a step once. Statistics for seconds and for minutes expire
-/// separately.
+/// Each node adds its statistics for a second or a minute once. The statistics for seconds and the
+/// statistics for minutes expire separately.
 pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture) {
     let store = &fixture.store;
     let point = |step, at, node, text: &str| SalePoint {
@@ -135,6 +135,6 @@ pub async fn wrong_keys_are_counted_by_minute(fixture: Fixture) {
     assert_eq!(count(one, minute).await, 2, "a late key counts in the newest minute");
     fixture.clock.advance(60_000);
     let deleted = store.delete_expired(RetentionCutoffs::NONE, 100).await.expect("writes");
-    assert_eq!(deleted, 1, "the other network's count is old");
+    assert_eq!(deleted, 1, "only the other network's count is deleted");
     assert_eq!(count(one, minute + 1).await, 3);
 }

@@ -7,7 +7,8 @@ use doorbuster_core::{CloseCause, Counter, Epoch, GrantId, ItemId, Seq, SlotKey,
 use super::{Fixture, new_item, new_sale};
 use crate::contract::{AdjustOutcome, Adjustment};
 
-/// A grant takes units from the pool once. A second call returns the slot's open grant.
+/// Opening a grant takes its units from the pool once. A second call for the same slot returns the
+/// open grant and takes no units.
 pub async fn a_slot_has_one_open_grant(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 3 };
@@ -75,7 +76,8 @@ pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     fixture.expect_units(slot.item, 7, 0, 2, 0).await;
 }
 
-/// Each grant id opens one grant, even if the transaction runs again after that grant was closed.
+/// An id opens only one grant. If the transaction runs again after that grant was closed, it opens
+/// no second grant.
 pub async fn an_id_opens_one_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 4, 1).await;
     fixture.store.close_grant(grant.id, CloseCause::Rolled).await.expect("writes");
@@ -83,7 +85,8 @@ pub async fn an_id_opens_one_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 10, 0, 0, 0).await;
 }
 
-/// A grant gets units from the pool through its feed, after its slot has acknowledged the grant.
+/// After a slot has acknowledged its grant, a refill moves units from the pool to the grant. The
+/// slot gets these units through the grant's feed.
 pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 0 };
@@ -136,7 +139,8 @@ pub async fn closing_a_grant_returns_its_unsettled_units_once(fixture: Fixture) 
     );
 }
 
-/// Closings are counted by cause. A closing because of a failed slot counts as a repair.
+/// Closed grants are counted by the cause of their closing. If a grant is closed because its slot
+/// failed, the closing also counts as a repair.
 pub async fn closings_are_counted_by_cause(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 1).await;
     for cause in [CloseCause::EpochMissing, CloseCause::Ended, CloseCause::EpochMissing] {
@@ -198,7 +202,8 @@ fn by(item: ItemId, units: i64, key: &str) -> Adjustment {
     Adjustment { item, units, reason: "recount".to_owned(), key: key.to_owned() }
 }
 
-/// An adjustment adds units to the pool or removes units from it, once for each key.
+/// An adjustment adds units to the pool or removes units from it. A repeated call with the same key
+/// and units changes nothing.
 pub async fn an_adjustment_happens_once(fixture: Fixture) {
     let grant = fixture.slot(100, 60, 1).await;
     let item = grant.slot.item;

@@ -1,5 +1,5 @@
-//! Tests waiting rooms of a sale whose items have a room each: the rooms share a seed and nothing
-//! else.
+//! Tests sales in which each item has its own waiting room. The rooms of a sale share only the seed
+//! of the draw.
 use doorbuster_core::gate::draw::{self, DrawSeed};
 use doorbuster_core::gate::room::{IDLE_TURN_MS, RoomSupply};
 use doorbuster_core::sale::PhaseStep;
@@ -58,7 +58,8 @@ async fn supply(fixture: &Fixture, item: ItemId) -> RoomSupply {
     view.expect("a room").shop
 }
 
-/// The rooms of all items have the seed of the first room. A buyer's lots for two items differ.
+/// All rooms of a sale have the seed of its first room. The draw also uses the item's name, so each
+/// room has its own order of buyers.
 pub async fn the_rooms_of_a_sale_have_one_seed(fixture: Fixture) {
     let [phone, case] = sale(&fixture, 5, 5).await;
     let (seed, names) = (DrawSeed::new([3; 32]), ["anna", "bert", "carl", "dora"]);
@@ -107,7 +108,7 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     assert_eq!(call(&fixture, case).await, ["bert", "anna"]);
     let cases = supply(&fixture, case).await;
     assert_eq!((cases.out, cases.used), (2, 0), "an order of a phone uses no admission for a case");
-    // Bert leaves one room and keeps the position in the other.
+    // Bert leaves the room of the cases. Bert's position in the room of the phones stays.
     let left = fixture.store.leave_room(&room(case), buyer("bert")).await.expect("writes");
     assert_eq!(left.expect("a position").until, Some(fixture.clock.now()));
     let stays = fixture.store.visitors(&room(phone), vec![buyer("bert")]).await.expect("reads");
@@ -125,8 +126,8 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     assert_eq!(held, [Some(case)]);
 }
 
-/// One transaction admits visitors of both rooms. A room whose snapshot is old admits no visitor,
-/// and the other room admits its visitors.
+/// One transaction admits visitors of both rooms. If the snapshot of one room is old, only the
+/// other room admits visitors.
 pub async fn one_transaction_admits_visitors_of_both_rooms(fixture: Fixture) {
     let items = sale(&fixture, 1, 8).await;
     open(&fixture).await;
@@ -138,7 +139,7 @@ pub async fn one_transaction_admits_visitors_of_both_rooms(fixture: Fixture) {
         let seen = fixture.store.waiting_room_view(&room(item)).await.expect("reads");
         rooms.push(RoomAdmissions { seen: seen.expect("a room"), most: CALLS_MAX });
     }
-    assert_eq!(call(&fixture, items[0]).await, ["anna"], "the first snapshot is old from here on");
+    assert_eq!(call(&fixture, items[0]).await, ["anna"], "the first snapshot is now old");
     let admitted = fixture.store.admit_visitors(rooms.clone(), FOR_MS).await.expect("writes");
     assert_eq!(admitted.iter().map(Vec::len).collect::<Vec<_>>(), [0, 2]);
     let again = fixture.store.admit_visitors(rooms, FOR_MS).await.expect("writes");

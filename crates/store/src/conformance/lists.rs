@@ -1,4 +1,4 @@
-//! Tests lists: pages of orders, and the requests that hold an order.
+//! Tests lists: pages of orders, and the requests that have an order.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{Grant, Order, OrderState};
@@ -6,7 +6,8 @@ use doorbuster_core::{Grant, Order, OrderState};
 use super::{Fixture, buyer, id_key};
 use crate::contract::OrderQuery;
 
-/// Creates seven orders of two items and three buyers, and returns them, earliest order first.
+/// Creates seven orders for two items and three buyers. Returns the grants of the two items, and
+/// the orders, earliest first.
 async fn seven(fixture: &Fixture) -> (Grant, Grant, Vec<Order>) {
     let (a, b) = (fixture.slot(50, 50, 50).await, fixture.slot(50, 50, 50).await);
     let mut orders = Vec::new();
@@ -33,7 +34,7 @@ async fn list(fixture: &Fixture, query: OrderQuery) -> Vec<u64> {
     }
 }
 
-/// Orders are listed newest first, page by page, by buyer, item and state.
+/// Orders are listed in pages, newest first. A list can be filtered by buyer, items and state.
 pub async fn orders_are_listed_page_by_page(fixture: Fixture) {
     let (a, b, orders) = seven(&fixture).await;
     fixture
@@ -62,7 +63,7 @@ pub async fn orders_are_listed_page_by_page(fixture: Fixture) {
     assert_eq!(
         (page.orders.len(), page.next),
         (7, None),
-        "a full page without more orders is the last page"
+        "a full page is the last page if no orders follow"
     );
     assert_eq!(page.orders[0], orders[6]);
     let none = fixture.store.orders(OrderQuery { limit: 0, ..all }).await.expect("reads");
@@ -99,7 +100,8 @@ pub async fn new_orders_do_not_shift_pages(fixture: Fixture) {
     assert_eq!(second.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), [4, 3, 2]);
 }
 
-/// When a node starts, it reads every request that holds an order of some items, in parts.
+/// When a node starts, it reads which requests already have an order of some items. It reads them
+/// page by page.
 pub async fn requests_that_hold_an_order_are_listed(fixture: Fixture) {
     let (_, _, orders) = seven(&fixture).await;
     let item = orders[2].item;

@@ -22,7 +22,7 @@ pub mod races;
 
 const PROVIDER: &str = "paybank";
 
-/// The price of `units` of a test's item.
+/// Returns the price of this many units of a test's item.
 fn price(units: u32) -> Money {
     Money { minor: 1_999 * i64::from(units), currency: "EUR".to_owned() }
 }
@@ -186,7 +186,7 @@ pub async fn a_payment_of_another_amount_is_refunded(fixture: Fixture) {
 pub async fn a_payment_for_an_unknown_order_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
-    // The id is forged: it has the same grant and number, but another request.
+    // The id is forged: it has the order's grant and number, but belongs to another request.
     let forged = id_of(&fixture.ticket(&grant, 1, "anna", "another", 2)).to_string();
     assert_ne!(forged, order.id.to_string());
     for (n, named) in ["", "ord_x", "nothing", &forged].into_iter().enumerate() {
@@ -234,7 +234,8 @@ pub async fn a_late_payment_takes_units_of_the_pool(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 7, 0, 3).await;
 }
 
-/// A late payment waits while slots may have the missing units. The units are recalled first.
+/// If the pool lacks units for a late payment but slots may have them, nothing is decided yet. The
+/// caller first recalls units from the slots.
 pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
@@ -266,7 +267,7 @@ pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 1, 9, 0, 0).await;
 }
 
-/// A late payment beyond the limit is refunded, although units are free.
+/// A late payment is refunded if its order would exceed the buyer's limit, even if units are free.
 pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
@@ -302,7 +303,7 @@ pub async fn a_late_payment_without_any_units_left_is_refunded(fixture: Fixture)
     fixture.expect_units(grant.slot.item, 0, 0, 3, 0).await;
 }
 
-/// A failed payment is recorded and changes no order. It may succeed later.
+/// A failed payment is recorded and changes no order. The same payment may succeed later.
 pub async fn a_failed_payment_may_succeed_later(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -324,7 +325,7 @@ pub async fn a_failed_payment_may_succeed_later(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 8, 0, 2).await;
 }
 
-/// The refund of an order refunds its payment once. The provider's confirmation settles the refund.
+/// Refunding an order refunds its payment once. The provider's confirmation settles the refund.
 pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -405,7 +406,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     ] {
         assert_eq!(news(late).await, back, "a late report changes nothing");
     }
-    // An operator requests the refund again. Older messages are about the earlier attempt.
+    // An operator requests the refund again. A message may still be about the first attempt.
     let again = fixture
         .store
         .retry_refund(refund.id.clone())
@@ -433,8 +434,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// The server retries a refund after increasing pauses. After the last attempt, an operator must
-/// act.
+/// The server retries a refund, with increasing pauses. After the last try, an operator must act.
 pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

@@ -21,8 +21,8 @@ fn state(changed: &ChangeOutcome) -> Option<OrderState> {
     }
 }
 
-/// A cancellation returns the units to the pool once. It returns the quota to the buyer and to the
-/// slot once.
+/// A cancellation returns the order's units to the pool, and lowers the buyer's quota in the store
+/// and in the slot. A repeated cancellation changes nothing.
 pub async fn an_order_is_cancelled_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -74,7 +74,7 @@ pub async fn an_unknown_order_cannot_change(fixture: Fixture) {
     assert_eq!(fixture.store.verdict(id).await.expect("reads"), None);
 }
 
-/// A hold lasts for its payment window. Then it expires together with the other due holds.
+/// A hold expires after its payment window. A paid order does not expire.
 pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     assert_eq!(fixture.store.next_due().await.expect("reads"), None);
@@ -124,8 +124,8 @@ pub async fn expiry_is_bounded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 5, 0, 0).await;
 }
 
-/// Concurrent expiries share the due orders. Each call expires its full number of orders, and no
-/// two calls expire the same order.
+/// Concurrent calls divide the due orders among themselves. Each call expires its full number of
+/// orders, and no two calls expire the same order.
 pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
     const AT_ONCE: u64 = 4;
     let grant = fixture.slot(100, 100, 4).await;
@@ -142,8 +142,8 @@ pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 20, 80, 0, 0).await;
 }
 
-/// One transaction ends several orders of a buyer, of two items and two slots. Each quota is
-/// returned in full, and each slot gets its feed rows in order.
+/// One transaction expires four orders of one buyer, for two items and from three slots. The quota
+/// of each item falls by the expired units. Each slot gets its feed rows in order.
 pub async fn expiry_returns_every_quota(fixture: Fixture) {
     let (first, other) = (fixture.slot(20, 10, 9).await, fixture.slot(20, 10, 9).await);
     let second = fixture.open(SlotKey { index: 1, ..first.slot }, 10).await;
@@ -173,8 +173,8 @@ pub async fn expiry_returns_every_quota(fixture: Fixture) {
     fixture.expect_units(first.slot.item, 7, 11, 2, 0).await;
 }
 
-/// While holds of some buyers expire, the same buyers buy through another slot, and pay and cancel
-/// due orders. Afterwards, the quotas match the active orders.
+/// Buyers buy through another slot, and pay or cancel due orders, while their holds expire.
+/// Afterwards, the quota of each buyer matches the buyer's active orders.
 pub async fn expiry_beside_purchases_of_the_same_buyers_loses_no_quota(fixture: Fixture) {
     const BUYERS: u64 = 20;
     let due = fixture.slot(200, 100, 4).await;
@@ -257,7 +257,8 @@ pub async fn a_late_payment_revives_an_expired_order(fixture: Fixture) {
     assert_eq!(rows, [(FeedCause::OrderEnded, -4), (FeedCause::OrderRevived, 4)]);
 }
 
-/// If a late payment finds too few units, the order stays ended and the payment is refunded.
+/// If the pool has too few units for a late payment, the order stays ended and the payment is
+/// refunded.
 pub async fn a_late_payment_without_units_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(4, 4, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -270,7 +271,8 @@ pub async fn a_late_payment_without_units_is_refunded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 3, 1, 0, 0).await;
 }
 
-/// If a late payment would exceed the limit, the order stays ended and the payment is refunded.
+/// If a revived order would exceed the buyer's limit, the order stays ended and the late payment is
+/// refunded.
 pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(9, 8, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -280,7 +282,7 @@ pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 3, 1, 0).await;
 }
 
-/// An order can end after its grant was closed. Then no slot gets a feed row.
+/// An order can end after its grant was closed. In this case, no slot gets a feed row.
 pub async fn an_order_outlives_its_grant(fixture: Fixture) {
     let grant = fixture.slot(9, 9, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -290,7 +292,8 @@ pub async fn an_order_outlives_its_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 9, 0, 0, 0).await;
 }
 
-/// If a payment, a cancellation and an expiry run concurrently, only one of them succeeds.
+/// If a payment, a cancellation and an expiry run concurrently, the order ends at most once. It is
+/// active only if the payment succeeds.
 pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     for n in 1..=20 {
@@ -314,14 +317,14 @@ pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
         let paid = matches!(paid.expect("runs").expect("writes"), PayOutcome::Done(_));
         let cancelled = matches!(cancelled.expect("runs").expect("writes"), ChangeOutcome::Done(_));
         let expired = expired.expect("runs").expect("writes").len();
-        // A payment may revive the order after its end. Then both calls succeed.
+        // A payment may revive the order after its end. Then two of the calls succeed.
         let endings = usize::from(cancelled) + expired;
         let now = fixture.store.order(order.id).await.expect("reads").expect("an order").state;
         assert!(endings <= 1, "the order ended {endings} times");
         assert_eq!(
             now.is_active(),
             paid,
-            "{now:?} after paid {paid}, cancelled {cancelled}, expired {expired}"
+            "order: {now:?}, paid: {paid}, cancelled: {cancelled}, expired: {expired}"
         );
         let held = if paid { 2 } else { 0 };
         assert_eq!(fixture.store.quota(grant.slot.item, order.buyer).await.expect("reads"), held);

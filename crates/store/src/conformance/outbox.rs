@@ -39,10 +39,10 @@ async fn add(fixture: &Fixture, id: &str) -> Endpoint {
 
 /// Returns the events. All of them must be readable.
 fn whole(read: Vec<EventRead>) -> Vec<StoredEvent> {
-    read.into_iter().map(|read| read.expect("a row as it was written")).collect()
+    read.into_iter().map(|read| read.expect("the event row is readable")).collect()
 }
 
-/// Returns every event after this position, with its own position.
+/// Gives every event its position. Returns the events whose position is higher than `after`.
 async fn events_after(fixture: &Fixture, after: i64) -> Vec<StoredEvent> {
     while fixture.store.sequence_events(2).await.expect("writes") == 2 {}
     whole(fixture.store.events_after(after, 1_000).await.expect("reads"))
@@ -93,7 +93,7 @@ pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     assert_eq!(
         events[0].event.subject,
         Subject::Order(first.clone()),
-        "the state after the change, not the current state"
+        "the event keeps the state after its own change"
     );
     assert_eq!(events[1].event.subject, Subject::Order(second));
     let Subject::Order(cancelled) = &events[2].event.subject else { panic!("an order") };
@@ -110,7 +110,7 @@ pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     assert_eq!(events_after(&fixture, last).await, []);
 }
 
-/// Endpoints are added, changed and removed. Each endpoint receives the events after its addition.
+/// Endpoints are added, changed and removed. A new endpoint gets only events after its addition.
 pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     fixture.slot(10, 10, 5).await;
     let first = add(&fixture, "end_1").await;
@@ -152,7 +152,7 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     assert_eq!(ids(fixture.store.endpoints().await.expect("reads")), ["end_1", "end_3"]);
 }
 
-/// After a rotation, the new secret signs messages. The earlier secrets also sign until their end.
+/// After a rotation, the new secret signs messages. Each earlier secret also signs until it ends.
 pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let rotate = async |word: &str, for_ms: i64| {
@@ -182,7 +182,7 @@ pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
     assert_eq!(rotate("five", 0).await, [named("five", None)], "ended secrets are removed");
 }
 
-/// If several calls move a position from the same value, only one succeeds.
+/// If several calls advance an endpoint from the same position, only one succeeds.
 pub async fn an_endpoint_advances_once_from_each_position(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let to = events[1].position;
@@ -197,7 +197,7 @@ pub async fn an_endpoint_advances_once_from_each_position(fixture: Fixture) {
     assert_eq!(pending(&fixture, "end_1").await, progress.failed);
 }
 
-/// An undelivered event is kept until it is delivered, dead or discarded.
+/// An undelivered event is kept until it is delivered, becomes a dead letter, or is discarded.
 pub async fn undelivered_events_are_kept(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|one| one.position).collect();
@@ -225,7 +225,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     assert_eq!(
         pending(&fixture, "end_1").await,
         std::slice::from_ref(&again),
-        "one event was delivered, and the dead one does not change"
+        "one event was delivered, and the dead letter stays"
     );
     let page = |state, after, limit| {
         fixture.store.deliveries(DeliveryQuery {
@@ -267,7 +267,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     );
 }
 
-/// From its commit on, an event waits for every endpoint, even while the event has no position.
+/// From its commit on, an event counts as waiting for each endpoint, even without a position.
 pub async fn events_without_a_position_wait(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     add(&fixture, "end_1").await;
@@ -275,7 +275,7 @@ pub async fn events_without_a_position_wait(fixture: Fixture) {
         let standing = fixture.store.endpoint_statuses().await.expect("reads").remove(0);
         (standing.waiting, standing.oldest_at)
     };
-    assert_eq!(waits().await, (0, None), "an endpoint gets only later events");
+    assert_eq!(waits().await, (0, None), "events before the endpoint's addition do not wait");
     fixture.clock.advance(5);
     let first = Some(fixture.clock.now());
     fixture.reserve(&grant, 1, "anna", 1).await;
@@ -345,7 +345,7 @@ pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
             panic!("the dead letter contains its event")
         };
         assert_eq!(
-            (&dead, read.as_ref().as_ref().expect("a row as it was written")),
+            (&dead, read.as_ref().as_ref().expect("the event row is readable")),
             (*letter, event)
         );
     }
@@ -394,7 +394,7 @@ pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     }
 }
 
-/// An event is delivered again on request, in every state of its delivery.
+/// On request, an event is delivered again, even if its delivery succeeded or is dead.
 pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|one| one.position).collect();
@@ -434,8 +434,8 @@ pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     );
 }
 
-/// An event about no order is deleted after every endpoint has passed it. Dead or discarded
-/// deliveries are deleted after a time. The history of an order stays.
+/// Old events that are not about an order are deleted after every endpoint has passed them. Dead
+/// and discarded deliveries are deleted after a time. Events of orders stay.
 pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     fixture.clock.advance(1_000);

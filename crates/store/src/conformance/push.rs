@@ -21,7 +21,7 @@ async fn put(fixture: &Fixture, node: NodeId, browser: &PushSubscription) -> Sub
     put.await.expect("writes")
 }
 
-/// The ids of a node's subscriptions, in order.
+/// Returns the ids of the subscriptions that a node owns, in ascending order.
 async fn owned(fixture: &Fixture, node: NodeId) -> Vec<u64> {
     let owned = fixture.store.owned_push_subscriptions(node).await.expect("reads");
     let mut ids: Vec<u64> = owned.iter().map(|owned| owned.id).collect();
@@ -79,7 +79,7 @@ pub async fn a_browser_gets_the_messages_of_its_last_buyer(fixture: Fixture) {
     assert_eq!(owned(&fixture, SECOND).await, [bert.id]);
 }
 
-/// If a buyer has the maximum number of subscriptions, a further one replaces the subscription that
+/// If a buyer has the maximum number of subscriptions, a new subscription replaces the one that
 /// ends first.
 pub async fn a_buyer_has_a_few_subscriptions(fixture: Fixture) {
     let mut ids = Vec::new();
@@ -93,8 +93,8 @@ pub async fn a_buyer_has_a_few_subscriptions(fixture: Fixture) {
     assert_eq!(owned(&fixture, FIRST).await, [ids[0], third.id]);
 }
 
-/// A subscription stays at its owner while the owner has a lease. After that, the first node that
-/// asks gets the subscription.
+/// A node keeps its subscriptions while it has a lease. After that, the first node that asks for
+/// them becomes their owner.
 pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: Fixture) {
     let store = &fixture.store;
     for node in [FIRST, SECOND] {
@@ -118,8 +118,8 @@ pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: 
     assert_eq!(owned(&fixture, FIRST).await, Vec::<u64>::new());
 }
 
-/// Subscriptions that have ended get no owner, and are deleted. If there are too many
-/// subscriptions, the ones that end first are deleted.
+/// A subscription that has ended gets no new owner, and is deleted. If there are too many
+/// subscriptions, those that end first are deleted.
 pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
     let store = &fixture.store;
     store.renew_node_lease(FIRST, 1_000, "{}").await.expect("writes");
@@ -142,7 +142,8 @@ pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
     assert_eq!(owned(&fixture, SECOND).await, ids[3..]);
 }
 
-/// Orders that are paid, ended or due for expiry are not found.
+/// The search finds the unpaid orders of several buyers. It finds no order that is paid, ended or
+/// due for expiry.
 pub async fn unpaid_orders_of_several_buyers_are_found(fixture: Fixture) {
     let store = &fixture.store;
     let grant = fixture.slot(9, 9, 3).await;

@@ -5,7 +5,7 @@ use doorbuster_core::{CloseCause, Counter, GrantId, RecallId, RecallTarget, Seq,
 use super::Fixture;
 use crate::contract::GrantTransfers;
 
-/// Units that are recalled to the pool arrive there once.
+/// Recalled units arrive in the pool once, even if the calls are repeated.
 pub async fn a_recall_to_the_pool_happens_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let begin = async || {
@@ -61,7 +61,7 @@ pub async fn a_recall_for_a_slot_reaches_it(fixture: Fixture) {
     fixture.expect_units(item, 0, 10, 0, 0).await;
 }
 
-/// If the target grant was closed meanwhile, the units go to the pool.
+/// If the grant that should get the units was closed meanwhile, the units go to the pool.
 pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 4).await;
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
@@ -144,7 +144,7 @@ pub async fn closing_finishes_recalls(fixture: Fixture) {
     assert_eq!(begun, None, "a closed grant has no units to recall");
 }
 
-/// A recall that could return no units does not begin.
+/// No recall begins from an unknown grant, from a grant of unlimited stock, or for 0 units.
 pub async fn a_recall_of_nothing_is_not_begun(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 8).await;
     let begin = async |grant, units| {

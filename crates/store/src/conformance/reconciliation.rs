@@ -1,4 +1,4 @@
-//! Tests reconciliation: the movements add up to the counts, and the totals agree.
+//! Tests reconciliation: the state changes of orders add up to the counts, and the totals agree.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
 use doorbuster_core::order::EndReason;
@@ -41,7 +41,8 @@ async fn order_transitions(fixture: &Fixture, sale: Option<&str>) -> Vec<OrderTr
     }
 }
 
-/// Creates orders of two items in every state. One order was paid after it had ended.
+/// Creates reserved, paid, refunded and cancelled orders of two items. One order was cancelled
+/// before it was paid.
 async fn a_busy_sale(fixture: &Fixture) -> Vec<Order> {
     let grant = fixture.slot(20, 12, 3).await;
     let other = fixture.slot(5, 5, 3).await;
@@ -78,7 +79,7 @@ async fn a_busy_sale(fixture: &Fixture) -> Vec<Order> {
     orders
 }
 
-/// Openings, adjustments and movements add up to the counts.
+/// The opening stock, the adjustments and the state changes of orders add up to the counts.
 pub async fn movements_end_at_the_counts(fixture: Fixture) {
     use OrderState::{Cancelled, Expired, Paid, Refunded, Reserved};
     let orders = a_busy_sale(&fixture).await;
@@ -103,7 +104,7 @@ pub async fn movements_end_at_the_counts(fixture: Fixture) {
     ];
     assert_eq!(steps, [&begun[..], &ended[..]].concat());
     let all = order_transitions(&fixture, None).await;
-    assert_eq!(all.len(), steps.len() + 2, "the other item has two more movements: {all:?}");
+    assert_eq!(all.len(), steps.len() + 2, "the other item has two state changes: {all:?}");
     assert!(
         all.iter()
             .any(|m| (m.order, m.units, &*m.by) == (other, 1, "engine") && m.after == Expired),
@@ -179,7 +180,7 @@ pub async fn money_for_unknown_orders_is_listed_separately(fixture: Fixture) {
     );
     assert_eq!(found.differences, []);
     assert_eq!(reconcile(&fixture, Some("sale-0")).await.unattributed, []);
-    // The sum may exceed the range of one amount.
+    // The sum of all amounts may exceed the range of a single amount.
     for payment in ["most", "more"] {
         let money = Money { minor: i64::MAX, currency: "EUR".to_owned() };
         let (event, payment) = (payment.to_owned(), PaymentId(payment.to_owned()));

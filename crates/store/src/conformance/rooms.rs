@@ -14,8 +14,8 @@ use crate::contract::{
 };
 
 const SALE: &str = "spring";
-/// The length of an admission. It equals the length of an idle turn, so an admission ends at the
-/// same time, with or without other waiting visitors.
+/// The length of an admission. It equals the length of an idle turn, so an admission has this
+/// length whether other visitors wait or not.
 const FOR_MS: i64 = IDLE_TURN_MS;
 const CALLS_MAX: u64 = 500;
 
@@ -76,7 +76,7 @@ async fn shop(fixture: &Fixture) -> (RoomProgress, RoomSupply) {
     (view.room.line, view.shop)
 }
 
-/// The first call creates a room, and the first call after the opening closes its draw.
+/// The first call creates the room with its seed. The first call after the opening closes the draw.
 pub async fn a_room_has_one_seed(fixture: Fixture) {
     assert_eq!(
         fixture.store.open_room(&room(), seed()).await.expect("writes"),
@@ -182,7 +182,7 @@ pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
     assert!(called.iter().all(|visitor| visitor.until == Some(fixture.clock.now().plus(FOR_MS))));
 }
 
-/// As many visitors are admitted as units are available, even if several nodes admit visitors.
+/// The room admits one visitor for each available unit, even if several nodes admit visitors.
 /// Bought, held, returned and unused units are counted correctly.
 pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     let item = sale(&fixture, 3, 1).await;
@@ -213,7 +213,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
         .await
         .expect("writes");
     assert_eq!(shop(&fixture).await.1.free, Some(3));
-    // An admission with an old snapshot admits no visitor for a unit that is gone.
+    // An admission with an old snapshot admits no visitor if the unit is no longer free.
     let seen = fixture.store.waiting_room_view(&room).await.expect("reads").expect("a room");
     fixture.store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
     assert_eq!(admit(&fixture, &seen, CALLS_MAX, FOR_MS).await, [], "paused");
@@ -256,7 +256,7 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
 }
 
 /// While other visitors wait, an idle visitor has only a short turn. A visitor who uses the turn
-/// gets the full time, but only once.
+/// gets the full time. The turn is extended only once.
 pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     const WHOLE_MS: i64 = 5 * IDLE_TURN_MS;
     let admit_next = async || {
@@ -277,7 +277,7 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     assert_eq!(admit_next().await, [("idle".to_owned(), first), ("quick".to_owned(), first)]);
     fixture.clock.advance(IDLE_TURN_MS - 1);
     assert_eq!(keep("quick").await, Some(began.plus(WHOLE_MS)));
-    assert_eq!(keep("quick").await, Some(began.plus(WHOLE_MS)), "a turn is prolonged once");
+    assert_eq!(keep("quick").await, Some(began.plus(WHOLE_MS)), "a turn is extended once");
     assert_eq!(keep("next").await, None, "a waiting visitor has no turn");
     assert_eq!(keep("nobody").await, None);
     assert!(admit_next().await.is_empty());
@@ -294,9 +294,9 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     );
 }
 
-/// A visitor who leaves is passed over. A visitor who returns before the admissions reach the
-/// visitor's rank has the same position as before. Leaving ends an admission at once, and the draw
-/// does not change.
+/// A visitor who leaves is passed over. If the visitor returns before the visitor's rank is
+/// admitted, the position is the same as before. An admitted visitor who leaves loses the admission
+/// at once. The draw does not change.
 pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     let leave = async |name: &str| {
         let left = fixture.store.leave_room(&room(), buyer(name)).await.expect("writes");
@@ -317,8 +317,8 @@ pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     );
     open(&fixture).await;
     enter(&fixture, &["late"]).await;
-    // The visitor with the first rank left. No visitor is admitted for that rank, so the next
-    // visitor gets the unit.
+    // The first call admits the rank of the visitor who left. That admission has already ended, so
+    // the second call gives the unit to the next visitor.
     assert_eq!(call(&fixture).await, drawn[..1]);
     assert_eq!(call(&fixture).await, drawn[1..2]);
     assert!(call(&fixture).await.is_empty());

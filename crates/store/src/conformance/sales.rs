@@ -44,8 +44,8 @@ pub async fn the_catalogue_is_newest_first(fixture: Fixture) {
     assert_eq!(sales[1], fixture.store.sale("a").await.expect("reads").expect("created"));
 }
 
-/// The catalogue's version changes with each change of the catalogue, and only then. A store with a
-/// single process has no version.
+/// Each change of the catalogue gives it a new version. Nothing else changes the version. If a
+/// single process owns the store, the version is always empty.
 pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixture) {
     let store = &fixture.store;
     let version = async || {

@@ -102,7 +102,7 @@ pub async fn a_second_ticket_of_a_request_gets_its_order(fixture: Fixture) {
     fixture.expect_units(first.item, 0, 8, 2, 0).await;
 }
 
-/// If a key holds an order, a ticket with the same key and other content is refused.
+/// If a buyer's key already has an order, a ticket with the same key and other content is refused.
 pub async fn a_key_with_other_content_is_refused(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let other = fixture.slot(10, 10, 5).await;
@@ -181,8 +181,8 @@ pub async fn a_closed_grant_consumes_no_ticket(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 10, 0, 0, 0).await;
 }
 
-/// A ticket for more than the granted units proves a fault of the slot. The ticket is returned, and
-/// the grant is closed.
+/// If the tickets of a grant take more units than the grant has, the slot is faulty. The ticket
+/// that exceeds the units is returned, and the grant is closed.
 pub async fn a_ticket_beyond_the_granted_units_closes_the_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 3, 9).await;
     let tickets = vec![
@@ -202,8 +202,8 @@ pub async fn a_ticket_beyond_the_granted_units_closes_the_grant(fixture: Fixture
     fixture.expect_units(grant.slot.item, 8, 0, 2, 0).await;
 }
 
-/// A number that belongs to another ticket proves a fault of the slot. The second ticket is
-/// recorded without the number.
+/// If two tickets have the same number, the slot is faulty. The second ticket is recorded without
+/// the number, and the grant is closed.
 pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 9).await;
     let first = fixture.ticket(&grant, 1, "anna", "a", 1);
@@ -242,7 +242,7 @@ pub async fn a_returned_tickets_number_is_taken(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Tickets may arrive in any order of their numbers.
+/// Tickets need not arrive in the order of their numbers.
 pub async fn numbers_come_in_any_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 1).await;
     let numbers = [5, 2, 9, 1];
@@ -291,7 +291,7 @@ pub async fn an_empty_batch_is_settled(fixture: Fixture) {
     assert_eq!(fixture.store.settle(Vec::new()).await.expect("settles"), []);
 }
 
-/// After a ticket's time is over, a caller can force its verdict. A forced verdict never changes.
+/// After a ticket's `decide_by`, a caller can force its verdict. A forced verdict never changes.
 pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let ticket = fixture.ticket(&grant, 1, "anna", "a", 2);
@@ -322,8 +322,8 @@ pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 
-/// If a caller forces the verdict of a ticket that became an order, the verdict is this order. A
-/// second ticket of the same request gets the same verdict.
+/// If a ticket became an order, forcing its verdict finds this order. Forcing the verdict of a
+/// second ticket of the same request finds the same order.
 pub async fn a_forced_verdict_finds_the_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let consumed = fixture.ticket(&grant, 1, "anna", "k", 2);

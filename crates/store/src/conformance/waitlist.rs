@@ -107,8 +107,7 @@ pub async fn a_buyer_has_one_waitlist_entry(fixture: Fixture) {
     assert_eq!(closings.expect("reads"), [], "no grant was closed");
 }
 
-/// If many calls join concurrently, even for the first entry, each buyer has one entry and each
-/// entry has its own turn.
+/// Many calls join an empty waitlist concurrently. Each buyer gets one entry with its own turn.
 pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     const EACH: usize = 4;
     const BUYERS: usize = 12;
@@ -189,8 +188,8 @@ pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// Returned units are kept: no slot gets them. The buyer who waited longest is served, and has a
-/// short time to pay.
+/// Returned units are kept for the waitlist, so no slot gets them. The buyer who waited longest is
+/// served, and has a short time to pay.
 pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -247,8 +246,8 @@ pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     fixture.expect_units(item, 0, 1, 2, 0).await;
 }
 
-/// Many callers serve concurrently while orders end. Each returned unit serves one entry, in order,
-/// and no entry is served twice.
+/// Many calls serve the waitlist concurrently while orders end. Each returned unit serves one
+/// entry, in order, and no entry is served twice.
 pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     const UNITS: u64 = 12;
     const WAIT: u64 = 18;
@@ -296,8 +295,8 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     let anna = join_new(&fixture, item, "anna").await;
     let bert = join_new(&fixture, item, "bert").await;
     let cleo = join_new(&fixture, item, "cleo").await;
-    // Three units are kept for the waitlist, and two go to the slot. The first two waiting buyers
-    // buy the slot's two units. The second buyer uses the key of the waitlist entry.
+    // Three units are kept for the waitlist, and two go to the slot. Anna and Bert wait, but buy
+    // the slot's two units. Bert uses the key of Bert's waitlist entry.
     let more = crate::contract::Adjustment {
         item,
         units: 5,
@@ -335,7 +334,7 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// A buyer can leave an entry once. Then the later entries move forward.
+/// A buyer can leave a waiting entry once. Then the entries behind it move forward.
 pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -360,7 +359,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
         Some(Verdict::Unavailable)
     );
     assert_eq!(entry_state(&fixture, bert.id).await, (WaitlistState::Waiting, 0));
-    // The buyer joins with the same key as before, because a key does not remember a refusal.
+    // The key can be used again, because the entry that was left has no order.
     let again = join_new(&fixture, item, "anna").await;
     assert_eq!(
         entry_state(&fixture, again.id).await,
@@ -371,7 +370,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     assert_eq!(
         fixture.store.leave_waitlist(bought).await.expect("writes"),
         LeaveOutcome::NotFound,
-        "an order is not an entry"
+        "an order is not a waitlist entry"
     );
     cancel(&fixture, &orders[0]).await;
     let served = serve(&fixture, item).await.orders;
@@ -385,7 +384,8 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// A waitlist has at most one entry for each held or kept unit, because paid units do not return.
+/// A buyer can join only if the waitlist has fewer entries than held and kept units. Paid units do
+/// not count, because they normally stay sold.
 pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -427,7 +427,7 @@ pub async fn a_waitlist_lasts_as_long_as_its_sale(fixture: Fixture) {
             fixture.store.leave_waitlist(bert.id).await.expect("writes"),
             LeaveOutcome::Done(_)
         ),
-        "a buyer can leave after the end"
+        "a buyer can leave after the sale's end"
     );
     expect_waitlist(&fixture, item, 0, 0).await;
 }

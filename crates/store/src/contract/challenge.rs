@@ -1,4 +1,4 @@
-//! Challenges, which may be answered once, and counts of recent wrong answers.
+//! Challenges, and counts of recent wrong answers. Each challenge may be answered once.
 use doorbuster_core::Millis;
 
 /// An answer to a challenge. The answer spends the challenge.
@@ -6,8 +6,8 @@ use doorbuster_core::Millis;
 pub struct AnswerSpend {
     /// The challenge's id.
     pub id: [u8; 16],
-    /// When the challenge ends. After that time no answer counts, even if the store has forgotten
-    /// the challenge.
+    /// When the challenge ends. After that time no answer counts, because the store may have
+    /// deleted its record of the challenge.
     pub until: Millis,
     /// The hash of the buyer who answers.
     pub by: [u8; 16],

@@ -10,7 +10,7 @@ pub enum CodeSelection {
     Code([u8; 32]),
 }
 
-/// The number of a code's first characters that the store keeps, together with the code's hash.
+/// How many of a code's first characters the store keeps. It also keeps the code's hash.
 pub const CODE_PREFIX_CHARS: usize = 4;
 
 /// The result of adding codes.
@@ -29,7 +29,7 @@ pub enum CodesOutcome {
 pub struct CodeCounts {
     /// The number of codes.
     pub codes: u64,
-    /// The number of buyers that the codes admit.
+    /// The number of buyers that the codes admit in total, including those who have spent a code.
     pub uses: u64,
     /// The number of buyers who have spent a code.
     pub spent: u64,

@@ -1,5 +1,5 @@
-//! The data of the console beside sales and orders: sessions, nodes, and a sale's statistics for
-//! each second.
+//! The data of the console beside sales and orders: sessions, operators' keys, nodes, and the
+//! statistics of a sale.
 use doorbuster_core::{Millis, NodeId};
 
 pub use doorbuster_types::Role;

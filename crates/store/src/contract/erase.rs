@@ -30,8 +30,8 @@ pub struct RetainedRows {
     pub other: u64,
 }
 
-/// How many rows one transaction of an erasure replaced. Both counts are 0 when no further row can
-/// be erased now.
+/// How many rows one transaction of an erasure changed or deleted. Both counts are 0 when no
+/// further row can be erased now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
     /// The number of orders.

@@ -1,4 +1,4 @@
-//! A store's report about its database after a failover, and about its standbys.
+//! A store's reports about a failover of its database, and about the database's standbys.
 use doorbuster_core::{Millis, NodeId};
 
 use super::PausedSale;
@@ -17,7 +17,7 @@ pub struct HistoryReaction {
 pub struct LostOrders {
     /// The node.
     pub node: NodeId,
-    /// The fencing number of the history without these orders.
+    /// The fencing number of the history that lacks these orders.
     pub fence: i64,
     /// When the node compared its orders with the database.
     pub at: Millis,

@@ -14,8 +14,8 @@ pub struct CheckoutDeferral {
     /// The time from now until the next check, in milliseconds.
     pub ms: i64,
     /// True if a query was sent to the provider and got no answer (see
-    /// [`doorbuster_core::money::record_unanswered_check`]). `false` means that no request reached
-    /// the provider.
+    /// [`doorbuster_core::money::record_unanswered_check`]). False if no query reached the
+    /// provider.
     pub no_answer: bool,
 }
 

@@ -49,7 +49,7 @@ pub struct PostgresOptions {
     /// Whether the server may run without syncs (`fsync = off`). Such a server can lose confirmed
     /// orders or the whole database in a power failure.
     pub allow_fsync_off: bool,
-    /// The newest history of the database that this node knows of.
+    /// The newest history of the database, as far as this node knows.
     pub history: HistoryMemory,
 }
 
@@ -68,8 +68,8 @@ pub enum OpenError {
     NotAStore(PathBuf),
     /// A newer program wrote the store.
     #[error(
-        "the store has schema version {found}, this program knows versions up to {known}: run the \
-         newer program"
+        "the store has schema version {found}, and this program knows versions up to {known}: run \
+         the newer program"
     )]
     TooNew {
         /// The schema version of the file.
@@ -92,7 +92,7 @@ pub enum OpenError {
         /// The fingerprint in the store.
         expected: String,
     },
-    /// The file `pass_key` is not the file that this store was used with.
+    /// The key in the file `pass_key` is not the key that this store was used with.
     #[error(
         "the pass_key does not fit the store: its fingerprint is {given}, and the store was used \
          with {expected}; with this key no earlier pass, sign-in or payment link would work; \
@@ -113,7 +113,7 @@ pub enum OpenError {
     Failed(String),
 }
 
-/// A file beside the store that belongs to the deployment, for example a generated secret.
+/// A file of the deployment in the store's directory, for example a generated secret.
 #[derive(Clone)]
 pub struct BackupFile {
     /// The file's name in the data directory.
@@ -146,7 +146,7 @@ pub enum RestoreError {
         .0.display()
     )]
     Occupied(PathBuf),
-    /// The directory contains another file with this name.
+    /// The directory has a file of this name that differs from the file in the backup.
     #[error(
         "{} exists and differs from the file in the backup; use an empty directory, or move the \
          file away",

@@ -49,7 +49,7 @@ pub struct Endpoint {
 /// An endpoint to add. It receives the events that happen after the addition.
 #[derive(Clone, Debug)]
 pub struct NewEndpoint {
-    /// The endpoint's id. [`Endpoint`] describes this field and the others.
+    /// The endpoint's id. For all fields of this type, see the fields of [`Endpoint`].
     pub id: String,
     /// The endpoint's type.
     pub kind: EndpointKind,
@@ -101,7 +101,8 @@ impl EndpointChange {
         }
         let Some(Rotation { secret, old_until, keep }) = &self.rotate else { return };
         if endpoint.secrets.first() == Some(secret) {
-            // An earlier attempt of this call, whose outcome was unknown, already made this change.
+            // An earlier attempt of this call already made this change. Its outcome was unknown, so
+            // the call was repeated.
             return;
         }
         for old in &mut endpoint.secrets {
@@ -113,8 +114,8 @@ impl EndpointChange {
     }
 }
 
-/// A delivery of one event to one endpoint that has its own row, because an attempt failed or
-/// because an operator requested the delivery again.
+/// A delivery of one event to one endpoint. A delivery has its own row if an attempt failed, or if
+/// an operator requested the delivery again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The number of the delivery. A dead letter of a delivery has this number as its id.
@@ -200,15 +201,16 @@ pub struct EndpointStatus {
     /// Whether events are delivered to the endpoint now.
     pub enabled: bool,
     /// The number of events after the endpoint's position, including types that the endpoint does
-    /// not receive. Events without a position are counted up to
-    /// [`crate::limits::UNSEQUENCED_COUNTED_MAX`].
+    /// not receive. Of the events without a position, at most
+    /// [`crate::limits::UNSEQUENCED_COUNTED_MAX`] are counted.
     pub waiting: u64,
     /// The number of the endpoint's deliveries that will be retried.
     pub pending: u64,
     /// The number of the endpoint's dead deliveries that no operator has resolved.
     pub dead: u64,
-    /// When the oldest undelivered event began to wait. This is the time of the next event after
-    /// the position, or the time when the oldest retried delivery failed or was requested again.
+    /// When the oldest undelivered event began to wait. An event after the endpoint's position
+    /// waits from the time of the event. A pending delivery waits from the time when it first
+    /// failed or was requested again.
     pub oldest_at: Option<Millis>,
 }
 

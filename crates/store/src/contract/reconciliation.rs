@@ -60,12 +60,14 @@ pub struct OrderTransition {
 pub struct Reconciliation {
     /// Units and money of each item.
     pub items: Vec<ItemTotals>,
-    /// Money for unknown orders, by currency. Only a report of all sales includes this money.
+    /// Money of payments that name no known order, by currency. Only a report of all sales includes
+    /// this money.
     pub unattributed: Vec<MoneyTotals>,
     /// The differences that were found.
     pub differences: Vec<Difference>,
-    /// The kinds that have more than [`crate::limits::DIFFERENCES_MAX`] differences, each with the
-    /// position after which the next differences begin.
+    /// The kinds of differences that are not complete in this report, because there are more than
+    /// [`crate::limits::DIFFERENCES_MAX`]. The next differences of a kind begin after the given
+    /// position.
     pub more: Vec<(DifferenceKind, i64)>,
 }
 
@@ -138,8 +140,8 @@ pub enum DifferenceKind {
     RefundedTwice,
     /// A refund that the provider refused permanently and that no operator has resolved.
     RefundFailed,
-    /// A payment whose money was reversed without a request of this server. Either the payment
-    /// still counts for its order, or its refund was settled as well.
+    /// A payment that was reversed without a request of this server. Either the payment is still
+    /// captured, or it is disputed and its refund was settled as well.
     Reversed,
 }
 

@@ -7,8 +7,8 @@ use super::PointStep;
 /// be deleted, and a maximum number of subscriptions. Rows that are still needed are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionCutoffs {
-    /// Events that are not about an order, and that every endpoint has passed. The history of an
-    /// order is kept.
+    /// Events that are not about an order. An event is kept while an enabled endpoint has not
+    /// passed it, or while it has a pending or dead delivery. The history of an order is kept.
     pub events_before: Millis,
     /// Dead or discarded deliveries, and dead letters of tickets, even if no operator has resolved
     /// them. The verdict of a ticket is kept.
@@ -42,7 +42,7 @@ impl RetentionCutoffs {
         subscriptions_max: u32::MAX,
     };
 
-    /// Returns the time before which the statistics of each step length may be deleted.
+    /// Returns each step of the statistics, with the time before which its rows may be deleted.
     pub(crate) fn points_before(&self) -> [(PointStep, Millis); 2] {
         [(PointStep::Second, self.seconds_before), (PointStep::Minute, self.minutes_before)]
     }

@@ -10,7 +10,7 @@ use doorbuster_core::{BuyerId, ItemId, Millis};
 pub struct RoomKey {
     /// The sale's id.
     pub sale: Arc<str>,
-    /// The item. `None`: the room is for all items of the sale.
+    /// The item. `None` if the room is for all items of the sale.
     pub item: Option<ItemId>,
 }
 
@@ -34,7 +34,7 @@ pub struct WaitingRoom {
     pub seed: DrawSeed,
     /// The progress of the room.
     pub line: RoomProgress,
-    /// The time until which a room that opens automatically stays open.
+    /// The time until which the room stays open, if it opened automatically.
     pub open_until: Option<Millis>,
 }
 
@@ -100,7 +100,7 @@ pub struct WaitingRoomView {
 /// How many visitors a room may admit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomAdmissions {
-    /// The snapshot of the room that the number depends on.
+    /// The snapshot of the room from which the maximum number was computed.
     pub seen: WaitingRoomView,
     /// The maximum number of visitors.
     pub most: u64,

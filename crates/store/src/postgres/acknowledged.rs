@@ -1,4 +1,4 @@
-//! The orders of the last minutes that this node committed and acknowledged to buyers. After a
+//! The orders that this node committed and confirmed to buyers in the last minutes. After a
 //! failover the node compares them with the database.
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -28,15 +28,16 @@ impl Acknowledged {
         }
     }
 
-    /// Returns the remembered orders, each in its newest state. The age of an order is measured
-    /// from the newest order, so the node forgets no orders during an outage.
+    /// Returns the remembered orders, each in its newest state. Old orders are removed only when a
+    /// new order is added, so the node forgets no orders during an outage.
     pub(super) fn recent(&self) -> HashMap<TicketId, OrderState> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter().map(|(_, id, state)| (*id, *state)).collect()
     }
 
     /// Forgets orders that were reported as lost. The next failover must not report them again. An
-    /// order that was added after `compared_at` is kept, because it may exist again.
+    /// entry that was added after `compared_at` is kept, because the order may have been committed
+    /// again.
     pub(super) fn forget(&self, lost: &HashSet<TicketId>, compared_at: Instant) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(at, id, _)| *at > compared_at || !lost.contains(id));

@@ -22,7 +22,8 @@ use super::{Postgres, connect};
 const QUERIES: &[(&str, &str)] = &[
     (
         "I4",
-        // The log must not contain a buyer's id, so the finding names the order.
+        // The log must not contain a buyer's id. So the finding names the buyer's newest order
+        // instead.
         "SELECT item_id,
                 format('the buyer of %s has %s units in active orders, a quota of %s '
                        'and a limit of %s',
@@ -139,7 +140,7 @@ const QUERIES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Payments that a provider or a buyer caused by mistake, newest first.
+/// Selects the refunded payments that a provider or a buyer made by mistake, newest first.
 const NOTICES: &str = concat!(
     "SELECT r.cause, o.item_id, r.payment_id, r.order_id, r.amount_minor, r.currency, p.at
      FROM refund r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o
@@ -201,7 +202,8 @@ fn finding(rule: &'static str, row: Row<'_>) -> Result<Finding, Failure> {
     Ok(Finding { rule, item: row.get::<Option<i64>>(0)?.map(ItemId), detail: row.get(1)? })
 }
 
-/// Reads in one snapshot, in a session of the pool for reads.
+/// Reads in one snapshot, in a session of the pool for reads. If the caller drops the future, the
+/// session is closed, because its transaction is still open.
 pub(super) async fn snapshot<T>(
     shared: &Shared,
     read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,

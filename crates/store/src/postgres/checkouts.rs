@@ -1,6 +1,6 @@
 //! Checkouts in PostgreSQL, and the documents of the built-in provider.
 //!
-//! The order also stores how long it waits for its provider (`provider_wait_ms`), so that expiry
+//! The row of an order also stores how long the order waits for its provider (`ask_ms`). So expiry
 //! does not read orders that still wait. Each open checkout stores when it must be closed (`due`).
 //! `due` depends on the order, so every write of an order also writes `due` (`flush`).
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use super::transaction::{
 use super::{Postgres, connect, flush, prefetch};
 
 impl Postgres {
-    /// If the outcome is unknown, the caller may repeat the call. The result is the same, but the
-    /// delay starts at the repeated call.
+    /// Postpones the closing of checkouts. If the outcome of the transaction is unknown, the
+    /// transaction runs again. The result is the same, but the delay starts at the repetition.
     pub(crate) async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         let shared = Arc::clone(self.shared());
         shared.check_accepting()?;
@@ -63,8 +63,8 @@ async fn put_off(
             if it.no_answer {
                 money::record_unanswered_check(&mut ledger, &it.order, &it.session, now)?;
             }
-            // If the payment window of an order was extended meanwhile, the order is due only at
-            // the new end of the window.
+            // While the order waits for payment, its checkout is closed only after the payment
+            // window. The window may have been extended meanwhile.
             let waits = ledger
                 .cache
                 .orders
@@ -75,8 +75,7 @@ async fn put_off(
         }
         let writer = shared.writer();
         let mut queries = flush::queries(shared, &ledger.cache, ledger.now, false);
-        // This write comes after the write of the checkout, which sets `due` to the order's due
-        // time.
+        // A write of a checkout in `queries` also sets `due`. So this statement must come last.
         queries.push(Query::put_off(&later));
         let transaction_id =
             await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))

@@ -1,10 +1,11 @@
-//! The database's time on this node. The node measures the time, and then advances it with the
-//! local monotonic clock.
+//! The database's time on this node. The node reads the database's clock from time to time. Between
+//! these reads, it adds the elapsed local time (`Instant`).
 //!
 //! The store's time is the database's clock. With any other clock, this node and the database's
-//! transactions would use different times. If the database's clock is set to another time, a
-//! separate monotonic clock follows slowly. Orders expire and sales open by the earlier of both
-//! times. So neither happens too early after the database's clock was set forward.
+//! transactions would use different times. A second clock, the monotonic clock, follows the
+//! database's clock. If the database's clock is set to another time, the monotonic clock follows
+//! slowly. Orders expire and sales open by the earlier time of the two clocks. So neither happens
+//! too early after the database's clock was set forward.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ pub(super) struct Clock {
     monotonic_at_birth: AtomicI64,
     /// When the monotonic clock was last corrected, in milliseconds since `born`.
     slewed_at: AtomicI64,
-    /// Whether the two clocks differ by more than the permitted step.
+    /// Whether the database's clock and the monotonic clock differ by more than the permitted step.
     stepped: AtomicBool,
     /// When the newest published poll began, in milliseconds since `born`.
     saw: AtomicI64,
@@ -58,7 +59,8 @@ impl Clock {
         }
     }
 
-    /// Returns whether the database's clock was set, and the monotonic clock still differs.
+    /// Returns whether the database's clock was set to another time, and the monotonic clock has
+    /// not reached that time yet.
     pub(super) fn has_stepped(&self) -> bool {
         self.stepped.load(Ordering::Acquire)
     }

@@ -24,8 +24,9 @@ use super::standbys;
 /// The oldest server version that supports the statements, as `server_version_num`.
 const SERVER_MIN: i32 = 130_000;
 
-/// PostgreSQL makes a plan once and keeps the plan, even if the tables were empty then. A plan for
-/// empty tables would be slow for full tables, so only index scans are allowed.
+/// PostgreSQL plans a prepared statement once and keeps the plan, even if the tables were empty at
+/// that time. A plan for empty tables would be slow for full tables, so only index scans are
+/// allowed.
 const WRITER_PLANS: &str = " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
 fn failed(reason: impl std::fmt::Display) -> OpenError {
@@ -99,15 +100,16 @@ impl Connect for PoolConnector {
         Box::pin(async {
             self.connector.open(self.options, None).await.map_err(|failure| match failure {
                 Failure::Postgres(error) => error,
-                // The connector keeps the reason of the failure. The client library offers no way
-                // to create an error with that reason.
+                // This error does not contain the reason, because the client library offers no way
+                // to create such an error. The connector keeps the reason.
                 _ => no_connection(),
             })
         })
     }
 }
 
-/// Returns the error of the client library that replaces every other failure to connect.
+/// Returns an error of the client library. It replaces every failure to connect that has another
+/// type.
 fn no_connection() -> tokio_postgres::Error {
     match "connect_timeout=none".parse::<Config>() {
         Err(error) => error,
@@ -120,8 +122,8 @@ fn sessions(
     options: &'static str,
     size: usize,
 ) -> Result<Sessions, OpenError> {
-    // A connection can be returned to the pool without a query, because after a failed transaction
-    // the code drops the connection or rolls back.
+    // The pool reuses a connection without a test query. This is safe, because after a failed
+    // transaction the code rolls back or drops the connection.
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let connect = PoolConnector { connector: connector.clone(), options };
     let manager = Manager::from_connect(Config::new(), connect, manager);

@@ -65,7 +65,7 @@ struct Inner {
     /// Locked during an inspection of all hosts. A caller that waited uses the result of that
     /// inspection.
     inspecting: tokio::sync::Mutex<()>,
-    /// The reason why the last connection was not opened.
+    /// The failure of the last connection that could not be opened.
     failure: Mutex<String>,
 }
 
@@ -80,8 +80,8 @@ struct Opened {
 
 impl Opened {
     /// Returns the known history of this database's deployment, with the position that was known
-    /// before the inspection. Otherwise a commit during the inspection would make the database look
-    /// old.
+    /// before the inspection. A later position may include commits that were made during the
+    /// inspection. Compared with it, the inspected database would look old.
     fn known(&self, memory: &HistoryMemory) -> Option<DatabaseHistory> {
         let known = memory.known_history(self.found.deployment.as_deref())?;
         let position = self.positions.get(&known.token).copied().unwrap_or(0);
@@ -241,7 +241,8 @@ impl Connector {
             };
             match next {
                 Some(Ok(found)) => {
-                    // A process that has used no database yet waits for every host.
+                    // A process that has used no database yet waits until every host answers or its
+                    // connection times out.
                     let wait = match self.0.used.load(Ordering::Acquire) {
                         true => PG_OTHER_HOSTS_WAIT,
                         false => PG_CONNECT_WAIT,
@@ -272,8 +273,8 @@ impl Connector {
             }
             DatabaseDecision::Accept => {
                 if self.0.used.load(Ordering::Acquire) && found.has_commit_check {
-                    // Without its standbys the commit would wait, and the operator would not learn
-                    // why.
+                    // If standbys are missing, the commit check would wait, and the operator would
+                    // not learn why.
                     self.expect_standbys(&client).await?;
                     let check = inspect_database::commit_check(&client, self.0.slot);
                     let checked = timeout(PG_ANSWER_WAIT, check).await;
@@ -285,7 +286,7 @@ impl Connector {
         Ok(Some((client, driver)))
     }
 
-    /// Refuses a connection on which commits would wait for missing standbys.
+    /// Returns an error if commits on this connection would wait for missing standbys.
     async fn expect_standbys(&self, client: &Client) -> Done<()> {
         let inspected = timeout(PG_CONNECT_WAIT, standbys::inspect(client)).await;
         let found = inspected.unwrap_or(Err(Failure::TimedOut))?;
@@ -305,8 +306,8 @@ impl Connector {
         self.0.missing_standbys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Registers a change in a separate task, because the caller may stop waiting. An interrupted
-    /// transaction would keep its lock.
+    /// Registers a change in a separate task, because the caller may stop waiting. In the caller's
+    /// task, the transaction would then be interrupted and would keep its lock.
     async fn register(
         &self,
         client: Client,

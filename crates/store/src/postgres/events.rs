@@ -3,9 +3,11 @@
 //! A row gets its `seq` before its commit, and transactions may commit in another order. So a
 //! reader that continued by `seq` would skip rows. Instead, readers continue by `position`. One
 //! transaction at a time assigns positions to visible rows, in the order of `seq`. New positions
-//! are always higher than those that readers have seen. The events of one order are written under
-//! one lock. So the later event has the higher `seq` and becomes visible later. Therefore it also
-//! gets the higher position.
+//! are always higher than the positions that readers have seen.
+//!
+//! The events of one order are in the right order, because they are written under one lock. The
+//! later of two such events has the higher `seq` and becomes visible later, so it gets the higher
+//! position.
 use crate::failure::{Done, Failure};
 use crate::sql::{as_limit, int};
 use crate::store::StoreResult;
@@ -41,7 +43,8 @@ impl Postgres {
     /// Assigns positions to at most `limit` committed events, and returns their number. If the
     /// number is less than `limit`, every event that was committed before the call has a position.
     pub(crate) async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
-        // Usually every event has a position. A query without a transaction is enough to see that.
+        // Usually every event has a position. A query without a transaction shows this at a lower
+        // cost.
         let sql = "SELECT FROM event WHERE position IS NULL ORDER BY position, seq LIMIT 1";
         if self.one(sql, &[], |_| Ok(())).await?.is_none() {
             return Ok(0);

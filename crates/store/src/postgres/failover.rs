@@ -1,5 +1,6 @@
-//! A node's reaction to a change of the database's history. The node pauses sales whose promises
-//! may be lost. It compares its acknowledged orders with the rows of the database.
+//! A node's reaction to a change of the database's history. The node pauses sales, because the
+//! database may lack confirmed orders. It compares the orders that it confirmed to buyers with the
+//! rows of the database.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,7 +31,8 @@ use super::transaction::RetryUnknown;
 const STATES: &str =
     "SELECT o.id, o.state FROM unnest($1::bigint[], $2::bigint[]) AS k(grant_id, n)
      JOIN orders o ON o.grant_id = k.grant_id AND o.n = k.n";
-/// Selects the newest change that must still pause sales, and whether a dump was restored.
+/// Selects the newest change of the history that must still pause sales. The second column says
+/// whether the rows came from another database, for example from a dump.
 const PENDING: &str = "SELECT fence, cause = 'moved', paused FROM store_history
      WHERE pause = 'pending' ORDER BY fence DESC LIMIT 1 FOR UPDATE";
 
@@ -80,8 +82,8 @@ impl Postgres {
         Ok(HistoryReaction { paused, lost })
     }
 
-    /// Compares this node's acknowledged orders with the rows of the database, once for each
-    /// history.
+    /// Compares the orders that this node confirmed to buyers with the rows of the database, once
+    /// for each history.
     async fn compare_acknowledged(&self) -> StoreResult<Option<LostOrders>> {
         let shared = self.shared();
         let Some(fence) = self.database().map(|known| known.fence) else { return Ok(None) };
@@ -175,7 +177,8 @@ fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
         return Ok(None);
     };
     match sale.was {
-        // The usual pause step refuses a sale that has not opened.
+        // A scheduled sale needs its own function, because `PhaseStep::Pause` is refused for a sale
+        // that has not opened.
         Phase::Scheduled => {
             phases::pause_scheduled(&mut Transaction::Postgres(ledger), &sale.sale)?
         }

@@ -50,8 +50,8 @@ impl Query {
     }
 }
 
-/// A commit that waits for its standby has no time limit in the database. If the wait were
-/// cancelled, the commit would become visible without being on the standby.
+/// COMMIT has no time limit in the database, because it may wait for a standby. If the wait were
+/// cancelled, the commit would become visible although the standby lacks it.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 /// The channel on which a node notifies other nodes of a commit. A notification is only a hint, so
 /// it may get lost.
@@ -201,9 +201,10 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values });
 }
 
-/// If another transaction inserted a new row first, the statement fails and the transaction runs
-/// again. Each existing row is locked, or its quota only decreases. Existing rows are written as
-/// differences, in lock order. As in the rules, a quota never falls below 0.
+/// Writes quotas. If another transaction inserted a new row first, the statement fails and the
+/// transaction runs again. For an existing row, the change of the quota is added, in lock order.
+/// Either the row is locked, or its quota only decreases. As in the rules, a quota never falls
+/// below 0.
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT *
                   FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
@@ -301,8 +302,9 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Items are written as differences. Settlers and the expiry of orders read an item
-/// without a lock, because their decisions do not depend on the pool.
+/// Writes items. The changes are added to the numbers in the row, because another transaction may
+/// change the row meanwhile. Settling and the expiry of orders read an item without a lock, because
+/// their decisions do not depend on the pool.
 fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     for CachedRow { row, read } in cache.items.values().filter(|kept| kept.is_dirty()) {
         let Some(read) = read else { continue };

@@ -16,8 +16,8 @@ pub(super) fn split(address: &Address) -> Vec<DatabaseHost> {
     let config = &address.config;
     let (hosts, addrs, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let count = hosts.len().max(addrs.len());
-    // The client library reports lists of different lengths as an error, so they are not split
-    // here.
+    // If the lists of hosts, addresses and ports have different lengths, they are not split here.
+    // The client library then reports an error.
     let lists_differ = !hosts.is_empty() && !addrs.is_empty() && hosts.len() != addrs.len();
     if count <= 1 || lists_differ || (ports.len() > 1 && ports.len() != count) {
         let name = hosts.first().map_or_else(String::new, |host| host_name(host, ports.first()));

@@ -29,8 +29,9 @@ const ROWS: &str = "SELECT h.fence, h.token, h.system_id, h.timeline,
             (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
             || '/' || h.tableoid
         FROM store_history h ORDER BY h.fence DESC LIMIT 1000";
-/// Writes the ids of the database and of its table `store_history` to the newest row. A dump keeps
-/// the row, but the database into which it is restored has other ids.
+/// Writes the ids of the database and of its table `store_history` to the newest row. A dump
+/// contains these ids. The database into which the dump is restored has other ids, so a node can
+/// see that the rows come from a dump.
 pub(super) const SET_DATABASE_ID: &str = "UPDATE store_history h
         SET database_id = d.oid || '/' || h.tableoid
         FROM pg_database d
@@ -43,9 +44,9 @@ pub(super) struct Inspected {
     pub(super) seen: SeenDatabase,
     /// The fingerprint of the deployment's key, if a node has started on this database.
     pub(super) deployment: Option<String>,
-    /// Whether its schema has the table for commit checks.
+    /// Whether the database's schema has the table for commit checks.
     pub(super) has_commit_check: bool,
-    /// Whether its schema has the column `store_history.database_id`.
+    /// Whether the database's schema has the column `store_history.database_id`.
     has_database_id: bool,
 }
 
@@ -79,9 +80,8 @@ pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
     Ok(Some(Inspected { seen, deployment, has_commit_check, has_database_id }))
 }
 
-/// Adds a row for the change that this node saw first. `pauses` says whether the change must pause
-/// sales. Returns `None` if another node added a row meanwhile. Then the database must be inspected
-/// again.
+/// Adds a row for a change of the history. `pauses` says whether the change must pause sales.
+/// Returns `None` if another node added the row first. Then the database must be inspected again.
 pub(super) async fn register(
     client: &Client,
     known: Option<&DatabaseHistory>,
@@ -121,11 +121,12 @@ pub(super) async fn register(
     Ok(Some((change, row)))
 }
 
-/// Commits one small row. After that, every commit that this session can see is as durable as a
-/// commit of this session. If there is a synchronous standby, it has all of these commits. Returns
-/// the token of the newest row of the history, and a position in the write-ahead log before this
-/// commit. Returns `None` if a crash of the database may lose this commit, because then the
-/// database may return to an earlier position.
+/// Commits one small row. After that, every earlier commit that this session can see is as durable
+/// as this commit. A synchronous standby, if there is one, then has all of these commits.
+///
+/// Returns the token of the newest row of the history, and a position in the write-ahead log before
+/// this commit. Returns `None` if `synchronous_commit` is off. Then a crash of the database may
+/// lose this commit, and the database may return to an earlier position.
 pub(super) async fn commit_check(client: &Client, slot: i32) -> Done<Option<(String, i64)>> {
     // The server runs both statements in one transaction. So the commit record comes after the
     // position, and the position survives a crash.

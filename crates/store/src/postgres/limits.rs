@@ -1,5 +1,5 @@
-//! Rate limits that nodes share, in PostgreSQL. The rows are not logged. After a crash of the
-//! database they are gone, and every limit is full again.
+//! Rate limits that nodes share, in PostgreSQL. The table is unlogged. After a crash of the
+//! database its rows are gone, and every limit is full again.
 use std::collections::BTreeMap;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};

@@ -56,7 +56,8 @@ impl PostgresLedger<'_> {
         Ok(())
     }
 
-    /// Caches an order that is not locked. The caller uses only values that never change.
+    /// Caches an order that is not locked. The caller may use only those fields of the order that
+    /// never change.
     pub(crate) fn remember_order(&mut self, id: &TicketId) -> Done<()> {
         if let Some(order) = self.order(id)? {
             self.cache.cache_order(order);

@@ -110,7 +110,8 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
 /// from another database, for example by a dump. Without the rewriting, every poll would treat
 /// these rows as new.
 async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
-    // Only a node that polls needs digests, and no node polls this database yet.
+    // The copied digests are deleted. Only nodes that poll read digests, and no node polls this
+    // database yet.
     transaction
         .execute(
             "DELETE FROM commit_digest WHERE changed >= pg_snapshot_xmax(pg_current_snapshot())",
@@ -118,8 +119,8 @@ async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), toki
         )
         .await?;
     for table in ["catalogue", "item", "slot_grant", "resolution", "orders"] {
-        // The rows that this migration wrote are also ahead of its snapshot, but must not be
-        // rewritten.
+        // This migration's own rows also have a transaction id after the snapshot. They are
+        // correct, so they are left out.
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())
                      AND changed <> pg_current_xact_id()";
         let any = format!("SELECT EXISTS (SELECT FROM {table} WHERE {ahead})");

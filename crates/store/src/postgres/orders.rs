@@ -107,9 +107,9 @@ fn end(ledger: &mut PostgresLedger<'_>, due: &[DueOrder]) -> Result<Vec<Order>, 
         let Some(id) = ledger.cache.numbers.get(&(order.grant, order.n)).copied() else { continue };
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The order still waits for its provider: the previous version of the program wrote a
-            // different `provider_wait_ms`. The row is written again, and expiry finds the order
-            // when the wait is over.
+            // The order still waits for its provider, but the previous version of the program
+            // stored another waiting time (`ask_ms`). The time is written again, so that expiry
+            // finds the order when the wait is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 ledger.cache.rewrite_checkout(&order.id);
             }

@@ -5,8 +5,8 @@
 //! includes its transaction and the old snapshot did not. This is true for exactly one poll,
 //! regardless of the order in which transactions commit. Counts come from the same snapshot, so
 //! every order that the counts include is published with the counts or earlier. This also holds for
-//! this node's own commits. If a commit is in the snapshot but was not announced, the poll reads it
-//! like another node's commit.
+//! this node's own commits. If the snapshot includes a commit that the poll does not know yet, the
+//! poll reads the commit's orders as if another node had committed them.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -35,8 +35,8 @@ use super::snapshot::{SNAPSHOT, SnapshotPosition, since};
 mod resolutions;
 mod statements;
 
-/// Earlier orders that must still be read: all orders in the poll's snapshot, from this position
-/// on.
+/// Earlier orders that must still be read: all orders in `snapshot` that come after the position
+/// `changed` and `seq`.
 #[derive(Debug)]
 pub(super) struct Backlog {
     snapshot: String,
@@ -49,7 +49,8 @@ pub(super) struct PollResult {
     /// The position at which the poll ended.
     pub(super) position: SnapshotPosition,
     pub(super) seen: Changes,
-    /// The earlier orders that must still be read, if the previous position cannot be used.
+    /// If the poll could not continue at the previous position, the earlier orders that must still
+    /// be read.
     pub(super) old: Option<Backlog>,
 }
 
@@ -64,7 +65,7 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Takes the rows that may be published before the counts.
+    /// Takes out the rows that may be published before the counts.
     fn take_rows(&mut self) -> Self {
         Self {
             orders: std::mem::take(&mut self.orders),
@@ -125,19 +126,20 @@ impl Poller {
         self.client.is_closed()
     }
 
-    /// Returns the position that includes every transaction that is committed now.
+    /// Returns the current position. It includes every transaction that is committed now.
     pub(super) async fn position(&self, clock: &Clock) -> Done<SnapshotPosition> {
         let sent = Instant::now();
         let row = self.client.query_one(&self.snapshot, &[]).await?;
         since((&row).into(), sent, Instant::now(), clock)
     }
 
-    /// Polls once. Orders of the transactions in `own` are known and left out. `publish` receives
-    /// the earlier parts of a long result. The function returns the last part, with the counts.
+    /// Polls once. The orders of the transactions in `own` are left out, because the caller knows
+    /// them. `publish` receives the earlier parts of a long result. The function returns the last
+    /// part, with the counts.
     ///
-    /// If the previous position does not belong to this database's timeline, everything is new.
-    /// Then the orders are read gradually ([`Poller::read_backlog`]), so that a commit of this node
-    /// does not wait for all of them.
+    /// The previous position may be unknown, too old, or of another timeline. Then every row counts
+    /// as new. Earlier orders are then read in parts ([`Poller::read_backlog`]), so that a commit
+    /// of this node does not wait for all of them.
     pub(super) async fn poll(
         &self,
         since: &SnapshotPosition,
@@ -201,8 +203,8 @@ impl Poller {
     }
 
     /// Polls for orders since `of_orders`, and for all other rows since `since_then`. If the
-    /// database's timeline has changed, or digests may be missing, the function returns the new
-    /// position as an error.
+    /// database's timeline has changed, or digests may be missing, the inner result is `Err` with
+    /// the new position.
     async fn poll_from(
         &self,
         (since_then, of_orders): (&SnapshotPosition, &SnapshotPosition),
@@ -309,8 +311,8 @@ impl Poller {
 
     /// Returns false if a digest has an unknown format.
     async fn take_digests(&self, page: &[Row], shared: &Shared, seen: &mut Changes) -> Done<bool> {
-        // The orders that this node needs. The value is true if the order was created for this
-        // node. Several digests may contain the same order.
+        // The orders that this node needs, by grant and number. The value is true if a digest says
+        // that the order was created for this node. Several digests may contain the same order.
         let mut needed: BTreeMap<(i64, i64), bool> = BTreeMap::new();
         let mut are_known = true;
         for row in page {
@@ -347,8 +349,8 @@ impl Poller {
         Ok(are_known)
     }
 
-    /// Adds orders, and the verdicts of orders that this node waits for and that another node
-    /// settled.
+    /// Adds orders. If this node waits for an order and another node settled it, also adds the
+    /// verdict.
     fn take_orders(&self, page: &[Row], writer: i32, seen: &mut Changes) -> Done<()> {
         for row in page {
             let order = rows::order(row.into())?;

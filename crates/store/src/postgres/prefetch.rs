@@ -37,12 +37,13 @@ pub(super) const QUOTAS: &str =
     "SELECT q.buyer, q.item_id, q.used FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      JOIN quota q ON q.buyer = t.buyer AND q.item_id = t.item
      ORDER BY q.buyer, q.item_id FOR NO KEY UPDATE OF q";
-/// Selects the orders that the requests hold, and the orders with a ticket's number. Tickets
-/// with a number above `max_n` have no verdict yet.
+/// Selects the orders with the buyers and request keys of the tickets, and the orders with the
+/// numbers of the tickets. A ticket with a number above `max_n` has no verdict yet, so it has no
+/// order.
 ///
 /// Each order has its own lookup with `OFFSET 0`, which the planner does not merge into the rest of
-/// the query. Otherwise a plan that was made for a nearly empty table could later read all orders
-/// of a grant.
+/// the query. Without `OFFSET 0`, a plan that was made for a nearly empty table could later read
+/// all orders of a grant.
 const ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -69,7 +70,8 @@ const RESOLUTIONS: &str = concat!(
       CROSS JOIN LATERAL (SELECT * FROM resolution r WHERE r.grant_id = t.grant_id
       AND r.n = t.n OFFSET 0) r"
 );
-/// Selects checkouts one by one, as in [`ORDERS`].
+/// Selects checkouts. Each checkout has its own lookup, for the same reason as the orders in
+/// [`ORDERS`].
 const CHECKOUTS: &str = concat!(
     "SELECT ",
     money::checkout_columns!(),
@@ -85,11 +87,12 @@ const ORDERS_BY_NUMBER: &str = concat!(
       AND o.n = t.n OFFSET 0) o"
 );
 
-/// Whether missing quota rows are inserted first, so that they can be locked.
+/// When a batch inserts quota rows that are missing: before it reads them, so that they can be
+/// locked, or together with its other writes.
 ///
-/// Most buyers are new, and most batches do not conflict with another batch. So a batch first tries
-/// to insert these rows at its end. If another transaction inserted a row first, the batch runs
-/// again and inserts its rows first.
+/// Most buyers are new, and most batches do not conflict with another batch. So the first attempt
+/// of a batch inserts these rows together with its other writes. If another transaction inserted a
+/// row meanwhile, the batch runs again and inserts the missing rows before it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NewBuyerInsert {
     WithCommit,
@@ -98,8 +101,8 @@ pub(super) enum NewBuyerInsert {
 
 /// Begins a transaction and reads the rows for settling these tickets, in one round trip.
 ///
-/// It locks grants, then locks quotas, then reads orders. So if a request's quota is visible, its
-/// order is visible too.
+/// The transaction locks grants, then locks quotas, then reads orders. So if a request's quota is
+/// visible, its order is visible too.
 pub(super) async fn tickets(
     client: &Object,
     key: &IdKey,
@@ -149,7 +152,8 @@ pub(super) async fn tickets(
     Ok((cache, Millis(now?.try_get(0)?)))
 }
 
-/// A due order: its number, and the buyer whose quota is needed if the order's units move.
+/// An order to end, or an order whose checkout is postponed: its grant, its number in the grant,
+/// and its item if the item's row is needed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DueOrder {
     pub(super) grant: GrantId,
@@ -157,8 +161,8 @@ pub(super) struct DueOrder {
     pub(super) item: Option<ItemId>,
 }
 
-/// Begins a transaction and reads the rows for ending these orders, or for querying their provider,
-/// in one round trip. Returns the orders as they are after their grants are locked.
+/// Begins a transaction and reads the rows for ending these orders, or for postponing their
+/// checkouts, in one round trip. The orders are read after their grants are locked.
 pub(super) async fn orders(client: &Object, orders: &[DueOrder]) -> Done<(RowCache, Millis)> {
     let statements = [GRANTS, ORDERS_BY_NUMBER, CHECKOUTS, ITEMS, NOW];
     let [grants, by_number, checkouts, items, now] = prepare(client, statements).await?;

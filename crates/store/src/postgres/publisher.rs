@@ -2,9 +2,9 @@
 //! callers of these commits get their answers. It publishes other nodes' commits after a
 //! notification, and at least once a second.
 //!
-//! Only this task calls the sink, and only with the results of polls. So no counts are published
-//! after newer counts, and every order that the counts include is published with the counts or
-//! earlier.
+//! Only this task calls the sink, and only with the results of polls. So older counts are never
+//! published after newer counts. Every order that the counts include is published with the counts
+//! or earlier.
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -39,7 +39,8 @@ pub(super) struct Publisher {
     /// Earlier orders that must still be read. Until they are read, the published state must not
     /// refuse a request.
     old: Option<Backlog>,
-    /// Announced transactions of this node that no poll includes yet.
+    /// This node's transactions that were announced to the publisher, but that no poll includes
+    /// yet.
     own: Vec<String>,
 }
 
@@ -83,8 +84,8 @@ impl Publisher {
         let mut looked = Instant::now();
         loop {
             let apart = self.shared.refreshes_apart();
-            // A backlog is read with the shortest pauses, because this node refuses no request from
-            // memory before the backlog is read.
+            // While there is a backlog, this node must not refuse a request from memory. So the
+            // backlog is read with the shortest pauses.
             let has_backlog = self.old.is_some();
             let next = if has_backlog { REFRESHES_APART_MIN } else { PG_POLL_EVERY };
             let due = (looked + next).into();
@@ -118,7 +119,8 @@ impl Publisher {
             match next {
                 Some(CommitMessage::Committed(transaction, orders, events, done)) => {
                     // If an earlier poll included this transaction, its orders are already
-                    // published. They may have changed since, so they are not published again.
+                    // published. The orders in this message may be outdated now, so they are not
+                    // published again.
                     let lives = self.old.is_none()
                         && self.look.as_ref().is_some_and(|look| !look.is_closed());
                     let known =
@@ -201,8 +203,8 @@ impl Publisher {
 
     fn publish(&self, mut orders: Vec<Order>, seen: Changes, events: bool) {
         orders.extend(seen.orders);
-        // Unchanged counts are published too, because a slot's feed may have new units that another
-        // grant gave up. The counts do not show this.
+        // Counts are published even if their numbers are unchanged. A slot's feed may have new
+        // units that another grant gave up, and the numbers do not show this.
         let committed = Committed {
             counts: seen.counts,
             orders,
@@ -244,8 +246,8 @@ impl Publisher {
     }
 
     /// Compares the database's newest fencing number with the number that this deployment has used.
-    /// If they differ, this session is at an old primary, or another node registered a change. A
-    /// new session inspects the database again.
+    /// If they differ, this session is at an old primary, or another node registered a change. The
+    /// returned error makes the task open a new session, which inspects the database again.
     fn check_history(&self, fence: Option<i64>) -> Result<(), Failure> {
         let connector = &self.shared.connector;
         let Some(known) = connector.memory().known().map(|known| known.fence) else {
@@ -263,9 +265,9 @@ impl Publisher {
     }
 
     /// Moves the position back after a lost connection, because the database may have crashed.
-    /// After a crash the database may lose its last transactions and assign their ids again,
-    /// although an earlier snapshot shows those ids as ended. A snapshot that is old enough does
-    /// not know such ids.
+    /// After a crash the database may lose its last transactions and use their ids again. A recent
+    /// snapshot already counts those ids as ended, so a poll from that snapshot would miss the new
+    /// transactions. A snapshot that is old enough does not include such ids.
     fn rewind(&mut self) {
         let old = self.before.front().filter(|(at, _)| at.elapsed() >= PG_POLL_BACK).cloned();
         let long_ago = Instant::now().checked_sub(PG_POLL_BACK).unwrap_or_else(Instant::now);

@@ -11,7 +11,7 @@ use doorbuster_core::{
 
 use super::flush::CommitNotice;
 
-/// A row, in the transaction's version and in the table's version.
+/// A row: the transaction's version, and the table's version.
 #[derive(Clone, Debug)]
 pub(super) struct CachedRow<T> {
     pub(super) row: T,
@@ -31,7 +31,7 @@ impl<T: Clone + PartialEq> CachedRow<T> {
 }
 
 /// A buyer's units of an item: the current number, and the number in the table (`None` if there is
-/// no row). The row is written as a difference.
+/// no row). If the row exists, the difference of the two numbers is added to it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CachedQuota {
     pub(super) used: u32,
@@ -39,7 +39,8 @@ pub(super) struct CachedQuota {
 }
 
 impl CachedQuota {
-    /// A quota that was not read and only decreases. The number is larger than any decrease.
+    /// A quota that was not read, and that the transaction only decreases. The two numbers are as
+    /// large as possible, so that every decrease fits.
     pub(super) const UNREAD: Self = Self { used: u32::MAX, read: Some(u32::MAX) };
 }
 
@@ -79,14 +80,15 @@ pub(super) struct RowCache {
     pub(super) checkouts: BTreeMap<TicketId, CachedRow<Checkout>>,
     /// Waitlist entries, by item and turn.
     pub(super) waitlist: BTreeMap<(ItemId, TicketN), CachedRow<WaitlistEntry>>,
-    /// True if every order that is missing in `checkouts` has no checkout.
+    /// True if `checkouts` contains the checkouts of all orders in `orders`. Then an order that is
+    /// missing in `checkouts` has no checkout.
     pub(super) has_every_checkout: bool,
     /// True if quotas only decrease and no rule depends on their size. Then quotas are neither read
     /// nor locked before they are written.
     pub(super) only_returns_quota: bool,
 }
 
-/// Stores a row: as a change of the row that was read, or as a new row.
+/// Stores the new version of a row. A row that is not cached is new.
 fn put<K: Ord, T>(rows: &mut BTreeMap<K, CachedRow<T>>, key: K, row: T) {
     match rows.get_mut(&key) {
         Some(kept) => kept.row = row,
@@ -107,7 +109,8 @@ impl RowCache {
         self.recalls.entry(row.id).or_insert_with(|| CachedRow::read(row)).row.clone()
     }
 
-    /// Caches an order that was read. An order that was created or changed here stays as it is.
+    /// Caches an order that was read. If this transaction created or changed the order, the cached
+    /// order stays.
     pub(super) fn cache_order(&mut self, order: Order) {
         self.requests.insert((order.buyer.clone(), order.key.clone()), order.id);
         self.numbers.insert((order.grant, order.n), order.id);
@@ -157,8 +160,8 @@ impl RowCache {
         put(&mut self.checkouts, row.order, row.clone());
     }
 
-    /// Marks an unchanged checkout to be written again, because its columns in the order must
-    /// change.
+    /// Marks an unchanged checkout, so that it is written again. The write also corrects the
+    /// order's `provider_wait_ms`.
     pub(super) fn rewrite_checkout(&mut self, order: &TicketId) {
         if let Some(kept) = self.checkouts.get_mut(order) {
             kept.read = None;
@@ -192,7 +195,7 @@ impl RowCache {
         self.cache_resolution(row.clone());
     }
 
-    /// Returns the record of a ticket, if the record is cached. For a consumed ticket, this is the
+    /// Returns the record of a ticket, if it is cached. The record of a consumed ticket is the
     /// order that the ticket became.
     pub(super) fn resolution(&self, ticket: &TicketId) -> Option<Resolution> {
         match self.orders.get(ticket) {
@@ -206,8 +209,8 @@ impl RowCache {
         }
     }
 
-    /// Returns whether this transaction changes a slot, an item's stock or an order. Such changes
-    /// are published.
+    /// Returns whether this transaction has changes to publish: grants, items, orders, returned
+    /// tickets or events.
     pub(super) fn has_changes(&self) -> bool {
         !self.touched_orders.is_empty()
             || self.grants.values().any(CachedRow::is_dirty)
@@ -222,7 +225,8 @@ impl RowCache {
         self.has_changes().then_some(CommitNotice { writer, events: !self.events.is_empty() })
     }
 
-    /// Returns the orders to publish, each once, in their final state.
+    /// Returns the orders to publish, in their final state. An order that changed several times is
+    /// in the list several times.
     pub(super) fn changed_orders(&self) -> Vec<Order> {
         self.touched_orders.iter().filter_map(|id| self.orders.get(id)).cloned().collect()
     }

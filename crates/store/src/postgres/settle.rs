@@ -75,8 +75,8 @@ async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Tick
     Ok(resolved)
 }
 
-/// Returns a ticket that cannot be settled, and records a dead letter. The function passes the
-/// rules a time after the ticket's `decide_by`, so the rules can only return the ticket.
+/// Returns a ticket that cannot be settled, and records a dead letter. The rules run with a time
+/// after the ticket's `decide_by`. At that time, they can only return the ticket.
 async fn settle_poisoned(
     shared: &Shared,
     ticket: &Arc<Ticket>,
@@ -99,8 +99,8 @@ async fn settle_poisoned(
         }
         Err(failure) => return Err(shared.store_error(failure)),
     };
-    // The ticket could not be returned either. Its units return to the pool when the grant is
-    // closed.
+    // The attempt to return the ticket failed too. The ticket's units return to the pool when the
+    // grant is closed.
     let reason = format!("{reason}; and the ticket cannot be returned: {failure}");
     if let Err(failure) = run_with_retries(shared, one, SettleTask::DeadLetter(&reason)).await {
         if !matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) {

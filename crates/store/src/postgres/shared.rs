@@ -20,7 +20,7 @@ use super::connector::Connector;
 use super::transaction::await_commit;
 use super::{connect, inspect_database};
 
-/// A time in which the database cannot be used.
+/// A period in which the database cannot be used.
 struct Outage {
     began: Instant,
     /// When the outage was last logged.
@@ -31,8 +31,8 @@ struct Outage {
 
 /// A message to the publisher.
 pub(super) enum CommitMessage {
-    /// A commit of this node: its transaction, its orders, and whether it appended events. The last
-    /// part notifies the caller when the orders and the counts are published.
+    /// A commit of this node: the transaction's id, the orders, whether events were appended, and a
+    /// channel. The channel notifies the caller when the orders and the counts are published.
     Committed(Option<String>, Vec<Order>, bool, oneshot::Sender<()>),
     /// Publish the queued commits, then end.
     Stop,
@@ -53,22 +53,24 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     /// Whether another node announced events that this node has not published yet.
     pub(super) events: AtomicBool,
-    /// Locked while due orders are found, expired and committed. The next expiry may begin while
-    /// the commit is still being published, because these orders have already ended.
+    /// Locked while due orders are found, expired and committed. The lock is released before the
+    /// commit is published. Then the next expiry may begin, because the expired orders are no
+    /// longer due.
     pub(super) expiring: tokio::sync::Mutex<()>,
     /// The orders that this node committed recently.
     pub(super) acknowledged: Acknowledged,
     /// The fencing number of the newest history with which `acknowledged` was compared.
     pub(super) compared: AtomicI64,
-    /// The writer number of this store. The number marks the verdicts of this node's settlers, and
-    /// this node's changes of the catalogue.
+    /// The writer number of this store. The number marks the orders, the verdicts and the catalogue
+    /// changes that this node writes.
     writer: i32,
     /// The current outage of the database, if there is one.
     unavailable: Mutex<Option<Outage>>,
     /// The reason why the store failed permanently, if it did.
     failed: OnceLock<String>,
     closed: AtomicBool,
-    /// The shortest time between two polls that commits of other nodes cause, in microseconds.
+    /// A commit of another node causes a poll. This is the shortest time between two such polls, in
+    /// microseconds.
     refreshes_apart_us: AtomicU64,
 }
 
@@ -127,8 +129,8 @@ impl Shared {
         }
     }
 
-    /// The shortest time between two polls that other nodes' commits cause. Notifications that
-    /// arrive closer together share one poll.
+    /// Returns the shortest time between two polls that other nodes' commits cause. If several
+    /// notifications arrive within this time, they share one poll.
     pub(super) fn refreshes_apart(&self) -> Duration {
         Duration::from_micros(self.refreshes_apart_us.load(Ordering::Relaxed))
             .clamp(REFRESHES_APART_MIN, REFRESHES_APART_MAX)
@@ -222,7 +224,8 @@ impl Shared {
         }
     }
 
-    /// Returns whether the database was reachable at the last poll.
+    /// Returns an error if the store failed or is closed, or if the last poll did not reach the
+    /// database.
     pub(super) fn health(&self) -> Result<(), StoreError> {
         self.check_accepting()?;
         match &*self.unavailable.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -268,9 +271,9 @@ impl Shared {
     }
 }
 
-/// Returns a random writer number. The number is negative, which means that this writer leaves a
-/// digest of each commit. Migrations write 0, and nodes of earlier versions write positive numbers.
-/// Other nodes read the orders of those writers without a digest.
+/// Returns a random writer number. A negative number means that the writer adds a digest to each
+/// commit. Migrations write 0, and nodes of earlier versions write positive numbers. Orders of
+/// those writers have no digest, so nodes read these orders in the table.
 fn random_writer() -> i32 {
     rand::random_range(i32::MIN..0)
 }

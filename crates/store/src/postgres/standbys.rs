@@ -44,7 +44,7 @@ impl Postgres {
     }
 }
 
-/// Reads the same as [`Postgres::replication`] through this connection.
+/// Runs the same query as [`Postgres::replication`], on this connection.
 pub(super) async fn inspect(client: &Client) -> Done<Replication> {
     let row = client.query_one(REPLICATION, &[]).await?;
     let numbers = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
@@ -53,8 +53,8 @@ pub(super) async fn inspect(client: &Client) -> Done<Replication> {
 }
 
 /// Returns the state of the standbys. The three numbers count all connected standbys, the connected
-/// standbys whose state this database user cannot see, and the synchronous standbys. The lists are
-/// the names of the connected standbys, and [`Replication::standbys`].
+/// standbys whose state this database user cannot see, and the synchronous standbys. The first list
+/// has the names of the connected standbys. The second list becomes [`Replication::standbys`].
 fn replication(
     (commit, names): (String, String),
     (all, hidden, synchronous): (i64, i64, i64),
@@ -96,7 +96,7 @@ struct StandbyNames {
     names: Vec<String>,
 }
 
-/// Parses `a, b`, `2 (a, b)`, `FIRST 2 (a, b)` or `ANY 2 (a, b)`.
+/// Parses `synchronous_standby_names`: `a, b`, `2 (a, b)`, `FIRST 2 (a, b)` or `ANY 2 (a, b)`.
 fn parse(text: &str) -> StandbyNames {
     let text = text.trim();
     let (required, list) = match text.split_once('(') {

@@ -42,9 +42,9 @@ impl RetryState {
         Self { began: Instant::now(), conflicts: 0, pause: PG_RETRY_PAUSE, unknown: false }
     }
 
-    /// An attempt with an unknown outcome may have been committed without its standby. After such
-    /// an attempt, this function commits a small row. Then every earlier commit is as durable as
-    /// the row's commit.
+    /// Commits a small row if an attempt had an unknown outcome, because that attempt may be
+    /// committed without its standby. After the commit of the row, every earlier commit is as
+    /// durable as the row.
     pub(super) async fn confirm(&self, shared: &Shared) -> Result<(), Failure> {
         match self.unknown {
             true => shared.commit_check().await,
@@ -80,7 +80,8 @@ impl RetryState {
         if self.began.elapsed() >= PG_RETRY_WITHIN || shared.check_accepting().is_err() {
             return Err(if self.unknown { Failure::Unknown(failure.to_string()) } else { failure });
         }
-        // The publisher logs an outage. A log line for each retry would mean many lines a second.
+        // The publisher already logs the outage. This line has the level debug, because retries can
+        // cause many lines a second.
         tracing::debug!(%failure, "the database is unreachable; retrying");
         tokio::time::sleep(self.pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
         self.pause = (self.pause * 2).min(PG_RETRY_PAUSE_MAX);
@@ -180,7 +181,7 @@ impl Postgres {
             .map_err(|failure| shared.store_error(failure))
     }
 
-    /// Returns every row of a query that SQLite runs too, from a new snapshot.
+    /// Returns every row of a query, from a new snapshot. SQLite can run the same query.
     pub(crate) async fn query<T>(
         &self,
         sql: &str,
@@ -216,7 +217,7 @@ async fn query(
     rows
 }
 
-/// Waits for an answer, up to the time limit of a node.
+/// Waits for an answer of the database, at most for [`PG_ANSWER_WAIT`].
 pub(super) async fn await_answer<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
@@ -248,8 +249,8 @@ pub(super) async fn end_transaction(session: TransactionSession, failure: Option
 }
 
 /// Makes one attempt, on a thread that may block. The attempt gets the thread before it gets a
-/// session. Otherwise a session could stay unused while its attempt waits for a thread, and
-/// settling would lack that session.
+/// database session. Otherwise it could keep a session while it waits for a thread, and settling
+/// may need that session.
 async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<CommittedResult<T>, Failure>
 where
     T: Send + 'static,

@@ -1,8 +1,9 @@
 //! Backups: a consistent copy of a store that stays in use, with the files beside it.
 //!
 //! A backup is a SQLite file. It contains the tables of the store and two more: one with the time
-//! of the backup, and one with the files. Its application id differs from a store's, so that no
-//! program opens it as a store. Only `restore` reads a backup, and it also pauses the sales.
+//! of the backup, and one with the files. Its application id differs from the id of a store, so
+//! that no program opens it as a store. Only `restore` reads a backup, and it also pauses the
+//! sales.
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,8 @@ use super::open::{create_private, data_path};
 /// The id of a backup in the file's header ("DbrB").
 pub(super) const BACKUP_ID: i64 = 1_147_302_466;
 
-/// Copies the store of a directory to `path`, which must not exist, together with these files. A
-/// program may use the store meanwhile. The copy is either complete or does not exist.
+/// Copies the store of a directory, and these files, to `path`. `path` must not exist. A program
+/// may use the store meanwhile. After an error, `path` does not contain a partial copy.
 pub fn backup(
     dir: &Path,
     path: &Path,
@@ -86,7 +87,8 @@ fn copy(file: &Path, part: &Path) -> Result<(), BackupError> {
 /// Turns the copy into a backup.
 fn add_files(part: &Path, now: Millis, files: &[BackupFile]) -> rusqlite::Result<()> {
     let mut conn = Connection::open(part)?;
-    // The copy is synced before it gets its name, so it needs no log to survive a crash here.
+    // The mode MEMORY keeps no journal on the disk. A crash here can damage only the temporary
+    // file, because the copy is synced before it gets its final name.
     conn.execute_batch("PRAGMA journal_mode = MEMORY;")?;
     let transaction = conn.transaction()?;
     transaction.execute_batch(&format!(
@@ -103,7 +105,7 @@ fn add_files(part: &Path, now: Millis, files: &[BackupFile]) -> rusqlite::Result
     conn.close().map_err(|(_, error)| error)
 }
 
-/// Renames the copy after it was synced, without ever replacing a file.
+/// Syncs the copy, then gives it its final name. Never replaces a file.
 fn publish(part: &Path, path: &Path) -> Result<(), BackupError> {
     File::open(part).and_then(|file| file.sync_all()).map_err(failed)?;
     match fs::hard_link(part, path) {

@@ -26,7 +26,8 @@ struct Sums {
     active: u64,
     paid: u64,
     ended: u64,
-    /// The number of paid orders, and of captured payments of orders.
+    /// The number of paid orders. The field `payments` is the number of captured payments of
+    /// orders.
     paid_orders: u64,
     payments: u64,
 }
@@ -91,7 +92,7 @@ fn quota<'a>(row: Row<'a>) -> Done<QuotaRow<'a>> {
     Ok(QuotaRow { buyer: row.text(0, "buyer")?, item: ItemId(row.get(1)?), used: row.number(2)? })
 }
 
-/// Counts rows, and pauses after every few rows.
+/// Counts rows, and pauses after every [`CHECK_ROWS_BETWEEN_PAUSES`] rows.
 #[derive(Default)]
 struct Pacer {
     read: usize,
@@ -125,9 +126,10 @@ pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
 /// several times as fast as reading each buyer separately.
 ///
 /// It computes two fingerprints for each item, one of the units in active orders and one of the
-/// units in quotas. The two fingerprints must be equal. A fingerprint is the sum of a keyed hash of
-/// the buyer for each unit (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash Functions,
-/// ASIACRYPT 2003). The key is secret and random. A difference stays undetected once in 2⁶⁰ checks.
+/// units in quotas. The two fingerprints must be equal. For each unit, a keyed hash of its buyer is
+/// added to the fingerprint (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash Functions,
+/// ASIACRYPT 2003). The key is secret and random. A check overlooks a difference with a probability
+/// of 2⁻⁶⁰.
 fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
     let conn = sql.conn();
     let key = RandomState::new();
@@ -201,7 +203,7 @@ fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64
                 "I6",
                 item,
                 format!(
-                    "grant {id} says that its feed has {len} rows, but (rows, last row) is \
+                    "grant {id} says that its feed has {len} rows, but (row count, last row) is \
                      {feed:?}"
                 ),
             );

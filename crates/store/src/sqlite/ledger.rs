@@ -19,8 +19,8 @@ use super::row_cache::RowCache;
 use super::statements::Statements;
 use super::{checkouts, events, feed, money, orders, waitlist};
 
-/// The quota rows of the last buyer. Only one buyer is cached, because tickets of one buyer follow
-/// each other, and most buyers are new.
+/// The quota rows of the buyer whose rows were read last. One buyer is enough, because tickets of
+/// one buyer follow each other, and most buyers are new.
 struct CachedQuotas {
     buyer: BuyerId,
     used: Vec<(ItemId, u32)>,
@@ -28,7 +28,7 @@ struct CachedQuotas {
     all: bool,
 }
 
-/// The largest number of quota rows of a buyer that are read at once.
+/// The largest number of a buyer's quota rows that one query reads.
 const CACHED_QUOTAS_MAX: usize = 4;
 
 /// The tables, as one transaction reads and writes them.

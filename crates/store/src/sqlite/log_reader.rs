@@ -53,8 +53,8 @@ impl LogReader {
         self.copy.set_committing(is_committing);
     }
 
-    /// Adds to the copies all pages that were written since the last call. `frames` is the number
-    /// of valid frames in the log. An error breaks only the copies, and the store continues.
+    /// Copies all pages that were written since the last call. `frames` is the number of valid
+    /// frames in the log. An error breaks only the copies, and the store continues.
     pub(super) fn copy_commit(&mut self, frames: i64, at: Millis) {
         match self.read(frames) {
             Ok(Some(pages)) => self.copy.add(pages, at),

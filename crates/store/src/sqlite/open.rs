@@ -52,8 +52,8 @@ pub(super) fn failed(what: &str, error: impl std::fmt::Display) -> OpenError {
     OpenError::Failed(format!("{what}: {error}"))
 }
 
-/// Creates the directory if it does not exist, and takes its lock. The lock lasts until the file is
-/// closed.
+/// Creates the directory if it does not exist, and takes its lock. The lock lasts until the
+/// returned file is closed.
 pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), e))?;
     let path = lock_path(dir);
@@ -166,8 +166,8 @@ pub(super) fn checkpointer(dir: &Path) -> Result<Connection, OpenError> {
     open().map_err(|e| open_error(&data_path(dir), &e))
 }
 
-/// Opens the file itself, for syncs. It must be closed after all connections, because closing it
-/// releases the locks of this process on the file.
+/// Opens the store's file without SQLite, for syncs. Close this file after all connections, because
+/// closing it releases the locks of this process on the file.
 pub(super) fn open_data_file(dir: &Path) -> Result<File, OpenError> {
     let path = data_path(dir);
     File::options().write(true).open(&path).map_err(|e| failed(&path.display().to_string(), e))
@@ -248,8 +248,8 @@ pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
     // All migrations and their history are one transaction, so after a crash the next start runs
     // them again.
     let report = embedded::migrations::runner().set_grouped(true).run(conn).map_err(|error| {
-        // The first line is the reason. The migration's text follows, and does not help an
-        // operator.
+        // The first line of the error is the reason. The next lines are the text of the migration,
+        // which does not help an operator.
         let text = error.to_string();
         failed("failed to migrate the store's schema", text.lines().next().unwrap_or_default())
     })?;

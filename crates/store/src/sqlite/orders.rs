@@ -66,7 +66,7 @@ fn settle_alone(
         event = "settle.dead_letter",
         "failed to settle a ticket; returning it as a dead letter"
     );
-    // A ticket is never consumed after its `decide_by`, so the rules can only return it.
+    // `late` is after the ticket's `decide_by`. At that time, the rules can only return the ticket.
     let late = ticket.decide_by.plus(1).max(now);
     let returned = txn.attempt(|ledger| {
         let resolved = settle::settle(ledger, key, ticket, late)?;
@@ -75,8 +75,8 @@ fn settle_alone(
     });
     match returned {
         Err(failure) if !failure.is_fatal() => {
-            // The ticket could not be returned either. Its units return to the pool when the grant
-            // is closed.
+            // The attempt to return the ticket failed too. The ticket's units return to the pool
+            // when the grant is closed.
             let id = key.id_of(ticket);
             let reason = format!("{reason}; and the ticket cannot be returned: {failure}");
             if let Err(failure) =
@@ -159,9 +159,9 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     for id in due {
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The order still waits for its provider: the previous version of the program wrote a
-            // different `provider_wait_ms`. The row is written again, and expiry finds the order
-            // when the wait is over.
+            // The order still waits for its provider, because the previous version of the program
+            // wrote a different `provider_wait_ms`. The row is written again with the right value.
+            // Expiry then finds the order when the wait is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 if let Some(checkout) = ledger.checkout(&id)? {
                     ledger.put_checkout(&checkout)?;

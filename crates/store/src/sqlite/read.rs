@@ -14,8 +14,8 @@ use super::statements::Statements;
 
 /// A reader's connection.
 pub(super) type Reader<'c> = Statements<'c>;
-/// A query together with the code that answers its caller. The argument is the connection, or the
-/// error if no connection can be used.
+/// A query together with the code that answers its caller. The argument is the connection, or an
+/// error if the read transaction could not begin.
 pub(super) type ReadCall = Box<dyn FnOnce(Result<&mut Reader<'_>, StoreError>) + Send>;
 
 /// A message from a handle to the readers.

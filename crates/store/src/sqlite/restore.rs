@@ -71,7 +71,7 @@ fn write(source: Source<'_>, dir: &Path, now: Millis) -> Result<Restored, Restor
     }
     for kept in &source.files {
         if kept.name.is_empty() || !kept.name.bytes().all(is_plain) {
-            // A name with a path in it would be written outside the directory.
+            // A file whose name contains a path would be written outside the directory.
             return Err(RestoreError::NotABackup(source.file.to_owned()));
         }
         let there = dir.join(&kept.name);
@@ -126,8 +126,8 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte == b'_'
 }
 
-/// Writes the store to `part`. The store has the backup's tables with this program's schema, and
-/// its sales are paused.
+/// Copies the source to `part`. Then deletes the tables that only a backup has, migrates the
+/// schema, and pauses the sales.
 fn write_store(
     source: &Source<'_>,
     part: &Path,

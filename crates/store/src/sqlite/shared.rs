@@ -12,7 +12,8 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     pub(super) sink: CommitSink,
     pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    /// When this many pages of the log are not checkpointed, the writer pauses after each commit.
+    /// A bound for the pages of the log that are not checkpointed. From this number on, the writer
+    /// pauses after each commit while a checkpoint runs.
     pub(super) log_pages_max: i64,
     /// The reason why the store failed permanently, if it did.
     pub(super) failed: OnceLock<String>,

@@ -1,5 +1,5 @@
-//! Prepared statements. A statement is kept as long as its connection, and is found by the address
-//! of its text.
+//! Prepared statements. A statement lives as long as its connection, and is found by the address of
+//! its text.
 use rusqlite::{CachedStatement, Connection, Params, Rows, Statement};
 
 use crate::failure::{Done, Failure};
@@ -17,8 +17,8 @@ pub(crate) struct Statements<'c> {
 struct Prepared<'c> {
     text: *const str,
     statement: CachedStatement<'c>,
-    /// The number in the name of each parameter. SQLite counts named parameters in the order in
-    /// which the text names them, and this list has the same order.
+    /// The number in the name of each parameter. SQLite counts parameters in the order in which the
+    /// text first names them. This list has the same order.
     numbers: Vec<usize>,
 }
 
@@ -103,7 +103,7 @@ impl<'c> Statements<'c> {
         read_rows(self.bind(sql, values)?.raw_query(), read)
     }
 
-    /// Returns every row of a statement whose text was made for this query.
+    /// Returns every row of a statement whose text is not a constant.
     pub(crate) fn query_text<T>(
         &mut self,
         sql: &str,

@@ -10,14 +10,15 @@ use doorbuster_core::IdKey;
 use super::*;
 use crate::limits::{CHECKPOINT_PAGES, LOG_PAUSE};
 
-/// The bound of a long log in these tests, a little above the length at which checkpoints begin.
+/// The value of `log_pages_max` in these tests. Checkpoints begin at a slightly smaller number of
+/// pages.
 const LONG: i64 = CHECKPOINT_PAGES + 100;
 /// The number of measured commits.
 const COMMITS: usize = 20;
 /// The time limit for an asynchronous effect, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A store with a small bound, in a temporary directory.
+/// A store with a small value for `log_pages_max`, in a temporary directory.
 struct Fixture {
     store: Sqlite,
     dir: PathBuf,
@@ -36,7 +37,7 @@ impl Fixture {
             dir: dir.clone(),
             id_key: IdKey::new([5; 32]),
             clock: Arc::new(|| Millis(1)),
-            // If the test is slow, it misses some commits, which is harmless.
+            // If the channel is full, some times are lost, which is harmless.
             sink: Arc::new(move |_| {
                 let _ = publish.try_send(Instant::now());
             }),
@@ -61,7 +62,8 @@ impl Fixture {
             .expect("writes")
     }
 
-    /// Returns how many pages of the log are not checkpointed, and how many are.
+    /// Returns two numbers of pages in the log: the pages that are not checkpointed, and the pages
+    /// that are.
     fn log(&self) -> (i64, i64) {
         let of = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
         let (pages, carried) =
@@ -80,8 +82,8 @@ impl Fixture {
         reads
     }
 
-    /// Sets whether a checkpoint counts as running. The change takes effect between two commits,
-    /// while no checkpoint runs.
+    /// Sets whether a checkpoint counts as running. The call with `true` first waits until no real
+    /// checkpoint runs.
     async fn is_checkpointing(&self, is_so: bool) {
         let shared = Arc::clone(&self.store.0.shared);
         let job = self.store.job(move |_| {

@@ -124,15 +124,16 @@ impl<'c> Txn<'c> {
         Ok(pages.unwrap_or((0, 0)))
     }
 
-    /// Checkpoints as many pages of the write-ahead log as possible without a wait for another
-    /// connection.
+    /// Checkpoints as many pages of the write-ahead log as possible. Does not wait for other
+    /// connections.
     pub(super) fn checkpoint(&mut self) -> Result<(), Failure> {
         self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         Ok(())
     }
 
     /// Checkpoints the whole log, so that the file is complete without the log. Returns false if
-    /// another connection kept checkpointing, or kept reading an old snapshot.
+    /// the time limit passes first, because another connection runs a checkpoint or reads an old
+    /// snapshot.
     pub(super) fn checkpoint_all(&mut self) -> Result<bool, Failure> {
         let until = Instant::now() + CHECKPOINT_WITHIN;
         loop {

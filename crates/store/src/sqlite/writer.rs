@@ -27,7 +27,7 @@ use super::txn::Txn;
 
 /// Answers the caller when the outcome of the commit is known.
 pub(super) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// The work of a job. The function receives the transaction, or the error that prevents it.
+/// The work of a job. The function receives the transaction, or an error if the job cannot run.
 pub(super) type WriteCall =
     Box<dyn FnOnce(Result<&mut Txn<'_>, StoreError>) -> Result<Reply, StoreError> + Send>;
 
@@ -116,8 +116,9 @@ impl Writer {
         close(conn, &shared);
         drop(data);
         drop(ends);
-        // Closing the file is not enough. Another thread may have just forked a child, which shares
-        // the file and would keep the lock until it runs its program.
+        // Closing the file is not enough to release the lock. Another thread may have just forked a
+        // child process, which shares the open file. The child would keep the lock until it
+        // executes its program.
         if let Err(error) = lock.unlock() {
             tracing::warn!(
                 %error,
@@ -184,7 +185,7 @@ fn next_job(
 }
 
 /// Checks the files. If a file is gone, copies the log into the open store file, because an
-/// operator may still recover that file. The log exists only as long as this process.
+/// operator may still recover that file. A removed log exists only until this process ends.
 fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
     files.check_in_place().inspect_err(|_| {
         let carried = txn.checkpoint_all();
@@ -261,8 +262,8 @@ fn commit(
     };
     match outcome {
         Ok(committed) => {
-            // The copy comes before the answers. So while the backup lacks a commit that a caller
-            // knows, the backup's progress says so.
+            // The commit is copied before its callers get their answers. So if the backup lacks a
+            // commit that a caller knows, the progress of the backup shows this.
             if let Some(reader) = log_reader
                 && let Ok((pages, _)) = txn.log_pages()
             {

@@ -31,10 +31,10 @@ const DELETE_ENDED: [Statement; 2] = [
 ];
 const SPEND: Statement =
     statement("INSERT INTO spent (id, until) VALUES ($1, $2) ON CONFLICT DO NOTHING");
-/// Adds `$4` to the count, or restarts the count if the period is over. Returns the new count. In
-/// PostgreSQL the statement always locks a row, so a right answer, which adds nothing, waits for
-/// concurrent wrong answers. If there is no count, a right answer inserts a row whose period is
-/// already over.
+/// Adds `$4` to the count of wrong answers, or restarts the count if its period is over. Returns
+/// the new count. In PostgreSQL the statement always locks a row. So a right answer waits for
+/// concurrent wrong answers, although it adds 0. If there is no count, a right answer inserts a row
+/// whose period is already over.
 const COUNT_WRONG: Statement = statement(
     "INSERT INTO miss (by, n, until) VALUES ($1, 1, $3)
      ON CONFLICT (by) DO UPDATE SET
@@ -47,8 +47,9 @@ const SPENT: Statement = statement("SELECT count(*) FROM spent");
 fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<SpendOutcome> {
     let AnswerSpend { id, until, by, is_correct, window_ms } = spending;
     let now = tx.now();
-    // The transaction may have waited, so the challenge may have ended and its record may be
-    // deleted. The store's clock decides, as for every deletion of expired rows.
+    // The transaction may have waited. Meanwhile the challenge may have ended, and another
+    // transaction may have deleted its record. The store's clock decides whether the challenge has
+    // ended, because deletions of expired rows also use this clock.
     if *until <= now {
         return Ok(SpendOutcome::Expired);
     }
@@ -65,8 +66,8 @@ fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<Sp
         }
         None => (0, now.plus(*window_ms)),
     };
-    // The deletion comes last, because two transactions may want to delete each other's rows. A
-    // transaction locks no further row after the deletion.
+    // The deletion comes last, so that the transaction locks no further row after it. Otherwise two
+    // transactions that delete each other's rows could wait for each other.
     for sql in DELETE_ENDED {
         tx.run(sql, &values![now.plus(-SPENT_KEPT_MS), DELETE_ROWS_MAX])?;
     }
@@ -75,14 +76,14 @@ fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<Sp
 
 /// Challenges.
 impl Store {
-    /// Spends a challenge, whether the answer is right or wrong. If several answers come at once,
-    /// exactly one gets [`SpendOutcome::Now`]. A wrong answer is counted. Each of a buyer's
-    /// concurrent answers gets the number of wrong answers that the store handled before that
-    /// answer. The call also deletes some rows that ended a while ago, so that their number stays
-    /// bounded.
+    /// Spends a challenge, whether the answer is right or wrong, and counts a wrong answer. If
+    /// several answers to one challenge come at once, exactly one gets [`SpendOutcome::Now`]. This
+    /// outcome has the number of the buyer's wrong answers that the store handled before this
+    /// answer. The call also deletes some rows that ended some time ago, so that the number of rows
+    /// stays bounded.
     pub async fn spend_answer(&self, spending: AnswerSpend) -> StoreResult<SpendOutcome> {
-        // A second run would find the row of the first run, and treat a valid answer as already
-        // spent.
+        // After an unknown outcome, the transaction does not run again. A second run would find the
+        // row of the first run, and treat a valid answer as already spent.
         self.job(RetryUnknown::Never, move |tx| spend_answer(tx, &spending)).await
     }
 

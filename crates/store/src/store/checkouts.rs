@@ -60,18 +60,19 @@ impl Store {
     }
 
     /// Returns at most `limit` open checkouts that must be closed at their provider, each with its
-    /// current order. Either the order no longer waits for a payment, or its `pay_by` has passed.
-    /// Checkouts of orders that still hold units come first. Among these checkouts, and among the
-    /// others, the one that has been due longest comes first.
+    /// current order. A checkout must be closed if its order no longer waits for a payment, or if
+    /// the order's `pay_by` has passed. Checkouts of orders that still hold units come first.
+    /// Within each of these two groups, the checkout that has been due longest comes first.
     pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
         let (limit, now) = (limit.min(PAGE_ROWS_MAX), self.now());
         let row = |row: Row<'_>| Ok((checkout_at(row, 12)?, rows::order(row)?));
         let mut found = self.all(WAITING_TO_CLOSE, values![now, as_limit(limit)], row).await?;
         let rest = limit - found.len();
         if rest > 0 {
-            // Fewer than `limit` waiting orders are due, so this read skips few of them.
+            // Fewer than `limit` due checkouts have an order that still holds units, so this read
+            // skips few of them.
             let ended = self.all(ENDED_TO_CLOSE, values![now, as_limit(rest)], row).await?;
-            // An order may have ended between the two reads.
+            // If an order ended between the two reads, both reads return its checkout.
             found.retain(|(checkout, _)| {
                 ended.iter().all(|(one, _)| one.session != checkout.session)
             });
@@ -80,10 +81,10 @@ impl Store {
         Ok(found)
     }
 
-    /// Postpones checkouts. [`Store::checkouts_to_close`] leaves out a postponed checkout until its
-    /// delay has passed and its order is due. A change of the order ends the delay. The call also
-    /// records which queries to the provider got no answer. Everything is one transaction. Returns
-    /// how many of the checkouts are still open.
+    /// Postpones checkouts, in one transaction. [`Store::checkouts_to_close`] leaves out a
+    /// postponed checkout until its delay has passed and its order is due. A change of the order
+    /// ends the delay. The call also records for which checkouts the provider did not answer a
+    /// query. Returns how many of the checkouts are still open.
     pub async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         match self {
             Self::Sqlite(s) => s.defer_checkouts(all).await,

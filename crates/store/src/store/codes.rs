@@ -109,8 +109,8 @@ impl Store {
         uses: u32,
     ) -> StoreResult<CodesOutcome> {
         let sale = sale.to_owned();
-        // A second run would find the codes of the first run. The caller gets an error with an
-        // unknown outcome, and generates other codes.
+        // After an unknown outcome, the transaction does not run again, because a second run would
+        // find the codes of the first run. The caller gets an error, and generates other codes.
         self.job(RetryUnknown::Never, move |tx| add(tx, &sale, &hashes, uses)).await
     }
 

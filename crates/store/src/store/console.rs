@@ -151,8 +151,8 @@ impl Store {
     }
 
     /// Returns the owner of a session, and when the session expires. Returns `None` if the session
-    /// does not exist or has expired, or if its key was deleted. The store does not have
-    /// the key of the settings, so `configured` is the hash of that key.
+    /// does not exist, has expired, or belongs to a deleted key. `configured` is the hash of the
+    /// key in the settings, which the store does not contain.
     pub async fn session(
         &self,
         hash: Hash,
@@ -171,9 +171,10 @@ impl Store {
         .await
     }
 
-    /// Counts a key from this network as wrong. Returns the number of wrong keys that the network
-    /// sent in this minute to all nodes. `minute` is counted from the Unix epoch. If `minute` is
-    /// before the network's newest counted minute, the key is counted in that newest minute.
+    /// Counts a wrong key from this network. Returns the number of wrong keys that the network sent
+    /// to all nodes in this minute. `minute` is the number of minutes since the Unix epoch. If
+    /// `minute` is before the network's newest counted minute, the key is counted in that newest
+    /// minute.
     pub async fn count_wrong_key(&self, network: String, minute: i64) -> StoreResult<u64> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let wrong = tx.one(COUNT_WRONG_KEY, &values![&network, minute], |row| row.number(0))?;
@@ -228,8 +229,8 @@ impl Store {
         .await
     }
 
-    /// Adds the statistics of past steps. If the node has already added a step, the stored
-    /// statistics stay.
+    /// Adds the statistics of past steps. Statistics that the node has already stored for a step
+    /// stay unchanged.
     pub async fn insert_points(&self, points: Vec<SalePoint>) -> StoreResult<()> {
         self.write_points(INSERT_POINT, points).await
     }

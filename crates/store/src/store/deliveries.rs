@@ -207,8 +207,8 @@ impl Store {
         Ok(OutboxPage::of(rows, limit, |row| row.position))
     }
 
-    /// Delivers one event to an endpoint again, whatever the state of the event's delivery is. The
-    /// endpoint may have at most `most` pending deliveries.
+    /// Delivers one event to an endpoint again. The event's delivery may have any state. The
+    /// endpoint must have fewer than `most` pending deliveries.
     pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| redeliver(tx, &id, position, most)).await

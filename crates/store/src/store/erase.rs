@@ -40,8 +40,8 @@ fn erase_orders(tx: &mut Transaction<'_, '_>, names: &ErasedNames) -> Done<u64> 
     let ids: Vec<GrantId> = grants.iter().map(|id| GrantId(id.cast_unsigned())).collect();
     tx.lock_grants(&ids)?;
     let mut found = tx.all(erase::FIND_ORDERS, &by, order)?;
-    // If an order changed meanwhile, its grant may not be locked. The next transaction erases that
-    // order.
+    // The second read may find an order whose grant is not locked, because the order changed after
+    // the first read. The next transaction erases that order.
     found.retain(|order| grants.binary_search(&order.grant).is_ok());
     let mut shares: BTreeMap<i64, i64> = BTreeMap::new();
     for order in &found {
@@ -145,8 +145,8 @@ impl Store {
         })
     }
 
-    /// Replaces this buyer by [`doorbuster_core::IdKey::erased_buyer`] in some of the rows that can
-    /// be erased now, and also replaces the request keys in these rows. One call changes at most
+    /// Replaces the buyer's id by [`doorbuster_core::IdKey::erased_buyer`] in rows that can be
+    /// erased now. Also replaces the request keys in these rows. One call changes at most
     /// [`crate::limits::ERASE_ROWS_MAX`] rows of each table. Repeat the call until it replaces
     /// nothing.
     pub async fn erase_batch(&self, buyer: &BuyerId) -> StoreResult<Erased> {

@@ -48,9 +48,8 @@ impl Store {
         Ok(self.one(LAST_POSITION, [], |row| row.get(0)).await?.flatten().unwrap_or(0))
     }
 
-    /// Returns at most `limit` events after this position, in order. Once an event was read, no
-    /// further event gets a lower position. If a row cannot be read, the other rows are still
-    /// returned.
+    /// Returns at most `limit` events after this position, in order. After an event was read, no
+    /// new event gets a lower position. If a row cannot be read, the other rows are still returned.
     pub async fn events_after(&self, position: i64, limit: usize) -> StoreResult<Vec<EventRead>> {
         self.all(EVENTS_AFTER, values![position, as_limit(limit)], events::read).await
     }
@@ -60,8 +59,8 @@ impl Store {
         self.one(EVENT_AT, values![position], events::read).await
     }
 
-    /// Returns the events of an order, and of payments that named it, oldest first. The list lacks
-    /// rows that cannot be read.
+    /// Returns the events of an order, and of the payments that named the order, oldest first. The
+    /// list lacks rows that cannot be read.
     pub async fn history(&self, id: TicketId) -> StoreResult<Vec<StoredEvent>> {
         let Some(parts) = id.parts() else { return Ok(Vec::new()) };
         let found = self.all(HISTORY, values![parts.grant, parts.n, id], events::read).await?;

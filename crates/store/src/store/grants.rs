@@ -24,8 +24,9 @@ const GRANTS: Statement = statement(concat!(
     rows::grant_columns!(),
     " FROM slot_grant WHERE item_id = $1 AND slot <> $2 ORDER BY slot, epoch DESC"
 ));
-/// Counts the refills of each grant separately, with an index of refills only, because nearly all
-/// rows of a feed are of another kind. Otherwise the planner of PostgreSQL might read all rows.
+/// Nearly all rows of a feed are of other kinds than refills. So the query counts the refills of
+/// each grant separately, with an index that contains only refills. Otherwise the planner of
+/// PostgreSQL might read all rows.
 const TRANSFERS: Statement = statement(
     "SELECT g.id,
          (SELECT count(*) FROM feed f WHERE f.grant_id = g.id AND f.cause = 'refill'),
@@ -95,13 +96,13 @@ impl Store {
         self.one(GRANT, values![id], rows::grant).await
     }
 
-    /// Returns every grant of an item's slots, open or closed, by slot, and newest first within a
-    /// slot. The waitlist's grant is not included.
+    /// Returns every open and closed grant of an item's slots, without the waitlist's grant. The
+    /// grants are ordered by slot. Within a slot, the newest grant comes first.
     pub async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
         self.all(GRANTS, values![item, SlotKey::WAITLIST], rows::grant).await
     }
 
-    /// Returns the numbers of refills and recalls of each grant of an item, open or closed.
+    /// Returns the numbers of refills and recalls of each open or closed grant of an item.
     pub async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
         self.all(TRANSFERS, values![item], transfers).await
     }

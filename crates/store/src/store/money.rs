@@ -32,9 +32,11 @@ struct MoneyTable<T> {
     select: &'static str,
     /// The alias of the table.
     table: &'static str,
-    /// The query for the order `o` of a row. A condition on the items of `o` is added at the end.
+    /// The query for the order `o` of a payment or refund. The list query adds a condition on the
+    /// item of `o` at the end.
     of_order: &'static str,
-    /// The condition that a row is a notice.
+    /// The condition for refunds that a provider or a buyer caused by mistake, or for the payments
+    /// of such refunds.
     of_notices: &'static str,
     read: fn(Row<'_>) -> Done<T>,
     /// The column of `seq`.
@@ -61,8 +63,8 @@ const REFUNDS: MoneyTable<Refund> = MoneyTable {
 
 /// Payments and refunds.
 impl Store {
-    /// Handles a captured payment (see [`doorbuster_core::money::capture`]). After
-    /// [`CaptureOutcome::UnitsMissing`] nothing was written.
+    /// Handles a captured payment (see [`doorbuster_core::money::capture`]). If the outcome is
+    /// [`CaptureOutcome::UnitsMissing`], the call wrote nothing.
     pub async fn capture(&self, report: Capture, last: bool) -> StoreResult<CaptureOutcome> {
         self.job(RetryUnknown::Allowed, move |tx| {
             tx.lock_order_named(&report.order)?;
@@ -102,7 +104,8 @@ impl Store {
         id: RefundId,
         news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
-        // If an attempt is recorded twice, the only effect is a longer pause.
+        // A retry may record an attempt twice. The only effect is a longer pause before the next
+        // attempt.
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();
             money::apply_refund_update(tx.rules(), &id, &news, now)
@@ -163,7 +166,7 @@ impl Store {
     }
 
     /// Returns a page of payments. If the query's `notices` is true, the page has only payments
-    /// whose refund is a notice.
+    /// whose refund a provider or a buyer caused by mistake.
     pub async fn payments(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
         self.money_page(&PAYMENTS, query).await
     }

@@ -36,10 +36,11 @@ impl Store {
     }
 
     /// Applies calls to rate limits that nodes share. Each call comes with the hash of its limited
-    /// key. An embedded store has only one node, so it refuses the call.
+    /// key. An embedded store has only one node, so it returns an error.
     ///
     /// If the outcome is unknown, the calls may have taken effect. Then a limit allows fewer
-    /// requests for a while. If the database crashes, every limit is full again.
+    /// requests for a while. A crash of the database deletes the state of the limits. Then every
+    /// limit allows its full number of requests again.
     pub async fn take_limits(&self, calls: Vec<(u64, LimitCall)>) -> StoreResult<Vec<LimitAnswer>> {
         match self {
             Self::Sqlite(_) => {
@@ -49,8 +50,8 @@ impl Store {
         }
     }
 
-    /// Deletes up to `most` rate limits that have been full again for a while. Returns their
-    /// number.
+    /// Deletes up to `most` rate limits that have allowed their full number of requests for a
+    /// while. Returns the number of deleted limits.
     pub async fn delete_unused_limits(&self, most: usize) -> StoreResult<usize> {
         match self {
             Self::Sqlite(_) => Ok(0),
@@ -58,8 +59,8 @@ impl Store {
         }
     }
 
-    /// Sets the shortest time between two refreshes that other nodes' commits cause. It
-    /// does nothing for an embedded store.
+    /// Sets the shortest time between two refreshes that other nodes' commits cause. Does nothing
+    /// for an embedded store.
     pub fn set_refreshes_apart(&self, apart: Duration) {
         if let Self::Postgres(s) = self {
             s.set_refreshes_apart(apart);

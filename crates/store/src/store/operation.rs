@@ -20,8 +20,8 @@ impl Store {
         self.weighed_job(1, again, work).await
     }
 
-    /// Does the same as [`Store::job`] for a job with this weight. The total weight of the jobs in
-    /// one commit of SQLite is bounded.
+    /// Runs `work` like [`Store::job`]. `weight` is the weight of this job. In SQLite, the total
+    /// weight of the jobs in one commit is bounded.
     pub(super) async fn weighed_job<T: Send + 'static>(
         &self,
         weight: usize,
@@ -85,7 +85,8 @@ impl Store {
         }
     }
 
-    /// Returns the condition that a column's value is in the list of this parameter.
+    /// Returns a SQL condition. The condition is true if the value of `column` is in the list that
+    /// the caller binds to the parameter with this number.
     pub(super) fn in_list(&self, column: &str, parameter: usize) -> String {
         match self {
             Self::Sqlite(_) => format!("{column} IN (SELECT value FROM json_each(${parameter}))"),
@@ -101,9 +102,9 @@ impl Store {
     }
 }
 
-/// Cuts a page of rows with their positions. The query reads one row more than `limit`, which shows
-/// whether there is a next page. Returns the rows, and the position after which the next page
-/// begins.
+/// Shortens the rows of a query to one page. Each row has its position. The query reads one row
+/// more than `limit`. This row shows whether there is a next page. Returns the rows, and the
+/// position after which the next page begins.
 pub(super) fn cut_page<T>(mut rows: Vec<(T, i64)>, limit: usize) -> (Vec<T>, Option<i64>) {
     let more = rows.len() > limit;
     rows.truncate(limit);

@@ -102,8 +102,8 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| {
             let (now, rules) = (tx.now(), tx.rules());
             if let Some(grant) = rules.grant(parts.grant)? {
-                // Another settler of this buyer and item has either finished or waits for this
-                // lock.
+                // This call locks the buyer's quota. After that, any other transaction that settles
+                // tickets of this buyer and item has ended or waits for the lock.
                 rules.quota(grant.slot.item, &buyer)?;
             }
             settle::force_verdict(rules, &key, id, &parts, &buyer, now)
@@ -218,11 +218,11 @@ impl Store {
     }
 
     /// Expires at most `limit` reserved orders whose `pay_by` has passed, and returns them. The
-    /// order that has been due longest comes first. An order with an open checkout first waits for
-    /// its provider, for [`doorbuster_core::money::Checkout::provider_wait_ms`].
+    /// order that has been due longest comes first. An order with an open checkout also waits for
+    /// its payment provider, for [`doorbuster_core::money::Checkout::provider_wait_ms`].
     ///
-    /// A second concurrent call begins when the first call has committed. It does not wait until
-    /// that commit is published.
+    /// If two calls run at the same time, the second call begins after the commit of the first
+    /// call. The second call does not wait until that commit is published.
     pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         match self {
             Self::Sqlite(s) => s.expire_due(limit).await,
@@ -236,9 +236,10 @@ impl Store {
         self.one(NEXT_DUE, [], |row| Ok(Millis(row.get(0)?))).await
     }
 
-    /// Returns the requests ([`doorbuster_core::RequestHash::low_64_bits`]) of at most `limit`
-    /// orders of these items, oldest first. Also returns the position for the next call's `after`,
-    /// or `None` if there is no further page. `after` is 0 in the first call.
+    /// Returns the request hashes of at most `limit` orders of these items, oldest first. Each hash
+    /// has 64 bits ([`doorbuster_core::RequestHash::low_64_bits`]). Also returns the position for
+    /// the next call's `after`, or `None` if there is no further page. `after` is 0 in the first
+    /// call.
     pub async fn request_hashes_of(
         &self,
         items: &[ItemId],

@@ -1,5 +1,5 @@
 //! Subscriptions of browsers to messages (web push). One node owns a subscription and sends its
-//! messages. The owner stays the same while it has a lease.
+//! messages. A node stays the owner while the node has a lease.
 use doorbuster_core::{BuyerId, Millis, NodeId, Order};
 
 use crate::contract::{PushSubscription, StoredPushSubscription, SubscriptionOwner};
@@ -11,8 +11,9 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// Deletes the buyer's row of a browser whose keys have changed, and the rows of other buyers who
-/// used the same browser before. Only the browser itself knows its secret `auth`.
+/// Deletes two kinds of rows with this endpoint: the buyer's own row if its keys differ, and the
+/// rows of other buyers if their keys are the same. The same keys mean the same browser, because
+/// only the browser knows its secret `auth`.
 const DELETE_EARLIER: Statement = statement(
     "DELETE FROM push_subscription
      WHERE endpoint = $2 AND (buyer = $1) <> (public_key = $3 AND auth = $4)",
@@ -116,8 +117,8 @@ impl Store {
             .await
     }
 
-    /// Makes this node the owner of at most `limit` subscriptions whose owner's lease has expired.
-    /// Returns their number.
+    /// Makes this node the owner of subscriptions that belong to nodes whose leases have expired,
+    /// at most `limit`. Returns the number of these subscriptions.
     pub async fn take_over_push_subscriptions(
         &self,
         node: NodeId,

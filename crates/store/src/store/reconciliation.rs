@@ -13,9 +13,9 @@ use super::{Store, StoreResult};
 /// Reconciliation.
 impl Store {
     /// Adds up units and money of a sale, or of all sales, in one snapshot, and lists the
-    /// differences. It reads every order, so use it only for reports. If `after` has
-    /// [`Reconciliation::more`] of an earlier report, the new report lists only further differences
-    /// of those kinds.
+    /// differences. It reads every order, so use it only for reports. To get further differences,
+    /// pass [`Reconciliation::more`] of a report as `after` of the next call. The next report lists
+    /// only differences of the kinds in `after`.
     pub async fn reconcile(
         &self,
         sale: Option<String>,

@@ -10,9 +10,9 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// A report of a failed reversal cancels the recorded reversal only if both have the same amount,
-/// because the failure of one refund says nothing about other refunds. A cancelled amount no longer
-/// counts.
+/// A provider may report that a reversal failed. This report cancels the recorded reversal only if
+/// the amounts are equal. A report with another amount may be about another refund. A cancelled
+/// amount no longer counts.
 const RETURNED: Statement = statement(
     "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce($3, p.amount_minor), coalesce($4, p.currency),
@@ -94,8 +94,8 @@ fn record(tx: &mut Transaction<'_, '_>, reversal: &Reversal) -> Done<ReversalOut
         Err(nothing) => return Ok(nothing),
     };
     let Some(money) = write(tx, reversal)? else { return Ok(ReversalOutcome::Known) };
-    // The event takes its order's number from the cached row, because that number never changes. So
-    // no row of the order is locked or written here.
+    // The event contains the order's number, which never changes. So the number is read from the
+    // cached row, and no row of the order is locked or written here.
     if let (Transaction::Postgres(ledger), Some(id)) = (&mut *tx, TicketId::parse(&payment.order)) {
         ledger.remember_order(&id)?;
     }

@@ -128,7 +128,7 @@ macro_rules! view {
 }
 const VIEW: Statement = Statement { sqlite: view!("g.open = 1"), postgres: view!("g.open") };
 
-/// The item's number in the row of a sale's own room.
+/// The item id in the row of a room that is for the whole sale.
 const SALE_ROOM: ItemId = ItemId(0);
 
 /// Returns the values of the columns for the sale and the item of a room.
@@ -275,9 +275,9 @@ impl Store {
         self.weighed_job(weight, RetryUnknown::Allowed, enter).await
     }
 
-    /// Gives up the buyer's position. An admission ends at once, and a waiting buyer is passed
-    /// over. Returns the position after that, or `None` if the buyer had no position. The rule is
-    /// [`doorbuster_core::gate::room::QueuePosition::leave`].
+    /// Gives up the buyer's position. If the buyer is admitted, the admission ends now. If the
+    /// buyer waits, the room will pass over the buyer. Returns the new position, or `None` if there
+    /// was none. The rule is [`doorbuster_core::gate::room::QueuePosition::leave`].
     pub async fn leave_room(
         &self,
         room: &RoomKey,
@@ -288,7 +288,7 @@ impl Store {
     }
 
     /// Extends a buyer's admission to its full length, which is `for_ms` from its start. An
-    /// admission that has ended does not change. Returns the position after that, or `None` if the
+    /// admission that has ended does not change. Returns the buyer's new position, or `None` if the
     /// buyer has no position. The rule is [`doorbuster_core::gate::room::kept_until`].
     pub async fn keep_turn(
         &self,
@@ -356,9 +356,9 @@ impl Store {
     /// visitors as the rules allow ([`RoomSupply::admissions`]), but at most
     /// [`RoomAdmissions::most`]. An admission lasts `for_ms` from now. While other visitors wait,
     /// the admission is shorter at first ([`doorbuster_core::gate::room::first_turn_ms`]). The
-    /// number of visitors depends on the snapshot's admissions and on the current stock. Returns
-    /// the admitted visitors of each room by rank, in the order of the rooms. A room that admitted
-    /// visitors since its snapshot admits no visitor.
+    /// rules use the admissions in `rooms`, which the caller read before, and the current stock. A
+    /// room that has admitted visitors since that read admits no visitor. Returns the admitted
+    /// visitors of each room by rank, in the order of the rooms.
     pub async fn admit_visitors(
         &self,
         rooms: Vec<RoomAdmissions>,

@@ -15,8 +15,8 @@ use crate::{actions, rows};
 
 use super::{Store, StoreResult, phases};
 
-/// Selects one row for each item of a sale. A sale without items has one row. SQLite stores no
-/// drain, because the only process that uses the store knows its own drains.
+/// Selects one row for each item of a sale. A sale without items has one row. Only one process uses
+/// a store in SQLite. So SQLite does not store `draining_until`, which is for other nodes.
 macro_rules! sale_columns {
     ($draining_until:literal) => {
         concat!(
@@ -349,8 +349,8 @@ impl Store {
     }
 
     /// Announces to every node that a pause or close waits for the requests in flight, for at most
-    /// `for_ms`. With 0 the wait ends. A step to another phase also ends the wait. The call does
-    /// nothing in an embedded store.
+    /// `for_ms`. If `for_ms` is 0, the wait ends. A step to another phase also ends the wait. In
+    /// SQLite, the call does nothing.
     pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<()> {
         if let Self::Sqlite(_) = self {
             return Ok(());

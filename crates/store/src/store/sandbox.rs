@@ -31,7 +31,7 @@ impl Store {
         new: String,
     ) -> StoreResult<bool> {
         // If the outcome is unknown, the caller must read the document. A second run would find the
-        // document of the first run.
+        // document that the first run wrote, and would return false.
         self.job(RetryUnknown::Never, move |tx| {
             let changed = match &old {
                 None => tx.run(INSERT, &values![&key, &new])?,

@@ -85,8 +85,8 @@ fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustO
         },
     }
     let counts = tx.one(COUNTS_OF_ITEM, &values![item], rows::counts)?;
-    // The item is written at the end of the transaction. Until then, only the row cache has its
-    // changes.
+    // The item's row is written at the end of the transaction. Until then, only the row cache has
+    // the new total and pool.
     let cached = tx.rules().item(item)?;
     let counts = counts.zip(cached).map(|(mut counts, item)| {
         (counts.total, counts.pool) = (item.total, item.pool);

@@ -92,7 +92,8 @@ impl Store {
         buyer: BuyerId,
         key: RequestKey,
     ) -> StoreResult<JoinOutcome> {
-        // The id of a grant has 63 bits, and a token has 48.
+        // The shifts give the random numbers their sizes: 63 bits for the id of a grant, and 48
+        // bits for a token.
         let (grant, token) =
             (GrantId(rand::random::<u64>() >> 1), Token(rand::random::<u64>() >> 16));
         self.join_waitlist_as(
@@ -128,8 +129,8 @@ impl Store {
     /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. See [`doorbuster_core::waitlist::serve`].
     /// If the pool has no unit, or no buyer waits, the call writes nothing and locks nothing.
     ///
-    /// The changes are published like the changes of any commit. If a lost answer left the outcome
-    /// of an attempt unknown, the returned value may lack that attempt's changes.
+    /// The changes are published like the changes of any commit. If the answer to an attempt is
+    /// lost, the call tries again. The returned value may then lack the first attempt's changes.
     pub async fn serve_waitlist(&self, item: ItemId) -> StoreResult<WaitlistServed> {
         self.job(RetryUnknown::Allowed, move |tx| serve(tx, item)).await
     }
@@ -139,8 +140,8 @@ impl Store {
     /// [`doorbuster_core::waitlist::end_with_sale`]. If the sale has not ended, or no buyer waits,
     /// the call writes nothing.
     ///
-    /// The changes are published like the changes of any commit. If a lost answer left the outcome
-    /// of an attempt unknown, the returned value may lack that attempt's changes.
+    /// The changes are published like the changes of any commit. If the answer to an attempt is
+    /// lost, the call tries again. The returned value may then lack the first attempt's changes.
     pub async fn end_waitlist(&self, item: ItemId) -> StoreResult<WaitlistEnded> {
         self.job(RetryUnknown::Allowed, move |tx| end_with_sale(tx, item)).await
     }

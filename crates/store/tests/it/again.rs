@@ -1,5 +1,5 @@
-//! Tests the rows that a node reads again when it cannot use its earlier position, and the rows
-//! that it must not read repeatedly.
+//! Tests which rows a node reads again. If the node has no usable position, it reads every order.
+//! Rows from a dump must not be published at every poll.
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -51,8 +51,8 @@ async fn a_node_without_a_position_reads_every_order_and_refuses_no_buyer_meanwh
     fixture.reserve(&grant, 1, "anna", 1).await;
     copy_orders(cluster, &database);
     wait_for_orders(&fixture, ORDERS + 1).await;
-    // A node that has run for less than `PG_POLL_BACK` has no position that it can use after its
-    // session ended.
+    // The node has run for less than `PG_POLL_BACK`. So after its session ends, none of its
+    // positions is old enough, and the node reads every order.
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
     cluster.psql(&database, kill).expect("psql runs");
@@ -77,7 +77,7 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
     let grant = fixture.slot(100, 100, 50).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
     fixture.store.close().await;
-    // The rows are like rows from a dump: their transactions are ahead of this server's counter.
+    // As in a restored dump, the rows get a transaction id that is ahead of this server's counter.
     for table in ["catalogue", "item", "slot_grant", "orders"] {
         cluster
             .psql(&database, &format!("UPDATE {table} SET changed = '900000000000'::xid8"))

@@ -63,7 +63,8 @@ async fn a_base_and_the_later_segments_are_the_store() {
         } else {
             settled.await.expect("settles");
         }
-        // This makes segments of one commit and segments of several commits.
+        // A segment is taken only after some batches, so that a segment can contain several
+        // commits.
         if turn % 7 == 0 {
             segments.extend(take(&copy));
         }

@@ -256,7 +256,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     let last = reserve(&fixture, &grant(&fixture, autumn[0], 2).await, 9).await;
     end(&fixture, &last, EndReason::Cancel).await;
 
-    // The erasure leaves the rows of an open sale. A subscription belongs to no sale.
+    // The rows of open sales stay. The subscription belongs to no sale, so it is erased.
     let on = traces(&fixture).await;
     assert_eq!((on.orders, on.other, on.blocked), (0, 1, true));
     assert_eq!(
@@ -361,7 +361,7 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
             fixture.store.order_of(now.buyer.clone(), now.key.clone()).await.expect("reads");
         assert_eq!(found, Some(now));
     }
-    // The lots do not reveal the erased name.
+    // Each lot is computed from the replacement id, so no lot reveals the erased name.
     let rooms = fixture.store.waiting_rooms(vec!["spring".into()]).await.expect("reads");
     assert_eq!(rooms.len(), 2);
     for room in rooms {
@@ -370,7 +370,7 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
         assert!(drawn.iter().all(|(lot, buyer)| *lot == room.lot(buyer)), "{drawn:?}");
         assert_eq!((drawn.len(), room.seed), (3, DrawSeed::new(SEED)));
     }
-    // A refund of a paid order continues as before.
+    // After the erasure, an operator can still refund the paid order.
     end(fixture, &orders.paid, EndReason::Refund).await;
     assert_eq!(fixture.store.quota(orders.paid.item, other_name()).await.expect("reads"), 0);
     fixture.check_invariants().await;

@@ -98,8 +98,8 @@ async fn a_late_commit_reaches_readers_that_continue() {
     }
 }
 
-/// Only one transaction at a time assigns positions. The next transaction waits for the end of
-/// that transaction, and then sees its positions.
+/// Only one transaction at a time assigns positions. A second transaction waits until the first
+/// transaction ends, and then sees the positions of the first.
 #[tokio::test]
 async fn one_transaction_at_a_time_assigns_positions() {
     let (a, b, database) = two().await;

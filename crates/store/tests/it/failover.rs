@@ -147,11 +147,11 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     for part in ["older history (fence 1, timeline 1)", "(fence 2, timeline 2)", "old primary"] {
         assert!(refused.contains(part), "{refused}");
     }
-    // A node that knows no history compares both servers.
+    // This node knows no history. It compares both servers, and uses the new primary.
     let other = open(&pair.url(), 3, HistoryMemory::default()).await.expect("opens");
     assert_eq!(other.store.database(), Some(known));
     other.store.close().await;
-    // A node that lost its connections does not use the old primary.
+    // The first node loses its connections. After that, it does not use the old primary.
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                 WHERE datname = current_database() AND pid <> pg_backend_pid()";
     tokio::task::block_in_place(|| pair.standby.psql(&pair.database, kill)).expect("kills");

@@ -44,7 +44,7 @@ impl Shop {
         self.fixture.store.settle(vec![ticket]).await
     }
 
-    /// Settles a ticket, which must stop the store, and returns the reason.
+    /// Settles a ticket, and asserts that the store stops. Returns the reason.
     async fn stops(self) -> String {
         let answer = self.settle(2).await;
         let reason = self.stopped().await;
@@ -52,8 +52,8 @@ impl Shop {
         reason
     }
 
-    /// Asserts that nothing was confirmed since the order, that the store refuses work, and that it
-    /// reported the reason once. Returns the reason.
+    /// Asserts that the store confirmed nothing after its one order, refuses all work, and reported
+    /// the reason once. Returns the reason.
     async fn stopped(self) -> String {
         let store = &self.fixture.store;
         let refused = [

@@ -97,8 +97,8 @@ struct World {
     tickets: Vec<Arc<Ticket>>,
     /// Orders, in the order of their creation.
     made: Vec<TicketId>,
-    /// Orders in the order in which the store expired them. Orders that are due at the same instant
-    /// may expire in any order.
+    /// The orders that the store expired, first expired first. If orders are due at the same
+    /// instant, the store may expire any of them first.
     expired: RefCell<Vec<TicketId>>,
 }
 
@@ -165,7 +165,7 @@ fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L:
     Ok(expired)
 }
 
-/// Runs the transaction with the rules, over any ledger.
+/// Runs one transaction on any ledger, by direct calls of the rules.
 fn by_the_rules<L: Ledger>(
     world: &World,
     ledger: &mut L,

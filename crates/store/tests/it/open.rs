@@ -45,7 +45,7 @@ async fn reopen(dir: &Dir) -> Store {
 #[tokio::test]
 async fn only_its_owner_can_read_a_store_or_its_copy() {
     let dir = Dir::new();
-    // The modes are wrong, as in a directory that already existed, with an older store in it.
+    // The test sets modes that are too open, as an old directory with an older store may have.
     let set = |path: &std::path::Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours")
     };

@@ -26,7 +26,8 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(20);
 const KILLS: usize = 15;
 /// After this time no more sessions are killed, even if the test failed.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
-/// The number of returned units. There are as many waiting buyers as held units.
+/// The number of held units that are returned. There are `BUYERS` held units, and as many waiting
+/// buyers.
 const UNITS: u64 = 20;
 const BUYERS: u64 = 30;
 

@@ -48,7 +48,7 @@ impl FrontDoorPatch {
     /// Returns the front door `before` with these changes.
     ///
     /// # Errors
-    /// `422` if the patch has only `burst` or only `per_minute` of a limit that was not set before.
+    /// `422` if a limit was not set before, and the patch lacks its `burst` or its `per_minute`.
     pub fn apply(&self, before: FrontDoor) -> Result<FrontDoor, Problem> {
         let limits = match self.limits {
             MemberPatch::Keep => before.limits,

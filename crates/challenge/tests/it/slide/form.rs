@@ -9,7 +9,7 @@ use crate::pixels::Grey;
 const HALF: f32 = 22.0;
 const TONGUE: f32 = 7.5;
 const GAPS: usize = 3;
-/// The range of the left corners of gaps.
+/// The positions, from the left, at which the robot looks for gaps.
 const PLACES: std::ops::Range<usize> = 56..272;
 /// The smallest distance between gaps.
 const APART: usize = 50;
@@ -18,9 +18,9 @@ const APART: usize = 50;
 const OPEN: f32 = 11.0;
 /// The limit for the strength of an edge. Stronger edges count as this strong.
 const STEEP: f32 = 30.0;
-/// How far from its expected position the robot searches for an outline.
+/// The robot searches for an outline up to this many pixels from the expected position.
 const BENT: i16 = 2;
-/// The kinds of a side, by how far they reach outwards: straight, tongue, notch.
+/// The kinds of a side: straight (0), tongue (1, outwards) and notch (-1, inwards).
 const KINDS: [f32; 3] = [0.0, 1.0, -1.0];
 
 type Point = (f32, f32);

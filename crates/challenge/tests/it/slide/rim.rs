@@ -1,17 +1,19 @@
-//! Robots that compare colours across a gap's rim. At the right gap, the colours just outside of
-//! the gap equal those just inside the piece.
+//! Robots that compare colours across a gap's rim. They assume that the colours just inside the
+//! piece equal the colours just outside of the gap that fits. This is true for the plain puzzles of
+//! the tests, but not for real puzzles.
 
 use super::{FROM, SIDE, Seen, cells, outlines};
 use crate::pixels::Grey;
 
-/// How far the two points of a pair are from the outline. They are beyond the line around the
-/// piece, and beyond the rim of a gap that is slightly turned and scaled.
+/// How far the inner and the outer point of a pair are from the outline. With these distances, the
+/// inner point is not on the line around the piece. The outer point is not on the gap's rim, even
+/// if the gap is slightly turned and scaled.
 const INSIDE: usize = 3;
 const OUTSIDE: std::ops::RangeInclusive<f32> = 2.0..=7.0;
 /// Number of gaps that a robot looks for.
 const GAPS: usize = 3;
-/// The largest difference that counts. Larger differences come from the background's edges or from
-/// a rim.
+/// The largest difference that counts. A larger difference counts as this value, because it comes
+/// from an edge of the background or from a rim.
 const MOST: f32 = 50.0;
 
 type Point = (usize, usize);
@@ -60,7 +62,7 @@ fn change_across_rim(seen: &Seen, at: usize) -> f32 {
     of_colour.sum()
 }
 
-/// Returns how similarly the colours vary along the rim on both sides.
+/// Returns how well the colours just inside the rim correlate with the colours just outside of it.
 fn similarity_along_rim(seen: &Seen, at: usize) -> f32 {
     let of_colour = seen.colours.iter().map(|(picture, piece)| {
         let both = seen.pairs.iter().map(|&(inner, outer)| {
@@ -80,8 +82,8 @@ fn similarity_along_rim(seen: &Seen, at: usize) -> f32 {
     of_colour.sum()
 }
 
-/// Returns the positions that look most like an outline of the piece, at a distance from one
-/// another.
+/// Returns the positions that look most like an outline of the piece. Positions close to a better
+/// position are left out.
 fn gaps(seen: &Seen) -> Vec<usize> {
     let mut scores = outlines(seen);
     let mut found = Vec::new();
@@ -105,7 +107,7 @@ pub(super) fn least_change_across_rim(seen: &Seen) -> u16 {
     least(gaps(seen).into_iter(), |at| change_across_rim(seen, at))
 }
 
-/// Looks for the gap with the most similar variation of colours along its rim.
+/// Looks for the gap at whose rim the colours inside and outside correlate best.
 pub(super) fn most_similar_variation(seen: &Seen) -> u16 {
     least(gaps(seen).into_iter(), |at| -similarity_along_rim(seen, at))
 }

@@ -1,10 +1,10 @@
 //! Divides the admissions of one step between the rooms of a sale in which each item has its own
 //! room.
 //!
-//! The rooms share one number of admissions in a step, and one number of open admissions
-//! ([`ADMISSIONS_OUT_MAX`](super::ADMISSIONS_OUT_MAX)). A room's part is proportional to the number
-//! of its waiting visitors, and is at least one. If there are fewer admissions than rooms, the
-//! rooms take turns.
+//! Two limits apply to all rooms together: the number of admissions in a step, and the number of
+//! open admissions ([`ADMISSIONS_OUT_MAX`](super::ADMISSIONS_OUT_MAX)). A room's part is
+//! proportional to the number of its waiting visitors, and is at least one. If there are fewer
+//! admissions than rooms, the rooms take turns.
 
 /// A room's need of admissions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,8 +22,8 @@ impl RoomDemand {
 }
 
 /// Divides at most `total` admissions between these rooms. Returns the part of each room, which is
-/// at most the number that the room may admit. `step` is the number of the step. If there are too
-/// few admissions for all rooms, `step` decides which room is first.
+/// at most the number that the room may admit. If there are too few admissions for all rooms, the
+/// number of the step, `step`, decides which room is first.
 #[must_use]
 pub fn divide_admissions(total: u64, rooms: &[RoomDemand], step: usize) -> Vec<u64> {
     let mut parts = vec![0; rooms.len()];

@@ -66,8 +66,9 @@ pub struct PaceEstimator {
     marks: VecDeque<ProgressSample>,
     /// The latest step: the time at which all its admissions end, and their number.
     step: (Millis, u64),
-    /// The first and the last end of each wave of admissions. The buyers who filled the shop are a
-    /// wave, and so are the buyers who replaced them.
+    /// For each wave of admissions: when its first admission ends, and when its last admission
+    /// ends. The buyers who filled the shop form a wave. The buyers who replaced them form the next
+    /// wave.
     waves: VecDeque<(Millis, Millis)>,
     is_wave: bool,
     measured: Option<MeasuredPace>,
@@ -240,7 +241,7 @@ fn positions_reachable(
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let called = slow.calls.saturating_mul(ms) / slow.ms.max(1);
-    // Use only half of the result, because a few admissions give a poor prediction of the end.
+    // The factor 2 halves the result, because a few admissions do not predict the end well.
     Some(free.saturating_mul(called).checked_div(2 * sold).unwrap_or(free))
 }
 

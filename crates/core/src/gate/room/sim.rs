@@ -1,6 +1,6 @@
-//! Tests the waiting room with random runs and checks the rules after every step. Two nodes admit
-//! visitors from old readings, and crash. Buyers come twice, leave, take many units or none, and
-//! give units back.
+//! Tests the waiting room with random runs. After every step, the test checks the rules. Two nodes
+//! decide admissions from old readings, and may crash. Buyers enter twice, leave, buy many units or
+//! none, and give units back.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -31,8 +31,8 @@ struct World {
     seed: DrawSeed,
     line: RoomProgress,
     rows: BTreeMap<String, VisitorRow>,
-    /// The units of each buyer, and the time of the buyer's last purchase. A buyer who returned the
-    /// units has still used an admission.
+    /// The units of each buyer, and the time of the buyer's last purchase. A buyer who returns all
+    /// units stays in the map, because the admission was used.
     held: BTreeMap<String, (u64, Millis)>,
     free: u64,
     limit: u64,
@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// Adds a visitor as one transaction on any node.
+    /// Adds a visitor. Any node can run this transaction.
     fn add_visitor(&mut self, buyer: &str) {
         if let Some(row) = self.rows.get_mut(buyer) {
             let position = QueuePosition { rank: row.rank, until: row.until };
@@ -87,7 +87,7 @@ impl World {
             .insert(buyer.to_owned(), VisitorRow { early, rank, called_at: None, until: None });
     }
 
-    /// Makes a visitor leave, as one transaction on any node.
+    /// Makes a visitor leave. Any node can run this transaction.
     fn leave(&mut self, buyer: &str) {
         let Some(row) = self.rows.get_mut(buyer) else { return };
         let position = QueuePosition { rank: row.rank, until: row.until };
@@ -124,8 +124,8 @@ impl World {
             .admissions(&self.line, STEP_ADMISSIONS_MAX);
         let (_, shop) = self.snapshot();
         let (before, after) = self.line.admit(count);
-        // The check uses the current state, not the old reading: each admitted buyer finds a unit
-        // that no earlier buyer needs.
+        // Check with the current state, not with the old reading. Each admitted buyer must find a
+        // unit that no earlier buyer needs.
         assert!(
             after == before || after - before + shop.out <= self.free,
             "admitted without a free unit: {shop:?}, {before}..{after}"
@@ -146,8 +146,8 @@ impl World {
         after - before
     }
 
-    /// Returns the buyer with this rank: the buyer in the row, or the first drawn participant who
-    /// was not admitted.
+    /// Returns the buyer whose row has this rank. If no row has the rank, returns the first
+    /// participant of the draw who was not admitted.
     fn buyer_at(&self, rank: u64) -> String {
         if let Some((buyer, _)) =
             self.rows.iter().find(|(_, row)| row.rank == Some(rank) && row.called_at.is_none())

@@ -28,7 +28,7 @@ impl Rng {
     }
 }
 
-/// The judge: a token bucket that counts sixty-billionths of a token.
+/// The judge: a token bucket. `burst` and `level` count in units of 1/`MINUTE` of a token.
 struct Bucket {
     burst: u128,
     per_minute: u128,
@@ -82,7 +82,7 @@ struct Plan {
     terms: SharingTerms,
     has_faults: bool,
     steps: u64,
-    /// The longest time between two steps, in parts of the limit's interval.
+    /// The longest time between two steps is the cost of one request, divided by `pause`.
     pause: u64,
 }
 
@@ -93,8 +93,8 @@ struct Run {
     is_over: bool,
 }
 
-/// Runs a plan. With `Counting::BeforeAnswer`, the judge must find a token for each allowed
-/// request.
+/// Runs a plan with `Counting::BeforeAnswer`. The limit is exceeded if the judge has no token for
+/// an allowed request.
 fn run(plan: Plan, rng: &mut Rng) -> Run {
     let limit = RateLimit::new(plan.burst, plan.per_minute);
     let cost = limit.cost(1);
@@ -109,7 +109,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
         if rng.percent(5) && step >= lonely_until {
             favourite = rng.below(nodes.len() as u64);
         }
-        // In some runs, the other nodes get no request at first.
+        // In some runs, only the favourite node gets requests at first.
         let at = if rng.percent(60) || step < lonely_until {
             favourite
         } else {
@@ -143,7 +143,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             {
                 let costs = vec![cost; flight.waiting];
                 let served = node.share.receive((limit, own_now), answer, &flight.sent, &costs);
-                // The shared storage decided the other requests when it answered.
+                // The first `flight.served` requests were counted when the shared storage answered.
                 allow(served.saturating_sub(flight.served) as u64);
             }
             if node.waiting > 0 && node.flight.is_none() {

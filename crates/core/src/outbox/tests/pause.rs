@@ -1,5 +1,5 @@
-//! Tests a pause that an endpoint asks for: it holds for all events, and only an operator shortens
-//! it.
+//! Tests a pause that an endpoint asks for. The pause holds for all events. Only an operator can
+//! end it early.
 use super::*;
 use crate::limits::{DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS};
 
@@ -147,7 +147,7 @@ fn a_new_address_ends_pauses_and_clears_failures() {
 fn an_answer_from_an_earlier_address_does_not_affect_the_new_one() {
     let mut queue = wide(3);
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
-    // The event is kept behind the first one, which is still in delivery.
+    // Event 2 failed. It stays behind event 1, which is still in delivery.
     queue.done(2, asks(3_600_000), AT, 0);
     queue.reset_for_new_address(AT);
     queue.sent_to_old_address(1);

@@ -1,4 +1,5 @@
-//! Tests that every event reaches a receiver that fails at random, although the driver crashes.
+//! Tests that every event is delivered or dead, although the receiver fails at random and the
+//! driver sometimes crashes.
 use std::collections::BTreeSet;
 
 use super::*;

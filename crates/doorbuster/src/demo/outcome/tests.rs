@@ -64,35 +64,45 @@ fn a_demo_without_mismatches_ends_with_its_verdict() {
         let text = summary::render(&outcome, &outcome.report(), &outcome.mismatches());
         assert!(text.trim_end().ends_with(line), "{text}");
         // The servers worked for 0.1 s.
-        let per_core = format!("{} a second per core", grouped(u64::from(buyers) * 10));
+        let per_core = format!("{} answers a second per core", grouped(u64::from(buyers) * 10));
         assert!(text.contains(&per_core), "{text}");
     };
-    check(10_000, 10, 100, "10 orders of 10. 100 of 100 sold. Nothing oversold, nothing lost.");
+    check(
+        10_000,
+        10,
+        100,
+        "10 orders of 10 each. 100 of 100 units sold. Nothing oversold, nothing lost.",
+    );
     check(
         10_000,
         10,
         101,
-        "10 orders of 10. 100 of 101 sold, 1 left. Nothing oversold, nothing lost.",
+        "10 orders of 10 each. 100 of 101 units sold, 1 left. Nothing oversold, nothing lost.",
     );
-    check(1, 3, 100, "1 order of 3. 3 of 100 sold, 97 left. Nothing oversold, nothing lost.");
-    check(5, 10, 0, "0 orders of 10. 0 of 0 sold. Nothing oversold, nothing lost.");
+    check(
+        1,
+        3,
+        100,
+        "1 order of 3 each. 3 of 100 units sold, 97 left. Nothing oversold, nothing lost.",
+    );
+    check(5, 10, 0, "0 orders of 10 each. 0 of 0 units sold. Nothing oversold, nothing lost.");
     check(
         100_000,
         1,
         1_000_000,
-        "100,000 orders of 1. 100,000 of 1,000,000 sold, 900,000 left. Nothing oversold, nothing \
-         lost.",
+        "100,000 orders of 1 each. 100,000 of 1,000,000 units sold, 900,000 left. Nothing \
+         oversold, nothing lost.",
     );
     check(
         3,
         1_000_000,
         1_000_000_000,
-        "3 orders of 1,000,000. 3,000,000 of 1,000,000,000 sold, 997,000,000 left. Nothing \
-         oversold, nothing lost.",
+        "3 orders of 1,000,000 each. 3,000,000 of 1,000,000,000 units sold, 997,000,000 left. \
+         Nothing oversold, nothing lost.",
     );
 }
 
-/// Spoils one value of a good outcome, and checks that a mismatch contains these words.
+/// Changes one value of a good outcome, and checks that a reported mismatch contains `words`.
 #[track_caller]
 fn wrong(words: &str, spoil: impl FnOnce(&mut DemoOutcome)) {
     let mut outcome = good(10_000, 10, 100);

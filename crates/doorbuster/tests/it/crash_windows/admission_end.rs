@@ -15,7 +15,7 @@ const MASTER: [u8; 32] = [0x5a; 32];
 /// How long the disk delays a commit, unless the test releases the commit. The delay is longer than
 /// an admission.
 const COMMIT_DELAY: Duration = Duration::from_secs(300);
-/// Longest wait for a change that the server makes by itself, on a slow machine.
+/// Longest wait for a change that the server makes by itself, even on a slow machine.
 const SOON: Duration = Duration::from_secs(60);
 /// The largest difference between the server's time and this process's time.
 const CLOCK_ERROR_MAX_MS: i64 = 1_000;
@@ -100,7 +100,8 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     let wanted = json!({"item": "phone", "challenge": challenge["challenge"], "answer": solved, "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "anna", &wanted).await, "403 waiting_room");
     assert_eq!(spent().await, 0, "a code was spent");
-    // The buyer can still use the access code, so no other code is needed.
+    // The delayed request of `bert` spends one use of the access code. Later the same buyer gets a
+    // pass with the code and spends no other use.
     guard(&fixture, json!({"challenge": "off"})).await;
     let wanted = json!({"item": "phone", "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "bert", &wanted).await, "403 waiting_room");

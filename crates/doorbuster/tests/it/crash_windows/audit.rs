@@ -101,7 +101,7 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
     audited.stderr_of_failure(1);
     names_the_phones_of_spring(&audited.json());
 
-    // After the unit is removed the audit has no findings.
+    // After the added unit is removed, the audit has no findings.
     falsify(
         &fixture,
         "UPDATE item SET pool = pool - 1 WHERE sale_id = 'spring' AND name = 'phone'",

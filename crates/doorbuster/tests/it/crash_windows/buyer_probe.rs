@@ -8,7 +8,7 @@ use super::client::{PurchaseSpec, Wire, request};
 use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
-/// The most measurements of the buyers before the test fails.
+/// Maximum number of measurements. If no measurement is good enough, the test fails.
 pub const TIMES_MAX: usize = 4;
 
 /// Time between two checks of the clock.
@@ -30,8 +30,8 @@ pub struct ServiceQuality {
     pub later: usize,
     /// The 99th percentile of the answer times.
     pub p99: Duration,
-    /// The time until the last answer, including the times in which the disk is slow. A `Watch`
-    /// does not count these times, but the server still answers during them.
+    /// The time until the last answer. It includes the times in which the disk is slow, because
+    /// the server still answers then. A `Watch` does not count these times.
     pub span: Duration,
 }
 
@@ -43,7 +43,8 @@ impl ServiceQuality {
 }
 
 impl BuyerProbe {
-    /// Connects this many buyers to a sale with plenty of `phone` and no limit.
+    /// Connects this number of buyers to a sale. The sale must have many units of `phone`, no units
+    /// of `gone`, and no limit that the buyers reach.
     pub async fn open(fixture: &ServerFixture, sale: &str, buyers: usize) -> Self {
         let mut wires = Vec::with_capacity(buyers);
         for _ in 0..buyers {
@@ -81,9 +82,10 @@ impl BuyerProbe {
         ServiceQuality { answers: waits.len(), later, p99: waits[waits.len() * 99 / 100], span }
     }
 
-    /// Repeats [`BuyerProbe::measure`] a few times at most, until the buyers are served well. Other
-    /// load on the machine ends after some time, but a fault of the server does not. Returns the
-    /// number of all answers, and the best result.
+    /// Repeats [`BuyerProbe::measure`] until the buyers are served well, at most [`TIMES_MAX`]
+    /// times. If other load on the machine causes a bad result, a later measurement is good. If the
+    /// server has a fault, all measurements are bad. Returns the number of all answers, and the
+    /// first good result or else the result with the lowest p99.
     pub async fn measure_until(
         &mut self,
         span: Duration,
@@ -121,7 +123,8 @@ async fn one(
         let ask = match number % 4 {
             0 => spec.key(&format!("k{number}")).bytes(),
             1 => look.clone(),
-            // The server refuses this request from memory, like most requests of a crowd.
+            // The server refuses this request without a read of the store. Most requests of a crowd
+            // are refused in this way.
             _ => gone.bytes(),
         };
         let begun = Instant::now();

@@ -1,5 +1,5 @@
-//! A raw HTTP client for one connection at a time: sends the test's bytes, and reports the end of
-//! the connection as a result.
+//! A raw HTTP client for one connection. It sends the bytes of the test unchanged. If the
+//! connection ends, the client returns an error, and the test can continue.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 /// The secret with which tests sign buyers' tokens.
 pub const SECRET: &str = "a secret of the shop, long enough for anyone";
-/// A token's expiry, long after the end of any test, even of a test that changes the clock.
+/// The time at which tokens expire. No test reaches this time, even if it steps the clock.
 const FAR: i64 = 4_000_000_000;
 /// The header with which a purchase asks the server to wait for the order. This wait is longer than
 /// any pause of a busy machine. Another test measures the default wait, with a slow disk.
@@ -32,7 +32,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The header of this name, in lower case.
+    /// The value of the header with this name. The name matches in upper and lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
         lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
@@ -112,7 +112,7 @@ impl Wire {
         }
     }
 
-    /// Reads only the next answer's head, for a body that never ends.
+    /// Reads only the head of the next answer, because the body may never end.
     pub async fn head(&mut self) -> io::Result<Reply> {
         let end = loop {
             match self.read.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -185,8 +185,8 @@ pub fn request(method: &str, path: &str, lines: &str, body: Option<&Value>) -> V
     text.into_bytes()
 }
 
-/// The bytes of a message to the sandbox's webhook address, signed with the present time, as the
-/// provider signs it.
+/// The bytes of a payment message to the sandbox's webhook address. The message is signed as the
+/// payment provider signs it, with the current time.
 pub fn message(key: &SigningKey, event: &str, body: &Value) -> Vec<u8> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
     let at = i64::try_from(now.as_secs()).expect("it fits");
@@ -244,7 +244,7 @@ impl PurchaseSpec {
         self.with(PATIENT)
     }
 
-    /// The bytes of the request, with these header lines instead of the header that asks to wait.
+    /// The bytes of the request. `lines` replace the header that asks the server to wait.
     pub fn with(&self, lines: &str) -> Vec<u8> {
         let lines = format!("{}Idempotency-Key: {}\r\n{lines}", self.signed, self.key);
         let body = json!({"sale": self.sale, "item": self.item, "units": self.units});

@@ -29,8 +29,8 @@ fn instant(object: &Value, member: &str) -> i64 {
     text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
 }
 
-/// Creates a sale that opens by itself after this time; returns its start. If the start passes
-/// before the sale is scheduled, a later start is set.
+/// Creates a sale that opens by itself after `from_now_ms`. Returns the start of the sale. If the
+/// start passes before the sale is scheduled, sets a later start.
 async fn scheduled(fixture: &ServerFixture, sale: &str, from_now_ms: i64) -> i64 {
     let item = json!({"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 9});
     let body = json!({"id": sale, "title": "T", "items": [item]});
@@ -81,8 +81,8 @@ async fn a_step_of_the_clock_expires_and_opens_nothing_early() {
         let soon = scheduled(&fixture, &format!("soon-{step}"), 2_000).await;
         faults.wall_ahead_ms(hours * HOUR_MS);
         alarm(&fixture, 1).await;
-        // This hold begins while the server does not trust the clock, and ends before the server
-        // trusts it again.
+        // This hold begins while the server does not trust the clock. It ends before the server
+        // trusts the clock again.
         let held = fixture.buy(&PurchaseSpec { key: step.into(), ..short.clone() }).await;
         assert_eq!(held.verdict(), "201");
         let ends = instant(&held.json(), "pay_by");

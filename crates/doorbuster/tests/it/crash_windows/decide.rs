@@ -1,5 +1,5 @@
-//! A queued purchase that expires before its commit: every later request for it is refused, and its
-//! units are for sale again.
+//! A queued purchase that is not committed before its deadline. Every later read of the
+//! purchase shows the refusal, and its units are for sale again.
 
 use std::time::Duration;
 
@@ -11,17 +11,18 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use super::requests::at_once;
 
-/// Longest wait for a change that the server makes by itself, on a slow machine.
+/// Longest wait for a change that the server makes by itself, even on a slow machine.
 const SOON: Duration = Duration::from_secs(30);
 /// How long the disk delays a commit, unless the test releases the commit earlier. A request must
 /// be decided long before this time.
 const COMMIT_DELAY: Duration = Duration::from_secs(120);
-/// The earliest and the latest `decide_by`, counted from the start of the request: ten seconds, and
-/// some seconds for the request itself.
+/// The earliest `decide_by`, counted from the start of the request, and the latest `decide_by`,
+/// counted from the answer. The server gives ten seconds. The test tolerates two seconds more or
+/// less.
 const DECIDED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
-/// The test reads a request this long before its deadline. At that time the request is still
-/// queued, even on a slow machine.
+/// The test reads a request only if this time is left before the deadline of the request. Then the
+/// request is still queued during the read, even on a slow machine.
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
 /// The largest difference between the server's clock and the test's clock.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
@@ -30,7 +31,7 @@ const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
 const NOTICE: Duration = Duration::from_millis(200);
 /// The header of a request that does not wait: the server answers 202, however fast the disk is.
 const ASYNC: &str = "Prefer: respond-async\r\n";
-/// Counts the batches of tickets that the settler took to commit.
+/// Metric that counts the batches of tickets that the settler has begun to commit.
 const BATCHES: &str = "doorbuster_settle_batch_tickets_count";
 const PHONES: u64 = 12;
 
@@ -66,7 +67,7 @@ impl WaitingPosition {
 }
 
 /// Sends requests that do not wait, all at the same time. Returns the queued requests. If the
-/// machine pauses during this, later requests are refused.
+/// machine pauses meanwhile, the server refuses some of the requests.
 pub(super) async fn queue_up(
     fixture: &ServerFixture,
     specs: Vec<PurchaseSpec>,
@@ -122,7 +123,7 @@ async fn try_again(fixture: &ServerFixture, place: &WaitingPosition) -> String {
         let reply = fixture.buy(&place.spec).await;
         match &*reply.verdict() {
             "200" | "201" => Some(reply.id()),
-            // On a slow machine the answer may still be the earlier refusal.
+            // On a slow machine, the server may queue or refuse this try too.
             "202" | "503 unavailable" | "503 overloaded" => None,
             other => panic!("{other}: {reply}"),
         }
@@ -154,8 +155,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         (fixture.stock("spring").await.held, fixture.stock("spring").await.free()),
         (0, PHONES)
     );
-    // Half of the purchases are read after their deadlines. Each read waits for the same commit. No
-    // client reads the other purchases.
+    // The test reads every second purchase after its deadline. All these reads wait for the same
+    // commit. No client reads the other purchases.
     let mut reads = Vec::new();
     for &place in all.iter().step_by(2) {
         let mut wire = fixture.wire().await;
@@ -172,8 +173,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
             "one verdict for every caller"
         );
     }
-    // The ticket entered the commit before its deadline, so it has an order, however long the
-    // commit took.
+    // The first ticket entered a commit before its deadline. So it gets an order, although the
+    // commit ends after the deadline.
     assert_eq!(decided(&fixture, &first[0]).await["state"], "reserved");
     let mut refused = Vec::new();
     for place in &late {
@@ -192,7 +193,7 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         (PHONES, PHONES, 0, 0),
         "no order exists"
     );
-    // The units of the other tickets are for sale again, and their buyers' quota is free.
+    // The units of the late tickets are for sale again, and the quota of the buyers is free.
     stocked(&fixture, PHONES).await;
     for (place, refused) in late.iter().zip(&refused) {
         assert_ne!(try_again(&fixture, place).await, place.id, "a new try has a new id");

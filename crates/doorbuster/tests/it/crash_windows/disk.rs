@@ -15,21 +15,22 @@ use super::random_load::{self, LoadRecord, RandomLoad};
 use crate::test_server::{TempDir, program, run};
 use crate::watch::Watch;
 
-/// A server whose disk failed ends within this time.
+/// After a failure of its disk, a server ends within this time.
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// A load fills a few megabytes of disk within this time, even on a slow machine.
 const FILLED_WITHIN: Duration = Duration::from_secs(300);
-/// How long the disk delays commits, unless the test releases them earlier. Buyers do not wait so
-/// long, but their requests are still decided in time.
+/// How long the disk delays commits, unless the test releases them earlier. Buyers get a queued
+/// answer before the delay ends. The server still decides their requests before the deadlines.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
 /// The number of reads while the disk is slow.
 const LOOKS: u32 = 40;
 /// The number of buyers in a load while the disk is slow.
 const STORMING: u64 = 50;
-/// The number of buyers who follow the progress of their request before the disk is fast again.
+/// The disk is slow until at least this number of buyers follow the progress of their requests by
+/// events.
 const LISTENING: u64 = 10;
-/// Longest wait until all these buyers follow their requests. The wait includes the start of the
-/// load generator, and the two seconds that each buyer waits first.
+/// Longest wait until [`LISTENING`] buyers follow their requests. The wait includes the start of
+/// the load generator, and the two seconds that each buyer first waits for the order.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Runs a load until the server is gone.
@@ -193,8 +194,8 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(faults.syncs(), before, "a sync ended meanwhile");
-    // The commit takes longer than buyers wait. Each buyer gets a queued answer, and later the
-    // order under the same id.
+    // The commit takes longer than the requests wait. So buyers get a queued answer, and later the
+    // order with the same id.
     let mut places = Vec::new();
     for (spec, wire) in &mut queued {
         let place = wire.reply().await.expect("an answer");
@@ -264,7 +265,7 @@ async fn a_sync_that_fails_ends_the_program_and_is_never_tried_again() {
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
     let stderr_text = fixture.stderr_text();
     assert!(stderr_text.contains("the store failed, so the server ended:"), "{stderr_text}");
-    // A second sync would succeed, but without the pages that the failed sync lost.
+    // A second sync would succeed, but it would not write the pages that the failed sync lost.
     assert_eq!(faults.syncs_after_failure(), 0);
     fixture.restart();
     expect_stored(&fixture, record).await;

@@ -1,5 +1,5 @@
-//! A disk that fails outside commits, or completely. The program ends with the reason, and never
-//! syncs the same file again.
+//! A disk that fails outside a commit, or that fails all writes or all reads. The program ends with
+//! the reason, and does not sync a file again after a failed sync.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use super::fixture::ServerFixture;
 use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 
-/// A server whose disk failed ends within this time.
+/// After a failure of its disk, a server ends within this time.
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Longest wait until the log has some megabytes, or until a load ends. The wait is long enough for
 /// a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
 /// Fewest answers of a load.
 const STORM_MIN: usize = 200;
-/// Half of the log size that starts a checkpoint. The log reaches this size some hundred
-/// milliseconds before the checkpoint.
+/// A checkpoint starts when the log reaches twice this size. The log needs some hundred
+/// milliseconds to grow from this size to twice the size.
 const HALF_LOG_BYTES: u64 = 4_000_000;
 /// The number of buyers while the commits are small.
 const FEW: usize = 4;
@@ -56,8 +56,8 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     let bytes = || std::fs::metadata(&log).map_or(0, |file| file.len());
     let half = async || (bytes() >= HALF_LOG_BYTES || storm.is_finished()).then_some(());
     fixture.until("the log gets long", STORM_WITHIN, half).await;
-    // An unfinished request keeps the program from ending before the writer can sync the file
-    // again. If the program has already ended, there is no connection.
+    // This unfinished request delays the end of the program, so that the writer has time to sync
+    // the file again. If the program has already ended, there is no connection.
     let (mut stuck, spec) = (
         Wire::connect(fixture.address).await,
         PurchaseSpec::new("stuck", "k", "spring", 1).bytes(),
@@ -71,14 +71,14 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
         .expect("no panic");
     let stderr_text = expect_reason(&mut fixture);
     assert_eq!(faults.syncs_of_main_failed(), 1, "{stderr_text}");
-    // A second sync would succeed, but without the pages that the failed sync lost.
+    // A second sync would succeed, but it would not write the pages that the failed sync lost.
     assert_eq!(faults.syncs_of_main_after_failure(), 0, "the file was synced again: {stderr_text}");
     faults.slow_disk(Duration::ZERO);
     fixture.restart();
     expect_stored(&fixture, record).await;
 }
 
-/// Makes the disk fail during a load, by a call of `fails`. The disk works again at the next start.
+/// Calls `fails` to make the disk fail during a load. Repairs the disk before the server restarts.
 /// Returns the server's standard error.
 async fn expect_end(seed: u64, fails: fn(&MachineFaults, bool)) -> String {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
@@ -105,6 +105,6 @@ async fn a_write_that_fails_ends_the_program_with_the_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_fails_ends_the_program() {
-    // SQLite reports a read error as damage, and the message says so.
+    // This test does not check the reason, because SQLite reports a read error as a damaged file.
     expect_end(8, MachineFaults::fail_reads).await;
 }

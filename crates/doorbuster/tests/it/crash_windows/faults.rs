@@ -11,7 +11,7 @@ use super::fixture::ServerFixture;
 use crate::test_server::TempDir;
 use doorbuster_testkit::tool;
 
-/// Offsets in the page that both processes map, numbered as in faults.c.
+/// Numbers of the words in the page that the test and the server share. They match faults.c.
 const LOADED: u64 = 0;
 const WALL_AHEAD_MS: u64 = 1;
 const SYNC_DELAY_MS: u64 = 2;
@@ -89,7 +89,7 @@ impl MachineFaults {
         self.set(SYNC_LINGER_MS, i64::try_from(after.as_millis()).expect("a short time"));
     }
 
-    /// Sets whether the store's files can grow.
+    /// Sets whether the disk is full. On a full disk, the store's files cannot grow.
     pub fn full_disk(&self, is_full: bool) {
         self.set(DISK_FULL, is_full.into());
     }
@@ -99,7 +99,7 @@ impl MachineFaults {
         self.set(SYNC_FAILS_ONCE, 1);
     }
 
-    /// Makes only the next sync of the store's main file fail. Syncs of the store's log work.
+    /// Makes only the next sync of the store's main file fail. A sync of the log does not fail.
     pub fn fail_next_sync_of_main(&self) {
         self.set(MAIN_SYNC_FAILS_ONCE, 1);
     }
@@ -114,12 +114,12 @@ impl MachineFaults {
         self.get(MAIN_SYNCS_AFTER)
     }
 
-    /// Sets whether the store's files can be written.
+    /// Sets whether every write to the store's files fails.
     pub fn fail_writes(&self, is_so: bool) {
         self.set(WRITES_FAIL, is_so.into());
     }
 
-    /// Sets whether the store's files can be read.
+    /// Sets whether every read of the store's files fails.
     pub fn fail_reads(&self, is_so: bool) {
         self.set(READS_FAIL, is_so.into());
     }

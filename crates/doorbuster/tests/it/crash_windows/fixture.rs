@@ -1,5 +1,4 @@
-//! A server process that is killed, stopped, starved of CPU time and restarted on the same
-//! directory.
+//! A server process that a test can kill, stop and restart with the same data directory.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -30,7 +29,7 @@ pub struct ServerFixture {
 pub struct Stock {
     /// All units.
     pub total: u64,
-    /// Units that no slot holds and no active order has.
+    /// Units that are in no slot, no ticket and no active order.
     pub pool: u64,
     /// Units in slots and in tickets.
     pub in_slots: u64,
@@ -64,7 +63,7 @@ impl Stock {
 }
 
 impl ServerFixture {
-    /// Starts a server on a directory of its own.
+    /// Starts a server in a new directory.
     pub fn start() -> Self {
         Self::with(&[])
     }
@@ -78,7 +77,7 @@ impl ServerFixture {
         Self::launch(temp_dir, data_dir, settings, None)
     }
 
-    /// Starts a server in an existing directory, with a shell line. In the line, `"$@"` stands for
+    /// Runs a line of shell code that starts a server in `temp_dir`. In the line, `"$@"` stands for
     /// the server's command.
     pub fn with_launcher(temp_dir: TempDir, settings: &[(&str, &str)], line: &str) -> Self {
         let data_dir = temp_dir.join("data");
@@ -100,7 +99,7 @@ impl ServerFixture {
         Self { temp_dir, address, settings, data_dir, child }
     }
 
-    /// Starts the ended server again on the same directory.
+    /// Starts the server again with the same directory. The server must have ended.
     pub fn restart(&mut self) {
         assert!(self.child.try_wait().expect("our child").is_some(), "the server still runs");
         self.child = command(&self.temp_dir, &self.data_dir, &self.settings, None)
@@ -280,8 +279,8 @@ impl ServerFixture {
         self.list("orders", &format!("sale={sale}&")).await
     }
 
-    /// All rows of an operator's list, oldest last. `filter` is a text of query parameters, each
-    /// with `&` before it.
+    /// All rows of an operator's list, oldest last. `filter` consists of query parameters. An `&`
+    /// follows each parameter.
     pub async fn list(&self, of: &str, filter: &str) -> Vec<Value> {
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         loop {
@@ -321,7 +320,7 @@ impl ServerFixture {
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
     }
 
-    /// Runs both audits. They must find no fault and report no repair.
+    /// Runs the server's audit and the `audit` command. Both must find no fault and no repair.
     pub async fn audit(&self, answers: Option<&Path>) {
         let own = self.get_ok("/v1/admin/audit").await;
         assert_eq!(
@@ -332,7 +331,7 @@ impl ServerFixture {
         self.audit_from_cli(answers);
     }
 
-    /// Runs the audit of the command line, which works with and without a running server.
+    /// Runs the `audit` command, which works with and without a running server.
     pub fn audit_from_cli(&self, answers: Option<&Path>) {
         let mut command = program(&self.temp_dir);
         command.args(["audit", "--json", "--store"]).arg(&self.data_dir);
@@ -397,7 +396,7 @@ fn command(
     command
 }
 
-/// The address on which the server listens; `None` if it ended before that.
+/// The address on which the server listens; `None` if the server ended before it listened.
 fn ready(child: &mut Child) -> Option<SocketAddr> {
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped output"))

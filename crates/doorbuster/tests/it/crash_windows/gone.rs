@@ -11,7 +11,7 @@ use super::fixture::ServerFixture;
 use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 
-/// If its store is removed, a server ends within this time, even without purchases.
+/// After the removal of its store, a server ends within this time, even without purchases.
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Longest wait until a load is running, or until the load ends. The wait is long enough for a slow
 /// machine.

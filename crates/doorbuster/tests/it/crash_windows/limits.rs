@@ -1,5 +1,5 @@
-//! The buyer's limit, for orders that are cancelled and expire at the same instant. Each order ends
-//! once, and returns its units and its quota once.
+//! The buyer's limit, for orders that are cancelled at the instant when they expire. Each order
+//! ends only once, and returns its units and its quota only once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,12 +13,12 @@ use super::requests::at_once;
 const HOLD_SECS: u32 = 2;
 /// Buyers in a race between cancelling and expiring.
 const BUYERS: usize = 48;
-/// The most races. Each race lasts twice as long as the race before. On a slow machine, all
-/// cancellations of a short race may come after the end of the holds.
+/// Maximum number of races. Each race spreads its cancellations over twice the time of the previous
+/// race. In a short race on a slow machine, all cancellations may come after the end of the holds.
 const RACES_MAX: u32 = 4;
-/// The test needs at least these numbers: of expired orders and of cancelled orders, and of buyers
-/// whose limit was checked.
+/// The test needs at least this number of expired orders, and the same number of cancelled orders.
 const ENDS_MIN: usize = 3;
+/// The test needs at least this number of buyers whose limit it checked.
 const CHECKED_MIN: usize = BUYERS / 4;
 
 /// Milliseconds since the epoch.

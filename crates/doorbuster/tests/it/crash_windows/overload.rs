@@ -25,7 +25,7 @@ const GROWTH_KIB_MAX: u64 = 48 * 1024;
 
 /// Clients that retry at once.
 const IMPATIENT: usize = 64;
-/// How many retries of refused clients one worker answers in a second.
+/// Maximum number of retries of refused clients that one worker answers in a second.
 const RETRIES_PER_SEC: f64 = 5_000.0;
 
 /// The number of refusals whose cost is measured. The number is high, because the kernel counts
@@ -42,7 +42,7 @@ const ASYNC: &str = "Prefer: respond-async\r\n";
 /// The results of an excess client.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outside {
-    /// Answers with an order or a refusal: the server accepted the connection.
+    /// Answers `409 sold_out`: the server accepted the connection.
     served: usize,
     /// Answers `503` with `Retry-After`.
     refused: usize,
@@ -50,7 +50,7 @@ struct Outside {
     closed: usize,
 }
 
-/// Sends purchases until it is stopped, each over a connection of its own.
+/// Sends purchases until `stop` is set. Each purchase uses a new connection.
 async fn come(fixture: Arc<ServerFixture>, name: String, stop: Arc<AtomicBool>) -> Outside {
     let mut counts = Outside::default();
     let spec = PurchaseSpec::new(&name, "k", "spring", 1).item("gone").bytes();
@@ -110,7 +110,7 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
     );
     assert!(counts.refused > 5 * PLACES, "too few refusals: {counts:?}");
     assert!(counts.closed * 10 < counts.refused, "too many clients got no answer: {counts:?}");
-    // Compares processor time, because the clients and other programs share the machine.
+    // Compare processor time, not elapsed time: the clients and other programs share the machine.
     let contacts = answers + counts.served + counts.refused + counts.closed;
     let each = |cost: Duration, of: usize| cost.as_secs_f64() / of as f64;
     let served = each(cost_before, before.answers).max(each(cost_after, after.answers));
@@ -168,8 +168,8 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     fixture.audit(None).await;
 }
 
-/// Returns the server's processor time for one request. Sends requests one after another over one
-/// connection, until this number of units is held.
+/// Sends the requests one after another over one connection. Waits until `held` units are in unpaid
+/// orders. Returns the server's processor time per request.
 async fn cost_each(
     fixture: &ServerFixture,
     requests: &[Vec<u8>],
@@ -224,8 +224,8 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
 async fn immediate_retries_are_answered_at_a_bounded_rate() {
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
-    // The slot issues tickets, which wait for the slow disk, until the oldest ticket has waited too
-    // long.
+    // The slot issues tickets, and the tickets wait for the slow disk. When the oldest ticket has
+    // waited too long, the server refuses new purchases.
     faults.slow_disk(Duration::from_secs(60));
     let spec = |buyer: &str, key: u64| {
         PurchaseSpec::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n")

@@ -22,8 +22,8 @@ fn shell(fixture: &ServerFixture) -> Connection {
     conn
 }
 
-/// Makes an insert into this table fail if the row meets the condition, as a bug or a damaged page
-/// would.
+/// Makes an insert into this table fail if the row meets the condition. A bug or a damaged page
+/// would have the same effect.
 fn poison(fixture: &ServerFixture, table: &str, condition: &str) {
     let sql = format!(
         "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT \
@@ -71,7 +71,7 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
     let stock = fixture.stock("spring").await;
     assert_eq!((stock.held, stock.free()), (40, 60), "its unit is returned");
     fixture.audit(None).await;
-    // All sixty units can be bought only after the credit has reached the slot.
+    // Buyers can buy all sixty units only after the slot has the returned unit again.
     for number in 0..60 {
         assert_eq!(
             fixture
@@ -86,7 +86,7 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
         fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(),
         "409 sold_out"
     );
-    // After the repair, the same key is a new attempt.
+    // After the repair, a purchase with the same key is a new attempt.
     shell(&fixture).execute_batch("DROP TRIGGER poison_orders").expect("the trigger exists");
     assert_eq!(fixture.adjust("spring", "one-more", 1).await.status, 200);
     assert_eq!(fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 1)).await.verdict(), "201");
@@ -100,7 +100,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     poison(&fixture, "orders", "NEW.buyer = 'poison'");
     poison(&fixture, "resolution", "TRUE");
     let poisoned = crowd(&fixture, &faults).await;
-    // If the server cannot write the verdict, it answers 202, or issues no ticket.
+    // The server cannot write the verdict. So it answers 202, or issues no ticket and answers 503.
     assert!(matches!(&*poisoned.verdict(), "202" | "503 unavailable"), "{poisoned}");
     let letters = dead_letters(&fixture);
     assert!((1..=TRIES_MAX).contains(&letters), "{letters} dead letters of one purchase");
@@ -124,8 +124,8 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
         );
     }
     assert_eq!(fixture.stock("spring").await.held, 100);
-    // The audit of the command line would correctly report that this ticket has no verdict:
-    // the request has not been repeated yet.
+    // The test runs only the server's audit. The `audit` command would correctly report a ticket
+    // without a verdict, because the buyer has not repeated the request.
     assert_eq!(fixture.get_ok("/v1/admin/audit").await["findings"], json!([]));
 }
 
@@ -133,7 +133,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
 async fn an_operator_resolves_a_ticket_that_was_given_up() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 100, 2, 900)]).await;
-    // Only the first ticket fails: the server may send the request to the slot again.
+    // Make only the first ticket fail, because the server may send the request to the slot again.
     poison(&fixture, "orders", "NEW.buyer = 'poison' AND NOT EXISTS (SELECT 1 FROM dead_letter)");
     fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 2)).await;
     let unseen = async || fixture.metric(r#"doorbuster_dead_letters{kind="ticket"}"#).await;

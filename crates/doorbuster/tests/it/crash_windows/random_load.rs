@@ -15,8 +15,8 @@ use crate::watch::Watch;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-/// The number of requests of one buyer. Together, these requests ask for more units than the
-/// limit.
+/// The number of purchases of one buyer. Together, these purchases usually ask for more units than
+/// the buyer's limit.
 const PURCHASES_OF_A_BUYER: usize = 4;
 /// Time between two reads of the stock. Even a busy machine makes more than twenty reads a second.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -41,9 +41,9 @@ pub struct RandomLoad {
     pub answered: AtomicUsize,
     /// How often the load read the stock and checked its sum.
     pub reads: AtomicUsize,
-    /// The numbers of confirmed and of refused changes of the total.
+    /// Confirmed changes of the total so far.
     pub done: AtomicUsize,
-    /// See [`Self::done`].
+    /// Refused changes of the total so far.
     pub refused: AtomicUsize,
     /// Pauses so far.
     pub pauses: AtomicUsize,
@@ -249,7 +249,7 @@ async fn look(plan: Arc<RandomLoad>) {
                 Stock::read(&reply.json()["items"][0]);
                 plan.reads.fetch_add(1, Ordering::Relaxed);
             }
-            // The store stays unavailable, and the program ends soon.
+            // The store has failed, so the program ends soon.
             "503 unavailable" => {}
             other => panic!("{other}: {reply}"),
         }

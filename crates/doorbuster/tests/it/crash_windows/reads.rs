@@ -13,15 +13,15 @@ const ASKED: usize = 600;
 /// How long a server without requests is watched.
 const AT_REST: Duration = Duration::from_secs(2);
 
-/// The smallest assumed number of file locks that the server itself takes per second. If the
-/// machine pauses, the test counts too few of these locks.
+/// The test assumes at least this number of file locks per second for a server without requests. If
+/// the machine pauses, the test counts too few locks.
 const LEAST: f64 = 40.0;
 
 /// A function that creates the request with this number.
 type Ask<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 
-/// Sends a request repeatedly over one connection. Returns the number of file locks meanwhile, and
-/// the duration.
+/// Sends `count` requests over one connection. Returns the number of file locks during these
+/// requests, and the duration.
 async fn locks(
     fixture: &ServerFixture,
     faults: &MachineFaults,
@@ -38,8 +38,8 @@ async fn locks(
     (faults.locks() - before, begun.elapsed())
 }
 
-/// Opens one sale for each refusal except `sold_out`: not open yet, paused, closed, the limit of an
-/// order, and the rate limit.
+/// Creates one sale for each of these refusals: not open yet, paused, closed, the buyer's limit,
+/// and the rate limit.
 async fn open_sales_that_refuse(fixture: &ServerFixture) {
     for sale in ["paused", "over", "mine", "strict"] {
         fixture.open_sale(sale, &[("phone", 9, 1, 900)]).await;
@@ -71,8 +71,8 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     );
 }
 
-/// How often the server reads the store by itself. The test subtracts these reads from the reads
-/// for requests.
+/// A server, and how often it locks the store's files without requests. The test does not count
+/// these locks as reads for requests.
 struct Watched {
     fixture: ServerFixture,
     faults: MachineFaults,
@@ -97,7 +97,8 @@ impl Watched {
         this
     }
 
-    /// The most locks that are allowed in this time: twice the number of the server's own locks.
+    /// Maximum number of locks that the server may take in this time without a read for a request:
+    /// twice the number of a server without requests, and 60 more.
     fn by_itself(&self, took: Duration) -> f64 {
         2.0 * self.at_rest * took.as_secs_f64() + 60.0
     }
@@ -145,7 +146,7 @@ async fn refusals_views_and_status_reads_do_not_read_the_store() {
         request("POST", "/v1/orders", &format!("Idempotency-Key: k{number}\r\n"), Some(&body))
     };
     let kinds: [(&str, Ask<'_>, &str); 13] = [
-        // The rate limit refuses the buyer long before the minute is over.
+        // This check is first, because the rate limit allows another purchase after a minute.
         ("too often", &anna("strict"), "429 rate_limited"),
         ("a refusal", &late, "409 sold_out"),
         ("not open yet", &somebody("later"), "409 not_started"),

@@ -11,13 +11,14 @@ use super::faults::MachineFaults;
 use super::fixture::{ServerFixture, Stock};
 
 const SOON: Duration = Duration::from_secs(10);
-/// How long the disk delays a commit, unless the test releases the commit earlier. The delay is
-/// shorter than the ten seconds in which a ticket must be decided.
+/// The delay of a commit on the slow disk. The test may end the delay earlier. A ticket must be
+/// decided within ten seconds, so the delay is shorter.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
 /// How long the test waits for the server to detect that a client is gone. The test cannot observe
 /// the detection from outside.
 const NOTICE: Duration = Duration::from_millis(200);
-/// The header of a request that does not wait: the server answers 202, however fast the disk is.
+/// A header for a request that does not wait for its verdict. The server then answers 202, even if
+/// the disk is fast.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 
 fn hang_up(stream: TcpStream, reset: bool) {
@@ -27,7 +28,7 @@ fn hang_up(stream: TcpStream, reset: bool) {
     drop(stream);
 }
 
-/// Units that the only slot of the sale can issue now.
+/// The units that the sale's only slot can issue now.
 pub async fn available(fixture: &ServerFixture, sale: &str) -> u64 {
     let slots = fixture.get_ok(&format!("/v1/admin/sales/{sale}/slots")).await;
     slots["slots"][0]["available"].as_u64().unwrap_or_else(|| panic!("{slots}"))
@@ -83,7 +84,8 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
         hang_up(wire.stream, index % 2 == 0);
     }
     let replays = answers(&fixture, &specs).await.iter().filter(|reply| reply.is_replay()).count();
-    // Some clients disconnected after the answer. The other requests ran without a client.
+    // A replay shows that the server handled the request although its client disconnected. Some
+    // clients disconnected only after the answer.
     assert!(replays >= 100, "only {replays} requests ran after their client was gone");
     assert_eq!(fixture.orders("spring").await.len(), 300);
     let more: Vec<_> =
@@ -101,8 +103,8 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
     fixture.audit(None).await;
 }
 
-/// Sends these requests one after another over one connection, and returns the answers. Only orders
-/// and `sold_out` are allowed.
+/// Sends these requests one after another over one connection, and returns the answers. Each answer
+/// must be an order or `sold_out`.
 async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> {
     let mut wire = fixture.wire().await;
     let mut answers = Vec::with_capacity(specs.len());
@@ -119,7 +121,8 @@ async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> 
 pub async fn at_once(fixture: &ServerFixture, requests: Vec<Vec<u8>>) -> Vec<Reply> {
     let mut wires = Vec::with_capacity(requests.len());
     for request in requests {
-        // First send all bytes except the last byte.
+        // Send each request without its last byte. Later all last bytes are sent at the same
+        // moment.
         let (mut wire, last) = (fixture.wire().await, request.len() - 1);
         wire.send(&request[..last]).await.expect("the request is sent");
         wires.push((wire, request[last]));

@@ -1,8 +1,9 @@
 //! Slow, dead or malicious clients: each client costs the server little, and delays no other
 //! client. The server disconnects each client at its deadline.
 //!
-//! `DOORBUSTER_READERS` sets how many WebSockets the test opens and never reads, and how many
-//! endless headers it sends meanwhile [default: 1,000]. For a run by hand, use 10,000.
+//! `DOORBUSTER_READERS` sets how many WebSockets the test opens and never reads. It also sets how
+//! many requests with a header of 64 KiB the test sends meanwhile [default: 1,000]. For a run by
+//! hand, use 10,000.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,13 +18,13 @@ use super::client::{PurchaseSpec, Wire, request, signed_in};
 use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
-/// The server closes a connection that has sent no complete request head after this time.
+/// The server closes a connection that does not send a complete request head within this time.
 const IDLE_SECS: u64 = 2;
 /// Connections that never finish the head of their request.
 const HALF_HEADS: usize = 2_000;
 /// Connections that stay silent.
 const SILENT: usize = 200;
-/// Clients that send one endless header after another.
+/// Clients that repeatedly send a request with a header of 64 KiB, which is too long.
 const BOMBERS: usize = 8;
 /// Connections that send their bodies byte by byte.
 const HALF_BODIES: usize = 50;
@@ -31,11 +32,12 @@ const HALF_BODIES: usize = 50;
 const BODY_WITHIN: Duration = Duration::from_secs(14);
 /// Concurrent buyers, five times as many as one worker can serve.
 const OVERLOAD: usize = 500;
-/// The number of dead WebSockets, and of slow request heads, during the overload.
+/// During the overload, the test has this number of WebSockets that are never read, and as many
+/// clients with slow request heads.
 const ATTACKERS: usize = 200;
-/// No attacker may stay connected for this time.
+/// The server must disconnect every slow client within this time.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// The most memory that one of these clients may cost, in KiB.
+/// The most memory that each slow client may cost the server, in KiB.
 const KIB_EACH_MAX: u64 = 24;
 
 fn readers() -> usize {
@@ -69,8 +71,8 @@ async fn sleepers(fixture: &ServerFixture, count: usize) -> Vec<TcpStream> {
     sockets
 }
 
-/// Sends `first`, then a byte from time to time, until the server disconnects. Returns the time
-/// until then.
+/// Sends `first`, then one more byte after each `pace`, until the server disconnects. Returns how
+/// long the connection lasted.
 fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duration> {
     tokio::spawn(async move {
         let begun = Watch::start();
@@ -83,14 +85,15 @@ fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duratio
                 }
             }
         };
-        // If the server never disconnects, the returned time is too long.
+        // If the server never disconnects, stop after `PATIENCE`, which is longer than each allowed
+        // time.
         let _ = tokio::time::timeout(PATIENCE, saying).await;
         begun.elapsed()
     })
 }
 
-/// Sends `bombs` endless headers, each over its own connection. Returns the number of correct
-/// answers, and the number of connections without an answer.
+/// Sends `bombs` requests with a header of 64 KiB, each over its own connection. Returns the number
+/// of correct answers, and the number of connections without an answer.
 fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     tokio::spawn(async move {
         let filler = "x".repeat(64 * 1024);
@@ -98,7 +101,7 @@ fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
         let (mut refused, mut reset) = (0, 0);
         for _ in 0..bombs {
             let Ok(mut wire) = Wire::connect(address).await else { continue };
-            // The server may disconnect before it has read everything.
+            // The send may fail, because the server may disconnect before it has read all bytes.
             let _ = wire.send(&bytes).await;
             match wire.reply().await {
                 Ok(reply) => {
@@ -129,8 +132,8 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     let fixture = ServerFixture::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let (mut heads, mut silent, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    // Start with the slow bodies, because they have the longest deadline. The fast path handles the
-    // purchases, and the general server handles the other bodies.
+    // Start with the slow bodies, because they have the longest deadline. Half of the bodies take
+    // the fast path. The other half are chunked bodies, which the general server reads.
     let purchase = PurchaseSpec::new("trickle", "k", "spring", 1).bytes();
     let chunked =
         PurchaseSpec::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");
@@ -191,7 +194,7 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     fixture.audit(None).await;
 }
 
-/// Runs one client after another, until `stop` is set.
+/// Calls `come` again and again, until `stop` is set. Returns the results.
 async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) -> Vec<F::Output> {
     let mut times = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -204,7 +207,7 @@ async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) ->
 async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     // At the end of a measurement, each buyer's connection is idle until the slowest buyer has an
-    // answer. So the idle time must be long.
+    // answer. So the server must allow a long idle time.
     let idle = (IDLE_SECS * 3).to_string();
     let fixture = ServerFixture::with(&[
         ("DOORBUSTER_WORKERS", "1"),
@@ -215,7 +218,8 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
     buyer_probe.measure(Duration::from_millis(500)).await;
     let before = buyer_probe.measure(Duration::from_millis(1_500)).await;
 
-    // A disconnected client reconnects, so that clients of every kind stay connected.
+    // A client with a slow or too long head reconnects when the server has disconnected it. So all
+    // kinds of clients are present during the whole measurement.
     let sleeping = sleepers(&fixture, ATTACKERS).await;
     let (stop, address) = (Arc::new(AtomicBool::new(false)), fixture.address);
     let let_go = Arc::new(AtomicUsize::new(0));
@@ -268,7 +272,8 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
     );
     assert!(meanwhile.later * 100 < meanwhile.answers, "requests were refused: {meanwhile:?}");
     assert!(meanwhile.p99 < p99_max, "{before:?}, meanwhile {meanwhile:?}");
-    // The attacking clients and other tests also take processor time from the buyers' client.
+    // Half the usual rate is enough, because the attacking clients and other tests also use the
+    // processor.
     let half = before.per_sec().min(after.per_sec()) / 2.0;
     assert!(meanwhile.per_sec() >= half, "{before:?}, meanwhile {meanwhile:?}, after {after:?}");
     drop(sleeping);
@@ -285,7 +290,8 @@ async fn endless_heads_and_bodies_are_refused() {
         for _ in 0..40 {
             let (mut wire, bytes) = (fixture.wire().await, bytes.clone());
             bombs.spawn(async move {
-                // The server may disconnect before it has read everything.
+                // The send may fail, because the server may disconnect before it has read all
+                // bytes.
                 let _ = wire.send(&bytes).await;
                 let reply = wire.reply().await.map(|reply| reply.status);
                 (reply, wire.ends(Duration::from_secs(10)).await)

@@ -1,5 +1,5 @@
-//! "Sold out" does not persist: returned units are for sale at once, and no buyer is refused while
-//! units are free.
+//! A sale does not stay sold out: returned units are for sale at once, and no buyer is refused
+//! while units are free.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::client::PurchaseSpec;
 use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
-/// A hold becomes `expired` within this time after its end.
+/// An order is `expired` within this time after the end of its hold.
 const EXPIRED_WITHIN: Duration = Duration::from_secs(2);
 /// The units of a hold are for sale within this time after its end.
 const FOR_SALE_WITHIN: Duration = Duration::from_secs(3);
@@ -31,8 +31,8 @@ async fn a_unit_of_a_cancelled_order_is_for_sale_at_once() {
         );
         let cancelled = fixture.ask(&owner.order("POST", &order.id(), "/cancel")).await;
         assert_eq!(cancelled.status, 200, "{cancelled}");
-        // A buyer who comes after the answer to the cancellation finds the units, in the slot or in
-        // the pool.
+        // The server has answered the cancellation, so the units are free, in the slot or in the
+        // pool. The next buyer must get them.
         order = fixture.buy(&next).await;
         assert_eq!(order.verdict(), "201", "round {number}: {order}");
         owner = next;
@@ -81,7 +81,8 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
             };
             fixture.until("expired", EXPIRED_WITHIN + Duration::from_secs(1), over).await;
         }
-        // The time counts from the end of the last hold.
+        // Each hold lasts one second. The measured time must start when the last hold ends, so
+        // subtract this second.
         expired = expired.max(begun.elapsed().saturating_sub(Duration::from_secs(1)));
     }
     assert!(expired < EXPIRED_WITHIN, "{expired:?}");
@@ -91,8 +92,8 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
     fixture.audit(None).await;
 }
 
-/// Buys a unit, and retries while other buyers hold all units. Cancels the order after each buyer
-/// has sent a request. Returns the number of refusals.
+/// Buys a unit, and retries while other buyers hold all units. Waits until every buyer has tried
+/// once, and then cancels the order. Returns the number of refusals.
 async fn buy_and_cancel(
     fixture: Arc<ServerFixture>,
     all_asked: Arc<Barrier>,

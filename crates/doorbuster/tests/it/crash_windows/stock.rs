@@ -18,16 +18,17 @@ use super::requests::{at_once, available};
 const STORM: Duration = Duration::from_secs(3);
 /// The fewest reads of the stock during a load.
 const LOOKS_MIN: usize = 60;
-/// A load must have at least this number of changes of the total, and of pauses.
+/// A load continues until the operator has changed the total at least [`CHANGES_MIN`] times, or has
+/// paused the sale at least [`PAUSES_MIN`] times.
 const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
 /// Longest wait for work that a healthy server does at once. The wait is long enough for a slow
 /// machine.
 const SOON: Duration = Duration::from_secs(10);
-/// How long the disk delays a commit, unless the test releases the commit earlier. The delay is
-/// shorter than the eight seconds that a pause waits.
+/// The delay of a commit on the slow disk. The test may end the delay earlier. A pause waits at
+/// most eight seconds, so the delay is shorter.
 const COMMIT_DELAY: Duration = Duration::from_secs(7);
-/// The number of reads of the stock during the commit.
+/// The number of purchases that a buyer attempts during the delayed commit.
 const LOOKS: u32 = 15;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,7 +44,8 @@ async fn the_stock_adds_up_at_every_read_while_buyers_cancel_and_the_operator_ch
     plan.run_for(STORM, enough).await;
     assert!(!storm.is_finished(), "the load ended early");
     plan.stop.store(true, Ordering::Relaxed);
-    // The load's tasks fail at a wrong sum, or at an answer that contradicts an earlier answer.
+    // A task of the load fails if the units do not add up, or if an answer contradicts an earlier
+    // answer.
     let record = storm.await.expect("no contradiction");
     println!(
         "{} answers, {} changes, {} looks in {:?}",
@@ -133,7 +135,7 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         let request = operator("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", None);
         let stepping = tokio::spawn(async move { console.ask(&request).await.expect("an answer") });
         // A request over the limit gets no ticket, even before the server has read the buyer's used
-        // quota.
+        // quota. So this request for two units adds no ticket in flight.
         let greedy = spec("greedy", 2);
         let begun =
             async || (fixture.buy(&greedy).await.verdict() == "503 unavailable").then_some(());
@@ -240,7 +242,7 @@ async fn a_unit_is_sold_or_removed_never_both() {
         );
         let stock = fixture.stock(&sale).await;
         assert_eq!((stock.total, stock.held), (20 - taken, sold), "{verdicts:?}");
-        // A refused buyer may try again: free units are for sale.
+        // Some buyers were refused. The units that are free now must all be for sale.
         for number in 0..stock.free() {
             let late =
                 fixture.buy(&PurchaseSpec::new(&format!("late{number}"), &sale, &sale, 1)).await;
@@ -257,8 +259,8 @@ async fn lowering_the_total_during_a_cancellation_is_not_refused_for_lack_of_fre
     let (first, second) =
         (PurchaseSpec::new("anna", "k", "spring", 2), PurchaseSpec::new("bert", "k", "spring", 1));
     let order = fixture.buy(&first).await.id();
-    // The store is writing the purchase of the last unit. Meanwhile the change that lowers the
-    // total, and then the cancellation, wait for the next commit.
+    // The slow disk delays the commit of the purchase that takes the last unit. Meanwhile the
+    // change of the total arrives, and then the cancellation. Both wait for the next commit.
     faults.slow_disk(Duration::from_millis(300));
     let mut wires = Vec::new();
     for request in

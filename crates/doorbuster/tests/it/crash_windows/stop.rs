@@ -18,14 +18,16 @@ use crate::watch::Watch;
 
 /// Longest time from the stop signal to the end of the program.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// A load gets at least this number of answers before the stop, within [`STORM_WITHIN`].
+/// The test stops the server only after a load has this number of answers. The load must get them
+/// within [`STORM_WITHIN`].
 const STORM_MIN: usize = 10;
 const STORM_WITHIN: Duration = Duration::from_secs(60);
-/// How long the disk delays a commit, unless the test releases the commit earlier.
+/// The delay of a commit on the slow disk. The test may end the delay earlier.
 const COMMIT_DELAY: Duration = Duration::from_secs(60);
-/// The delay of each sync on a nearly healthy disk.
+/// The delay of each sync while the stopping server settles the queued purchases. This disk is
+/// slow, but it works.
 const SYNC: Duration = Duration::from_millis(200);
-/// Buyers with queued requests at the stop signal.
+/// The number of buyers whose requests are queued when the server gets the stop signal.
 const QUEUED: u64 = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,7 +152,7 @@ async fn a_hanging_disk_does_not_prevent_shutdown() {
     // moment.
     tokio::time::sleep(Duration::from_millis(300)).await;
     fixture.ask_to_stop();
-    // The program ends, and reports that the stop was not clean.
+    // The program ends in time. Its exit code and its log report that some tickets did not settle.
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
     assert!(fixture.stderr_text().contains("did not settle"), "{}", fixture.stderr_text());
     faults.slow_disk(Duration::ZERO);
@@ -174,7 +176,7 @@ async fn a_server_settles_every_queued_purchase_before_it_stops() {
     fixture.ask_to_stop();
     let refused = async || Wire::connect(fixture.address).await.is_err().then_some(());
     fixture.until("new requests are refused", END_WITHIN, refused).await;
-    // No client waits for an answer any more. The server has only queued requests left to settle.
+    // No client waits for an answer any more. The server must still settle the queued requests.
     faults.slow_disk(SYNC);
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(0), "{}", fixture.stderr_text());
     faults.slow_disk(Duration::ZERO);
@@ -223,7 +225,7 @@ async fn a_second_process_is_refused_only_while_the_first_runs() {
         "the first server still works"
     );
     fixture.audit(None).await;
-    // The lock must disappear with its process, so that no operator has to remove a lock.
+    // When the process ends, its lock must end too. Then no operator has to remove a lock by hand.
     fixture.kill();
     fixture.restart();
     assert!(fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.is_replay());

@@ -24,10 +24,10 @@ use crate::watch::Watch;
 /// purchases.
 const PURCHASES: usize = 600;
 const PACE: Duration = Duration::from_micros(6_667);
-/// A 99th percentile of the answer times that is always acceptable.
+/// A server passes if the 99th percentile of its answer times is at most this long.
 const P99_ALWAYS_ALLOWED: Duration = Duration::from_millis(50);
-/// The largest acceptable 99th percentile, as a multiple of the 99th percentile at the server
-/// without receivers.
+/// A server also passes if its 99th percentile is at most this multiple of the 99th percentile at
+/// the server without receivers.
 const P99_RATIO_MAX: u32 = 3;
 /// The number of orders that are cancelled afterwards at each server. A cancelled order has two
 /// events, so the test can check the sequence of events.
@@ -39,7 +39,7 @@ const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
 /// The receiver of a server.
 enum EndpointKind {
     Nobody,
-    /// A broker address on whose port no server listens.
+    /// A stopped broker: no server listens at its port.
     Down(NatsStream),
     /// A broker that accepts connections and stays silent.
     Silent(NatsStream, Proxy),
@@ -119,8 +119,8 @@ struct Served {
 
 impl EndpointCase {
     async fn open(name: &'static str, sink: EndpointKind) -> Self {
-        // A delivery without an answer within a second has failed. Several deliveries fail while
-        // buyers buy.
+        // A delivery fails if it has no answer within a second. This timeout is so short that
+        // several deliveries fail while buyers buy.
         let settings = [
             ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
             ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1"),
@@ -233,8 +233,8 @@ async fn unavailable_receivers_delay_no_buyer_and_get_every_event_after_their_re
         EndpointCase::open("a broker that says nothing", EndpointKind::silent().await).await,
         EndpointCase::open("a shop that never answers", EndpointKind::hanging().await).await,
     ];
-    // Repeat the measurement a few times at most, until buyers are served well. Other load on the
-    // machine ends after some time, but the effect of a receiver does not.
+    // Repeat the measurement a few times, until every server answers its buyers fast enough. Other
+    // load on the machine ends after some time, but the effect of a receiver does not.
     for time in 1.. {
         let served = buy_everywhere(&mut cases, time).await;
         let most = P99_ALWAYS_ALLOWED.max(served[0].p99 * P99_RATIO_MAX);

@@ -1,6 +1,6 @@
-//! The failpoint test with a broker as the endpoint: NATS acknowledges each event before the store
-//! records it, and the server dies between the acknowledgement and the record. The test compares
-//! the broker's final stream with the store.
+//! The failpoint test with a broker as the endpoint. NATS acknowledges each event before the store
+//! records the acknowledgement, and the server may die at each step. At the end, the test compares
+//! the broker's stream with the store.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use crate::crash_windows::fixture::ServerFixture;
 use crate::nats_stream::{NatsStream, WINDOW};
 
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
-/// Every point from the step that gives an event its position, to the step that stores the broker's
-/// acknowledgement.
+/// The points of a first delivery. The first point follows the step that gives an event its
+/// position. The last point follows the step that stores the broker's acknowledgement.
 const POINTS: [Failpoint; 4] = [
     Failpoint::OutboxSequenced,
     Failpoint::OutboxRead,
@@ -82,7 +82,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
                 fixture.stderr_text()
             );
             died = true;
-            // Wait longer than the time in which the stream drops repeated messages.
+            // Wait longer than `WINDOW`, so that the stream keeps the repeated messages.
             tokio::time::sleep(WINDOW * 3).await;
             fixture.unset_setting(SETTING);
             fixture.restart();

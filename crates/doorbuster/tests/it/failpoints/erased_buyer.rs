@@ -1,4 +1,5 @@
-//! Erasing a buyer from a separate sale, which closes while the other sales continue.
+//! Erases a buyer. The buyer's orders are in a separate sale, which closes while the sale `spring`
+//! continues.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::crash_windows::client::PurchaseSpec;
 
 /// The buyer who is erased. No other buyer's name contains this name.
 pub const ERASED_BUYER: &str = "forgotten";
-/// Another buyer of the same sale, who stays.
+/// Another buyer of the same sale, who is not erased.
 const BYSTANDER: &str = "bystander";
 const SALE: &str = "autumn";
 /// Time between two attempts.
@@ -53,8 +54,8 @@ async fn step(retrying_client: &RetryingClient, step: &str) {
     assert_eq!(stepped.status, 200, "{stepped}");
 }
 
-/// Repeats the erasure until the server has erased every row. Meanwhile checkouts close and refunds
-/// arrive.
+/// Repeats the erasure until the server holds back no row. The server holds back some rows until
+/// checkouts have closed and refunds have arrived.
 async fn erase(retrying_client: &RetryingClient) {
     let what = "the buyer is erased";
     loop {

@@ -23,7 +23,8 @@ pub const ORDERS: &str = "/v1/admin/orders?limit=200";
 pub const REFUNDS: &str = "/v1/admin/refunds?limit=200";
 const PAYMENTS: &str = "/v1/admin/payments?limit=200";
 
-/// The number of events that the shop refuses at first: a reservation and its result.
+/// The number of events that the shop refuses at first: one about a reservation, and one about its
+/// cancellation.
 const IN_VAIN: usize = 2;
 
 /// Waits until no hold, checkout, message, refund or event is unfinished. An event that the shop
@@ -217,9 +218,9 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
     assert!(refunds.len() >= 3, "{refunds:?}");
 }
 
-/// Checks that every change was delivered at least once, and that no other event was delivered. The
-/// changes of each order must arrive in sequence. Only the event of an order from the waitlist
-/// names the waitlist.
+/// Checks that every change has an event that was delivered at least once, and that no other event
+/// was delivered. The changes of each order must arrive in sequence. Only the `order.reserved`
+/// event of an order from the waitlist has the flag `from_waitlist`.
 pub async fn announced(
     retrying_client: &RetryingClient,
     received: &[Event],
@@ -259,8 +260,8 @@ pub async fn announced(
     );
 }
 
-/// Checks that each row is exported once: this many orders, payments and refunds, and no erased
-/// buyer.
+/// Checks that each export of orders, payments and refunds has this number of rows. No export may
+/// name the erased buyer.
 fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
     for (what, rows) in ["orders", "payments", "refunds"].into_iter().zip(rows) {
         let mut command = program(&fixture.temp_dir);

@@ -81,8 +81,8 @@ impl WebhookReceiver {
                 let refuses = !self.takes_all.load(Ordering::Acquire)
                     && body["data"]["order"]["buyer"] == STUBBORN;
                 if !refuses {
-                    // Record the event before the answer is sent: a killed server may never read
-                    // the answer.
+                    // Record the event before the answer is sent. The event has arrived, even if
+                    // the server is killed before it reads the answer.
                     self.taken.lock().expect("no thread panics with the lock").push(event(&body));
                 }
                 let status = if refuses { "500 Not that one" } else { "204 Fine" };
@@ -100,7 +100,7 @@ impl WebhookReceiver {
     }
 }
 
-/// The content of a message, from a webhook or from a broker's envelope.
+/// Reads an event from the body of a webhook or of a broker's message.
 pub fn event(body: &Value) -> Event {
     let text = |path: &str| body.pointer(path).and_then(Value::as_str).map(str::to_owned);
     let order = ["order/id", "payment/order", "reversal/order"];

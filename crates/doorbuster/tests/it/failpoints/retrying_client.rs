@@ -142,8 +142,8 @@ impl RetryingClient {
                     self.waits(&what, None);
                     return reply.json();
                 }
-                // A unit that is being returned counts as free, so the server refuses the entry.
-                // Try again.
+                // While a unit is being returned, it counts as free. So the server refuses the
+                // entry, and the client tries again.
                 409 if matches!(
                     reply.json()["code"].as_str(),
                     Some("not_held_out" | "waitlist_full")

@@ -1,5 +1,6 @@
 //! The records and events of payments that were reversed at the provider's console or by the
-//! buyer's bank. The sandbox cannot report that a dispute was won.
+//! buyer's bank. The sandbox cannot report that the shop has won a dispute, so no scenario contains
+//! this case.
 
 use serde_json::{Value, json};
 
@@ -13,8 +14,8 @@ const DISPUTED_BUYER: &str = "argued";
 /// The price of every unit in these sales.
 const PRICE: i64 = 10;
 
-/// Pays with one button of the sandbox and reverses the payment with another button. Afterwards an
-/// operator also refunds the order, if the scenario says so.
+/// Pays with one button of the sandbox and reverses the payment with another button. With
+/// `is_refunded`, an operator refunds the order afterwards.
 pub async fn taken_back(
     retrying_client: RetryingClient,
     buyer: &str,
@@ -37,8 +38,9 @@ pub async fn taken_back(
     outcomes
 }
 
-/// Reports a dispute as a provider does: first of a part of the amount, then of the whole amount.
-/// Afterwards repeats the first message, and then reports the whole amount again under another id.
+/// Sends four messages about one dispute, as a provider does. The first message disputes a part of
+/// the amount, and the second the whole amount. The third repeats the first. The fourth disputes
+/// the whole amount again, with another message id.
 pub async fn dispute_scenario(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (spec, order) =
         paid_for(&retrying_client, PurchaseSpec::new(DISPUTED_BUYER, "k", "spring", 1), &["pay"])
@@ -57,7 +59,7 @@ pub async fn dispute_scenario(retrying_client: RetryingClient) -> Vec<PurchaseOu
     vec![(spec, order)]
 }
 
-/// The sandbox's name for the kind of reversal.
+/// The sandbox's name for the kind of reversal; `None` if the payment was not reversed.
 pub fn reversal_kind(payment: &Value) -> Option<&str> {
     payment["refund"][0].as_str().filter(|word| matches!(*word, "returned" | "disputed"))
 }
@@ -66,7 +68,7 @@ pub fn reversal_kind(payment: &Value) -> Option<&str> {
 pub struct Reversal<'a> {
     /// The payment's row in the list.
     row: &'a Value,
-    /// The kind of the reversal, and its state.
+    /// The kind of the reversal: `returned` or `disputed`.
     kind: &'a str,
     /// The reported amount of each reversal event.
     outcomes: Vec<i64>,

@@ -59,8 +59,8 @@ pub fn id(order: &Value) -> &str {
     order["id"].as_str().expect("an id")
 }
 
-/// Buys, and presses buttons of the checkout. If the hold ended too early, repeats both steps with
-/// another key. Returns the promised result of the last press.
+/// Buys one unit, and presses this button of the checkout. If the hold ended too early, repeats
+/// both steps with another key. Returns every purchase with its result.
 pub async fn pressed(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -70,7 +70,7 @@ pub async fn pressed(
     pressed_at(retrying_client, buyer, item, action).await.0
 }
 
-/// Does the same as [`pressed`], but returns the checkout too. Returns `None` if no unit was left.
+/// Does the same as [`pressed`], and also returns the checkout, or `None` if no unit was left.
 pub async fn pressed_at(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -95,7 +95,8 @@ pub async fn pressed_at(
     (outcomes, None)
 }
 
-/// Pays after the order has expired. The order's unit is in a slot again, and is recalled.
+/// Pays after the order has expired. The order's unit is in a slot again, so the server must recall
+/// it.
 async fn late(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "latecomer", "watch", "late").await
 }
@@ -127,7 +128,8 @@ async fn left(
     vec![(spec, order)]
 }
 
-/// Gets more time to pay when the first checkout has nearly ended, and pays at a second checkout.
+/// An operator extends the hold while the first checkout is open. The buyer pays at a second
+/// checkout, after the first checkout has expired.
 async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = Vec::new();
     for key in 0.. {
@@ -211,7 +213,7 @@ pub async fn refund(retrying_client: &RetryingClient, order: &str) -> Value {
     reply.json()
 }
 
-/// Reports a payment of another amount with a message that the test signs. The test also settles
+/// Reports a payment of a wrong amount with a message that the test signs. The test also settles
 /// the refund, because the payment is not in the sandbox's records.
 async fn mismatched(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let spec = PurchaseSpec::new("generous", "k", "spring", 1);

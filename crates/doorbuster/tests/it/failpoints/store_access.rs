@@ -67,7 +67,7 @@ impl StoreAccess {
         }
     }
 
-    /// Runs the auditor of the command line with these answers; returns its report.
+    /// Runs the `audit` command with these answers; returns its report.
     pub fn audit(&self, fixture: &ServerFixture, answers: &Path) -> Value {
         let mut command = program(&fixture.temp_dir);
         command.args(["audit", "--json", "--store"]);

@@ -1,5 +1,5 @@
-//! A waitlist: one buyer leaves it, three buyers get returned units in order, and another buyer
-//! purchases the remaining units.
+//! A waitlist: one buyer leaves it, three buyers get returned units in the order of the waitlist,
+//! and another buyer purchases the remaining units.
 
 use serde_json::{Value, json};
 
@@ -8,8 +8,8 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, pressed, refund};
 use crate::crash_windows::client::PurchaseSpec;
 
-/// The item with a waitlist. It has one unit for each of the first buyers, a limit of one unit, and
-/// a short payment window.
+/// The item with a waitlist. It has three units, one for each buyer who comes before the waitlist.
+/// The limit is one unit, and the payment window is short.
 pub const ITEM: &str = "lamp";
 /// The buyers who wait, in order.
 pub const WAITING_BUYERS: [&str; 3] = ["early", "middle", "last"];
@@ -22,7 +22,7 @@ const STRANGER: &str = "stranger";
 /// waitlist.
 pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (retrying_client, mut outcomes) = (&retrying_client, Vec::new());
-    // No unit is for sale while these buyers wait.
+    // These three buyers hold all units, so the next buyers join the waitlist.
     let owners = [
         holds(retrying_client, "giver", &mut outcomes).await,
         holds(retrying_client, "returner", &mut outcomes).await,
@@ -44,7 +44,7 @@ pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutc
     outcomes
 }
 
-/// Buys one unit and extends its hold. If the hold ended too early, repeats this with another key.
+/// Buys one unit and extends its hold. If the hold ended too early, buys again with another key.
 /// Returns an order with a long hold.
 async fn holds(
     retrying_client: &RetryingClient,
@@ -83,7 +83,8 @@ async fn turns(
     let ([giver, returner, keeper], [early, middle, last]) = (owners, entries);
     cancel(retrying_client, &giver.0, id(&giver.1)).await;
     let early = served(retrying_client, early).await;
-    // With a checkout, the server queries the provider before the next buyer gets the unit.
+    // The order now has a checkout. So when the order expires, the server queries the provider
+    // before the next buyer gets the unit.
     retrying_client.checkout(&early.0, id(&early.1)).await;
     let middle = served(retrying_client, middle).await;
     pays(retrying_client, &middle).await;
@@ -112,15 +113,16 @@ async fn pays(retrying_client: &RetryingClient, (spec, order): &PurchaseOutcome)
     }
 }
 
-/// Checks that each entry became one order, in order of the waitlist, before any other buyer got a
-/// returned unit. The entry of the buyer who left has one event, and the waitlist is empty.
+/// Checks that each waiting buyer got one order, in the sequence of the waitlist. No other buyer
+/// may get a returned unit earlier. The entry of the buyer who left has one event, and the waitlist
+/// is empty.
 pub async fn check(
     retrying_client: &RetryingClient,
     received: &[Event],
     orders: &[Value],
     outcomes: &[PurchaseOutcome],
 ) {
-    // The positions of the orders in the list, newest first.
+    // The positions of a buyer's orders in `orders`, which begins with the newest order.
     let of = |buyer: &str| -> Vec<usize> {
         (0..orders.len()).filter(|at| orders[*at]["buyer"] == buyer).collect()
     };
@@ -134,8 +136,8 @@ pub async fn check(
         turns.is_sorted_by(|one, next| one > next),
         "not in the order of the waitlist: {turns:?} of {orders:?}"
     );
-    // Two units were free when the last buyer's turn came, because the previous buyer had not paid
-    // in time. Any buyer could get the second unit.
+    // If the second buyer did not pay in time, two units were free when the last buyer's turn came.
+    // Any buyer could then get the second unit.
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
     assert!(
         of(STRANGER).iter().all(|at| *at < first),

@@ -74,8 +74,8 @@ impl Judge {
         self.sell_out(fixture, &mut wire, sale, allowed).await;
         fixture.audit(None).await;
         if !stock.is_multiple_of(4) {
-            // Some sales stay open for the later rounds. The other sales are closed: with many
-            // open sales, the last rounds would take long.
+            // With many open sales, the last rounds would take long. So only some sales stay open
+            // for the later rounds.
             fixture.step(sale, "close").await;
         }
     }
@@ -158,7 +158,7 @@ impl Judge {
         }
     }
 
-    /// Runs the auditor of the command line with every promise.
+    /// Runs the server's audit and the `audit` command. The command also checks all final answers.
     pub async fn audit(&self, fixture: &ServerFixture) {
         let path = fixture.temp_dir.join("answers.jsonl");
         let mut file = std::fs::File::create(&path).expect("a new file");
@@ -171,7 +171,8 @@ impl Judge {
 }
 
 /// Checks that the total is the initial total plus every confirmed change. An unconfirmed change
-/// may have taken effect. If the test sends the change again, the change takes effect only once.
+/// may have taken effect. The test sends each change again, and checks that it takes effect only
+/// once.
 async fn total(
     fixture: &ServerFixture,
     wire: &mut Wire,
@@ -211,7 +212,7 @@ async fn total(
 /// answer now.
 async fn promise(wire: &mut Wire, purchase_log: &mut PurchaseLog) {
     if purchase_log.order.is_some() {
-        // The reads compare the state with the earlier answers.
+        // `look` reads the order and compares it with the earlier answers.
         purchase_log.look(wire).await.expect("an answer");
         let again = purchase_log.buy(wire, "").await.expect("an answer");
         assert!(again.is_replay(), "{again}");
@@ -238,7 +239,7 @@ async fn sums(fixture: &ServerFixture, sale: &str) {
     assert!(of.values().all(|&units| units <= u64::from(LIMIT)), "{of:?}");
 }
 
-/// The final answer as a line of `--answers`.
+/// The final answer, as a line of the file for `audit --answers`.
 fn line(purchase_log: &PurchaseLog) -> Value {
     match (&purchase_log.order, &purchase_log.refused) {
         (Some(order), _) => {

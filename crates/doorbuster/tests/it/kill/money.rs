@@ -1,4 +1,4 @@
-//! The server is killed while it processes payments; every second kill is a power cut that discards
+//! The server is killed while it processes payments. After every second round, a power cut discards
 //! unsynced data. Each payment whose message was answered becomes one paid order or one refund.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 4]. `DOORBUSTER_KILL_SEED` sets the
@@ -27,8 +27,8 @@ const SECRET: [u8; 32] = [7; 32];
 /// The third has so few units that a late payment finds no free unit.
 const ITEMS: [(&str, u64, u32, u32); 3] =
     [("phone", 1_000_000, 1, LONG), ("watch", 1_000_000, 1, SHORT), ("ring", 5, 1, SHORT)];
-/// The ways to pay an order. Each has the number of payments, the number of answered messages for
-/// each payment, and the shortest delay of the first message.
+/// The ways to pay an order: the number of payments, the number of messages for each payment, and
+/// the shortest delay of the first message. Every message must be answered.
 const WAYS: [(u32, u32, Duration); 5] = [
     (0, 0, Duration::ZERO),
     (1, 1, Duration::ZERO),
@@ -42,7 +42,7 @@ const LATE: Duration = Duration::from_secs(2);
 const HESITATES_MS: u64 = 1_200;
 /// Time between an answer and the repeated message.
 const AGAIN: Duration = Duration::from_millis(300);
-/// How long a provider without messages waits before it looks for messages again.
+/// How long a provider waits if no message is due, or if the server answers 503.
 const IDLE: Duration = Duration::from_millis(5);
 /// Concurrent buyers and providers in a round.
 const BUYERS: u64 = 3;
@@ -51,7 +51,7 @@ const PROVIDERS: u64 = 2;
 const ANSWERS_A_ROUND: usize = 25;
 /// Longest wait for any step, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The reason why the lock is never poisoned, for `expect`.
+/// The text for `expect` on the lock. It says why the lock is never poisoned.
 const CALM: &str = "no task panics with the lock";
 
 /// A provider's message about a captured payment.
@@ -66,8 +66,8 @@ struct Message {
 }
 
 impl Message {
-    /// Sends the report and returns the payment's result. `None` means that the report must be sent
-    /// again. An error means that the server is gone.
+    /// Sends the message and returns the payment's result. `None` means that the message must be
+    /// sent again. An error means that the server is gone.
     async fn tell(&self, wire: &mut Wire) -> io::Result<Option<String>> {
         let amount = json!({"amount_minor": 10, "currency": "CNY"});
         let data = json!({"payment": self.payment, "order": self.order, "amount": amount});
@@ -121,8 +121,8 @@ impl Book {
         if due.is_empty() { None } else { Some(due[dice.random_range(0..due.len())].clone()) }
     }
 
-    /// Records that a message was answered 200. Two tasks may have sent the same message at the
-    /// same time.
+    /// Records that a message was answered with 200. Two tasks may have sent the same message at
+    /// the same time.
     fn take(&mut self, message: Message, outcome: String) {
         let same = |open: &Message| open.payment == message.payment && open.times == message.times;
         if let Some(at) = self.open.iter().position(same) {
@@ -299,7 +299,7 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
 }
 
 /// Checks that each payment was recorded once, and still has the result from the server's answer.
-/// Returns how many answers reported a payment that was already recorded.
+/// Returns how many answers said that the payment was already recorded.
 fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usize {
     let (mut reported, mut first, mut repeated) = (HashSet::new(), HashSet::new(), 0);
     for (message, outcome) in taken {

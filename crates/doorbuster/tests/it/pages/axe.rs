@@ -1,5 +1,5 @@
-//! Accessibility of every page state: axe-core finds nothing in both languages and both colour
-//! schemes, on a phone and on a desktop, and the smallest phone needs no sideways scrolling.
+//! Accessibility of every page state: axe-core finds no violation in either language or colour
+//! scheme, on a phone or on a desktop. The smallest phone needs no sideways scrolling.
 
 mod brand;
 mod console;
@@ -38,9 +38,9 @@ pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .pres
       found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
       error => done({ violations: [String(error)] }));";
 /// The colour schemes. Each has the rules to check, and the number of rules that apply to the
-/// emptiest page. If fewer rules apply, the test is broken. The rules are WCAG 2.2 up to AA, and
-/// good practice. The dark scheme differs only in its colours, so only the colour rules are checked
-/// in it.
+/// emptiest page. If fewer rules apply, the test is broken. The rules are WCAG 2.2 up to level AA,
+/// and axe-core's good practice. The dark scheme differs only in its colours, so only the colour
+/// rules are checked in it.
 pub(super) const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
     ("dark", "'cat.color'", 1),
@@ -54,7 +54,7 @@ const NARROW: u32 = 320;
 /// The environment variable that names a folder for pictures of every state.
 const SHOTS: &str = "DOORBUSTER_SHOTS";
 
-/// Returns the languages of the page. The present language is last, so that the page has its own
+/// Returns the languages of the page. The current language is last, so that the page is in this
 /// language again after the checks. A page that cannot change its language in place has one
 /// language.
 const LANGUAGES: &str = "(() => {
@@ -97,8 +97,8 @@ async fn inspect_in(tab: &Tab<'_>, state: &str, schemes: &[(&str, &str, u64)]) {
         for &(scheme, rules, rules_min) in schemes {
             tab.scheme(scheme).await;
             for width in WIDTHS {
-                // Colours do not depend on the language. Without pictures, only the phone shows
-                // the other language.
+                // Colours do not depend on the language. So without pictures, the other language is
+                // checked only in the light scheme at the width of a phone.
                 let is_other = languages.last() != Some(&language);
                 if is_other && shots().is_none() && (scheme, width) != ("light", WIDTHS[0]) {
                     continue;
@@ -328,7 +328,7 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
         tab.says("#side", "Try now").await;
         inspect(&tab, "an order, not connected").await;
         flaky_proxy.set(Mode::Open);
-        // The page may have recovered by itself already.
+        // The page may have reconnected by itself already. Then it has no retry button.
         tab.eval("document.querySelector('#side[data-does=retry]')?.click()").await;
         tab.says("#side", "Cancel order").await;
         tab.click("#side").await;

@@ -31,8 +31,8 @@ const PRESS_WHEN_ENABLED: &str = "const button = document.querySelector('#buy');
     new MutationObserver(() => { if (button.getAttribute('aria-disabled') === 'false') button.click(); })
       .observe(button, { attributes: true });
     arguments[0]();";
-/// Records the texts for screen readers with their times, and the button's texts. On a busy
-/// machine, a `MutationObserver` would see the texts too late.
+/// Records the texts for screen readers with their times, and the button's texts. A replaced setter
+/// records the times, because a `MutationObserver` sees a text too late on a busy machine.
 const RECORD_TEXTS: &str = "window.told = []; window.drawn = [];
     const button = document.querySelector('#buy'), { get, set } = Object.getOwnPropertyDescriptor(Node.prototype, 'textContent');
     Object.defineProperty(document.querySelector('#announce'), 'textContent', {
@@ -40,7 +40,7 @@ const RECORD_TEXTS: &str = "window.told = []; window.drawn = [];
     new MutationObserver(() => drawn.push(button.textContent)).observe(button,
       { childList: true, characterData: true, subtree: true });
     arguments[0]();";
-/// Records the page's requests, and when each is answered.
+/// Records the page's requests, and whether the cancel dialog has been closed.
 const RECORD_REQUESTS: &str = "const ask = fetch; window.asked = [];
     window.fetch = (...what) => { asked.push(what[0]); return ask(...what); };
     document.querySelector('#sure').addEventListener('close', () => { window.answered = true; });
@@ -111,8 +111,8 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
             fixture.step(&soon, "schedule").await;
             tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.run(RECORD_TEXTS).await;
-            // If the page loaded too late, or the machine paused in that second, the page did not
-            // show this text: try again with another sale.
+            // Wait for the text of the tenth second. If the page misses it, because the page loads
+            // too late or the machine pauses, the test tries again with another sale.
             while tab.eval("drawn.includes('Opens in 00:10')").await != true {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -284,7 +284,7 @@ async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
     sale(&fixture, "brief", item).await;
     Browser::with_browser(async |browser| {
         let (page, order) = (browser.tab().await, browser.tab().await);
-        // Without events, the page itself reads that the order has ended.
+        // This page gets no events, so it must find out by a request that the order has ended.
         page.add_init_script(NO_EVENTS).await;
         page.go(&link(fixture.address, "/sale/brief", "ann")).await;
         page.click(BUY).await;

@@ -214,7 +214,7 @@ async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // Use only keys: move to the slider, then to the alternative, then further.
+        // Use only keys: move to the slider, then to the proof of work, then to its start button.
         tab.until("document.querySelector('#buy').textContent.includes('Start the check') && (document.querySelector('#buy').focus(), true)").await;
         tab.keys("\u{e007}").await;
         tab.until("document.activeElement.id === 'tab-seen'").await;
@@ -233,7 +233,7 @@ async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
         tab.keys("\u{e007}").await;
         tab.says(STATE, "1 reserved for you").await;
 
-        // If a buyer chose the proof of work once, the page offers it first the next time.
+        // This browser has already done the proof of work, so the page offers it first.
         tab.go(&link(fixture.address, "/sale/open?lang=zh", "ben")).await;
         tab.says(BUY, "开始验证").await;
         tab.click(BUY).await;
@@ -251,7 +251,8 @@ async fn a_browser_without_cryptography_functions_can_do_the_proof_of_work() {
     guarded(&fixture, "open", json!({"challenge": "pow"})).await;
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        // Use an address without encryption that is not local.
+        // Use an `http` address that the browser does not treat as local. There the page has no
+        // `crypto.subtle`.
         let insecure = link(fixture.address, "/sale/open", "ann").replace("127.0.0.1", INSECURE);
         tab.go(&insecure).await;
         assert_eq!(tab.eval("isSecureContext || 'subtle' in crypto").await, false);

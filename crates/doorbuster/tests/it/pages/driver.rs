@@ -53,7 +53,8 @@ const ARGUMENTS: [&str; 11] = [
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
 static BROWSER_PERMITS: Semaphore = Semaphore::const_new(BROWSERS_MAX);
-/// Sessions of tests that ended well. Sessions of other tests stay until the end of the run.
+/// The browsers of tests that ended well, which later tests reuse. The browser of a failed test
+/// stays open until the end of the run.
 static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
 
 /// The process of chromedriver. The shell stops it, so no code waits for its end.
@@ -199,8 +200,8 @@ impl Browser {
         let texts = lines.map(|entry| {
             format!("{}: {}", entry["source"], entry["message"].as_str().unwrap_or_default())
         });
-        // A stream that a stopped server refuses is also a failed request, although its message has
-        // another category.
+        // If a stopped server refuses an event stream, this is also a failed request. But its
+        // message has another category.
         texts.filter(|text| !text.contains("WebSocket connection to")).collect()
     }
 

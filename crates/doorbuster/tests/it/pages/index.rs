@@ -10,8 +10,9 @@ use crate::crash_windows::fixture::ServerFixture;
 
 /// The number of sales on the first page of the list.
 const LISTED: usize = 48;
-/// Stops all timers that would read the list again without a reason. Lets the page wait for the
-/// orders as long as a slow machine needs.
+/// Stops every timer of 20 seconds or more, so that the page does not read the list again without a
+/// reason. The page usually waits one second for the orders. Here it waits up to a minute, because
+/// the machine may be slow.
 const NO_LONG_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       ms >= 20_000 ? 0 : wait(run, ms === 1_000 ? 60_000 : ms); }";
@@ -77,7 +78,7 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
         let tab = browser.tab().await;
         tab.add_init_script(NO_LONG_TIMERS).await;
         tab.go(&link(fixture.address, "/", "ann")).await;
-        // The unpaid orders are drawn before the page is shown, above the sales.
+        // When the page is first shown, it already has the unpaid orders, above the sales.
         let orders = tab.text("#orders-list > li:first-child").await;
         assert!(orders.contains("Reserved") && orders.contains("Pay by "), "{orders}");
         let first = "document.querySelector('#orders').getBoundingClientRect().bottom

@@ -16,8 +16,8 @@ const RECORD_SHIFTS: &str = "window.shift = 0; window.moved = [];
       moved.push(...one.sources.map(({ node, previousRect: a, currentRect: b }) =>
         `${node?.id || node?.className || node?.nodeName} from ${a.y}+${a.height} to ${b.y}+${b.height}`));
     } }).observe({ type: 'layout-shift', buffered: true });";
-/// Waits until the page has been drawn. Returns the sum since the last call, and the parts that
-/// moved.
+/// Waits until the page has been drawn. Returns the sum of the shifts since the last call, and the
+/// parts that moved.
 const TAKE: &str = "const done = arguments[0];
     requestAnimationFrame(() => requestAnimationFrame(() => { const sum = [shift, moved.join(', ')]; shift = 0; moved = []; done(sum); }));";
 /// The largest allowed shift between two states. Browsers rate a page as good if its whole shift is
@@ -93,8 +93,9 @@ async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str,
     settled(ben, "#pill", "None left now", width).await;
 }
 
-/// Lets the list of sales read the sales about once a second, and wait for the orders as long as a
-/// slow machine needs.
+/// Makes every timer of 20 seconds or more forty times faster, so that the page soon reads the list
+/// again. The page usually waits one second for the orders. Here it waits up to a minute, because
+/// the machine may be slow.
 const SHORT_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       wait(run, ms >= 20_000 ? ms / 40 : ms === 1_000 ? 60_000 : ms); }";

@@ -1,4 +1,4 @@
-//! The limit for each buyer, as its buyer sees it.
+//! The limit for each buyer, as the buyer's page shows it.
 
 use serde_json::json;
 
@@ -31,7 +31,7 @@ async fn a_buyer_at_the_limit_sees_how_much_of_it_is_used() {
         ben.click("#see").await;
         ben.says("#orders-list", "3 × Ora lamp").await;
 
-        // Two presses on one page use up the limit, too.
+        // The limit also counts two purchases from the same page.
         let cleo = browser.tab().await;
         cleo.go(&link(fixture.address, "/sale/open", "cleo")).await;
         cleo.click("#more").await;

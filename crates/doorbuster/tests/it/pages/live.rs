@@ -137,12 +137,13 @@ async fn a_lost_server_is_reported_and_reservations_are_shown_when_it_is_back() 
         order.says("#text", "Pay by ").await;
         assert_eq!(states(&fixture, "open").await, ["reserved"]);
 
-        // A visitor who comes during the outage sees the sale after the outage.
+        // A visitor presses a button during an outage. After the outage, the page no longer shows
+        // "offline".
         flaky_proxy.set(Mode::Shut);
         page.click("#act").await;
         page.says(BUY, "Reconnecting").await;
         flaky_proxy.set(Mode::Open);
-        // The page may have recovered by itself already.
+        // The page may have reconnected by itself already. Then it has no retry button.
         page.eval("document.querySelector('#act[data-does=retry]')?.click()").await;
         page.until("!document.querySelector('#say-title').textContent.includes('offline')").await;
     })

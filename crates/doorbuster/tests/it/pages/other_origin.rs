@@ -134,7 +134,8 @@ async fn a_page_may_buy_only_from_the_configured_origin() {
             "{may_not}"
         );
     }
-    // Check answers of the fast path and of the general server, a refusal, and public answers.
+    // Five answers must have the CORS headers: an order from the fast path, an order from the
+    // general server, a refusal, a sale's status, and the answer to a request for orders.
     let spec = PurchaseSpec::new("anna", "k", "spring", 1);
     let from = format!("Origin: {ORIGIN}\r\n");
     for bytes in [

@@ -1,5 +1,5 @@
-//! The order page around the payment: calendar entries, the copied number, the shop's next steps,
-//! and the printed receipt.
+//! The order page before and after the payment: calendar entries, the copied number, the shop's
+//! next steps, and the printed receipt.
 
 use std::path::Path;
 
@@ -106,7 +106,8 @@ async fn a_paid_order_shows_the_next_steps_and_is_printed_with_its_number() {
         ))
         .await;
 
-        // Another visitor has only the link. The entry opens the order for that visitor too.
+        // Another visitor has only the copied link. The visitor's calendar entry must contain this
+        // link, so that it opens the order.
         tab.click("#copy-link").await;
         let address = tab.until("window.copied?.includes('#key=') && window.copied").await;
         let address = address.as_str().expect("a link").to_owned();

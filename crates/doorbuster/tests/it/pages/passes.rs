@@ -33,7 +33,8 @@ pub async fn noted(browser: &Browser) -> Tab<'_> {
     tab
 }
 
-/// Returns the requests that the page has sent to addresses with this end, since it was loaded.
+/// Returns the `POST` requests that the page has sent since it was loaded, to addresses that end
+/// with `end`.
 pub async fn sent(tab: &Tab<'_>, end: &str) -> Vec<Value> {
     let sent = tab
         .eval(&format!("sent.filter(s => s.method === 'POST' && s.path !== '/v1/session' && s.path.endsWith({}))", json!(end)))
@@ -130,7 +131,8 @@ async fn an_expired_pass_is_replaced_within_the_press() {
             tab.says(BUY, "Buy now").await;
             tab.click(BUY).await;
             tab.says(STATE, "1 reserved for you").await;
-            // The page did not send an expired pass.
+            // Each press sent one request for a pass and one purchase. So no purchase had an
+            // expired pass.
             assert_eq!(
                 (sent(&tab, "/passes").await.len(), sent(&tab, "/orders").await.len()),
                 (presses, presses)
@@ -152,7 +154,7 @@ async fn a_requirement_added_while_a_page_is_open_is_met_within_the_press() {
         .await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
-        // The page gets no event about the change.
+        // The page gets neither an event nor the status, so it does not know about the change.
         tab.run(BLOCK_STATUS).await;
         let changed = json!({"front_door": {"pass": "required"}});
         assert_eq!(
@@ -297,8 +299,8 @@ async fn a_visitor_who_may_not_buy_sees_the_requirements_before_the_start() {
 #[tokio::test]
 async fn a_rate_limited_visitor_sees_when_to_press_again_and_can_then_buy() {
     let fixture = ServerFixture::start();
-    // The page disables the button for ten seconds. After that there is time to press the button
-    // before the next pass.
+    // The page disables the button for ten seconds. The limit allows the next request after twenty
+    // seconds, so a press between these times is refused.
     let limits = json!({"buyer": {"burst": 1, "per_minute": 3}, "ip": null, "interface": null});
     guarded(&fixture, "calm", json!({ "limits": limits })).await;
     Browser::with_browser(async |browser| {

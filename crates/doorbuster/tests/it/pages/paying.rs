@@ -12,7 +12,7 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The order page's large button.
 const PAY: &str = "#pay";
 
-/// The length of a payment window that ends after a visitor has reached the payment page.
+/// Payment windows: long enough to reach the payment page, and long enough to return as well.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 
@@ -31,7 +31,7 @@ async fn to_payment(tab: &Tab<'_>) {
     tab.says("#pill", "Waiting for you").await;
 }
 
-/// Presses another button of the payment page, and returns to the order afterwards.
+/// Presses the button `does` of the payment page, and then returns to the order page.
 async fn press(tab: &Tab<'_>, does: &str) {
     tab.click(&format!("[data-does={does}]")).await;
     tab.click("#back").await;
@@ -59,7 +59,7 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_pa
         let order = tab.eval("location.pathname").await.as_str().expect("a path").to_owned();
         to_payment(&tab).await;
         tab.says("#sum", "€49.00").await;
-        // Open another window for the same buyer, and leave it unchanged.
+        // Open the order in another window of the same buyer. An event must update this window.
         other.go(&link(fixture.address, &order, "ann")).await;
         other.says("#state", "Reserved for you").await;
         streams(&fixture, 1).await;
@@ -112,7 +112,7 @@ async fn a_failed_payment_can_be_repeated_and_a_closed_window_loses_nothing() {
         // A buyer who goes back in the browser's history sees that the order is paid.
         other.load(&checkout).await;
         other.says("#state", "Paid").await;
-        // The provider reverses the payment. The order stays paid until the shop decides.
+        // The provider reverses the payment. The order stays paid until an operator changes it.
         other.click("[data-does=return]").await;
         other.says("#state", "Sent back").await;
         other.click("#back").await;
@@ -183,7 +183,7 @@ async fn a_late_payment_buys_or_is_refunded_and_the_buyer_sees_which() {
             to_payment(tab).await;
             press(tab, "late").await;
         }
-        // Another buyer takes the unit as soon as it is free, before the payment arrives.
+        // When the order expires, another buyer takes the unit. Then the late payment arrives.
         let taken = async || {
             let spec = PurchaseSpec::new("ben", "k", "last", 1).item("lamp");
             (fixture.buy(&spec).await.status == 201).then_some(())
@@ -239,7 +239,7 @@ async fn a_payment_with_a_lost_message_is_found_before_the_hold_ends() {
     .await;
 }
 
-/// Records the texts about the payment after each change. Some texts are shown only briefly.
+/// Records the texts about the payment after each change, because some are shown only briefly.
 const RECORD_TEXTS: &str = "(window.said = [], new MutationObserver(() => {
       const [words, pay] = ['#text', '#pay'].map(sel => document.querySelector(sel));
       said.push([words.textContent, pay.textContent.trim(), pay.ariaDisabled].join(' '));
@@ -263,7 +263,7 @@ async fn a_payment_page_that_does_not_open_is_reported_and_nothing_is_lost() {
         tab.until("said.some(words => words.includes('You were not charged'))").await;
         tab.until("document.activeElement.id === 'pay'").await;
         flaky_proxy.set(Mode::Open);
-        // The buyer cancelled the order in another window. An attempt to pay takes no money.
+        // The buyer cancels the order in another window. A press of the button then takes no money.
         let cancelled = PurchaseSpec::new("ann", "k", "open", 1).order("POST", &order, "/cancel");
         assert_eq!(fixture.ask(&cancelled).await.status, 200);
         tab.eval("document.querySelector('#pay:not([hidden])')?.click()").await;

@@ -34,7 +34,7 @@ async fn a_page_without_a_stream_polls_and_shows_the_result_of_its_order() {
             tab.eval("window.same = true").await;
         }
         streams(&fixture, 0).await;
-        // Both orders change, but no visitor acts on their pages.
+        // Both orders change, but no visitor does anything on the two order pages.
         let cancel = bens.order("POST", &cancelled, "/cancel");
         assert_eq!(fixture.ask(&cancel).await.status, 200);
         let checkout = fixture.ask(&anns.order("POST", &paid, "/checkout")).await.json();

@@ -1,5 +1,6 @@
 //! Tests the pages with real products: texts in the visitor's language, several pictures, facts,
-//! and a button that stays in view. Tests an order page that a buyer opens by its link.
+//! and a button that stays in view. Also tests an order page that a buyer opens with the order's
+//! link.
 
 use serde_json::{Value, json};
 
@@ -70,15 +71,16 @@ async fn a_product_speaks_the_visitors_language_and_shows_its_pictures_and_facts
     .await;
 }
 
-/// The names of items that do not fit.
+/// A script that returns the item names that do not fit into their elements.
 const CUT_NAMES: &str = "[...document.querySelectorAll('.item__name')].filter(name =>
     name.scrollWidth > name.clientWidth || name.scrollHeight > name.clientHeight + 1)
   .map(name => name.textContent)";
-/// The names of items that are written from right to left.
+/// A script that returns the item names that are written from right to left.
 const RIGHT_TO_LEFT: &str = "[...document.querySelectorAll('.item__name')].filter(name =>
     getComputedStyle(name).direction === 'rtl').map(name => name.textContent)";
 
-/// A name of two lines. One name is in Arabic, and one is a plain string in Hebrew.
+/// Returns the name of item `n`. Name 2 is in Arabic, and name 3 is in Hebrew without a language
+/// code. The other names are English and long.
 fn long_name(n: usize) -> Value {
     match n {
         2 => json!({"ar": "مصباح أورا الكبير"}),

@@ -1,5 +1,5 @@
-//! Web push in a real browser: a page subscribes, and the worker shows only what is true when a
-//! message arrives.
+//! Web push in a real browser. A page subscribes. When a message arrives, the service worker shows
+//! only what is still true.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use super::{BUY, draft, in_secs, link, plain};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// The key of the example of RFC 8291. No push service listens at the endpoint.
+/// The settings for web push. The key is from the example in RFC 8291.
 const SETTINGS: [(&str, &str); 3] = [
     ("DOORBUSTER_PAGE__PUSH__KEY", "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"),
     ("DOORBUSTER_PAGE__PUSH__CONTACT", "mailto:shop@example.com"),
     ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
 ];
-/// Makes the browser subscribe without a push service.
+/// Makes the browser subscribe without a push service. No server listens at the endpoint.
 const SUBSCRIBE: &str = "PushManager.prototype.subscribe = async options => ({ toJSON: () => (
     options.userVisibleOnly && options.applicationServerKey.length === 65 && {
       endpoint: 'http://127.0.0.1:9/p', keys: {
@@ -27,7 +27,7 @@ const SUBSCRIBE: &str = "PushManager.prototype.subscribe = async options => ({ t
 const WORKERS_MAX: u32 = 40;
 /// A notification appears within this time.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Returns the notifications of this origin, newest first, as lines.
+/// Returns the title and the text of each notification of this origin.
 const SHOWN: &str = "const done = arguments[0];
     navigator.serviceWorker.getRegistration('/').then(it => it.getNotifications())
       .then(all => done(all.map(one => [one.title, one.body])));";
@@ -79,7 +79,7 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         tab.add_init_script(SUBSCRIBE).await;
         tab.go(&link(fixture.address, "/sale/open?lang=zh", "ann")).await;
         tab.says(BUY, "立即抢购").await;
-        // The worker knows the buyer by the cookie.
+        // The worker identifies the buyer by the session cookie, so wait for this cookie.
         tab.until("localStorage['doorbuster.session'] === 'true'").await;
         tab.click("#notify").await;
         tab.says("#remind-note", "关闭").await;
@@ -104,8 +104,8 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         let turn = json!({"kind": "turn", "title": "Lamps", "until": until, "url": "/sale/room"});
         let (words, body) = deliver(&tab, &origin, turn).await;
         assert_eq!((words.as_str(), body.as_str()), ("你的抢购时间已结束", ""));
-        // Without the cookie, the worker cannot find out whether the order is unpaid. The product
-        // stays private, also when another buyer has signed in.
+        // Without the cookie, the worker cannot find out whether the order is unpaid. The worker
+        // does not name the product, even after another buyer has signed in.
         let end = page.replace("POST", "DELETE");
         tab.run(&format!("fetch('/v1/session', {{ {end} }}).then(arguments[0])")).await;
         let (words, body) = deliver(&tab, &origin, reserved.clone()).await;

@@ -1,4 +1,4 @@
-//! The waiting room page: the draw, the queue, admission, and the state kept over a reload.
+//! The waiting room page: the draw, the queue, the admission, and the state after a reload.
 
 use serde_json::json;
 

@@ -11,11 +11,12 @@ use super::{STATE, draft, in_secs, link, plain, sale, states, streams};
 use crate::crash_windows::client::request;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Slow 4G as Lighthouse defines it: milliseconds of a round trip, and bytes in a second.
+/// Slow 4G as Lighthouse defines it: the round trip in milliseconds, and the speeds in bytes per
+/// second.
 const ROUND_TRIP_MS: u32 = 150;
 const DOWN: i64 = 1_638_400 / 8;
 const UP: i64 = 750_000 / 8;
-/// How much slower the processor of the phone is.
+/// The phone's processor is slower than this machine's processor by this factor.
 const SLOWER: u32 = 4;
 /// The largest part of the page is shown within this time, in milliseconds.
 const LARGEST_MS: f64 = 1_500.0;

@@ -1,6 +1,7 @@
-//! The pages in every state that their models can have: no two parts contradict each other, no
-//! words are cut or missing, no part of a sale's page moves, and axe-core finds nothing. A small
-//! server serves the pages' own modules, and scripts draw the states.
+//! Draws the pages in every state that their models can have. In each state, no two parts
+//! contradict each other, no words are cut or missing, and axe-core finds no fault. The parts of a
+//! sale's page do not move when the state changes. A small server serves the pages' own modules,
+//! and scripts draw the states.
 
 mod serve;
 
@@ -19,9 +20,10 @@ const WIDTHS: [u32; 2] = [360, 1440];
 const LANGUAGES: [&str; 2] = ["en", "zh"];
 /// The script must draw at least this number of states. If it draws fewer, the script is broken.
 const STATES_MIN: usize = 1_000;
-/// axe-core runs this long in one script of the test.
+/// How long axe-core runs in one script of the test, in milliseconds.
 const LOOK_MS: u32 = 8_000;
-/// States of the sale page that axe-core must check: words for the title, the deal or the variant.
+/// Words that must occur in the names of the sale page's states, so that axe-core checks these
+/// states. Each word names the title, the deal or the variant of a state.
 const CHECKED: &str = "asking before blocked busy busyall busyme came check checknow code drawing \
     drawn due ended endedx gone goneout heldout join joining lapsed late less level limit live \
     maywaitlist members next nosignin offline paid paused queued ready refused reserved retrying \
@@ -57,9 +59,9 @@ fn stay(states: &[&Value], place: &str) {
     }
 }
 
-/// Checks one state of each kind with axe-core, and takes a picture of each state if the test saves
-/// pictures. Otherwise checks only the phone, and the dark scheme only in one language, because the
-/// checks take minutes.
+/// Checks one state of each kind with axe-core. If the test saves pictures, also takes a picture of
+/// each state. If the test saves no pictures, checks only the width of a phone, and checks the dark
+/// scheme only in one language, because the checks take minutes.
 async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
     if width != WIDTHS[0] && shots().is_none() {
         return;
@@ -152,13 +154,14 @@ async fn in_every_state_the_parts_of_an_orders_page_agree() {
     server.abort();
 }
 
-/// The texts of a sale's card, and the light of its picture.
+/// A script that returns the texts of each sale's card, and the `data-light` value of its picture.
 const CARDS: &str = "[...document.querySelectorAll('#sales .ticket')].map(card => {
     const words = sel => card.querySelector(sel)?.textContent ?? '';
     return { name: words('h2'), pill: words('.pill'), price: words('.ticket__price'),
       more: words('p.soft'), light: card.querySelector('.door').dataset.light };
   })";
-/// What a card says and shows for each state of the common cases.
+/// What a card must show for each state in `serve::CASES`: the words of its label, and the
+/// `data-light` value of its picture.
 const SHOWN: [(&str, [&str; 3], &str); 6] = [
     ("soon", ["Opens ", " 开抢", "Coming soon敬请期待"], "before"),
     ("open", ["Open now", "正在抢购", ""], "on"),
@@ -167,7 +170,7 @@ const SHOWN: [(&str, [&str; 3], &str); 6] = [
     ("paused", ["Paused", "已暂停", ""], "low"),
     ("ended", ["Ended", "已结束", ""], "off"),
 ];
-/// Words about a time that has passed, and about a time ahead.
+/// Words about a time in the past, and words about a time in the future.
 const PAST: [&str; 4] = ["Opened ", "Closed ", "已开抢", "已于"];
 const AHEAD: [&str; 3] = ["Closes ", "Opens ", "2026"];
 

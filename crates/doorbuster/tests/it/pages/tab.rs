@@ -17,7 +17,7 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Keys of the protocol.
 pub const TAB: &str = "\u{e004}";
 pub const ENTER: &str = "\u{e007}";
-/// The most presses of the Tab key to reach a control.
+/// The maximum number of times that the test presses the Tab key to reach a control.
 const STEPS_MAX: usize = 80;
 
 /// A window.
@@ -34,7 +34,8 @@ impl<'a> Tab<'a> {
         Self { browser, handle: handle.to_owned(), been: Cell::new(false) }
     }
 
-    /// Opens an address, as from another site, and waits until the page shows its texts.
+    /// Opens an address as if the visitor came from another site. Waits until the page shows its
+    /// texts.
     pub async fn go(&self, url: &str) {
         if self.been.replace(true) {
             self.load("about:blank").await;
@@ -70,8 +71,8 @@ impl<'a> Tab<'a> {
         self.command("POST", "/execute/sync", script).await
     }
 
-    /// Runs a script. Returns the value that the script passes to the function in its last
-    /// argument.
+    /// Runs a script. The script's last argument is a function. Returns the value that the script
+    /// passes to this function.
     pub async fn run(&self, script: &str) -> Value {
         let script = json!({"script": script, "args": []});
         self.command("POST", "/execute/async", script)

@@ -110,7 +110,8 @@ async fn a_demo_guest_buys_at_once_and_stays_the_same_guest() {
         tab.go(&plain(fixture.address, "/")).await;
         tab.says("#sales", "Lamps from the small workshop").await;
         tab.says("#orders-list", "1 × Ora lamp").await;
-        // A form of the documentation buys at the first try, and the next form has the order.
+        // On the documentation page, the form for a purchase buys a unit at the first try. The form
+        // for the next request then contains the order's id.
         tab.load(&plain(fixture.address, "/docs#purchase")).await;
         let said = async |form: &str, words: &str| {
             tab.click(&format!("#{form} form button")).await;
@@ -297,7 +298,7 @@ async fn a_buyer_who_lost_the_tab_comes_back_without_a_token_and_pays() {
         tab.until("localStorage['doorbuster.session'] === 'true'").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
-        // Another tab has its own session storage, and no token in its address.
+        // Simulate another tab, which has its own session storage and no token in its address.
         let order = tab.eval("document.querySelector('#go').getAttribute('href')").await;
         tab.eval("sessionStorage.clear()").await;
         tab.load(&plain(fixture.address, "/sale/open")).await;
@@ -321,7 +322,8 @@ async fn a_page_shows_the_order_that_the_buyer_placed_on_another_device() {
     assert_eq!(bought.status, 201, "{bought}");
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        // The page reads the orders 10 to 20 seconds later. Here this takes a tenth of the time.
+        // The page waits 10 to 20 seconds before it reads the buyer's orders. The test shortens
+        // this wait to a tenth.
         tab.add_init_script(
             "{ const wait = window.setTimeout;
                window.setTimeout = (run, ms) => wait(run, ms > 10_000 ? ms / 10 : ms); }",

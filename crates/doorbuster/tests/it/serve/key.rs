@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::test_server::{KEY, TempDir, TestServer, serve};
 
-/// Starts a server without a configured key, which logs at its default level to this file.
+/// Starts a server without a configured key. The server logs at its default level to this file.
 fn open(temp_dir: &TempDir, log: &Path) -> TestServer {
     let data_dir = temp_dir.join("data");
     let mut command = serve(temp_dir, &data_dir);
@@ -35,7 +35,7 @@ fn a_server_without_a_key_generates_one_and_keeps_it_out_of_the_log() {
     assert!(log.contains("generated the operators' key"), "{log}");
     assert!(log.contains(&file.display().to_string()), "{log}");
     assert!(key.starts_with("dbk_") && key.len() > 40, "the key is too short: {key}");
-    // The new key is not the public key of these tests.
+    // The server accepts the new key, but not `KEY`, which other tests configure.
     assert_eq!((status(&test_server, key), status(&test_server, KEY)), (200, 401));
     assert_eq!(test_server.terminate().0, Some(0));
     assert!(!read(&first).contains(key), "the log contains the key");

@@ -191,7 +191,7 @@ impl StoreFixture {
         self.dir.0.join("store.db")
     }
 
-    /// Closes the database. The directory lives as long as the returned value.
+    /// Closes the database. Dropping the returned `TempDir` removes the directory.
     pub fn closed(self) -> (StoreLocation, TempDir) {
         let store = StoreLocation::Sqlite(self.path());
         (store, self.dir)
@@ -238,8 +238,8 @@ const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
     ("eve", "reserved", 3, 31, 1),
 ];
 
-/// The returned tickets, as grant, number, units, verdict and order. The row with number 9 stores
-/// NULL as its number, because another ticket already had number 9.
+/// The returned tickets, as grant, number, units, verdict and order. For number 9 the store has
+/// NULL, as for a ticket whose number belongs to another ticket.
 const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (11, 2, 7, "unavailable", None),
     (12, 2, 5, "limit_reached", None),
@@ -267,8 +267,9 @@ pub(super) fn ticket(grant: i64, n: i64, units: i64) -> String {
 
 /// Returns the sale, items, grants, feeds, recalls and quotas.
 ///
-/// The total of the phone is 90 + 20 - 10 = 100. Its units are: pool 42 + slot 0 (54 - 29) + slot 1
-/// (8 - 0) + held 10 + paid 15.
+/// The total of the phone is 100: the initial 90, plus 20 and minus 10 by adjustments. These units
+/// are: 42 in the pool, 25 in slot 0 (54 granted, 29 settled), 8 in slot 1 (8 granted, 0 settled),
+/// 10 held and 15 paid.
 fn consistent_rows() -> String {
     let at = OPENED;
     format!(

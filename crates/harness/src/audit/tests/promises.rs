@@ -161,8 +161,8 @@ fn the_auditor_reads_the_answers_that_the_load_generator_writes() {
     assert_eq!((line.status, line.code.as_deref(), line.state), (409, Some("sold_out"), None));
 }
 
-/// After a restore, a slot may deliver the ticket of a missing order again, and the ticket is
-/// returned. The order is still missing.
+/// After a restore, a slot may deliver the ticket of a missing order again. The server then returns
+/// the ticket, so the order is still missing.
 #[test]
 fn an_order_whose_ticket_came_back_counts_as_missing() {
     let fixture = StoreFixture::consistent();

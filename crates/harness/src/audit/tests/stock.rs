@@ -128,12 +128,12 @@ fn recalls_with_wrong_units_or_grants_are_found() {
     breaks(
         "UPDATE recall SET grant_id = 5 WHERE id = 1",
         "I2",
-        "takes from grant 5, which does not exist",
+        "takes units from grant 5, which does not exist",
     );
     breaks(
         "UPDATE recall SET target_grant = 31 WHERE id = 2",
         "I2",
-        "gives to grant 31, which is not a grant of its item",
+        "gives units to grant 31, which is not a grant of its item",
     );
     breaks(
         "UPDATE recall SET taken = 1 WHERE id = 2",
@@ -162,7 +162,7 @@ fn a_feed_with_a_gap_or_a_wrong_row_is_found() {
     breaks(
         "UPDATE feed SET grant_id = 5 WHERE seq = 1",
         "I6",
-        "feed rows name grant 5, which does not exist",
+        "there are feed rows of grant 5, which does not exist",
     );
     breaks("UPDATE feed SET units = 0 WHERE seq = 1", "I6", "\"refill\", 0 units");
     breaks(

@@ -1,4 +1,4 @@
-//! Fills the disk of a PostgreSQL server, and replaces the server's data by a backup.
+//! Fills the disk of a PostgreSQL server, and replaces the server's data with a backup.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -44,15 +44,15 @@ impl Postgres {
         Ok(copy)
     }
 
-    /// Replaces the data of the stopped server by a copy that [`Postgres::back_up`] made, and
-    /// starts it on a new timeline. Its commits wait for no standby.
+    /// Replaces the data of the stopped server with a copy that [`Postgres::back_up`] made. Starts
+    /// the server on a new timeline. Its commits do not wait for a standby.
     pub fn restore(&mut self, copy: &Path) -> Result<(), ClusterError> {
         self.replace_data(copy)?;
         self.start_on_new_timeline()
     }
 
-    /// Replaces the data of the stopped server by a copy that [`Postgres::back_up`] made. Starts
-    /// the server on the same timeline, so that no timeline shows the restore.
+    /// Replaces the data of the stopped server with a copy that [`Postgres::back_up`] made. Starts
+    /// the server on the same timeline, so the timeline does not show the restore.
     pub fn put_back(&mut self, copy: &Path) -> Result<(), ClusterError> {
         self.replace_data(copy)?;
         self.start()
@@ -64,11 +64,12 @@ impl Postgres {
         std::fs::rename(copy, &self.data).with_operation(what)
     }
 
-    /// Starts the stopped server on a new timeline. Its commits wait for no standby.
+    /// Starts the stopped server on a new timeline. Its commits do not wait for a standby.
     pub fn start_on_new_timeline(&mut self) -> Result<(), ClusterError> {
         let what = || format!("recovering {}", self.data);
         let data = Path::new(&self.data);
-        // The copy contains all the log that recovery needs, so there is no archive to read from.
+        // The copy contains all WAL that the recovery needs. So there is no archive, and
+        // `restore_command` always fails.
         for (name, text) in
             [("recovery.signal", ""), ("postgresql.auto.conf", "restore_command = 'false'\n")]
         {

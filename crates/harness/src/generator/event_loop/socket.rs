@@ -152,7 +152,7 @@ impl<R> EventLoop<R> {
     }
 }
 
-/// Begins to open a connection without Nagle's delay.
+/// Begins to open a connection. Turns off Nagle's algorithm, which delays small writes.
 fn begin(addr: SocketAddr) -> io::Result<TcpStream> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(addr), kind, Some(Protocol::TCP))?;

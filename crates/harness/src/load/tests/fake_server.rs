@@ -118,7 +118,7 @@ impl FakeServer {
     }
 
     pub fn seen(&self) -> Vec<Request> {
-        self.seen.lock().expect("no thread panics with the lock").clone()
+        self.seen.lock().expect("no holder of the lock panics").clone()
     }
 }
 
@@ -132,9 +132,9 @@ async fn serve(
     loop {
         let Some(mut request) = read(&mut stream, &mut buf).await else { return };
         {
-            let mut log = log.lock().expect("no thread panics with the lock");
+            let mut log = log.lock().expect("no holder of the lock panics");
             let name = format!("{} {} {}", request.method, request.path, request.key);
-            let mut counts = counts.lock().expect("no thread panics with the lock");
+            let mut counts = counts.lock().expect("no holder of the lock panics");
             let count = counts.entry(name).or_default();
             request.nth = *count;
             *count += 1;

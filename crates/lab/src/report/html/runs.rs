@@ -52,7 +52,8 @@ fn row(result: &RunResult, has_seeds: bool) -> String {
     ];
     numbers.iter().for_each(|text| row += &format!("<td class=\"num\">{text}</td>"));
     for (name, count) in result.counts() {
-        // An untold order breaks no promise: its buyer got no answer, so no answer was wrong.
+        // The count `untold` has orders of buyers who got no answer. These orders contradict no
+        // answer, so they break no promise.
         let class = if count > 0 && name != "untold" { "num broke" } else { "num" };
         row += &format!("<td class=\"{class}\">{}</td>", number(count as f64));
     }

@@ -8,8 +8,8 @@ use super::OidcError;
 use crate::auth::claims::LEEWAY_SECS;
 use crate::config::OidcSettings;
 
-/// The maximum length, in bytes, of a subject that becomes part of an id unchanged. For a longer
-/// subject, the id contains the subject's hash.
+/// The maximum length of a subject in a person's id, in bytes. If a subject is longer, the id
+/// contains the subject's hash instead.
 const SUBJECT_BYTES_MAX: usize = 100;
 /// Longest name that is shown, in characters.
 const NAME_CHARS_MAX: usize = 100;
@@ -17,7 +17,8 @@ const NAME_CHARS_MAX: usize = 100;
 /// A person whom the issuer signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SignedIn {
-    /// `oidc:` and the issuer's name for the person, which never changes.
+    /// `oidc:` and the token's subject, or the subject's hash. The issuer never changes a person's
+    /// subject.
     pub(crate) id: String,
     /// The name, for display.
     pub(crate) name: String,
@@ -71,7 +72,7 @@ pub(super) fn check(
     }
 }
 
-/// Returns the id of a person in the log of actions.
+/// Returns the id by which the log of actions names a person.
 fn person_id(subject: &str) -> String {
     let is_plain =
         subject.len() <= SUBJECT_BYTES_MAX && subject.bytes().all(|byte| byte.is_ascii_graphic());

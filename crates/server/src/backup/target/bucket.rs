@@ -15,7 +15,7 @@ use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, WriteMultipart};
 use super::TargetError;
 use crate::backup::WRITE_WITHIN;
 
-/// The size of the parts in which a base is read and sent, in bytes.
+/// The size of one part of a base, in bytes. A base is read and sent in parts.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 /// The number of parts of a base that are sent at the same time.
 const PARTS_AT_ONCE: usize = 4;

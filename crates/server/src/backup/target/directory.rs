@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::TargetError;
 
-/// The end of the name of a file that is not complete.
+/// The suffix of the name of an incomplete file.
 const PART: &str = ".part";
 
 /// A directory.
@@ -17,8 +17,9 @@ const PART: &str = ".part";
 pub(super) struct Directory(PathBuf);
 
 impl Directory {
-    /// Creates the directory if it is missing. Only this user may read it. Logs a warning if others
-    /// can write to a directory that exists, because a restore trusts the objects.
+    /// Creates the directory if it is missing. Only this user may read a new directory. If other
+    /// users can write to an existing directory, logs a warning, because a restore trusts the
+    /// objects in it.
     pub(super) fn create(path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let mode = fs::metadata(path)?.permissions().mode();
@@ -107,8 +108,8 @@ impl Directory {
             let Some(parent) = path.parent() else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
-            // This function never creates the backup's directory itself. If the backup's disk is
-            // not mounted, the write must fail.
+            // This function creates only the generation's directory, and never the backup's
+            // directory. If the backup's disk is not mounted, the write must fail.
             if !parent.exists() {
                 DirBuilder::new().mode(0o700).create(parent)?;
                 File::open(&root)?.sync_all()?;

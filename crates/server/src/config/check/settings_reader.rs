@@ -37,12 +37,12 @@ impl<'a> SettingsReader<'a> {
         self.faults.push(raw::fault(path, origin, detail));
     }
 
-    /// Returns the origin of the setting, if it is set.
+    /// Returns the layer that gives the setting its value. `None` means that no layer has a value.
     pub(in crate::config) fn origin(&self, path: &str) -> Option<&'a SettingOrigin> {
         self.raw.get(path).map(|given| &given.origin)
     }
 
-    /// Returns whether a layer other than the defaults set the setting.
+    /// Returns whether the value of the setting comes from a layer other than the defaults.
     pub(in crate::config) fn is_set(&self, path: &str) -> bool {
         self.origin(path).is_some_and(|origin| *origin != SettingOrigin::Default)
     }
@@ -114,7 +114,7 @@ impl<'a> SettingsReader<'a> {
         flag
     }
 
-    /// Reads a list of texts. Splits a single text at its commas.
+    /// Reads a list of texts. Splits a single text at its commas and line breaks.
     pub(in crate::config) fn list(&mut self, path: &'static str) -> Option<Vec<String>> {
         match &self.raw.get(path)?.value {
             RawValue::List(entries) => Some(entries.clone()),
@@ -127,7 +127,8 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    /// Reads one or several secrets, from any source. Splits a single text at its commas.
+    /// Reads one or several secrets, from any source. Splits a single text at its commas and line
+    /// breaks.
     pub(in crate::config) fn secrets(&mut self, path: &'static str) -> Vec<SecretString> {
         let texts = match self.raw.get(path).map(|given| &given.value) {
             Some(RawValue::List(texts)) => texts.clone(),
@@ -165,7 +166,7 @@ impl<'a> SettingsReader<'a> {
     }
 }
 
-/// Splits a text with commas into its entries.
+/// Splits a text into its entries at commas and line breaks.
 fn entries(text: &str) -> Vec<String> {
     text.split([',', '\n'])
         .map(str::trim)

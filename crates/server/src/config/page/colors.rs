@@ -6,7 +6,7 @@ use crate::config::check::SettingsReader;
 /// Colours as `#rrggbb`, with enough contrast.
 #[derive(Clone, Debug)]
 pub struct ThemeColors {
-    /// The fill colour of buttons and of other controls that a buyer can use now.
+    /// The fill colour of enabled buttons and of other enabled controls.
     pub accent: String,
     /// The colour of text on the accent.
     pub on_accent: String,
@@ -29,9 +29,11 @@ const LIGHT_GROUNDS: [&str; 2] = ["#f4f1ea", "#fffdf8"];
 const DARK_GROUND: &str = "#1c1912";
 /// The background of the small pictures of a product; see `look-product.css`.
 const GALLERY_GROUND: &str = "#17120b";
-/// The part of the accent in the wash of the dark scheme. The rest is the dark background.
+/// In the dark scheme, the background of accented text (`accent_wash`) is a mix. This percentage of
+/// it is the accent, and the rest is the dark background.
 pub(crate) const DARK_WASH_PERCENT: u8 = 14;
-/// The part of the accent in a button under the mouse. The rest is white.
+/// While the mouse is over a button, this percentage of its colour is the accent. The rest is
+/// white.
 const HOVER_PERCENT: u8 = 78;
 
 const COLORS: [&str; 4] = [
@@ -107,7 +109,7 @@ fn parts(color: &str) -> Option<[u8; 3]> {
     Some([part(0)?, part(2)?, part(4)?])
 }
 
-/// Mixes `percent` of a colour with a ground, as `color-mix(in srgb, …)` does.
+/// Mixes `percent` of a colour with the background `ground`, as `color-mix(in srgb, …)` does.
 fn mixed(color: &str, ground: &str, percent: u8) -> String {
     let (color, ground) = (parts(color).unwrap_or_default(), parts(ground).unwrap_or_default());
     let share = u16::from(percent);

@@ -1,4 +1,5 @@
-//! Decides when the edge repeats a read at a second node, because the first node is slow to answer.
+//! If a node is slow to answer a read, the edge may repeat the read at a second node. This module
+//! decides when the edge does so.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -6,9 +7,9 @@ use std::time::Duration;
 const DELAY_MIN: Duration = Duration::from_millis(50);
 /// The longest time before a read is repeated.
 const DELAY_MAX: Duration = Duration::from_secs(1);
-/// One of this many reads may be repeated. So slow nodes do not cause twice as many reads.
+/// The edge may repeat one of this many reads. So slow nodes do not double the number of reads.
 const READS_PER_REPEAT: u32 = 10;
-/// The number of repeated reads that the edge may save for later.
+/// The maximum number of unused repeats that the edge saves for later reads.
 const SAVED_REPEATS_MAX: u32 = 10;
 
 /// The time after which 95 % of all reads have an answer, and the number of reads that may be
@@ -30,7 +31,7 @@ impl Default for Hedging {
 }
 
 impl Hedging {
-    /// Counts a read, and returns how long it waits before it may be repeated.
+    /// Counts a read. Returns how long the edge waits before it may repeat the read.
     pub(super) fn begin_read(&self) -> Duration {
         let more = |saved: u32| Some((saved + 1).min(SAVED_REPEATS_MAX * READS_PER_REPEAT));
         // The closure always returns a value, so the update succeeds.
@@ -44,10 +45,11 @@ impl Hedging {
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
-    /// Records how long a node took to answer a read.
+    /// Records how long a node took to answer a read, and adjusts the delay.
     ///
-    /// The step up is 19 times the step down. So the delay settles where 19 of 20 reads are
-    /// faster. A lost update between two threads changes the delay by one step, which is harmless.
+    /// If the answer took longer than the delay, the delay rises by 19 steps. Otherwise the delay
+    /// falls by one step. So 19 of 20 reads take less time than the delay. If two threads change
+    /// the delay at the same time, one change may be lost, which is harmless.
     pub(super) fn record(&self, took: Duration) {
         let delay = self.delay_micros.load(Ordering::Relaxed);
         let next = match micros(took) > delay {

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 
-/// A time after which a repeated read would have begun.
+/// By the end of this time, the edge would have repeated a read.
 const AFTER_A_REPEAT: Duration = Duration::from_millis(300);
 
 /// A server that counts requests. It answers either all of them or none.
@@ -114,7 +114,8 @@ fn a_purchase_waits_for_its_answer_five_seconds_longer_than_for_its_verdict() {
 
 #[tokio::test]
 async fn a_node_that_accepts_no_connection_delays_one_request_only() {
-    // The queue of new connections is full, so the system drops further attempts to connect.
+    // The test fills the listener's queue of new connections. Then the system drops further
+    // attempts to connect.
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let full = socket.listen(1).expect("a listener");

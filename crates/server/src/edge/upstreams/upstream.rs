@@ -22,7 +22,8 @@ use crate::edge::sightings::EDGE_HEADER;
 
 /// How long a node may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// A connection that was idle for longer is not used again, because the node may be closing it.
+/// A connection is not used again after it was idle for this long, because the node may be closing
+/// it.
 const IDLE_MAX: Duration = Duration::from_millis(800);
 /// The maximum number of idle connections to one node. Further idle connections are closed.
 const IDLE_CONNECTIONS_MAX: usize = 512;
@@ -31,12 +32,12 @@ const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// Longest duration of a check.
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
-/// Whether a node can serve buyers, in the order in which an edge prefers nodes.
+/// Whether a node can serve buyers. An edge prefers nodes whose state comes earlier in this enum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum UpstreamState {
     /// The node serves buyers.
     Ready,
-    /// The node answers, but it is stopping, or its memory is too old.
+    /// The node answers, but it is stopping, or its snapshot of the store is too old.
     NotReady,
     /// The node does not answer.
     Lost,
@@ -98,8 +99,8 @@ impl Upstream {
         drop(self.state.subscribe().wait_for(|state| *state == UpstreamState::Lost).await);
     }
 
-    /// Records that the node did not answer. If the node is not lost, the next check corrects its
-    /// state.
+    /// Records that the node accepted no connection. If the node is alive, the next check corrects
+    /// this state.
     fn mark_lost(&self) {
         self.state.send_if_modified(|state| {
             let is_known = matches!(state, UpstreamState::Lost | UpstreamState::WithoutApi);

@@ -1,5 +1,5 @@
-//! Tests a spread that changes while its sale runs. The units add up, all tickets are settled, and
-//! every unit is sold.
+//! Tests changes of an item's spread while the sale runs. The tests check that the units add up,
+//! that all tickets are settled, and that every unit is sold.
 use std::sync::Arc;
 
 use doorbuster_core::{PartitionChoice, SlotKey, Spread};
@@ -9,8 +9,8 @@ use super::spread::{is_sound, over, sell_out_while, spread_sale};
 use super::*;
 use crate::control::auto_partitions::{Observed, widen};
 
-/// Changes the item's spread to each of these spreads in turn. Each change starts when the slots
-/// have followed the last change.
+/// Changes the item's spread to each of these spreads in turn, again and again. Each change starts
+/// when the slots have followed the previous change.
 pub(super) async fn change_again(engine: Arc<Engine>, changes: Vec<Spread>) {
     for spread in changes.into_iter().cycle() {
         respread(&engine, spread).await;
@@ -116,7 +116,7 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
     }
     assert!(with_tickets.len() > 1, "some partitions that leave have tickets: {with_tickets:?}");
     respread(&engine, over(1)).await;
-    // The same requests find their tickets, and no buyer gets "sold out".
+    // Each repeated request finds its ticket or must be sent again later. No buyer gets "sold out".
     for (n, id) in ids.iter().enumerate() {
         let again = buy_within(&engine, &format!("b{n}"), "k", 1, Duration::ZERO).await;
         let is_same = matches!(again, PurchaseOutcome::Queued { id: queued, .. } if queued == *id);

@@ -1,5 +1,5 @@
-//! Tests the order of server steps that no function of the core covers. See "Rules of order" in
-//! docs/protocol.md.
+//! Some server steps must run in a fixed sequence, which no function of the core ensures. This
+//! module tests these sequences. See "Rules of order" in docs/protocol.md.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::PARKED_MAX;
 use doorbuster_core::{CloseCause, Grant};
@@ -91,7 +91,8 @@ async fn the_number_of_parked_requests_is_bounded() {
     let first = buy_within(&engine, "anna", "k", 1, Duration::ZERO).await;
     assert!(matches!(first, PurchaseOutcome::Queued { .. }), "{first:?}");
     engine.parked().fetch_add(PARKED_MAX - 1, Ordering::AcqRel);
-    // The unit belongs to a ticket in flight, so it may come back.
+    // The only unit belongs to Anna's ticket in flight. The unit may come back, so Bert's request
+    // is parked.
     let last = parks(&engine, "bert", "k").await;
     assert_eq!(engine.parked().load(Ordering::Acquire), PARKED_MAX);
     let answer = buy(&engine, "carl", "k", 1).await;
@@ -104,7 +105,7 @@ async fn the_number_of_parked_requests_is_bounded() {
     last.abort();
     drop(last.await);
     assert_eq!(engine.parked().load(Ordering::Acquire), PARKED_MAX - 1);
-    // With a settler running, no ticket delays the stop.
+    // The settler settles the ticket, so the ticket does not delay the stop.
     let settling = tokio::spawn(settle::run(engine.clone()));
     engine.stop().await;
     settling.abort();
@@ -116,7 +117,8 @@ async fn the_refusal_of_an_earlier_ticket_does_not_decide_a_new_attempt() {
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let first = bought(&engine, "anna", "k1", 1).await;
-    // Under its next grant, the slot has no record of that order.
+    // The pause and the resume give the slot a new grant. Under this grant, the slot has no record
+    // of Anna's order.
     step(&engine, PhaseStep::Pause).await;
     step(&engine, PhaseStep::Resume).await;
     let item = item(&engine);
@@ -142,7 +144,7 @@ async fn a_parked_request_gets_its_order_although_the_sale_is_paused_meanwhile()
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&engine, "anna", "k", 1).await;
-    // The node does not remember the order, and the slot has no epoch.
+    // The test makes the node forget the order, and takes the slot's epoch away.
     engine.holders().begin_rebuild();
     engine.holders().finish_rebuild();
     let item = item(&engine);

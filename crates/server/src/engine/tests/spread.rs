@@ -1,5 +1,6 @@
-//! Tests one item with several slots. Every unit is sold, limits hold, the last units are gathered,
-//! and the units add up at every check.
+//! Tests one item with several slots. The tests check that every unit is sold, and that buyers'
+//! limits apply to all slots together. They also check that a request can get the last units of
+//! several slots, and that the units always add up.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -21,7 +22,8 @@ pub(super) async fn spread_sale(engine: &Engine, stock: u64, limit: u32, spread:
     step(engine, PhaseStep::Open).await;
 }
 
-/// Adds up the units repeatedly until `stop` is set. Returns the number of checks.
+/// Checks repeatedly, until `stop` is set, that the units add up to `stock`. Returns the number of
+/// checks.
 async fn add_up(engine: Arc<Engine>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
     let mut checks = 0;
     while !stop.load(Ordering::Acquire) {
@@ -352,7 +354,7 @@ async fn the_stored_quota_does_not_refuse_a_request_with_an_undecided_ticket_in_
     spread_sale(&selling, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     bought(&selling, "anna", "held", 1).await;
     selling.stop().await;
-    // Under a new epoch, the slots have no record of that order.
+    // The new engine gives each slot a new epoch. So the slots have no record of Anna's order.
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
     for &slot in &item.slots {

@@ -14,7 +14,7 @@ use crate::metrics::Gauge;
 use crate::purchase::DoorRefusal;
 use crate::settle;
 
-/// Sends a purchase to the engine, with this refusal of the front door if there is one.
+/// Sends a purchase to the engine. `door` is the front door's refusal, if it refuses the purchase.
 async fn ask(
     engine: &Engine,
     key: &str,

@@ -1,4 +1,4 @@
-//! Tests the event about the verdict of a ticket for which no request waits.
+//! Tests which event a verdict causes if no request waits for the verdict.
 
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{ItemId, TicketId, Verdict};

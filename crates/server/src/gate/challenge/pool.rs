@@ -30,8 +30,8 @@ const WAITING_MAX: usize = 512;
 pub(super) const PRERENDERED_KINDS: usize = 2;
 /// The maximum number of prepared challenges of a kind.
 const PRERENDERED_MAX: usize = 1_024;
-/// The maximum number of bytes of prepared challenges of a kind. The lower of the two bounds
-/// applies.
+/// The maximum number of bytes of prepared challenges of a kind. Drawing in advance stops at this
+/// bound or at `PRERENDERED_MAX`, whichever is reached first.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
 /// After a thread drew in advance, it pauses for this many times the duration of its work. So
 /// drawing in advance hardly slows requests.
@@ -246,7 +246,7 @@ impl ChallengePool {
         }
     }
 
-    /// Returns two counts of this kind: the issued challenges and the prepared ones.
+    /// Returns how many challenges of this kind were issued, and how many are prepared now.
     pub(super) fn issued_and_ready(&self, kind: PuzzleKind) -> (u64, usize) {
         let state = self.shared.lock();
         (

@@ -1,8 +1,8 @@
 //! The token of a challenge. The token contains everything that a node must know about the
 //! challenge, encrypted and authenticated. So the buyer can neither read nor change the content.
 //!
-//! A token opens only for the same buyer and the same sale. All tokens have the same length, so the
-//! length does not reveal the answer.
+//! A token can be opened only for the buyer and the sale for which it was sealed. All tokens have
+//! the same length, so the length does not reveal the answer.
 
 use std::fmt;
 
@@ -90,7 +90,7 @@ impl Sealed {
     }
 }
 
-/// The keys of tokens. The first key seals tokens, and every key opens them.
+/// The keys that seal and open tokens. The first key seals, and every key can open.
 pub(super) struct ChallengeSealer {
     keys: Box<[LessSafeKey]>,
     names: [u8; 32],
@@ -106,7 +106,7 @@ impl ChallengeSealer {
     pub(super) fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let key = |bytes: [u8; 32]| {
             let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes)
-                .expect("the key is as long as the cipher's");
+                .expect("the key has the length that the cipher requires");
             LessSafeKey::new(key)
         };
         // A buyer's name contains no spaces, so no buyer has the hash of this text.

@@ -56,7 +56,7 @@ impl Fixture {
         self.offer_by(&self.challenges, who, kind).await
     }
 
-    /// Issues a challenge on another node, and returns it with its answer.
+    /// Issues a challenge on `node`, and returns its token and its answer.
     async fn offer_by(
         &self,
         node: &Challenges,
@@ -186,7 +186,7 @@ async fn a_challenge_ends_after_two_minutes() {
 async fn an_answer_that_reaches_the_store_after_the_end_is_not_accepted() {
     let (fixture, dir) = (Fixture::new(), TempDir::new());
     let (token, answer) = fixture.issue("anna", ChallengeKind::Slider).await;
-    // Each read of this clock returns a later time than the read before.
+    // Each read of this clock returns a later time than the previous read.
     let clock = Arc::new(std::sync::atomic::AtomicI64::new(fixture.store.now().0));
     let looked = Arc::clone(&clock);
     let store =

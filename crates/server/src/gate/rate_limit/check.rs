@@ -16,7 +16,7 @@ use crate::catalogue::SaleState;
 
 /// The result of a check.
 pub(crate) enum LimitCheck {
-    /// The request is within the limits, and counted.
+    /// The request is within the limits. The limits count it.
     Counted(RateLimitStatus),
     /// The request must wait for a share of a limit.
     Pending(Box<PendingLimit>),
@@ -43,7 +43,7 @@ struct CheckProgress {
 }
 
 impl RateLimiter {
-    /// Counts one request, or pauses the count until this node has a share of each limit.
+    /// Counts one request. If this node lacks a share of a limit, returns a waiting check.
     ///
     /// # Errors
     ///
@@ -302,7 +302,7 @@ impl RateLimiter {
         }
     }
 
-    /// Decides one request by this node's part of the limit.
+    /// Decides one request under this node's part of the limit.
     fn charge_alone(
         &self,
         step: &LimitStep,
@@ -354,7 +354,7 @@ impl RateLimiter {
         }
     }
 
-    /// Queues a request that waits, or a report of use. Returns `false` if the queue is full.
+    /// Queues a waiting request or a report of a use. Returns `false` if nothing was queued.
     fn enqueue(
         &self,
         step: &LimitStep,

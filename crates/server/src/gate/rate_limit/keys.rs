@@ -1,5 +1,5 @@
-//! The keys of limits: a keyed hash of the sale, the route and the caller. Also counts the buyers
-//! behind an address.
+//! Computes the keys under which limits are stored. A key is a keyed hash of the sale, the route
+//! and the caller. This module also counts the buyers behind an address.
 
 use std::net::IpAddr;
 
@@ -10,14 +10,14 @@ use super::table::LimitCell;
 use super::{Caller, RateLimiter, Route};
 use crate::catalogue::SaleState;
 
-/// The number of known buyers for which an address gets one budget. With up to this number of
-/// buyers, the address has its configured limit. With twice as many buyers, it has twice the limit.
+/// An address gets one budget for each group of this many known buyers, but at least one budget.
+/// One budget is the configured limit. So an address with 500 known buyers has twice the limit.
 const BUYERS_PER_BUDGET: u64 = 250;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// The period after which the buyers behind an address are counted again.
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
-/// A large count of buyers stays in the table for this long after the last request from its
-/// address.
+/// If many buyers use an address, their count stays in the table for this long after the address's
+/// last request.
 const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
 /// The route number for the hashes of addresses.
 const ADDRESS_KEY: u8 = 0xFE;
@@ -54,8 +54,8 @@ impl RateLimiter {
         first_u64(&hasher)
     }
 
-    /// Returns the number of budgets of an address. The number depends on how many buyers use the
-    /// address, on all routes and in all sales, including this buyer.
+    /// Returns the number of budgets of the caller's address. The number depends on how many buyers
+    /// use the address. The count includes the buyers of all routes and all sales, and this buyer.
     pub(super) fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
@@ -65,17 +65,17 @@ impl RateLimiter {
             let budgets = u32::try_from(estimate_buyers(cell, buyer, now) / BUYERS_PER_BUDGET)
                 .unwrap_or(u32::MAX)
                 .max(1);
-            // A small count may be evicted without harm. There may be any number of addresses with
-            // few buyers, so their counts must not evict used limits. Few addresses have many
-            // buyers, and a new large count takes hundreds of requests. So a large count stays.
+            // Any number of addresses may have few buyers, and their counts must not evict used
+            // limits. So a small count may be evicted at once. Few addresses have many buyers, and
+            // counting them again takes hundreds of requests. So a large count is kept.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets
         })
     }
 }
 
-/// Estimates the number of buyers of an address: the larger of this period's and the last period's
-/// count. This buyer counts too.
+/// Estimates the number of buyers of an address, including this buyer. The address has one count
+/// for this period and one for the last period. The estimate is the larger count.
 fn estimate_buyers(cell: &mut LimitCell, buyer: u64, now: u64) -> u64 {
     let period = now / BUYER_COUNT_PERIOD_NANOS + 1;
     let mut buyers = DistinctBuyers(cell.share);

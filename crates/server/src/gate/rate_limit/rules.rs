@@ -71,7 +71,8 @@ impl LimitRules {
         RateLimit::new(ORDER_CHECKOUTS.burst, ORDER_CHECKOUTS.per_minute)
     }
 
-    /// Creates limits in which one buyer's limit is the lower of `most` and the configured limit.
+    /// Creates limits with these settings, but lowers the limit of one buyer to `most` if it is
+    /// higher.
     fn capped(limits: &Limits, most: Limit) -> Self {
         let buyer = match limits.buyer {
             LimitSetting::Some(limit) => Limit {
@@ -93,8 +94,8 @@ impl LimitRules {
         self.policy.is_empty()
     }
 
-    /// Returns the value of `RateLimit-Policy`. For each scope it has the burst and the seconds
-    /// after which a used-up burst is full again.
+    /// Returns the value of `RateLimit-Policy`. For each scope, the value contains the burst, and
+    /// the seconds after which a used-up burst is full again.
     pub(crate) fn policy(&self) -> &str {
         &self.policy
     }

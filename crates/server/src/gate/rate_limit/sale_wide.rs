@@ -12,8 +12,9 @@ use super::table::LimitCell;
 #[derive(Debug, Default)]
 pub(super) struct SaleWide {
     cell: Mutex<LimitCell>,
-    /// The state of the limit, with which a node can refuse a request without the lock. Zero means
-    /// that this node has a share of the limit. A request must then take the lock.
+    /// A copy of the limit's state, so that a node can refuse a request without the lock. If this
+    /// node has an unspent share of the limit, the value is zero, and every request must take the
+    /// lock.
     state: AtomicU64,
 }
 
@@ -27,10 +28,10 @@ impl SaleWide {
         result
     }
 
-    /// If the stored number shows that the limit refuses the request, returns the nanoseconds that
-    /// the request must wait, and the state. Otherwise returns `None`, and the caller takes the
-    /// lock. A state beyond the burst comes from an earlier setting of the limit. Such a state also
-    /// needs the lock.
+    /// Decides without the lock whether the limit refuses the request. If it does, returns the
+    /// nanoseconds that the request must wait, and the state. If it may allow the request, returns
+    /// `None`, and the caller must take the lock. Also returns `None` if the state exceeds the
+    /// burst, because such a state comes from an earlier setting of the limit.
     pub(super) fn refused_nanos(&self, pace: RateLimit, now: u64) -> Option<(u64, u64)> {
         let state = self.state.load(Ordering::Acquire);
         let ahead = state.saturating_sub(now);

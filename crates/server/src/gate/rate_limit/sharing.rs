@@ -1,9 +1,9 @@
 //! Limits that nodes share in one place: Redis or the store. Each node sends one call at a time to
-//! this shared storage, for many limits. A call takes shares of limits for the requests that wait.
-//! The call also reports requests that were answered first and are counted now.
+//! this shared storage. One call serves many limits. It takes shares of the limits for the requests
+//! that wait. It also reports the requests that the node answered before they were counted.
 //!
-//! While a call is sent, further requests gather for the next call. If the node knows that a
-//! request exceeds the limit, the node refuses the request immediately from memory.
+//! Requests that arrive during a call wait for the next call. If the node knows that a request
+//! exceeds the limit, the node refuses the request immediately from memory.
 //!
 //! While the shared storage is unreachable, each node applies its part of each limit: the limit
 //! divided by the number of nodes that were live recently.
@@ -27,13 +27,13 @@ use crate::engine::NodeCount;
 /// The maximum number of requests and reports in one call. Further requests and reports wait for
 /// the next call, because Redis serves nothing else during a call.
 const BATCH_MAX: usize = 256;
-/// The maximum number of requests and reports in the queue. At the bound, a request is decided by
-/// this node's part of the limit, and a report waits for the caller's next request.
+/// The maximum number of requests and reports in the queue. If the queue is full, the node decides
+/// a request by its own part of the limit. A report then waits for the caller's next request.
 const QUEUE_MAX: usize = 65_536;
-/// How long a call may take. After that time, the requests that wait are decided by this node's
-/// part of the limit.
+/// How long a call may take. After that time, the node decides the waiting requests by its own part
+/// of the limit.
 const CALL_MAX: Duration = Duration::from_secs(1);
-/// How long a request waits for a share. After that time, the request is decided by this node's
+/// How long a request waits for a share. After that time, the node decides the request by its own
 /// part of the limit.
 pub(super) const SHARE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often a node deletes unused limits from the store.
@@ -150,8 +150,8 @@ impl std::fmt::Debug for LimitSharing {
 }
 
 impl LimitSharing {
-    /// Creates the state for limits that nodes share in `place`. `living` counts the nodes
-    /// that share limits.
+    /// Creates the connection to the shared storage `place`. `living` counts the nodes that share
+    /// limits.
     pub(crate) fn new(place: SharedPlace, living: Arc<NodeCount>) -> Self {
         Self {
             place,
@@ -283,7 +283,7 @@ impl RateLimiter {
         }
     }
 
-    /// Makes one call for each limit of the batch.
+    /// Groups the requests and reports of a batch by limit. Each limit gets one call.
     pub(super) fn group(&self, sharing: &LimitSharing, batch: Vec<QueuedUse>) -> Vec<LimitGroup> {
         let mut groups: Vec<LimitGroup> = Vec::with_capacity(batch.len());
         let mut known = HashMap::with_capacity(batch.len());
@@ -322,8 +322,8 @@ impl RateLimiter {
         !group.waiters.is_empty() || sent.reported > 0
     }
 
-    /// Tells waiting requests that they are counted. If a request has ended meanwhile, its part
-    /// goes to other requests.
+    /// Tells waiting requests that they are counted. If a request has ended meanwhile, the share
+    /// gets back the request's cost.
     fn send_grants(
         &self,
         group: &LimitGroup,

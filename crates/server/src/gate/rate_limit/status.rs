@@ -28,7 +28,7 @@ struct Remaining {
 }
 
 impl RateLimitStatus {
-    /// Returns the status of a caller that has used nothing.
+    /// Returns the status of a caller that has sent no request yet.
     pub(crate) fn unused(rules: &LimitRules) -> Self {
         let mut status = Self::default();
         for scope in SCOPES {
@@ -48,8 +48,8 @@ impl RateLimitStatus {
         });
     }
 
-    /// Appends the value of `RateLimit` to `out`. For each scope it has the remaining requests and
-    /// the seconds until the full burst is available.
+    /// Appends the value of `RateLimit` to `out`. For each scope, the value contains the remaining
+    /// requests, and the seconds until the full burst is available.
     fn write_value(&self, out: &mut Vec<u8>) {
         let mut between: &[u8] = b"";
         for (scope, left) in SCOPES.iter().zip(self.0) {

@@ -5,12 +5,12 @@
 //! cannot choose a set. A new key takes the cell whose limit will be full again first. That limit
 //! is nearly always full already, so no state is lost.
 //!
-//! If all eight limits are in use, the state with the least use is lost, and the loss is counted.
-//! So a caller at a limit is evicted last. Such a caller is evicted only if the number of other
-//! callers at their limits is about the number of cells.
+//! If all eight limits are in use, the table evicts the limit with the least use and counts the
+//! eviction. So a caller at a limit is evicted last. It is evicted only if the number of other
+//! callers at their limits is about the number of cells in the table.
 //!
-//! The count of an address's buyers also takes a cell. A large count ranks like a caller at a limit
-//! for some seconds. A small count ranks as unused.
+//! The count of an address's buyers also takes a cell. For some seconds, a large count is kept like
+//! a limit in use. A small count is evicted like an unused limit.
 //!
 //! A change of a set locks its shard briefly. A shard's memory is allocated at the shard's first
 //! use.
@@ -33,7 +33,7 @@ const BYTES_MAX: usize = 32 << 20;
 
 const _: () = assert!(
     SHARDS.is_power_of_two() && SETS.is_power_of_two(),
-    "bits of a key's hash select its set"
+    "SHARDS and SETS must be powers of two, because bits of a key select its set"
 );
 const _: () =
     assert!(CELLS / WAYS * size_of::<Set>() <= BYTES_MAX, "the table fits into BYTES_MAX");
@@ -52,18 +52,20 @@ pub(crate) struct LimitCell {
     /// The state of the limit ([`doorbuster_core::gate::gcra`]), in nanoseconds since the table was
     /// created.
     pub state: u64,
-    /// This node's unspent share of the limit, in nanoseconds of the limit's rate. If the cell
-    /// counts buyers, the value is the buyers seen behind an address.
+    /// This node's unspent share of the limit. It is the time, in nanoseconds, in which the limit's
+    /// rate pays the share back. If the cell counts buyers, the value is the estimate of the
+    /// current period ([`doorbuster_core::gate::distinct_buyers`]).
     pub share: u64,
-    /// The use that was not reported to other nodes, in nanoseconds of the limit's rate. If the
-    /// cell counts buyers, the value is the start of the count and the previous count.
+    /// The use that this node has not reported to the other nodes, as a time like `share`. If the
+    /// cell counts buyers, the upper half is the number of the current period, and the lower half
+    /// is the count of the previous period.
     pub unshared: u64,
     /// Whether the cell waits in the queue of reports.
     pub is_queued: bool,
 }
 
 impl LimitCell {
-    /// Applies one step of the rules of shared limits.
+    /// Applies one step to the cell's values, by the rules of shared limits ([`NodeShare`]).
     pub(crate) fn with_share<T>(&mut self, step: impl FnOnce(&mut NodeShare) -> T) -> T {
         let mut node =
             NodeShare { state: self.state, share: self.share, unreported: self.unshared };
@@ -190,8 +192,8 @@ mod tests {
         for &key in &limited {
             table.with_cell(key, 0, |cell| cell.state = 1_000_000);
         }
-        // There are twice as many keys as cells, and no limit is full again. Each of these keys has
-        // used less than the keys at a limit.
+        // The table gets twice as many keys as it has cells, and all their limits are in use. Each
+        // of these keys has used less than the 500 keys at a limit.
         for n in 0..2 * CELLS as u64 {
             table.with_cell(random(n), 0, |cell| cell.state = 1_000 + n % 7);
         }

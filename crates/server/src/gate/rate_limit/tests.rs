@@ -178,8 +178,8 @@ fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
     for _ in 0..10 {
         assert_eq!(scope(acquire("192.0.2.2", "anna")), Some(RateLimitScope::Interface));
     }
-    // The refused requests used no limit of other callers. The shared limit refills for all
-    // callers.
+    // The refused requests did not use up the limit of all buyers. After a minute, this limit
+    // allows one more request.
     let later = |address, buyer| {
         acquire_at(&limiter, Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
     };
@@ -386,6 +386,6 @@ fn edges_together_answer_as_many_refusals_as_the_limit_allows() {
     };
     let refused = [&one, &other].map(|edge| answered(edge, Counting::AfterAnswer));
     assert_eq!(refused, [30, 30]);
-    // The node behind the edges counts these requests again.
+    // An edge sends these requests on to a node, which counts them again.
     assert_eq!(answered(&limiter().at_edge(Some(edges)), Counting::BeforeAnswer), 60);
 }

@@ -47,8 +47,9 @@ pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
 }
 
 impl WaitingRooms {
-    /// Admits the next visitors, even if no units are free. The visitors' nodes notify them at the
-    /// next check. Returns `None` if the sale is not open or its draw is not closed.
+    /// Admits the next visitors, even if no units are free. At its next check, each node notifies
+    /// the admitted visitors who wait there. Returns `None` if the sale is not open or its draw is
+    /// not closed.
     pub(crate) async fn admit_more(
         &self,
         engine: &Engine,
@@ -115,7 +116,7 @@ async fn follow_room(
         room.flags().open_until.store(until.0, Ordering::Relaxed);
     }
     room_state.record_pace(engine.now(), free, room.limit());
-    // Every room of the sale notifies all readers of the sale.
+    // Each room of the sale sends a notification to every reader of the sale.
     let notified = engine.hub().readers() * room.rooms_of_sale();
     if room_state.should_publish(free, notified, Instant::now()) {
         engine.hub().publish(EventKind::Room(room_state.key().clone()));
@@ -123,8 +124,9 @@ async fn follow_room(
     Ok(())
 }
 
-/// Sets how many visitors each room of the sale may admit in one step. The leader may compute one
-/// admission less for a room, so this function also subtracts one.
+/// For each room of the sale, sets the largest number of admissions in one step. Waits are
+/// estimated from this number. The leader may compute one admission less for a room than this node,
+/// so this function subtracts one.
 fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
     let states: Vec<_> = sale.rooms().map(|room| rooms.room_state(room)).collect();
     if states.len() < 2 {
@@ -175,8 +177,8 @@ async fn read_admitted(
     Ok(())
 }
 
-/// Admits visitors of the sale's rooms while units are free, in one transaction. The rooms share
-/// the admissions of a step and the open admissions.
+/// Admits visitors of the sale's rooms while units are free, in one transaction. The rooms of a
+/// sale share one limit of admissions per step and one limit of open admissions.
 async fn admit(
     rooms: &WaitingRooms,
     engine: &Engine,
@@ -240,8 +242,8 @@ async fn keep_open(
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(row) = room_state.room() else { return Ok(Millis(0)) };
     let left_ms = row.open_until.map_or(0, |until| until.0 - engine.now().0);
-    // Arrivals are counted even if no units are free. But in that case buyers get the answer that
-    // nothing is left, and need no waiting room.
+    // If no units are free, arrivals are still counted, but the room does not open. Buyers then get
+    // the answer that no units are left, so they need no waiting room.
     let is_pressed =
         room_state.is_overcrowded(&room.flags().arrivals, Instant::now(), engine.nodes())
             && room.free_units() != Some(0);

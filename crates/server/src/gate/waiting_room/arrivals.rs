@@ -3,7 +3,8 @@
 //!
 //! A buyer who sends several requests counts once. Counting takes no lock. A secret hash of the
 //! buyer selects a bit. If the bit was not yet set, the arrival is counted. If two buyers have the
-//! same bit, only one arrival is counted. Of 2,000 buyers, about fifteen are missed in this way.
+//! same bit, only one arrival is counted. So if 2,000 buyers arrive at a room that admits 2,000 per
+//! second, about fifteen of them are not counted.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -17,7 +18,8 @@ const WORD_BITS: usize = u64::BITS as usize;
 /// The arrivals since the last count.
 #[derive(Debug, Default)]
 pub struct Arrivals {
-    /// The bits. They are allocated at the first arrival: 16 KiB for 2,000 buyers per second.
+    /// The bits, which are allocated at the first arrival. A room that admits 2,000 buyers per
+    /// second needs 16 KiB.
     seen: OnceLock<Box<[AtomicU64]>>,
     count: AtomicUsize,
     secret: RandomState,

@@ -66,7 +66,8 @@ impl PositionBatcher {
         let (answer, answered) = oneshot::channel();
         let request = PositionRequest { room: room.clone(), buyer: buyer.clone(), action, answer };
         self.queue.try_send(request).map_err(|_| WaitingRoomError::Busy)?;
-        // The batcher is dropped only when the program ends.
+        // The answer is missing only if the batcher was dropped, and this happens only when the
+        // program ends.
         Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
     }
 

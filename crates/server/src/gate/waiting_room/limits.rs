@@ -16,25 +16,27 @@ pub(super) const KEPT_AT_ONCE: usize = 16;
 pub(super) const POSITIONS_MAX: usize = 2_000_000;
 /// Time between two checks of the rooms of open sales.
 pub(super) const TICK: Duration = Duration::from_millis(250);
-/// The state of a room counts as fresh for this long after the node read it. The time covers one
-/// interval and one check.
+/// The state of a room counts as fresh for this long after the node read it. This is long enough
+/// for the next check to begin and to end.
 pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis() as u64);
-/// While no sale with a room is open, only one of this many checks runs.
+/// While no sale with a room is open, the node skips most checks. It runs one of this many checks.
 pub(super) const IDLE_TICKS: u32 = 4;
-/// The maximum number of rows of one read of other nodes' admissions or of a draw's lots.
+/// The maximum number of rows that one read returns. A read returns other nodes' admissions or the
+/// lots of a draw.
 pub(super) const ROWS_MAX: usize = 5_000;
 /// The time in which an admitted buyer must fetch a pass. The admission lasts this long plus the
 /// time for which a pass is valid.
 pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
-/// The maximum number of times that a request reads a position that is older than the room's state.
-/// After that, the request gets `503`.
+/// The maximum number of times that a request reads its position. It reads the position again if
+/// the position is older than the room's state. After the last read, it gets `503`.
 pub(super) const LOOKUPS_MAX: usize = 4;
 /// Checks per second.
 const TICKS_PER_SEC: u64 = 1_000 / TICK.as_millis() as u64;
-/// The allowed values of the setting for admissions per second. If more buyers per second arrive,
-/// an automatic waiting room opens.
+/// The allowed values of the setting for admissions per second. An automatic waiting room opens if
+/// more buyers arrive per second than the setting allows.
 pub(crate) const ADMITTED_PER_SEC: RangeInclusive<u64> = TICKS_PER_SEC..=100_000;
-/// The number of bits for each admission per second. Each bit stands for an arriving buyer.
+/// Arrivals at a room are counted with this many bits for each buyer whom the room admits per
+/// second. The hash of an arriving buyer selects a bit.
 const BITS_PER_ARRIVAL: usize = 64;
 
 /// Returns the maximum number of admissions in one check.
@@ -47,7 +49,7 @@ pub(super) const fn arrivals_counted_max(per_sec: u64) -> usize {
     4 * per_sec as usize
 }
 
-/// Returns the number of bits that distinguish arriving buyers.
+/// Returns the number of bits with which arrivals are counted.
 pub(super) const fn arrivals_bits(per_sec: u64) -> usize {
     (BITS_PER_ARRIVAL * per_sec as usize).next_power_of_two()
 }
@@ -57,6 +59,6 @@ pub(super) const fn arrivals_bits(per_sec: u64) -> usize {
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// Shortest time between two notifications about one room's positions.
 pub(super) const PUBLISH_EVERY: Duration = Duration::from_secs(1);
-/// The maximum number of notifications about positions per second. With more readers, each reader
-/// gets fewer notifications.
+/// The maximum number of notifications about positions that a node sends per second. If a sale has
+/// more readers, each reader gets notifications less often.
 pub(super) const NOTIFIED_PER_SEC: usize = 5_000;

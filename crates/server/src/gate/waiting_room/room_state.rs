@@ -20,8 +20,8 @@ use super::{Arrivals, WaitingRoomCounts};
 #[derive(Debug)]
 struct RoomMemory {
     room: Option<WaitingRoom>,
-    /// The positions of visitors. Visitors without a rank take part in the draw. When the draw is
-    /// read, their lots are set.
+    /// The positions of visitors. A visitor without a rank takes part in the draw. The rank is set
+    /// when the position is used after the lots were read.
     positions: HashMap<BuyerId, QueuePosition>,
     /// The lots of all visitors in the draw, in order. `None` means that the lots were not read
     /// yet.
@@ -79,7 +79,7 @@ impl WaitingRoomState {
     }
 
     fn lock(&self) -> MutexGuard<'_, RoomMemory> {
-        // A change does not panic while it is incomplete, so the state is consistent.
+        // No change panics before it is complete. So the state is consistent even after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -109,8 +109,9 @@ impl WaitingRoomState {
             state.room = Some(room.clone());
         }
         if state.known_to.is_none() {
-            // If this node has no positions yet, it reads each later position together with its
-            // admission. Otherwise, some of the known visitors may have been admitted already.
+            // If this node knows no positions yet, it will read each position together with its
+            // admission. If it knows some, these visitors may have been admitted already. So it
+            // must read all admissions.
             state.known_to = Some(if state.positions.is_empty() { room.line.called } else { 0 });
         }
     }
@@ -159,8 +160,9 @@ impl WaitingRoomState {
         self.lock().positions.remove(buyer);
     }
 
-    /// Stores the admissions of visitors whom this node knows. Also stores the admissions of
-    /// visitors who entered on another node but read their position here.
+    /// Stores the admissions of visitors whose positions this node knows. Also stores the
+    /// admissions of other visitors for whom `reads` returns true. Returns the visitors whose
+    /// admissions were stored.
     pub(super) fn apply_admitted(
         &self,
         called: &[RoomVisitor],
@@ -193,9 +195,9 @@ impl WaitingRoomState {
         self.lock().known_to.unwrap_or(0)
     }
 
-    /// Returns whether this node can answer with the buyer's position. For a position by rank, the
-    /// known state of the room must match the sale's phase. An admitted visitor's position does not
-    /// need this match.
+    /// Returns whether this node can answer with the buyer's position. For an admitted visitor, it
+    /// always can. For other visitors, it can if the sale has opened and this node knows the draw.
+    /// It also can if the sale has not opened and this node knows no draw.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |position: &QueuePosition| position.until.is_some();
         self.is_drawn() != is_before_opening
@@ -233,7 +235,7 @@ impl WaitingRoomState {
         }
     }
 
-    /// Sets the largest number of admissions in one step, from which waits are estimated.
+    /// Sets the largest number of admissions in one step. Waits are estimated from this number.
     pub(super) fn set_admissions_max(&self, admissions_max: u64) {
         self.lock().pace.set_admissions_max(admissions_max);
     }
@@ -243,16 +245,16 @@ impl WaitingRoomState {
         self.lock().room.as_ref().map(|room| room.line).unwrap_or_default()
     }
 
-    /// Records the progress of admissions, from which waits are estimated.
+    /// Records the progress of the room. Waits are estimated from this progress.
     pub(super) fn record_pace(&self, now: Millis, free: Option<u64>, limit: u64) {
         let mut state = self.lock();
         let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
         state.pace.note_progress(now, &line, free, limit);
     }
 
-    /// Returns whether too many buyers arrived in the last second: more than this node's share of
-    /// the admissions. `nodes` is the number of nodes. Returns `false` if the last count was less
-    /// than a second ago.
+    /// Returns whether more buyers arrived per second than this node's share of the admissions. The
+    /// share is the room's admissions per second, divided by the number of nodes, `nodes`. Returns
+    /// `false` if the last count was less than a second ago.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =
@@ -276,9 +278,10 @@ impl WaitingRoomState {
         self.lock().room.as_ref().and_then(|room| room.open_until).is_some_and(|until| now < until)
     }
 
-    /// Returns whether to notify the readers of positions now. Returns true when units ran out or
-    /// came back. Also returns true when something else changed and the last notification is long
-    /// enough ago. `readers` is the number of notifications if all rooms of the sale notify now.
+    /// Returns whether to notify the readers of positions now. Returns true at the first call, when
+    /// units ran out or came back, and when the draw closed. After any other change, returns true
+    /// only if the last notification is long enough ago. `readers` is the number of notifications
+    /// if all rooms of the sale notify now.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };

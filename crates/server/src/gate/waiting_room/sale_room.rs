@@ -68,8 +68,9 @@ impl SaleRoom<'_> {
         self.item.map_or(&self.sale.flags.room, |item| &item.work.room)
     }
 
-    /// Returns the number of arrivals per second above which the room opens automatically, if all
-    /// rooms of the sale together admit `per_sec` visitors.
+    /// Returns the room's part of `per_sec`, which is the number of visitors whom all rooms of the
+    /// sale admit per second. If more buyers arrive per second than this part, an automatic room
+    /// opens.
     pub(super) fn part_of(&self, per_sec: u64) -> u64 {
         (per_sec / self.rooms_of_sale() as u64).max(1)
     }

@@ -132,7 +132,7 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
     (0..100 * PER_SEC).for_each(|_| counter.record_arrival("robot", PER_SEC));
     assert!(!pressed(PER_SEC - 1, 4));
     assert!(pressed(20 * PER_SEC, 5), "more buyers arrived than the bits can distinguish");
-    // Each of several nodes has its part of the admissions.
+    // With four nodes, each node may admit a quarter of the visitors.
     nodes.set(4);
     assert!(!pressed(PER_SEC / 4, 6));
     assert!(pressed(PER_SEC * 21 / 80, 7));

@@ -11,11 +11,10 @@ use tokio::sync::{Semaphore, watch};
 use crate::outbox::ENDPOINTS_MAX;
 
 /// The maximum number of look-ups at the same time. Further look-ups wait. The number is small,
-/// because look-ups and transactions share blocking threads.
+/// because look-ups and transactions use the same blocking threads.
 pub(super) const LOOKUPS_MAX: usize = 8;
-/// The maximum number of names that are looked up or wait. The bound has room for the names of all
-/// endpoints, and for the same number of names that operators are adding. Beyond the bound, a
-/// look-up fails.
+/// The maximum number of names whose look-up runs or waits. The bound is twice the maximum number
+/// of endpoints, so that operators can also add endpoints. Beyond the bound, a look-up fails.
 pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 
 /// A function that resolves a name. It blocks its thread.

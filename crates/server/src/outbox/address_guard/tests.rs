@@ -127,8 +127,9 @@ async fn a_name_of_a_private_address_is_refused() {
     assert!(AddressGuard::new(true).resolve(name()).await.expect("allowed").next().is_some());
 }
 
-/// Creates a guard. For a name that begins with `stuck`, its resolver blocks until the sender is
-/// dropped. The list contains the names that were looked up, in order.
+/// Returns a guard, a sender and a list. For a name that begins with `stuck`, the guard's resolver
+/// blocks until the sender is dropped. The list contains each name whose look-up has begun, in
+/// order.
 fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let (hold, held) = sync_channel::<()>(1);
     let (held, begun) = (Mutex::new(held), Arc::new(Mutex::new(Vec::new())));
@@ -149,7 +150,7 @@ fn ask(guard: &AddressGuard, name: impl Into<String>) -> JoinHandle<io::Result<V
     tokio::spawn(async move { guard.look_ups.addresses(&name).await })
 }
 
-/// Waits until this many names were looked up.
+/// Waits until `count` look-ups have begun.
 async fn until(begun: &Mutex<Vec<String>>, count: usize) {
     while begun.lock().expect("the task did not panic").len() < count {
         tokio::task::yield_now().await;

@@ -1,5 +1,4 @@
-//! Tests the delivery worker. A failure that the endpoint did not cause does not count as an
-//! attempt.
+//! Tests which outcome the delivery worker records for each kind of error.
 use doorbuster_core::event::{Actor, Attribution, Event, Subject};
 use doorbuster_core::outbox::EventFilter;
 use doorbuster_core::slot::SlotBounds;

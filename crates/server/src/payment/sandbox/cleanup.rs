@@ -31,7 +31,8 @@ impl Sandbox {
     pub(crate) async fn delete_expired(&self) {
         let mut round = CleanupCursor::default();
         loop {
-            // After the clock was set forward, every document may seem old.
+            // If the clock was set forward, every document may seem old. So nothing is deleted
+            // then.
             let may = self.engine.control().leads() && !self.engine.clock_stepped();
             let before = self.engine.store().monotonic_now().plus(-KEPT_MS);
             let forgotten = if may { self.forget_page(&mut round, before).await } else { Ok(0) };
@@ -78,7 +79,8 @@ impl Sandbox {
         if old.is_empty() { Ok(0) } else { Ok(store.sandbox_delete(old).await?) }
     }
 
-    /// Reads the next page of these documents. After the last page, the first page comes again.
+    /// Reads the next page of the documents whose key begins with `prefix`. After the last page,
+    /// the first page comes again.
     async fn next_page(
         &self,
         prefix: &str,

@@ -1,9 +1,10 @@
-//! Sends the sandbox's messages to this server over HTTP until the server answers 200, as a real
-//! provider does.
+//! Sends the sandbox's messages to this server over HTTP, as a real provider does. Repeats each
+//! message until the server answers 200, but at most [`SENDS_MAX`] times.
 //!
-//! Before the sandbox writes a message into its session, it writes an announcement under `due/`, in
-//! order of time. So no message is lost if the program stops. Every node may send messages. This
-//! server handles a repeated message only once.
+//! Before the sandbox writes a message into its session, it writes an announcement under `due/`.
+//! The announcement's key begins with the time at which the message is due. So no message is lost
+//! if the program stops. Every node may send messages. This server handles a repeated message only
+//! once.
 use std::time::Duration;
 
 use doorbuster_core::Millis;
@@ -27,7 +28,7 @@ const PAUSE_MS_MAX: i64 = 15_000;
 /// If an announcement has no message after this time, the program stopped before it wrote the
 /// message.
 const ORPHAN_MS: i64 = 30_000;
-/// The value of an announcement after all messages of its session were sent.
+/// The value of an announcement that needs no further attempt.
 const SENT: &str = "done";
 
 impl Sandbox {
@@ -85,7 +86,8 @@ impl Sandbox {
         }
     }
 
-    /// Sends the messages of an announcement. Returns `true` if all messages were sent.
+    /// Sends the messages of an announcement. Returns `true` if the announcement needs no further
+    /// attempt, because each message was accepted or given up.
     async fn send_announced(
         &self,
         key: &str,

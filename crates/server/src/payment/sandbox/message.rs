@@ -122,7 +122,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                     let why = data
                         .get("reason")
                         .and_then(Value::as_str)
-                        .unwrap_or("the provider reported that it failed");
+                        .unwrap_or("the provider reported that the refund failed");
                     RefundUpdate::Failed(
                         why.chars()
                             .filter(|char| !char.is_control())
@@ -135,7 +135,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                 .ok()
                 .flatten()
                 .filter(|_| news == RefundUpdate::Settled);
-            // A refund does not need these members, so an invalid member is not an error.
+            // These two members are optional here, so an invalid value is not an error.
             let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
             });
@@ -166,11 +166,13 @@ fn optional_text(data: &Map<String, Value>, name: &str) -> Result<Option<String>
     let fits = (1..=ORDER_TEXT_CHARS_MAX).contains(&text.chars().count())
         && !text.chars().any(char::is_control);
     fits.then(|| Some(text.to_owned())).ok_or_else(|| {
-        malformed(format!("data.{name} must have 1 to {ORDER_TEXT_CHARS_MAX} characters, none of them a control character"))
+        malformed(format!(
+            "data.{name} must have 1 to {ORDER_TEXT_CHARS_MAX} characters and no control character"
+        ))
     })
 }
 
-/// Reads an amount: a currency and whole minor units, which are not negative.
+/// Reads an amount: a currency, and a whole number of minor units that is at least 0.
 fn money(data: &Map<String, Value>) -> Result<Option<Money>, MessageError> {
     let Some(amount) = data.get("amount") else { return Ok(None) };
     let minor = amount.get("amount_minor").and_then(Value::as_i64).filter(|minor| *minor >= 0);

@@ -134,8 +134,8 @@ impl Api {
         let message: String =
             word("message").unwrap_or_default().chars().take(MESSAGE_CHARS_MAX).collect();
         Err(ApiError {
-            // Status 409 means that a request with the same key is running, and 429 that there are
-            // too many requests. A request with either status may be repeated.
+            // Status 409 means that a request with the same key is running. Status 429 means that
+            // there are too many requests. In both cases, the request may be repeated.
             is_refusal: status.is_client_error()
                 && !matches!(status.as_u16(), 401 | 403 | 409 | 429),
             is_forbidden: matches!(status.as_u16(), 401 | 403),

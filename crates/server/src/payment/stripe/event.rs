@@ -30,7 +30,7 @@ pub(super) fn verify(
     let unproved = |why: &str| MessageError::Unverified(why.to_owned());
     let mut values = headers.get_all(SIGNATURE_HEADER).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(unproved("the header Stripe-Signature is required, exactly once"));
+        return Err(unproved("the request must have exactly one header Stripe-Signature"));
     };
     let text = value.to_str().map_err(|_| unproved("Stripe-Signature is not ASCII"))?;
     let parts = || text.split(',').filter_map(|part| part.trim().split_once('='));
@@ -206,7 +206,7 @@ pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, Stri
         let fits = |text: &String| is_short(text) && !text.chars().any(char::is_control);
         value.filter(fits).ok_or_else(|| format!("data.object.{name} cannot be used"))
     };
-    // An expanded payment is an object with an id.
+    // This member is the payment's id. If the query expanded the payment, it is an object.
     let payment = &session["payment_intent"];
     let payment = payment.as_str().or_else(|| payment["id"].as_str());
     let minor = session["amount_total"].as_i64().filter(|minor| *minor >= 0);
@@ -271,8 +271,8 @@ mod tests {
 
     #[test]
     fn a_signature_is_valid_for_its_body_its_time_and_its_secret() {
-        // Created by Stripe's official Python library: t=1795000000, body {"id":"evt_1"}, secret
-        // whsec_test.
+        // Stripe's official Python library created `GOOD` from t=1795000000, the body
+        // {"id":"evt_1"} and the secret whsec_test.
         let keys = [SigningKey::new(b"whsec_new"), SigningKey::new(b"whsec_test")];
         let now = Millis(1_795_000_000_000);
         let check = |header: Option<&str>, body: &str, now: Millis, expected: bool| {

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::event;
 
-/// Pause before a request about an accepted refund. Normally Stripe sends a message earlier. The
-/// request covers lost messages.
+/// Pause before a request about an accepted refund. Normally Stripe sends a message before this
+/// request. The request is needed if the message was lost.
 pub(super) const REFUND_RECHECK_MS: i64 = 600_000;
 
 /// Returns whether Stripe's refund `made` was created for `refund`.
@@ -28,7 +28,7 @@ fn is_live(made: &Value) -> bool {
     !matches!(made["status"].as_str(), Some("failed" | "canceled"))
 }
 
-/// Returns the amount that all refunds of a payment have returned or are returning.
+/// Returns the total amount of all arrived and pending refunds of a payment.
 pub(super) fn live_refund_amount(all: &[Value]) -> i64 {
     sum_amounts(all, is_live)
 }
@@ -38,8 +38,8 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
 }
 
 /// Returns the progress of `refund`, computed from all Stripe refunds of its payment. If a person
-/// refunded a part at Stripe, `refund` covers only the rest. Returns `None` if Stripe has no such
-/// refund.
+/// refunded a part of the payment at Stripe, Stripe's refund for `refund` covers only the remaining
+/// part. Returns `None` if Stripe has no such refund.
 pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
     if sum_amounts(all, has_arrived) >= refund.money.minor {

@@ -78,13 +78,13 @@ pub(crate) async fn revoke(
     Ok(json(StatusCode::OK, &RevokedCodes { revoked }))
 }
 
-/// Selects the codes that begin with a prefix.
+/// Selects one whole code, or all codes that begin with a prefix.
 fn selection(sale: &str, text: &str) -> Result<CodeSelection, Problem> {
     if let Some(hash) = code::hash_code(sale, text) {
         return Ok(CodeSelection::Code(hash));
     }
     code::parse_prefix(text, CODE_PREFIX_CHARS).map(CodeSelection::Prefix).ok_or_else(|| {
-        let detail = "a prefix has 1 to 4 characters of a code; a whole code has 16";
+        let detail = "a prefix has 1 to 4 characters of a code; a whole code has 16 characters";
         Problem::not_found(detail)
     })
 }

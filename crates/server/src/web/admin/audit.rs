@@ -54,8 +54,8 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
     Ok(json(StatusCode::OK, &audit))
 }
 
-/// Returns a notice about a payment that the buyer's bank or the provider reversed without a
-/// request from the shop.
+/// Returns a notice about a payment that was reversed without a request from the shop. Either the
+/// payment was refunded in the provider's dashboard, or the buyer's bank disputes it.
 fn reversed(found: &store::ReversedPayment) -> Notice {
     let said = match found.kind {
         store::ReversalKind::Returned => "was refunded in the provider's own dashboard",
@@ -100,8 +100,8 @@ fn lost_orders(found: &store::LostOrders) -> Finding {
         sale: None,
         item: None,
         detail: format!(
-            "node {node} compared its {acknowledged} newest orders with the database of fence \
-             {fence} at {}: {lost} are missing or in an earlier state, among them {}",
+            "at {}, node {node} compared its {acknowledged} newest orders with the database \
+             (fence {fence}): {lost} are missing or in an earlier state, among them {}",
             wire::time(*at),
             sample.join(" ")
         ),

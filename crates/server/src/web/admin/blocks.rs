@@ -133,7 +133,7 @@ fn block_view(app: &App, block: &store::Block) -> Block {
 }
 
 /// Returns a block's id: a keyed hash of the blocked value. The id is the same on every node. The
-/// id must not reveal the buyer, because the log of actions also keeps the id after the buyer was
+/// id must not reveal the buyer, because the log of actions keeps the id even after the buyer is
 /// erased.
 fn block_id(app: &App, block: &store::Block) -> String {
     let hash =

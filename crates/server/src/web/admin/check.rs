@@ -19,7 +19,8 @@ use crate::web::reply::{HandlerError, HandlerResult, json};
 use crate::web::request_body;
 use crate::web::{App, wire};
 
-/// A node reports about twice a second. A node with a longer lag than this may have stopped.
+/// The longest lag of a running node. A node reports about twice a second, so a node whose last
+/// report is older may have stopped.
 const LAG_MAX_MS: u64 = 1_500;
 
 pub(crate) async fn check(
@@ -110,7 +111,8 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
     if !app.is_https {
         problems.push(warning(
             "no_tls_address",
-            "page.url does not begin with https://; buyers' tokens could be read on the way; use HTTPS",
+            "page.url does not begin with https://, so others on the network could read buyers' \
+             tokens; use HTTPS",
         ));
     }
     let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
@@ -123,8 +125,8 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
     if !app.buyers.has_accepted_token() {
         problems.push(warning(
             "token_unused",
-            "this node has not accepted a buyer's token since it started; sign in at the shop and \
-             buy in a test sale, to see that the shop's tokens are valid",
+            "this node has not accepted a buyer's token since it started; to check the shop's \
+             tokens, sign in at the shop and buy in a test sale",
         ));
     }
     if let Some(replication) = app.engine.database().replication() {
@@ -136,14 +138,15 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
         } else if replication.required == 0 {
             problems.push(warning(
                 "no_standby",
-                "commits wait for no standby; orders can be lost with the database server",
+                "commits wait for no standby; if the database server is lost, orders can be lost",
             ));
         }
     }
     if app.engine.layout().is_single_node() && app.engine.store().commit_copy().is_none() {
         problems.push(warning(
             "no_backup",
-            "the store has no continuous backup; a lost disk loses every order; set backup.to",
+            "the store has no continuous backup; if the disk is lost, every order is lost; set \
+             backup.to",
         ));
     }
     if app.live().proxies.iter().any(|network| network.contains(IpAddr::from([8, 8, 8, 8]))) {
@@ -154,7 +157,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
     }
     let audit = app.engine.audit().await.map_err(failed)?;
     if !audit.findings.is_empty() {
-        let detail = "the audit has findings; read GET /v1/admin/audit before you open";
+        let detail = "the audit has findings; read GET /v1/admin/audit before you open the sale";
         problems.push(error("audit_findings", detail));
     }
     Ok(problems)

@@ -84,8 +84,8 @@ pub(crate) async fn actions(
     Ok(export_reply(app, Export::Actions, source))
 }
 
-/// Refreshes the catalogue with the changes of other nodes. Then checks that the sale exists, if
-/// the request names a sale, and returns its name.
+/// Refreshes the catalogue with the changes of other nodes. If the request names a sale, checks
+/// that the sale exists, and returns its name.
 async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, HandlerError> {
     app.engine.refresh_catalogue().await.map_err(failed)?;
     if let Some(name) = &wanted {
@@ -253,7 +253,7 @@ async fn write_page(
             page.rows.iter().for_each(|row| write_refund(lines, &wire::refund(row)));
             Ok(page.next)
         }
-        // The ledger and the actions have their own sources.
+        // The ledger and the actions have their own kinds of `ExportSource`.
         Export::Orders | Export::Ledger | Export::Actions => {
             let query = OrderQuery { items, after, limit: EXPORT_PAGE, ..OrderQuery::default() };
             let page = store.orders_oldest_first(query).await?;

@@ -90,7 +90,7 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Replaces the set of keys that authenticates requests.
+/// Reads the operators' keys from the store. From now on, only these keys authenticate requests.
 async fn replace_keys(app: &App) -> Result<(), HandlerError> {
     let keys = app.engine.store().keys().await.map_err(failed)?;
     app.operators.replace_keys(keys);

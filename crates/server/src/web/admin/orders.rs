@@ -31,12 +31,12 @@ use crate::web::{App, wire};
 /// `GET /v1/admin/orders`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
-    // This node may not know a new item yet. Without the refresh, the item would seem to be
-    // missing.
+    // This node may not know an item that was created on another node. Without the refresh, that
+    // item would seem to be missing.
     app.engine.refresh_catalogue().await.map_err(failed)?;
     let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
     if items.as_ref().is_some_and(Vec::is_empty) {
-        // No sale or item has this name, so no order matches.
+        // The named sale or item does not exist, so no order matches.
         return Ok(json(
             StatusCode::OK,
             &OrderList { orders: Vec::new(), items: Vec::new(), next_cursor: None },

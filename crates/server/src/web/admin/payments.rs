@@ -15,7 +15,7 @@ use crate::web::failure::failed;
 use crate::web::reply::{HandlerError, HandlerResult, json};
 use crate::web::{App, wire};
 
-/// The maximum number of payments in an answer about one order. The list of payments has all
+/// The maximum number of payments in an answer about one order. `GET /v1/admin/payments` lists all
 /// payments of the order.
 const ORDER_PAYMENTS_MAX: usize = 200;
 

@@ -158,7 +158,8 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Returns the version that `If-Match` requires, if any. The store compares the version again.
+/// Checks that `If-Match` allows the sale's version in this node's memory. Returns that version if
+/// the request has `If-Match`, because the store compares the version again.
 fn requested_version(headers: &HeaderMap, sale: &SaleState) -> Result<Option<u64>, Problem> {
     let values = || headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes);
     if !if_match(values(), &etag(sale.row.version)) {

@@ -22,7 +22,7 @@ use crate::web::{App, wire};
 
 /// Without `from`, the series covers this much time before `to`.
 const DEFAULT_MS: i64 = 3_600_000;
-/// For minutes more recent than this, the store may have only the rows of single seconds.
+/// For this much time before `to`, the store may have only the rows of single seconds.
 const RECENT_MS: i64 = 600_000;
 
 pub(crate) async fn get(
@@ -33,7 +33,8 @@ pub(crate) async fn get(
     let query = SeriesQuery::for_operator(query.as_deref().unwrap_or_default())?;
     sale(&app, &name)?;
     let length = i64::from(query.step_secs) * 1_000;
-    // The last step contains the millisecond before `to`, or the present time if `to` is absent.
+    // If `to` is given, the last step contains the millisecond before `to`. Otherwise it contains
+    // the present time.
     let last = query.to.map_or(app.engine.now(), |to| Millis(to.millis() - 1));
     let to = Millis(last.0.div_euclid(length) * length + length);
     let from = query.from.map_or(to.plus(-DEFAULT_MS), |from| Millis(from.millis()));
@@ -45,13 +46,14 @@ pub(crate) async fn get(
     }
     let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
     let store = app.engine.store();
-    // A node without a row has the levels of its last row.
+    // Also reads the minute before `from`, because a node without a row at some time has the levels
+    // of its last row.
     let minutes_or_seconds =
         PointQuery { sale: name.clone(), step, from: from.plus(-MINUTE_MS), to };
     let mut rows = store.points(minutes_or_seconds).await.map_err(failed)?;
     if step == PointStep::Minute {
-        // The leader sums up a minute some time after the end of the minute. Until then, the store
-        // has only the rows of single seconds.
+        // The leader adds up the seconds of a minute some time after the minute ends. Until then,
+        // the store has only the rows of single seconds.
         let recent = from.max(to.plus(-RECENT_MS));
         let seconds = PointQuery { sale: name, step: PointStep::Second, from: recent, to };
         let seconds = store.points(seconds).await.map_err(failed)?;
@@ -69,7 +71,8 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &Series { step_secs: query.step_secs, from, to, points }))
 }
 
-/// Returns the counts of a row. In a row of one second, that second is the busiest second.
+/// Returns the counts of a row. If the row is of one second, this second is also the busiest
+/// second.
 fn counts_of(row: &SalePoint) -> StepCounts {
     let mut counts = StepCounts::parse(&row.point);
     if row.step == PointStep::Second {
@@ -78,8 +81,9 @@ fn counts_of(row: &SalePoint) -> StepCounts {
     counts
 }
 
-/// Sums the points of all nodes at each time. A node without a point at a time has the levels of
-/// its last minute. Then sums the times from `from` on within each step of `length`.
+/// Sums the points of all nodes at each time. A node without a point at a time has its last levels,
+/// if they are less than a minute old. Then combines the sums of all times since `from` into steps
+/// of `length` milliseconds.
 fn add_up(
     rows: impl Iterator<Item = (Millis, NodeId, StepCounts)>,
     from: Millis,
@@ -93,7 +97,8 @@ fn add_up(
     let mut steps: BTreeMap<Millis, StepCounts> = BTreeMap::new();
     for (at, nodes) in times {
         levels.extend(nodes.iter().map(|(node, point)| (*node, (at, point.levels()))));
-        // A node that has ended writes no levels, so its old levels are dropped.
+        // A node where visitors or tickets wait writes a row at least once a minute. So levels that
+        // are a minute old are dropped.
         levels.retain(|_, (since, _)| at.0 - since.0 < MINUTE_MS);
         let mut sum = StepCounts::default();
         for (node, (_, level)) in &levels {
@@ -123,7 +128,8 @@ fn point_view(at: Millis, point: &StepCounts) -> SeriesPoint {
     SeriesPoint {
         at: wire::time(at),
         requests,
-        // A minute that an older version stored has no busiest second.
+        // The row of a minute has no busiest second if an older version of the program stored the
+        // row.
         busiest_second: (point.peak > 0 || requests == 0).then_some(point.peak),
         reserved: point.answers.get(AnswerKind::Reserved.as_str()).copied().unwrap_or(0),
         refused: refused.map(|(kind, count)| (kind.clone(), *count)).collect(),

@@ -52,7 +52,7 @@ pub(crate) async fn set(
         SpreadOutcome::WrongState(phase) => {
             return Err(Problem::wrong_state(phase.as_str(), "the sale is closed").into());
         }
-        // This change requires no version, so both outcomes mean that the item is missing.
+        // `VersionMismatch` does not occur, because this change requires no version.
         SpreadOutcome::NotFound | SpreadOutcome::VersionMismatch(_) => {
             return Err(Problem::not_found("the sale has no such item").into());
         }
@@ -71,7 +71,8 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &spread_view(&item.row.spread)))
 }
 
-/// Checks a requested spread. `automatic` is the number of partitions if the server may choose.
+/// Checks a requested spread. If the operator lets the server choose the number of partitions, that
+/// number is `automatic`.
 fn parse_spread(wanted: &Wanted, automatic: u32) -> Result<Spread, Problem> {
     let spread = Spread {
         partitions: match wanted.partitions {

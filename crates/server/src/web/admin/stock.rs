@@ -106,8 +106,8 @@ pub(crate) async fn slots(
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
         let grants = app.engine.store().grants(item.row.id).await.map_err(failed)?;
-        // Takes the newest grant of each slot. If the slot has an open grant, the open grant is the
-        // newest. Leaves out closed grants of removed nodes and of earlier spreads.
+        // Takes the newest grant of each slot. An open grant is always the newest grant of its
+        // slot. Leaves out closed grants of removed nodes and of earlier spreads.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
@@ -132,7 +132,8 @@ async fn slot_row(
     moved: Option<&GrantTransfers>,
 ) -> Result<SlotRow, HandlerError> {
     let view = app.engine.slots().view(grant.slot).await.ok().flatten();
-    // A view of another epoch describes an older or newer grant, so the view is not shown.
+    // If the view has another epoch, it describes another grant of the slot. So the answer does not
+    // show this view.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
     let two = item.row.spread.uses_sub_domains()
         || view.as_ref().is_some_and(|view| view.counters[1] > 0);
@@ -151,7 +152,7 @@ async fn slot_row(
             true => Available::Two { a: view.counters[0], b: view.counters[1] },
             false => Available::One(view.available),
         }),
-        // No count exists yet if the grant was opened a moment ago.
+        // A grant that was opened a moment ago has no counts of refills and recalls yet.
         refills: moved.map_or(0, |moved| moved.refills),
         recalls: moved.map_or(0, |moved| moved.recalls),
     })

@@ -1,5 +1,5 @@
-//! Adds, changes and removes the endpoints that receive events. Also shows and repeats failed
-//! deliveries.
+//! Adds, changes and removes the endpoints that receive events. Also lists their deliveries, and
+//! sends an event again.
 
 use std::sync::Arc;
 
@@ -208,7 +208,7 @@ pub(crate) async fn redeliver(
     request_body::content_type(&headers, BodyType::Json)?;
     let wanted = Redelivery::from_json(&body)?;
     let position = event_position(&wanted.event).expect("the parser accepts only ids of events");
-    // If the event at this position is not the event that the request names, the named event no
+    // The store may have another event at this position. Then the event that the request names no
     // longer exists.
     if let Some(Ok(event)) = app.engine.store().event_at(position).await.map_err(failed)?
         && !names_event(&wanted.event, &event_id(&event))

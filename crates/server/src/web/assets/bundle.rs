@@ -41,7 +41,7 @@ pub(super) fn bundle(entry: &str, sources: &HashMap<String, AssetSource>) -> Str
     out
 }
 
-/// Appends `name` after the modules that it imports.
+/// Appends the modules that `name` imports, and then the module `name`.
 fn add(
     name: &str,
     sources: &HashMap<String, AssetSource>,
@@ -63,14 +63,15 @@ fn add(
     out.push_str(&format!("return {{ {} }};\n}})();\n", module.exports.join(", ")));
 }
 
-/// Returns the name of the constant for a module's exports: `sale_state_js` for `sale-state.js`.
+/// Returns the name of the constant for a module's exports: `m_sale_state_js` for `sale-state.js`.
 fn constant(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     format!("m_{}", name.chars().map(plain).collect::<String>())
 }
 
-/// Returns whether the line starts a comment that fills whole lines. Visitors do not need these
-/// comments, which make up a seventh of the scripts.
+/// Returns whether the line begins with a comment and contains no code after it. A bundle leaves
+/// out such comments, because visitors do not need them. These comments make up a seventh of the
+/// scripts.
 fn is_comment_start(line: &str) -> bool {
     let line = line.trim();
     line.starts_with("/*") && line.find("*/").is_none_or(|end| end + 2 == line.len())
@@ -79,7 +80,7 @@ fn is_comment_start(line: &str) -> bool {
 /// The parts of a module's source.
 #[derive(Debug, Default)]
 struct Module {
-    /// Each imported module with the imported names. A renamed import has the form `c: d`.
+    /// Each imported module, with its imported names. The import `c as d` has the form `c: d`.
     imports: Vec<(String, Vec<String>)>,
     /// The exported names.
     exports: Vec<String>,

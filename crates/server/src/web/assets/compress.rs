@@ -8,8 +8,8 @@ use flate2::write::GzEncoder;
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
-/// The quality of Brotli compression, 9 of 11. Level 9 takes about 20 ms for a page's file. Level
-/// 11 takes ten times as long and saves only 3 % more.
+/// The quality of Brotli compression. The highest quality is 11. Quality 9 takes about 20 ms for a
+/// page's file. Quality 11 takes ten times as long and saves only 3 % more.
 const BROTLI_QUALITY: i32 = 9;
 
 /// The codings, best first.

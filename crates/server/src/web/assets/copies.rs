@@ -41,14 +41,14 @@ fn both_languages_have_the_same_sentences_with_the_same_values() {
     assert_eq!(keys(&english), keys(&chinese));
     for (key, sentence) in &english {
         // An English plural such as {n:person|people} needs no word in Chinese. So a Chinese
-        // sentence may leave out a value, but may not have a value of its own.
+        // sentence may leave out values of the English sentence. It may not contain other values.
         let (ours, theirs) = (values(sentence), values(&chinese[key]));
         assert!(theirs.is_subset(&ours), "{key}: {sentence} / {}", chinese[key]);
     }
 }
 
-/// The browser tests look for screens whose parts contradict each other. A wrong translation can
-/// cause such a screen in only one of the languages.
+/// The browser tests look for screens whose parts contradict each other. This test finds one cause
+/// of such a screen: a sentence that is wrong in only one of the languages.
 #[test]
 fn no_sentence_says_open_in_one_language_and_shut_in_the_other() {
     const OPEN: [&str; 6] =
@@ -82,8 +82,8 @@ fn no_sentence_says_open_in_one_language_and_shut_in_the_other() {
     assert!(checked > 80, "{checked}");
 }
 
-/// Returns the keys and sentences of one language of the console. A key may have no quotes, and a
-/// long sentence has several parts.
+/// Returns the keys and sentences of one language of the console. In these files a key may have no
+/// quotes, and a long sentence may be split into several strings.
 fn console_sentences(name: &str) -> BTreeMap<String, String> {
     let files = embedded();
     let text = files.get(name).expect("the file is embedded").text();
@@ -111,8 +111,8 @@ fn console_keys() -> BTreeSet<String> {
         for (at, _) in text.match_indices("t('") {
             let is_call = !text[..at].ends_with(char::is_alphanumeric);
             let key = text[at + 3..].split('\'').next().unwrap_or_default();
-            // If the script composes a key, the literal is the start of the key and ends with a
-            // dot.
+            // A script may compose a key from parts. Then this text is only the start of the key,
+            // and it ends with a dot.
             if is_call && !key.ends_with('.') {
                 keys.insert(key.to_owned());
             }

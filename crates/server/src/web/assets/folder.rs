@@ -1,9 +1,9 @@
 //! Writes the buyers' pages as a folder for any web server or CDN. The folder has pages, assets
-//! with hashed names and a compressed copy of each file. Its headers say how long caches may keep
-//! each kind of file.
+//! with hashed names, and compressed copies of the files.
 //!
 //! Each page contains its own content security policy, because a plain folder sets no headers. The
-//! file `_headers` has the headers for servers that support it.
+//! file `_headers` is for servers that support it. It sets the policy as a header, and says how
+//! long caches may keep each kind of file.
 
 use std::path::PathBuf;
 
@@ -98,8 +98,8 @@ fn add(files: &mut Vec<FolderFile>, path: PathBuf, bytes: &[u8]) {
     files.push(FolderFile { path, bytes: bytes.to_vec() });
 }
 
-/// The rules for the pages of orders, and of sales that are created after the export. All these
-/// sales share one page, and all orders share another page.
+/// The rules for addresses that have no file of their own. All sales that are created after the
+/// export share one page, and all orders share another page.
 const REDIRECTS: &str = "/sale/* /sale.html 200\n/order/* /order.html 200\n";
 
 /// Returns the assets that these pages name, directly or through other assets.
@@ -137,8 +137,8 @@ fn policy(api: Option<&str>) -> String {
     }
 }
 
-/// Adds the policy to a page. A policy inside a page cannot forbid framing, so that part is left to
-/// a header.
+/// Adds the policy to a page. Only a header can forbid other sites to frame a page. So the policy
+/// inside the page leaves out this rule.
 fn with_policy(page: &str, api: Option<&str>) -> String {
     let policy = policy(api);
     let inside: Vec<&str> = policy

@@ -50,9 +50,10 @@ pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSour
     }
 }
 
-/// Returns the tokens of the brand's colours in both schemes. In the dark scheme the accent colour
-/// is also a text colour. The wash colour mixes the accent colour with the dark background. Bars
-/// show held units in the colour of texts, because that colour has enough contrast.
+/// Returns the brand's colours as CSS variables, for the light and the dark scheme. In the dark
+/// scheme the accent colour is also a text colour. The wash colour mixes the accent colour with the
+/// dark background. Bars show held units in the accent's text colour, because that colour has
+/// enough contrast.
 fn color_styles(theme: &Theme) -> String {
     let Some(colors) = &theme.colors else { return String::new() };
     format!(
@@ -88,8 +89,8 @@ fn fonts(theme: &Theme) -> impl Iterator<Item = (&ThemeFile, &'static str)> {
     theme.font.as_ref().map(|font| (font, "shop-font")).into_iter().chain(bold)
 }
 
-/// Returns the styles of the plain font and of the bold font, at these addresses. If there is only
-/// one font, browsers draw it bolder where texts are bold.
+/// Returns the styles for the fonts at these addresses: the plain font, and the bold font if there
+/// is one. Without a bold font, browsers make bold texts from the plain font.
 fn font_styles(urls: &[String]) -> String {
     let face = |url: &String, weight: &str| {
         format!(
@@ -110,8 +111,8 @@ fn font_styles(urls: &[String]) -> String {
     )
 }
 
-/// Returns the styles that show the links in the page's language. Without its script, a page is in
-/// English.
+/// Returns the styles that show only the links for the page's language. If a page's script does not
+/// run, the page is in English.
 fn footer_styles(theme: &Theme) -> &'static str {
     if theme.footer_zh.is_empty() {
         return "";
@@ -195,8 +196,8 @@ fn data_url(file: &ThemeFile) -> String {
     format!("data:{media_type};base64,{}", STANDARD.encode(&file.bytes))
 }
 
-/// Returns the shop's links. If Chinese pages have their own links, the result has both, because
-/// every visitor gets the same page.
+/// Returns the shop's links. If the shop has separate links for Chinese pages, the result contains
+/// both sets of links, because every visitor gets the same page.
 fn footer(theme: &Theme) -> String {
     let chinese = links(&theme.footer_zh, " lang=\"zh-Hans\"");
     // If only Chinese pages have links, pages in other languages have no links.

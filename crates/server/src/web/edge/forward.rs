@@ -67,8 +67,8 @@ fn remove_hop_headers(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    // The `Connection` header lists headers to remove. A client must not remove a header that the
-    // edge needs.
+    // The `Connection` header lists headers to remove. A client must not use this list to remove a
+    // header that the node needs.
     let kept = [http::header::HOST, CONTENT_LENGTH, http::header::AUTHORIZATION];
     for name in named.into_iter().filter(|name| !kept.contains(name)) {
         headers.remove(name);

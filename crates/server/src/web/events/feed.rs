@@ -74,7 +74,7 @@ pub(super) struct Feed {
     /// For each waiting room, a fingerprint of the room, and a fingerprint of the last position
     /// that the reader got.
     sent_positions: Vec<(u64, NonZeroU64)>,
-    /// The status to send next, once it is rendered: the event number and the sale.
+    /// The next status to send, as soon as it is rendered: the event number and the sale.
     pending_status: Option<(u64, Arc<str>)>,
     /// On an edge: makes a node send the events of this buyer to the edge.
     relay: Option<RelayGuard>,
@@ -135,13 +135,13 @@ impl Feed {
         }
     }
 
-    /// Returns the time at which the reader's token expires.
+    /// Returns the time at which the stream must end.
     pub(super) fn ends_at(&self) -> Instant {
         self.ends_at
     }
 
-    /// Extends the stream to the expiry of another token of the same buyer. `None`: the token
-    /// belongs to another buyer.
+    /// Lets the stream continue until a new token of the buyer expires. Returns the event that
+    /// confirms the token. `None`: the token belongs to another buyer.
     pub(super) fn renew(&mut self, buyer: &BuyerId, expiry: TokenExpiry) -> Option<String> {
         if buyer != self.buyer() {
             return None;
@@ -191,9 +191,9 @@ impl Feed {
         statuses
     }
 
-    /// Returns the next waiting event without blocking. `None`: no event waits, and `ready_queue`
-    /// gets `key` when an event arrives. If the next event is a status that is not rendered yet, a
-    /// later call returns this status. Later events wait for this status.
+    /// Returns the next waiting event without blocking. `None`: no event waits. When an event
+    /// arrives, `ready_queue` gets `key`. `NotYet`: the event is a status that must be rendered
+    /// first. Then a later call returns this status, and later events wait for it.
     pub(super) fn next_or_park(
         &mut self,
         ready_queue: &Arc<ReadyQueue>,
@@ -265,8 +265,9 @@ impl Feed {
         }
     }
 
-    /// Renders an event as JSON. A status may take time to render, and the caller must not drop the
-    /// future before it completes. `None`: there is nothing to send, or the server is stopping.
+    /// Renders an event as JSON. Rendering a status may take time. The caller must not drop this
+    /// future before it completes, because the event would be lost. `None`: there is nothing to
+    /// send, or the server is stopping.
     pub(super) async fn event_json(&mut self, event: &notify::HubEvent) -> Option<String> {
         let pending = match self.render(event) {
             Ok(json) => return json,

@@ -103,7 +103,7 @@ mod tests {
             for pongs in [0, 1, 7] {
                 let said = [&pong.repeat(pongs)[..], close].concat();
                 assert!(is_close_frame(&said), "{said:?}");
-                // The first byte of a close frame is enough.
+                // The first byte of a close frame is enough to recognise the frame.
                 assert!(is_close_frame(&said[..6 * pongs + 1]), "{said:?}");
             }
         }

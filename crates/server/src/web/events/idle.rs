@@ -1,7 +1,7 @@
-//! Keeps idle WebSocket connections without a task each. Only the socket and its subscription stay
-//! in memory. One task serves thousands of connections: it reads what clients send, writes events
-//! without blocking, and sends pings. For all other work the connection gets a task of its own
-//! again.
+//! Serves idle WebSocket connections, which have no tasks of their own. Only the socket and its
+//! subscription stay in memory. One task serves thousands of connections: it reads what clients
+//! send, writes events without blocking, and sends pings. For all other work, a connection gets a
+//! task of its own again.
 //!
 //! The task never waits for one connection or one sale. Other tasks render statuses.
 //!
@@ -319,8 +319,7 @@ impl IdleConnections {
     fn resume_waiting(&mut self, made: Result<(Id, ()), JoinError>) {
         let (id, is_made) = match made {
             Ok((id, ())) => (id, true),
-            // Rendering panicked. The server disconnects the readers of that sale, as it does for
-            // readers with their own tasks.
+            // Rendering panicked. So the server disconnects the readers that wait for this status.
             Err(error) => (error.id(), false),
         };
         let waited = self.made.remove(&id).and_then(|name| self.waiting.remove(&name));

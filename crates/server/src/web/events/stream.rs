@@ -24,7 +24,7 @@ use crate::web::connection::{Connection, StreamGuard};
 use crate::web::identity::{Buyer, ClientAddress, TokenExpiry};
 use crate::web::reply::{HandlerResult, ReplyBody};
 
-/// The header with the last event that a reconnecting reader received.
+/// The header in which a reconnecting reader sends the id of its last event.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The header that asks a proxy not to buffer the stream.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -51,7 +51,7 @@ pub(crate) async fn stream(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> HandlerResult {
-    // Any other value is not an event id of this server, so it is ignored.
+    // Event ids of this server are numbers. A value that is not a number is ignored.
     let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     let mut feed = follow(&app, (client, buyer, expiry), query.as_deref(), after).await?;
     let mut first = VecDeque::from([format!("id: {}\ndata: {}\n\n", feed.since(), feed.hello())]);

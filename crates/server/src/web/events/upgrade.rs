@@ -1,4 +1,4 @@
-//! The WebSocket handshake, without a library. So the connection stays a plain socket, and an idle
+//! Does the WebSocket handshake on a plain socket. No library wraps the socket, so an idle
 //! connection needs no memory for WebSocket buffers.
 
 use axum::body::Body;
@@ -81,8 +81,8 @@ pub(super) fn offered_token(headers: &HeaderMap) -> Option<&str> {
         .find_map(|protocol| protocol.trim().strip_prefix(BEARER_SUBPROTOCOL_PREFIX))
 }
 
-/// Refuses a page of another origin. Such a page must not use the cookie of this server's pages.
-/// Only browsers send an origin.
+/// Refuses a request from a page of another origin. Such a page must not use the cookie of this
+/// server's pages. Only browsers send an origin, so a request without an origin is accepted.
 pub(super) fn refuse_foreign(headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let host = text(ORIGIN).map(|origin| origin.split_once("://").map(|(_, host)| host));
@@ -108,7 +108,7 @@ impl Upgrade {
         response
     }
 
-    /// Waits for the connection after the answer was sent. `None`: the connection is gone.
+    /// Waits until the answer is sent, and returns the connection. `None`: the connection is gone.
     pub(super) async fn connection(self) -> Option<GuardedStream> {
         let upgraded = self.connection.await.ok()?;
         // Every connection that `connection.rs` serves has this type.

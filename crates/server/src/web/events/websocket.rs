@@ -80,7 +80,7 @@ pub(crate) async fn websocket(
     Ok(answer)
 }
 
-/// Authenticates the buyer by a header or by the second subprotocol.
+/// Authenticates the buyer by `Authorization`, by a token in a subprotocol, or by the cookie.
 async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem> {
     if headers.contains_key(AUTHORIZATION) {
         return app.buyer(headers, &Method::GET).await;
@@ -88,7 +88,7 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem>
     match offered_token(headers) {
         Some(token) => app.buyer_of_token(token).await,
         None => {
-            // Browsers also send the cookie with WebSockets from pages of other origins.
+            // A browser also sends the cookie if a page of another origin opens the WebSocket.
             refuse_foreign(headers)?;
             app.buyer(headers, &Method::GET).await
         }
@@ -98,7 +98,7 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem>
 /// The reader of a WebSocket, active or idle.
 pub(super) struct WebSocketReader {
     pub feed: Feed,
-    /// The connection and its permit from the limit of connections.
+    /// The connection, which counts towards the limit of open connections.
     pub connection: Arc<Connection>,
     /// Pings that were sent since the last input from the client.
     pub unanswered: u32,
@@ -178,7 +178,7 @@ async fn serve_new(socket: GuardedStream, feed: Feed, connection: Arc<Connection
 /// Serves a WebSocket that was idle, in a task of its own.
 pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, why: WakeReason) {
     tokio::spawn(async move {
-        // The runtime cannot poll the socket, so it is dropped.
+        // The runtime cannot poll this socket, so the socket is dropped.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let app = reader.feed.app().clone();
         let (mut received, mut unsent, mut idle_after, mut end) =

@@ -9,7 +9,8 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use crate::web::reply::{Reply, ReplyBody};
 
-/// The date header and the headers after it in every answer. The server renders them once a second.
+/// The date header, and the headers that follow it in every answer. A connection renders this text
+/// at most once a second.
 #[derive(Debug, Default)]
 pub(crate) struct DateHeader {
     second: Option<i64>,

@@ -77,7 +77,8 @@ async fn issue_pass(
         .await
         .map_err(waiting_room::room_problem)?
     {
-        // A waiting room that opens later does not accept passes that were issued before.
+        // `true` marks a pass that was issued without a waiting room. A waiting room that opens
+        // later does not accept this pass.
         Admission::NotNeeded => (Millis(i64::MAX), true),
         Admission::AdmittedUntil(until) => (keep_turn(app, room, buyer, until).await?, false),
         Admission::MustWait => return Err(Problem::waiting_room().into()),
@@ -102,7 +103,8 @@ async fn issue_pass(
     })
 }
 
-/// Extends the turn of a buyer who is using the turn. Returns the new end of the turn.
+/// Extends the buyer's turn, because a buyer who requests a pass uses the turn. Returns the new end
+/// of the turn.
 async fn keep_turn(
     app: &App,
     room: SaleRoom<'_>,
@@ -113,7 +115,11 @@ async fn keep_turn(
     kept.map_err(waiting_room::room_problem)
 }
 
-/// Returns the time at which the sale opens or opened, if the sale issues passes now.
+/// Returns the time at which the sale opens or opened.
+///
+/// # Errors
+///
+/// The sale issues no passes now.
 fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     let starts_at = sale.row.starts_at;
     match (sale.row.phase, starts_at) {
@@ -130,14 +136,14 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     }
 }
 
-/// Checks that an admission with this end is still valid. The admission may end during the other
-/// checks, and its units then go to the next visitor.
+/// Checks that the admission, which ends at `until`, is still valid. The admission may end during
+/// the other checks, and its units then go to the next visitor.
 fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
     if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
 }
 
-/// Checks the challenge and the access code. Checks without a cost come first. If the admission has
-/// ended, the challenge and the code stay unused.
+/// Checks the challenge, and then the access code. Before each of these two checks, the admission
+/// must still be valid. If it has ended, the challenge or the code stays unused.
 async fn check_challenge(
     app: &App,
     sale: &SaleState,

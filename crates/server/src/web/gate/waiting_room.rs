@@ -142,8 +142,8 @@ pub(crate) async fn export(
         async move {
             let ExportPosition(rank, after) = at?;
             let page = app.engine.store().drawn_after(&key, after, EXPORT_PAGE).await;
-            // The status was sent already. Only a broken connection tells the client that lines are
-            // missing.
+            // The status of the answer was sent already. So only a broken connection tells the
+            // client that lines are missing.
             let page = match page {
                 Ok(page) => page,
                 Err(error) => return Some((Err(error), None)),
@@ -172,7 +172,8 @@ fn export_lines(first: u64, page: &[(DrawLot, BuyerId)]) -> Bytes {
         lines.push_str("rank,buyer\r\n");
     }
     for (rank, (_, buyer)) in (first..).zip(page) {
-        // A spreadsheet would run a cell that begins with a minus as a formula.
+        // A spreadsheet would run a cell that begins with a minus as a formula. A quote prevents
+        // this.
         let quote = if buyer.as_str().starts_with('-') { "'" } else { "" };
         lines.push_str(&format!("{rank},{quote}{buyer}\r\n"));
     }
@@ -204,8 +205,9 @@ async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem
     Ok(sale)
 }
 
-/// Returns the waiting room that a request names. The item is required if each item of the sale has
-/// a waiting room. A sale with one waiting room accepts an item and ignores it.
+/// Returns the waiting room that a request names. If each item of the sale has its own waiting
+/// room, the request must name an item. If the sale has one waiting room, the request may name any
+/// item of the sale.
 ///
 /// # Errors
 ///
@@ -228,8 +230,8 @@ fn queried_room<'a>(sale: &'a SaleState, item: Option<&str>) -> Result<SaleRoom<
     wanted_room(sale, item, || FaultLocation::Query("item".into()))
 }
 
-/// Returns the sale with this name and the row of its waiting room, if the sale has or had one.
-/// Anyone may verify a draw at any later time.
+/// Returns the sale with this name and the row of its waiting room. A sale that no longer has a
+/// waiting room still has the row, because anyone may verify a draw at any later time.
 async fn sale_with_draw(
     app: &App,
     name: &str,

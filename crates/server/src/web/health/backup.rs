@@ -3,7 +3,7 @@
 use crate::metrics::{MetricKind, MetricsText};
 use crate::web::App;
 
-/// Writes these metrics. Without a continuous backup, the metrics have no values.
+/// Writes the metrics of the continuous backup. Without a continuous backup, they have no values.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     let progress = app.engine.store().commit_copy().map(doorbuster_store::CommitCopy::progress);
     let now = app.engine.store().now();

@@ -3,8 +3,8 @@
 use crate::metrics::{MetricKind, MetricsText};
 use crate::web::App;
 
-/// Writes these metrics. A value is missing if this node does not know the value, or if the node's
-/// shape has no such value.
+/// Writes the metrics of the database and of the commits. A metric has no value if this node does
+/// not know the value, or if the value does not exist in the node's shape, such as `embedded`.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_store_up",

@@ -3,7 +3,7 @@
 use crate::metrics::{MetricKind, MetricsText};
 use crate::web::App;
 
-/// Writes these metrics. On a node with a store they have no values.
+/// Writes the metrics of an edge. On a node with a store, they have no values.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     let node = app.engine.edge();
     let age = node.and_then(|node| node.feed_age_ms());

@@ -4,8 +4,8 @@ use crate::log::event_counts;
 use crate::metrics::{MetricKind, MetricsText};
 use crate::web::App;
 
-/// Shows how often each event was logged at the levels `warn` and `error`, and how often the log or
-/// the metrics could not be sent.
+/// Writes how often each event was logged at the levels `warn` and `error`. Also writes how often
+/// the OTLP collector did not accept metrics or logs.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_log_events_total",

@@ -28,7 +28,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
         "Rows deleted because they were past their retention and no longer needed.",
     )
     .sample(&[], meter.forgotten());
-    // If the store is unavailable, these metrics are missing.
+    // If the store is unavailable, the metrics of undelivered events are missing.
     if let Ok(endpoint_statuses) = app.engine.store().endpoint_statuses().await {
         let now = app.engine.now();
         let of = |kind: EndpointKind| {

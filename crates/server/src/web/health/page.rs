@@ -311,7 +311,7 @@ async fn money(app: &App, text: &mut MetricsText) {
         "Longest time that units have waited for their checkout to close.",
     )
     .sample(&[], meter.lag_secs());
-    // If the store is unavailable, this metric is missing.
+    // If the store is unavailable, the metric of pending refunds is missing.
     if let Ok(refunds) = app.engine.store().refunds_pending().await {
         text.metric(
             "doorbuster_refunds_pending",
@@ -409,7 +409,7 @@ async fn engine(app: &App, text: &mut MetricsText) {
         "1 while the wall clock is not trusted.",
     )
     .sample(&[], alarm);
-    // If the store is unavailable, these metrics are missing.
+    // If the store is unavailable, the metrics of closed grants are missing.
     if let Ok(closings) = app.engine.store().closings().await {
         text.metric(
             "doorbuster_grants_closed_total",

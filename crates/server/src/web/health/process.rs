@@ -6,7 +6,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::metrics::{MetricKind, MetricsText};
 
-/// Writes these metrics. A value is missing if the operating system does not report it.
+/// Writes the metrics of the process. A metric is missing if the operating system does not report
+/// its value.
 pub(super) fn show(text: &mut MetricsText) {
     text.metric("doorbuster_build_info", MetricKind::Gauge, "1, with the program's version.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -60,8 +61,8 @@ fn cpu_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Returns the start of the process in seconds since 1970. The operating system reports this start
-/// relative to its own start.
+/// Returns when the process started, in seconds since 1970. The operating system reports the time
+/// from its own start to the start of the process.
 fn started_at() -> Option<f64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let system: u64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! The metrics of messages to browsers. A node without a key for push services has no such metrics.
+//! The metrics of messages to browsers. Without a key for push services, all values are 0.
 
 use crate::metrics::{MetricKind, MetricsText};
 use crate::push::MessageOutcome;

@@ -6,7 +6,8 @@ use crate::gate::waiting_room::WaitingRoomCounts;
 use crate::metrics::{MetricKind, MetricsText};
 use crate::web::App;
 
-/// Writes the phases of all sales that are not closed, and the seconds that were not recorded.
+/// Writes the phase of each sale that is scheduled, open or paused. Also writes for how many
+/// seconds of sales the store did not accept the numbers in time.
 pub(super) fn phases(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_sale_phase",
@@ -59,7 +60,7 @@ pub(super) fn rooms(app: &App, text: &mut MetricsText) {
         .sample(&[], app.gate.room.store_lookups());
 }
 
-/// Writes the number of buyers' public keys. The metric is absent if tokens are signed with a
+/// Writes the number of buyers' public keys. The metric has no value if tokens are signed with a
 /// secret.
 pub(super) fn public_keys(app: &App, text: &mut MetricsText) {
     text.metric(

@@ -3,7 +3,8 @@
 use crate::metrics::{MetricKind, MetricsText};
 use crate::web::App;
 
-/// Shows whether each server answers. A node whose slots are in memory has no such server.
+/// Writes whether each server answers, and how many servers have settings that a node refuses. A
+/// node whose slots are in memory has no such servers.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     let evidence = app.engine.slots().evidence();
     text.metric(

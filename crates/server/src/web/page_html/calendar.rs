@@ -1,4 +1,4 @@
-//! The start of a sale for a buyer's calendar.
+//! Renders the start of a sale as an entry for a buyer's calendar.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use super::Shop;
 
 /// The maximum number of bytes of a line (RFC 5545, 3.1).
 const LINE_BYTES_MAX: usize = 75;
-/// The largest number of a calendar entry's version. Some calendars read it as 32 bits.
+/// The largest version number of a calendar entry. Some calendars read it as a 32-bit integer.
 const SEQUENCE_MAX: u64 = i32::MAX as u64;
 /// The maximum number of languages that the server reads from a request.
 const LANGUAGES_MAX: usize = 16;
@@ -35,8 +35,8 @@ pub(crate) struct CalendarEntry<'a> {
 
 impl CalendarEntry<'_> {
     /// Returns the entry (RFC 5545) with a reminder ten minutes before the start. `languages` are
-    /// the reader's languages, the best first. A calendar that has an older entry with the same UID
-    /// replaces that entry.
+    /// the reader's languages in order of preference. If a calendar already has an entry with the
+    /// same UID, the new entry replaces it.
     pub(crate) fn text(&self, languages: &[String]) -> String {
         let CalendarEntry { sale, starts_at, shop, .. } = *self;
         let title = in_language(&sale.title, languages);
@@ -89,8 +89,8 @@ fn local_time(starts_at: Time, zone: &str, is_chinese: bool) -> Option<String> {
     })
 }
 
-/// Returns the languages of a request, the best first: the language in the address, then those of
-/// the header `Accept-Language` by their weights.
+/// Returns the languages of a request in order of preference. The language in the address comes
+/// first. The languages of the header `Accept-Language` follow, sorted by their weights.
 pub(crate) fn languages(in_address: Option<&str>, accept_language: &str) -> Vec<String> {
     let mut weighted: Vec<(String, f32)> = accept_language
         .split(',')
@@ -107,7 +107,8 @@ pub(crate) fn languages(in_address: Option<&str>, accept_language: &str) -> Vec<
     in_address.map(str::to_ascii_lowercase).into_iter().chain(accepted).collect()
 }
 
-/// Returns the text in the first of these languages that has a text, or else the fallback.
+/// Returns the text in the first of these languages in which the text exists. If it exists in none
+/// of them, returns the fallback.
 fn in_language<'a>(text: &'a Text, languages: &[String]) -> &'a str {
     let texts = text.in_languages();
     let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
@@ -127,8 +128,8 @@ fn escaped(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Returns a line with its end, in pieces of at most 75 bytes. Each piece after the first begins
-/// with a space.
+/// Splits a line into pieces of at most 75 bytes. Each piece ends with a line break, and each piece
+/// after the first begins with a space.
 fn folded(line: &str) -> String {
     let (mut out, mut bytes) = (String::with_capacity(line.len() + 2), 0);
     for char in line.chars() {

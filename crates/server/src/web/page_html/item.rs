@@ -6,8 +6,8 @@ use doorbuster_api::value::Text;
 
 use super::{PAGE_LANGUAGES, escaped};
 
-/// A title that is longer than this gets a smaller font. A Chinese character counts as two letters.
-/// The page's script has the same rule.
+/// The maximum width of a title in the normal font, in letters. A longer title gets a smaller font.
+/// A Chinese character counts as two letters. The page's script has the same rule.
 const LONG_TITLE: usize = 28;
 
 /// Returns the element of the first picture.
@@ -39,13 +39,13 @@ pub(super) fn texts(sale: &Sale, item: &Item) -> String {
     )
 }
 
-/// Returns the number of letters that take as much space as this text.
+/// Returns the width of a text in letters. A Chinese character is as wide as two letters.
 fn width(text: &str) -> usize {
     text.chars().map(|char| if ('\u{2e80}'..='\u{ffef}').contains(&char) { 2 } else { 1 }).sum()
 }
 
-/// Returns a text in each language of the pages. The stylesheet hides the text of the other
-/// language.
+/// Returns a text in each language of the pages. The stylesheet hides all texts except those in the
+/// page's current language.
 fn in_page_languages(text: &Text) -> String {
     let texts = PAGE_LANGUAGES.map(|language| (language, text.for_language(language)));
     match texts {
@@ -90,6 +90,6 @@ mod tests {
         }
         sale.items.clear();
         let empty = sale_page(TEMPLATE, &sale, None, shop);
-        assert!(empty.contains("(template)"), "a page without an item keeps its elements: {empty}");
+        assert!(empty.contains("(template)"), "without items, the template's text stays: {empty}");
     }
 }

@@ -68,7 +68,7 @@ mod tests {
 
     type Row = (ItemState, Option<u64>, Option<u64>, u64);
 
-    /// A status and the state that pages show.
+    /// A test case: a status, and the state that pages show for it.
     #[derive(Deserialize)]
     struct Case {
         name: String,
@@ -76,7 +76,7 @@ mod tests {
         started: bool,
         starts_secs: Option<i64>,
         ends_secs: Option<i64>,
-        /// The state, all units, the free units and the held units of each item.
+        /// For each item: its state, all its units, its free units and its held units.
         items: Vec<Row>,
         shown: String,
     }

@@ -1,4 +1,4 @@
-//! Writes times for people who read a page without its script, in the shop's time zone.
+//! Writes times in the shop's time zone, for people who read a page without its script.
 
 use doorbuster_api::value::Time;
 use jiff::Timestamp;
@@ -9,7 +9,8 @@ pub(super) fn tag(time: Time, zone: Option<&str>) -> String {
     format!("<time datetime=\"{time}\">{}</time>", words(time, zone))
 }
 
-/// Formats a time, such as `28 Nov 2026, 04:00 UTC+08:00`. Without a known zone, the zone is UTC.
+/// Formats a time, such as `28 Nov 2026, 04:00 UTC+08:00`. If the zone is missing or unknown, the
+/// text has the time in UTC.
 pub(super) fn words(time: Time, zone: Option<&str>) -> String {
     let Ok(instant) = Timestamp::from_millisecond(time.millis()) else {
         return time.to_string();

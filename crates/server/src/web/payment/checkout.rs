@@ -23,7 +23,7 @@ use crate::web::reply::{HandlerError, HandlerResult, json, problem};
 use crate::web::request_body;
 use crate::web::{App, wire};
 
-/// Longest host name that return addresses may take from a request, in bytes.
+/// The maximum length of a host name from a request, in bytes.
 const HOST_BYTES_MAX: usize = 255;
 
 /// `POST /v1/orders/{order}/checkout`
@@ -62,7 +62,7 @@ pub(crate) async fn open_for(
 }
 
 /// Opens the order's checkout in a separate task. If the client disconnects, the task still stores
-/// or closes the checkout at the provider.
+/// the checkout or closes it at the provider.
 async fn open_checkout(
     app: &Arc<App>,
     id: TicketId,
@@ -100,8 +100,8 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
         }) => {
             let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
             if let Some(sale) = app.engine.catalogue().sale(sale) {
-                // The limit of this order may have refused the request, so the answer has that
-                // limit's status.
+                // The limit on this order's checkouts may have refused the request. So the answer
+                // has the status of the limit that refused.
                 standing.insert(sale.limits_of(Route::Checkout), reply.headers_mut());
             }
             Ok(reply)
@@ -124,7 +124,7 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
     }
 }
 
-/// Checks the limits of provider requests for this order and for this buyer.
+/// Checks the limit on this order's checkouts, and the sale's limits for this caller.
 async fn within_limits(
     app: &App,
     client: ClientAddress,

@@ -1,5 +1,5 @@
-//! Verifies, parses and applies the messages of payment providers. The answer is 200 only if the
-//! store has every effect of the message.
+//! Verifies, parses and applies the messages of payment providers. The server answers `200` only
+//! after the store has every effect of the message.
 
 use std::sync::Arc;
 
@@ -26,9 +26,10 @@ pub(crate) async fn handle_message(
     }
     let headers = request.headers().clone();
     let body = request_body::body(request, provider.message_bytes_max()).await?;
-    // The sender signs the real time. After a change of a clock, the store's time may differ from
-    // the real time. So if the check by the store's time fails, a second check uses the wall clock.
-    // The inbox recognises repeated messages by their ids.
+    // The provider signs the message with the real time. After a change of a clock, the store's
+    // time may differ from the real time. So if the check with the store's time fails, the server
+    // checks again with the wall clock. A repeated message does no harm, because the inbox
+    // recognises its id.
     let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.engine.now()) {
         Err(MessageError::Unverified(_)) => read(app.engine.clock().wall()),
@@ -42,9 +43,9 @@ pub(crate) async fn handle_message(
         }
     })?;
     failpoint::pass(Failpoint::MessageRead);
-    // The message is handled in a separate task. So the work completes even if the provider
-    // disconnects. Otherwise the units that were taken for a late payment could stay without an
-    // order.
+    // A separate task handles the message, so that the work completes even if the provider
+    // disconnects. If the work stopped halfway, units that were taken for a late payment could stay
+    // without an order.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())?.map_err(failed)?;

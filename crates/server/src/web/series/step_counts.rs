@@ -12,9 +12,9 @@ pub(crate) struct StepCounts {
     /// Answers to purchase requests, by kind.
     #[serde(default)]
     pub answers: BTreeMap<String, u64>,
-    /// The requests of this node in the busiest second of the step. In that second, all nodes
-    /// together had the most requests. 0 in a stored second, and in a minute that an older version
-    /// stored.
+    /// The requests of this node in the busiest second of the step: the second in which all nodes
+    /// together had the most requests. The value is 0 in a stored second, and in a minute that an
+    /// older version of the program stored.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peak: u64,
     /// Latencies: each bucket's index and its count.
@@ -43,8 +43,7 @@ impl StepCounts {
         self.answers.values().sum()
     }
 
-    /// Adds a later step. Keeps the larger queue, the larger number of visitors and the busier
-    /// second.
+    /// Adds a later step. For the queue, the waiting visitors and the peak, keeps the larger value.
     pub(crate) fn append(&mut self, later: &Self) {
         self.add_counts(later);
         self.peak = self.peak.max(later.peak);
@@ -52,8 +51,9 @@ impl StepCounts {
         self.waiting = self.waiting.max(later.waiting);
     }
 
-    /// Adds the same step of another node. Units and waiting rooms are the same on every node. Each
-    /// slot's queue is counted by one node.
+    /// Adds the same step of another node. Adds up the queues, because one node counts each slot's
+    /// queue. Does not add up the units and the waiting visitors, because these are the same on
+    /// every node.
     pub(crate) fn add_node(&mut self, other: &Self) {
         self.add_counts(other);
         self.peak += other.peak;
@@ -73,8 +73,8 @@ impl StepCounts {
         self.items.extend(other.items.iter().map(|(item, units)| (item.clone(), *units)));
     }
 
-    /// Returns only the levels that a node records when they change. They stay the same until the
-    /// node's next step.
+    /// Returns only the queue and the waiting visitors. They stay the same until the node's next
+    /// step, because a node records each change.
     pub(crate) fn levels(&self) -> Self {
         Self { queue_depth: self.queue_depth, waiting: self.waiting, ..Self::default() }
     }

@@ -20,9 +20,9 @@ const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 /// How long a WebSocket must be without activity in these tests before it becomes idle.
 const IDLE_AFTER: Duration = Duration::from_millis(5);
-/// A number of events in a row after which an idle WebSocket stays idle.
+/// A number of events that an idle WebSocket can get in a row and still stay idle.
 const FEW: u32 = 8;
-/// How often the test lets other tasks run.
+/// How many times in a row a test lets other tasks run.
 const TURNS: usize = 10;
 
 async fn start(change: impl FnOnce(&mut App)) -> Full {
@@ -77,9 +77,8 @@ fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
     });
 }
 
-/// Publishes that several requests of Anna were refused. The first request is for one unit, and
-/// each later request is for one unit more than the last. Her WebSocket stays idle if its socket
-/// accepts the events.
+/// Publishes that `times` requests of Anna were refused: a request for one unit, a request for two
+/// units, and so on. Her WebSocket stays idle if its socket accepts the events.
 async fn publish_refusals(full: &Full, times: u32) {
     for units in 1..=times {
         publish_refusal(full, units);
@@ -203,7 +202,7 @@ async fn events_during_a_change_between_idle_and_active_arrive_once_in_order() {
             // Input makes a connection active.
             stream.write_all(&PING).await.expect("the server reads");
         }
-        // The event comes before, while or after the socket becomes idle.
+        // The pauses differ, so events come before, during and after the change to idle.
         tokio::time::sleep(IDLE_AFTER / 5 * (units % 11)).await;
     }
     for expected in 1..=u64::from(EVENTS) {
@@ -260,7 +259,8 @@ async fn a_socket_with_a_partial_frame_stays_active_until_the_frame_is_complete(
         if cut > 0 {
             stream.write_all(&ping[..cut]).await.expect("the server reads");
             wait_for_idle(&full, 0).await;
-            // There is no activity on the socket, but it must stay active.
+            // There is no activity on the socket. It must stay active, because the frame is
+            // incomplete.
             tokio::time::sleep(10 * IDLE_AFTER).await;
             assert_eq!(
                 idle_sockets(&full),

@@ -12,13 +12,14 @@ use crate::web::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
 
 /// How long a client in these tests may read nothing.
 pub(super) const STALL: Duration = Duration::from_millis(200);
-/// Longest wait for a timeout that the test shortens. The default timeout is longer.
+/// Longest wait for a server timeout that a test shortens. The default timeout is longer than this
+/// wait.
 const SOON: Duration = Duration::from_secs(15);
 /// The maximum number of bytes that can be on the way to a client that reads nothing. The server's
 /// kernel doubles the buffer for its own overhead. The client's kernel also holds some bytes.
 const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
-/// The maximum memory that one connection may cost, in bytes. This memory is for the buffers of the
-/// connection and for the server's other work in that time.
+/// The maximum memory that one connection may cost, in bytes. It covers the connection's buffers
+/// and the server's other work while the connection is open.
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
 /// More events than the hub's queue and the connection's buffers can hold.
 const EVENTS: usize = 12_000;
@@ -77,7 +78,7 @@ impl Reader {
     }
 }
 
-/// Publishes `times` events. Each says that a queued request of Anna was refused.
+/// Publishes `times` events. Each event says that a queued request of Anna was refused.
 fn publish_refusals(full: &Full, times: usize) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let units = Units::new(1).expect("the number is in range");
@@ -124,7 +125,8 @@ async fn a_stream_that_reads_nothing_is_dropped_and_others_get_every_event() {
         quick.hear("data: ", BATCH).await;
     }
     let (mut events, mut bytes) = (0, 0);
-    // The empty chunk ends the stream. On a slow machine the connection may have been cut.
+    // The empty chunk `0` ends the stream. On a slow machine, the server may have cut the
+    // connection before that chunk.
     while let Ok(Some(line)) = slow.0.next_line().await
         && line != "0"
     {
@@ -257,7 +259,7 @@ fn a_client_that_sends_without_reading_is_disconnected_and_uses_only_its_buffers
         }));
         let answers = (answered(&full) - before) as usize;
         let line = request.lines().next();
-        // The server wrote only a part of the last answer.
+        // The last answer does not count, because the server wrote only a part of it.
         assert!(
             answers > 0 && (answers - 1) * each < HELD_MAX,
             "{line:?}: {answers} answers of {each} bytes"

@@ -89,8 +89,8 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
     let app = TestApp::start().await;
     scheduled(&app, "far", "slider", "2099-01-01T00:00:00Z").await;
     scheduled(&app, "near", "image", &soon()).await;
-    // The server fills the emptiest pool first. If the server needed pictures of the other kind,
-    // they would be ready by now.
+    // The server fills the emptiest pool first. If it needed slider pictures, they would be ready
+    // by now.
     until_ready(&app, "image", |ready| ready >= SOME).await;
     assert_eq!(ready(&app, "slider").await, 0, "the other sale opens only in years");
     assert_eq!(

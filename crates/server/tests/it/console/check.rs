@@ -151,11 +151,11 @@ async fn the_check_before_opening_finds_lost_nodes_and_a_database_without_a_stan
     for code in ["no_backup", "node_lags", "other_version", "audit_findings"] {
         assert_eq!(found(&problems, code), None, "{problems:?}");
     }
-    // The units of a sale do not add up.
+    // Raise the item's total, so that the units of the sale no longer add up.
     let units = "UPDATE item SET total = total + 1 RETURNING 'changed'";
     assert!(home.psql(&database, units).expect("a table").contains("changed"));
-    // A node of another version last reported 1.7 seconds ago. The check must find the node before
-    // its lease ends, so a slow machine needs several attempts.
+    // Add a node of another version that last reported 1.7 seconds ago. The check must find the
+    // node before its lease ends, so a slow machine may need several attempts.
     let lost = "INSERT INTO node (node, until, about)
                   SELECT 900, max(until) - 1700, '{\"version\": \"0.0.1\"}' FROM node WHERE node <> 900
                 ON CONFLICT (node) DO UPDATE SET until = excluded.until";

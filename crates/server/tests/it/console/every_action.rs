@@ -10,7 +10,7 @@ use crate::app::{PATIENCE, TestApp};
 use crate::money::{captured, order, send_message, start};
 use crate::watch::Watch;
 
-/// The actions that the test can cause without a failed or repeated delivery.
+/// The actions that this test causes. None of them needs a failed or repeated delivery.
 const ACTIONS: [&str; 27] = [
     "block.created",
     "block.deleted",

@@ -248,7 +248,8 @@ async fn a_sign_in_without_a_role_or_with_a_wrong_answer_gives_no_session() {
 async fn only_a_sign_in_that_this_browser_began_counts_as_a_wrong_key() {
     let stand_in = StandIn::start().await;
     let app = start(&stand_in.issuer.address).await;
-    // Another site can make an operator's browser send these requests.
+    // Another site can make an operator's browser send these requests, so they must not count as
+    // wrong keys.
     for _ in 0..12 {
         let reply = app.get("/console/callback?code=c0de&state=s").await;
         assert_eq!(reply.header("location"), Some("/console?sign-in=failed"));
@@ -259,7 +260,8 @@ async fn only_a_sign_in_that_this_browser_began_counts_as_a_wrong_key() {
         statuses.push(come_back(&app, "code=c0de&state=other", &attempt).await.status);
     }
     assert_eq!(statuses[..10], [303; 10]);
-    // A minute may end during the test, so the test tries twice as many times.
+    // An address may make ten failed attempts per minute. A minute may end during the test, so the
+    // test makes more than 20 attempts.
     assert!(statuses.contains(&429), "{statuses:?}");
 }
 

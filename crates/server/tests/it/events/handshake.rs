@@ -16,7 +16,7 @@ const UPGRADE_HEADERS: [(&str, &str); 4] = [
     ("Sec-WebSocket-Key", KEY),
 ];
 
-/// Returns the same headers, but changes or leaves out one header.
+/// Returns `UPGRADE_HEADERS`, but changes or leaves out one header.
 fn headers_except(
     name: &'static str,
     value: Option<&'static str>,

@@ -121,7 +121,8 @@ async fn a_frame_from_an_idle_connection_is_answered() {
     }
     wait_for_idle(&app, 1).await;
     anna.send(Message::Text("x".repeat(200).into())).await.expect("the server takes the message");
-    // The answer to this later frame shows that the server read the earlier frame.
+    // The answer to this ping shows that the server has also read the text frame, which was sent
+    // first.
     anna.send(Message::Ping(vec![9].into())).await.expect("the server takes the message");
     assert_eq!(message(&mut anna).await, Some(Message::Pong(vec![9].into())));
     wait_for_idle(&app, 1).await;

@@ -1,5 +1,5 @@
-//! Tests rate limits that nodes share, with and without a private Redis. One test checks that a
-//! block that was created at one node applies at the other nodes.
+//! Tests rate limits that nodes share, with and without a private Redis. One test creates a block
+//! at one node, and checks that the block applies at the other node.
 
 use std::time::{Duration, Instant};
 
@@ -17,16 +17,16 @@ use crate::watch::Watch;
 /// The number of requests that a limit admits at once. Afterwards the limit admits one request per
 /// minute.
 const BURST: u32 = 1_000;
-/// The time after which such a limit admits one more request.
+/// The time in which a limit of one request per minute admits one more request.
 const EACH: Duration = Duration::from_secs(60);
-/// The number of requests that all nodes together may admit before the nodes report these requests
-/// to Redis.
+/// The largest number of admitted requests that the nodes, all together, have not yet reported to
+/// Redis.
 const UNTOLD: u32 = BURST.div_ceil(16);
 /// The number of requests in a wave. The requests of a wave arrive at the same time, half of them
 /// at each of two nodes. Before a wave, the nodes have shared all earlier requests.
 const WAVE: u32 = 20;
-/// The number of requests that a node may admit before it gets the shared state. This number covers
-/// one wave in progress, and more waves if the state arrives late.
+/// The number of requests that the nodes may admit before they read the limit's newest use from
+/// Redis. It covers one wave in progress, and three more waves if the answer of Redis is late.
 const UNHEARD: u32 = 4 * WAVE;
 
 /// Starts a node of shape `cluster`.
@@ -54,8 +54,8 @@ async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, Test
     (first, second)
 }
 
-/// Returns whether the page of metrics has this line. Whole lines are compared, because help texts
-/// begin with the same words.
+/// Returns whether the page of metrics has this line. Compares whole lines, because the help line
+/// of a metric can contain the same words.
 async fn says(app: &TestApp, line: &str) -> bool {
     app.get("/metrics").await.text().lines().any(|said| said == line)
 }
@@ -69,7 +69,8 @@ async fn knows_of_both(app: &TestApp) {
     }
 }
 
-/// Starts three nodes of this shape with an open sale that has these limits and enough stock.
+/// Starts three nodes with an open sale that has these limits and enough stock. The nodes have
+/// shape `cluster` if `slots` is set, and shape `postgres` if it is not.
 async fn three_nodes(home: &Cluster, slots: Option<&str>, limits: &Value) -> Vec<TestApp> {
     let store = address(home, &home.database());
     let mut settings = vec![("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", &*store)];
@@ -108,8 +109,7 @@ async fn buy_at_all(apps: &[TestApp], each: u32, buyer: &str, round: u32) -> u32
             for m in 0..each {
                 let key = format!("k{round}-{n}-{m}");
                 let reply = press_once(&mut wire, &buyer, "203.0.113.7", &key).await;
-                // A node whose slot ran short of units may answer that the purchase is decided
-                // later.
+                // If a node's slot has too few units, the node may answer that it decides later.
                 assert!(matches!(reply.status, 201 | 202 | 409 | 429 | 503), "{reply:?}");
                 allowed += u32::from(reply.status != 429);
             }
@@ -196,8 +196,8 @@ async fn nodes_of_a_cluster_share_a_limit() {
         }
     }
     // The nodes get more than twice as many requests as the limit admits. During a round trip to
-    // Redis, the nodes may admit a few requests above the limit. A busy machine may cause too many
-    // such requests, so the test may try another buyer.
+    // Redis, the nodes may admit a few requests above the limit. On a busy machine there may be too
+    // many of these, so the test may try another buyer.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
         (let_in, _) = press(&[&first, &second], 40, |_| buyer.into()).await;
@@ -217,7 +217,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
     }
 }
 
-/// Returns the use of the only limit in Redis, measured as the time until the limit is unused.
+/// Returns the use of the limit in Redis, as the time until the limit is completely free again.
 fn shared_use(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);
     let ahead = keys.lines().filter_map(|key| redis.ask(&["PTTL", key]).trim().parse::<u64>().ok());
@@ -255,7 +255,8 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
             break;
         }
         let_in += taken;
-        // The shared use of a limit decreases as time passes.
+        // The use of the limit in Redis decreases as time passes, so the test adds the elapsed
+        // time.
         let patience = Watch::start();
         while shared_use(&redis) + begun.elapsed() + EACH * UNTOLD < EACH * let_in {
             for app in apps {
@@ -291,7 +292,8 @@ async fn in_each_scope_two_nodes_admit_a_burst_and_a_sixteenth_of_it() {
             }
         }
         let let_in = let_in.expect("Redis was available in one of three attempts");
-        // Requests of the limited buyer also used a little of the limit of all buyers.
+        // Earlier requests of the buyer `winner` also used a little of the limit that all buyers
+        // share.
         assert!(
             (BURST - BURST / 10..=BURST + UNTOLD + UNHEARD).contains(&let_in),
             "{scope}: {let_in} requests were admitted"

@@ -20,7 +20,7 @@ async fn erase(app: &TestApp) -> Value {
     reply.json()
 }
 
-/// Returns the erased and the retained rows in an erasure's answer.
+/// Returns the number of erased orders, and the number of retained orders for each reason.
 fn summary(erasure: &Value) -> (u64, Vec<(&str, u64)>) {
     let held = erasure["held_back"].as_array().expect("a list").iter();
     let held = held.map(|held| {
@@ -79,7 +79,8 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_rows_are_listed() 
     let mine = app.buyer(BUYER, "GET", "/v1/orders").await.json();
     assert_eq!(mine["orders"][0]["id"], json!(reserved));
 
-    // These orders are erased later, when they have ended.
+    // The reserved order had not ended, so the erasure kept it. After its end, a second erasure
+    // erases it.
     let path = format!("/v1/admin/orders/{reserved}/cancel");
     assert_eq!(app.admin("POST", &path, None).await.verdict(), "200");
     assert_eq!(summary(&erase(&app).await), (1, vec![]));

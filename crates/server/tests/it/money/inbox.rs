@@ -33,7 +33,7 @@ async fn a_payment_message_that_repeats_pays_for_its_order_once() {
     assert_eq!(listed, only);
     for (message, body) in [
         ("msg_1", captured("pay_1", &id, 100)),
-        // The same message id with other content, and the same payment with another message id.
+        // Each of these messages repeats the message id or the payment of an earlier message.
         ("msg_1", captured("pay_2", &id, 100)),
         ("msg_2", captured("pay_1", &id, 100)),
         ("msg_3", captured("pay_1", "ord_other", 1)),
@@ -85,7 +85,8 @@ async fn a_payment_for_an_undecided_order_is_requested_again() {
         }
         assert_eq!(read(&app, &id).await["state"], "paid");
         assert!(refunds(&app, &id).await.is_empty());
-        // A payment with a nearly equal order id matches no order and is refunded at once.
+        // The order id of this payment differs from a real id in one character. The payment matches
+        // no order, so it is refunded at once.
         let last = if id.ends_with('A') { "B" } else { "A" };
         let other = format!("{}{last}", &id[..id.len() - 1]);
         let reply = send_message(

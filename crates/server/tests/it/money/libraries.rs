@@ -184,7 +184,7 @@ async fn a_late_signed_payment_buys_a_remaining_unit(library: &Library) {
         })
         .await;
     }
-    // Another buyer buys one of the two units in the meantime.
+    // Before the late payments arrive, another buyer buys one of the two units.
     let sold = until("a unit is for sale", async || {
         let bought = app.buy("carl", "k", "spring", "phone", 1).await;
         (bought.status == 201).then(|| bought.json()["id"].as_str().expect("an id").to_owned())

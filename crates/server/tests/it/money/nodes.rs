@@ -35,8 +35,8 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
         [here, there].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
     outcomes.sort_unstable();
     assert_eq!(outcomes, ["paid", "repeated"]);
-    // Late payments arrive at the other server. At each payment, the order's units may be in a slot
-    // of either server or in the pool.
+    // The buyer orders and cancels at the first server, and then the payment arrives at the second
+    // server. At that time, the order's units may be in a slot of either server or in the pool.
     for n in 0..6 {
         let id = order(&first, "anna", &format!("late{n}"), 8).await;
         let cancelled = first.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;

@@ -238,7 +238,7 @@ async fn a_late_payment_buys_a_remaining_unit_or_is_refunded() {
     }
     becomes(&app, &first, "expired").await;
     becomes(&app, &second, "expired").await;
-    // Another buyer buys one of the two units in the meantime.
+    // Another buyer buys one of the two units before both late payments have arrived.
     let sold = until("a unit is for sale", async || {
         let bought = app.buy("carl", "k", "spring", "phone", 1).await;
         (bought.status == 201).then(|| bought.json()["id"].as_str().expect("an id").to_owned())

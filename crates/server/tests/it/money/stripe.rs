@@ -67,8 +67,8 @@ async fn send_event_at(app: &TestApp, id: &str, kind: &str, object: &Value, crea
     send(app, &body, &proof).await
 }
 
-/// Returns the mark that the server puts into its sessions. Fails if the server has not requested a
-/// session yet.
+/// Returns the value of `metadata[doorbuster]` in the server's request for a session. Fails if the
+/// server has not requested a session yet.
 fn refund_marker(stripe: &StripeStandIn) -> String {
     let [SentRequest { form, .. }, ..] = &stripe.sent("POST", "/v1/checkout/sessions")[..] else {
         panic!("the server requested no session")
@@ -218,8 +218,8 @@ async fn a_provider_that_is_down_blocks_no_order_forever_and_loses_no_refund() {
     until("the refund was accepted", async || (row().await["error"].is_null()).then_some(())).await;
     let keys: Vec<_> =
         stripe.sent("POST", "/v1/refunds").into_iter().map(|sent| sent.key).collect();
-    // Stripe repeats its first answer to a key. The server uses another key only after it has
-    // confirmed that no refund exists.
+    // For each idempotency key, Stripe repeats its first answer. The server uses another key only
+    // after it has confirmed that no refund exists.
     assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
     assert!(!stripe.sent("GET", "/v1/refunds").is_empty(), "the server read the refunds first");
 }

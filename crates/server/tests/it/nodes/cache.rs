@@ -28,8 +28,8 @@ fn readings(nodes: &[&TestNode]) -> u64 {
     nodes.iter().map(|node| node.engine.meter().read().catalogue_checks).sum()
 }
 
-/// Sends this many requests for unknown ids to these nodes at once. Returns the duration and the
-/// reads of the store.
+/// Sends [`MISSES`] requests for unknown ids to each of these nodes at once. Returns the duration,
+/// and the number of reads of the store.
 async fn misses(nodes: &[&TestNode]) -> (Duration, u64) {
     let before = readings(nodes);
     let began = Instant::now();
@@ -57,8 +57,8 @@ async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
     // One node reads for both nodes.
     assert!((1..=at_most(took)).contains(&read), "the store was read {read} times in {took:?}");
     home.redis().end();
-    // The first calls find the connection broken. If the last read took long, the next read may not
-    // be due yet, so the test repeats its requests.
+    // The first calls find that the connection to Redis is broken. If the last read of the store
+    // took long, the next read may not be due yet. So the test repeats its requests.
     let (begun, mut took, mut read) = (Watch::start(), Duration::ZERO, 0);
     while read == 0 {
         assert!(begun.elapsed() < PATIENCE, "the store is read without Redis");
@@ -146,7 +146,8 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
         }
         let round = read_all(&nodes) - before;
         assert!((1..=4).contains(&round), "{round}");
-        // A node reads the store itself only after it has waited this long for another node.
+        // After `PEER_READ_MAX`, a node stops waiting for another node and reads the store itself.
+        // So only quicker changes count.
         if begun.elapsed() < PEER_READ_MAX {
             (quick, read) = (quick + 1, read + round);
         }
@@ -192,7 +193,8 @@ async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
     let draft = || NewSale { items: vec![phone(5, 1)], ..another(1) };
     a.engine.create_sale(draft()).await.expect("a store").expect("a free id");
     b.engine.refresh_catalogue().await.expect("a store");
-    // No request reads the catalogue of sales between the deletion and the new creation.
+    // The sale is deleted and created again. Node `b` does not read the catalogue between these two
+    // changes.
     let looked = b.engine.clone();
     let store = a.engine.store();
     store.delete_sale("other-1", None).await.expect("a store");
@@ -242,8 +244,7 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbers_of_a_later_writer_are_not_overwritten() {
-    /// A writer's number from a clock that is centuries ahead. Lua can represent the number
-    /// exactly.
+    /// The number of a writer whose clock is centuries ahead. Lua can represent the number exactly.
     const LATER: u64 = 9_000_000_000_000_000;
     let home = Deployment::cluster();
     let node = home.node(Roles::ALL).await;
@@ -252,7 +253,8 @@ async fn numbers_of_a_later_writer_are_not_overwritten() {
     let redis = home.redis();
     let key = |ends: String| redis.ask(&["KEYS", &format!("*:{ends}")]).trim().to_owned();
     let (numbers, taken) = (key(format!("status:{SALE}")), key("fence:status".to_owned()));
-    // The values do not expire, and only another writer can replace them.
+    // Write the values of a later writer. They do not expire, so they disappear only if the node
+    // replaces them.
     let write = "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
     redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
     let is_there = || published(&home) == Some(("later".to_owned(), LATER));

@@ -1,5 +1,5 @@
-//! Tests slots with full memory. Such slots are drained and continue under the next epoch, and the
-//! audit accounts for all units.
+//! Tests slots with full memory. A slot with full memory is drained and continues under the next
+//! epoch. The audit must account for all units.
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_server::config::Roles;
@@ -29,7 +29,7 @@ async fn sells_on(mut home: Deployment) {
     };
     assert!(rolled(&first).await >= STOCK / REQUESTS as u64 / 2, "{}", rolled(&first).await);
     assert_eq!(first.audit().await.repairs, 0, "full memory does not count as a fault");
-    // An order from a slot's earlier epoch is still held.
+    // A repeated request still gets its order from a slot's earlier epoch.
     until("the other node knows that all units are sold", async || {
         second.gauge().free().free == Some(0)
     })

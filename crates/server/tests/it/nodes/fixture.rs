@@ -242,12 +242,12 @@ impl TestNode {
         )
     }
 
-    /// Returns the unsettled tickets in the slots that this node reaches.
+    /// Returns the number of unsettled tickets in the slots that this node reaches.
     pub(crate) async fn queued(&self) -> u64 {
         self.engine.queued(&self.item()).await
     }
 
-    /// Returns the requests that are parked at this node.
+    /// Returns the number of requests that are parked at this node.
     pub(crate) fn parked(&self) -> usize {
         self.engine.parked().load(Ordering::Acquire)
     }
@@ -295,7 +295,7 @@ impl TestNode {
         assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
     }
 
-    /// Waits until this node shows another node's change.
+    /// Waits until this node knows that the sale is in this phase.
     pub(crate) async fn wait_for_phase(&self, phase: Phase) {
         let shows =
             async || self.engine.catalogue().sale(SALE).is_some_and(|sale| sale.row.phase == phase);

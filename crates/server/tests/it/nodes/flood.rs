@@ -30,9 +30,8 @@ const SALES: u32 = 4;
 /// The maximum number of reads of the store for each new sale. The operator's requests and the
 /// nodes' notifications cause these reads.
 const READINGS_A_SALE: u64 = 20;
-/// A request finds a new sale within this time, even without a notification. A read normally takes
-/// 20 ms, but reads may be slow on a busy machine. This bound is below the ten seconds of the long
-/// marker.
+/// A request finds a new sale within this time, even without a notification. Normally a request
+/// finds the sale within 20 ms, but reads may be slow on a busy machine.
 const KNOWN_WITHIN: Duration = Duration::from_secs(8);
 /// The number of status requests on each connection.
 const LOOKS: u64 = 150;
@@ -132,7 +131,7 @@ async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), n
     }
 }
 
-/// Makes the shared marker for unknown ids end early.
+/// Checks that the shared marker for unknown ids expires within 10 ms.
 async fn marker_is_short(redis: &Redis) {
     // The script reads and checks in one step, because the marker may end at any time. 0 means that
     // there is no marker.
@@ -180,8 +179,8 @@ async fn flood(
     (read, took)
 }
 
-// Returns how often the nodes may read the store in this time: once in each `pause`, and
-// [`READINGS_A_SALE`] times for each new sale.
+// Returns how often the nodes may read the store in the time `took`. They may read it once in each
+// `pause`, and [`READINGS_A_SALE`] times for each new sale.
 fn at_most(took: Duration, pause: Duration) -> u64 {
     u64::try_from(took.as_millis() / pause.as_millis()).unwrap_or(u64::MAX)
         + READINGS_A_SALE * u64::from(SALES)

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use doorbuster_testkit::tool;
 
-/// Runs the server until this script's input ends. The input ends when the test stops the server,
-/// or when the test's process ends.
+/// A script that runs the server until the script's input ends. The input ends when the test stops
+/// the server, or when the test's process ends.
 const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; rm -rf "$dir""#;
 
 pub(crate) struct Redis {

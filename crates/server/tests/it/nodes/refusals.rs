@@ -1,5 +1,5 @@
-//! Tests what operators see and do on several nodes: a buyer's refusals, the numbers of minutes
-//! that ended while no node led, the end of a session, and the limit on wrong keys.
+//! Tests what operators see and do on several nodes: a buyer's refusals, the end of a session, and
+//! the limit on wrong keys. One test reads the statistics of minutes that ended while no node led.
 
 use serde_json::{Value, json};
 
@@ -114,7 +114,8 @@ async fn wrong_keys_are_counted_over_all_nodes() {
     let guess = async |app: &TestApp| {
         app.call("POST", "/v1/admin/session", &headers, body.as_bytes()).await.verdict()
     };
-    // The counts begin again each minute, so the guesses must not start late in a minute.
+    // The server counts wrong keys anew in each minute, so the guesses must not start late in a
+    // minute.
     while jiff::Timestamp::now().as_second().rem_euclid(60) > 45 {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }

@@ -14,8 +14,8 @@ use crate::watch::Watch;
 
 /// A waiting request must learn of a change within this time. The longest wait is one second.
 const SOON: Duration = Duration::from_millis(600);
-/// The earliest time of a request's last query. Without a message, a request queries the slots once
-/// more at the end of its second.
+/// The earliest time of a request's last query. If no message comes, a waiting request queries the
+/// slots once more at the end of its wait of one second.
 const LAST: Duration = Duration::from_millis(950);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -284,8 +284,8 @@ async fn the_only_unit_is_sold_at_once_from_any_slot() {
     first.open_sale(1, 1, Spread::default()).await;
     second.wait_for_phase(Phase::Open).await;
     for (n, node) in [&first, &second, &first, &second].into_iter().enumerate() {
-        // The test sends one request. The unit may return to any slot, and returns while the
-        // request is parked.
+        // The test sends each request only once. The unit may be in any slot, so the request may be
+        // parked until the unit arrives.
         let outcome = node.buy(&format!("b{n}"), "k", 1).await;
         let PurchaseOutcome::Created(order) = outcome else { panic!("{n}: {outcome:?}") };
         let engine = node.engine.clone();

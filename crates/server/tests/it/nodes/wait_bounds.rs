@@ -13,19 +13,19 @@ use super::fixture::{Deployment, SALE, TestNode, until};
 const PARKED: Duration = Duration::from_secs(1);
 /// If the slots hang before this time, the request is still parked when they hang.
 const SOON: Duration = Duration::from_millis(600);
-/// The latest time of the answer. It includes the parking, the second in which the request asks all
-/// slots, and a margin.
+/// The latest time of the answer. It includes the time of parking, one second in which the request
+/// asks all slots, and a margin.
 const HEARD: Duration = Duration::from_millis(2_500);
 /// The number of attempts. On a slow machine, an attempt may be too slow to prove anything.
 const TRIES: u32 = 5;
 
-/// Returns a spread with one unit in each of this many slots and no further units. Buyers may have
-/// two units.
+/// Returns a spread with one unit in each of this many slots.
 fn one_each(slots: u32) -> Spread {
     Spread { partitions: slots, initial: 1, threshold: 1, refill: 1, ..Spread::default() }
 }
 
-/// Starts a node with an open sale that has the spread [`one_each`].
+/// Starts a node with an open sale that has the spread [`one_each`] and no further units. Each
+/// buyer may have two units.
 async fn with_one_each(home: &Deployment, slots: u32) -> TestNode {
     let node = home.node(Roles::ALL).await;
     node.open_sale(u64::from(slots), 2, one_each(slots)).await;
@@ -183,7 +183,8 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
         has_left_the_queues(&node).await || waits.is_finished()
     })
     .await;
-    // The checks must be in this order, because an answered request has left both queues.
+    // Check `is_finished` last. A request that is answered during the first check has also left the
+    // queues.
     let has_left = has_left_the_queues(&node).await && !waits.is_finished();
     locked.release();
     let outcome = waits.await.expect("the task did not panic");

@@ -64,7 +64,7 @@ async fn let_in(
 async fn once_at_two_nodes(settings: &[(&str, &str)]) {
     let nodes = two_nodes(settings, unlimited(json!({"challenge": "pow"}))).await;
     for round in 0..4 {
-        // A challenge of one node is valid at the other node, too.
+        // A challenge that one node issued is also valid at the other node.
         let body = solved(&nodes[round % 2], "anna").await;
         assert_eq!(let_in(&nodes, |_| "anna".to_owned(), &body, "403 challenge_failed").await, 1);
     }

@@ -119,7 +119,7 @@ fn numbers(rng: &mut SmallRng, text: &str) -> String {
     format!("{}{odd}{rest}", &text[..digits])
 }
 
-/// Returns more invalid members than a problem lists.
+/// Returns an object with more invalid members than a problem document lists.
 fn members(rng: &mut SmallRng) -> String {
     let many: Vec<String> =
         (0..rng.random_range(200..1_000)).map(|n| format!("\"m{n}\":1")).collect();

@@ -90,7 +90,7 @@ impl<'a> Operation<'a> {
         self.spec["operationId"].as_str().expect("every operation has an id")
     }
 
-    /// Returns the name of the member or parameter that takes the id of the created object.
+    /// Returns the name of the members and parameters that take the id of the created object.
     fn makes(self) -> Option<&'static str> {
         match self.id() {
             "create_sale" => Some("sale"),
@@ -160,7 +160,7 @@ async fn a_request_that_the_document_allows_is_never_malformed() {
 impl<'a> OperationCounts<'a> {
     fn new(seed: u64, operations: &[Operation<'a>]) -> Self {
         let takers = operations.iter().filter(|one| one.spec.get("requestBody").is_some());
-        // The server reads a provider's message only if the message is signed.
+        // The server accepts only signed messages of a provider, so it accepts no random message.
         let unread =
             takers.map(|one| one.id()).filter(|id| *id != "take_sandbox_message").collect();
         Self { seed, good: 0, unread, come_again: Vec::new() }

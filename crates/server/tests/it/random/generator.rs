@@ -12,7 +12,7 @@ use crate::http::Reply;
 
 /// The number of values of each kind that the generator remembers from earlier answers.
 const KNOWN_MAX: usize = 64;
-/// Endpoints that move units. The generator chooses them more often.
+/// Endpoints that move units. The generator chooses them more often than other endpoints.
 const BUSY: [&str; 9] = [
     "purchase",
     "purchase",

@@ -66,7 +66,7 @@ pub(crate) const STRAY_QUERIES: &[&str] = &[
     "%FF=%FF",
 ];
 
-/// Headers that no endpoint, or only a few endpoints, use.
+/// Headers that few endpoints or no endpoints use.
 pub(crate) const STRAY_HEADERS: &[(&str, &str)] = &[
     ("TE", "trailers"),
     ("X-Request-Id", "é"),

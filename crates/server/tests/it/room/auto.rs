@@ -68,15 +68,15 @@ impl CrowdWithPasses {
         Self(crowd)
     }
 
-    /// Sends one purchase of each buyer with this key, on several connections at the same time.
+    /// For each buyer, sends one purchase with this key. Uses several connections at the same time.
     /// Returns the verdicts.
     pub(super) async fn try_to_buy(&self, app: &TestApp, key: &str) -> Vec<String> {
         let parts = self.0.chunks(CROWD.div_ceil(CONNECTIONS));
         join_all(parts.map(|part| press_in_turn(app, part, key))).await.concat()
     }
 
-    /// Repeats the purchases until a buyer is sent to the waiting room. Every earlier verdict must
-    /// be an order.
+    /// Repeats the purchases until a buyer is sent to the waiting room. Every other purchase must
+    /// give an order.
     pub(super) async fn press_until_the_room_is_open(&self, app: &TestApp) {
         let begun = Watch::start();
         for wave in 0.. {
@@ -122,8 +122,8 @@ async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
     verdicts
 }
 
-/// Restarts the server with the lowest rate of admissions. After the restart, the server does not
-/// count earlier requests.
+/// Restarts the server with the lowest rate of admissions. The restarted server does not
+/// count the requests before the restart.
 async fn let_few_in(app: TestApp) -> TestApp {
     TestApp::try_start(app.stop().await, &[FEW], false).await.expect("the server starts again")
 }
@@ -202,7 +202,8 @@ async fn the_configured_rate_limits_admissions_per_second() {
     app.step("spring", "open").await;
     loop {
         let called = called(&app).await;
-        // Each admission round admits one buyer, and the first round may have been due already.
+        // Each admission round admits one buyer. The first round may be due as soon as the sale
+        // opens.
         let most = begun.elapsed().as_millis() / LOOK_MS + 2;
         assert!(called <= most, "{called} buyers were admitted in {:?}", begun.elapsed());
         if called == LINE {

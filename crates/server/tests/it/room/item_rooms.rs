@@ -1,5 +1,5 @@
-//! Tests a sale whose items have a waiting room each: the rooms have their own stock, admissions,
-//! draws and events.
+//! Tests a sale in which each item has its own waiting room. Each room has its own stock,
+//! admissions, draw and events.
 
 use serde_json::{Value, json};
 

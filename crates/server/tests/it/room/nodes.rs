@@ -38,7 +38,8 @@ async fn nodes_share_a_room() {
     nodes[1].step("spring", "open").await;
     let begun = Instant::now();
     let seed = loop {
-        // A cache or the node itself may still have the state from a second ago.
+        // For up to a second, a cache or the node itself may still have the state from before
+        // the opening.
         match draw(&nodes[0]).await["seed"].as_str() {
             Some(seed) => break seed.to_owned(),
             None => assert!(begun.elapsed() < PATIENCE, "the first node knows of the opening"),
@@ -65,8 +66,8 @@ async fn nodes_share_a_room() {
     }
 }
 
-/// Writes to the database that the room stays open for this many milliseconds from now, as a node
-/// does when it detects a crowd.
+/// Sets in the database how long the room stays open, in milliseconds from now. A node does the
+/// same when it detects a crowd.
 fn hold(home: &Cluster, database: &str, ms: i64) {
     let until = format!("(extract(epoch FROM now()) * 1000)::bigint + {ms}");
     let held = format!("UPDATE waiting_room SET open_until = {until} RETURNING 'held'");
@@ -123,8 +124,7 @@ async fn a_room_that_opened_automatically_closes_again_and_earlier_passes_are_va
     until(&app, "dora", "the buyer is admitted, and the queue is empty", is("admitted")).await;
     hold(&home, &database, 60_000);
     press_until(&app, ("anna", &before), "201", "403 waiting_room").await;
-    // End the room's time now. Without this step, the room closes half a minute after the crowd, if
-    // no buyer waits.
+    // Close the room now, so that the test does not wait until the room closes by itself.
     hold(&home, &database, -1_000);
     press_until(&app, ("anna", &before), "403 waiting_room", "201").await;
     assert_eq!(ask(&app, "carl").await.verdict(), "201", "no buyer has to wait");
@@ -166,8 +166,8 @@ async fn each_node_manages_its_share_of_the_waiting_buyers() {
     let crowd = CrowdWithPasses::with_passes(&app, 1_000_000).await;
     let verdicts = crowd.try_to_buy(&app, "k").await;
     assert!(verdicts.iter().all(|one| one == "201"), "the buyers are few: {verdicts:?}");
-    // With a thousand nodes, each node's part of the admissions is only two buyers per second. The
-    // other nodes are only rows in the store.
+    // The other nodes are only rows in the store. With a thousand nodes, this node admits only its
+    // share: two buyers per second.
     home.psql(
         &database,
         "INSERT INTO node SELECT n, 4000000000000 FROM generate_series(60001, 60999) n",

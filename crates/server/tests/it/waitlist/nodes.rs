@@ -48,7 +48,7 @@ async fn all_nodes_share_one_waitlist() {
         );
         entries.push((buyer, id));
     }
-    // Each served buyer cancels the order at the other node. The next buyer gets the event at that
+    // Each served buyer cancels the order at one node. The next buyer gets the event at the other
     // node.
     let mut held = ("a", first);
     for (n, (buyer, id)) in entries.iter().enumerate() {
@@ -166,7 +166,7 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
     };
     let (b, c) = (joined_at(&here, "b").await, joined_at(&here, "c").await);
     let mut events = socket(&here, "b", "").await;
-    // While the sale is paused, a payment for the expired order takes the kept unit.
+    // While the sale is paused, a payment for the cancelled order takes the kept unit.
     leader.step("spring", "pause").await;
     leader.cancel("a", &a).await;
     assert_eq!(
@@ -180,7 +180,8 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
     let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
-        // Other events arrive every second, so only this limit detects that the event was lost.
+        // If the expected event is lost, only this limit ends the test, because other events arrive
+        // every second.
         assert!(begun.elapsed() < PATIENCE, "b got no event about the entry: {event}");
         if event["order"]["id"] == *b {
             let ending = (&event["order"]["state"], &event["order"]["code"]);

@@ -46,7 +46,8 @@ async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     json!({"type": what, "timestamp": step["at"], "data": {"order": shown}})
 }
 
-/// Returns the row of this payment or of its refund in an operator's list.
+/// Returns one row of the operators' list `list`: this payment of the order, or the payment's
+/// refund.
 async fn row(app: &TestApp, list: &str, order: &str, payment: &str) -> Value {
     let found = app.admin("GET", &format!("/v1/admin/{list}?order={order}"), None).await.json();
     let rows = found[list].as_array().expect("a list");

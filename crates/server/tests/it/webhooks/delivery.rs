@@ -12,8 +12,8 @@ use super::receiver::{CannedReply, ReceivedRequest, Receiver};
 use super::{add, buy, cancel, start, start_hasty};
 use crate::app::TestApp;
 
-/// Returns the event types that the endpoint accepted for one order, in the order of arrival. Each
-/// type counts once.
+/// Returns the types of the events that the endpoint accepted for one order, in the order of
+/// arrival. An event that arrived several times counts once.
 pub(super) fn event_types(received: &[ReceivedRequest], order: &str) -> Vec<String> {
     let mut seen = HashSet::new();
     let mine =
@@ -64,7 +64,7 @@ async fn an_endpoint_receives_signed_events_with_the_state_at_their_time() {
         "each event has its own id"
     );
     assert_eq!(event_types(&received, &order), ["order.reserved", "order.cancelled"]);
-    // The server records the delivery a little later.
+    // The server records a delivery a little after the endpoint received the event.
     crate::money::until("the metrics show the deliveries", async || {
         let metrics = app.get("/metrics").await.text();
         let delivered = metrics
@@ -156,8 +156,8 @@ async fn one_slow_endpoint_does_not_hold_up_another() {
 
 #[tokio::test]
 async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
-    // The timeout is longer than the test, because a failed delivery would let the worker start
-    // another delivery.
+    // The timeout is longer than the test, so that no delivery fails. After a failed delivery, the
+    // worker would start another delivery.
     let settings = [
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
         ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60"),
@@ -175,8 +175,8 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
         received.len() >= DELIVERIES_IN_FLIGHT_MAX
     })
     .await;
-    // The worker polls twice a second. Without the bound, the worker would have sent more events in
-    // this time.
+    // The worker polls twice a second. If it had no limit for concurrent deliveries, it would send
+    // more events during this time.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let requests = slow.received();
     assert_eq!(requests.len(), DELIVERIES_IN_FLIGHT_MAX);
@@ -187,8 +187,8 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
 #[tokio::test]
 async fn malformed_answers_cost_little_and_are_not_trusted() {
     let check = async |name: &str, answer: CannedReply, accepted: bool| {
-        // If the answer must arrive in time, the timeout must be longer than a pause of the
-        // machine.
+        // If the answer must arrive in time, the server has the default timeout of 10 s. With a
+        // timeout of 1 s, a pause of the machine could make the answer too late.
         let app = if accepted { start().await } else { start_hasty().await };
         let other = Receiver::start().await;
         let target = other.url();
@@ -251,7 +251,8 @@ async fn oversized_and_endless_answers_are_cut_off_long_before_the_timeout() {
     add(&app, &trickles.url(), json!(["order.reserved"])).await;
     buy(&app, 1).await;
     let flood = floods.aborted_bodies("the server stops reading").await;
-    // The server reads a few KiB. The other sent bytes are in the buffers of two sockets.
+    // The server reads a few KiB. The other bytes that were sent are in the buffers of the two
+    // sockets.
     assert!(flood.bytes < 16 << 20, "{flood:?}");
     let trickle = trickles.aborted_bodies("the server stops waiting").await;
     assert!(trickle.after < Duration::from_secs(20) && trickle.bytes < 10_000, "{trickle:?}");

@@ -1,5 +1,5 @@
-//! Tests how operators manage endpoints: they add, change and remove endpoints, rotate secrets, and
-//! send an event again. Other tests send invalid requests.
+//! Tests how operators manage endpoints. They add, change and remove endpoints, rotate secrets, and
+//! send an event again. Invalid endpoints are refused.
 
 use serde_json::{Value, json};
 

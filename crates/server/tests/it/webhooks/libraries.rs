@@ -15,10 +15,11 @@ use super::{add, buy, start};
 use crate::http::{Connection, request};
 use crate::money::now_secs;
 
-/// The longest wait for a line of an example, including the start of its language.
+/// The longest wait for one line of an example's output. It includes the start of Python or Node.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Invalid signatures: some are empty, lack a comma, have several commas, or are not base64.
+/// Invalid signatures. Some are empty, lack a comma, have several commas, or are not base64. The
+/// last one has the right form, but does not match the message.
 const FORGED: [&str; 5] =
     ["garbage", "v1,a,b", "v1,a", "v1,", "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="];
 
@@ -31,7 +32,7 @@ fn example(language: &str) -> String {
     rest.split_once("```").expect("the code block ends").0.to_owned()
 }
 
-/// A running example. It ends with the test.
+/// A running example. Its process ends when this value is dropped.
 struct Example {
     child: Child,
     _official: Official,
@@ -60,7 +61,7 @@ async fn receives_every_event(official: Official, mut command: Command) {
     let output = BufReader::new(child.stdout.take().expect("the output is piped"));
     let _example = Example { child, _official: official };
     let (line, mut lines) = mpsc::channel(64);
-    // The thread ends with the example, because the example's output then ends.
+    // The thread ends when the example ends, because the output of the example then ends.
     std::thread::spawn(move || {
         output.lines().map_while(Result::ok).try_for_each(|text| line.blocking_send(text))
     });

@@ -27,7 +27,8 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
     let shop = Receiver::with(answer).await;
     app.open_sale("spring", 99.into(), 1).await;
     let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
-    // All of these events are sent to the receiver at the same time.
+    // The endpoint is disabled until all orders exist, so that their events are sent at the same
+    // time.
     change(&app, &id, json!({"enabled": false})).await;
     let mut orders = Vec::new();
     for n in 0..DELIVERIES_IN_FLIGHT_MAX {
@@ -52,7 +53,8 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
     let first: HashSet<_> =
         received[..DELIVERIES_IN_FLIGHT_MAX].iter().map(ReceivedRequest::order).collect();
     assert_eq!(first.len(), DELIVERIES_IN_FLIGHT_MAX, "each delivery is about another event");
-    // The server's clock may be adjusted slightly during the pause.
+    // The receiver asked for 2 s. The gap may be a little shorter, because the server's clock may
+    // be adjusted during the pause.
     let gap = received[DELIVERIES_IN_FLIGHT_MAX].at - received[DELIVERIES_IN_FLIGHT_MAX - 1].at;
     assert!(gap >= Duration::from_millis(1_900), "{gap:?}");
 }

@@ -30,7 +30,7 @@ pub(crate) enum CannedReply {
     Late(Duration),
     /// Answers with `200` and a body of this many bytes.
     Flood(usize),
-    /// Answers with `200` and an endless body, one byte at a time.
+    /// Answers with `200` and a body of a million bytes, one byte at a time.
     Trickle,
     /// Closes the connection without an answer.
     Drop,
@@ -64,7 +64,7 @@ impl ReceivedRequest {
         self.json()["data"]["order"]["id"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Asserts that this secret signed exactly these bytes, at the current time.
+    /// Asserts that this secret signed exactly the received bytes, within the last minute.
     pub(crate) fn verify(&self, secret: &str) {
         assert!(self.is_signed_by(secret), "{self:?}");
         let at: u64 = self.headers["webhook-timestamp"].parse().expect("seconds");
@@ -81,12 +81,12 @@ impl ReceivedRequest {
     }
 }
 
-/// The end of a transfer that the client aborted, because the body was too long or too slow.
+/// The transfer of a long or slow body, which the client may abort before the end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AbortedBody {
     /// Bytes of the body that the receiver sent.
     pub(crate) bytes: usize,
-    /// The time until the other end closed the connection.
+    /// The time until the body was complete or the client closed the connection.
     pub(crate) after: Duration,
 }
 
@@ -123,7 +123,8 @@ impl Receiver {
         Self::with(|_, _| CannedReply::Status(200)).await
     }
 
-    /// Starts a receiver that answers by this rule. The rule gets the number of earlier requests.
+    /// Starts a receiver that answers by this rule. The rule gets the number of earlier requests
+    /// and the current request.
     pub(crate) async fn with(
         rule: impl Fn(usize, &ReceivedRequest) -> CannedReply + Send + Sync + 'static,
     ) -> Self {
@@ -160,7 +161,7 @@ impl Receiver {
         crate::money::until(what, async || self.state.aborted_bodies().first().copied()).await
     }
 
-    /// Waits until `enough` accepts the received requests, for at most `secs` seconds.
+    /// Waits until `holds` returns true for the received requests, for at most `secs` seconds.
     pub(crate) async fn until(
         &self,
         secs: u64,
@@ -187,7 +188,7 @@ impl Drop for Receiver {
     }
 }
 
-/// Reads requests from a connection until it ends.
+/// Reads and answers the requests of a connection until the connection ends.
 async fn serve(mut stream: TcpStream, state: Arc<ReceiverState>, rule: ReplyRule) {
     let mut bytes = Vec::new();
     while let Some(mut received) = read(&mut stream, &mut bytes).await {
@@ -257,8 +258,8 @@ async fn write_slowly(
     bytes >= length
 }
 
-/// Returns the next request of a connection. `bytes` has the bytes that were read after the last
-/// request.
+/// Returns the next request of a connection. `bytes` has the bytes that were already read, but
+/// belong to no returned request.
 async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<ReceivedRequest> {
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {

@@ -10,7 +10,7 @@ use doorbuster_slots::{DeliveryRef, SlotError, Slots};
 
 use super::SLOT;
 
-/// A number above the largest number of tickets in the queue.
+/// A number of tickets that is higher than the queue's bound.
 const ALL: usize = 100;
 
 /// A call to the slot.
@@ -65,7 +65,7 @@ pub(super) fn now<T>(call: impl Future<Output = Result<T, SlotError>>) -> T {
 }
 
 impl Call {
-    /// Makes the call at the real slot, and returns its answer.
+    /// Makes the call on the real slot, and returns its answer.
     pub(super) fn here(&self, slots: &Slots) -> Answer {
         match self {
             Self::Ticket(request) => Answer::Ticket(now(slots.ticket(SLOT, request))),
@@ -102,7 +102,7 @@ impl Call {
         }
     }
 
-    /// Makes the call at the reference, and returns its answer.
+    /// Makes the call on the reference, and returns its answer.
     pub(super) fn there(&self, slot: &mut Slot, key: &IdKey) -> Answer {
         let mut taken = Vec::new();
         match self {
@@ -138,7 +138,8 @@ impl Call {
 }
 
 impl Answer {
-    /// Returns the name of the answer, if the coverage counts it.
+    /// Returns the name of the answer to a request, a feed row, a new epoch or a recall. Returns an
+    /// empty text for the answer to another call.
     pub(super) fn word(&self) -> String {
         let shown = match self {
             Self::Ticket(answer) => format!("{answer:?}"),

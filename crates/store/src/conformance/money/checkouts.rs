@@ -109,7 +109,7 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     assert!(matches!(cancel(&fixture, &other).await, ChangeOutcome::Done(_)));
     let ended = now(&fixture, &other).await;
     assert_eq!(keep(&fixture, &other, "six").await, CheckoutOutcome::WrongState(ended));
-    assert_eq!(to_close(&fixture).await, ["four"], "the checkout of an ended order is due at once");
+    assert_eq!(to_close(&fixture).await, ["four"], "an ended order's checkout must be closed now");
     fixture.clock.advance(HOLD_MS);
     assert_eq!(to_close(&fixture).await, ["three", "four"], "orders that hold units come first");
     let one = fixture.store.checkouts_to_close(1).await.expect("reads");
@@ -117,8 +117,8 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A due hold with an open checkout ends only after the checkout was closed, or after the provider
-/// did not answer for a long time. Other holds do not wait for that hold.
+/// A due hold with an open checkout expires after the checkout is closed. It also expires if the
+/// provider gives no answer for a long time. Other due holds expire at once.
 pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
@@ -190,7 +190,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     for _ in 0..3 {
         assert!(record_no_answer(&fixture, &order, "one").await);
         assert_eq!(asked_at(&fixture, &order).await, Some(first), "the first query counts");
-        assert_eq!(to_close(&fixture).await, [""; 0], "each query postpones the next one");
+        assert_eq!(to_close(&fixture).await, [""; 0], "each query postpones the next query");
         assert_eq!(next_due(&fixture).await, Some(first.plus(PROVIDER_GRACE_MS)));
         fixture.clock.advance(300);
         assert_eq!(to_close(&fixture).await, ["one"]);
@@ -213,7 +213,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
         "a query never prolongs the wait"
     );
     assert_eq!(expire(&fixture).await, []);
-    // The provider was not asked about the new session yet.
+    // The order gets a new session. The provider was not asked about this session yet.
     close(&fixture, &order, "one").await;
     assert_eq!(next_due(&fixture).await, Some(pay_by));
     keep(&fixture, &order, "two").await;
@@ -227,7 +227,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 2, 8, 0, 0).await;
 }
 
-/// A page of checkouts is postponed in one transaction, even if their orders changed meanwhile.
+/// One transaction postpones the checks of several checkouts, even if some orders have changed.
 pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     let grants = [fixture.slot(10, 10, 4).await, fixture.slot(10, 10, 4).await];
     let mut orders = Vec::new();
@@ -243,7 +243,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     let now = fixture.clock.now();
     // This id names no order: its grant and number belong to another request.
     let none = id_of(&fixture.ticket(&grants[0], 2, "anna", "another", 1));
-    // The ids are in reverse order, but the grants are locked in one fixed order.
+    // The ids are in reverse order. The store still locks their grants in one fixed order.
     let mut all: Vec<_> = (0..6)
         .rev()
         .map(|at| put_off(&orders[at], &format!("session-{}", at + 1), 700, at != 4))
@@ -258,7 +258,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     assert_eq!(
         fixture.store.defer_checkouts(all).await.expect("writes"),
         5,
-        "one of the checkouts was closed"
+        "one of the six checkouts was closed"
     );
     let mut times = Vec::new();
     for order in &orders {
@@ -267,7 +267,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     assert_eq!(
         times,
         [Some(now), None, None, Some(now), None, Some(now)],
-        "one order ended, one checkout is closed, and one was not checked"
+        "one order ended, one checkout is closed, and one checkout was not checked"
     );
     assert_eq!(to_close(&fixture).await, [""; 0]);
     fixture.clock.advance(699);
@@ -286,7 +286,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// If an order no longer waits for payment, its checkout is closed. If the closing fails, the
+/// If an order no longer waits for payment, the server must close its checkout. If that fails, the
 /// server tries again later.
 pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
@@ -351,7 +351,7 @@ pub async fn an_order_gets_more_time(fixture: Fixture) {
     assert_eq!(
         extend(order.pay_by).await,
         ChangeOutcome::WrongState(extended.clone()),
-        "the new time is earlier than the old one"
+        "the new time is earlier than the old time"
     );
     let too_late = later(&fixture, EXTEND_MS_MAX + 1);
     assert_eq!(

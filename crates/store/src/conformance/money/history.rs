@@ -1,4 +1,5 @@
-//! Tests histories: the events of an order, with the state at that time, the actor and the reason.
+//! Tests the history of an order. Each of its events has the order's state after the change, the
+//! actor and the reason.
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
 use doorbuster_core::money::{CaptureOutcome, RefundCause};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
@@ -110,8 +111,7 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
             .collect();
         assert_eq!(events, [(EventType::OrderReserved, Subject::Order(of.clone()))]);
     }
-    // A number that is in use belongs to its order. If another ticket has that number, no event is
-    // appended to that order.
+    // A ticket that reuses the number of an order appends no event to the history of that order.
     let reused = fixture.ticket(&grant, 1, "cleo", "k", 1);
     assert!(fixture.settle(&reused).await.order.is_none());
     assert_eq!(history(&fixture, order.id).await.len(), 1);
@@ -119,8 +119,8 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A batch appends an event for each of its orders. If the batch is settled again, it appends no
-/// event.
+/// Settling a batch of tickets appends an event for each new order. If the batch is settled again,
+/// no event is appended.
 pub async fn a_batch_appends_an_event_for_each_order(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     let tickets: Vec<_> =
@@ -131,7 +131,7 @@ pub async fn a_batch_appends_an_event_for_each_order(fixture: Fixture) {
     fixture.store.settle(tickets).await.expect("settles");
     let reserved = resolved.iter().filter(|r| r.verdict == Verdict::Reserved);
     let orders: Vec<&Order> = reserved.filter_map(|r| r.order.as_ref()).collect();
-    assert_eq!(orders.len(), 15, "the other tickets name their buyer's first order");
+    assert_eq!(orders.len(), 15, "each other ticket gets its buyer's first order");
     for order in orders {
         let events: Vec<_> = history(&fixture, order.id)
             .await
@@ -158,7 +158,7 @@ pub async fn a_sale_appends_events_when_it_opens_and_closes(fixture: Fixture) {
     while fixture.store.sequence_events(100).await.expect("writes") > 0 {}
     let events = fixture.store.events_after(0, 100).await.expect("reads");
     let events: Vec<_> =
-        events.into_iter().map(|read| read.expect("a row as it was written")).collect();
+        events.into_iter().map(|read| read.expect("the event row is readable")).collect();
     assert!(events.is_sorted_by(|a, b| a.position < b.position));
     let event = |what, ago: i64| Event {
         what,

@@ -1,4 +1,4 @@
-//! Tests refunds that a person makes at the provider, beside the engine's refunds.
+//! Tests manual refunds, which a person makes at the provider, and the engine's own refunds.
 use doorbuster_core::Millis;
 use doorbuster_core::event::{Attribution, Subject};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
@@ -13,8 +13,8 @@ use crate::contract::{
     DeadLetterContent, DeadLetterId, Dispute, Reversal, ReversalKind, ReversalOutcome,
 };
 
-/// A message about a manual refund does not decide the engine's refund. The message only makes the
-/// server ask the provider at once, even if the engine's refund was finished.
+/// A message about a manual refund does not settle the engine's refund. The message only makes the
+/// server ask the provider at once, even if the engine's refund has failed.
 pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -53,13 +53,13 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
     asks(&send("evt_2", false).await, false);
     note(RefundUpdate::Accepted { again_ms: 500 }).await;
     asks(&send("evt_3", true).await, true);
-    // A message about a lost refund makes a settled refund pending, because the lost refund may be
-    // the engine's. After other messages, a settled refund stays settled.
+    // If the message says that a refund was lost, a settled refund becomes pending, because the
+    // lost refund may be the engine's refund. After other messages, a settled refund stays settled.
     let settled = note(RefundUpdate::Settled).await;
     assert_eq!(send("evt_4", false).await, settled);
     asks(&send("evt_5", true).await, true);
-    // The server asks about a failed refund again, and gives it a full number of new attempts. The
-    // refund fails again if every attempt fails.
+    // After a message, a failed refund becomes pending and gets the full number of attempts again.
+    // If every attempt fails, the refund fails again.
     note(RefundUpdate::Settled).await;
     asks(&send("evt_6", true).await, true);
     for _ in 0..REFUND_TRIES_MAX {
@@ -77,7 +77,7 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
     fixture.check_invariants().await;
 }
 
-/// A discarded refund becomes a dead letter again if a later report shows that the refund failed.
+/// If a discarded refund becomes pending and then fails again, it is a dead letter again.
 pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -125,8 +125,8 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
     fixture.check_invariants().await;
 }
 
-/// A provider's answer that is older than a message about a failed manual refund does not settle
-/// the engine's refund. The server asks the provider again.
+/// A message may arrive while the server waits for the provider's answer. Then the answer may be
+/// outdated, so it does not settle the refund, and the server asks the provider again.
 pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -163,7 +163,7 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
         assert_eq!(
             answer(&requested, late).await,
             again,
-            "the provider accepted the refund, and is asked again"
+            "the refund is accepted, and the server asks again"
         );
     }
     assert_eq!(due().await.as_ref(), Some(&again));
@@ -179,7 +179,7 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     for late in [RefundUpdate::Settled, RefundUpdate::Accepted { again_ms: 5 }] {
         assert_eq!(answer(&requested, late).await, settled, "the refund is settled");
     }
-    // Either answer may be the older one, so the server asks the provider again.
+    // The answer contradicts the settled state, but may be outdated. So the server asks again.
     let lost = answer(&requested, back).await;
     assert_eq!((lost.state, lost.accepted, lost.settled_at), (RefundState::Pending, true, None));
     assert_eq!(due().await, Some(lost));
@@ -191,8 +191,8 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// The last attempt of a refund got no answer, but the provider accepted the refund. The server
-/// asks about the refund again, and gives it a full number of new attempts.
+/// If a refund has failed, but a late answer says that the provider accepted it, the refund becomes
+/// pending. It gets the full number of attempts again.
 pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -233,11 +233,11 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     for _ in 1..REFUND_TRIES_MAX {
         note(RefundUpdate::Failed("away".to_owned())).await;
     }
-    // One of two concurrent requests succeeds, and the other one fails for the last time.
+    // Of two concurrent requests, the first fails as the last attempt, and the second succeeds.
     let requested = now().await;
     assert_eq!(note(RefundUpdate::Failed("away".to_owned())).await.state, RefundState::Failed);
     accept(requested).await;
-    // A refund that was returned after it was accepted waits for an operator.
+    // If the bank returns an accepted refund, the refund waits for an operator.
     let requested = now().await;
     let back = note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
     let late = fixture.store.answer_refund(requested, RefundUpdate::Settled).await.expect("writes");
@@ -245,8 +245,8 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A message about reversed money is recorded once, and not before its payment. If one reversal
-/// fails, no other reversal of the payment is cancelled.
+/// A reversal is recorded once, and only after its payment was captured. If the reversal of one
+/// amount fails, the reversals of other amounts stay.
 pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     use ReversalKind::{Disputed, Returned};
     use ReversalOutcome::{Known, NoPayment, Noted};
@@ -286,7 +286,7 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     assert_eq!(send("evt_2", Disputed, None, false).await, Noted, "the shop won the dispute");
     assert_eq!(send("evt_1", Disputed, None, true).await, Known, "the first message is repeated");
     assert_eq!(stands().await, []);
-    // One part was refunded by hand. The refunds of two other parts failed.
+    // A person refunded one part. The refunds of two other parts failed.
     assert_eq!(send("evt_3", Returned, Some(40), true).await, Noted);
     for (event, minor) in [("evt_4", 10), ("evt_5", 60)] {
         assert_eq!(send(event, Returned, Some(minor), false).await, Known, "another refund failed");
@@ -364,8 +364,8 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     assert_eq!(send(Some(("dp_1", 32)), Some(55), true).await, Noted, "a larger amount");
     assert_eq!(send(Some(("dp_1", 29)), Some(55), false).await, Known, "an older report");
     assert_eq!(stands().await, [40, 55]);
-    // If two reports have the same time, the report of the dispute's end counts, in whichever order
-    // the reports arrive. If the end is reported first, the dispute never counts.
+    // If two reports have the same time, the report of the dispute's end counts, whichever report
+    // arrives first. If the end arrives first, the dispute never counts.
     assert_eq!(send(Some(("dp_1", 32)), Some(55), false).await, Noted);
     assert_eq!(send(Some(("dp_4", 40)), Some(70), false).await, Noted);
     for (dispute, minor) in [(("dp_1", 32), 55), (("dp_4", 40), 70), (("dp_4", 39), 70)] {

@@ -8,7 +8,8 @@ use super::{capture, message, price};
 use crate::conformance::Fixture;
 use crate::contract::{MoneyQuery, Reversal, ReversalKind, ReversalOutcome};
 
-/// Payments and refunds are listed page by page, by order, item and notice.
+/// Payments and refunds are listed in pages. A list can be filtered by item. It can also contain
+/// only payments that were made by mistake.
 pub async fn money_is_listed_page_by_page(fixture: Fixture) {
     let (a, b) = (fixture.slot(50, 50, 50).await, fixture.slot(50, 50, 50).await);
     for n in 1..=7 {
@@ -101,7 +102,7 @@ pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture)
     assert_eq!(list("s/", "s/2", 2).await, ["s/3"]);
     assert_eq!(list("s%", "", 9).await, ["s%"]);
     let (one, other) = tokio::join!(swap("s/1", Some("b"), "x"), swap("s/1", Some("b"), "y"));
-    assert!(one ^ other, "one of two concurrent calls wins");
+    assert!(one ^ other, "only one of two concurrent calls succeeds");
     let now = get("s/1").await.expect("the document exists");
     let old = [("s/1", "w"), ("s/2", "s/2"), ("s/9", "s/9"), ("t/1", "t/1")];
     let old = old.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
@@ -116,8 +117,8 @@ pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture)
     );
 }
 
-/// Reversed money is reported while its payment is captured or disputed. The engine's own refunds
-/// are not reported.
+/// A reversal is reported while its payment is captured, or if it is a dispute. The engine's own
+/// refunds are not reported.
 pub async fn reversed_money_is_reported(fixture: Fixture) {
     let grant = fixture.slot(50, 50, 50).await;
     let mut orders = Vec::new();
@@ -178,7 +179,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         .expect("writes");
     assert_eq!(listed().await, [], "the refund resolved the reversal");
     assert_eq!(fixture.store.check().await.expect("reads").findings, []);
-    // Each reversal that changed a row appended an event, with the order that its payment named.
+    // Each report that changed a reversal appended an event. The event names the payment's order.
     let mut events = Vec::new();
     for order in &orders {
         for it in fixture.store.history(order.id).await.expect("reads") {

@@ -15,7 +15,7 @@ use crate::store::Store;
 
 pub mod late;
 
-/// The number of orders of one wave, whose changes run concurrently.
+/// The number of orders in a wave. All orders of a wave are changed concurrently.
 const WAVE: u64 = 50;
 /// The number of waves of a test.
 const WAVES: u64 = 40;
@@ -131,7 +131,7 @@ pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) 
             };
             let paid = message(order, &format!("evt_{at}_{n}"), &format!("pay_{at}_{n}"));
             let again = Capture { event: format!("more_{at}_{n}"), ..paid.clone() };
-            // Each round starts the calls in another sequence.
+            // The sequence of the calls differs from order to order.
             let order = order.clone();
             let store = fixture.store.clone();
             async move {
@@ -168,12 +168,12 @@ pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) 
     assert_eq!(
         states.get(&OrderState::Paid),
         Some(&(WAVE * WAVES)),
-        "units and limits allow each late payment"
+        "the units and limits allow each late payment"
     );
 }
 
-/// Two payments for one order and an end of the order run concurrently. At most one payment pays
-/// for the order. Every other payment is refunded once.
+/// Two payments for one order run concurrently with a cancellation or refund of the order. At most
+/// one payment pays for the order. Every other payment is refunded once.
 pub async fn at_most_one_of_two_concurrent_payments_pays(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut states = std::collections::BTreeMap::<OrderState, u64>::new();

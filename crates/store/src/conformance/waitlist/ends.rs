@@ -13,7 +13,7 @@ use super::{
 };
 use crate::contract::WaitlistServed;
 
-/// A limit that is higher than the number of events that a test in this file appends.
+/// The largest number of events in a page. Each test in this file appends fewer events.
 const EVENTS_MAX: usize = 1_000;
 
 async fn step(fixture: &Fixture, step: PhaseStep) {
@@ -25,11 +25,11 @@ async fn end(fixture: &Fixture, item: ItemId) -> WaitlistEnded {
     fixture.store.end_waitlist(item).await.expect("writes")
 }
 
-/// Returns the entries whose events say that they ended with their sale.
+/// Returns the entries that ended with their sale, according to the events.
 async fn reported(fixture: &Fixture) -> Vec<TicketId> {
     while fixture.store.sequence_events(EVENTS_MAX).await.expect("writes") > 0 {}
     let rows = fixture.store.events_after(0, EVENTS_MAX).await.expect("reads");
-    let events = rows.into_iter().map(|read| read.expect("a row as it was written").event);
+    let events = rows.into_iter().map(|read| read.expect("the event row is readable").event);
     let of = |event: Event| match event.subject {
         Subject::Ticket { id, .. } => Some(id),
         _ => None,
@@ -37,8 +37,8 @@ async fn reported(fixture: &Fixture) -> Vec<TicketId> {
     events.filter(Event::is_end_of_waitlist).filter_map(of).collect()
 }
 
-/// An entry that waits when the sale ends gets no unit, and an event says so. Returned units are no
-/// longer kept for the waitlist.
+/// If an entry still waits when the sale ends, it gets no unit, and an event reports this. Returned
+/// units are no longer kept for the waitlist.
 pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -133,7 +133,7 @@ pub async fn the_last_entry_of_a_buyer_is_found_by_its_order(fixture: Fixture) {
     assert_eq!(of("holder-2").await, None, "the order is not from the waitlist");
     fixture.store.pay_order(anna.id).await.expect("writes");
     assert_eq!(of("anna").await.map(|order| order.state), Some(OrderState::Paid));
-    // Anna leaves her second entry, so it becomes no order.
+    // Anna leaves her second entry, so this entry never becomes an order.
     let JoinOutcome::Done(again) = join(&fixture, item, "anna", "again").await else {
         panic!("an entry")
     };

@@ -17,7 +17,8 @@ async fn served(fixture: &Fixture, item: doorbuster_core::ItemId) -> Order {
     orders.remove(0)
 }
 
-/// If an item's payment window is shorter than the waitlist's, the item's window applies.
+/// A served buyer normally has the waitlist's payment window. If the item's payment window is
+/// shorter, the item's window applies.
 pub async fn the_payment_window_of_a_served_order_is_the_shorter_one(fixture: Fixture) {
     let short =
         super::super::NewItem { hold_ms: 60_000, ..new_item("phone", Stock::Counted(1), 1) };
@@ -126,8 +127,8 @@ pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     expect_waitlist(&fixture, item, 2, 0).await;
 }
 
-/// A buyer may join again, at the end, after an operator cancelled the buyer's order. After an
-/// order that expired unpaid, the buyer still cannot join.
+/// If an operator cancelled a buyer's order, the buyer may join the end of the waitlist again. If
+/// the buyer's order expired unpaid, the buyer cannot join again.
 pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 2).await;
     let item = grant.slot.item;
@@ -157,12 +158,13 @@ pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixt
     assert_eq!(
         join(&fixture, item, "anna", "new").await,
         JoinOutcome::Lapsed(expired),
-        "the expired order counts, not the cancelled one"
+        "the buyer's last order expired unpaid"
     );
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// Reconciliation includes an order from a waitlist, and its money, like any other order.
+/// Reconciliation counts the units and the money of an order from a waitlist like those of other
+/// orders.
 pub async fn the_units_of_a_waitlist_add_up(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -200,8 +202,8 @@ pub async fn the_units_of_a_waitlist_add_up(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A payment after the window takes a unit of the pool, even a kept unit. If the next waiting buyer
-/// already has the unit, the payment is refunded.
+/// A late payment takes a unit from the pool, even a unit that is kept for the waitlist. If the
+/// next waiting buyer already has the unit, the payment is refunded.
 pub async fn a_late_payment_competes_with_the_next_waiting_buyer(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;

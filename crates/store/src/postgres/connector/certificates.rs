@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use super::Connector;
 
 impl Connector {
-    /// Returns the reason why the last connection was not opened.
+    /// Returns the failure of the last connection that could not be opened.
     pub(in crate::postgres) fn last_failure(&self) -> String {
         self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,5 +1,6 @@
-//! Writes provider messages, payments and refunds. A transaction has only a few, so each has its
-//! own statement, in one order. Checkouts are written together.
+//! Writes provider messages, payments and refunds. A transaction has only a few of these rows, so
+//! each row has its own statement. All transactions write the rows in the same order. One statement
+//! writes all checkouts.
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{GrantId, Millis, Order, OrderState, TicketId, TicketN};
 
@@ -27,7 +28,8 @@ pub(super) fn money(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 fn payments(cache: &RowCache, queries: &mut Vec<Query>) {
-    // A later message may name another order, so the columns of a failed payment are written again.
+    // A later message about a failed payment may name another order. So all columns are written
+    // again.
     let update = "UPDATE payment SET state = $2, provider = $3, order_id = $4,
                   grant_id = o.grant_id, n = o.n, amount_minor = $5, currency = $6, at = $7
          FROM (SELECT $8::bigint AS g, $9::bigint AS m) AS t LEFT JOIN orders o ON o.grant_id = t.g
@@ -57,7 +59,7 @@ fn payments(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
-    // A refund that is requested again no longer counts as discarded.
+    // If a discarded refund is requested again, it no longer counts as discarded.
     let update =
         "UPDATE refund SET state = $2, accepted = $3, tries = $4, next_at = $5, error = $6,
                   settled_at = $7,
@@ -92,8 +94,8 @@ fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Writes each checkout with the time that its order waits for the provider. One statement writes
-/// all checkouts, because a whole page of them may be postponed at once.
+/// Writes all checkouts with one statement, because a whole page of checkouts may be postponed at
+/// once. A second statement writes how long each order waits for its provider.
 fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
     let dirty = cache.checkouts.values().filter(|kept| kept.is_dirty()).map(|kept| &kept.row);
     let rows: Vec<(&Checkout, &Order)> =

@@ -10,8 +10,8 @@ pub(in crate::postgres) struct CommitNotice {
 }
 
 /// The suffix after the writer number if the commit appended events. A node of the previous version
-/// cannot parse the text, and treats the notification as a commit of an unknown writer. That is
-/// still a useful hint.
+/// cannot parse a text with this suffix. It treats the notification as a hint that some other node
+/// committed.
 const WITH_EVENTS: char = '+';
 
 impl CommitNotice {

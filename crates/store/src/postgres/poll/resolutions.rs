@@ -1,4 +1,4 @@
-//! Reads the verdicts of tickets that became no order of their own.
+//! Reads the verdicts of tickets for which no new order was created.
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -12,7 +12,8 @@ use crate::rows;
 use crate::sql::int;
 
 impl Poller {
-    /// Returns the verdicts that name an order, which must still be read.
+    /// Reads verdicts, starting with the rows in `page`. If a verdict names an order, that order
+    /// must still be read. Returns each such ticket with its order.
     pub(super) async fn read_resolutions(
         &self,
         mut page: Vec<Row>,

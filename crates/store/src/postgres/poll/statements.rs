@@ -32,9 +32,9 @@ macro_rules! orders_since {
         )
     };
 }
-/// Selects the orders without a digest, which nodes of an earlier version wrote.
+/// Selects the orders that nodes of an earlier version wrote. Such orders have no digest.
 pub(super) const ORDERS_WITHOUT_DIGEST: &str = orders_since!("o.writer >= 0 AND ");
-/// Selects all orders, because a digest cannot be read.
+/// Selects all orders since a position. A poll uses this statement if it cannot read a digest.
 pub(super) const ORDERS_SINCE: &str = orders_since!("");
 /// Selects the orders that a digest names and this node needs.
 pub(super) const NEEDED_ORDERS: &str = concat!(
@@ -45,7 +45,7 @@ pub(super) const NEEDED_ORDERS: &str = concat!(
      JOIN orders o ON o.grant_id = t.grant_id AND o.n = t.n
      ORDER BY o.changed, o.seq"
 );
-/// Selects the orders whose last write this snapshot includes, in the order of that write.
+/// Selects the orders that were last written before this snapshot, sorted by their last write.
 pub(super) const OLD_ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),

@@ -1,5 +1,5 @@
-//! Finds the buyers whose orders and quota differ. This runs after the check found that I4 is
-//! broken.
+//! Finds the buyers whose orders and quota differ. The search runs only after the check found that
+//! rule I4 is broken.
 use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, params};

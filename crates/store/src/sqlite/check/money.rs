@@ -132,7 +132,8 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
     }
 }
 
-/// Finds an item's orders that became paid by a provider's payment and have no captured payment.
+/// Finds orders of an item that are paid but have no captured payment, although a provider's
+/// payment made them paid.
 fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) -> Done<()> {
     let orders = sql.all(
         "SELECT id FROM orders o

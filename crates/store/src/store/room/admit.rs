@@ -110,7 +110,7 @@ pub(super) fn call_more(
 ) -> Done<Option<RoomProgressStep>> {
     let (sale, item) = columns(key);
     let found = tx.one(ROOM, &values![sale, item], room)?;
-    // Read under the lock, so that an earlier opening of the sale is visible.
+    // This read comes after the room's lock, so that it sees an earlier opening of the sale.
     let is_open = tx.one(IS_OPEN, &values![sale], |row| row.get(0))?.unwrap_or(false);
     let Some(mut room) = found.filter(|room| is_open && room.line.participants.is_some()) else {
         return Ok(None);

@@ -18,7 +18,7 @@ const CREATE: Statement = statement(
     "INSERT INTO waiting_room (sale_id, seed) SELECT id, $2 FROM sale WHERE id = $1
      ON CONFLICT DO NOTHING",
 );
-/// The room of an item has the seed of the sale's own room.
+/// The room of an item gets the seed of the room that is for the whole sale.
 const CREATE_FOR_ITEM: Statement = statement(
     "INSERT INTO waiting_room (sale_id, item_id, seed) SELECT r.sale_id, i.id, r.seed
      FROM waiting_room r JOIN item i ON i.sale_id = r.sale_id

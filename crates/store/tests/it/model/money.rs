@@ -1,4 +1,5 @@
-//! Transactions with money, over any ledger and by the store's methods.
+//! Transactions with money. The rules run them on any ledger, and the store's methods run them on a
+//! store.
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
@@ -14,8 +15,8 @@ use proptest::sample::{Index, select};
 
 use super::text;
 
-/// One transaction. A number stands for a name from a small range. An index stands for a ticket,
-/// which may be an order.
+/// One transaction with money. Each `u8` stands for a name. The numbers are from small ranges, so
+/// that the names repeat.
 #[derive(Clone, Debug)]
 pub enum Op {
     Capture { event: u8, payment: u8, how: How, last: bool },

@@ -69,7 +69,8 @@ async fn fill(fixture: &Fixture, database: &str) {
                     {later}, {now}
              FROM generate_series(1, {ROWS}) AS n"
     );
-    // PostgreSQL runs ANALYZE by itself when tables grow.
+    // When tables grow, PostgreSQL itself runs ANALYZE after some time. The test does not wait for
+    // it.
     for sql in [sql.as_str(), "ANALYZE"] {
         cluster::shared().psql(database, sql).expect("valid SQL");
     }

@@ -1,4 +1,5 @@
-//! Compares the estimates of a waiting room's pace with the admissions that followed.
+//! Tests the estimator of waiting times. The tests compare its estimates with the admissions that
+//! follow.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{RoomSupply, STEP_ADMISSIONS_MAX};
@@ -8,7 +9,7 @@ fn line(called: u64) -> RoomProgress {
     RoomProgress { entered: 100_000, participants: Some(0), called }
 }
 
-/// Returns an estimator after one step that filled the shop.
+/// Returns an estimator for a full shop: the last step admitted fewer visitors than its maximum.
 fn full() -> PaceEstimator {
     let mut pace = PaceEstimator::new(STEP_ADMISSIONS_MAX);
     (0..100).for_each(|_| pace.note_admission(Millis(1)));
@@ -99,21 +100,21 @@ fn visitors_behind_the_last_unit_get_no_estimate() {
     // Each admitted visitor takes two units.
     let at = has_estimate(|second| 2_000 - 20 * second, 2);
     assert!(at(150) && !at(200));
-    // The stock is larger than the number of open admissions.
+    // The stock is larger than the number of admissions that can be open at once.
     let at = has_estimate(|second| ADMISSIONS_OUT_MAX + 1_000 - 10 * second, 1);
     assert!(at(400) && !at(401));
     let at = has_estimate(|_| ADMISSIONS_OUT_MAX + 1_000, 2);
     assert!(!at(1));
 }
 
-/// A sale with a waiting room, simulated to its end.
+/// A simulated sale with a waiting room.
 struct Sale {
     seed: u64,
     free: Option<u64>,
     entered: u64,
-    /// One in `lost` admitted visitors does not buy.
+    /// On average, one of `lost` admitted visitors does not buy.
     lost: u64,
-    /// One in `back` orders is returned.
+    /// On average, one of `back` orders is returned.
     back: u64,
 }
 
@@ -121,11 +122,11 @@ const TICK_MS: i64 = 250;
 const ADMISSION_MS: i64 = 150_000;
 const END_MS: i64 = 30 * 60_000;
 
-/// The rank of a visitor, the time, and the estimate that the visitor was shown then.
+/// A visitor's rank, a time, and the estimate that the visitor saw at this time.
 type Shown = (u64, i64, WaitEstimate);
 
 impl Sale {
-    /// Returns when each rank was admitted, and the estimates that visitors saw.
+    /// Returns the time at which each rank was admitted, and the estimates that visitors saw.
     fn play(&self) -> (BTreeMap<u64, i64>, Vec<Shown>) {
         let (mut pace, mut free) = (PaceEstimator::new(STEP_ADMISSIONS_MAX), self.free);
         let mut it =
@@ -186,8 +187,9 @@ impl Sale {
     }
 }
 
-/// In 95 % of the cases, a visitor waits at least a third of the estimated time and at most three
-/// times the estimated time. A visitor who is never admitted gets no estimate.
+/// An estimate counts as wrong if the wait is shorter than `from_secs / FACTOR` or longer than
+/// `to_secs * FACTOR`, by more than `SLACK_SECS`. At most 5 % of the estimates may be wrong. A
+/// visitor who is never admitted must get no estimate.
 const FACTOR: f64 = 3.0;
 const SLACK_SECS: f64 = 2.0;
 

@@ -17,7 +17,7 @@ const FACES: &str =
     "(document.fonts.ready, [...document.fonts].filter(face => face.family.includes('Shop')
     && face.status === 'loaded').length)";
 
-/// Writes a file of settings with the whole of `page.theme`, and the files that it names.
+/// Writes a settings file with every setting of `page.theme`, and the files that the settings name.
 fn config(folder: &TempDir) -> String {
     let file = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
@@ -56,7 +56,8 @@ async fn a_brand_is_usable_by_everyone_in_the_preview_and_on_the_pages() {
         let green = "rgb(61, 220, 151)";
         let expected = json!([["Imprint", "light", green], ["Imprint", "dark", green]]);
         assert_eq!(tab.eval(halves).await, expected);
-        // The file shows both schemes at once, and ignores the browser's scheme.
+        // The file always shows both schemes, whatever the browser's scheme is. So one check is
+        // enough.
         inspect_in(&tab, "the preview of a brand", &SCHEMES[..1]).await;
         tab.go(&link(fixture.address, "/sale/open?lang=zh", "ann")).await;
         tab.says(BUY, "立即抢购").await;

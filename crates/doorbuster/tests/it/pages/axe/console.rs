@@ -81,7 +81,8 @@ async fn number(tab: &Tab<'_>, name: &str) -> Value {
     .await
 }
 
-/// Creates a sale of 2 lamps by the form, after a refusal.
+/// Creates a sale of 2 lamps with the form. The first attempt is refused, because the picture has
+/// no valid address.
 async fn create_by_form(tab: &Tab<'_>, fixture: &ServerFixture) {
     press(tab, "New sale").await;
     fill(tab, "Id", 0, "spring").await;
@@ -237,8 +238,8 @@ const WATCH_NUMBERS: &str = "new MutationObserver((_, observer) => {
     window.numbersShownAt = performance.now();
     observer.disconnect();
   }).observe(document, { childList: true, subtree: true })";
-/// Returns the time of the page's first paint, the time when it showed its numbers, and the bytes
-/// of its files.
+/// Returns the time of the page's first paint, the time when it showed its numbers, the bytes of
+/// the page and its files, and the number of files.
 const PAGE_COST: &str = "(() => {
     const paint = performance.getEntriesByName('first-contentful-paint')[0]?.startTime;
     const files = performance.getEntriesByType('resource').filter(e => e.name.includes('/assets/'));

@@ -21,7 +21,7 @@ pub(super) fn signal(fixture: &ServerFixture, name: &str) {
     assert!(status.expect("kill runs").success(), "{name}");
 }
 
-/// Chooses the option of a control with this label.
+/// Chooses this option of the control with this label.
 async fn choose(tab: &Tab<'_>, label: &str, option: &str) {
     fill(tab, label, 0, option).await;
 }
@@ -47,7 +47,7 @@ async fn an_operator_changes_a_running_sale_and_its_orders() {
         press(&tab, "Adjust stock").await;
         shows(&tab, "5 = 0 sold + 2 held").await;
 
-        // A chart's table has the seconds with requests.
+        // The chart's table lists the seconds with requests. It must show both orders.
         let table = "[...document.querySelectorAll('.chart summary')][0]";
         tab.until(table).await;
         tab.eval(&format!("(({table}).click(), true)")).await;
@@ -79,8 +79,8 @@ async fn an_operator_changes_a_running_sale_and_its_orders() {
     .await;
 }
 
-/// Calls functions of the console's modules: the steps that a chart shows as points, the levels of
-/// a chart, and the alarms.
+/// Calls functions of the console's modules. They find the steps that a chart shows as points, the
+/// levels of a chart, nodes that are gone, and alarms.
 const PARTS: &str = "const done = arguments[0];
   const ask = path => ({ data: path });
   // The names of the loaded files have hashes.
@@ -240,7 +240,7 @@ async fn a_viewer_changes_nothing_and_an_operator_neither_keys_nor_receivers() {
         open_view(&tab, "#/sales/spring/edit").await;
         shows(&tab, "Your key may read data, but may not change it.").await;
 
-        // An operator also changes blocks and codes, but neither keys nor receivers.
+        // An operator may also change blocks and codes, but may not change keys or receivers.
         let body = json!({"name": "day shift", "role": "operator"});
         let made = fixture.admin("POST", "/v1/admin/keys", Some(&body)).await.json();
         press(&tab, "Sign out").await;

@@ -19,7 +19,8 @@ const LOSE_UNITS: &str = "const send = window.fetch;
     stock.items.forEach((item, n) => { if (window.lost[n]) item.total += window.lost[n]; });
     return new Response(JSON.stringify(stock), { headers: answer.headers });
   };";
-/// The number of red marks in the panel of the slots.
+/// The number of red marks in the panel of the slots, plus one. The test waits for a value that is
+/// not 0, so 1 means that there is no red mark.
 const RED_SLOTS: &str = "(() => {
     const panel = [...document.querySelectorAll('.panel')]
       .find(panel => panel.querySelector('h2')?.textContent === 'Slots');

@@ -13,7 +13,7 @@ use super::sale;
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Changes the times of actions, as if they were `window.hoursAgo` older.
+/// Makes each action `window.hoursAgo` hours older.
 const OLDER_ACTIONS: &str = "const send = window.fetch;
   window.fetch = async (path, options) => {
     const answer = await send(path, options);
@@ -47,8 +47,9 @@ async fn replay_until(tab: &Tab<'_>, second: i64) {
     tab.eval(&move_to).await;
 }
 
-/// Sells 2 units in a later second than the opening, and refuses one buyer. One order is paid.
-/// Returns the most requests in a second and the second of the first request.
+/// Sells 2 units, at least one second after the opening. A third buyer is refused, and one order is
+/// paid. Returns the largest number of requests in one second, and the time of the first request in
+/// seconds since 1970.
 async fn sell_and_record(fixture: &ServerFixture) -> (u64, i64) {
     sale(fixture, "spring", json!({"stock": 2})).await;
     let opened = Timestamp::now().as_second();
@@ -136,7 +137,8 @@ async fn a_report_is_replayed_and_printed_and_its_charts_keep_a_burst() {
         open_view(&tab, "#/sales/spring").await;
         for span in ["3 minutes", "Last hour", "Whole sale"] {
             press(&tab, span).await;
-            // The console may draw the charts again at any time, so each look opens the table.
+            // The console may draw the charts again at any time, so each check opens the table
+            // again.
             let open = "((document.querySelector('.chart details') ?? {}).open = true)";
             let orders = "[...document.querySelectorAll('.chart')[0].querySelectorAll('tbody tr')]
                 .reduce((sum, row) => sum + Number(row.cells[2]?.textContent ?? 0), 0) === 2";
@@ -144,7 +146,8 @@ async fn a_report_is_replayed_and_printed_and_its_charts_keep_a_burst() {
                 .trim() === {} && {orders}", json!(span))).await;
         }
 
-        // The points of a long sale are minutes. They still show the busiest second.
+        // In a long sale, each point of a chart stands for a minute. The chart still shows the
+        // requests of the busiest second.
         tab.eval("(window.hoursAgo = 7)").await;
         open_view(&tab, "#/sales/spring/report").await;
         shows(&tab, &busiest).await;

@@ -13,21 +13,23 @@ use crate::crash_windows::fixture::ServerFixture;
 const SHOWN: &str = "document.querySelector('#check').dataset.busy === 'false'
     && (document.querySelector('#piece').getAttribute('width') > 0 || document.querySelector('#letters').naturalWidth > 0)";
 
-/// Makes the page get the answers about a position in a busy hour.
+/// Replaces the server's answers about a position with answers from a busy hour. Keeps the page
+/// from opening an event stream.
 const BUSY_HOUR: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     return data?.place ? { ...data, state: 'waiting', position: 21_200, estimate_secs: { from: 190, to: 5_400 } } : data;
   };
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
 
-/// Makes the page get the answers about a position while positions are drawn.
+/// Replaces the server's answers about a position with the answers that the server gives while it
+/// draws the positions. Keeps the page from opening an event stream.
 const DRAWN: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     return data?.place ? { ...data, state: 'before', position: null, estimate_secs: null } : data;
   };
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
-/// Makes a rate limit refuse the requests of the page.
+/// Answers each `POST` request of the page with `429`, as a rate limit does.
 const TOO_MANY: &str = "const ask = window.fetch; window.fetch = (path, how = {}) => how.method === 'POST'
     ? Promise.resolve(new Response(JSON.stringify({ code: 'rate_limited', scope: 'interface', status: 429, retry_after_secs: 600 }),
       { status: 429, headers: { 'Content-Type': 'application/problem+json', 'Retry-After': '600' } }))

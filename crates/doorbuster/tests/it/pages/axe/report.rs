@@ -10,7 +10,8 @@ use super::super::tab::Tab;
 use super::{inspect, tab};
 use crate::test_server::{TempDir, program, run};
 
-/// The keys of the strategies in the plots, as `colour dash`.
+/// Returns the line style of each chosen strategy in the plots, as `colour dash`: a colour and a
+/// dash pattern.
 const KEYS: &str = "[...document.querySelectorAll('#chosen .key path')]
     .map(key => key.style.stroke + ' ' + key.getAttribute('stroke-dasharray'))";
 
@@ -109,7 +110,7 @@ fn failing_report() -> RunReport {
         verdict: Verdict::Lost,
         agrees: false,
         lost_orders: 3,
-        first_offender: Some("buyer 5 was told \"sold\" and has no such order".to_owned()),
+        first_offender: Some("buyer 5 was told \"sold\" but has no matching order".to_owned()),
         ..held("unit-rows")
     };
     let undersold = RunResult { verdict: Verdict::Undersold, unsold: 4, ..held("redis-incrby") };
@@ -160,7 +161,8 @@ async fn a_report_with_broken_promises_is_usable_by_everyone() {
         for words in ["lost, not as promised", "held, not finished", "a worker did not start"] {
             tab.says("main", words).await;
         }
-        // Seven strategies without a fault are in the plots, and each has its own line.
+        // The plots show the seven strategies that ran without a fault. Each strategy has its own
+        // line style.
         let distinct = format!("new Set({KEYS}).size === 7 && {KEYS}.length === 7");
         tab.until(&distinct).await;
         // A strategy can be removed and added with the keyboard.

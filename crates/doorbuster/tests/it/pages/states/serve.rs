@@ -1,5 +1,4 @@
-//! A small server with the pages' own files. Its API answers from the common cases of a sale's
-//! state.
+//! A small server with the pages' own files. Its API returns the sales of `cases.json`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,13 +9,13 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// The cases that the server's unit tests check too.
+/// The states of a sale that this test checks. The server's unit tests use the same file.
 pub(super) const CASES: &str =
     include_str!("../../../../../server/src/web/page_html/state/cases.json");
 /// The style sheets that the pages' style sheet imports.
 const IMPORTED: [&str; 2] = ["look-product.css", "look-lists.css"];
-/// Each page with states: its address, its HTML, its own script, and the script that replaces this
-/// script and draws the states.
+/// Each page with states: its address, its HTML file, its own script, and the test's script. The
+/// test's script replaces the page's own script and draws the states.
 const PAGES: [[&str; 4]; 2] = [
     ["/states", "sale.html", "/assets/sale.js", "/states/sale.js"],
     ["/order-states", "order.html", "/assets/order.js", "/states/order.js"],
@@ -118,7 +117,8 @@ fn file(path: &str) -> Option<(Vec<u8>, &'static str)> {
         "html" => Some((text.into(), "text/html")),
         "js" => Some((text.into(), "text/javascript")),
         "css" => {
-            // The server joins the sheets in this order: the imported sheets come last.
+            // The real server joins the style sheets in the same order: the imported sheets come
+            // last.
             let imported = IMPORTED.iter().map(|name| read(name)).collect::<Option<String>>()?;
             let own = text.lines().filter(|line| !line.starts_with("@import"));
             let joined = own.map(|line| format!("{line}\n")).chain([imported]).collect::<String>();
@@ -139,7 +139,7 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     let (status, (body, media_type)) = if path.starts_with("/v1/") {
         match api(path).filter(|_| !is_far) {
             Some(found) => ("200 OK", (found.to_string().into(), "application/json")),
-            // With this delay, the page tries again only after the test.
+            // The page waits 300 seconds before it tries again. The test ends earlier.
             None if is_far => {
                 ("503 Service Unavailable\r\nRetry-After: 300", (Vec::new(), "text/plain"))
             }

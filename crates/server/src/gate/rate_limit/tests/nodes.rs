@@ -39,7 +39,7 @@ fn exchange(limiter: &RateLimiter, states: &mut States) -> usize {
     }
 }
 
-/// Counts a request before its answer. Returns whether it is allowed.
+/// Counts a request with [`Counting::BeforeAnswer`]. Returns whether the request is allowed.
 fn is_allowed(limiter: &RateLimiter, buyer: &str, sale: &SaleState, states: &mut States) -> bool {
     let (route, caller) = ((Route::Purchase, Counting::BeforeAnswer), caller("192.0.2.1", buyer));
     let mut check = limiter.acquire(route, caller, sale);

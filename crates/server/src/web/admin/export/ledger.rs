@@ -1,5 +1,5 @@
 //! The ledger of units. Its lines are an item's first total, each change of the total, and each
-//! order that took or returned units. Each line also has the item's counts after the change.
+//! change of an order's state. Each line also has the item's counts after the change.
 //!
 //! The server computes the counts only from the ledger's lines. So if the counts in the last line
 //! are correct, the ledger has every movement of units.
@@ -151,7 +151,8 @@ impl Ledger {
         }
     }
 
-    /// Writes the older of the two next rows. Returns `false` if there is no row.
+    /// Writes the line of the next change: the older of the next adjustment and the next order
+    /// change. Returns `false` if no change is left.
     fn write_next(&mut self, lines: &mut CsvLines) -> bool {
         let (adjusted, moved) = (self.adjusted.rows.front(), self.moved.rows.front());
         let is_adjusted = match (adjusted, moved) {
@@ -211,7 +212,7 @@ impl ItemAccount {
     }
 }
 
-/// The cells of a line, without the item and the counts.
+/// The cells of a line, except the cells of the item and of its counts.
 #[derive(Default)]
 struct LineDetail {
     at: Millis,

@@ -59,9 +59,9 @@ fn ids<'a>(orders: impl IntoIterator<Item = &'a Order>) -> BTreeSet<String> {
     orders.into_iter().map(|order| order.id.to_string()).collect()
 }
 
-/// Reads an export while orders change. After each of the first two pages, cancels two orders: an
-/// order that was already exported and an order that was not. Then places 50 orders, and adds them
-/// to `before`. Returns the lines of the export as cells by column name.
+/// Reads an export while orders change. After each of the first two pages, cancels two orders, of
+/// which only one is already exported. Then places 50 orders and adds them to `before`. Returns the
+/// lines of the export as cells by column name.
 async fn while_rows_are_written(
     app: &Arc<App>,
     which: Export,
@@ -71,7 +71,7 @@ async fn while_rows_are_written(
     let ReplyBody::Routed(body) = reply.into_body() else { panic!("the answer is streamed") };
     let (mut pages, mut text, mut count) = (body.into_data_stream(), String::new(), 0);
     while let Some(page) = pages.next().await {
-        text += std::str::from_utf8(&page.expect("the CSV has no broken line")).expect("text");
+        text += std::str::from_utf8(&page.expect("the export does not fail")).expect("text");
         count += 1;
         if count > 2 {
             continue;
@@ -87,7 +87,7 @@ async fn while_rows_are_written(
         }
         before.extend(crowd(app, next..next + 50).await);
     }
-    assert!(count > 2, "the export has several pages: {count}");
+    assert!(count > 2, "the export has more than two pages: {count}");
     let mut lines = text.lines();
     let names: Vec<_> =
         lines.next().expect("the export has a header line").split(',').map(str::to_owned).collect();
@@ -106,7 +106,7 @@ async fn every_order_is_exported_once_while_others_come_and_go() {
     assert_eq!(exported.len(), lines.len(), "no order occurs twice");
     assert!(
         exported == ids(&orders),
-        "no order is lost, and the export has all orders from before its last page"
+        "the export has every order that was placed before its last page"
     );
     app.engine.stop().await;
 }
@@ -157,10 +157,10 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
     };
     let mut whole = begun(Export::Orders).await;
     while let Some(page) = whole.next().await {
-        page.expect("the CSV has no broken line");
+        page.expect("the export does not fail");
     }
-    // Without the sale in the catalogue, this node does not know the item. Reading the store again
-    // does not add the sale.
+    // Removes the sale from the catalogue, so that this node does not know the sale's item. Later
+    // reads of the store do not add the sale again.
     app.engine.change_catalogue(|catalogue| catalogue.remove("spring"));
     for which in [Export::Orders, Export::Ledger] {
         let mut pages = begun(which).await;

@@ -65,8 +65,8 @@ fn item_view(books: &store::ItemTotals) -> ReconciledItem {
         Stock::Unlimited => None,
     };
     let counted = |units: u64| total.map(|_| units);
-    // The bounds of both factors keep the product in range. If a stored value exceeds its bound,
-    // the product saturates and the report shows a difference.
+    // The limits of the price and of the units keep the product in range. If a stored value exceeds
+    // its limit, the product saturates and the report shows a difference.
     let due = books.price_minor.saturating_mul(i64::try_from(books.paid).unwrap_or(i64::MAX));
     ReconciledItem {
         sale: books.sale.clone(),

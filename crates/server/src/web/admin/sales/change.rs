@@ -41,7 +41,8 @@ pub(crate) async fn change(
     check_stock(&patch, &before)?;
     check_prices(&app, &patch)?;
     let has_visitors = has_visitors(&app, &name).await.map_err(failed)?;
-    // The store returns only a text. So the closure keeps the full problem here for the answer.
+    // If the closure refuses the patch, the store returns only a text. So the closure keeps the
+    // full problem in `wrong`, for the answer.
     let wrong = Arc::new(Mutex::new(None));
     let (kept, now) = (wrong.clone(), app.engine.now());
     let apply = Box::new(move |row: &mut SaleRow| {
@@ -96,8 +97,8 @@ fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
     Fault::new(FaultLocation::Body(format!("/items/{index}/{member}")), detail)
 }
 
-/// Returns whether a buyer has joined a waiting room of the sale. A buyer who joins at the moment
-/// of a change may have to join again.
+/// Returns whether a buyer has joined a waiting room of the sale. A buyer who joins between this
+/// check and the change of the sale may have to join again.
 async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
     let rooms = app.engine.store().waiting_rooms(vec![sale.to_owned()]).await?;
     Ok(rooms.iter().any(|room| room.line.entered > 0))
@@ -120,8 +121,8 @@ fn check_rooms(
 }
 
 /// Finds a changed time that would open or close the sale at once. Only the requests `open` and
-/// `close` may do so, because a sale that opened does not return to a draft, and a closed sale
-/// stays closed.
+/// `close` may do this, because it cannot be undone. An opened sale does not return to a draft, and
+/// a closed sale stays closed.
 fn due_time(before: &SaleRow, after: &SaleRow, now: Millis) -> Option<Fault> {
     let is_due =
         |old: Option<Millis>, new: Option<Millis>| old != new && new.is_some_and(|at| at <= now);

@@ -13,7 +13,7 @@ use crate::web::limits::CLOSE_TIMEOUT;
 
 impl Feed {
     /// Waits until the stream must end, even while a frame waits to be sent. Returns the reason,
-    /// which is never an event to send. Dropping the future loses nothing.
+    /// and never [`FeedEvent::Event`]. Dropping the future loses no event.
     pub(in super::super) async fn must_end(&mut self) -> FeedEvent {
         let lagged = self.subscription.lagged();
         let buyer = self.subscription.buyer().expect("the reader subscribed as a buyer");

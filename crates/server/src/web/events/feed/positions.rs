@@ -19,11 +19,11 @@ use crate::web::identity::ClientAddress;
 use crate::web::limits::POSITIONS_TIMEOUT;
 use crate::web::sales::shown;
 
-/// Reads the positions of a buyer in the waiting rooms of these sales from the store, if this node
-/// does not have them in memory. Each read counts against the buyer's rate limit for waiting rooms.
-/// Over that limit, a position is not read. Positions in the rooms of single items are not read,
-/// because a sale may have many items. For these rooms, the page requests the positions that it
-/// shows.
+/// Reads a buyer's positions in the waiting rooms of these sales from the store, if this node's
+/// memory lacks them. Each read counts against the buyer's rate limit for waiting rooms. Over that
+/// limit, the function does not read the position. If each item has a waiting room, the function
+/// does not read the store, because a sale may have many items. For these rooms, the page requests
+/// the positions that it shows.
 pub(in super::super) async fn fetch_positions(
     app: &App,
     (client, buyer): (ClientAddress, &BuyerId),
@@ -39,7 +39,7 @@ pub(in super::super) async fn fetch_positions(
     let open = open_rooms(app, &sales);
     let reads = open.filter(is_to_be_looked_for);
     let reads = reads.map(|room| rooms.fetch_position(engine, room, buyer));
-    // Events are hints: a reader does not wait for an unavailable store.
+    // Events are only hints. So the stream does not wait long for an unavailable store.
     let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(reads)).await;
 }
 

@@ -35,7 +35,8 @@ impl ClosingConnection {
         Self { stream, connection, _present }
     }
 
-    /// Returns whether the client has closed or is closing the connection. Ignores all other input.
+    /// Returns whether the client has closed the connection or sent a close frame. Ignores all
+    /// other input.
     fn is_closed(&self) -> bool {
         let mut bytes = [0; CLOSE_READ_BYTES];
         match (&self.stream).read(&mut bytes) {
@@ -125,7 +126,7 @@ fn drop_closed(closing: &mut HashMap<u64, ClosingConnection>, readable: &[u64]) 
 fn finish_close(closing_connection: ClosingConnection, rest: Vec<u8>, stall: Duration) {
     tokio::spawn(async move {
         let ClosingConnection { stream, connection, _present } = closing_connection;
-        // The runtime cannot poll the socket, so it is dropped.
+        // The runtime cannot poll this socket, so the socket is dropped.
         let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
         let mut socket = GuardedStream::new(stream, Vec::new(), stall);
         let leaving = async {

@@ -18,7 +18,7 @@ pub(super) struct Poller(AsyncFd<OwnedFd>);
 impl Poller {
     #[allow(
         deprecated,
-        reason = "the replacement is unsafe, and an owned file handle cannot be misused"
+        reason = "the new function is unsafe, and the old function is sound for an `OwnedFd`"
     )]
     pub(super) fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -39,8 +39,8 @@ impl Poller {
         let _ = epoll::delete(self.0.get_ref(), stream);
     }
 
-    /// Waits until some connections have input. Returns the keys of some of them. Dropping the
-    /// future loses nothing.
+    /// Waits until some connections have input. Returns the keys of some of them. If the future is
+    /// dropped, the next call reports these connections again.
     pub(super) async fn readable_keys(&self) -> io::Result<Vec<u64>> {
         self.0.async_io(Interest::READABLE, readable_keys).await
     }

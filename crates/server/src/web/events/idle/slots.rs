@@ -26,8 +26,8 @@ pub(crate) struct IdleSlots {
 }
 
 impl IdleSlots {
-    /// Starts the tasks. They run until the server stops or `tasks` is dropped. Then they close
-    /// their connections, and wait for clients until `cut`.
+    /// Starts the tasks. When the server stops, they close their connections, and wait for clients
+    /// at most until `cut`. If `tasks` is dropped, the tasks end at once.
     pub(crate) fn open(app: &Arc<App>, cut: &CancellationToken, tasks: &mut JoinSet<()>) -> Self {
         let workers = Handle::current().metrics().num_workers();
         let mut senders = Vec::new();
@@ -39,7 +39,7 @@ impl IdleSlots {
         Self { senders, next: AtomicUsize::default() }
     }
 
-    /// Reserves a free slot in the next task that has one.
+    /// Reserves a slot in the next task. `None`: this task has no free slot.
     pub(in crate::web::events) fn reserve(&self) -> Option<IdleSlot> {
         let at = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.senders.len())?;
         self.senders[at].clone().try_reserve_owned().ok()

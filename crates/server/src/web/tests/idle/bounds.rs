@@ -2,7 +2,7 @@
 use super::*;
 use crate::web::limits::IDLE_EVENTS_MAX;
 
-/// More events than an idle WebSocket gets in a row, but not more than may wait for a reader.
+/// More events than an idle WebSocket gets in a row. All of these events may wait for a reader.
 const MANY: u32 = 5 * IDLE_EVENTS_MAX as u32;
 /// More events than may wait for a reader.
 const TOO_MANY: u32 = 20_000;
@@ -45,7 +45,8 @@ async fn an_idle_socket_counts_as_a_connection_and_as_a_stream_of_its_buyer() {
         let now = || full.app.metrics.connections.get() as usize;
         until(&format!("{count} connections are open"), || now() == count).await;
     };
-    // The last buyer still has one stream. The first buyer has reached the limit.
+    // When the last buyer's only stream ends, a connection is free. But the first buyer still has
+    // the maximum number of streams.
     drop(sockets.pop());
     connections_are(CONNECTIONS - 1).await;
     assert_eq!(ask("b0").await.0, "429");

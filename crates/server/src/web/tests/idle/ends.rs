@@ -4,7 +4,7 @@ use doorbuster_core::{GrantId, Millis, Order, OrderState, RequestKey, TicketN};
 
 use super::*;
 
-/// The number of WebSockets in the test with many of them.
+/// The number of WebSockets in the test that opens many of them.
 const CROWD: usize = 300;
 
 #[tokio::test]
@@ -68,8 +68,8 @@ async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
     until("no task holds the app", || Arc::strong_count(&full.app) == 1).await;
 }
 
-/// Starts a server with an idle reader. The reader reads only a part of its events and then nothing
-/// more.
+/// Starts a server with an idle WebSocket whose client reads nothing, and publishes events until
+/// the socket accepts no more bytes.
 async fn stuck() -> (Full, TcpStream) {
     let full = start(|app| app.write_stall = REST).await;
     let slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;

@@ -77,7 +77,7 @@ async fn state(app: &TestApp, id: &str) -> String {
 }
 
 /// Checks a payment after a person refunded a part of it at the provider. This server refunds the
-/// remaining amount. The refund is settled when that amount has arrived.
+/// remaining amount. Its refund is settled when the remaining amount has arrived.
 async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("the server requests the rest", async || {
         (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())
@@ -174,7 +174,7 @@ async fn ours(app: &TestApp, amount: i64, status: &str) -> Value {
            "metadata": {"refund": row["refund"]}})
 }
 
-/// Checks that the operator's retry requests exactly the lost part, and that this refund arrives.
+/// Retries a failed refund as an operator. The server must refund exactly the part that was lost.
 async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("an operator must act", async || (state(app, id).await == "failed").then_some(())).await;
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await.json();

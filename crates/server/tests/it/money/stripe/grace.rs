@@ -1,5 +1,5 @@
-//! Tests how long an expired order waits for the provider's answer. The provider is down, or limits
-//! requests, or many orders expire at once.
+//! Tests how long an expired order waits for the provider's answer. In each test, the provider is
+//! down or limits requests, or many orders expire at once.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,11 @@ use super::*;
 use crate::postgres::Cluster;
 use crate::several_servers::address;
 
-/// More orders than fit on one page, and more orders than the server asks Stripe about at once.
+/// The number of orders. They do not fit on one page, and the server cannot ask Stripe about all of
+/// them at once.
 const MANY: usize = 300;
-/// If a provider does not answer for this time, postponed checkouts also count as unanswered.
+/// After a provider has been silent for this time, the grace period also begins for the postponed
+/// checkouts.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
 /// A server with a database. The test can change the times in the database.
@@ -152,8 +154,9 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     shop.sell(MANY).await;
     shop.stripe.fail(true);
     shop.pass(900_000);
-    // While the provider's silence is short, the grace period begins only for the checkouts that
-    // the server asks about. The server postpones the other checkouts.
+    // At first, the grace period begins only for the checkouts that the server asks about. The
+    // server postpones all other checkouts. It begins their grace period after a longer silence of
+    // the provider.
     let put_off = "asked_at IS NOT NULL OR due > extract(epoch FROM clock_timestamp()) * 1000";
     until("all checkouts are postponed", async || (shop.checkouts(put_off) == MANY).then_some(()))
         .await;

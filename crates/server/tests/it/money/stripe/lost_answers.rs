@@ -19,7 +19,7 @@ async fn a_refund_whose_answer_is_lost_is_looked_up_and_not_repeated() {
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    // Only after a failed attempt does the server ask Stripe which refunds exist.
+    // The server asks Stripe which refunds exist only after a refund request has failed.
     until("the server asks Stripe which refunds exist", async || {
         stripe.sent("GET", "/v1/refunds").pop()
     })
@@ -60,9 +60,9 @@ async fn lose_session(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     assert_eq!(read(app, id).await["state"], "reserved");
 }
 
-/// Returns an order and its session. Stripe's answer with the session was lost, and the server
-/// repeated the request within the same minute of its clock. The idempotency key changes each
-/// minute. If a minute ends between the two requests, the function tries again with another order.
+/// Returns an order and its session. Stripe's first answer was lost, and the server repeated the
+/// request with the same idempotency key. This key changes each minute of the server's clock. If a
+/// minute ends between the two requests, the function tries again with another order.
 async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (String, String) {
     for round in 0..3 {
         let id = order(app, "anna", &format!("k{round}"), 2).await;
@@ -113,7 +113,7 @@ async fn of_two_sessions_of_an_order_one_pays_and_the_other_is_refunded_once() {
     open_sale(&app, 10.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 2).await;
     lose_session(&app, &stripe, &id).await;
-    // The stand-in treats the next request as a request with the key of another minute.
+    // The stand-in forgets all keys, so the next request counts as a request with a new key.
     stripe.forget_keys();
     assert!(checkout(&app, &id).await.ends_with("/cs_test_2"));
     for (message, nth, outcome) in

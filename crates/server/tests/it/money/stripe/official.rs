@@ -63,8 +63,8 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
-    // The server now sends every kind of request. Closing the session fails, so the server reads
-    // the session. The server requests the refund and then reads the refund.
+    // The test now causes every other kind of request. The stand-in refuses to close the session,
+    // so the server reads the session. It also refuses the refund, so the server reads the refunds.
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
     stripe.refuse_refunds();
     until("the refund was read", async || stripe.sent("GET", "/v1/refunds").pop()).await;
@@ -116,7 +116,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
             };
             assert_eq!(sorted(our), sorted(their), "{method} {path}");
             assert_eq!(our.authorization, their.authorization, "{method} {path}");
-            // If a request has no key, the library generates one. Closing a session needs no key.
+            // The library generates a key even if the server sends none.
             if our.key.is_some() {
                 assert_eq!(our.key, their.key, "{method} {path}");
             }

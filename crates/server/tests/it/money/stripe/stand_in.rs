@@ -109,25 +109,25 @@ impl StripeStandIn {
         self.with(|state| state.refuses_sessions = refuses);
     }
 
-    /// Forbids the key to read payments from now on.
+    /// From now on, the server's API key may not read payments.
     pub(super) fn hide_payments(&self) {
         self.with(|state| state.hides_payments = true);
     }
 
-    /// Puts every refund into this state from now on.
+    /// Puts all refunds that exist now into this state.
     pub(super) fn refunds_are(&self, status: &str) {
         self.with(|state| {
             state.refunds.values_mut().for_each(|refund| refund["status"] = json!(status))
         });
     }
 
-    /// From now on, reports every payment as already refunded by hand.
+    /// From now on, refuses refunds. One minor unit of each payment counts as refunded by hand.
     pub(super) fn refuse_refunds(&self) {
         self.refunded_by_hand(1);
     }
 
-    /// From now on, reports this amount of every payment as already refunded by hand. Every further
-    /// refund is refused.
+    /// From now on, reports that this amount of every payment was refunded by hand. Refuses every
+    /// further refund.
     pub(super) fn refunded_by_hand(&self, minor: i64) {
         self.with(|state| (state.refuses_refunds, state.by_hand) = (true, minor));
     }
@@ -173,8 +173,8 @@ impl StripeStandIn {
         self.with(|state| state.sent.clear());
     }
 
-    /// From now on, reports every payment as a payment of `paid`, with this amount already refunded
-    /// by hand. A refund then has the remaining amount.
+    /// From now on, each payment has the amount `paid`, and `minor` of it was refunded by hand. A
+    /// refund then has the remaining amount.
     pub(super) fn refunded_in_part(&self, minor: i64, paid: i64) {
         self.with(|state| (state.by_hand, state.paid) = (minor, paid));
     }

@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 
 use crate::random::generator::{one_in, pick};
 
-/// Characters for texts whose pattern only excludes characters.
+/// Characters for texts without a pattern, and for character classes that only exclude characters.
 pub(crate) const CHARS: &str = "abcXYZ019 _.:-/~!\"'<>&\\%+,;=@#?*(){}[]|^`$é字😀\
     \u{85}\u{a0}\u{202e}\u{2028}\u{feff}\t\n\r\u{0}\u{1}\u{7f}";
 
@@ -114,7 +114,8 @@ fn class(rest: &mut Peekable<Chars<'_>>) -> PieceKind {
     }
 }
 
-/// Returns `next`. If `next` is a backslash, returns the character of the escape after it.
+/// Returns the character that begins at `next`. If `next` is a backslash, parses the escape, such
+/// as `\u0020`.
 fn plain(next: char, rest: &mut Peekable<Chars<'_>>) -> char {
     if next != '\\' {
         return next;

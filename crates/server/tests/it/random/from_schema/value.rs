@@ -53,7 +53,7 @@ pub(crate) struct Values<'a> {
     /// The document with the targets of references.
     pub document: &'a Value,
     pub known: &'a KnownIds,
-    /// True if texts have only visible ASCII, as in headers. A text with a pattern follows the
+    /// True if texts have only visible ASCII, as in headers. A text with a pattern follows only its
     /// pattern.
     pub is_header: bool,
 }
@@ -158,8 +158,8 @@ impl Values<'_> {
         for _ in 0..entries {
             let entry = self.draw(rng, &schema["items"], name);
             let id = entry.get("id");
-            // A schema cannot require distinct ids, and the server refuses most lists with repeated
-            // ids.
+            // A schema cannot require distinct ids, but the server refuses most lists with repeated
+            // ids. So the generator seldom repeats an id.
             let is_other =
                 id.is_some() && drawn.iter().any(|other| other.get("id") == id) && !one_in(rng, 12);
             if !(is_other || is_set && drawn.contains(&entry)) {
@@ -218,7 +218,7 @@ fn integer(rng: &mut SmallRng, schema: &Value) -> i64 {
     }
 }
 
-/// Returns a time in RFC 3339 format, usually in the present years.
+/// Returns a time in RFC 3339 format. Half of the times are in the years 2020 to 2040.
 fn instant(rng: &mut SmallRng) -> String {
     let year = match rng.random_range(0..4) {
         0 => rng.random_range(1..=9_998),

@@ -18,7 +18,7 @@ use crate::store::Store;
 /// The number of waves of the test.
 const ROUNDS: u64 = 12;
 
-/// The slot of a wave. The slot gives each unit only once.
+/// A slot in memory. Each wave has one slot. The slot gives out each unit only once.
 struct Slot {
     store: Store,
     grant: Grant,
@@ -95,9 +95,9 @@ fn expire(store: &Store) -> JoinHandle<bool> {
     tokio::spawn(async move { store.expire_due(3).await.is_ok() })
 }
 
-/// Runs three actions concurrently: two reports pay for one order, the order ends, and a rival
-/// buys. Each round starts these actions in another sequence. Returns the payments' results, and
-/// whether the rival bought.
+/// Runs four actions concurrently: two reports of one payment, a cancellation, an expiry, and a
+/// purchase by a rival. `first` changes the sequence in which these actions start. Returns the
+/// results of the reports, and whether the rival bought.
 async fn fight(
     slot: Arc<Slot>,
     order: Order,
@@ -150,7 +150,7 @@ pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixtur
                 (OrderState::Cancelled | OrderState::Expired, 0, [RefundCause::Late]) => {
                     refunded += 1
                 }
-                other => panic!("the payment must pay or be refunded, and not both: {other:?}"),
+                other => panic!("the payment must either pay or be refunded: {other:?}"),
             }
             revived += u64::from(after_all);
             held += u64::from(bought);
