@@ -28,7 +28,7 @@ use doorbuster_harness::generator::{AnswerKind, DRAIN_WITHIN, Load, Pace, RunRes
 
 const TARGET: Target = Target::AtLeast { floor: 0.85, goal: 0.95 };
 const CROWD: &str = "orders while a crowd waits, one core";
-const LARGE: &str = "orders while a crowd waits, at ten times the capacity";
+const LARGE: &str = "orders a second, while a crowd of ten times the capacity waits";
 const ATTACKED: &str = "orders while a crowd waits, beside attack clients";
 const FLOOD: &str = "orders during a flood, one core";
 

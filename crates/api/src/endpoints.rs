@@ -225,7 +225,7 @@ impl Endpoint {
             .collect()
     }
 
-    /// Whether `code` follows from the other fields of this endpoint.
+    /// Returns whether the other fields of this endpoint imply `code`.
     fn implies(&self, code: Code) -> bool {
         let api = self.group != EndpointGroup::Service;
         let takes = |wanted: &[Param]| self.params.iter().any(|param| wanted.contains(param));

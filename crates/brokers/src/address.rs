@@ -232,12 +232,12 @@ fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     if name.len() > NAME_MAX || !name.split('.').all(is_word) {
         return Err(match kind {
             BrokerKind::Amqp => {
-                "the exchange must be words of A-Z a-z 0-9 _ - with dots between them, up to 127 \
-                 characters"
+                "the exchange must consist of words with dots between them, at most 127 characters \
+                 in total; a word may contain only A-Z, a-z, 0-9, _ and -"
             }
             BrokerKind::Nats => {
-                "the prefix must be words of A-Z a-z 0-9 _ - with dots between them, up to 127 \
-                 characters"
+                "the prefix must consist of words with dots between them, at most 127 characters \
+                 in total; a word may contain only A-Z, a-z, 0-9, _ and -"
             }
         });
     }

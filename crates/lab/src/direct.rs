@@ -132,7 +132,7 @@ pub(crate) async fn measure(
 ) -> Result<Answers> {
     let name = |target: &Target| match target {
         Target::Product { sale, .. } => Ok(sale.clone()),
-        Target::Workers => bail!("not a sale of the product"),
+        Target::Workers => bail!("the target must be a sale of Doorbuster"),
     };
     let crowd = DirectCrowd {
         sale: name(target)?,

@@ -290,7 +290,9 @@ fn send(
     product: &Product,
     target: &Target,
 ) -> Result<(LoadResult, BTreeSet<String>)> {
-    let Target::Product { sale, .. } = target else { anyhow::bail!("not a sale of the product") };
+    let Target::Product { sale, .. } = target else {
+        anyhow::bail!("the target must be a sale of Doorbuster")
+    };
     // Arrivals are random, so more buyers than the expected number can arrive. The run therefore
     // prepares 5% more buyers, plus 1,000.
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;

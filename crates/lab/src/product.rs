@@ -252,7 +252,9 @@ impl Product {
 
     /// Returns every order of the sale, earliest commit first.
     pub fn order_rows(&self, target: &Target) -> Result<Vec<OrderRow>> {
-        let Target::Product { sale, .. } = target else { bail!("not a sale of the product") };
+        let Target::Product { sale, .. } = target else {
+            bail!("the target must be a sale of Doorbuster")
+        };
         match &self.installation {
             Installation::Embedded(server) => sqlite_orders(&server.data_dir, sale),
             Installation::Nodes(cluster) => {

@@ -85,7 +85,8 @@ pub const NOTICES_MAX: usize = 100;
 /// more, the report gives the position after which the next differences begin.
 pub const DIFFERENCES_MAX: usize = 1_000;
 
-const _: () = assert!(CHECKPOINT_PAGES < LOG_PAGES_MAX, "a checkpoint starts before the pauses");
+const _: () =
+    assert!(CHECKPOINT_PAGES < LOG_PAGES_MAX, "a checkpoint must start before the writer pauses");
 const _: () = assert!(
     GROUP_WEIGHT_MAX >= doorbuster_core::limits::SETTLE_BATCH_MAX,
     "a settle job fits in a group"

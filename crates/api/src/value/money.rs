@@ -116,7 +116,7 @@ impl ToSchema for Currency {
     }
 }
 
-/// An amount of money: ten phones at 0.10 yuan cost `{"amount_minor": 100, "currency": "CNY"}`.
+/// An amount of money: 1.00 yuan is `{"amount_minor": 100, "currency": "CNY"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"amount_minor": 10, "currency": "CNY"})))]
 pub struct Money {

@@ -60,7 +60,7 @@ pub struct ActionsArgs {
     /// Only this action, such as sale.opened.
     #[arg(long)]
     pub action: Option<String>,
-    /// Only changes of this subject, such as sale:spring.
+    /// Show only changes of this subject, for example sale:spring.
     #[arg(long)]
     pub subject: Option<String>,
     /// Maximum number of entries, 1 to 200.

@@ -146,7 +146,7 @@ pub struct SpreadArgs {
     /// How a request gets its slot: buyer, random or round_robin.
     #[arg(long, value_name = "HOW", value_parser = values::choose)]
     pub choose: Option<PartitionChoice>,
-    /// Units that a new slot gets first; with 0 the slots get all units at once.
+    /// Units that each new slot gets at its start; 0 divides all units among the slots.
     #[arg(long, value_name = "UNITS")]
     pub initial: Option<u64>,
     /// A slot gets a refill when one of its counters has fewer units than this.

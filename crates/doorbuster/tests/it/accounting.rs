@@ -96,8 +96,9 @@ fn parts(dir: &Path) -> usize {
     entries.filter(|name| name.to_string_lossy().ends_with(".part")).count()
 }
 
-/// Starts a server that answers one request with these bytes and closes the connection. Returns its
-/// address. The thread returns the number of incomplete files in `dir` at the time of the request.
+/// Starts a server in a thread. It answers one request with these bytes and closes the connection.
+/// Returns its address, and the thread. The thread's result is the number of incomplete files in
+/// `dir` at the time of the request.
 fn serve_interrupted(answer: String, dir: PathBuf) -> (String, JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));

@@ -151,8 +151,9 @@ impl<'a> AnswerAuditor<'a> {
         let is_theirs = order.is_erased() || (order.buyer == *buyer && order.key == *key);
         if !is_theirs || Some(order.item) != item || order.units != i64::from(units) {
             let detail = format!(
-                "{buyer} received {state} for order {id}, request {key:?}, {units} units of \
-                 {}/{}; the order belongs to {}, request {:?}, {} units of item {}",
+                "{buyer} received {state} for order {id}, but the order differs from the request; \
+                 the buyer sent request {key:?} for {units} units of {}/{}; \
+                 the order belongs to {}, request {:?}, {} units of item {}",
                 answer.sale, answer.item, order.buyer, order.key, order.units, order.item
             );
             findings.item("I3", at, detail);

@@ -78,7 +78,9 @@ pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<Payme
                 read.fault("payment.webhook_secret", detail);
             }
             if !read.is_set("page.url") && !read.is_set("page.origin") {
-                let detail = "is missing, and payment.provider = \"stripe\" needs it to send buyers back; write https://shop.example";
+                let detail = "is missing; with payment.provider = \"stripe\", the server \
+                              needs this address to send buyers back; write your own address, \
+                              for example https://shop.example";
                 read.fault("page.url", detail);
             }
             stripe(read).map(ProviderSettings::Stripe)

@@ -73,8 +73,8 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
 /// Batches follow each other without a pause, because other transactions need no pause. A single
 /// writer runs them between two batches, and a database server shares its time among all sessions.
 async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
-    // A single writer commits all waiting transactions as one group. If two batches waited, the
-    // group would take twice as long.
+    // A single writer commits all waiting transactions as one group. With two batches, the group
+    // would take twice as long. So only one batch waits.
     let (ahead, time) = if engine.layout().is_single_node() {
         (1, BATCH_TIME_ALONE)
     } else {

@@ -28,8 +28,8 @@ struct PeerAnswer {
     database: Option<DatabaseFence>,
 }
 
-/// Creates the function that asks Redis and the peers. The function also tells Redis the history
-/// that this node knows.
+/// Returns a function that asks Redis and the peers for the newest history that they remember. The
+/// function also tells Redis the history that this node knows.
 pub(crate) fn other_places(
     memory: &HistoryMemory,
     shared: Option<SharedRedis>,

@@ -23,7 +23,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// A report gets no further sale when its entries for sales have this many bytes. The remaining
 /// sales are in the next report.
 const REPORT_BYTES_MAX: usize = 4_000;
-/// The size of an entry for a sale, without the sale's id and its counts.
+/// JSON adds at most this many bytes to the id of a sale, and to the code of a refusal. These bytes
+/// are quotes, braces, separators and the first digit of a count.
 const ENTRY_BYTES: usize = 8;
 
 /// The number of refusals by code.

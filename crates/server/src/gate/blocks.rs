@@ -68,8 +68,8 @@ impl BlockIndex {
                     tracing::error!(
                         value = block.value,
                         event = "block.invalid",
-                        "the store contains a block with an invalid network, which this node \
-                         ignores; delete the block"
+                        "the store contains a block with an invalid network; this node ignores \
+                         the block; delete the block"
                     )
                 }
             }

@@ -33,7 +33,8 @@ mod slots;
 
 /// The reason why an edge is not ready: at the last check, no node behind the edge was ready.
 const NO_UPSTREAM: &str = "no_upstream";
-/// The warning that an edge's copy of the nodes' memory is too old. Such an edge refuses nobody.
+/// An edge gives this warning if its copy of the nodes' memory is too old. Such an edge refuses
+/// nobody.
 const FEED_STALE: &str = "feed_stale";
 
 /// `GET /healthz`. A node with a store also reports the store's time and whether the node serves

@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(
             left.filter(Option::is_some).count(),
             9,
-            "another minute's count is not changed"
+            "taking back a key of minute 1 does not change the count of minute 2"
         );
         assert_eq!(wrong.add(one, now.plus(MINUTE_MS)), None);
         assert_eq!(secs_left(now), 46);

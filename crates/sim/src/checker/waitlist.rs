@@ -266,7 +266,7 @@ impl Checker {
             LeaveOutcome::Already(entry) => {
                 let ended = self.waitlists.ended.get(id).copied();
                 self.check(ended == Some(entry.state), "waitlist", || {
-                    format!("{id} is {entry:?}, but ended as {ended:?}")
+                    format!("{id}: the store returned {entry:?}; the checker recorded {ended:?}")
                 });
             }
             LeaveOutcome::NotFound => {
@@ -369,7 +369,7 @@ impl Checker {
                 WaitlistState::Left | WaitlistState::PassedOver => refused && !sold,
             };
             self.check(entry.state == state && right, "waitlist", || {
-                format!("{entry:?} must be {state:?}; an order: {sold}; a refusal: {refused}")
+                format!("{entry:?} must be {state:?}; it has an order: {sold}; it has a refusal: {refused}")
             });
         }
     }

@@ -15,7 +15,8 @@ pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest time that answers wait until replicas have the tickets. After that time the answers
 /// are sent anyway.
 pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
-/// How long calls to a server fail at once after the server could not be reached.
+/// The pause after a failed attempt to connect to a server. Calls that need a new connection to
+/// the server fail at once during the pause.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// The largest number of requests that wait for one server. At the bound a request fails at once,
 /// with no effect.

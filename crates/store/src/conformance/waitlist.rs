@@ -144,7 +144,7 @@ pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     expect_waitlist(&fixture, item, BUYERS as u64, 0).await;
 }
 
-/// An item that is available, sold out or not on sale has no waitlist.
+/// An item has a waitlist only while all its units are taken and some of them may come back.
 pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     let in_pool = fixture.item(Stock::Counted(1), 1).await;
     assert_eq!(

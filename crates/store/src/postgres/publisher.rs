@@ -75,7 +75,7 @@ impl Publisher {
     pub(super) async fn run(self) {
         let shared = Arc::clone(&self.shared);
         if AssertUnwindSafe(self.work()).catch_unwind().await.is_err() {
-            shared.fail("the task that publishes commits panicked");
+            shared.fail("the publisher task panicked");
         }
         shared.stop_accepting();
     }

@@ -116,7 +116,8 @@ impl Store {
         .await
     }
 
-    /// Ends an entry for its buyer. See [`doorbuster_core::waitlist::leave`].
+    /// Removes a buyer from a waitlist. The call ends the buyer's entry with this id. See
+    /// [`doorbuster_core::waitlist::leave`].
     pub async fn leave_waitlist(&self, id: TicketId) -> StoreResult<LeaveOutcome> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();

@@ -122,8 +122,8 @@ fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
         kind: "database_changed".to_owned(),
         order: None,
         detail: format!(
-            "{change} at {at} (fence {fence}); sales that were paused, each with its earlier \
-             phase: {sales}"
+            "{change} at {at} (fence {fence}); this change paused these sales (phase before \
+             the pause in brackets): {sales}"
         ),
     })
 }
@@ -143,9 +143,9 @@ fn restored(row: &store::StoreHistoryRow) -> Option<Notice> {
         kind: "store_restored".to_owned(),
         order: None,
         detail: format!(
-            "the store was restored at {} from a backup of {}; sales that were paused, each \
-             with its earlier phase: {sales}; orders, payments and events after the backup are \
-             missing",
+            "the store was restored at {} from a backup of {}; the restore paused these sales \
+             (phase before the pause in brackets): {sales}; the store lacks all orders, payments \
+             and events after the backup",
             wire::time(row.at),
             wire::time(backup_at)
         ),

@@ -175,7 +175,7 @@ async fn serve_new(socket: GuardedStream, feed: Feed, connection: Arc<Connection
     active.close(end).await;
 }
 
-/// Serves a WebSocket that was idle, in a task of its own.
+/// Makes an idle WebSocket active: starts a task that serves this WebSocket.
 pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, why: WakeReason) {
     tokio::spawn(async move {
         // The runtime cannot poll this socket, so the socket is dropped.

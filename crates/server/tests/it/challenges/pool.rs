@@ -42,7 +42,7 @@ async fn given(app: &TestApp, kind: &str) -> u64 {
     metric(app, &format!("doorbuster_challenges_total{{kind=\"{kind}\"}}")).await
 }
 
-/// Waits until `holds` accepts the number of ready pictures of a kind.
+/// Waits until the predicate `holds` is true for the number of ready challenges of this kind.
 async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
     let begun = Watch::start();
     loop {

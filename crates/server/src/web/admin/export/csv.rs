@@ -18,7 +18,7 @@ impl CsvLines {
         self
     }
 
-    /// Writes a cell of text from outside, such as a buyer's name.
+    /// Writes a cell whose text comes from a client, such as a buyer's name.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
         self.next();
         // A spreadsheet runs text that begins with one of these characters as a formula. With an

@@ -54,8 +54,8 @@ impl Pattern {
         shortest(&self.0)
     }
 
-    /// Returns a matching text of at most `most` characters. One in eight texts has the greatest
-    /// allowed length.
+    /// Returns a random text that matches the pattern. The text has at most `most` characters. One
+    /// in eight texts has the greatest allowed length.
     pub(crate) fn draw(&self, rng: &mut SmallRng, most: usize) -> String {
         let mut spare =
             most.checked_sub(self.shortest()).expect("at least one matching text is short enough");
