@@ -19,11 +19,12 @@ use arc_swap::ArcSwap;
 use doorbuster_core::edge::{ClockReading, FeedHead, is_fresh};
 use doorbuster_core::{IdKey, Millis};
 use doorbuster_slots::{SharedRedis, SlotError};
+use http::HeaderValue;
 
 pub(crate) use follow::FeedCounts;
 pub(crate) use refusal_report::REFUSALS_HEADER;
 pub(crate) use relay::{EdgeMessage, NodeMessage, Relay, RelayGuard};
-pub(crate) use sightings::{EDGE_HEADER, EdgeDescription, EdgeSightings};
+pub(crate) use sightings::{EDGE_HEADER, EdgeDescription, EdgeSightings, RELAY_HEADER};
 pub(crate) use upstreams::{PassFailure, STATE_HEADER, TIME_HEADER, UpstreamState, Upstreams};
 
 use crate::clock::Clock;
@@ -118,9 +119,9 @@ impl EdgeNode {
         drop(self.about.set(AboutSelf { node, key: key.clone(), connections }));
     }
 
-    /// Returns this edge's description of itself for nodes, with a proof that the edge has the
-    /// deployment's key.
-    fn about_text(&self) -> Option<Vec<u8>> {
+    /// Returns this edge's description of itself for nodes, as a value of this header, with a proof
+    /// that the edge has the deployment's key.
+    fn about_text(&self, header: &str) -> Option<HeaderValue> {
         let AboutSelf { node, key, connections } = self.about.get()?;
         // A description contains the store's time, which is unknown until a node has answered.
         self.freshness.load().clock?;
@@ -132,7 +133,7 @@ impl EdgeNode {
             said_at: now,
             connections: connections.get(),
         };
-        Some(about.seal(key))
+        HeaderValue::from_bytes(&about.seal(key, header)).ok()
     }
 
     /// Follows the feed on one of these servers until the future is dropped.

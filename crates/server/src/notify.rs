@@ -291,10 +291,11 @@ impl Hub {
         self.readers().saturating_sub(self.0.for_edges.load(Ordering::Relaxed))
     }
 
-    /// Ends all subscriptions of buyers.
-    pub fn disconnect_buyers(&self) {
+    /// Ends at most this many subscriptions of buyers.
+    pub fn disconnect_buyers(&self, most: usize) {
         let readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let boxes: Vec<_> = readers.buyers.values().flat_map(Followers::all).collect();
+        let all = readers.buyers.values().flat_map(Followers::all);
+        let boxes: Vec<_> = all.take(most).collect();
         drop(readers);
         boxes.iter().for_each(|mailbox| mailbox.end());
     }

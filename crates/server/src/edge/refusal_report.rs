@@ -10,6 +10,8 @@ use std::time::Duration;
 use doorbuster_core::IdKey;
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::sightings::ALIVE_MS;
 use super::{EdgeNode, EdgeSightings, PassFailure, records};
@@ -21,7 +23,7 @@ pub(crate) const REFUSALS_HEADER: &str = "doorbuster-refusals";
 /// Time between two reports.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// A report gets no further sale when its entries for sales have this many bytes. The remaining
-/// sales are in the next report.
+/// sales are in the next report of the same second.
 const REPORT_BYTES_MAX: usize = 4_000;
 /// JSON adds at most this many bytes to the id of a sale, and to the code of a refusal. These bytes
 /// are quotes, braces, separators and the first digit of a count.
@@ -29,6 +31,9 @@ const ENTRY_BYTES: usize = 8;
 
 /// The number of refusals by code.
 type Counts = BTreeMap<String, u64>;
+
+/// The refusals of each sale.
+type Sales = BTreeMap<String, Counts>;
 
 /// New refusals of an edge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +45,7 @@ pub(crate) struct RefusalReport {
     /// Rises with each report of the edge.
     pub(crate) number: u64,
     /// The new refusals of each sale.
-    pub(crate) sales: BTreeMap<String, Counts>,
+    pub(crate) sales: Sales,
 }
 
 impl RefusalReport {
@@ -57,71 +62,65 @@ impl RefusalReport {
 }
 
 impl EdgeNode {
-    /// Reports refusals until the future is dropped.
-    pub(crate) async fn run_refusal_reports(&self, engine: &Engine) {
-        loop {
-            tokio::time::sleep(REPORT_EVERY).await;
+    /// Reports refusals until the program stops. The last report has the refusals up to the stop.
+    pub(crate) async fn run_refusal_reports(&self, engine: &Engine, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            drop(timeout(REPORT_EVERY, stop.cancelled()).await);
             self.report_refusals(engine).await;
         }
     }
 
-    /// Reports all refusals that no node knows yet. If no node can be reached, they wait for the
-    /// next report.
-    pub(crate) async fn report_refusals(&self, engine: &Engine) {
-        loop {
-            let sales = take_refusals(engine);
-            if sales.is_empty() || !self.report(engine, &sales).await {
-                return;
+    /// Reports all refusals that no node knows yet. If no node accepts a report, its refusals wait
+    /// for the next second.
+    async fn report_refusals(&self, engine: &Engine) {
+        for sales in take_refusals(engine) {
+            if self.report(engine, &sales).await == Err(PassFailure::Unsent) {
+                add_refusals(engine, &sales);
             }
         }
     }
 
-    /// Sends one report. Returns `false` if the report was not sent.
-    async fn report(&self, engine: &Engine, sales: &BTreeMap<String, Counts>) -> bool {
-        let report = self.about.get().map(|about| RefusalReport {
+    async fn report(&self, engine: &Engine, sales: &Sales) -> Result<(), PassFailure> {
+        let about = self.about.get().ok_or(PassFailure::Unsent)?;
+        let report = RefusalReport {
             node: about.node.clone(),
             said_at: self.now().0,
             number: self.reports.fetch_add(1, Ordering::Relaxed) + 1,
             sales: sales.clone(),
-        });
-        let value =
-            report.and_then(|report| HeaderValue::from_bytes(&report.seal(engine.id_key())).ok());
-        let sent = match value {
-            Some(value) => self.upstreams.send_report(REFUSALS_HEADER, value).await,
-            None => Err(PassFailure::Unsent),
         };
-        let is_unsent = sent == Err(PassFailure::Unsent);
-        if is_unsent {
-            add_refusals(engine, sales);
-        }
-        !is_unsent
+        let value = HeaderValue::from_bytes(&report.seal(engine.id_key()));
+        let value = value.map_err(|_| PassFailure::Unsent)?;
+        self.upstreams.send_report(REFUSALS_HEADER, value).await
     }
 }
 
-/// Takes the refusals of as many sales as one report has room for.
-fn take_refusals(engine: &Engine) -> BTreeMap<String, Counts> {
-    let (mut taken, mut bytes) = (BTreeMap::new(), 0);
+/// Takes the new refusals of all sales. Each element has the sales of one report.
+fn take_refusals(engine: &Engine) -> Vec<Sales> {
+    let (mut reports, mut bytes) = (Vec::new(), REPORT_BYTES_MAX);
     for sale in engine.catalogue().sales() {
-        if bytes >= REPORT_BYTES_MAX {
-            break;
-        }
         let counts = &sale.flags.edge_refusals;
         let new = AnswerKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), counts.take(*kind)));
         let new: Counts = new.filter(|(_, count)| *count > 0).collect();
         if new.is_empty() {
             continue;
         }
+        if bytes >= REPORT_BYTES_MAX {
+            reports.push(Sales::new());
+            bytes = 0;
+        }
         let size = |(code, count): (&String, &u64)| {
             code.len() + ENTRY_BYTES + count.checked_ilog10().unwrap_or(0) as usize
         };
         bytes += sale.row.id.len() + ENTRY_BYTES + new.iter().map(size).sum::<usize>();
-        taken.insert(sale.row.id.clone(), new);
+        if let Some(report) = reports.last_mut() {
+            report.insert(sale.row.id.clone(), new);
+        }
     }
-    taken
+    reports
 }
 
 /// Adds refusals to their sales. Sales that no longer exist are skipped.
-fn add_refusals(engine: &Engine, sales: &BTreeMap<String, Counts>) {
+fn add_refusals(engine: &Engine, sales: &Sales) {
     let catalogue = engine.catalogue();
     for (sale, refusals) in sales {
         let Some(sale) = catalogue.sale(sale) else { continue };
@@ -148,7 +147,7 @@ mod tests {
 
     fn report(number: u64) -> RefusalReport {
         let counts = Counts::from([("sold_out".to_owned(), 7)]);
-        let sales = BTreeMap::from([("spring".to_owned(), counts)]);
+        let sales = Sales::from([("spring".to_owned(), counts)]);
         RefusalReport { node: "e1".to_owned(), said_at: 1, number, sales }
     }
 

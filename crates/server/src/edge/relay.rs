@@ -8,6 +8,8 @@
 //! sends a buyer's events again, the buyer's streams get the event `hello`. After this event,
 //! clients read the state.
 
+mod messages;
+
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,14 +21,15 @@ use doorbuster_core::BuyerId;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as SocketError;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
-use super::EdgeNode;
+use super::{EdgeNode, RELAY_HEADER};
+pub(crate) use messages::{EdgeMessage, NodeMessage};
+
 use crate::engine::Engine;
 use crate::notify::EventKind;
 use crate::web::wire;
@@ -38,52 +41,20 @@ const RETRY: Duration = Duration::from_millis(200);
 const SILENCE_MAX: Duration = Duration::from_secs(6);
 /// A new stream waits at most this long until the node follows its buyer.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
-/// If the edge's copy was too old for this long, the edge ends its streams. The clients connect
-/// again, and the edge passes the new streams on to nodes.
-const STALE_MAX: Duration = Duration::from_secs(10);
+/// If the node of the relay is not ready for this long, the edge connects to another node.
+const UNREADY_MAX: Duration = Duration::from_secs(2);
+/// If the edge's copy was too old for this long, or there was no relay, the edge begins to end its
+/// streams.
+const USELESS_MAX: Duration = Duration::from_secs(20);
+/// The streams end within about this many seconds.
+const ENDED_WITHIN_SECS: usize = 60;
+/// At least this many streams end in each second.
+const STREAMS_ENDED_MIN: usize = 50;
 /// The maximum number of messages that the edge makes at a time.
 const BATCH_MAX: usize = 256;
 
 /// What the edge reads from the connection.
 type Received = Result<Message, SocketError>;
-
-/// A message of an edge to a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum EdgeMessage {
-    /// The node must send the events of this buyer, and the positions in these sales.
-    Follow {
-        /// The buyer.
-        buyer: String,
-        /// The sales that the buyer's streams follow.
-        sales: Vec<String>,
-        /// The buyer's address.
-        address: IpAddr,
-    },
-    /// The buyer has no more streams.
-    Unfollow {
-        /// The buyer.
-        buyer: String,
-    },
-}
-
-/// A message of a node to an edge.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum NodeMessage {
-    /// From now on, the node sends the events of this buyer. Earlier events may be missing.
-    Following {
-        /// The buyer.
-        buyer: String,
-    },
-    /// An event for the streams of this buyer.
-    Event {
-        /// The buyer.
-        buyer: String,
-        /// The event as JSON.
-        json: String,
-    },
-}
 
 /// A buyer with at least one stream.
 #[derive(Debug)]
@@ -231,15 +202,37 @@ impl Relay {
     pub(crate) async fn run(&self, engine: &Engine, edge: &EdgeNode) {
         let connecting = async {
             loop {
-                if let Some(socket) = edge.upstreams.open_socket(edge.about_text()).await {
+                if let Some(about) = edge.about_text(RELAY_HEADER)
+                    && let Some((node, socket)) = edge.upstreams.open_socket(about).await
+                {
                     let socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
-                    self.serve(engine, socket).await;
+                    tokio::select! {
+                        () = self.serve(engine, socket) => {}
+                        // A node that is not ready may not learn of other nodes' commits.
+                        () = node.unready_for(UNREADY_MAX) => {}
+                    }
                     self.0.is_connected.store(false, Ordering::Release);
                 }
                 sleep(RETRY).await;
             }
         };
-        tokio::join!(connecting, end_stale_streams(engine, edge));
+        tokio::join!(connecting, self.end_useless_streams(engine, edge));
+    }
+
+    /// Ends streams of buyers while the edge cannot serve them. The clients connect again, and the
+    /// edge passes their new streams on to nodes. All streams end within about a minute, because
+    /// too many new connections at once would overload the nodes.
+    async fn end_useless_streams(&self, engine: &Engine, edge: &EdgeNode) {
+        let (mut every, mut served_at) = (interval(Duration::from_secs(1)), Instant::now());
+        loop {
+            every.tick().await;
+            if edge.is_fresh() && self.is_connected() {
+                served_at = Instant::now();
+            } else if served_at.elapsed() >= USELESS_MAX {
+                let part = engine.hub().readers() / ENDED_WITHIN_SECS;
+                engine.hub().disconnect_buyers(part.max(STREAMS_ENDED_MIN));
+            }
+        }
     }
 
     /// Serves one connection until it ends.
@@ -304,27 +297,15 @@ impl Relay {
             None if self.note_followed(&buyer) => hello(engine),
             None => return,
         };
-        engine.hub().publish(EventKind::Relayed { buyer, json: json.into() });
+        // The hub keeps events about orders for buyers who connect again.
+        let is_order = json.starts_with(r#"{"type":"order""#);
+        engine.hub().publish(EventKind::Relayed { buyer, json: json.into(), is_order });
     }
 }
 
 fn hello(engine: &Engine) -> String {
     let hello = Event::Hello { server_time: wire::time(engine.now()) };
     serde_json::to_string(&hello).expect("wire types serialise into memory")
-}
-
-/// Ends the streams of buyers if the edge's copy stays too old.
-async fn end_stale_streams(engine: &Engine, edge: &EdgeNode) {
-    let (mut every, mut fresh_at) = (interval(Duration::from_secs(1)), Instant::now());
-    loop {
-        every.tick().await;
-        if edge.is_fresh() {
-            fresh_at = Instant::now();
-        } else if fresh_at.elapsed() >= STALE_MAX {
-            engine.hub().disconnect_buyers();
-            fresh_at = Instant::now();
-        }
-    }
 }
 
 #[cfg(test)]

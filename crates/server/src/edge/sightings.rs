@@ -11,8 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::records;
 use crate::engine::Engine;
 
-/// The header in which an edge describes itself to a node.
+/// The header in which an edge describes itself to a node. Nodes store its value in Redis.
 pub(crate) const EDGE_HEADER: &str = "doorbuster-edge";
+/// The header with which an edge opens a relay. Its value must stay secret, because it gives access
+/// to the events of all buyers.
+pub(crate) const RELAY_HEADER: &str = "doorbuster-relay";
 /// Shortest time between two records of one edge.
 const RECORD_EVERY: Duration = Duration::from_secs(2);
 /// The maximum number of edges that one node remembers. At this bound the node forgets all of them.
@@ -36,15 +39,16 @@ pub(crate) struct EdgeDescription {
 }
 
 impl EdgeDescription {
-    /// Encodes the description as a value of the header.
-    pub(crate) fn seal(&self, key: &IdKey) -> Vec<u8> {
+    /// Encodes the description as a value of this header. A value is valid only for its header,
+    /// because each header has another purpose.
+    pub(crate) fn seal(&self, key: &IdKey, header: &str) -> Vec<u8> {
         let text = serde_json::to_string(self).expect("texts and numbers serialise");
-        records::seal(key, 0, EDGE_HEADER, &text)
+        records::seal(key, 0, header, &text)
     }
 
-    /// Decodes a value of the header, if its proof is valid.
-    pub(crate) fn open(key: &IdKey, value: &[u8]) -> Option<Self> {
-        serde_json::from_str(records::open(key, 0, EDGE_HEADER, value)?).ok()
+    /// Decodes a value of this header, if its proof is valid.
+    pub(crate) fn open(key: &IdKey, header: &str, value: &[u8]) -> Option<Self> {
+        serde_json::from_str(records::open(key, 0, header, value)?).ok()
     }
 
     /// Returns whether the edge is alive at the time `now` of the store's clock.
@@ -69,7 +73,9 @@ pub(crate) struct EdgeSightings(Mutex<HashMap<String, Sighting>>);
 impl EdgeSightings {
     /// Records, in the background, the edge that sent this header.
     pub(crate) fn record(&self, engine: &Arc<Engine>, value: &[u8]) {
-        let Some(about) = EdgeDescription::open(engine.id_key(), value) else { return };
+        let Some(about) = EdgeDescription::open(engine.id_key(), EDGE_HEADER, value) else {
+            return;
+        };
         if engine.shared().is_none() || !about.lives(engine.now()) || !self.is_due(&about.node) {
             return;
         }
@@ -120,7 +126,7 @@ impl Engine {
         let found = shared.edges().await.unwrap_or_default();
         let mut edges: Vec<EdgeDescription> = found
             .iter()
-            .filter_map(|value| EdgeDescription::open(self.id_key(), value))
+            .filter_map(|value| EdgeDescription::open(self.id_key(), EDGE_HEADER, value))
             .filter(|about| about.lives(now))
             .collect();
         edges.sort_by(|one, other| one.node.cmp(&other.node));
@@ -142,9 +148,10 @@ mod tests {
             said_at: 50_000,
             connections: 3,
         };
-        let sealed = about.seal(&key);
-        assert_eq!(EdgeDescription::open(&key, &sealed), Some(about.clone()));
-        assert_eq!(EdgeDescription::open(&other, &sealed), None);
+        let sealed = about.seal(&key, EDGE_HEADER);
+        assert_eq!(EdgeDescription::open(&key, EDGE_HEADER, &sealed), Some(about.clone()));
+        assert_eq!(EdgeDescription::open(&other, EDGE_HEADER, &sealed), None);
+        assert_eq!(EdgeDescription::open(&key, RELAY_HEADER, &sealed), None, "another purpose");
         assert!(
             about.lives(Millis(50_000 + ALIVE_MS - 1)) && !about.lives(Millis(50_000 + ALIVE_MS))
         );

@@ -201,7 +201,8 @@ impl Upstreams {
         }
     }
 
-    /// Sends a header to one of the ready nodes, in a request for `/healthz`.
+    /// Sends a header to one of the ready nodes, in a request for `/healthz`. A node that received
+    /// the header answers with the same header.
     pub(super) async fn send_report(
         &self,
         name: &'static str,
@@ -210,7 +211,9 @@ impl Upstreams {
         let ready = self.in_turn().into_iter();
         for upstream in ready.filter(|upstream| upstream.state() == UpstreamState::Ready) {
             match upstream.request_health((name, value.clone())).await {
-                Ok(_) => return Ok(()),
+                Ok(answer) if answer.contains_key(name) => return Ok(()),
+                // A node of an earlier version does not know the header.
+                Ok(_) => {}
                 Err(Failed { unsent: Some(_) }) => {}
                 Err(Failed { unsent: None }) => return Err(PassFailure::Unanswered),
             }
@@ -220,12 +223,14 @@ impl Upstreams {
 
     /// Opens a WebSocket to one of the ready nodes, for the relay. Returns `None` if no node
     /// accepts the edge.
-    pub(super) async fn open_socket(&self, about: Option<Vec<u8>>) -> Option<TokioIo<Upgraded>> {
-        let about = HeaderValue::from_bytes(&about?).ok()?;
+    pub(super) async fn open_socket(
+        &self,
+        about: HeaderValue,
+    ) -> Option<(Arc<Upstream>, TokioIo<Upgraded>)> {
         let ready = self.in_turn().into_iter();
         for upstream in ready.filter(|upstream| upstream.state() == UpstreamState::Ready) {
             if let Some(socket) = upstream.open_socket(about.clone()).await {
-                return Some(socket);
+                return Some((upstream, socket));
             }
         }
         None

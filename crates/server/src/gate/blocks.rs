@@ -128,6 +128,7 @@ impl Blocks {
     pub(crate) fn replace(&self, blocks: &[Block]) {
         self.known.store(BlockIndex::new(blocks).into());
         self.are_any.store(!blocks.is_empty(), Ordering::Release);
+        self.changed.send_replace(());
     }
 
     /// Reads the blocks again if they changed.
@@ -140,7 +141,6 @@ impl Blocks {
         let mark = engine.store().blocks_version().await?;
         if *read != Some(mark) {
             self.replace(&engine.store().blocks().await?);
-            self.changed.send_replace(());
             *read = Some(mark);
         }
         Ok(())

@@ -49,6 +49,8 @@ pub enum EventKind {
         buyer: BuyerId,
         /// The event as JSON.
         json: Arc<str>,
+        /// Whether the event is about an order.
+        is_order: bool,
     },
 }
 
@@ -68,8 +70,11 @@ impl EventKind {
             Self::Order(order) => Some(&order.buyer),
             Self::Refused { buyer, .. }
             | Self::WaitlistEnded { buyer, .. }
-            | Self::Relayed { buyer, .. } => Some(buyer),
-            Self::Status(_) | Self::Room(_) | Self::Position { .. } => None,
+            | Self::Relayed { buyer, is_order: true, .. } => Some(buyer),
+            Self::Status(_)
+            | Self::Room(_)
+            | Self::Position { .. }
+            | Self::Relayed { is_order: false, .. } => None,
         }
     }
 
@@ -82,7 +87,7 @@ impl EventKind {
             Self::Refused { buyer, .. } | Self::WaitlistEnded { buyer, .. } => buyer.as_str().len(),
             Self::Position { room, buyer } => room.sale.len() + buyer.as_str().len(),
             Self::Status(sale) | Self::Room(RoomKey { sale, .. }) => sale.len(),
-            Self::Relayed { buyer, json } => buyer.as_str().len() + json.len(),
+            Self::Relayed { buyer, json, .. } => buyer.as_str().len() + json.len(),
         };
         size_of::<HubEvent>() + size_of::<Self>() + content
     }

@@ -266,7 +266,9 @@ async fn buyers_are_disconnected_and_other_readers_stay() {
     let mut buyer = hub.subscribe(Some(anna), vec!["spring".into()], 1, None).expect("the first");
     let mut other = hub.subscribe(None, vec!["spring".into()], 1, None).expect("the first");
     hub.publish(EventKind::Status("spring".into()));
-    hub.disconnect_buyers();
+    hub.disconnect_buyers(0);
+    assert!(matches!(buyer.next().await, NextEvent::HubEvent(_)));
+    hub.disconnect_buyers(1);
     assert!(matches!(buyer.next().await, NextEvent::Lagged));
     assert!(matches!(other.next().await, NextEvent::HubEvent(_)));
     buyer.lagged().await;

@@ -237,6 +237,15 @@ impl Provider {
         }
     }
 
+    /// Returns the number of further requests that queries about checkouts needed since the last
+    /// call.
+    pub(super) fn take_further_requests(&self) -> u32 {
+        match self {
+            Self::Sandbox(_) => 0,
+            Self::Stripe(provider) => provider.take_further_requests(),
+        }
+    }
+
     /// Returns the maximum number of queries about checkouts per second.
     pub(super) fn queries_per_sec(&self) -> u32 {
         match self {

@@ -37,6 +37,9 @@ const PUT_OFF_AT_ONCE: usize = 100;
 /// While urgent orders of a page wait for their requests, no read starts. The pause is short,
 /// because the end of a hold must be published within two seconds.
 const POLL_EVERY: Duration = Duration::from_millis(250);
+/// Longest time between two reads. Meanwhile another node may become the leader, and orders of the
+/// page may be paid or get more time.
+const READ_WITHIN: Duration = Duration::from_secs(2);
 /// Pause after a failure to store an answer.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before the next request when the provider answered that there are too many requests.
@@ -68,19 +71,13 @@ impl Payments {
                 // An old silence says nothing about the time when this node leads again.
                 silence = ProviderSilence::default();
             }
-            let mut waiting = self.due_checkouts().await;
-            let is_full = waiting.len() == PAGE;
-            // A read returns a checkout until its answer is stored. So checkouts with a running
-            // request are removed from the page.
-            waiting.retain(|(checkout, _): &(Checkout, Order)| {
-                !in_progress.contains(&checkout.session)
-            });
-            waiting.reverse();
+            let (mut waiting, is_full) = self.next_page(&in_progress).await;
             let held_back = silence.split_off_waiting(&mut waiting, asking.len());
             let mut all_noted =
                 self.postpone_all(held_back, silence.is_confirmed(Instant::now())).await;
             let next_read = tokio::time::sleep(POLL_EVERY);
-            tokio::pin!(next_read);
+            let latest_read = tokio::time::sleep(READ_WITHIN);
+            tokio::pin!(next_read, latest_read);
             loop {
                 while silence.free_slots(asking.len()) > 0
                     && pacer.wait(Instant::now()).is_none()
@@ -88,14 +85,15 @@ impl Payments {
                 {
                     let session = checkout.session.clone();
                     if in_progress.insert(session.clone()) {
-                        pacer.count_query();
+                        pacer.count_queries(1);
                         asking.push(async move {
                             (session, self.check_checkout(checkout, order).await)
                         });
                     }
                 }
                 let has_room = silence.free_slots(asking.len()) > 0;
-                let pause = pacer.wait(Instant::now()).filter(|_| has_room && !waiting.is_empty());
+                let is_paced = has_room && !waiting.is_empty();
+                let pause = pacer.wait(Instant::now()).unwrap_or_default();
                 let goes_on = silence.is_silent() || has_room;
                 // After that, the remaining checkouts are postponed with the next page.
                 let fell_silent = silence.is_silent() && !waiting.is_empty();
@@ -105,6 +103,7 @@ impl Payments {
                     biased;
                     Some((session, result)) = asking.next(), if !asking.is_empty() => {
                         in_progress.remove(&session);
+                        pacer.count_queries(self.provider.take_further_requests());
                         match result {
                             Ok(result) => silence.record(result, Instant::now()),
                             Err(error) => {
@@ -118,8 +117,9 @@ impl Payments {
                     {
                         break
                     }
-                    () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+                    () = tokio::time::sleep(pause), if is_paced => {}
                     () = &mut next_read, if !is_urgent(&waiting) => break,
+                    () = &mut latest_read => break,
                 }
             }
             if !all_noted {
@@ -128,6 +128,17 @@ impl Payments {
                 tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
+    }
+
+    /// Reads a page of checkouts without a running request. The most urgent checkout is the last.
+    /// Also returns whether the page was full.
+    async fn next_page(&self, in_progress: &HashSet<String>) -> (Vec<(Checkout, Order)>, bool) {
+        let mut waiting = self.due_checkouts().await;
+        let is_full = waiting.len() == PAGE;
+        // A read returns a checkout until its answer is stored.
+        waiting.retain(|(checkout, _)| !in_progress.contains(&checkout.session));
+        waiting.reverse();
+        (waiting, is_full)
     }
 
     fn log_unstored(&self, error: &EngineError) {

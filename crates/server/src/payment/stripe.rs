@@ -8,7 +8,7 @@ mod api;
 mod event;
 mod refund_progress;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use doorbuster_core::money::{Capture, PaymentId, Refund, RefundUpdate};
@@ -55,6 +55,8 @@ pub(crate) struct Stripe {
     /// Whether the server has logged that the key has no permission to read payments.
     has_warned: AtomicBool,
     queries_per_sec: u32,
+    /// The number of reads of sessions that Stripe did not close.
+    further_requests: AtomicU32,
 }
 
 impl Stripe {
@@ -74,12 +76,18 @@ impl Stripe {
             mark,
             has_warned: AtomicBool::new(false),
             queries_per_sec: settings.queries_per_sec,
+            further_requests: AtomicU32::new(0),
         }
     }
 
     /// Returns the maximum number of queries about checkouts per second.
     pub(super) fn queries_per_sec(&self) -> u32 {
         self.queries_per_sec
+    }
+
+    /// See [`super::provider::Provider::take_further_requests`].
+    pub(super) fn take_further_requests(&self) -> u32 {
+        self.further_requests.swap(0, Ordering::Relaxed)
     }
 
     /// Creates a checkout. See [`super::provider::Provider::open`].
@@ -146,7 +154,10 @@ impl Stripe {
         let answer = match self.api.post(&format!("{path}/expire"), &[], None).await {
             // Stripe refuses to close a session that is not open. So this session was paid, or it
             // has already ended.
-            Err(error) if error.is_refusal => self.session(&path).await?,
+            Err(error) if error.is_refusal => {
+                self.further_requests.fetch_add(1, Ordering::Relaxed);
+                self.session(&path).await?
+            }
             answer => answer?,
         };
         let payment = &answer["payment_intent"];

@@ -380,16 +380,19 @@ impl App {
                 self.views.take_samples(&self.engine);
             }
         };
-        tokio::select! {
-            () = self.stop.cancelled() => node.report_refusals(&self.engine).await,
-            () = node.run_refusal_reports(&self.engine) => {}
-            () = node.relay.run(&self.engine, node) => {}
-            () = control::run_status(self.engine.clone()) => {}
-            () = sampling => {}
-            () = self.buyers.run_key_refresh() => {}
-            () = node.upstreams.run_checks(node) => {}
-            () = node.follow(&self.engine, &self.gate.blocks) => {}
-        }
+        let jobs = async {
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = node.relay.run(&self.engine, node) => {}
+                () = control::run_status(self.engine.clone()) => {}
+                () = sampling => {}
+                () = self.buyers.run_key_refresh() => {}
+                () = node.upstreams.run_checks(node) => {}
+                () = node.follow(&self.engine, &self.gate.blocks) => {}
+            }
+        };
+        // A report that has begun must not be dropped.
+        tokio::join!(jobs, node.run_refusal_reports(&self.engine, &self.stop));
     }
 }
 

@@ -43,10 +43,11 @@ pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> Ha
     if let Some(about) = headers.get(EDGE_HEADER) {
         app.edges.record(&app.engine, about.as_bytes());
     }
+    let mut reply = fresh(json(StatusCode::OK, &Health::default()));
     if let Some(report) = headers.get(REFUSALS_HEADER) {
         refusal_report::receive(&app.edges, &app.engine, report.as_bytes());
+        reply.headers_mut().insert(REFUSALS_HEADER, HeaderValue::from_static("received"));
     }
-    let mut reply = fresh(json(StatusCode::OK, &Health::default()));
     if app.engine.edge().is_none() {
         reply.headers_mut().insert(TIME_HEADER, app.engine.now().0.into());
         let state = HeaderValue::from_static(state_for_edges(&app).as_str());

@@ -180,3 +180,23 @@ fn a_name_that_cannot_be_looked_up_again_keeps_its_addresses() {
     assert_eq!(nodes.clone().look_up_again(), nodes);
     assert_eq!(NamedNodes::look_up("localhost".to_owned()), None, "no port");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_ready_again_in_time_keeps_the_relay() {
+    let upstream = Arc::new(Upstream::new(SocketAddr::from(([127, 0, 0, 1], 1))));
+    let watched = upstream.clone();
+    let waiting = tokio::spawn(async move { watched.unready_for(Duration::from_secs(2)).await });
+    let has_ended = async |after_ms| {
+        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+        waiting.is_finished()
+    };
+    assert!(!has_ended(60_000).await, "the node is ready");
+    upstream.set_state(UpstreamState::NotReady);
+    assert!(!has_ended(1_900).await);
+    upstream.set_state(UpstreamState::Ready);
+    assert!(!has_ended(1_900).await, "the node was ready again");
+    upstream.set_state(UpstreamState::Lost);
+    assert!(!has_ended(1_900).await);
+    upstream.set_state(UpstreamState::NotReady);
+    assert!(has_ended(200).await, "two seconds without a ready state");
+}

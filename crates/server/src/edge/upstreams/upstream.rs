@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
 use super::{STATE_HEADER, TIME_HEADER};
 use crate::edge::EdgeNode;
-use crate::edge::sightings::EDGE_HEADER;
+use crate::edge::sightings::{EDGE_HEADER, RELAY_HEADER};
 
 /// How long a node may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ pub(super) struct Failed {
 
 /// A node behind an edge.
 #[derive(Debug)]
-pub(super) struct Upstream {
+pub(in crate::edge) struct Upstream {
     pub(super) address: SocketAddr,
     state: watch::Sender<UpstreamState>,
     idle: Mutex<Vec<(SendRequest<Body>, Instant)>>,
@@ -91,6 +91,19 @@ impl Upstream {
 
     pub(super) fn set_state(&self, state: UpstreamState) {
         self.state.send_replace(state);
+    }
+
+    /// Waits until the node has not been ready for this long.
+    pub(in crate::edge) async fn unready_for(&self, long: Duration) {
+        let mut state = self.state.subscribe();
+        loop {
+            // The waits cannot fail, because this value owns the sender.
+            drop(state.wait_for(|state| *state != UpstreamState::Ready).await);
+            let again = state.wait_for(|state| *state == UpstreamState::Ready);
+            if timeout(long, again).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Waits until the node is lost.
@@ -191,7 +204,8 @@ impl Upstream {
         let mut before = UpstreamState::Ready;
         loop {
             let asked_at = edge.own_time();
-            let checked = timeout(CHECK_MAX, self.check(edge.about_text())).await.ok().flatten();
+            let checked =
+                timeout(CHECK_MAX, self.check(edge.about_text(EDGE_HEADER))).await.ok().flatten();
             let state = checked.map_or(UpstreamState::Lost, |(state, _)| state);
             self.set_state(state);
             if let Some((_, time)) = checked {
@@ -227,8 +241,10 @@ impl Upstream {
 
     /// Returns the node's state and the store's time from the node's `/healthz`. Returns `None` if
     /// the node does not answer or is an edge itself.
-    async fn check(self: &Arc<Self>, about: Option<Vec<u8>>) -> Option<(UpstreamState, Millis)> {
-        let about = about.and_then(|about| HeaderValue::from_bytes(&about).ok());
+    async fn check(
+        self: &Arc<Self>,
+        about: Option<HeaderValue>,
+    ) -> Option<(UpstreamState, Millis)> {
         let headers = self.request_health(about.map(|about| (EDGE_HEADER, about))).await.ok()?;
         let text = headers.get(TIME_HEADER)?.to_str().ok()?;
         let time = Millis(text.parse().ok()?);
@@ -250,7 +266,7 @@ impl Upstream {
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         headers.insert(SEC_WEBSOCKET_KEY, key);
-        headers.insert(EDGE_HEADER, about);
+        headers.insert(RELAY_HEADER, about);
         let mut response = self.clone().send(request, CHECK_MAX).await.ok()?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return None;

@@ -28,9 +28,9 @@ impl QueryPacer {
         (!wait.is_zero()).then_some(wait)
     }
 
-    /// Counts a query that starts now.
-    pub(super) fn count_query(&mut self) {
-        self.full_at += self.interval;
+    /// Counts queries that start now.
+    pub(super) fn count_queries(&mut self, queries: u32) {
+        self.full_at += self.interval * queries;
     }
 }
 
@@ -43,7 +43,7 @@ mod tests {
         let (end, mut started) = (now + Duration::from_millis(ms), 0);
         while now < end {
             while pacer.wait(now).is_none() {
-                pacer.count_query();
+                pacer.count_queries(1);
                 started += 1;
             }
             now += pacer.wait(now).expect("the rate is used up");

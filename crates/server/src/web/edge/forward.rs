@@ -9,6 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 
+use crate::edge::{EDGE_HEADER, REFUSALS_HEADER, RELAY_HEADER};
 use crate::web::client_address::{ClientAddress, X_FORWARDED_FOR};
 
 /// The name of an edge in the `Via` header.
@@ -90,6 +91,10 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: ClientAddress
     let headers = request.headers_mut();
     remove_hop_headers(headers);
     headers.remove(EXPECT);
+    // Only an edge itself may use these headers.
+    for name in [EDGE_HEADER, RELAY_HEADER, REFUSALS_HEADER] {
+        headers.remove(name);
+    }
     if let Some(upgrade) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, upgrade);

@@ -38,14 +38,16 @@ fn pages_sales_and_their_status_are_served_here_and_everything_else_by_nodes() {
         assert_eq!(at(path), ServedBy::EdgeWhileFresh, "{path}");
         assert_eq!(served_by(&Method::POST, path), ServedBy::Node, "{path}");
     }
+    for path in ["/v1/events", "/v1/ws"] {
+        assert_eq!(at(path), ServedBy::EdgeWhileRelayed, "{path}");
+        assert_eq!(served_by(&Method::POST, path), ServedBy::Node, "{path}");
+    }
     for path in [
         "/console",
         "/v1/orders",
         "/v1/sales/spring/passes",
         "/v1/sales/spring/items/phone/waitlist",
         "/v1/sales//status",
-        "/v1/events",
-        "/v1/ws",
         "/v1/admin/sales",
         "/payments/sandbox/x",
     ] {

@@ -1,7 +1,7 @@
 //! The node's side of an edge's relay; see `crate::edge::relay`. The edge names buyers, and the
 //! node sends the events of these buyers. Each buyer is a parked reader of the hub.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +9,19 @@ use std::time::Duration;
 use axum::response::Response;
 use bytes::Bytes;
 use doorbuster_core::BuyerId;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::HeaderMap;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error as SocketError;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 use super::feed::{Feed, NextMessage, fetch_positions};
 use super::upgrade::Upgrade;
-use crate::edge::{EDGE_HEADER, EdgeDescription, EdgeMessage, NodeMessage};
-use crate::notify::{ReadyQueue, ReadyReaders};
+use crate::edge::{EdgeDescription, EdgeMessage, NodeMessage, RELAY_HEADER};
+use crate::notify::ReadyQueue;
 use crate::web::App;
 use crate::web::connection::Connection;
 use crate::web::guarded_stream::GuardedStream;
@@ -28,6 +29,10 @@ use crate::web::identity::ClientAddress;
 
 /// Time between two pings. The edge ends a silent connection after a few seconds.
 const PING_EVERY: Duration = Duration::from_secs(2);
+/// The number of pings that the edge may leave without an answer.
+const UNANSWERED_MAX: u32 = 3;
+/// The maximum number of messages, or of buyers with an event, that are handled before other work.
+const BATCH_MAX: usize = 256;
 /// Longest message of an edge, in bytes. A buyer follows at most 32 sales in each stream.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// The maximum number of buyers of one edge. The events of further buyers are not sent. An edge has
@@ -39,8 +44,8 @@ const POSITION_READS_MAX: usize = 64;
 /// Returns whether these headers prove that an edge sent the request.
 pub(super) fn is_edge(app: &App, headers: &HeaderMap) -> bool {
     let key = app.engine.id_key();
-    let about = headers.get(EDGE_HEADER);
-    let about = about.and_then(|about| EdgeDescription::open(key, about.as_bytes()));
+    let about = headers.get(RELAY_HEADER);
+    let about = about.and_then(|about| EdgeDescription::open(key, RELAY_HEADER, about.as_bytes()));
     app.engine.edge().is_none() && about.is_some_and(|about| about.lives(app.engine.now()))
 }
 
@@ -55,6 +60,9 @@ pub(super) fn accept(app: Arc<App>, upgrade: Upgrade, connection: Arc<Connection
     answer
 }
 
+/// What a node reads from the connection.
+type Received = Result<Message, SocketError>;
+
 /// A connection to an edge.
 struct EdgeLink {
     app: Arc<App>,
@@ -62,6 +70,10 @@ struct EdgeLink {
     /// Receives the key of each buyer with a waiting event.
     ready_queue: Arc<ReadyQueue>,
     feeds: HashMap<u64, Feed>,
+    /// Keys of buyers with an event for all readers of a sale. They are served after other work.
+    crowd: VecDeque<u64>,
+    /// The number of pings since the last message of the edge.
+    unanswered: u32,
     keys: HashMap<BuyerId, u64>,
     /// The key for the next feed.
     next: u64,
@@ -85,6 +97,8 @@ async fn serve(app: Arc<App>, socket: GuardedStream, connection: Arc<Connection>
         socket,
         ready_queue: Arc::default(),
         feeds: HashMap::new(),
+        crowd: VecDeque::new(),
+        unanswered: 0,
         keys: HashMap::new(),
         next: 0,
         reads: JoinSet::new(),
@@ -102,14 +116,18 @@ impl EdgeLink {
         let mut pings = interval(PING_EVERY);
         loop {
             tokio::select! {
-                received = self.socket.next() => match received {
-                    Some(Ok(Message::Text(text))) => self.receive(&text).await?,
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Gone),
-                    Some(Ok(_)) => {}
-                },
-                ready = self.ready_queue.wait_ready() => self.send_events(ready).await?,
+                received = self.socket.next() => self.receive_batch(received).await?,
+                ready = self.ready_queue.wait_ready() => {
+                    self.crowd.extend(ready.crowd);
+                    self.send_events(ready.own).await?;
+                }
+                () = std::future::ready(()), if !self.crowd.is_empty() => {
+                    let batch = self.crowd.len().min(BATCH_MAX);
+                    let keys = self.crowd.drain(..batch).collect();
+                    self.send_events(keys).await?;
+                }
                 Some(Ok(key)) = self.reads.join_next() => self.send_positions(key).await?,
-                _ = pings.tick() => self.send(Message::Ping(Bytes::new())).await?,
+                _ = pings.tick() => self.ping().await?,
                 () = self.app.stop.cancelled() => {
                     drop(self.socket.close(None).await);
                     return Err(Gone);
@@ -117,6 +135,33 @@ impl EdgeLink {
             }
             self.socket.flush().await.map_err(|_| Gone)?;
         }
+    }
+
+    /// Handles the messages that have arrived, up to a limit.
+    async fn receive_batch(&mut self, first: Option<Received>) -> Result<(), Gone> {
+        let mut received = first;
+        for _ in 0..BATCH_MAX {
+            self.unanswered = 0;
+            match received {
+                Some(Ok(Message::Text(text))) => self.receive(&text).await?,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Gone),
+                Some(Ok(_)) => {}
+            }
+            match self.socket.next().now_or_never() {
+                Some(next) => received = next,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a ping. An edge whose machine is gone answers no ping.
+    async fn ping(&mut self) -> Result<(), Gone> {
+        if self.unanswered >= UNANSWERED_MAX {
+            return Err(Gone);
+        }
+        self.unanswered += 1;
+        self.send(Message::Ping(Bytes::new())).await
     }
 
     /// Handles a message of the edge. A message of a newer version is ignored.
@@ -179,8 +224,8 @@ impl EdgeLink {
         self.send_waiting(key).await
     }
 
-    async fn send_events(&mut self, ready: ReadyReaders) -> Result<(), Gone> {
-        for key in ready.own.into_iter().chain(ready.crowd) {
+    async fn send_events(&mut self, keys: Vec<u64>) -> Result<(), Gone> {
+        for key in keys {
             self.send_waiting(key).await?;
         }
         Ok(())

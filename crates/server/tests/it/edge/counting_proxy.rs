@@ -69,7 +69,7 @@ async fn serve(client: TcpStream, server: SocketAddr, counts: Arc<Counts>) {
             let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
             let starts = |start: &str| usize::from(text.starts_with(start));
             let is_request = starts("GET ") + starts("POST ") + starts("HEAD ");
-            let is_of_edge = text.contains("\ndoorbuster-edge: ");
+            let is_of_edge = text.contains("\ndoorbuster-relay: ");
             let is_check = usize::from(is_of_edge || text.starts_with("GET /healthz "));
             counts.passed_on.fetch_add(is_request - is_check, Ordering::SeqCst);
             counts.purchases.fetch_add(starts("POST /v1/orders "), Ordering::SeqCst);

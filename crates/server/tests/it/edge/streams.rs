@@ -1,10 +1,11 @@
 //! Tests the event streams of an edge. The edge makes the statuses itself, and a node sends the
 //! events about orders and positions.
 
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::{Tier, until};
-use crate::app::{TestApp, bearer, sale};
+use crate::app::{PATIENCE, TestApp, bearer, sale};
 use crate::events::{Socket, next, open, socket};
 use crate::http::request;
 use crate::nodes::number;
@@ -147,6 +148,29 @@ async fn a_stream_of_an_edge_has_the_positions_in_waiting_rooms() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_ends_the_streams_of_an_edge() {
+    let tier = Tier::start(&[]).await;
+    tier.node.open_sale("spring", 5.into(), 5).await;
+    tier.wait_for_state("on_sale").await;
+    wait_for_relay(&tier.edge).await;
+    let mut anna = socket(&tier.edge, "anna", "").await;
+    let mut bert = socket(&tier.edge, "bert", "").await;
+    let block = json!({"kind": "buyer", "value": "anna"});
+    assert_eq!(tier.node.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
+    let ended = async {
+        while let Some(Ok(message)) = anna.next().await {
+            if message.is_close() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the stream ends");
+    assert_eq!(tier.node.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
+    assert_eq!(event(&mut bert, is_order).await["order"]["state"], "reserved");
+    tier.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edge_without_a_relay_passes_streams_on() {
     let tier = Tier::start(&[]).await;
     tier.node.open_sale("spring", 5.into(), 5).await;
@@ -158,7 +182,7 @@ async fn an_edge_without_a_relay_passes_streams_on() {
     assert!(unknown.is_err());
     assert_eq!(tier.proxy.passed_on() - before, 1);
     // A node does not accept an edge without a proof.
-    let forged = open(&tier.node, "", &[("doorbuster-edge", "0123")]).await;
+    let forged = open(&tier.node, "", &[("doorbuster-relay", "0123")]).await;
     assert!(forged.is_err());
     tier.stop().await;
 }
