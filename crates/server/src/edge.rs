@@ -95,7 +95,7 @@ impl EdgeNode {
         urls: &[String],
         id_key: &IdKey,
     ) -> Result<Arc<Self>, SlotError> {
-        let servers = SharedRedis::one_per_server(urls, &redis_prefix(id_key))?;
+        let servers = SharedRedis::readers(urls, &redis_prefix(id_key))?;
         Ok(Arc::new(Self {
             servers,
             upstreams: Upstreams::new(upstreams),

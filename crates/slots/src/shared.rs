@@ -18,6 +18,10 @@
 //!
 //! The text between the braces is the hash tag. It puts all of these keys on one server, so that
 //! one script can use them all.
+mod reply;
+
+pub use reply::ScriptReply;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,7 +34,7 @@ use redis::{
 use tokio::time::Instant;
 
 use crate::SlotError;
-use crate::redis::failure::{RedisFailure, check_reply, unexpected_reply};
+use crate::redis::failure::{RedisFailure, check_reply};
 
 /// How long a server may take to accept a connection. After that time the next server is tried.
 const CONNECT_MAX: Duration = Duration::from_millis(250);
@@ -48,54 +52,6 @@ const REDIRECTS_MAX: usize = 3;
 /// script sends its source.
 const SCRIPTS_MAX: usize = 32;
 
-/// A server's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ScriptReply {
-    /// No value: the key does not exist, or the script returned nothing.
-    Null,
-    /// A number.
-    Number(i64),
-    /// Bytes. The status `OK` is also returned as bytes.
-    Bytes(Vec<u8>),
-    /// A list.
-    Array(Vec<ScriptReply>),
-}
-
-impl ScriptReply {
-    /// Returns the answer as a number, if it is a number or a text of digits.
-    #[must_use]
-    pub fn number(&self) -> Option<i64> {
-        match self {
-            Self::Number(number) => Some(*number),
-            Self::Bytes(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
-            Self::Null | Self::Array(_) => None,
-        }
-    }
-
-    /// Returns the items of a list, or an empty slice if the answer is not a list.
-    #[must_use]
-    pub fn items(&self) -> &[Self] {
-        match self {
-            Self::Array(parts) => parts,
-            _ => &[],
-        }
-    }
-
-    fn of(value: Value) -> Result<Self, RedisFailure> {
-        Ok(match value {
-            Value::Nil => Self::Null,
-            Value::Int(number) => Self::Number(number),
-            Value::BulkString(bytes) => Self::Bytes(bytes),
-            Value::SimpleString(text) => Self::Bytes(text.into_bytes()),
-            Value::Okay => Self::Bytes(b"OK".to_vec()),
-            Value::Array(values) => {
-                Self::Array(values.into_iter().map(Self::of).collect::<Result<_, _>>()?)
-            }
-            other => return Err(unexpected_reply(&other)),
-        })
-    }
-}
-
 /// The handle of the shared server. Clones share the connection.
 #[derive(Clone)]
 pub struct SharedRedis(Arc<Inner>);
@@ -103,6 +59,8 @@ pub struct SharedRedis(Arc<Inner>);
 struct Inner {
     prefix: String,
     servers: Vec<ConnectionInfo>,
+    /// Whether a replica of a Redis Cluster may answer reads.
+    reads_replicas: bool,
     digests: Mutex<HashMap<&'static str, String>>,
     at: tokio::sync::Mutex<CurrentServer>,
 }
@@ -131,6 +89,10 @@ impl SharedRedis {
     /// # Errors
     /// Fails if an address is invalid.
     pub fn new(urls: &[String], prefix: &str) -> Result<Self, SlotError> {
+        Self::open(urls, prefix, false)
+    }
+
+    fn open(urls: &[String], prefix: &str, reads_replicas: bool) -> Result<Self, SlotError> {
         // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
@@ -145,6 +107,7 @@ impl SharedRedis {
         Ok(Self(Arc::new(Inner {
             prefix: prefix.to_owned(),
             servers: servers.collect::<Result<_, _>>()?,
+            reads_replicas,
             digests: Mutex::default(),
             at: tokio::sync::Mutex::default(),
         })))
@@ -155,10 +118,27 @@ impl SharedRedis {
     /// # Errors
     /// Fails if an address is invalid.
     pub fn one_per_server(urls: &[String], prefix: &str) -> Result<Vec<Self>, SlotError> {
+        Self::open_each(urls, prefix, false)
+    }
+
+    /// Returns one handle for each of these servers, for reads that may be a little old. If a
+    /// server is a replica in a Redis Cluster and has the key, the replica answers.
+    ///
+    /// # Errors
+    /// Fails if an address is invalid.
+    pub fn readers(urls: &[String], prefix: &str) -> Result<Vec<Self>, SlotError> {
+        Self::open_each(urls, prefix, true)
+    }
+
+    fn open_each(
+        urls: &[String],
+        prefix: &str,
+        reads_replicas: bool,
+    ) -> Result<Vec<Self>, SlotError> {
         let mut urls = urls.to_vec();
         urls.sort();
         urls.dedup();
-        urls.into_iter().map(|url| Self::new(&[url], prefix)).collect()
+        urls.into_iter().map(|url| Self::open(&[url], prefix, reads_replicas)).collect()
     }
 
     /// Returns a key's full name. All names have one hash tag, so that one script can use any of
@@ -261,6 +241,18 @@ impl SharedRedis {
         Err(RedisFailure::WrongServer("too many redirects; the call had no effect".to_owned()))
     }
 
+    async fn connect(
+        &self,
+        server: &ConnectionInfo,
+    ) -> Result<MultiplexedConnection, RedisFailure> {
+        let mut connection = connect(server).await?;
+        if self.0.reads_replicas {
+            // A server outside of a Redis Cluster refuses the command, and answers reads anyway.
+            drop(connection.send_packed_command(Cmd::new().arg("READONLY")).await);
+        }
+        Ok(connection)
+    }
+
     async fn connection(&self) -> Result<MultiplexedConnection, RedisFailure> {
         // While one caller connects, the other callers wait. The wait is bounded, because each
         // attempt to connect to a server has a time limit.
@@ -276,7 +268,7 @@ impl SharedRedis {
         }
         let mut last = RedisFailure::WrongServer("no server is known".to_owned());
         for (nth, server) in self.0.servers.iter().enumerate() {
-            match (connect(server).await, &at.connection) {
+            match (self.connect(server).await, &at.connection) {
                 (Ok(connection), _) => {
                     let retry_first_at = (nth > 0).then(|| Instant::now() + RETRY_FIRST_AFTER);
                     *at = CurrentServer {
@@ -327,7 +319,7 @@ impl SharedRedis {
             },
             _ => ConnectionAddr::Tcp(host, port),
         };
-        let connection = connect(&template.clone().set_addr(addr)).await?;
+        let connection = self.connect(&template.clone().set_addr(addr)).await?;
         // The connection stays with the server that has the keys, as if it were the first server.
         *self.0.at.lock().await =
             CurrentServer { connection: Some(connection.clone()), ..CurrentServer::default() };

@@ -157,7 +157,7 @@ async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, Secret
     if openers.is_empty() {
         return Err(missing("the settings lack keys and a secret that opens the nodes' keys"));
     }
-    let servers = SharedRedis::one_per_server(urls, "doorbuster")
+    let servers = SharedRedis::readers(urls, "doorbuster")
         .map_err(|error| SecretsError::EdgeKeys(error.to_string()))?;
     let until = Instant::now() + WAIT_MAX;
     loop {

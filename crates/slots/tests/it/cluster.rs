@@ -2,9 +2,10 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use doorbuster_core::edge::FeedPosition;
 use doorbuster_core::{Epoch, GrantId, ItemId, SlotKey};
 use doorbuster_slots::conformance::{self, terms};
-use doorbuster_slots::{DeliveryRef, DequeuedTicket, Slots};
+use doorbuster_slots::{DeliveryRef, DequeuedTicket, FeedChange, SharedRedis, Slots};
 
 use super::burst::burst;
 use super::server::{Server, options};
@@ -307,4 +308,31 @@ fn move_hash_slot(servers: &[Server], tag: &str) {
     for server in [to, from] {
         let _: () = server.ask(&["CLUSTER", "SETSLOT", &at, "NODE", &to_id]);
     }
+}
+
+#[tokio::test]
+async fn a_replica_answers_an_edge_without_the_primary() {
+    let mut servers = start_with(1);
+    let writer = SharedRedis::new(&[servers[0].url()], "feed-test").expect("a valid address");
+    assert!(writer.begin_feed(1, 9).await.expect("reachable"));
+    let before = FeedPosition { generation: 9, ..FeedPosition::default() };
+    let change = FeedChange { before, head: "head", requests: &[5], entries: &[] };
+    assert!(writer.write_feed(change).await.expect("reachable"));
+    let slot: usize = servers[0].ask(&["CLUSTER", "KEYSLOT", &writer.key("feed", "head")]);
+    let shard = (0..PRIMARIES)
+        .find(|i| slot < (i + 1) * HASH_SLOTS / PRIMARIES)
+        .expect("every slot has a primary");
+    let replica = servers[PRIMARIES + shard].url();
+    let readers = SharedRedis::readers(&[replica], "feed-test").expect("a valid address");
+    let start = FeedPosition::default();
+    let read = async || readers[0].read_feed(start).await.ok().flatten();
+    let until = Instant::now() + READY_WITHIN;
+    // The replica has not copied the feed at once.
+    while read().await.is_none() {
+        assert!(Instant::now() < until, "the replica has no feed");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    servers[shard].freeze();
+    assert_eq!(read().await.map(|part| part.requests), Some(vec![5]));
+    servers[shard].thaw();
 }
