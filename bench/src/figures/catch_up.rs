@@ -1,6 +1,6 @@
-//! N1: how long a new node and a new edge need until they serve buyers, if a sale has a million
-//! orders. Afterwards, both must know every order: a buyer with an order gets this order again, and
-//! other buyers get "sold out".
+//! N1: how long a new node and a new edge need until they serve buyers, if a thousand sales are
+//! open and one more sale has a million orders. Afterwards, both must know every sale and every
+//! order: a buyer with an order gets this order again, and other buyers get "sold out".
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,8 @@ use super::figure_or_invalid;
 use super::sale_server::{load_without_end, template};
 use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, median};
-use crate::limits::{ORDER_CONNECTIONS, READY_WITHIN};
+use crate::limits::{ORDER_CONNECTIONS, READY_WITHIN, SALES};
+use crate::server::NewSale;
 
 const TARGET: Target = Target::AtMost { floor: 5.0, goal: 2.0 };
 /// Pause between two looks at `/readyz`.
@@ -47,6 +48,7 @@ struct Measured {
 
 fn rounds(config: &BenchConfig) -> Result<Measured> {
     let mut site = ClusterUnderTest::open_to_catch_up(config)?;
+    open_sales(&site, SALES)?;
     let (sale, winners) = site.sell_out(config.known_buyers)?;
     let late = site.buyers("late", 1_000);
     let mut measured = Measured::default();
@@ -71,6 +73,20 @@ fn rounds(config: &BenchConfig) -> Result<Measured> {
     Ok(measured)
 }
 
+/// Opens this many sales with one unit each.
+fn open_sales(site: &ClusterUnderTest, count: u32) -> Result<()> {
+    for number in 0..count {
+        let id = format!("many-{number:04}");
+        let sale = NewSale { id: &id, stock: 1, limit: 1 }.json();
+        let open = format!("/v1/admin/sales/{id}/open");
+        for (path, body, status) in [("/v1/admin/sales", &*sale, 201), (&open, "", 200)] {
+            let reply = site.cluster.admin("POST", path, body)?;
+            ensure!(reply.status == status, "POST {path}: {} {}", reply.status, reply.body);
+        }
+    }
+    Ok(())
+}
+
 /// Waits until the server is ready without a warning. An edge warns while its copy is incomplete.
 fn wait_until_ready(addr: SocketAddr) -> Result<()> {
     let began = Instant::now();
@@ -86,6 +102,11 @@ fn wait_until_ready(addr: SocketAddr) -> Result<()> {
 
 /// Checks that the server refuses late buyers, and gives the first buyers their orders again.
 fn check(addr: SocketAddr, sale: &str, (winners, late): (&Buyers, &Buyers)) -> Result<()> {
+    for number in [0, SALES - 1] {
+        let path = format!("/v1/sales/many-{number:04}/status");
+        let status = http::send_request(addr, "GET", &path, "", "")?.status;
+        ensure!(status == 200, "{addr} does not know the sale: {path} answered {status}");
+    }
     for (buyers, answer) in [(late, AnswerKind::SoldOut), (winners, AnswerKind::Fine)] {
         let mut script =
             Purchases::each_once(buyers, template(buyers, sale, 1, ""), 0).limited_to(1_000);
