@@ -14,6 +14,7 @@ use crate::several_servers::address;
 use crate::watch::Watch;
 use counting_proxy::CountingProxy;
 
+mod copies;
 mod counting_proxy;
 mod nodes;
 mod settings;

@@ -70,10 +70,13 @@ async fn a_request_that_is_undecided_at_one_node_is_never_sold_out_at_another() 
     until("the request's ticket is issued", async || first.queued().await == 1).await;
     let outcome = second.buy("anna", "k", 1).await;
     assert!(matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable)), "{outcome:?}");
-    assert!(
-        matches!(waiting.await, Ok(PurchaseOutcome::Queued { .. })),
-        "no ticket is settled in this test"
+    let outcome = waiting.await.expect("no panic");
+    // No ticket is settled. If a lease lapsed on a busy machine, the node cannot decide.
+    let is_undecided = matches!(
+        outcome,
+        PurchaseOutcome::Queued { .. } | PurchaseOutcome::Refused(Refusal::Unavailable)
     );
+    assert!(is_undecided, "{outcome:?}");
     second.stop().await;
     first.crash();
 }
@@ -96,10 +99,13 @@ async fn a_request_that_is_undecided_at_one_node_is_never_over_the_limit_at_anot
     let outcome = second.buy("anna", "k", 1).await;
     assert!(matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable)), "{outcome:?}");
     for undecided in [waiting, beside] {
-        assert!(
-            matches!(undecided.await, Ok(PurchaseOutcome::Queued { .. })),
-            "no ticket is settled"
+        let outcome = undecided.await.expect("no panic");
+        // No ticket is settled. If a lease lapsed on a busy machine, the node cannot decide.
+        let is_undecided = matches!(
+            outcome,
+            PurchaseOutcome::Queued { .. } | PurchaseOutcome::Refused(Refusal::Unavailable)
         );
+        assert!(is_undecided, "{outcome:?}");
     }
     first.crash();
     second.crash();
@@ -116,10 +122,13 @@ async fn a_refusal_by_the_only_slot_that_nodes_share_is_confirmed_in_the_store()
     let outcome = node.buy("anna", "other", 1).await;
     let unavailable = PurchaseOutcome::Refused(Refusal::Unavailable);
     assert_eq!(outcome, unavailable, "the store may refuse the ticket that reached the limit");
-    assert!(
-        matches!(waiting.await, Ok(PurchaseOutcome::Queued { .. })),
-        "no ticket is settled in this test"
+    let outcome = waiting.await.expect("no panic");
+    // No ticket is settled. If a lease lapsed on a busy machine, the node cannot decide.
+    let is_undecided = matches!(
+        outcome,
+        PurchaseOutcome::Queued { .. } | PurchaseOutcome::Refused(Refusal::Unavailable)
     );
+    assert!(is_undecided, "{outcome:?}");
     node.crash();
 }
 
