@@ -18,8 +18,7 @@ const SOON: Duration = Duration::from_millis(600);
 /// slots once more at the end of its wait of one second.
 const LAST: Duration = Duration::from_millis(950);
 
-/// Checks a purchase whose ticket nobody settles. If a lease lapses on a busy machine, the node
-/// cannot decide either.
+/// Checks a purchase whose ticket is not settled. After a lapsed lease, the node cannot decide.
 fn expect_undecided(outcome: &PurchaseOutcome) {
     let unavailable = matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable));
     assert!(unavailable || matches!(outcome, PurchaseOutcome::Queued { .. }), "{outcome:?}");
