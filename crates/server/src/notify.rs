@@ -295,7 +295,7 @@ impl Hub {
     pub fn disconnect_buyers(&self, most: usize) {
         let readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let all = readers.buyers.values().flat_map(Followers::all);
-        let boxes: Vec<_> = all.take(most).collect();
+        let boxes: Vec<_> = all.filter(|mailbox| !mailbox.has_ended()).take(most).collect();
         drop(readers);
         boxes.iter().for_each(|mailbox| mailbox.end());
     }

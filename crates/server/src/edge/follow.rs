@@ -54,7 +54,9 @@ pub(crate) async fn run(
         let mut last_use = Instant::now();
         while last_use.elapsed() < NEXT_SERVER_AFTER {
             match feed.read(server).await {
-                Some(FeedStep::Use { .. }) => last_use = Instant::now(),
+                Some(FeedStep::Use { .. }) if feed.edge.is_fresh() => last_use = Instant::now(),
+                // A replica that lost its primary answers with an old copy.
+                Some(FeedStep::Use { .. }) => {}
                 Some(FeedStep::ReadOn { .. }) => continue,
                 Some(FeedStep::Ignore) | None => edge.feed.failed.add_one(),
             }

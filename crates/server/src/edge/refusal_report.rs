@@ -22,6 +22,8 @@ use crate::engine::Engine;
 pub(crate) const REFUSALS_HEADER: &str = "doorbuster-refusals";
 /// Time between two reports.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// How long the last report may take. The program stops without an answer after that time.
+const LAST_REPORT_MAX: Duration = Duration::from_secs(2);
 /// A report gets no further sale when its entries for sales have this many bytes. The remaining
 /// sales are in the next report of the same second.
 const REPORT_BYTES_MAX: usize = 4_000;
@@ -64,8 +66,12 @@ impl RefusalReport {
 impl EdgeNode {
     /// Reports refusals until the program stops. The last report has the refusals up to the stop.
     pub(crate) async fn run_refusal_reports(&self, engine: &Engine, stop: &CancellationToken) {
-        while !stop.is_cancelled() {
-            drop(timeout(REPORT_EVERY, stop.cancelled()).await);
+        loop {
+            let is_last = timeout(REPORT_EVERY, stop.cancelled()).await.is_ok();
+            if is_last {
+                drop(timeout(LAST_REPORT_MAX, self.report_refusals(engine)).await);
+                return;
+            }
             self.report_refusals(engine).await;
         }
     }

@@ -22,7 +22,7 @@ use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as SocketError;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
@@ -149,11 +149,10 @@ impl Relay {
             waiting: Vec::new(),
         });
         followed.streams += 1;
-        let mut is_new = followed.streams == 1;
+        // If the stream follows sales, the node must send the buyer's positions again.
+        let is_new = followed.streams == 1 || !sales.is_empty();
         for sale in &sales {
-            let streams = followed.sales.entry(sale.clone()).or_default();
-            *streams += 1;
-            is_new |= *streams == 1;
+            *followed.sales.entry(sale.clone()).or_default() += 1;
         }
         let waiting = (!followed.is_active).then(oneshot::channel);
         let waiting = waiting.map(|(sender, receiver)| {
@@ -224,13 +223,16 @@ impl Relay {
     /// too many new connections at once would overload the nodes.
     async fn end_useless_streams(&self, engine: &Engine, edge: &EdgeNode) {
         let (mut every, mut served_at) = (interval(Duration::from_secs(1)), Instant::now());
+        every.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut part = None;
         loop {
             every.tick().await;
             if edge.is_fresh() && self.is_connected() {
-                served_at = Instant::now();
+                (served_at, part) = (Instant::now(), None);
             } else if served_at.elapsed() >= USELESS_MAX {
-                let part = engine.hub().readers() / ENDED_WITHIN_SECS;
-                engine.hub().disconnect_buyers(part.max(STREAMS_ENDED_MIN));
+                let readers = engine.hub().readers();
+                let part = part.get_or_insert(STREAMS_ENDED_MIN.max(readers / ENDED_WITHIN_SECS));
+                engine.hub().disconnect_buyers(*part);
             }
         }
     }
@@ -339,7 +341,10 @@ mod tests {
         let first = follow(&relay, "spring");
         assert_eq!(sales(&relay), [Some(vec!["spring".to_owned()])]);
         let second = follow(&relay, "spring");
-        assert!(sales(&relay).is_empty(), "the node follows the buyer and the sale already");
+        assert_eq!(sales(&relay), [Some(vec!["spring".to_owned()])], "positions are sent again");
+        let without = relay.follow(buyer(), Vec::new(), ADDRESS);
+        assert!(sales(&relay).is_empty(), "the node follows the buyer already");
+        drop(without);
         let third = follow(&relay, "autumn");
         assert_eq!(sales(&relay), [Some(vec!["autumn".to_owned(), "spring".to_owned()])]);
         drop((first, third));

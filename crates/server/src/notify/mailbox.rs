@@ -125,6 +125,11 @@ impl Mailbox {
         waiting.lagged
     }
 
+    /// Returns whether the subscription must end.
+    pub(super) fn has_ended(&self) -> bool {
+        self.lock().lagged
+    }
+
     /// Ends the subscription, as an overflow does.
     pub(super) fn end(&self) {
         let mut waiting = self.lock();

@@ -96,7 +96,8 @@ impl Payments {
                 let pause = pacer.wait(Instant::now()).unwrap_or_default();
                 let goes_on = silence.is_silent() || has_room;
                 // After that, the remaining checkouts are postponed with the next page.
-                let fell_silent = silence.is_silent() && !waiting.is_empty();
+                let fell_silent =
+                    silence.is_silent() && waiting.len() > silence.free_slots(asking.len());
                 tokio::select! {
                     // Requests come first, so that they make progress even if another branch is
                     // always ready.

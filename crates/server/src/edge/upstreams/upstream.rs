@@ -289,9 +289,9 @@ impl Upstream {
         }
         let (answer, body) = self.clone().send(request, CHECK_MAX).await?.into_parts();
         // The connection can be reused only after the body was read.
-        match axum::body::to_bytes(Body::new(body), 64 * 1024).await {
-            Ok(_) => Ok(answer.headers),
-            Err(_) => Err(Failed { unsent: None }),
+        match timeout(CHECK_MAX, axum::body::to_bytes(Body::new(body), 64 * 1024)).await {
+            Ok(Ok(_)) => Ok(answer.headers),
+            Ok(Err(_)) | Err(_) => Err(Failed { unsent: None }),
         }
     }
 }

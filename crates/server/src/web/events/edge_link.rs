@@ -13,7 +13,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::HeaderMap;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::interval;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as SocketError;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
@@ -70,7 +70,9 @@ struct EdgeLink {
     /// Receives the key of each buyer with a waiting event.
     ready_queue: Arc<ReadyQueue>,
     feeds: HashMap<u64, Feed>,
-    /// Keys of buyers with an event for all readers of a sale. They are served after other work.
+    /// Keys of buyers with an event for the buyer alone. They are served first.
+    own: VecDeque<u64>,
+    /// Keys of buyers with an event for all readers of a sale.
     crowd: VecDeque<u64>,
     /// The number of pings since the last message of the edge.
     unanswered: u32,
@@ -97,6 +99,7 @@ async fn serve(app: Arc<App>, socket: GuardedStream, connection: Arc<Connection>
         socket,
         ready_queue: Arc::default(),
         feeds: HashMap::new(),
+        own: VecDeque::new(),
         crowd: VecDeque::new(),
         unanswered: 0,
         keys: HashMap::new(),
@@ -114,17 +117,16 @@ async fn serve(app: Arc<App>, socket: GuardedStream, connection: Arc<Connection>
 impl EdgeLink {
     async fn run(mut self) -> Result<(), Gone> {
         let mut pings = interval(PING_EVERY);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 received = self.socket.next() => self.receive_batch(received).await?,
                 ready = self.ready_queue.wait_ready() => {
+                    self.own.extend(ready.own);
                     self.crowd.extend(ready.crowd);
-                    self.send_events(ready.own).await?;
                 }
-                () = std::future::ready(()), if !self.crowd.is_empty() => {
-                    let batch = self.crowd.len().min(BATCH_MAX);
-                    let keys = self.crowd.drain(..batch).collect();
-                    self.send_events(keys).await?;
+                () = std::future::ready(()), if !(self.own.is_empty() && self.crowd.is_empty()) => {
+                    self.send_events().await?;
                 }
                 Some(Ok(key)) = self.reads.join_next() => self.send_positions(key).await?,
                 _ = pings.tick() => self.ping().await?,
@@ -139,20 +141,22 @@ impl EdgeLink {
 
     /// Handles the messages that have arrived, up to a limit.
     async fn receive_batch(&mut self, first: Option<Received>) -> Result<(), Gone> {
-        let mut received = first;
-        for _ in 0..BATCH_MAX {
+        let (mut received, mut left) = (first, BATCH_MAX);
+        loop {
             self.unanswered = 0;
             match received {
                 Some(Ok(Message::Text(text))) => self.receive(&text).await?,
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Gone),
                 Some(Ok(_)) => {}
             }
-            match self.socket.next().now_or_never() {
+            left -= 1;
+            // Beyond the limit no message is taken, because a taken message must be handled.
+            let next = if left > 0 { self.socket.next().now_or_never() } else { None };
+            match next {
                 Some(next) => received = next,
-                None => break,
+                None => return Ok(()),
             }
         }
-        Ok(())
     }
 
     /// Sends a ping. An edge whose machine is gone answers no ping.
@@ -224,8 +228,10 @@ impl EdgeLink {
         self.send_waiting(key).await
     }
 
-    async fn send_events(&mut self, keys: Vec<u64>) -> Result<(), Gone> {
-        for key in keys {
+    /// Sends the events of some ready buyers.
+    async fn send_events(&mut self) -> Result<(), Gone> {
+        for _ in 0..BATCH_MAX {
+            let Some(key) = self.own.pop_front().or_else(|| self.crowd.pop_front()) else { break };
             self.send_waiting(key).await?;
         }
         Ok(())

@@ -122,6 +122,25 @@ async fn a_stream_gets_hello_again_when_its_events_may_be_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_relay_follows_every_buyer() {
+    let tier = Tier::start(&[]).await;
+    wait_for_relay(&tier.edge).await;
+    let mut buyers = Vec::new();
+    // The edge and the node handle 256 messages at a time.
+    for number in 0..600 {
+        buyers.push(socket(&tier.edge, &format!("buyer{number}"), "").await);
+    }
+    tier.proxy.break_answers(true);
+    let is_down = async || number(&tier.edge, "doorbuster_edge_relay_up ").await == 0;
+    until("the relay is lost", is_down).await;
+    tier.proxy.break_answers(false);
+    for buyer in &mut buyers {
+        assert_eq!(event(buyer, |_| true).await["type"], "hello");
+    }
+    tier.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_of_an_edge_has_the_positions_in_waiting_rooms() {
     let tier = Tier::start(&[]).await;
     let mut sale = sale("spring", 5.into(), 1);
