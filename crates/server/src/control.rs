@@ -21,7 +21,7 @@ mod reload;
 mod retire;
 mod sales;
 mod spread;
-mod status;
+pub(crate) mod status;
 mod waitlist;
 mod wakeups;
 mod watch;
@@ -182,11 +182,6 @@ impl JobSignals {
     fn take_sales(&self) -> HashSet<Arc<str>> {
         std::mem::take(&mut *self.sales.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// Publishes changes of sales' statuses to the readers of this process until the program stops.
-pub(crate) async fn run_status(engine: Arc<Engine>) {
-    status::run(engine).await;
 }
 
 /// Starts every job of this node's roles. A job of the leader pauses while another node leads.

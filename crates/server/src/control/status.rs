@@ -17,7 +17,7 @@ const PACE: Duration = Duration::from_millis(250);
 const READERS_PER_SEC: u32 = 5_000;
 
 /// Publishes until the program stops.
-pub(super) async fn run(engine: Arc<Engine>) {
+pub(crate) async fn run(engine: Arc<Engine>) {
     let mut published = StatusPacer::default();
     let mut postponed = HashSet::new();
     loop {

@@ -137,14 +137,18 @@ fn add_refusals(engine: &Engine, sales: &Sales) {
     }
 }
 
-/// On a node, adds the refusals in the value of the header. Ignores a report without a valid proof,
-/// an old report, and a report that this node already has.
-pub(crate) fn receive(sightings: &EdgeSightings, engine: &Engine, value: &[u8]) {
-    let Some(report) = RefusalReport::open(engine.id_key(), value) else { return };
-    let is_recent = (report.said_at - engine.now().0).abs() < ALIVE_MS;
-    if is_recent && sightings.is_next_report(&report.node, report.number) {
+/// On a node, adds the refusals in the value of the header. A report that this node already has
+/// changes nothing. Returns `false` if the report has no valid proof or is too old. The edge then
+/// keeps its refusals.
+pub(crate) fn receive(sightings: &EdgeSightings, engine: &Engine, value: &[u8]) -> bool {
+    let Some(report) = RefusalReport::open(engine.id_key(), value) else { return false };
+    if (report.said_at - engine.now().0).abs() >= ALIVE_MS {
+        return false;
+    }
+    if sightings.is_next_report(&report.node, report.number) {
         add_refusals(engine, &report.sales);
     }
+    true
 }
 
 #[cfg(test)]

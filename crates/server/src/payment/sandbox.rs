@@ -168,8 +168,8 @@ impl Sandbox {
         Ok(NewSession { session: id, url, expires_at: wanted.pay_by })
     }
 
-    /// Returns a secret from which a session's id is computed, so that nobody can guess a
-    /// checkout's URL.
+    /// Returns a secret from which a session's id is computed, so that others cannot
+    /// guess a checkout's URL.
     fn session_secret(&self) -> String {
         self.keys
             .first()

@@ -384,7 +384,7 @@ impl App {
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 () = node.relay.run(&self.engine, node) => {}
-                () = control::run_status(self.engine.clone()) => {}
+                () = control::status::run(self.engine.clone()) => {}
                 () = sampling => {}
                 () = self.buyers.run_key_refresh() => {}
                 () = node.upstreams.run_checks(node) => {}

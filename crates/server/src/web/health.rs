@@ -34,7 +34,7 @@ mod slots;
 /// The reason why an edge is not ready: at the last check, no node behind the edge was ready.
 const NO_UPSTREAM: &str = "no_upstream";
 /// An edge gives this warning if its copy of the nodes' memory is too old. Such an edge refuses
-/// nobody.
+/// no request.
 const FEED_STALE: &str = "feed_stale";
 
 /// `GET /healthz`. A node with a store also reports the store's time and whether the node serves
@@ -44,8 +44,9 @@ pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> Ha
         app.edges.record(&app.engine, about.as_bytes());
     }
     let mut reply = fresh(json(StatusCode::OK, &Health::default()));
-    if let Some(report) = headers.get(REFUSALS_HEADER) {
-        refusal_report::receive(&app.edges, &app.engine, report.as_bytes());
+    if let Some(report) = headers.get(REFUSALS_HEADER)
+        && refusal_report::receive(&app.edges, &app.engine, report.as_bytes())
+    {
         reply.headers_mut().insert(REFUSALS_HEADER, HeaderValue::from_static("received"));
     }
     if app.engine.edge().is_none() {

@@ -17,6 +17,15 @@ async fn wait_for_relay(edge: &TestApp) {
     until("the edge has a relay", is_up).await;
 }
 
+/// Starts a node and an edge with a relay, and opens a sale.
+async fn open_tier() -> Tier {
+    let tier = Tier::start(&[]).await;
+    tier.node.open_sale("spring", 5.into(), 5).await;
+    tier.wait_for_state("on_sale").await;
+    wait_for_relay(&tier.edge).await;
+    tier
+}
+
 /// Returns the next event that satisfies `is_wanted`.
 async fn event(socket: &mut Socket, is_wanted: impl Fn(&Value) -> bool) -> Value {
     loop {
@@ -33,10 +42,7 @@ fn is_order(event: &Value) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edge_makes_statuses_and_a_node_sends_own_events() {
-    let tier = Tier::start(&[]).await;
-    tier.node.open_sale("spring", 5.into(), 5).await;
-    tier.wait_for_state("on_sale").await;
-    wait_for_relay(&tier.edge).await;
+    let tier = open_tier().await;
     let before = tier.proxy.passed_on();
     let mut anna = socket(&tier.edge, "anna", "?sale=spring").await;
     let mut bert = socket(&tier.edge, "bert", "?sale=spring").await;
@@ -105,10 +111,7 @@ async fn streams_outlive_the_node_that_sends_their_events() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_gets_hello_again_when_its_events_may_be_missing() {
-    let tier = Tier::start(&[]).await;
-    tier.node.open_sale("spring", 5.into(), 5).await;
-    tier.wait_for_state("on_sale").await;
-    wait_for_relay(&tier.edge).await;
+    let tier = open_tier().await;
     let mut anna = socket(&tier.edge, "anna", "").await;
     // The proxy cuts the relay with its next ping.
     tier.proxy.break_answers(true);
@@ -171,10 +174,7 @@ async fn a_stream_of_an_edge_has_the_positions_in_waiting_rooms() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_block_ends_the_streams_of_an_edge() {
-    let tier = Tier::start(&[]).await;
-    tier.node.open_sale("spring", 5.into(), 5).await;
-    tier.wait_for_state("on_sale").await;
-    wait_for_relay(&tier.edge).await;
+    let tier = open_tier().await;
     let mut anna = socket(&tier.edge, "anna", "").await;
     let mut bert = socket(&tier.edge, "bert", "").await;
     let block = json!({"kind": "buyer", "value": "anna"});
@@ -194,10 +194,7 @@ async fn a_block_ends_the_streams_of_an_edge() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edge_without_a_relay_passes_streams_on() {
-    let tier = Tier::start(&[]).await;
-    tier.node.open_sale("spring", 5.into(), 5).await;
-    tier.wait_for_state("on_sale").await;
-    wait_for_relay(&tier.edge).await;
+    let tier = open_tier().await;
     // The edge's copy has no sale of this name, so a node must answer.
     let before = tier.proxy.passed_on();
     let unknown = open(&tier.edge, "?sale=autumn", &[("authorization", &bearer("anna"))]).await;
