@@ -96,6 +96,12 @@ impl TestApp {
     }
 }
 
+/// Replaces the two characters at this position by other ones.
+fn altered(pass: &str, at: usize) -> String {
+    let other = if &pass[at..at + 2] == "AA" { "BA" } else { "AA" };
+    format!("{}{other}{}", &pass[..at], &pass[at + 2..])
+}
+
 #[tokio::test]
 async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
     let app = TestApp::start().await;
@@ -103,12 +109,7 @@ async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
     app.open_door("autumn", json!({"pass": "required"})).await;
     let (anna, bert) = (bearer("anna"), bearer("bert"));
     let pass = app.pass("anna", "spring").await;
-    // Each forged pass differs from the real one, whatever its tag is.
-    let altered = |at: usize| {
-        let other = if &pass[at..at + 2] == "AA" { "BA" } else { "AA" };
-        format!("{}{other}{}", &pass[..at], &pass[at + 2..])
-    };
-    let forged = [altered(pass.len() - 2), altered(30), pass.clone() + "AA"];
+    let forged = [altered(&pass, pass.len() - 2), altered(&pass, 30), pass.clone() + "AA"];
     let long = "A".repeat(2_000);
     let check = async |headers: &[(&str, &str)], sale: &str, item: &str, expected: &str| {
         // The fast path and the general server give the same answer.
