@@ -164,8 +164,7 @@ async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
     assert_eq!(stranger.verdict(), "403 pass_invalid");
     app.step("spring", "close").await;
     check(&[("Purchase-Pass", &forged[0])], "spring", "phone", "409 ended").await;
-    let closed = app.order("k3", &with, "spring", "phone").await;
-    assert_eq!(closed.verdict(), "409 ended");
+    assert_eq!(app.order("k3", &with, "spring", "phone").await.verdict(), "409 ended");
     let over = app.ask_pass(&anna, "spring", json!({"item": "phone"})).await;
     assert_eq!(over.verdict(), "409 ended");
 }
