@@ -112,6 +112,16 @@ pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
 /// The longest pause between two attempts at an endpoint that is down, in milliseconds.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 
+/// A node reads commit digests only if its last poll is at most this old, in milliseconds.
+/// Otherwise the node reads all orders again.
+pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
+/// How far back a poll for digests starts after a lost connection, in milliseconds. Changes since
+/// then are published again. Thirty seconds are enough, because PostgreSQL writes every commit to
+/// its disk within about a second, even with `synchronous_commit = off`.
+pub const POLL_REWIND_MS: i64 = 30_000;
+/// The shortest time between two positions that a node keeps for a rewind, in milliseconds.
+pub const POLL_POSITIONS_APART_MS: i64 = 1_000;
+
 /// Returns the pause after this many failed attempts. The first pause is 1 s, and each further
 /// pause is twice as long, up to [`BACKOFF_MS_MAX`]. The caller adds jitter.
 #[must_use]

@@ -4,28 +4,63 @@
 //! A transaction has a fixed cost. If several settlers share the load, each of them gathers only a
 //! part of the tickets while the store commits. So their batches are smaller, and each order bears
 //! a larger part of the fixed cost. Each settler therefore waits until it has about as many tickets
-//! as a single settler would have ([`linger`]). Each node reads what other nodes committed. The
-//! more nodes there are, the less often each node reads, so that all nodes together read equally
-//! often ([`refreshes_apart`]).
+//! as a single settler would have ([`SettlerPace`]). Each node reads what other nodes committed.
+//! The more nodes there are, the less often each node reads, so that all nodes together read
+//! equally often ([`refreshes_apart`]).
 use std::time::Duration;
 
 use crate::limits::SETTLE_BATCH_MAX;
 
 /// The longest time that a settler waits.
 pub const LINGER_MAX: Duration = Duration::from_millis(3);
-/// If the last batch was smaller than this, the load is low, and the settler does not wait.
-pub const LINGER_MIN_BATCH: usize = 8;
+/// If a single settler of all tickets would have smaller batches than this, the load is low, and
+/// the settlers do not wait.
+pub const LINGER_MIN_BATCH: f64 = 8.0;
+/// The weight of the newest batch in the averages.
+const WEIGHT: f64 = 0.1;
+/// The longest time between two batches that counts. So the averages follow the load soon after an
+/// idle time.
+const CYCLE_MAX: Duration = Duration::from_millis(20);
 
-/// Returns how long a settler waits after a batch of `tickets`, if resolving the batch took the
-/// time `commit`. `settlers` is the number of nodes that settle, including this node.
-#[must_use]
-pub fn linger(tickets: usize, commit: Duration, settlers: usize) -> Duration {
-    let is_useful = (LINGER_MIN_BATCH..SETTLE_BATCH_MAX).contains(&tickets);
-    if !is_useful {
-        return Duration::ZERO;
+/// A batch of a settler.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// The number of tickets.
+    pub tickets: usize,
+    /// The time since the settler took its previous batch.
+    pub cycle: Duration,
+    /// How long the store took to resolve the batch.
+    pub commit: Duration,
+}
+
+/// The pace of one settler: averages of its last batches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SettlerPace {
+    tickets: f64,
+    cycle_secs: f64,
+}
+
+impl SettlerPace {
+    /// Returns how long the settler waits after a batch. `settlers` is the number of nodes that
+    /// settle, including this node.
+    ///
+    /// The size of one batch does not show whether the load is low, because a batch that is shared
+    /// among many settlers is small. So the settler measures its ticket rate. It assumes that the
+    /// other settlers have the same rate.
+    pub fn linger(&mut self, batch: Batch, settlers: usize) -> Duration {
+        let cycle = batch.cycle.min(CYCLE_MAX).as_secs_f64();
+        self.tickets += WEIGHT * (batch.tickets as f64 - self.tickets);
+        self.cycle_secs += WEIGHT * (cycle - self.cycle_secs);
+        if batch.tickets >= SETTLE_BATCH_MAX {
+            return Duration::ZERO;
+        }
+        let of_all = self.tickets * settlers as f64 / self.cycle_secs.max(f64::MIN_POSITIVE);
+        if of_all * batch.commit.as_secs_f64() < LINGER_MIN_BATCH {
+            return Duration::ZERO;
+        }
+        let others = u32::try_from(settlers.saturating_sub(1)).unwrap_or(u32::MAX);
+        batch.commit.saturating_mul(others).min(LINGER_MAX)
     }
-    let others = u32::try_from(settlers.saturating_sub(1)).unwrap_or(u32::MAX);
-    commit.saturating_mul(others).min(LINGER_MAX)
 }
 
 /// A refresh reads what other nodes committed. Each live node adds this time to the pause between
@@ -50,6 +85,14 @@ mod tests {
     use super::*;
 
     const COMMIT: Duration = Duration::from_micros(700);
+    const BATCHES: u32 = 20_000;
+
+    /// Returns the pause after many equal batches.
+    fn linger(tickets: usize, cycle: Duration, settlers: usize) -> Duration {
+        let mut pace = SettlerPace::default();
+        let batch = Batch { tickets, cycle, commit: COMMIT };
+        (0..100).map(|_| pace.linger(batch, settlers)).last().expect("a batch")
+    }
 
     #[test]
     fn a_single_settler_never_waits() {
@@ -60,19 +103,64 @@ mod tests {
     #[test]
     fn several_settlers_wait_for_the_tickets_of_one_commit() {
         assert_eq!(linger(100, COMMIT, 2), COMMIT);
-        assert_eq!(linger(100, COMMIT, 4), COMMIT * 3);
+        assert_eq!(linger(3, COMMIT, 4), COMMIT * 3, "a small part of a high load");
     }
 
     #[test]
     fn a_settler_waits_at_most_three_milliseconds() {
         assert_eq!(linger(100, COMMIT, 8), LINGER_MAX);
-        assert_eq!(linger(100, Duration::MAX, usize::MAX), LINGER_MAX);
+        assert_eq!(linger(100, COMMIT, usize::MAX), LINGER_MAX);
     }
 
     #[test]
     fn a_settler_does_not_wait_at_low_load_or_when_a_batch_is_full() {
-        assert_eq!(linger(LINGER_MIN_BATCH - 1, COMMIT, 4), Duration::ZERO);
+        assert_eq!(linger(1, COMMIT * 10, 4), Duration::ZERO);
         assert_eq!(linger(SETTLE_BATCH_MAX, COMMIT, 4), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_settler_follows_the_load_soon_after_an_idle_time() {
+        let mut pace = SettlerPace::default();
+        let idle = Batch { tickets: 1, cycle: Duration::from_secs(60), commit: COMMIT };
+        for _ in 0..100 {
+            assert_eq!(pace.linger(idle, 4), Duration::ZERO);
+        }
+        let busy = Batch { tickets: 20, cycle: COMMIT, commit: COMMIT };
+        let waits = (0..40).position(|_| !pace.linger(busy, 4).is_zero());
+        assert!(waits.is_some_and(|batches| batches < 30), "{waits:?}");
+    }
+
+    /// Returns the average batch of one of several settlers, which share `rate` tickets a second
+    /// evenly. A commit takes half a millisecond and two microseconds for each ticket.
+    fn average_batch(settlers: usize, rate: f64) -> f64 {
+        let (each, mut waiting, mut tickets) = (rate / settlers as f64, 1.0, 0.0);
+        let (mut pace, mut cycle) = (SettlerPace::default(), Duration::from_millis(1));
+        for _ in 0..BATCHES {
+            let batch = f64::clamp(waiting, 1.0, SETTLE_BATCH_MAX as f64).floor();
+            // At low load, the settler waits for the first ticket.
+            let idle = Duration::from_secs_f64((batch - waiting).max(0.0) / each);
+            let commit = Duration::from_secs_f64(0.000_5 + 0.000_002 * batch);
+            let taken = Batch { tickets: batch as usize, cycle: cycle + idle, commit };
+            cycle = commit + pace.linger(taken, settlers);
+            waiting += each * (idle + cycle).as_secs_f64() - batch;
+            tickets += batch;
+        }
+        tickets / f64::from(BATCHES)
+    }
+
+    #[test]
+    fn several_settlers_have_batches_as_large_as_a_single_one() {
+        for rate in [20_000.0, 50_000.0, 100_000.0] {
+            let single = average_batch(1, rate);
+            for (settlers, least) in [(2, 0.9), (4, 0.9), (8, 0.6)] {
+                let batch = average_batch(settlers, rate);
+                assert!(
+                    batch >= least * single,
+                    "{settlers} settlers at {rate} tickets a second: {batch}, one: {single}"
+                );
+            }
+        }
+        assert!(average_batch(4, 1_000.0) < 2.0, "low load");
     }
 
     #[test]

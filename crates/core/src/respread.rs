@@ -6,7 +6,7 @@
 //! without a loss. Safety does not depend on these decisions. Closing a grant is safe at any time:
 //! its unsettled units go back to the pool, and its unsettled tickets are returned. The drain helps
 //! buyers: tickets that were issued before the change are settled.
-use crate::limits::PARTITIONS_MAX;
+use crate::limits::{PARTITIONS_MAX, SETTLE_BATCH_MAX};
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
@@ -146,8 +146,9 @@ pub fn shares_for_new_slots(
     moves
 }
 
-/// A slot that issues this many tickets a second counts as the bottleneck of its item.
-pub const HOT_TICKETS_PER_SEC: u64 = 8_000;
+/// If this many tickets of a slot wait to be settled, the slot counts as the bottleneck of its
+/// item. Its settler then has a full batch in work, and at least one more full batch waits.
+pub const HOT_TICKETS: u64 = 2 * SETTLE_BATCH_MAX as u64;
 /// How long a slot must stay the bottleneck before its item gets more partitions, in milliseconds.
 pub const HOT_MS: i64 = 3_000;
 /// How long the number of partitions stays the same after a change, in milliseconds.
@@ -168,17 +169,17 @@ impl AutoWidth {
     /// [`AutoWidth::confirm`] after the change. Without that call, the next check returns the
     /// number again.
     ///
-    /// `busiest` is the rate of the busiest slot since the last check, in tickets a second. `free`
-    /// are the units that the item can still sell, `None` for unlimited stock. `least` is the
-    /// largest request. `now_ms` comes from a monotonic clock.
+    /// `waiting` is the number of issued tickets that wait to be settled, in the slot with the most
+    /// such tickets. `free` are the units that the item can still sell, `None` for unlimited stock.
+    /// `least` is the largest request. `now_ms` comes from a monotonic clock.
     pub fn observe_load(
         &mut self,
         partitions: u32,
-        busiest: u64,
+        waiting: u64,
         (free, least): (Option<u64>, u64),
         now_ms: i64,
     ) -> Option<u32> {
-        if busiest < HOT_TICKETS_PER_SEC {
+        if waiting < HOT_TICKETS {
             self.hot_since = None;
             return None;
         }
@@ -327,9 +328,7 @@ mod tests {
         let mut width = 2;
         let mut changes = Vec::new();
         for second in 0..60 {
-            if let Some(wider) =
-                auto.observe_load(width, HOT_TICKETS_PER_SEC, (None, 1), second * 1_000)
-            {
+            if let Some(wider) = auto.observe_load(width, HOT_TICKETS, (None, 1), second * 1_000) {
                 auto.confirm(second * 1_000);
                 width = wider;
                 changes.push((second, width));
@@ -342,7 +341,7 @@ mod tests {
     fn a_change_that_failed_is_proposed_again_at_the_next_check() {
         let mut auto = AutoWidth::default();
         let mut observe =
-            |second: i64| auto.observe_load(2, HOT_TICKETS_PER_SEC, (None, 1), second * 1_000);
+            |second: i64| auto.observe_load(2, HOT_TICKETS, (None, 1), second * 1_000);
         assert_eq!(
             [0, 1, 2, 3, 4, 5].map(&mut observe),
             [None, None, None, Some(4), Some(4), Some(4)]
@@ -353,7 +352,7 @@ mod tests {
     fn an_automatic_number_of_partitions_never_oscillates() {
         let mut auto = AutoWidth::default();
         for second in 0..100 {
-            let load = HOT_TICKETS_PER_SEC * u64::from(second % 3 != 2);
+            let load = HOT_TICKETS * u64::from(second % 3 != 2);
             assert_eq!(auto.observe_load(4, load, (None, 1), second * 1_000), None, "short peaks");
         }
         let mut auto = AutoWidth::default();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
-use doorbuster_core::pacing::linger;
+use doorbuster_core::pacing::{Batch, SettlerPace};
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{Ticket, Verdict};
 use doorbuster_slots::{DeliveryRef, DequeuedTicket};
@@ -28,6 +28,7 @@ const RETRY: Duration = Duration::from_millis(50);
 /// Settles tickets until the program stops. Tickets that were taken but not committed stay in their
 /// queue.
 pub async fn run(engine: Arc<Engine>) {
+    let (mut pace, mut previous) = (SettlerPace::default(), Instant::now());
     loop {
         let taken = match engine.slots().take(SETTLE_BATCH_MAX).await {
             Ok(taken) => taken,
@@ -47,7 +48,13 @@ pub async fn run(engine: Arc<Engine>) {
         if !trace::trace_batch(taken.len(), settle(&engine, &taken)).await {
             return;
         }
-        let wait = linger(taken.len(), began.elapsed(), engine.settler_count());
+        let batch = Batch {
+            tickets: taken.len(),
+            cycle: began.duration_since(previous),
+            commit: began.elapsed(),
+        };
+        previous = began;
+        let wait = pace.linger(batch, engine.settler_count());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }

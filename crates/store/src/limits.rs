@@ -158,23 +158,16 @@ pub const PG_POLL_EVERY: Duration = Duration::from_secs(1);
 /// How long a poll may take. After that time the callers that wait for the poll get their answers,
 /// and a later poll publishes the counts.
 pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
-/// How far back a poll starts after a lost connection. Changes since then are published again.
-/// Thirty seconds are enough, because PostgreSQL writes every commit to its disk within about a
-/// second, even with `synchronous_commit = off`.
-pub const PG_POLL_BACK: Duration = Duration::from_secs(30);
 /// The number of orders, and also of resolutions, that one poll reads at once. The rest is read in
 /// further pages of the same snapshot.
 pub const PG_POLL_ROWS: usize = 5_000;
 /// The number of commit digests that one poll reads at once. The rest is read in further pages of
 /// the same snapshot. A digest has up to about 20 KiB.
 pub const PG_POLL_DIGESTS: usize = 64;
-/// A node reads digests only if its last poll is at most this old, in milliseconds. Otherwise the
-/// node reads all orders again.
-pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
 /// How long commit digests are kept, in milliseconds. Nodes read digests only during the first half
 /// of this time. The second half is a margin, because the transaction that deletes digests may run
 /// while a node polls.
-pub const DIGESTS_KEPT_MS: i64 = 2 * DIGESTS_READ_WITHIN_MS;
+pub const DIGESTS_KEPT_MS: i64 = 2 * doorbuster_core::limits::DIGESTS_READ_WITHIN_MS;
 /// The largest number of this node's commits that wait to be published. At the bound further
 /// commits wait.
 pub const PG_COMMITS_MAX: usize = 1_024;

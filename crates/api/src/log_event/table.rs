@@ -399,7 +399,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "store.digest_unknown",
-        "A commit digest has an unknown format. The node reads the orders instead.",
+        "A commit digest has an unknown format. The node reads every order instead.",
     ),
     error("store.failed", "The store failed and cannot be used any more. The server stops."),
     warn(

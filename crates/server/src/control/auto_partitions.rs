@@ -1,4 +1,4 @@
-//! Adds partitions to an item if one slot limits the item's ticket rate. The item must have an
+//! Adds partitions to an item if one slot's tickets wait to be settled. The item must have an
 //! automatic spread. Runs every second on the leader if all nodes share the slots.
 //!
 //! `doorbuster_core::respread::AutoWidth` decides when to add partitions. It never removes
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use doorbuster_core::limits::SLOTS_SERVED_MAX;
 use doorbuster_core::respread::{self, AutoWidth};
-use doorbuster_core::{Epoch, ItemId, Phase, SlotKey, Spread};
+use doorbuster_core::{ItemId, Phase, Spread};
 use doorbuster_store::SpreadOutcome;
 use tokio::time::Instant;
 
@@ -28,9 +28,6 @@ const SLOTS_FOR_WIDE_STARTS: usize = 24;
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
     width: AutoWidth,
-    /// The number of tickets that each slot had issued under its epoch.
-    issued: HashMap<SlotKey, (Epoch, u64)>,
-    at: Option<Instant>,
     /// Whether this node has already logged that the nodes cannot serve more slots.
     logged_limit: bool,
 }
@@ -77,22 +74,18 @@ async fn look(
     seen: &mut Observed,
     began: Instant,
 ) -> Result<(), EngineError> {
-    let mut issued = HashMap::with_capacity(item.slots.len());
+    let mut waiting = 0;
     for &slot in &item.slots {
-        // A slot that does not answer is skipped, because it cannot be the busiest slot.
+        // A slot that does not answer is skipped.
         if let Ok(Some(view)) = engine.slots().view(slot).await {
-            issued.insert(slot, (view.epoch, view.n.0));
+            waiting = waiting.max(view.unacknowledged as u64);
         }
     }
-    let now = Instant::now();
-    let millis = seen.at.map_or(0, |at| (now - at).as_millis() as u64);
-    let busiest = busiest(&seen.issued, &issued, millis);
-    (seen.issued, seen.at) = (issued, Some(now));
+    let now_ms = began.elapsed().as_millis() as i64;
     let spread = item.row.spread;
     let (free, least) = (item.gauge.free().free, u64::from(item.row.limit));
-    let now_ms = (now - began).as_millis() as i64;
     let Some(partitions) =
-        seen.width.observe_load(spread.partitions, busiest, (free, least), now_ms)
+        seen.width.observe_load(spread.partitions, waiting, (free, least), now_ms)
     else {
         return Ok(());
     };
@@ -102,7 +95,7 @@ async fn look(
             sale = %sale.row.id,
             item = %item.row.name,
             partitions,
-            busiest,
+            waiting,
             event = "spread.widened",
             "added partitions to an item"
         );
@@ -139,20 +132,6 @@ pub(crate) async fn widen(
     let wider = Spread { partitions, ..item.row.spread };
     let set = engine.set_spread(item, wider, Some(sale.row.version)).await?;
     Ok(matches!(set, SpreadOutcome::Done(_)))
-}
-
-/// Returns how many tickets per second the busiest slot issued between two checks. The checks are
-/// `millis` milliseconds apart.
-fn busiest(
-    before: &HashMap<SlotKey, (Epoch, u64)>,
-    now: &HashMap<SlotKey, (Epoch, u64)>,
-    millis: u64,
-) -> u64 {
-    let since = |(slot, (epoch, n)): (&SlotKey, &(Epoch, u64))| {
-        let earlier = before.get(slot).filter(|(same, _)| same == epoch)?;
-        (n.saturating_sub(earlier.1) * 1_000).checked_div(millis)
-    };
-    now.iter().filter_map(since).max().unwrap_or(0)
 }
 
 impl Engine {
@@ -214,24 +193,5 @@ impl Engine {
             auto: self.layout() == SlotLayout::Shared,
             ..Spread::default()
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_busiest_slot_is_measured_between_two_checks_under_one_epoch() {
-        let slot = |index| SlotKey { item: ItemId(1), index };
-        let before = HashMap::from([(slot(0), (Epoch(1), 100)), (slot(1), (Epoch(1), 900))]);
-        let now = HashMap::from([
-            (slot(0), (Epoch(1), 700)),
-            (slot(1), (Epoch(2), 5_000)),
-            (slot(2), (Epoch(1), 9_000)),
-        ]);
-        assert_eq!(busiest(&before, &now, 2_000), 300, "new slots and epochs do not count yet");
-        assert_eq!(busiest(&before, &now, 0), 0);
-        assert_eq!(busiest(&HashMap::new(), &now, 1_000), 0);
     }
 }

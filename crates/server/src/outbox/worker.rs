@@ -146,10 +146,10 @@ async fn deliver(
             return Ok(());
         }
         let now = outbox.engine.now();
-        let to = endpoint.borrow_and_update().clone();
+        let to = endpoint.borrow().clone();
         worker.read(&to).await?;
-        worker.follow_address(&to, now);
-        worker.send(&to, now);
+        // The endpoint comes last, so that each event is signed by the secrets of its time.
+        worker.send(&endpoint.borrow_and_update().clone(), now);
         let wake = worker.next_wake_up(now).min(renew).min(know);
         tokio::select! {
             Some(sent) = worker.sending.join_next(), if !worker.sending.is_empty() =>
@@ -262,6 +262,7 @@ impl Worker<'_> {
 
     /// Sends the events that may be sent now.
     fn send(&mut self, endpoint: &Arc<Endpoint>, now: Millis) {
+        self.follow_address(endpoint, now);
         while let Some(position) = self.queue.next(now) {
             let (outbox, endpoint) = (self.outbox.clone(), endpoint.clone());
             let read = self.events.get(&position).cloned();

@@ -76,6 +76,17 @@ const QUERIES: &[(&str, &str)] = &[
          0)::bigint)",
     ),
     (
+        // An order without a due time would hold its units for ever.
+        "I2",
+        "SELECT coalesce(o.item_id, d.item_id),
+         format('order %s is reserved until %s, but expiry would look for it at %s',
+                coalesce(o.id, 'none'), o.pay_by + o.ask_ms, d.at)
+         FROM (SELECT * FROM orders WHERE state = 'reserved') o FULL JOIN order_due d
+              ON d.seq = o.seq
+         WHERE (o.pay_by + o.ask_ms, o.grant_id, o.n, o.item_id)
+               IS DISTINCT FROM (d.at, d.grant_id, d.n, d.item_id)",
+    ),
+    (
         "I1",
         "SELECT i.id, format('active orders have %s units, but the total is %s', active,
          total)

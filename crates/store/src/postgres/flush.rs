@@ -129,8 +129,7 @@ fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
     let changed: Vec<_> = cache.changed.iter().filter_map(|id| cache.orders.get(id)).collect();
     if !changed.is_empty() {
         let sql = "UPDATE orders SET state = t.state, pay_by = t.pay_by, paid_at = t.paid_at,
-                   ended_at = t.ended_at, writer = $7,
-                               changed = pg_current_xact_id()
+                   ended_at = t.ended_at
              FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[],
              $6::bigint[])
                   AS t (grant_id, n, state, pay_by, paid_at, ended_at)
@@ -142,7 +141,6 @@ fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
             value(changed.iter().map(|o| o.pay_by.0).collect::<Vec<_>>()),
             value(changed.iter().map(|o| o.paid_at.map(|t| t.0)).collect::<Vec<_>>()),
             value(changed.iter().map(|o| o.ended_at.map(|t| t.0)).collect::<Vec<_>>()),
-            value(writer),
         ];
         queries.push(Query { sql, values });
     }

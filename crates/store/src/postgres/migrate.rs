@@ -35,6 +35,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (21, "push_endpoint", include_str!("../../migrations/postgres/0021_push_endpoint.sql")),
     (22, "pass_key", include_str!("../../migrations/postgres/0022_pass_key.sql")),
     (23, "wrong_key", include_str!("../../migrations/postgres/0023_wrong_key.sql")),
+    (24, "order_due", include_str!("../../migrations/postgres/0024_order_due.sql")),
 ];
 
 /// The advisory lock ("Dbrm") that a node takes while it migrates.

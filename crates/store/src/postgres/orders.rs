@@ -18,8 +18,10 @@ use super::transaction::{
 use super::{Postgres, connect, flush, prefetch};
 
 /// Selects only the numbers of due orders. The orders are read after they are locked.
-const DUE: &str = "SELECT o.grant_id, o.n, o.item_id, o.pay_by + o.ask_ms, o.seq FROM orders o
-     WHERE o.state = 'reserved' AND o.pay_by + o.ask_ms <= $1 ORDER BY o.pay_by + o.ask_ms
+///
+/// Orders that are due at the same time stay in the order of their creation, even if they were
+/// updated later.
+const DUE: &str = "SELECT grant_id, n, item_id FROM order_due WHERE at <= $1 ORDER BY at, seq
      LIMIT $2";
 
 impl Postgres {
@@ -58,11 +60,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Ord
             let found = object
                 .query(&object.prepare_cached(DUE).await?, &[&now.0, &as_limit(limit)])
                 .await?;
-            let mut due = found.iter().map(|row| due(row.into())).collect::<Result<Vec<_>, _>>()?;
-            // Orders that are due at the same time stay in the order of their creation, even if
-            // they were updated later.
-            due.sort_unstable_by_key(|(place, _)| *place);
-            Ok::<Vec<DueOrder>, Failure>(due.into_iter().map(|(_, order)| order).collect())
+            found.iter().map(|row| due(row.into())).collect::<Result<Vec<_>, _>>()
         })
         .await?;
         if due.is_empty() {
@@ -94,10 +92,9 @@ async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Ord
     outcome
 }
 
-/// Parses a row: the time when the order is due, the order's sequence number, and the order.
-fn due(row: Row<'_>) -> Result<((i64, i64), DueOrder), Failure> {
+fn due(row: Row<'_>) -> Result<DueOrder, Failure> {
     let (grant, n) = (GrantId(row.number(0)?), TicketN(row.number(1)?));
-    Ok(((row.get(3)?, row.get(4)?), DueOrder { grant, n, item: Some(ItemId(row.get(2)?)) }))
+    Ok(DueOrder { grant, n, item: Some(ItemId(row.get(2)?)) })
 }
 
 fn end(ledger: &mut PostgresLedger<'_>, due: &[DueOrder]) -> Result<Vec<Order>, Failure> {

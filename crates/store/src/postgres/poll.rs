@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use statements::{
-    BEGIN, CATALOGUE, CHANGED_COUNTS, DIGESTS, NEEDED_ORDERS, OLD_ORDERS, ORDER, ORDERS_SINCE,
-    ORDERS_WITHOUT_DIGEST, RESOLUTIONS,
+    BEGIN, CATALOGUE, CHANGED_COUNTS, DIGESTS, NEEDED_ORDERS, OLD_ORDERS, ORDER, RESOLUTIONS,
 };
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
-use doorbuster_core::digest::OrderDigest;
+use doorbuster_core::digest::{
+    Backlog, OrderDigest, RestartCause, SnapshotPosition, restart_cause,
+};
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{NodeId, Order, TicketId, Token, Verdict, digest};
 
@@ -30,19 +31,10 @@ use crate::sql::int;
 
 use super::clock::Clock;
 use super::shared::Shared;
-use super::snapshot::{SNAPSHOT, SnapshotPosition, since};
+use super::snapshot::{SNAPSHOT, since};
 
 mod resolutions;
 mod statements;
-
-/// Earlier orders that must still be read: all orders in `snapshot` that come after the position
-/// `changed` and `seq`.
-#[derive(Debug)]
-pub(super) struct Backlog {
-    snapshot: String,
-    changed: String,
-    seq: i64,
-}
 
 /// The result of a poll.
 pub(super) struct PollResult {
@@ -84,8 +76,6 @@ pub(super) struct Poller {
     counts: Statement,
     catalogue: Statement,
     digests: Statement,
-    orders_without_digest: Statement,
-    orders_since: Statement,
     needed_orders: Statement,
     old_orders: Statement,
     resolutions: Statement,
@@ -101,10 +91,8 @@ impl Poller {
             (client.prepare(SNAPSHOT).await?, client.prepare(CATALOGUE).await?);
         let (digests, resolutions) =
             (client.prepare(DIGESTS).await?, client.prepare(RESOLUTIONS).await?);
-        let (orders_without_digest, needed_orders) =
-            (client.prepare(ORDERS_WITHOUT_DIGEST).await?, client.prepare(NEEDED_ORDERS).await?);
+        let needed_orders = client.prepare(NEEDED_ORDERS).await?;
         let (order, old_orders) = (client.prepare(ORDER).await?, client.prepare(OLD_ORDERS).await?);
-        let orders_since = client.prepare(ORDERS_SINCE).await?;
         Ok(Self {
             client,
             node,
@@ -112,8 +100,6 @@ impl Poller {
             counts,
             catalogue,
             digests,
-            orders_without_digest,
-            orders_since,
             needed_orders,
             old_orders,
             resolutions,
@@ -137,9 +123,9 @@ impl Poller {
     /// them. `publish` receives the earlier parts of a long result. The function returns the last
     /// part, with the counts.
     ///
-    /// The previous position may be unknown, too old, or of another timeline. Then every row counts
-    /// as new. Earlier orders are then read in parts ([`Poller::read_backlog`]), so that a commit
-    /// of this node does not wait for all of them.
+    /// The previous position may be unknown, too old, or of another timeline, or a digest may be
+    /// unreadable. Then every row counts as new. Earlier orders are then read in parts
+    /// ([`Poller::read_backlog`]), so that a commit of this node does not wait for all of them.
     pub(super) async fn poll(
         &self,
         since: &SnapshotPosition,
@@ -147,35 +133,21 @@ impl Poller {
         shared: &Shared,
         publish: &mut (dyn FnMut(Changes) + Send),
     ) -> Done<PollResult> {
-        let mut position = None;
-        if since.is_unknown() {
-            position = Some(self.position(&shared.clock).await?);
+        let begin = if since.is_beginning() {
+            self.position(&shared.clock).await?
         } else {
             match self.poll_from((since, since), own, shared, publish).await? {
                 Ok((position, seen)) => return Ok(PollResult { position, seen, old: None }),
-                Err(other) if other.timeline == since.timeline => {
-                    tracing::info!(
-                        event = "store.orders_read_again",
-                        "the last refresh was minutes ago; reading every order again"
-                    );
-                    position.replace(other);
-                }
-                Err(other) => {
-                    tracing::warn!(
-                        before = since.timeline,
-                        now = other.timeline,
-                        event = "database.failed_over",
-                        "the database failed over to another server; reading every order again"
-                    );
-                    position.replace(other);
+                Err((cause, position)) => {
+                    log_restart(cause, since, &position);
+                    position
                 }
             }
-        }
-        let Some(begin) = position else { return Err(Failure::TimedOut) };
+        };
         let beginning = SnapshotPosition::beginning(begin.timeline.clone());
         match self.poll_from((&beginning, &begin), own, shared, publish).await? {
             Ok((position, seen)) => {
-                let old = Backlog { snapshot: begin.snapshot, changed: "0".to_owned(), seq: -1 };
+                let old = Backlog { snapshot: begin.snapshot, after: -1 };
                 Ok(PollResult { position, seen, old: Some(old) })
             }
             // The database failed over again, so the next poll starts from the beginning.
@@ -183,35 +155,33 @@ impl Poller {
         }
     }
 
-    /// Reads the next part of the backlog. Returns true if the backlog is empty.
+    /// Reads the next part of the backlog. Returns the number of its last order, or `None` if the
+    /// part ends the backlog.
     pub(super) async fn read_backlog(
         &self,
-        old: &mut Backlog,
+        old: &Backlog,
         writer: i32,
         publish: &mut (dyn FnMut(Changes) + Send),
-    ) -> Done<bool> {
+    ) -> Done<Option<i64>> {
         let limit = PG_POLL_ROWS as i64;
-        let params: [&(dyn ToSql + Sync); 4] = [&old.snapshot, &old.changed, &old.seq, &limit];
+        let params: [&(dyn ToSql + Sync); 3] = [&old.snapshot, &old.after, &limit];
         let page = self.client.query(&self.old_orders, &params).await?;
         let mut seen = Changes::default();
         self.take_orders(&page, writer, &mut seen)?;
-        if let Some(last) = page.last() {
-            (old.changed, old.seq) = (last.try_get(13)?, last.try_get(14)?);
-        }
         publish(seen);
-        Ok(page.len() < PG_POLL_ROWS)
+        let last = page.last().filter(|_| page.len() >= PG_POLL_ROWS);
+        Ok(last.map(|last| last.try_get(14)).transpose()?)
     }
 
-    /// Polls for orders since `of_orders`, and for all other rows since `since_then`. If the
-    /// database's timeline has changed, or digests may be missing, the inner result is `Err` with
-    /// the new position.
+    /// Polls for orders since `of_orders`, and for all other rows since `since_then`. If the poll
+    /// cannot continue at these positions, the inner result is `Err` with the new position.
     async fn poll_from(
         &self,
         (since_then, of_orders): (&SnapshotPosition, &SnapshotPosition),
         own: &[String],
         shared: &Shared,
         publish: &mut (dyn FnMut(Changes) + Send),
-    ) -> Done<Result<(SnapshotPosition, Changes), SnapshotPosition>> {
+    ) -> Done<Result<(SnapshotPosition, Changes), (RestartCause, SnapshotPosition)>> {
         let sent = Instant::now();
         let (snapshot, xmin) = (&since_then.snapshot, since_then.xmin());
         let (orders_snapshot, orders_xmin) = (&of_orders.snapshot, of_orders.xmin());
@@ -222,41 +192,31 @@ impl Poller {
         let of_catalogue: [&(dyn ToSql + Sync); 2] = [snapshot, &writer];
         let digests_since: [&(dyn ToSql + Sync); 5] =
             [orders_snapshot, &orders_xmin, &own, &"0", &digests];
-        let orders_since: [&(dyn ToSql + Sync); 5] =
-            [orders_snapshot, &orders_xmin, &"0", &-1_i64, &limit];
         let of_resolutions: [&(dyn ToSql + Sync); 7] =
             [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
         // COMMIT is sent separately, because further pages must read the same snapshot.
-        let (begun, (position, answered), counts, sales, digests, others, verdicts) = tokio::join!(
+        let (begun, (position, answered), counts, sales, digests, verdicts) = tokio::join!(
             self.client.batch_execute(BEGIN),
             async { (self.client.query_one(&self.snapshot, &[]).await, Instant::now()) },
             self.client.query(&self.counts, &of_counts),
             self.client.query(&self.catalogue, &of_catalogue),
             self.client.query(&self.digests, &digests_since),
-            self.client.query(&self.orders_without_digest, &orders_since),
             self.client.query(&self.resolutions, &of_resolutions),
         );
         begun?;
         let position = since((&position?).into(), sent, answered, &shared.clock)?;
-        if position.timeline != since_then.timeline || position.is_long_after(since_then) {
-            self.client.batch_execute("ROLLBACK").await?;
-            return Ok(Err(position));
-        }
         let mut seen = Changes { sales: !sales?.is_empty(), ..Changes::default() };
         seen.counts = counts?.iter().map(|row| rows::counts(row.into())).collect::<Done<_>>()?;
-        let (statement, others) = match self
-            .read_digests(digests?, (of_orders, own), shared, &mut seen, publish)
-            .await?
+        let mut cause = restart_cause(since_then, &position);
+        if cause.is_none()
+            && !self.read_digests(digests?, (of_orders, own), shared, &mut seen, publish).await?
         {
-            true => (&self.orders_without_digest, others?),
-            false => {
-                // These orders are read again.
-                seen.orders.clear();
-                let all = self.client.query(&self.orders_since, &orders_since).await?;
-                (&self.orders_since, all)
-            }
-        };
-        self.read_orders((statement, others), of_orders, writer, &mut seen, publish).await?;
+            cause = Some(RestartCause::UnknownDigest);
+        }
+        if let Some(cause) = cause {
+            self.client.batch_execute("ROLLBACK").await?;
+            return Ok(Err((cause, position)));
+        }
         let named = self.read_resolutions(verdicts?, since_then, writer, &mut seen).await?;
         self.read_named_orders(named, &mut seen).await?;
         self.client.batch_execute("COMMIT").await?;
@@ -264,7 +224,7 @@ impl Poller {
     }
 
     /// Reads digests, and the orders that this node needs in full. Returns false if a digest has an
-    /// unknown format, so that the orders must be read instead.
+    /// unknown format, so that every order must be read instead.
     async fn read_digests(
         &self,
         mut page: Vec<Row>,
@@ -287,28 +247,6 @@ impl Poller {
         }
     }
 
-    /// Reads the remaining pages of orders since a position. `page` is the first page.
-    async fn read_orders(
-        &self,
-        (statement, mut page): (&Statement, Vec<Row>),
-        since: &SnapshotPosition,
-        writer: i32,
-        seen: &mut Changes,
-        publish: &mut (dyn FnMut(Changes) + Send),
-    ) -> Done<()> {
-        loop {
-            self.take_orders(&page, writer, seen)?;
-            let Some(last) = page.last().filter(|_| page.len() >= PG_POLL_ROWS) else {
-                return Ok(());
-            };
-            publish(seen.take_rows());
-            let (changed, seq): (&str, i64) = (last.try_get(13)?, last.try_get(14)?);
-            let (limit, xmin) = (PG_POLL_ROWS as i64, since.xmin());
-            let params: [&(dyn ToSql + Sync); 5] = [&since.snapshot, &xmin, &changed, &seq, &limit];
-            page = self.client.query(statement, &params).await?;
-        }
-    }
-
     /// Returns false if a digest has an unknown format.
     async fn take_digests(&self, page: &[Row], shared: &Shared, seen: &mut Changes) -> Done<bool> {
         // The orders that this node needs, by grant and number. The value is true if a digest says
@@ -321,7 +259,7 @@ impl Poller {
                 if !self.logged_digest.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         event = "store.digest_unknown",
-                        "a commit digest has an unknown format; reading the orders instead"
+                        "a commit digest has an unknown format; reading every order instead"
                     );
                 }
                 continue;
@@ -355,13 +293,30 @@ impl Poller {
         for row in page {
             let order = rows::order(row.into())?;
             if row.try_get::<_, i64>(12)? == i64::from(self.node.0)
-                && row.try_get::<_, i32>(15)? != writer
+                && row.try_get::<_, i32>(13)? != writer
             {
                 seen.verdicts.extend(resolved(order.id, Verdict::Reserved, Some(order.clone())));
             }
             seen.orders.push(order);
         }
         Ok(())
+    }
+}
+
+fn log_restart(cause: RestartCause, before: &SnapshotPosition, now: &SnapshotPosition) {
+    match cause {
+        RestartCause::FailedOver => tracing::warn!(
+            before = before.timeline,
+            now = now.timeline,
+            event = "database.failed_over",
+            "the database failed over to another server; reading every order again"
+        ),
+        RestartCause::TooOld => tracing::info!(
+            event = "store.orders_read_again",
+            "the last refresh was minutes ago; reading every order again"
+        ),
+        // The log already has a line about the digest.
+        RestartCause::UnknownDigest => {}
     }
 }
 

@@ -5,7 +5,6 @@
 //! Only this task calls the sink, and only with the results of polls. So older counts are never
 //! published after newer counts. Every order that the counts include is published with the counts
 //! or earlier.
-use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,29 +15,28 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use doorbuster_core::Order;
+use doorbuster_core::digest::DigestFollower;
 use doorbuster_core::pacing::REFRESHES_APART_MIN;
 
 use crate::contract::{Committed, OpenError};
 use crate::failure::Failure;
-use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_POLL_BACK, PG_POLL_EVERY, PG_POLL_WAIT};
+use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_POLL_EVERY, PG_POLL_WAIT};
 
 use super::connector::SessionMessage;
 use super::flush::{CHANNEL, CommitNotice};
-use super::poll::{Backlog, Changes, PollResult, Poller};
+use super::poll::{Changes, PollResult, Poller};
 use super::shared::{CommitMessage, Shared};
-use super::snapshot::SnapshotPosition;
 
 /// The task's own state.
 pub(super) struct Publisher {
     shared: Arc<Shared>,
     commits: mpsc::Receiver<CommitMessage>,
     look: Option<Poller>,
-    since: SnapshotPosition,
-    /// Positions of earlier polls, a second apart, oldest first.
-    before: VecDeque<(Instant, SnapshotPosition)>,
-    /// Earlier orders that must still be read. Until they are read, the published state must not
+    /// The position of this node. Until the follower is complete, the published state must not
     /// refuse a request.
-    old: Option<Backlog>,
+    follower: DigestFollower,
+    /// The start of the follower's monotonic time.
+    born: Instant,
     /// This node's transactions that were announced to the publisher, but that no poll includes
     /// yet.
     own: Vec<String>,
@@ -66,8 +64,8 @@ impl Publisher {
         let began = Instant::now();
         let since = look.position(&shared.clock).await.map_err(failed)?;
         shared.clock.set_seen(began);
-        let (before, own) = (VecDeque::from([(Instant::now(), since.clone())]), Vec::new());
-        Ok(Self { shared, commits, look: Some(look), since, before, old: None, own })
+        let follower = DigestFollower::new(since, 0);
+        Ok(Self { shared, commits, look: Some(look), follower, born: began, own: Vec::new() })
     }
 
     /// Runs until it is stopped. If the sink panics, the store fails, because nothing would be
@@ -86,8 +84,8 @@ impl Publisher {
             let apart = self.shared.refreshes_apart();
             // While there is a backlog, this node must not refuse a request from memory. So the
             // backlog is read with the shortest pauses.
-            let has_backlog = self.old.is_some();
-            let next = if has_backlog { REFRESHES_APART_MIN } else { PG_POLL_EVERY };
+            let is_complete = self.follower.is_complete();
+            let next = if is_complete { PG_POLL_EVERY } else { REFRESHES_APART_MIN };
             let due = (looked + next).into();
             let first = tokio::select! {
                 biased;
@@ -121,10 +119,10 @@ impl Publisher {
                     // If an earlier poll included this transaction, its orders are already
                     // published. The orders in this message may be outdated now, so they are not
                     // published again.
-                    let lives = self.old.is_none()
+                    let lives = self.follower.is_complete()
                         && self.look.as_ref().is_some_and(|look| !look.is_closed());
-                    let known =
-                        lives && transaction.as_ref().is_some_and(|t| self.since.includes(t));
+                    let known = lives
+                        && transaction.as_ref().is_some_and(|t| self.follower.since().includes(t));
                     self.shared.acknowledged.add(&orders);
                     self.own.extend(transaction.filter(|_| !known));
                     own.orders.extend(orders.into_iter().filter(|_| !known));
@@ -163,12 +161,12 @@ impl Publisher {
         if is_seen {
             self.read_backlog().await;
         }
-        if self.old.is_some() {
+        if !self.follower.is_complete() {
             self.shared.clock.forget_seen();
         }
         let announced = self.shared.events.swap(false, Ordering::AcqRel);
         self.publish(orders, seen, events || announced);
-        if is_seen && self.old.is_none() {
+        if is_seen && self.follower.is_complete() {
             self.shared.clock.set_seen(began);
         }
         for done in waiting {
@@ -180,11 +178,11 @@ impl Publisher {
     /// Reads a part of the backlog, if there is one. After a failure, the next call continues at
     /// the same position.
     async fn read_backlog(&mut self) {
-        let (Some(look), Some(old)) = (&self.look, &mut self.old) else { return };
+        let (Some(look), Some(old)) = (&self.look, self.follower.backlog()) else { return };
         let mut tell = publish_in_parts(&self.shared);
-        match timeout(PG_POLL_WAIT, look.read_backlog(old, self.shared.writer(), &mut tell)).await {
-            Ok(Ok(true)) => self.old = None,
-            Ok(Ok(false)) => {}
+        let read = look.read_backlog(old, self.shared.writer(), &mut tell);
+        match timeout(PG_POLL_WAIT, read).await {
+            Ok(Ok(last)) => self.follower.advance_backlog(last),
             // During an outage, the log lines about the outage are enough.
             Ok(Err(_)) | Err(_) if self.shared.health().is_err() => {}
             Ok(Err(failure)) => {
@@ -222,26 +220,21 @@ impl Publisher {
         let (shared, mut wait) = (Arc::clone(&self.shared), PG_POLL_WAIT);
         if self.look.as_ref().is_none_or(Poller::is_closed) {
             self.look = Some(connect(&shared).await?);
-            self.rewind();
+            let now = self.now();
+            self.follower.rewind(now);
+            self.own.clear();
             wait = PG_CHECK_WAIT;
         }
         let Some(look) = &self.look else { return Err(Failure::TimedOut) };
         let mut piece = publish_in_parts(&shared);
-        let looked = look.poll(&self.since, &self.own, &shared, &mut piece);
+        let looked = look.poll(self.follower.since(), &self.own, &shared, &mut piece);
         let PollResult { position, seen, old } =
             timeout(wait, looked).await.unwrap_or(Err(Failure::TimedOut))?;
         self.check_history(position.fence)?;
         // Every commit that was announced before this poll began is in the poll's snapshot.
-        self.since = position;
-        self.old = old.or(self.old.take());
+        let now = self.now();
+        self.follower.advance(position, old, now);
         self.own.clear();
-        let now = Instant::now();
-        if self.before.back().is_none_or(|(at, _)| now.duration_since(*at) >= PG_POLL_EVERY) {
-            self.before.push_back((now, self.since.clone()));
-        }
-        while self.before.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= PG_POLL_BACK) {
-            self.before.pop_front();
-        }
         Ok(seen)
     }
 
@@ -264,17 +257,9 @@ impl Publisher {
         )))
     }
 
-    /// Moves the position back after a lost connection, because the database may have crashed.
-    /// After a crash the database may lose its last transactions and use their ids again. A recent
-    /// snapshot already counts those ids as ended, so a poll from that snapshot would miss the new
-    /// transactions. A snapshot that is old enough does not include such ids.
-    fn rewind(&mut self) {
-        let old = self.before.front().filter(|(at, _)| at.elapsed() >= PG_POLL_BACK).cloned();
-        let long_ago = Instant::now().checked_sub(PG_POLL_BACK).unwrap_or_else(Instant::now);
-        let (at, since) = old.unwrap_or_else(|| (long_ago, self.since.with_unknown_past()));
-        self.since = since.clone();
-        self.before = VecDeque::from([(at, since)]);
-        self.own.clear();
+    /// Returns the monotonic time in milliseconds.
+    fn now(&self) -> i64 {
+        i64::try_from(self.born.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 }
 

@@ -61,8 +61,8 @@ pub(super) struct Shared {
     pub(super) acknowledged: Acknowledged,
     /// The fencing number of the newest history with which `acknowledged` was compared.
     pub(super) compared: AtomicI64,
-    /// The writer number of this store. The number marks the orders, the verdicts and the catalogue
-    /// changes that this node writes.
+    /// The writer number of this store. The number marks the orders and the verdicts that this node
+    /// creates, and the catalogue changes that it writes.
     writer: i32,
     /// The current outage of the database, if there is one.
     unavailable: Mutex<Option<Outage>>,
@@ -271,9 +271,8 @@ impl Shared {
     }
 }
 
-/// Returns a random writer number. A negative number means that the writer adds a digest to each
-/// commit. Migrations write 0, and nodes of earlier versions write positive numbers. Orders of
-/// those writers have no digest, so nodes read these orders in the table.
+/// Returns a random writer number. To nodes of the previous version, a negative number means that
+/// the writer adds a digest to each commit. Migrations write 0.
 fn random_writer() -> i32 {
     rand::random_range(i32::MIN..0)
 }

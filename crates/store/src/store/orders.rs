@@ -19,9 +19,11 @@ use crate::{actions, reads, rows};
 use super::operation::cut_page;
 use super::{Store, StoreResult};
 
-const NEXT_DUE: Statement = statement(
-    "SELECT pay_by + ask_ms FROM orders WHERE state = 'reserved' ORDER BY pay_by + ask_ms LIMIT 1",
-);
+const NEXT_DUE: Statement = Statement {
+    sqlite: "SELECT pay_by + ask_ms FROM orders WHERE state = 'reserved' ORDER BY pay_by + ask_ms
+     LIMIT 1",
+    postgres: "SELECT at FROM order_due ORDER BY at LIMIT 1",
+};
 const QUOTA: Statement = statement("SELECT used FROM quota WHERE buyer = $1 AND item_id = $2");
 const DEAD_TICKETS: Statement =
     statement("SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT $1");

@@ -50,8 +50,7 @@ async fn a_node_without_a_position_reads_every_order_and_refuses_no_buyer_meanwh
     let grant = fixture.slot(100, 100, 50).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
     copy_orders(cluster, &database);
-    wait_for_orders(&fixture, ORDERS + 1).await;
-    // The node has run for less than `PG_POLL_BACK`. So after its session ends, none of its
+    // The node has run for less than `POLL_REWIND_MS`. So after its session ends, none of its
     // positions is old enough, and the node reads every order.
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                  WHERE datname = current_database() AND pid <> pg_backend_pid()";

@@ -136,6 +136,32 @@ async fn each_unit_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     fixture.store.close().await;
 }
 
+/// Without its due time, a hold would never expire. In PostgreSQL the due times have a table.
+#[tokio::test]
+async fn a_missing_or_wrong_due_time_is_found() {
+    let database = cluster::shared().database();
+    let run = |sql: &str| drop(cluster::shared().psql(&database, sql).expect("valid SQL"));
+    let fixture = open_postgres(&cluster::shared().url(&database), 1).await;
+    let grant = fixture.slot(20, 10, 3).await;
+    let anna = fixture.reserve(&grant, 1, "anna", 2).await;
+    let again = "INSERT INTO order_due (at, seq, grant_id, n, item_id)
+                 SELECT pay_by + ask_ms, seq, grant_id, n, item_id FROM orders";
+    for (damage, repair) in [
+        ("UPDATE order_due SET at = at + 1", "UPDATE order_due SET at = at - 1"),
+        ("UPDATE order_due SET n = 7", "UPDATE order_due SET n = 1"),
+        ("DELETE FROM order_due", again),
+    ] {
+        run(damage);
+        let found = fixture.store.check().await.expect("reads").findings;
+        let [finding] = &found[..] else { panic!("{damage}: {found:?}") };
+        assert_eq!((finding.rule, finding.item), ("I2", Some(grant.slot.item)), "{damage}");
+        assert!(finding.detail.contains(&anna.id.to_string()), "{damage}: {finding:?}");
+        run(repair);
+        fixture.check_invariants().await;
+    }
+    fixture.store.close().await;
+}
+
 #[tokio::test]
 async fn units_that_do_not_add_up_are_found() {
     let dir = Dir::new();

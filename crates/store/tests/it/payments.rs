@@ -1,15 +1,17 @@
 //! Tests payments in PostgreSQL: reports to several nodes at once, broken sessions, and rows of the
 //! previous version.
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use doorbuster_core::digest::{self, OrderDigest};
 use doorbuster_core::event::{Attribution, EventType};
 use doorbuster_core::money::{Capture, CaptureOutcome};
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{Order, OrderState, SlotKey, Stock};
-use doorbuster_store::conformance::Fixture;
+use doorbuster_store::conformance::{Fixture, id_key};
 use doorbuster_store::{MoneyQuery, Store, StoreError};
 use tokio::task::JoinSet;
 
@@ -67,16 +69,32 @@ async fn rows_of_the_previous_version_are_read() {
     let older = session(&database).await;
     // Writes a cancellation as the previous version does.
     let end = |state: &str, order: &Order| {
+        let entry = OrderDigest {
+            request: id_key().request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits(),
+            buyer: digest::buyer_tag(order.buyer.as_str()),
+            item: order.item,
+            grant: order.grant,
+            n: order.n,
+            created_for: None,
+            ended: true,
+        };
+        let bytes = digest::encode(&[entry]).iter().fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").expect("a string has room");
+            hex
+        });
         format!(
-            "UPDATE orders SET state = t.state, paid_at = t.paid_at, ended_at = t.ended_at,
-             writer = 5, changed = pg_current_xact_id()
+            "BEGIN;
+             UPDATE orders SET state = t.state, paid_at = t.paid_at, ended_at = t.ended_at,
+             writer = -5, changed = pg_current_xact_id()
              FROM unnest(ARRAY[{}]::bigint[], ARRAY[{}]::bigint[], ARRAY['{state}'],
              ARRAY[NULL]::bigint[], ARRAY[{}]::bigint[])
                   AS t (grant_id, n, state, paid_at, ended_at)
              WHERE orders.grant_id = t.grant_id AND orders.n = t.n;
+             INSERT INTO commit_digest (at, orders) VALUES (0, decode('{bytes}', 'hex'));
              UPDATE quota SET used = 0 WHERE buyer = '{}';
              UPDATE item SET pool = pool + 1, ended = ended + 1;
-             SELECT pg_notify('doorbuster', '5')",
+             COMMIT;
+             SELECT pg_notify('doorbuster', '-5')",
             order.grant.0,
             order.n.0,
             a.clock.now().0,
@@ -85,7 +103,7 @@ async fn rows_of_the_previous_version_are_read() {
     };
     run(&older, &end("cancelled", &first)).await;
     let due = format!(
-        "SELECT id FROM orders o WHERE o.state = 'reserved' AND o.pay_by <= {}",
+        "SELECT id FROM orders o WHERE o.state = 'reserved' AND o.pay_by + o.ask_ms <= {}",
         second.pay_by.0
     );
     assert_eq!(older.query(&due, &[]).await.expect("a query").len(), 1);

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use doorbuster_core::{PartitionChoice, Phase, Spread};
 use doorbuster_server::config::Roles;
+use doorbuster_server::purchase::{PurchaseOutcome, Refusal};
 use doorbuster_store::SpreadOutcome;
 
-use super::fixture::{Deployment, TestNode};
+use super::fixture::{Deployment, TestNode, until};
 use super::{PATIENCE, is_sold, sell_out};
 use crate::watch::Watch;
 
 const STOCK: u64 = 1_200;
+/// The number of buyers whose tickets wait in one slot.
+const CROWD: u32 = 1_500;
 /// How long it may take until every slot follows a change.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -129,6 +132,31 @@ async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
     let sold = sell_out(&[&second], 120, PATIENCE).await;
     is_sold(&second, 120, sold).await;
     second.stop().await;
+}
+
+/// Settling stands still while another session locks the orders.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_gets_more_partitions_while_the_tickets_of_one_slot_wait() {
+    let home = Deployment::cluster();
+    let node = home.node(Roles::ALL).await;
+    node.open_sale(10_000, 1, Spread { auto: true, ..over(1) }).await;
+    let locked = home.lock_table("orders");
+    let mut crowd = tokio::task::JoinSet::new();
+    for n in 0..CROWD {
+        let client = node.buyer_client();
+        crowd.spawn(async move { client.buy(&format!("b{n}"), "k", 1).await });
+    }
+    until("the item has two partitions", async || node.item().row.spread.partitions == 2).await;
+    locked.release();
+    for outcome in crowd.join_all().await {
+        use PurchaseOutcome::{Created, Queued, Refused};
+        let busy = Refused(Refusal::Unavailable);
+        assert!(matches!(outcome, Created(_) | Queued { .. }) || outcome == busy, "{outcome:?}");
+    }
+    until("every ticket is settled", async || node.queued().await == 0).await;
+    let audit = node.audit().await;
+    assert!(audit.findings.is_empty(), "{audit:?}");
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

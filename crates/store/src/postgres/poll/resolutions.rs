@@ -2,12 +2,12 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use doorbuster_core::digest::SnapshotPosition;
 use doorbuster_core::{TicketId, Verdict};
 
 use super::{Changes, Poller, resolved};
 use crate::failure::Done;
 use crate::limits::PG_POLL_ROWS;
-use crate::postgres::snapshot::SnapshotPosition;
 use crate::rows;
 use crate::sql::int;
 

@@ -16,43 +16,21 @@ pub(super) const DIGESTS: &str = "SELECT d.orders, d.changed::text FROM commit_d
      $1::text::pg_snapshot)
            AND d.changed <> ALL ($3::text[]::xid8[]) AND d.changed > $4::text::xid8
      ORDER BY d.changed LIMIT $5";
-/// Selects the orders that were written since a position and fulfil this condition.
-macro_rules! orders_since {
-    ($condition:literal) => {
-        concat!(
-            "SELECT ",
-            rows::order_columns!(),
-            ", o.node, o.changed::text, o.seq, o.writer FROM orders o
-     WHERE ",
-            $condition,
-            "o.changed >= $2::text::xid8
-           AND NOT pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot)
-           AND (o.changed, o.seq) > ($3::text::xid8, $4::bigint)
-     ORDER BY o.changed, o.seq LIMIT $5"
-        )
-    };
-}
-/// Selects the orders that nodes of an earlier version wrote. Such orders have no digest.
-pub(super) const ORDERS_WITHOUT_DIGEST: &str = orders_since!("o.writer >= 0 AND ");
-/// Selects all orders since a position. A poll uses this statement if it cannot read a digest.
-pub(super) const ORDERS_SINCE: &str = orders_since!("");
 /// Selects the orders that a digest names and this node needs.
 pub(super) const NEEDED_ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
-    ", o.node, o.changed::text, o.seq, o.writer
-     FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n)
+    " FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n)
      JOIN orders o ON o.grant_id = t.grant_id AND o.n = t.n
-     ORDER BY o.changed, o.seq"
+     ORDER BY o.seq"
 );
-/// Selects the orders that were last written before this snapshot, sorted by their last write.
+/// Selects the orders that were created before this snapshot, in the order of their creation.
 pub(super) const OLD_ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
-    ", o.node, o.changed::text, o.seq, o.writer FROM orders o
-     WHERE o.changed >= $2::text::xid8 AND pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot)
-           AND (o.changed, o.seq) > ($2::text::xid8, $3::bigint)
-     ORDER BY o.changed, o.seq LIMIT $4"
+    ", o.node, o.writer, o.seq FROM orders o
+     WHERE o.seq > $2 AND pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot)
+     ORDER BY o.seq LIMIT $3"
 );
 pub(super) const RESOLUTIONS: &str = concat!(
     "SELECT ",

@@ -17,7 +17,7 @@ const PENDING: u64 = 5;
 const ROUNDS: i64 = 20;
 /// Each table, and the index that its query must use.
 const INDEXES: [(&str, &str); 4] = [
-    ("orders", "orders_due"),
+    ("order_due", "order_due_pkey"),
     ("checkout", "checkout_due"),
     ("refund", "refund_due"),
     ("delivery", "delivery_pending"),

@@ -1,0 +1,249 @@
+//! Follows the commits of other nodes by their digests.
+//!
+//! A node polls the store. In one snapshot, a poll reads the counts and the digests of all
+//! transactions that the snapshot of the previous poll did not include. The rules:
+//!
+//! 1. A snapshot says for each transaction whether it includes the transaction. The highest id is
+//!    not enough, because transactions commit in another order than that of their ids
+//!    ([`SnapshotPosition::includes`]).
+//! 2. If the database has another timeline, or if digests since the previous poll may be deleted,
+//!    or if a digest is unreadable, the node reads all orders again ([`restart_cause`]).
+//! 3. After a lost connection, the node polls again from an earlier position, because a database
+//!    that crashed uses some ids again ([`DigestFollower::rewind`]).
+//! 4. While the node reads all orders, its memory is not complete. The node then refuses no request
+//!    from memory ([`DigestFollower::is_complete`]).
+#[cfg(test)]
+mod sim;
+
+use std::collections::VecDeque;
+
+use crate::limits::{DIGESTS_READ_WITHIN_MS, POLL_POSITIONS_APART_MS, POLL_REWIND_MS};
+use crate::value::Millis;
+
+/// The snapshot that includes nothing.
+const UNKNOWN: &str = "1:1:";
+
+/// The position where one poll ended and the next one begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotPosition {
+    /// The snapshot, as PostgreSQL writes it: the lowest running transaction, the next transaction,
+    /// and the running transactions, as in `10:20:10,14`.
+    pub snapshot: String,
+    /// The database's timeline. A promoted standby begins a new timeline. It assigns transaction
+    /// ids again, after the last id that it received.
+    pub timeline: String,
+    /// The newest fencing number in the database's history.
+    pub fence: Option<i64>,
+    /// The database's time.
+    pub at: Millis,
+}
+
+impl SnapshotPosition {
+    /// Returns the beginning of a timeline, which includes no transaction.
+    #[must_use]
+    pub fn beginning(timeline: String) -> Self {
+        Self { snapshot: UNKNOWN.to_owned(), timeline, fence: None, at: Millis(0) }
+    }
+
+    /// Returns whether this is the beginning of a timeline.
+    #[must_use]
+    pub fn is_beginning(&self) -> bool {
+        self.snapshot == UNKNOWN
+    }
+
+    /// Returns the transaction id below which the snapshot includes every transaction.
+    #[must_use]
+    pub fn xmin(&self) -> &str {
+        self.snapshot.split(':').next().unwrap_or("0")
+    }
+
+    /// Returns whether the snapshot includes this committed transaction.
+    #[must_use]
+    pub fn includes(&self, transaction: &str) -> bool {
+        let mut parts = self.snapshot.split(':').skip(1);
+        let (next, running) = (parts.next().unwrap_or("0"), parts.next().unwrap_or(""));
+        let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
+        let was_running = running.split(',').any(|running| running == transaction);
+        number(transaction) < number(next) && !(was_running && holds(DigestRule::Visibility))
+    }
+}
+
+/// Why a node must read all orders again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartCause {
+    /// The database has another timeline.
+    FailedOver,
+    /// The digests since the previous poll may be deleted.
+    TooOld,
+    /// A digest is damaged, or was written by a program that is too new.
+    UnknownDigest,
+}
+
+/// Returns why a poll that found `found` cannot continue at the position `before`, if it cannot.
+#[must_use]
+pub fn restart_cause(before: &SnapshotPosition, found: &SnapshotPosition) -> Option<RestartCause> {
+    if found.timeline != before.timeline && holds(DigestRule::Timeline) {
+        return Some(RestartCause::FailedOver);
+    }
+    let since = found.at.0.saturating_sub(before.at.0);
+    let is_late = !before.is_beginning() && since > DIGESTS_READ_WITHIN_MS;
+    (is_late && holds(DigestRule::Age)).then_some(RestartCause::TooOld)
+}
+
+/// The orders that must still be read after a restart: all orders in a snapshot that come after a
+/// number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// The snapshot.
+    pub snapshot: String,
+    /// The number of the last order that was read; -1 at the beginning.
+    pub after: i64,
+}
+
+/// The position of a node that follows digests.
+#[derive(Clone, Debug)]
+pub struct DigestFollower {
+    since: SnapshotPosition,
+    /// Positions of earlier polls with their times, oldest first.
+    earlier: VecDeque<(i64, SnapshotPosition)>,
+    backlog: Option<Backlog>,
+}
+
+impl DigestFollower {
+    /// Returns a follower that begins at this position. `now` is a monotonic time in milliseconds,
+    /// as in all methods.
+    #[must_use]
+    pub fn new(since: SnapshotPosition, now: i64) -> Self {
+        Self { earlier: VecDeque::from([(now, since.clone())]), since, backlog: None }
+    }
+
+    /// Returns the position at which the next poll begins. At the beginning of a timeline, the node
+    /// must read all orders.
+    #[must_use]
+    pub fn since(&self) -> &SnapshotPosition {
+        &self.since
+    }
+
+    /// Returns the orders that must still be read.
+    #[must_use]
+    pub fn backlog(&self) -> Option<&Backlog> {
+        self.backlog.as_ref()
+    }
+
+    /// Returns whether the node knows all orders that the latest poll counted.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.backlog.is_none() || !holds(DigestRule::BacklogFirst)
+    }
+
+    /// Records a poll that ended at `found`. If the poll restarted, the node must read all orders
+    /// in `backlog`. A backlog of an earlier poll stays.
+    pub fn advance(&mut self, found: SnapshotPosition, backlog: Option<Backlog>, now: i64) {
+        self.since = found;
+        if backlog.is_some() || !holds(DigestRule::BacklogStays) {
+            self.backlog = backlog;
+        }
+        if self.earlier.back().is_none_or(|(at, _)| now - at >= POLL_POSITIONS_APART_MS) {
+            self.earlier.push_back((now, self.since.clone()));
+        }
+        while self.earlier.get(1).is_some_and(|(at, _)| now - at >= POLL_REWIND_MS) {
+            self.earlier.pop_front();
+        }
+    }
+
+    /// Records that a part of the backlog was read. `last` is the number of its last order, or
+    /// `None` if the part ends the backlog.
+    pub fn advance_backlog(&mut self, last: Option<i64>) {
+        match (last, &mut self.backlog) {
+            (Some(last), Some(backlog)) => backlog.after = last,
+            (None, backlog) => *backlog = None,
+            (Some(_), None) => {}
+        }
+    }
+
+    /// Moves the position back after a lost connection, because the database may have crashed.
+    /// After a crash the database may use the ids of its last transactions again. A recent snapshot
+    /// already counts those ids as ended, so a poll from that snapshot would miss the new
+    /// transactions. A snapshot that is old enough does not include such ids.
+    pub fn rewind(&mut self, now: i64) {
+        if !holds(DigestRule::Rewind) {
+            return;
+        }
+        let old = self.earlier.front().filter(|(at, _)| now - at >= POLL_REWIND_MS).cloned();
+        let unknown = || SnapshotPosition::beginning(self.since.timeline.clone());
+        let (at, since) = old.unwrap_or_else(|| (now - POLL_REWIND_MS, unknown()));
+        self.since = since.clone();
+        self.earlier = VecDeque::from([(at, since)]);
+    }
+}
+
+/// A rule of digests. The simulation removes one rule at a time, and must then find an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DigestRule {
+    Visibility,
+    Timeline,
+    Age,
+    BacklogFirst,
+    BacklogStays,
+    Rewind,
+    KnownFormat,
+}
+
+#[cfg(not(test))]
+pub(super) const fn holds(_rule: DigestRule) -> bool {
+    true
+}
+
+#[cfg(test)]
+pub(super) use sim::holds;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(snapshot: &str, at: i64) -> SnapshotPosition {
+        SnapshotPosition {
+            snapshot: snapshot.to_owned(),
+            timeline: "1".to_owned(),
+            fence: None,
+            at: Millis(at),
+        }
+    }
+
+    #[test]
+    fn a_snapshot_includes_transactions_that_ended_before_it() {
+        let since = position("10:20:10,14", 0);
+        for (transaction, shown) in
+            [("9", true), ("10", false), ("11", true), ("14", false), ("19", true), ("20", false)]
+        {
+            assert_eq!(since.includes(transaction), shown, "{transaction}");
+        }
+        assert_eq!(since.xmin(), "10");
+        assert!(!SnapshotPosition::beginning("1".to_owned()).includes("3"));
+    }
+
+    #[test]
+    fn digests_are_trusted_for_some_minutes() {
+        let at = |ms| position("10:20:", ms);
+        let cause = |before: &_, found: &_| restart_cause(before, found);
+        assert_eq!(cause(&at(0), &at(DIGESTS_READ_WITHIN_MS)), None);
+        assert_eq!(cause(&at(0), &at(DIGESTS_READ_WITHIN_MS + 1)), Some(RestartCause::TooOld));
+        assert_eq!(cause(&at(5_000), &at(0)), None, "a clock that was set back is no long time");
+        let beginning = SnapshotPosition::beginning("1".to_owned());
+        assert_eq!(cause(&beginning, &at(i64::MAX)), None);
+        let other = SnapshotPosition { timeline: "2".to_owned(), ..at(0) };
+        assert_eq!(cause(&at(0), &other), Some(RestartCause::FailedOver));
+    }
+
+    #[test]
+    fn after_a_lost_connection_a_poll_begins_at_a_position_that_is_old_enough() {
+        let mut follower = DigestFollower::new(position("10:20:", 0), 0);
+        follower.advance(position("11:21:", 1), None, POLL_REWIND_MS / 2);
+        follower.advance(position("12:22:", 2), None, POLL_REWIND_MS);
+        let mut early = follower.clone();
+        early.rewind(POLL_REWIND_MS);
+        assert_eq!(early.since().snapshot, "10:20:");
+        follower.rewind(POLL_REWIND_MS - 1);
+        assert!(follower.since().is_beginning(), "no position is old enough");
+    }
+}
