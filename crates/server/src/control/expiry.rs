@@ -21,7 +21,7 @@ const BATCH_TIME: Duration = Duration::from_millis(8);
 /// Intended duration of one transaction if a single writer runs all transactions in turn. It is
 /// shorter than [`BATCH_TIME`], because a purchase may have to wait for this transaction before its
 /// own begins.
-const BATCH_TIME_ALONE: Duration = Duration::from_millis(3);
+const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
 /// The number of batches that run at the same time if the store is a database server. While one
 /// batch publishes its events, the next one reads its rows. Batches commit one after the other.
 const BATCHES_AHEAD: usize = 2;
