@@ -310,7 +310,8 @@ pub struct ItemCounts {
 /// The changes of one commit, published before any caller learns of the commit.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
-    /// The counts after the commit, for every item that the commit touched.
+    /// The counts after the commit, for every item that the commit touched. With PostgreSQL, the
+    /// counts of settled tickets may follow some milliseconds after the orders.
     pub counts: Vec<ItemCounts>,
     /// Orders that were created or changed state, in their current state and in commit order. An
     /// order may be published twice. Every order that `counts` includes is in `orders` or

@@ -38,6 +38,7 @@ mod ledger;
 mod limits;
 mod locks;
 mod migrate;
+mod notice;
 mod orders;
 mod poll;
 mod prefetch;

@@ -341,8 +341,9 @@ pub async fn order_changes_are_published(fixture: Fixture) {
     let commits = fixture.commits.take();
     let states: Vec<_> = commits.iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
     assert_eq!(states, [(order.id, OrderState::Cancelled)]);
-    let counts: Vec<_> = commits.iter().flat_map(|c| &c.counts).collect();
-    assert_eq!(counts, [&fixture.counts(grant.slot.item).await]);
+    // The counts of the reservation may be published after its order.
+    let counts = commits.iter().flat_map(|c| &c.counts).last();
+    assert_eq!(counts, Some(&fixture.counts(grant.slot.item).await));
     end(&fixture, &order, EndReason::Cancel).await;
     assert!(fixture.commits.take().iter().all(|t| t.orders.is_empty()), "nothing changed");
 }

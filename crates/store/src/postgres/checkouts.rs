@@ -73,17 +73,16 @@ async fn put_off(
             let due = waits.map_or(now, |order| order.pay_by).max(now.plus(it.ms));
             later.push((parts.grant, parts.n, due));
         }
-        let writer = shared.writer();
         let mut queries = flush::queries(shared, &ledger.cache, ledger.now, false);
         // A write of a checkout in `queries` also sets `due`. So this statement must come last.
         queries.push(Query::put_off(&later));
         let transaction_id =
-            await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
-                .await?;
+            await_commit(flush::commit(&object, &queries, ledger.cache.has_changes())).await?;
         Ok(CommittedResult {
             value: later.len(),
             orders: Vec::new(),
             events: false,
+            only_settled: false,
             transaction_id,
         })
     }

@@ -18,10 +18,7 @@ use super::shared::Shared;
 mod digest;
 mod events;
 mod money;
-mod notice;
 mod waitlist;
-
-pub(super) use notice::CommitNotice;
 
 type Value = Box<dyn ToSql + Sync + Send>;
 
@@ -53,9 +50,6 @@ impl Query {
 /// COMMIT has no time limit in the database, because it may wait for a standby. If the wait were
 /// cancelled, the commit would become visible although the standby lacks it.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
-/// The channel on which a node notifies other nodes of a commit. A notification is only a hint, so
-/// it may get lost.
-pub(super) const CHANNEL: &str = "doorbuster";
 
 fn value(value: impl ToSql + Sync + Send + 'static) -> Value {
     Box::new(value)
@@ -327,20 +321,16 @@ fn items(cache: &RowCache, queries: &mut Vec<Query>) {
 /// Writes the changes and commits. The statements are sent together, and each result is checked,
 /// because after a failed statement COMMIT becomes ROLLBACK without an error.
 ///
-/// The notification is sent after COMMIT. A notification inside a transaction would make PostgreSQL
-/// commit such transactions one after the other.
-///
-/// Returns the id of the transaction, if other nodes must read its rows (`commit_notice`).
+/// Returns the id of the transaction, if other nodes must read its rows (`is_published`).
 pub(super) async fn commit(
     client: &Object,
     queries: &[Query],
-    hint: Option<CommitNotice>,
+    is_published: bool,
 ) -> Result<Option<String>, Failure> {
     let mut statements = Vec::with_capacity(queries.len());
     for query in queries {
         statements.push(client.prepare_cached(query.sql).await?);
     }
-    let notify = client.prepare_cached("SELECT pg_notify($1, $2)").await?;
     let transaction = client.prepare_cached("SELECT pg_current_xact_id()::text").await?;
     let writes = queries.iter().zip(&statements).map(async |(query, statement)| {
         let values: Vec<&(dyn ToSql + Sync)> =
@@ -348,25 +338,17 @@ pub(super) async fn commit(
         client.execute(statement, &values).await
     });
     let transaction = async {
-        match hint {
-            Some(_) => client.query_one(&transaction, &[]).await?.try_get(0).map(Some),
-            None => Ok(None),
+        match is_published {
+            true => client.query_one(&transaction, &[]).await?.try_get(0).map(Some),
+            false => Ok(None),
         }
     };
-    let (written, transaction, committed, hinted) =
-        tokio::join!(join_all(writes), transaction, client.batch_execute(COMMIT), async {
-            match hint {
-                Some(hint) => client.execute(&notify, &[&CHANNEL, &hint.text()]).await.map(drop),
-                None => Ok(()),
-            }
-        });
+    let (written, transaction, committed) =
+        tokio::join!(join_all(writes), transaction, client.batch_execute(COMMIT));
     for result in written {
         result.map_err(|error| Failure::from(error).after_commit())?;
     }
     let transaction = transaction.map_err(|error| Failure::from(error).after_commit())?;
     committed.map_err(|error| Failure::from(error).after_commit())?;
-    if let Err(error) = hinted {
-        tracing::debug!(%error, "failed to notify other nodes; their next poll finds the commit");
-    }
     Ok(transaction)
 }

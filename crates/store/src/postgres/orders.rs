@@ -68,22 +68,22 @@ async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Ord
                 value: Vec::new(),
                 orders: Vec::new(),
                 events: false,
+                only_settled: false,
                 transaction_id: None,
             });
         }
         let (cache, publish) = await_answer(prefetch::orders(&object, &due)).await?;
         let mut ledger = PostgresLedger::prefetched(cache, shared.clock.for_transaction(publish));
         let expired = end(&mut ledger, &due)?;
-        let writer = shared.writer();
         let queries = flush::queries(shared, &ledger.cache, ledger.now, false);
         let transaction_id =
-            await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
-                .await?;
+            await_commit(flush::commit(&object, &queries, ledger.cache.has_changes())).await?;
         let events = !ledger.cache.events.is_empty();
         Ok(CommittedResult {
             value: expired,
             orders: ledger.cache.changed_orders(),
             events,
+            only_settled: false,
             transaction_id,
         })
     }

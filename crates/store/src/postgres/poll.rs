@@ -30,6 +30,7 @@ use crate::rows;
 use crate::sql::int;
 
 use super::clock::Clock;
+use super::notice::{CHANNEL, CommitNotice};
 use super::shared::Shared;
 use super::snapshot::{SNAPSHOT, since};
 
@@ -80,6 +81,7 @@ pub(super) struct Poller {
     old_orders: Statement,
     resolutions: Statement,
     order: Statement,
+    notify: Statement,
     /// True if an unreadable digest was already logged for this connection.
     logged_digest: AtomicBool,
 }
@@ -92,6 +94,7 @@ impl Poller {
         let (digests, resolutions) =
             (client.prepare(DIGESTS).await?, client.prepare(RESOLUTIONS).await?);
         let needed_orders = client.prepare(NEEDED_ORDERS).await?;
+        let notify = client.prepare("SELECT pg_notify($1, $2)").await?;
         let (order, old_orders) = (client.prepare(ORDER).await?, client.prepare(OLD_ORDERS).await?);
         Ok(Self {
             client,
@@ -104,6 +107,7 @@ impl Poller {
             old_orders,
             resolutions,
             order,
+            notify,
             logged_digest: AtomicBool::new(false),
         })
     }
@@ -117,6 +121,14 @@ impl Poller {
         let sent = Instant::now();
         let row = self.client.query_one(&self.snapshot, &[]).await?;
         since((&row).into(), sent, Instant::now(), clock)
+    }
+
+    /// Notifies the other nodes, if there is a notification to send.
+    pub(super) async fn notify(&self, notice: Option<CommitNotice>) {
+        let Some(notice) = notice else { return };
+        if let Err(error) = self.client.execute(&self.notify, &[&CHANNEL, &notice.text()]).await {
+            tracing::debug!(%error, "failed to notify other nodes; their next poll finds the commit");
+        }
     }
 
     /// Polls once. The orders of the transactions in `own` are left out, because the caller knows

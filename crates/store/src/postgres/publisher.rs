@@ -23,9 +23,9 @@ use crate::failure::Failure;
 use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_POLL_EVERY, PG_POLL_WAIT};
 
 use super::connector::SessionMessage;
-use super::flush::{CHANNEL, CommitNotice};
+use super::notice::{CHANNEL, CommitNotice};
 use super::poll::{Changes, PollResult, Poller};
-use super::shared::{CommitMessage, Shared};
+use super::shared::{CommitMessage, OwnCommit, Shared};
 
 /// The task's own state.
 pub(super) struct Publisher {
@@ -40,6 +40,8 @@ pub(super) struct Publisher {
     /// This node's transactions that were announced to the publisher, but that no poll includes
     /// yet.
     own: Vec<String>,
+    /// The notification for other nodes about these transactions.
+    notice: Option<CommitNotice>,
 }
 
 /// Commits of this node that must be published.
@@ -48,6 +50,8 @@ struct OwnCommits {
     orders: Vec<Order>,
     /// Whether one of the commits appended events.
     events: bool,
+    /// Whether these commits must be published with the counts.
+    needs_counts: bool,
     /// Callers that wait until these commits are published.
     waiting: Vec<oneshot::Sender<()>>,
 }
@@ -65,7 +69,8 @@ impl Publisher {
         let since = look.position(&shared.clock).await.map_err(failed)?;
         shared.clock.set_seen(began);
         let follower = DigestFollower::new(since, 0);
-        Ok(Self { shared, commits, look: Some(look), follower, born: began, own: Vec::new() })
+        let (born, own, notice) = (began, Vec::new(), None);
+        Ok(Self { shared, commits, look: Some(look), follower, born, own, notice })
     }
 
     /// Runs until it is stopped. If the sink panics, the store fails, because nothing would be
@@ -78,32 +83,37 @@ impl Publisher {
         shared.stop_accepting();
     }
 
+    /// Polls soon after a commit or a notification, but not more often than the pause between two
+    /// refreshes allows. Settled tickets do not wait for a poll, so under load the number of polls
+    /// does not grow with the number of commits.
     async fn work(mut self) {
-        let mut looked = Instant::now();
+        let (mut looked, mut wants_poll) = (Instant::now(), false);
         loop {
             let apart = self.shared.refreshes_apart();
             // While there is a backlog, this node must not refuse a request from memory. So the
             // backlog is read with the shortest pauses.
-            let is_complete = self.follower.is_complete();
-            let next = if is_complete { PG_POLL_EVERY } else { REFRESHES_APART_MIN };
-            let due = (looked + next).into();
+            let next = match self.follower.is_complete() {
+                false => REFRESHES_APART_MIN,
+                true if wants_poll || self.notice.is_some() => apart,
+                true => PG_POLL_EVERY,
+            };
             let first = tokio::select! {
                 biased;
                 commits = self.commits.recv() => commits,
-                () = self.shared.wake.notified() => {
-                    // Notifications that arrive close together share a poll. A commit of this node
-                    // does not wait.
-                    tokio::select! {
-                        biased;
-                        commits = self.commits.recv() => commits,
-                        () = sleep_until((looked + apart).into()) => Some(empty_commit()),
-                    }
+                // Notifications that arrive close together share a poll.
+                () = self.shared.wake.notified(), if !wants_poll => {
+                    wants_poll = true;
+                    continue;
                 }
-                () = sleep_until(due) => Some(empty_commit()),
+                () = sleep_until((looked + next).into()) => Some(empty_commit()),
             };
             let (own, stop) = self.collect(first);
-            looked = Instant::now();
-            self.publish_commits(own).await;
+            if stop || own.needs_counts || looked.elapsed() >= apart {
+                (looked, wants_poll) = (Instant::now(), false);
+                self.poll_and_publish(own).await;
+            } else {
+                self.publish(own, Changes::default());
+            }
             if stop {
                 return;
             }
@@ -115,7 +125,8 @@ impl Publisher {
         let (mut own, mut next) = (OwnCommits::default(), first);
         loop {
             match next {
-                Some(CommitMessage::Committed(transaction, orders, events, done)) => {
+                Some(CommitMessage::Committed(commit)) => {
+                    let OwnCommit { transaction, orders, events, only_settled, done } = commit;
                     // If an earlier poll included this transaction, its orders are already
                     // published. The orders in this message may be outdated now, so they are not
                     // published again.
@@ -123,10 +134,15 @@ impl Publisher {
                         && self.look.as_ref().is_some_and(|look| !look.is_closed());
                     let known = lives
                         && transaction.as_ref().is_some_and(|t| self.follower.since().includes(t));
+                    if transaction.is_some() {
+                        let events = events || self.notice.is_some_and(|notice| notice.events);
+                        self.notice = Some(CommitNotice { writer: self.shared.writer(), events });
+                    }
                     self.shared.acknowledged.add(&orders);
                     self.own.extend(transaction.filter(|_| !known));
                     own.orders.extend(orders.into_iter().filter(|_| !known));
                     own.events |= events;
+                    own.needs_counts |= !only_settled;
                     own.waiting.push(done);
                 }
                 Some(CommitMessage::Stop) | None => return (own, true),
@@ -138,9 +154,8 @@ impl Publisher {
         }
     }
 
-    /// Polls, publishes the changes and this node's commits, and releases the callers.
-    async fn publish_commits(&mut self, own: OwnCommits) {
-        let OwnCommits { orders, events, waiting } = own;
+    /// Polls, and publishes the changes and this node's commits.
+    async fn poll_and_publish(&mut self, own: OwnCommits) {
         let began = Instant::now();
         let looked = self.poll().await;
         let is_seen = looked.is_ok();
@@ -164,14 +179,9 @@ impl Publisher {
         if !self.follower.is_complete() {
             self.shared.clock.forget_seen();
         }
-        let announced = self.shared.events.swap(false, Ordering::AcqRel);
-        self.publish(orders, seen, events || announced);
+        self.publish(own, seen);
         if is_seen && self.follower.is_complete() {
             self.shared.clock.set_seen(began);
-        }
-        for done in waiting {
-            // A send fails if the caller no longer waits.
-            let _ = done.send(());
         }
     }
 
@@ -199,8 +209,11 @@ impl Publisher {
         }
     }
 
-    fn publish(&self, mut orders: Vec<Order>, seen: Changes, events: bool) {
+    /// Publishes the changes and this node's commits, and releases the callers.
+    fn publish(&self, own: OwnCommits, seen: Changes) {
+        let OwnCommits { mut orders, events, waiting, .. } = own;
         orders.extend(seen.orders);
+        let announced = self.shared.events.swap(false, Ordering::AcqRel);
         // Counts are published even if their numbers are unchanged. A slot's feed may have new
         // units that another grant gave up, and the numbers do not show this.
         let committed = Committed {
@@ -209,10 +222,14 @@ impl Publisher {
             digests: seen.digests,
             verdicts: seen.verdicts,
             sales: seen.sales,
-            events,
+            events: events || announced,
         };
         if !is_empty(&committed) {
             (self.shared.sink)(&committed);
+        }
+        for done in waiting {
+            // A send fails if the caller no longer waits.
+            let _ = done.send(());
         }
     }
 
@@ -227,7 +244,9 @@ impl Publisher {
         }
         let Some(look) = &self.look else { return Err(Failure::TimedOut) };
         let mut piece = publish_in_parts(&shared);
+        let notice = self.notice.take();
         let looked = look.poll(self.follower.since(), &self.own, &shared, &mut piece);
+        let looked = async { tokio::join!(look.notify(notice), looked).1 };
         let PollResult { position, seen, old } =
             timeout(wait, looked).await.unwrap_or(Err(Failure::TimedOut))?;
         self.check_history(position.fence)?;
@@ -277,7 +296,9 @@ fn publish_in_parts(shared: &Arc<Shared>) -> impl FnMut(Changes) + Send + use<> 
 
 /// Returns a message that requests a poll. No caller waits for this poll.
 fn empty_commit() -> CommitMessage {
-    CommitMessage::Committed(None, Vec::new(), false, oneshot::channel().0)
+    let (done, (orders, events)) = (oneshot::channel().0, (Vec::new(), false));
+    let (transaction, only_settled) = (None, false);
+    CommitMessage::Committed(OwnCommit { transaction, orders, events, only_settled, done })
 }
 
 fn is_empty(committed: &Committed) -> bool {

@@ -9,8 +9,6 @@ use doorbuster_core::{
     RequestKey, Resolution, TicketId, TicketN, Verdict, WaitlistEntry,
 };
 
-use super::flush::CommitNotice;
-
 /// A row: the transaction's version, and the table's version.
 #[derive(Clone, Debug)]
 pub(super) struct CachedRow<T> {
@@ -209,20 +207,14 @@ impl RowCache {
         }
     }
 
-    /// Returns whether this transaction has changes to publish: grants, items, orders, returned
-    /// tickets or events.
+    /// Returns whether this transaction has changes that other nodes must learn of: grants, items,
+    /// orders, returned tickets or events.
     pub(super) fn has_changes(&self) -> bool {
         !self.touched_orders.is_empty()
             || self.grants.values().any(CachedRow::is_dirty)
             || self.items.values().any(CachedRow::is_dirty)
             || !self.returned.is_empty()
             || !self.events.is_empty()
-    }
-
-    /// Returns the notification of this transaction for other nodes, if they must learn of the
-    /// changes.
-    pub(super) fn commit_notice(&self, writer: i32) -> Option<CommitNotice> {
-        self.has_changes().then_some(CommitNotice { writer, events: !self.events.is_empty() })
     }
 
     /// Returns the orders to publish, in their final state. An order that changed several times is

@@ -155,7 +155,6 @@ async fn attempt(
             catch_unwind(AssertUnwindSafe(|| resolve(&mut ledger, &shared.id_key, tickets, task)));
         let resolved =
             resolved.unwrap_or_else(|panic| Err(Failure::Panicked(panic_message(&*panic))))?;
-        let writer = shared.writer();
         let mut queries = flush::queries(shared, &ledger.cache, ledger.now, false);
         if let SettleTask::GiveUp(reason) | SettleTask::DeadLetter(reason) = task {
             queries.extend(
@@ -165,13 +164,13 @@ async fn attempt(
             );
         }
         let transaction_id =
-            await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
-                .await?;
-        let RowCache { events, .. } = &ledger.cache;
+            await_commit(flush::commit(&object, &queries, ledger.cache.has_changes())).await?;
+        let RowCache { events, changed, .. } = &ledger.cache;
         Ok(CommittedResult {
             value: resolved,
             orders: ledger.cache.changed_orders(),
             events: !events.is_empty(),
+            only_settled: changed.is_empty(),
             transaction_id,
         })
     }

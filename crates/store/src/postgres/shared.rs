@@ -31,11 +31,23 @@ struct Outage {
 
 /// A message to the publisher.
 pub(super) enum CommitMessage {
-    /// A commit of this node: the transaction's id, the orders, whether events were appended, and a
-    /// channel. The channel notifies the caller when the orders and the counts are published.
-    Committed(Option<String>, Vec<Order>, bool, oneshot::Sender<()>),
+    Committed(OwnCommit),
     /// Publish the queued commits, then end.
     Stop,
+}
+
+/// A commit of this node that must be published.
+pub(super) struct OwnCommit {
+    /// The transaction's id, if its changes are known.
+    pub(super) transaction: Option<String>,
+    pub(super) orders: Vec<Order>,
+    /// Whether the transaction appended events.
+    pub(super) events: bool,
+    /// Whether the transaction only settled tickets. Then it changed no order that existed before,
+    /// and its orders may be published before the counts.
+    pub(super) only_settled: bool,
+    /// Notifies the caller when the commit is published.
+    pub(super) done: oneshot::Sender<()>,
 }
 
 pub(super) struct Shared {
@@ -151,14 +163,11 @@ impl Shared {
         transaction: Option<String>,
         orders: Vec<Order>,
         events: bool,
+        only_settled: bool,
     ) {
         let (done, published) = oneshot::channel();
-        if self
-            .commits
-            .send(CommitMessage::Committed(transaction, orders, events, done))
-            .await
-            .is_ok()
-        {
+        let commit = OwnCommit { transaction, orders, events, only_settled, done };
+        if self.commits.send(CommitMessage::Committed(commit)).await.is_ok() {
             // An error means that the store is closing, so nothing is published any more.
             let _ = published.await;
         }

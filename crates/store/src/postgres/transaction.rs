@@ -20,7 +20,6 @@ use crate::store::StoreResult;
 use crate::{actions, failure};
 
 use super::connect::TransactionSession;
-use super::flush::CommitNotice;
 use super::ledger::{LiveConnection, Params, PostgresLedger};
 use super::prefetch::{BEGIN, NOW};
 use super::shared::Shared;
@@ -96,6 +95,8 @@ pub(super) struct CommittedResult<T> {
     pub(super) orders: Vec<Order>,
     /// Whether the transaction appended events.
     pub(super) events: bool,
+    /// Whether the transaction only settled tickets.
+    pub(super) only_settled: bool,
     /// The id of the transaction, if its changes must be published.
     pub(super) transaction_id: Option<String>,
 }
@@ -104,10 +105,12 @@ impl<T> CommittedResult<T> {
     /// Publishes the commit and returns the result. If an attempt had an unknown outcome, the next
     /// poll publishes its changes, so the caller waits for that poll too.
     pub(super) async fn publish(self, shared: &Shared, tries: &RetryState) -> T {
-        if self.transaction_id.is_some() || tries.unknown {
-            shared.publish(self.transaction_id, self.orders, self.events || tries.unknown).await;
+        let Self { value, orders, events, only_settled, transaction_id } = self;
+        if transaction_id.is_some() || tries.unknown {
+            let (events, only_settled) = (events || tries.unknown, only_settled && !tries.unknown);
+            shared.publish(transaction_id, orders, events, only_settled).await;
         }
-        self.value
+        value
     }
 }
 
@@ -285,18 +288,15 @@ fn transaction<T>(
     let mut ledger = PostgresLedger::live(wire(), shared.clock.for_transaction(Millis(now)));
     let value = catch_unwind(AssertUnwindSafe(|| work(&mut ledger)))
         .unwrap_or_else(|panic| Err(Failure::Panicked(failure::panic_message(&*panic))))?;
-    let writer = shared.writer();
-    let hint = ledger
-        .cache
-        .commit_notice(writer)
-        .or(ledger.catalogue.then_some(CommitNotice { writer, events: false }));
+    let is_published = ledger.catalogue || ledger.cache.has_changes();
     let queries = flush::queries(shared, &ledger.cache, ledger.now, ledger.catalogue);
-    let transaction_id =
-        runtime.block_on(async { await_commit(flush::commit(object, &queries, hint)).await })?;
+    let transaction_id = runtime
+        .block_on(async { await_commit(flush::commit(object, &queries, is_published)).await })?;
     Ok(CommittedResult {
         value,
         orders: ledger.cache.changed_orders(),
         events: !ledger.cache.events.is_empty(),
+        only_settled: false,
         transaction_id,
     })
 }

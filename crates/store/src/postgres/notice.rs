@@ -1,12 +1,19 @@
-//! The notification by which a node tells other nodes of a commit.
+//! The notification by which a node tells other nodes of its commits.
+//!
+//! A node sends the notification together with its next poll. So under load the number of
+//! notifications does not grow with the number of commits. A notification inside the transaction of
+//! a commit would also make PostgreSQL commit such transactions one after the other.
+
+/// The channel of notifications. A notification is only a hint, so it may get lost.
+pub(super) const CHANNEL: &str = "doorbuster";
 
 /// The notification of a commit for other nodes.
 #[derive(Clone, Copy)]
-pub(in crate::postgres) struct CommitNotice {
+pub(super) struct CommitNotice {
     /// The writer number of the store that committed.
-    pub(in crate::postgres) writer: i32,
+    pub(super) writer: i32,
     /// Whether the commit appended events.
-    pub(in crate::postgres) events: bool,
+    pub(super) events: bool,
 }
 
 /// The suffix after the writer number if the commit appended events. A node of the previous version
@@ -22,7 +29,7 @@ impl CommitNotice {
     }
 
     /// Parses a notification. If the text cannot be parsed, another program sent it.
-    pub(in crate::postgres) fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let writer = text.strip_suffix(WITH_EVENTS);
         Some(Self { writer: writer.unwrap_or(text).parse().ok()?, events: writer.is_some() })
     }
