@@ -4,6 +4,10 @@
 -- While nodes of the previous version run, they find due orders without an index. Such a node also
 -- reads all orders slowly, which it does at its start and after a database failover.
 
+-- A node of the previous version may insert orders until this lock is granted. With the lock, no
+-- order is committed between the copy below and the triggers.
+LOCK TABLE orders IN ACCESS EXCLUSIVE MODE;
+
 -- The reserved orders, in the order in which they become due. Triggers keep this table, so it is
 -- also right while nodes of the previous version run.
 CREATE TABLE order_due (

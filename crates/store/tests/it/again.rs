@@ -95,3 +95,44 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
     again.check_invariants().await;
     again.store.close().await;
 }
+
+/// Undoes the migration to schema 24, as far as this test needs it.
+const SCHEMA_23: &str = "DROP TRIGGER orders_add_due ON orders;
+     DROP TRIGGER orders_change_due ON orders;
+     DROP FUNCTION add_order_due; DROP FUNCTION change_order_due; DROP TABLE order_due;
+     CREATE INDEX orders_due ON orders ((pay_by + ask_ms)) WHERE state = 'reserved';
+     CREATE INDEX orders_changed ON orders (changed);
+     DELETE FROM schema_migration WHERE version >= 24";
+
+/// A node of the previous version is in a transaction when the migration begins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_commits_during_the_migration_has_a_due_time() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let fixture = open_postgres(&cluster.url(&database), 1).await;
+    let grant = fixture.slot(100, 100, 50).await;
+    fixture.reserve(&grant, 1, "anna", 1).await;
+    fixture.store.close().await;
+    cluster.psql(&database, SCHEMA_23).expect("the schema changes");
+    let of = database.clone();
+    let older = std::thread::spawn(move || {
+        let insert = "BEGIN;
+             INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
+             reserved_at, pay_by, node, writer)
+             SELECT id, buyer, 'copy', item_id, units, state, grant_id, 2, reserved_at, pay_by, 99,
+             -1 FROM orders;
+             SELECT pg_sleep(1); COMMIT";
+        cluster::shared().psql(&of, insert).expect("psql runs")
+    });
+    let locks = "SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass
+                 AND mode = 'RowExclusiveLock' AND granted";
+    let since = Instant::now();
+    while cluster.psql(&database, locks).expect("psql runs").trim() == "0" {
+        assert!(since.elapsed() < WITHIN, "the older node inserts an order");
+    }
+    let fixture = open_postgres(&cluster.url(&database), 2).await;
+    older.join().expect("the older node commits");
+    let due = "SELECT count(*) FROM order_due";
+    assert_eq!(cluster.psql(&database, due).expect("psql runs").trim(), "2");
+    fixture.store.close().await;
+}
