@@ -307,7 +307,7 @@ pub struct ItemCounts {
     pub waiting: u64,
 }
 
-/// The changes of one commit, published before any caller learns of the commit.
+/// Changes of commits. The orders are published before any caller learns of their commit.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
     /// The counts after the commit, for every item that the commit touched. With PostgreSQL, the

@@ -1,8 +1,8 @@
 -- When orders are due, in a table of its own. A change of an order now changes no indexed column.
 -- So PostgreSQL writes the new version of the row to the page of the old one, and writes no index.
 --
--- While nodes of the previous version run, they find due orders without an index. Such a node also
--- reads all orders slowly, which it does at its start and after a database failover.
+-- While nodes of the previous version run, they find due orders without an index. After a database
+-- failover, such a node also reads all orders slowly.
 
 -- A node of the previous version may insert orders until this lock is granted. With the lock, no
 -- order is committed between the copy below and the triggers.

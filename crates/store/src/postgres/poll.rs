@@ -1,12 +1,13 @@
 //! One poll of the committed changes. It takes a snapshot and reads every row that the previous
 //! snapshot did not include.
 //!
-//! Each row has the id of the transaction that wrote it last. A row is new if the new snapshot
-//! includes its transaction and the old snapshot did not. This is true for exactly one poll,
-//! regardless of the order in which transactions commit. Counts come from the same snapshot, so
-//! every order that the counts include is published with the counts or earlier. This also holds for
-//! this node's own commits. If the snapshot includes a commit that the poll does not know yet, the
-//! poll reads the commit's orders as if another node had committed them.
+//! Each row has the id of the transaction that wrote it last. Only an order has the id of the
+//! transaction that created it, because digests name the changed orders. A row is new if the new
+//! snapshot includes its transaction and the old snapshot did not. This is true for exactly one
+//! poll, regardless of the order in which transactions commit. Counts come from the same snapshot,
+//! so every order that the counts include is published with the counts or earlier. This also holds
+//! for this node's own commits. If the snapshot includes a commit that the poll does not know yet,
+//! the poll reads the commit's orders as if another node had committed them.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -123,12 +124,15 @@ impl Poller {
         since((&row).into(), sent, Instant::now(), clock)
     }
 
-    /// Notifies the other nodes, if there is a notification to send.
-    pub(super) async fn notify(&self, notice: Option<CommitNotice>) {
-        let Some(notice) = notice else { return };
+    /// Notifies the other nodes, if there is a notification. Returns whether nothing is left to
+    /// send.
+    pub(super) async fn notify(&self, notice: Option<CommitNotice>) -> bool {
+        let Some(notice) = notice else { return true };
         if let Err(error) = self.client.execute(&self.notify, &[&CHANNEL, &notice.text()]).await {
-            tracing::debug!(%error, "failed to notify other nodes; their next poll finds the commit");
+            tracing::debug!(%error, "failed to notify other nodes; will retry");
+            return false;
         }
+        true
     }
 
     /// Polls once. The orders of the transactions in `own` are left out, because the caller knows
@@ -159,7 +163,7 @@ impl Poller {
         let beginning = SnapshotPosition::beginning(begin.timeline.clone());
         match self.poll_from((&beginning, &begin), own, shared, publish).await? {
             Ok((position, seen)) => {
-                let old = Backlog { snapshot: begin.snapshot, after: -1 };
+                let old = Backlog { snapshot: position.snapshot.clone(), after: -1 };
                 Ok(PollResult { position, seen, old: Some(old) })
             }
             // The database failed over again, so the next poll starts from the beginning.
@@ -220,10 +224,12 @@ impl Poller {
         let mut seen = Changes { sales: !sales?.is_empty(), ..Changes::default() };
         seen.counts = counts?.iter().map(|row| rows::counts(row.into())).collect::<Done<_>>()?;
         let mut cause = restart_cause(since_then, &position);
+        // After a restart, the backlog has every order of this snapshot.
+        let is_restart = since_then.is_beginning();
         if cause.is_none()
             && !self.read_digests(digests?, (of_orders, own), shared, &mut seen, publish).await?
         {
-            cause = Some(RestartCause::UnknownDigest);
+            cause = (!is_restart).then_some(RestartCause::UnknownDigest);
         }
         if let Some(cause) = cause {
             self.client.batch_execute("ROLLBACK").await?;

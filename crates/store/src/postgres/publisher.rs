@@ -2,9 +2,9 @@
 //! callers of these commits get their answers. It publishes other nodes' commits after a
 //! notification, and at least once a second.
 //!
-//! Only this task calls the sink, and only with the results of polls. So older counts are never
-//! published after newer counts. Every order that the counts include is published with the counts
-//! or earlier.
+//! Only this task calls the sink. Counts come only from polls, so older counts are never published
+//! after newer counts. Every order that the counts include is published with the counts or earlier.
+//! Under load, the orders of a settled batch are published earlier than their counts.
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,6 +27,10 @@ use super::notice::{CHANNEL, CommitNotice};
 use super::poll::{Changes, PollResult, Poller};
 use super::shared::{CommitMessage, OwnCommit, Shared};
 
+/// If a settled batch has fewer orders, the load is low, and the orders are published with the
+/// counts. So a buyer who sends one request after the other always sees the own orders counted.
+const EARLY_ORDERS_MIN: usize = 8;
+
 /// The task's own state.
 pub(super) struct Publisher {
     shared: Arc<Shared>,
@@ -42,6 +46,8 @@ pub(super) struct Publisher {
     own: Vec<String>,
     /// The notification for other nodes about these transactions.
     notice: Option<CommitNotice>,
+    /// Whether the last poll failed.
+    is_failing: bool,
 }
 
 /// Commits of this node that must be published.
@@ -69,8 +75,16 @@ impl Publisher {
         let since = look.position(&shared.clock).await.map_err(failed)?;
         shared.clock.set_seen(began);
         let follower = DigestFollower::new(since, 0);
-        let (born, own, notice) = (began, Vec::new(), None);
-        Ok(Self { shared, commits, look: Some(look), follower, born, own, notice })
+        Ok(Self {
+            shared,
+            commits,
+            look: Some(look),
+            follower,
+            born: began,
+            own: Vec::new(),
+            notice: None,
+            is_failing: false,
+        })
     }
 
     /// Runs until it is stopped. If the sink panics, the store fails, because nothing would be
@@ -83,9 +97,9 @@ impl Publisher {
         shared.stop_accepting();
     }
 
-    /// Polls soon after a commit or a notification, but not more often than the pause between two
-    /// refreshes allows. Settled tickets do not wait for a poll, so under load the number of polls
-    /// does not grow with the number of commits.
+    /// Polls soon after a commit or a notification. Large batches of settled tickets do not wait
+    /// for a poll, and share polls. So under load, the number of polls does not grow with the
+    /// number of commits.
     async fn work(mut self) {
         let (mut looked, mut wants_poll) = (Instant::now(), false);
         loop {
@@ -94,6 +108,7 @@ impl Publisher {
             // backlog is read with the shortest pauses.
             let next = match self.follower.is_complete() {
                 false => REFRESHES_APART_MIN,
+                true if self.is_failing => PG_POLL_EVERY,
                 true if wants_poll || self.notice.is_some() => apart,
                 true => PG_POLL_EVERY,
             };
@@ -134,15 +149,16 @@ impl Publisher {
                         && self.look.as_ref().is_some_and(|look| !look.is_closed());
                     let known = lives
                         && transaction.as_ref().is_some_and(|t| self.follower.since().includes(t));
-                    if transaction.is_some() {
-                        let events = events || self.notice.is_some_and(|notice| notice.events);
-                        self.notice = Some(CommitNotice { writer: self.shared.writer(), events });
+                    if transaction.is_some() || events {
+                        self.add_notice(events);
                     }
                     self.shared.acknowledged.add(&orders);
                     self.own.extend(transaction.filter(|_| !known));
                     own.orders.extend(orders.into_iter().filter(|_| !known));
                     own.events |= events;
-                    own.needs_counts |= !only_settled;
+                    // Without a session, it is unknown whether another node has changed an order.
+                    own.needs_counts |=
+                        !(only_settled && lives && own.orders.len() >= EARLY_ORDERS_MIN);
                     own.waiting.push(done);
                 }
                 Some(CommitMessage::Stop) | None => return (own, true),
@@ -159,6 +175,7 @@ impl Publisher {
         let began = Instant::now();
         let looked = self.poll().await;
         let is_seen = looked.is_ok();
+        self.is_failing = !is_seen;
         let seen = match looked {
             Ok(seen) => {
                 self.shared.set_unavailable(None);
@@ -244,11 +261,14 @@ impl Publisher {
         }
         let Some(look) = &self.look else { return Err(Failure::TimedOut) };
         let mut piece = publish_in_parts(&shared);
-        let notice = self.notice.take();
         let looked = look.poll(self.follower.since(), &self.own, &shared, &mut piece);
-        let looked = async { tokio::join!(look.notify(notice), looked).1 };
-        let PollResult { position, seen, old } =
-            timeout(wait, looked).await.unwrap_or(Err(Failure::TimedOut))?;
+        let looked = async { tokio::join!(look.notify(self.notice), looked) };
+        let (notified, looked) =
+            timeout(wait, looked).await.unwrap_or((false, Err(Failure::TimedOut)));
+        if notified {
+            self.notice = None;
+        }
+        let PollResult { position, seen, old } = looked?;
         self.check_history(position.fence)?;
         // Every commit that was announced before this poll began is in the poll's snapshot.
         let now = self.now();
@@ -274,6 +294,12 @@ impl Publisher {
             "the database has fence {found}, this deployment has used fence {known}; connecting \
              again"
         )))
+    }
+
+    /// Adds commits to the notification for other nodes.
+    fn add_notice(&mut self, events: bool) {
+        let events = events || self.notice.is_some_and(|notice| notice.events);
+        self.notice = Some(CommitNotice { writer: self.shared.writer(), events });
     }
 
     /// Returns the monotonic time in milliseconds.
