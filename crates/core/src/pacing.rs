@@ -63,9 +63,9 @@ impl SettlerPace {
     }
 }
 
-/// A refresh reads what other nodes committed. Each live node adds this time to the pause between
-/// two such refreshes. If the last refresh is longer ago than the pause, the node refreshes at
-/// once. So the pause delays other nodes' verdicts only under load.
+/// A refresh reads the counts, and what other nodes committed. Each live node adds this time to the
+/// pause between two refreshes. If the last refresh is longer ago than the pause, the node
+/// refreshes at once. So the pause delays other nodes' verdicts only under load.
 const REFRESHES_APART_EACH: Duration = Duration::from_millis(5);
 /// The smallest pause between two refreshes.
 pub const REFRESHES_APART_MIN: Duration = Duration::from_millis(5);

@@ -1,5 +1,5 @@
-//! One item's counts in node memory. They are the exact counts of the last commit, and reading them
-//! takes no lock.
+//! One item's counts in node memory. They are the exact counts of one commit, the last one that
+//! this node has read. Reading them takes no lock.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 /// If the stock is unlimited, the lower half of `packed` has this value.
 const UNLIMITED: u64 = u32::MAX as u64;
 
-/// An item's counts at the last commit.
+/// An item's counts at the last commit that this node has read.
 #[derive(Debug)]
 pub struct ItemGauge {
     /// The upper half has the units that may come back: held units, and units kept for the

@@ -1,5 +1,6 @@
-//! A node's copy of the store's state in memory. The store's own thread updates this copy after
-//! each commit, before any request gets the commit's result.
+//! A node's copy of the store's state in memory. The store's own thread adds the orders of a commit
+//! before any request gets the commit's result. With PostgreSQL, the counts may follow some
+//! milliseconds later.
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;

@@ -59,8 +59,8 @@ impl Store {
         }
     }
 
-    /// Sets the shortest time between two refreshes that other nodes' commits cause. Does nothing
-    /// for an embedded store.
+    /// Sets the shortest time between two refreshes that other nodes' commits or large batches of
+    /// this node cause. Does nothing for an embedded store.
     pub fn set_refreshes_apart(&self, apart: Duration) {
         if let Self::Postgres(s) = self {
             s.set_refreshes_apart(apart);
