@@ -234,7 +234,12 @@ mod tests {
     #[test]
     fn every_order_of_the_hot_row_adds_a_row_and_takes_a_unit() {
         let postgres = Postgres::start(&std::env::temp_dir()).expect("postgresql is installed");
-        let rate = postgres.hot_row(Duration::from_secs(1)).expect("the rows add up");
-        assert!(rate > 0.0);
+        // On a busy machine, pgbench may finish no transaction within a second. Then it reports no
+        // rate, and a longer run follows.
+        let mut rate = postgres.hot_row(Duration::from_secs(1));
+        for seconds in [4, 16] {
+            rate = rate.or_else(|_| postgres.hot_row(Duration::from_secs(seconds)));
+        }
+        assert!(rate.expect("the rows add up") > 0.0);
     }
 }
