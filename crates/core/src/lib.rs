@@ -43,6 +43,8 @@ pub mod respread;
 pub mod rows;
 pub mod rules;
 pub mod sale;
+#[cfg(test)]
+mod seeded_rng;
 pub mod settle;
 #[cfg(test)]
 mod skewed_demand_tests;

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::seeded_rng::SeededRng;
 use crate::value::ItemId;
 
 const SEEDS: u64 = 300;
@@ -34,18 +35,6 @@ pub(super) fn holds(rule: AssignmentRule) -> bool {
     REMOVED.get() != Some(rule)
 }
 
-/// A generator of random numbers (xorshift). The same seed gives the same run.
-struct SeededRng(u64);
-
-impl SeededRng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
-    }
-}
-
 #[derive(Default)]
 struct Node {
     settlers: Settlers,
@@ -71,7 +60,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let rng = SeededRng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let rng = SeededRng::new(seed);
         let (nodes, leases) = (BTreeMap::new(), BTreeMap::new());
         let mut world =
             Self { rng, now: 10_000, nodes, leases, next_id: 1, excused_until: 0, changed_at: 0 };

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::seeded_rng::SeededRng;
 
 mod reader;
 
@@ -22,22 +23,6 @@ thread_local! {
 /// Returns whether this rule is in force: the test on this thread has not removed it.
 pub(super) fn holds(rule: FeedRule) -> bool {
     REMOVED.get() != Some(rule)
-}
-
-/// A generator of random numbers (xorshift). The same seed gives the same run.
-struct SeededRng(u64);
-
-impl SeededRng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
-    }
-
-    fn pick(&mut self, length: usize) -> usize {
-        self.below(length as u64) as usize
-    }
 }
 
 /// A commit: the request that got an order, if any, and the item's free units after the commit.
@@ -92,7 +77,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut rng = SeededRng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut rng = SeededRng::new(seed);
         let free: Vec<u64> = (0..ITEMS).map(|_| 1 + rng.below(3)).collect();
         let opening = |(item, free): (usize, &u64)| Commit {
             at: 0,

@@ -108,6 +108,7 @@ impl Publisher {
             // backlog is read with the shortest pauses.
             let next = match self.follower.is_complete() {
                 false => REFRESHES_APART_MIN,
+                // During an outage, only the commits of this node cause more polls.
                 true if self.is_failing => PG_POLL_EVERY,
                 true if wants_poll || self.notice.is_some() => apart,
                 true => PG_POLL_EVERY,

@@ -83,6 +83,13 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
             .expect("writes");
     }
     let again = open_postgres(&cluster.url(&database), 2).await;
+    for table in ["item", "slot_grant", "orders"] {
+        let ahead = format!(
+            "SELECT count(*) FROM {table}
+             WHERE changed >= pg_snapshot_xmax(pg_current_snapshot())"
+        );
+        assert_eq!(cluster.psql(&database, &ahead).expect("psql runs").trim(), "0", "{table}");
+    }
     again.commits.forget();
     // Wait for three polls. If the rows were not rewritten, each poll would publish them.
     for n in 2..5 {

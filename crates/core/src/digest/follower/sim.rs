@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::digest::{OrderDigest, decode, encode};
+use crate::seeded_rng::SeededRng;
 use crate::value::{GrantId, ItemId, TicketN};
 
 const STEPS: usize = 300;
@@ -26,22 +27,6 @@ thread_local! {
 /// Returns whether this rule is in force: the test on this thread has not removed it.
 pub(crate) fn holds(rule: DigestRule) -> bool {
     REMOVED.get() != Some(rule)
-}
-
-/// A generator of random numbers (xorshift). The same seed gives the same run.
-struct SeededRng(u64);
-
-impl SeededRng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
-    }
-
-    fn pick(&mut self, length: usize) -> usize {
-        self.below(length as u64) as usize
-    }
 }
 
 /// An order: its number, its request, and the transaction that inserted it.
@@ -165,7 +150,7 @@ impl World {
             counted: BTreeSet::new(),
             is_connected: true,
         };
-        let rng = SeededRng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let rng = SeededRng::new(seed);
         Self { rng, now: 0, database, node }
     }
 

@@ -5,18 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::gate::draw::DrawSeed;
-
-/// A generator of random numbers (xorshift). The same seed repeats a run.
-struct SeededRng(u64);
-
-impl SeededRng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
-    }
-}
+use crate::seeded_rng::SeededRng;
 
 #[derive(Clone, Debug)]
 struct VisitorRow {
@@ -204,7 +193,7 @@ impl World {
 }
 
 fn run(seed: u64) {
-    let mut rng = SeededRng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut rng = SeededRng::new(seed);
     let mut world = World::new(&mut rng);
     let mut nodes = [Node::default(); 2];
     let crowd = 1 + rng.below(60);

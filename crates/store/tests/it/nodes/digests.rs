@@ -2,6 +2,7 @@
 //! needs.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use doorbuster_core::digest::{OrderDigest, buyer_tag};
 use doorbuster_core::event::Attribution;
@@ -109,6 +110,38 @@ async fn counts_include_only_published_orders_and_digests() {
         let has_last = |c: &Committed| c.counts.iter().any(|counts| counts.held == held);
         check(&wait(&b, KNOWN_WITHIN, |all| all.iter().any(has_last)).await);
     }
+    for fixture in [a, b] {
+        fixture.store.close().await;
+    }
+}
+
+/// Two large batches follow each other within the pause between two polls. The second batch does not
+/// wait for a poll.
+#[tokio::test]
+async fn a_large_batch_is_published_without_a_poll_and_its_counts_follow() {
+    let (a, b, _) = two().await;
+    let grant = a.slot(1_000, 500, 1).await;
+    a.store.set_refreshes_apart(Duration::from_millis(100));
+    let batch = async |first: u64| {
+        let tickets: Vec<_> = (first..first + 20)
+            .map(|n| a.ticket(&grant, n, &format!("buyer-{n}"), "k", 1))
+            .collect();
+        a.store.settle(tickets).await.expect("settles");
+        a.commits.take()
+    };
+    let (mut counted, mut early) = (0, 0);
+    for round in 1..=10 {
+        let seen = batch(20 * round - 19).await;
+        assert_eq!(orders(&seen).len(), 20, "the orders are published before the answer");
+        counted = seen.iter().flat_map(|c| &c.counts).map(|c| c.held).fold(counted, u64::max);
+        early += usize::from(counted < 20 * round);
+    }
+    assert!(early > 0, "each batch waited for a poll");
+    let has_all = |all: &[Committed]| all.iter().flat_map(|c| &c.counts).any(|c| c.held == 200);
+    if counted < 200 {
+        wait(&a, KNOWN_WITHIN, has_all).await;
+    }
+    wait(&b, KNOWN_WITHIN, has_all).await;
     for fixture in [a, b] {
         fixture.store.close().await;
     }
