@@ -8,7 +8,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
@@ -104,15 +104,8 @@ impl Publisher {
         let (mut looked, mut wants_poll) = (Instant::now(), false);
         loop {
             let apart = self.shared.refreshes_apart();
-            // While there is a backlog, this node must not refuse a request from memory. So the
-            // backlog is read with the shortest pauses.
-            let next = match self.follower.is_complete() {
-                false => REFRESHES_APART_MIN,
-                // During an outage, only the commits of this node cause more polls.
-                true if self.is_failing => PG_POLL_EVERY,
-                true if wants_poll || self.notice.is_some() => apart,
-                true => PG_POLL_EVERY,
-            };
+            let has_hint = wants_poll || self.notice.is_some();
+            let next = pause(self.follower.is_complete(), self.is_failing, has_hint, apart);
             let first = tokio::select! {
                 biased;
                 commits = self.commits.recv() => commits,
@@ -309,6 +302,19 @@ impl Publisher {
     }
 }
 
+/// Returns the longest time from one poll to the next. `has_hint` says that a commit has not been
+/// polled yet. `apart` is the shortest time between two polls that such commits cause.
+fn pause(is_complete: bool, is_failing: bool, has_hint: bool, apart: Duration) -> Duration {
+    match is_complete {
+        // While there is a backlog, this node must not refuse a request from memory. So the backlog
+        // is read with the shortest pauses.
+        false => REFRESHES_APART_MIN,
+        // During an outage, only new commits of this node cause more polls.
+        true if has_hint && !is_failing => apart,
+        true => PG_POLL_EVERY,
+    }
+}
+
 /// Publishes a part of the changes, without counts.
 fn publish_in_parts(shared: &Arc<Shared>) -> impl FnMut(Changes) + Send + use<> {
     let shared = Arc::clone(shared);
@@ -359,4 +365,18 @@ async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
     let (client, _) = timeout(PG_CONNECT_WAIT, open).await.map_err(|_| Failure::TimedOut)??;
     client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
     Poller::new(client, shared.node).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_causes_a_poll_soon_unless_the_database_is_unavailable() {
+        let apart = Duration::from_millis(40);
+        assert_eq!(pause(true, false, false, apart), PG_POLL_EVERY);
+        assert_eq!(pause(true, false, true, apart), apart);
+        assert_eq!(pause(true, true, true, apart), PG_POLL_EVERY, "an outage");
+        assert_eq!(pause(false, false, true, apart), REFRESHES_APART_MIN, "a backlog");
+    }
 }

@@ -115,8 +115,8 @@ async fn counts_include_only_published_orders_and_digests() {
     }
 }
 
-/// Two large batches follow each other within the pause between two polls. The second batch does not
-/// wait for a poll.
+/// Large batches follow each other within the pause between two polls. So some of them do not wait
+/// for a poll.
 #[tokio::test]
 async fn a_large_batch_is_published_without_a_poll_and_its_counts_follow() {
     let (a, b, _) = two().await;
