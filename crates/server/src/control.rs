@@ -37,6 +37,7 @@ use crate::config::Roles;
 use crate::database;
 use crate::engine::{Engine, Jobs};
 use crate::outages;
+use crate::scheduler::{Scheduler, Work};
 
 pub use adjust::AdjustResult;
 pub use audit::{AuditView, FindingView, ItemAudit};
@@ -60,12 +61,9 @@ pub struct JobSignals {
     sales: Mutex<HashSet<Arc<str>>>,
     items_changed: Notify,
     sales_changed: Notify,
-    times_changed: Notify,
     catalogue_changed: Notify,
     pub(crate) queues_changed: Notify,
     drains_changed: Notify,
-    /// Notified when units are kept for a waitlist, or when a sale's time or phase has changed.
-    waitlists_changed: Notify,
     /// Tickets that other nodes refused, if no request on this node waits for them. Such a ticket
     /// may belong to a waitlist entry that was passed over.
     foreign_refusals: waitlist::ForeignRefusals,
@@ -80,8 +78,7 @@ pub struct JobSignals {
     /// Whether this node reconciles an item's slots after every commit for the item. Otherwise the
     /// node reconciles the slots only when the node itself needs units.
     reconciles_on_commit: AtomicBool,
-    /// Whether this node is the leader.
-    leads: AtomicBool,
+    scheduler: Scheduler,
 }
 
 impl JobSignals {
@@ -136,11 +133,6 @@ impl JobSignals {
         self.event_signal.subscribe()
     }
 
-    /// Wakes the job that serves the waitlists, because units are kept for them.
-    pub fn wake_waitlists(&self) {
-        self.waitlists_changed.notify_one();
-    }
-
     /// Records that another node refused a ticket for which no request on this node waits. If the
     /// ticket belongs to a waitlist entry, the entry's buyer may be connected to this node.
     pub fn refused_elsewhere(&self, id: TicketId) {
@@ -151,7 +143,12 @@ impl JobSignals {
     /// duplicate work, so two leaders at the same time do no harm.
     #[must_use]
     pub fn leads(&self) -> bool {
-        self.leads.load(Ordering::Acquire)
+        self.scheduler.leads()
+    }
+
+    /// Returns the scheduler of delayed work.
+    pub(crate) fn scheduler(&self) -> &Scheduler {
+        &self.scheduler
     }
 
     /// Announces that the edge feed may have changed.
@@ -169,10 +166,10 @@ impl JobSignals {
 
     /// Wakes all jobs that depend on a sale's times or phase.
     pub fn wake_timed_jobs(&self) {
-        self.times_changed.notify_one();
+        self.scheduler.wake(Work::Phases);
+        self.scheduler.wake(Work::Waitlists);
         self.queues_changed.notify_one();
         self.sale_opened.notify_one();
-        self.waitlists_changed.notify_one();
     }
 
     fn take_items(&self) -> HashMap<ItemId, WakeReason> {

@@ -34,6 +34,7 @@ mod payment;
 pub mod purchase;
 mod push;
 mod refusal_memory;
+mod scheduler;
 pub mod secrets;
 mod settle;
 pub mod signing;

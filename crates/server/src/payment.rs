@@ -27,10 +27,9 @@ mod stripe;
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
 use crate::config::Settings;
 use crate::engine::Engine;
+use crate::scheduler::Work;
 
 pub(crate) use checkout::CheckoutResult;
 use failover::AppliedPayments;
@@ -55,8 +54,6 @@ pub(crate) struct Payments {
     /// The payments that this node applied in the last minutes. `None` if the store has no
     /// failover.
     applied: Option<AppliedPayments>,
-    /// Notified when a refund was created.
-    refunds: Notify,
 }
 
 impl Payments {
@@ -72,7 +69,6 @@ impl Payments {
             sandbox_page: settings.payment.sandbox_page,
             page_origin: settings.page_origin.clone(),
             public_url: settings.page_url.clone(),
-            refunds: Notify::new(),
         }
     }
 
@@ -104,7 +100,7 @@ impl Payments {
 
     /// Wakes the refund job, because a refund may be due now.
     pub(crate) fn wake_refunds(&self) {
-        self.refunds.notify_one();
+        self.engine.control().scheduler().wake(Work::Refunds);
     }
 
     /// Makes the next call to the provider use the system's newest certificates.

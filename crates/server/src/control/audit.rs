@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::catalogue::SaleState;
 use crate::engine::{Engine, EngineError};
 use crate::outages;
+use crate::scheduler::{NextRun, Work};
 
 /// Shortest pause between two audits.
 const EVERY: Duration = Duration::from_secs(5);
@@ -74,13 +75,10 @@ pub struct ItemAudit {
 
 /// Runs audits until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
-    let mut pause = EVERY;
+    let (mut turns, mut next) = (engine.turns(Work::Audit), NextRun::Now);
     loop {
-        tokio::time::sleep(pause - RUSH_WINDOW).await;
+        turns.wait(next).await;
         wait_for_rush_end(|| engine.meter().read().tickets).await;
-        if !engine.control().leads() {
-            continue;
-        }
         let started = Instant::now();
         match engine.audit().await {
             Ok(view) => engine.handle_findings(&view).await,
@@ -91,7 +89,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 "failed to run the audit; will retry"
             ),
         }
-        pause = EVERY.max(started.elapsed() * PAUSE_FACTOR);
+        let pause = EVERY.max(started.elapsed() * PAUSE_FACTOR);
+        next = NextRun::After(pause - RUSH_WINDOW);
     }
 }
 

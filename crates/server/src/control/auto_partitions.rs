@@ -5,7 +5,6 @@
 //! partitions, so their number cannot oscillate.
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use doorbuster_core::limits::SLOTS_SERVED_MAX;
 use doorbuster_core::respread::{self, AutoWidth};
@@ -16,10 +15,9 @@ use tokio::time::Instant;
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
 use crate::outages;
+use crate::scheduler::{NextRun, Turn, Work};
 use crate::slot_layout::SlotLayout;
 
-/// Time between two checks.
-const EVERY: Duration = Duration::from_secs(1);
 /// If all sales together would have more slots than this, each new item starts with one partition
 /// instead of several. The reason is that each slot costs every settler a connection.
 const SLOTS_FOR_WIDE_STARTS: usize = 24;
@@ -38,31 +36,35 @@ pub(super) async fn run(engine: Arc<Engine>) {
         return std::future::pending().await;
     }
     let (mut observed, began) = (HashMap::new(), Instant::now());
+    let mut turns = engine.turns(Work::Partitions);
     loop {
-        tokio::time::sleep(EVERY).await;
-        if !engine.control().leads() {
+        if turns.wait(NextRun::Idle).await == Turn::First {
             observed.clear();
-            continue;
         }
-        let catalogue = engine.catalogue().clone();
-        let open: Vec<(&Arc<SaleState>, &Arc<ItemState>)> = catalogue
-            .sales()
-            .filter(|sale| sale.row.phase == Phase::Open && !sale.is_draining())
-            .flat_map(|sale| sale.items.iter().map(move |item| (sale, item)))
-            .filter(|(_, item)| item.row.spread.auto)
-            .collect();
-        observed.retain(|id: &ItemId, _| open.iter().any(|(_, item)| item.row.id == *id));
-        for (sale, item) in open {
-            let seen: &mut Observed = observed.entry(item.row.id).or_default();
-            if let Err(error) = look(&engine, sale, item, seen, began).await {
-                outages::warn!(
-                    engine.outages(),
-                    error,
-                    event = "spread.widen_failed",
-                    item = format!("{}/{}", item.sale, item.row.name),
-                    "failed to add partitions to an item; will retry"
-                );
-            }
+        look_at_all(&engine, &mut observed, began).await;
+    }
+}
+
+/// Looks at each item of an open sale that has an automatic spread.
+async fn look_at_all(engine: &Engine, observed: &mut HashMap<ItemId, Observed>, began: Instant) {
+    let catalogue = engine.catalogue().clone();
+    let open: Vec<(&Arc<SaleState>, &Arc<ItemState>)> = catalogue
+        .sales()
+        .filter(|sale| sale.row.phase == Phase::Open && !sale.is_draining())
+        .flat_map(|sale| sale.items.iter().map(move |item| (sale, item)))
+        .filter(|(_, item)| item.row.spread.auto)
+        .collect();
+    observed.retain(|id, _| open.iter().any(|(_, item)| item.row.id == *id));
+    for (sale, item) in open {
+        let seen = observed.entry(item.row.id).or_default();
+        if let Err(error) = look(engine, sale, item, seen, began).await {
+            outages::warn!(
+                engine.outages(),
+                error,
+                event = "spread.widen_failed",
+                item = format!("{}/{}", item.sale, item.row.name),
+                "failed to add partitions to an item; will retry"
+            );
         }
     }
 }

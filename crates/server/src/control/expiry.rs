@@ -1,6 +1,5 @@
-//! Expires reserved orders after the end of their payment window. Sleeps until the next order
-//! expires. Pauses while another node leads. If the store uses the machine's clock, also pauses
-//! while that clock is not trusted.
+//! Expires reserved orders after the end of their payment window. If the store uses the machine's
+//! clock, pauses while that clock is not trusted.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use crate::engine::Engine;
 use crate::failpoint::{self, Failpoint};
 use crate::outages;
+use crate::scheduler::{NextRun, Work};
 
 /// The largest and the smallest number of orders that a batch requests from the store. If fewer
 /// orders are due, the batch is smaller.
@@ -25,18 +25,14 @@ const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
 /// The number of batches that run at the same time if the store is a database server. While one
 /// batch publishes its events, the next one reads its rows. Batches commit one after the other.
 const BATCHES_AHEAD: usize = 2;
-/// Longest sleep. An order that is created during the sleep expires at least a second after its
-/// creation, so the job is awake in time.
-const SLEEP_MAX: Duration = Duration::from_millis(500);
-/// Shortest sleep when no order has expired.
-const SLEEP_MIN: Duration = Duration::from_millis(10);
 
 /// Expires orders until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut batch = BATCH_MAX;
+    let (mut turns, mut next) = (engine.turns(Work::Expiry), NextRun::Now);
     loop {
-        let wait = if is_resting(&engine) { SLEEP_MAX } else { expire(&engine, &mut batch).await };
-        tokio::time::sleep(wait).await;
+        turns.wait(next).await;
+        next = if is_resting(&engine) { NextRun::Idle } else { expire(&engine, &mut batch).await };
     }
 }
 
@@ -45,16 +41,11 @@ fn is_resting(engine: &Engine) -> bool {
     (engine.layout().is_single_node() && engine.clock().has_alarm()) || !engine.control().leads()
 }
 
-async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
+async fn expire(engine: &Engine, batch: &mut usize) -> NextRun {
     match engine.store().next_due().await {
         Ok(Some(due)) if due <= engine.store().monotonic_now() => expire_all(engine, batch).await,
-        Ok(Some(due)) => {
-            let until = Duration::from_millis(
-                (due.0 - engine.store().monotonic_now().0).max(0).unsigned_abs(),
-            );
-            until.clamp(SLEEP_MIN, SLEEP_MAX)
-        }
-        Ok(None) => SLEEP_MAX,
+        Ok(Some(due)) => NextRun::At(due),
+        Ok(None) => NextRun::Idle,
         Err(error) => {
             outages::warn!(
                 engine.outages(),
@@ -62,17 +53,16 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
                 event = "order.expiry_read_failed",
                 "failed to read the next order to expire; will retry"
             );
-            SLEEP_MAX
+            NextRun::Idle
         }
     }
 }
 
-/// Expires batches until a batch has fewer orders than requested. Returns the wait before the next
-/// check.
+/// Expires batches until a batch has fewer orders than requested.
 ///
 /// Batches follow each other without a pause, because other transactions need no pause. A single
 /// writer runs them between two batches, and a database server shares its time among all sessions.
-async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
+async fn expire_all(engine: &Engine, batch: &mut usize) -> NextRun {
     // A single writer commits all waiting transactions as one group. With two batches, the group
     // would take twice as long. So only one batch waits.
     let (ahead, time) = if engine.layout().is_single_node() {
@@ -80,7 +70,7 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
     } else {
         (BATCHES_AHEAD, BATCH_TIME)
     };
-    let (mut under_way, mut more, mut wait) = (FuturesUnordered::new(), true, Duration::ZERO);
+    let (mut under_way, mut more, mut next) = (FuturesUnordered::new(), true, NextRun::Now);
     let mut began = Instant::now();
     loop {
         while more && under_way.len() < ahead {
@@ -88,14 +78,14 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
             let limit = *batch;
             under_way.push(async move { (limit, engine.store().expire_due(limit).await) });
         }
-        let Some((limit, expired)) = under_way.next().await else { return wait };
+        let Some((limit, expired)) = under_way.next().await else { return next };
         match expired {
-            Ok(expired) if expired.is_empty() => (more, wait) = (false, wait.max(SLEEP_MIN)),
+            Ok(expired) if expired.is_empty() => more = false,
             Ok(expired) => {
                 failpoint::pass(Failpoint::ExpiryDone);
                 engine.meter().count_expired_orders(expired.len());
                 more &= expired.len() >= limit && !is_resting(engine);
-                *batch = next(*batch, began.elapsed(), time);
+                *batch = next_batch(*batch, began.elapsed(), time);
             }
             Err(error) => {
                 outages::warn!(
@@ -104,7 +94,7 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
                     event = "order.expiry_failed",
                     "failed to expire orders; will retry"
                 );
-                (more, wait) = (false, SLEEP_MAX);
+                (more, next) = (false, NextRun::Idle);
             }
         }
         // The next batch waited for its turn until now, so the measurement of its time begins here.
@@ -114,7 +104,7 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
 
 /// Returns the size of the next batch. The last batch had the size `batch`, took `took` and was
 /// meant to take `time`.
-fn next(batch: usize, took: Duration, time: Duration) -> usize {
+fn next_batch(batch: usize, took: Duration, time: Duration) -> usize {
     let wanted = match () {
         () if took > time * 2 => batch / 2,
         () if took < time => batch + batch / 4,
@@ -135,7 +125,8 @@ mod tests {
         {
             let mut batch = BATCH_MAX;
             for _ in 0..50 {
-                batch = next(batch, Duration::from_micros(order_us * batch as u64), BATCH_TIME);
+                batch =
+                    next_batch(batch, Duration::from_micros(order_us * batch as u64), BATCH_TIME);
             }
             assert!(batch.abs_diff(expected) * 2 <= expected, "{order_us} µs: {batch}");
         }

@@ -53,7 +53,7 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
                     event = "node.lease_failed",
                     "failed to renew this node's lease; will retry"
                 );
-                engine.control().leads.store(false, Ordering::Release);
+                engine.control().scheduler.set_leads(false);
                 engine
                     .control()
                     .reconciles_on_commit
@@ -83,7 +83,7 @@ fn handle_own_lapse(engine: &Engine, away: Duration) {
 pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), EngineError> {
     let control = engine.control();
     if engine.layout().is_single_node() {
-        control.leads.store(true, Ordering::Release);
+        control.scheduler.set_leads(true);
         control.reconciles_on_commit.store(true, Ordering::Release);
         return Ok(());
     }
@@ -91,7 +91,7 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     let has_lead =
         roles.control && engine.store().take_leader_lease(engine.node().0, LEASE_MS).await?;
     let leads = has_lead || engine.always_leads();
-    if control.leads.swap(leads, Ordering::AcqRel) != leads {
+    if control.scheduler.set_leads(leads) != leads {
         tracing::info!(
             leads,
             node = %engine.node(),

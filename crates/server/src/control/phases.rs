@@ -1,47 +1,43 @@
-//! Opens and closes sales by the store's clock. Sleeps until the next start or end of a sale.
+//! Opens and closes sales by the store's clock.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::Phase;
 use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::{Millis, Phase};
 
 use tokio::task::JoinSet;
 
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
 use crate::outages;
+use crate::scheduler::{NextRun, Work};
 
-/// Longest sleep. The sleep is bounded because the clock may be adjusted during the sleep.
-const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Opens and closes sales until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let (mut under_way, mut steps) = (HashSet::new(), JoinSet::new());
+    let (mut turns, mut run) = (engine.turns(Work::Phases), NextRun::Now);
     loop {
+        turns.wait(run).await;
         while let Some(ended) = steps.try_join_next() {
             under_way.remove(&ended.unwrap_or_default());
         }
         let sales: Vec<_> = engine.catalogue().sales().cloned().collect();
         let now = engine.store().monotonic_now();
-        let mut wait = SLEEP_MAX;
+        let mut next: Option<Millis> = None;
         for sale in sales {
-            let Some((step, at)) = next_step(&sale).filter(|_| engine.control().leads()) else {
-                continue;
-            };
+            let Some((step, at)) = next_step(&sale) else { continue };
             if at > now {
-                wait = wait.min(Duration::from_millis((at.0 - now.0).unsigned_abs()));
+                next = Some(next.map_or(at, |next| next.min(at)));
             } else if under_way.insert(sale.row.id.clone()) {
                 // A drain takes time, and other sales must open without waiting for it.
                 steps.spawn(take_step(engine.clone(), sale, step));
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = engine.control().times_changed.notified() => {}
-        }
+        run = next.map_or(NextRun::Idle, NextRun::At);
     }
 }
 
@@ -63,7 +59,7 @@ async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -
 }
 
 /// Returns the next step by the clock, and the time at which it is due.
-fn next_step(sale: &SaleState) -> Option<(PhaseStep, doorbuster_core::Millis)> {
+fn next_step(sale: &SaleState) -> Option<(PhaseStep, Millis)> {
     match sale.row.phase {
         Phase::Scheduled => sale.row.starts_at.map(|at| (PhaseStep::Open, at)),
         Phase::Open | Phase::Paused => sale.row.ends_at.map(|at| (PhaseStep::Close, at)),

@@ -2,15 +2,13 @@
 //! a slot, or may stop before it has deleted all data. So this job deletes the remaining data.
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use doorbuster_core::{Phase, SlotKey};
 use futures_util::StreamExt;
 
 use crate::engine::Engine;
+use crate::scheduler::{NextRun, Work};
 
-/// Time between two rounds.
-const EVERY: Duration = Duration::from_secs(2);
 /// The job still checks a sale's slots for this long after the sale's end. After this time, an
 /// operator must delete data that remains.
 const AFTER_END_MS: i64 = 7 * 86_400_000;
@@ -24,11 +22,10 @@ pub(super) async fn run(engine: Arc<Engine>) {
         return std::future::pending().await;
     }
     let mut gone = HashSet::new();
+    let mut turns = engine.turns(Work::Retirement);
     loop {
-        tokio::time::sleep(EVERY).await;
-        if engine.control().leads() {
-            retire(&engine, &mut gone).await;
-        }
+        turns.wait(NextRun::Idle).await;
+        retire(&engine, &mut gone).await;
     }
 }
 

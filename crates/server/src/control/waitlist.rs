@@ -1,12 +1,11 @@
 //! Gives returned units to the buyers in the waitlists. Ends the waitlists of ended sales. The
 //! leader runs this job. The job wakes when units are kept for a waitlist, and when a sale was
-//! resumed or ended. The job also wakes every second in case a signal was missed.
+//! resumed or ended.
 //!
 //! If two nodes run the job at the same time, they do no harm. The store gives each unit once, in
 //! the order of the entries, and ends each entry once. If a buyer is passed over, the node with the
 //! buyer's connection notifies the buyer.
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use doorbuster_core::{Phase, TicketId, Verdict, WaitlistEntry, WaitlistState};
 use futures_util::StreamExt;
@@ -16,8 +15,8 @@ use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
 use crate::notify::EventKind;
 use crate::outages;
+use crate::scheduler::{NextRun, Work};
 
-const EVERY: Duration = Duration::from_secs(1);
 /// The number of waitlists that are served at the same time. The store groups their commits.
 const WAITLISTS_AT_ONCE: usize = 16;
 
@@ -83,11 +82,11 @@ enum WaitlistWork {
 
 /// Serves and ends waitlists until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
+    let (mut turns, mut next) = (engine.turns(Work::Waitlists), NextRun::Now);
     loop {
-        drop(tokio::time::timeout(EVERY, engine.control().waitlists_changed.notified()).await);
-        while engine.control().leads() && !engine.is_stopping() && process_waitlists(&engine).await
-        {
-        }
+        turns.wait(next).await;
+        let more = !engine.is_stopping() && process_waitlists(&engine).await;
+        next = if more { NextRun::Now } else { NextRun::Idle };
     }
 }
 

@@ -2,17 +2,24 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use doorbuster_core::Millis;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Engine;
 use crate::outages::Outages;
+use crate::scheduler::{Turns, Work};
 
 impl Engine {
     /// Returns the outages that this node sees.
     pub(crate) fn outages(&self) -> &Outages {
         &self.outages
+    }
+
+    /// Returns the runs of a kind of delayed work. Only one task may have them.
+    pub(crate) fn turns(&self, work: Work) -> Turns<'_, impl Fn() -> Millis> {
+        self.control().scheduler().turns(work, || self.store().monotonic_now())
     }
 }
 

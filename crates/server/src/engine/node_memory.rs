@@ -15,6 +15,7 @@ use crate::control::JobSignals;
 use crate::failpoint::{self, Failpoint};
 use crate::holders::Holders;
 use crate::notify::{EventKind, Hub};
+use crate::scheduler::Work;
 use crate::waiters::{Delivery, TicketInfo, VerdictWaiters};
 
 /// The memory into which commits are published. Only the store's own thread writes it.
@@ -68,7 +69,7 @@ impl NodeMemory {
                 self.control.wake_by_pool(counts.item);
             }
             if counts.kept > 0 {
-                self.control.wake_waitlists();
+                self.control.scheduler().wake(Work::Waitlists);
             }
             if !item.work.unit_demand.is_empty() {
                 self.control.wake(counts.item);

@@ -9,7 +9,6 @@ use doorbuster_store::{NewItem, NewSale};
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 
 use super::provider::Provider;
 use super::stripe::{self, Stripe};
@@ -108,7 +107,6 @@ pub(super) fn stripe_payments(engine: &Arc<Engine>, api_url: String) -> Payments
         page_origin: None,
         sandbox_page: false,
         public_url: None,
-        refunds: Notify::new(),
     }
 }
 

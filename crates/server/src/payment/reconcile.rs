@@ -18,6 +18,7 @@ use doorbuster_core::money::Checkout;
 use doorbuster_core::{Millis, Order, OrderState};
 use doorbuster_store::CheckoutDeferral;
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
 use super::Payments;
@@ -26,6 +27,7 @@ use super::silence::{ProbeResult, ProviderSilence};
 use crate::engine::EngineError;
 use crate::failpoint::{self, Failpoint};
 use crate::outages;
+use crate::scheduler::{NextRun, Turn, Work};
 use pacer::QueryPacer;
 
 /// The maximum number of checkouts in one read.
@@ -59,75 +61,116 @@ const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
 /// longer. If money arrives later, the server learns this only from a message.
 const GIVE_UP_AFTER_MS: i64 = 30 * 86_400_000;
 
+/// What one run of the work keeps for the next run.
+struct CheckoutQueries<'a> {
+    payments: &'a Payments,
+    /// The running requests.
+    asking: FuturesUnordered<BoxFuture<'a, (String, Result<ProbeResult, EngineError>)>>,
+    /// The sessions of these requests.
+    in_progress: HashSet<String>,
+    silence: ProviderSilence,
+    pacer: QueryPacer,
+}
+
+impl<'a> CheckoutQueries<'a> {
+    fn new(payments: &'a Payments) -> Self {
+        Self {
+            payments,
+            asking: FuturesUnordered::new(),
+            in_progress: HashSet::new(),
+            silence: ProviderSilence::default(),
+            pacer: QueryPacer::new(payments.provider.queries_per_sec(), Instant::now()),
+        }
+    }
+
+    /// Reads one page of checkouts, and asks the provider about them until the next page is due.
+    async fn run_page(&mut self) -> NextRun {
+        let payments = self.payments;
+        let (mut waiting, is_full) = payments.next_page(&self.in_progress).await;
+        let held_back = self.silence.split_off_waiting(&mut waiting, self.asking.len());
+        let no_answer = self.silence.is_confirmed(Instant::now());
+        let mut all_noted = payments.postpone_all(held_back, no_answer).await;
+        let next_read = tokio::time::sleep(POLL_EVERY);
+        let latest_read = tokio::time::sleep(READ_WITHIN);
+        tokio::pin!(next_read, latest_read);
+        loop {
+            self.start_requests(&mut waiting);
+            let free = self.silence.free_slots(self.asking.len());
+            let is_paced = free > 0 && !waiting.is_empty();
+            let pause = self.pacer.wait(Instant::now()).unwrap_or_default();
+            let goes_on = self.silence.is_silent() || free > 0;
+            // After that, the remaining checkouts are postponed with the next page.
+            let fell_silent = self.silence.is_silent() && waiting.len() > free;
+            tokio::select! {
+                // Requests come first, so that they make progress even if another branch is always
+                // ready.
+                biased;
+                Some(answer) = self.asking.next(), if !self.asking.is_empty() => {
+                    all_noted &= self.note(answer);
+                }
+                () = std::future::ready(()),
+                    if reads_next_page(is_full, waiting.len(), goes_on) || fell_silent =>
+                {
+                    break
+                }
+                () = tokio::time::sleep(pause), if is_paced => {}
+                () = &mut next_read, if !is_urgent(&waiting) => break,
+                () = &mut latest_read => break,
+            }
+        }
+        if !payments.leads() {
+            // No further run may follow soon, and only a run drives the requests.
+            while let Some(answer) = self.asking.next().await {
+                self.note(answer);
+            }
+            payments.meter.set_lag(0);
+        }
+        // After a failure, the checkouts are still due. Without a pause, the server would send
+        // requests as fast as the provider answers.
+        if all_noted { NextRun::Now } else { NextRun::After(ERROR_PAUSE) }
+    }
+
+    /// Starts as many requests as the pace allows, beginning with the last checkout of `waiting`.
+    fn start_requests(&mut self, waiting: &mut Vec<(Checkout, Order)>) {
+        let payments = self.payments;
+        while self.silence.free_slots(self.asking.len()) > 0
+            && self.pacer.wait(Instant::now()).is_none()
+            && let Some((checkout, order)) = waiting.pop()
+        {
+            let session = checkout.session.clone();
+            if self.in_progress.insert(session.clone()) {
+                self.pacer.count_queries(1);
+                self.asking.push(Box::pin(async move {
+                    (session, payments.check_checkout(checkout, order).await)
+                }));
+            }
+        }
+    }
+
+    /// Takes note of the end of a request. Returns `false` if the store failed.
+    fn note(&mut self, (session, result): (String, Result<ProbeResult, EngineError>)) -> bool {
+        self.in_progress.remove(&session);
+        self.pacer.count_queries(self.payments.provider.take_further_requests());
+        match result {
+            Ok(result) => self.silence.record(result, Instant::now()),
+            Err(ref error) => self.payments.log_unstored(error),
+        }
+        result.is_ok()
+    }
+}
+
 impl Payments {
     /// Asks the provider until the program stops. A slow answer delays only one of the concurrent
     /// requests.
     pub(super) async fn reconcile(&self) {
-        let (mut asking, mut in_progress) = (FuturesUnordered::new(), HashSet::new());
-        let mut silence = ProviderSilence::default();
-        let mut pacer = QueryPacer::new(self.provider.queries_per_sec(), Instant::now());
+        let mut queries = CheckoutQueries::new(self);
+        let (mut turns, mut next) = (self.engine.turns(Work::Checkouts), NextRun::Now);
         loop {
-            if !self.leads() {
+            if turns.wait(next).await == Turn::First {
                 // An old silence says nothing about the time when this node leads again.
-                silence = ProviderSilence::default();
+                queries.silence = ProviderSilence::default();
             }
-            let (mut waiting, is_full) = self.next_page(&in_progress).await;
-            let held_back = silence.split_off_waiting(&mut waiting, asking.len());
-            let mut all_noted =
-                self.postpone_all(held_back, silence.is_confirmed(Instant::now())).await;
-            let next_read = tokio::time::sleep(POLL_EVERY);
-            let latest_read = tokio::time::sleep(READ_WITHIN);
-            tokio::pin!(next_read, latest_read);
-            loop {
-                while silence.free_slots(asking.len()) > 0
-                    && pacer.wait(Instant::now()).is_none()
-                    && let Some((checkout, order)) = waiting.pop()
-                {
-                    let session = checkout.session.clone();
-                    if in_progress.insert(session.clone()) {
-                        pacer.count_queries(1);
-                        asking.push(async move {
-                            (session, self.check_checkout(checkout, order).await)
-                        });
-                    }
-                }
-                let has_room = silence.free_slots(asking.len()) > 0;
-                let is_paced = has_room && !waiting.is_empty();
-                let pause = pacer.wait(Instant::now()).unwrap_or_default();
-                let goes_on = silence.is_silent() || has_room;
-                // After that, the remaining checkouts are postponed with the next page.
-                let fell_silent =
-                    silence.is_silent() && waiting.len() > silence.free_slots(asking.len());
-                tokio::select! {
-                    // Requests come first, so that they make progress even if another branch is
-                    // always ready.
-                    biased;
-                    Some((session, result)) = asking.next(), if !asking.is_empty() => {
-                        in_progress.remove(&session);
-                        pacer.count_queries(self.provider.take_further_requests());
-                        match result {
-                            Ok(result) => silence.record(result, Instant::now()),
-                            Err(error) => {
-                                all_noted = false;
-                                self.log_unstored(&error);
-                            }
-                        }
-                    }
-                    () = std::future::ready(()),
-                        if reads_next_page(is_full, waiting.len(), goes_on) || fell_silent =>
-                    {
-                        break
-                    }
-                    () = tokio::time::sleep(pause), if is_paced => {}
-                    () = &mut next_read, if !is_urgent(&waiting) => break,
-                    () = &mut latest_read => break,
-                }
-            }
-            if !all_noted {
-                // The checkouts are still due. Without a pause, the server would send requests as
-                // fast as the provider answers.
-                tokio::time::sleep(ERROR_PAUSE).await;
-            }
+            next = queries.run_page().await;
         }
     }
 
@@ -151,13 +194,8 @@ impl Payments {
         );
     }
 
-    /// Reads ended checkouts, urgent ones first. The result is empty if this node is not the
-    /// leader, or if the read fails.
+    /// Reads ended checkouts, urgent ones first. The result is empty if the read fails.
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
-        if !self.leads() {
-            self.meter.set_lag(0);
-            return Vec::new();
-        }
         match self.engine.store().checkouts_to_close(PAGE).await {
             Ok(apply_found) => {
                 self.meter

@@ -1,7 +1,6 @@
 //! Requests each refund until the provider accepts it. Then asks for the refund's progress until
 //! the money has arrived. The leader does this work. The refund's id is the idempotency key, so a
 //! repeated request makes no second refund.
-use std::time::Duration;
 
 use doorbuster_core::money::{Refund, RefundState, RefundUpdate};
 use futures_util::StreamExt;
@@ -10,41 +9,35 @@ use super::{Payments, RefundStep};
 use crate::engine::EngineError;
 use crate::failpoint::{self, Failpoint};
 use crate::outages;
+use crate::scheduler::{NextRun, Work};
 
 /// The maximum number of refunds in one read.
 const PAGE: usize = 128;
 /// The number of refunds that are requested at the same time.
 const AT_ONCE: usize = 8;
-/// Longest pause between two reads. Another node may create a refund without notifying this node.
-const POLL_EVERY: Duration = Duration::from_secs(1);
-/// Shortest pause between two reads.
-const CHECK_SPACING: Duration = Duration::from_millis(20);
 /// Longest error text that is stored, in characters. A longer text is cut off.
 const ERROR_CHARS_MAX: usize = 300;
 
 impl Payments {
     /// Requests refunds until the program stops.
     pub(super) async fn settle_refunds(&self) {
+        let (mut turns, mut next) = (self.engine.turns(Work::Refunds), NextRun::Now);
         loop {
-            let wait = match self.leads() {
-                true => self.check_refunds().await.unwrap_or_else(|error| {
-                    outages::warn!(
-                        self.engine.outages(),
-                        error,
-                        event = "payment.refunds_unread",
-                        "failed to read refunds; will retry"
-                    );
-                    POLL_EVERY
-                }),
-                false => POLL_EVERY,
-            };
-            tokio::time::sleep(CHECK_SPACING).await;
-            drop(tokio::time::timeout(wait, self.refunds.notified()).await);
+            turns.wait(next).await;
+            next = self.check_refunds().await.unwrap_or_else(|error| {
+                outages::warn!(
+                    self.engine.outages(),
+                    error,
+                    event = "payment.refunds_unread",
+                    "failed to read refunds; will retry"
+                );
+                NextRun::Idle
+            });
         }
     }
 
-    /// Asks the provider about every due refund. Returns the longest pause before the next read.
-    async fn check_refunds(&self) -> Result<Duration, EngineError> {
+    /// Asks the provider about every due refund.
+    async fn check_refunds(&self) -> Result<NextRun, EngineError> {
         let due = self.engine.store().refunds_due(PAGE).await?;
         let is_full = due.len() == PAGE;
         let checks = futures_util::stream::iter(due).map(|refund| self.check_refund(refund));
@@ -64,16 +57,13 @@ impl Payments {
         if !asking.await {
             // The refunds are still due. Without a pause, the server would send requests as fast as
             // the provider answers.
-            return Ok(POLL_EVERY);
+            return Ok(NextRun::Idle);
         }
         if is_full {
-            return Ok(Duration::ZERO);
+            return Ok(NextRun::Now);
         }
         let next = self.engine.store().next_refund_due().await?;
-        let until = next.map(|next| {
-            Duration::from_millis((next.0 - self.engine.now().0).max(0).unsigned_abs())
-        });
-        Ok(until.unwrap_or(POLL_EVERY).min(POLL_EVERY))
+        Ok(next.map_or(NextRun::Idle, NextRun::At))
     }
 
     async fn check_refund(&self, refund: Refund) -> Result<(), EngineError> {

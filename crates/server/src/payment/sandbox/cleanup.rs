@@ -2,18 +2,14 @@
 //! Each step reads one page of each kind of document.
 //!
 //! If the shop requests a refund after the deletion, the sandbox does not know the payment.
-use std::time::Duration;
 
 use doorbuster_core::Millis;
 
 use super::{Sandbox, Session, delivery, session_key};
 use crate::engine::EngineError;
 use crate::outages;
+use crate::scheduler::{NextRun, Work};
 
-/// Interval between two pages.
-const EVERY: Duration = Duration::from_secs(60);
-/// Pause between two pages while there is something to delete.
-const PAGE_PAUSE: Duration = Duration::from_millis(200);
 /// The number of documents that one page reads and deletes.
 const PAGE: usize = 200;
 /// How long a checkout is kept after its end. The ids of providers' messages are kept equally long.
@@ -29,16 +25,18 @@ struct CleanupCursor {
 impl Sandbox {
     /// Deletes old documents until the program stops.
     pub(crate) async fn delete_expired(&self) {
-        let mut round = CleanupCursor::default();
+        let mut cursor = CleanupCursor::default();
+        let (mut turns, mut next) = (self.engine.turns(Work::SandboxCleanup), NextRun::Now);
         loop {
+            turns.wait(next).await;
             // If the clock was set forward, every document may seem old. So nothing is deleted
             // then.
-            let may = self.engine.control().leads() && !self.engine.clock_stepped();
+            let may = !self.engine.clock_stepped();
             let before = self.engine.store().monotonic_now().plus(-KEPT_MS);
-            let forgotten = if may { self.forget_page(&mut round, before).await } else { Ok(0) };
-            let rest = match forgotten {
-                Ok(0) => EVERY,
-                Ok(_) => PAGE_PAUSE,
+            let forgotten = if may { self.forget_page(&mut cursor, before).await } else { Ok(0) };
+            next = match forgotten {
+                Ok(0) => NextRun::Idle,
+                Ok(_) => NextRun::Now,
                 Err(error) => {
                     outages::warn!(
                         self.engine.outages(),
@@ -46,10 +44,9 @@ impl Sandbox {
                         event = "sandbox.cleanup_failed",
                         "failed to delete old documents of the sandbox; will retry"
                     );
-                    EVERY
+                    NextRun::Idle
                 }
             };
-            tokio::time::sleep(rest).await;
         }
     }
 

@@ -8,6 +8,7 @@ use crate::answer_counts::AnswerKind;
 use crate::gate::{AnswerOutcome, ChallengeKind, LimitSharing, Route, SCOPES};
 use crate::meter::{BATCH_BOUNDS, MeterReading};
 use crate::metrics::{MetricKind, MetricsText};
+use crate::scheduler::Work;
 use crate::web::App;
 
 /// Renders the page of metrics.
@@ -400,6 +401,16 @@ async fn engine(app: &App, text: &mut MetricsText) {
     }
     text.metric("doorbuster_is_leader", MetricKind::Gauge, "1 while this node is the leader.")
         .sample(&[], u8::from(app.engine.control().leads()));
+    text.metric(
+        "doorbuster_delayed_work_late_seconds",
+        MetricKind::Gauge,
+        "How long ago the newest or next run of a kind of delayed work was due, on the leader.",
+    );
+    for work in Work::ALL {
+        if let Some(late) = app.engine.control().scheduler().delay_secs(work) {
+            text.sample(&[("work", work.as_str())], late);
+        }
+    }
     text.metric("doorbuster_nodes", MetricKind::Gauge, "Live nodes, including this node.")
         .sample(&[], app.engine.nodes());
     let alarm = u8::from(app.engine.clock_stepped());

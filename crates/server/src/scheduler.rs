@@ -1,0 +1,249 @@
+//! Runs delayed work: work that becomes due at some time, such as the expiry of orders. The rows of
+//! the store say which work is due, so the scheduler keeps nothing that must survive the program.
+//!
+//! Each kind of [`Work`] runs only on the leader, and at most once at a time. Different kinds run
+//! at the same time, so a slow kind delays no other. A kind is one task, which waits for its
+//! [`Turns`]. After each run, the task says when the next run is due ([`NextRun`]).
+//! [`Scheduler::wake`] makes it due at once.
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use doorbuster_core::Millis;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// A kind of delayed work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Open and close sales.
+    Phases,
+    /// Expire orders that were not paid in time.
+    Expiry,
+    /// Ask the payment provider about ended checkouts.
+    Checkouts,
+    /// Request refunds, and ask for their progress.
+    Refunds,
+    /// Give returned units to waitlists.
+    Waitlists,
+    /// Add partitions to items with an automatic spread.
+    Partitions,
+    /// Delete the data of ended sales from shared slots.
+    Retirement,
+    /// Check that all units are accounted for.
+    Audit,
+    /// Delete rows that are older than their retention.
+    Cleanup,
+    /// Delete old documents of the sandbox.
+    SandboxCleanup,
+}
+
+/// How often a kind of work runs.
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    /// The pause before the first run after the node became the leader.
+    first: Duration,
+    /// The shortest pause between two runs.
+    spacing: Duration,
+    /// The longest pause between two runs, unless the work asks for a longer one. It limits the
+    /// effect of a missed signal, of an adjusted clock, and of changes by other nodes.
+    idle: Duration,
+}
+
+/// When a kind of work is due again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NextRun {
+    /// More work is due now.
+    Now,
+    /// The next work is due at this time of the store's clock.
+    At(Millis),
+    /// After this pause.
+    After(Duration),
+    /// No work is known.
+    Idle,
+}
+
+impl Work {
+    /// All kinds, in the order of their numbers.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Phases,
+        Self::Expiry,
+        Self::Checkouts,
+        Self::Refunds,
+        Self::Waitlists,
+        Self::Partitions,
+        Self::Retirement,
+        Self::Audit,
+        Self::Cleanup,
+        Self::SandboxCleanup,
+    ];
+
+    /// Returns the name in metrics and log lines.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Phases => "phases",
+            Self::Expiry => "expiry",
+            Self::Checkouts => "checkouts",
+            Self::Refunds => "refunds",
+            Self::Waitlists => "waitlists",
+            Self::Partitions => "partitions",
+            Self::Retirement => "retirement",
+            Self::Audit => "audit",
+            Self::Cleanup => "cleanup",
+            Self::SandboxCleanup => "sandbox_cleanup",
+        }
+    }
+
+    fn timing(self) -> Timing {
+        let timing = |first, spacing, idle| Timing {
+            first: Duration::from_millis(first),
+            spacing: Duration::from_millis(spacing),
+            idle: Duration::from_millis(idle),
+        };
+        match self {
+            Self::Phases => timing(0, 0, 500),
+            // An order expires a second after its creation at the earliest. So an order that is
+            // created during the pause expires in time.
+            Self::Expiry => timing(0, 10, 500),
+            Self::Checkouts => timing(0, 0, 250),
+            Self::Refunds => timing(0, 20, 1_000),
+            Self::Waitlists => timing(0, 0, 1_000),
+            Self::Partitions => timing(1_000, 0, 1_000),
+            Self::Retirement => timing(2_000, 0, 2_000),
+            Self::Audit => timing(4_000, 0, 4_000),
+            Self::Cleanup | Self::SandboxCleanup => timing(60_000, 200, 60_000),
+        }
+    }
+}
+
+impl Timing {
+    /// Returns the pause before the next run.
+    fn pause(self, next: NextRun, now: impl FnOnce() -> Millis) -> Duration {
+        match next {
+            NextRun::Now => self.spacing,
+            NextRun::At(due) => {
+                let left = (due.0 - now().0).max(0).unsigned_abs();
+                Duration::from_millis(left).clamp(self.spacing, self.idle)
+            }
+            NextRun::After(pause) => pause.max(self.spacing),
+            NextRun::Idle => self.idle,
+        }
+    }
+}
+
+/// Whether a run is the first one since this node became the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The first run. What earlier runs remembered may be out of date.
+    First,
+    /// A later run.
+    Later,
+}
+
+/// Value of [`Scheduler::due`] for work that is not planned.
+const NOT_PLANNED: u64 = u64::MAX;
+
+/// Says when each kind of work runs.
+#[derive(Debug)]
+pub(crate) struct Scheduler {
+    began: Instant,
+    woken: [Notify; Work::ALL.len()],
+    /// When the run in progress or the next run was due, in milliseconds since `began`.
+    due: [AtomicU64; Work::ALL.len()],
+    leads: watch::Sender<bool>,
+}
+
+impl Default for Scheduler {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            woken: Default::default(),
+            due: std::array::from_fn(|_| AtomicU64::new(NOT_PLANNED)),
+            leads: watch::Sender::new(false),
+        }
+    }
+}
+
+impl Scheduler {
+    /// Makes a kind of work due at once. If it runs now, it runs once more.
+    pub(crate) fn wake(&self, work: Work) {
+        self.woken[work as usize].notify_one();
+    }
+
+    /// Returns whether this node is the leader now.
+    pub(crate) fn leads(&self) -> bool {
+        *self.leads.borrow()
+    }
+
+    /// Sets whether this node is the leader. Returns the value before.
+    pub(crate) fn set_leads(&self, leads: bool) -> bool {
+        self.leads.send_replace(leads)
+    }
+
+    /// Returns by how many seconds the work is late: how long ago the run in progress was due, or
+    /// the next run. Returns `None` if this node does not run the work.
+    pub(crate) fn delay_secs(&self, work: Work) -> Option<f64> {
+        match self.due[work as usize].load(Ordering::Relaxed) {
+            NOT_PLANNED => None,
+            due => Some(self.now_ms().saturating_sub(due) as f64 / 1_000.0),
+        }
+    }
+
+    /// Returns the runs of a kind of work. Only one task may have them. `now` is the store's clock.
+    pub(crate) fn turns<C: Fn() -> Millis>(&self, work: Work, now: C) -> Turns<'_, C> {
+        Turns { scheduler: self, work, now, leads: self.leads.subscribe(), is_first: true }
+    }
+
+    /// Waits for this pause. [`Scheduler::wake`] ends the pause, but not before the shortest one.
+    async fn pause(&self, work: Work, pause: Duration) {
+        let (spacing, due) = (work.timing().spacing, &self.due[work as usize]);
+        due.store(self.now_ms() + millis(pause), Ordering::Relaxed);
+        tokio::time::sleep(spacing.min(pause)).await;
+        let rest = pause.saturating_sub(spacing);
+        if tokio::time::timeout(rest, self.woken[work as usize].notified()).await.is_ok() {
+            due.store(self.now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        millis(self.began.elapsed())
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(NOT_PLANNED / 2)
+}
+
+/// The runs of a kind of work, one after the other.
+pub(crate) struct Turns<'a, C> {
+    scheduler: &'a Scheduler,
+    work: Work,
+    now: C,
+    leads: watch::Receiver<bool>,
+    is_first: bool,
+}
+
+impl<C: Fn() -> Millis> Turns<'_, C> {
+    /// Waits until this node is the leader and the next run is due. `next` is the result of the run
+    /// before. After a time without leadership, it does not count.
+    pub(crate) async fn wait(&mut self, next: NextRun) -> Turn {
+        let (scheduler, timing) = (self.scheduler, self.work.timing());
+        loop {
+            if scheduler.leads() {
+                let pause =
+                    if self.is_first { timing.first } else { timing.pause(next, &self.now) };
+                scheduler.pause(self.work, pause).await;
+            }
+            if scheduler.leads() {
+                let is_first = std::mem::replace(&mut self.is_first, false);
+                return if is_first { Turn::First } else { Turn::Later };
+            }
+            self.is_first = true;
+            scheduler.due[self.work as usize].store(NOT_PLANNED, Ordering::Relaxed);
+            // The sender lives as long as the scheduler, so an error cannot occur.
+            drop(self.leads.wait_for(|leads| *leads).await);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
