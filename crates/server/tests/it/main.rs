@@ -8,6 +8,7 @@ mod brokers;
 mod buying;
 mod challenges;
 mod console;
+mod drafts;
 mod edge;
 mod endpoint_table;
 mod event_expiry;

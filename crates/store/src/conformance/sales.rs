@@ -1,6 +1,8 @@
 //! Tests sales: the catalogue and its versions, phases, operators' keys, and leadership.
 use doorbuster_core::sale::{Phase, PhaseStep};
-use doorbuster_core::{ItemId, Millis, NodeId, PartitionChoice, Spread, Stock};
+use doorbuster_core::{
+    CloseCause, GrantId, ItemId, Millis, NodeId, PartitionChoice, SlotKey, Spread, Stock,
+};
 
 use super::{Fixture, new_item, new_sale};
 use crate::actions::recorded;
@@ -160,6 +162,18 @@ pub async fn only_a_draft_is_deleted(fixture: Fixture) {
     assert!(again.items[0].id > sale.items[1].id);
     fixture.store.step_sale("spring", PhaseStep::Schedule).await.expect("writes");
     assert_eq!(delete(None).await, DeleteOutcome::WrongState(Phase::Scheduled));
+    // The slots of a scheduled sale have grants. One may still be open when the sale is deleted.
+    let slot = SlotKey { item: again.items[0].id, index: 0 };
+    for grant in [GrantId(1), GrantId(2)] {
+        let opened = fixture.store.open_grant(slot, grant, 2).await.expect("writes");
+        assert!(opened.is_some_and(|grant| grant.open));
+        if grant == GrantId(1) {
+            fixture.store.close_grant(grant, CloseCause::Rolled).await.expect("writes");
+        }
+    }
+    fixture.store.step_sale("spring", PhaseStep::Unschedule).await.expect("writes");
+    assert_eq!(delete(None).await, DeleteOutcome::Done);
+    assert_eq!(fixture.store.open_grants().await.expect("reads"), []);
 }
 
 /// A sale passes through its phases. A repeated step changes nothing.

@@ -86,6 +86,18 @@ const UPDATE_ITEM: Statement = statement(
      list_price_minor = $8, limit_per_buyer = $9, hold_ms = $10, page = $11
      WHERE sale_id = $1 AND id = $2",
 );
+/// A draft that was scheduled before may have grants. They have no tickets.
+const DELETE_GRANTS: [Statement; 3] = [
+    statement(
+        "DELETE FROM feed WHERE grant_id IN (SELECT slot_grant.id FROM slot_grant
+         JOIN item ON item.id = slot_grant.item_id WHERE item.sale_id = $1)",
+    ),
+    statement(
+        "DELETE FROM recall WHERE grant_id IN (SELECT slot_grant.id FROM slot_grant
+         JOIN item ON item.id = slot_grant.item_id WHERE item.sale_id = $1)",
+    ),
+    statement("DELETE FROM slot_grant WHERE item_id IN (SELECT id FROM item WHERE sale_id = $1)"),
+];
 const DELETE_SALE: Statement = statement("DELETE FROM sale WHERE id = $1");
 const DELETE_ROOMS: Statement = statement("DELETE FROM waiting_room WHERE sale_id = $1");
 const DELETE_VISITORS: Statement = statement("DELETE FROM waiting_room_visitor WHERE sale_id = $1");
@@ -278,7 +290,8 @@ fn delete(tx: &mut Transaction<'_, '_>, id: &str, if_version: Option<u64>) -> Do
         return Ok(DeleteOutcome::WrongState(sale.phase));
     }
     tx.change_catalogue()?;
-    for table in [DELETE_VISITORS, DELETE_ROOMS, DELETE_SALE] {
+    let tables = [DELETE_VISITORS, DELETE_ROOMS].into_iter().chain(DELETE_GRANTS);
+    for table in tables.chain([DELETE_SALE]) {
         tx.run(table, &values![id])?;
     }
     tx.record(&actions::changed_sale(Some(&sale), None))?;
