@@ -15,6 +15,7 @@ use super::{Fixture, HOLD_MS, id_of};
 use crate::contract::{MoneyQuery, RefundNotice};
 
 pub mod checkouts;
+pub mod due_checkouts;
 pub mod history;
 pub mod operator;
 pub mod pages;

@@ -1,6 +1,8 @@
 //! Runs the conformance suite on every backend.
 use doorbuster_store::conformance::money::races::late;
-use doorbuster_store::conformance::money::{checkouts, history, operator, pages, races};
+use doorbuster_store::conformance::money::{
+    checkouts, due_checkouts, history, operator, pages, races,
+};
 use doorbuster_store::conformance::waitlist::{ends as waitlist_ends, orders as waitlist_orders};
 use doorbuster_store::conformance::{
     Fixture, blocks, challenge, codes, console, grants, item_rooms, lists, money, orders, outbox,
@@ -126,6 +128,8 @@ every! {
         an_order_keeps_one_checkout, expiry_waits_for_the_provider,
         an_unanswered_check_starts_the_grace, a_page_of_checkouts_is_postponed,
         checkouts_of_ended_orders_must_be_closed, an_order_gets_more_time;
+    due_checkouts:
+        many_due_checkouts_are_read_in_turn;
     history:
         an_order_has_a_history, only_real_changes_are_events,
         a_batch_appends_an_event_for_each_order, a_sale_appends_events_when_it_opens_and_closes;
