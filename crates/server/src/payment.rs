@@ -129,9 +129,4 @@ impl Payments {
         };
         tokio::join!(sending, asking, self.follow_failovers());
     }
-
-    /// Returns whether this node is the leader.
-    fn leads(&self) -> bool {
-        self.engine.control().leads()
-    }
 }

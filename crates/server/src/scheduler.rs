@@ -1,10 +1,11 @@
-//! Runs delayed work: work that becomes due at some time, such as the expiry of orders. The rows of
-//! the store say which work is due, so the scheduler keeps nothing that must survive the program.
+//! Decides when delayed work runs. Delayed work becomes due at some time, such as the expiry of
+//! orders. The store's rows say which work is due. So the scheduler may forget everything at a
+//! restart.
 //!
-//! Each kind of [`Work`] runs only on the leader, and at most once at a time. Different kinds run
-//! at the same time, so a slow kind delays no other. A kind is one task, which waits for its
-//! [`Turns`]. After each run, the task says when the next run is due ([`NextRun`]).
-//! [`Scheduler::wake`] makes it due at once.
+//! Each kind of [`Work`] is a loop. It waits for its turn ([`Turns`]), runs, and says when the next
+//! run is due ([`NextRun`]). A run begins only while this node is the leader, and after the last
+//! run has ended. Different kinds run at the same time, so no kind waits for another.
+//! [`Scheduler::wake`] makes the next run due at once.
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -44,26 +45,27 @@ struct Timing {
     first: Duration,
     /// The shortest pause between two runs.
     spacing: Duration,
-    /// The longest pause between two runs, unless the work asks for a longer one. It limits the
-    /// effect of a missed signal, of an adjusted clock, and of changes by other nodes.
+    /// The longest pause between two runs, unless the work asks for a longer one
+    /// ([`NextRun::After`]). So a missed signal, an adjusted clock or another node's change delays
+    /// the work by at most this time.
     idle: Duration,
 }
 
 /// When a kind of work is due again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextRun {
-    /// More work is due now.
+    /// After the shortest pause.
     Now,
     /// The next work is due at this time of the store's clock.
     At(Millis),
     /// After this pause.
     After(Duration),
-    /// No work is known.
+    /// After the longest pause: no work is known, or the run failed.
     Idle,
 }
 
 impl Work {
-    /// All kinds, in the order of their numbers.
+    /// All kinds. `work as usize` is the index here.
     pub(crate) const ALL: [Self; 10] = [
         Self::Phases,
         Self::Expiry,
@@ -139,6 +141,9 @@ pub(crate) enum Turn {
     Later,
 }
 
+// Each kind must have its own index.
+const _: () = assert!(Work::SandboxCleanup as usize + 1 == Work::ALL.len());
+
 /// Value of [`Scheduler::due`] for work that is not planned.
 const NOT_PLANNED: u64 = u64::MAX;
 
@@ -147,7 +152,8 @@ const NOT_PLANNED: u64 = u64::MAX;
 pub(crate) struct Scheduler {
     began: Instant,
     woken: [Notify; Work::ALL.len()],
-    /// When the run in progress or the next run was due, in milliseconds since `began`.
+    /// When the current run was due, in milliseconds since `began`. Between two runs, when the next
+    /// run is due.
     due: [AtomicU64; Work::ALL.len()],
     leads: watch::Sender<bool>,
 }
@@ -176,11 +182,13 @@ impl Scheduler {
 
     /// Sets whether this node is the leader. Returns the value before.
     pub(crate) fn set_leads(&self, leads: bool) -> bool {
-        self.leads.send_replace(leads)
+        let before = self.leads();
+        self.leads.send_if_modified(|value| std::mem::replace(value, leads) != leads);
+        before
     }
 
-    /// Returns by how many seconds the work is late: how long ago the run in progress was due, or
-    /// the next run. Returns `None` if this node does not run the work.
+    /// Returns how many seconds ago the current run was due. Between two runs, this is 0 unless the
+    /// next run is late. Returns `None` if this node does not run the work.
     pub(crate) fn delay_secs(&self, work: Work) -> Option<f64> {
         match self.due[work as usize].load(Ordering::Relaxed) {
             NOT_PLANNED => None,
@@ -188,17 +196,26 @@ impl Scheduler {
         }
     }
 
-    /// Returns the runs of a kind of work. Only one task may have them. `now` is the store's clock.
+    /// Returns the turns of a kind of work. Call this once for each kind. `now` is the store's
+    /// clock.
     pub(crate) fn turns<C: Fn() -> Millis>(&self, work: Work, now: C) -> Turns<'_, C> {
         Turns { scheduler: self, work, now, leads: self.leads.subscribe(), is_first: true }
     }
 
-    /// Waits for this pause. [`Scheduler::wake`] ends the pause, but not before the shortest one.
+    /// Waits for this pause. [`Scheduler::wake`] ends the wait early, but never before the kind's
+    /// shortest pause.
     async fn pause(&self, work: Work, pause: Duration) {
         let (spacing, due) = (work.timing().spacing, &self.due[work as usize]);
         due.store(self.now_ms() + millis(pause), Ordering::Relaxed);
-        tokio::time::sleep(spacing.min(pause)).await;
+        // A pause of 0 would still last for a tick of the timer.
+        let shortest = spacing.min(pause);
+        if !shortest.is_zero() {
+            tokio::time::sleep(shortest).await;
+        }
         let rest = pause.saturating_sub(spacing);
+        if rest.is_zero() {
+            return;
+        }
         if tokio::time::timeout(rest, self.woken[work as usize].notified()).await.is_ok() {
             due.store(self.now_ms(), Ordering::Relaxed);
         }
@@ -213,7 +230,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(NOT_PLANNED / 2)
 }
 
-/// The runs of a kind of work, one after the other.
+/// The turns of a kind of work: its runs begin one after the other.
 pub(crate) struct Turns<'a, C> {
     scheduler: &'a Scheduler,
     work: Work,
@@ -224,14 +241,18 @@ pub(crate) struct Turns<'a, C> {
 
 impl<C: Fn() -> Millis> Turns<'_, C> {
     /// Waits until this node is the leader and the next run is due. `next` is the result of the run
-    /// before. After a time without leadership, it does not count.
+    /// before. If the node lost leadership in the meantime, `Timing::first` applies instead.
     pub(crate) async fn wait(&mut self, next: NextRun) -> Turn {
         let (scheduler, timing) = (self.scheduler, self.work.timing());
         loop {
             if scheduler.leads() {
                 let pause =
                     if self.is_first { timing.first } else { timing.pause(next, &self.now) };
-                scheduler.pause(self.work, pause).await;
+                tokio::select! {
+                    () = scheduler.pause(self.work, pause) => {}
+                    // The sender lives as long as the scheduler, so an error cannot occur.
+                    _ = self.leads.wait_for(|leads| !*leads) => {}
+                }
             }
             if scheduler.leads() {
                 let is_first = std::mem::replace(&mut self.is_first, false);
@@ -239,7 +260,6 @@ impl<C: Fn() -> Millis> Turns<'_, C> {
             }
             self.is_first = true;
             scheduler.due[self.work as usize].store(NOT_PLANNED, Ordering::Relaxed);
-            // The sender lives as long as the scheduler, so an error cannot occur.
             drop(self.leads.wait_for(|leads| *leads).await);
         }
     }

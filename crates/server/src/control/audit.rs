@@ -79,6 +79,10 @@ pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         turns.wait(next).await;
         wait_for_rush_end(|| engine.meter().read().tickets).await;
+        if !engine.control().leads() {
+            next = NextRun::Idle;
+            continue;
+        }
         let started = Instant::now();
         match engine.audit().await {
             Ok(view) => engine.handle_findings(&view).await,

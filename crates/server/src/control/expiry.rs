@@ -26,6 +26,10 @@ const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
 /// batch publishes its events, the next one reads its rows. Batches commit one after the other.
 const BATCHES_AHEAD: usize = 2;
 
+/// The longest time of one run. A metric shows how long the run takes, so an alarm can find a run
+/// that does not end.
+const RUN_MAX: Duration = Duration::from_secs(5);
+
 /// Expires orders until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut batch = BATCH_MAX;
@@ -58,7 +62,7 @@ async fn expire(engine: &Engine, batch: &mut usize) -> NextRun {
     }
 }
 
-/// Expires batches until a batch has fewer orders than requested.
+/// Expires batches until a batch has fewer orders than requested, or for [`RUN_MAX`].
 ///
 /// Batches follow each other without a pause, because other transactions need no pause. A single
 /// writer runs them between two batches, and a database server shares its time among all sessions.
@@ -71,7 +75,8 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> NextRun {
         (BATCHES_AHEAD, BATCH_TIME)
     };
     let (mut under_way, mut more, mut next) = (FuturesUnordered::new(), true, NextRun::Now);
-    let mut began = Instant::now();
+    let started = Instant::now();
+    let mut began = started;
     loop {
         while more && under_way.len() < ahead {
             failpoint::pass(Failpoint::ExpiryDue);
@@ -84,7 +89,8 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> NextRun {
             Ok(expired) => {
                 failpoint::pass(Failpoint::ExpiryDone);
                 engine.meter().count_expired_orders(expired.len());
-                more &= expired.len() >= limit && !is_resting(engine);
+                more &=
+                    expired.len() >= limit && !is_resting(engine) && started.elapsed() < RUN_MAX;
                 *batch = next_batch(*batch, began.elapsed(), time);
             }
             Err(error) => {

@@ -81,13 +81,20 @@ impl Engine {
         id: &str,
         if_version: Option<u64>,
     ) -> Result<DeleteOutcome, EngineError> {
-        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
+        let Some(sale) = self.catalogue().sale(id).cloned() else {
             return Ok(DeleteOutcome::NotFound);
         };
-        let _guard = self.lock_sale(&flags).await;
+        let _guard = self.lock_sale(&sale.flags).await;
         let outcome = self.store().delete_sale(id, if_version).await?;
         if outcome == DeleteOutcome::Done {
             self.change_catalogue(|c| c.remove(id));
+            // A draft that was scheduled before has empty slots. The deletion does not depend on
+            // them.
+            for slot in sale.items.iter().flat_map(|item| item.reached_slots()) {
+                if let Err(error) = self.slots().retire(slot).await {
+                    tracing::debug!(%error, %slot, "failed to retire a slot of a deleted draft");
+                }
+            }
         }
         Ok(outcome)
     }

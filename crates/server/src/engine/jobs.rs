@@ -17,7 +17,7 @@ impl Engine {
         &self.outages
     }
 
-    /// Returns the runs of a kind of delayed work. Only one task may have them.
+    /// Returns the turns of a kind of delayed work. Call this once for each kind.
     pub(crate) fn turns(&self, work: Work) -> Turns<'_, impl Fn() -> Millis> {
         self.control().scheduler().turns(work, || self.store().monotonic_now())
     }

@@ -61,7 +61,7 @@ const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
 /// longer. If money arrives later, the server learns this only from a message.
 const GIVE_UP_AFTER_MS: i64 = 30 * 86_400_000;
 
-/// What one run of the work keeps for the next run.
+/// The state that all runs share.
 struct CheckoutQueries<'a> {
     payments: &'a Payments,
     /// The running requests.
@@ -118,16 +118,22 @@ impl<'a> CheckoutQueries<'a> {
                 () = &mut latest_read => break,
             }
         }
-        if !payments.leads() {
-            // No further run may follow soon, and only a run drives the requests.
-            while let Some(answer) = self.asking.next().await {
-                self.note(answer);
-            }
-            payments.meter.set_lag(0);
-        }
         // After a failure, the checkouts are still due. Without a pause, the server would send
         // requests as fast as the provider answers.
         if all_noted { NextRun::Now } else { NextRun::After(ERROR_PAUSE) }
+    }
+
+    /// Waits for the next turn. Meanwhile the running requests make progress.
+    async fn drive_until(&mut self, turn: impl Future<Output = Turn>) -> Turn {
+        tokio::pin!(turn);
+        loop {
+            tokio::select! {
+                turn = &mut turn => return turn,
+                Some(answer) = self.asking.next(), if !self.asking.is_empty() => {
+                    self.note(answer);
+                }
+            }
+        }
     }
 
     /// Starts as many requests as the pace allows, beginning with the last checkout of `waiting`.
@@ -166,7 +172,8 @@ impl Payments {
         let mut queries = CheckoutQueries::new(self);
         let (mut turns, mut next) = (self.engine.turns(Work::Checkouts), NextRun::Now);
         loop {
-            if turns.wait(next).await == Turn::First {
+            let turn = queries.drive_until(turns.wait(next)).await;
+            if turn == Turn::First {
                 // An old silence says nothing about the time when this node leads again.
                 queries.silence = ProviderSilence::default();
             }

@@ -92,6 +92,33 @@ async fn only_the_leader_runs_work_and_a_new_leader_runs_it_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_run_begins_after_leadership_was_lost_during_the_pause() {
+    let fixture = Fixture::new();
+    let mut turns = fixture.turns(Work::Audit);
+    turns.wait(NextRun::Now).await;
+    assert_eq!(fixture.ms(), 4_000);
+    let lose = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        fixture.scheduler.set_leads(false);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(fixture.scheduler.delay_secs(Work::Audit), None, "the pause ended");
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        fixture.scheduler.set_leads(true);
+    };
+    let pause = NextRun::After(Duration::from_secs(10));
+    let (turn, ()) = tokio::join!(turns.wait(pause), lose);
+    assert_eq!((turn, fixture.ms()), (Turn::First, 28_501));
+}
+
+#[test]
+fn no_pause_is_shorter_than_the_shortest() {
+    for work in Work::ALL {
+        let Timing { spacing, idle, .. } = work.timing();
+        assert!(spacing <= idle, "{work:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_hangs_is_late() {
     let fixture = Fixture::new();
     let mut turns = fixture.turns(Work::Audit);

@@ -1,7 +1,8 @@
 //! Tests sales: the catalogue and its versions, phases, operators' keys, and leadership.
 use doorbuster_core::sale::{Phase, PhaseStep};
 use doorbuster_core::{
-    CloseCause, GrantId, ItemId, Millis, NodeId, PartitionChoice, SlotKey, Spread, Stock,
+    CloseCause, Counter, GrantId, ItemId, Millis, NodeId, PartitionChoice, Seq, SlotKey, Spread,
+    Stock,
 };
 
 use super::{Fixture, new_item, new_sale};
@@ -162,18 +163,25 @@ pub async fn only_a_draft_is_deleted(fixture: Fixture) {
     assert!(again.items[0].id > sale.items[1].id);
     fixture.store.step_sale("spring", PhaseStep::Schedule).await.expect("writes");
     assert_eq!(delete(None).await, DeleteOutcome::WrongState(Phase::Scheduled));
-    // The slots of a scheduled sale have grants. One may still be open when the sale is deleted.
+    // The slots of a scheduled sale have grants. If the sale is a draft again, they are closed.
     let slot = SlotKey { item: again.items[0].id, index: 0 };
     for grant in [GrantId(1), GrantId(2)] {
         let opened = fixture.store.open_grant(slot, grant, 2).await.expect("writes");
         assert!(opened.is_some_and(|grant| grant.open));
+        fixture.store.acknowledge_init(grant).await.expect("writes");
+        fixture.store.refill(grant, 1, Counter::A).await.expect("writes");
         if grant == GrantId(1) {
             fixture.store.close_grant(grant, CloseCause::Rolled).await.expect("writes");
         }
     }
     fixture.store.step_sale("spring", PhaseStep::Unschedule).await.expect("writes");
-    assert_eq!(delete(None).await, DeleteOutcome::Done);
     assert_eq!(fixture.store.open_grants().await.expect("reads"), []);
+    assert!(!fixture.store.feed_after(GrantId(2), Seq(0), 10).await.expect("reads").is_empty());
+    assert_eq!(delete(None).await, DeleteOutcome::Done);
+    for grant in [GrantId(1), GrantId(2)] {
+        assert_eq!(fixture.store.grant(grant).await.expect("reads"), None);
+        assert!(fixture.store.feed_after(grant, Seq(0), 10).await.expect("reads").is_empty());
+    }
 }
 
 /// A sale passes through its phases. A repeated step changes nothing.

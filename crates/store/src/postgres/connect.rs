@@ -27,7 +27,7 @@ const SERVER_MIN: i32 = 130_000;
 /// PostgreSQL plans a prepared statement once and keeps the plan, even if the tables were empty at
 /// that time. A plan for empty tables would be slow for full tables, so only index scans are
 /// allowed.
-pub(super) const INDEX_PLANS: &str = " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
+const WRITER_PLANS: &str = " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
 fn failed(reason: impl std::fmt::Display) -> OpenError {
     OpenError::Failed(reason.to_string())
@@ -78,7 +78,7 @@ impl Sessions {
 
 /// Returns a pool of writing sessions.
 pub(super) fn writers(connector: &Connector, size: usize) -> Result<Sessions, OpenError> {
-    sessions(connector, INDEX_PLANS, size)
+    sessions(connector, WRITER_PLANS, size)
 }
 
 /// Returns a pool of reading sessions.

@@ -22,7 +22,6 @@ use crate::contract::{Committed, OpenError};
 use crate::failure::Failure;
 use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_POLL_EVERY, PG_POLL_WAIT};
 
-use super::connect::INDEX_PLANS;
 use super::connector::SessionMessage;
 use super::notice::{CHANNEL, CommitNotice};
 use super::poll::{Changes, PollResult, Poller};
@@ -360,7 +359,9 @@ async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
             SessionMessage::Ended => shared.wake.notify_one(),
         }
     };
-    let open = shared.connector.open(INDEX_PLANS, Some(Box::new(listener)));
+    // The session must read by indexes, even if the tables were empty when the connection was
+    // opened.
+    let open = shared.connector.open(" -c enable_seqscan=off", Some(Box::new(listener)));
     let (client, _) = timeout(PG_CONNECT_WAIT, open).await.map_err(|_| Failure::TimedOut)??;
     client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
     Poller::new(client, shared.node).await

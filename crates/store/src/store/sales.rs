@@ -2,7 +2,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::sale::{Phase, PhaseStep};
-use doorbuster_core::{ItemId, Millis, PartitionChoice, Spread};
+use doorbuster_core::{GrantId, ItemId, Millis, PartitionChoice, Spread};
 
 use crate::contract::{
     CatalogueRows, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch, SaleRow,
@@ -86,18 +86,13 @@ const UPDATE_ITEM: Statement = statement(
      list_price_minor = $8, limit_per_buyer = $9, hold_ms = $10, page = $11
      WHERE sale_id = $1 AND id = $2",
 );
-/// A draft that was scheduled before may have grants. They have no tickets.
-const DELETE_GRANTS: [Statement; 3] = [
-    statement(
-        "DELETE FROM feed WHERE grant_id IN (SELECT slot_grant.id FROM slot_grant
-         JOIN item ON item.id = slot_grant.item_id WHERE item.sale_id = $1)",
-    ),
-    statement(
-        "DELETE FROM recall WHERE grant_id IN (SELECT slot_grant.id FROM slot_grant
-         JOIN item ON item.id = slot_grant.item_id WHERE item.sale_id = $1)",
-    ),
-    statement("DELETE FROM slot_grant WHERE item_id IN (SELECT id FROM item WHERE sale_id = $1)"),
-];
+const GRANTS_OF_SALE: Statement = statement(
+    "SELECT slot_grant.id FROM slot_grant JOIN item ON item.id = slot_grant.item_id
+     WHERE item.sale_id = $1",
+);
+const DELETE_FEED: Statement = statement("DELETE FROM feed WHERE grant_id = $1");
+const DELETE_RECALLS: Statement = statement("DELETE FROM recall WHERE grant_id = $1");
+const DELETE_GRANT: Statement = statement("DELETE FROM slot_grant WHERE id = $1");
 const DELETE_SALE: Statement = statement("DELETE FROM sale WHERE id = $1");
 const DELETE_ROOMS: Statement = statement("DELETE FROM waiting_room WHERE sale_id = $1");
 const DELETE_VISITORS: Statement = statement("DELETE FROM waiting_room_visitor WHERE sale_id = $1");
@@ -290,12 +285,25 @@ fn delete(tx: &mut Transaction<'_, '_>, id: &str, if_version: Option<u64>) -> Do
         return Ok(DeleteOutcome::WrongState(sale.phase));
     }
     tx.change_catalogue()?;
-    let tables = [DELETE_VISITORS, DELETE_ROOMS].into_iter().chain(DELETE_GRANTS);
-    for table in tables.chain([DELETE_SALE]) {
+    delete_grants(tx, id)?;
+    for table in [DELETE_VISITORS, DELETE_ROOMS, DELETE_SALE] {
         tx.run(table, &values![id])?;
     }
     tx.record(&actions::changed_sale(Some(&sale), None))?;
     Ok(DeleteOutcome::Done)
+}
+
+/// Deletes the grants of a draft. A draft has grants if it was scheduled before. These grants are
+/// closed and have no tickets.
+fn delete_grants(tx: &mut Transaction<'_, '_>, sale: &str) -> Done<()> {
+    let grants = tx.all(GRANTS_OF_SALE, &values![sale], |row| Ok(GrantId(row.number(0)?)))?;
+    tx.lock_grants(&grants)?;
+    for grant in grants {
+        for table in [DELETE_FEED, DELETE_RECALLS, DELETE_GRANT] {
+            tx.run(table, &values![grant])?;
+        }
+    }
+    Ok(())
 }
 
 /// Sales.

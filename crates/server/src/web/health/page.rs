@@ -311,7 +311,7 @@ async fn money(app: &App, text: &mut MetricsText) {
         MetricKind::Gauge,
         "Longest time that units have waited for their checkout to close.",
     )
-    .sample(&[], meter.lag_secs());
+    .sample(&[], if app.engine.control().leads() { meter.lag_secs() } else { 0.0 });
     // If the store is unavailable, the metric of pending refunds is missing.
     if let Ok(refunds) = app.engine.store().refunds_pending().await {
         text.metric(
@@ -404,7 +404,7 @@ async fn engine(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_delayed_work_late_seconds",
         MetricKind::Gauge,
-        "How long ago the newest or next run of a kind of delayed work was due, on the leader.",
+        "On the leader: seconds since the current run of this work was due, or 0 between two runs.",
     );
     for work in Work::ALL {
         if let Some(late) = app.engine.control().scheduler().delay_secs(work) {

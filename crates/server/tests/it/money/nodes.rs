@@ -28,6 +28,8 @@ async fn order_when_free(app: &TestApp, name: &str, units: u32) -> String {
         attempt.set(attempt.get() + 1);
         let key = format!("{name}-{}", attempt.get());
         let bought = app.buy("anna", &key, "spring", "phone", units).await;
+        let verdict = bought.verdict();
+        assert!(["201", "409 sold_out"].contains(&verdict.as_str()), "{}", bought.text());
         (bought.status == 201).then(|| bought.json()["id"].as_str().expect("an id").to_owned())
     })
     .await
