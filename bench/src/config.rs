@@ -77,8 +77,8 @@ impl BenchConfig {
         Load { addr, connections, pace: Pace::Closed, warm_up, time: self.time, core: None }
     }
 
-    /// Returns the number of prepared buyers. The server cannot serve this many buyers in one
-    /// measurement.
+    /// Returns the number of prepared buyers. It is larger than the number of buyers that the
+    /// server can serve in one measurement.
     #[must_use]
     pub fn buyers(&self) -> u32 {
         let seconds = (self.time + self.time / WARM_UP_PART).as_secs_f64();

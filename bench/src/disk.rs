@@ -45,8 +45,8 @@ pub fn sync_time(dir: &Path) -> Result<Duration> {
 
 /// Returns the p99 latency of rows that are appended to a file at this pace for this time. Each
 /// sync (`fdatasync`) covers all rows that are due when it starts. A server that only writes these
-/// rows would sync in the same way. A latency counts from the due time of a row to the end of its
-/// sync.
+/// rows would sync in the same way. The latency of a row is the time from its due time to the end
+/// of the sync that covers it.
 ///
 /// # Errors
 /// Fails if the file cannot be written.

@@ -182,8 +182,8 @@ impl Comparison {
     }
 }
 
-/// Measures two sides alternately after one warm-up round. The side that starts changes with each
-/// round.
+/// Measures two sides alternately after one warm-up round. Each round starts with the side that was
+/// second in the previous round.
 ///
 /// # Errors
 ///

@@ -42,7 +42,8 @@ pub const SLOW_HEADS: usize = 2_000;
 pub const BOMBS_PER_SEC: u32 = 200;
 
 /// The number of different refused buyers. They send their requests in turn, so a token repeats
-/// only after the requests of all other buyers. So the server has seen no request's token recently.
+/// only after the requests of all other buyers. So when a request arrives, the server has not seen
+/// its token recently.
 pub const REFUSED_BUYERS: u32 = 400_000;
 /// The number of passes that are checked one after the other.
 pub const PASS_CHECKS: u32 = 1_000_000;
@@ -53,9 +54,10 @@ pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 
 /// Idle WebSockets whose memory is measured.
 pub const SOCKETS: usize = 10_000;
-/// The number of open tabs in a waiting room whose memory is measured. The usual limit of open
-/// files does not allow 100,000 connections in one process. This number is an eighth of 100,000. So
-/// the tables of the server, which double in size, are as full as with 100,000 tabs.
+/// The number of tabs that are open in a waiting room while the memory of the tabs is measured. The
+/// usual limit of open files does not allow 100,000 connections in one process. This number is an
+/// eighth of 100,000. When a table of the server grows, its size doubles. So the tables are as full
+/// as with 100,000 tabs.
 pub const OPEN_TABS: u32 = 12_500;
 /// The number of tabs that are opened per second. Before the opening of a busy sale, buyers open
 /// fewer tabs per second.

@@ -2,9 +2,9 @@
 //! `LPUSH`. Its consumer pops the orders from the list and inserts them into PostgreSQL.
 //!
 //! The naive design confirms an order as soon as the order is in a list in the memory of Redis. Its
-//! consumer removes an order from the list before the order is in the database. A crash between the
-//! deduction and the list loses units. The design does not verify tokens, so it is faster than a
-//! design that does.
+//! consumer removes an order from the list before the order is in the database. A crash after the
+//! units are deducted, but before the order is in the list, loses these units. The design does not
+//! verify tokens, so it is faster than a design that does.
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -82,7 +82,8 @@ impl Process {
     /// Checks that the program runs.
     ///
     /// # Errors
-    /// Fails if the program has ended, with the end of its standard error.
+    /// Fails if the program has ended. The error contains the last part of the program's standard
+    /// error.
     pub fn check_running(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("the program ended ({status}): {}", self.log_tail());

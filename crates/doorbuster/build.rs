@@ -5,8 +5,8 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_COMMIT");
     let commit = std::env::var("BUILD_COMMIT").ok().filter(|commit| !commit.is_empty());
-    // Only a release build asks git for the commit, because a build that asks git must run again
-    // after each commit.
+    // Only a release build asks git for the commit id. A build that asks git must run this script
+    // again after each commit.
     let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = commit.or_else(|| if is_release { from_git() } else { None });
     println!("cargo::rustc-env=COMMIT={}", commit.as_deref().unwrap_or("unknown"));

@@ -24,7 +24,7 @@ pub struct Arguments {
     /// The directory for the files.
     #[arg(long, value_name = "DIR", default_value = "target/release-files")]
     out: PathBuf,
-    /// Package the program in this file [default: a program that is built now, in the profile
+    /// The file of the program to package [default: a program that is built now, in the profile
     /// `dist`].
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,

@@ -54,7 +54,8 @@ struct Measured {
 fn one_round(config: &BenchConfig) -> Result<Measured> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     let usual = config.load(sale_server.addr(), ORDER_CONNECTIONS);
-    // The number of arrivals is random, so a tenth more buyers are prepared than arrive on average.
+    // The number of arrivals is random. So the number of prepared buyers is a tenth above the
+    // average number of arrivals.
     let seconds = (usual.warm_up + usual.time).as_secs_f64() * 1.1;
     let owners = sale_server::buyers("owner", (READS_PER_SEC * seconds) as u32);
     let others = sale_server::buyers("other", (ORDERS_PER_SEC * seconds) as u32);

@@ -22,8 +22,8 @@ use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::http::Purchases;
 use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 
-/// How long the naive peer gets load in a round. Its consumer inserts the accepted orders, which
-/// takes many times as long.
+/// The duration of the load on the naive peer in a round. Afterwards the peer's consumer needs many
+/// times as long to insert the accepted orders.
 const NAIVE_TIME: Duration = Duration::from_secs(1);
 /// Partitions of an item over several slots.
 pub(super) const PARTITIONS: u32 = 16;
@@ -268,7 +268,7 @@ impl ClusterUnderTest {
     }
 }
 
-/// Compares the cost of an order for an item with many partitions and with one partition.
+/// Compares the cost of an order with many partitions of the item and with one partition.
 pub(super) fn over_partitions(config: &BenchConfig) -> Result<Figure> {
     let site = std::cell::RefCell::new(ClusterUnderTest::open(config, Shape::Cluster, 1)?);
     let (mut many, mut one) = (Vec::new(), Vec::new());

@@ -79,8 +79,8 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let (warm_up, time) = (config.time, config.time * 2);
     let pace = Pace::Open(ORDERS_PER_SEC);
     let load = Load { pace, warm_up, time, ..config.load(sale_server.addr(), CONNECTIONS) };
-    // The buyers are enough for both loads. The number of arrivals is random, so a tenth more
-    // buyers are prepared than arrive on average.
+    // The buyers are enough for both loads. The number of arrivals is random. So the number of
+    // prepared buyers is a tenth above the average number of arrivals.
     let count = ORDERS_PER_SEC * 2.0 * (warm_up + time).as_secs_f64() * 1.1;
     let buyers = sale_server::buyers("buyer", count as u32 + 100);
     let mut script = Purchases::each_once(&buyers, sale_server::template(&buyers, SALE, 1, ""), 0);
@@ -160,8 +160,8 @@ impl Drop for DeadEndpoint {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         if let Some(serving) = self.serving.take() {
-            // This connection wakes the thread in `accept`, which then checks the flag. An error
-            // means that the thread has already ended.
+            // This connection wakes the thread that waits in `accept`. The thread then checks the
+            // flag. An error means that the thread has already ended.
             drop(TcpStream::connect(self.addr));
             let _ = serving.join();
         }

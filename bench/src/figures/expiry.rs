@@ -2,10 +2,10 @@
 //! again, and the effect on other requests.
 //!
 //! The holds are ordinary orders. SQL sets `pay_by` in the orders and in their events. Either all
-//! holds end at one instant, or they end in the sequence in which the orders were created, at the
-//! same intervals. Other buyers send purchases, refused purchases and reads of the status, each
-//! kind at a steady rate. These requests run in two phases: before the holds end, and then from the
-//! end of the holds until the last unit is back.
+//! holds end at one instant, or they end in the same sequence and at the same intervals as their
+//! orders were created. Other buyers send purchases, refused purchases and reads of the status,
+//! each kind at a steady rate. These requests run in two phases: before the first hold ends, and
+//! then from the end of the first hold until the last unit is back.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 

@@ -26,8 +26,9 @@ const SOCKET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
-/// The number of orders before the measurement. These orders run every code path once. They are
-/// few, because the measured connections could reuse the memory that many orders release.
+/// The number of orders before the measurement. These orders run every code path once. Their number
+/// is small. If there were many orders, the measured connections could reuse the memory that these
+/// orders release.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
 /// The longest wait for an answer.

@@ -108,8 +108,8 @@ impl RefusalCase {
     }
 
     fn template(&self, buyers: &Buyers) -> Template {
-        // Each kind of refusal has its own prefix for request keys. So no order has one of these
-        // keys.
+        // The request keys of each kind of refusal begin with a prefix of their own, which the keys
+        // of orders do not have. So no order has one of these keys.
         let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
         Template::new(

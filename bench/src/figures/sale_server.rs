@@ -127,8 +127,8 @@ impl SaleServer {
         self.orders += orders;
     }
 
-    /// Checks that a sale with one unit per order has as many reserved units as this run confirmed.
-    /// Each queued request may have reserved one more unit.
+    /// Checks the number of reserved units of a sale with one unit per order. It must be the number
+    /// of orders that this run confirmed, plus at most one unit for each queued request.
     ///
     /// # Errors
     /// Fails if the numbers differ.

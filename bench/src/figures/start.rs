@@ -56,8 +56,8 @@ fn at_rest(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R11", "", RESIDENT).with_value(resident as f64 / MIB, "MiB"))
 }
 
-/// Measures the size of the binary for distribution. If this binary was not built, measures the
-/// server's binary without symbols.
+/// Measures the size of the binary for distribution. If this binary was not built, removes the
+/// symbols from a copy of the server's binary, and measures the copy.
 fn binary(config: &BenchConfig) -> Result<Figure> {
     let size = |path: &Path| {
         anyhow::Ok(std::fs::metadata(path).context("cannot read the binary")?.len() as f64 / MIB)

@@ -28,8 +28,8 @@ const ADMITTED_PER_SEC: f64 = 2_000.0;
 const OVERLOAD_FACTOR: f64 = 10.0;
 /// The orders per second of admitted buyers: half of the rate of admissions.
 const ADMITTED_ORDERS_PER_SEC: f64 = ADMITTED_PER_SEC / 2.0;
-/// More units than the admitted buyers can buy. The waiting room admits further buyers only while
-/// units are free.
+/// More units than the admitted buyers can buy, because the waiting room admits further buyers only
+/// while units are free.
 const STOCK: u64 = 100_000;
 /// A latency that buyers do not notice, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
@@ -83,8 +83,8 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     sale_server.server().change(SALE, DOOR)?;
     let time = config.time * 2;
     let seconds = (time + config.time).as_secs_f64();
-    // The numbers of arrivals are random, so a tenth more buyers are prepared than arrive on
-    // average.
+    // The numbers of arrivals are random. So each number of prepared buyers is a tenth above the
+    // average number of arrivals.
     let inside = sale_server::buyers("inside", (ADMITTED_ORDERS_PER_SEC * 2.2 * seconds) as u32);
     let passes = Passes::new(&inside, SALE, ITEM, PassKind::Good);
     let crowd =

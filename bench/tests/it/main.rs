@@ -1,5 +1,5 @@
-//! Tests the benches as a program. Because of this test, Cargo also builds the program, which some
-//! unit tests start.
+//! Runs the bench program and tests its output. Because of this test, Cargo also builds the
+//! program. Some unit tests start the program.
 use std::process::Command;
 
 use serde_json::Value;

@@ -202,7 +202,7 @@ impl Endpoint {
     pub fn path_params(&self) -> impl Iterator<Item = Param> {
         self.path.split('/').filter_map(|part| {
             let name = part.strip_prefix('{')?.strip_suffix('}')?;
-            Some(Param::from_path_name(name).expect("tests check all names in the table's paths"))
+            Some(Param::from_path_name(name).expect("tests check the names in all paths"))
         })
     }
 

@@ -32,8 +32,9 @@ impl<C: BrokerConnection> SharedConnection<C> {
         Self { state: Mutex::new(ConnectionState { live: None, failed: None }) }
     }
 
-    /// Returns the connection. If there is no connection, opens one. A caller that waited while
-    /// another caller's attempt failed gets the error of that attempt, and does not try again.
+    /// Returns the connection. If there is no connection, opens one. If a caller waits while
+    /// another caller's attempt fails, the waiting caller gets the error of that attempt, and does
+    /// not try again.
     pub(crate) async fn get(
         &self,
         within: Duration,

@@ -265,8 +265,8 @@ fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
     places
 }
 
-/// Cuts the piece out of a picture without gaps. The piece is made a little lighter or darker than
-/// this part of the picture.
+/// Cuts the piece out of a picture without gaps. Then makes the piece a little lighter or darker
+/// than the part of the picture from which it was cut.
 fn cut_piece(
     picture: &Canvas,
     form: &PieceShape,

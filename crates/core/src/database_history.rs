@@ -81,7 +81,8 @@ pub enum DatabaseDecision {
     /// Add a row to the database's history, then use the database.
     Register(HistoryChange),
     /// Refuse the database: its history ends before the row that the deployment knows, or its
-    /// timeline is earlier than the timeline in that row or in its own newest row.
+    /// timeline is too early. The timeline is too early if that row or the newest row of the
+    /// database has a later timeline.
     Older,
     /// Refuse the database: it has the newest row, but it is a copy that lacks later commits.
     OlderCopy,

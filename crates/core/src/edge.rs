@@ -3,9 +3,9 @@
 //!
 //! The feed has a list and a set. The list has the hashes of the requests that hold orders, and
 //! only grows. The set has the counts, the phases and the blocks. Each entry has the number of its
-//! newest change. The head of the feed has the number of requests and the number of the newest
-//! change. The head also has the store's time up to which the requests and the changes are
-//! complete. One node writes the feed at a time. If another node takes over, or if Redis lost a
+//! newest change. The head of the feed says how many requests the list has, and has the number of
+//! the newest change. The head also has the store's time up to which the requests and the changes
+//! are complete. One node writes the feed at a time. If another node takes over, or if Redis lost a
 //! part of the feed, the writer begins a new generation. A new generation contains everything that
 //! its writer knows.
 //!

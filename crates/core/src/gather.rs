@@ -53,8 +53,8 @@ pub struct GatherPlan {
 /// Returns `None` if the known units are too few. Even then, units in flight may still come back.
 ///
 /// The plan gathers units in the slot with the most units, and takes from the fullest other slots
-/// first, so that few recalls are needed. A second call before these moves finish does not move the
-/// same units twice.
+/// first, so that few recalls are needed. If the function is called again before these moves are
+/// finished, it does not move the same units twice.
 #[must_use]
 pub fn gather(
     units: Units,

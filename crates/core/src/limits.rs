@@ -45,8 +45,8 @@ pub const PARKED_MAX: usize = 20_000;
 pub const HOLD_SECS_MAX: u32 = 86_400;
 /// The largest number of entries in one item's waitlist. At the bound no further buyer can join.
 pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
-/// The largest number of waitlist entries that one transaction serves. After the sale's end, it is
-/// the largest number that one transaction ends. Further entries wait for the next transaction.
+/// The largest number of waitlist entries that one transaction serves. After the sale has ended,
+/// one transaction ends at most this many entries. Further entries wait for the next transaction.
 pub const WAITLIST_BATCH_MAX: usize = 100;
 /// The longest payment window of an order that was created from a waitlist entry, in milliseconds.
 /// This window is short, because other buyers wait for the units. If the item's own window is
@@ -80,8 +80,8 @@ pub const DELIVERY_TRIES_MAX: u32 = 50;
 pub const DELIVERY_REFUSALS: u32 = 6;
 /// The shortest time, in milliseconds, after which a refused event can be a dead letter. While a
 /// shop deploys a new version, the shop may answer `404`. Such a deployment takes less time than
-/// this bound. The bound does not apply if the endpoint refuses half of the events that may be
-/// pending.
+/// this bound. The bound does not apply if the number of refused events is at least half of
+/// [`DELIVERIES_PENDING_MAX`].
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
 /// The longest pause between two attempts to deliver a refused event, in milliseconds. The pause is
 /// short, so that a shop gets the event soon after the shop recovers.
@@ -115,9 +115,9 @@ pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 /// A node reads commit digests only if its last poll is at most this old, in milliseconds.
 /// Otherwise the node reads all orders again.
 pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
-/// How far back a poll for digests starts after a lost connection, in milliseconds. Changes since
-/// then are published again. Thirty seconds are enough, because PostgreSQL writes every commit to
-/// its disk within about a second, even with `synchronous_commit = off`.
+/// How far back a poll for digests starts after a lost connection, in milliseconds. Changes after
+/// that earlier time are published again. Thirty seconds are enough, because PostgreSQL writes
+/// every commit to its disk within about a second, even with `synchronous_commit = off`.
 pub const POLL_REWIND_MS: i64 = 30_000;
 /// The shortest time between two positions that a node keeps for a rewind, in milliseconds.
 pub const POLL_POSITIONS_APART_MS: i64 = 1_000;

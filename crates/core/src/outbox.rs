@@ -159,8 +159,9 @@ impl DeliveryQueue {
             .retain(|at, row| !row.saved || self.in_flight.contains_key(at) || known.contains(at));
         for parcel in rows {
             match self.rows.get_mut(&parcel.position) {
-                // If the store's row has an earlier `next_at`, the known row takes over this time.
-                // A later time is ignored: after an endpoint recovers, its events are due at once.
+                // If the store's row has an earlier `next_at` than the row in this queue, the row
+                // in this queue gets the earlier time. A later time is ignored: after an endpoint
+                // recovers, its events are due at once.
                 Some(row) if row.parcel.tries == parcel.tries => {
                     if parcel.next_at < row.parcel.next_at {
                         row.parcel.next_at = parcel.next_at;

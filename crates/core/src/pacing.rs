@@ -5,8 +5,8 @@
 //! part of the tickets while the store commits. So their batches are smaller, and each order bears
 //! a larger part of the fixed cost. Each settler therefore waits until it has about as many tickets
 //! as a single settler would have ([`SettlerPace`]). Each node reads what other nodes committed.
-//! The more nodes there are, the less often each node reads, so that all nodes together read
-//! equally often ([`refreshes_apart`]).
+//! The more nodes there are, the less often each node reads. So the total rate of these reads stays
+//! about the same ([`refreshes_apart`]).
 use std::time::Duration;
 
 use crate::limits::SETTLE_BATCH_MAX;
@@ -18,8 +18,8 @@ pub const LINGER_MAX: Duration = Duration::from_millis(3);
 pub const LINGER_MIN_BATCH: f64 = 8.0;
 /// The weight of the newest batch in the averages.
 const WEIGHT: f64 = 0.1;
-/// The longest time between two batches that counts. So the averages follow the load soon after an
-/// idle time.
+/// A longer time between two batches counts as this time. So the averages follow the load soon
+/// after an idle time.
 const CYCLE_MAX: Duration = Duration::from_millis(20);
 
 /// A batch of a settler.
@@ -131,7 +131,7 @@ mod tests {
     }
 
     /// Returns the average batch of one of several settlers, which share `rate` tickets a second
-    /// evenly. A commit takes half a millisecond and two microseconds for each ticket.
+    /// evenly. A commit takes half a millisecond, plus two microseconds for each ticket.
     fn average_batch(settlers: usize, rate: f64) -> f64 {
         let (each, mut waiting, mut tickets) = (rate / settlers as f64, 1.0, 0.0);
         let (mut pace, mut cycle) = (SettlerPace::default(), Duration::from_millis(1));

@@ -28,9 +28,9 @@ impl AvailablePartitions {
     /// granted units of each partition, in order.
     ///
     /// A partition leaves the registry if all of its granted units are settled and the pool is
-    /// empty. Units in flight may come back, so a partition with unsettled units stays. A partition
-    /// that left returns as soon as it has unsettled units, or the pool has units. Do not call this
-    /// for unlimited stock: there, every partition is always listed.
+    /// empty. Units in flight may come back, so a partition with unsettled units stays. After a
+    /// partition has left, it returns to the registry as soon as it has unsettled units or the pool
+    /// has units. Do not call this for unlimited stock: there, every partition is always listed.
     #[must_use]
     pub fn from_units(pool: u64, unsettled: impl IntoIterator<Item = u64>) -> Self {
         let may_get = pool > 0 && enforces(Rule::RegistryWaitsForPool);

@@ -18,8 +18,8 @@ pub struct Portion {
 }
 
 /// Returns the units of each new slot when the slots are opened, in order. Each slot gets the
-/// spread's `initial`. If the pool has too few units for that, the slots get equal parts, which
-/// differ by at most one unit. All units go to counter A.
+/// spread's `initial`. If the pool has too few units for that, the slots divide the pool evenly.
+/// Their parts differ by at most one unit. All units go to counter A.
 ///
 /// Without sub-domains the slots get the whole pool in equal parts.
 #[must_use]

@@ -70,8 +70,9 @@ pub fn is_drained(grant: &Grant, view: &SlotView) -> bool {
     same && view.stopped && view.unacknowledged == 0 && view.n.0 <= grant.resolved
 }
 
-/// Returns the slots outside the spread that a parked request asks before it is refused. These are
-/// all leaving slots, because an earlier try of the request may be undecided in any of them.
+/// Returns the slots outside the spread for the last try of a parked request, before the request is
+/// refused. These are all leaving slots, because an earlier try of the request may be undecided in
+/// any of them.
 #[must_use]
 pub fn last_tries<T>(leaving: &[T]) -> &[T] {
     if enforces(Rule::LastTryAsksLeaving) { leaving } else { &[] }

@@ -237,8 +237,8 @@ pub struct FeedRow {
     pub ticket: Option<TicketId>,
     /// The buyer whose quota changes.
     pub buyer: Option<BuyerId>,
-    /// The request to forget, if known. If the store decided the ticket from its id alone, the
-    /// request is unknown. Then the slot looks for the ticket instead.
+    /// The key of the request that the slot forgets, if known. If the store decided the ticket from
+    /// its id alone, the key is unknown. Then the slot looks for the ticket instead.
     pub key: Option<RequestKey>,
     /// Units that become available.
     pub units: u64,

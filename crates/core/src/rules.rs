@@ -106,7 +106,7 @@ rules! {
     /// A refill takes its units from the pool.
     RefillFromPool,
     /// Units reach a grant through its feed only after the grant's slot acknowledged `init`. The
-    /// `init` carries the units that were granted before.
+    /// `init` carries the units that were granted before the acknowledgement.
     RefillAfterInit,
     /// A node answers "sold out" only if too few units are left. Units of unsettled tickets and
     /// units on their way to a slot count as left.
@@ -117,8 +117,8 @@ rules! {
     OwnOrders,
     /// A node refuses no buyer on the basis of a snapshot that is too old.
     SnapshotAge,
-    /// A request that was parked for the longest time is sent to its slots again before it is
-    /// refused.
+    /// A request that was parked for the longest allowed time is sent to its slots again before it
+    /// is refused.
     LastTry,
     /// The last attempt of a parked request goes to every partition, because an earlier attempt may
     /// be undecided in any of them.
@@ -136,7 +136,8 @@ rules! {
     ForceAfterDecideBy,
     /// After `decide_by`, any node can force a verdict.
     ForcedVerdict,
-    /// A forced verdict is recorded, so that the first commit wins.
+    /// A forced verdict is stored. If two transactions decide the same ticket, the first commit
+    /// counts.
     FirstCommitWins,
     /// A forced verdict finds the order that the request holds.
     ForcedFindsOrder,
@@ -144,8 +145,8 @@ rules! {
     AskAgainOnlyWithoutId,
     /// A slot remembers a request and returns its ticket again.
     SlotRemembers,
-    /// A slot that has not yet forgotten a refused ticket may return the ticket again. Such a
-    /// ticket does not decide the new attempt.
+    /// A slot that has not yet forgotten a refused ticket may answer a new attempt with this
+    /// ticket. The refused ticket does not decide the new attempt.
     NewTryAfterRefusal,
     /// A slot compares the content of a repeated request with the request that it remembers.
     SlotDigest,
@@ -381,7 +382,7 @@ mod removed {
 #[cfg(feature = "mutants")]
 pub use removed::{enforces, remove};
 
-/// Returns true, because this build cannot remove a rule.
+/// Returns true: every rule is active, because only a test build can remove a rule.
 #[cfg(not(feature = "mutants"))]
 #[inline(always)]
 #[must_use]

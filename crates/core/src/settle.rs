@@ -242,7 +242,7 @@ impl Settlement<'_> {
         let SettleInput { id, n, buyer, key, units, now, .. } = self.input;
         if let Some(mut grant) = self.input.grant {
             // If the request already holds an order, the returned ticket needs no event, because
-            // its verdict names that order.
+            // the ticket's verdict names that order.
             if !matches!(verdict, Verdict::Order(_)) {
                 let subject = Subject::Ticket {
                     id,

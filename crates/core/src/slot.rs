@@ -142,8 +142,8 @@ pub struct SlotView {
     pub counters: [u64; 2],
     /// The counter that tickets deduct from.
     pub active: Counter,
-    /// Whether the slot may need a refill: a ticket found or left the active counter too low, and
-    /// no refill or recalled units have arrived since.
+    /// Whether the slot may need a refill. A ticket sets the mark if it finds or leaves the active
+    /// counter too low. A refill or recalled units clear the mark.
     pub mark: bool,
     /// How many feed rows the slot applied.
     pub applied: Seq,
@@ -326,7 +326,8 @@ impl Slot {
         term.applied = row.seq;
         let counter = if enforces(Rule::RowNamesCounter) { row.counter } else { term.units.active };
         term.units.add(counter, row.units);
-        // A refill or recalled units clear the mark. If a counter is low, a ticket sets it again.
+        // A refill or recalled units clear the mark. If a counter is still low, a later ticket sets
+        // the mark again.
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled) && row.units > 0;
         term.units.mark &= !brings;
         if let Some(buyer) = &row.buyer {

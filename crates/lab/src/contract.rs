@@ -120,8 +120,8 @@ pub struct StrategyEntry {
     /// The kind of load that the strategy suits.
     #[serde(skip)]
     pub suits: &'static str,
-    /// The text of the strategy's file, which the report quotes. The product has no such file, so
-    /// its text is only a description.
+    /// The text of the strategy's file, which the report quotes. The strategy that runs the product
+    /// has no such file, so its text is a short description.
     #[serde(skip)]
     pub text: &'static str,
     /// The texts of the strategy's separate files, which contain Lua scripts or SQL statements.

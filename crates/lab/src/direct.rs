@@ -66,8 +66,8 @@ pub struct DirectAnswers {
     elapsed_micros: u64,
 }
 
-/// Sends every buyer's request to the engine. The function `buy` sends one request, and gets the
-/// buyer's name and the request key.
+/// Sends every buyer's request to the engine. The function `buy` sends one request. Its arguments
+/// are the buyer's name and the request key.
 pub async fn sell<F: Future<Output = Result<Answer>> + Send + 'static>(
     crowd: DirectCrowd,
     buy: impl Fn(String, String) -> F + Send + Sync + 'static,

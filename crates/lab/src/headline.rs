@@ -29,8 +29,8 @@ const STOCK: i64 = 10_000;
 /// The default number of keep-alive connections. If an answer takes 1 ms, only about 120 requests
 /// are under way at 120,000 requests a second. So more connections are not needed.
 pub const CONNECTIONS: usize = 128;
-/// The smallest fraction of the requested rate that counts as reached. The fraction is below 1,
-/// because arrivals are random and the measured rate varies.
+/// The requested rate counts as reached if the measured rate is at least this fraction of it. The
+/// fraction is below 1, because arrivals are random and the measured rate varies.
 const REACHED: f64 = 0.98;
 
 /// The options of a run.
@@ -208,8 +208,8 @@ impl<S: RequestScript> RequestScript for PromisedOrders<S> {
         if matches!(kind, Some(AnswerKind::Accepted | AnswerKind::Fine)) {
             let answer = String::from_utf8_lossy(inbox);
             let id = answer.split_once(r#""id":""#).and_then(|(_, rest)| rest.split_once('"'));
-            // `Counts::findings` detects an answer without an order id, because there are then more
-            // answers than ids.
+            // If an answer has no order id, there are more answers than ids, and `Counts::findings`
+            // detects this.
             self.ids.extend(id.map(|(id, _)| id.to_owned()));
         }
         Ok(kind)

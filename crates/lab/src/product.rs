@@ -83,8 +83,8 @@ struct EmbeddedServer {
 
 impl Product {
     /// Starts an installation, which ends with the calling thread. Among every ten connections from
-    /// a node to the database, the connection with the number `slow` is slow, counted from 0.
-    /// `None` means that no connection is slow.
+    /// a node to the database, one connection is slow. Its number is `slow`, counted from 0. `None`
+    /// means that no connection is slow.
     pub async fn start(program: &Path, shape: Shape, slow: Option<usize>) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {

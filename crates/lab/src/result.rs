@@ -105,8 +105,8 @@ pub struct RunResult {
     pub throughput_per_second: f64,
     /// The time from a buyer's first request to the last answer.
     pub latency_ms: LatencyMs,
-    /// The part of the time in which the driver's thread ran on a core. If this is near 1, the
-    /// strategy may be faster than measured.
+    /// The fraction of the time during which the driver's thread ran on a core. If this is near 1,
+    /// the driver may have limited the speed. The strategy may then be faster than measured.
     pub driver_busy: f64,
     /// The number of buyers for each last answer: `sold`, `sold_out` and `no_answer`. The sum is
     /// `started`.

@@ -47,7 +47,8 @@ pub fn run() -> Result<()> {
         serde_json::from_str(&line).context("the worker's specification is invalid")?;
     std::thread::spawn(|| {
         let mut rest = Vec::new();
-        // An error when reading the input means that the lab has ended, like the end of the input.
+        // The end of the input means that the lab has ended. An error when reading the input means
+        // the same.
         let _ = std::io::stdin().read_to_end(&mut rest);
         std::process::exit(0);
     });

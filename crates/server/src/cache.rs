@@ -26,8 +26,8 @@ use crate::engine::Engine;
 
 /// How long "nothing new" is remembered, on each node and in the shared Redis.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// If a read for unknown ids takes a time T, the next such read starts no sooner than this many
-/// times T after the start of the first read.
+/// The minimum time between the starts of two reads for unknown ids, as a multiple of the duration
+/// of the first read.
 const READ_INTERVAL_FACTOR: u32 = 10;
 /// How long a node waits for another node's read before it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
@@ -204,8 +204,9 @@ async fn read_once<W: SharedRead>(
             // If this node also got the lock, dropping the guard releases the lock.
             Ok(Ok(CopyLookup::This(found))) => return ReadTurn::FromPeer(found),
             Ok(Ok(CopyLookup::Missing)) if guard.is_none() => {}
-            // This node must read the store, for one of three reasons: it has the lock and there is
-            // no result, another node's result is different, or Redis is unreachable.
+            // This node must read the store, for one of three reasons: it has the lock and no node
+            // left a result, another node left a result other than the wanted one, or Redis is
+            // unreachable.
             _ => return ReadTurn::ReadStore(guard),
         }
         match timeout_at(until, locks.try_take(W::LOCK)).await {

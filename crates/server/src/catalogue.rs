@@ -33,8 +33,8 @@ const VERSIONS_SHARED: u64 = 4;
 /// The state that survives a change of a sale's row.
 #[derive(Debug, Default)]
 pub struct SaleFlags {
-    /// True while a pause or close of the sale waits for tickets in flight. During this time,
-    /// buyers get 503.
+    /// True while a node pauses or closes the sale and waits for tickets in flight. During this
+    /// time, buyers get 503.
     pub draining: AtomicBool,
     /// Locked while an operator or a job changes the sale.
     pub sale_lock: tokio::sync::Mutex<()>,

@@ -119,8 +119,8 @@ impl EdgeNode {
         drop(self.about.set(AboutSelf { node, key: key.clone(), connections }));
     }
 
-    /// Returns this edge's description of itself for nodes, as a value of this header, with a proof
-    /// that the edge has the deployment's key.
+    /// Returns this edge's description of itself, which nodes get as the value of the header
+    /// `header`. The value contains a proof that the edge has the deployment's key.
     fn about_text(&self, header: &str) -> Option<HeaderValue> {
         let AboutSelf { node, key, connections } = self.about.get()?;
         // A description contains the store's time, which is unknown until a node has answered.

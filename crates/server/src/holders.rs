@@ -1,6 +1,6 @@
 //! The set of requests that hold an order, as this node knows it. For each order in a sale's
-//! published counts, the set contains the order's request. This applies to sales that run or ended
-//! recently.
+//! published counts, the set contains the order's request. This applies to sales that are running
+//! and to sales that ended recently.
 mod journal;
 mod queued_requests;
 mod retry_limiter;

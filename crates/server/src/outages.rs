@@ -146,8 +146,9 @@ impl Outages {
         let mut failures = self.lock(Away::Store);
         let Some(now) = failures.as_mut() else { return };
         if !is_store_available {
-            // The store itself logs its outage, so this module drops its counts. The times are
-            // reset, because failures shortly after the outage are part of the outage too.
+            // The store itself logs this outage, so this module drops the counts of failed calls.
+            // Failures shortly after the outage are part of the outage too, so this module also
+            // resets the times.
             (now.began, now.logged) = (Instant::now(), Instant::now());
             now.by_job.clear();
         } else if now.newest.elapsed() >= OVER_AFTER && now.by_job.is_empty() {

@@ -5,8 +5,8 @@
 //! [`doorbuster_core::outbox`] plans when each event is sent.
 //!
 //! A worker sends events only while its node has the endpoint's lease. The lease only avoids double
-//! work: even without a lease, the store accepts position changes from only one worker. Events that
-//! a worker sent but did not record are sent again.
+//! work. If several workers run without a lease, the store still accepts position changes from only
+//! one of them. Events that a worker sent but did not record are sent again.
 //!
 //! | file | what it does |
 //! |---|---|

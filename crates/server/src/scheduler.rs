@@ -1,5 +1,5 @@
-//! Decides when delayed work runs. Delayed work becomes due at some time, such as the expiry of
-//! orders. The store's rows say which work is due. So the scheduler may forget everything at a
+//! Decides when delayed work runs. Delayed work, such as the expiry of orders, becomes due at some
+//! time. The store's rows say which work is due. So the scheduler may forget everything at a
 //! restart.
 //!
 //! Each kind of [`Work`] is a loop. It waits for its turn ([`Turns`]), runs, and says when the next
@@ -152,8 +152,8 @@ const NOT_PLANNED: u64 = u64::MAX;
 pub(crate) struct Scheduler {
     began: Instant,
     woken: [Notify; Work::ALL.len()],
-    /// When the current run was due, in milliseconds since `began`. Between two runs, when the next
-    /// run is due.
+    /// When the current run was due, in milliseconds since `began`. Between two runs, the value
+    /// says when the next run is due.
     due: [AtomicU64; Work::ALL.len()],
     leads: watch::Sender<bool>,
 }

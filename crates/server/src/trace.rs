@@ -42,8 +42,8 @@ const SAMPLED: u8 = 1;
 /// The variables that can name the collector.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
-/// The share of sampled purchases, multiplied by 2³², and the provider that sends the spans. If
-/// this static is unset, tracing is off.
+/// Two values: the share of sampled purchases, multiplied by 2³²; and the provider that sends the
+/// spans. If this static is unset, tracing is off.
 static TRACES: OnceLock<(u64, SdkTracerProvider)> = OnceLock::new();
 
 /// Returns the layer that sends spans, if the environment names a collector.

@@ -117,8 +117,8 @@ pub fn explore(sale: &SmallSale) -> Exploration {
             let mut path = path.clone();
             path.push(op);
             // A run to rest begins with the delivery of the oldest message. So a state with
-            // messages in flight ends like the state after that delivery. The search visits that
-            // state too, so only a state without messages is run to rest.
+            // messages in flight ends like the state after that delivery. The search also visits
+            // the state after the delivery, so only a state without messages is run to rest.
             let is_quiet = world.flight.is_empty();
             let finding = finding.or_else(|| is_quiet.then(|| world.clone().run(&[])).flatten());
             if let Some(finding) = finding {

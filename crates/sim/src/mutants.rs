@@ -18,7 +18,7 @@ pub struct MutantResult {
     pub seeds: Option<u64>,
     /// The first finding.
     pub broken: Option<BrokenSeed>,
-    /// The finding of the rule's own list of operations, which is stored in the directory
+    /// The finding of the rule's own list of operations. The list is stored in the directory
     /// `directed`. `None` if there is no such list, or the list has no finding.
     pub directed: Option<Finding>,
 }

@@ -1,5 +1,5 @@
-//! The operations of a simulated sale. An argument is a small integer, modulo the number of objects
-//! to choose from. So any part of a list is valid. A list can be shrunk and stored as JSON.
+//! The operations of a simulated sale. An argument is an integer; modulo the number of
+//! objects, it chooses an object. So any part of a list is a valid list, and can be stored as JSON.
 pub mod spread;
 pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};

@@ -25,8 +25,8 @@ pub struct ItemSetup {
     /// The units of one refill.
     #[serde(default)]
     pub refill: u8,
-    /// How many of the item's slots are in the item's spread at the start. Only slots that all
-    /// nodes share count. 0 means all.
+    /// How many of the item's slots are in the item's spread at the start. This number includes
+    /// only slots that all nodes share. 0 means all.
     #[serde(default)]
     pub width: u8,
 }

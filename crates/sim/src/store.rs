@@ -319,7 +319,7 @@ impl SimStore {
         self.phases.get(&item).is_some_and(|p| p.shown == Phase::Open && p.intent.is_none())
     }
 
-    /// Returns the requests that hold an order, in the order of the commits.
+    /// Returns the requests that hold an order, sorted by commit.
     #[must_use]
     pub fn winners(&self) -> &[OrderHolder] {
         &self.winners

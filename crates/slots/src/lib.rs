@@ -71,15 +71,15 @@ pub struct ServerIdentity {
     pub is_replica: bool,
 }
 
-/// Signs that slots may have lost their memory. The signs are only a hint, and do not show every
-/// loss.
+/// Evidence that slots may have lost their memory. The evidence is only a hint, and does not show
+/// every loss.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LossEvidence {
     /// How often a server changed, appeared or disappeared. See [`Slots::wait_for_change`].
     pub changes: u64,
     /// The servers.
     pub servers: Vec<ServerIdentity>,
-    /// Servers that can no longer hold slots, with the reason. A node that starts refuses such a
+    /// Servers that can no longer hold slots, with the reason. At its start, a node refuses such a
     /// server.
     pub refusals: Vec<String>,
 }

@@ -25,9 +25,9 @@ pub use effect::{Effect, Input, Outcome, Unserved};
 /// If a request waits for a decision and gets no signal for this long, the request tries again. The
 /// store may have decided before the request arrived, and then no further signal follows.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
-/// The pauses of a parked request, in milliseconds. A commit wakes the request only after the pause
-/// of its wait. The first wait has no pause. Later pauses are longer, because a popular item has
-/// hundreds of commits.
+/// The pauses of a parked request, in milliseconds. A parked request may wait several times. During
+/// a wait, a commit wakes the request only after that wait's pause. The first wait has no pause.
+/// Later pauses are longer, because a popular item has hundreds of commits.
 pub const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
 /// The longest wait for each slot when a request asks all slots, in milliseconds. A slot that does
 /// not answer in time is skipped, like an unreachable slot.

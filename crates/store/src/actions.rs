@@ -81,7 +81,7 @@ pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange>
     ]
 }
 
-/// Returns the changed fields of an erasure: the numbers of rows that one transaction replaced.
+/// Returns the fields that record an erasure: how many rows of each kind one transaction replaced.
 pub(crate) fn erased(rows: &Erased) -> Vec<FieldChange> {
     vec![FieldChange::set("/orders", rows.orders), FieldChange::set("/other", rows.other)]
 }

@@ -122,8 +122,8 @@ pub struct SaleRow {
     pub opened_at: Option<Millis>,
     /// When the sale closed.
     pub closed_at: Option<Millis>,
-    /// While the sale is being paused or closed, the time until which this step waits for the
-    /// requests in flight at every node ([`crate::Store::drain_sale`]).
+    /// While the sale is being paused or closed: the time until which the pause or close waits for
+    /// the requests in flight at every node ([`crate::Store::drain_sale`]).
     pub draining_until: Option<Millis>,
     /// The sale's items.
     pub items: Vec<ItemRow>,
@@ -313,9 +313,9 @@ pub struct Committed {
     /// The counts after the commit, for every item that the commit touched. With PostgreSQL, the
     /// counts of settled tickets may follow some milliseconds after the orders.
     pub counts: Vec<ItemCounts>,
-    /// Orders that were created or changed state, in their current state and in commit order. An
-    /// order may be published twice. Every order that `counts` includes is in `orders` or
-    /// `digests`, or was published before.
+    /// Orders that were created, or whose state changed. Each order is in its current state, and
+    /// orders of earlier commits come first. An order may be published twice. Every order that
+    /// `counts` includes is in `orders` or `digests`, or was published before.
     pub orders: Vec<Order>,
     /// Digests of other nodes' orders that this node does not need in full. Empty in an embedded
     /// store.

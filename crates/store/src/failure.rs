@@ -95,9 +95,9 @@ impl Failure {
         }
     }
 
-    /// Returns the failure to report for a failure after COMMIT was sent. If the database answered
-    /// that it refused the commit, the failure stays the same. Without such an answer, the outcome
-    /// is unknown.
+    /// Returns what to report if this failure happened after COMMIT was sent. If the database
+    /// answered that it refused the commit, the failure stays the same. Without such an answer, the
+    /// outcome is unknown.
     pub(crate) fn after_commit(self) -> Self {
         match self.kind() {
             FailureKind::Unreachable

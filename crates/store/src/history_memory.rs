@@ -126,7 +126,7 @@ impl HistoryMemory {
     }
 
     /// Returns the newest known history of this process's deployment. If the process does not know
-    /// its deployment yet, the given deployment of a database is used.
+    /// its deployment yet, `deployment` is used, which is the deployment that a database names.
     pub(crate) fn known_history(&self, deployment: Option<&str>) -> Option<DatabaseHistory> {
         let state = self.state();
         let deployment = state.deployment.as_deref().or(deployment);

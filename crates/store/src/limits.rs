@@ -55,7 +55,7 @@ pub const HISTORY_ROWS_MAX: i64 = 100;
 /// The largest number of access codes of one sale. More codes are refused.
 pub const CODES_MAX: u64 = 1_000_000;
 /// Each answer to a challenge deletes at most this many ended challenges. It also deletes at most
-/// this many counts of wrong answers that have ended.
+/// this many expired counts of wrong answers.
 pub const DELETE_ROWS_MAX: i64 = 16;
 /// How long the rows of ended challenges are kept, in milliseconds. A caller whose clock is
 /// slightly behind may use an ended challenge. That caller must still find the challenge's row.
@@ -134,8 +134,8 @@ pub const PG_LOCK_WAIT: Duration = Duration::from_secs(4);
 /// How long a session may stay idle in a transaction, for example because its node was suspended.
 /// After that time PostgreSQL ends the session.
 pub const PG_IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
-/// How long the row of a rate limit is kept after the limit is full again. The unit is
-/// microseconds.
+/// How long the row of a rate limit is kept after the limit allows its full number of requests
+/// again. The unit is microseconds.
 pub const RATE_LIMIT_KEPT_US: i64 = 60_000_000;
 /// How long a node waits for an answer of PostgreSQL. After that time the node closes the
 /// connection, and the outcome of a COMMIT is unknown.

@@ -295,9 +295,10 @@ macro_rules! moved {
     };
 }
 
-/// The changes of orders in commit order. An embedded store has one writer, so `seq` is that order.
-/// In PostgreSQL several transactions commit at once, so only `position` is in commit order. The
-/// columns are position, order, item, units, type, at, actor, why and previous type.
+/// The changes of orders, in the sequence of their commits. An embedded store has one writer, so
+/// `seq` follows this sequence. In PostgreSQL several transactions commit at once, so only
+/// `position` follows it. The columns are position, order, item, units, type, at, actor, why and
+/// previous type.
 pub(crate) const TRANSITIONS: Statement =
     Statement { sqlite: moved!("seq"), postgres: moved!("position") };
 

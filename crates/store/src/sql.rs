@@ -36,7 +36,8 @@ macro_rules! locking {
 pub(crate) use locking;
 
 /// Makes a statement in which one part differs between the databases: `sqlite | postgres`. For
-/// example, SQLite uses an index for `open = 1` only if the text says `open = 1`.
+/// example, SQLite uses a partial index `WHERE open = 1` only if the statement contains the
+/// condition `open = 1`.
 macro_rules! dialects {
     ($before:expr, $sqlite:literal | $postgres:literal, $after:expr) => {
         $crate::sql::Statement {

@@ -104,8 +104,8 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Locks an order's rows in lock order. Without this call, some rules would lock the item
-    /// before the quota.
+    /// Locks an order's grant, and then the quota of the order's buyer. Without this call, some
+    /// rules would lock the item before the quota.
     pub(crate) fn lock_order(&mut self, id: &TicketId) -> Done<()> {
         match self {
             Self::Sqlite(_) => Ok(()),

@@ -10,7 +10,7 @@ use axum::http::{Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::runtime::{Builder, Runtime};
 
-/// The objects of the bucket by their names, and the parts of objects that are not complete.
+/// The complete objects of the bucket by their names, and the parts of the incomplete objects.
 #[derive(Debug, Default)]
 struct Objects {
     whole: BTreeMap<String, Vec<u8>>,

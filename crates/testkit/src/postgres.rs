@@ -150,8 +150,8 @@ impl Cluster {
         format!("host={} user={USER} dbname={database}", self.dir.display())
     }
 
-    /// Returns the connection string of a database. The client connects to the primary among these
-    /// two servers.
+    /// Returns the connection string of a database on this server and on `other`. The client
+    /// connects to the server that is the primary.
     pub fn url_of_either(&self, other: &Self, database: &str) -> String {
         let (here, there) = (self.dir.display(), other.dir.display());
         format!("host={here},{there} user={USER} dbname={database} target_session_attrs=read-write")

@@ -17,8 +17,8 @@ pub fn program(name: &str) -> PathBuf {
     find(name, &directories()).unwrap_or_else(|| panic!("{}", advice(name)))
 }
 
-/// Writes to the terminal what a test did not check, because the output of a passing test is
-/// hidden.
+/// Reports what a test did not check. The report goes directly to the terminal, because the output
+/// of a passing test is hidden.
 ///
 /// # Panics
 /// Panics if the environment says that this machine can check everything.
@@ -56,7 +56,7 @@ fn advice(name: &str) -> String {
     }
 }
 
-/// Returns the Debian package of a program, from a line `[program]=package` of the script.
+/// Returns the Debian package of a program, from the line `[program]=package` of `scripts/setup`.
 fn package(name: &str) -> Option<&'static str> {
     SETUP.lines().find_map(|line| line.trim().strip_prefix(&format!("[{name}]=")))
 }

@@ -41,7 +41,7 @@ impl StoreKind {
 pub enum HoldExpiry {
     /// All holds end at one instant.
     AtOnce,
-    /// The holds end in the sequence in which the orders were created, at the same intervals.
+    /// The holds end in the same sequence and at the same intervals as their orders were created.
     AsSold,
 }
 
@@ -198,8 +198,8 @@ impl StoreServer {
         }
     }
 
-    /// Checks that this many holds expired with one event each, and that this many other orders
-    /// exist. Stops the server and audits its store.
+    /// Checks that `holds` holds expired with one event each, and that `others` other orders exist.
+    /// Stops the server and audits its store.
     pub fn close(self, holds: u64, others: u64) -> Result<()> {
         let row = self.stock("held")?;
         ensure!(

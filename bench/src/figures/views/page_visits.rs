@@ -13,8 +13,8 @@ use doorbuster_harness::generator::{AnswerKind, RequestScript};
 /// How long a visitor stays after the page has loaded. A visitor who waits for the opening stays
 /// this long after the opening.
 const STAYS: Duration = Duration::from_secs(30);
-/// A visitor who comes at most this long before the opening waits for the opening. The page then
-/// sets its clock with a request that no cache can answer.
+/// If a visitor comes at most this long before the opening, the visitor waits for the opening. The
+/// page then sets its clock with a request that no cache can answer.
 const NEAR_OPENING: Duration = Duration::from_secs(90);
 /// The shortest and the longest time from the opening to a page's next read of the status, in
 /// milliseconds.

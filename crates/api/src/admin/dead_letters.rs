@@ -165,7 +165,7 @@ impl PartialSchema for BulkDiscardBody {
         let shape = shape
             .description(Some("Discards the dead letters of one endpoint, or all, with a reason."));
         let example = serde_json::json!({
-            "endpoint": "end_8Qm2Zr0aT1kP", "reason": "the shop took them from the export"
+            "endpoint": "end_8Qm2Zr0aT1kP", "reason": "the shop took the events from the export"
         });
         shape.examples([example]).into()
     }

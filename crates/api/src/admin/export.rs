@@ -146,8 +146,8 @@ pub struct Difference {
     "elsewhere": [], "differences": [], "next_cursor": null
 })))]
 pub struct Reconciliation {
-    /// Whether units and money match. The value is `false` on every page after the first page,
-    /// because the first page had differences.
+    /// Whether units and money match. Further pages exist only if the first page had differences.
+    /// So the value is `false` on every further page.
     pub ok: bool,
     /// When the numbers were read.
     pub checked_at: Time,

@@ -1,6 +1,6 @@
 //! The change of one member in a merge patch.
 
-/// The change of one member that a patch may also clear.
+/// How a patch changes one member: the member keeps its value, gets a new one, or is cleared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemberPatch<T> {
     /// The member is absent and stays.

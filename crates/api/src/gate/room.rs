@@ -22,8 +22,8 @@ pub enum WaitingRoomPositionState {
     Gone,
 }
 
-/// The expected number of seconds until an entry is admitted. The server computes this range from
-/// the measured rate of admissions and the uncertainty of the rate.
+/// The expected time until an entry is admitted, as a range in seconds. The server computes the
+/// range from the measured rate of admissions and the uncertainty of the rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EstimateSecs {
     /// The shortest expected time.

@@ -27,8 +27,8 @@ const ASSIGNED: &str = "\
     XTS YER ZAR ZMW ZWG";
 
 impl Currency {
-    /// Reads any three capital letters, even if ISO 4217 does not assign the code. A stored price
-    /// may have a currency that ISO 4217 has withdrawn since then.
+    /// Reads any three capital letters, even if ISO 4217 does not assign the code. ISO 4217 may
+    /// have withdrawn the currency of a stored price after the price was stored.
     #[must_use]
     pub const fn parse(text: &str) -> Option<Self> {
         match *text.as_bytes() {

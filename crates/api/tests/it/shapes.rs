@@ -1,5 +1,5 @@
-//! Parses every JSON example of `docs/api.md` with the type that the comment above the example
-//! names. Checks that the type writes the same JSON.
+//! In `docs/api.md`, a comment above each JSON example names a type. These tests parse each example
+//! with its type, and check that the type writes the same JSON.
 
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;

@@ -94,8 +94,8 @@ fn outline(seen: &Seen) -> u16 {
     seen.best(|at| rim.iter().map(|&(x, y)| edges.at(at + x, seen.y + y)).sum())
 }
 
-/// Careful template matching: removes the grain, limits the strength of edges, and subtracts the
-/// edges under the rest of the piece.
+/// Careful template matching: removes the grain and limits the strength of edges. From the mean
+/// strength along the outline, it subtracts the mean strength under the whole picture of the piece.
 fn outline_with_care(seen: &Seen) -> u16 {
     let score = outlines(seen);
     seen.best(|at| score[at - FROM])

@@ -121,8 +121,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// The nodes never use a database that lacks the newest row of a database that they used
-    /// before.
+    /// After the nodes have used a database, they use only databases that have the newest row of
+    /// that database.
     #[test]
     fn a_deployment_never_uses_an_older_database(steps in prop::collection::vec(step(), 1..40)) {
         let mut databases = vec![database("s", 1, &[])];

@@ -6,8 +6,9 @@
 //! 1. A snapshot says for each transaction whether it includes the transaction. The highest id is
 //!    not enough, because transactions commit in another order than that of their ids
 //!    ([`SnapshotPosition::includes`]).
-//! 2. If the database has another timeline, or if digests since the previous poll may be deleted,
-//!    or if a digest is unreadable, the node reads all orders again ([`restart_cause`]).
+//! 2. If the database has another timeline, or if digests since the previous poll may already have
+//!    been deleted, or if a digest is unreadable, the node reads all orders again
+//!    ([`restart_cause`]).
 //! 3. After a lost connection, the node polls again from an earlier position, because a database
 //!    that crashed uses some ids again ([`DigestFollower::rewind`]).
 //! 4. While the node reads all orders, its memory is not complete. The node then refuses no request
@@ -29,8 +30,8 @@ pub struct SnapshotPosition {
     /// The snapshot, as PostgreSQL writes it: the lowest running transaction, the next transaction,
     /// and the running transactions, as in `10:20:10,14`.
     pub snapshot: String,
-    /// The database's timeline. A promoted standby begins a new timeline. It assigns transaction
-    /// ids again, after the last id that it received.
+    /// The database's timeline. A promoted standby begins a new timeline. It continues after the
+    /// last transaction id that it received. So it may assign later ids of the old timeline again.
     pub timeline: String,
     /// The newest fencing number in the database's history.
     pub fence: Option<i64>,
@@ -79,7 +80,8 @@ pub enum RestartCause {
     UnknownDigest,
 }
 
-/// Returns why a poll that found `found` cannot continue at the position `before`, if it cannot.
+/// Returns why a poll that found `found` cannot continue at the position `before`. Returns `None`
+/// if the poll can continue.
 #[must_use]
 pub fn restart_cause(before: &SnapshotPosition, found: &SnapshotPosition) -> Option<RestartCause> {
     if found.timeline != before.timeline && holds(DigestRule::Timeline) {
@@ -90,8 +92,8 @@ pub fn restart_cause(before: &SnapshotPosition, found: &SnapshotPosition) -> Opt
     (is_late && holds(DigestRule::Age)).then_some(RestartCause::TooOld)
 }
 
-/// The orders that must still be read after a restart: all orders in a snapshot that come after a
-/// number.
+/// The orders that must still be read after a restart: all orders of one snapshot whose numbers are
+/// greater than `after`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The snapshot.

@@ -1,6 +1,6 @@
-//! Estimates how many different buyers use one address. The estimate distinguishes an address that
-//! many people share, for example in a school, an office or a mobile network, from the address of a
-//! robot. The state is one 64-bit number.
+//! Estimates how many different buyers use one address. The estimate distinguishes the address of a
+//! robot from an address that many people share, for example in a school, an office or a mobile
+//! network. The state is one 64-bit number.
 //!
 //! The method is HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear
 //! counting for small numbers. The error is about a quarter for up to 300,000 buyers, which is

@@ -22,8 +22,8 @@ pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
 /// Until the room knows how many units a buyer takes, it expects a buyer to take at most the free
 /// units divided by this number, but at least one unit.
 const FIRST_BUYERS_MIN: u64 = 8;
-/// After this many used admissions, the mean number of units that these buyers hold predicts how
-/// many units the next buyer takes.
+/// After this many admissions were used, the room predicts how many units the next buyer takes. The
+/// prediction is the mean number of units that the buyers with used admissions hold.
 const USED_SAMPLE_MIN: u64 = 8;
 /// The value of [`QueuePosition::until`] that marks a visitor who left before the rank was
 /// admitted.

@@ -12,8 +12,8 @@ pub struct DeliveryBounds {
     /// The number of consecutive refusals after which an event may be dead.
     pub refusals: u32,
     /// The shortest time from the first of these refusals until the event may be dead, in
-    /// milliseconds. This bound does not apply if half of the rows that may wait are refused
-    /// events.
+    /// milliseconds. This bound does not apply if the number of refused events is at least half of
+    /// `pending`.
     pub refused_ms: i64,
     /// The largest number of events in delivery at once.
     pub at_once: usize,

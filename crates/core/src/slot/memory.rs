@@ -44,7 +44,7 @@ impl SlotMemory {
                 Some(key.request_hash(buyer.as_str(), request.as_str()))
             }
             // The row has no request key, because the store decided the ticket from its id alone.
-            // Such a ticket was never settled, so it is still in the queue.
+            // Such a ticket was never settled from the queue, so the queue still contains it.
             _ => queue
                 .find(self.grant, parts.n)
                 .map(|t| key.request_hash(t.buyer.as_str(), t.key.as_str())),

@@ -42,7 +42,7 @@ pub enum LabCommand {
     /// Serve one strategy. `run` starts this process.
     #[command(hide = true)]
     Worker,
-    /// Sell without HTTP. `run` starts this process.
+    /// Sell without HTTP. `run` starts this command as a process of its own.
     #[command(hide = true)]
     Direct(SettingsArgs),
 }

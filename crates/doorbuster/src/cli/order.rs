@@ -95,7 +95,8 @@ pub struct OrderSelection {
     /// Only list the orders.
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask for confirmation. Required without a terminal, but not to extend a single order.
+    /// Do not ask for confirmation. Required if there is no terminal, except to extend a single
+    /// order.
     #[arg(long, conflicts_with = "dry_run")]
     pub yes: bool,
 }

@@ -43,8 +43,8 @@ impl Change {
     }
 }
 
-/// Changes the selected orders. Asks for confirmation, except before one order is extended. Exits
-/// with 1 if any order could not be changed.
+/// Changes the selected orders. Asks for confirmation first, unless the change only extends a
+/// single order. Exits with 1 if any order could not be changed.
 pub(super) async fn change(
     client: &Client,
     which: &OrderSelection,

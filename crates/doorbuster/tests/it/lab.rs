@@ -267,7 +267,8 @@ fn with_fault(ways: &str, fault: &str) -> (Option<i32>, Value) {
     lab(&[&["run", "--strategies", ways, "--faults", fault], &size[..]].concat())
 }
 
-/// Returns whether a strategy uses a database in each run, so that the fault `slow` affects it.
+/// Returns whether a strategy uses a database in each run. The fault `slow` affects such a
+/// strategy.
 fn uses_database(id: &str) -> bool {
     let in_redis = ["redis-check-then-set", "redis-incrby", "redis-lua", "partitioned-redis"];
     id != "doorbuster-embedded" && !in_redis.contains(&id)

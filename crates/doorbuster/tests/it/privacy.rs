@@ -1,5 +1,5 @@
-//! Privacy: the log, the metrics and the problems contain no data about buyers, and the CLI can
-//! erase a buyer.
+//! Privacy: the log, the metrics and the problem documents contain no data about buyers, and the
+//! CLI can erase a buyer.
 
 use std::fs::File;
 use std::path::Path;

@@ -331,7 +331,7 @@ fn the_limit_of_open_files_is_raised_to_the_hard_limit() {
         data_dir,
     );
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
-    // The server raises its limit to 700 files and keeps 256. A limit of 300 leaves 44 connections.
+    // The server raises its limit to 700 files. It keeps 256, so 300 files leave 44 connections.
     let taken: Vec<TcpStream> =
         (0..400).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
     let hear = |mut stream: TcpStream| {

@@ -134,7 +134,8 @@ impl<'a> AnswerAuditor<'a> {
     ) {
         let at = item.unwrap_or(0);
         let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
-        // If a request has two tickets, the second ticket's id also names the first ticket's order.
+        // If a request has two tickets, an answer with the second ticket's id promises the first
+        // ticket's order.
         let real = match self.returned.get(id) {
             Some((_, Some(order))) => order,
             _ => id,

@@ -31,7 +31,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     check_complete(snapshot, &feeds, findings);
 }
 
-/// Returns, for each target grant, how many units the finished recalls took for this grant.
+/// Returns, for each grant that got recalled units, how many units it got from finished recalls.
 fn recalled_units(snapshot: &Snapshot) -> HashMap<i64, i128> {
     let mut sums = HashMap::new();
     for recall in snapshot.recalls.iter().filter(|recall| recall.done) {

@@ -45,7 +45,7 @@ fn check_counters(snapshot: &Snapshot, item: &Item, findings: &mut Findings<'_>)
             "I2",
             item.id,
             format!(
-                "the ended counter is {}, but ended orders have {} units",
+                "the item counts {} units of ended orders, but its ended orders have {} units",
                 item.ended, sums.ended
             ),
         );

@@ -115,8 +115,8 @@ impl RoundRunner<'_> {
         let mut file = self.answers("storm");
         let length = f64::from(self.buyers) / rate;
         let fault_after = Duration::from_secs_f64(length * rng.random_range(FAULT_PART));
-        // The load runs in another thread, because this thread must restart the servers. A server
-        // ends with the thread that started it.
+        // A server ends with the thread that started it. So this thread restarts the servers, and
+        // the load runs in another thread.
         let load_thread = std::thread::spawn(move || load::run(plan, |_| {}));
         std::thread::sleep(fault_after);
         let fault_detail = inject(self.cluster, self.round.fault, rng);

@@ -99,8 +99,9 @@ impl Buyers {
         HEADER.len() + (self.claims.len() * 4).div_ceil(3)
     }
 
-    /// Writes the buyer's claims into a token that begins with the header. `claims` contains the
-    /// claims of any buyer, and afterwards the claims of this buyer.
+    /// Writes the buyer's claims into a token that begins with the header. Before the call,
+    /// `claims` contains the claims of some buyer. After the call, it contains the claims of this
+    /// buyer.
     fn write_claims(&self, buyer: u32, claims: &mut [u8], token: &mut [u8]) {
         write_digits(buyer, &mut claims[self.digits_at..self.digits_at + DIGITS]);
         URL_SAFE_NO_PAD

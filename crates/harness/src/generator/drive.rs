@@ -13,8 +13,8 @@ use super::{Load, Pace, RequestScript, RunResult, cores};
 
 /// The longest wait for answers after the end of a round. Later answers count as lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// How long the generator still sends waiting requests after the end of a round. This time is
-/// shorter than [`DRAIN_WITHIN`], so that the answer to a late request can still arrive in time.
+/// How long after the end of a round the generator still sends requests that are waiting. This time
+/// is shorter than [`DRAIN_WITHIN`], so that the answer to a late request can still arrive in time.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// Seed of the arrival times, the same in every run.
 const SEED: u64 = 0x00d0_04b5;

@@ -72,7 +72,7 @@ pub trait Source {
     /// The data that the source keeps for a request until its answer.
     type Request;
 
-    /// Writes the next request that is due into `out`, which is empty. The loop calls this while a
+    /// Writes the next due request into `out`, which is empty. The loop calls this while a
     /// connection is free.
     fn next(&mut self, now: Instant, out: &mut Vec<u8>) -> Next<Self::Request>;
 

@@ -8,7 +8,8 @@ use hdrhistogram::Histogram;
 /// The kind of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AnswerKind {
-    /// The server made an order, or a program that is compared with the server accepted a request.
+    /// The server made an order, or another program accepted a request. Such a program is compared
+    /// with the server.
     Accepted,
     /// The answer "sold out".
     SoldOut,

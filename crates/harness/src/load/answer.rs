@@ -171,9 +171,11 @@ pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Answe
             None => AnswerDecision::Malformed("not the verdict of the requested order"),
         },
         429 | 500..=599 => retry_decision(head),
-        // The server issued this id and must keep its verdict. So `401`, `403` and `404` violate
-        // the contract.
-        401 | 403 | 404 => AnswerDecision::Malformed("the server denies an id that it issued"),
+        // The server issued this id and must keep the verdict for this id. With `401`, `403` or
+        // `404` the server does not know the id, which violates the contract.
+        401 | 403 | 404 => {
+            AnswerDecision::Malformed("the server does not know an id that it issued")
+        }
         _ => AnswerDecision::Malformed("an unexpected status for the state of an order"),
     }
 }
@@ -369,7 +371,7 @@ mod tests {
         check_verdict(
             404,
             r#"{"code":"not_found"}"#,
-            "malformed: the server denies an id that it issued",
+            "malformed: the server does not know an id that it issued",
         );
     }
 }

@@ -277,7 +277,7 @@ fn a_missing_verdict_counts_as_lost() {
     plan.listeners = 0;
     let report = run_load(plan);
     assert_eq!((kinds(&report), report.lost_answers, report.queued), (vec![], 4, 4));
-    assert!(report.faults["the server denies an id that it issued"] >= 4);
+    assert!(report.faults["the server does not know an id that it issued"] >= 4);
 }
 
 #[test]

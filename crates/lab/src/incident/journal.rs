@@ -165,7 +165,8 @@ impl Journal {
     }
 
     /// Records that this actor took the lock. If the journal still names another holder, that
-    /// holder has not begun to release its lock. So the time of that holder's lock must be over.
+    /// holder has not begun to release its lock. This actor got the lock all the same, so the time
+    /// of that holder's lock must be over.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
             let until = now + Duration::from_millis(lock_ms);

@@ -233,8 +233,9 @@ impl OneStrategy<'_> {
             within: RUN_WITHIN,
         };
         if self.fault != Fault::None {
-            // The run has at most twice as many buyers as can get units. They arrive over a longer
-            // time than in a run without a fault, so that the fault happens during the sale.
+            // The number of buyers in the run is at most twice the number of buyers who can get
+            // units. They arrive over a longer time than in a run without a fault, so that the
+            // fault happens during the sale.
             crowd.buyers = crowd.buyers.min(2 * orders);
             crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
             crowd.within = ARRIVALS_WITH_FAULT + RUN_WITHIN;

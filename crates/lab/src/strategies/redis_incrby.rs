@@ -20,7 +20,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     family: Family::Redis,
     title: "Redis: INCRBY with undo",
     claim: Claim::SafeWithoutFaults,
-    source: "atomic counters; the common forum answer",
+    source: "atomic counters; many forums recommend this",
     suits: "Counting where a lost unit does not matter",
     text: include_str!("redis_incrby.rs"),
     lua: &[],

@@ -6,7 +6,7 @@ use super::AuthenticationError;
 pub(super) const TOKEN_BYTES_MAX: usize = 4096;
 
 /// Returns the token after `Bearer` in the `Authorization` header. `values` has the values of all
-/// `Authorization` headers of the request, which must have exactly one.
+/// `Authorization` headers of the request. The request must have exactly one such header.
 ///
 /// # Errors
 /// When the header is missing or repeated, or does not have the form `Bearer TOKEN`.
@@ -42,8 +42,8 @@ pub const BUYER_COOKIE: &str = "doorbuster_buyer";
 pub const PAGE_HEADER: &str = "x-doorbuster-page";
 
 /// Returns a buyer's token from the `Authorization` header. If this header is missing, returns the
-/// token from the cookie. `may_change` is true if the request has the page header, and also if the
-/// request changes nothing.
+/// token from the cookie. `may_change` is true if the request has the page header or changes
+/// nothing.
 ///
 /// # Errors
 ///

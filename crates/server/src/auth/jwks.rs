@@ -236,7 +236,7 @@ fn parse_keys(bytes: &[u8]) -> Result<Vec<JwksKey>, String> {
 }
 
 /// The y coordinates of the Ed25519 points whose order divides 8, in little-endian form and without
-/// the sign bit. The last two entries are second encodings of 0 and 1. Source:
+/// the sign bit. The last two entries are alternative encodings of 0 and 1. Source:
 /// <https://datatracker.ietf.org/doc/html/rfc8032#section-5.1> and the list in libsodium.
 const LOW_ORDER: [[u8; 32]; 7] = [
     [0; 32],

@@ -80,7 +80,8 @@ impl BaseMaker {
         self.remove_parts();
         check_space(&self.data_dir, self.key.is_some())?;
         let made = self.make_through(&self.data_dir.join(PART)).await;
-        // If a file cannot be removed now, `make` removes it before the next base.
+        // If a file cannot be removed now, the function `make` tries again before it makes the next
+        // base.
         self.remove_parts();
         made
     }

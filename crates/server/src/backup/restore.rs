@@ -17,8 +17,8 @@ use crate::clock::Clock;
 use crate::encryption::DecryptionError;
 use crate::secrets::{self, SecretsError};
 
-/// A restore tries at most this many bases, newest first. Only the last bases of a generation can
-/// lack segments.
+/// A restore tries at most this many bases, newest first. More attempts are not needed, because
+/// only the last bases of a generation can lack segments.
 const STATES_MAX: usize = 4;
 /// The number of segments that are read at the same time.
 const SEGMENTS_AT_ONCE: usize = 8;

@@ -39,7 +39,8 @@ mod tests {
 
     use super::*;
 
-    /// The number of tasks that are ready at the same time. A worker's own queue holds fewer tasks.
+    /// The number of tasks that are ready at the same time. This number is larger than the capacity
+    /// of a worker's own queue.
     const BUSY: usize = 512;
     const ASKED: usize = 50;
 

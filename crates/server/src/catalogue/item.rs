@@ -50,8 +50,8 @@ pub struct ItemWork {
     pub unit_demand: DemandQueue,
     /// Buyers who have reached the limit.
     pub at_limit: BuyersAtLimit,
-    /// The item's open grants, as this node last read them from the store. Requests that wait for a
-    /// verdict use these grants.
+    /// The item's open grants, as this node last read them from the store. A request that waits for
+    /// a verdict checks here whether its ticket's grant is still open.
     pub open_grants: OpenGrants,
     /// The item's slots that left the spread and may still have tickets or units.
     pub leaving: LeavingSlots,
@@ -144,8 +144,9 @@ pub struct SlotUnits {
     pub units: Vec<u64>,
 }
 
-/// How far each slot has applied the quota that ended orders released. Until a slot has applied the
-/// released quota of all ended orders, its answer about a buyer's limit may be out of date.
+/// How far each slot has applied the quota that was released by ended orders. Until a slot has
+/// applied the released quota of all ended orders, its answer about a buyer's limit may be out of
+/// date.
 #[derive(Debug, Default)]
 pub struct FeedMarks {
     endings: AtomicU64,

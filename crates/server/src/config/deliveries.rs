@@ -11,8 +11,8 @@ use super::raw::SettingOrigin;
 /// Settings of deliveries.
 #[derive(Clone, Debug)]
 pub struct DeliverySettings {
-    /// Whether webhooks may go to `http://` and to private addresses. If this is true, any host may
-    /// also be a broker.
+    /// Whether webhooks may go to `http://` and to private addresses. If this is true, a broker may
+    /// also be on any host.
     pub allow_private: bool,
     /// After this many failed attempts to deliver an event to an endpoint, the event is a dead
     /// letter.

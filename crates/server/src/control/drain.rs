@@ -84,8 +84,8 @@ async fn drain_own(engine: &Engine, sale: &SaleState) -> Result<(), EngineError>
     close_own_grants(engine, &slots).await
 }
 
-/// Closes the grants of slots that only this node reaches. Then the node that began the drain need
-/// not wait until [`DRAIN_MAX`].
+/// Closes the grants of slots that only this node reaches. Then the node that began the drain does
+/// not have to wait until [`DRAIN_MAX`].
 async fn close_own_grants(engine: &Engine, slots: &[SlotKey]) -> Result<(), EngineError> {
     for grant in
         engine.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))

@@ -158,8 +158,8 @@ impl<'a> FeedWriter<'a> {
     /// new generation is needed.
     ///
     /// A commit publishes its requests before its counts. So this function reads the counts first.
-    /// The requests that it reads afterwards then include all requests of these counts. Between the
-    /// two reads, it checks whether the set of requests is complete.
+    /// The requests that it reads afterwards then include the requests of all orders in these
+    /// counts. Between the two reads, this function checks whether the set of requests is complete.
     async fn changes(&mut self) -> Option<Vec<u64>> {
         self.head.as_of = self.engine.memory_as_of();
         self.gather_blocks().await;
@@ -255,8 +255,8 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the blocks if they changed. If the store cannot be read, `as_of` in the feed's head
-    /// shows edges that this node's memory is old.
+    /// Gathers the blocks if they changed. If the store cannot be read, edges see from `as_of` in
+    /// the feed's head that this node's memory is old.
     async fn gather_blocks(&mut self) {
         if self.blocks_checked.is_some_and(|at| at.elapsed() < BLOCKS_EVERY) {
             return;
@@ -273,8 +273,9 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the number of live edges if it changed. Edges need the number, because each edge
-    /// applies its part of the limits to the requests that it refuses.
+    /// Gathers the number of live edges if it changed. Each edge applies only its part of the
+    /// limits to the requests that it refuses. The size of this part depends on the number of
+    /// edges.
     async fn gather_edges(&mut self) {
         if self.edges_counted.is_some_and(|at| at.elapsed() < COUNT_EDGES_EVERY) {
             return;

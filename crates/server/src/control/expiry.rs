@@ -1,5 +1,5 @@
 //! Expires reserved orders after the end of their payment window. If the store uses the machine's
-//! clock, pauses while that clock is not trusted.
+//! clock, this job pauses while that clock is not trusted.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,8 +64,9 @@ async fn expire(engine: &Engine, batch: &mut usize) -> NextRun {
 
 /// Expires batches until a batch has fewer orders than requested, or for [`RUN_MAX`].
 ///
-/// Batches follow each other without a pause, because other transactions need no pause. A single
-/// writer runs them between two batches, and a database server shares its time among all sessions.
+/// Batches follow each other without a pause, because other transactions get their turn anyway. A
+/// single writer runs waiting transactions between two batches, and a database server shares its
+/// time among all sessions.
 async fn expire_all(engine: &Engine, batch: &mut usize) -> NextRun {
     // A single writer commits all waiting transactions as one group. With two batches, the group
     // would take twice as long. So only one batch waits.

@@ -36,8 +36,8 @@ impl Engine {
         let _guard = item.work.reconciling.lock().await;
         let captured = self.capture_with_recall(item, payment).await;
         failpoint::pass(Failpoint::LateCaptured);
-        // Reconciliation moves recalled units that are not needed back to the slots. It also adds
-        // the order's units to the buyer's quota in the slot again.
+        // If recalled units are not needed, reconciliation moves them back to the slots. It also
+        // adds the order's units to the buyer's quota in the slot again.
         if let Err(error) = reconcile::reconcile_locked(self, item).await {
             outages::warn!(
                 self.outages(),

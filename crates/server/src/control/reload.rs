@@ -117,7 +117,8 @@ async fn reload_one(
             }
         }
     }
-    // The guard is dropped first, because following a drain needs exclusive access to the sale.
+    // The guard is dropped first, because the task that follows a drain needs exclusive access to
+    // the sale.
     follow_step(engine, &id).await?;
     Ok(true)
 }

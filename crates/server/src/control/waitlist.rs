@@ -158,8 +158,8 @@ async fn notify_entry(engine: &Engine, entry: WaitlistEntry) -> Result<(), Engin
     let Some(resolved) = engine.store().verdict(entry.id).await? else { return Ok(()) };
     match (resolved.order, resolved.verdict) {
         (Some(order), _) => engine.hub().publish(EventKind::Order(Arc::new(order))),
-        // An entry gets this verdict only if its sale has ended. When an entry's turn comes, the
-        // buyer's limit is the only reason to refuse it.
+        // An entry gets this verdict only if its sale has ended. If an entry is refused when its
+        // turn comes, the only possible reason is the buyer's limit, which has another verdict.
         (None, Verdict::Unavailable) => notify_entry_ended(engine, entry),
         (None, verdict) => {
             let WaitlistEntry { id, item, buyer, .. } = entry;

@@ -51,8 +51,8 @@ pub(crate) async fn run(engine: Arc<Engine>) {
                 }
             }
         }
-        // The progress is read before the next check begins. That check is nearly always still
-        // running at the end of this round.
+        // The progress is read before the next check begins. At the end of this round, it would be
+        // too late, because the next check is nearly always still running then.
         let progress = engine.database().commit_check.progress();
         if engine.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
             engine.database().commit_check.begin_if_due(engine.store());
@@ -124,7 +124,7 @@ struct StandbyLog {
     missing_at: Option<Instant>,
     /// Whether commits waited for a standby at any time since this node started.
     was_synchronous: bool,
-    /// When the log last said that commits wait for no standby.
+    /// The time of the last log line which said that commits do not wait for a standby.
     unsafe_at: Option<Instant>,
     /// Whether this node has logged that the database user may not see the standbys.
     said_hidden: bool,
@@ -198,7 +198,7 @@ impl StandbyLog {
                 if self.stalled_at.take().is_some() {
                     tracing::warn!(
                         event = "database.commits_return",
-                        "commits to the database complete again"
+                        "the database completes commits again"
                     );
                 }
             }

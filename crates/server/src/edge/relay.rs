@@ -5,7 +5,7 @@
 //! connection the edge names the buyers, and the node sends their events.
 //!
 //! Events may be lost if the connection breaks, or if the edge reads too slowly. When the node
-//! sends a buyer's events again, the buyer's streams get the event `hello`. After this event,
+//! resumes sending a buyer's events, the buyer's streams get the event `hello`. After this event,
 //! clients read the state.
 
 mod messages;
@@ -97,8 +97,8 @@ pub(crate) struct RelayGuard {
 }
 
 impl RelayGuard {
-    /// Waits until the node follows the buyer. If the node takes too long, returns earlier, and the
-    /// stream gets another `hello` later.
+    /// Waits until the node follows the buyer, but only for a limited time. If the node takes
+    /// longer, the stream gets another `hello` later.
     pub(crate) async fn wait_until_followed(&mut self) {
         if let Some(followed) = self.followed.take() {
             drop(timeout(FOLLOWED_WITHIN, followed).await);

@@ -137,9 +137,9 @@ impl Refusals {
         notes.answers.len() > known
     }
 
-    /// Notes the verdict of a ticket, and removes the note that the ticket's request is queued.
-    /// `refused` is the reason if the verdict is a refusal and no request waits for it. A request
-    /// that waits notes its own answer.
+    /// Notes the verdict of a ticket, and removes the note that the ticket's request is queued. If
+    /// the verdict is a refusal and no request waits for it, `refused` is the reason. If a request
+    /// waits for the verdict, that request notes its own answer.
     pub(super) fn note_verdict(&self, ticket: Token, info: &TicketInfo, refused: Option<Code>) {
         let buyer = self.memory.hash(info.buyer.as_str());
         self.memory.forget_queued(buyer, ticket);

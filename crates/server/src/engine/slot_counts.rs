@@ -12,8 +12,9 @@ use crate::catalogue::ItemState;
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 
 impl Engine {
-    /// Returns for how many units an item's slots can issue tickets now. If a slot does not answer
-    /// in time, returns the number of all unsettled units that the item's slots got from the store.
+    /// Returns the number of units for which an item's slots can issue tickets now. If a slot does
+    /// not answer in time, returns the number of all unsettled units that the item's slots got from
+    /// the store.
     pub async fn available_units(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
         if in_slots == 0 || !self.layout.reaches_all_slots() {

@@ -167,8 +167,9 @@ impl Engine {
         Ok(Some(read?.filter(|found| found.entry.state == WaitlistState::Waiting)))
     }
 
-    /// Ends the buyer's waiting entry, if there is one. If `is_over` is true, the sale has ended,
-    /// and the buyer was notified of the entry's end. Then this call does not change the entry.
+    /// Ends the buyer's waiting entry, if there is one. `is_over` says whether the sale has ended.
+    /// If it has, the buyer was notified of the entry's end, and this call does not change the
+    /// entry.
     ///
     /// # Errors
     ///

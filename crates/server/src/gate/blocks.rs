@@ -29,7 +29,8 @@ pub(crate) struct Blocks {
     known: ArcSwap<BlockIndex>,
     /// True if there are any blocks. If there are none, a request needs no further check.
     are_any: AtomicBool,
-    /// Locked while the blocks are read. The value is the version of the last read.
+    /// Locked while the blocks are read. The value is the version of the blocks that were read
+    /// last.
     reading: tokio::sync::Mutex<Option<BlocksVersion>>,
     /// Notified after the blocks were read again.
     changed: watch::Sender<()>,

@@ -60,8 +60,8 @@ impl Route {
     pub(crate) const ALL: [Self; 5] =
         [Self::Purchase, Self::Pass, Self::Challenge, Self::Room, Self::Checkout];
 
-    /// Returns whether a request on this route is added to the shared count of all nodes before or
-    /// after the node's answer. Waiting-room polls and challenges are frequent and give no units.
+    /// Returns when a request on this route is added to the shared count of all nodes: before or
+    /// after this node's answer. Waiting-room polls and challenges are frequent and give no units.
     /// They need no exact limit, so they are added after the answer.
     pub(crate) const fn counting(self) -> Counting {
         match self {
@@ -136,8 +136,8 @@ pub(crate) struct RateLimiter {
     key: [u8; 32],
     birth: Instant,
     sharing: Option<LimitSharing>,
-    /// The number of edges. Each edge applies its part of a limit to the requests that it refuses.
-    /// `None` means that this process is a node.
+    /// The number of edges. If an edge refuses a request from memory, it applies only its part of a
+    /// limit. `None` means that this process is a node.
     edges: Option<Arc<AtomicU32>>,
 }
 

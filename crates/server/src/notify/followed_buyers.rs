@@ -16,7 +16,7 @@ const SWEEP_MIN: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct FollowedBuyers {
     tags: HashMap<u32, Followed>,
-    /// The number of entries at which ended entries are removed next.
+    /// When there are this many entries, the ended entries are removed.
     sweep_at: usize,
     /// The time until which every buyer counts as followed.
     all_until: Option<Instant>,

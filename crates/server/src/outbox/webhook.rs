@@ -131,8 +131,8 @@ fn is_final(status: StatusCode) -> bool {
     status.is_client_error() && !may_pass.contains(&status)
 }
 
-/// Returns the pause in milliseconds that a response with status 429 or 503 requests. Returns 0 for
-/// other responses. `now` is the time of the wall clock.
+/// If a response has status 429 or 503, returns the pause that it asks for, in milliseconds.
+/// Returns 0 for other responses. `now` is the time of the wall clock.
 fn pause_ms(status: StatusCode, headers: &HeaderMap, now: Millis) -> i64 {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return 0;

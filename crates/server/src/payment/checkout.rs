@@ -108,8 +108,8 @@ impl Payments {
                 self.engine.store().close_checkout(order.id, kept.session.clone()).await?;
                 Ok(None)
             }
-            Ok(CheckoutStatus::Paid(apply_found)) => {
-                self.apply_found(apply_found).await?;
+            Ok(CheckoutStatus::Paid(found)) => {
+                self.apply_found(found).await?;
                 let state = self
                     .engine
                     .store()

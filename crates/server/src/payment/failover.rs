@@ -176,7 +176,8 @@ impl Payments {
 
     /// Applies payments until the store fails. Returns the payments that are not applied yet. Adds
     /// the payments that the database lacked to `missing`. Also adds a payment whose commit has no
-    /// known result, because the next try may find that payment in the database.
+    /// known result. The next try may find that payment in the database, and would then not count
+    /// it as missing.
     async fn apply_some(&self, payments: Vec<Capture>, missing: &mut Vec<Capture>) -> Vec<Capture> {
         let (mut payments, mut later) = (payments.into_iter(), Vec::new());
         for capture in payments.by_ref() {
@@ -199,7 +200,8 @@ impl Payments {
     }
 
     /// Asks the provider about each of these payments, and records the reversals. Removes a payment
-    /// after the provider answered, so the caller may stop this function and call it again.
+    /// from `unasked` after the provider answered. So the caller may stop this function and call it
+    /// again.
     async fn find_reversals(&self, unasked: &mut Vec<Capture>) {
         while !unasked.is_empty() {
             let rest = unasked.len().saturating_sub(ASKED_AT_ONCE);

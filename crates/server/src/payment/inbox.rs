@@ -168,8 +168,9 @@ impl Payments {
         Ok(())
     }
 
-    /// Sends an event to the buyer's page, so that the page reads the order again. The order did
-    /// not change. A page that misses the event reads the order at its next poll.
+    /// Sends an event to the buyer's page, so that the page reads the order again. The order itself
+    /// did not change, but a payment for it failed or will be refunded. A page that misses the
+    /// event reads the order at its next poll.
     async fn publish_order(&self, order: &str) {
         let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().may_have_readers())
         else {

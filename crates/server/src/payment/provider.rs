@@ -212,8 +212,8 @@ impl Provider {
             }
             ProviderSettings::Stripe(stripe) => {
                 // The mark is a keyed hash, and each installation has its own key. The hashed text
-                // begins with a control character. No buyer's id does, so no purchase has the same
-                // hash.
+                // begins with a control character. No buyer's id begins with such a character, so
+                // no purchase has the same hash.
                 let mark = engine.id_key().request_hash("\u{1}installation", super::stripe::NAME).0;
                 Self::Stripe(Stripe::new(stripe, format!("{mark:032x}")))
             }
@@ -237,8 +237,8 @@ impl Provider {
         }
     }
 
-    /// Returns the number of further requests that queries about checkouts needed since the last
-    /// call.
+    /// A query about a checkout can need a further request to the provider. Returns the number of
+    /// these further requests since the last call.
     pub(super) fn take_further_requests(&self) -> u32 {
         match self {
             Self::Sandbox(_) => 0,
@@ -254,7 +254,8 @@ impl Provider {
         }
     }
 
-    /// Returns the reason why the provider does not accept this price of one unit, if there is one.
+    /// Returns the reason why the provider does not accept this price of one unit. Returns `None`
+    /// if the provider accepts the price.
     pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         match self {
             Self::Sandbox(_) => None,

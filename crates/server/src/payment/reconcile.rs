@@ -181,8 +181,8 @@ impl Payments {
         }
     }
 
-    /// Reads a page of checkouts without a running request. The most urgent checkout is the last.
-    /// Also returns whether the page was full.
+    /// Reads a page of checkouts, and leaves out checkouts about which a request is running. The
+    /// most urgent checkout is the last. Also returns whether the page was full.
     async fn next_page(&self, in_progress: &HashSet<String>) -> (Vec<(Checkout, Order)>, bool) {
         let mut waiting = self.due_checkouts().await;
         let is_full = waiting.len() == PAGE;
@@ -204,10 +204,9 @@ impl Payments {
     /// Reads ended checkouts, urgent ones first. The result is empty if the read fails.
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
         match self.engine.store().checkouts_to_close(PAGE).await {
-            Ok(apply_found) => {
-                self.meter
-                    .set_lag(lag_ms(apply_found.iter().map(|(_, order)| order), self.engine.now()));
-                apply_found
+            Ok(due) => {
+                self.meter.set_lag(lag_ms(due.iter().map(|(_, order)| order), self.engine.now()));
+                due
             }
             Err(error) => {
                 outages::warn!(
@@ -306,8 +305,8 @@ impl Payments {
         let result = ProbeResult::from_answer(&answer);
         match answer {
             Ok(CheckoutStatus::Closed) => {}
-            Ok(CheckoutStatus::Paid(apply_found)) => {
-                if let Err(error) = self.apply_found(apply_found).await {
+            Ok(CheckoutStatus::Paid(found)) => {
+                if let Err(error) = self.apply_found(found).await {
                     // The checkout is postponed, so that it does not block one of the concurrent
                     // requests.
                     self.postpone(checkout, &order, false).await?;

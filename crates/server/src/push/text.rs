@@ -121,8 +121,8 @@ fn about_position(
     }
 }
 
-/// Returns the text in each language of the pages, as a page shows it. A message has no other
-/// languages, because it must stay short.
+/// Returns the text in each language of the pages, as a page shows it. Leaves out all other
+/// languages of the text, because a message must stay short.
 fn in_page_languages(text: &Text) -> Text {
     let texts = PAGE_LANGUAGES.map(|language| (language, text.for_language(language)));
     match texts {

@@ -159,8 +159,8 @@ impl Assets {
         self.assets.get(name).or_else(|| self.previous.get(name)).cloned()
     }
 
-    /// Also serves the assets of the pages from before a reload, because browsers may still show
-    /// these pages for a while.
+    /// After a reload of the settings, also serves the assets of the previous pages, because
+    /// browsers may still show these pages for a while.
     pub(crate) fn keep_files_of(&mut self, before: &Self) {
         self.previous.clone_from(&before.assets);
     }

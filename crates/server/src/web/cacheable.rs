@@ -1,6 +1,6 @@
-//! Lets caches keep a public answer only if the pages use its address. Otherwise anyone could
-//! request many variants of an address. Each variant would add a copy to the cache, and the server
-//! would have to render each copy.
+//! Lets caches keep a public answer only if the pages use the address of this answer. Otherwise
+//! anyone could request many variants of an address. Each variant would add a copy to the cache,
+//! and the server would have to render each copy.
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};

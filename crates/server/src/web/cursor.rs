@@ -24,8 +24,8 @@ pub(crate) enum List {
     Waitlist,
     /// Operators' actions, by number.
     Actions,
-    /// Differences between units and money. The cursor has a position for each kind of difference
-    /// that has rows after this page.
+    /// Differences that a check of the units and the money found. The cursor has a position for
+    /// each kind of difference that has rows after this page.
     Differences,
 }
 

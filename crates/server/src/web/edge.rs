@@ -53,8 +53,8 @@ enum ServedBy {
     ThisProcess,
     /// The edge while its copy of the sales is recent, and a node at all other times.
     EdgeWhileFresh,
-    /// The edge, while its copy of the sales is recent and a node sends it the buyers' events. This
-    /// is an event stream.
+    /// The request is for an event stream. The edge serves it while its copy of the sales is recent
+    /// and a node sends it the buyers' events. At all other times, a node serves it.
     EdgeWhileRelayed,
     /// A node.
     Node,

@@ -78,12 +78,12 @@ pub(crate) const IDLE_BATCH_MAX: usize = 32;
 /// becomes active.
 pub(crate) const IDLE_EVENTS_MAX: usize = 16;
 /// If the kernel cannot watch another idle WebSocket, the socket stays active for this long and
-/// then tries again. The server logs the failure at most this often.
+/// then tries again. This is also the shortest time between two log lines about the failure.
 pub(crate) const IDLE_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Pause before a failed task of idle WebSockets is restarted.
 pub(crate) const IDLE_RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// The number of bytes that one read takes from a WebSocket after its close frame was sent. A few
-/// pongs and the client's close frame fit.
+/// The number of bytes that one read takes from a WebSocket after the server sent a close frame. A
+/// few pongs and the client's close frame fit.
 pub(crate) const CLOSE_READ_BYTES: usize = 256;
 /// How long a new stream waits for its buyer's positions in waiting rooms.
 pub(crate) const POSITIONS_TIMEOUT: Duration = Duration::from_secs(2);

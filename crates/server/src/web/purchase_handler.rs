@@ -288,8 +288,8 @@ fn check_purchase(
         Prefer::RespondAsync => Duration::ZERO,
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
     };
-    // If the request may hold an order already, the front door skips its limits, so that repeating
-    // it uses up no limit. If it does hold an order, the front door's refusal is ignored.
+    // If the request may hold an order, the front door skips its limits, so that a repeated
+    // request uses up no limit. If it does hold an order, the front door's refusal is ignored.
     let DoorState { refusal: door, standing, pending } =
         kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },

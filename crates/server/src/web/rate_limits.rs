@@ -145,8 +145,8 @@ impl App {
 
     /// Checks that the caller is not blocked and is within the limits, and counts the request. Each
     /// handler of a limited path calls this function once, or calls `ensure_not_blocked` and
-    /// `check_rate_limit` once each. These requests name no item, so a refusal is noted only if the
-    /// sale has a single item.
+    /// `check_rate_limit` once each. A refusal is noted for an item, but these requests name no
+    /// item. So it is noted only if the sale has a single item.
     ///
     /// # Errors
     ///

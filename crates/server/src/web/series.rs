@@ -30,9 +30,9 @@ const BEFORE_OPENING_MS: i64 = 3_600_000;
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
 /// One minute. For this time, readers also use the last levels that a node recorded.
 pub(crate) const MINUTE_MS: i64 = 60_000;
-/// The number of past minutes that the leader adds up each time. They cover seconds that a node
-/// writes late, because the store did not answer. With one sale, a node writes a second at most 17
-/// minutes late, because the number of waiting points is limited.
+/// The number of past minutes that the leader adds up each time. They include the seconds whose
+/// rows a node writes late, because the store did not answer. With one sale, the row of a second is
+/// at most 17 minutes late, because the number of waiting points is limited.
 const MINUTES_SUMMED: i64 = 20;
 /// How far back a new leader adds up minutes: one day. There may have been no leader during this
 /// time. The store also keeps seconds for one day.

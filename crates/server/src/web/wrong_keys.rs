@@ -65,8 +65,8 @@ impl CountedKey {
             let store = app.engine.store();
             let taken = store.take_back_wrong_key(self.network.to_string(), self.minute).await;
             if let Err(error) = taken {
-                // The person is signed in all the same. Until the minute ends, the count in the
-                // store is too high by one.
+                // The sign-in succeeds in spite of this error. Until the minute ends, the count in
+                // the store is too high by one.
                 tracing::debug!(%error, "failed to take back the count of a wrong key");
             }
         }

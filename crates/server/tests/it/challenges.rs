@@ -107,7 +107,7 @@ async fn an_answer_to_each_kind_of_challenge_gives_a_pass_and_the_pass_an_order(
             "{kind}: the challenge is spent"
         );
     }
-    // A slider's piece may be close to the gap, and an image's letters may be in either case.
+    // A slider's piece only has to be close to the gap, and letters may be in either case.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
         let slider = challenge(&app, "anna", "slider", json!({})).await;
         let solved = solve_sealed([0x5a; 32], &slider, "slider", "anna");

@@ -165,8 +165,8 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
     let reached = tier.proxy.purchases() - before;
     assert_eq!(refused, 2_000, "in {:?}", began.elapsed());
     assert!(reached < 40, "{reached} of 2000 refused requests reached the node");
-    // Both buyers repeat the request of their order, so neither gets "sold out". Anna bought
-    // through the edge, and Bert at the node.
+    // Each buyer repeats the request that placed the buyer's order, so neither gets "sold out".
+    // Anna bought through the edge, and Bert at the node.
     assert_eq!(tier.buy("anna", "k").await, "200");
     assert_eq!(tier.buy("bert", "k").await, "200");
     assert_eq!(tier.buy("bert", "other").await, "409 sold_out");

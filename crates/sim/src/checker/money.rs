@@ -108,8 +108,8 @@ fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Returns whether the refund's money came back and has not arrived since, and the refund does not
-/// wait for an operator. A message about such a refund may be older than the return of the money.
+/// Returns whether the refund's money came back, did not arrive later, and the refund waits for no
+/// operator. A message about such a refund may be older than the return of the money.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)

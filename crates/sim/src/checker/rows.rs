@@ -288,8 +288,8 @@ impl Checker {
         self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold in phase {shown:?}"));
         let refused = self.reported.get(&id).is_some_and(|v| *v != Verdict::Reserved);
         self.check(!refused, "I8", || format!("{id} was reported as refused, but is an order"));
-        // An attempt that was answered with an id must end with that id. If that ticket was
-        // refused, the attempt must get no other order.
+        // If an attempt was answered with a ticket's id, the attempt must end with that ticket. If
+        // that ticket was refused, the attempt must get no order of another ticket.
         let handed = self
             .issued
             .get(&id)
@@ -307,8 +307,8 @@ impl Checker {
         }
     }
 
-    /// Checks a verdict. It never changes. If the ticket's request already had an order, the
-    /// verdict names that order, or the ticket has other content.
+    /// Checks a verdict. A verdict must never change. If the ticket's request already had an order,
+    /// the verdict must name that order, unless the ticket has another item or other units.
     fn resolved(&mut self, store: &SimStore, resolved: &TicketVerdict) {
         let (id, verdict) = (resolved.id, resolved.verdict);
         if let Some((first, _)) = self.verdicts.get(&id).copied() {

@@ -48,8 +48,8 @@ fn recalled(before: &SlotView, after: &SlotView) -> bool {
         && after.mark == before.mark
 }
 
-/// Returns whether a feed row was applied correctly: its units are in its counter. Units of a
-/// refill or recall also clear the slot's mark, which says that the slot may need a refill.
+/// Returns whether a feed row was applied correctly: its units are in its counter. If the row is a
+/// refill or a recall with units, it must also clear the mark that the slot may need a refill.
 fn applied(before: &SlotView, after: &SlotView, row: &FeedRow) -> bool {
     let mut counters = before.counters;
     counters[row.counter.index()] += row.units;

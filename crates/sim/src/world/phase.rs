@@ -69,9 +69,9 @@ impl World {
     fn is_drained(&self, slot: usize) -> bool {
         let place = &self.places[slot];
         let Some(grant) = self.store.open_grant(place.at) else { return true };
-        // Without a slot's state, a grant with units is not drained, even if it is not
-        // acknowledged. The slot may have accepted the grant and lost its memory before the store
-        // recorded the acknowledgement.
+        // If the slot's state is unknown, a grant with units does not count as drained, even if the
+        // grant is not acknowledged. The slot may have accepted the grant and lost its memory
+        // before the store recorded the acknowledgement.
         let Some(view) = place.slot.view() else { return !grant.acked && grant.granted == 0 };
         respread::is_drained(grant, &view)
     }

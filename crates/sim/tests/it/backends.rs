@@ -20,7 +20,8 @@ use super::postgres;
 /// The number of lists for a store on disk and for PostgreSQL, if `DOORBUSTER_SIM_LISTS` is not
 /// set. The first lists cover every profile.
 const LISTS: u64 = 28;
-/// The number of lists for slots in Redis. This number is larger, because these lists run faster.
+/// The number of lists for slots in Redis. There are more of them than for stores, because a list
+/// finishes sooner on slots.
 const SLOT_LISTS: u64 = 280;
 /// How long a server may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);

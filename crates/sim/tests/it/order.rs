@@ -1,6 +1,6 @@
-//! Checks the documentation of the rules that only the simulator enforces by a condition. In the
-//! server, the sequence of steps ensures these rules. docs/protocol.md must list them, and name the
-//! existing tests that check them in the server.
+//! Checks the documentation of certain rules. The simulator enforces these rules by a condition,
+//! but in the server the sequence of steps ensures them. docs/protocol.md must list them, and name
+//! the existing tests that check them in the server.
 use std::collections::BTreeSet;
 use std::path::Path;
 

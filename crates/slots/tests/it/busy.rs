@@ -156,9 +156,10 @@ async fn a_start_waits_for_a_server_that_runs_a_long_script() {
     let (alone, servers) = (Server::start(&SLOW), cluster::start());
     let _: () = servers[1].ask(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
     let named: Vec<String> = servers.iter().map(Server::url).collect();
-    // In the first two cases, the busy server is alone, and its URL has no database number or has
-    // one. In the other two cases, the server belongs to a cluster, and `urls` names the server or
-    // leaves it out.
+    // In the first two cases, the busy server is alone. Its URL has no database number in the first
+    // case, and has one in the second case. In the other two cases, the server belongs to a
+    // cluster. In the third case, `urls` names the server, and in the fourth case, `urls` leaves it
+    // out.
     let database = format!("{}?db=1", alone.url());
     for (urls, busy, all) in [
         (vec![alone.url()], &alone, 1),

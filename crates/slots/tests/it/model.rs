@@ -173,8 +173,8 @@ impl Both {
         }
     }
 
-    /// Returns whether the queue's bound is low. Then tickets are acknowledged in order, because
-    /// the reference counts a ticket until all tickets before it are acknowledged.
+    /// Returns whether the queue's bound is low. If the bound is low, tickets are acknowledged in
+    /// order, because the reference counts a ticket until all tickets before it are acknowledged.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }

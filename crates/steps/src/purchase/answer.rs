@@ -21,7 +21,8 @@ impl Attempt {
             TicketAnswer::Short { .. } => self.unserved(Unserved::Short, view),
             TicketAnswer::KeyReused => self.refused_by_slot(Refusal::KeyReused, view),
             // An order of the buyer may have ended before this request arrived, and the slot may
-            // not know the lower quota yet. Any node may deliver the feed row with this quota.
+            // not know the lower quota yet. Any node is allowed to deliver the feed row with this
+            // quota.
             TicketAnswer::LimitReached { .. } if view.is_behind(slot, self.endings) => {
                 self.signals.wakes = true;
                 self.look_up_or(AfterLookUp::TryAgain, view)
@@ -50,8 +51,9 @@ impl Attempt {
         view: &mut impl NodeView,
     ) -> Effect {
         self.step = Step::Verdict { ticket, is_mine };
-        // If the slot is in this node's memory, the slot is lost only together with the waiting
-        // requests. Only this node settles the slot's tickets.
+        // If the slot is in this node's memory, the slot and the waiting requests are lost
+        // together. Only this node settles the slot's tickets. So the ticket cannot be lost while
+        // the request waits.
         let may_be_lost = is_mine && !view.is_node_local();
         Effect::AwaitVerdict { ticket, is_mine, may_be_lost }
     }

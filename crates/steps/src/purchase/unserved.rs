@@ -33,7 +33,7 @@ impl Attempt {
             Unserved::Undecided => {
                 self.undecided += 1;
                 // The store may have decided by now, but the slot may still lack the returned units
-                // and the returned quota. Any node may deliver them.
+                // and the returned quota. Any node is allowed to deliver them.
                 self.signals.wakes |= self.undecided == 2;
             }
             // The request gets only one new ticket. If that ticket is returned too, a third ticket
@@ -66,8 +66,8 @@ impl Attempt {
         Effect::Park { why, until, waits: self.waits }
     }
 
-    /// Tries again. After its parking time, a request whose slots were short does not try again.
-    /// Any other request tries once more, because it may have missed a change.
+    /// Tries the request again, unless its parking time is over and its slots were short. Any other
+    /// request whose parking time is over tries once more, because it may have missed a change.
     pub(super) fn unparked(
         &mut self,
         why: Unserved,

@@ -107,7 +107,11 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     assert!(call(&fixture, phone).await.is_empty(), "no phone is left");
     assert_eq!(call(&fixture, case).await, ["bert", "anna"]);
     let cases = supply(&fixture, case).await;
-    assert_eq!((cases.out, cases.used), (2, 0), "an order of a phone uses no admission for a case");
+    assert_eq!(
+        (cases.out, cases.used),
+        (2, 0),
+        "an order for a phone does not use the admission to buy a case"
+    );
     // Bert leaves the room of the cases. Bert's position in the room of the phones stays.
     let left = fixture.store.leave_room(&room(case), buyer("bert")).await.expect("writes");
     assert_eq!(left.expect("a position").until, Some(fixture.clock.now()));

@@ -100,8 +100,8 @@ pub async fn new_orders_do_not_shift_pages(fixture: Fixture) {
     assert_eq!(second.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), [4, 3, 2]);
 }
 
-/// When a node starts, it reads which requests already have an order of some items. It reads them
-/// page by page.
+/// A starting node reads which requests for some items already have an order. The node reads these
+/// requests page by page.
 pub async fn requests_that_hold_an_order_are_listed(fixture: Fixture) {
     let (_, _, orders) = seven(&fixture).await;
     let item = orders[2].item;

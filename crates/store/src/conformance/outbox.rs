@@ -286,7 +286,7 @@ pub async fn events_without_a_position_wait(fixture: Fixture) {
     assert_eq!(waits().await, (2, first), "events with positions wait");
     fixture.clock.advance(5);
     fixture.reserve(&grant, 3, "carl", 1).await;
-    assert_eq!(waits().await, (3, first), "events with and without positions wait");
+    assert_eq!(waits().await, (3, first), "events wait, whether or not they have a position");
     let from = fixture.store.endpoints().await.expect("reads")[0].position;
     let to = PositionAdvance { from, to: last, failed: vec![] };
     assert!(fixture.store.advance_endpoint("end_1", to).await.expect("writes"));

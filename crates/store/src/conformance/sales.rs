@@ -163,7 +163,8 @@ pub async fn only_a_draft_is_deleted(fixture: Fixture) {
     assert!(again.items[0].id > sale.items[1].id);
     fixture.store.step_sale("spring", PhaseStep::Schedule).await.expect("writes");
     assert_eq!(delete(None).await, DeleteOutcome::WrongState(Phase::Scheduled));
-    // The slots of a scheduled sale have grants. If the sale is a draft again, they are closed.
+    // The slots of a scheduled sale have grants. If the sale becomes a draft again, these grants
+    // are closed.
     let slot = SlotKey { item: again.items[0].id, index: 0 };
     for grant in [GrantId(1), GrantId(2)] {
         let opened = fixture.store.open_grant(slot, grant, 2).await.expect("writes");

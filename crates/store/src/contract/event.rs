@@ -6,8 +6,8 @@ use doorbuster_core::outbox::ordering_key;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
     /// The event's position. A reader continues after the last position that it read. Later commits
-    /// have higher positions, and a position never changes. The positions of one order's events
-    /// rise in the order in which the events happened. 0 means that the event has no position yet.
+    /// have higher positions, and a position never changes. Of two events of one order, the later
+    /// event has the higher position. 0 means that the event has no position yet.
     pub position: i64,
     /// The number of the event's row.
     pub seq: i64,

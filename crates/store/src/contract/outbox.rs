@@ -254,8 +254,8 @@ pub struct DeadLetter {
     pub delivery: Option<DeadDelivery>,
 }
 
-/// The endpoint, the event's position, and the event's type and time. The last part is missing if
-/// the event was deleted.
+/// The endpoint, the event's position, and the event's type and time. The type and time are missing
+/// if the event was deleted.
 pub type DeadDelivery = (String, i64, Option<(String, Millis)>);
 
 /// The content of a dead letter.

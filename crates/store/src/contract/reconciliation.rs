@@ -65,9 +65,9 @@ pub struct Reconciliation {
     pub unattributed: Vec<MoneyTotals>,
     /// The differences that were found.
     pub differences: Vec<Difference>,
-    /// The kinds of differences that are not complete in this report, because there are more than
-    /// [`crate::limits::DIFFERENCES_MAX`]. The next differences of a kind begin after the given
-    /// position.
+    /// The kinds that have more differences than this report contains. A report contains at most
+    /// [`crate::limits::DIFFERENCES_MAX`] differences of a kind. The next differences of the kind
+    /// begin after the given position.
     pub more: Vec<(DifferenceKind, i64)>,
 }
 

@@ -101,15 +101,15 @@ impl Connect for PoolConnector {
             self.connector.open(self.options, None).await.map_err(|failure| match failure {
                 Failure::Postgres(error) => error,
                 // This error does not contain the reason, because the client library offers no way
-                // to create such an error. The connector keeps the reason.
+                // to create an error with a reason. The connector keeps the reason.
                 _ => no_connection(),
             })
         })
     }
 }
 
-/// Returns an error of the client library. It replaces every failure to connect that has another
-/// type.
+/// Returns an error of the client library. If a failure to connect has another type, this error
+/// replaces the failure.
 fn no_connection() -> tokio_postgres::Error {
     match "connect_timeout=none".parse::<Config>() {
         Err(error) => error,

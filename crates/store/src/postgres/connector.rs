@@ -81,7 +81,7 @@ struct Opened {
 impl Opened {
     /// Returns the known history of this database's deployment, with the position that was known
     /// before the inspection. A later position may include commits that were made during the
-    /// inspection. Compared with it, the inspected database would look old.
+    /// inspection. Compared with such a later position, the inspected database would look old.
     fn known(&self, memory: &HistoryMemory) -> Option<DatabaseHistory> {
         let known = memory.known_history(self.found.deployment.as_deref())?;
         let position = self.positions.get(&known.token).copied().unwrap_or(0);
@@ -256,8 +256,9 @@ impl Connector {
         }
     }
 
-    /// Decides whether a database may be used, and registers a change of its history before its
-    /// first use. Returns `None` if another node registered the change first.
+    /// Decides whether a database may be used. If the history of the database has changed,
+    /// registers the change before the database is used. Returns `None` if another node registered
+    /// the change first.
     async fn accept(&self, opened: Opened) -> Done<Option<Session>> {
         let known = opened.known(&self.0.memory);
         let Opened { host, session: (client, driver), found, .. } = opened;

@@ -5,9 +5,9 @@
 //! transaction at a time assigns positions to visible rows, in the order of `seq`. New positions
 //! are always higher than the positions that readers have seen.
 //!
-//! The events of one order are in the right order, because they are written under one lock. The
-//! later of two such events has the higher `seq` and becomes visible later, so it gets the higher
-//! position.
+//! The events of one order get their positions in the right sequence, because these events are
+//! written under one lock. The later of two such events has the higher `seq` and becomes visible
+//! later, so it gets the higher position.
 use crate::failure::{Done, Failure};
 use crate::sql::{as_limit, int};
 use crate::store::StoreResult;

@@ -193,10 +193,10 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values });
 }
 
-/// Writes quotas. If another transaction inserted a new row first, the statement fails and the
-/// transaction runs again. For an existing row, the change of the quota is added, in lock order.
-/// Either the row is locked, or its quota only decreases. As in the rules, a quota never falls
-/// below 0.
+/// Writes quotas. If another transaction has already inserted one of the new rows, the statement
+/// fails and this transaction runs again. For an existing row, the change of the quota is added, in
+/// lock order. Either the row is locked, or its quota only decreases. As in the rules, a quota
+/// never falls below 0.
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT *
                   FROM unnest($1::text[], $2::bigint[], $3::bigint[])";

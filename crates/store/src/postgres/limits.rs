@@ -1,5 +1,5 @@
 //! Rate limits that nodes share, in PostgreSQL. The table is unlogged. After a crash of the
-//! database its rows are gone, and every limit is full again.
+//! database the table's rows are gone, and every limit allows its full number of requests again.
 use std::collections::BTreeMap;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};

@@ -28,8 +28,8 @@ impl PostgresLedger<'_> {
         self.lock_grants(&grants)
     }
 
-    /// Locks an order's rows in lock order. Without this call, the rules of a payment would lock
-    /// the item before the quota.
+    /// Locks an order's grant, and then the quota of the order's buyer. Without this call, the
+    /// rules of a payment would lock the item before the quota.
     pub(crate) fn lock_order(&mut self, id: &TicketId) -> Done<()> {
         if let Some(seen) = self.order(id)? {
             self.grant(seen.grant)?;
@@ -38,8 +38,8 @@ impl PostgresLedger<'_> {
         Ok(())
     }
 
-    /// Locks the rows of an order that a payment names, in lock order. Without this call, the rules
-    /// of a payment would lock the item before the quota.
+    /// Locks the grant of an order that a payment names, and then the quota of the order's buyer.
+    /// Without this call, the rules of a payment would lock the item before the quota.
     ///
     /// If the order has ended, the rules read all slots of its item, to find out whether units can
     /// be recalled. So the grants of those slots are locked as well.

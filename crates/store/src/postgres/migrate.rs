@@ -126,7 +126,7 @@ async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), toki
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())
                      AND changed <> pg_current_xact_id()";
         // Only a long scan could find such orders. A transaction that creates an order also writes
-        // its grant, so the grants show whether the orders come from another database.
+        // its grant. So if the grants come from this database, the orders do too.
         if table != "orders" {
             let any = format!("SELECT EXISTS (SELECT FROM {table} WHERE {ahead})");
             let is_ahead: bool = transaction.query_one(&any, &[]).await?.get(0);

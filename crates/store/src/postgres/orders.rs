@@ -19,8 +19,8 @@ use super::{Postgres, connect, flush, prefetch};
 
 /// Selects only the numbers of due orders. The orders are read after they are locked.
 ///
-/// Orders that are due at the same time stay in the order of their creation, even if they were
-/// updated later.
+/// Orders that are due at the same time are sorted by their creation, even if they were updated
+/// later.
 const DUE: &str = "SELECT grant_id, n, item_id FROM order_due WHERE at <= $1 ORDER BY at, seq
      LIMIT $2";
 

@@ -1,13 +1,14 @@
 //! One poll of the committed changes. It takes a snapshot and reads every row that the previous
 //! snapshot did not include.
 //!
-//! Each row has the id of the transaction that wrote it last. Only an order has the id of the
-//! transaction that created it, because digests name the changed orders. A row is new if the new
-//! snapshot includes its transaction and the old snapshot did not. This is true for exactly one
-//! poll, regardless of the order in which transactions commit. Counts come from the same snapshot,
-//! so every order that the counts include is published with the counts or earlier. This also holds
-//! for this node's own commits. If the snapshot includes a commit that the poll does not know yet,
-//! the poll reads the commit's orders as if another node had committed them.
+//! Each row has the id of the transaction that wrote it last. Orders are an exception: an order's
+//! row has the id of the transaction that created the order. This is enough, because digests name
+//! the changed orders. A row is new if the new snapshot includes its transaction and the old
+//! snapshot did not. This is true for exactly one poll, regardless of the order in which
+//! transactions commit. Counts come from the same snapshot, so every order that the counts include
+//! is published with the counts or earlier. This also holds for this node's own commits. If the
+//! snapshot includes a commit that the poll does not know yet, the poll reads the commit's orders
+//! as if another node had committed them.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;

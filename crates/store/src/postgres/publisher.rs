@@ -28,7 +28,8 @@ use super::poll::{Changes, PollResult, Poller};
 use super::shared::{CommitMessage, OwnCommit, Shared};
 
 /// If a settled batch has fewer orders, the load is low, and the orders are published with the
-/// counts. So a buyer who sends one request after the other always sees the own orders counted.
+/// counts. So if a buyer sends one request after the other, the counts that the buyer sees always
+/// include the buyer's own orders.
 const EARLY_ORDERS_MIN: usize = 8;
 
 /// The task's own state.
@@ -36,8 +37,8 @@ pub(super) struct Publisher {
     shared: Arc<Shared>,
     commits: mpsc::Receiver<CommitMessage>,
     look: Option<Poller>,
-    /// The position of this node. Until the follower is complete, the published state must not
-    /// refuse a request.
+    /// The position of this node. Until the follower is complete, this node must not refuse a
+    /// request because of the published state.
     follower: DigestFollower,
     /// The start of the follower's monotonic time.
     born: Instant,
@@ -306,8 +307,8 @@ impl Publisher {
 /// polled yet. `apart` is the shortest time between two polls that such commits cause.
 fn pause(is_complete: bool, is_failing: bool, has_hint: bool, apart: Duration) -> Duration {
     match is_complete {
-        // While there is a backlog, this node must not refuse a request from memory. So the backlog
-        // is read with the shortest pauses.
+        // While there is a backlog, this node must not refuse a request because of the state in its
+        // memory. So the backlog is read with the shortest pauses.
         false => REFRESHES_APART_MIN,
         // During an outage, only new commits of this node cause more polls.
         true if has_hint && !is_failing => apart,

@@ -75,8 +75,8 @@ async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Tick
     Ok(resolved)
 }
 
-/// Returns a ticket that cannot be settled, and records a dead letter. The rules run with a time
-/// after the ticket's `decide_by`. At that time, they can only return the ticket.
+/// Lets the rules return a ticket that cannot be settled, and records a dead letter. The rules get
+/// a time after the ticket's `decide_by` as the current time. Then they can only return the ticket.
 async fn settle_poisoned(
     shared: &Shared,
     ticket: &Arc<Ticket>,

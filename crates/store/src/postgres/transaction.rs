@@ -41,9 +41,9 @@ impl RetryState {
         Self { began: Instant::now(), conflicts: 0, pause: PG_RETRY_PAUSE, unknown: false }
     }
 
-    /// Commits a small row if an attempt had an unknown outcome, because that attempt may be
-    /// committed without its standby. After the commit of the row, every earlier commit is as
-    /// durable as the row.
+    /// Commits a small row if an attempt had an unknown outcome, because that attempt may have been
+    /// committed although the standby lacks the commit. After the commit of the row, every earlier
+    /// commit is as durable as the row.
     pub(super) async fn confirm(&self, shared: &Shared) -> Result<(), Failure> {
         match self.unknown {
             true => shared.commit_check().await,

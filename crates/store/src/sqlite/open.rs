@@ -66,8 +66,8 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Creates an empty file that only its owner may read, if it does not exist. SQLite gives its log
-/// the mode of the file.
+/// If the file does not exist, creates an empty file that only its owner may read. SQLite gives the
+/// log of this file the same mode.
 pub(super) fn create_private(path: &Path) -> io::Result<()> {
     match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),

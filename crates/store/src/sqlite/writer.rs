@@ -193,7 +193,7 @@ fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
             tracing::warn!(
                 ?carried,
                 event = "store.removed",
-                "failed to copy the log into the file of a store that was removed"
+                "the store's files were removed; failed to copy its log into the database file"
             );
         }
     })

@@ -69,8 +69,8 @@ impl Store {
         let mut found = self.all(WAITING_TO_CLOSE, values![now, as_limit(limit)], row).await?;
         let rest = limit - found.len();
         if rest > 0 {
-            // Fewer than `limit` due checkouts have an order that still holds units, so this read
-            // skips few of them.
+            // The first read found fewer than `limit` checkouts of orders that still hold units. So
+            // this read has to skip only a few such checkouts.
             let ended = self.all(ENDED_TO_CLOSE, values![now, as_limit(rest)], row).await?;
             // If an order ended between the two reads, both reads return its checkout.
             found.retain(|(checkout, _)| {

@@ -152,7 +152,7 @@ impl Store {
 
     /// Returns the owner of a session, and when the session expires. Returns `None` if the session
     /// does not exist, has expired, or belongs to a deleted key. `configured` is the hash of the
-    /// key in the settings, which the store does not contain.
+    /// key in the settings, because the store does not contain this key.
     pub async fn session(
         &self,
         hash: Hash,

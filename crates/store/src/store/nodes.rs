@@ -36,7 +36,7 @@ impl Store {
     }
 
     /// Applies calls to rate limits that nodes share. Each call comes with the hash of its limited
-    /// key. An embedded store has only one node, so it returns an error.
+    /// key. An embedded store has only one node and shares no limits, so the call returns an error.
     ///
     /// If the outcome is unknown, the calls may have taken effect. Then a limit allows fewer
     /// requests for a while. A crash of the database deletes the state of the limits. Then every

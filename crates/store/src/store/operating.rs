@@ -13,8 +13,8 @@ impl Store {
         }
     }
 
-    /// Reads again the files of the certificates that connections to the database trust. Later
-    /// connections use the new certificates. Does nothing for SQLite.
+    /// Reads the certificate files again. Connections to the database trust the certificates in
+    /// these files. Later connections use the new certificates. Does nothing for SQLite.
     ///
     /// # Errors
     ///

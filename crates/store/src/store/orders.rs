@@ -51,8 +51,8 @@ fn end(
     record_order(tx, before.as_ref(), changed)
 }
 
-/// Locks the order and returns it as it was before an operator's change. Returns `None` if no
-/// operator makes the change.
+/// If an operator makes the change, locks the order and returns it as it is before the change.
+/// Otherwise returns `None`.
 fn order_before(tx: &mut Transaction<'_, '_>, id: &TicketId) -> Done<Option<Order>> {
     if !tx.has_action() {
         return Ok(None);
@@ -81,7 +81,7 @@ fn dead_ticket(row: Row<'_>) -> Done<DeadLetterTicket> {
 /// Tickets and orders.
 impl Store {
     /// Resolves each ticket, all in one transaction at one instant
-    /// ([`doorbuster_core::settle::settle`]). The answers have the order of the tickets.
+    /// ([`doorbuster_core::settle::settle`]). The answers are in the same sequence as the tickets.
     ///
     /// If the statement for a ticket fails, that ticket is returned and becomes a dead letter. The
     /// other tickets are settled.

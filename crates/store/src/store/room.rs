@@ -262,7 +262,8 @@ impl Store {
     }
 
     /// Does the same as [`Store::open_room`], and gives a position to each of these buyers who has
-    /// no position or whose admission has expired. The answers have the order of the buyers.
+    /// no position or whose admission has expired. The answers are in the same sequence as the
+    /// buyers.
     pub async fn enter_room(
         &self,
         room: &RoomKey,

@@ -136,7 +136,8 @@ async fn each_unit_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     fixture.store.close().await;
 }
 
-/// Without its due time, a hold would never expire. In PostgreSQL the due times have a table.
+/// Without its due time, a hold would never expire. In PostgreSQL the due times are in a separate
+/// table.
 #[tokio::test]
 async fn a_missing_or_wrong_due_time_is_found() {
     let database = cluster::shared().database();

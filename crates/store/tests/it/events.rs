@@ -260,8 +260,8 @@ async fn readers_miss_no_event_and_each_payment_has_one_result_under_concurrent_
     assert_eq!(deadlocks.get::<_, i64>(0), 0);
 }
 
-/// Asserts that each change of an order was read once, in order, up to the current state. Asserts
-/// that each captured payment belongs to its order or has one refund.
+/// Asserts that the changes of each order were read once, in a permitted sequence, up to the
+/// current state. Asserts that each captured payment belongs to its order or has one refund.
 async fn check_events(store: &Store, orders: &BTreeSet<TicketId>, read: &[StoredEvent]) {
     let mut changes: BTreeMap<TicketId, Vec<(EventType, Order)>> = BTreeMap::new();
     for stored in read {

@@ -21,7 +21,7 @@ async fn record_no_answer(fixture: &Fixture, order: TicketId) {
     assert_eq!(fixture.store.defer_checkouts(vec![it]).await.expect("writes"), 1);
 }
 
-/// Asserts that expiry writes the row of the previous version again. `run` executes SQL over
+/// Asserts that expiry rewrites a row that the previous version wrote. `run` executes SQL over
 /// another connection.
 async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
     let next_due = async || fixture.store.next_due().await.expect("reads");

@@ -97,8 +97,8 @@ struct World {
     tickets: Vec<Arc<Ticket>>,
     /// Orders, in the order of their creation.
     made: Vec<TicketId>,
-    /// The orders that the store expired, first expired first. If orders are due at the same
-    /// instant, the store may expire any of them first.
+    /// The orders that the store expired, in the sequence in which they expired. If orders are due
+    /// at the same instant, the store may expire any of them first.
     expired: RefCell<Vec<TicketId>>,
 }
 

@@ -72,8 +72,8 @@ async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
         .expect("writes");
     let now = b.counts(item).await;
     wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
-    // One poll publishes each commit once. Late commits of earlier steps must not be mistaken for
-    // the expected commit.
+    // Each commit is published once, by one poll. The test first takes late commits of earlier
+    // steps, so that it does not mistake them for the expected commit.
     while !b.commits.take().is_empty() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -155,8 +155,8 @@ async fn verdicts_reach_the_node_that_waits_for_them() {
     b.store.close().await;
 }
 
-/// Returns the requests of the same buyers, on two grants and two nodes. Some requests are
-/// repeated.
+/// Returns the requests to one of two nodes, under this grant. Both nodes get requests of the same
+/// buyers, and some requests are repeated.
 fn crowd(fixture: &Fixture, grant: &doorbuster_core::Grant, side: u64) -> Vec<Vec<Arc<Ticket>>> {
     let tickets: Vec<_> = (0..240_u64)
         .map(|i| {

@@ -100,8 +100,8 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     let wanted = json!({"item": "phone", "challenge": challenge["challenge"], "answer": solved, "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "anna", &wanted).await, "403 waiting_room");
     assert_eq!(spent().await, 0, "a code was spent");
-    // The delayed request of `bert` spends one use of the access code. Later the same buyer gets a
-    // pass with the code and spends no other use.
+    // The delayed request of `bert` spends one use of the access code. Later `bert` gets a pass
+    // with the same code. This pass spends no further use.
     guard(&fixture, json!({"challenge": "off"})).await;
     let wanted = json!({"item": "phone", "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "bert", &wanted).await, "403 waiting_room");

@@ -14,8 +14,8 @@ const HOUR_MS: i64 = 3_600_000;
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 /// How much the server's time may differ from the true time.
 const CLOCK_ERROR_MAX_MS: i64 = 2_000;
-/// A hold normally expires within this time after its end. While the server does not trust the
-/// clock, no hold may expire.
+/// After the end of a hold, its order normally expires within this time. While the server does not
+/// trust the clock, no order may expire.
 const PAST_ITS_END_MS: i64 = 1_000;
 
 /// The true time, by this process's clock, in milliseconds since the epoch.

@@ -43,7 +43,7 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     faults.fail_next_sync_of_main();
     // A small commit is in progress at all times, even when the sync of the main file fails. Small
     // commits keep the log short. With a short log, the writer itself could start a checkpoint and
-    // sync the main file.
+    // sync the main file. The test must detect such a second sync.
     faults.slow_disk(SYNC);
     let storm = tokio::spawn(random_load::run(RandomLoad::new(
         fixture.address,

@@ -11,7 +11,8 @@ use super::fixture::ServerFixture;
 use crate::test_server::TempDir;
 use doorbuster_testkit::tool;
 
-/// Numbers of the words in the page that the test and the server share. They match faults.c.
+/// The index of each 64-bit word in the page that the test shares with the server. The indices
+/// match faults.c.
 const LOADED: u64 = 0;
 const WALL_AHEAD_MS: u64 = 1;
 const SYNC_DELAY_MS: u64 = 2;

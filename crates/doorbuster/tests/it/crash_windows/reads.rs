@@ -13,8 +13,8 @@ const ASKED: usize = 600;
 /// How long a server without requests is watched.
 const AT_REST: Duration = Duration::from_secs(2);
 
-/// The test assumes at least this number of file locks per second for a server without requests. If
-/// the machine pauses, the test counts too few locks.
+/// The test assumes at least this number of file locks per second for a server without requests.
+/// The counted number may be lower, because the machine may pause during the count.
 const LEAST: f64 = 40.0;
 
 /// A function that creates the request with this number.
@@ -71,8 +71,8 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     );
 }
 
-/// A server, and how often it locks the store's files without requests. The test does not count
-/// these locks as reads for requests.
+/// A server, and the number of file locks per second that it takes while it gets no requests. The
+/// test does not count these locks as reads for requests.
 struct Watched {
     fixture: ServerFixture,
     faults: MachineFaults,
@@ -97,8 +97,8 @@ impl Watched {
         this
     }
 
-    /// Maximum number of locks that the server may take in this time without a read for a request:
-    /// twice the number of a server without requests, and 60 more.
+    /// The maximum number of locks in this time if no request reads the store. The maximum is twice
+    /// the number of a server without requests, plus 60.
     fn by_itself(&self, took: Duration) -> f64 {
         2.0 * self.at_rest * took.as_secs_f64() + 60.0
     }

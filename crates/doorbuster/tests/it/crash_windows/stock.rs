@@ -98,7 +98,8 @@ async fn a_sale_that_is_paused_repeatedly_keeps_every_order_and_every_unit() {
         }
     }
     fixture.audit(None).await;
-    // After every hold has ended, other buyers can buy all units at the same moment.
+    // When all holds have ended, all units are for sale. Other buyers then buy them all, at the
+    // same time.
     let all_ended = async || (fixture.stock("spring").await.held == 0).then_some(());
     fixture.until("every hold has ended", Duration::from_secs(4), all_ended).await;
     let free = fixture.stock("spring").await.free();

@@ -97,8 +97,8 @@ async fn inspect_in(tab: &Tab<'_>, state: &str, schemes: &[(&str, &str, u64)]) {
         for &(scheme, rules, rules_min) in schemes {
             tab.scheme(scheme).await;
             for width in WIDTHS {
-                // Colours do not depend on the language. So without pictures, the other language is
-                // checked only in the light scheme at the width of a phone.
+                // Colours do not depend on the language. So if the test saves no pictures, it
+                // checks the other language only in the light scheme at the width of a phone.
                 let is_other = languages.last() != Some(&language);
                 if is_other && shots().is_none() && (scheme, width) != ("light", WIDTHS[0]) {
                     continue;

@@ -200,8 +200,8 @@ impl Browser {
         let texts = lines.map(|entry| {
             format!("{}: {}", entry["source"], entry["message"].as_str().unwrap_or_default())
         });
-        // If a stopped server refuses an event stream, this is also a failed request. But its
-        // message has another category.
+        // If a stopped server refuses an event stream, the console also reports this failed
+        // request. But the source of the message is not `network`.
         texts.filter(|text| !text.contains("WebSocket connection to")).collect()
     }
 

@@ -30,7 +30,7 @@ const CHECKED: &str = "asking before blocked busy busyall busyme came check chec
     roomstuck share signin soldout stuck turn undated undecided unknown waiting waitlistbusy \
     waitlisted waitlistedx waitlistfull waitlistlimit waitlistlost waitlistonce waitlistover";
 
-/// The positions of the page's parts in a state.
+/// The positions of the page's parts, while the page shows one state.
 fn places(state: &Value) -> Vec<i64> {
     let places = state["places"].as_array().expect("a list");
     places.iter().map(|place| place.as_i64().expect("a number")).collect()

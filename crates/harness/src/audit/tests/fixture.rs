@@ -238,8 +238,8 @@ const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
     ("eve", "reserved", 3, 31, 1),
 ];
 
-/// The returned tickets, as grant, number, units, verdict and order. For number 9 the store has
-/// NULL, as for a ticket whose number belongs to another ticket.
+/// The returned tickets, as grant, number, units, verdict and order. Instead of number 9, the store
+/// has NULL, as for a ticket whose number belongs to another ticket.
 const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (11, 2, 7, "unavailable", None),
     (12, 2, 5, "limit_reached", None),

@@ -18,7 +18,7 @@ fn units_that_do_not_add_up_are_found() {
     breaks(
         "UPDATE item SET ended = 18 WHERE id = 1",
         "I2",
-        "the ended counter is 18, but ended orders have 19",
+        "the item counts 18 units of ended orders, but its ended orders have 19",
     );
     breaks(
         "UPDATE item SET total = 20, pool = 0 WHERE id = 1",

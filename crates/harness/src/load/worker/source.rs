@@ -80,8 +80,8 @@ impl Source for Worker<'_> {
             (None, Fault::Unexpected) => {
                 self.tally.counts.count_fault("an answer without a request")
             }
-            // The server may close an idle connection. A buyer with an event stream also polls, so
-            // no verdict is lost.
+            // The server may close an idle connection. If the connection of an event stream ends,
+            // no verdict is lost, because its buyer also polls.
             (None | Some(Exchange::Listen(..)), _) => {}
         }
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 const DELAY_MIN: Duration = Duration::from_millis(50);
 /// The longest time before a read is repeated.
 const DELAY_MAX: Duration = Duration::from_secs(1);
-/// The edge may repeat one of this many reads. So slow nodes do not double the number of reads.
+/// For each group of this many reads, the edge may repeat one read. So slow nodes do not double the
+/// number of reads.
 const READS_PER_REPEAT: u32 = 10;
 /// The maximum number of unused repeats that the edge saves for later reads.
 const SAVED_REPEATS_MAX: u32 = 10;

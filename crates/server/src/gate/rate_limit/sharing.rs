@@ -85,7 +85,7 @@ pub(super) enum LimitTarget {
     SaleWide { flags: Arc<SaleFlags>, route: Route },
 }
 
-/// A request that waits for a share, or a report of counted requests that waits for a call.
+/// A request that waits for a share, or a report about counted requests. A report waits for a call.
 pub(super) struct QueuedUse {
     pub(super) step: LimitStep,
     pub(super) target: LimitTarget,

@@ -2,8 +2,8 @@
 //! fill the memory.
 //!
 //! The table consists of sets of eight cells. A keyed hash decides the set of a key, so a caller
-//! cannot choose a set. A new key takes the cell whose limit will be full again first. That limit
-//! is nearly always full already, so no state is lost.
+//! cannot choose a set. A new key takes the cell whose limit will be unused again first. That limit
+//! is nearly always unused already, so no state is lost.
 //!
 //! If all eight limits are in use, the table evicts the limit with the least use and counts the
 //! eviction. So a caller at a limit is evicted last. It is evicted only if the number of other
@@ -52,13 +52,13 @@ pub(crate) struct LimitCell {
     /// The state of the limit ([`doorbuster_core::gate::gcra`]), in nanoseconds since the table was
     /// created.
     pub state: u64,
-    /// This node's unspent share of the limit. It is the time, in nanoseconds, in which the limit's
-    /// rate pays the share back. If the cell counts buyers, the value is the estimate of the
-    /// current period ([`doorbuster_core::gate::distinct_buyers`]).
+    /// This node's unspent share of the limit. It is measured as a time, in nanoseconds: the time
+    /// in which the limit's rate makes the share available again. If the cell counts buyers, the
+    /// value is the estimate of the current period ([`doorbuster_core::gate::distinct_buyers`]).
     pub share: u64,
     /// The use that this node has not reported to the other nodes, as a time like `share`. If the
-    /// cell counts buyers, the upper half is the number of the current period, and the lower half
-    /// is the count of the previous period.
+    /// cell counts buyers, the upper half is the index of the current period, and the lower half is
+    /// the count of buyers in the previous period.
     pub unshared: u64,
     /// Whether the cell waits in the queue of reports.
     pub is_queued: bool,
@@ -193,7 +193,7 @@ mod tests {
             table.with_cell(key, 0, |cell| cell.state = 1_000_000);
         }
         // The table gets twice as many keys as it has cells, and all their limits are in use. Each
-        // of these keys has used less than the 500 keys at a limit.
+        // of these keys has used less of its limit than each of the 500 keys at a limit.
         for n in 0..2 * CELLS as u64 {
             table.with_cell(random(n), 0, |cell| cell.state = 1_000 + n % 7);
         }

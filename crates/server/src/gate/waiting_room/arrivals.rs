@@ -1,4 +1,4 @@
-//! Counts the buyers who arrived at a sale with an automatic waiting room since the last count. A
+//! For a sale with an automatic waiting room, counts the buyers who arrived since the last count. A
 //! buyer arrives by entering the room, by requesting a pass, or by purchasing with a pass.
 //!
 //! A buyer who sends several requests counts once. Counting takes no lock. A secret hash of the

@@ -19,7 +19,8 @@ pub(super) const TICK: Duration = Duration::from_millis(250);
 /// The state of a room counts as fresh for this long after the node read it. This is long enough
 /// for the next check to begin and to end.
 pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis() as u64);
-/// While no sale with a room is open, the node skips most checks. It runs one of this many checks.
+/// While no sale with a room is open, the node skips most checks. Out of this many checks, it runs
+/// one.
 pub(super) const IDLE_TICKS: u32 = 4;
 /// The maximum number of rows that one read returns. A read returns other nodes' admissions or the
 /// lots of a draw.

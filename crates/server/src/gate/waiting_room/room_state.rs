@@ -110,8 +110,8 @@ impl WaitingRoomState {
         }
         if state.known_to.is_none() {
             // If this node knows no positions yet, it will read each position together with its
-            // admission. If it knows some, these visitors may have been admitted already. So it
-            // must read all admissions.
+            // admission. So it needs no earlier admissions. If it knows some positions, their
+            // visitors may have been admitted already. So it must read all admissions.
             state.known_to = Some(if state.positions.is_empty() { room.line.called } else { 0 });
         }
     }
@@ -171,7 +171,8 @@ impl WaitingRoomState {
         let mut state = self.lock();
         let mut here = Vec::new();
         for visitor in called {
-            // A visitor who left has a called rank but no admission.
+            // If a visitor left, the rank of this visitor may have been called, but the visitor is
+            // not admitted.
             let until = visitor.until.filter(|until| *until != LEFT);
             until.into_iter().for_each(|until| state.pace.note_admission(until));
             if let Some(held) = state.positions.get_mut(&visitor.buyer) {

@@ -14,7 +14,8 @@ use crate::outbox::ENDPOINTS_MAX;
 /// because look-ups and transactions use the same blocking threads.
 pub(super) const LOOKUPS_MAX: usize = 8;
 /// The maximum number of names whose look-up runs or waits. The bound is twice the maximum number
-/// of endpoints, so that operators can also add endpoints. Beyond the bound, a look-up fails.
+/// of endpoints. So even if the names of all endpoints wait, the names of new endpoints can be
+/// looked up. Beyond the bound, a look-up fails.
 pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 
 /// A function that resolves a name. It blocks its thread.

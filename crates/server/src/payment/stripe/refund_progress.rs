@@ -9,7 +9,7 @@ use super::event;
 /// request. The request is needed if the message was lost.
 pub(super) const REFUND_RECHECK_MS: i64 = 600_000;
 
-/// Returns whether Stripe's refund `made` was created for `refund`.
+/// `made` is a refund at Stripe. Returns whether it was created for our `refund`.
 fn is_for_refund(made: &Value, refund: &Refund) -> bool {
     made["metadata"]["refund"].as_str() == Some(&refund.id.0)
 }

@@ -69,7 +69,7 @@ fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
 }
 
-/// Returns the fault of a price that the payment provider does not accept.
+/// If the payment provider does not accept the price, returns what is wrong with it.
 pub(super) fn unpayable(app: &App, index: usize, minor: i64, currency: &str) -> Option<Fault> {
     let no = app.payments.refuses_price(minor, currency)?;
     Some(Fault::new(FaultLocation::Body(format!("/items/{index}/price/{}", no.member)), no.why))

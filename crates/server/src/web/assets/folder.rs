@@ -137,8 +137,8 @@ fn policy(api: Option<&str>) -> String {
     }
 }
 
-/// Adds the policy to a page. Only a header can forbid other sites to frame a page. So the policy
-/// inside the page leaves out this rule.
+/// Adds the policy to a page. Only a header can forbid other sites to show a page in a frame. So
+/// the policy inside the page leaves out this rule.
 fn with_policy(page: &str, api: Option<&str>) -> String {
     let policy = policy(api);
     let inside: Vec<&str> = policy

@@ -6,8 +6,8 @@ use crate::gate::waiting_room::WaitingRoomCounts;
 use crate::metrics::{MetricKind, MetricsText};
 use crate::web::App;
 
-/// Writes the phase of each sale that is scheduled, open or paused. Also writes for how many
-/// seconds of sales the store did not accept the numbers in time.
+/// Writes the phase of each sale that is scheduled, open or paused. Also writes the number of
+/// seconds of sales whose numbers the store did not accept in time.
 pub(super) fn phases(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_sale_phase",

@@ -73,8 +73,8 @@ impl StepCounts {
         self.items.extend(other.items.iter().map(|(item, units)| (item.clone(), *units)));
     }
 
-    /// Returns only the queue and the waiting visitors. They stay the same until the node's next
-    /// step, because a node records each change.
+    /// Returns only the queue and the waiting visitors. A node records a step whenever they change.
+    /// So they stay the same until the node's next step.
     pub(crate) fn levels(&self) -> Self {
         Self { queue_depth: self.queue_depth, waiting: self.waiting, ..Self::default() }
     }

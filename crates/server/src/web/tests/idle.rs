@@ -259,8 +259,8 @@ async fn a_socket_with_a_partial_frame_stays_active_until_the_frame_is_complete(
         if cut > 0 {
             stream.write_all(&ping[..cut]).await.expect("the server reads");
             wait_for_idle(&full, 0).await;
-            // There is no activity on the socket. It must stay active, because the frame is
-            // incomplete.
+            // The socket gets no bytes during this time. It must not become idle, because the frame
+            // is incomplete.
             tokio::time::sleep(10 * IDLE_AFTER).await;
             assert_eq!(
                 idle_sockets(&full),

@@ -12,8 +12,8 @@ use crate::web::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
 
 /// How long a client in these tests may read nothing.
 pub(super) const STALL: Duration = Duration::from_millis(200);
-/// Longest wait for a server timeout that a test shortens. The default timeout is longer than this
-/// wait.
+/// Longest wait for a server timeout. A test shortens this timeout. The default timeout is longer
+/// than this wait.
 const SOON: Duration = Duration::from_secs(15);
 /// The maximum number of bytes that can be on the way to a client that reads nothing. The server's
 /// kernel doubles the buffer for its own overhead. The client's kernel also holds some bytes.

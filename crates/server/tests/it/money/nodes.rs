@@ -20,8 +20,8 @@ async fn server(home: &Cluster, database: &str) -> TestApp {
     .await
 }
 
-/// Buys units that are free. The other server returned them, and this server may refuse the
-/// purchase until it has read that commit.
+/// Buys units that are free. The other server committed the return of these units. This server may
+/// refuse the purchase until it has read that commit.
 async fn order_when_free(app: &TestApp, name: &str, units: u32) -> String {
     let attempt = std::cell::Cell::new(0);
     until("this server sells the returned units", async || {

@@ -147,7 +147,7 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
         let round = read_all(&nodes) - before;
         assert!((1..=4).contains(&round), "{round}");
         // After `PEER_READ_MAX`, a node stops waiting for another node and reads the store itself.
-        // So only quicker changes count.
+        // So the test counts only changes that took less time.
         if begun.elapsed() < PEER_READ_MAX {
             (quick, read) = (quick + 1, read + round);
         }

@@ -108,7 +108,8 @@ async fn ask_for_nothing(mut wire: Connection, stop: Arc<AtomicBool>, asked: Arc
 }
 
 /// Creates a sale without a notification to this node. The node's polls treat the change as the
-/// node's own change. So the node finds the sale only when a request names it.
+/// node's own change, so they do not find the sale. The node finds the sale only when a request
+/// names it.
 async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), nth: u32) {
     let id = format!("new{nth}");
     app.make_sale(&id, 20.into(), 10).await;

@@ -18,7 +18,8 @@ const SOON: Duration = Duration::from_millis(600);
 /// slots once more at the end of its wait of one second.
 const LAST: Duration = Duration::from_millis(950);
 
-/// Checks a purchase whose ticket is not settled. After a lapsed lease, the node cannot decide.
+/// Checks the outcome of a purchase whose ticket is not settled. If the node's lease has lapsed,
+/// the node cannot decide the purchase.
 fn expect_undecided(outcome: &PurchaseOutcome) {
     let unavailable = matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable));
     assert!(unavailable || matches!(outcome, PurchaseOutcome::Queued { .. }), "{outcome:?}");
@@ -354,8 +355,8 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
     second.stop().await;
 }
 
-/// Buys at a node that does not lead, after the opening and before any slot has units. Returns when
-/// the units arrived, the answer, and when the answer came.
+/// Buys at a node that does not lead, after the opening and before any slot has units. Returns the
+/// time at which the units arrived, the answer, and the time at which the answer came.
 async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration) {
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);

@@ -43,7 +43,8 @@ fn signal(process: &str, signal: &str) {
 }
 
 /// Buys more units than any slot has. The Redis server of all slots hangs while the request is
-/// parked. Returns when the server hung, the answer, and when the answer came.
+/// parked. Returns the time at which the server hung, the answer, and the time at which the answer
+/// came.
 async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 8).await;

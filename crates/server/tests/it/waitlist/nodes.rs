@@ -180,8 +180,8 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
     let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
-        // If the expected event is lost, only this limit ends the test, because other events arrive
-        // every second.
+        // Other events arrive every second, so the wait for the next event never times out. If the
+        // expected event is lost, only this limit ends the test.
         assert!(begun.elapsed() < PATIENCE, "b got no event about the entry: {event}");
         if event["order"]["id"] == *b {
             let ending = (&event["order"]["state"], &event["order"]["code"]);

@@ -243,7 +243,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     let now = fixture.clock.now();
     // This id names no order: its grant and number belong to another request.
     let none = id_of(&fixture.ticket(&grants[0], 2, "anna", "another", 1));
-    // The ids are in reverse order. The store locks the grants of these orders in ascending order.
+    // The ids are in reverse order. The store locks the grants of these orders by ascending id.
     let mut all: Vec<_> = (0..6)
         .rev()
         .map(|at| put_off(&orders[at], &format!("session-{}", at + 1), 700, at != 4))

@@ -117,8 +117,8 @@ pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture)
     );
 }
 
-/// A reversal is reported while its payment is captured, or if it is a dispute. The engine's own
-/// refunds are not reported.
+/// A reversal is reported if its payment is still captured, or if the reversal is a dispute. The
+/// engine's own refunds are not reported.
 pub async fn reversed_money_is_reported(fixture: Fixture) {
     let grant = fixture.slot(50, 50, 50).await;
     let mut orders = Vec::new();

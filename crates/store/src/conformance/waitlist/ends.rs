@@ -1,5 +1,5 @@
-//! Tests the end of a waitlist: each waiting entry ends once with its sale. Also tests the search
-//! for the order of a buyer's last entry.
+//! Tests the end of a waitlist: when a sale ends, each of its waiting entries ends once. Also tests
+//! how the order of a buyer's last entry is found.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::{Event, Subject};

@@ -41,8 +41,8 @@ pub(super) async fn drive<T>(
             Some(Ok(AsyncMessage::Notification(notification))) => {
                 tell(SessionMessage::Notification(notification));
             }
-            // The standby may lack the commit, so no caller may learn that the commit succeeded.
-            // This code drops the answer, and the outcome counts as unknown.
+            // The standby may lack the commit, so callers must not be told that the commit
+            // succeeded. This code drops the answer, and the outcome counts as unknown.
             Some(Ok(AsyncMessage::Notice(notice)))
                 if notice.routine() == Some(UNCONFIRMED_COMMIT) =>
             {

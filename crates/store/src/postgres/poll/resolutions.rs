@@ -12,8 +12,9 @@ use crate::rows;
 use crate::sql::int;
 
 impl Poller {
-    /// Reads verdicts, starting with the rows in `page`. If a verdict names an order, that order
-    /// must still be read. Returns each such ticket with its order.
+    /// Reads verdicts, starting with the rows in `page`. If a verdict names an order, the caller
+    /// must still read the order. Returns the ticket of each such verdict, with the id of the
+    /// order.
     pub(super) async fn read_resolutions(
         &self,
         mut page: Vec<Row>,

@@ -24,7 +24,7 @@ pub(super) const NEEDED_ORDERS: &str = concat!(
      JOIN orders o ON o.grant_id = t.grant_id AND o.n = t.n
      ORDER BY o.seq"
 );
-/// Selects the orders that were created before this snapshot, in the order of their creation.
+/// Selects the orders that were created before this snapshot, oldest first.
 pub(super) const OLD_ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),

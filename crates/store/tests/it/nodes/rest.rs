@@ -117,7 +117,8 @@ async fn queries_of_an_idle_node_use_an_index() {
     fill(&fixture, &database).await;
     fixture.store.close().await;
     let filled = read_so_far(&database).await;
-    // The reads while a store opens do not count, so the test opens a store before the first count.
+    // Opening a store also reads tables. The test measures these reads here, and later subtracts
+    // them.
     open_postgres(&url, 2).await.store.close().await;
     let opened = read_so_far(&database).await;
     let fixture = open_postgres(&url, 3).await;

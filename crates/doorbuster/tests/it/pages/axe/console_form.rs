@@ -45,7 +45,8 @@ async fn a_form_keeps_the_changes_of_another_operator() {
         assert_eq!(sale(&fixture).await["title"], "Spring drop");
         assert_eq!(buyer_limit(&fixture).await, Some(Value::Null));
 
-        // The phase of the sale is not in the form, so its change does not disturb the operator.
+        // The form does not contain the phase of the sale. So a change of the phase does not
+        // disturb the operator.
         fixture.step("spring", "open").await;
         fixture.step("spring", "pause").await;
         open_view(&tab, "#/sales").await;

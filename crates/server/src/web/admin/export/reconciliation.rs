@@ -1,4 +1,5 @@
-//! `GET /v1/admin/exports/reconciliation`: compares units and money now, and lists each difference.
+//! `GET /v1/admin/exports/reconciliation`: checks the units and the money as they are now, and
+//! lists each difference.
 
 use std::sync::Arc;
 

@@ -63,7 +63,7 @@ fn open_rooms<'a>(
 
 impl Feed {
     /// Returns the buyer's position in each waiting room of the subscribed sales; see
-    /// [`fetch_positions`]. On an edge, a node sends the positions.
+    /// [`fetch_positions`]. On an edge, returns no positions, because a node sends them.
     pub(in super::super) async fn positions(&mut self) -> Vec<String> {
         if self.app.engine.edge().is_some() {
             return Vec::new();
