@@ -114,22 +114,22 @@ async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_day
 async fn running_requests_make_progress_while_another_node_leads() {
     let dir = TempDir::new();
     let (engine, checkout, order) = engine_with_checkout(&dir, Clock::default()).await;
-    let (address, seen) = stand_in(UNDECIDED).await;
+    let (address, seen) = stand_in(r#"{"status":"expired"}"#).await;
     let payments = stripe_payments(&engine, address);
     let mut queries = CheckoutQueries::new(&payments);
     queries.start_requests(&mut vec![(checkout, order.clone())]);
-    let postponed = async {
-        let asked = async || {
+    let closed = async {
+        let is_open = async || {
             let checkout = engine.store().checkout(order.id).await.expect("reads");
-            checkout.expect("the order keeps its checkout").asked_at.is_some()
+            checkout.expect("the order keeps its checkout").open
         };
-        while !asked().await {
+        while is_open().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         // The node leads again.
         Turn::First
     };
-    let turn = tokio::time::timeout(Duration::from_secs(30), queries.drive_until(postponed)).await;
+    let turn = tokio::time::timeout(Duration::from_secs(30), queries.drive_until(closed)).await;
     assert_eq!(turn, Ok(Turn::First), "the answer was stored during the wait");
     assert!(!seen.lock().expect("no panic").is_empty());
     engine.stop().await;
