@@ -158,7 +158,8 @@ impl Hub {
             None => Arc::from(sale),
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
-        // A hub without readers keeps no new events. So the kept events may have a gap.
+        // While a hub has no readers, it keeps no new events. So after this time, events may be
+        // missing among the kept events.
         if !self.may_have_readers() {
             readers.kept.clear();
         }

@@ -102,13 +102,13 @@ impl Work {
             idle: Duration::from_millis(idle),
         };
         match self {
-            Self::Phases => timing(0, 0, 500),
+            Self::Phases => timing(0, 1, 500),
             // An order expires a second after its creation at the earliest. So an order that is
             // created during the pause expires in time.
             Self::Expiry => timing(0, 10, 500),
             Self::Checkouts => timing(0, 0, 250),
             Self::Refunds => timing(0, 20, 1_000),
-            Self::Waitlists => timing(0, 0, 1_000),
+            Self::Waitlists => timing(0, 1, 1_000),
             Self::Partitions => timing(1_000, 0, 1_000),
             Self::Retirement => timing(2_000, 0, 2_000),
             Self::Audit => timing(4_000, 0, 4_000),
@@ -191,6 +191,7 @@ impl Scheduler {
     /// next run is late. Returns `None` if this node does not run the work.
     pub(crate) fn delay_secs(&self, work: Work) -> Option<f64> {
         match self.due[work as usize].load(Ordering::Relaxed) {
+            _ if !self.leads() => None,
             NOT_PLANNED => None,
             due => Some(self.now_ms().saturating_sub(due) as f64 / 1_000.0),
         }
@@ -248,11 +249,7 @@ impl<C: Fn() -> Millis> Turns<'_, C> {
             if scheduler.leads() {
                 let pause =
                     if self.is_first { timing.first } else { timing.pause(next, &self.now) };
-                tokio::select! {
-                    () = scheduler.pause(self.work, pause) => {}
-                    // The sender lives as long as the scheduler, so an error cannot occur.
-                    _ = self.leads.wait_for(|leads| !*leads) => {}
-                }
+                scheduler.pause(self.work, pause).await;
             }
             if scheduler.leads() {
                 let is_first = std::mem::replace(&mut self.is_first, false);
@@ -260,6 +257,7 @@ impl<C: Fn() -> Millis> Turns<'_, C> {
             }
             self.is_first = true;
             scheduler.due[self.work as usize].store(NOT_PLANNED, Ordering::Relaxed);
+            // The sender lives as long as the scheduler, so an error cannot occur.
             drop(self.leads.wait_for(|leads| *leads).await);
         }
     }

@@ -84,8 +84,9 @@ impl Installation {
         command.args(["-e", "-c", script]).current_dir("/");
         command.env("PATH", path).env("PGPORT", self.port.to_string());
         command.env("PGHOST", &self.dir).env("PGUSER", "postgres").env("PGDATABASE", "doorbuster");
-        // A script can start a server, which keeps the script's output open and writes its log
-        // there. So each script writes its output to its own file.
+        // A server that a script starts inherits the script's output, and writes its log there
+        // after the script has ended. So the output goes to a file, and each script has its own
+        // file.
         static SCRIPTS: AtomicUsize = AtomicUsize::new(0);
         let number = SCRIPTS.fetch_add(1, Ordering::Relaxed);
         let log = self.dir.join(format!("shell-{number}.log"));

@@ -1,11 +1,12 @@
 //! One row for each unit: buyers take different rows, so they do not wait for each other.
 //!
 //! How it works: `SELECT … WHERE buyer IS NULL LIMIT n FOR UPDATE SKIP LOCKED` finds rows that no
-//! other transaction has locked. The transaction writes the buyer into these rows, and also writes
-//! the order. Where it comes from: numbered seats of a theatre, and job queues in PostgreSQL since
-//! version 9.5. When it holds: always, because a row has one buyer. How it breaks: it does not
-//! oversell. A buyer who finds only locked rows cannot know whether they will be free again, and
-//! gets the answer "try again". A million units need a million rows.
+//! other transaction has locked. The transaction writes the buyer into these rows, and the order.
+//! Where it comes from: numbered seats of a theatre, and job queues in PostgreSQL since version
+//! 9.5.
+//! When it holds: always, because a row has one buyer.
+//! How it breaks: it does not oversell. A buyer who finds only locked rows cannot know whether they
+//! will be free again, and gets the answer "try again". A million units need a million rows.
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
 use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};

@@ -127,6 +127,8 @@ function Frame({ session, signOut }) {
       document.getElementById('main')?.focus();
     };
     addEventListener('hashchange', moved);
+    /* The address may have changed between the first drawing and this effect. */
+    setHash(location.hash);
     return () => removeEventListener('hashchange', moved);
   }, []);
   const { page, params, search } = route(hash);

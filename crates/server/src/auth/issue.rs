@@ -46,5 +46,5 @@ impl<'a> NewToken<'a> {
 #[must_use]
 pub fn token(secret: &[u8], claims: &NewToken<'_>) -> String {
     jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(secret))
-        .expect("plain claims serialise, and a secret of any length signs")
+        .expect("the claims can be serialised, and a secret of any length can sign")
 }

@@ -84,10 +84,11 @@ impl Engine {
         let Some(sale) = self.catalogue().sale(id).cloned() else {
             return Ok(DeleteOutcome::NotFound);
         };
-        let _guard = self.lock_sale(&sale.flags).await;
+        let guard = self.lock_sale(&sale.flags).await;
         let outcome = self.store().delete_sale(id, if_version).await?;
         if outcome == DeleteOutcome::Done {
             self.change_catalogue(|c| c.remove(id));
+            drop(guard);
             // A draft that was scheduled before has empty slots. The deletion does not depend on
             // them.
             for slot in sale.items.iter().flat_map(|item| item.reached_slots()) {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use doorbuster_core::digest::buyer_tag;
 
 /// The maximum number of buyers who are remembered after their last reader disconnected. Above this
-/// bound, the node drops the entries of these buyers. Every buyer then counts as followed until the
-/// dropped entries would have ended.
+/// bound, the node drops the entries of these buyers, and so no longer knows who disconnected
+/// recently. Until the last dropped entry would have ended, every buyer counts as followed.
 const LEFT_MAX: usize = 262_144;
 /// The smallest number of entries at which ended entries are removed.
 const SWEEP_MIN: usize = 1_024;

@@ -101,7 +101,7 @@ async fn no_run_begins_after_leadership_was_lost_during_the_pause() {
         tokio::time::sleep(Duration::from_millis(500)).await;
         fixture.scheduler.set_leads(false);
         tokio::time::sleep(Duration::from_millis(1)).await;
-        assert_eq!(fixture.scheduler.delay_secs(Work::Audit), None, "the pause ended");
+        assert_eq!(fixture.scheduler.delay_secs(Work::Audit), None, "another node runs the work");
         tokio::time::sleep(Duration::from_secs(20)).await;
         fixture.scheduler.set_leads(true);
     };
@@ -110,8 +110,23 @@ async fn no_run_begins_after_leadership_was_lost_during_the_pause() {
     assert_eq!((turn, fixture.ms()), (Turn::First, 28_501));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_short_loss_of_leadership_does_not_change_the_pause() {
+    let fixture = Fixture::new();
+    let mut turns = fixture.turns(Work::Audit);
+    turns.wait(NextRun::Now).await;
+    let blip = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        fixture.scheduler.set_leads(false);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        fixture.scheduler.set_leads(true);
+    };
+    tokio::join!(turns.wait(NextRun::After(Duration::from_secs(10))), blip);
+    assert_eq!(fixture.ms(), 14_000);
+}
+
 #[test]
-fn no_pause_is_shorter_than_the_shortest() {
+fn the_shortest_pause_is_not_longer_than_the_longest() {
     for work in Work::ALL {
         let Timing { spacing, idle, .. } = work.timing();
         assert!(spacing <= idle, "{work:?}");

@@ -90,9 +90,17 @@ const GRANTS_OF_SALE: Statement = statement(
     "SELECT slot_grant.id FROM slot_grant JOIN item ON item.id = slot_grant.item_id
      WHERE item.sale_id = $1",
 );
-const DELETE_FEED: Statement = statement("DELETE FROM feed WHERE grant_id = $1");
-const DELETE_RECALLS: Statement = statement("DELETE FROM recall WHERE grant_id = $1");
-const DELETE_GRANT: Statement = statement("DELETE FROM slot_grant WHERE id = $1");
+const DELETE_GRANTS: [Statement; 3] = [
+    statement(
+        "DELETE FROM feed WHERE grant_id IN (SELECT slot_grant.id FROM slot_grant
+         JOIN item ON item.id = slot_grant.item_id WHERE item.sale_id = $1)",
+    ),
+    statement(
+        "DELETE FROM recall WHERE grant_id IN (SELECT slot_grant.id FROM slot_grant
+         JOIN item ON item.id = slot_grant.item_id WHERE item.sale_id = $1)",
+    ),
+    statement("DELETE FROM slot_grant WHERE item_id IN (SELECT id FROM item WHERE sale_id = $1)"),
+];
 const DELETE_SALE: Statement = statement("DELETE FROM sale WHERE id = $1");
 const DELETE_ROOMS: Statement = statement("DELETE FROM waiting_room WHERE sale_id = $1");
 const DELETE_VISITORS: Statement = statement("DELETE FROM waiting_room_visitor WHERE sale_id = $1");
@@ -297,11 +305,12 @@ fn delete(tx: &mut Transaction<'_, '_>, id: &str, if_version: Option<u64>) -> Do
 /// closed and have no tickets.
 fn delete_grants(tx: &mut Transaction<'_, '_>, sale: &str) -> Done<()> {
     let grants = tx.all(GRANTS_OF_SALE, &values![sale], |row| Ok(GrantId(row.number(0)?)))?;
+    if grants.is_empty() {
+        return Ok(());
+    }
     tx.lock_grants(&grants)?;
-    for grant in grants {
-        for table in [DELETE_FEED, DELETE_RECALLS, DELETE_GRANT] {
-            tx.run(table, &values![grant])?;
-        }
+    for table in DELETE_GRANTS {
+        tx.run(table, &values![sale])?;
     }
     Ok(())
 }

@@ -18,8 +18,8 @@ use crate::webhooks::official::Official;
 /// A difference in time that is larger than the tolerance.
 const SIX_MINUTES: u64 = 360;
 
-/// A program that prints the signature of the body on its standard input. Its arguments are the
-/// secret, the message's id, and the time in seconds.
+/// A program that reads a body from its standard input and prints the body's signature. Its
+/// arguments are the secret, the message's id, and the time in seconds.
 const PYTHON: &str = "
 import sys
 from datetime import datetime, timezone

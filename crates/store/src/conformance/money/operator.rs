@@ -237,7 +237,7 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     let requested = now().await;
     assert_eq!(note(RefundUpdate::Failed("away".to_owned())).await.state, RefundState::Failed);
     accept(requested).await;
-    // If the bank returns an accepted refund, the refund waits for an operator.
+    // If the bank sends the money of an accepted refund back, the refund waits for an operator.
     let requested = now().await;
     let back = note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
     let late = fixture.store.answer_refund(requested, RefundUpdate::Settled).await.expect("writes");
