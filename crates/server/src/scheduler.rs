@@ -180,11 +180,9 @@ impl Scheduler {
         *self.leads.borrow()
     }
 
-    /// Sets whether this node is the leader. Returns the value before.
+    /// Sets whether this node is the leader. Returns whether this changed.
     pub(crate) fn set_leads(&self, leads: bool) -> bool {
-        let before = self.leads();
-        self.leads.send_if_modified(|value| std::mem::replace(value, leads) != leads);
-        before
+        self.leads.send_if_modified(|value| std::mem::replace(value, leads) != leads)
     }
 
     /// Returns how many seconds ago the current run was due. Between two runs, this is 0 unless the

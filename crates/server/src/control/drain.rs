@@ -18,6 +18,7 @@ use crate::engine::{DRAIN_MAX, Engine, EngineError};
 use crate::outages;
 
 use super::reconcile;
+use super::retire::retire_slots;
 
 /// How long other nodes keep draining. This time is a little longer than the wait of the node that
 /// began the drain.
@@ -207,11 +208,9 @@ impl Engine {
             reconcile::reconcile_all(self, &sale.items).await;
         }
         if sale.row.phase == doorbuster_core::Phase::Closed {
-            for slot in sale.items.iter().flat_map(|item| item.reached_slots()) {
-                if let Err(error) = self.slots().retire(slot).await {
-                    tracing::debug!(%error, %slot, "failed to retire a slot; will retry");
-                }
-            }
+            // The job `retire` asks the remaining slots again.
+            let slots = sale.items.iter().flat_map(|item| item.reached_slots()).collect();
+            retire_slots(self, slots).await;
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     let has_lead =
         roles.control && engine.store().take_leader_lease(engine.node().0, LEASE_MS).await?;
     let leads = has_lead || engine.always_leads();
-    if control.scheduler.set_leads(leads) != leads {
+    if control.scheduler.set_leads(leads) {
         tracing::info!(
             leads,
             node = %engine.node(),

@@ -7,6 +7,7 @@ use doorbuster_core::{ItemId, Phase};
 use doorbuster_store::{CatalogueRows, SaleRow};
 use tokio::time::Instant;
 
+use super::retire::retire_slots;
 use crate::catalogue::SaleState;
 use crate::engine::{Engine, EngineError};
 use crate::outages;
@@ -61,6 +62,10 @@ async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, 
         // This node may have created the sale a moment ago, so the store is asked again.
         if engine.store().sale(&id).await?.is_none() {
             engine.change_catalogue(|c| c.remove(&id));
+            if let Some(sale) = known.sale(&id).filter(|_| engine.layout().is_node_local()) {
+                let slots = sale.items.iter().flat_map(|item| item.reached_slots()).collect();
+                retire_slots(engine, slots).await;
+            }
         }
     }
     let mut has_all = true;

@@ -42,15 +42,20 @@ async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
         .flat_map(|item| item.reached_slots())
         .collect();
     gone.retain(|slot| over.contains(slot));
-    let left: Vec<SlotKey> = over.difference(gone).copied().collect();
-    let replies = futures_util::stream::iter(left)
-        .map(|slot| async move { (slot, engine.slots().retire(slot).await) });
-    let mut replies = replies.buffer_unordered(ASKED_AT_ONCE);
-    while let Some((slot, reply)) = replies.next().await {
-        match reply {
-            Ok(true) => drop(gone.insert(slot)),
-            Ok(false) => {}
-            Err(error) => tracing::debug!(%error, %slot, "failed to retire a slot; will retry"),
+    let left = over.difference(gone).copied().collect();
+    gone.extend(retire_slots(engine, left).await);
+}
+
+/// Asks each slot to delete its data. Returns the slots that have no data now.
+pub(super) async fn retire_slots(engine: &Engine, slots: Vec<SlotKey>) -> Vec<SlotKey> {
+    let replies = futures_util::stream::iter(slots).map(|slot| async move {
+        match engine.slots().retire(slot).await {
+            Ok(is_gone) => is_gone.then_some(slot),
+            Err(error) => {
+                tracing::debug!(%error, %slot, "failed to retire a slot");
+                None
+            }
         }
-    }
+    });
+    replies.buffer_unordered(ASKED_AT_ONCE).filter_map(async |slot| slot).collect().await
 }

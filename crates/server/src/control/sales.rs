@@ -3,13 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use doorbuster_core::sale::{PhaseChange, PhaseStep};
-use doorbuster_core::{CloseCause, Phase, Spread};
+use doorbuster_core::{CloseCause, Phase, SlotKey, Spread};
 use doorbuster_store::{
     DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
 };
 use tokio::sync::MutexGuard;
 
 use super::JobSignals;
+use super::retire::retire_slots;
 use crate::catalogue::{ItemState, SaleFlags, SaleState};
 use crate::engine::{Engine, EngineError};
 
@@ -81,23 +82,32 @@ impl Engine {
         id: &str,
         if_version: Option<u64>,
     ) -> Result<DeleteOutcome, EngineError> {
-        let Some(sale) = self.catalogue().sale(id).cloned() else {
+        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
             return Ok(DeleteOutcome::NotFound);
         };
-        let guard = self.lock_sale(&sale.flags).await;
+        let guard = self.lock_sale(&flags).await;
+        let slots = self.slots_with_grants(id).await?;
         let outcome = self.store().delete_sale(id, if_version).await?;
         if outcome == DeleteOutcome::Done {
             self.change_catalogue(|c| c.remove(id));
             drop(guard);
-            // A draft that was scheduled before has empty slots. The deletion does not depend on
-            // them.
-            for slot in sale.items.iter().flat_map(|item| item.reached_slots()) {
-                if let Err(error) = self.slots().retire(slot).await {
-                    tracing::debug!(%error, %slot, "failed to retire a slot of a deleted draft");
-                }
-            }
+            // If a slot does not answer, it keeps its data. No grant can use them any more.
+            retire_slots(self, slots).await;
         }
         Ok(outcome)
+    }
+
+    /// Returns the slots that got a grant since the sale was created. A draft has such slots if it
+    /// was scheduled before.
+    async fn slots_with_grants(&self, id: &str) -> Result<Vec<SlotKey>, EngineError> {
+        let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(Vec::new()) };
+        let mut slots = Vec::new();
+        for item in &sale.items {
+            slots.extend(self.store().grants(item.row.id).await?.iter().map(|grant| grant.slot));
+        }
+        // The grants of an item are ordered by slot.
+        slots.dedup();
+        Ok(slots)
     }
 
     /// Moves a sale to another phase. A call that pauses or closes the sale returns after the

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use doorbuster_core::{PartitionChoice, SlotKey, Spread};
-use doorbuster_store::SpreadOutcome;
+use doorbuster_store::{DeleteOutcome, SpreadOutcome};
 
 use super::spread::{is_sound, over, sell_out_while, spread_sale};
 use super::*;
@@ -174,5 +174,30 @@ async fn partitions_are_added_only_to_the_newest_version_of_a_sale() {
     let widened = widen(&engine, (&now, &now.items[0]), &mut seen, 2).await;
     assert!(widened.expect("the store is available"));
     is_followed(&engine, over(2)).await;
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_draft_leaves_no_data_in_the_slots_that_it_had_while_it_was_scheduled() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    draft(&engine, Stock::Counted(8), 1, 900_000).await;
+    let item = || engine.catalogue().sale("spring").expect("created").items[0].clone();
+    engine.set_spread(&item(), over(4), None).await.expect("the store is available");
+    let slots = item().slots.clone();
+    step(&engine, PhaseStep::Schedule).await;
+    for slot in &slots {
+        while engine.slots().view(*slot).await.expect("local").is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    step(&engine, PhaseStep::Unschedule).await;
+    // The draft loses two of its slots before it is deleted.
+    engine.set_spread(&item(), over(2), None).await.expect("the store is available");
+    let deleted = engine.delete_sale("spring", None).await.expect("the store is available");
+    assert_eq!(deleted, DeleteOutcome::Done);
+    for slot in slots {
+        assert_eq!(engine.slots().view(slot).await.expect("local"), None, "{slot}");
+    }
     engine.stop().await;
 }
