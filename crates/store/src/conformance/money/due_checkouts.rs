@@ -55,9 +55,9 @@ pub async fn many_due_checkouts_are_read_in_turn(fixture: Fixture) {
     let (mut seen, mut reads) = (HashSet::new(), Vec::<Duration>::new());
     let mut newest = None;
     loop {
-        let begun = Instant::now();
+        let started = Instant::now();
         let page = fixture.store.checkouts_to_close(PAGE).await.expect("reads");
-        reads.push(begun.elapsed());
+        reads.push(started.elapsed());
         let Some((_, last)) = page.last() else { break };
         assert!(newest <= Some(page[0].1.pay_by), "the longest due checkout comes first");
         newest = Some(last.pay_by);
