@@ -141,3 +141,27 @@ async fn a_copied_sale_has_the_spread_of_its_source() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_operator_changes_the_spread_of_a_running_sale() {
+    let fixture = ServerFixture::start();
+    draft(&fixture, "spring", json!({"stock": 8}), json!({})).await;
+    fixture.step("spring", "open").await;
+    let path = "/v1/admin/sales/spring/items/lamp/spread";
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/sales/spring/edit").await;
+        press(&tab, "Spread over slots").await;
+        fill(&tab, "Partitions", 0, "4").await;
+        press(&tab, "Save the spread").await;
+        shows(&tab, "Saved.").await;
+        assert_eq!(fixture.get_ok(path).await["partitions"], 4);
+        fill(&tab, "Partitions", 0, "65").await;
+        press(&tab, "Save the spread").await;
+        tab.until("document.querySelector('fieldset [aria-invalid=true], fieldset [role=alert]')")
+            .await;
+        assert_eq!(fixture.get_ok(path).await["partitions"], 4, "a wrong number changes nothing");
+    })
+    .await;
+}
