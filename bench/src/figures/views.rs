@@ -3,7 +3,7 @@
 //!
 //! A view requests what a browser with an empty cache requests: the page, its assets, the sale and
 //! its status. Then the page stays open for a while and reads the status as
-//! `crates/server/assets/sale.js` does. The sale opens in the middle of the run. Visitors who came
+//! `crates/web/assets/sale.js` does. The sale opens in the middle of the run. Visitors who came
 //! shortly before the opening wait for it.
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
+use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
 use super::figure_or_invalid;
 use super::sale_server::{SaleServer, percent};
@@ -19,7 +20,6 @@ use crate::figure::{Figure, Target};
 use crate::limits::{NO_DEADLINE, PLENTY_OF_STOCK, REFUSAL_CONNECTIONS, REQUESTS_PER_SEC};
 use crate::peer::cache::Cache;
 use crate::server::NewSale;
-use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
 mod page_visits;
 

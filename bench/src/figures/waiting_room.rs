@@ -21,8 +21,7 @@ const MEASURED: &str = "p99 of an admitted buyer's order while a crowd joins the
 const SALE: &str = "spring";
 const DOOR: &str =
     r#"{"front_door":{"waiting_room":"auto","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
-/// The number of buyers that a node admits per second (`doorbuster-server`,
-/// `ARRIVALS_PER_SEC_MAX`).
+/// The number of buyers that a node admits per second: the default of `waiting_room.per_sec`.
 const ADMITTED_PER_SEC: f64 = 2_000.0;
 /// The rate of arriving buyers, as a multiple of the rate of admitted buyers.
 const OVERLOAD_FACTOR: f64 = 10.0;

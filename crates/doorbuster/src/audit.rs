@@ -4,8 +4,8 @@
 use anyhow::Context;
 use comfy_table::Cell;
 use doorbuster_api::admin::audit::Audit;
+use doorbuster_config::Shape;
 use doorbuster_harness::audit::{self, AuditReport, StoreLocation};
-use doorbuster_server::config::Shape;
 use secrecy::ExposeSecret;
 
 use crate::cli::AuditArgs;

@@ -70,7 +70,7 @@ pub struct Cli {
 
 /// The text that `--version` prints. `-V` prints only the version number.
 static LONG_VERSION: std::sync::LazyLock<String> =
-    std::sync::LazyLock::new(|| doorbuster_server::version::details(env!("COMMIT")));
+    std::sync::LazyLock::new(|| doorbuster_node::version::details(env!("COMMIT")));
 
 const FIRST_STEPS: &str = "\
 First steps:

@@ -1,6 +1,6 @@
 //! `config`: prints the effective settings, checks them, and prints the commented default file.
 
-use doorbuster_server::config::{self, DEFAULT_FILE, Settings, SettingsError};
+use doorbuster_config::{self as config, DEFAULT_FILE, Settings, SettingsError};
 use serde_json::json;
 
 use crate::cli::{ConfigArgs, ConfigCommand, SettingsArgs};

@@ -1,9 +1,9 @@
 //! `backup`, `restore` and `migrate`: maintenance of a store without a server.
 
 use anyhow::Context;
-use doorbuster_server::backup::{self, BackupPlace, ContinuousRestoreError, RestoredCopy};
-use doorbuster_server::config::Settings;
-use doorbuster_server::maintenance::{self, DecryptionError, RestoreFileError, Restored};
+use doorbuster_backup::{self as backup, BackupPlace, ContinuousRestoreError, RestoredCopy};
+use doorbuster_config::Settings;
+use doorbuster_node::maintenance::{self, DecryptionError, RestoreFileError, Restored};
 use secrecy::SecretString;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! `page preview`: writes a file that shows the shop's brand.
 
 use anyhow::Context;
-use doorbuster_server::web::brand_preview;
+use doorbuster_web::brand_preview;
 use serde_json::json;
 
 use crate::cli::{PageArgs, PageCommand};

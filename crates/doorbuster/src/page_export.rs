@@ -4,7 +4,7 @@ use std::path::Path as FilePath;
 
 use anyhow::Context;
 use doorbuster_api::sale::{Sale, SaleList};
-use doorbuster_server::web::{ExportedSale, folder};
+use doorbuster_web::{ExportedSale, folder};
 use serde_json::json;
 
 use crate::cli::ExportArgs;

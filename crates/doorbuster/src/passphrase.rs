@@ -3,8 +3,8 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use doorbuster_server::config::PASSPHRASE_CHARS_MIN;
-use doorbuster_server::maintenance::passphrase;
+use doorbuster_config::PASSPHRASE_CHARS_MIN;
+use doorbuster_node::maintenance::passphrase;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use secrecy::{ExposeSecret, SecretString};
 

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use doorbuster_api::payment::PaymentEventResult;
-use doorbuster_server::secrets::{self, SecretsError};
-use doorbuster_server::signing::{self, SigningKey};
+use doorbuster_base::signing::{self, SigningKey};
+use doorbuster_secrets::{self as secrets, SecretsError};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 

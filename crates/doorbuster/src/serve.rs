@@ -1,8 +1,9 @@
 //! `serve`: runs the server until it is asked to stop.
 
 use anyhow::Context;
-use doorbuster_server::boot::{self, Reloader, ServeError};
-use doorbuster_server::{config as settings, log};
+use doorbuster_config as settings;
+use doorbuster_node::boot::{self, Reloader, ServeError};
+use doorbuster_telemetry::log;
 
 use crate::cli::ServeArgs;
 use crate::config;

@@ -3,9 +3,9 @@
 use std::time::SystemTime;
 
 use anyhow::Context;
-use doorbuster_server::auth::{NewToken, token};
-use doorbuster_server::config::{BuyerKeys, Settings};
-use doorbuster_server::secrets::{self, SecretsError};
+use doorbuster_auth::{NewToken, token};
+use doorbuster_config::{BuyerKeys, Settings};
+use doorbuster_secrets::{self as secrets, SecretsError};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 

@@ -16,8 +16,10 @@ pub mod proxy;
 pub mod rabbit;
 #[cfg(feature = "challenges")]
 pub mod sealed;
+mod temp_dir;
 pub mod tool;
 pub mod watch;
 
 #[cfg(feature = "bucket")]
 pub use bucket::BucketService;
+pub use temp_dir::TempDir;

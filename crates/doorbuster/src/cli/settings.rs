@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use doorbuster_server::config::Flags;
+use doorbuster_config::Flags;
 
 /// The sources of settings, for commands that need few settings.
 #[derive(Clone, Debug, Default, Args)]

@@ -59,7 +59,7 @@ pub struct DemoServer {
 pub fn this_program() -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with(doorbuster_server::config::ENV_PREFIX) {
+        if name.to_string_lossy().starts_with(doorbuster_config::ENV_PREFIX) {
             command.env_remove(name);
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context, anyhow, bail};
 use doorbuster_lab::Answer;
 use doorbuster_lab::direct::{self, DirectCrowd};
-use doorbuster_server::boot::{self, DirectAnswer};
+use doorbuster_node::boot::{self, DirectAnswer};
 
 use crate::cli::SettingsArgs;
 use crate::exit::{CommandResult, Failure, Outcome};

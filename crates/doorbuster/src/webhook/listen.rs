@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
-use doorbuster_server::signing::{Millis, SigningKey, TOLERANCE_MS, verify};
+use doorbuster_base::signing::{Millis, SigningKey, TOLERANCE_MS, verify};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;

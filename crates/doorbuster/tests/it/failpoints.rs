@@ -1,4 +1,4 @@
-//! Kills a server at each named failpoint (`doorbuster_server::failpoint`) during a sale with
+//! Kills a server at each named failpoint (`doorbuster_base::failpoint`) during a sale with
 //! payments of every kind. The restarted server or another node continues, and then every record is
 //! checked.
 //!
@@ -22,8 +22,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use doorbuster_base::failpoint::{Failpoint, SETTING};
 use doorbuster_harness::cluster::{ClusterDir, Postgres};
-use doorbuster_server::failpoint::{Failpoint, SETTING};
 use doorbuster_testkit::tool;
 use serde_json::json;
 

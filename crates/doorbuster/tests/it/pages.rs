@@ -27,7 +27,7 @@ mod waitlist;
 
 use std::net::SocketAddr;
 
-use doorbuster_server::auth::{NewToken, token};
+use doorbuster_auth::{NewToken, token};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::test_server::{TempDir, TestServer, program, until};
 
 /// The page, with its examples in `<pre data-example="…"><code>`.
-const PAGE: &str = include_str!("../../../server/assets-docs/page/docs.html");
+const PAGE: &str = include_str!("../../../web/assets-docs/page/docs.html");
 
 /// Returns the text of the example that begins after `mark` and ends with its element.
 fn example(mark: &str) -> String {

@@ -5,7 +5,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-use doorbuster_server::failpoint::{Failpoint, SETTING};
+use doorbuster_base::failpoint::{Failpoint, SETTING};
 use serde_json::{Value, json};
 
 use super::retrying_client::RetryingClient;

@@ -1,7 +1,7 @@
 //! The actions of buyers and operators: every kind of payment and its consequences. Each action is
 //! repeated across restarts until it is done.
 
-use doorbuster_server::signing::SigningKey;
+use doorbuster_base::signing::SigningKey;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 

@@ -10,8 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// The states of a sale that this test checks. The server's unit tests use the same file.
-pub(super) const CASES: &str =
-    include_str!("../../../../../server/src/web/page_html/state/cases.json");
+pub(super) const CASES: &str = include_str!("../../../../../web/src/page_html/state/cases.json");
 /// The style sheets that the pages' style sheet imports.
 const IMPORTED: [&str; 2] = ["look-product.css", "look-lists.css"];
 /// Each page with states: its address, its HTML file, its own script, and the test's script. The
@@ -36,7 +35,7 @@ pub(super) async fn start() -> (SocketAddr, JoinHandle<()>) {
 }
 
 fn assets() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/assets")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/assets")
 }
 
 /// The cases as sales of the API. Times are relative to now.

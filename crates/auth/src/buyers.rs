@@ -1,0 +1,163 @@
+//! Authenticates buyers by the shop's tokens.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use doorbuster_config::BuyerKeys;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::AuthenticationError;
+use super::claims::{ExpectedClaims, VerifiedBuyer};
+use super::hs256::Hs256;
+use super::jwks::{Jwks, JwksSource, REFRESH_EVERY};
+
+pub use super::jwks::JwksError;
+
+/// Verifies buyers' tokens.
+pub struct Buyers {
+    by: TokenVerifier,
+    expected: ExpectedClaims,
+    /// Whether a token was accepted since the start.
+    accepted: AtomicBool,
+}
+
+enum TokenVerifier {
+    Secret(Box<Hs256>),
+    Keys(Jwks),
+}
+
+impl Buyers {
+    /// Creates a verifier with a shared secret.
+    #[must_use]
+    pub fn with_secret(secret: &SecretString, expected: ExpectedClaims) -> Self {
+        Self {
+            by: TokenVerifier::Secret(Box::new(Hs256::new(secret.expose_secret().as_bytes()))),
+            expected,
+            accepted: AtomicBool::new(false),
+        }
+    }
+
+    /// Creates a verifier for `keys`. Public keys are read from their file or URL. A file must be
+    /// readable now. If a URL cannot be read now, the server reads it later.
+    ///
+    /// # Errors
+    /// When the file cannot be read or contains no keys.
+    pub async fn with_keys(keys: &BuyerKeys, expected: ExpectedClaims) -> Result<Self, JwksError> {
+        let (source, needed) = match keys {
+            BuyerKeys::Secret(secret) => return Ok(Self::with_secret(secret, expected)),
+            BuyerKeys::JwksFile(path) => (JwksSource::File(path.clone()), true),
+            BuyerKeys::JwksUrl(url) => (JwksSource::Url(url.clone()), false),
+        };
+        let jwks = Jwks::new(source);
+        match jwks.refresh().await {
+            Err(error) if needed => return Err(error),
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    event = "auth.keys_unread",
+                    "failed to read the buyers' public keys; buyers cannot sign in until this succeeds"
+                )
+            }
+            Ok(()) => {}
+        }
+        Ok(Self { by: TokenVerifier::Keys(jwks), expected, accepted: AtomicBool::new(false) })
+    }
+
+    /// Checks `token` with the loaded keys, and returns the buyer that it names. After
+    /// [`AuthenticationError::Unknown`], call [`Buyers::check_with_fresh_keys`].
+    ///
+    /// # Errors
+    ///
+    /// If the token is rejected. The error is the reason.
+    pub fn check(&self, token: &str, now_secs: i64) -> Result<VerifiedBuyer, AuthenticationError> {
+        let verdict = match &self.by {
+            TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),
+            TokenVerifier::Keys(keys) => keys.check(token, &self.expected, now_secs),
+        };
+        // Each write slows down other threads' reads of this flag, so the flag is written only
+        // once.
+        if verdict.is_ok() && !self.has_accepted_token() {
+            self.accepted.store(true, Ordering::Relaxed);
+        }
+        verdict
+    }
+
+    /// Returns whether this node has accepted a token since it started.
+    #[must_use]
+    pub fn has_accepted_token(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Reads the public keys again, and then checks a token whose key was unknown.
+    ///
+    /// # Errors
+    /// If the token is rejected. [`AuthenticationError::Unknown`] means that no keys could be
+    /// loaded.
+    pub async fn check_with_fresh_keys(
+        &self,
+        token: &str,
+        now_secs: i64,
+    ) -> Result<VerifiedBuyer, AuthenticationError> {
+        let TokenVerifier::Keys(keys) = &self.by else { return self.check(token, now_secs) };
+        if let Err(error) = keys.refresh().await {
+            tracing::warn!(
+                %error,
+                event = "auth.keys_refresh_failed",
+                "failed to refresh the buyers' public keys; will retry"
+            );
+        }
+        match self.check(token, now_secs) {
+            Err(AuthenticationError::Unknown) if !keys.is_empty() => {
+                Err(AuthenticationError::Bad("the token is signed with an unknown key"))
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Returns the number of public keys in use. `None` means that tokens are signed with a secret.
+    #[must_use]
+    pub fn public_keys(&self) -> Option<usize> {
+        match &self.by {
+            TokenVerifier::Secret(_) => None,
+            TokenVerifier::Keys(keys) => Some(keys.len()),
+        }
+    }
+
+    /// Reads the public keys again at once, with the system's current TLS certificates. Does
+    /// nothing if tokens are signed with a secret.
+    ///
+    /// # Errors
+    /// If the keys could not be read. The previous keys stay in use.
+    pub async fn reload_keys(&self) -> Result<(), JwksError> {
+        match &self.by {
+            TokenVerifier::Secret(_) => Ok(()),
+            TokenVerifier::Keys(keys) => keys.reload().await,
+        }
+    }
+
+    /// Reads the public keys again at intervals, so that a key that the shop removed stops working.
+    /// Runs until the program ends.
+    pub async fn run_key_refresh(&self) {
+        let TokenVerifier::Keys(keys) = &self.by else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(REFRESH_EVERY).await;
+            if let Err(error) = keys.refresh().await {
+                tracing::warn!(
+                    %error,
+                    event = "auth.keys_refresh_failed",
+                    "failed to refresh the buyers' public keys; will retry"
+                );
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Buyers {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = match &self.by {
+            TokenVerifier::Secret(_) => "a secret",
+            TokenVerifier::Keys(_) => "public keys",
+        };
+        out.debug_struct("Buyers").field("by", &by).field("expected", &self.expected).finish()
+    }
+}

@@ -1,0 +1,196 @@
+//! Verifies tokens that are signed with a private key of the shop (RS256, ES256, EdDSA). The public
+//! keys come from a JSON Web Key Set in a file or at a URL.
+//!
+//! The key decides the algorithm, and the token never does. The server reads the key set at its
+//! start and then every [`REFRESH_EVERY`]. If a token names an unknown key, the server reads the
+//! set earlier, but at most once in [`REFRESH_AT_MOST_EVERY`].
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorbuster_base::key_set::{self, PublicKey};
+use doorbuster_base::outgoing::OutgoingClient;
+use jsonwebtoken::Algorithm;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::AuthenticationError;
+use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
+
+/// How often the set is read again.
+pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(600);
+/// Shortest time between two reads, even if tokens name unknown keys.
+const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
+/// Longest wait for the answer of the URL.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The source of a key set.
+#[derive(Clone, Debug)]
+pub(super) enum JwksSource {
+    File(PathBuf),
+    Url(String),
+}
+
+/// The reason why a key set could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the public keys from {from}: {why}")]
+pub struct JwksError {
+    from: String,
+    why: String,
+}
+
+/// The shop's public keys.
+pub(super) struct Jwks {
+    source: JwksSource,
+    client: OutgoingClient,
+    keys: ArcSwap<Vec<PublicKey>>,
+    read_at: Mutex<Option<Instant>>,
+}
+
+#[derive(Deserialize)]
+struct TokenHeader {
+    alg: String,
+    #[serde(default)]
+    kid: Option<String>,
+    #[serde(default)]
+    crit: Option<serde::de::IgnoredAny>,
+}
+
+impl Jwks {
+    pub(super) fn new(source: JwksSource) -> Self {
+        let client = OutgoingClient::new(|| {
+            let builder = reqwest::Client::builder().timeout(FETCH_TIMEOUT);
+            builder.redirect(reqwest::redirect::Policy::none()).build()
+        });
+        Self { source, client, keys: ArcSwap::default(), read_at: Mutex::default() }
+    }
+
+    /// Returns the buyer that `token` names, if its signature and claims are valid.
+    /// [`AuthenticationError::Unknown`] means that the set does not have the token's key.
+    pub(super) fn check(
+        &self,
+        token: &str,
+        expected: &ExpectedClaims,
+        now_secs: i64,
+    ) -> Result<VerifiedBuyer, AuthenticationError> {
+        Claims::verify(&self.signed_claims(token)?, expected, now_secs)
+    }
+
+    /// Returns the claims of a token as JSON, if the token's signature is valid. The caller must
+    /// check the claims.
+    pub(super) fn signed_claims(&self, token: &str) -> Result<Vec<u8>, AuthenticationError> {
+        const SHAPE: AuthenticationError =
+            AuthenticationError::Bad("the token is not three base64url parts separated by dots");
+        let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
+        let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| SHAPE)?;
+        let header: TokenHeader = serde_json::from_slice(&header)
+            .map_err(|_| AuthenticationError::Bad("the token's header cannot be read"))?;
+        if header.crit.is_some() {
+            return Err(AuthenticationError::Bad("the token requires an unknown extension"));
+        }
+        let algorithm = match header.alg.as_str() {
+            "RS256" => Algorithm::RS256,
+            "ES256" => Algorithm::ES256,
+            "EdDSA" => Algorithm::EdDSA,
+            _ => {
+                return Err(AuthenticationError::Bad(
+                    "the token is not signed with RS256, ES256 or EdDSA",
+                ));
+            }
+        };
+        let keys = self.keys.load();
+        let mut fitting = keys
+            .iter()
+            .filter(|key| {
+                key.algorithm == algorithm && (header.kid.is_none() || key.kid == header.kid)
+            })
+            .peekable();
+        if fitting.peek().is_none() {
+            return Err(AuthenticationError::Unknown);
+        }
+        let holds = fitting.any(|key| {
+            jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, algorithm)
+                .is_ok_and(|holds| holds)
+        });
+        if !holds {
+            return Err(AuthenticationError::Bad("the token's signature is not valid"));
+        }
+        URL_SAFE_NO_PAD.decode(claims).map_err(|_| SHAPE)
+    }
+
+    /// Returns the number of keys in use.
+    pub(super) fn len(&self) -> usize {
+        self.keys.load().len()
+    }
+
+    /// Returns whether no set has been loaded yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.load().is_empty()
+    }
+
+    /// Reads the set again at once, with the system's current TLS certificates.
+    pub(super) async fn reload(&self) -> Result<(), JwksError> {
+        self.client.renew();
+        *self.read_at.lock().await = None;
+        self.refresh().await
+    }
+
+    /// Reads the set again if the last read was at least [`REFRESH_AT_MOST_EVERY`] ago. Concurrent
+    /// callers wait for the same read.
+    pub(super) async fn refresh(&self) -> Result<(), JwksError> {
+        self.refresh_at(Instant::now()).await
+    }
+
+    async fn refresh_at(&self, now: Instant) -> Result<(), JwksError> {
+        let mut read_at = self.read_at.lock().await;
+        if read_at.is_some_and(|at| now.saturating_duration_since(at) < REFRESH_AT_MOST_EVERY) {
+            return Ok(());
+        }
+        // A failed read also counts as a read. Otherwise every call would request a URL that is
+        // down.
+        *read_at = Some(now);
+        let (from, read) = match &self.source {
+            JwksSource::File(path) => (path.display().to_string(), read_file(path).await),
+            JwksSource::Url(url) => (url.clone(), self.fetch(url).await),
+        };
+        let keys =
+            read.and_then(|bytes| key_set::parse(&bytes)).map_err(|why| JwksError { from, why })?;
+        self.keys.store(Arc::new(keys));
+        Ok(())
+    }
+
+    async fn fetch(&self, url: &str) -> Result<Vec<u8>, String> {
+        let why = |error: reqwest::Error| error.without_url().to_string();
+        let client = self.client.get().map_err(why)?;
+        let mut answer = client
+            .get(url)
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .map_err(why)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(why)? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > key_set::BYTES_MAX {
+                return Err(key_set::too_large());
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+async fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || key_set::read_file(&path))
+        .await
+        .map_err(|error| error.to_string())?
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Tests that each kind of public key accepts only tokens that its private key signed.
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
+    RsaKeyPair,
+};
+use doorbuster_testkit::TempDir;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn b64(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn signed(alg: &str, kid: Option<&str>, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let mut header = json!({"alg": alg});
+    if let Some(kid) = kid {
+        header["kid"] = kid.into();
+    }
+    let message =
+        format!("{}.{}", b64(header.to_string().as_bytes()), b64(br#"{"sub":"anna","exp":9999}"#));
+    format!("{message}.{}", b64(&sign(message.as_bytes())))
+}
+
+struct Shop {
+    ec: EcdsaKeyPair,
+    ed: Ed25519KeyPair,
+    rsa: RsaKeyPair,
+}
+
+impl Shop {
+    fn new() -> Self {
+        let ec = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
+        let ed = Ed25519KeyPair::generate().expect("a key");
+        let rsa = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).expect("a key");
+        Self { ec, ed, rsa }
+    }
+
+    fn ec(&self, message: &[u8]) -> Vec<u8> {
+        self.ec.sign(&SystemRandom::new(), message).expect("the key signs").as_ref().to_vec()
+    }
+
+    fn ed(&self, message: &[u8]) -> Vec<u8> {
+        self.ed.sign(message).as_ref().to_vec()
+    }
+
+    fn rsa(&self, message: &[u8]) -> Vec<u8> {
+        let mut signature = vec![0; self.rsa.public_modulus_len()];
+        self.rsa
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
+            .expect("the key signs");
+        signature
+    }
+
+    fn set(&self) -> Value {
+        let point = self.ec.public_key().as_ref();
+        let rsa = self.rsa.public_key();
+        json!({"keys": [
+            {"kty": "EC", "crv": "P-256", "kid": "ec", "use": "sig", "x": b64(&point[1..33]), "y": b64(&point[33..])},
+            {"kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": b64(self.ed.public_key().as_ref())},
+            {"kty": "RSA", "kid": "rsa", "alg": "RS256", "n": b64(rsa.modulus().big_endian_without_leading_zero()),
+             "e": b64(rsa.exponent().big_endian_without_leading_zero())},
+            {"kty": "RSA", "kid": "enc", "use": "enc", "n": "AQAB", "e": "AQAB"},
+            {"kty": "oct", "kid": "secret", "k": b64(b"0123456789012345678901234567890123456789")},
+            {"kty": "new", "kid": "odd"}
+        ]})
+    }
+}
+
+async fn of_file(scratch: &TempDir, set: &Value) -> Jwks {
+    let path = scratch.path().join("jwks.json");
+    std::fs::write(&path, set.to_string()).expect("writable");
+    let jwks = Jwks::new(JwksSource::File(path));
+    jwks.refresh().await.expect("a set");
+    jwks
+}
+
+#[tokio::test]
+async fn each_kind_of_key_accepts_only_its_own_tokens() {
+    let (scratch, shop) = (TempDir::new(), Shop::new());
+    let jwks = of_file(&scratch, &shop.set()).await;
+    let expected = ExpectedClaims::default();
+    let check = |token: &str| jwks.check(token, &expected, 1_000);
+    for token in [
+        signed("ES256", Some("ec"), |message| shop.ec(message)),
+        signed("ES256", None, |message| shop.ec(message)),
+        signed("EdDSA", Some("ed"), |message| shop.ed(message)),
+        signed("RS256", Some("rsa"), |message| shop.rsa(message)),
+    ] {
+        assert_eq!(
+            check(&token).map(|shopper| shopper.name.as_str().to_owned()),
+            Ok("anna".to_owned())
+        );
+        assert!(matches!(
+            check(&format!("{}AAAA", &token[..token.len() - 4])),
+            Err(AuthenticationError::Bad(_))
+        ));
+    }
+    let secret = aws_lc_rs::hmac::Key::new(
+        aws_lc_rs::hmac::HMAC_SHA256,
+        b"0123456789012345678901234567890123456789",
+    );
+    let hmac = |message: &[u8]| aws_lc_rs::hmac::sign(&secret, message).as_ref().to_vec();
+    for token in [
+        signed("HS256", Some("secret"), hmac),
+        signed("none", None, |_| Vec::new()),
+        signed("ES256", Some("ec"), |message| shop.ed(message)),
+        signed("ES384", Some("ec"), |message| shop.ec(message)),
+    ] {
+        assert!(matches!(check(&token), Err(AuthenticationError::Bad(_))), "{token}");
+    }
+    for token in [
+        signed("ES256", Some("other"), |message| shop.ec(message)),
+        signed("RS256", Some("ec"), |message| shop.rsa(message)),
+        signed("RS256", Some("enc"), |message| shop.rsa(message)),
+    ] {
+        assert_eq!(check(&token), Err(AuthenticationError::Unknown), "{token}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_key_causes_a_read_of_the_set_at_a_bounded_rate() {
+    let (scratch, shop) = (TempDir::new(), Shop::new());
+    let mut set = shop.set();
+    let ed = set["keys"].as_array_mut().expect("a list").remove(1);
+    let jwks = of_file(&scratch, &set).await;
+    let token = signed("EdDSA", Some("ed"), |message| shop.ed(message));
+    let expected = ExpectedClaims::default();
+    assert_eq!(jwks.check(&token, &expected, 0), Err(AuthenticationError::Unknown));
+    std::fs::write(scratch.path().join("jwks.json"), json!({"keys": [ed]}).to_string())
+        .expect("writable");
+    jwks.refresh().await.expect("the set is not read again so soon");
+    assert_eq!(jwks.check(&token, &expected, 0), Err(AuthenticationError::Unknown));
+    jwks.refresh_at(Instant::now() + REFRESH_AT_MOST_EVERY).await.expect("a set");
+    assert!(jwks.check(&token, &expected, 0).is_ok());
+}
+
+#[tokio::test]
+async fn an_invalid_key_set_is_refused_and_the_old_keys_stay() {
+    for bad in ["", "{}", "[]", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
+        assert!(key_set::parse(bad.as_bytes()).is_err(), "{bad}");
+    }
+    assert!(Jwks::new(JwksSource::File("/no/such/file".into())).refresh().await.is_err());
+}

@@ -1,0 +1,28 @@
+//! Authenticates buyers by the shop's tokens, and operators by their keys.
+
+mod bearer;
+mod buyers;
+mod claims;
+mod hs256;
+mod issue;
+mod jwks;
+mod oidc;
+mod operators;
+
+pub use bearer::{BUYER_COOKIE, PAGE_HEADER, bearer, buyer_token};
+pub use buyers::{Buyers, JwksError};
+pub use claims::{BuyerName, ExpectedClaims, VerifiedBuyer};
+pub use issue::{NewToken, token};
+pub use oidc::{Oidc, OidcError, SignInAttempt, SignedIn};
+pub use operators::{CONFIGURED_KEY, Operator, Operators};
+
+/// The reason why authentication failed, as a text for people. It contains no secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthenticationError {
+    /// The request has no token or key.
+    Missing,
+    /// The token or key is invalid.
+    Bad(&'static str),
+    /// The token cannot be verified now, because the public keys are not loaded.
+    Unknown,
+}

@@ -1,0 +1,392 @@
+//! Signs operators in at an OpenID Connect issuer. The crate `oauth2` implements the authorization
+//! code flow with PKCE. This module reads the issuer's configuration and checks the ID token.
+//!
+//! The browser carries the state of an attempt in a cookie, so any node can finish an attempt that
+//! another node began. The server reads the issuer's configuration and keys when it needs them.
+
+mod callback;
+mod claims;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorbuster_config::OidcSettings;
+use oauth2::basic::{
+    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
+    BasicTokenType,
+};
+use oauth2::{
+    AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
+    EndpointSet, ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier,
+    RedirectUrl, RequestTokenError, Scope, StandardRevocableToken, StandardTokenResponse, TokenUrl,
+};
+use reqwest::Url;
+use reqwest::header::CONTENT_TYPE;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::AuthenticationError;
+use super::jwks::{Jwks, JwksSource};
+use callback::Callback;
+pub use claims::SignedIn;
+
+/// How long the issuer may take to answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// The maximum size of an answer of the issuer, in bytes. The server refuses a longer answer.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// How long the issuer's configuration is used before it is read again.
+const CONFIGURATION_FOR: Duration = Duration::from_secs(600);
+/// The number of random bytes in each secret of a sign-in attempt.
+const SECRET_BYTES: usize = 32;
+/// The maximum length of a code from an issuer, in bytes. The server refuses a longer code.
+const CODE_BYTES_MAX: usize = 2_048;
+
+/// Why a person could not sign in. The texts are for operators of the server, and have no secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum OidcError {
+    /// The issuer cannot be reached, or its answer is invalid.
+    #[error("the issuer cannot be used: {0}")]
+    Issuer(String),
+    /// The issuer's answer does not belong to a sign-in that this browser began, or the answer's
+    /// token is invalid.
+    #[error("the sign-in is invalid: {0}")]
+    Invalid(&'static str),
+    /// The person has no role here.
+    #[error("{0} has no role, because no value of the role claim gives a role")]
+    NoRole(String),
+}
+
+/// The secrets that the browser keeps between the two steps of a sign-in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignInAttempt {
+    state: String,
+    nonce: String,
+    verifier: String,
+}
+
+impl SignInAttempt {
+    fn new() -> Self {
+        let secret = || URL_SAFE_NO_PAD.encode(rand::random::<[u8; SECRET_BYTES]>());
+        Self { state: secret(), nonce: secret(), verifier: secret() }
+    }
+
+    /// Returns the attempt as the value of a cookie.
+    pub fn to_cookie(&self) -> String {
+        format!("{}.{}.{}", self.state, self.nonce, self.verifier)
+    }
+
+    /// Parses the value of a cookie.
+    pub fn from_cookie(value: &str) -> Option<Self> {
+        let length = URL_SAFE_NO_PAD.encode([0; SECRET_BYTES]).len();
+        let mut parts = value.split('.').filter(|part| part.len() == length).map(str::to_owned);
+        let attempt = Self { state: parts.next()?, nonce: parts.next()?, verifier: parts.next()? };
+        (attempt.to_cookie() == value).then_some(attempt)
+    }
+}
+
+/// The issuer's configuration, as OpenID Connect Discovery publishes it.
+#[derive(Deserialize)]
+struct Configuration {
+    issuer: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    jwks_uri: String,
+    #[serde(default)]
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+}
+
+impl Configuration {
+    /// Returns how the client sends its id and secret to the issuer.
+    fn auth_type(&self) -> AuthType {
+        let methods = self.token_endpoint_auth_methods_supported.as_ref();
+        let is_basic = |known: &Vec<String>| known.iter().any(|name| name == "client_secret_basic");
+        match methods.is_none_or(is_basic) {
+            true => AuthType::BasicAuth,
+            false => AuthType::RequestBody,
+        }
+    }
+}
+
+/// The ID token, which OpenID Connect adds to an OAuth 2.0 token response.
+#[derive(Deserialize, Serialize)]
+struct IdToken {
+    id_token: String,
+}
+
+impl ExtraTokenFields for IdToken {}
+
+impl std::fmt::Debug for IdToken {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("IdToken")
+    }
+}
+
+/// A client of the issuer's authorization endpoint and token endpoint.
+type Client = oauth2::Client<
+    BasicErrorResponse,
+    StandardTokenResponse<IdToken, BasicTokenType>,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+
+/// An issuer whose configuration was read.
+struct Issuer {
+    client: Client,
+    keys: Jwks,
+}
+
+/// Signs operators in at one issuer.
+pub struct Oidc {
+    settings: OidcSettings,
+    /// The address to which the issuer sends browsers back.
+    redirect_uri: String,
+    http: reqwest::Client,
+    issuer: Mutex<Option<(Instant, Arc<Issuer>)>>,
+}
+
+impl Oidc {
+    /// Creates the client of the issuer in the settings. `page_url` is the address of this server's
+    /// pages.
+    pub fn new(settings: &OidcSettings, page_url: &str) -> Self {
+        let http = reqwest::Client::builder()
+            .timeout(ANSWER_WAIT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("an HTTP client without certificates of its own can be created");
+        Self {
+            settings: settings.clone(),
+            redirect_uri: format!("{page_url}/console/callback"),
+            http,
+            issuer: Mutex::default(),
+        }
+    }
+
+    /// Begins a sign-in. Returns the issuer's address to which the browser goes, and the secrets
+    /// that the browser keeps.
+    pub async fn begin(&self) -> Result<(Url, SignInAttempt), OidcError> {
+        let issuer = self.issuer().await?;
+        let attempt = SignInAttempt::new();
+        let verifier = PkceCodeVerifier::new(attempt.verifier.clone());
+        let state = attempt.state.clone();
+        let (url, _) = issuer
+            .client
+            .authorize_url(move || CsrfToken::new(state))
+            .add_scopes(self.settings.scopes.iter().cloned().map(Scope::new))
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
+            .add_extra_param("nonce", attempt.nonce.clone())
+            .url();
+        Ok((url, attempt))
+    }
+
+    /// Finishes a sign-in. `query` is the query string of the address to which the issuer sent the
+    /// browser back.
+    pub async fn finish(
+        &self,
+        attempt: &SignInAttempt,
+        query: &str,
+        now_secs: i64,
+    ) -> Result<SignedIn, OidcError> {
+        let answer = Callback::parse(query);
+        let is_ours = answer.state.as_bytes().ct_eq(attempt.state.as_bytes());
+        if !bool::from(is_ours) {
+            return Err(OidcError::Invalid("the state does not match this browser's sign-in"));
+        }
+        // RFC 9207: if the answer names an issuer, it must be the configured issuer.
+        if !answer.iss.is_empty() && answer.iss != self.settings.issuer {
+            return Err(OidcError::Invalid("the answer is from another issuer"));
+        }
+        if answer.code.is_empty() || answer.code.len() > CODE_BYTES_MAX {
+            return Err(OidcError::Invalid("the issuer sent no code"));
+        }
+        let issuer = self.issuer().await?;
+        let token = self.exchange(&issuer.client, answer.code, attempt).await?;
+        let claims = match issuer.keys.signed_claims(&token) {
+            // The issuer may have new keys.
+            Err(AuthenticationError::Unknown) => {
+                issuer
+                    .keys
+                    .refresh()
+                    .await
+                    .map_err(|error| OidcError::Issuer(error.to_string()))?;
+                issuer.keys.signed_claims(&token)
+            }
+            checked => checked,
+        };
+        let claims = claims.map_err(|denied| {
+            OidcError::Invalid(match denied {
+                AuthenticationError::Bad(why) => why,
+                AuthenticationError::Missing | AuthenticationError::Unknown => {
+                    "no key of the issuer signed the token"
+                }
+            })
+        })?;
+        claims::check(&claims, &self.settings, &attempt.nonce, now_secs)
+    }
+
+    /// Exchanges the code for a token that names the person.
+    async fn exchange(
+        &self,
+        client: &Client,
+        code: String,
+        attempt: &SignInAttempt,
+    ) -> Result<String, OidcError> {
+        let http = self.http.clone();
+        let sender = move |request| send(http.clone(), request);
+        let answer = client
+            .exchange_code(AuthorizationCode::new(code))
+            .set_pkce_verifier(PkceCodeVerifier::new(attempt.verifier.clone()))
+            .request_async(&sender)
+            .await;
+        let answer = answer.map_err(|error| match error {
+            RequestTokenError::Request(error) => error,
+            RequestTokenError::ServerResponse(error) => {
+                OidcError::Issuer(format!("it refused the code: {}", error.error()))
+            }
+            // The answer may contain secrets, so the error shows only the place of the mistake.
+            RequestTokenError::Parse(error, _) => {
+                OidcError::Issuer(format!("its answer has no valid token, at {}", error.path()))
+            }
+            RequestTokenError::Other(text) => OidcError::Issuer(text),
+        })?;
+        Ok(answer.extra_fields().id_token.clone())
+    }
+
+    /// Creates the client for an issuer with this configuration.
+    fn client(&self, configuration: &Configuration) -> Result<Client, OidcError> {
+        let redirect = RedirectUrl::new(self.redirect_uri.clone())
+            .map_err(|_| OidcError::Issuer("page.url is not an address".to_owned()))?;
+        let secret = self.settings.client_secret.expose_secret().to_owned();
+        Ok(oauth2::Client::new(ClientId::new(self.settings.client_id.clone()))
+            .set_client_secret(ClientSecret::new(secret))
+            .set_auth_type(configuration.auth_type())
+            .set_auth_uri(AuthUrl::from_url(url(&configuration.authorization_endpoint)?))
+            .set_token_uri(TokenUrl::from_url(url(&configuration.token_endpoint)?))
+            .set_redirect_uri(redirect))
+    }
+
+    /// Returns the issuer. Reads its configuration again if the known configuration is older than
+    /// [`CONFIGURATION_FOR`].
+    async fn issuer(&self) -> Result<Arc<Issuer>, OidcError> {
+        let mut known = self.issuer.lock().await;
+        if let Some((at, issuer)) = known.as_ref()
+            && at.elapsed() < CONFIGURATION_FOR
+        {
+            return Ok(issuer.clone());
+        }
+        let place = self.settings.issuer.trim_end_matches('/');
+        let request = self.http.get(format!("{place}/.well-known/openid-configuration"));
+        let answer =
+            request.send().await.and_then(reqwest::Response::error_for_status).map_err(why)?;
+        let configuration: Configuration = serde_json::from_slice(&read(answer).await?)
+            .map_err(|error| OidcError::Issuer(format!("its configuration is invalid: {error}")))?;
+        if configuration.issuer != self.settings.issuer {
+            let detail = format!("its configuration names the issuer {}", configuration.issuer);
+            return Err(OidcError::Issuer(detail));
+        }
+        let keys = Jwks::new(JwksSource::Url(url(&configuration.jwks_uri)?.into()));
+        keys.refresh().await.map_err(|error| OidcError::Issuer(error.to_string()))?;
+        let issuer = Arc::new(Issuer { client: self.client(&configuration)?, keys });
+        *known = Some((Instant::now(), issuer.clone()));
+        Ok(issuer)
+    }
+}
+
+impl std::fmt::Debug for Oidc {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Oidc").field("issuer", &self.settings.issuer).finish_non_exhaustive()
+    }
+}
+
+/// Parses an address of the issuer. Plain HTTP is allowed only for a host on this machine.
+fn url(text: &str) -> Result<Url, OidcError> {
+    let wrong = || OidcError::Issuer(format!("{text:?} is not an https:// address"));
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_here =
+        host == "localhost" || host.parse().is_ok_and(|host: std::net::IpAddr| host.is_loopback());
+    let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_here);
+    if is_safe { Ok(url) } else { Err(wrong()) }
+}
+
+/// Returns the error of a failed request. The error does not contain the request's address.
+fn why(error: reqwest::Error) -> OidcError {
+    OidcError::Issuer(error.without_url().to_string())
+}
+
+/// Sends a request of the crate `oauth2`.
+async fn send(http: reqwest::Client, request: HttpRequest) -> Result<HttpResponse, OidcError> {
+    let request = reqwest::Request::try_from(request).map_err(why)?;
+    let answer = http.execute(request).await.map_err(why)?;
+    // An issuer explains a refusal in JSON. Other errors have only a status.
+    let is_json = answer
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"application/json"));
+    if !answer.status().is_success() && !is_json {
+        return Err(OidcError::Issuer(format!("it answered with status {}", answer.status())));
+    }
+    let mut response = http::Response::new(Vec::new());
+    *response.status_mut() = answer.status();
+    *response.headers_mut() = answer.headers().clone();
+    *response.body_mut() = read(answer).await?;
+    Ok(response)
+}
+
+/// Reads the body of an answer.
+async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, OidcError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(why)? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > ANSWER_BYTES_MAX {
+            return Err(OidcError::Issuer("its answer is too long".to_owned()));
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_is_read_from_its_cookie_and_from_no_other() {
+        let attempt = SignInAttempt::new();
+        assert_eq!(SignInAttempt::from_cookie(&attempt.to_cookie()), Some(attempt.clone()));
+        let cookie = attempt.to_cookie();
+        for wrong in ["", "a.b.c", &cookie[1..], &format!("{cookie}."), &format!("{cookie}.x")] {
+            assert_eq!(SignInAttempt::from_cookie(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_secret_is_sent_as_the_issuer_supports_it() {
+        let is_basic = |methods: serde_json::Value| {
+            let mut configuration = serde_json::json!({"issuer": "", "authorization_endpoint": "",
+                "token_endpoint": "", "jwks_uri": ""});
+            configuration["token_endpoint_auth_methods_supported"] = methods;
+            let configuration: Configuration =
+                serde_json::from_value(configuration).expect("a configuration");
+            matches!(configuration.auth_type(), AuthType::BasicAuth)
+        };
+        assert!(is_basic(serde_json::Value::Null));
+        assert!(is_basic(serde_json::json!(["client_secret_post", "client_secret_basic"])));
+        assert!(!is_basic(serde_json::json!(["client_secret_post"])));
+    }
+
+    #[test]
+    fn addresses_without_tls_are_refused_except_on_this_machine() {
+        assert!(url("https://id.example/token").is_ok() && url("http://127.0.0.1:9/x").is_ok());
+        assert!(url("http://id.example/token").is_err() && url("token").is_err());
+    }
+}

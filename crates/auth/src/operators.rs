@@ -1,0 +1,128 @@
+//! Authenticates operators by their keys. Keys are stored as hashes. The key in the settings has
+//! the role `admin`.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{SHA256, digest};
+use doorbuster_api::admin::keys::Role;
+use doorbuster_store::AdminKey;
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+
+use super::AuthenticationError;
+
+/// The id by which the log of actions names the key in the settings.
+pub const CONFIGURED_KEY: &str = "configured";
+
+/// The operator who presented a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// The key's id.
+    pub id: Arc<str>,
+    /// The key's role, which says what the key allows.
+    pub role: Role,
+}
+
+struct KnownKey {
+    operator: Operator,
+    hash: [u8; 32],
+}
+
+/// Verifies operators' keys.
+pub struct Operators {
+    configured: KnownKey,
+    made: ArcSwap<Vec<KnownKey>>,
+}
+
+impl Operators {
+    /// Creates a verifier that accepts only the key in the settings.
+    #[must_use]
+    pub fn new(configured: &SecretString) -> Self {
+        let operator = Operator { id: CONFIGURED_KEY.into(), role: Role::Admin };
+        let hash = Self::hash(configured.expose_secret());
+        Self { configured: KnownKey { operator, hash }, made: ArcSwap::default() }
+    }
+
+    /// Returns the stored hash of a key. Keys are long and random, so one round of hashing is
+    /// enough.
+    #[must_use]
+    pub fn hash(key: &str) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, key.as_bytes()).as_ref());
+        hash
+    }
+
+    /// Returns the hash of the key in the settings.
+    pub fn configured_hash(&self) -> [u8; 32] {
+        self.configured.hash
+    }
+
+    /// Sets the keys that operators created. `keys` are all such keys that the store has now, and
+    /// they replace the previous keys.
+    pub fn replace_keys(&self, keys: Vec<AdminKey>) {
+        let known = |key: AdminKey| KnownKey {
+            operator: Operator { id: key.id.into(), role: key.role },
+            hash: key.hash,
+        };
+        self.made.store(Arc::new(keys.into_iter().map(known).collect()));
+    }
+
+    /// Returns the operator with this key. Compares every hash, each in constant time.
+    ///
+    /// # Errors
+    /// [`AuthenticationError::Bad`] when no operator has this key.
+    pub fn check(&self, key: &str) -> Result<Operator, AuthenticationError> {
+        self.check_hash(&Self::hash(key))
+    }
+
+    /// Returns the operator with this hash of a key. Compares every hash, each in constant time.
+    ///
+    /// # Errors
+    /// [`AuthenticationError::Bad`] when no operator's key has this hash.
+    pub fn check_hash(&self, hash: &[u8; 32]) -> Result<Operator, AuthenticationError> {
+        let made = self.made.load();
+        let mut found = None;
+        for known in std::iter::once(&self.configured).chain(made.iter()) {
+            if bool::from(known.hash.ct_eq(hash)) {
+                found = Some(&known.operator);
+            }
+        }
+        found.cloned().ok_or(AuthenticationError::Bad("this is not an operator's key"))
+    }
+}
+
+impl std::fmt::Debug for Operators {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Operators").field("made", &self.made.load().len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::Millis;
+
+    use super::*;
+
+    #[test]
+    fn a_key_keeps_its_role_until_it_is_deleted() {
+        let operators = Operators::new(&SecretString::from("configured-configured-configured"));
+        let made = AdminKey {
+            id: "key_1".into(),
+            name: "night shift".into(),
+            role: Role::Viewer,
+            hash: Operators::hash("made"),
+            created_at: Millis(0),
+        };
+        let check = |key: &str, expected: Option<Role>| {
+            assert_eq!(operators.check(key).ok().map(|operator| operator.role), expected, "{key}");
+        };
+        operators.replace_keys(vec![made]);
+        check("configured-configured-configured", Some(Role::Admin));
+        check("made", Some(Role::Viewer));
+        check("configured-configured-configureD", None);
+        check("", None);
+        operators.replace_keys(Vec::new());
+        check("made", None);
+    }
+}

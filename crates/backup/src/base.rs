@@ -1,0 +1,215 @@
+//! A base: a copy of the whole store, made while the store is in use.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use doorbuster_base::clock::Clock;
+use doorbuster_base::encryption::DecryptionError;
+use doorbuster_core::Millis;
+use doorbuster_store::{BackupFile, CommitCopy, copy_base};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::key::BackupKey;
+use super::names::{self, Generation};
+use super::target::BackupTarget;
+
+/// The description of a base.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Base {
+    /// The copy contains every commit up to this number. It may also contain some later commits,
+    /// which the segments contain again.
+    pub before: u64,
+    /// The copy contains no commit after this number, but may lack some commits up to this number.
+    /// So the copy is a consistent state only together with all segments up to this number.
+    pub complete: u64,
+    /// When the copy began, in milliseconds.
+    pub begun: i64,
+    /// When the copy was complete.
+    pub at: i64,
+    /// The size of the copy.
+    pub bytes: u64,
+    /// The BLAKE3 hash of the copy.
+    pub hash: String,
+    /// The files beside the store, each with its content. Empty if the backup is encrypted.
+    pub files: Vec<(String, String)>,
+    /// The encryption, if the backup is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<BaseEncryption>,
+}
+
+/// The encryption of a base and of the segments of its generation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BaseEncryption {
+    /// The key of the backup, encrypted with the passphrase, in base64.
+    pub key: String,
+    /// The files beside the store: JSON, encrypted with the key, in base64.
+    pub files: String,
+    /// The BLAKE3 hash of `key` and `files`. With this hash, a restore can tell a damaged key from
+    /// a wrong passphrase.
+    pub hash: String,
+}
+
+/// The inputs for a new base.
+pub(super) struct BaseMaker {
+    pub copy: CommitCopy,
+    pub target: BackupTarget,
+    pub data_dir: PathBuf,
+    pub files: Vec<BackupFile>,
+    pub clock: Clock,
+    pub generation: Generation,
+    pub key: Option<Arc<BackupKey>>,
+}
+
+/// The temporary copy, in the data directory. While the copy is made, the store cannot shorten its
+/// log. So the copy is made on the store's own disk, which is fast.
+const PART: &str = "backup_base.part";
+/// The encrypted temporary copy.
+const ENCRYPTED_PART: &str = "backup_base.encrypted.part";
+/// The store's files that a copy contains.
+const STORE_FILES: [&str; 2] = ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"];
+
+impl BaseMaker {
+    /// Copies the store to a file, and then copies the file to the target.
+    pub(super) async fn make(self) -> Result<Base, String> {
+        // A process that was killed may have left its copies. Usually there are none.
+        self.remove_parts();
+        check_space(&self.data_dir, self.key.is_some())?;
+        let made = self.make_through(&self.data_dir.join(PART)).await;
+        // If a file cannot be removed now, the function `make` tries again before it makes the next
+        // base.
+        self.remove_parts();
+        made
+    }
+
+    fn remove_parts(&self) {
+        for part in [PART, ENCRYPTED_PART] {
+            let _ = std::fs::remove_file(self.data_dir.join(part));
+        }
+    }
+
+    async fn make_through(&self, part: &Path) -> Result<Base, String> {
+        let (before, begun) = (self.copy.newest(), self.clock.now().0);
+        let (dir, to, copy) = (self.data_dir.clone(), part.to_owned(), self.copy.clone());
+        let (key, encrypted) = (self.key.clone(), self.data_dir.join(ENCRYPTED_PART));
+        let copied = tokio::task::spawn_blocking(move || {
+            copy_base(&dir, &to).map_err(|error| error.to_string())?;
+            let complete = copy.newest_visible();
+            let (hash, bytes) = hash_file(&to).map_err(|error| error.to_string())?;
+            let Some(key) = key else { return Ok((to, complete, hash, bytes)) };
+            key.encrypt_file(&to, &encrypted).map_err(|error| error.to_string())?;
+            // An error is ignored, because `make` also removes this file at the end.
+            let _ = std::fs::remove_file(&to);
+            Ok::<_, String>((encrypted, complete, hash, bytes))
+        });
+        let (part, complete, hash, bytes) = copied.await.map_err(|error| error.to_string())??;
+        let at = self.clock.now();
+        let files = self.files.iter().map(|file| {
+            let content = String::from_utf8(file.content.clone());
+            content.map(|content| (file.name.clone(), content))
+        });
+        let mut files: Vec<_> =
+            files.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        let mut encryption = None;
+        if let Some(key) = &self.key {
+            let (key, files) = (key, std::mem::take(&mut files));
+            encryption = Some(BaseEncryption::new(key, &files).map_err(|error| error.to_string())?);
+        }
+        let base = Base { before, complete, begun, at: at.0, bytes, hash, files, encryption };
+        let name = names::base_file(&self.generation, before);
+        self.target.put_file(&name, &part).await.map_err(|error| error.to_string())?;
+        let text = serde_json::to_vec(&base).map_err(|error| error.to_string())?;
+        let name = names::base(&self.generation, before);
+        self.target.put(&name, text.into()).await.map_err(|error| error.to_string())?;
+        Ok(base)
+    }
+}
+
+impl Base {
+    /// Returns the time at which the copy was complete.
+    pub(super) fn at(&self) -> Millis {
+        Millis(self.at)
+    }
+}
+
+impl BaseEncryption {
+    fn new(key: &BackupKey, files: &[(String, String)]) -> std::io::Result<Self> {
+        let files = key.encrypt(&serde_json::to_vec(files)?)?;
+        let (key, files) = (key.locked().to_owned(), STANDARD.encode(files));
+        Ok(Self { hash: hash_texts(&key, &files), key, files })
+    }
+
+    /// Decrypts the key with the passphrase.
+    pub(super) fn unlock(&self, passphrase: &SecretString) -> Result<BackupKey, DecryptionError> {
+        if hash_texts(&self.key, &self.files) != self.hash {
+            return Err(DecryptionError::Damaged("its checksum is wrong".to_owned()));
+        }
+        BackupKey::unlock(&self.key, passphrase)
+    }
+
+    /// Decrypts the files beside the store.
+    pub(super) fn files(&self, key: &BackupKey) -> Result<Vec<(String, String)>, DecryptionError> {
+        let damaged = |error: &dyn ToString| DecryptionError::Damaged(error.to_string());
+        let encrypted = STANDARD.decode(&self.files).map_err(|error| damaged(&error))?;
+        let text = key.decrypt(&encrypted)?;
+        serde_json::from_slice(&text).map_err(|error| damaged(&error))
+    }
+}
+
+fn hash_texts(key: &str, files: &str) -> String {
+    blake3::hash(format!("{key}\n{files}").as_bytes()).to_string()
+}
+
+/// Refuses a copy that would fill the disk. On a full disk, the store cannot commit.
+fn check_space(data_dir: &Path, encrypted: bool) -> Result<(), String> {
+    let disk = rustix::fs::statvfs(data_dir).map_err(|error| error.to_string())?;
+    let size = |name| std::fs::metadata(data_dir.join(name)).map_or(0, |file| file.len());
+    let store = STORE_FILES.into_iter().map(size).sum();
+    let copies = if encrypted { 2 } else { 1 };
+    check_free(disk.f_bavail.saturating_mul(disk.f_frsize), store, copies)
+}
+
+/// Checks that `free` bytes are enough for `copies` copies of the store. Half the size of the store
+/// must stay free.
+fn check_free(free: u64, store: u64, copies: u64) -> Result<(), String> {
+    let needed = store.saturating_mul(copies).saturating_add(store / 2);
+    match free >= needed {
+        true => Ok(()),
+        false => Err(format!(
+            "the copy of the store needs {needed} free bytes in data_dir, and {free} are free"
+        )),
+    }
+}
+
+/// Returns the BLAKE3 hash and the size of a file.
+pub(super) fn hash_file(file: &Path) -> std::io::Result<(String, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let bytes = std::io::copy(&mut std::fs::File::open(file)?, &mut hasher)?;
+    Ok((hasher.finalize().to_string(), bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_testkit::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_that_would_fill_the_disk_is_refused() {
+        assert_eq!(check_free(150, 100, 1), Ok(()));
+        let error = check_free(149, 100, 1).expect_err("too little space");
+        assert_eq!(check_free(250, 100, 2), Ok(()), "a second, encrypted copy");
+        assert!(check_free(249, 100, 2).is_err());
+        assert!(error.contains("needs 150 free bytes") && error.contains("149"), "{error}");
+        let dir = TempDir::new();
+        let store = std::fs::File::create(dir.path().join(STORE_FILES[0])).expect("writable");
+        assert_eq!(check_space(dir.path(), false), Ok(()));
+        // A sparse file that is larger than the disk.
+        store.set_len(1 << 42).expect("a sparse file");
+        assert!(check_space(dir.path(), false).is_err());
+    }
+}

@@ -1,0 +1,118 @@
+//! The key of an encrypted continuous backup.
+//!
+//! A server creates a random key at its start. It encrypts all copies, segments and secrets of the
+//! backup with this key (X25519, in the format of age). Encryption with a passphrase is slow, so
+//! the server encrypts only this key with the passphrase. The description of each base contains the
+//! encrypted key, so a restore needs only the passphrase.
+
+use std::io;
+use std::path::Path;
+
+use age::secrecy::ExposeSecret;
+use age::x25519;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use doorbuster_base::encryption::{self, DecryptionError};
+use secrecy::SecretString;
+
+/// The cost of trying one passphrase: 2^16 steps, and 64 MiB of memory. A server pays this cost at
+/// each start. So the cost is lower than the cost for a single backup file.
+const WORK_FACTOR: u8 = 16;
+
+/// The key that a server created when it started.
+pub struct BackupKey {
+    identity: x25519::Identity,
+    /// The key, encrypted with the passphrase.
+    locked: String,
+}
+
+impl BackupKey {
+    /// Creates a random key. The call blocks for about a tenth of a second.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system gives no random numbers.
+    pub fn new(passphrase: &SecretString) -> io::Result<Self> {
+        let identity = x25519::Identity::generate();
+        let recipient = encryption::passphrase_recipient(passphrase, WORK_FACTOR);
+        let text = identity.to_string();
+        let locked = age::encrypt(&recipient, text.expose_secret().as_bytes());
+        Ok(Self { identity, locked: STANDARD.encode(locked.map_err(io::Error::other)?) })
+    }
+
+    /// Returns the key, encrypted with the passphrase.
+    pub(super) fn locked(&self) -> &str {
+        &self.locked
+    }
+
+    /// Decrypts a key with the passphrase.
+    pub(super) fn unlock(locked: &str, passphrase: &SecretString) -> Result<Self, DecryptionError> {
+        let damaged = |error: &dyn ToString| DecryptionError::Damaged(error.to_string());
+        let encrypted = STANDARD.decode(locked).map_err(|error| damaged(&error))?;
+        let text = age::decrypt(&encryption::passphrase_identity(passphrase), &encrypted);
+        let text = text.map_err(|error| match DecryptionError::from(error) {
+            // The input is in memory, so a read error means that the end of the input is missing.
+            DecryptionError::File(error) => damaged(&error),
+            error => error,
+        })?;
+        let text = String::from_utf8(text).map_err(|error| damaged(&error))?;
+        let identity = text.parse().map_err(|error: &str| damaged(&error))?;
+        Ok(Self { identity, locked: locked.to_owned() })
+    }
+
+    /// Returns the encrypted bytes.
+    pub(super) fn encrypt(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        age::encrypt(&self.identity.to_public(), bytes).map_err(io::Error::other)
+    }
+
+    /// Returns the decrypted bytes.
+    pub(super) fn decrypt(&self, bytes: &[u8]) -> Result<Vec<u8>, DecryptionError> {
+        age::decrypt(&self.identity, bytes).map_err(named_as_damage)
+    }
+
+    /// Writes the encrypted content of `from` to the new file `to`.
+    pub(super) fn encrypt_file(&self, from: &Path, to: &Path) -> io::Result<()> {
+        encryption::encrypt(from, to, &self.identity.to_public())
+    }
+
+    /// Writes the decrypted content of `from` to the new file `to`.
+    pub(super) fn decrypt_file(&self, from: &Path, to: &Path) -> Result<(), DecryptionError> {
+        encryption::decrypt(from, to, &self.identity).map_err(|error| match error {
+            DecryptionError::WrongPassphrase => DecryptionError::Damaged(NOT_THIS_KEY.to_owned()),
+            error => error,
+        })
+    }
+}
+
+const NOT_THIS_KEY: &str = "another key encrypted it";
+
+/// Returns the error for an object that this key does not decrypt. The passphrase was right, so the
+/// object itself is damaged.
+fn named_as_damage(error: age::DecryptError) -> DecryptionError {
+    DecryptionError::Damaged(match DecryptionError::from(error) {
+        DecryptionError::WrongPassphrase => NOT_THIS_KEY.to_owned(),
+        error => error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_unlocked_by_its_passphrase_only() {
+        let passphrase = SecretString::from("correct horse");
+        let key = BackupKey::new(&passphrase).expect("a key");
+        let encrypted = key.encrypt(b"orders").expect("it is encrypted");
+        let again = BackupKey::unlock(key.locked(), &passphrase).expect("it is unlocked");
+        assert_eq!(again.decrypt(&encrypted).expect("it is decrypted"), b"orders");
+        let wrong = BackupKey::unlock(key.locked(), &SecretString::from("other"));
+        assert!(matches!(wrong, Err(DecryptionError::WrongPassphrase)));
+        let other = BackupKey::new(&passphrase).expect("a key");
+        assert!(matches!(other.decrypt(&encrypted), Err(DecryptionError::Damaged(_))));
+        for damaged in ["", "?", &key.locked()[8..]] {
+            let unlocked = BackupKey::unlock(damaged, &passphrase);
+            assert!(matches!(unlocked, Err(DecryptionError::Damaged(_))), "{damaged}");
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The continuous backup of an embedded store, to a directory or a bucket.
+//!
+//! A *generation* is one unbroken sequence of commits. A new generation begins when the server
+//! starts, and after the server dropped pages. A generation has *bases*, which are copies of the
+//! whole store, and *segments*, which have the pages of later commits. A base and the segments up
+//! to a time together contain the store's state at that time. [`names`] defines the names of the
+//! objects.
+//!
+//! The target may fail at any time. Sales never wait for the target. While the target fails,
+//! changed pages stay in memory. If these pages reach a limit, the server drops them and begins a
+//! new generation.
+
+mod base;
+mod key;
+mod names;
+mod restore;
+mod retention;
+mod target;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use doorbuster_store::{BackupFile, CommitCopy, Segment, Taken};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+pub use key::BackupKey;
+pub use restore::{ContinuousRestoreError, RestoredCopy, restore};
+pub use target::{BackupPlace, BackupTarget, PlaceError, TargetError};
+
+use base::{Base, BaseMaker};
+use doorbuster_base::clock::Clock;
+use names::Generation;
+
+/// How often changed pages are written to the target.
+const COPY_EVERY: Duration = Duration::from_millis(250);
+/// How long one write may take. A write that takes longer counts as failed.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// The pause after a failed write.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long the last commits may take to reach the target when the server stops.
+const LAST_WRITE_WITHIN: Duration = Duration::from_secs(2);
+/// The number of segments after which a generation gets a new base. A restore then reads few
+/// segments.
+const SEGMENTS_FOR_BASE: u64 = 2_000;
+/// The total size of the segments, in bytes, after which a generation gets a new base. The segments
+/// must also be at least as large as the base.
+const SEGMENT_BYTES_FOR_BASE: u64 = 64 * 1024 * 1024;
+/// The pause after a failed attempt to make a base.
+const BASE_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// The continuous backup of one server.
+pub struct ContinuousBackup {
+    /// The copies of the store's commits.
+    pub copy: CommitCopy,
+    /// Where the backup is kept.
+    pub target: BackupTarget,
+    /// The directory of the store.
+    pub data_dir: PathBuf,
+    /// The generated secrets.
+    pub files: Vec<BackupFile>,
+    /// The key that encrypts the objects. `None`: they are not encrypted.
+    pub key: Option<Arc<BackupKey>>,
+    /// How far back in time a state can be restored.
+    pub kept_for: Duration,
+    /// The store's clock.
+    pub clock: Clock,
+}
+
+impl ContinuousBackup {
+    /// Runs until `stop`, and then writes the last commits.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            self.copy.restart();
+            let generation = Generation::new(self.clock.now());
+            self.set_waiting(Some(self.clock.now()));
+            tracing::info!(
+                target = %self.target,
+                generation = %generation,
+                encrypted = self.key.is_some(),
+                event = "backup.started",
+                "started a new generation of the continuous backup"
+            );
+            if !self.run_generation(&generation, &stop).await {
+                return;
+            }
+        }
+    }
+
+    /// Writes one generation. Returns true if pages were dropped, so that a new generation must
+    /// follow.
+    async fn run_generation(&self, generation: &Generation, stop: &CancellationToken) -> bool {
+        let mut run = GenerationRun::new(self, generation);
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = sleep(COPY_EVERY) => {}
+            }
+            run.tend_base().await;
+            // `take` forgets the time of the oldest commit. Until the next segment is written, the
+            // backup lacks this commit, so its time is recorded first.
+            self.set_waiting(run.waiting_since());
+            match self.copy.take() {
+                Taken::Nothing => {}
+                Taken::Broken => {
+                    tracing::warn!(
+                        event = "backup.fell_behind",
+                        "the backup fell behind and dropped changes; a new base follows"
+                    );
+                    return true;
+                }
+                Taken::Segment(segment) => {
+                    tokio::select! {
+                        () = stop.cancelled() => {
+                            // The stop interrupted the write, so `write_last` repeats it.
+                            self.write_last(generation, Some(segment)).await;
+                            return false;
+                        }
+                        () = run.write(&segment) => {}
+                    }
+                }
+            }
+            self.set_waiting(run.waiting_since());
+        }
+        self.write_last(generation, None).await;
+        false
+    }
+
+    /// Writes the remaining commits when the server stops.
+    async fn write_last(&self, generation: &Generation, pending: Option<Segment>) {
+        let last = match self.copy.take() {
+            Taken::Segment(segment) => Some(segment),
+            Taken::Nothing | Taken::Broken => None,
+        };
+        let write = async {
+            for segment in pending.iter().chain(&last) {
+                let name = names::segment(generation, segment.first, segment.at);
+                self.target.put(&name, self.encode(segment)?).await?;
+            }
+            Ok::<_, TargetError>(())
+        };
+        let error = match timeout(LAST_WRITE_WITHIN, write).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", LAST_WRITE_WITHIN.as_secs()),
+        };
+        tracing::warn!(
+            error,
+            event = "backup.incomplete",
+            "failed to write the last commits to the backup at shutdown; they are in the data \
+             directory"
+        );
+    }
+
+    /// Returns the object of a segment.
+    fn encode(&self, segment: &Segment) -> std::io::Result<Bytes> {
+        let bytes = segment.encode();
+        let Some(key) = &self.key else { return Ok(bytes.into()) };
+        Ok(key.encrypt(&bytes)?.into())
+    }
+
+    fn set_waiting(&self, since: Option<doorbuster_core::Millis>) {
+        self.copy.set_progress(|progress| progress.waiting_since = since);
+    }
+}
+
+/// A generation that is being written.
+struct GenerationRun<'a> {
+    backup: &'a ContinuousBackup,
+    generation: &'a Generation,
+    begun: doorbuster_core::Millis,
+    /// The base that is being made.
+    making: Option<JoinHandle<Result<Base, String>>>,
+    /// The task that deletes old objects.
+    deleting: Option<JoinHandle<()>>,
+    bases: u64,
+    base_bytes: u64,
+    /// The number of segments since the newest base, and the total of their bytes.
+    segments: u64,
+    segment_bytes: u64,
+    next_try: Instant,
+    /// When the target began to fail, and the number of failures since that time.
+    failing: Option<(Instant, u64)>,
+}
+
+impl<'a> GenerationRun<'a> {
+    fn new(backup: &'a ContinuousBackup, generation: &'a Generation) -> Self {
+        Self {
+            backup,
+            generation,
+            begun: backup.clock.now(),
+            making: None,
+            deleting: None,
+            bases: 0,
+            base_bytes: 0,
+            segments: 0,
+            segment_bytes: 0,
+            next_try: Instant::now(),
+            failing: None,
+        }
+    }
+
+    /// Returns the time since which the backup lacks commits. `None` means that it has every
+    /// commit.
+    fn waiting_since(&self) -> Option<doorbuster_core::Millis> {
+        if self.bases == 0 { Some(self.begun) } else { self.backup.copy.oldest_at() }
+    }
+
+    /// Finishes a base whose copy is done, and begins the next base when it is due. The copy runs
+    /// in a separate task, so segments are also written during the copy.
+    async fn tend_base(&mut self) {
+        if let Some(making) = self.making.take_if(|making| making.is_finished()) {
+            let made = making.await.unwrap_or_else(|error| Err(error.to_string()));
+            match made {
+                Ok(base) => {
+                    self.bases += 1;
+                    self.base_bytes = base.bytes;
+                    (self.segments, self.segment_bytes) = (0, 0);
+                    let generation = self.generation;
+                    let bytes = base.bytes;
+                    tracing::info!(%generation, bytes, event = "backup.base", "copied the store");
+                    self.delete_old();
+                }
+                Err(error) => {
+                    self.next_try = Instant::now() + BASE_RETRY_AFTER;
+                    self.failed(&error);
+                }
+            }
+        }
+        let is_long = self.segments >= SEGMENTS_FOR_BASE
+            || self.segment_bytes >= SEGMENT_BYTES_FOR_BASE.max(self.base_bytes);
+        let is_due = self.bases == 0 || is_long;
+        if is_due && self.making.is_none() && Instant::now() >= self.next_try {
+            let backup = self.backup;
+            let maker = BaseMaker {
+                copy: backup.copy.clone(),
+                target: backup.target.clone(),
+                data_dir: backup.data_dir.clone(),
+                files: backup.files.clone(),
+                key: backup.key.clone(),
+                clock: backup.clock.clone(),
+                generation: self.generation.clone(),
+            };
+            self.making = Some(tokio::spawn(maker.make()));
+        }
+    }
+
+    /// Starts a task that deletes old objects. In a separate task, the deletion does not delay the
+    /// copies of new commits.
+    fn delete_old(&mut self) {
+        if self.deleting.as_ref().is_some_and(|deleting| !deleting.is_finished()) {
+            return;
+        }
+        let kept_ms = i64::try_from(self.backup.kept_for.as_millis()).unwrap_or(i64::MAX);
+        let (target, kept_since) =
+            (self.backup.target.clone(), self.backup.clock.now().0.saturating_sub(kept_ms));
+        let delete = async move { retention::delete_old(&target, kept_since).await };
+        self.deleting = Some(tokio::spawn(delete));
+    }
+
+    /// Writes a segment. Repeats the write until it succeeds.
+    async fn write(&mut self, segment: &Segment) {
+        let name = names::segment(self.generation, segment.first, segment.at);
+        let object = loop {
+            match self.backup.encode(segment) {
+                Ok(object) => break object,
+                Err(error) => self.failed(&error.to_string()),
+            }
+            sleep(RETRY_AFTER).await;
+        };
+        loop {
+            let put = self.backup.target.put(&name, object.clone());
+            let error = match timeout(WRITE_WITHIN, put).await {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {} s", WRITE_WITHIN.as_secs()),
+            };
+            self.failed(&error);
+            self.backup.set_waiting(Some(segment.at));
+            sleep(RETRY_AFTER).await;
+        }
+        self.segments += 1;
+        self.segment_bytes += object.len() as u64;
+        self.backup.copy.set_progress(|progress| progress.copied_at = Some(segment.at));
+        if let Some((since, failures)) = self.failing.take() {
+            let for_secs = since.elapsed().as_secs();
+            tracing::info!(
+                for_secs,
+                failures,
+                event = "backup.continues",
+                "the target of the backup works again"
+            );
+        }
+    }
+
+    /// Counts a failure. Logs only the first of several failures in a row.
+    fn failed(&mut self, error: &str) {
+        self.backup.copy.set_progress(|progress| progress.failures += 1);
+        if let Some((_, failures)) = &mut self.failing {
+            *failures += 1;
+            return;
+        }
+        self.failing = Some((Instant::now(), 1));
+        tracing::warn!(
+            error,
+            target = %self.backup.target,
+            event = "backup.failed",
+            "failed to write to the backup; sales continue, and the write is repeated"
+        );
+    }
+}
+
+impl Drop for GenerationRun<'_> {
+    fn drop(&mut self) {
+        if let Some(making) = &self.making {
+            making.abort();
+        }
+        if let Some(deleting) = &self.deleting {
+            deleting.abort();
+        }
+    }
+}

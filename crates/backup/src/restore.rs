@@ -1,0 +1,361 @@
+//! Rebuilds a store from a continuous backup, as the store was at a chosen time.
+
+use std::fs::File;
+use std::path::Path;
+
+use bytes::Bytes;
+use doorbuster_base::clock::Clock;
+use doorbuster_base::encryption::DecryptionError;
+use doorbuster_core::Millis;
+use doorbuster_secrets::{self as secrets, SecretsError};
+use doorbuster_store::{BackupFile, RestoreError, Restored, Segment, restore_copy};
+use futures_util::{StreamExt, TryStreamExt};
+use secrecy::SecretString;
+
+use super::base::{Base, hash_file};
+use super::key::BackupKey;
+use super::names::{self, Generation, ObjectName};
+use super::target::{BackupPlace, BackupTarget, PlaceError};
+
+/// A restore tries at most this many bases, newest first. More attempts are not needed, because
+/// only the last bases of a generation can lack segments.
+const STATES_MAX: usize = 4;
+/// The number of segments that are read at the same time.
+const SEGMENTS_AT_ONCE: usize = 8;
+/// The rebuilt file, before it becomes the store.
+const PART: &str = "restore.part";
+/// The extension of the encrypted file, before it is decrypted.
+const ENCRYPTED: &str = "encrypted";
+
+/// Why a continuous backup was not restored. A failed restore leaves no new store in the directory.
+#[derive(Debug, thiserror::Error)]
+pub enum ContinuousRestoreError {
+    /// The backup's directory or bucket cannot be opened.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// An object cannot be read.
+    #[error("cannot read {object} of the backup: {reason}")]
+    Unreadable {
+        /// The object.
+        object: String,
+        /// The reason.
+        reason: String,
+    },
+    /// A segment cannot be read, but all needed segments before it were read.
+    #[error(
+        "cannot read {object} of the backup: {reason}; to restore the last state before this \
+         object, add --until {until}"
+    )]
+    Damaged {
+        /// The segment.
+        object: String,
+        /// The reason.
+        reason: String,
+        /// The time of the last state before the segment.
+        until: jiff::Timestamp,
+    },
+    /// No base of the backup can be used.
+    #[error("the backup has no state that can be restored: {0}")]
+    AllDamaged(String),
+    /// The backup contains no state at or before the chosen time.
+    #[error("{0} contains no continuous backup at or before the requested time")]
+    Nothing(String),
+    /// The backup is encrypted, and there is no passphrase.
+    #[error("the backup is encrypted, and needs its passphrase")]
+    Encrypted,
+    /// A passphrase was given, but the newest state is not encrypted. Another person may have added
+    /// this state.
+    #[error(
+        "{0} of the backup is not encrypted, although you gave a passphrase; if you trust this \
+         state, restore it without a passphrase"
+    )]
+    NotEncrypted(String),
+    /// The passphrase is not the passphrase of the newest state.
+    #[error(
+        "the passphrase is wrong for {object} of the backup; to restore an earlier state with an \
+         earlier passphrase, add --until with a time before {before}"
+    )]
+    WrongPassphrase {
+        /// The description of the newest state.
+        object: String,
+        /// When the generation of this state began.
+        before: jiff::Timestamp,
+    },
+    /// Other users can write to the directory, so a server would refuse to start with this
+    /// directory.
+    #[error(transparent)]
+    Directory(#[from] SecretsError),
+    /// The rebuilt store cannot be written.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+}
+
+/// A store that was rebuilt from a continuous backup.
+#[derive(Debug)]
+pub struct RestoredCopy {
+    /// The store.
+    pub restored: Restored,
+    /// For each newer base that was not used, the reason as a text for people. If there is such a
+    /// base, the restored state may be older than the newest state of the backup.
+    pub skipped: Vec<String>,
+}
+
+/// A state that can be restored: a base and the segments after it.
+struct State {
+    generation: Generation,
+    base: Base,
+    segments: Vec<(u64, Millis)>,
+}
+
+/// Rebuilds the store from the backup in `place`, and writes it to `dir`. This directory must not
+/// contain a store. The result is the state at `until`, or the last saved state before `until`.
+/// `None` means the newest state. An encrypted backup needs the passphrase.
+///
+/// # Errors
+///
+/// If the backup is missing or damaged, the passphrase is missing or wrong, or the directory
+/// contains a store.
+pub async fn restore(
+    place: &BackupPlace,
+    dir: &Path,
+    until: Option<jiff::Timestamp>,
+    passphrase: Option<&SecretString>,
+) -> Result<RestoredCopy, ContinuousRestoreError> {
+    let target = BackupTarget::open(place)?;
+    let until = Millis(until.map_or(i64::MAX, |until| until.as_millisecond()));
+    let part = dir.join(PART);
+    let failed =
+        |error: std::io::Error| RestoreError::Failed(format!("{}: {error}", dir.display()));
+    secrets::create_directory(dir).map_err(failed)?;
+    secrets::check_directory(dir)?;
+    // A restore that was killed may have left its files. Usually there are none.
+    remove_parts(&part);
+    let restored = write(&target, (&part, dir), until, passphrase).await;
+    remove_parts(&part);
+    restored
+}
+
+async fn write(
+    target: &BackupTarget,
+    (part, dir): (&Path, &Path),
+    until: Millis,
+    passphrase: Option<&SecretString>,
+) -> Result<RestoredCopy, ContinuousRestoreError> {
+    let mut skipped = Vec::new();
+    let mut is_known = false;
+    for state in states(target, until, &mut skipped).await? {
+        let (key, files) = match open(&state, passphrase, &mut skipped) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => continue,
+            // The passphrase opened a newer state, but that state could not be rebuilt. An older
+            // state may have another passphrase. So this state is skipped, and the restore
+            // continues.
+            Err(error) if is_known => {
+                skipped.push(error.to_string());
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        is_known = true;
+        let rebuilt = rebuild(target, (&state, key.as_ref()), (part, until), &mut skipped).await?;
+        let Some(at) = rebuilt else { continue };
+        let files =
+            files.into_iter().map(|(name, text)| BackupFile { name, content: text.into_bytes() });
+        let (from, dir, files) = (part.to_owned(), dir.to_owned(), files.collect());
+        let now = Clock::default().now();
+        let write = move || restore_copy(&from, (at, files), &dir, now);
+        let written = tokio::task::spawn_blocking(write).await;
+        let restored = written.map_err(|error| RestoreError::Failed(error.to_string()))??;
+        return Ok(RestoredCopy { restored, skipped });
+    }
+    match skipped.is_empty() {
+        true => Err(ContinuousRestoreError::Nothing(target.to_string())),
+        false => Err(ContinuousRestoreError::AllDamaged(skipped.join("; "))),
+    }
+}
+
+/// The files beside a store, each with its content.
+type StoreFiles = Vec<(String, String)>;
+
+/// Returns the key of an encrypted state, and the files beside the store. Returns `None` if the key
+/// or a file is damaged. Then `skipped` names the damaged object.
+fn open(
+    state: &State,
+    passphrase: Option<&SecretString>,
+    skipped: &mut Vec<String>,
+) -> Result<Option<(Option<BackupKey>, StoreFiles)>, ContinuousRestoreError> {
+    let name = names::base(&state.generation, state.base.before);
+    let Some(encryption) = &state.base.encryption else {
+        return match passphrase {
+            Some(_) => Err(ContinuousRestoreError::NotEncrypted(name)),
+            None => Ok(Some((None, state.base.files.clone()))),
+        };
+    };
+    let passphrase = passphrase.ok_or(ContinuousRestoreError::Encrypted)?;
+    let opened = encryption
+        .unlock(passphrase)
+        .and_then(|key| encryption.files(&key).map(|files| (Some(key), files)));
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(DecryptionError::WrongPassphrase) => {
+            let before = jiff::Timestamp::from_millisecond(state.generation.begun().0);
+            let before = before.unwrap_or_default();
+            Err(ContinuousRestoreError::WrongPassphrase { object: name, before })
+        }
+        Err(error) => {
+            skipped.push(format!("{name} of the backup is damaged: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+/// Returns the states at or before `until`, newest first. Adds damaged bases to `skipped`.
+async fn states(
+    target: &BackupTarget,
+    until: Millis,
+    skipped: &mut Vec<String>,
+) -> Result<Vec<State>, ContinuousRestoreError> {
+    let names = target.list().await.map_err(|error| unreadable("the list of objects", error))?;
+    let objects: Vec<_> = names.iter().filter_map(|name| names::parse(name)).collect();
+    let mut bases: Vec<(&Generation, u64)> = objects
+        .iter()
+        .filter_map(|(generation, object)| match object {
+            ObjectName::Base(number) if generation.begun() <= until => Some((generation, *number)),
+            _ => None,
+        })
+        .collect();
+    bases.sort_unstable();
+    let mut states = Vec::new();
+    for (generation, number) in bases.into_iter().rev() {
+        let name = names::base(generation, number);
+        // If the target does not answer, this base may still be intact. So the restore fails and
+        // does not use an older base.
+        let text = target.get(&name).await.map_err(|error| unreadable(&name, error))?;
+        let base: Base = match serde_json::from_slice(&text) {
+            Ok(base) => base,
+            Err(error) => {
+                skipped.push(format!("{name} of the backup is damaged: {error}"));
+                continue;
+            }
+        };
+        if base.at() > until {
+            continue;
+        }
+        let segments = objects.iter().filter_map(|(other, object)| match object {
+            ObjectName::Segment(first, at) if other == generation && *at <= until => {
+                Some((*first, *at))
+            }
+            _ => None,
+        });
+        let mut segments: Vec<_> = segments.collect();
+        segments.sort_unstable();
+        states.push(State { generation: generation.clone(), base, segments });
+        if states.len() == STATES_MAX {
+            break;
+        }
+    }
+    Ok(states)
+}
+
+/// Writes the base and the segments to `part`. Returns the time of the state. Returns `None` if the
+/// base is damaged, or if a segment that the base needs is missing or damaged. Then `skipped` has
+/// the reason, and the caller tries an older base.
+async fn rebuild(
+    target: &BackupTarget,
+    (state, key): (&State, Option<&BackupKey>),
+    (part, until): (&Path, Millis),
+    skipped: &mut Vec<String>,
+) -> Result<Option<Millis>, ContinuousRestoreError> {
+    let State { generation, base, segments } = state;
+    let name = names::base_file(generation, base.before);
+    target.get_file(&name, part).await.map_err(|error| unreadable(&name, error))?;
+    if let Some(key) = key
+        && let Err(error) = decrypt_in_place(key, part)
+    {
+        match error {
+            DecryptionError::File(error) => return Err(unreadable(&name, error)),
+            error => skipped.push(format!("{name} of the backup is damaged: {error}")),
+        }
+        return Ok(None);
+    }
+    let found = hash_file(part).map_err(|error| unreadable(&name, error))?;
+    if found != (base.hash.clone(), base.bytes) {
+        skipped.push(format!("{name} of the backup is damaged or incomplete"));
+        return Ok(None);
+    }
+    let file = File::options().write(true).open(part).map_err(|error| unreadable(&name, error))?;
+    // The first needed commit is `before` + 1. Its segment may begin with an earlier commit.
+    let begin = segments.partition_point(|(first, _)| *first <= base.before + 1).saturating_sub(1);
+    let objects = segments[begin..].iter();
+    let objects = objects.map(|(first, at)| (names::segment(generation, *first, *at), *at));
+    let read = futures_util::stream::iter(objects).map(|(name, ends)| async move {
+        let bytes = target.get(&name).await.map_err(|error| unreadable(&name, error))?;
+        let bytes = match key {
+            Some(key) => key.decrypt(&bytes).map(Bytes::from).map_err(|error| error.to_string()),
+            None => Ok(bytes),
+        };
+        let decoded =
+            bytes.and_then(|bytes| Segment::decode(&bytes).map_err(|error| error.to_string()));
+        Ok::<_, ContinuousRestoreError>((name, ends, decoded))
+    });
+    let mut read = read.buffered(SEGMENTS_AT_ONCE);
+    let (mut newest, mut at) = (base.before, base.at());
+    while let Some((name, ends, decoded)) = read.try_next().await? {
+        let segment = match decoded {
+            Ok(segment) => segment,
+            Err(reason) if newest >= base.complete => {
+                return Err(damaged(name, reason, at.min(ends.plus(-1))));
+            }
+            // Without this segment, no state can be rebuilt from the base.
+            Err(reason) => {
+                skipped.push(format!("cannot read {name} of the backup: {reason}"));
+                return Ok(None);
+            }
+        };
+        if segment.last <= newest {
+            continue;
+        }
+        if segment.first > newest + 1 {
+            // The segment before this one was never written, so the sequence ends here.
+            break;
+        }
+        segment.apply(&file).map_err(|error| unreadable(&name, error))?;
+        (newest, at) = (segment.last, segment.at);
+    }
+    if newest < base.complete {
+        skipped.push(format!("the backup lacks changes that were made during the copy {name}"));
+        return Ok(None);
+    }
+    file.sync_all().map_err(|error| unreadable(&name, error))?;
+    Ok(Some(at.min(until)))
+}
+
+/// Removes the temporary files of a restore. Errors are ignored: the files may not exist.
+fn remove_parts(part: &Path) {
+    for file in [part, &part.with_extension(ENCRYPTED)] {
+        let _ = std::fs::remove_file(file);
+    }
+}
+
+/// Replaces a file by its decrypted content.
+fn decrypt_in_place(key: &BackupKey, file: &Path) -> Result<(), DecryptionError> {
+    let encrypted = file.with_extension(ENCRYPTED);
+    std::fs::rename(file, &encrypted)?;
+    let decrypted = key.decrypt_file(&encrypted, file);
+    // An error here is ignored: the file is only temporary.
+    let _ = std::fs::remove_file(&encrypted);
+    decrypted
+}
+
+/// Returns the error for a segment that cannot be read. The error advises the user to restore the
+/// state at the time `at`, which is before the segment.
+fn damaged(object: String, reason: String, at: Millis) -> ContinuousRestoreError {
+    match jiff::Timestamp::from_millisecond(at.0) {
+        Ok(until) => ContinuousRestoreError::Damaged { object, reason, until },
+        Err(_) => ContinuousRestoreError::Unreadable { object, reason },
+    }
+}
+
+fn unreadable(object: &str, reason: impl std::fmt::Display) -> ContinuousRestoreError {
+    ContinuousRestoreError::Unreadable { object: object.to_owned(), reason: reason.to_string() }
+}

@@ -1,0 +1,136 @@
+//! Deletes the old objects of a backup. A restore to the time `kept_since`, or to a later time,
+//! does not need these objects.
+
+use doorbuster_core::Millis;
+
+use super::names::{self, Generation, ObjectName};
+use super::target::{BackupTarget, TargetError};
+
+/// Keeps the newest base from before `kept_since`, and deletes all older bases and their segments.
+/// If a deletion fails, the next call deletes the remaining objects.
+pub(super) async fn delete_old(target: &BackupTarget, kept_since: i64) {
+    if let Err(error) = try_delete(target, kept_since).await {
+        tracing::warn!(
+            %error,
+            event = "backup.retention_failed",
+            "failed to delete old objects of the backup; will retry after the next base"
+        );
+    }
+}
+
+async fn try_delete(target: &BackupTarget, kept_since: i64) -> Result<(), TargetError> {
+    let objects: Vec<(String, Generation, ObjectName)> = target
+        .list()
+        .await?
+        .into_iter()
+        .filter_map(|name| {
+            let (generation, object) = names::parse(&name)?;
+            Some((name, generation, object))
+        })
+        .collect();
+    let Some(oldest) = oldest_needed(target, &objects, kept_since).await? else { return Ok(()) };
+    for (name, generation, object) in &objects {
+        let is_before = match (generation.cmp(&oldest.0), object) {
+            (std::cmp::Ordering::Less, _) => true,
+            (std::cmp::Ordering::Greater, _) => false,
+            (_, ObjectName::Base(number) | ObjectName::BaseFile(number)) => *number < oldest.1,
+            // The base needs every segment that ended after the base began.
+            (_, ObjectName::Segment(first, at)) => *first <= oldest.1 && at.0 < oldest.2 - SLACK_MS,
+        };
+        if is_before {
+            target.delete(name).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A segment is deleted only if it ended more than this many milliseconds before the base began.
+/// This margin protects needed segments if the clock was changed.
+const SLACK_MS: i64 = 60_000;
+
+/// Returns the newest base that was complete before `kept_since`: its generation, its number, and
+/// when it began.
+async fn oldest_needed(
+    target: &BackupTarget,
+    objects: &[(String, Generation, ObjectName)],
+    kept_since: i64,
+) -> Result<Option<(Generation, u64, i64)>, TargetError> {
+    for (name, generation, object) in objects.iter().rev() {
+        let ObjectName::Base(number) = object else { continue };
+        if generation.begun() > Millis(kept_since) {
+            continue;
+        }
+        let text = target.get(name).await?;
+        // A base without a readable description cannot be restored, so it does not count.
+        let Ok(base) = serde_json::from_slice::<super::base::Base>(&text) else { continue };
+        if base.at <= kept_since {
+            return Ok(Some((generation.clone(), *number, base.begun)));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use doorbuster_testkit::TempDir;
+
+    use super::*;
+    use crate::BackupPlace;
+    use crate::base::Base;
+
+    const MINUTE: i64 = 60_000;
+
+    async fn put_base(target: &BackupTarget, generation: &str, number: u64, at: i64) {
+        let base = Base {
+            before: number,
+            complete: number,
+            begun: at,
+            at,
+            bytes: 0,
+            hash: String::new(),
+            files: Vec::new(),
+            encryption: None,
+        };
+        let text = serde_json::to_vec(&base).expect("plain values");
+        put(target, &format!("{generation}/base-{number:012}.sqlite"), b"".to_vec()).await;
+        put(target, &format!("{generation}/base-{number:012}.json"), text).await;
+    }
+
+    async fn put(target: &BackupTarget, name: &str, bytes: Vec<u8>) {
+        target.put(name, Bytes::from(bytes)).await.expect("writable");
+    }
+
+    #[tokio::test]
+    async fn only_objects_that_no_restore_needs_are_deleted() {
+        let dir = TempDir::new();
+        let place = BackupPlace::Directory(dir.path().join("target"));
+        let target = BackupTarget::create(&place).expect("a directory");
+        let (first, second) = ("0000000000000-0000000a", "0000003600000-0000000b");
+        put_base(&target, first, 0, MINUTE).await;
+        put(&target, &format!("{first}/segment-{:012}-{:013}", 1, 2 * MINUTE), Vec::new()).await;
+        put_base(&target, second, 0, 61 * MINUTE).await;
+        let early = format!("{second}/segment-{:012}-{:013}", 1, 62 * MINUTE);
+        let late = format!("{second}/segment-{:012}-{:013}", 900, 90 * MINUTE);
+        put(&target, &early, Vec::new()).await;
+        put(&target, &late, Vec::new()).await;
+        put_base(&target, second, 800, 89 * MINUTE).await;
+
+        // Only the first base was complete before minute 60. No object is older than this base, so
+        // nothing is deleted.
+        let all = target.list().await.expect("readable");
+        try_delete(&target, 60 * MINUTE).await.expect("deletes");
+        assert_eq!(target.list().await.expect("readable"), all);
+
+        try_delete(&target, 70 * MINUTE).await.expect("deletes");
+        let left = target.list().await.expect("readable");
+        assert!(left.iter().all(|name| name.starts_with(second)), "{left:?}");
+        assert_eq!(left.len(), 6);
+        assert!(!dir.path().join("target").join(first).exists());
+
+        try_delete(&target, 100 * MINUTE).await.expect("deletes");
+        let left = target.list().await.expect("readable");
+        assert!(!left.contains(&early) && left.contains(&late), "{left:?}");
+        assert_eq!(left.len(), 3, "{left:?}");
+    }
+}

@@ -1,0 +1,170 @@
+//! The directory or the bucket of a continuous backup.
+
+#[cfg(feature = "s3")]
+mod bucket;
+mod directory;
+
+use std::path::Path;
+use std::{fmt, io};
+
+use bytes::Bytes;
+
+pub use doorbuster_config::{BackupPlace, PlaceError};
+
+use directory::Directory;
+
+/// An open directory or bucket. A clone uses the same directory or bucket.
+#[derive(Clone)]
+pub struct BackupTarget {
+    objects: Objects,
+    place: BackupPlace,
+}
+
+#[derive(Clone)]
+enum Objects {
+    Directory(Directory),
+    #[cfg(feature = "s3")]
+    Bucket(bucket::Bucket),
+}
+
+/// Why an object was not written, read or deleted.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TargetError(String);
+
+impl From<io::Error> for TargetError {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl BackupTarget {
+    /// Opens a directory or a bucket for writing. If the directory is missing, creates it. Only
+    /// this user may read the new directory.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be created, or the bucket's settings are wrong.
+    pub fn create(place: &BackupPlace) -> Result<Self, PlaceError> {
+        if let BackupPlace::Directory(path) = place {
+            Directory::create(path).map_err(|error| unusable(place, with_advice(&error)))?;
+        }
+        Self::open(place)
+    }
+
+    /// Opens a directory or a bucket for reading.
+    ///
+    /// # Errors
+    ///
+    /// If the bucket's settings are wrong.
+    pub fn open(place: &BackupPlace) -> Result<Self, PlaceError> {
+        let objects = match place {
+            BackupPlace::Directory(path) => Objects::Directory(Directory::open(path)),
+            #[cfg(feature = "s3")]
+            BackupPlace::Bucket { bucket, prefix } => {
+                let opened = bucket::Bucket::open(bucket, prefix);
+                Objects::Bucket(opened.map_err(|error| unusable(place, error))?)
+            }
+            #[cfg(not(feature = "s3"))]
+            BackupPlace::Bucket { .. } => return Err(PlaceError::NoBuckets),
+        };
+        Ok(Self { objects, place: place.clone() })
+    }
+
+    /// Writes an object, or replaces the object with this name. The object is durable when this
+    /// function returns.
+    pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), TargetError> {
+        match &self.objects {
+            Objects::Directory(directory) => directory.put(name, bytes).await,
+            #[cfg(feature = "s3")]
+            Objects::Bucket(bucket) => bucket.put(name, bytes).await,
+        }
+    }
+
+    /// Writes a file as an object.
+    pub(super) async fn put_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
+        match &self.objects {
+            Objects::Directory(directory) => directory.put_file(name, file).await,
+            #[cfg(feature = "s3")]
+            Objects::Bucket(bucket) => bucket.put_file(name, file).await,
+        }
+    }
+
+    /// Reads an object.
+    pub(super) async fn get(&self, name: &str) -> Result<Bytes, TargetError> {
+        match &self.objects {
+            Objects::Directory(directory) => directory.get(name).await,
+            #[cfg(feature = "s3")]
+            Objects::Bucket(bucket) => bucket.get(name).await,
+        }
+    }
+
+    /// Reads an object into a file, which only this user may read.
+    pub(super) async fn get_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
+        match &self.objects {
+            Objects::Directory(directory) => directory.get_file(name, file).await,
+            #[cfg(feature = "s3")]
+            Objects::Bucket(bucket) => bucket.get_file(name, file).await,
+        }
+    }
+
+    /// Deletes an object.
+    pub(super) async fn delete(&self, name: &str) -> Result<(), TargetError> {
+        match &self.objects {
+            Objects::Directory(directory) => directory.delete(name).await,
+            #[cfg(feature = "s3")]
+            Objects::Bucket(bucket) => bucket.delete(name).await,
+        }
+    }
+
+    /// Returns the names of all objects, sorted.
+    pub(super) async fn list(&self) -> Result<Vec<String>, TargetError> {
+        let mut names = match &self.objects {
+            Objects::Directory(directory) => directory.list().await?,
+            #[cfg(feature = "s3")]
+            Objects::Bucket(bucket) => bucket.list().await?,
+        };
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl fmt::Display for BackupTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.place.fmt(f)
+    }
+}
+
+/// Returns the error's text. If this user may not write to the directory, adds what to do.
+fn with_advice(error: &io::Error) -> String {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    match error.kind() {
+        PermissionDenied | ReadOnlyFilesystem => {
+            format!("{error}; let this user write there; in a systemd unit, set ReadWritePaths=")
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn unusable(place: &BackupPlace, reason: impl fmt::Display) -> PlaceError {
+    PlaceError::Unusable { place: place.to_string(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_directory_or_a_bucket() {
+        let directory = BackupPlace::parse("/backups/shop").expect("a directory");
+        assert_eq!(directory, BackupPlace::Directory("/backups/shop".into()));
+        for other in ["", "gs://bucket", "s3://", "https://example.com/bucket"] {
+            assert!(BackupPlace::parse(other).is_err(), "{other}");
+        }
+        let bucket = BackupPlace::parse("s3://bucket/a/b/");
+        assert_eq!(bucket.is_ok(), cfg!(feature = "s3"), "{bucket:?}");
+        if let Ok(place) = bucket {
+            assert_eq!(place.to_string(), "s3://bucket/a/b");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A bucket of an S3-compatible service as the target. The bucket's address and keys come from the
+//! environment (`AWS_…`) or from the metadata service of the cloud machine.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path as Name;
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, WriteMultipart};
+
+use super::TargetError;
+use crate::WRITE_WITHIN;
+
+/// The size of one part of a base, in bytes. A base is read and sent in parts.
+const PART_BYTES: usize = 8 * 1024 * 1024;
+/// The number of parts of a base that are sent at the same time.
+const PARTS_AT_ONCE: usize = 4;
+
+/// A bucket, and a prefix in it.
+#[derive(Clone)]
+pub(super) struct Bucket {
+    objects: std::sync::Arc<AmazonS3>,
+    prefix: Name,
+}
+
+impl From<object_store::Error> for TargetError {
+    fn from(error: object_store::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Bucket {
+    pub(super) fn open(bucket: &str, prefix: &str) -> Result<Self, TargetError> {
+        // The environment may allow an address without TLS, for a service on the same machine.
+        let allow_http = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|set| set == "true");
+        Self::build(AmazonS3Builder::from_env().with_bucket_name(bucket), prefix, allow_http)
+    }
+
+    fn build(
+        builder: AmazonS3Builder,
+        prefix: &str,
+        allow_http: bool,
+    ) -> Result<Self, TargetError> {
+        let options = ClientOptions::new().with_timeout(WRITE_WITHIN).with_allow_http(allow_http);
+        let objects = builder.with_client_options(options).build()?;
+        Ok(Self { objects: objects.into(), prefix: Name::from(prefix) })
+    }
+
+    fn name(&self, name: &str) -> Name {
+        name.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
+    }
+
+    pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), TargetError> {
+        Ok(self.objects.put(&self.name(name), bytes.into()).await.map(drop)?)
+    }
+
+    pub(super) async fn put_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
+        let mut file = File::open(file)?;
+        let parts = self.objects.put_multipart(&self.name(name)).await?;
+        let mut parts = WriteMultipart::new_with_chunk_size(parts, PART_BYTES);
+        loop {
+            let read = tokio::task::spawn_blocking(move || {
+                let mut part = Vec::with_capacity(PART_BYTES);
+                let read = Read::take(&mut file, PART_BYTES as u64).read_to_end(&mut part);
+                read.map(|_| (file, part))
+            });
+            let part = match read.await.map_err(io::Error::other).and_then(|read| read) {
+                Ok((_, part)) if part.is_empty() => break,
+                Ok((rest, part)) => {
+                    file = rest;
+                    part
+                }
+                Err(error) => {
+                    // After `abort`, the service deletes the parts that it already has.
+                    let _ = parts.abort().await;
+                    return Err(error.into());
+                }
+            };
+            parts.write(&part);
+            parts.wait_for_capacity(PARTS_AT_ONCE).await?;
+        }
+        Ok(parts.finish().await.map(drop)?)
+    }
+
+    pub(super) async fn get(&self, name: &str) -> Result<Bytes, TargetError> {
+        Ok(self.objects.get(&self.name(name)).await?.bytes().await?)
+    }
+
+    /// Blocks the thread while it writes the file. Only a restore calls this function.
+    pub(super) async fn get_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
+        let mut parts = self.objects.get(&self.name(name)).await?.into_stream();
+        let mut to =
+            File::options().write(true).create(true).truncate(true).mode(0o600).open(file)?;
+        while let Some(part) = parts.try_next().await? {
+            to.write_all(&part)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn delete(&self, name: &str) -> Result<(), TargetError> {
+        Ok(self.objects.delete(&self.name(name)).await?)
+    }
+
+    pub(super) async fn list(&self) -> Result<Vec<String>, TargetError> {
+        let prefix = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
+        let found: Vec<_> = self.objects.list(prefix).try_collect().await?;
+        let name = |path: &Name| {
+            let parts: Vec<_> = path.prefix_match(&self.prefix)?.collect();
+            Some(parts.iter().map(|part| part.as_ref()).collect::<Vec<&str>>().join("/"))
+        };
+        Ok(found.iter().filter_map(|object| name(&object.location)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

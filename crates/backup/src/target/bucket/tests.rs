@@ -1,0 +1,35 @@
+//! Tests the bucket against a small imitation of an S3-compatible service.
+
+use doorbuster_testkit::{BucketService, TempDir};
+
+use super::*;
+
+#[tokio::test]
+async fn objects_are_written_listed_read_and_deleted() {
+    let service = BucketService::start("shop");
+    let builder = AmazonS3Builder::new()
+        .with_bucket_name("shop")
+        .with_region("local")
+        .with_endpoint(service.url())
+        .with_access_key_id("key")
+        .with_secret_access_key("secret");
+    let bucket = Bucket::build(builder, "a/b", true).expect("valid settings");
+    bucket.put("gen/segment-1-2", Bytes::from_static(b"pages")).await.expect("writes");
+    let dir = TempDir::new();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    // The content has more than one part.
+    let content: Vec<u8> = (0..PART_BYTES + 1_000).map(|at| (at % 251) as u8).collect();
+    std::fs::write(&from, &content).expect("writable");
+    bucket.put_file("gen/base-1.sqlite", &from).await.expect("writes");
+    let mut names = bucket.list().await.expect("lists");
+    names.sort_unstable();
+    assert_eq!(names, ["gen/base-1.sqlite", "gen/segment-1-2"]);
+    assert_eq!(bucket.get("gen/segment-1-2").await.expect("reads"), "pages");
+    bucket.get_file("gen/base-1.sqlite", &to).await.expect("reads");
+    assert!(std::fs::read(&to).expect("readable") == content, "the parts are in order");
+    bucket.delete("gen/segment-1-2").await.expect("deletes");
+    assert_eq!(bucket.list().await.expect("lists"), ["gen/base-1.sqlite"]);
+    assert!(bucket.get("gen/segment-1-2").await.is_err());
+    let names: Vec<String> = service.objects().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["a/b/gen/base-1.sqlite"]);
+}

@@ -1,0 +1,224 @@
+//! Points where a test kills this process, as `kill -9` does. There is a point after each step of a
+//! purchase and its payment.
+//!
+//! These points exist only with the feature `failpoints`, which test builds have. Without the
+//! feature, a point does nothing, and `DOORBUSTER_FAILPOINT` is an unknown setting. With the
+//! feature, `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when the process passes that
+//! point for the third time. Nothing is flushed. docs/reliability.md says what holds after a kill
+//! at each point.
+
+/// A failpoint. The name of each failpoint describes the step before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failpoint {
+    /// A batch of tickets was taken from its slots. The store has none of these tickets.
+    SettleTaken,
+    /// A commit changed orders. This node's memory does not have the commit yet.
+    Committed,
+    /// The store has the batch. Its slots still have the tickets.
+    SettleCommitted,
+    /// The slots removed the batch. No waiting request has got its verdict.
+    SettleAcknowledged,
+    /// The provider created a checkout. The store has no checkout.
+    CheckoutAsked,
+    /// The store has the checkout. The buyer has no answer.
+    CheckoutKept,
+    /// The provider closed a checkout that is being replaced. The store still shows it as open.
+    CheckoutClosed,
+    /// A provider's message was verified. The store has no effect of the message.
+    MessageRead,
+    /// The message took effect. The provider has no answer.
+    MessageTaken,
+    /// A late payment found too few units in the pool. No unit was recalled.
+    LateLacks,
+    /// The store has a recall. The slot did not get the recall yet.
+    RecallBegun,
+    /// The slot released units. The store has not recorded the release.
+    RecallTaken,
+    /// The pool has units for a late payment. The payment was not captured again yet.
+    LateGathered,
+    /// A late payment was captured. The units that the payment did not need are not back in the
+    /// slots.
+    LateCaptured,
+    /// The store has a refund. The provider did not get a request for the refund yet.
+    RefundDue,
+    /// The provider accepted the refund. The store has not recorded the answer.
+    RefundAsked,
+    /// The store has recorded the provider's answer about a refund. No later step was done.
+    RefundNoted,
+    /// The provider reported a checkout's state. The store has not recorded the state.
+    ReconcileAsked,
+    /// The payment of a checkout was captured. The store still shows the checkout as open.
+    ReconcileCaptured,
+    /// The store shows the checkout as closed. Its order has not ended yet.
+    ReconcileClosed,
+    /// The server found orders whose holds have ended. It has not changed these orders yet.
+    ExpiryDue,
+    /// Some orders have expired. No later step was done.
+    ExpiryDone,
+    /// An order was cancelled. No notification was sent.
+    CancelDone,
+    /// An operator refunded an order. No notification was sent, and no provider got a request.
+    OrderRefunded,
+    /// Events have their positions. The workers that deliver events were not woken.
+    OutboxSequenced,
+    /// Events were read. No event was sent.
+    OutboxRead,
+    /// An event was sent and accepted. The store has not recorded the delivery.
+    OutboxSent,
+    /// The store has the results of retried events. The endpoint's position is unchanged.
+    OutboxNoted,
+    /// The endpoint's position moved. No later step was done.
+    OutboxAdvanced,
+    /// The last attempt to deliver an event failed. The store has not recorded the dead letter.
+    OutboxDead,
+    /// The sandbox stored which session a payment belongs to. The payment does not exist yet.
+    SandboxNamed,
+    /// The sandbox stored that a payment's message will follow. Neither the payment nor the message
+    /// exists yet.
+    SandboxAnnounced,
+    /// The sandbox stored that a refund's message will follow. The refund does not exist yet.
+    SandboxRefundAnnounced,
+    /// A message of the sandbox was sent and accepted. The sandbox has not recorded the delivery.
+    SandboxPosted,
+}
+
+#[cfg(not(feature = "failpoints"))]
+mod armed {
+    /// Does nothing.
+    #[inline(always)]
+    pub fn pass(_: super::Failpoint) {}
+
+    /// Returns `false`: no setting arms a point in this build.
+    pub fn is_setting(_: &str) -> bool {
+        false
+    }
+}
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::Failpoint;
+
+    /// The setting that arms a point. Its value is a point's name, a colon, and a count. The
+    /// process is killed when it has passed the point this many times.
+    pub const SETTING: &str = "DOORBUSTER_FAILPOINT";
+
+    impl Failpoint {
+        /// Every point, in the order of the enum.
+        pub const ALL: [Self; 34] = [
+            Self::SettleTaken,
+            Self::Committed,
+            Self::SettleCommitted,
+            Self::SettleAcknowledged,
+            Self::CheckoutAsked,
+            Self::CheckoutKept,
+            Self::CheckoutClosed,
+            Self::MessageRead,
+            Self::MessageTaken,
+            Self::LateLacks,
+            Self::RecallBegun,
+            Self::RecallTaken,
+            Self::LateGathered,
+            Self::LateCaptured,
+            Self::RefundDue,
+            Self::RefundAsked,
+            Self::RefundNoted,
+            Self::ReconcileAsked,
+            Self::ReconcileCaptured,
+            Self::ReconcileClosed,
+            Self::ExpiryDue,
+            Self::ExpiryDone,
+            Self::CancelDone,
+            Self::OrderRefunded,
+            Self::OutboxSequenced,
+            Self::OutboxRead,
+            Self::OutboxSent,
+            Self::OutboxNoted,
+            Self::OutboxAdvanced,
+            Self::OutboxDead,
+            Self::SandboxNamed,
+            Self::SandboxAnnounced,
+            Self::SandboxRefundAnnounced,
+            Self::SandboxPosted,
+        ];
+
+        /// Returns the point's name in the setting and in the documents.
+        #[must_use]
+        pub fn name(self) -> String {
+            let mut name = String::new();
+            for letter in format!("{self:?}").chars() {
+                if letter.is_ascii_uppercase() && !name.is_empty() {
+                    name.push('_');
+                }
+                name.push(letter.to_ascii_lowercase());
+            }
+            name
+        }
+
+        fn parse(name: &str) -> Option<Self> {
+            Self::ALL.into_iter().find(|point| point.name() == name)
+        }
+    }
+
+    struct Armed {
+        point: Failpoint,
+        passings: AtomicU64,
+    }
+
+    static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
+        let text = std::env::var(SETTING).ok()?;
+        let (name, passing) = text.split_once(':').unwrap_or((&text, "1"));
+        let armed = Failpoint::parse(name).zip(passing.parse().ok().filter(|passing| *passing > 0));
+        let Some((point, passing)) = armed else {
+            // If an unknown name were ignored, a test with that name would succeed without a kill.
+            eprintln!(
+                "{SETTING}={text} has an unknown name or an invalid count; write NAME or NAME:COUNT"
+            );
+            std::process::exit(2);
+        };
+        Some(Armed { point, passings: AtomicU64::new(passing) })
+    });
+
+    /// Called when the process passes this point. Kills the process when it has passed the point as
+    /// often as the setting says.
+    pub fn pass(point: Failpoint) {
+        if let Some(armed) = &*ARMED
+            && armed.point == point
+            && armed.passings.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            // The process cannot refuse the signal. The signal may take a moment, and nothing may
+            // run after this point.
+            let _ = kill_process(getpid(), Signal::KILL);
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+
+    /// Returns whether this is the name of the setting that arms a point.
+    pub fn is_setting(name: &str) -> bool {
+        name == SETTING
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::Failpoint;
+
+        #[test]
+        fn each_point_is_found_by_its_exact_name() {
+            assert_eq!(Failpoint::SandboxRefundAnnounced.name(), "sandbox_refund_announced");
+            for (at, point) in Failpoint::ALL.into_iter().enumerate() {
+                assert_eq!(Failpoint::parse(&point.name()), Some(point));
+                assert_eq!(point as usize, at, "each point appears once, in the order of the enum");
+            }
+        }
+    }
+}
+
+#[cfg(feature = "failpoints")]
+pub use armed::SETTING;
+pub use armed::{is_setting, pass};

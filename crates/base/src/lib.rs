@@ -1,0 +1,14 @@
+//! What every part of the server uses: the clock, keys and their formats, encrypted files,
+//! failpoints, and the client for outgoing HTTP requests.
+//!
+//! The crate knows nothing about sales. Only `clock` reads the system clock.
+
+pub mod clock;
+pub mod encryption;
+pub mod failpoint;
+pub mod key_set;
+pub mod master_keys;
+pub mod outgoing;
+pub mod secret_format;
+pub mod signing;
+pub mod vapid;

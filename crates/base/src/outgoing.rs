@@ -1,0 +1,86 @@
+//! HTTP clients for outgoing calls. A client reads the system's certificates only once. So a new
+//! client is created after the settings are loaded again.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use reqwest::Client;
+
+/// Creates one client.
+type Build = Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>;
+
+/// A client that is created at its first use, because loading certificates is slow.
+pub struct OutgoingClient {
+    build: Build,
+    made: ArcSwapOption<Client>,
+}
+
+impl OutgoingClient {
+    /// Creates a client. Its first use calls `build`.
+    pub fn new(build: impl Fn() -> reqwest::Result<Client> + Send + Sync + 'static) -> Self {
+        Self { build: Box::new(build), made: ArcSwapOption::empty() }
+    }
+
+    /// Returns the client.
+    ///
+    /// # Errors
+    /// If the client cannot be created.
+    pub fn get(&self) -> reqwest::Result<Client> {
+        if let Some(made) = self.made.load_full() {
+            return Ok(Client::clone(&made));
+        }
+        let made = (self.build)()?;
+        self.made.store(Some(Arc::new(made.clone())));
+        Ok(made)
+    }
+
+    /// Makes the next call create a new client, which uses the system's newest certificates. Calls
+    /// in progress keep their client.
+    pub fn renew(&self) {
+        self.made.store(None);
+    }
+}
+
+impl fmt::Debug for OutgoingClient {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("OutgoingClient").finish_non_exhaustive()
+    }
+}
+
+/// Checks that a client with the system's certificates can be created.
+///
+/// # Errors
+/// If the client cannot be created. The error contains the reason.
+pub fn check_certificates() -> Result<(), String> {
+    let made = Client::builder().build();
+    made.map(drop).map_err(|error| {
+        let file = std::env::var("SSL_CERT_FILE").unwrap_or_default();
+        let from = if file.is_empty() { "the system".to_owned() } else { file };
+        format!("cannot use the certificates of {from}: {error}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_renewed_client_is_created_again_at_its_next_use() {
+        let built = Arc::new(AtomicUsize::new(0));
+        let counted = built.clone();
+        let client = OutgoingClient::new(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Client::builder().tls_certs_only([]).build()
+        });
+        assert_eq!(built.load(Ordering::Relaxed), 0);
+        let _ = (client.get().expect("a client"), client.get().expect("a client"));
+        assert_eq!(built.load(Ordering::Relaxed), 1);
+        client.renew();
+        assert_eq!(built.load(Ordering::Relaxed), 1);
+        let _ = client.get().expect("a client");
+        assert_eq!(built.load(Ordering::Relaxed), 2);
+    }
+}

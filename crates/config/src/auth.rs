@@ -1,0 +1,132 @@
+//! How buyers and operators are authenticated.
+
+use std::path::{Path, PathBuf};
+
+use doorbuster_base::key_set;
+use doorbuster_base::secret_format::{SECRET_BYTES, is_admin_key, parse_id_key};
+use doorbuster_core::IdKey;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::check::{SettingsReader, non_empty_text};
+
+/// Authentication of buyers and operators.
+#[derive(Debug)]
+pub struct AuthSettings {
+    /// The way to verify buyers' tokens. `None` means that the server generates a secret and keeps
+    /// the secret in the store or beside it.
+    pub buyers: Option<BuyerKeys>,
+    /// The issuer that every token must name.
+    pub issuer: Option<String>,
+    /// The audience that every token must name.
+    pub audience: Option<String>,
+    /// The operators' key. `None` means that the server generates a key and keeps the key in the
+    /// store or beside it.
+    pub admin_key: Option<SecretString>,
+    /// The key of order ids. `None` means that the server generates a key and keeps the key in the
+    /// store or beside it.
+    pub id_key: Option<IdKey>,
+    /// The address to which a page sends a visitor without a token.
+    pub sign_in_url: Option<String>,
+}
+
+/// The way to verify buyers' tokens.
+#[derive(Debug)]
+pub enum BuyerKeys {
+    /// HS256 with this secret.
+    Secret(SecretString),
+    /// The public keys in this file.
+    JwksFile(PathBuf),
+    /// The public keys at this address.
+    JwksUrl(String),
+}
+
+pub(super) fn auth(read: &mut SettingsReader<'_>, demo: bool) -> AuthSettings {
+    let secret = read.secret("auth.buyer_secret").inspect(|secret| {
+        if secret.expose_secret().len() < SECRET_BYTES {
+            read.fault(
+                "auth.buyer_secret",
+                format!("is shorter than {SECRET_BYTES} bytes; write a longer secret"),
+            );
+        }
+    });
+    let jwks = read.is_set("auth.buyer_jwks").then(|| jwks(read)).flatten();
+    if read.is_set("auth.buyer_jwks") && read.is_set("auth.buyer_secret") {
+        read.fault("auth.buyer_jwks", "contradicts auth.buyer_secret; keep one of the two");
+    }
+    if read.is_set("auth.buyer_jwks") && demo {
+        read.fault(
+            "auth.buyer_jwks",
+            "contradicts --demo, which signs guests in with a secret; keep one of the two",
+        );
+    }
+    AuthSettings {
+        buyers: jwks.or(secret.map(BuyerKeys::Secret)),
+        issuer: non_empty_text(read, "auth.issuer"),
+        audience: non_empty_text(read, "auth.audience"),
+        admin_key: admin_key(read),
+        id_key: id_key(read),
+        sign_in_url: sign_in_url(read),
+    }
+}
+
+fn admin_key(read: &mut SettingsReader<'_>) -> Option<SecretString> {
+    let key = read.secret("auth.admin_key")?;
+    let text = key.expose_secret();
+    if !is_admin_key(text) {
+        read.fault(
+            "auth.admin_key",
+            format!("must be at least {SECRET_BYTES} visible ASCII characters, without spaces"),
+        );
+    }
+    Some(key)
+}
+
+fn id_key(read: &mut SettingsReader<'_>) -> Option<IdKey> {
+    let key = read.secret("auth.id_key")?;
+    let parsed = parse_id_key(key.expose_secret());
+    if parsed.is_none() {
+        read.fault("auth.id_key", "must be 64 hexadecimal digits");
+    }
+    parsed
+}
+
+fn jwks(read: &mut SettingsReader<'_>) -> Option<BuyerKeys> {
+    let text = non_empty_text(read, "auth.buyer_jwks")?;
+    if text.starts_with("https://") || text.starts_with("http://") {
+        let Ok(url) = reqwest::Url::parse(&text) else {
+            read.fault("auth.buyer_jwks", "is not a URL; write https://… or the path of a file");
+            return None;
+        };
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let here = host == "localhost"
+            || host.parse().is_ok_and(|host: std::net::IpAddr| host.is_loopback());
+        if url.scheme() == "http" && !here {
+            read.fault(
+                "auth.buyer_jwks",
+                "would fetch keys without TLS; write https://… or the path of a file",
+            );
+        }
+        return Some(BuyerKeys::JwksUrl(text));
+    }
+    if let Err(why) = key_set::check_file(Path::new(&text)) {
+        read.fault(
+            "auth.buyer_jwks",
+            format!("cannot read keys from {text}: {why}; write https://… or the path of a file"),
+        );
+    }
+    Some(BuyerKeys::JwksFile(text.into()))
+}
+
+fn sign_in_url(read: &mut SettingsReader<'_>) -> Option<String> {
+    let text = read.text("auth.sign_in_url")?;
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let absolute = ["https://", "http://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme) && text.len() > scheme.len());
+    // A browser would take `//host` to another site, and would run `javascript:` as a script.
+    let path = text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\");
+    if !visible || !(absolute || path) {
+        read.fault("auth.sign_in_url", "must begin with https://, http:// or /, in visible ASCII");
+    }
+    Some(text)
+}

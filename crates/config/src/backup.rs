@@ -1,0 +1,80 @@
+//! The settings of the continuous backup.
+
+use std::path::Path;
+use std::time::Duration;
+
+use doorbuster_base::encryption;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Shape;
+use super::backup_place::BackupPlace;
+use super::check::SettingsReader;
+
+/// The continuous backup.
+#[derive(Clone, Debug)]
+pub struct BackupSettings {
+    /// The directory or bucket of the backup.
+    pub place: BackupPlace,
+    /// How far back in time a state can be restored.
+    pub kept_for: Duration,
+    /// The passphrase that encrypts the backup.
+    pub passphrase: Option<SecretString>,
+}
+
+/// The minimum length of a passphrase, in characters. A shorter passphrase can be guessed.
+pub const PASSPHRASE_CHARS_MIN: usize = 12;
+
+/// Reads these settings. Returns `None` if there is no continuous backup or a setting is wrong.
+pub(super) fn backup(
+    read: &mut SettingsReader<'_>,
+    shape: Option<&Shape>,
+    data_dir: Option<&Path>,
+) -> Option<BackupSettings> {
+    let hours = read.integer("backup.keep_hours", 1..=8_760);
+    let passphrase = read.is_set("backup.passphrase").then(|| read.secret("backup.passphrase"));
+    let passphrase = passphrase.flatten().and_then(|text| {
+        let checked = encryption::passphrase(text.expose_secret());
+        checked.map_err(|error| read.fault("backup.passphrase", error)).ok()
+    });
+    if !read.is_set("backup.to") {
+        if passphrase.is_some() {
+            read.fault("backup.passphrase", "needs backup.to");
+        }
+        return None;
+    }
+    let is_short = |passphrase: &SecretString| {
+        passphrase.expose_secret().chars().count() < PASSPHRASE_CHARS_MIN
+    };
+    if passphrase.as_ref().is_some_and(is_short) {
+        read.fault(
+            "backup.passphrase",
+            format!("is too short; use at least {PASSPHRASE_CHARS_MIN} characters"),
+        );
+    }
+    let text = read.text("backup.to")?;
+    if !matches!(shape, None | Some(Shape::Embedded)) {
+        read.fault(
+            "backup.to",
+            "is only for shape = \"embedded\"; use PostgreSQL's tools for the other shapes",
+        );
+        return None;
+    }
+    match BackupPlace::parse(&text) {
+        Ok(BackupPlace::Directory(path)) if data_dir.is_some_and(|dir| path.starts_with(dir)) => {
+            read.fault(
+                "backup.to",
+                "is inside data_dir, but the backup must survive a loss of data_dir; write another \
+                 directory",
+            );
+            None
+        }
+        Ok(place) => {
+            let kept_for = Duration::from_secs(hours? * 60 * 60);
+            Some(BackupSettings { place, kept_for, passphrase })
+        }
+        Err(error) => {
+            read.fault("backup.to", error.to_string());
+            None
+        }
+    }
+}

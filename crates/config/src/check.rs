@@ -1,0 +1,243 @@
+//! The second stage of reading the settings. Parses each raw value, and checks ranges and
+//! contradictions.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use doorbuster_api::limits::TITLE_CHARS_MAX;
+
+use super::fault::{SettingFault, SettingsError};
+use super::raw::{Environment, RawSettings};
+use super::{Cidr, Settings, Shape, auth, backup, deliveries, log, oidc, page, payment, shape};
+
+use doorbuster_base::master_keys::{MASTER_KEYS_MAX, MasterKeys};
+use doorbuster_base::secret_format::parse_key;
+
+mod settings_reader;
+
+pub(super) use settings_reader::SettingsReader;
+
+/// The allowed admissions per second of a waiting room. A room can admit a buyer at each of its
+/// checks, and the lowest rate is the number of checks per second.
+pub const ADMITTED_PER_SEC: RangeInclusive<u64> = 4..=100_000;
+/// The maximum number of nodes that `store.peers` may name.
+const PEERS_MAX: usize = 64;
+
+/// Checks all settings. `faults` has the faults that were found while the sources were read.
+pub(super) fn check(
+    raw: &RawSettings,
+    demo: bool,
+    environment: &Environment,
+    faults: Vec<SettingFault>,
+) -> Result<Settings, SettingsError> {
+    let mut read = SettingsReader::new(raw, faults);
+    let shape = shape::shape(&mut read);
+    let peers = peers(&mut read);
+    let roles = shape::roles(&mut read, shape.as_ref());
+    let listen = listen(&mut read);
+    let workers = read.integer("workers", 1..=1024).map_or_else(available_cores, to_size);
+    let data_dir = data_dir(&mut read, environment, shape.as_ref());
+    let backup = backup::backup(&mut read, shape.as_ref(), data_dir.as_deref());
+    let trusted_proxies = trusted_proxies(&mut read);
+    let shop = shop(&mut read);
+    let page_origin = origin(&mut read, "page.origin");
+    let page_url = origin(&mut read, "page.url");
+    let page = page::page(&mut read);
+    let auth = auth::auth(&mut read, demo);
+    let oidc = oidc::oidc(&mut read);
+    let payment = payment::payment(&mut read, demo);
+    let pass_keys = pass_keys(&mut read);
+    let pass_ttl = read.integer("pass.ttl_secs", 5..=3600).map(Duration::from_secs);
+    let room_per_sec = read.integer("waiting_room.per_sec", ADMITTED_PER_SEC);
+    let deliveries = deliveries::deliveries(&mut read, demo);
+    let connections_max =
+        read.integer("limits.connections", 16..=1_000_000).map(|number| to_size(number).get());
+    let idle = read.integer("limits.idle_secs", 1..=3600).map(Duration::from_secs);
+    let event_streams = read.integer("limits.event_streams", 1..=1_000);
+    let stop_notice = read.integer("limits.stop_notice_secs", 0..=300).map(Duration::from_secs);
+    let log = log::log(&mut read);
+    let settings = (|| {
+        Some(Settings {
+            shape: shape?,
+            peers,
+            roles: roles?,
+            listen: listen?,
+            workers,
+            data_dir: data_dir?,
+            backup,
+            trusted_proxies,
+            shop: shop?,
+            page_origin,
+            page_url,
+            page,
+            auth,
+            oidc,
+            payment: payment?,
+            pass_keys,
+            pass_ttl: pass_ttl?,
+            room_per_sec: room_per_sec?,
+            deliveries: deliveries?,
+            connections_max: connections_max?,
+            idle: idle?,
+            event_streams_max: event_streams.map(|number| to_size(number).get())?,
+            stop_notice: stop_notice?,
+            log: log?,
+            shown: Vec::new(),
+            demo,
+        })
+    })();
+    read.finish(settings)
+}
+
+fn available_cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Converts a checked number to a size. The number is never 0.
+fn to_size(number: u64) -> NonZeroUsize {
+    usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn data_dir(
+    read: &mut SettingsReader<'_>,
+    environment: &Environment,
+    shape: Option<&Shape>,
+) -> Option<PathBuf> {
+    if read.is_set("data_dir") {
+        let text = read.text("data_dir")?;
+        if text.is_empty() {
+            read.fault("data_dir", "is empty; write the path of a directory");
+            return None;
+        }
+        if std::fs::metadata(&text).is_ok_and(|there| !there.is_dir()) {
+            read.fault(
+                "data_dir",
+                format!(
+                    "{text} is not a directory; write the path of a directory that exists or can \
+                     be created"
+                ),
+            );
+            return None;
+        }
+        return Some(text.into());
+    }
+    let set = |name: &str| {
+        environment.get(name.as_ref() as &std::ffi::OsStr).filter(|value| !value.is_empty())
+    };
+    let path = match (set("XDG_DATA_HOME"), set("HOME")) {
+        // The XDG specification says that programs ignore a relative path.
+        (Some(xdg), _) if std::path::Path::new(xdg).is_absolute() => Some(PathBuf::from(xdg)),
+        (_, Some(home)) => Some(PathBuf::from(home).join(".local/share")),
+        _ => None,
+    };
+    if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
+        // Only the embedded shape needs the directory. In the other shapes, the directory contains
+        // at most one file, and Redis or other nodes also have its content.
+        return Some(PathBuf::new());
+    }
+    if path.is_none() {
+        read.fault(
+            "data_dir",
+            "has no default, because XDG_DATA_HOME and HOME are not set; write a directory",
+        );
+    }
+    path.map(|path| path.join("doorbuster"))
+}
+
+fn trusted_proxies(read: &mut SettingsReader<'_>) -> Vec<Cidr> {
+    let mut networks = Vec::new();
+    for text in read.list("trusted_proxies").unwrap_or_default() {
+        match Cidr::parse(&text) {
+            Some(network) => networks.push(network),
+            None => read.fault(
+                "trusted_proxies",
+                format!("{text:?} is not a network; write networks like 10.0.0.0/8"),
+            ),
+        }
+    }
+    networks
+}
+
+fn shop(read: &mut SettingsReader<'_>) -> Option<String> {
+    let shop = read.text("page.shop")?;
+    let one_line = !shop.trim().is_empty() && !shop.chars().any(char::is_control);
+    if !one_line || shop.chars().count() > TITLE_CHARS_MAX {
+        read.fault("page.shop", format!("must be one line of 1 to {TITLE_CHARS_MAX} characters"));
+    }
+    Some(shop)
+}
+
+/// Reads the address on which the server serves. A host name is looked up. IPv4 addresses come
+/// first, because clients try them first.
+fn listen(read: &mut SettingsReader<'_>) -> Option<SocketAddr> {
+    let text = read.text("listen")?;
+    let found: Vec<SocketAddr> = text.to_socket_addrs().into_iter().flatten().collect();
+    let address = found.iter().find(|address| address.is_ipv4()).or(found.first()).copied();
+    if address.is_none() {
+        let wrong = format!(
+            "{text:?} is not an address with a port; write it like 127.0.0.1:8080, [::1]:8080 or \
+             localhost:8080"
+        );
+        read.fault("listen", wrong);
+    }
+    address
+}
+
+/// Reads the addresses of other nodes.
+fn peers(read: &mut SettingsReader<'_>) -> Vec<String> {
+    let peers = read.list("store.peers").unwrap_or_default();
+    if peers.len() > PEERS_MAX {
+        read.fault("store.peers", format!("names more than {PEERS_MAX} nodes; name fewer"));
+    }
+    for peer in &peers {
+        if !is_origin(peer) {
+            let wrong = format!("{peer:?} is not the address of a node; write http://HOST:PORT");
+            read.fault("store.peers", wrong);
+        }
+    }
+    peers
+}
+
+pub(super) fn is_origin(text: &str) -> bool {
+    let is_web = text.starts_with("https://") || text.starts_with("http://");
+    let origin = reqwest::Url::parse(text).ok().map(|url| url.origin());
+    let origin = origin.filter(|origin| origin.is_tuple());
+    is_web && origin.is_some_and(|origin| origin.ascii_serialization() == text)
+}
+
+/// Reads an origin in the form that browsers use.
+fn origin(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
+    let text = read.text(path)?;
+    if !is_origin(&text) {
+        read.fault(
+            path,
+            "is not an origin; write it as browsers do, like https://shop.example, without a path",
+        );
+    }
+    Some(text)
+}
+
+/// Reads a text, if it is set. Records a fault if the text is empty.
+pub(super) fn non_empty_text(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
+    let text = read.text(path)?;
+    if text.trim().is_empty() {
+        read.fault(path, "is empty; write a value or remove it");
+    }
+    Some(text)
+}
+
+fn pass_keys(read: &mut SettingsReader<'_>) -> Option<MasterKeys> {
+    let entries = read.is_set("pass.keys").then(|| read.list("pass.keys")).flatten()?;
+    let keys = entries.iter().map(|entry| parse_key(entry)).collect::<Option<Vec<_>>>();
+    let masters = keys.and_then(MasterKeys::new);
+    if masters.is_none() {
+        read.fault(
+            "pass.keys",
+            format!("must be 1 to {MASTER_KEYS_MAX} keys of 64 hexadecimal digits"),
+        );
+    }
+    masters
+}

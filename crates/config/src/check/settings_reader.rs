@@ -1,0 +1,172 @@
+//! Reads single values from the raw settings and records their faults.
+
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use secrecy::SecretString;
+
+use crate::fault::{SettingFault, SettingsError};
+use crate::raw::{self, RawSettings, RawValue, SettingOrigin};
+use crate::{SETTINGS, Settings};
+
+/// The maximum size of a file with a secret, in bytes. A larger file is a fault.
+const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// The raw settings while they are read, and the faults that were found.
+pub(crate) struct SettingsReader<'a> {
+    raw: &'a RawSettings,
+    faults: Vec<SettingFault>,
+}
+
+impl<'a> SettingsReader<'a> {
+    pub(super) fn new(raw: &'a RawSettings, faults: Vec<SettingFault>) -> Self {
+        Self { raw, faults }
+    }
+
+    /// Returns the settings, or all faults.
+    pub(super) fn finish(self, settings: Option<Settings>) -> Result<Settings, SettingsError> {
+        match settings {
+            Some(settings) if self.faults.is_empty() => Ok(settings),
+            _ => Err(SettingsError(self.faults)),
+        }
+    }
+
+    /// Records a fault of the setting at `path`.
+    pub(crate) fn fault(&mut self, path: &str, detail: impl Into<String>) {
+        let origin = self.raw.get(path).map_or(&SettingOrigin::Default, |given| &given.origin);
+        self.faults.push(raw::fault(path, origin, detail));
+    }
+
+    /// Returns the layer that gives the setting its value. `None` means that no layer has a value.
+    pub(crate) fn origin(&self, path: &str) -> Option<&'a SettingOrigin> {
+        self.raw.get(path).map(|given| &given.origin)
+    }
+
+    /// Returns whether the value of the setting comes from a layer other than the defaults.
+    pub(crate) fn is_set(&self, path: &str) -> bool {
+        self.origin(path).is_some_and(|origin| *origin != SettingOrigin::Default)
+    }
+
+    /// Reads a text, if it is set.
+    pub(crate) fn text(&mut self, path: &'static str) -> Option<String> {
+        debug_assert!(
+            SETTINGS.iter().any(|setting| setting.path == path),
+            "{path} is missing in the table of settings"
+        );
+        match &self.raw.get(path)?.value {
+            RawValue::Text(text) | RawValue::Unparsed(text) => Some(text.clone()),
+            RawValue::SecretFile(_) => self.secret_file(path),
+            _ => {
+                self.fault(path, "must be a text between quotes");
+                None
+            }
+        }
+    }
+
+    /// Reads a text and parses it as a `T`. If the text cannot be parsed, records the fault
+    /// `wrong`.
+    pub(crate) fn parsed<T: FromStr>(&mut self, path: &'static str, wrong: &str) -> Option<T> {
+        let text = self.text(path)?;
+        let value = text.parse().ok();
+        if value.is_none() {
+            self.fault(path, format!("{text:?} {wrong}"));
+        }
+        value
+    }
+
+    /// Reads a whole number within `range`.
+    pub(crate) fn integer(
+        &mut self,
+        path: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let number = match &self.raw.get(path)?.value {
+            RawValue::Whole(number) => u64::try_from(*number).ok(),
+            RawValue::Unparsed(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.parse().ok()
+            }
+            _ => None,
+        };
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            self.fault(
+                path,
+                format!("must be a whole number from {} to {}", range.start(), range.end()),
+            );
+        }
+        number
+    }
+
+    /// Reads `true` or `false`.
+    pub(crate) fn flag(&mut self, path: &'static str) -> Option<bool> {
+        let flag = match &self.raw.get(path)?.value {
+            RawValue::Flag(flag) => Some(*flag),
+            RawValue::Unparsed(text) => text.parse().ok(),
+            _ => None,
+        };
+        if flag.is_none() {
+            self.fault(path, "must be true or false");
+        }
+        flag
+    }
+
+    /// Reads a list of texts. Splits a single text at its commas and line breaks.
+    pub(crate) fn list(&mut self, path: &'static str) -> Option<Vec<String>> {
+        match &self.raw.get(path)?.value {
+            RawValue::List(entries) => Some(entries.clone()),
+            RawValue::Unparsed(text) => Some(entries(text)),
+            RawValue::SecretFile(_) => self.secret_file(path).map(|text| entries(&text)),
+            _ => {
+                self.fault(path, "must be a list of texts, such as [\"a\", \"b\"]");
+                None
+            }
+        }
+    }
+
+    /// Reads one or several secrets, from any source. Splits a single text at its commas and line
+    /// breaks.
+    pub(crate) fn secrets(&mut self, path: &'static str) -> Vec<SecretString> {
+        let texts = match self.raw.get(path).map(|given| &given.value) {
+            Some(RawValue::List(texts)) => texts.clone(),
+            _ => self.text(path).map(|text| entries(&text)).unwrap_or_default(),
+        };
+        texts.into_iter().map(SecretString::from).collect()
+    }
+
+    /// Reads a secret from any source, if it is set.
+    pub(crate) fn secret(&mut self, path: &'static str) -> Option<SecretString> {
+        self.text(path).map(SecretString::from)
+    }
+
+    fn secret_file(&mut self, path: &'static str) -> Option<String> {
+        let RawValue::SecretFile(file) = &self.raw.get(path)?.value else { return None };
+        let read = std::fs::metadata(file).and_then(|about| {
+            if about.len() > SECRET_FILE_BYTES_MAX {
+                return Err(std::io::Error::other("the file is too large for a secret"));
+            }
+            std::fs::read_to_string(file)
+        });
+        match read {
+            Ok(text) => {
+                let line = text.strip_suffix('\n').unwrap_or(&text);
+                Some(line.strip_suffix('\r').unwrap_or(line).to_owned())
+            }
+            Err(error) => {
+                self.fault(
+                    path,
+                    format!("cannot read the secret's file {}: {error}", file.display()),
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Splits a text into its entries at commas and line breaks.
+fn entries(text: &str) -> Vec<String> {
+    text.split([',', '\n'])
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,173 @@
+//! Payment settings: the provider and its secrets. A setting of a provider that is not chosen is a
+//! fault.
+use doorbuster_base::signing::SigningKey;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::check::SettingsReader;
+use super::raw::SettingOrigin;
+
+/// Payment settings.
+#[derive(Debug)]
+pub struct PaymentSettings {
+    /// The payment provider.
+    pub provider: ProviderSettings,
+    /// Whether buyers may use the sandbox's buttons. The default is `true` only in a demonstration.
+    pub sandbox_page: bool,
+    /// The secrets that sign the sandbox's messages, newest first. If the settings have no secret,
+    /// the server generates a secret and keeps the secret in the store or beside it.
+    pub webhook_secrets: Vec<SecretString>,
+}
+
+/// The payment provider.
+#[derive(Debug)]
+pub enum ProviderSettings {
+    /// The built-in provider, which moves no money.
+    Sandbox,
+    /// Stripe.
+    Stripe(StripeSettings),
+}
+
+/// An account at Stripe.
+#[derive(Debug)]
+pub struct StripeSettings {
+    /// Origin of Stripe's API.
+    pub api_url: String,
+    /// The secret key for Stripe's API.
+    pub secret_key: SecretString,
+    /// The secrets that sign Stripe's events, newest first.
+    pub webhook_secrets: Vec<SecretString>,
+    /// The maximum number of queries about checkouts per second.
+    pub queries_per_sec: u32,
+}
+
+/// The maximum number of secrets that may be active at the same time while secrets are replaced.
+const SECRETS_MAX: usize = 8;
+/// Base URL of Stripe's API.
+const STRIPE_API: &str = "https://api.stripe.com";
+/// Settings that apply only to Stripe.
+const STRIPE_SETTINGS: [&str; 4] = [
+    "payment.stripe.secret_key",
+    "payment.stripe.webhook_secret",
+    "payment.stripe.api_url",
+    "payment.stripe.queries_per_sec",
+];
+/// Default of `payment.stripe.queries_per_sec`. Stripe accepts 100 requests per second from an
+/// account, and new checkouts and refunds also need requests.
+const STRIPE_QUERIES_PER_SEC: u32 = 80;
+
+/// Reads the payment settings. Returns `None` if a needed setting cannot be read.
+pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<PaymentSettings> {
+    let webhook_secrets = webhook_secrets(read);
+    let provider = match read.text("payment.provider").as_deref() {
+        Some("sandbox") => {
+            for path in STRIPE_SETTINGS {
+                if read.is_set(path) {
+                    read.fault(
+                        path,
+                        "contradicts payment.provider = \"sandbox\"; remove it, or write provider \
+                         = \"stripe\"",
+                    );
+                }
+            }
+            Some(ProviderSettings::Sandbox)
+        }
+        Some("stripe") => {
+            if read.is_set("payment.webhook_secret") {
+                let detail = "contradicts payment.provider = \"stripe\"; remove it and set \
+                         payment.stripe.webhook_secret";
+                read.fault("payment.webhook_secret", detail);
+            }
+            if !read.is_set("page.url") && !read.is_set("page.origin") {
+                let detail = "is missing; with payment.provider = \"stripe\", the server \
+                              needs this address to send buyers back; write your own address, \
+                              for example https://shop.example";
+                read.fault("page.url", detail);
+            }
+            stripe(read).map(ProviderSettings::Stripe)
+        }
+        _ => {
+            read.fault("payment.provider", "is not a known provider; write sandbox or stripe");
+            None
+        }
+    };
+    let unset = read.origin("payment.sandbox_page") == Some(&SettingOrigin::Default);
+    let sandbox_page = read.flag("payment.sandbox_page")? || (demo && unset);
+    let sandbox_page = sandbox_page && matches!(provider, Some(ProviderSettings::Sandbox));
+    Some(PaymentSettings { provider: provider?, sandbox_page, webhook_secrets })
+}
+
+fn webhook_secrets(read: &mut SettingsReader<'_>) -> Vec<SecretString> {
+    let path = "payment.webhook_secret";
+    let secrets = if read.is_set(path) { read.secrets(path) } else { return Vec::new() };
+    let is_good = |secret: &SecretString| SigningKey::parse(secret.expose_secret()).is_some();
+    if !(1..=SECRETS_MAX).contains(&secrets.len()) || !secrets.iter().all(is_good) {
+        let each = "must be whsec_ and 24 to 64 bytes in base64";
+        read.fault(
+            path,
+            format!(
+                "{each}; while you replace a secret, write up to {SECRETS_MAX} secrets, \
+                 newest first"
+            ),
+        );
+    }
+    secrets
+}
+
+fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
+    let [key_path, secret_path, url_path, rate_path] = STRIPE_SETTINGS;
+    for path in [key_path, secret_path] {
+        if !read.is_set(path) {
+            read.fault(path, "is missing, and payment.provider = \"stripe\" needs it; Stripe's dashboard shows it");
+        }
+    }
+    let secret_key = read.secret(key_path).filter(|_| read.is_set(key_path));
+    let is_word = |text: &str| {
+        (8..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if secret_key.as_ref().is_some_and(|key| !is_word(key.expose_secret())) {
+        read.fault(key_path, "is not a Stripe key; write sk_live_…, sk_test_… or rk_…");
+    }
+    let webhook_secrets =
+        if read.is_set(secret_path) { read.secrets(secret_path) } else { Vec::new() };
+    let is_secret = |secret: &SecretString| {
+        let text = secret.expose_secret();
+        text.starts_with("whsec_") && is_word(text)
+    };
+    if read.is_set(secret_path)
+        && (!(1..=SECRETS_MAX).contains(&webhook_secrets.len())
+            || !webhook_secrets.iter().all(is_secret))
+    {
+        read.fault(
+            secret_path,
+            format!("must be 1 to {SECRETS_MAX} of Stripe's secrets (whsec_…), newest first"),
+        );
+    }
+    let api_url =
+        if read.is_set(url_path) { read.text(url_path) } else { Some(STRIPE_API.to_owned()) };
+    let api_url = api_url.filter(|text| is_safe_url(text));
+    if api_url.is_none() {
+        read.fault(url_path, "must be an origin with https://, or with http:// on this machine");
+    }
+    let queries_per_sec = match read.is_set(rate_path) {
+        true => read.integer(rate_path, 1..=10_000).and_then(|rate| u32::try_from(rate).ok()),
+        false => Some(STRIPE_QUERIES_PER_SEC),
+    };
+    Some(StripeSettings {
+        api_url: api_url?,
+        secret_key: secret_key?,
+        webhook_secrets,
+        queries_per_sec: queries_per_sec?,
+    })
+}
+
+/// Returns whether it is safe to send the key to this origin. The origin must use TLS or be this
+/// machine.
+fn is_safe_url(text: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(text) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let here = host == "localhost"
+        || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+    let is_origin =
+        url.origin().is_tuple() && url.origin().ascii_serialization() == text.trim_end_matches('/');
+    is_origin && (url.scheme() == "https" || (url.scheme() == "http" && here))
+}

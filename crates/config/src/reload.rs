@@ -1,0 +1,115 @@
+//! Finds the settings that changed between two loads.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::SETTINGS;
+use super::raw::{RawSetting, RawSettings, RawValue};
+
+/// Settings whose value is the path of a file. If the file's content changes, the setting counts as
+/// changed.
+const FILES: [&str; 2] = ["page.theme.logo", "page.theme.font"];
+
+/// A fingerprint of each setting's value. It reveals no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingValues(BTreeMap<&'static str, blake3::Hash>);
+
+/// The differences between two loads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettingsChange {
+    /// Changed settings that a running server uses at once.
+    pub live: Vec<&'static str>,
+    /// Changed settings that need a restart.
+    pub needs_restart: Vec<&'static str>,
+}
+
+impl SettingValues {
+    pub(super) fn new(raw: &RawSettings) -> Self {
+        let values = SETTINGS.iter().filter_map(|setting| {
+            let given = raw.get(setting.path)?;
+            Some((setting.path, fingerprint(setting.path, given)))
+        });
+        Self(values.collect())
+    }
+
+    /// Returns the settings that differ in `next`.
+    #[must_use]
+    pub fn change_to(&self, next: &Self) -> SettingsChange {
+        let mut change = SettingsChange::default();
+        for setting in SETTINGS {
+            if self.0.get(setting.path) == next.0.get(setting.path) {
+                continue;
+            }
+            match setting.live {
+                true => change.live.push(setting.path),
+                false => change.needs_restart.push(setting.path),
+            }
+        }
+        change
+    }
+
+    /// Takes the value from `next` for each setting that a running server can change. Keeps the
+    /// values of all other settings.
+    #[must_use]
+    pub fn with_live_of(mut self, next: &Self) -> Self {
+        for setting in SETTINGS.iter().filter(|setting| setting.live) {
+            match next.0.get(setting.path) {
+                Some(value) => self.0.insert(setting.path, *value),
+                None => self.0.remove(setting.path),
+            };
+        }
+        self
+    }
+}
+
+fn fingerprint(path: &str, given: &RawSetting) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    let mut add_file = |file: &Path| {
+        // If the file cannot be read, the check of the settings has already reported it.
+        hasher.update(&std::fs::read(file).unwrap_or_default());
+    };
+    match &given.value {
+        RawValue::SecretFile(file) => add_file(file),
+        RawValue::Text(file) | RawValue::Unparsed(file) if FILES.contains(&path) => {
+            add_file(Path::new(file));
+        }
+        _ => {}
+    }
+    hasher.update(format!("{:?}", given.value).as_bytes());
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_testkit::TempDir;
+
+    use crate::{Flags, load_with_values};
+
+    #[test]
+    fn a_changed_file_names_the_settings_that_apply_now_and_those_that_need_a_restart() {
+        let dir = TempDir::new();
+        let file = dir.path().join("settings.toml");
+        let secret = dir.path().join("secret");
+        let load = |text: &str, key: &str| {
+            std::fs::write(&file, text).expect("a file");
+            std::fs::write(&secret, key).expect("a file");
+            let flags = Flags { config: Some(file.clone()), ..Flags::default() };
+            let secret = secret.clone().into_os_string();
+            let environment = [
+                ("DOORBUSTER_DATA_DIR".into(), dir.path().into()),
+                ("DOORBUSTER_AUTH__ADMIN_KEY_FILE".into(), secret),
+            ];
+            load_with_values(&flags, environment).expect("valid settings").1
+        };
+        let (one, two) = ("a".repeat(40), "b".repeat(40));
+        let before = load("listen = \"127.0.0.1:1\"\n[log]\nfilter = \"info\"", &one);
+        let change = before.change_to(&before);
+        assert!(change.live.is_empty() && change.needs_restart.is_empty(), "{change:?}");
+        let after = load("listen = \"127.0.0.1:2\"\n[log]\nfilter = \"warn\"", &two);
+        let change = before.change_to(&after);
+        assert_eq!(change.live, ["log.filter"]);
+        assert_eq!(change.needs_restart, ["listen", "auth.admin_key"]);
+        let change = before.with_live_of(&after).change_to(&after);
+        assert!(change.live.is_empty() && change.needs_restart.len() == 2, "{change:?}");
+    }
+}

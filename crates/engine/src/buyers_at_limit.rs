@@ -1,0 +1,131 @@
+//! Remembers which buyers have reached the limit of an item. When the store settles a buyer's
+//! ticket, the node gets the store's count of the buyer's units.
+//!
+//! A slot has quotas only for the buyers who bought under the slot's current grant. After a pause
+//! or a restart, the slot has a new grant and lacks the earlier quotas. A slot of another node also
+//! lacks these quotas. Without this memory, each request of a buyer at the limit would get a
+//! ticket, and the store would refuse the ticket.
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use doorbuster_core::Units;
+use hashbrown::HashMap;
+
+/// The maximum number of buyers remembered for each item. At this bound, the node forgets all these
+/// buyers and asks the store again.
+const BUYERS_MAX: usize = 65_536;
+
+/// The buyers who have reached the limit of one item.
+#[derive(Debug, Default)]
+pub struct BuyersAtLimit {
+    count: AtomicUsize,
+    state: Mutex<AtLimitState>,
+}
+
+#[derive(Debug, Default)]
+struct AtLimitState {
+    /// When the node read the entries, it knew that this many orders had ended. When another order
+    /// ends, the entries are out of date.
+    endings: u64,
+    /// The units of each buyer, by the buyer's keyed hash, and the time at which the node read
+    /// them.
+    used: HashMap<u64, (u32, Instant), foldhash::fast::FixedState>,
+}
+
+impl BuyersAtLimit {
+    fn lock(&self) -> MutexGuard<'_, AtLimitState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records the store's count of a buyer's units. When the node read the count, it already knew
+    /// of `endings` ended orders.
+    pub fn learn(&self, buyer: u64, used: u32, endings: u64) {
+        let mut state = self.lock();
+        if endings < state.endings {
+            return;
+        }
+        if endings > state.endings || state.used.len() >= BUYERS_MAX {
+            state.used.clear();
+            state.endings = endings;
+        }
+        state.used.insert(buyer, (used, Instant::now()));
+        self.count.store(state.used.len(), Ordering::Release);
+    }
+
+    /// Returns the buyer's units if `units` more units would exceed the limit. Returns `None` if
+    /// they would not exceed the limit, and also in these cases:
+    ///
+    /// - This node has no count of the buyer's units.
+    /// - An order of the item ended after the node read the count. The count may be out of date.
+    /// - The node read the count less than `staleness` ago. The counted units may belong to an
+    ///   order that this node does not know yet.
+    pub fn refuses(
+        &self,
+        buyer: u64,
+        units: Units,
+        limit: u32,
+        endings: u64,
+        staleness: Duration,
+    ) -> Option<u32> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let state = self.lock();
+        let (used, read) = state.used.get(&buyer).copied().filter(|_| state.endings == endings)?;
+        if read.elapsed() < staleness {
+            return None;
+        }
+        (u64::from(used) + units.to_u64() > u64::from(limit)).then_some(used)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The staleness of a node that has just read the store.
+    const NOW: Duration = Duration::ZERO;
+
+    #[test]
+    fn a_buyer_at_the_limit_is_known_until_an_order_ends() {
+        let (at_limit, two) =
+            (BuyersAtLimit::default(), Units::new(2).expect("the number is in range"));
+        assert_eq!(at_limit.refuses(7, Units::ONE, 3, 0, NOW), None, "unknown buyer");
+        at_limit.learn(7, 2, 4);
+        assert_eq!(at_limit.refuses(7, two, 3, 4, NOW), Some(2));
+        assert_eq!(
+            at_limit.refuses(7, two, 3, 4, Duration::from_secs(60)),
+            None,
+            "the units may be in an order that this node does not know"
+        );
+        assert_eq!(
+            at_limit.refuses(7, Units::ONE, 3, 4, NOW),
+            None,
+            "the request is within the limit"
+        );
+        assert_eq!(at_limit.refuses(7, two, 4, 4, NOW), None, "the limit was raised");
+        assert_eq!(at_limit.refuses(8, two, 3, 4, NOW), None, "another buyer");
+        assert_eq!(at_limit.refuses(7, two, 3, 5, NOW), None, "an order ended");
+        at_limit.learn(8, 3, 5);
+        at_limit.learn(9, 3, 4);
+        assert_eq!(
+            at_limit.refuses(9, two, 3, 5, NOW),
+            None,
+            "the count was read before the order ended"
+        );
+        assert_eq!(
+            at_limit.refuses(7, two, 3, 5, NOW),
+            None,
+            "the end of the order removed the buyer"
+        );
+        assert_eq!(at_limit.refuses(8, two, 3, 5, NOW), Some(3));
+    }
+
+    #[test]
+    fn at_the_bound_all_buyers_are_forgotten() {
+        let at_limit = BuyersAtLimit::default();
+        (0..BUYERS_MAX as u64 + 5).for_each(|buyer| at_limit.learn(buyer, 1, 0));
+        assert_eq!(at_limit.lock().used.len(), 5);
+    }
+}

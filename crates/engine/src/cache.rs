@@ -1,0 +1,239 @@
+//! Limits how often a node reads the store for ids that the node does not know.
+//!
+//! A node's catalogue has every sale and receives every change, so a node answers buyers from its
+//! catalogue. An unknown id belongs to no sale, or to a sale that another node created a moment
+//! ago. Only a read of the store can tell these two cases apart. At any time, only one node of a
+//! cluster reads the store for unknown ids, and only for one request.
+//!
+//! A marker records the answer "nothing new" for a short time, on the node and in the shared Redis.
+//! The same marker serves all unknown ids, so random ids cost no memory and no further reads.
+//!
+//! If the store has something new, one node reads all sales and leaves a copy in the shared Redis
+//! for the other nodes. `docs/caching.md` describes all caches.
+pub mod copy;
+mod numbers;
+
+use std::time::Duration;
+
+use doorbuster_slots::{LockGuard, Locks, SharedRedis, SlotError};
+use doorbuster_store::{CatalogueRows, StoreError};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+pub use numbers::ItemNumbers;
+
+use crate::engine::Engine;
+
+/// How long "nothing new" is remembered, on each node and in the shared Redis.
+const MARKER_TTL: Duration = Duration::from_millis(10);
+/// The minimum time between the starts of two reads for unknown ids, as a multiple of the duration
+/// of the first read.
+const READ_INTERVAL_FACTOR: u32 = 10;
+/// How long a node waits for another node's read before it reads the store itself.
+const PEER_READ_MAX: Duration = Duration::from_millis(50);
+/// The interval at which a node checks for the result of another node's read.
+const PEER_READ_POLL: Duration = Duration::from_millis(2);
+/// The name of the lock. The keys in the shared Redis also contain this name.
+const NAME: &str = "catalogue";
+
+/// A node's state for reads of unknown ids.
+#[derive(Debug, Default)]
+pub struct Cache {
+    /// The shared Redis and its locks, if the nodes share a Redis.
+    shared: Option<(SharedRedis, Locks)>,
+    /// Locked during a read of the store. The value has the start of the last read and its
+    /// duration.
+    last_check: Mutex<Option<(Instant, Duration)>>,
+}
+
+/// A read that one node does for all nodes.
+trait SharedRead {
+    /// The result that other nodes use.
+    type Output;
+    /// The lock that the reading node takes.
+    const LOCK: &'static str;
+
+    /// Looks for the result of another node.
+    async fn find_copy(
+        &self,
+        engine: &Engine,
+        shared: &SharedRedis,
+    ) -> Result<CopyLookup<Self::Output>, SlotError>;
+}
+
+enum CopyLookup<T> {
+    /// Another node left the wanted result.
+    This(T),
+    /// Another node left a different result, so waiting longer is useless.
+    Other,
+    /// No node left a result.
+    Missing,
+}
+
+/// Checks whether this node's catalogue is the newest that any node has read.
+struct MarkerRead;
+
+impl SharedRead for MarkerRead {
+    type Output = ();
+    const LOCK: &'static str = NAME;
+
+    async fn find_copy(
+        &self,
+        engine: &Engine,
+        shared: &SharedRedis,
+    ) -> Result<CopyLookup<()>, SlotError> {
+        let marker = shared.get(&key(shared)).await?;
+        Ok(match marker {
+            None => CopyLookup::Missing,
+            Some(mark) if mark == engine.catalogue().fingerprint().to_string().into_bytes() => {
+                CopyLookup::This(())
+            }
+            Some(_) => CopyLookup::Other,
+        })
+    }
+}
+
+/// Reads all sales of this version.
+struct CatalogueRead<'a> {
+    version: &'a str,
+}
+
+impl SharedRead for CatalogueRead<'_> {
+    type Output = CatalogueRows;
+    const LOCK: &'static str = "catalogue:sales";
+
+    async fn find_copy(
+        &self,
+        engine: &Engine,
+        shared: &SharedRedis,
+    ) -> Result<CopyLookup<CatalogueRows>, SlotError> {
+        copy::get(shared, engine.id_key(), self.version).await
+    }
+}
+
+impl Cache {
+    /// Creates an empty cache. `shared` is the Redis that all nodes share, with its locks.
+    pub fn new(shared: Option<(SharedRedis, Locks)>) -> Self {
+        Self { shared, last_check: Mutex::default() }
+    }
+
+    /// Returns the shared Redis and its locks.
+    pub fn shared(&self) -> Option<(&SharedRedis, &Locks)> {
+        self.shared.as_ref().map(|(shared, locks)| (shared, locks))
+    }
+
+    /// Keeps the catalogue if it was current a few milliseconds ago. If it was not, reads the
+    /// changes from the store. If Redis or the store is unreachable, the known catalogue stays in
+    /// use.
+    async fn check_for_changes(&self, engine: &Engine) {
+        let Some((shared, locks)) = self.shared() else {
+            drop(engine.refresh_catalogue().await);
+            return;
+        };
+        let ReadTurn::ReadStore(guard) = read_once(engine, (shared, locks), &MarkerRead).await
+        else {
+            return;
+        };
+        let read = engine.refresh_catalogue().await;
+        if let Some(guard) = guard {
+            if read.is_ok() && guard.is_held() {
+                let mark = engine.catalogue().fingerprint().to_string();
+                // If this write fails, the other nodes read the store themselves.
+                drop(shared.set(&key(shared), mark.as_bytes(), MARKER_TTL).await);
+            }
+            guard.release().await;
+        }
+    }
+
+    /// Returns all sales of the catalogue at `version`, or at a later version. The caller has just
+    /// read `version` from the store. If another node left a copy, the rows come from this copy. If
+    /// no node left a copy, they come from the store.
+    pub async fn rows(&self, engine: &Engine, version: &str) -> Result<CatalogueRows, StoreError> {
+        let Some((shared, locks)) = self.shared() else { return read(engine).await };
+        match read_once(engine, (shared, locks), &CatalogueRead { version }).await {
+            ReadTurn::FromPeer(rows) => Ok(rows),
+            ReadTurn::ReadStore(None) => read(engine).await,
+            ReadTurn::ReadStore(Some(guard)) => {
+                let rows = read(engine).await;
+                let catalogue_copy = rows
+                    .as_ref()
+                    .ok()
+                    .map(|rows| copy::CatalogueCopy::from_row(shared, engine.id_key(), rows));
+                let shared = shared.clone();
+                // The copy is written in the background. So this node shows the rows at once, even
+                // if Redis is slow.
+                engine.tasks().spawn(async move {
+                    if let Some(catalogue_copy) = catalogue_copy {
+                        catalogue_copy.publish(&shared).await;
+                    }
+                    guard.release().await;
+                });
+                rows
+            }
+        }
+    }
+}
+
+async fn read(engine: &Engine) -> Result<CatalogueRows, StoreError> {
+    engine.meter().count_full_read();
+    engine.store().catalogue().await
+}
+
+/// The node that reads the store.
+enum ReadTurn<T> {
+    /// Another node has read the store. The value is the result of that read.
+    FromPeer(T),
+    /// This node must read the store. With the lock, it reads for all nodes. Without the lock, it
+    /// reads only for itself.
+    ReadStore(Option<LockGuard>),
+}
+
+/// Lets one of several nodes read, and lets the other nodes wait briefly for its result. A node
+/// that cannot reach the shared Redis reads for itself.
+async fn read_once<W: SharedRead>(
+    engine: &Engine,
+    (shared, locks): (&SharedRedis, &Locks),
+    shared_read: &W,
+) -> ReadTurn<W::Output> {
+    let (until, mut guard) = (Instant::now() + PEER_READ_MAX, None);
+    loop {
+        match timeout_at(until, shared_read.find_copy(engine, shared)).await {
+            // If this node also got the lock, dropping the guard releases the lock.
+            Ok(Ok(CopyLookup::This(found))) => return ReadTurn::FromPeer(found),
+            Ok(Ok(CopyLookup::Missing)) if guard.is_none() => {}
+            // This node must read the store, for one of three reasons: it has the lock and no node
+            // left a result, another node left a result other than the wanted one, or Redis is
+            // unreachable.
+            _ => return ReadTurn::ReadStore(guard),
+        }
+        match timeout_at(until, locks.try_take(W::LOCK)).await {
+            Ok(Ok(Some(taken))) => guard = Some(taken),
+            Ok(Ok(None)) if Instant::now() < until => tokio::time::sleep(PEER_READ_POLL).await,
+            Ok(Ok(None) | Err(_)) | Err(_) => return ReadTurn::ReadStore(None),
+        }
+    }
+}
+
+fn key(shared: &SharedRedis) -> String {
+    shared.key(NAME, "mark")
+}
+
+impl Engine {
+    /// Like [`Engine::refresh_catalogue`], for requests with arbitrary ids. One bound limits the
+    /// rate of reads for all these requests together.
+    pub async fn refresh_catalogue_paced(&self) {
+        if self.layout().is_single_node() || self.layout().is_edge() {
+            return;
+        }
+        let cache = self.cache();
+        let mut last_check = cache.last_check.lock().await;
+        let is_due = |(began, took): (Instant, Duration)| {
+            began.elapsed() >= MARKER_TTL.max(took * READ_INTERVAL_FACTOR)
+        };
+        if last_check.is_none_or(is_due) {
+            let began = Instant::now();
+            cache.check_for_changes(self).await;
+            *last_check = Some((began, began.elapsed()));
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Sales and items in node memory. Page views, status requests and purchases read them from memory
+//! and not from the store.
+//!
+//! The catalogue is a value behind an `ArcSwap`. A read is one load. A change replaces the value
+//! with a changed copy.
+mod item;
+mod leaving;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use doorbuster_api::admin::front_door::FrontDoor;
+use doorbuster_core::{IdKey, ItemId, Millis, Phase, SlotKey};
+use doorbuster_store::{ItemCounts, SaleRow};
+use doorbuster_telemetry::answer_counts::AnswerCounts;
+use doorbuster_telemetry::metrics::{HistogramSnapshot, RateSample};
+
+use crate::item_gauge::ItemGauge;
+use crate::sale_limits::{LimitRules, Route, SaleLimitState};
+use crate::sale_room::RoomFlags;
+use crate::slot_layout::SlotLayout;
+pub use item::{FeedMarks, ItemState, ItemWork, SlotUnits};
+pub use leaving::LeavingSlots;
+
+/// How long after a sale's end a node remembers which purchase requests hold an order of the sale.
+const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
+
+/// A page requests a sale's status by a version. A page that has not seen the latest changes
+/// requests an earlier version. Requests for this many earlier versions also get the cached status.
+const VERSIONS_SHARED: u64 = 4;
+
+/// The state that survives a change of a sale's row.
+#[derive(Debug, Default)]
+pub struct SaleFlags {
+    /// True while a node pauses or closes the sale and waits for tickets in flight. During this
+    /// time, buyers get 503.
+    pub draining: AtomicBool,
+    /// Locked while an operator or a job changes the sale.
+    pub sale_lock: tokio::sync::Mutex<()>,
+    /// The answers to buyers, by kind.
+    pub answer_counts: AnswerCounts,
+    /// On a node: the refusals that edges reported. On an edge: its refusals that no node knows
+    /// yet.
+    pub edge_refusals: AnswerCounts,
+    /// The limit that all buyers of the sale share, and the counters of refused requests.
+    pub limits: SaleLimitState,
+    /// The sale's waiting room, if it opens automatically and is for all items.
+    pub room: RoomFlags,
+    /// The number of the last status event.
+    pub status_seq: AtomicU64,
+}
+
+impl SaleFlags {
+    /// Returns the sale's counts of answers now, with these latencies.
+    pub fn rate_sample(&self, latencies: HistogramSnapshot) -> RateSample {
+        RateSample::now(&self.answer_counts, &self.edge_refusals, latencies)
+    }
+}
+
+/// A sale with its items.
+#[derive(Debug)]
+pub struct SaleState {
+    /// The sale's row with its phase.
+    pub row: SaleRow,
+    /// The front door, parsed from the row.
+    pub front_door: FrontDoor,
+    /// The request limits of the front door.
+    pub limits: LimitRules,
+    /// The limits for challenges and for checkouts. For each buyer, the lower of two limits
+    /// applies: the limit of the sale, and the limit that applies in every sale.
+    challenge_limits: LimitRules,
+    checkout_limits: LimitRules,
+    /// The sale's items, in the shop's order.
+    pub items: Vec<Arc<ItemState>>,
+    /// A number that changes with every change of the row. Nobody can guess the number in advance.
+    /// The status is cached under this number.
+    pub state_version: u64,
+    /// The state that survives a change of the row.
+    pub flags: Arc<SaleFlags>,
+}
+
+impl SaleState {
+    /// Returns the limits of this route.
+    pub fn limits_of(&self, route: Route) -> &LimitRules {
+        match route {
+            Route::Challenge => &self.challenge_limits,
+            Route::Checkout => &self.checkout_limits,
+            Route::Purchase | Route::Pass | Route::Room => &self.limits,
+        }
+    }
+
+    /// Returns the version under which pages request the status.
+    #[must_use]
+    pub fn version(&self) -> String {
+        version(self.state_version)
+    }
+
+    /// Returns whether `called` is the current version of the status or one of the last few
+    /// versions.
+    #[must_use]
+    pub fn had_version(&self, called: &str, key: &IdKey) -> bool {
+        let earlier =
+            || (self.row.version.saturating_sub(VERSIONS_SHARED)..=self.row.version).rev();
+        let states = |row: u64| {
+            Phase::ALL.iter().map(move |phase| state_version(key, &self.row.id, row, *phase))
+        };
+        called.len() == VERSION_DIGITS
+            && (called == self.version()
+                || earlier().flat_map(states).any(|state| called == version(state)))
+    }
+
+    /// Returns the item with this name.
+    #[must_use]
+    pub fn item(&self, name: &str) -> Option<&Arc<ItemState>> {
+        self.items.iter().find(|i| i.row.name == name)
+    }
+
+    /// Returns whether a pause or close of the sale waits for tickets in flight.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.flags.draining.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the sale ended so long ago that this node may have forgotten which purchase
+    /// requests hold its orders. In that case the caller must read the store.
+    #[must_use]
+    pub fn is_long_over(&self, now: Millis) -> bool {
+        self.row.phase == Phase::Closed
+            && self.row.closed_at.is_none_or(|at| at.plus(REMEMBERED_AFTER_END_MS) <= now)
+    }
+
+    /// Returns whether the sale's slots have units. The slots have units from the sale's scheduling
+    /// to its close, except during a pause.
+    #[must_use]
+    pub fn has_open_slots(&self) -> bool {
+        matches!(self.row.phase, Phase::Scheduled | Phase::Open)
+    }
+}
+
+/// The number of digits of a status's version.
+const VERSION_DIGITS: usize = 13;
+
+/// Returns the version number of a sale with this row version and phase. Nobody can guess the
+/// number in advance.
+fn state_version(key: &IdKey, id: &str, row: u64, phase: Phase) -> u64 {
+    key.request_hash(id, &format!("{row} {}", phase.as_str())).low_64_bits()
+}
+
+fn version(state: u64) -> String {
+    format!("{:0VERSION_DIGITS$x}", state >> 12)
+}
+
+/// Parses the front door of a row. If this fails, returns a front door that refuses all buyers. A
+/// sale that sells nothing is better than a sale without its checks.
+#[must_use]
+pub fn front_door(row: &SaleRow) -> FrontDoor {
+    FrontDoor::parse(&row.front_door).unwrap_or_else(|| {
+        tracing::error!(
+            sale = row.id,
+            event = "sale.front_door_invalid",
+            "failed to parse the sale's front door; the server refuses all buyers of the sale"
+        );
+        FrontDoor::CLOSED_DOOR
+    })
+}
+
+/// Every sale of this deployment.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    sales: HashMap<Arc<str>, Arc<SaleState>>,
+    items: HashMap<ItemId, Arc<ItemState>>,
+}
+
+impl Catalogue {
+    /// Returns the sale with this id.
+    #[must_use]
+    pub fn sale(&self, id: &str) -> Option<&Arc<SaleState>> {
+        self.sales.get(id)
+    }
+
+    /// Returns a number that changes whenever the row of any sale changes. The number is the same
+    /// on all nodes.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.sales
+            .values()
+            .fold(self.sales.len() as u64, |mark, sale| mark.wrapping_add(sale.state_version))
+    }
+
+    /// Returns every sale, in no particular order.
+    pub fn sales(&self) -> impl Iterator<Item = &Arc<SaleState>> {
+        self.sales.values()
+    }
+
+    /// Returns an item's name for people, `sale/item`.
+    #[must_use]
+    pub fn item_name(&self, item: ItemId) -> String {
+        match self.item_by_id(item) {
+            Some(state) => format!("{}/{}", state.sale, state.row.name),
+            None => item.to_string(),
+        }
+    }
+
+    /// Returns a slot's name for people, with the item and the partition: `sale/item#0`.
+    #[must_use]
+    pub fn slot_name(&self, slot: SlotKey) -> String {
+        format!("{}#{}", self.item_name(slot.item), slot.index)
+    }
+
+    /// Returns the item with this id.
+    #[must_use]
+    pub fn item_by_id(&self, item: ItemId) -> Option<&Arc<ItemState>> {
+        self.items.get(&item)
+    }
+
+    /// Puts a new or changed sale into the catalogue. Known items and sales keep their gauges and
+    /// flags. `counts` has the counts of new items.
+    pub fn put_sale(
+        &mut self,
+        row: SaleRow,
+        counts: &[ItemCounts],
+        key: &IdKey,
+        layout: SlotLayout,
+    ) {
+        let id: Arc<str> = row.id.as_str().into();
+        let before = self.sales.get(&id).cloned();
+        let flags = before.map_or_else(Arc::default, |b| b.flags.clone());
+        let items: Vec<_> = row
+            .items
+            .iter()
+            .filter_map(|item| {
+                let known = self.items.get(&item.id);
+                let gauge = match known {
+                    Some(known) => known.gauge.clone(),
+                    None => Arc::new(ItemGauge::new(*counts.iter().find(|c| c.item == item.id)?)),
+                };
+                let work = known.map(|k| k.work.clone()).unwrap_or_default();
+                let slots = layout.slots(item.id, &item.spread);
+                if let Some(known) = known {
+                    known.work.leaving.respread(&known.slots, &slots);
+                }
+                Some(Arc::new(ItemState {
+                    sale: id.clone(),
+                    row: item.clone(),
+                    gauge,
+                    slots,
+                    work,
+                }))
+            })
+            .collect();
+        for item in &items {
+            self.items.insert(item.row.id, item.clone());
+        }
+        let state_version = state_version(key, &id, row.version, row.phase);
+        let door = front_door(&row);
+        let (limits, challenge_limits) =
+            (LimitRules::new(&door.limits), LimitRules::for_challenges(&door.limits));
+        let checkout_limits = LimitRules::for_checkouts(&door.limits);
+        let sale = SaleState {
+            front_door: door,
+            limits,
+            challenge_limits,
+            checkout_limits,
+            row,
+            items,
+            state_version,
+            flags,
+        };
+        self.sales.insert(id, Arc::new(sale));
+    }
+
+    /// Removes a deleted sale.
+    pub fn remove(&mut self, id: &str) {
+        if let Some(sale) = self.sales.remove(id) {
+            for item in &sale.items {
+                self.items.remove(&item.row.id);
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! An item in node memory: its row, its counts, its slots, and this node's work on it.
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use doorbuster_core::partition::{self, AvailablePartitions};
+use doorbuster_core::respread;
+use doorbuster_core::slot::TicketRequest;
+use doorbuster_core::{PartitionChoice, SlotKey, Spread};
+use doorbuster_store::ItemRow;
+
+use super::LeavingSlots;
+use crate::buyers_at_limit::BuyersAtLimit;
+use crate::item_gauge::ItemGauge;
+use crate::open_grants::OpenGrants;
+use crate::sale_room::RoomFlags;
+use crate::slot_layout::SlotLayout;
+use crate::unit_demand::DemandQueue;
+
+/// An item as purchase requests use it.
+#[derive(Debug)]
+pub struct ItemState {
+    /// The item's sale.
+    pub sale: Arc<str>,
+    /// The item's row.
+    pub row: ItemRow,
+    /// The item's counts.
+    pub gauge: Arc<ItemGauge>,
+    /// The slots that serve this node's requests. The list is empty on a node that serves no
+    /// buyers.
+    pub slots: Box<[SlotKey]>,
+    /// The state that survives a change of the row.
+    pub work: Arc<ItemWork>,
+}
+
+/// This node's state of an item, apart from the item's row and counts.
+#[derive(Debug, Default)]
+pub struct ItemWork {
+    /// Locked while units move between the pool and slots. The lock only avoids duplicate work. The
+    /// store's rows decide about units.
+    pub reconciling: tokio::sync::Mutex<()>,
+    /// Whether a task already waits for `reconciling`. When that task gets the lock, it handles all
+    /// earlier commits. So a second task is not needed.
+    pub awaits_reconcile: AtomicBool,
+    /// How far each slot has applied its feed from the store.
+    pub feed: FeedMarks,
+    /// The units that the item's parked requests lack. A parked request waits in this node for
+    /// units.
+    pub unit_demand: DemandQueue,
+    /// Buyers who have reached the limit.
+    pub at_limit: BuyersAtLimit,
+    /// The item's open grants, as this node last read them from the store. A request that waits for
+    /// a verdict checks here whether its ticket's grant is still open.
+    pub open_grants: OpenGrants,
+    /// The item's slots that left the spread and may still have tickets or units.
+    pub leaving: LeavingSlots,
+    /// The units of the item's slots at the last reconciliation.
+    pub slot_units: ArcSwap<SlotUnits>,
+    /// Whether this node stopped the item's slots for a drain. If so, this node must start the
+    /// slots again.
+    pub stopped_here: AtomicBool,
+    /// The store time until which this node takes no units from the item's pool. It is set when
+    /// this node gave units to the pool for another node.
+    pub pool_rests_until: AtomicI64,
+    /// The item's waiting room, if it opens automatically and each item has a room.
+    pub room: RoomFlags,
+    /// The number of the next slot, if the spread uses the slots in turn.
+    pub turn: AtomicU64,
+}
+
+impl ItemState {
+    /// Returns the slot that this request tries first. `None` means that this node has no slot for
+    /// the request.
+    ///
+    /// The item's spread says which requests go to the same slot: all requests of one buyer
+    /// (`Buyer`), all repetitions of one request (`Random`), or neither (`RoundRobin`).
+    #[must_use]
+    pub fn home(&self, request: &TicketRequest) -> Option<SlotKey> {
+        let slots = self.slots.len();
+        if slots <= 1 {
+            return self.slots.first().copied();
+        }
+        let number = match self.row.spread.choose {
+            PartitionChoice::Buyer => 0,
+            PartitionChoice::Random => request.request.low_64_bits(),
+            PartitionChoice::RoundRobin => self.work.turn.fetch_add(1, Ordering::Relaxed),
+        };
+        let (spread, hash) = (&self.row.spread, request.buyer_hash);
+        let slot_units = self.work.slot_units.load();
+        // The registry may be older than the spread, so it may list partitions that are gone.
+        let registry = slot_units.registry.within(slots as u32);
+        let listed = partition::first_try(spread, registry, hash, number);
+        let at = listed.unwrap_or_else(|| partition::home(spread, hash, number));
+        self.slots.get(at as usize).copied()
+    }
+
+    /// Returns every slot that this node reaches. The request's own slot comes first, and slots
+    /// that are leaving the spread come last. The node tries all these slots before it refuses a
+    /// parked request.
+    #[must_use]
+    pub fn every_slot(&self, request: &TicketRequest) -> Vec<SlotKey> {
+        let spread = Spread { partitions: self.slots.len() as u32, ..self.row.spread };
+        let tries =
+            partition::last_tries(&spread, request.buyer_hash, request.request.low_64_bits());
+        let own = tries.filter_map(|at| self.slots.get(at as usize).copied());
+        let leaving = self.work.leaving.list();
+        own.chain(respread::last_tries(&leaving).iter().copied()).collect()
+    }
+
+    /// Returns the slots of the spread and the slots that are leaving it.
+    #[must_use]
+    pub fn reached_slots(&self) -> Vec<SlotKey> {
+        self.slots.iter().copied().chain(self.work.leaving.list()).collect()
+    }
+
+    /// Returns whether units or tickets of the item can be in a slot that is not the request's own.
+    #[must_use]
+    pub fn has_other_slots(&self, layout: SlotLayout) -> bool {
+        layout.has_other_slots(self.slots.len()) || !self.work.leaving.is_empty()
+    }
+
+    /// Returns the slot for a second attempt after `first` could not serve the request. `None`
+    /// means that no other slot had enough units at the last reconciliation.
+    #[must_use]
+    pub fn second_slot(&self, first: SlotKey, request: &TicketRequest) -> Option<SlotKey> {
+        if self.slots.len() <= 1 {
+            return None;
+        }
+        let slot_units = self.work.slot_units.load();
+        let units = |at: u32| slot_units.units.get(at as usize).copied().unwrap_or(0);
+        let registry = slot_units.registry.within(self.slots.len() as u32);
+        let at = partition::second_try(registry, first.index, request.units, units)?;
+        self.slots.get(at as usize).copied()
+    }
+}
+
+/// The state of an item's slots at the last reconciliation, in the order of the slots.
+#[derive(Clone, Debug, Default)]
+pub struct SlotUnits {
+    /// The slots that have units or may get units.
+    pub registry: AvailablePartitions,
+    /// The units that each slot can issue tickets for.
+    pub units: Vec<u64>,
+}
+
+/// How far each slot has applied the quota that was released by ended orders. Until a slot has
+/// applied the released quota of all ended orders, its answer about a buyer's limit may be out of
+/// date.
+#[derive(Debug, Default)]
+pub struct FeedMarks {
+    endings: AtomicU64,
+    /// For each slot, the number of ended orders whose released quota the slot has applied.
+    applied: Mutex<HashMap<SlotKey, u64>>,
+}
+
+impl FeedMarks {
+    /// Counts an ended order. The feed contains the quota that the order released.
+    pub fn record_ending(&self) {
+        self.endings.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Returns the number of ended orders so far. The caller must read this number before the feed.
+    #[must_use]
+    pub fn endings(&self) -> u64 {
+        self.endings.load(Ordering::Acquire)
+    }
+
+    /// Records that the slot has applied a feed that was read after `endings` orders had ended.
+    pub fn apply(&self, slot: SlotKey, endings: u64) {
+        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = applied.entry(slot).or_default();
+        *at = endings.max(*at);
+    }
+
+    /// Returns whether at least one of the first `endings` ended orders may be unknown to the slot.
+    #[must_use]
+    pub fn is_behind(&self, slot: SlotKey, endings: u64) -> bool {
+        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        applied.get(&slot).copied().unwrap_or(0) < endings
+    }
+}

@@ -1,0 +1,141 @@
+//! Expires reserved orders after the end of their payment window. If the store uses the machine's
+//! clock, this job pauses while that clock is not trusted.
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use doorbuster_base::failpoint::{self, Failpoint};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use crate::engine::Engine;
+use crate::outages;
+use crate::scheduler::{NextRun, Work};
+
+/// The largest and the smallest number of orders that a batch requests from the store. If fewer
+/// orders are due, the batch is smaller.
+const BATCH_MAX: usize = 500;
+const BATCH_MIN: usize = 50;
+/// Intended duration of one transaction if the store is a database server. If a transaction takes
+/// twice as long, the next batch has half the size.
+const BATCH_TIME: Duration = Duration::from_millis(8);
+/// Intended duration of one transaction if a single writer runs all transactions in turn. It is
+/// shorter than [`BATCH_TIME`], because a purchase may have to wait for this transaction before its
+/// own begins.
+const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
+/// The number of batches that run at the same time if the store is a database server. While one
+/// batch publishes its events, the next one reads its rows. Batches commit one after the other.
+const BATCHES_AHEAD: usize = 2;
+
+/// The longest time of one run. A metric shows how long the run takes, so an alarm can find a run
+/// that does not end.
+const RUN_MAX: Duration = Duration::from_secs(5);
+
+/// Expires orders until the program stops.
+pub(super) async fn run(engine: Arc<Engine>) {
+    let mut batch = BATCH_MAX;
+    let (mut turns, mut next) = (engine.turns(Work::Expiry), NextRun::Now);
+    loop {
+        turns.wait(next).await;
+        next = if is_resting(&engine) { NextRun::Idle } else { expire(&engine, &mut batch).await };
+    }
+}
+
+/// Returns whether this node must not expire orders now.
+fn is_resting(engine: &Engine) -> bool {
+    (engine.layout().is_single_node() && engine.clock().has_alarm()) || !engine.control().leads()
+}
+
+async fn expire(engine: &Engine, batch: &mut usize) -> NextRun {
+    match engine.store().next_due().await {
+        Ok(Some(due)) if due <= engine.store().monotonic_now() => expire_all(engine, batch).await,
+        Ok(Some(due)) => NextRun::At(due),
+        Ok(None) => NextRun::Idle,
+        Err(error) => {
+            outages::warn!(
+                engine.outages(),
+                error,
+                event = "order.expiry_read_failed",
+                "failed to read the next order to expire; will retry"
+            );
+            NextRun::Idle
+        }
+    }
+}
+
+/// Expires batches until a batch has fewer orders than requested, or for [`RUN_MAX`].
+///
+/// Batches follow each other without a pause, because other transactions get their turn anyway. A
+/// single writer runs waiting transactions between two batches, and a database server shares its
+/// time among all sessions.
+async fn expire_all(engine: &Engine, batch: &mut usize) -> NextRun {
+    // A single writer commits all waiting transactions as one group. With two batches, the group
+    // would take twice as long. So only one batch waits.
+    let (ahead, time) = if engine.layout().is_single_node() {
+        (1, BATCH_TIME_ALONE)
+    } else {
+        (BATCHES_AHEAD, BATCH_TIME)
+    };
+    let (mut under_way, mut more, mut next) = (FuturesUnordered::new(), true, NextRun::Now);
+    let started = Instant::now();
+    let mut began = started;
+    loop {
+        while more && under_way.len() < ahead {
+            failpoint::pass(Failpoint::ExpiryDue);
+            let limit = *batch;
+            under_way.push(async move { (limit, engine.store().expire_due(limit).await) });
+        }
+        let Some((limit, expired)) = under_way.next().await else { return next };
+        match expired {
+            Ok(expired) if expired.is_empty() => more = false,
+            Ok(expired) => {
+                failpoint::pass(Failpoint::ExpiryDone);
+                engine.meter().count_expired_orders(expired.len());
+                more &=
+                    expired.len() >= limit && !is_resting(engine) && started.elapsed() < RUN_MAX;
+                *batch = next_batch(*batch, began.elapsed(), time);
+            }
+            Err(error) => {
+                outages::warn!(
+                    engine.outages(),
+                    error,
+                    event = "order.expiry_failed",
+                    "failed to expire orders; will retry"
+                );
+                (more, next) = (false, NextRun::Idle);
+            }
+        }
+        // The next batch waited for its turn until now, so the measurement of its time begins here.
+        began = Instant::now();
+    }
+}
+
+/// Returns the size of the next batch. The last batch had the size `batch`, took `took` and was
+/// meant to take `time`.
+fn next_batch(batch: usize, took: Duration, time: Duration) -> usize {
+    let wanted = match () {
+        () if took > time * 2 => batch / 2,
+        () if took < time => batch + batch / 4,
+        () => batch,
+    };
+    wanted.clamp(BATCH_MIN, BATCH_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_batch_size_follows_the_time_that_a_batch_takes() {
+        // The cost of one order in microseconds, and the expected size of a batch.
+        for (order_us, expected) in
+            [(1, BATCH_MAX), (15, BATCH_MAX), (80, 130), (10_000, BATCH_MIN)]
+        {
+            let mut batch = BATCH_MAX;
+            for _ in 0..50 {
+                batch =
+                    next_batch(batch, Duration::from_micros(order_us * batch as u64), BATCH_TIME);
+            }
+            assert!(batch.abs_diff(expected) * 2 <= expected, "{order_us} µs: {batch}");
+        }
+    }
+}

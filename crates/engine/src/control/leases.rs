@@ -1,0 +1,132 @@
+//! Renews this node's lease several times per lease period. On the leader, also renews the leader's
+//! lease.
+//!
+//! The leader closes the grants of nodes with a lapsed lease, so that other nodes can sell the
+//! units of these grants. This job also reads which nodes are live. The set of live nodes
+//! determines which slots this node settles.
+//!
+//! Leases only avoid duplicate work. The store's rows decide about stock. If a node continues
+//! without its lease, its tickets are returned.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_config::Roles;
+use doorbuster_core::lapsed_grants::lapsed_grants;
+use doorbuster_core::{CloseCause, NodeId, pacing};
+use tokio::time::Instant;
+
+use crate::engine::{Engine, EngineError};
+use crate::outages;
+
+/// How long a node counts as alive after its last renewal.
+pub const LEASE_MS: i64 = 3_000;
+/// Time between two renewals.
+pub(crate) const LEASE_RENEWAL: Duration = Duration::from_millis(500);
+
+/// Renews the leases until the program stops.
+pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
+    if engine.layout().is_single_node() {
+        return std::future::pending().await;
+    }
+    let mut last = Instant::now();
+    loop {
+        tokio::time::sleep(LEASE_RENEWAL).await;
+        let asked = Instant::now();
+        let released = engine.lock_leases().await;
+        if *released {
+            return std::future::pending().await;
+        }
+        let renewed = renew_leases(&engine, roles).await;
+        drop(released);
+        match renewed {
+            Ok(()) => {
+                if asked.duration_since(last) > Duration::from_millis(LEASE_MS.unsigned_abs()) {
+                    handle_own_lapse(&engine, asked.duration_since(last));
+                }
+                last = asked;
+            }
+            Err(error) => {
+                outages::warn!(
+                    engine.outages(),
+                    error,
+                    event = "node.lease_failed",
+                    "failed to renew this node's lease; will retry"
+                );
+                engine.control().scheduler.set_leads(false);
+                engine
+                    .control()
+                    .reconciles_on_commit
+                    .store(engine.layout().is_node_local(), Ordering::Release);
+            }
+        }
+    }
+}
+
+/// Wakes the checks of all slots that this node reaches. This node's lease lapsed, so other nodes
+/// may have closed its grants.
+fn handle_own_lapse(engine: &Engine, away: Duration) {
+    tracing::warn!(
+        away_ms = away.as_millis(),
+        event = "node.lease_lapsed",
+        "this node's lease lapsed; its slots start a new epoch if other nodes took their units"
+    );
+    engine.meter().count_lease_lapse();
+    engine.control().suspect_loss();
+    for item in engine.items_with_open_slots() {
+        engine.control().wake(item.row.id);
+    }
+}
+
+/// Renews this node's lease. With the control role, the node also takes or renews the leader's
+/// lease. The leader closes the grants of dead nodes.
+pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), EngineError> {
+    let control = engine.control();
+    if engine.layout().is_single_node() {
+        control.scheduler.set_leads(true);
+        control.reconciles_on_commit.store(true, Ordering::Release);
+        return Ok(());
+    }
+    engine.store().renew_node_lease(engine.node(), LEASE_MS, &engine.node_description()).await?;
+    let has_lead =
+        roles.control && engine.store().take_leader_lease(engine.node().0, LEASE_MS).await?;
+    let leads = has_lead || engine.always_leads();
+    if control.scheduler.set_leads(leads) {
+        tracing::info!(
+            leads,
+            node = %engine.node(),
+            event = "node.leadership_changed",
+            "leadership changed"
+        );
+        engine.meter().count_leader_change();
+    }
+    control.reconciles_on_commit.store(leads || engine.layout().is_node_local(), Ordering::Release);
+    // The grants are read before the live nodes. A node gets its lease before it opens a grant. So
+    // a node that has just started cannot seem dead.
+    let may_lapse = leads && !engine.layout().reaches_all_slots();
+    let grants = if may_lapse { engine.store().open_grants().await? } else { Vec::new() };
+    let nodes = engine.store().nodes().await?;
+    let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
+    engine.node_count().observe(live.len());
+    engine.store().set_refreshes_apart(pacing::refreshes_apart(live.len()));
+    engine.observe_settlers(&nodes);
+    // Each node's lease row contains its questions to other nodes about refusals.
+    if engine.answer_questions(&nodes) {
+        // This second renewal shows this node's answers to the other nodes at once.
+        engine
+            .store()
+            .renew_node_lease(engine.node(), LEASE_MS, &engine.node_description())
+            .await?;
+    }
+    for grant in lapsed_grants(&grants, &live, engine.node()) {
+        if engine.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
+            tracing::warn!(
+                slot = engine.catalogue().slot_name(grant.slot),
+                units = grant.unsettled(),
+                event = "node.lost",
+                "a node's lease lapsed; other nodes sell its units"
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! Selects the slots whose queues this node reads. A slot is selected if it is assigned to this
+//! node and its sale may have tickets. Runs every second, and when a sale or the set of nodes
+//! changes.
+//!
+//! A node reads a limited number of queues. Queues of open and paused sales come first. Queues of a
+//! scheduled sale are read only shortly before it opens.
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_core::{Millis, Phase, SlotKey};
+use doorbuster_store::SaleRow;
+
+use crate::catalogue::SaleState;
+use crate::engine::Engine;
+
+const EVERY: Duration = Duration::from_secs(1);
+/// The node begins to read a sale's queues this long before the sale opens.
+const BEFORE_OPENING_MS: i64 = 60_000;
+/// The node still reads a sale's queues for this long after the sale's end. A slot may miss the end
+/// of the sale and issue more tickets. During this time, the node returns these tickets.
+const AFTER_END_MS: i64 = 60_000;
+
+/// Selects the queues until the program stops.
+pub(super) async fn run(engine: Arc<Engine>) {
+    loop {
+        drop(tokio::time::timeout(EVERY, engine.control().queues_changed.notified()).await);
+        engine.serve();
+    }
+}
+
+/// Returns the rank of a sale: the queues of sales with the lowest rank are read first. Returns
+/// `None` if the sale cannot have tickets.
+fn priority(row: &SaleRow, now: Millis) -> Option<i64> {
+    match row.phase {
+        Phase::Open | Phase::Paused => Some(0),
+        Phase::Closed => row.closed_at.filter(|at| at.plus(AFTER_END_MS) > now).map(|_| 1),
+        Phase::Scheduled => {
+            let wait = row.starts_at.map_or(0, |at| (at.0 - now.0).max(0));
+            (wait < BEFORE_OPENING_MS).then_some(2 + wait)
+        }
+        Phase::Draft => None,
+    }
+}
+
+/// Returns the start and the end of the time in which a sale is or may be open.
+fn sale_window(row: &SaleRow, now: Millis) -> (Millis, Millis) {
+    let begins = row.starts_at.filter(|_| row.phase == Phase::Scheduled).unwrap_or(now);
+    (begins, row.ends_at.unwrap_or(Millis(i64::MAX)))
+}
+
+impl Engine {
+    /// Starts reading the queues that are assigned to this node, for every sale that may have
+    /// tickets.
+    pub fn serve(&self) {
+        let (catalogue, now) = (self.catalogue(), self.now());
+        let mut sales: Vec<(i64, &Arc<SaleState>)> =
+            catalogue.sales().filter_map(|sale| Some((priority(&sale.row, now)?, sale))).collect();
+        sales.sort_by_key(|(priority, sale)| (*priority, sale.row.created_at));
+        let items = sales.iter().flat_map(|(_, sale)| &sale.items);
+        let slots: Vec<SlotKey> = items.flat_map(|item| item.reached_slots()).collect();
+        if let Err(error) = self.slots().serve(&self.settled_of(slots)) {
+            tracing::error!(
+                %error,
+                event = "slot.unsettled",
+                "this node cannot settle the tickets of some slots; these tickets are returned"
+            );
+        }
+    }
+
+    /// Returns how many queues are read at the same time while this sale runs with `own` slots.
+    /// The queues of overlapping sales count too. Returns 0 if this deployment has no queues.
+    #[must_use]
+    pub fn concurrent_slots(&self, row: &SaleRow, own: usize) -> usize {
+        if self.layout().is_node_local() {
+            return 0;
+        }
+        let now = self.now();
+        let (begins, ends) = sale_window(row, now);
+        let meets = |other: &SaleRow| {
+            let is_on = matches!(other.phase, Phase::Scheduled | Phase::Open | Phase::Paused);
+            let (others_begin, others_end) = sale_window(other, now);
+            is_on && other.id != row.id && others_begin < ends && begins < others_end
+        };
+        let catalogue = self.catalogue();
+        let others =
+            catalogue.sales().filter(|other| meets(&other.row)).flat_map(|other| &other.items);
+        own + others.map(|item| item.slots.len()).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(phase: Phase, starts_at: i64, closed_at: Option<i64>) -> SaleRow {
+        SaleRow {
+            id: "spring".into(),
+            title: "Spring".into(),
+            phase,
+            starts_at: Some(Millis(starts_at)),
+            ends_at: None,
+            front_door: "{}".into(),
+            page: String::new(),
+            version: 1,
+            created_at: Millis(0),
+            opened_at: None,
+            closed_at: closed_at.map(Millis),
+            draining_until: None,
+            items: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn open_sales_are_read_before_sales_that_end_or_start() {
+        let now = Millis(1_000_000);
+        let turns = [
+            row(Phase::Open, 0, None),
+            row(Phase::Paused, 0, None),
+            row(Phase::Closed, 0, Some(now.0 - AFTER_END_MS + 1)),
+            row(Phase::Scheduled, now.0 - 5, None),
+            row(Phase::Scheduled, now.0 + BEFORE_OPENING_MS - 1, None),
+        ]
+        .map(|row| priority(&row, now));
+        assert!(turns.is_sorted() && turns.iter().all(Option::is_some), "{turns:?}");
+        for unread in [
+            row(Phase::Draft, 0, None),
+            row(Phase::Closed, 0, Some(now.0 - AFTER_END_MS)),
+            row(Phase::Scheduled, now.0 + BEFORE_OPENING_MS, None),
+        ] {
+            assert_eq!(priority(&unread, now), None, "{unread:?}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Publishes a change of a sale's status at once, but at most four changes per second. If only
+//! counts changed, the pause between two publications grows with the number of readers.
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::catalogue::SaleState;
+use crate::engine::Engine;
+use crate::notify::EventKind;
+
+/// Shortest time between two events of one sale.
+const PACE: Duration = Duration::from_millis(250);
+/// The maximum number of deliveries per second if only counts changed. Each delivery writes to a
+/// connection, and people who only watch must not slow down buyers.
+const READERS_PER_SEC: u32 = 5_000;
+
+/// Publishes until the program stops.
+pub async fn run(engine: Arc<Engine>) {
+    let mut published = StatusPacer::default();
+    let mut postponed = HashSet::new();
+    loop {
+        if postponed.is_empty() {
+            engine.control().sales_changed.notified().await;
+        }
+        postponed.extend(engine.control().take_sales());
+        let (catalogue, now, readers) =
+            (engine.catalogue(), Instant::now(), engine.hub().status_readers());
+        postponed.retain(|sale: &Arc<str>| {
+            let is_due = published.is_due(
+                sale,
+                catalogue.sale(sale).map(|sale| StatusDigest::from_sale(sale)),
+                now,
+                readers,
+            );
+            if is_due {
+                engine.hub().publish(EventKind::Status(sale.clone()));
+            }
+            !is_due
+        });
+        sleep(PACE).await;
+    }
+}
+
+/// The part of a status whose changes are published at once. It has the version of the sale's row,
+/// which changes with the phase. For each item, it says whether all units are taken, and whether
+/// any taken unit can come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct StatusDigest(u64, Vec<(bool, bool)>);
+
+impl StatusDigest {
+    fn from_sale(sale: &SaleState) -> Self {
+        let state =
+            |free: doorbuster_core::sold_out::FreeUnits| (free.free == Some(0), free.reserved == 0);
+        Self(sale.state_version, sale.items.iter().map(|item| state(item.gauge.free())).collect())
+    }
+}
+
+/// The time of each sale's last publication, and the published content.
+#[derive(Debug, Default)]
+struct StatusPacer(HashMap<Arc<str>, (Instant, StatusDigest)>);
+
+impl StatusPacer {
+    /// Returns whether to publish the sale's status now to this many readers. If not, the caller
+    /// calls again later. `digest` is `None` if the sale was deleted.
+    fn is_due(
+        &mut self,
+        sale: &Arc<str>,
+        digest: Option<StatusDigest>,
+        now: Instant,
+        readers: usize,
+    ) -> bool {
+        let Some(digest) = digest else {
+            self.0.remove(sale);
+            return true;
+        };
+        let readers = u32::try_from(readers).unwrap_or(u32::MAX);
+        let wait = (Duration::from_secs(1) * readers / READERS_PER_SEC).max(PACE);
+        if self.0.get(sale).is_some_and(|(at, published)| *published == digest && now < *at + wait)
+        {
+            return false;
+        }
+        self.0.insert(sale.clone(), (now, digest));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn count_changes_are_published_less_often_with_more_readers_and_other_changes_at_once() {
+        let sale: Arc<str> = "spring".into();
+        let digest = |version, is_gone| Some(StatusDigest(version, vec![(is_gone, false)]));
+        let (begun, mut published) = (Instant::now(), StatusPacer::default());
+        let mut is_due = |after_ms, digest, readers| {
+            published.is_due(&sale, digest, begun + Duration::from_millis(after_ms), readers)
+        };
+        assert!(is_due(0, digest(1, false), 10), "the first status");
+        assert!(!is_due(249, digest(1, false), 10));
+        assert!(
+            is_due(250, digest(1, false), 10),
+            "with few readers, counts are published four times a second"
+        );
+        assert!(!is_due(2_249, digest(1, false), 10_000));
+        assert!(
+            is_due(2_250, digest(1, false), 10_000),
+            "with 10,000 readers, counts are published every two seconds"
+        );
+        assert!(is_due(2_300, digest(1, true), 20_000), "no units are left");
+        assert!(!is_due(2_350, digest(1, true), 20_000));
+        assert!(is_due(2_400, digest(2, true), 20_000), "another phase");
+        assert!(is_due(2_450, None, 20_000), "the sale was deleted");
+        assert!(is_due(2_500, digest(2, true), 20_000), "the sale was created again");
+        assert!(published.0.len() == 1);
+    }
+}

@@ -1,0 +1,66 @@
+//! A node's duties for a shared database, apart from queries. The database's history has a row for
+//! each server that became its primary. The node remembers the newest row and reacts to failovers.
+//! It also watches the standbys and checks that commits return in time.
+
+mod commit_check;
+mod history_file;
+mod peers;
+mod watch;
+
+use std::sync::{Mutex, PoisonError};
+
+use doorbuster_core::database_history::DatabaseHistory;
+use doorbuster_store::{HistoryMemory, Replication};
+
+pub(crate) use commit_check::CommitCheck;
+pub use commit_check::{SYNCHRONOUS_STANDBY_MISSING, SYNCHRONOUS_STANDBYS_HIDDEN};
+pub use history_file::{HistoryFileError, load_history, read_history};
+pub use peers::other_places;
+pub(crate) use watch::pause_after_change;
+pub use watch::run;
+
+/// A node's knowledge about its database.
+#[derive(Debug, Default)]
+pub struct DatabaseState {
+    /// The newest history that this deployment has used, as far as the node knows.
+    pub memory: HistoryMemory,
+    /// Checks whether commits return.
+    pub commit_check: CommitCheck,
+    /// The state of the standbys at the last check.
+    replication: Mutex<Option<Replication>>,
+    /// How many orders the database lacked at the last check.
+    lost_orders: Mutex<Option<u64>>,
+}
+
+impl DatabaseState {
+    /// Creates the state of a node that has not checked its database yet.
+    pub fn new(memory: HistoryMemory) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
+    /// Returns the state of the standbys at the last check. `None` means that the store is embedded
+    /// or the database is unreachable.
+    pub fn replication(&self) -> Option<Replication> {
+        self.replication.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_replication(&self, found: Option<Replication>) {
+        *self.replication.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// Returns how many acknowledged orders the database lacked at the last check. An order no
+    /// longer counts after an operator has resumed the sales that the failover paused. `None` means
+    /// that the store is embedded or was not checked yet.
+    pub fn lost_orders(&self) -> Option<u64> {
+        *self.lost_orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_lost_orders(&self, number: u64) {
+        *self.lost_orders.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
+    }
+
+    /// Returns the newest history, if this node uses a shared database.
+    pub fn history(&self) -> Option<DatabaseHistory> {
+        self.memory.known()
+    }
+}

@@ -1,0 +1,179 @@
+//! Checks that the store commits in time. A node is ready only if commits succeed. All callers
+//! share one check, and a check begins at most once a second.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use doorbuster_store::Store;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+/// How long the result of a check is reused.
+const EVERY: Duration = Duration::from_secs(1);
+/// A commit counts as stalled if it has not returned after this time.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// The number of checks in a row that must fail before a node is not ready. A single failure may be
+/// chance, for example a lost connection.
+const FAILURES_MIN: u32 = 2;
+
+/// The newest check of a node.
+#[derive(Debug, Default)]
+pub struct CommitCheck(Mutex<Option<Check>>);
+
+/// One check.
+#[derive(Clone, Debug)]
+struct Check {
+    began: Instant,
+    /// The result of the commit. Empty until the commit returns.
+    result: watch::Receiver<Option<CheckResult>>,
+    /// How many checks in a row failed before this one.
+    failed_before: u32,
+    /// How long the check before this one took.
+    took_before: Duration,
+}
+
+/// The result of a commit that returned.
+#[derive(Clone, Debug)]
+struct CheckResult {
+    took: Duration,
+    /// The reason why the commit failed.
+    error: Option<String>,
+}
+
+/// The progress of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommitProgress {
+    /// The commit has been running for this long.
+    Running(Duration),
+    /// The commit returned after this time.
+    Succeeded(Duration),
+    /// The commit failed, perhaps after a long time.
+    Failed,
+}
+
+impl Check {
+    /// Returns the number of checks that failed in a row. A running check has not failed yet.
+    fn failed(&self) -> u32 {
+        match &*self.result.borrow() {
+            None => self.failed_before,
+            Some(CheckResult { error: None, .. }) => 0,
+            Some(CheckResult { error: Some(_), .. }) => self.failed_before.saturating_add(1),
+        }
+    }
+
+    /// Returns how long the commit took. For a running commit, returns either the time until now or
+    /// the duration of the previous check, whichever is longer. So an alarm also detects a commit
+    /// that never returns, and the alarm does not stop when the next check begins.
+    fn duration(&self) -> Duration {
+        match &*self.result.borrow() {
+            Some(result) => result.took,
+            None if self.is_running() => self.took_before.max(self.began.elapsed()),
+            None => self.took_before,
+        }
+    }
+
+    /// Returns whether the commit is still running.
+    fn is_running(&self) -> bool {
+        // If the sender is gone without a result, the task of the commit has ended.
+        self.result.has_changed().is_ok() && self.result.borrow().is_none()
+    }
+
+    /// Returns why commits fail.
+    fn failure(&self) -> Option<String> {
+        let error = self.result.borrow().as_ref()?.error.clone()?;
+        (self.failed() >= FAILURES_MIN).then_some(error)
+    }
+}
+
+impl CommitCheck {
+    /// Returns the reason why commits do not succeed. The reason is [`STORE_STALLED`] if the newest
+    /// commit has not returned in time. Begins a new check if the newest check is old.
+    pub async fn failure(&self, store: &Store) -> Option<String> {
+        Self::wait(self.begin(store)).await
+    }
+
+    /// Returns the reason why the commit of this check did not succeed in time.
+    async fn wait(mut check: Check) -> Option<String> {
+        let until = check.began + STALLED_AFTER;
+        let has_returned =
+            matches!(timeout_at(until, check.result.wait_for(Option::is_some)).await, Ok(Ok(_)));
+        if has_returned { check.failure() } else { Some(STORE_STALLED.to_owned()) }
+    }
+
+    /// Begins a check if the newest check is old. Each check also records a new position in the
+    /// database's log, so that the node recognizes an older copy of the database.
+    pub(crate) fn begin_if_due(&self, store: &Store) {
+        drop(self.begin(store));
+    }
+
+    /// Returns how long the newest commit took, or has taken until now. `None` before the first
+    /// check.
+    pub fn duration(&self) -> Option<Duration> {
+        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.as_ref().map(Check::duration)
+    }
+
+    /// Returns the progress of the newest commit. `None` before the first check.
+    pub(super) fn progress(&self) -> Option<CommitProgress> {
+        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.as_ref().map(|check| match check.failed() {
+            _ if check.is_running() => CommitProgress::Running(check.began.elapsed()),
+            0 => CommitProgress::Succeeded(check.duration()),
+            1.. => CommitProgress::Failed,
+        })
+    }
+
+    /// Returns whether commits fail.
+    pub fn is_failing(&self) -> bool {
+        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.as_ref().is_some_and(|check| check.failed() >= FAILURES_MIN)
+    }
+
+    /// Returns the newest check if it is recent or still running. Otherwise begins a check that
+    /// commits to the store.
+    fn begin(&self, store: &Store) -> Check {
+        let store = store.clone();
+        self.begin_with(
+            async move { store.commit_check().await.map_err(|error| error.to_string()) },
+        )
+    }
+
+    /// Returns the newest check if it is recent or still running. Otherwise begins a check that
+    /// runs `commit`.
+    fn begin_with(
+        &self,
+        commit: impl Future<Output = Result<(), String>> + Send + 'static,
+    ) -> Check {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut failed_before, mut took_before) = (0, Duration::ZERO);
+        if let Some(check) = &*newest {
+            if check.is_running() || check.began.elapsed() < EVERY {
+                return check.clone();
+            }
+            (failed_before, took_before) = (check.failed(), check.duration());
+        }
+        let began = Instant::now();
+        let (returned, result) = watch::channel(None);
+        // The check has its own task, so it continues if its caller stops waiting.
+        tokio::spawn(async move {
+            let error = commit.await.err();
+            if let Some(error) = &error {
+                tracing::debug!(error, "failed to commit to the store in the commit check");
+            }
+            returned.send_replace(Some(CheckResult { took: began.elapsed(), error }));
+        });
+        let check = Check { began, result, failed_before, took_before };
+        *newest = Some(check.clone());
+        check
+    }
+}
+
+/// The reason in `/readyz` when commits do not return.
+const STORE_STALLED: &str = "store_stalled";
+/// The warning in `/readyz` when a standby is missing.
+pub const SYNCHRONOUS_STANDBY_MISSING: &str = "synchronous_standby_missing";
+/// The warning in `/readyz` when this node's database user may not see the standbys.
+pub const SYNCHRONOUS_STANDBYS_HIDDEN: &str = "synchronous_standbys_hidden";
+
+#[cfg(test)]
+mod tests;

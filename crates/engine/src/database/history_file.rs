@@ -1,0 +1,182 @@
+//! The file `database_history` of the data directory. It has the newest history of each database
+//! that nodes on this machine have used. A node reads the file when it starts. So the node refuses
+//! an older database even if no other node runs.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use doorbuster_core::database_history::DatabaseHistory;
+use doorbuster_store::HistoryMemory;
+use serde::{Deserialize, Serialize};
+
+const NAME: &str = "database_history";
+const FILE_MODE: u32 = 0o600;
+
+/// The reason why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryFileError {
+    /// The file cannot be read.
+    #[error("data_dir: cannot read {}: {error}; let this user read it", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The file system's error.
+        error: io::Error,
+    },
+    /// The file is damaged.
+    #[error(
+        "data_dir: {} is damaged: {error}; the file protects against an old primary; make sure \
+         that store.url names only the current primary, then delete the file",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The fault in the file.
+        error: serde_json::Error,
+    },
+}
+
+/// A history, as the file contains it.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    fence: i64,
+    token: String,
+    system_id: String,
+    timeline: i64,
+    #[serde(default)]
+    position: i64,
+}
+
+impl Row {
+    fn of(history: &DatabaseHistory) -> Self {
+        let DatabaseHistory { fence, token, system_id, timeline, position } = history.clone();
+        Self { fence, token, system_id, timeline, position }
+    }
+
+    fn history(self) -> DatabaseHistory {
+        let Self { fence, token, system_id, timeline, position } = self;
+        DatabaseHistory { fence, token, system_id, timeline, position }
+    }
+}
+
+/// Reads the histories that earlier processes kept in this directory. The result also writes new
+/// histories to this directory. If the path is empty, there is no directory, and nothing is read or
+/// written.
+///
+/// # Errors
+/// If there is a file and it cannot be read.
+pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
+    if dir.as_os_str().is_empty() {
+        return Ok(HistoryMemory::default());
+    }
+    let kept = kept(dir)?;
+    let (dir, failing) = (dir.to_owned(), Mutex::new(false));
+    let remember = move |deployment: &str, history: &DatabaseHistory| {
+        // The lock is held during the write, because two writes at the same time would use the same
+        // temporary file.
+        let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = write(&dir, deployment, history);
+        let was_failing = std::mem::replace(&mut *failing, written.is_err());
+        // The history's position changes every second, and each change is written. So only the
+        // first failure in a row is logged.
+        if let Err(error) = written
+            && !was_failing
+        {
+            tracing::warn!(
+                path = %dir.join(NAME).display(),
+                error = %error,
+                event = "database.history_unkept",
+                "failed to keep the database's history; after a restart this node relies on Redis \
+                 and other nodes to recognize an old primary"
+            );
+        }
+    };
+    Ok(HistoryMemory::new(kept, Box::new(remember)))
+}
+
+/// Reads the histories that earlier processes kept in this directory. Commands use this function,
+/// because it writes no file.
+///
+/// # Errors
+/// If there is a file and it cannot be read.
+pub fn read_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
+    Ok(HistoryMemory::new(kept(dir)?, Box::new(|_, _| {})))
+}
+
+fn kept(dir: &Path) -> Result<BTreeMap<String, DatabaseHistory>, HistoryFileError> {
+    let rows = read(&dir.join(NAME))?;
+    Ok(rows.into_iter().map(|(name, row)| (name, row.history())).collect())
+}
+
+fn read(path: &Path) -> Result<BTreeMap<String, Row>, HistoryFileError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(HistoryFileError::Unreadable { path: path.to_owned(), error }),
+    };
+    serde_json::from_slice(&text)
+        .map_err(|error| HistoryFileError::Damaged { path: path.to_owned(), error })
+}
+
+/// Replaces the whole file. Several nodes may share the directory, so a newer row in the file
+/// stays.
+fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<()> {
+    doorbuster_secrets::create_directory(dir)?;
+    let path = dir.join(NAME);
+    let mut rows = read(&path).map_err(io::Error::other)?;
+    let is_newer = |kept: &Row| (kept.fence, kept.position) >= (history.fence, history.position);
+    if rows.get(deployment).is_some_and(is_newer) {
+        return Ok(());
+    }
+    rows.insert(deployment.to_owned(), Row::of(history));
+    let part = dir.join(format!("{NAME}.{}.part", std::process::id()));
+    let mut file =
+        File::options().create(true).truncate(true).write(true).mode(FILE_MODE).open(&part)?;
+    file.write_all(&serde_json::to_vec_pretty(&rows)?)?;
+    file.sync_all()?;
+    fs::rename(&part, &path)?;
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_testkit::TempDir;
+
+    use super::*;
+
+    fn history(fence: i64) -> DatabaseHistory {
+        let token = format!("token-{fence}");
+        DatabaseHistory { fence, token, system_id: "7".to_owned(), timeline: fence, position: 0 }
+    }
+
+    #[test]
+    fn the_newest_history_of_each_deployment_survives_a_restart() {
+        let dir = TempDir::new();
+        for (deployment, fence) in [("a", 2), ("b", 1), ("a", 1)] {
+            write(dir.path(), deployment, &history(fence)).expect("a writable directory");
+        }
+        for position in [20, 10] {
+            let moved = DatabaseHistory { position, ..history(2) };
+            write(dir.path(), "a", &moved).expect("a writable directory");
+        }
+        let rows = read(&dir.path().join(NAME)).expect("a file");
+        let kept: Vec<_> =
+            rows.iter().map(|(name, row)| (name.as_str(), row.fence, row.position)).collect();
+        assert_eq!(kept, [("a", 2, 20), ("b", 1, 0)]);
+        assert!(load_history(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_and_a_missing_one_is_empty() {
+        let dir = TempDir::new();
+        assert_eq!(load_history(dir.path()).expect("no file").known(), None);
+        fs::write(dir.path().join(NAME), "{").expect("writes");
+        let error = load_history(dir.path()).expect_err("damaged").to_string();
+        assert!(error.contains(NAME) && error.contains("current primary"), "{error}");
+    }
+}

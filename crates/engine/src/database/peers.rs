@@ -1,0 +1,190 @@
+//! Asks the shared Redis and the nodes of `store.peers` for the newest history of the database.
+//! Redis and the nodes remember that history too.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_api::health::DatabaseFence;
+use doorbuster_core::database_history::DatabaseHistory;
+use doorbuster_slots::{ScriptReply, SharedRedis};
+use doorbuster_store::{AskPeersForHistory, HistoryMemory};
+use futures_util::future::join_all;
+use reqwest::Url;
+use serde::Deserialize;
+use tokio::time::timeout;
+
+/// Longest wait for one answer. A peer without an answer in time is ignored.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
+/// Longest answer of a peer, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// The largest number of addresses of one peer that are asked. Further addresses are ignored.
+const ADDRESSES_MAX: usize = 64;
+const NEWEST: &str = include_str!("newest_history.lua");
+
+/// The part of a peer's `/readyz` that this node reads.
+#[derive(Deserialize)]
+struct PeerAnswer {
+    database: Option<DatabaseFence>,
+}
+
+/// Returns a function that asks Redis and the peers for the newest history that they remember. The
+/// function also tells Redis the history that this node knows.
+pub fn other_places(
+    memory: &HistoryMemory,
+    shared: Option<SharedRedis>,
+    peers: Vec<String>,
+) -> AskPeersForHistory {
+    let (memory, peers) = (memory.clone(), Arc::new(peers));
+    let http = reqwest::Client::builder()
+        .timeout(ANSWER_WAIT)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build();
+    Box::new(move || {
+        let (known, shared, peers) = (memory.known(), shared.clone(), Arc::clone(&peers));
+        let http = http.as_ref().ok().cloned();
+        Box::pin(async move {
+            let in_redis = async {
+                match &shared {
+                    Some(shared) => ask_redis(shared, known.as_ref()).await,
+                    None => None,
+                }
+            };
+            let of_peers = async {
+                let Some(http) = http else { return Vec::new() };
+                join_all(peers.iter().map(|peer| ask_peer(&http, peer))).await
+            };
+            let (in_redis, of_peers) = tokio::join!(in_redis, of_peers);
+            of_peers.into_iter().flatten().chain(in_redis).collect()
+        })
+    })
+}
+
+async fn ask_redis(
+    shared: &SharedRedis,
+    known: Option<&DatabaseHistory>,
+) -> Option<DatabaseHistory> {
+    let arguments = match known {
+        Some(DatabaseHistory { fence, token, timeline, position, .. }) => {
+            [fence.to_string(), token.clone(), timeline.to_string(), position.to_string()]
+        }
+        None => ["0".to_owned(), String::new(), "0".to_owned(), "0".to_owned()],
+    };
+    let keys = [shared.key("database", "history")];
+    let reply = shared.eval(NEWEST, &keys, &arguments);
+    match timeout(ANSWER_WAIT, reply).await {
+        Ok(Ok(ScriptReply::Bytes(text))) => parse(std::str::from_utf8(&text).ok()?),
+        _ => None,
+    }
+}
+
+/// Parses the script's answer.
+fn parse(text: &str) -> Option<DatabaseHistory> {
+    let mut parts = text.split(' ');
+    let (fence, token, timeline) = (parts.next()?, parts.next()?, parts.next()?);
+    let (fence, timeline) = (fence.parse().ok()?, timeline.parse().ok()?);
+    let position = parts.next()?.parse().ok()?;
+    Some(DatabaseHistory {
+        fence,
+        token: token.to_owned(),
+        timeline,
+        position,
+        system_id: String::new(),
+    })
+}
+
+/// Asks a peer at each address of its name, because the name may stand for several nodes.
+async fn ask_peer(http: &reqwest::Client, peer: &str) -> Vec<DatabaseHistory> {
+    let Ok(url) = Url::parse(peer) else { return Vec::new() };
+    let addresses = match (url.scheme(), url.host_str(), url.port_or_known_default()) {
+        ("http", Some(host), Some(port)) => {
+            let host = host.trim_matches(['[', ']']);
+            let found = timeout(ANSWER_WAIT, tokio::net::lookup_host((host, port))).await;
+            found.map_or_else(|_| Vec::new(), |found| found.into_iter().flatten().collect())
+        }
+        // A peer with `https` is asked by its name only, because its certificate is for the name.
+        _ => Vec::new(),
+    };
+    let asked = urls(&url, &addresses).into_iter().map(|url| ask_node(http, url));
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// Returns the peer's URL for each address, or the peer's URL itself if no address is known.
+fn urls(peer: &Url, addresses: &[SocketAddr]) -> Vec<Url> {
+    let at = |address: &SocketAddr| {
+        let mut url = peer.clone();
+        url.set_ip_host(address.ip()).ok()?;
+        Some(url)
+    };
+    let found: Vec<Url> = addresses.iter().take(ADDRESSES_MAX).filter_map(at).collect();
+    if found.is_empty() { vec![peer.clone()] } else { found }
+}
+
+async fn ask_node(http: &reqwest::Client, mut url: Url) -> Option<DatabaseHistory> {
+    url.set_path("/readyz");
+    let answer = http.get(url).send().await.ok()?;
+    if answer.content_length().is_none_or(|length| length > ANSWER_BYTES_MAX as u64) {
+        return None;
+    }
+    let answer: PeerAnswer = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
+    let DatabaseFence { fence, token, timeline, position } = answer.database?;
+    Some(DatabaseHistory { fence, token, timeline, position, system_id: String::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_redis_is_parsed_or_ignored() {
+        let history = parse("3 abc 2 900").expect("a history");
+        assert_eq!((history.fence, &*history.token), (3, "abc"));
+        assert_eq!((history.timeline, history.position), (2, 900));
+        for text in ["", "3", "x abc 2 900", "3 abc", "3 abc 2"] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_is_asked_at_each_address_of_its_name() {
+        let peer = Url::parse("http://doorbuster-nodes:8080").expect("a URL");
+        let addresses = ["10.0.0.7:8080", "[fd00::7]:8080"].map(|text| text.parse().expect("ok"));
+        let asked: Vec<String> = urls(&peer, &addresses).iter().map(Url::to_string).collect();
+        assert_eq!(asked, ["http://10.0.0.7:8080/", "http://[fd00::7]:8080/"]);
+        assert_eq!(urls(&peer, &[]), [peer]);
+    }
+
+    #[tokio::test]
+    async fn a_peer_at_a_name_answers_with_its_history() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).await.expect("a request");
+            assert!(request[..length].starts_with(b"GET /readyz "));
+            let body = r#"{"database":{"fence":3,"token":"t","timeline":2,"position":9}}"#;
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + body).as_bytes()).await.expect("the answer is read");
+        };
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let peer = format!("http://localhost:{port}");
+        let (found, ()) = tokio::join!(ask_peer(&http, &peer), answering);
+        assert_eq!(found.iter().map(|found| found.fence).collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn pods_without_a_disk_ask_each_other() {
+        let manifest = include_str!("../../../../packaging/kubernetes/postgres.yaml");
+        for line in [
+            "{name: DOORBUSTER_STORE__PEERS, value: \"http://doorbuster-nodes:8080\"}",
+            "name: doorbuster-nodes",
+            "clusterIP: None",
+            "publishNotReadyAddresses: true",
+        ] {
+            assert!(manifest.contains(line), "{line}");
+        }
+    }
+}

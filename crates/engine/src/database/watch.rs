@@ -1,0 +1,243 @@
+//! The job that watches the database's history and its standbys, and reacts to changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_core::Phase;
+use doorbuster_store::{HistoryReaction, Replication, Store, StoreError};
+use tokio::time::{Instant, timeout};
+
+use super::commit_check::CommitProgress;
+use crate::engine::Engine;
+
+/// Time between two checks.
+const EVERY: Duration = Duration::from_secs(1);
+/// The node repeats its reaction at this interval, because another node's reaction to a failover
+/// may be incomplete.
+const REACT_EVERY: Duration = Duration::from_secs(5);
+/// The longest time for one check.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+/// If a fault of the standbys persists, it is logged again after this time.
+const REPEAT_EVERY: Duration = Duration::from_secs(60);
+/// A commit that runs for longer than this is logged as stalled. This job and the checks of commits
+/// both run once a second, so the log has the line within 3 s.
+const STALL_LOGGED_AFTER: Duration = Duration::from_millis(1500);
+
+/// Watches until the program stops.
+pub async fn run(engine: Arc<Engine>) {
+    let Some(mut changes) = engine.store().history_changes() else {
+        return std::future::pending().await;
+    };
+    let (mut reacted_to, mut reacted_at) = (None, Instant::now());
+    let mut log = StandbyLog::default();
+    loop {
+        // The sender lives as long as the engine, so an error cannot occur.
+        drop(timeout(EVERY, changes.changed()).await);
+        let fence = *changes.borrow_and_update();
+        if reacted_to != Some(fence) || reacted_at.elapsed() >= REACT_EVERY {
+            match react(&engine).await {
+                Ok(()) => {
+                    if reacted_to.is_some_and(|earlier| earlier < fence) {
+                        tracing::warn!(
+                            fence,
+                            event = "database.history_changed",
+                            "the database's history changed"
+                        );
+                    }
+                    (reacted_to, reacted_at) = (Some(fence), Instant::now());
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "failed to process a change of the database's history");
+                }
+            }
+        }
+        // The progress is read before the next check begins. At the end of this round, it would be
+        // too late, because the next check is nearly always still running then.
+        let progress = engine.database().commit_check.progress();
+        if engine.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
+            engine.database().commit_check.begin_if_due(engine.store());
+        }
+        engine.database().memory.ask_peers().await;
+        // If the database is unreachable, the state of the standbys is unknown. The log already
+        // says that the database is unreachable.
+        let found = timeout(LOOK_MAX, engine.store().replication()).await;
+        let found = found.ok().and_then(Result::ok).flatten();
+        if let Some(found) = &found {
+            log.note(found);
+        }
+        if let Some(progress) = progress
+            && engine.store().is_available()
+        {
+            log.note_commit(progress, found.as_ref());
+        }
+        engine.database().set_replication(found);
+    }
+}
+
+/// Pauses the sales that must be paused, and checks whether the database has the orders that this
+/// node acknowledged.
+async fn react(engine: &Engine) -> Result<(), StoreError> {
+    if pause_after_change(engine.store()).await? {
+        engine.control().reload();
+    }
+    let lost = engine.store().lost_orders().await?;
+    engine.database().set_lost_orders(lost.iter().map(|report| report.lost).sum());
+    Ok(())
+}
+
+/// After a change of the database's history, pauses the sales that must be paused, and checks
+/// whether the database has the orders that this node acknowledged. A node that starts does this
+/// before it sells. Returns whether the function paused a sale.
+pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError> {
+    let HistoryReaction { paused, lost } = store.react_to_history().await?;
+    if let Some(lost) = lost {
+        tracing::error!(
+            fence = lost.fence,
+            acknowledged = lost.acknowledged,
+            lost = lost.lost,
+            sample = lost.sample.join(" "),
+            event = "database.orders_missing",
+            "the database lacks orders that this node acknowledged; open sales are paused; \
+             compare the orders with the payment provider and the shop's records, then resume \
+             the sales"
+        );
+    }
+    for sale in &paused {
+        tracing::error!(
+            sale = sale.sale,
+            was = sale.was.as_str(),
+            event = "database.sale_paused",
+            "paused the sale because the database changed; run doorbuster audit --server, \
+             doorbuster csv orders and doorbuster csv payments, compare them with the payment \
+             provider and the shop's records, then resume the sale; see \
+             docs/how-to/postgres-failover.md"
+        );
+    }
+    Ok(!paused.is_empty())
+}
+
+/// Logs the state of the standbys and of commits. While a fault persists, logs the fault again each
+/// minute.
+#[derive(Debug, Default)]
+struct StandbyLog {
+    /// When a missing standby was last logged.
+    missing_at: Option<Instant>,
+    /// Whether commits waited for a standby at any time since this node started.
+    was_synchronous: bool,
+    /// The time of the last log line which said that commits do not wait for a standby.
+    unsafe_at: Option<Instant>,
+    /// Whether this node has logged that the database user may not see the standbys.
+    said_hidden: bool,
+    /// When a commit that does not return was last logged.
+    stalled_at: Option<Instant>,
+}
+
+impl StandbyLog {
+    fn note(&mut self, found: &Replication) {
+        if found.hides_standbys() && !std::mem::replace(&mut self.said_hidden, true) {
+            tracing::warn!(
+                event = "database.standbys_hidden",
+                "commits wait for a standby, but the database user may not see the standbys, so no \
+                 alarm names a missing standby; run GRANT pg_monitor TO the user of store.url"
+            );
+        }
+        if found.lacks_standbys() {
+            if is_due(&mut self.missing_at) {
+                tracing::error!(
+                    synchronous_standby_names = found.standby_names,
+                    required = found.required,
+                    connected = found.synchronous.unwrap_or(0),
+                    missing = found.missing.join(" "),
+                    event = "database.standby_missing",
+                    "commits wait for a synchronous standby that is not connected; start it, or \
+                     change synchronous_standby_names"
+                );
+            }
+        } else {
+            if self.missing_at.take().is_some() {
+                tracing::warn!(
+                    event = "database.standby_back",
+                    "the synchronous standby is connected again"
+                );
+            }
+        }
+        if found.is_synchronous() {
+            (self.was_synchronous, self.unsafe_at) = (true, None);
+        } else if self.was_synchronous && is_due(&mut self.unsafe_at) {
+            tracing::error!(
+                synchronous_standby_names = found.standby_names,
+                event = "database.no_synchronous_standby",
+                "the database has no synchronous standby any more; orders would be lost with its \
+                 disk or in a failover; set synchronous_standby_names"
+            );
+        }
+    }
+
+    /// Logs that a commit does not return, and which standbys may be the cause.
+    fn note_commit(&mut self, progress: CommitProgress, found: Option<&Replication>) {
+        match progress {
+            CommitProgress::Running(running) if running >= STALL_LOGGED_AFTER => {
+                if is_due(&mut self.stalled_at) {
+                    let found = found.cloned().unwrap_or_default();
+                    tracing::error!(
+                        running_ms = running.as_millis(),
+                        synchronous_standby_names = found.standby_names,
+                        missing = found.missing.join(" "),
+                        standbys = found.standbys.join(", "),
+                        event = "database.commits_stalled",
+                        "a commit does not return; check the disk of the database, and the \
+                         synchronous standbys and their network"
+                    );
+                }
+            }
+            // A commit that returned late does not end the stall. Otherwise slow commits would
+            // begin and end a stall every few seconds.
+            CommitProgress::Succeeded(took) if took >= STALL_LOGGED_AFTER => {}
+            CommitProgress::Running(_) | CommitProgress::Failed => {}
+            CommitProgress::Succeeded(_) => {
+                if self.stalled_at.take().is_some() {
+                    tracing::warn!(
+                        event = "database.commits_return",
+                        "the database completes commits again"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Returns whether a log line is due. If so, records that the line is logged now.
+fn is_due(at: &mut Option<Instant>) -> bool {
+    let is_due = at.is_none_or(|at| at.elapsed() >= REPEAT_EVERY);
+    if is_due {
+        *at = Some(Instant::now());
+    }
+    is_due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_is_logged_again_each_minute() {
+        let (mut at, mut lines) = (None, 0);
+        for _ in 0..150 {
+            lines += u32::from(is_due(&mut at));
+            tokio::time::advance(EVERY).await;
+        }
+        assert_eq!(lines, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stall_ends_only_with_a_commit_that_returns_in_time() {
+        let mut log = StandbyLog::default();
+        log.note_commit(CommitProgress::Running(STALL_LOGGED_AFTER), None);
+        assert!(log.stalled_at.is_some());
+        log.note_commit(CommitProgress::Succeeded(STALL_LOGGED_AFTER), None);
+        log.note_commit(CommitProgress::Failed, None);
+        assert!(log.stalled_at.is_some(), "commits still take long");
+        log.note_commit(CommitProgress::Succeeded(Duration::from_millis(5)), None);
+        assert!(log.stalled_at.is_none());
+    }
+}

@@ -1,0 +1,194 @@
+//! An edge is a node without a store. It has a copy of the nodes' memory, which it reads from the
+//! edge feed in Redis. The edge refuses requests if the copy shows that they cannot succeed, and
+//! passes all other requests to nodes with the role `api`. `doorbuster_core::edge` has the rules of
+//! an edge.
+pub mod follow;
+pub mod keys;
+pub mod records;
+pub mod refusal_report;
+pub mod relay;
+pub mod sightings;
+pub mod upstreams;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use doorbuster_core::edge::{ClockReading, FeedHead, is_fresh};
+use doorbuster_core::{IdKey, Millis};
+use doorbuster_slots::{SharedRedis, SlotError};
+use http::HeaderValue;
+
+pub(crate) use follow::FeedCounts;
+pub use refusal_report::REFUSALS_HEADER;
+pub(crate) use relay::Relay;
+pub use relay::{EdgeMessage, NodeMessage, RelayGuard};
+pub use sightings::{EDGE_HEADER, EdgeDescription, EdgeSightings, RELAY_HEADER};
+pub(crate) use upstreams::Upstreams;
+pub use upstreams::{PassFailure, STATE_HEADER, TIME_HEADER, UpstreamState};
+
+use doorbuster_base::clock::Clock;
+use doorbuster_config::NamedNodes;
+use doorbuster_telemetry::metrics::{Counter, Gauge};
+
+use crate::blocks::Blocks;
+use crate::engine::{Engine, redis_prefix};
+
+/// An edge's knowledge about the age of its copy and about the store's time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Freshness {
+    head: Option<FeedHead>,
+    /// The edge's own time when the head of the feed last changed.
+    read_at: i64,
+    clock: Option<ClockReading>,
+}
+
+/// The parts of an edge's description of itself.
+struct AboutSelf {
+    node: String,
+    key: IdKey,
+    connections: Gauge,
+}
+
+/// The state of an edge.
+pub struct EdgeNode {
+    /// The nodes behind this edge.
+    pub upstreams: Upstreams,
+    /// The number of requests that were refused from memory.
+    pub refused: Counter,
+    /// The number of requests that were passed to a node.
+    pub passed_on: Counter,
+    /// The number of requests that no node answered.
+    pub failed: Counter,
+    /// Counters of the reads of the feed.
+    pub feed: FeedCounts,
+    /// The events of buyers, from a node.
+    pub relay: Relay,
+    /// The number of reports of refusals so far.
+    reports: AtomicU64,
+    /// The number of live edges in the feed. Zero until this edge has read the number.
+    pub edges: Arc<AtomicU32>,
+    freshness: ArcSwap<Freshness>,
+    started: Instant,
+    machine_clock: Clock,
+    /// This edge's description of itself for nodes.
+    about: OnceLock<AboutSelf>,
+    /// The Redis servers that may have the feed.
+    servers: Vec<SharedRedis>,
+}
+
+impl fmt::Debug for EdgeNode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("EdgeNode").field("upstreams", &self.upstreams).finish_non_exhaustive()
+    }
+}
+
+impl EdgeNode {
+    /// Creates an edge that has not read the feed yet. Until its first read, it passes every
+    /// request to a node. `urls` are the addresses of the deployment's Redis servers or of their
+    /// replicas.
+    ///
+    /// # Errors
+    ///
+    /// If an address is not valid.
+    pub fn new(
+        upstreams: &[NamedNodes],
+        urls: &[String],
+        id_key: &IdKey,
+    ) -> Result<Arc<Self>, SlotError> {
+        let servers = SharedRedis::readers(urls, &redis_prefix(id_key))?;
+        Ok(Arc::new(Self {
+            servers,
+            upstreams: Upstreams::new(upstreams),
+            refused: Counter::default(),
+            passed_on: Counter::default(),
+            failed: Counter::default(),
+            feed: FeedCounts::default(),
+            relay: Relay::default(),
+            reports: AtomicU64::default(),
+            edges: Arc::default(),
+            freshness: ArcSwap::default(),
+            started: Instant::now(),
+            machine_clock: Clock::default(),
+            about: OnceLock::new(),
+        }))
+    }
+
+    /// Sets this edge's description of itself. Called when the edge begins to serve requests.
+    pub fn describe(&self, key: &IdKey, connections: Gauge) {
+        let node = format!("{:08x}", rand::random::<u32>());
+        drop(self.about.set(AboutSelf { node, key: key.clone(), connections }));
+    }
+
+    /// Returns this edge's description of itself, which nodes get as the value of the header
+    /// `header`. The value contains a proof that the edge has the deployment's key.
+    fn about_text(&self, header: &str) -> Option<HeaderValue> {
+        let AboutSelf { node, key, connections } = self.about.get()?;
+        // A description contains the store's time, which is unknown until a node has answered.
+        self.freshness.load().clock?;
+        let now = self.now().0;
+        let about = EdgeDescription {
+            node: node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: now - self.own_time(),
+            said_at: now,
+            connections: connections.get(),
+        };
+        HeaderValue::from_bytes(&about.seal(key, header)).ok()
+    }
+
+    /// Follows the feed on one of these servers until the future is dropped.
+    pub async fn follow(&self, engine: &Engine, blocks: &Blocks) {
+        follow::run(engine, blocks, self, &self.servers).await;
+    }
+
+    /// Returns the edge's own monotonic time, in milliseconds.
+    fn own_time(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Returns whether the copy is fresh enough to refuse requests now.
+    pub fn is_fresh(&self) -> bool {
+        let Freshness { head, read_at, clock } = **self.freshness.load();
+        is_fresh(head.as_ref(), clock.as_ref(), read_at, self.own_time())
+    }
+
+    /// Returns the greatest possible age of the edge's copy, in milliseconds. `None` means that
+    /// there is no copy or the store's time is unknown.
+    pub fn feed_age_ms(&self) -> Option<i64> {
+        let Freshness { head, clock, .. } = **self.freshness.load();
+        Some((clock?.latest(self.own_time()).0 - head?.as_of.0).max(0))
+    }
+
+    /// Returns the store's time. It is unknown until a node has answered. Until then, returns the
+    /// machine's time.
+    pub fn now(&self) -> Millis {
+        if let Some(clock) = self.freshness.load().clock {
+            return clock.likely(self.own_time());
+        }
+        self.machine_clock.now()
+    }
+
+    /// Takes the store's time from a node's answer to a request that was sent at `asked_at`.
+    fn read_clock(&self, time: Millis, asked_at: i64) {
+        let reading = ClockReading { time, asked_at, answered_at: self.own_time() };
+        self.freshness.rcu(|known| {
+            let is_worse = known
+                .clock
+                .is_some_and(|clock| !reading.is_better_than(&clock, reading.answered_at));
+            let clock = if is_worse { known.clock } else { Some(reading) };
+            Freshness { clock, ..**known }
+        });
+    }
+
+    /// Records that the copy is now complete up to this head.
+    fn use_head(&self, head: FeedHead) {
+        let now = self.own_time();
+        self.freshness.rcu(|known| {
+            let read_at = if known.head == Some(head) { known.read_at } else { now };
+            Freshness { head: Some(head), read_at, ..**known }
+        });
+    }
+}

@@ -1,0 +1,208 @@
+//! Follows the edge feed. Reads the feed from one of the Redis servers that may have it. Updates
+//! this edge's memory by the rules of `doorbuster_core::edge`.
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_core::edge::{FeedRead, FeedStep, Follower};
+use doorbuster_slots::{FeedPart, SharedRedis};
+use doorbuster_store::{ItemCounts, SaleRow};
+use doorbuster_telemetry::metrics::Counter;
+use tokio::time::Instant;
+
+use super::EdgeNode;
+use super::records::{self, BlocksRecord, CountsRecord, EntryKind, counts_entry};
+use crate::blocks::Blocks;
+use crate::cache::copy::SaleCopy;
+use crate::engine::Engine;
+
+/// The pause after a read that found nothing new.
+const EVERY: Duration = Duration::from_millis(15);
+/// After this time without a usable read, the edge tries the next server.
+const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
+/// When a generation of the feed begins, the edge empties its set of requests if the set has this
+/// many more requests than the feed.
+const SURPLUS_MAX: u64 = 2_000_000;
+
+/// Counters of the reads of the feed.
+#[derive(Debug, Default)]
+pub struct FeedCounts {
+    /// Reads whose content the edge used.
+    pub used: Counter,
+    /// Generations of the feed that the edge began to read.
+    pub generations: Counter,
+    /// Reads that failed or had no usable content.
+    pub failed: Counter,
+}
+
+/// Follows the feed until the future is dropped.
+pub async fn run(engine: &Engine, blocks: &Blocks, edge: &EdgeNode, servers: &[SharedRedis]) {
+    let mut feed = FeedReader {
+        engine,
+        blocks,
+        edge,
+        at: Follower::default(),
+        kept: <_>::default(),
+        is_whole: false,
+    };
+    for server in servers.iter().cycle() {
+        let mut last_use = Instant::now();
+        while last_use.elapsed() < NEXT_SERVER_AFTER {
+            match feed.read(server).await {
+                Some(FeedStep::Use { .. }) if feed.edge.is_fresh() => last_use = Instant::now(),
+                // A replica that lost its primary answers with an old copy.
+                Some(FeedStep::Use { .. }) => {}
+                Some(FeedStep::ReadOn { .. }) => continue,
+                Some(FeedStep::Ignore) | None => edge.feed.failed.add_one(),
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+}
+
+struct FeedReader<'a> {
+    engine: &'a Engine,
+    blocks: &'a Blocks,
+    edge: &'a EdgeNode,
+    at: Follower,
+    /// The entries that were read, by name. The edge uses them when it has read the whole feed.
+    kept: BTreeMap<String, Option<String>>,
+    /// Whether the kept entries start at the beginning of the feed. If so, a sale without an entry
+    /// was deleted.
+    is_whole: bool,
+}
+
+impl FeedReader<'_> {
+    /// Reads the next part of the feed. Returns `None` if the server has no feed of this format or
+    /// does not answer.
+    async fn read(&mut self, server: &SharedRedis) -> Option<FeedStep> {
+        let part = server.read_feed(self.at.position()).await.ok()??;
+        let head = records::parse_head(self.engine.id_key(), part.generation, &part.head)?;
+        let entries = self.entries(&part)?;
+        let read = FeedRead {
+            head,
+            from: part.from,
+            requests: part.requests.len() as u64,
+            last_seq: part.entries.last().map(|entry| entry.seq),
+            has_more_entries: part.has_more_entries,
+        };
+        let before = self.at.position();
+        let step = self.at.receive(&read);
+        match step {
+            FeedStep::Ignore => return Some(step),
+            FeedStep::ReadOn { begins } | FeedStep::Use { begins } if begins => {
+                self.kept.clear();
+                self.is_whole = true;
+                self.edge.feed.generations.add_one();
+                if self.engine.holders().len() as u64 > head.requests + SURPLUS_MAX {
+                    self.engine.holders().begin_rebuild();
+                }
+            }
+            FeedStep::ReadOn { .. } | FeedStep::Use { .. } => {}
+        }
+        // The requests come first. So if the edge's counts say "sold out", the edge also has the
+        // requests that hold the orders.
+        part.requests.iter().for_each(|&request| self.engine.holders().insert(request));
+        self.kept.extend(entries);
+        if matches!(step, FeedStep::Use { .. }) {
+            self.show();
+            self.engine.holders().finish_rebuild();
+            self.edge.use_head(head);
+            self.edge.feed.used.add_one();
+        } else if self.at.position() == before {
+            // This server is a replica that is behind. Waiting costs less than reading again.
+            tokio::time::sleep(EVERY).await;
+        }
+        Some(step)
+    }
+
+    /// Returns the entries of a part as text. Returns `None` if an entry has no valid proof.
+    fn entries(&self, part: &FeedPart) -> Option<Vec<(String, Option<String>)>> {
+        let key = self.engine.id_key();
+        let entry = |entry: &doorbuster_slots::FeedEntry| {
+            let text = records::open(key, part.generation, &entry.name, &entry.content)?;
+            let text = (!text.is_empty()).then(|| text.to_owned());
+            Some((entry.name.clone(), text))
+        };
+        part.entries.iter().map(entry).collect()
+    }
+
+    /// Puts the kept entries into this node's memory.
+    fn show(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        if std::mem::take(&mut self.is_whole) {
+            self.remove_sales(|id| !kept.contains_key(&records::sale_entry(id)));
+        }
+        for (name, text) in &kept {
+            match (EntryKind::of(name), text) {
+                (Some(EntryKind::Sale(sale)), Some(text)) => {
+                    let row = serde_json::from_str::<SaleCopy>(text).ok();
+                    let counts = counts_of(kept.get(&counts_entry(sale)));
+                    match (row.and_then(SaleCopy::into_row), counts) {
+                        (Some(row), counts) => self.show_row(row, counts.as_ref()),
+                        // This version of the program cannot read the row. Without the sale in
+                        // memory, the edge passes requests for it to a node.
+                        (None, _) => self.remove_sales(|id| id == sale),
+                    }
+                }
+                (Some(EntryKind::Sale(sale)), None) => self.remove_sales(|id| id == sale),
+                (Some(EntryKind::Blocks), Some(text)) => {
+                    if let Ok(record) = serde_json::from_str::<BlocksRecord>(text) {
+                        self.blocks.replace(&record.blocks());
+                    }
+                }
+                (Some(EntryKind::Edges), Some(text)) => {
+                    if let Ok(edges) = text.parse() {
+                        self.edge.edges.store(edges, Ordering::Relaxed);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (name, text) in &kept {
+            if let (Some(EntryKind::Counts(sale)), Some(record)) =
+                (EntryKind::of(name), counts_of(Some(text)))
+            {
+                self.show_counts(sale, &record);
+            }
+        }
+    }
+
+    fn show_row(&self, row: SaleRow, counts: Option<&CountsRecord>) {
+        let (id, is_draining) = (row.id.clone(), row.draining_until.is_some());
+        let counts: Vec<ItemCounts> = counts.map(CountsRecord::counts).unwrap_or_default();
+        self.engine.put_sale(row, &counts, false);
+        if let Some(sale) = self.engine.catalogue().sale(&id) {
+            sale.flags.draining.store(is_draining, Ordering::Release);
+        }
+        self.engine.control().status_changed(&id.as_str().into());
+    }
+
+    fn show_counts(&self, sale: &str, record: &CountsRecord) {
+        let catalogue = self.engine.catalogue();
+        let Some(sale) = catalogue.sale(sale) else { return };
+        self.engine.control().status_changed(&sale.row.id.as_str().into());
+        sale.flags.room.open_until.store(record.room_open_until, Ordering::Relaxed);
+        for (item, open_until) in record.item_rooms() {
+            if let Some(item) = catalogue.item_by_id(item) {
+                item.work.room.open_until.store(open_until, Ordering::Relaxed);
+            }
+        }
+        for counts in record.counts() {
+            if let Some(item) = catalogue.item_by_id(counts.item) {
+                item.gauge.publish(counts);
+            }
+        }
+    }
+
+    fn remove_sales(&self, is_gone: impl Fn(&str) -> bool) {
+        let catalogue = self.engine.catalogue().clone();
+        for sale in catalogue.sales().filter(|sale| is_gone(&sale.row.id)) {
+            self.engine.change_catalogue(|catalogue| catalogue.remove(&sale.row.id));
+        }
+    }
+}
+
+fn counts_of(text: Option<&Option<String>>) -> Option<CountsRecord> {
+    serde_json::from_str(text?.as_ref()?).ok()
+}

@@ -1,0 +1,208 @@
+//! How an edge without a database gets the deployment's keys. Nodes keep the keys in the shared
+//! Redis, sealed with a secret that the edge also has. The sealing secret is the operators' key or
+//! the secret of buyers' tokens. Without one of these secrets, nobody can open the keys.
+use std::time::Duration;
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use doorbuster_base::master_keys::MasterKeys;
+use doorbuster_base::secret_format::{hex, parse_key};
+use doorbuster_config::{BuyerKeys, Settings};
+use doorbuster_core::IdKey;
+use doorbuster_secrets::{Secrets, SecretsError};
+use doorbuster_slots::SharedRedis;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// Contexts from which the sealing key and the name of the keys in Redis are derived.
+const SEAL_CONTEXT: &str = "doorbuster: keys for edges";
+const NAME_CONTEXT: &str = "doorbuster: name of the keys for edges";
+/// Time between two writes of the keys. A node repeats the write, because Redis may lose the keys.
+const WRITE_EVERY: Duration = Duration::from_secs(10);
+/// How long the keys stay in Redis after the last write.
+const LIFETIME: Duration = Duration::from_secs(86_400);
+/// How long an edge waits until a node has written the keys.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// Time between two reads.
+const READ_EVERY: Duration = Duration::from_millis(200);
+
+/// The keys of the deployment, in the form that a node seals.
+#[derive(Serialize, Deserialize)]
+struct KeysRecord {
+    id_key: String,
+    pass_keys: Vec<String>,
+    /// The secret of buyers' tokens. `None` means that public keys verify the tokens.
+    buyer_secret: Option<String>,
+}
+
+/// The sealed keys, by their names in Redis.
+pub struct SealedKeys(Vec<(String, Vec<u8>)>);
+
+impl SealedKeys {
+    /// Seals the keys twice: for edges with the operators' key, and for edges with the secret of
+    /// buyers' tokens.
+    pub fn new(secrets: &Secrets) -> Self {
+        let record = KeysRecord {
+            id_key: hex(secrets.id_key.to_bytes()),
+            pass_keys: secrets.pass_keys.masters().map(hex).collect(),
+            buyer_secret: secrets.buyer.as_ref().map(|secret| secret.expose_secret().to_owned()),
+        };
+        let text = serde_json::to_vec(&record).expect("texts serialise");
+        let openers = std::iter::once(&secrets.admin_key).chain(&secrets.buyer);
+        Self(openers.filter_map(|with| Some((name(with), seal(with, &text)?))).collect())
+    }
+
+    /// Writes the keys now, and again at intervals until the future is dropped.
+    pub async fn publish(&self, shared: &SharedRedis) {
+        loop {
+            for (name, sealed) in &self.0 {
+                // If the write fails, the next round tries again.
+                drop(shared.set(name, sealed, LIFETIME).await);
+            }
+            tokio::time::sleep(WRITE_EVERY).await;
+        }
+    }
+}
+
+fn derived(context: &str, with: &SecretString) -> [u8; 32] {
+    blake3::derive_key(context, with.expose_secret().as_bytes())
+}
+
+fn name(with: &SecretString) -> String {
+    format!("doorbuster:{{shared}}:edge-keys:{}", &hex(derived(NAME_CONTEXT, with))[..32])
+}
+
+fn sealing_key(with: &SecretString) -> Option<LessSafeKey> {
+    let key = UnboundKey::new(&AES_256_GCM_SIV, &derived(SEAL_CONTEXT, with)).ok()?;
+    Some(LessSafeKey::new(key))
+}
+
+fn seal(with: &SecretString, text: &[u8]) -> Option<Vec<u8>> {
+    let nonce: [u8; NONCE_LEN] = rand::random();
+    let mut sealed = text.to_vec();
+    let nonce_too = Nonce::assume_unique_for_key(nonce);
+    sealing_key(with)?.seal_in_place_append_tag(nonce_too, Aad::empty(), &mut sealed).ok()?;
+    Some([&nonce[..], &sealed].concat())
+}
+
+fn unseal(with: &SecretString, bytes: &[u8]) -> Option<KeysRecord> {
+    let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+    let mut sealed = sealed.to_vec();
+    let text = sealing_key(with)?.open_in_place(nonce, Aad::empty(), &mut sealed).ok()?;
+    serde_json::from_slice(text).ok()
+}
+
+/// Returns the secrets of an edge. Secrets that are not in its settings come from Redis.
+///
+/// # Errors
+///
+/// If a secret is neither in the settings nor in Redis.
+pub async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets, SecretsError> {
+    let auth = &settings.auth;
+    let is_complete =
+        auth.id_key.is_some() && auth.buyers.is_some() && settings.pass_keys.is_some();
+    let found = if is_complete { None } else { Some(read(settings, urls).await?) };
+    let corrupt = || SecretsError::Corrupt { name: "keys for edges", place: "Redis".to_owned() };
+    let shared_secret = found.as_ref().and_then(|found| found.buyer_secret.clone());
+    let buyer = match &auth.buyers {
+        Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) => None,
+        Some(BuyerKeys::Secret(secret)) => Some(secret.clone()),
+        None => Some(shared_secret.map(SecretString::from).ok_or_else(|| {
+            SecretsError::EdgeKeys("copy auth.buyer_jwks from the nodes' settings".to_owned())
+        })?),
+    };
+    let id_key = match (&auth.id_key, &found) {
+        (Some(key), _) => key.clone(),
+        (None, Some(found)) => parse_key(&found.id_key).map(IdKey::new).ok_or_else(corrupt)?,
+        (None, None) => return Err(corrupt()),
+    };
+    let pass_keys = match (&settings.pass_keys, &found) {
+        (Some(keys), _) => keys.clone(),
+        (None, Some(found)) => {
+            let keys = found.pass_keys.iter().map(|key| parse_key(key)).collect::<Option<_>>();
+            keys.and_then(MasterKeys::new).ok_or_else(corrupt)?
+        }
+        (None, None) => return Err(corrupt()),
+    };
+    // An edge passes operators' requests to a node and never checks their key. So a random key is
+    // enough.
+    let admin_key = auth.admin_key.clone().unwrap_or_else(|| hex(rand::random()).into());
+    Ok(Secrets {
+        buyer,
+        admin_key,
+        admin_key_is_new: false,
+        webhook: settings.payment.webhook_secrets.clone(),
+        id_key,
+        pass_keys,
+        pass_key_file: None,
+    })
+}
+
+/// Reads the keys that a node keeps in Redis. If there are no keys yet, waits for at most
+/// [`WAIT_MAX`].
+async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, SecretsError> {
+    let buyer_secret = match &settings.auth.buyers {
+        Some(BuyerKeys::Secret(secret)) => Some(secret),
+        _ => None,
+    };
+    let openers: Vec<&SecretString> = settings.auth.admin_key.iter().chain(buyer_secret).collect();
+    let missing = |why: &str| {
+        SecretsError::EdgeKeys(format!(
+            "{why}; copy auth.id_key, auth.buyer_secret (or auth.buyer_jwks) and pass.keys from \
+             the nodes' settings, or copy auth.admin_key, which opens the keys that nodes keep in \
+             Redis"
+        ))
+    };
+    if openers.is_empty() {
+        return Err(missing("the settings lack keys and a secret that opens the nodes' keys"));
+    }
+    let servers = SharedRedis::readers(urls, "doorbuster")
+        .map_err(|error| SecretsError::EdgeKeys(error.to_string()))?;
+    let until = Instant::now() + WAIT_MAX;
+    loop {
+        for server in &servers {
+            for with in &openers {
+                if let Ok(Some(sealed)) = server.get(&name(with)).await
+                    && let Some(record) = unseal(with, &sealed)
+                {
+                    return Ok(record);
+                }
+            }
+        }
+        if Instant::now() > until {
+            return Err(missing("found no keys in Redis that this edge can open"));
+        }
+        tokio::time::sleep(READ_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_open_only_with_the_secret_that_sealed_them() {
+        let [one, other] = ["one".repeat(16), "other".repeat(16)].map(SecretString::from);
+        let secrets = Secrets {
+            buyer: Some(other.clone()),
+            admin_key: one.clone(),
+            admin_key_is_new: false,
+            webhook: Vec::new(),
+            id_key: IdKey::new([7; 32]),
+            pass_keys: MasterKeys::new(vec![[8; 32], [9; 32]]).expect("two keys"),
+            pass_key_file: None,
+        };
+        let SealedKeys(sealed) = SealedKeys::new(&secrets);
+        assert_eq!(sealed.len(), 2);
+        for (with, (known, sealed)) in [&one, &other].into_iter().zip(&sealed) {
+            assert_eq!(name(with), *known);
+            let record = unseal(with, sealed).expect("the same secret opens the keys");
+            assert_eq!(record.id_key, "07".repeat(32));
+            assert_eq!(record.pass_keys, ["08".repeat(32), "09".repeat(32)]);
+            assert_eq!(record.buyer_secret.as_deref(), Some(other.expose_secret()));
+        }
+        assert!(unseal(&other, &sealed[0].1).is_none());
+        assert!(unseal(&one, &sealed[0].1[..20]).is_none());
+    }
+}

@@ -1,0 +1,180 @@
+//! Reports an edge's refusals to the nodes, so that a sale's statistics include them.
+//!
+//! Once a second, an edge sends its new refusals to one node, in a header of a request for
+//! `/healthz`. The node adds them to its own statistics. Each refusal is reported at most once. If
+//! the node does not answer a report, the statistics may lack the report's refusals.
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_core::IdKey;
+use doorbuster_telemetry::answer_counts::AnswerKind;
+use http::HeaderValue;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::sightings::ALIVE_MS;
+use super::{EdgeNode, EdgeSightings, PassFailure, records};
+use crate::engine::Engine;
+
+/// The header with an edge's report.
+pub const REFUSALS_HEADER: &str = "doorbuster-refusals";
+/// Time between two reports.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// How long the last report may take. The program stops without an answer after that time.
+const LAST_REPORT_MAX: Duration = Duration::from_secs(2);
+/// A report gets no further sale when its entries for sales have this many bytes. The remaining
+/// sales are in the next report of the same second.
+const REPORT_BYTES_MAX: usize = 4_000;
+/// JSON adds at most this many bytes to the id of a sale, and to the code of a refusal. These bytes
+/// are quotes, braces, separators and the first digit of a count.
+const ENTRY_BYTES: usize = 8;
+
+/// The number of refusals by code.
+type Counts = BTreeMap<String, u64>;
+
+/// The refusals of each sale.
+type Sales = BTreeMap<String, Counts>;
+
+/// New refusals of an edge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RefusalReport {
+    /// The edge's random id.
+    pub node: String,
+    /// When the edge wrote this report, by the store's clock.
+    pub said_at: i64,
+    /// Rises with each report of the edge.
+    pub number: u64,
+    /// The new refusals of each sale.
+    pub sales: Sales,
+}
+
+impl RefusalReport {
+    /// Encodes the report as a value of the header.
+    fn seal(&self, key: &IdKey) -> Vec<u8> {
+        let text = serde_json::to_string(self).expect("texts and numbers serialise");
+        records::seal(key, 0, REFUSALS_HEADER, &text)
+    }
+
+    /// Decodes a value of the header, if its proof is valid.
+    fn open(key: &IdKey, value: &[u8]) -> Option<Self> {
+        serde_json::from_str(records::open(key, 0, REFUSALS_HEADER, value)?).ok()
+    }
+}
+
+impl EdgeNode {
+    /// Reports refusals until the program stops. The last report has the refusals up to the stop.
+    pub async fn run_refusal_reports(&self, engine: &Engine, stop: &CancellationToken) {
+        loop {
+            let is_last = timeout(REPORT_EVERY, stop.cancelled()).await.is_ok();
+            if is_last {
+                drop(timeout(LAST_REPORT_MAX, self.report_refusals(engine)).await);
+                return;
+            }
+            self.report_refusals(engine).await;
+        }
+    }
+
+    /// Reports all refusals that no node knows yet. If no node accepts a report, its refusals wait
+    /// for the next second.
+    async fn report_refusals(&self, engine: &Engine) {
+        for sales in take_refusals(engine) {
+            if self.report(engine, &sales).await == Err(PassFailure::Unsent) {
+                add_refusals(engine, &sales);
+            }
+        }
+    }
+
+    async fn report(&self, engine: &Engine, sales: &Sales) -> Result<(), PassFailure> {
+        let about = self.about.get().ok_or(PassFailure::Unsent)?;
+        let report = RefusalReport {
+            node: about.node.clone(),
+            said_at: self.now().0,
+            number: self.reports.fetch_add(1, Ordering::Relaxed) + 1,
+            sales: sales.clone(),
+        };
+        let value = HeaderValue::from_bytes(&report.seal(engine.id_key()));
+        let value = value.map_err(|_| PassFailure::Unsent)?;
+        self.upstreams.send_report(REFUSALS_HEADER, value).await
+    }
+}
+
+/// Takes the new refusals of all sales. Each element has the sales of one report.
+fn take_refusals(engine: &Engine) -> Vec<Sales> {
+    let (mut reports, mut bytes) = (Vec::new(), REPORT_BYTES_MAX);
+    for sale in engine.catalogue().sales() {
+        let counts = &sale.flags.edge_refusals;
+        let new = AnswerKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), counts.take(*kind)));
+        let new: Counts = new.filter(|(_, count)| *count > 0).collect();
+        if new.is_empty() {
+            continue;
+        }
+        if bytes >= REPORT_BYTES_MAX {
+            reports.push(Sales::new());
+            bytes = 0;
+        }
+        let size = |(code, count): (&String, &u64)| {
+            code.len() + ENTRY_BYTES + count.checked_ilog10().unwrap_or(0) as usize
+        };
+        bytes += sale.row.id.len() + ENTRY_BYTES + new.iter().map(size).sum::<usize>();
+        if let Some(report) = reports.last_mut() {
+            report.insert(sale.row.id.clone(), new);
+        }
+    }
+    reports
+}
+
+/// Adds refusals to their sales. Sales that no longer exist are skipped.
+fn add_refusals(engine: &Engine, sales: &Sales) {
+    let catalogue = engine.catalogue();
+    for (sale, refusals) in sales {
+        let Some(sale) = catalogue.sale(sale) else { continue };
+        for kind in AnswerKind::ALL.iter().filter(|kind| kind.is_refusal()) {
+            let count = refusals.get(kind.as_str()).copied().unwrap_or(0);
+            sale.flags.edge_refusals.add(*kind, count);
+        }
+    }
+}
+
+/// On a node, adds the refusals in the value of the header. A report that this node already has
+/// changes nothing. Returns `false` if the report has no valid proof or is too old. The edge then
+/// keeps its refusals.
+pub fn receive(sightings: &EdgeSightings, engine: &Engine, value: &[u8]) -> bool {
+    let Some(report) = RefusalReport::open(engine.id_key(), value) else { return false };
+    if (report.said_at - engine.now().0).abs() >= ALIVE_MS {
+        return false;
+    }
+    if sightings.is_next_report(&report.node, report.number) {
+        add_refusals(engine, &report.sales);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(number: u64) -> RefusalReport {
+        let counts = Counts::from([("sold_out".to_owned(), 7)]);
+        let sales = Sales::from([("spring".to_owned(), counts)]);
+        RefusalReport { node: "e1".to_owned(), said_at: 1, number, sales }
+    }
+
+    #[test]
+    fn a_report_needs_a_proof() {
+        let (key, other) = (IdKey::new([5; 32]), IdKey::new([6; 32]));
+        let sealed = report(1).seal(&key);
+        assert_eq!(RefusalReport::open(&key, &sealed), Some(report(1)));
+        assert_eq!(RefusalReport::open(&other, &sealed), None);
+        assert!(HeaderValue::from_bytes(&sealed).is_ok());
+    }
+
+    #[test]
+    fn a_report_counts_once() {
+        let sightings = EdgeSightings::default();
+        assert!(sightings.is_next_report("e1", 1) && !sightings.is_next_report("e1", 1));
+        assert!(sightings.is_next_report("e1", 3), "another node already got the report");
+        assert!(!sightings.is_next_report("e1", 2) && sightings.is_next_report("e2", 2));
+    }
+}

@@ -1,0 +1,378 @@
+//! The events of the buyers whose streams this edge serves.
+//!
+//! An edge makes the statuses in its streams from its own copy. Only nodes have the events about
+//! buyers' orders and positions. So the edge keeps one WebSocket to a node, the relay. Over this
+//! connection the edge names the buyers, and the node sends their events.
+//!
+//! Events may be lost if the connection breaks, or if the edge reads too slowly. When the node
+//! resumes sending a buyer's events, the buyer's streams get the event `hello`. After this event,
+//! clients read the state.
+
+mod messages;
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use doorbuster_api::event::Event;
+use doorbuster_api::value::Time;
+use doorbuster_core::BuyerId;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error as SocketError;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role};
+
+use super::{EdgeNode, RELAY_HEADER};
+pub use messages::{EdgeMessage, NodeMessage};
+
+use crate::engine::Engine;
+use crate::notify::EventKind;
+
+/// Pause before the next attempt to connect to a node.
+const RETRY: Duration = Duration::from_millis(200);
+/// The node sends a ping more often than this. Without any message for this long, the edge connects
+/// to another node.
+const SILENCE_MAX: Duration = Duration::from_secs(6);
+/// A new stream waits at most this long until the node follows its buyer.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
+/// If the node of the relay is not ready for this long, the edge connects to another node.
+const UNREADY_MAX: Duration = Duration::from_secs(2);
+/// If the edge's copy was too old for this long, or there was no relay, the edge begins to end its
+/// streams.
+const USELESS_MAX: Duration = Duration::from_secs(20);
+/// The streams end within about this many seconds.
+const ENDED_WITHIN_SECS: usize = 60;
+/// At least this many streams end in each second.
+const STREAMS_ENDED_MIN: usize = 50;
+/// The maximum number of messages that the edge makes at a time.
+const BATCH_MAX: usize = 256;
+
+/// What the edge reads from the connection.
+type Received = Result<Message, SocketError>;
+
+/// A buyer with at least one stream.
+#[derive(Debug)]
+struct Followed {
+    streams: usize,
+    /// How many streams follow each sale.
+    sales: HashMap<String, usize>,
+    address: IpAddr,
+    /// Whether a node has ever sent this buyer's events.
+    is_active: bool,
+    /// Streams that wait until the node follows the buyer.
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+#[derive(Debug, Default)]
+struct RelayState {
+    buyers: HashMap<BuyerId, Followed>,
+    /// The buyers about whom the node does not have the newest message.
+    changed: HashSet<BuyerId>,
+}
+
+/// The relay of an edge.
+#[derive(Clone, Debug, Default)]
+pub struct Relay(Arc<RelayInner>);
+
+#[derive(Debug, Default)]
+struct RelayInner {
+    state: Mutex<RelayState>,
+    changes: Notify,
+    is_connected: AtomicBool,
+}
+
+/// One stream of a buyer. When the guard is dropped, the stream has ended.
+#[derive(Debug)]
+pub struct RelayGuard {
+    relay: Relay,
+    buyer: BuyerId,
+    sales: Vec<String>,
+    followed: Option<oneshot::Receiver<()>>,
+}
+
+impl RelayGuard {
+    /// Waits until the node follows the buyer, but only for a limited time. If the node takes
+    /// longer, the stream gets another `hello` later.
+    pub async fn wait_until_followed(&mut self) {
+        if let Some(followed) = self.followed.take() {
+            drop(timeout(FOLLOWED_WITHIN, followed).await);
+        }
+    }
+}
+
+impl Drop for RelayGuard {
+    fn drop(&mut self) {
+        let mut state = self.relay.lock();
+        let RelayState { buyers, changed } = &mut *state;
+        let Some(followed) = buyers.get_mut(&self.buyer) else { return };
+        followed.streams -= 1;
+        for sale in &self.sales {
+            if let Some(streams) = followed.sales.get_mut(sale) {
+                *streams -= 1;
+            }
+        }
+        followed.sales.retain(|_, streams| *streams > 0);
+        if followed.streams == 0 {
+            buyers.remove(&self.buyer);
+            changed.insert(self.buyer.clone());
+            drop(state);
+            self.relay.0.changes.notify_one();
+        }
+    }
+}
+
+impl Relay {
+    fn lock(&self) -> MutexGuard<'_, RelayState> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether the edge is connected to a node.
+    pub fn is_connected(&self) -> bool {
+        self.0.is_connected.load(Ordering::Acquire)
+    }
+
+    /// Adds a stream of a buyer.
+    pub fn follow(&self, buyer: BuyerId, sales: Vec<String>, address: IpAddr) -> RelayGuard {
+        let mut state = self.lock();
+        let RelayState { buyers, changed } = &mut *state;
+        let followed = buyers.entry(buyer.clone()).or_insert_with(|| Followed {
+            streams: 0,
+            sales: HashMap::new(),
+            address,
+            is_active: false,
+            waiting: Vec::new(),
+        });
+        followed.streams += 1;
+        // If the stream follows sales, the node must send the buyer's positions again.
+        let is_new = followed.streams == 1 || !sales.is_empty();
+        for sale in &sales {
+            *followed.sales.entry(sale.clone()).or_default() += 1;
+        }
+        let waiting = (!followed.is_active).then(oneshot::channel);
+        let waiting = waiting.map(|(sender, receiver)| {
+            followed.waiting.push(sender);
+            receiver
+        });
+        if is_new {
+            changed.insert(buyer.clone());
+            drop(state);
+            self.0.changes.notify_one();
+        }
+        RelayGuard { relay: self.clone(), buyer, sales, followed: waiting }
+    }
+
+    /// Returns the next messages for the node.
+    fn take_messages(&self) -> Vec<EdgeMessage> {
+        let mut state = self.lock();
+        let RelayState { buyers, changed } = &mut *state;
+        let next: Vec<BuyerId> = changed.iter().take(BATCH_MAX).cloned().collect();
+        let message = |buyer: BuyerId| {
+            changed.remove(&buyer);
+            let name = buyer.as_str().to_owned();
+            match buyers.get(&buyer) {
+                Some(Followed { sales, address, .. }) => {
+                    let sales = sales.keys().cloned().collect();
+                    EdgeMessage::Follow { buyer: name, sales, address: *address }
+                }
+                None => EdgeMessage::Unfollow { buyer: name },
+            }
+        };
+        next.into_iter().map(message).collect()
+    }
+
+    /// Records that the node follows the buyer. Returns whether the buyer's streams may have missed
+    /// events.
+    fn note_followed(&self, buyer: &BuyerId) -> bool {
+        let mut state = self.lock();
+        let Some(followed) = state.buyers.get_mut(buyer) else { return false };
+        let waiting = std::mem::take(&mut followed.waiting);
+        // A stream that no longer waits has sent its `hello` before.
+        let late = waiting.into_iter().filter_map(|stream| stream.send(()).err()).count();
+        std::mem::replace(&mut followed.is_active, true) || late > 0
+    }
+
+    /// Keeps the connection to a node until the future is dropped.
+    pub async fn run(&self, engine: &Engine, edge: &EdgeNode) {
+        let connecting = async {
+            loop {
+                if let Some(about) = edge.about_text(RELAY_HEADER)
+                    && let Some((node, socket)) = edge.upstreams.open_socket(about).await
+                {
+                    let socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
+                    tokio::select! {
+                        () = self.serve(engine, socket) => {}
+                        // A node that is not ready may not learn of other nodes' commits.
+                        () = node.unready_for(UNREADY_MAX) => {}
+                    }
+                    self.0.is_connected.store(false, Ordering::Release);
+                }
+                sleep(RETRY).await;
+            }
+        };
+        tokio::join!(connecting, self.end_useless_streams(engine, edge));
+    }
+
+    /// Ends streams of buyers while the edge cannot serve them. The clients connect again, and the
+    /// edge passes their new streams on to nodes. All streams end within about a minute, because
+    /// too many new connections at once would overload the nodes.
+    async fn end_useless_streams(&self, engine: &Engine, edge: &EdgeNode) {
+        let (mut every, mut served_at) = (interval(Duration::from_secs(1)), Instant::now());
+        every.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut part = None;
+        loop {
+            every.tick().await;
+            if edge.is_fresh() && self.is_connected() {
+                (served_at, part) = (Instant::now(), None);
+            } else if served_at.elapsed() >= USELESS_MAX {
+                let readers = engine.hub().readers();
+                let part = part.get_or_insert(STREAMS_ENDED_MIN.max(readers / ENDED_WITHIN_SECS));
+                engine.hub().disconnect_buyers(*part);
+            }
+        }
+    }
+
+    /// Serves one connection until it ends.
+    async fn serve(&self, engine: &Engine, socket: WebSocketStream<TokioIo<Upgraded>>) {
+        {
+            let mut state = self.lock();
+            let all = state.buyers.keys().cloned().collect();
+            state.changed = all;
+        }
+        self.0.is_connected.store(true, Ordering::Release);
+        self.0.changes.notify_one();
+        // Reading does not wait for writing. Otherwise, the edge and the node could wait for each
+        // other.
+        let (sink, stream) = socket.split();
+        tokio::select! {
+            () = self.read(engine, stream) => {}
+            () = self.write(sink) => {}
+        }
+    }
+
+    /// Handles the messages of the node until the connection ends or is silent for too long.
+    async fn read(&self, engine: &Engine, mut stream: impl Stream<Item = Received> + Unpin) {
+        while let Ok(Some(Ok(message))) = timeout(SILENCE_MAX, stream.next()).await {
+            match message {
+                Message::Text(text) => self.receive(engine, &text),
+                Message::Close(_) => return,
+                _ => {}
+            }
+        }
+    }
+
+    /// Names the buyers to the node until the connection ends.
+    async fn write(&self, mut sink: impl Sink<Message, Error = SocketError> + Unpin) {
+        loop {
+            let messages = self.take_messages();
+            if messages.is_empty() {
+                self.0.changes.notified().await;
+                continue;
+            }
+            for message in messages {
+                let text = serde_json::to_string(&message).expect("texts serialise");
+                if sink.feed(Message::Text(text.into())).await.is_err() {
+                    return;
+                }
+            }
+            if sink.flush().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Handles a message of the node. A message of a newer version is ignored.
+    fn receive(&self, engine: &Engine, text: &str) {
+        let (buyer, json) = match serde_json::from_str(text) {
+            Ok(NodeMessage::Event { buyer, json }) => (buyer, Some(json)),
+            Ok(NodeMessage::Following { buyer }) => (buyer, None),
+            Err(_) => return,
+        };
+        let Some(buyer) = BuyerId::new(&buyer) else { return };
+        let json = match json {
+            Some(json) => json,
+            None if self.note_followed(&buyer) => hello(engine),
+            None => return,
+        };
+        // The hub keeps events about orders for buyers who connect again.
+        let is_order = json.starts_with(r#"{"type":"order""#);
+        engine.hub().publish(EventKind::Relayed { buyer, json: json.into(), is_order });
+    }
+}
+
+fn hello(engine: &Engine) -> String {
+    let hello = Event::Hello { server_time: Time::from_millis(engine.now().0) };
+    serde_json::to_string(&hello).expect("wire types serialise into memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn buyer() -> BuyerId {
+        BuyerId::new("anna").expect("a buyer")
+    }
+
+    fn follow(relay: &Relay, sale: &str) -> RelayGuard {
+        relay.follow(buyer(), vec![sale.to_owned()], ADDRESS)
+    }
+
+    fn sales(relay: &Relay) -> Vec<Option<Vec<String>>> {
+        let sales = |message| match message {
+            EdgeMessage::Follow { mut sales, .. } => {
+                sales.sort();
+                Some(sales)
+            }
+            EdgeMessage::Unfollow { .. } => None,
+        };
+        relay.take_messages().into_iter().map(sales).collect()
+    }
+
+    #[test]
+    fn a_buyer_is_followed_from_the_first_stream_to_the_last() {
+        let relay = Relay::default();
+        let first = follow(&relay, "spring");
+        assert_eq!(sales(&relay), [Some(vec!["spring".to_owned()])]);
+        let second = follow(&relay, "spring");
+        assert_eq!(sales(&relay), [Some(vec!["spring".to_owned()])], "positions are sent again");
+        let without = relay.follow(buyer(), Vec::new(), ADDRESS);
+        assert!(sales(&relay).is_empty(), "the node follows the buyer already");
+        drop(without);
+        let third = follow(&relay, "autumn");
+        assert_eq!(sales(&relay), [Some(vec!["autumn".to_owned(), "spring".to_owned()])]);
+        drop((first, third));
+        assert!(sales(&relay).is_empty(), "a stream is left");
+        drop(second);
+        assert_eq!(sales(&relay), [None]);
+        drop(follow(&relay, "spring"));
+        assert_eq!(sales(&relay), [None], "the stream ended before the node heard of it");
+        assert!(relay.lock().buyers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_stream_starts_when_the_node_follows_its_buyer() {
+        let relay = Relay::default();
+        let mut first = follow(&relay, "spring");
+        assert!(!relay.note_followed(&buyer()), "the stream has missed nothing");
+        first.wait_until_followed().await;
+        let mut second = follow(&relay, "spring");
+        assert!(second.followed.is_none(), "the node follows the buyer already");
+        second.wait_until_followed().await;
+        assert!(relay.note_followed(&buyer()), "the node follows again, after a gap");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_started_without_the_node_gets_hello_again() {
+        let relay = Relay::default();
+        let mut stream = follow(&relay, "spring");
+        stream.wait_until_followed().await;
+        assert!(relay.note_followed(&buyer()));
+    }
+}

@@ -1,0 +1,43 @@
+//! The messages between an edge and the node of its relay, as JSON.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// A message of an edge to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EdgeMessage {
+    /// The node must send the events of this buyer, and the positions in these sales.
+    Follow {
+        /// The buyer.
+        buyer: String,
+        /// The sales that the buyer's streams follow.
+        sales: Vec<String>,
+        /// The buyer's address.
+        address: IpAddr,
+    },
+    /// The buyer has no more streams.
+    Unfollow {
+        /// The buyer.
+        buyer: String,
+    },
+}
+
+/// A message of a node to an edge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum NodeMessage {
+    /// From now on, the node sends the events of this buyer. Earlier events may be missing.
+    Following {
+        /// The buyer.
+        buyer: String,
+    },
+    /// An event for the streams of this buyer.
+    Event {
+        /// The buyer.
+        buyer: String,
+        /// The event as JSON.
+        json: String,
+    },
+}

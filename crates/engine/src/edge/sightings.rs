@@ -1,0 +1,161 @@
+//! Records which edges are alive. An edge cannot write to Redis. So when an edge checks the health
+//! of a node, it sends its description and a proof in the request. The node then records the edge
+//! in Redis, where all nodes can read the record.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use doorbuster_core::{IdKey, Millis};
+use serde::{Deserialize, Serialize};
+
+use super::records;
+use crate::engine::Engine;
+
+/// The header in which an edge describes itself to a node. Nodes store its value in Redis.
+pub const EDGE_HEADER: &str = "doorbuster-edge";
+/// The header with which an edge opens a relay. Its value must stay secret, because it gives access
+/// to the events of all buyers.
+pub const RELAY_HEADER: &str = "doorbuster-relay";
+/// Shortest time between two records of one edge.
+const RECORD_EVERY: Duration = Duration::from_secs(2);
+/// The maximum number of edges that one node remembers. At this bound the node forgets all of them.
+const EDGES_MAX: usize = 1_024;
+/// An edge counts as alive for this long after it wrote its description.
+pub const ALIVE_MS: i64 = 10_000;
+
+/// An edge's description of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeDescription {
+    /// The edge's random id.
+    pub node: String,
+    /// The version of the edge's program.
+    pub version: String,
+    /// When the edge started, by the store's clock.
+    pub started_at: i64,
+    /// When the edge wrote this description, by the store's clock.
+    pub said_at: i64,
+    /// The edge's open connections.
+    pub connections: u64,
+}
+
+impl EdgeDescription {
+    /// Encodes the description as a value of this header. A value is valid only for its header,
+    /// because each header has another purpose.
+    pub fn seal(&self, key: &IdKey, header: &str) -> Vec<u8> {
+        let text = serde_json::to_string(self).expect("texts and numbers serialise");
+        records::seal(key, 0, header, &text)
+    }
+
+    /// Decodes a value of this header, if its proof is valid.
+    pub fn open(key: &IdKey, header: &str, value: &[u8]) -> Option<Self> {
+        serde_json::from_str(records::open(key, 0, header, value)?).ok()
+    }
+
+    /// Returns whether the edge is alive at the time `now` of the store's clock.
+    pub fn lives(&self, now: Millis) -> bool {
+        (self.said_at - now.0).abs() < ALIVE_MS
+    }
+}
+
+/// What this node remembers about an edge.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sighting {
+    /// When this node last recorded the edge for all nodes.
+    recorded_at: Option<Instant>,
+    /// The number of the edge's last report of refusals.
+    report: u64,
+}
+
+/// The edges that sent their names to this node.
+#[derive(Debug, Default)]
+pub struct EdgeSightings(Mutex<HashMap<String, Sighting>>);
+
+impl EdgeSightings {
+    /// Records, in the background, the edge that sent this header.
+    pub fn record(&self, engine: &Arc<Engine>, value: &[u8]) {
+        let Some(about) = EdgeDescription::open(engine.id_key(), EDGE_HEADER, value) else {
+            return;
+        };
+        if engine.shared().is_none() || !about.lives(engine.now()) || !self.is_due(&about.node) {
+            return;
+        }
+        engine.note_edge();
+        let (engine_too, value) = (engine.clone(), value.to_vec());
+        engine.tasks().spawn(async move {
+            if let Some(shared) = engine_too.shared() {
+                // If the write fails, a later health check from the edge causes another write.
+                drop(shared.note_edge(&about.node, &value).await);
+            }
+        });
+    }
+
+    fn is_due(&self, node: &str) -> bool {
+        self.change(node, |sighting| {
+            let is_due = sighting.recorded_at.is_none_or(|at| at.elapsed() >= RECORD_EVERY);
+            if is_due {
+                sighting.recorded_at = Some(Instant::now());
+            }
+            is_due
+        })
+    }
+
+    /// Returns whether this is a new report of the edge. If so, remembers its number.
+    pub(crate) fn is_next_report(&self, node: &str, number: u64) -> bool {
+        self.change(node, |sighting| {
+            let is_next = number > sighting.report;
+            sighting.report = sighting.report.max(number);
+            is_next
+        })
+    }
+
+    fn change<T>(&self, node: &str, change: impl FnOnce(&mut Sighting) -> T) -> T {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= EDGES_MAX && !seen.contains_key(node) {
+            seen.clear();
+        }
+        change(seen.entry(node.to_owned()).or_default())
+    }
+}
+
+impl Engine {
+    /// Returns the descriptions of the edges that are alive, sorted by the edges' ids. The result
+    /// is empty if Redis does not answer.
+    pub async fn live_edges(&self) -> Vec<EdgeDescription> {
+        let Some(shared) = self.shared() else { return Vec::new() };
+        let now = self.now();
+        let found = shared.edges().await.unwrap_or_default();
+        let mut edges: Vec<EdgeDescription> = found
+            .iter()
+            .filter_map(|value| EdgeDescription::open(self.id_key(), EDGE_HEADER, value))
+            .filter(|about| about.lives(now))
+            .collect();
+        edges.sort_by(|one, other| one.node.cmp(&other.node));
+        edges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_is_recorded_only_with_a_proof_and_only_while_it_lives() {
+        let (key, other) = (IdKey::new([5; 32]), IdKey::new([6; 32]));
+        let about = EdgeDescription {
+            node: "e1".to_owned(),
+            version: "1".to_owned(),
+            started_at: 1,
+            said_at: 50_000,
+            connections: 3,
+        };
+        let sealed = about.seal(&key, EDGE_HEADER);
+        assert_eq!(EdgeDescription::open(&key, EDGE_HEADER, &sealed), Some(about.clone()));
+        assert_eq!(EdgeDescription::open(&other, EDGE_HEADER, &sealed), None);
+        assert_eq!(EdgeDescription::open(&key, RELAY_HEADER, &sealed), None, "another purpose");
+        assert!(
+            about.lives(Millis(50_000 + ALIVE_MS - 1)) && !about.lives(Millis(50_000 + ALIVE_MS))
+        );
+        let sightings = EdgeSightings::default();
+        assert!(sightings.is_due("e1") && !sightings.is_due("e1") && sightings.is_due("e2"));
+    }
+}

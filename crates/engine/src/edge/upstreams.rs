@@ -1,0 +1,287 @@
+//! The nodes behind an edge. This module keeps connections to the nodes, checks which nodes can
+//! serve buyers, and sends requests to nodes.
+//!
+//! If a node does not answer, the edge may send the request to another node. The edge does this
+//! only if the request changes nothing, or if no part of the request was sent to the first node. So
+//! no purchase arrives twice.
+//!
+//! If a node is slow to answer a buyer's read, the edge also sends the read to a second node, and
+//! takes the first answer.
+mod hedging;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::body::Body;
+use doorbuster_api::header::Prefer;
+use doorbuster_config::NamedNodes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::{HeaderValue, Method, Request, Response};
+use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::EdgeNode;
+use hedging::Hedging;
+use upstream::{Failed, Upstream};
+
+pub use upstream::UpstreamState;
+
+/// The header of `/healthz` with the store's time in milliseconds. A node with a store sends it.
+pub const TIME_HEADER: &str = "doorbuster-time";
+/// The header of `/healthz` that says whether a node serves buyers.
+pub const STATE_HEADER: &str = "doorbuster-state";
+/// Longest time until a node begins its answer to a request other than a purchase.
+const ANSWER_MAX: Duration = Duration::from_secs(75);
+/// A purchase may first wait for its verdict. After this wait, the node must begin its answer
+/// within this time.
+const AFTER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Time between two lookups of the nodes' names.
+const LOOKUP_EVERY: Duration = Duration::from_secs(10);
+/// The maximum number of nodes behind one edge. Further addresses are not used.
+const UPSTREAMS_MAX: usize = 256;
+
+/// The reason why a request could not be passed to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassFailure {
+    /// No node was reachable, so nothing was sent.
+    Unsent,
+    /// A node got the request or a part of it, and did not answer.
+    Unanswered,
+    /// Another edge had already passed this request on, so nothing was sent.
+    FromAnEdge,
+}
+
+/// The nodes behind an edge.
+pub struct Upstreams {
+    names: Vec<NamedNodes>,
+    all: ArcSwap<Vec<Arc<Upstream>>>,
+    next: AtomicUsize,
+    hedging: Hedging,
+}
+
+impl fmt::Debug for Upstreams {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.all.load();
+        out.debug_list().entries(all.iter().map(|upstream| upstream.address)).finish()
+    }
+}
+
+impl Upstreams {
+    pub(super) fn new(names: &[NamedNodes]) -> Self {
+        let upstreams = Self {
+            names: names.to_vec(),
+            all: ArcSwap::default(),
+            next: AtomicUsize::new(0),
+            hedging: Hedging::default(),
+        };
+        upstreams.set_addresses(names);
+        upstreams
+    }
+
+    /// Replaces the nodes. A node whose address stays keeps its state and its connections. Returns
+    /// whether the addresses changed.
+    fn set_addresses(&self, names: &[NamedNodes]) -> bool {
+        let mut addresses = Vec::new();
+        for address in names.iter().flat_map(NamedNodes::addresses).copied() {
+            if !addresses.contains(&address) && addresses.len() < UPSTREAMS_MAX {
+                addresses.push(address);
+            }
+        }
+        let known = self.all.load();
+        if known.iter().map(|upstream| upstream.address).eq(addresses.iter().copied()) {
+            return false;
+        }
+        let upstream = |address: SocketAddr| {
+            let same = known.iter().find(|upstream| upstream.address == address);
+            same.cloned().unwrap_or_else(|| Arc::new(Upstream::new(address)))
+        };
+        self.all.store(Arc::new(addresses.into_iter().map(upstream).collect()));
+        true
+    }
+
+    /// Returns how many nodes are ready.
+    pub fn ready(&self) -> usize {
+        let all = self.all.load();
+        all.iter().filter(|upstream| upstream.state() == UpstreamState::Ready).count()
+    }
+
+    /// Sends a request to a node. The nodes take turns. Nodes that are not ready come last.
+    pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, PassFailure> {
+        let only_reads = matches!(*request.method(), Method::GET | Method::HEAD)
+            && request.body().is_end_stream()
+            && !request.headers().contains_key(http::header::UPGRADE);
+        match only_reads {
+            true => self.send_read(request).await,
+            false => self.send_once(request).await,
+        }
+    }
+
+    /// Sends a request that may change something. At most one node gets a part of the request.
+    async fn send_once(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, PassFailure> {
+        let answer_max = answer_max(&request);
+        for upstream in self.in_turn() {
+            match upstream.send(request, answer_max).await {
+                Ok(response) => return Ok(response),
+                Err(Failed { unsent: Some(unsent) }) => request = *unsent,
+                Err(Failed { unsent: None }) => return Err(PassFailure::Unanswered),
+            }
+        }
+        Err(PassFailure::Unsent)
+    }
+
+    /// Sends a read. If a node fails, the next node gets the read. If the first node is slow or
+    /// lost, a second node gets the read too, and the first answer counts.
+    async fn send_read(&self, request: Request<Body>) -> Result<Response<Incoming>, PassFailure> {
+        let mut rest = self.in_turn().into_iter();
+        let Some(first) = rest.next() else { return Err(PassFailure::Unsent) };
+        let may_be_hedged = may_be_hedged(&request);
+        let (mut head, _) = request.into_parts();
+        // The extensions belong to the client's connection, so the node does not need them.
+        head.extensions.clear();
+        let try_at = |upstream: Arc<Upstream>| {
+            let copy = Request::from_parts(head.clone(), Body::empty());
+            async move {
+                let began = Instant::now();
+                let sent = upstream.send(copy, ANSWER_MAX).await;
+                sent.map(|response| (response, began.elapsed()))
+            }
+        };
+        let delay = self.hedging.begin_read();
+        let slow = tokio::time::sleep(delay);
+        let lost = first.lost();
+        tokio::pin!(slow, lost);
+        let was_lost = first.state() == UpstreamState::Lost;
+        let (mut awaits_delay, mut awaits_loss) = (may_be_hedged, !was_lost);
+        let mut tries = FuturesUnordered::from_iter([try_at(first.clone())]);
+        loop {
+            let is_second_due = tokio::select! {
+                Some(tried) = tries.next() => match tried {
+                    Ok((response, took)) => {
+                        self.hedging.record(took);
+                        return Ok(response);
+                    }
+                    Err(Failed { .. }) => {
+                        tries.extend(rest.next().map(&try_at));
+                        if tries.is_empty() {
+                            return Err(PassFailure::Unsent);
+                        }
+                        false
+                    }
+                },
+                () = &mut slow, if awaits_delay => {
+                    awaits_delay = false;
+                    let next = rest.as_slice().first().map(|next| next.state());
+                    next == Some(UpstreamState::Ready) && self.hedging.take_repeat()
+                }
+                () = &mut lost, if awaits_loss => {
+                    awaits_loss = false;
+                    true
+                }
+            };
+            if is_second_due && tries.len() == 1 {
+                tries.extend(rest.next().map(&try_at));
+            }
+        }
+    }
+
+    /// Sends a header to one of the ready nodes, in a request for `/healthz`. A node that received
+    /// the header answers with the same header.
+    pub(super) async fn send_report(
+        &self,
+        name: &'static str,
+        value: HeaderValue,
+    ) -> Result<(), PassFailure> {
+        let ready = self.in_turn().into_iter();
+        for upstream in ready.filter(|upstream| upstream.state() == UpstreamState::Ready) {
+            match upstream.request_health((name, value.clone())).await {
+                Ok(answer) if answer.contains_key(name) => return Ok(()),
+                // A node of an earlier version does not know the header.
+                Ok(_) => {}
+                Err(Failed { unsent: Some(_) }) => {}
+                Err(Failed { unsent: None }) => return Err(PassFailure::Unanswered),
+            }
+        }
+        Err(PassFailure::Unsent)
+    }
+
+    /// Opens a WebSocket to one of the ready nodes, for the relay. Returns `None` if no node
+    /// accepts the edge.
+    pub(super) async fn open_socket(
+        &self,
+        about: HeaderValue,
+    ) -> Option<(Arc<Upstream>, TokioIo<Upgraded>)> {
+        let ready = self.in_turn().into_iter();
+        for upstream in ready.filter(|upstream| upstream.state() == UpstreamState::Ready) {
+            if let Some(socket) = upstream.open_socket(about.clone()).await {
+                return Some((upstream, socket));
+            }
+        }
+        None
+    }
+
+    fn in_turn(&self) -> Vec<Arc<Upstream>> {
+        let all = self.all.load();
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % all.len().max(1);
+        let (before, from) = all.split_at(first);
+        let mut turn: Vec<_> = from.iter().chain(before).cloned().collect();
+        turn.retain(|upstream| upstream.state() != UpstreamState::WithoutApi);
+        turn.sort_by_key(|upstream| upstream.state());
+        turn
+    }
+
+    /// Checks the nodes, reads their clocks, and looks up their names, until the future is dropped.
+    pub async fn run_checks(&self, edge: &Arc<EdgeNode>) {
+        let mut names = self.names.clone();
+        loop {
+            let mut checks = JoinSet::new();
+            for upstream in self.all.load().iter() {
+                checks.spawn(upstream.clone().run_checks(edge.clone()));
+            }
+            loop {
+                tokio::time::sleep(LOOKUP_EVERY).await;
+                // The system's lookup blocks its thread.
+                let old = names.clone();
+                let again = move || old.into_iter().map(NamedNodes::look_up_again).collect();
+                names = tokio::task::spawn_blocking(again).await.unwrap_or(names);
+                if self.set_addresses(&names) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Returns how long a node may take to begin its answer.
+fn answer_max(request: &Request<Body>) -> Duration {
+    if request.method() != Method::POST || request.uri().path() != "/v1/orders" {
+        return ANSWER_MAX;
+    }
+    let values = request.headers().get_all("prefer").iter().map(HeaderValue::as_bytes);
+    let wait = match Prefer::parse(values) {
+        Prefer::RespondAsync => Duration::ZERO,
+        Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
+    };
+    wait + AFTER_WAIT_MAX
+}
+
+/// Returns whether a second node may get this read while the first node has not answered.
+/// Operators' reads are not repeated, because they can be expensive. An event stream is not
+/// repeated, because the edge would close the second stream again.
+fn may_be_hedged(request: &Request<Body>) -> bool {
+    let path = request.uri().path();
+    path != "/v1/events" && !path.starts_with("/v1/admin/")
+}

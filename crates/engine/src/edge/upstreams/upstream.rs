@@ -1,0 +1,313 @@
+//! One node behind an edge: its connections, its state and its checks.
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use doorbuster_core::Millis;
+use http::header::{CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+
+use super::{STATE_HEADER, TIME_HEADER};
+use crate::edge::EdgeNode;
+use crate::edge::sightings::{EDGE_HEADER, RELAY_HEADER};
+
+/// How long a node may take to accept a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// A connection is not used again after it was idle for this long, because the node may be closing
+/// it.
+const IDLE_MAX: Duration = Duration::from_millis(800);
+/// The maximum number of idle connections to one node. Further idle connections are closed.
+const IDLE_CONNECTIONS_MAX: usize = 512;
+/// Time between two checks of a node.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
+/// Longest duration of a check.
+const CHECK_MAX: Duration = Duration::from_secs(1);
+
+/// Whether a node can serve buyers. An edge prefers nodes whose state comes earlier in this enum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UpstreamState {
+    /// The node serves buyers.
+    Ready,
+    /// The node answers, but it is stopping, or its snapshot of the store is too old.
+    NotReady,
+    /// The node does not answer.
+    Lost,
+    /// The node lacks the role `api`, so it answers buyers with `404`. An edge sends it nothing.
+    WithoutApi,
+}
+
+impl UpstreamState {
+    /// Returns the state as a value of [`STATE_HEADER`].
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::NotReady => "not_ready",
+            Self::Lost => "lost",
+            Self::WithoutApi => "no_api",
+        }
+    }
+
+    /// Parses the state in a node's answer. A node of an earlier version sends no state.
+    fn parse(value: Option<&HeaderValue>) -> Self {
+        let is = |state: Self| value.is_some_and(|value| value == state.as_str());
+        [Self::NotReady, Self::WithoutApi]
+            .into_iter()
+            .find(|state| is(*state))
+            .unwrap_or(Self::Ready)
+    }
+}
+
+/// A request without an answer.
+pub(super) struct Failed {
+    /// The request, if no part of it was sent.
+    pub(super) unsent: Option<Box<Request<Body>>>,
+}
+
+/// A node behind an edge.
+#[derive(Debug)]
+pub(in crate::edge) struct Upstream {
+    pub(super) address: SocketAddr,
+    state: watch::Sender<UpstreamState>,
+    idle: Mutex<Vec<(SendRequest<Body>, Instant)>>,
+}
+
+impl Upstream {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self { address, state: watch::Sender::new(UpstreamState::Ready), idle: Mutex::default() }
+    }
+
+    pub(super) fn state(&self) -> UpstreamState {
+        *self.state.borrow()
+    }
+
+    pub(super) fn set_state(&self, state: UpstreamState) {
+        self.state.send_replace(state);
+    }
+
+    /// Waits until the node has not been ready for this long.
+    pub(in crate::edge) async fn unready_for(&self, long: Duration) {
+        let mut state = self.state.subscribe();
+        loop {
+            // The waits cannot fail, because this value owns the sender.
+            drop(state.wait_for(|state| *state != UpstreamState::Ready).await);
+            let again = state.wait_for(|state| *state == UpstreamState::Ready);
+            if timeout(long, again).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the node is lost.
+    pub(super) async fn lost(&self) {
+        // The wait cannot fail, because this value owns the sender.
+        drop(self.state.subscribe().wait_for(|state| *state == UpstreamState::Lost).await);
+    }
+
+    /// Records that the node accepted no connection. If the node is alive, the next check corrects
+    /// this state.
+    fn mark_lost(&self) {
+        self.state.send_if_modified(|state| {
+            let is_known = matches!(state, UpstreamState::Lost | UpstreamState::WithoutApi);
+            if !is_known {
+                *state = UpstreamState::Lost;
+            }
+            !is_known
+        });
+    }
+
+    /// Sends a request on an idle connection, or on a new one. The node must begin its answer
+    /// within `answer_max`.
+    pub(super) async fn send(
+        self: Arc<Self>,
+        mut request: Request<Body>,
+        answer_max: Duration,
+    ) -> Result<Response<Incoming>, Failed> {
+        while let Some(connection) = self.idle_connection() {
+            match self.clone().send_on(connection, request, answer_max).await {
+                // The node closed the connection before it got any part of the request.
+                Err(Failed { unsent: Some(unsent) }) => request = *unsent,
+                answered => return answered,
+            }
+        }
+        match self.connect().await {
+            Some(connection) => self.send_on(connection, request, answer_max).await,
+            None => {
+                self.mark_lost();
+                Err(Failed { unsent: Some(Box::new(request)) })
+            }
+        }
+    }
+
+    async fn send_on(
+        self: Arc<Self>,
+        mut connection: SendRequest<Body>,
+        request: Request<Body>,
+        answer_max: Duration,
+    ) -> Result<Response<Incoming>, Failed> {
+        let answer = timeout(answer_max, connection.try_send_request(request)).await;
+        // A late answer does not mean that the node is lost. The checks detect a lost node.
+        let Ok(answer) = answer else { return Err(Failed { unsent: None }) };
+        let response =
+            answer.map_err(|mut error| Failed { unsent: error.take_message().map(Box::new) })?;
+        // The connection becomes free after the answer's body was read.
+        drop(tokio::spawn(async move {
+            if connection.ready().await.is_ok() {
+                self.keep(connection);
+            }
+        }));
+        Ok(response)
+    }
+
+    fn idle_connection(&self) -> Option<SendRequest<Body>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((connection, since)) = idle.pop() {
+            if since.elapsed() > IDLE_MAX {
+                // All other connections in the list were idle for longer, so they are too old as
+                // well.
+                idle.clear();
+                return None;
+            }
+            if connection.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn keep(&self, connection: SendRequest<Body>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_CONNECTIONS_MAX {
+            idle.push((connection, Instant::now()));
+        }
+    }
+
+    async fn connect(&self) -> Option<SendRequest<Body>> {
+        let stream = timeout(CONNECT_MAX, TcpStream::connect(self.address)).await.ok()?.ok()?;
+        stream.set_nodelay(true).ok()?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+        // The task ends with the connection.
+        drop(tokio::spawn(async move { connection.with_upgrades().await }));
+        Some(sender)
+    }
+
+    /// Checks the node and reads its clock until the future is dropped.
+    pub(super) async fn run_checks(self: Arc<Self>, edge: Arc<EdgeNode>) {
+        let mut before = UpstreamState::Ready;
+        loop {
+            let asked_at = edge.own_time();
+            let checked =
+                timeout(CHECK_MAX, self.check(edge.about_text(EDGE_HEADER))).await.ok().flatten();
+            let state = checked.map_or(UpstreamState::Lost, |(state, _)| state);
+            self.set_state(state);
+            if let Some((_, time)) = checked {
+                edge.read_clock(time, asked_at);
+            }
+            self.log_change(std::mem::replace(&mut before, state), state);
+            tokio::time::sleep(CHECK_EVERY).await;
+        }
+    }
+
+    fn log_change(&self, before: UpstreamState, now: UpstreamState) {
+        let address = self.address;
+        match (before, now) {
+            (before, now) if before == now => {}
+            (_, UpstreamState::Lost) => tracing::warn!(
+                %address,
+                event = "edge.upstream_lost",
+                "a node behind this edge does not answer"
+            ),
+            (_, UpstreamState::WithoutApi) => tracing::warn!(
+                %address,
+                event = "edge.upstream_without_api",
+                "a node behind this edge lacks the role api; the edge sends it no requests"
+            ),
+            (UpstreamState::Lost | UpstreamState::WithoutApi, _) => tracing::info!(
+                %address,
+                event = "edge.upstream_back",
+                "a node behind this edge answers"
+            ),
+            (UpstreamState::Ready | UpstreamState::NotReady, _) => {}
+        }
+    }
+
+    /// Returns the node's state and the store's time from the node's `/healthz`. Returns `None` if
+    /// the node does not answer or is an edge itself.
+    async fn check(
+        self: &Arc<Self>,
+        about: Option<HeaderValue>,
+    ) -> Option<(UpstreamState, Millis)> {
+        let headers = self.request_health(about.map(|about| (EDGE_HEADER, about))).await.ok()?;
+        let text = headers.get(TIME_HEADER)?.to_str().ok()?;
+        let time = Millis(text.parse().ok()?);
+        Some((UpstreamState::parse(headers.get(STATE_HEADER)), time))
+    }
+
+    /// Opens a WebSocket as an edge. Returns `None` if the node does not accept the edge.
+    pub(super) async fn open_socket(
+        self: &Arc<Self>,
+        about: HeaderValue,
+    ) -> Option<TokioIo<Upgraded>> {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = Uri::from_static("/v1/ws");
+        let host = HeaderValue::from_str(&self.address.to_string()).expect("an address is ASCII");
+        let key = HeaderValue::from_str(&generate_key()).expect("base64 is ASCII");
+        let headers = request.headers_mut();
+        headers.insert(HOST, host);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(SEC_WEBSOCKET_KEY, key);
+        headers.insert(RELAY_HEADER, about);
+        let mut response = self.clone().send(request, CHECK_MAX).await.ok()?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return None;
+        }
+        let upgraded = timeout(CHECK_MAX, hyper::upgrade::on(&mut response)).await;
+        upgraded.ok()?.ok().map(TokioIo::new)
+    }
+
+    /// Requests `/healthz` with this header. Returns the headers of the answer.
+    pub(super) async fn request_health(
+        self: &Arc<Self>,
+        header: impl Into<Option<(&'static str, HeaderValue)>>,
+    ) -> Result<HeaderMap, Failed> {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = Uri::from_static("/healthz");
+        let host = HeaderValue::from_str(&self.address.to_string()).expect("an address is ASCII");
+        request.headers_mut().insert(HOST, host);
+        if let Some((name, value)) = header.into() {
+            request.headers_mut().insert(name, value);
+        }
+        let (answer, body) = self.clone().send(request, CHECK_MAX).await?.into_parts();
+        // The connection can be reused only after the body was read.
+        match timeout(CHECK_MAX, axum::body::to_bytes(Body::new(body), 64 * 1024)).await {
+            Ok(Ok(_)) => Ok(answer.headers),
+            Ok(Err(_)) | Err(_) => Err(Failed { unsent: None }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_without_a_stated_state_counts_as_ready() {
+        for state in [UpstreamState::Ready, UpstreamState::NotReady, UpstreamState::WithoutApi] {
+            let value = HeaderValue::from_static(state.as_str());
+            assert_eq!(UpstreamState::parse(Some(&value)), state);
+        }
+        assert_eq!(UpstreamState::parse(None), UpstreamState::Ready);
+        let later = HeaderValue::from_static("later");
+        assert_eq!(UpstreamState::parse(Some(&later)), UpstreamState::Ready);
+    }
+}

@@ -1,0 +1,382 @@
+//! The engine decides about stock. This module contains the engine's shared state, and starts and
+//! stops the engine.
+
+mod jobs;
+mod node_count;
+mod node_memory;
+mod orders;
+mod refusals;
+mod settlers;
+mod slot_counts;
+mod start;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod waitlist;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use arc_swap::Guard;
+use doorbuster_base::clock::Clock;
+use doorbuster_config::Roles;
+use doorbuster_core::settle::TicketVerdict;
+use doorbuster_core::{IdKey, ItemId, Millis, NodeId, Token};
+use doorbuster_slots::{SharedRedis, SlotError, Slots};
+use doorbuster_store::{ItemCounts, OpenError, SaleRow, Store, StoreError};
+use doorbuster_telemetry::metrics::Gauge;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cache::Cache;
+use crate::catalogue::{Catalogue, ItemState};
+use crate::control::{CatalogueCheck, JobSignals};
+use crate::database::DatabaseState;
+use crate::edge::EdgeNode;
+use crate::holders::Holders;
+use crate::meter::EngineMeter;
+use crate::notify::Hub;
+use crate::outages::Outages;
+use crate::slot_layout::SlotLayout;
+use crate::waiters::{Delivery, VerdictWaiters};
+use node_memory::NodeMemory;
+use settlers::SettlerWatch;
+
+pub use jobs::Jobs;
+pub use node_count::NodeCount;
+pub use orders::OrderLookup;
+pub use start::expose_urls;
+pub(crate) use start::redis_prefix;
+pub use start::{DatabaseOptions, EngineOptions, StockLocation};
+pub(crate) use stop::DRAIN_MAX;
+pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
+
+/// Why the engine failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A slot failed.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// Tickets in flight did not settle in time.
+    #[error("tickets in flight did not settle within {} s", DRAIN_MAX.as_secs())]
+    Drain,
+    /// A payment message arrived too early: its payment is not recorded yet, or its order is not
+    /// decided yet.
+    #[error("the message's payment is not recorded yet, or its order is not decided yet")]
+    TooEarly,
+}
+
+/// The part of the program that decides about stock.
+pub struct Engine {
+    node_memory: Arc<NodeMemory>,
+    store: Store,
+    slots: Slots,
+    cache: Cache,
+    clock: Clock,
+    database: DatabaseState,
+    /// The state of an edge. `None` means that this node has a store.
+    edge: Option<Arc<EdgeNode>>,
+    node: NodeId,
+    always_leads: bool,
+    layout: SlotLayout,
+    node_count: Arc<NodeCount>,
+    roles: Roles,
+    settlers: SettlerWatch,
+    parked: AtomicUsize,
+    meter: EngineMeter,
+    outages: Outages,
+    drained: Notify,
+    /// Locked while a changed catalogue replaces the old one.
+    catalogue_lock: Mutex<()>,
+    /// The newest check for changes of the catalogue.
+    last_check: tokio::sync::Mutex<CatalogueCheck>,
+    stopping: AtomicBool,
+    /// Locked while the leases are renewed. `true` means that this node has released its leases and
+    /// will not renew them.
+    leases_released: tokio::sync::Mutex<bool>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    /// This node's description for other nodes. It is set when the node begins to serve requests.
+    about: OnceLock<NodeDescription>,
+}
+
+/// A node's description of itself for other nodes.
+#[derive(Debug)]
+pub struct NodeDescription {
+    /// When the node started, by its own clock.
+    pub started_at: Millis,
+    /// The node's open connections.
+    pub connections: Gauge,
+}
+
+impl Engine {
+    /// Sets this node's description for other nodes.
+    pub fn describe(&self, about: NodeDescription) {
+        // A second description of the same process would be equal, so it is dropped.
+        drop(self.about.set(about));
+    }
+
+    /// Returns when this process began to serve requests. `None` means that it serves no requests
+    /// yet.
+    pub fn started_at(&self) -> Option<Millis> {
+        self.about.get().map(|about| about.started_at)
+    }
+
+    /// Returns this node's description of itself as JSON.
+    pub fn node_description(&self) -> String {
+        let about = self.about.get();
+        serde_json::json!({
+            "roles": self.roles.names(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "started_at": about.map(|about| about.started_at.0),
+            "connections": about.map_or(0, |about| about.connections.get()),
+            "notes": self.node_memory.refusals.notes(),
+        })
+        .to_string()
+    }
+
+    /// Returns the items of the sales that have open slots.
+    pub fn items_with_open_slots(&self) -> Vec<Arc<ItemState>> {
+        self.catalogue()
+            .sales()
+            .filter(|s| s.has_open_slots())
+            .flat_map(|s| s.items.iter().cloned())
+            .collect()
+    }
+
+    /// Puts a sale's row into the catalogue. `counts` has the counts of items that are new in the
+    /// catalogue. If `is_new` is true and the catalogue already has a sale with this id, the
+    /// catalogue stays unchanged. Returns whether the row was put into the catalogue.
+    pub fn put_sale(&self, row: SaleRow, counts: &[ItemCounts], is_new: bool) -> bool {
+        let mut is_put = false;
+        self.change_catalogue(|c| {
+            is_put = !is_new || c.sale(&row.id).is_none();
+            if is_put {
+                c.put_sale(row, counts, &self.node_memory.key, self.layout);
+            }
+        });
+        is_put
+    }
+
+    /// Replaces the catalogue with a changed copy. Changes run one after another.
+    pub fn change_catalogue(&self, change: impl FnOnce(&mut Catalogue)) {
+        let _guard = self.catalogue_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Catalogue::clone(&self.node_memory.catalogue.load());
+        change(&mut next);
+        self.node_memory.catalogue.store(Arc::new(next));
+        self.control().signal_feed();
+    }
+
+    /// Returns the reasons why the program cannot sell. The list is empty if the program can sell.
+    pub async fn unready_reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.is_stopping() {
+            reasons.push("stopping".to_owned());
+        }
+        match self.store.health().await {
+            Err(error) => reasons.push(error.to_string()),
+            Ok(()) => reasons.extend(self.database.commit_check.failure(&self.store).await),
+        }
+        reasons
+    }
+
+    /// Returns the store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns this node's knowledge about its database.
+    pub fn database(&self) -> &DatabaseState {
+        &self.database
+    }
+
+    /// Returns the state of an edge. `None` means that this node has a store.
+    pub fn edge(&self) -> Option<&Arc<EdgeNode>> {
+        self.edge.as_ref()
+    }
+
+    /// Returns the slots.
+    #[must_use]
+    pub fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// Returns the Redis for data that all nodes share and that may be lost. `None` means that the
+    /// deployment's shape has no Redis.
+    #[must_use]
+    pub fn shared(&self) -> Option<&SharedRedis> {
+        self.cache.shared().map(|(shared, _)| shared)
+    }
+
+    /// Returns the cache of sales that are not in memory.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Returns the hub of events.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.node_memory.hub
+    }
+
+    /// Returns the catalogue of sales and items.
+    #[must_use]
+    pub fn catalogue(&self) -> Guard<Arc<Catalogue>> {
+        self.node_memory.catalogue.load()
+    }
+
+    /// Returns the store's time.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.store.now()
+    }
+
+    /// Returns the store's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Returns whether the store's clock was stepped. The server does not trust a stepped clock for
+    /// deadlines.
+    #[must_use]
+    pub fn clock_stepped(&self) -> bool {
+        self.clock.has_alarm() || self.store.clock_stepped()
+    }
+
+    /// Returns whether this node's snapshot of the store is recent enough to refuse requests.
+    pub fn is_memory_recent(&self) -> bool {
+        doorbuster_steps::memory::is_recent(self.memory_age_ms())
+    }
+
+    /// Returns the age of this node's snapshot of the store in milliseconds, rounded up.
+    pub fn memory_age_ms(&self) -> i64 {
+        let age = self.store.staleness();
+        let millis = age.as_secs().saturating_mul(1_000);
+        let part = u64::from(age.subsec_nanos().div_ceil(1_000_000));
+        i64::try_from(millis.saturating_add(part)).unwrap_or(i64::MAX)
+    }
+
+    /// Returns a time of the store's clock. This node's memory has every commit up to that time.
+    pub(crate) fn memory_as_of(&self) -> Millis {
+        let age = self.store.staleness().as_millis();
+        self.now().plus(-i64::try_from(age).unwrap_or(i64::MAX).saturating_add(1))
+    }
+
+    /// Returns the deployment's key for ids.
+    #[must_use]
+    pub fn id_key(&self) -> &IdKey {
+        &self.node_memory.key
+    }
+
+    /// Returns this node's id.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Returns whether this node acts as leader even while another node is the leader.
+    pub fn always_leads(&self) -> bool {
+        self.always_leads
+    }
+
+    /// Returns where the slots are.
+    #[must_use]
+    pub fn layout(&self) -> SlotLayout {
+        self.layout
+    }
+
+    /// Returns the number of nodes whose leases had not lapsed at the last check, including this
+    /// node.
+    #[must_use]
+    pub fn nodes(&self) -> u64 {
+        self.node_count.now().into()
+    }
+
+    /// Returns the counter of the nodes that are live now or were live recently.
+    pub fn node_count(&self) -> &Arc<NodeCount> {
+        &self.node_count
+    }
+
+    /// Returns whether this node watches the slots that serve its requests. If no other node
+    /// reaches these slots, this node watches them. If all nodes reach them, only the leader
+    /// watches them.
+    pub(crate) fn watches_slots(&self) -> bool {
+        self.layout.is_node_local() || self.control().leads()
+    }
+
+    /// Returns the engine's counters.
+    #[must_use]
+    pub fn meter(&self) -> &EngineMeter {
+        &self.meter
+    }
+
+    /// Returns the number of parked requests.
+    #[must_use]
+    pub fn parked(&self) -> &AtomicUsize {
+        &self.parked
+    }
+
+    /// Returns the requests that hold an order.
+    #[must_use]
+    pub fn holders(&self) -> &Holders {
+        &self.node_memory.holders
+    }
+
+    /// Returns the requests that wait for a verdict.
+    #[must_use]
+    pub fn waiters(&self) -> &VerdictWaiters {
+        &self.node_memory.waiters
+    }
+
+    /// Delivers a ticket's verdict to the requests that wait for it.
+    pub(crate) fn deliver_verdict(&self, ticket: Token, resolved: TicketVerdict) -> Delivery {
+        self.node_memory.deliver(ticket, resolved)
+    }
+
+    /// Returns whether the program is about to end.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Returns the signals that wake the jobs.
+    pub fn control(&self) -> &JobSignals {
+        &self.node_memory.control
+    }
+
+    /// Wakes this item's reconciliation after a pause.
+    pub(crate) fn wake_after(&self, pause: Duration, item: ItemId) {
+        let (node_memory, stop) = (self.node_memory.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(pause) => node_memory.control.wake(item),
+            }
+        });
+    }
+
+    /// Returns the tracker of tasks that no caller awaits. The engine stops only after these tasks
+    /// have finished.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    pub(crate) fn last_check(&self) -> &tokio::sync::Mutex<CatalogueCheck> {
+        &self.last_check
+    }
+
+    /// Returns the notification that is sent after each settled batch.
+    pub fn drained(&self) -> &Notify {
+        &self.drained
+    }
+}

@@ -1,0 +1,93 @@
+//! Counts the nodes that are live now, and the nodes that were live recently.
+//!
+//! If a node pauses for a moment, its lease may lapse. Other nodes must not take over that node's
+//! part of a request limit immediately. So a node counts as live until several checks in a row find
+//! that its lease has lapsed.
+//!
+//! The code counts checks instead of seconds, because the whole machine may pause. After such a
+//! pause, a node's first check finds that all leases except its own have lapsed.
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// If this many checks in a row do not find a node, the node no longer counts. This happens about
+/// three seconds after the node's lease has ended.
+const MISSED_CHECKS: u32 = 6;
+
+/// The number of live nodes, including this node. One job writes it, and all other code only reads
+/// it.
+#[derive(Debug)]
+pub struct NodeCount {
+    now: AtomicU32,
+    recent: AtomicU32,
+    /// The number of checks in a row that found fewer nodes than `recent`.
+    fewer: AtomicU32,
+}
+
+impl Default for NodeCount {
+    /// Until the first check, only this node counts.
+    fn default() -> Self {
+        Self { now: AtomicU32::new(1), recent: AtomicU32::new(1), fewer: AtomicU32::new(0) }
+    }
+}
+
+impl NodeCount {
+    /// Returns the number of nodes whose lease had not lapsed at the last check.
+    pub fn now(&self) -> u32 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of nodes that were live recently. It is at least 1.
+    pub fn recent(&self) -> u32 {
+        self.recent.load(Ordering::Relaxed)
+    }
+
+    /// Records the number of nodes that a check found.
+    pub fn observe(&self, nodes: usize) {
+        let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
+        self.now.store(nodes, Ordering::Relaxed);
+        let counted = nodes.max(1);
+        let fewer =
+            if counted < self.recent() { self.fewer.load(Ordering::Relaxed) + 1 } else { 0 };
+        let is_sure = fewer == 0 || fewer >= MISSED_CHECKS;
+        if is_sure {
+            self.recent.store(counted, Ordering::Relaxed);
+        }
+        self.fewer.store(if is_sure { 0 } else { fewer }, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(seen: &[usize]) -> (u32, u32) {
+        let node_count = NodeCount::default();
+        seen.iter().for_each(|nodes| node_count.observe(*nodes));
+        (node_count.now(), node_count.recent())
+    }
+
+    #[test]
+    fn a_new_node_counts_at_once_and_a_missing_node_counts_for_a_while() {
+        assert_eq!(after(&[]), (1, 1));
+        assert_eq!(after(&[2]), (2, 2));
+        assert_eq!(after(&[3, 1, 1]), (1, 3));
+        assert_eq!(after(&[3, 1, 1, 3, 1, 1, 1, 1]), (1, 3), "the node was seen again in between");
+        assert_eq!(after(&[2, 0]), (0, 2), "the check missed even this node's own lease");
+    }
+
+    #[test]
+    fn a_node_that_stays_missing_no_longer_counts() {
+        let missed = |nodes: usize| vec![nodes; MISSED_CHECKS as usize];
+        assert_eq!(after(&[vec![3], missed(1)].concat()), (1, 1));
+        assert_eq!(after(&[vec![3], missed(1)[1..].to_vec()].concat()), (1, 3));
+        assert_eq!(
+            after(&[vec![3], missed(2), missed(1)[1..].to_vec()].concat()),
+            (1, 2),
+            "two nodes leave one after the other"
+        );
+        assert_eq!(
+            after(&[vec![2], missed(0)].concat()),
+            (0, 1),
+            "the recent count is at least one"
+        );
+    }
+}

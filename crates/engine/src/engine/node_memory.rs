@@ -1,0 +1,128 @@
+//! A node's copy of the store's state in memory. The store's own thread adds the orders of a commit
+//! before any request gets the commit's result. With PostgreSQL, the counts may follow some
+//! milliseconds later.
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::digest::OrderDigest;
+use doorbuster_core::settle::TicketVerdict;
+use doorbuster_core::{IdKey, ItemId, Token, Verdict};
+use doorbuster_store::Committed;
+
+use super::refusals::{Refusals, verdict_code};
+use crate::catalogue::Catalogue;
+use crate::control::JobSignals;
+use crate::holders::Holders;
+use crate::notify::{EventKind, Hub};
+use crate::scheduler::Work;
+use crate::waiters::{Delivery, TicketInfo, VerdictWaiters};
+
+/// The memory into which commits are published. Only the store's own thread writes it.
+#[derive(Debug)]
+pub(super) struct NodeMemory {
+    pub(super) catalogue: ArcSwap<Catalogue>,
+    pub(super) holders: Holders,
+    pub(super) hub: Hub,
+    pub(super) control: JobSignals,
+    pub(super) waiters: VerdictWaiters,
+    pub(super) refusals: Refusals,
+    pub(super) key: IdKey,
+}
+
+impl NodeMemory {
+    /// Publishes a commit of this node or of another node. First come the requests that hold
+    /// orders, then the counts, then the verdicts for requests that wait on this node. The events
+    /// for browsers come last. The requests come before the counts, because the counts may say
+    /// "sold out". A buyer's order may be published twice.
+    pub(super) fn publish(&self, committed: &Committed) {
+        if !committed.orders.is_empty() {
+            failpoint::pass(Failpoint::Committed);
+        }
+        let catalogue = self.catalogue.load();
+        let mut woken: Option<ItemId> = None;
+        for order in &committed.orders {
+            // An ended order is recorded too, because another node's order may have ended before
+            // this node learned of it.
+            self.holders.insert(
+                self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits(),
+            );
+            if OrderDigest::is_ended(order.state) && woken != Some(order.item) {
+                self.record_ending(&catalogue, order.item);
+                woken = Some(order.item);
+            }
+        }
+        for order in &committed.digests {
+            self.holders.insert(order.request);
+            if order.ended && woken != Some(order.item) {
+                self.record_ending(&catalogue, order.item);
+                woken = Some(order.item);
+            }
+        }
+        for counts in &committed.counts {
+            let Some(item) = catalogue.item_by_id(counts.item) else { continue };
+            item.gauge.publish(*counts);
+            // The readers are notified even if this node already has these counts. The node may
+            // have them from an earlier read of the store, and such a read sends no notification.
+            self.control.status_changed(&item.sale);
+            if item.gauge.open_pool() > 0 {
+                self.control.wake_by_pool(counts.item);
+            }
+            if counts.kept > 0 {
+                self.control.scheduler().wake(Work::Waitlists);
+            }
+            if !item.work.unit_demand.is_empty() {
+                self.control.wake(counts.item);
+            }
+        }
+        for (token, resolved) in &committed.verdicts {
+            let refused = !matches!(resolved.verdict, Verdict::Reserved);
+            let delivery = self.deliver(*token, resolved.clone());
+            match delivery {
+                Delivery::Abandoned(TicketInfo { item, buyer, units, .. }) if refused => {
+                    let event = EventKind::from_verdict(resolved, item, buyer, units);
+                    event.into_iter().for_each(|event| self.hub.publish(event));
+                }
+                Delivery::Unknown if refused && self.hub.may_have_readers() => {
+                    self.control.refused_elsewhere(resolved.id)
+                }
+                Delivery::Received(_) | Delivery::Abandoned(_) | Delivery::Unknown => {}
+            }
+        }
+        if committed.sales {
+            self.control.reload();
+        }
+        if committed.events {
+            self.control.signal_events();
+        }
+        if self.hub.may_have_readers() {
+            for order in &committed.orders {
+                self.hub.publish(EventKind::Order(Arc::new(order.clone())));
+            }
+        }
+    }
+
+    /// Delivers a ticket's verdict to the requests that wait for it, and notes the result of a
+    /// queued request.
+    pub(super) fn deliver(&self, ticket: Token, resolved: TicketVerdict) -> Delivery {
+        let verdict = resolved.verdict;
+        let delivery = self.waiters.deliver(ticket, resolved);
+        match &delivery {
+            Delivery::Received(info) => self.refusals.note_verdict(ticket, info, None),
+            Delivery::Abandoned(info) => {
+                self.refusals.note_verdict(ticket, info, verdict_code(verdict));
+            }
+            Delivery::Unknown => {}
+        }
+        delivery
+    }
+
+    /// Records that an order of this item has ended, and wakes the jobs that wait for returned
+    /// units.
+    fn record_ending(&self, catalogue: &Catalogue, id: ItemId) {
+        if let Some(item) = catalogue.item_by_id(id) {
+            item.work.feed.record_ending();
+        }
+        self.control.wake_by_commit(id);
+    }
+}

@@ -1,0 +1,172 @@
+//! Stops an engine: refuses new requests, settles accepted tickets, and returns the units that only
+//! this node could sell.
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_core::{CloseCause, SlotKey};
+use tokio::time::Instant;
+
+use super::{Engine, EngineError};
+use crate::control::LEASE_RENEWAL;
+
+/// How long a pause, a close or a stop waits for tickets in flight.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// How long a stopping node waits for verdicts that other nodes must give. This wait and the later
+/// steps together take less time than the program allows for stopping the engine.
+const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long a stopping node tries to return unsettled tickets to their queues. When this node
+/// counts as dead, other nodes claim the remaining tickets.
+const RELEASE_TICKETS_MAX: Duration = Duration::from_secs(1);
+/// How long a stopping node continues to settle after it released its lease. This time is a little
+/// longer than the interval of other nodes' checks.
+const SETTLE_ON: Duration = LEASE_RENEWAL.saturating_add(Duration::from_millis(200));
+/// The interval at which a draining queue is checked. A notification also causes a check.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+impl Engine {
+    /// Makes this node refuse new requests and ask buyers to retry.
+    pub async fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        if !self.layout.is_node_local() {
+            // Other nodes continue to sell from the shared slots, so this node does not stop them.
+            return;
+        }
+        for item in self.items_with_open_slots() {
+            // Reconciliation takes this lock and then checks `stopping`. So it does not start the
+            // slots again.
+            let _guard = item.work.reconciling.lock().await;
+            for slot in item.reached_slots() {
+                if let Err(error) = self.slots.stop(slot, true).await {
+                    tracing::warn!(
+                        %error,
+                        slot = self.catalogue().slot_name(slot),
+                        event = "slot.stop_failed",
+                        "failed to stop a slot"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Refuses new requests, settles accepted tickets, and closes the store.
+    pub async fn stop(&self) {
+        self.begin_stop().await;
+        if self.layout.is_edge() {
+            self.stop.cancel();
+            return;
+        }
+        let drained = if self.layout.is_node_local() {
+            self.drain(&self.own_slots(), Instant::now() + DRAIN_MAX).await
+        } else {
+            self.wait_for_verdicts().await
+        };
+        if let Err(error) = drained {
+            tracing::warn!(
+                %error,
+                event = "slot.tickets_in_flight",
+                "stopping with tickets in flight; they are returned, or other nodes settle them"
+            );
+        }
+        if !self.layout.is_single_node()
+            && let Err(error) = self.release_leases().await
+        {
+            tracing::warn!(
+                %error,
+                event = "node.release_failed",
+                "failed to release this node's leases; other nodes get its units when the lease lapses"
+            );
+        }
+        if self.roles.settle && !self.layout.is_node_local() && self.has_other_settlers() {
+            // Until another node has noticed the stop, this node settles the same slots as before.
+            tokio::time::sleep(SETTLE_ON).await;
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        match tokio::time::timeout(RELEASE_TICKETS_MAX, self.slots.release_tickets()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    %error,
+                    event = "slot.release_failed",
+                    "failed to release unsettled tickets; other nodes claim them later"
+                )
+            }
+            Err(_) => {
+                tracing::warn!(
+                    event = "slot.release_timed_out",
+                    "releasing unsettled tickets timed out; other nodes claim them later"
+                )
+            }
+        }
+        self.store.close().await;
+    }
+
+    /// Locks the leases. The value `true` means that this node has released the leases and will not
+    /// renew them.
+    pub(crate) async fn lock_leases(&self) -> tokio::sync::MutexGuard<'_, bool> {
+        self.leases_released.lock().await
+    }
+
+    fn own_slots(&self) -> Vec<SlotKey> {
+        self.items_with_open_slots().iter().flat_map(|item| item.reached_slots()).collect()
+    }
+
+    /// Waits until every ticket of these slots is settled and acknowledged. An unreachable slot
+    /// does not delay the other slots.
+    pub async fn drain(&self, slots: &[SlotKey], until: Instant) -> Result<(), EngineError> {
+        let mut drained = Ok(());
+        for &slot in slots {
+            loop {
+                match self.slots.view(slot).await {
+                    Ok(Some(view)) if view.unacknowledged > 0 => self.wait_for_batch(until).await?,
+                    Ok(_) => break,
+                    Err(error) => {
+                        drained = Err(error.into());
+                        break;
+                    }
+                }
+            }
+        }
+        drained
+    }
+
+    /// Waits until every ticket of this node has its verdict or has passed its `decide_by`. Other
+    /// nodes settle the tickets that remain.
+    async fn wait_for_verdicts(&self) -> Result<(), EngineError> {
+        let until = Instant::now() + VERDICT_WAIT_MAX;
+        while self.waiters().has_pending(self.now()) {
+            self.wait_for_batch(until).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for_batch(&self, until: Instant) -> Result<(), EngineError> {
+        if Instant::now() > until {
+            return Err(EngineError::Drain);
+        }
+        // Each settled batch causes a notification. If none arrives, the caller checks again after
+        // `DRAIN_POLL`.
+        drop(tokio::time::timeout(DRAIN_POLL, self.drained.notified()).await);
+        Ok(())
+    }
+
+    /// Releases this node's leases, so that other nodes get its units and tickets at once. Without
+    /// the release, they would get these only when the leases lapse.
+    async fn release_leases(&self) -> Result<(), EngineError> {
+        *self.leases_released.lock().await = true;
+        if self.layout.is_node_local() {
+            let own = self.own_slots();
+            for grant in
+                self.store.open_grants().await?.iter().filter(|grant| own.contains(&grant.slot))
+            {
+                self.store.close_grant(grant.id, CloseCause::LeaseLapsed).await?;
+            }
+        }
+        self.store.renew_node_lease(self.node, 0, "{}").await?;
+        if self.control().leads() {
+            self.store.take_leader_lease(self.node.0, 0).await?;
+        }
+        Ok(())
+    }
+}

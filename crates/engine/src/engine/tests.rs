@@ -1,0 +1,409 @@
+//! Tests the engine without HTTP, with the real store and the real slots.
+mod live_spread;
+mod order;
+mod spread;
+mod undecided;
+mod verdict;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doorbuster_base::clock::Clock;
+use doorbuster_config::Roles;
+use doorbuster_core::order::ChangeOutcome;
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::slot::SlotBounds;
+use doorbuster_core::{BuyerId, IdKey, NodeId, Order, Phase, RequestKey, Spread, Stock, Units};
+use doorbuster_store::{Adjustment, ItemCounts, NewItem, NewSale, StepOutcome};
+use doorbuster_testkit::TempDir;
+
+use super::{DatabaseOptions, Engine, EngineOptions, OrderLookup, StockLocation};
+use crate::control::{AdjustResult, FindingView};
+use crate::holders::HOLDER_LOOKUPS_MAX;
+use crate::purchase::{DoorAnswer, Purchase, PurchaseOutcome, Refusal};
+
+const WAIT: Duration = Duration::from_secs(5);
+
+async fn engine(dir: &TempDir) -> Arc<Engine> {
+    engine_with(dir, Roles::ALL).await
+}
+
+async fn engine_with(dir: &TempDir, roles: Roles) -> Arc<Engine> {
+    engine_at(dir, roles, Clock::default()).await
+}
+
+async fn engine_at(dir: &TempDir, roles: Roles, clock: Clock) -> Arc<Engine> {
+    engine_bounded(dir, roles, clock, SlotBounds::default()).await
+}
+
+async fn engine_bounded(
+    dir: &TempDir,
+    roles: Roles,
+    clock: Clock,
+    bounds: SlotBounds,
+) -> Arc<Engine> {
+    Engine::start(EngineOptions {
+        pass_key: None,
+        location: StockLocation::Directory(dir.path().to_owned()),
+        roles,
+        id_key: IdKey::new([3; 32]),
+        clock,
+        node: NodeId(1),
+        bounds,
+        always_leads: false,
+        allow_fsync_off: false,
+        database: DatabaseOptions::default(),
+        on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+    })
+    .await
+    .expect("a fresh directory opens")
+}
+
+async fn open_sale(engine: &Engine, stock: Stock, limit: u32, hold_ms: i64) {
+    draft(engine, stock, limit, hold_ms).await;
+    step(engine, PhaseStep::Open).await;
+}
+
+async fn draft(engine: &Engine, stock: Stock, limit: u32, hold_ms: i64) {
+    let item = NewItem {
+        name: "phone".into(),
+        title: "Phone".into(),
+        description: String::new(),
+        image: None,
+        price_minor: 10,
+        currency: "CNY".into(),
+        list_price_minor: None,
+        limit,
+        hold_ms,
+        page: String::new(),
+        stock,
+        spread: Spread::default(),
+    };
+    let sale = NewSale {
+        id: "spring".into(),
+        title: "Spring".into(),
+        starts_at: None,
+        ends_at: None,
+        front_door: "{}".into(),
+        page: String::new(),
+        items: vec![item],
+    };
+    engine.create_sale(sale).await.expect("the store is available").expect("the sale's id is free");
+}
+
+async fn step(engine: &Engine, step: PhaseStep) {
+    let outcome = engine.step_sale("spring", step).await.expect("the store is available");
+    assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
+}
+
+async fn buy(engine: &Engine, buyer: &str, key: &str, units: u32) -> PurchaseOutcome {
+    buy_within(engine, buyer, key, units, WAIT).await
+}
+
+async fn buy_within(
+    engine: &Engine,
+    buyer: &str,
+    key: &str,
+    units: u32,
+    wait: Duration,
+) -> PurchaseOutcome {
+    let sale = engine.catalogue().sale("spring").cloned().expect("created");
+    let item = sale.item("phone").cloned().expect("created");
+    let units = Units::new(units).expect("the number is in range");
+    let open = |_| DoorAnswer::Open;
+    let request = engine.id_key().request_hash(buyer, key);
+    if let Some(refusal) = engine.refuse_from_memory(request, &sale, &item, units, open) {
+        return PurchaseOutcome::Refused(refusal);
+    }
+    let (buyer, key) =
+        (BuyerId::new(buyer).expect("a buyer"), RequestKey::new(key).expect("a key"));
+    engine.buy(&Purchase { buyer, key, request, sale, item, units, wait, door: None }).await
+}
+
+async fn bought(engine: &Engine, buyer: &str, key: &str, units: u32) -> Order {
+    match buy(engine, buyer, key, units).await {
+        PurchaseOutcome::Created(order) => order,
+        other => panic!("expected an order, got {other:?}"),
+    }
+}
+
+fn counts(engine: &Engine) -> ItemCounts {
+    engine.catalogue().sale("spring").expect("created").items[0].gauge.counts()
+}
+
+fn is_sold_out(bought: &PurchaseOutcome, may_return: bool) -> bool {
+    matches!(bought, PurchaseOutcome::Refused(Refusal::SoldOut(s)) if s.may_return == may_return)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_gets_exactly_the_available_units() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(100), 10, 900_000).await;
+    let mut crowd = tokio::task::JoinSet::new();
+    for i in 0..2_000 {
+        let engine = engine.clone();
+        crowd.spawn(async move { buy(&engine, &format!("b{i}"), "k", 10).await });
+    }
+    let answers = crowd.join_all().await;
+    let created = answers.iter().filter(|a| matches!(a, PurchaseOutcome::Created(_))).count();
+    let sold_out = answers.iter().filter(|a| is_sold_out(a, true)).count();
+    assert_eq!((created, sold_out), (10, 1_990));
+    let counts = counts(&engine);
+    assert_eq!((counts.pool, counts.in_slots, counts.held), (0, 0, 100));
+    assert!(engine.meter().read().tickets < 100, "only a few requests reached the store");
+    let audit = engine.audit().await.expect("the store is available");
+    assert!(audit.findings.is_empty(), "{audit:?}");
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_that_come_back_are_sold_again_and_replays_find_their_order() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(3), 3, 900_000).await;
+    let first = bought(&engine, "anna", "k1", 2).await;
+    let answer = buy(&engine, "bert", "k1", 2).await;
+    let PurchaseOutcome::Refused(Refusal::SoldOut(left)) = answer else { panic!("{answer:?}") };
+    assert!(left.available == 1 && left.may_return, "{left:?}");
+    let last = bought(&engine, "bert", "k1", 1).await;
+    assert!(is_sold_out(&buy(&engine, "carl", "k1", 1).await, true));
+    assert_eq!(buy(&engine, "anna", "k1", 2).await, PurchaseOutcome::Replayed(first.clone()));
+    assert_eq!(buy(&engine, "anna", "k1", 1).await, PurchaseOutcome::Refused(Refusal::KeyReused));
+    assert!(matches!(
+        engine.cancel(first.id, doorbuster_core::event::Attribution::BUYER.clone()).await,
+        Ok(ChangeOutcome::Done(_))
+    ));
+    assert!(matches!(
+        engine.cancel(first.id, doorbuster_core::event::Attribution::BUYER.clone()).await,
+        Ok(ChangeOutcome::Already(_))
+    ));
+    assert_eq!(bought(&engine, "carl", "k1", 2).await.units.get(), 2);
+    let limit = buy(&engine, "carl", "k2", 2).await;
+    assert!(
+        matches!(
+            limit,
+            PurchaseOutcome::Refused(Refusal::SoldOut(_) | Refusal::LimitReached { .. })
+        ),
+        "{limit:?}"
+    );
+    let OrderLookup::Order(seen) =
+        engine.look_up_order(last.id, Some(&last.buyer)).await.expect("there")
+    else {
+        panic!("an order")
+    };
+    assert_eq!(seen, last);
+    let other = BuyerId::new("anna").expect("a buyer");
+    assert!(matches!(engine.look_up_order(last.id, Some(&other)).await, Ok(OrderLookup::NotFound)));
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_units_of_an_expired_hold_are_sold_again() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(1), 1, 300).await;
+    let order = bought(&engine, "anna", "k", 1).await;
+    // Only tests of the whole program check how soon the units are sold again.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        match buy(&engine, "bert", "k", 1).await {
+            PurchaseOutcome::Created(_) => break,
+            other => assert!(
+                is_sold_out(&other, true) && tokio::time::Instant::now() < deadline,
+                "{other:?}"
+            ),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let OrderLookup::Order(seen) = engine.look_up_order(order.id, None).await.expect("there")
+    else {
+        panic!("an order")
+    };
+    assert_eq!(seen.state.as_str(), "expired");
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_sale_continues_and_a_restart_keeps_every_order() {
+    let dir = TempDir::new();
+    let first = engine(&dir).await;
+    open_sale(&first, Stock::Counted(10), 10, 900_000).await;
+    let kept = bought(&first, "anna", "k", 4).await;
+    step(&first, PhaseStep::Pause).await;
+    assert_eq!(buy(&first, "bert", "k", 1).await, PurchaseOutcome::Refused(Refusal::Paused));
+    assert_eq!(buy(&first, "anna", "k", 4).await, PurchaseOutcome::Replayed(kept.clone()));
+    assert_eq!((counts(&first).pool, counts(&first).in_slots), (6, 0));
+    step(&first, PhaseStep::Resume).await;
+    bought(&first, "bert", "k", 1).await;
+    first.stop().await;
+    drop(first);
+    let second = engine(&dir).await;
+    assert_eq!(buy(&second, "anna", "k", 4).await, PurchaseOutcome::Replayed(kept));
+    bought(&second, "carl", "k", 5).await;
+    assert!(is_sold_out(&buy(&second, "dora", "k", 1).await, true));
+    assert_eq!(second.store().repairs().await.expect("there"), 0);
+    step(&second, PhaseStep::Close).await;
+    assert_eq!(buy(&second, "dora", "k", 1).await, PurchaseOutcome::Refused(Refusal::Ended));
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_the_sold_units() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(10), 10, 900_000).await;
+    bought(&engine, "anna", "k", 4).await;
+    let item = engine.catalogue().sale("spring").expect("created").items[0].row.id;
+    let adjust = async |units, key: &str| {
+        let adjustment = Adjustment { item, units, reason: "recount".into(), key: key.into() };
+        engine.adjust(adjustment).await.expect("the store is available")
+    };
+    assert!(matches!(adjust(-5, "a").await, AdjustResult::Done(c) if c.total == Stock::Counted(5)));
+    assert!(
+        matches!(adjust(-5, "a").await, AdjustResult::Repeated(_)),
+        "a repeat with the same key changes nothing"
+    );
+    assert_eq!(adjust(-2, "b").await, AdjustResult::MoreThanFree { free: 1 });
+    assert_eq!(adjust(-1, "a").await, AdjustResult::KeyReused);
+    assert!(is_sold_out(&buy(&engine, "bert", "k", 2).await, true));
+    assert!(matches!(adjust(1, "c").await, AdjustResult::Done(c) if c.total == Stock::Counted(6)));
+    bought(&engine, "bert", "k", 2).await;
+    assert_eq!(adjust(-1, "d").await, AdjustResult::MoreThanFree { free: 0 });
+    let audit = engine.audit().await.expect("the store is available");
+    assert!(audit.findings.is_empty() && audit.repairs == 0, "{audit:?}");
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_copies_of_a_request_create_one_order() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(100), 100, 900_000).await;
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let engine = engine.clone();
+        crowd.spawn(async move { buy(&engine, "anna", "k", 2).await });
+    }
+    let answers = crowd.join_all().await;
+    let mut ids: Vec<_> = answers
+        .iter()
+        .map(|a| match a {
+            PurchaseOutcome::Created(order) | PurchaseOutcome::Replayed(order) => order.id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(answers.iter().filter(|a| matches!(a, PurchaseOutcome::Created(_))).count(), 1);
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(counts(&engine).held, 2);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_of_the_machines_clock_leaves_the_node_ready() {
+    let dir = TempDir::new();
+    let hour_ahead = Arc::new(AtomicBool::new(false));
+    let stepped = hour_ahead.clone();
+    let wall = move || 1_000_000 + i64::from(stepped.load(Ordering::Relaxed)) * 3_600_000;
+    let engine = engine_at(&dir, Roles::ALL, Clock::with_wall(Arc::new(wall))).await;
+    open_sale(&engine, Stock::Counted(10), 10, 60_000).await;
+    hour_ahead.store(true, Ordering::Relaxed);
+    engine.clock().discipline();
+    assert!(engine.clock().has_alarm());
+    assert_eq!(engine.unready_reasons().await, Vec::<String>::new());
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_full_memory_looks_up_a_few_requests_and_asks_others_to_retry() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
+    let first = bought(&engine, "anna", "k", 1).await;
+    bought(&engine, "bert", "k", 1).await;
+    engine.holders().begin_rebuild();
+    assert!(engine.holders().is_empty() && engine.holders().is_full());
+    assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first.clone()));
+    assert!(is_sold_out(&buy(&engine, "carl", "k", 1).await, true));
+    let places: Vec<_> = (0..HOLDER_LOOKUPS_MAX)
+        .map(|_| engine.holders().lookup_permit().expect("a permit is free"))
+        .collect();
+    for buyer in ["anna", "carl"] {
+        let answer = buy(&engine, buyer, "k2", 1).await;
+        assert!(matches!(answer, PurchaseOutcome::Refused(Refusal::Unavailable)), "{answer:?}");
+    }
+    drop(places);
+    step(&engine, PhaseStep::Pause).await;
+    assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first.clone()));
+    assert_eq!(buy(&engine, "carl", "k", 1).await, PurchaseOutcome::Refused(Refusal::Paused));
+    engine.load_holders().await.expect("the store is available");
+    engine.holders().finish_rebuild();
+    assert!(engine.holders().len() == 2 && !engine.holders().is_full());
+    assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first));
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_that_ended_long_ago_takes_no_memory_and_its_orders_are_found() {
+    let dir = TempDir::new();
+    let first = engine(&dir).await;
+    open_sale(&first, Stock::Counted(2), 1, 900_000).await;
+    let order = bought(&first, "anna", "k", 1).await;
+    step(&first, PhaseStep::Close).await;
+    first.stop().await;
+    drop(first);
+    let later = clock_of_days_later(2);
+    let second = engine_at(&dir, Roles { control: false, ..Roles::ALL }, later).await;
+    assert!(second.holders().is_empty());
+    assert!(
+        matches!(buy(&second, "anna", "k", 1).await, PurchaseOutcome::Replayed(again) if again.id == order.id)
+    );
+    assert_eq!(buy(&second, "bert", "k", 1).await, PurchaseOutcome::Refused(Refusal::Ended));
+    second.stop().await;
+}
+
+fn clock_of_days_later(days: i64) -> Clock {
+    let at = Clock::default().now().plus(days * 86_400_000).0;
+    Clock::with_wall(Arc::new(move || at))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finding_without_an_item_pauses_every_open_sale() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(10), 10, 60_000).await;
+    let finding = FindingView {
+        rule: "I2".into(),
+        item: None,
+        detail: "orders name an unknown grant".into(),
+    };
+    let mut view = engine.audit().await.expect("the store is available");
+    engine.handle_findings(&view).await;
+    let phase = || engine.catalogue().sale("spring").expect("the sale was created").row.phase;
+    assert_eq!(phase(), Phase::Open, "the audit has no finding");
+    view.findings.push(finding);
+    engine.handle_findings(&view).await;
+    assert_eq!(phase(), Phase::Paused);
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_waiting_request_keeps_its_future_small() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(1), 1, 900_000).await;
+    let sale = engine.catalogue().sale("spring").cloned().expect("created");
+    let item = sale.items[0].clone();
+    let (buyer, key) =
+        (BuyerId::new("anna").expect("a buyer"), RequestKey::new("k").expect("a key"));
+    let units = Units::new(1).expect("the number is in range");
+    let request = engine.id_key().request_hash("anna", "k");
+    let purchase = Purchase { buyer, key, request, sale, item, units, wait: WAIT, door: None };
+    let buying = engine.buy(&purchase);
+    let room = std::mem::size_of_val(&buying);
+    assert!(room <= 1_280, "{room} bytes for each request in progress");
+    drop(buying);
+    engine.stop().await;
+}

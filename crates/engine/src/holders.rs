@@ -1,0 +1,163 @@
+//! The set of requests that hold an order, as this node knows it. For each order in a sale's
+//! published counts, the set contains the order's request. This applies to sales that are running
+//! and to sales that ended recently.
+mod journal;
+mod queued_requests;
+mod retry_limiter;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use doorbuster_core::RequestHash;
+use hashbrown::HashSet;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+pub use journal::Journal;
+pub(crate) use journal::JournalPart;
+pub use queued_requests::Queued;
+use queued_requests::QueuedRequests;
+pub(crate) use retry_limiter::ReadError;
+use retry_limiter::RetryLimiter;
+
+/// The maximum number of requests in one node's set. At this bound, a node looks up further
+/// requests in the store.
+pub const HOLDERS_MAX: usize = 16_000_000;
+/// The maximum number of requests outside the set that the node looks up at the same time. The
+/// server asks the clients of further requests to retry.
+pub const HOLDER_LOOKUPS_MAX: usize = 64;
+/// The maximum number of refusals that the store confirms at the same time. Slots make these
+/// refusals. Further refusals wait.
+const CONFIRMATIONS_MAX: usize = 16;
+const SHARDS: usize = 64;
+
+type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
+
+/// Hashes of the requests that hold an order. The store confirms each match, so a collision does no
+/// harm.
+#[derive(Debug)]
+pub struct Holders {
+    shards: Vec<Shard>,
+    count: AtomicUsize,
+    /// Whether the set was full and at least one request was not remembered.
+    full: AtomicBool,
+    lookups: Semaphore,
+    confirmations: Semaphore,
+    /// Limits the lookups of orders for repeated requests.
+    pub retry_limiter: RetryLimiter,
+    /// Limits the reads for waitlists, so that a crowd of waiting buyers does not delay buyers with
+    /// an order.
+    pub(crate) waitlist_limiter: RetryLimiter,
+    /// Queued requests, which may get an order later.
+    pub(crate) queued_requests: QueuedRequests,
+    /// The newest requests. They are recorded only while this node writes the edge feed.
+    pub journal: Journal,
+}
+
+impl Default for Holders {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            count: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
+            lookups: Semaphore::new(HOLDER_LOOKUPS_MAX),
+            confirmations: Semaphore::new(CONFIRMATIONS_MAX),
+            retry_limiter: RetryLimiter::default(),
+            waitlist_limiter: RetryLimiter::default(),
+            queued_requests: QueuedRequests::default(),
+            journal: Journal::default(),
+        }
+    }
+}
+
+impl Holders {
+    fn shard(&self, hash_half: u64) -> &Shard {
+        &self.shards[(hash_half >> 58) as usize % SHARDS]
+    }
+
+    /// Remembers a request. The caller must call this before it publishes the counts of the
+    /// request's commit.
+    pub fn insert(&self, hash_half: u64) {
+        if self.count.load(Ordering::Relaxed) >= HOLDERS_MAX {
+            self.full.store(true, Ordering::Release);
+            return;
+        }
+        let mut shard = self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner);
+        if shard.insert(hash_half) {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            // The journal is written under the shard's lock; see `Holders::begin_journal`.
+            self.journal.record(hash_half);
+        }
+    }
+
+    /// Returns whether the request is remembered.
+    #[must_use]
+    pub fn holds(&self, request: RequestHash) -> bool {
+        let hash_half = request.low_64_bits();
+        self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner).contains(&hash_half)
+    }
+
+    /// Returns whether the request may hold an order. Only the store can confirm this.
+    #[must_use]
+    pub fn may_hold(&self, request: RequestHash) -> bool {
+        self.holds(request) || self.is_full()
+    }
+
+    /// Returns whether a request outside the set may hold an order. This is possible after the set
+    /// was full, and during a rebuild.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    /// Returns a permit for the lookup of a request outside the set. Returns `None` if all permits
+    /// are in use.
+    #[must_use]
+    pub fn lookup_permit(&self) -> Option<SemaphorePermit<'_>> {
+        self.lookups.try_acquire().ok()
+    }
+
+    /// Waits for a permit to confirm a slot's refusal.
+    pub async fn confirm_permit(&self) -> SemaphorePermit<'_> {
+        self.confirmations.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// Forgets all requests. Until [`Holders::finish_rebuild`], any request may hold an order.
+    pub fn begin_rebuild(&self) {
+        self.full.store(true, Ordering::Release);
+        self.journal.invalidate();
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            self.count.fetch_sub(shard.len(), Ordering::Relaxed);
+            *shard = HashSet::default();
+        }
+    }
+
+    /// Ends a rebuild. Before this call, the caller must read all orders again and insert their
+    /// requests.
+    pub fn finish_rebuild(&self) {
+        self.full.store(self.len() >= HOLDERS_MAX, Ordering::Release);
+    }
+
+    /// Starts the journal and returns all requests. The set and the journal are written under the
+    /// lock of the request's shard. So each request from now on is in the result or in the journal.
+    pub(crate) fn begin_journal(&self) -> Vec<u64> {
+        self.journal.begin();
+        let mut all = Vec::with_capacity(self.len());
+        for shard in &self.shards {
+            all.extend(shard.lock().unwrap_or_else(PoisonError::into_inner).iter());
+        }
+        all
+    }
+
+    /// Returns the number of remembered requests.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether no request is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

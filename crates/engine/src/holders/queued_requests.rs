@@ -1,0 +1,145 @@
+//! Remembers requests that were answered as queued, until their `decide_by`. A repeated request
+//! gets the same answer, even if the front door would refuse it now.
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use doorbuster_core::slot::IssuedTicket;
+use doorbuster_core::{ItemId, Millis, RequestHash};
+use hashbrown::HashMap;
+
+/// The maximum number of requests that one node remembers. At this bound the oldest requests are
+/// forgotten. If a client repeats a forgotten request, the front door checks it again.
+const UNDECIDED_MAX: usize = 65_536;
+
+/// The content of a queued request, and its ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// The requested item.
+    pub item: ItemId,
+    /// The ticket that the request waits for.
+    pub ticket: IssuedTicket,
+}
+
+/// The queued requests of a node.
+#[derive(Debug, Default)]
+pub(crate) struct QueuedRequests {
+    count: AtomicUsize,
+    state: Mutex<QueuedState>,
+}
+
+#[derive(Debug, Default)]
+struct QueuedState {
+    queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
+    /// The `decide_by` of each ticket and the hash of its request, in the order of the answers.
+    due: VecDeque<(Millis, u64)>,
+}
+
+impl QueuedRequests {
+    fn lock(&self) -> MutexGuard<'_, QueuedState> {
+        // If a thread panics between two changes, an entry of `due` may remain without its request.
+        // Such an entry does no harm.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a request that is answered as queued at `now` (store time). Forgets the requests
+    /// whose `decide_by` has passed.
+    pub fn remember(&self, request: RequestHash, queued: Queued, now: Millis) {
+        let mut state = self.lock();
+        while let Some(&(due, low_64_bits)) = state.due.front()
+            && (due < now || state.due.len() >= UNDECIDED_MAX)
+        {
+            state.due.pop_front();
+            if state.queued.get(&low_64_bits).is_some_and(|queued| queued.ticket.decide_by == due) {
+                state.queued.remove(&low_64_bits);
+            }
+        }
+        let due = queued.ticket.decide_by;
+        if state
+            .queued
+            .insert(request.low_64_bits(), queued)
+            .is_none_or(|before| before.ticket.decide_by != due)
+        {
+            state.due.push_back((due, request.low_64_bits()));
+        }
+        self.count.store(state.queued.len(), Ordering::Release);
+    }
+
+    /// Returns whether a request was answered as queued and may still be undecided.
+    pub fn contains(&self, request: RequestHash) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+            && self.lock().queued.contains_key(&request.low_64_bits())
+    }
+
+    /// Returns the queued request, if its `decide_by` has not passed at `now` (store time).
+    pub fn find(&self, request: RequestHash, now: Millis) -> Option<Queued> {
+        self.lock()
+            .queued
+            .get(&request.low_64_bits())
+            .copied()
+            .filter(|queued| now <= queued.ticket.decide_by)
+    }
+
+    /// Forgets a decided request.
+    pub fn forget(&self, request: RequestHash) {
+        let mut state = self.lock();
+        state.queued.remove(&request.low_64_bits());
+        self.count.store(state.queued.len(), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::{GrantId, IdKey, TicketN, Token, Units};
+
+    use super::*;
+
+    fn queued(token: u64, due: i64) -> Queued {
+        let units = Units::new(1).expect("the number is in range");
+        let ticket = IssuedTicket {
+            token: Token(token),
+            grant: GrantId(1),
+            n: TicketN(1),
+            units,
+            decide_by: Millis(due),
+        };
+        Queued { item: ItemId(1), ticket }
+    }
+
+    #[test]
+    fn a_queued_request_is_remembered_until_its_decide_by() {
+        let (queued_requests, key) = (QueuedRequests::default(), IdKey::new([1; 32]));
+        let [a, b, c] = ["a", "b", "c"].map(|name| key.request_hash("anna", name));
+        assert!(!queued_requests.contains(a));
+        queued_requests.remember(a, queued(1, 10), Millis(0));
+        queued_requests.remember(a, queued(1, 10), Millis(1));
+        queued_requests.remember(b, queued(2, 11), Millis(1));
+        assert_eq!(queued_requests.find(a, Millis(10)), Some(queued(1, 10)));
+        assert_eq!(queued_requests.find(a, Millis(11)), None);
+        // After an answer with another ticket, the request is remembered until that ticket's
+        // `decide_by`.
+        queued_requests.remember(a, queued(3, 20), Millis(9));
+        queued_requests.remember(c, queued(4, 30), Millis(15));
+        assert_eq!(
+            (queued_requests.contains(a), queued_requests.contains(b), queued_requests.contains(c)),
+            (true, false, true)
+        );
+        assert_eq!(queued_requests.find(a, Millis(15)), Some(queued(3, 20)));
+        queued_requests.forget(a);
+        assert!(!queued_requests.contains(a) && queued_requests.contains(c));
+    }
+
+    #[test]
+    fn the_number_of_queued_requests_is_bounded() {
+        let (queued_requests, key) = (QueuedRequests::default(), IdKey::new([1; 32]));
+        for n in 0..UNDECIDED_MAX + 10 {
+            queued_requests.remember(
+                key.request_hash("anna", &n.to_string()),
+                queued(n as u64, 10),
+                Millis(0),
+            );
+        }
+        let state = queued_requests.lock();
+        assert_eq!((state.queued.len(), state.due.len()), (UNDECIDED_MAX, UNDECIDED_MAX));
+    }
+}

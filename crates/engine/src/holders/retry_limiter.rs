@@ -1,0 +1,258 @@
+//! Limits the reads of the store for repeated requests. The server never refuses a request that
+//! holds an order, so this limiter bounds the cost of such requests. Each buyer has one read at a
+//! time. Requests for the same order that arrive during a read share the next read. Only a few
+//! buyers are served at the same time.
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use doorbuster_core::{Order, RequestHash};
+use doorbuster_store::StoreError;
+use hashbrown::HashMap;
+use tokio::sync::{MutexGuard, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
+
+/// The maximum number of buyers with an entry. Idle entries are removed to make room for new ones.
+const BUYERS_MAX: usize = 16_384;
+/// The maximum number of reads at the same time for all buyers. The bound leaves sessions of the
+/// store for other work.
+const READS_MAX: usize = 3;
+/// The number of reads that a buyer may have in quick succession.
+const READ_BURST: u32 = 200;
+/// The time after which a buyer may have one more read.
+const READ_INTERVAL: Duration = Duration::from_millis(10);
+/// Longest wait for a turn. After that, the server asks the client to retry.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A node's limiter.
+#[derive(Debug)]
+pub struct RetryLimiter {
+    by_buyer: Mutex<HashMap<u64, Arc<BuyerReads>, foldhash::fast::FixedState>>,
+    reads: Semaphore,
+    pace: ReadPace,
+}
+
+/// The rate of one buyer's reads.
+#[derive(Clone, Copy, Debug)]
+struct ReadPace {
+    burst: u32,
+    every: Duration,
+    turn_wait: Duration,
+}
+
+#[derive(Debug, Default)]
+struct BuyerReads {
+    requested: AtomicU64,
+    turn: tokio::sync::Mutex<ReadTurn>,
+}
+
+#[derive(Debug, Default)]
+struct ReadTurn {
+    /// The time at which the buyer's burst is fully available again.
+    idle_at: Option<Instant>,
+    /// The last read: the number of requests that had arrived when the read began, the request that
+    /// was looked up, and the result.
+    last: Option<(u64, RequestHash, Option<Order>)>,
+}
+
+impl Default for RetryLimiter {
+    fn default() -> Self {
+        let pace = ReadPace { burst: READ_BURST, every: READ_INTERVAL, turn_wait: TURN_WAIT_MAX };
+        Self { by_buyer: Mutex::default(), reads: Semaphore::new(READS_MAX), pace }
+    }
+}
+
+/// The reason why a read had no result.
+#[derive(Debug)]
+pub enum ReadError {
+    /// Too many requests are waiting.
+    Busy,
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl RetryLimiter {
+    /// Returns the order of this buyer's request. The store is read after this call begins, and
+    /// other calls may share the read.
+    pub async fn read_order(
+        &self,
+        buyer: u64,
+        request: RequestHash,
+        read: impl Future<Output = Result<Option<Order>, StoreError>>,
+    ) -> Result<Option<Order>, ReadError> {
+        let buyer_reads = self.buyer_reads(buyer).ok_or(ReadError::Busy)?;
+        let mine = buyer_reads.requested.fetch_add(1, Ordering::AcqRel) + 1;
+        let until = Instant::now() + self.pace.turn_wait;
+        let mut turn =
+            timeout_at(until, buyer_reads.turn.lock()).await.map_err(|_| ReadError::Busy)?;
+        if let Some((requested, of, order)) = &turn.last
+            && (*requested >= mine && *of == request)
+        {
+            return Ok(order.clone());
+        }
+        let _reading = self.begin_read(&mut turn, until).await.ok_or(ReadError::Busy)?;
+        // This read serves every request that arrived before it began.
+        let requested = buyer_reads.requested.load(Ordering::Acquire);
+        let order = read.await.map_err(ReadError::Store)?;
+        turn.last = Some((requested, request, order.clone()));
+        Ok(order)
+    }
+
+    /// Reads once for this buyer when it is the buyer's turn. Returns `None` if too many requests
+    /// are waiting.
+    pub async fn read<T>(&self, buyer: u64, read: impl Future<Output = T>) -> Option<T> {
+        let buyer_reads = self.buyer_reads(buyer)?;
+        let until = Instant::now() + self.pace.turn_wait;
+        let mut turn = timeout_at(until, buyer_reads.turn.lock()).await.ok()?;
+        let _reading = self.begin_read(&mut turn, until).await?;
+        Some(read.await)
+    }
+
+    /// Waits until a read may begin. Returns `None` if the wait would end after `until`.
+    async fn begin_read(
+        &self,
+        turn: &mut MutexGuard<'_, ReadTurn>,
+        until: Instant,
+    ) -> Option<SemaphorePermit<'_>> {
+        let now = Instant::now();
+        let idle_at = turn.idle_at.map_or(now, |at| at.max(now)) + self.pace.every;
+        let ahead = idle_at - now;
+        let from = now + ahead.saturating_sub(self.pace.every * self.pace.burst);
+        if from > until {
+            return None;
+        }
+        tokio::time::sleep_until(from).await;
+        let place = timeout_at(until, self.reads.acquire()).await.ok()?.ok()?;
+        turn.idle_at = Some(idle_at);
+        Some(place)
+    }
+
+    fn buyer_reads(&self, buyer: u64) -> Option<Arc<BuyerReads>> {
+        let mut limiter = self.by_buyer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(buyer_reads) = limiter.get(&buyer) {
+            return Some(buyer_reads.clone());
+        }
+        if limiter.len() >= BUYERS_MAX {
+            let now = Instant::now();
+            limiter.retain(|_, buyer_reads| {
+                let rests = buyer_reads
+                    .turn
+                    .try_lock()
+                    .is_ok_and(|turn| turn.idle_at.is_none_or(|at| at <= now));
+                Arc::strong_count(buyer_reads) > 1 || !rests
+            });
+        }
+        (limiter.len() < BUYERS_MAX).then(|| limiter.entry(buyer).or_default().clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use doorbuster_core::IdKey;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    struct Fixture {
+        limiter: RetryLimiter,
+        /// Three numbers: all reads so far, the reads in progress, and the most reads at one time.
+        reads: [AtomicUsize; 3],
+    }
+
+    impl Fixture {
+        fn new() -> Arc<Self> {
+            Arc::new(Self { limiter: RetryLimiter::default(), reads: Default::default() })
+        }
+
+        async fn reading(&self) -> Result<Option<Order>, StoreError> {
+            self.reads[0].fetch_add(1, Ordering::SeqCst);
+            let now = self.reads[1].fetch_add(1, Ordering::SeqCst) + 1;
+            self.reads[2].fetch_max(now, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            self.reads[1].fetch_sub(1, Ordering::SeqCst);
+            Ok(None)
+        }
+
+        async fn ask(self: Arc<Self>, buyer: u64, key: u32) -> bool {
+            let request = IdKey::new([1; 32]).request_hash(&buyer.to_string(), &key.to_string());
+            self.limiter.read_order(buyer, request, self.reading()).await.is_ok()
+        }
+
+        fn count(&self) -> usize {
+            self.reads[0].load(Ordering::SeqCst)
+        }
+
+        fn most_at_once(&self) -> usize {
+            self.reads[2].load(Ordering::SeqCst)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thousand_repeats_of_one_request_share_two_reads() {
+        let fixture = Fixture::new();
+        let mut crowd = JoinSet::new();
+        (0..1_000).for_each(|_| drop(crowd.spawn(fixture.clone().ask(1, 1))));
+        assert!(crowd.join_all().await.into_iter().all(|is_ok| is_ok));
+        // All other requests arrive during the first read, and the second read serves them.
+        assert!(fixture.count() <= 2, "{}", fixture.count());
+        let before = fixture.count();
+        assert!(fixture.clone().ask(1, 1).await);
+        assert_eq!(fixture.count(), before + 1, "a request after the read needs a new read");
+    }
+
+    #[tokio::test]
+    async fn a_few_buyers_are_served_at_once_with_one_read_each() {
+        let (fixture, alone) = (Fixture::new(), Fixture::new());
+        let mut crowd = JoinSet::new();
+        for n in 0..100 {
+            crowd.spawn(fixture.clone().ask(u64::from(n % 20), n));
+            crowd.spawn(alone.clone().ask(1, n));
+        }
+        assert!(crowd.join_all().await.into_iter().all(|is_ok| is_ok));
+        assert_eq!((fixture.most_at_once(), alone.most_at_once()), (READS_MAX, 1));
+    }
+
+    #[tokio::test]
+    async fn a_buyer_who_asks_too_often_is_slowed_down_and_then_asked_to_retry() {
+        let pace = ReadPace {
+            burst: 5,
+            every: Duration::from_secs(3_600),
+            turn_wait: Duration::from_secs(7_200),
+        };
+        let limiter = RetryLimiter { pace, ..RetryLimiter::default() };
+        let fixture = Arc::new(Fixture { limiter, reads: Default::default() });
+        for n in 0..5 {
+            assert!(fixture.clone().ask(1, n).await);
+        }
+        // The sixth request would wait for an hour, and so would all later requests of this buyer.
+        let slowed =
+            tokio::time::timeout(Duration::from_millis(50), fixture.clone().ask(1, 6)).await;
+        assert!(slowed.is_err());
+        assert!(fixture.clone().ask(2, 1).await, "other buyers are not slowed down");
+        assert_eq!(fixture.count(), 6);
+        let hasty = ReadPace { turn_wait: Duration::from_secs(1_800), ..pace };
+        let fixture = Arc::new(Fixture {
+            limiter: RetryLimiter { pace: hasty, ..RetryLimiter::default() },
+            reads: Default::default(),
+        });
+        for n in 0..6 {
+            assert_eq!(fixture.clone().ask(1, n).await, n < 5, "{n}");
+        }
+    }
+
+    #[tokio::test]
+    async fn entries_of_idle_buyers_are_removed_for_new_buyers() {
+        let fixture = Fixture::new();
+        for buyer in 0..BUYERS_MAX as u64 {
+            drop(fixture.limiter.buyer_reads(buyer).expect("the limiter has room for the buyer"));
+        }
+        let busy = fixture.limiter.buyer_reads(3).expect("the buyer has an entry");
+        drop(fixture.limiter.buyer_reads(u64::MAX).expect("the other entries are idle"));
+        let left = fixture.limiter.by_buyer.lock().expect("no thread panicked").len();
+        assert_eq!(left, 2, "only the entry in use and the new entry remain");
+        drop(busy);
+    }
+}

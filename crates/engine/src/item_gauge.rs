@@ -1,0 +1,174 @@
+//! One item's counts in node memory. They are the exact counts of one commit, the last one that
+//! this node has read. Reading them takes no lock.
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use doorbuster_core::Stock;
+use doorbuster_core::sold_out::FreeUnits;
+use doorbuster_store::ItemCounts;
+use tokio::sync::Notify;
+
+/// If the stock is unlimited, the lower half of `packed` has this value.
+const UNLIMITED: u64 = u32::MAX as u64;
+
+/// An item's counts at the last commit that this node has read.
+#[derive(Debug)]
+pub struct ItemGauge {
+    /// The upper half has the units that may come back: held units, and units kept for the
+    /// waitlist. The lower half has the free units.
+    packed: AtomicU64,
+    counts: Mutex<ItemCounts>,
+    /// The largest number of units that a parked request wants.
+    parked: AtomicU32,
+    /// The number of publications.
+    published: AtomicU64,
+    changed: Notify,
+    progress: Notify,
+}
+
+impl ItemGauge {
+    /// Creates a gauge with these counts.
+    #[must_use]
+    pub fn new(counts: ItemCounts) -> Self {
+        Self {
+            packed: AtomicU64::new(pack(&counts)),
+            counts: Mutex::new(counts),
+            parked: AtomicU32::new(0),
+            published: AtomicU64::new(0),
+            changed: Notify::new(),
+            progress: Notify::new(),
+        }
+    }
+
+    /// Publishes newer counts. The caller must call this in commit order, and only after the
+    /// commit's orders are in the set of holders.
+    pub fn publish(&self, counts: ItemCounts) {
+        let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.published.fetch_add(1, Ordering::AcqRel);
+        *shown = counts;
+        self.show(&counts);
+    }
+
+    /// Publishes counts that the caller read from the store. `published` is the number of
+    /// publications before the read. If this number has changed, publishes nothing and returns
+    /// `false`. The caller must then read again.
+    #[must_use]
+    pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
+        let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.published() != published {
+            return false;
+        }
+        *shown = counts;
+        self.show(&counts);
+        true
+    }
+
+    /// Returns the number of publications so far.
+    #[must_use]
+    pub fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    fn show(&self, counts: &ItemCounts) {
+        // This method and `note_parked` use sequentially consistent operations. So either the
+        // parked request sees these counts, or this method sees the request.
+        self.packed.store(pack(counts), Ordering::SeqCst);
+        self.changed.notify_waiters();
+        let parked = self.parked.load(Ordering::SeqCst);
+        if self.free().free.is_some_and(|free| free < u64::from(parked)) {
+            self.wake_parked();
+        }
+    }
+
+    /// Records that a request for this many units is about to wait for [`ItemGauge::progress`].
+    /// Afterwards the request must read the counts once more.
+    pub fn note_parked(&self, units: u32) {
+        self.parked.fetch_max(units, Ordering::SeqCst);
+    }
+
+    /// Returns the free and the reserved units, from one atomic load. The caller must read them
+    /// *before* the set of requests that hold an order.
+    #[must_use]
+    pub fn free(&self) -> FreeUnits {
+        let packed = self.packed.load(Ordering::SeqCst);
+        let free = packed & UNLIMITED;
+        FreeUnits { free: (free != UNLIMITED).then_some(free), reserved: packed >> 32 }
+    }
+
+    /// Returns all counts.
+    #[must_use]
+    pub fn counts(&self) -> ItemCounts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the units of the pool that slots may get. The other units are kept for the waitlist.
+    #[must_use]
+    pub fn open_pool(&self) -> u64 {
+        let counts = self.counts();
+        counts.pool.saturating_sub(counts.kept)
+    }
+
+    /// Wakes the parked requests, because a slot got units or some requests can be refused now.
+    /// Requests that still cannot proceed park again.
+    pub fn wake_parked(&self) {
+        self.parked.store(0, Ordering::SeqCst);
+        self.progress.notify_waiters();
+    }
+
+    /// Returns a signal that wakes its waiters at each commit that touched the item.
+    #[must_use]
+    pub fn changed(&self) -> &Notify {
+        &self.changed
+    }
+
+    /// Returns a signal that wakes its waiters when a parked request should try again.
+    #[must_use]
+    pub fn progress(&self) -> &Notify {
+        &self.progress
+    }
+}
+
+fn pack(counts: &ItemCounts) -> u64 {
+    let free = match counts.total {
+        Stock::Counted(_) => {
+            (counts.pool.saturating_sub(counts.kept) + counts.in_slots).min(UNLIMITED - 1)
+        }
+        Stock::Unlimited => UNLIMITED,
+    };
+    // Like held units, kept units may come back.
+    (counts.held + counts.kept).min(UNLIMITED) << 32 | free
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::ItemId;
+
+    use super::*;
+
+    #[test]
+    fn a_gauge_returns_the_published_counts_from_one_word() {
+        let counts = ItemCounts {
+            item: ItemId(1),
+            total: Stock::Counted(100),
+            pool: 3,
+            kept: 0,
+            in_slots: 4,
+            held: 5,
+            paid: 88,
+            waiting: 0,
+        };
+        let gauge = ItemGauge::new(counts);
+        assert_eq!(gauge.free(), FreeUnits { free: Some(7), reserved: 5 });
+        gauge.publish(ItemCounts { kept: 2, waiting: 2, ..counts });
+        assert_eq!(
+            gauge.free(),
+            FreeUnits { free: Some(5), reserved: 7 },
+            "two units are kept for the waitlist"
+        );
+        gauge.publish(ItemCounts { total: Stock::Unlimited, ..counts });
+        assert_eq!(gauge.free(), FreeUnits { free: None, reserved: 5 });
+        let most = ItemCounts { pool: 1_000_000_000, in_slots: 0, held: 1_000_000_000, ..counts };
+        gauge.publish(most);
+        assert_eq!(gauge.free(), FreeUnits { free: Some(1_000_000_000), reserved: 1_000_000_000 });
+    }
+}

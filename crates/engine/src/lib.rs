@@ -1,0 +1,29 @@
+//! The engine decides about stock: purchases, the settler, the sales in memory, and the jobs that
+//! keep slots and store in step.
+
+pub mod blocks;
+pub mod buyers_at_limit;
+pub mod cache;
+pub mod catalogue;
+pub mod control;
+pub mod database;
+pub mod edge;
+pub mod engine;
+pub mod holders;
+pub mod item_gauge;
+pub mod meter;
+pub mod notify;
+pub mod open_grants;
+pub mod order_link;
+pub mod outages;
+pub mod page_document;
+pub mod purchase;
+pub mod refusal_memory;
+pub mod sale_limits;
+pub mod sale_room;
+pub mod scheduler;
+pub mod settle;
+pub mod slot_layout;
+pub mod unit_demand;
+pub mod waiters;
+pub mod wire;

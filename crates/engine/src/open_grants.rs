@@ -1,0 +1,46 @@
+//! An item's open grants at the last read. If a slot loses its memory while this node runs, the
+//! slot's grant is closed. The grant's tickets without a verdict are then lost. So a request that
+//! waits for a verdict checks whether its ticket's grant is still open.
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use doorbuster_core::{GrantId, ItemId};
+use doorbuster_steps::purchase::GRANTS_READ_EVERY_MS;
+use doorbuster_store::Store;
+use tokio::time::Instant;
+
+const READ_EVERY: Duration = Duration::from_millis(GRANTS_READ_EVERY_MS);
+
+/// An item's open grants at the last read.
+#[derive(Debug, Default)]
+pub struct OpenGrants {
+    last: Mutex<Option<(Instant, Vec<GrantId>)>>,
+    /// Locked while the open grants are read.
+    reading: tokio::sync::Mutex<()>,
+}
+
+impl OpenGrants {
+    /// Returns whether a recent read shows that this grant is closed. One read serves all waiting
+    /// requests. Returns `false` while another request reads the grants, or if the grants cannot be
+    /// read.
+    pub async fn is_closed(&self, store: &Store, item: ItemId, grant: GrantId) -> bool {
+        if let Some(is_closed) = self.last_answer(grant) {
+            return is_closed;
+        }
+        let Ok(_guard) = self.reading.try_lock() else { return false };
+        let Ok(grants) = store.grants(item).await else { return false };
+        let open: Vec<GrantId> =
+            grants.into_iter().filter(|grant| grant.open).map(|grant| grant.id).collect();
+        let is_closed = !open.contains(&grant);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), open));
+        is_closed
+    }
+
+    /// Returns whether the last read shows that the grant is closed. Returns `None` if there was no
+    /// recent read.
+    fn last_answer(&self, grant: GrantId) -> Option<bool> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, open) = last.as_ref().filter(|(read, _)| read.elapsed() < READ_EVERY)?;
+        Some(!open.contains(&grant))
+    }
+}

@@ -1,0 +1,18 @@
+//! The link that opens an order without the buyer's token. Its key is a keyed hash of the order's
+//! id, so no store keeps it.
+
+use doorbuster_core::{IdKey, TicketId};
+
+/// The text that replaces a buyer's name in the hash. No buyer can have this name.
+const PURPOSE: &str = "order link 1";
+
+/// Returns the key in this order's link.
+pub fn order_key(key: &IdKey, order: TicketId) -> String {
+    format!("{:032x}", key.request_hash(PURPOSE, &order.to_string()).0)
+}
+
+/// Returns the link to an order's page. The key is in the URL's fragment, because browsers do not
+/// send the fragment to servers.
+pub fn order_link(key: &IdKey, origin: Option<&str>, order: TicketId) -> String {
+    format!("{}/order/{order}#key={}", origin.unwrap_or_default(), order_key(key, order))
+}

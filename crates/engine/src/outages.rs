@@ -1,0 +1,262 @@
+//! Keeps the log short while the store or Redis is unavailable. During an outage, jobs fail many
+//! times a second, so this module does not log each failure. It logs one line when the outage
+//! begins, a summary every ten seconds, and one line when the outage ends.
+//!
+//! The store itself logs an outage of PostgreSQL. So for PostgreSQL, this module summarizes only
+//! the calls that fail while the database is available.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use doorbuster_slots::SlotError;
+use doorbuster_store::StoreError;
+
+use crate::engine::{Engine, EngineError};
+
+/// The time between two log lines about an outage that continues.
+const SUMMARY_EVERY: Duration = Duration::from_secs(10);
+/// An outage has ended when no call has failed for this long. Every job repeats a failed call
+/// within this time.
+const OVER_AFTER: Duration = Duration::from_secs(3);
+/// The store itself notices an outage within this time after the first failed call.
+const STORE_NOTICES_WITHIN: Duration = Duration::from_secs(3);
+/// How often the outages are checked.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
+
+/// The log event of a failed request.
+const REQUEST: &str = "server.request_failed";
+
+/// A system that can be unavailable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Away {
+    /// The store.
+    Store,
+    /// The servers that hold slots.
+    Slots,
+}
+
+/// An error that may be part of an outage.
+pub trait FailedCall: std::fmt::Display {
+    /// Returns the unavailable system, if the error is part of an outage.
+    fn away(&self) -> Option<Away>;
+}
+
+impl<E: FailedCall> FailedCall for &E {
+    fn away(&self) -> Option<Away> {
+        (**self).away()
+    }
+}
+
+impl FailedCall for StoreError {
+    fn away(&self) -> Option<Away> {
+        matches!(self, Self::Unavailable { .. }).then_some(Away::Store)
+    }
+}
+
+impl FailedCall for SlotError {
+    fn away(&self) -> Option<Away> {
+        Some(Away::Slots)
+    }
+}
+
+impl FailedCall for EngineError {
+    fn away(&self) -> Option<Away> {
+        match self {
+            Self::Store(error) => error.away(),
+            Self::Slot(error) => error.away(),
+            Self::Open(_) | Self::Drain | Self::TooEarly => None,
+        }
+    }
+}
+
+/// The failed calls of one outage.
+#[derive(Debug)]
+struct Failures {
+    began: Instant,
+    newest: Instant,
+    logged: Instant,
+    /// The number of failures since the last log line, by the log event of the job.
+    by_job: BTreeMap<&'static str, u64>,
+    error: String,
+}
+
+impl Failures {
+    /// Returns each job with its number of failures, most failures first, and resets these numbers.
+    fn take_jobs(&mut self) -> String {
+        let mut jobs: Vec<_> = std::mem::take(&mut self.by_job).into_iter().collect();
+        jobs.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+        jobs.iter().map(|(job, times)| format!("{job}={times}")).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The outages that this node sees.
+#[derive(Debug, Default)]
+pub struct Outages {
+    store: Mutex<Option<Failures>>,
+    slots: Mutex<Option<Failures>>,
+}
+
+impl Outages {
+    fn lock(&self, away: Away) -> MutexGuard<'_, Option<Failures>> {
+        let of = match away {
+            Away::Store => &self.store,
+            Away::Slots => &self.slots,
+        };
+        of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a failed call if the call is part of an outage. Returns false if the caller must log
+    /// the failure. `job` is the caller's log event, from a fixed set.
+    pub fn absorbs(&self, error: &impl FailedCall, job: &'static str) -> bool {
+        let Some(away) = error.away() else { return false };
+        let now = Instant::now();
+        let mut failures = self.lock(away);
+        let is_new = failures.is_none();
+        let failures = failures.get_or_insert_with(|| Failures {
+            began: now,
+            newest: now,
+            logged: now,
+            by_job: BTreeMap::new(),
+            error: String::new(),
+        });
+        failures.newest = now;
+        failures.error = error.to_string();
+        *failures.by_job.entry(job).or_default() += 1;
+        if is_new && away == Away::Slots {
+            tracing::error!(
+                error = failures.error,
+                event = "slot.outage_began",
+                "a server that holds slots is unavailable; retrying"
+            );
+        }
+        true
+    }
+
+    /// Counts a request that failed because of an outage. Returns false if the caller must log the
+    /// failure. During an outage, the caller logs only the first failed request.
+    pub fn absorbs_request(&self, error: &impl FailedCall) -> bool {
+        let is_known = error.away().is_some_and(|away| self.lock(away).is_some());
+        self.absorbs(error, REQUEST) && is_known
+    }
+
+    /// Logs a summary of each outage, if the summary is due.
+    fn check(&self, is_store_available: bool) {
+        self.check_slots();
+        let mut failures = self.lock(Away::Store);
+        let Some(now) = failures.as_mut() else { return };
+        if !is_store_available {
+            // The store itself logs this outage, so this module drops the counts of failed calls.
+            // Failures shortly after the outage are part of the outage too, so this module also
+            // resets the times.
+            (now.began, now.logged) = (Instant::now(), Instant::now());
+            now.by_job.clear();
+        } else if now.newest.elapsed() >= OVER_AFTER && now.by_job.is_empty() {
+            *failures = None;
+        } else if now.began.elapsed() >= STORE_NOTICES_WITHIN
+            && (now.logged == now.began || now.logged.elapsed() >= SUMMARY_EVERY)
+            && !now.by_job.is_empty()
+        {
+            now.logged = Instant::now();
+            let jobs = now.take_jobs();
+            tracing::warn!(
+                error = now.error,
+                jobs,
+                event = "store.calls_failed",
+                "calls to the store failed; retrying"
+            );
+        }
+    }
+
+    fn check_slots(&self) {
+        let mut failures = self.lock(Away::Slots);
+        let Some(now) = failures.as_mut() else { return };
+        if now.newest.elapsed() >= OVER_AFTER {
+            let for_ms = (now.newest - now.began).as_millis();
+            tracing::warn!(
+                for_ms,
+                event = "slot.outage_ended",
+                "the servers that hold slots are available again"
+            );
+            *failures = None;
+        } else if now.logged.elapsed() >= SUMMARY_EVERY {
+            now.logged = Instant::now();
+            let (for_secs, jobs) = (now.began.elapsed().as_secs(), now.take_jobs());
+            tracing::error!(
+                error = now.error,
+                for_secs,
+                jobs,
+                event = "slot.outage_continues",
+                "a server that holds slots is still unavailable; retrying"
+            );
+        }
+    }
+}
+
+/// Logs outages until the program stops.
+pub async fn run(engine: Arc<Engine>) {
+    loop {
+        tokio::time::sleep(CHECK_EVERY).await;
+        engine.outages().check(engine.store().is_available());
+    }
+}
+
+/// Logs a failure at `warn`. The caller then tries again. If an outage explains the failure, counts
+/// the failure and logs it only at `debug`.
+#[macro_export]
+macro_rules! warn_unless_away {
+    ($outages:expr, $error:expr, event = $event:literal, $($line:tt)+) => {{
+        let error = &$error;
+        if $outages.absorbs(error, $event) {
+            tracing::debug!(%error, event = $event, $($line)+);
+        } else {
+            tracing::event!(tracing::Level::WARN, %error, event = $event, $($line)+);
+        }
+    }};
+}
+
+pub use warn_unless_away as warn;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unavailable() -> StoreError {
+        StoreError::Unavailable { reason: "no route".into(), may_have_happened: false }
+    }
+
+    #[test]
+    fn failures_of_an_unavailable_store_are_counted_and_others_are_not() {
+        let outages = Outages::default();
+        assert!(outages.absorbs(&unavailable(), "node.lease_failed"));
+        assert!(outages.absorbs(&EngineError::from(unavailable()), "node.lease_failed"));
+        assert!(outages.absorbs(&unavailable(), "audit.run_failed"));
+        assert!(!outages.absorbs(&StoreError::Unexpected("a bug".into()), "audit.run_failed"));
+        assert!(!outages.absorbs(&EngineError::Drain, "audit.run_failed"));
+        let jobs = outages.lock(Away::Store).as_mut().expect("failures").take_jobs();
+        assert_eq!(jobs, "node.lease_failed=2 audit.run_failed=1");
+        assert!(outages.lock(Away::Slots).is_none());
+    }
+
+    #[test]
+    fn failures_during_an_outage_that_the_store_logs_are_forgotten() {
+        let outages = Outages::default();
+        assert!(outages.absorbs(&unavailable(), "node.lease_failed"));
+        outages.check(false);
+        assert!(outages.lock(Away::Store).as_ref().expect("failures").by_job.is_empty());
+    }
+
+    #[test]
+    fn an_outage_of_slots_ends_when_no_call_fails_any_more() {
+        let outages = Outages::default();
+        let error = SlotError { reason: "no route".into(), may_have_happened: false };
+        assert!(outages.absorbs(&error, "slot.take_failed"));
+        outages.check(true);
+        assert!(outages.lock(Away::Slots).is_some());
+        let past = Instant::now().checked_sub(OVER_AFTER).expect("a time after the start");
+        outages.lock(Away::Slots).as_mut().expect("failures").newest = past;
+        outages.lock(Away::Slots).as_mut().expect("failures").began = past;
+        outages.check(true);
+        assert!(outages.lock(Away::Slots).is_none());
+    }
+}

@@ -1,0 +1,323 @@
+//! Handles one purchase, from its first check to its answer.
+//!
+//! First, [`Engine::refuse_from_memory`] tries to refuse the request from the node's memory. If it
+//! returns no refusal, [`Engine::buy`] runs the steps of a purchase
+//! ([`doorbuster_steps::purchase`]). Each step returns an effect. `Engine::buy` performs the effect
+//! with the slots and the store, and gives the result to the next step. The caller may drop the
+//! future of `Engine::buy` at any time, because an issued ticket is settled in any case.
+mod outcome;
+mod park;
+mod reads;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_core::limits::DECIDE_WITHIN_MS;
+use doorbuster_core::settle::TicketVerdict;
+use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
+use doorbuster_core::{
+    BuyerId, Millis, Order, RequestHash, RequestKey, SlotKey, TicketId, TicketParts, Token, Units,
+};
+use doorbuster_steps::memory;
+use doorbuster_steps::purchase::{
+    Attempt, Effect, GRANT_CHECK_AFTER_MS, GRANTS_READ_EVERY_MS, Input, Outcome, SLOT_QUERY_MAX_MS,
+};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::catalogue::{Catalogue, ItemState, SaleState};
+use crate::engine::Engine;
+use crate::holders::Queued;
+use crate::waiters::{TicketInfo, WaiterGuard};
+
+pub use outcome::{DoorAnswer, DoorRefusal, PurchaseOutcome, Refusal, StockAnswer, answer_kind};
+use park::{ItemSignals, ParkedPermit, UnitDemandEntry};
+use view::RequestView;
+
+/// The number of seconds after which a client should send a refused request again.
+pub const RETRY_SECS: u32 = 1;
+
+const SLOT_QUERY_MAX: Duration = Duration::from_millis(SLOT_QUERY_MAX_MS);
+const GRANT_CHECK_AFTER: Duration = Duration::from_millis(GRANT_CHECK_AFTER_MS);
+const GRANTS_READ_EVERY: Duration = Duration::from_millis(GRANTS_READ_EVERY_MS);
+
+/// The result if a slot cannot be reached.
+const UNREACHABLE: Input = Input::Slot(TicketAnswer::NoEpoch);
+
+/// A purchase that was not refused from the node's memory.
+#[derive(Clone, Debug)]
+pub struct Purchase {
+    /// The buyer.
+    pub buyer: BuyerId,
+    /// The request key.
+    pub key: RequestKey,
+    /// The keyed hash of the buyer and the request key.
+    pub request: RequestHash,
+    /// The sale.
+    pub sale: Arc<SaleState>,
+    /// The item.
+    pub item: Arc<ItemState>,
+    /// The units that the buyer requests.
+    pub units: Units,
+    /// How long the request waits for the verdict.
+    pub wait: Duration,
+    /// The refusal by the sale's front door, if there is one. A request that holds an order gets
+    /// the order, not this refusal.
+    pub door: Option<DoorRefusal>,
+}
+
+/// Performs the effects of one purchase.
+struct Driver<'a> {
+    engine: &'a Engine,
+    purchase: &'a Purchase,
+    request: TicketRequest,
+    begun: Instant,
+    /// The request's entry among the waiting requests. It is created before a slot is asked.
+    waiter: Option<(oneshot::Receiver<TicketVerdict>, WaiterGuard<'a>)>,
+    /// The item's signals. They are created before a slot is asked, so that no signal is missed.
+    signals: Option<ItemSignals<'a>>,
+    parked: Option<ParkedPermit<'a>>,
+    demand: Option<UnitDemandEntry<'a>>,
+    /// The order that was read last.
+    order: Option<Order>,
+}
+
+impl Engine {
+    /// Refuses a request from the node's memory, in well under a microsecond. If the result is
+    /// `None`, the caller continues with [`Engine::buy`]. For `door`, see [`memory::refuse`].
+    #[must_use]
+    pub fn refuse_from_memory(
+        &self,
+        request: RequestHash,
+        sale: &SaleState,
+        item: &ItemState,
+        units: Units,
+        door: impl FnOnce(StockAnswer) -> DoorAnswer,
+    ) -> Option<Refusal> {
+        let view = RequestView { engine: self, sale, item, request, ticket: () };
+        memory::refuse(&view, units, door)
+    }
+
+    /// Requests units and waits up to `purchase.wait` for the verdict.
+    pub async fn buy(&self, purchase: &Purchase) -> PurchaseOutcome {
+        let mut driver = Driver::new(self, purchase);
+        if let Some(refusal) = purchase.door
+            && self.phase_refusal(&purchase.sale).is_none()
+        {
+            return Box::pin(driver.refuse_at_door(refusal)).await;
+        }
+        let (mut steps, mut effect) = driver.start();
+        loop {
+            // The futures of rare effects are boxed, so that the future of a waiting request stays
+            // small.
+            let input = match effect {
+                Effect::AskSlot { slot, is_bounded: false } => driver.ask_slot(slot).await,
+                Effect::AskSlot { slot, is_bounded: true } => {
+                    let answer = Box::pin(timeout(SLOT_QUERY_MAX, driver.ask_slot(slot)));
+                    answer.await.unwrap_or(UNREACHABLE)
+                }
+                Effect::FindTicket(slot) => Box::pin(driver.find_ticket(slot)).await,
+                Effect::AwaitVerdict { ticket, is_mine, may_be_lost } => {
+                    driver.await_verdict(&ticket, is_mine, may_be_lost).await
+                }
+                Effect::ReadVerdict(ticket) => Box::pin(driver.read_verdict(&ticket)).await,
+                Effect::ReadQuota => Box::pin(driver.read_quota()).await,
+                Effect::ConfirmRefusal => Box::pin(driver.confirm_refusal()).await,
+                Effect::LookUpOrder => Input::LookedUp(Box::pin(driver.look_up_order()).await),
+                Effect::Park { why, until, waits } => {
+                    Box::pin(driver.park(why, until, waits)).await
+                }
+                Effect::RenewToken => driver.renew_token(),
+                Effect::Wake => driver.wake_item(),
+                Effect::SuspectLoss => driver.suspect_loss(),
+                Effect::Answer(outcome) => return driver.answer(outcome),
+            };
+            effect = driver.next(&mut steps, input);
+        }
+    }
+
+    /// Returns the refusal for the sale's phase, if there is one.
+    pub fn phase_refusal(&self, sale: &SaleState) -> Option<Refusal> {
+        let is_stopping = sale.is_draining() || self.is_stopping();
+        memory::refusal_for(sale.row.phase, sale.row.starts_at, is_stopping)
+    }
+
+    fn decide_by(&self) -> Millis {
+        self.now().plus(DECIDE_WITHIN_MS)
+    }
+}
+
+impl<'a> Driver<'a> {
+    fn new(engine: &'a Engine, purchase: &'a Purchase) -> Self {
+        let request = TicketRequest {
+            token: random_token(),
+            buyer: purchase.buyer.clone(),
+            key: purchase.key.clone(),
+            buyer_hash: engine.id_key().buyer_hash(purchase.buyer.as_str()),
+            request: purchase.request,
+            units: purchase.units,
+            limit: purchase.item.row.limit,
+            decide_by: engine.decide_by(),
+            node: engine.node(),
+        };
+        Self {
+            engine,
+            purchase,
+            request,
+            begun: Instant::now(),
+            waiter: None,
+            signals: Some(ItemSignals::for_item(&purchase.item)),
+            parked: None,
+            demand: None,
+            order: None,
+        }
+    }
+
+    fn start(&self) -> (Attempt, Effect) {
+        let TicketRequest { units, limit, .. } = self.request;
+        let catalogue = self.engine.catalogue();
+        Attempt::start(units, limit, Millis(0), &mut self.view(&catalogue))
+    }
+
+    fn next(&mut self, steps: &mut Attempt, input: Input) -> Effect {
+        let now = Millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX));
+        let catalogue = self.engine.catalogue();
+        let effect = steps.next(input, now, &mut self.view(&catalogue));
+        // The request's entry among the waiting requests is needed only while a slot is asked, and
+        // while the request waits for its own ticket's verdict. In every other case, it is removed.
+        if !matches!(effect, Effect::AskSlot { .. } | Effect::AwaitVerdict { is_mine: true, .. }) {
+            self.waiter = None;
+        }
+        effect
+    }
+
+    /// Returns this node's current data about the request. The item's spread and the sale's phase
+    /// may have changed while the request waited.
+    fn view<'b>(&'b self, catalogue: &'b Catalogue) -> RequestView<'b, &'b TicketRequest> {
+        let Purchase { item, sale, .. } = self.purchase;
+        RequestView {
+            engine: self.engine,
+            sale: catalogue.sale(&item.sale).unwrap_or(sale),
+            item: catalogue.item_by_id(item.row.id).unwrap_or(item),
+            request: self.request.request,
+            ticket: &self.request,
+        }
+    }
+
+    async fn ask_slot(&mut self, slot: SlotKey) -> Input {
+        if self.waiter.is_none() {
+            let info = TicketInfo::from_request(self.purchase.item.row.id, &self.request);
+            self.waiter = Some(self.engine.waiters().register(self.request.token, info));
+        }
+        let answer = self.engine.slots().ticket(slot, &self.request).await;
+        answer.map_or(UNREACHABLE, Input::Slot)
+    }
+
+    /// Asks the slot for a ticket that it issued before. With the limit 0, the slot issues no new
+    /// ticket.
+    async fn find_ticket(&self, slot: SlotKey) -> Input {
+        let known = TicketRequest { limit: 0, ..self.request.clone() };
+        match timeout(SLOT_QUERY_MAX, self.engine.slots().ticket(slot, &known)).await {
+            Ok(Ok(answer)) => Input::Slot(answer),
+            Ok(Err(_)) | Err(_) => UNREACHABLE,
+        }
+    }
+
+    async fn await_verdict(
+        &mut self,
+        ticket: &IssuedTicket,
+        is_mine: bool,
+        may_be_lost: bool,
+    ) -> Input {
+        // A request with a ticket is not parked, and needs no more units.
+        (self.parked, self.demand) = (None, None);
+        let verdict = match self.waiter.take() {
+            Some((verdict, entry)) if is_mine => {
+                entry.keep();
+                Some(verdict)
+            }
+            _ => self.engine.waiters().join(ticket.token),
+        };
+        let Some(mut verdict) = verdict else { return Input::NotWaiting };
+        let deadline = self.begun + self.purchase.wait;
+        // A request without time to wait always gets the answer `Queued`, even if the settler is
+        // quick.
+        if deadline <= Instant::now() {
+            return Input::Elapsed;
+        }
+        let mut until = match may_be_lost {
+            true => deadline.min(Instant::now() + GRANT_CHECK_AFTER),
+            false => deadline,
+        };
+        loop {
+            match timeout_at(until, &mut verdict).await {
+                Ok(Ok(resolved)) => return self.take_verdict(resolved),
+                // The settler has stopped.
+                Ok(Err(_)) => return Input::Elapsed,
+                Err(_) if until == deadline => return Input::Elapsed,
+                Err(_) => {}
+            }
+            if Box::pin(self.is_grant_closed(ticket)).await {
+                // The verdict may have arrived while the grants were read.
+                let received = verdict.try_recv();
+                return received.map_or(Input::GrantClosed, |resolved| self.take_verdict(resolved));
+            }
+            until = deadline.min(Instant::now() + GRANTS_READ_EVERY);
+        }
+    }
+
+    fn take_verdict(&mut self, resolved: TicketVerdict) -> Input {
+        self.order = resolved.order;
+        Input::Verdict(resolved.verdict)
+    }
+
+    fn renew_token(&mut self) -> Input {
+        self.engine.meter().count_new_ticket_request();
+        self.request.token = random_token();
+        self.request.decide_by = self.engine.decide_by();
+        Input::Done
+    }
+
+    fn wake_item(&self) -> Input {
+        self.engine.control().wake(self.purchase.item.row.id);
+        Input::Done
+    }
+
+    fn suspect_loss(&self) -> Input {
+        self.engine.control().suspect_loss();
+        Input::Done
+    }
+
+    fn answer(&mut self, outcome: Outcome) -> PurchaseOutcome {
+        match (outcome, self.order.take()) {
+            (Outcome::Created, Some(order)) => PurchaseOutcome::Created(order),
+            (Outcome::Replayed, Some(order)) => PurchaseOutcome::Replayed(order),
+            (Outcome::Created | Outcome::Replayed, None) => {
+                PurchaseOutcome::Refused(Refusal::Unavailable)
+            }
+            (Outcome::Queued(ticket), _) => self.answer_queued(ticket),
+            (Outcome::Refused(refusal), _) => PurchaseOutcome::Refused(refusal.with_door()),
+        }
+    }
+
+    /// Returns the answer to a request that has no verdict yet. A repeated request gets the same
+    /// answer, even if the sale or the buyer's pass has ended.
+    fn answer_queued(&self, ticket: IssuedTicket) -> PurchaseOutcome {
+        let queued = Queued { item: self.purchase.item.row.id, ticket };
+        let (request, now) = (self.request.request, self.engine.now());
+        self.engine.holders().queued_requests.remember(request, queued, now);
+        PurchaseOutcome::Queued { id: self.ticket_id(&ticket), decide_by: ticket.decide_by }
+    }
+
+    fn ticket_id(&self, ticket: &IssuedTicket) -> TicketId {
+        let IssuedTicket { token, grant, n, units, decide_by } = *ticket;
+        let request = self.request.request.id_bits();
+        let parts = TicketParts { decide_by, token, grant, n, units, request };
+        self.engine.id_key().sign(&parts, self.purchase.buyer.as_str())
+    }
+}
+
+fn random_token() -> Token {
+    Token(rand::random::<u64>() >> 16)
+}

@@ -1,0 +1,94 @@
+//! The possible answers to a purchase.
+use doorbuster_api::problem::RateLimitScope;
+use doorbuster_core::gate::eligibility::Requirement;
+use doorbuster_core::{Millis, Order, TicketId};
+use doorbuster_steps::memory;
+
+use doorbuster_telemetry::answer_counts::AnswerKind;
+
+pub use doorbuster_steps::memory::StockAnswer;
+
+/// The answer to a purchase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PurchaseOutcome {
+    /// The order was created by this request.
+    Created(Order),
+    /// The request already holds this order.
+    Replayed(Order),
+    /// The request is queued and may still be refused.
+    Queued {
+        /// The ticket's id. If the ticket becomes an order, the order has the same id.
+        id: TicketId,
+        /// The time after which the ticket cannot become an order.
+        decide_by: Millis,
+    },
+    /// The request is refused.
+    Refused(Refusal),
+}
+
+/// The front door's answer to a request.
+pub type DoorAnswer = memory::DoorAnswer<DoorRefusal>;
+
+/// The reason for a refusal.
+pub type Refusal = memory::Refusal<DoorRefusal>;
+
+/// The reason why the front door refuses a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoorRefusal {
+    /// An operator blocked this buyer or address.
+    Blocked,
+    /// The buyer does not meet a requirement of the sale.
+    NotEligible(Requirement),
+    /// The sale requires a pass.
+    PassRequired,
+    /// The pass is forged, or for another buyer, sale or item.
+    PassInvalid,
+    /// The pass has expired.
+    PassExpired,
+    /// The automatic waiting room opened after the pass was issued.
+    WaitingRoom,
+    /// Too many requests.
+    RateLimited {
+        /// The limit that was exceeded.
+        scope: RateLimitScope,
+        /// Seconds until the next try.
+        retry_after_secs: u32,
+    },
+}
+
+impl PurchaseOutcome {
+    /// Returns the counter for this answer.
+    #[must_use]
+    pub fn answer(&self) -> AnswerKind {
+        match self {
+            Self::Created(_) => AnswerKind::Reserved,
+            Self::Replayed(_) => AnswerKind::Replayed,
+            Self::Queued { .. } => AnswerKind::Queued,
+            Self::Refused(refusal) => answer_kind(refusal),
+        }
+    }
+}
+
+/// Returns the counter for a refusal.
+#[must_use]
+pub fn answer_kind(refusal: &Refusal) -> AnswerKind {
+    match refusal {
+        Refusal::SoldOut(_) => AnswerKind::SoldOut,
+        Refusal::LimitReached { .. } => AnswerKind::LimitReached,
+        Refusal::NotStarted { .. } => AnswerKind::NotStarted,
+        Refusal::Paused => AnswerKind::Paused,
+        Refusal::Ended => AnswerKind::Ended,
+        Refusal::KeyReused => AnswerKind::KeyReused,
+        Refusal::Overloaded => AnswerKind::Overloaded,
+        Refusal::Unavailable => AnswerKind::Unavailable,
+        Refusal::AtDoor(refusal) => match refusal {
+            DoorRefusal::Blocked => AnswerKind::Forbidden,
+            DoorRefusal::NotEligible(_) => AnswerKind::NotEligible,
+            DoorRefusal::PassRequired => AnswerKind::PassRequired,
+            DoorRefusal::PassInvalid => AnswerKind::PassInvalid,
+            DoorRefusal::PassExpired => AnswerKind::PassExpired,
+            DoorRefusal::WaitingRoom => AnswerKind::WaitingRoom,
+            DoorRefusal::RateLimited { .. } => AnswerKind::RateLimited,
+        },
+    }
+}

@@ -1,0 +1,318 @@
+//! Remembers a bounded number of refusals, so that operators see why a buyer got nothing.
+//!
+//! Refusals are frequent, so noting a refusal never allocates. The hash of a buyer selects a small
+//! set of entries, which several buyers share. A repeated refusal only renews the time of its
+//! entry. Every other refusal takes an empty entry, or overwrites the oldest entry of its set. A
+//! set with an overwritten entry is marked as incomplete.
+//!
+//! The sets are larger than the processor's caches, and each refusal needs a different set. So new
+//! entries first wait in a short list, and move to their sets together. The processor then reads
+//! these sets from memory at the same time, and not one after another.
+//!
+//! The hash of a buyer is the same on every node of a deployment. So nodes can ask each other about
+//! a buyer by hash, without the buyer's name.
+
+use std::hash::BuildHasher;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use doorbuster_api::problem::Code;
+use doorbuster_core::{IdKey, ItemId, Millis, Token};
+use foldhash::fast::FixedState;
+
+/// The number of sets of entries. The whole memory takes 8.5 MB.
+const SETS: usize = 65_536;
+/// The number of parts of the memory. Each part has a lock.
+const PARTS: usize = 16;
+/// The number of sets in a part.
+const SETS_OF_PART: usize = SETS / PARTS;
+/// The number of entries of a part that wait before they move to their sets.
+const WAITING_MAX: usize = 64;
+/// The number of entries in a set.
+const ENTRIES: usize = 8;
+/// The kind of an entry whose request is queued. No problem code has this number.
+const QUEUED: u8 = u8::MAX;
+
+/// One noted refusal, or one queued request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    /// A part of the buyer's hash. This part and the number of the set together are 48 bits of the
+    /// hash. Fewer than one in 10¹⁴ pairs of buyers share these bits, so buyers are almost never
+    /// confused. Zero marks an empty entry.
+    buyer: u32,
+    /// The item of a refusal, or a hash of the token of a queued request's ticket.
+    subject: u32,
+    /// The time in milliseconds, and the kind in the lowest byte.
+    at_and_kind: u64,
+}
+
+impl Entry {
+    fn new(buyer: u64, subject: u32, kind: u8, at: Millis) -> Self {
+        let at = at.0.max(0).cast_unsigned();
+        Self { buyer: buyer_of(buyer), subject, at_and_kind: at << 8 | u64::from(kind) }
+    }
+
+    fn refused(buyer: u64, refusal: NotedRefusal) -> Self {
+        // The store numbers items from 1.
+        let item = u32::try_from(refusal.item.0).unwrap_or(u32::MAX);
+        Self::new(buyer, item, refusal.code as u8, refusal.at)
+    }
+
+    fn queued(buyer: u64, ticket: Token, at: Millis) -> Self {
+        Self::new(buyer, (ticket.0 ^ ticket.0 >> 32) as u32, QUEUED, at)
+    }
+
+    fn kind(self) -> u8 {
+        self.at_and_kind.to_le_bytes()[0]
+    }
+
+    /// Returns whether two entries differ only in their times.
+    fn repeats(self, other: Self) -> bool {
+        (self.buyer, self.subject, self.kind()) == (other.buyer, other.subject, other.kind())
+    }
+
+    fn refusal(self) -> Option<NotedRefusal> {
+        Some(NotedRefusal {
+            at: Millis((self.at_and_kind >> 8).cast_signed()),
+            item: ItemId(self.subject.into()),
+            code: Code::ALL.into_iter().find(|code| *code as u8 == self.kind())?,
+        })
+    }
+}
+
+/// A set fills two cache lines, which some processors read together.
+#[derive(Clone, Debug, Default)]
+#[repr(align(128))]
+struct Set {
+    entries: [Entry; ENTRIES],
+}
+
+impl Set {
+    /// Writes an entry over an equal entry, over an empty entry, or over the oldest entry, in this
+    /// order of preference. Returns whether it overwrote the oldest entry.
+    fn put(&mut self, new: Entry) -> bool {
+        let equal = self.entries.iter().position(|entry| entry.repeats(new));
+        let free = equal.or_else(|| self.entries.iter().position(|entry| entry.buyer == 0));
+        let place = free.unwrap_or_else(|| {
+            let oldest = (0..ENTRIES).min_by_key(|place| self.entries[*place].at_and_kind);
+            oldest.unwrap_or_default()
+        });
+        self.entries[place] = new;
+        free.is_none()
+    }
+}
+
+/// A part of the sets. The alignment gives the lock of each part its own cache lines.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Part {
+    /// New entries, each with the number of its set.
+    waiting: Vec<(usize, Entry)>,
+    sets: Box<[Set]>,
+    /// For each set, whether one of its entries was overwritten by a different entry.
+    incomplete: Box<[bool]>,
+}
+
+impl Part {
+    fn new() -> Self {
+        Self {
+            waiting: Vec::with_capacity(WAITING_MAX),
+            sets: vec![Set::default(); SETS_OF_PART].into(),
+            incomplete: vec![false; SETS_OF_PART].into(),
+        }
+    }
+
+    fn add(&mut self, buyer: u64, new: Entry) {
+        self.waiting.push((set_of(buyer), new));
+        if self.waiting.len() == WAITING_MAX {
+            self.move_waiting();
+        }
+    }
+
+    /// Moves the waiting entries to their sets.
+    fn move_waiting(&mut self) {
+        // This loop reads each cache line of the sets. No read depends on another read, so the
+        // processor does the reads at the same time. The next loop then changes the sets.
+        let mut read = 0;
+        for (set, _) in &self.waiting {
+            let entries = &self.sets[*set].entries;
+            read ^= entries[0].buyer ^ entries[ENTRIES / 2].buyer;
+        }
+        std::hint::black_box(read);
+        for (set, entry) in self.waiting.drain(..) {
+            self.incomplete[set] |= self.sets[set].put(entry);
+        }
+    }
+}
+
+/// Returns the part of a buyer's hash that an entry contains. The result is never zero, because
+/// zero marks an empty entry.
+fn buyer_of(buyer: u64) -> u32 {
+    ((buyer / SETS as u64) as u32).wrapping_add(1).max(1)
+}
+
+/// Returns the number of a buyer's set in its part.
+fn set_of(buyer: u64) -> usize {
+    buyer as usize % SETS_OF_PART
+}
+
+/// The refusals that this node remembers.
+#[derive(Debug)]
+pub(crate) struct RefusalMemory {
+    hasher: FixedState,
+    parts: Box<[Mutex<Part>]>,
+}
+
+/// A remembered refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotedRefusal {
+    /// When the request was refused.
+    pub at: Millis,
+    /// The requested item.
+    pub item: ItemId,
+    /// The problem code of the answer.
+    pub code: Code,
+}
+
+impl RefusalMemory {
+    /// Creates an empty memory for a deployment with this key.
+    pub fn new(key: &IdKey) -> Self {
+        let parts = std::iter::repeat_with(|| Mutex::new(Part::new())).take(PARTS).collect();
+        // The hash depends on the secret key. So an attacker cannot choose buyers whose entries
+        // overwrite each other.
+        Self { hasher: FixedState::with_seed(key.buyer_hash("refusals")), parts }
+    }
+
+    /// Returns a number that shows whether two nodes hash buyers in the same way. Nodes with
+    /// different hashes, such as nodes of two versions of the program, have different numbers.
+    pub(crate) fn hash_check(&self) -> u64 {
+        self.hash("refusals")
+    }
+
+    /// Returns the hash of a buyer.
+    pub fn hash(&self, buyer: &str) -> u64 {
+        self.hasher.hash_one(buyer)
+    }
+
+    /// Notes a refusal of the buyer with this hash.
+    pub fn note(&self, buyer: u64, refusal: NotedRefusal) {
+        self.part(buyer).add(buyer, Entry::refused(buyer, refusal));
+    }
+
+    /// Notes that a request of this buyer is queued, so a refusal may follow.
+    pub fn note_queued(&self, buyer: u64, ticket: Token, at: Millis) {
+        self.part(buyer).add(buyer, Entry::queued(buyer, ticket, at));
+    }
+
+    /// Removes the note about a queued request, because its result is known.
+    pub(crate) fn forget_queued(&self, buyer: u64, ticket: Token) {
+        let mut part = self.part(buyer);
+        part.move_waiting();
+        let note = Entry::queued(buyer, ticket, Millis(0));
+        let entries = &mut part.sets[set_of(buyer)].entries;
+        if let Some(noted) = entries.iter_mut().find(|entry| entry.repeats(note)) {
+            *noted = Entry::default();
+        }
+    }
+
+    /// Returns the remembered refusals of a buyer, newest first. Also returns whether the list is
+    /// complete.
+    pub fn of_buyer(&self, buyer: u64) -> (Vec<NotedRefusal>, bool) {
+        let mut part = self.part(buyer);
+        part.move_waiting();
+        let (queued, refused): (Vec<Entry>, Vec<Entry>) = part.sets[set_of(buyer)]
+            .entries
+            .into_iter()
+            .filter(|entry| entry.buyer == buyer_of(buyer))
+            .partition(|entry| entry.kind() == QUEUED);
+        let is_complete = queued.is_empty() && !part.incomplete[set_of(buyer)];
+        drop(part);
+        let mut found: Vec<NotedRefusal> = refused.into_iter().filter_map(Entry::refusal).collect();
+        found.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));
+        (found, is_complete)
+    }
+
+    fn part(&self, buyer: u64) -> MutexGuard<'_, Part> {
+        let part = buyer as usize % SETS / SETS_OF_PART;
+        self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(at: i64) -> NotedRefusal {
+        NotedRefusal { at: Millis(at), item: ItemId(7), code: Code::SoldOut }
+    }
+
+    fn memory() -> RefusalMemory {
+        RefusalMemory::new(&IdKey::new([7; 32]))
+    }
+
+    #[test]
+    fn a_buyers_newest_refusals_are_remembered() {
+        let memory = memory();
+        assert_eq!(memory.of_buyer(1), (Vec::new(), true));
+        memory.note(1, refusal(5));
+        let failed = NotedRefusal { code: Code::ChallengeFailed, ..refusal(9) };
+        memory.note(1, failed);
+        memory.note(2, refusal(6));
+        assert_eq!(memory.of_buyer(1), (vec![failed, refusal(5)], true));
+        assert_eq!(memory.of_buyer(2), (vec![refusal(6)], true));
+    }
+
+    #[test]
+    fn a_queued_request_makes_the_memory_incomplete_until_its_result() {
+        let memory = memory();
+        memory.note(1, refusal(5));
+        for ticket in [Token(3), Token(4)] {
+            memory.note_queued(1, ticket, Millis(8));
+        }
+        memory.forget_queued(1, Token(3));
+        assert_eq!(memory.of_buyer(1), (vec![refusal(5)], false));
+        memory.forget_queued(1, Token(4));
+        assert_eq!(memory.of_buyer(1), (vec![refusal(5)], true));
+    }
+
+    #[test]
+    fn an_overwritten_refusal_makes_the_memory_incomplete() {
+        let memory = memory();
+        let neighbour = 1 + SETS as u64;
+        let of_item = |item| NotedRefusal { item: ItemId(item), ..refusal(item) };
+        memory.note(1, refusal(0));
+        (1..ENTRIES as i64).for_each(|item| memory.note(neighbour, of_item(item)));
+        assert_eq!(memory.of_buyer(1), (vec![refusal(0)], true));
+        memory.note(neighbour, of_item(99));
+        assert_eq!(memory.of_buyer(1), (Vec::new(), false));
+        assert_eq!(memory.of_buyer(neighbour).0.len(), ENTRIES);
+    }
+
+    #[test]
+    fn a_repeated_refusal_overwrites_no_other_buyer() {
+        let memory = memory();
+        memory.note(1, refusal(5));
+        (0..1_000).for_each(|at| memory.note(1 + SETS as u64, refusal(at)));
+        assert_eq!(memory.of_buyer(1), (vec![refusal(5)], true));
+        assert_eq!(memory.of_buyer(1 + SETS as u64), (vec![refusal(999)], true));
+    }
+
+    #[test]
+    fn a_reader_never_sees_a_refusal_of_another_buyer() {
+        let memory = memory();
+        // More buyers than entries share one set, so each note overwrites an entry.
+        let buyer = |n: i64| 1 + n.cast_unsigned() * SETS as u64;
+        let of = |n: i64| NotedRefusal { at: Millis(n), item: ItemId(n), code: Code::SoldOut };
+        let buyers = 2 * ENTRIES as i64;
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    (0..20_000).for_each(|n| memory.note(buyer(n % buyers), of(n % buyers)));
+                });
+            }
+            for n in (0..20_000).map(|n| n % buyers) {
+                let (found, _) = memory.of_buyer(buyer(n));
+                assert!(found.iter().all(|refusal| *refusal == of(n)), "{n}: {found:?}");
+            }
+        });
+    }
+}

@@ -1,0 +1,81 @@
+//! The request limits of a sale: their rules, and the parts of their state that the catalogue
+//! keeps. `gate` checks requests against these limits.
+
+mod rules;
+mod sale_wide;
+mod table;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use doorbuster_api::problem::RateLimitScope;
+use doorbuster_core::gate::shared_limit::Counting;
+
+pub use rules::{LimitRules, SCOPES};
+pub use sale_wide::SaleWide;
+pub use table::{LimitCell, LimitTable};
+
+/// The kind of request. Each route has its own counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// A purchase.
+    Purchase,
+    /// A purchase pass.
+    Pass,
+    /// A challenge.
+    Challenge,
+    /// An entry into a waiting room, or a read of a position.
+    Room,
+    /// A checkout of an order.
+    Checkout,
+}
+
+impl Route {
+    /// Every route.
+    pub const ALL: [Self; 5] =
+        [Self::Purchase, Self::Pass, Self::Challenge, Self::Room, Self::Checkout];
+
+    /// Returns when a request on this route is added to the shared count of all nodes: before or
+    /// after this node's answer. Waiting-room polls and challenges are frequent and give no units.
+    /// They need no exact limit, so they are added after the answer.
+    pub const fn counting(self) -> Counting {
+        match self {
+            Self::Challenge | Self::Room => Counting::AfterAnswer,
+            Self::Purchase | Self::Pass | Self::Checkout => Counting::BeforeAnswer,
+        }
+    }
+
+    /// Returns the route's label in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Purchase => "purchase",
+            Self::Pass => "pass",
+            Self::Challenge => "challenge",
+            Self::Room => "waiting_room",
+            Self::Checkout => "checkout",
+        }
+    }
+}
+
+/// The limit that all buyers of a sale share, and the sale's counters of refusals.
+#[derive(Debug, Default)]
+pub struct SaleLimitState {
+    sale_wide: [SaleWide; Route::ALL.len()],
+    refused: [[AtomicU64; SCOPES.len()]; Route::ALL.len()],
+}
+
+impl SaleLimitState {
+    /// Returns the limit that all buyers share, for requests on this route.
+    pub fn sale_wide(&self, route: Route) -> &SaleWide {
+        &self.sale_wide[route as usize]
+    }
+
+    /// Returns the number of refused requests.
+    pub fn refused(&self, route: Route, scope: RateLimitScope) -> u64 {
+        self.refused[route as usize][scope as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts a request that a limit refused.
+    pub fn count_refusal(&self, route: Route, scope: RateLimitScope) {
+        self.refused[route as usize][scope as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,47 @@
+//! The limit that all buyers of a sale share. Every request of the sale uses this one cell. So the
+//! cell is not in the table, and these requests do not wait for a lock of the table.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use doorbuster_core::gate::gcra::RateLimit;
+
+use super::table::LimitCell;
+
+/// A limit that all buyers of a sale share.
+#[derive(Debug, Default)]
+pub struct SaleWide {
+    cell: Mutex<LimitCell>,
+    /// A copy of the limit's state, so that a node can refuse a request without the lock. If this
+    /// node has an unspent share of the limit, the value is zero, and every request must take the
+    /// lock.
+    state: AtomicU64,
+}
+
+impl SaleWide {
+    /// Applies one step to the cell.
+    pub fn with<T>(&self, step: impl FnOnce(&mut LimitCell) -> T) -> T {
+        let mut cell = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = step(&mut cell);
+        let state = if cell.share == 0 { cell.state } else { 0 };
+        self.state.store(state, Ordering::Release);
+        result
+    }
+
+    /// Decides without the lock whether the limit refuses the request. If it does, returns the
+    /// nanoseconds that the request must wait, and the state. If it may allow the request, returns
+    /// `None`, and the caller must take the lock. Also returns `None` if the state exceeds the
+    /// burst, because such a state comes from an earlier setting of the limit.
+    pub fn refused_nanos(&self, pace: RateLimit, now: u64) -> Option<(u64, u64)> {
+        let state = self.state.load(Ordering::Acquire);
+        let ahead = state.saturating_sub(now);
+        let over = (ahead + pace.cost(1)).checked_sub(pace.burst_nanos())?;
+        (over > 0 && ahead <= pace.burst_nanos()).then_some((over, state))
+    }
+
+    /// Returns the used part of the limit, as a state.
+    pub fn used_state(&self) -> u64 {
+        let mut cell = *self.cell.lock().unwrap_or_else(PoisonError::into_inner);
+        cell.with_share(|node| node.used_state())
+    }
+}

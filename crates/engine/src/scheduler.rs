@@ -1,0 +1,265 @@
+//! Decides when delayed work runs. Delayed work, such as the expiry of orders, becomes due at some
+//! time. The store's rows say which work is due. So the scheduler may forget everything at a
+//! restart.
+//!
+//! Each kind of [`Work`] is a loop. It waits for its turn ([`Turns`]), runs, and says when the next
+//! run is due ([`NextRun`]). A run begins only while this node is the leader, and after the last
+//! run has ended. Different kinds run at the same time, so no kind waits for another.
+//! [`Scheduler::wake`] makes the next run due at once.
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use doorbuster_core::Millis;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// A kind of delayed work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Open and close sales.
+    Phases,
+    /// Expire orders that were not paid in time.
+    Expiry,
+    /// Ask the payment provider about ended checkouts.
+    Checkouts,
+    /// Request refunds, and ask for their progress.
+    Refunds,
+    /// Give returned units to waitlists.
+    Waitlists,
+    /// Add partitions to items with an automatic spread.
+    Partitions,
+    /// Delete the data of ended sales from shared slots.
+    Retirement,
+    /// Check that all units are accounted for.
+    Audit,
+    /// Delete rows that are older than their retention.
+    Cleanup,
+    /// Delete old documents of the sandbox.
+    SandboxCleanup,
+}
+
+/// How often a kind of work runs.
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    /// The pause before the first run after the node became the leader.
+    first: Duration,
+    /// The shortest pause between two runs.
+    spacing: Duration,
+    /// The longest pause between two runs, unless the work asks for a longer one
+    /// ([`NextRun::After`]). So a missed signal, an adjusted clock or another node's change delays
+    /// the work by at most this time.
+    idle: Duration,
+}
+
+/// When a kind of work is due again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextRun {
+    /// After the shortest pause.
+    Now,
+    /// The next work is due at this time of the store's clock.
+    At(Millis),
+    /// After this pause.
+    After(Duration),
+    /// After the longest pause: no work is known, or the run failed.
+    Idle,
+}
+
+impl Work {
+    /// All kinds. `work as usize` is the index here.
+    pub const ALL: [Self; 10] = [
+        Self::Phases,
+        Self::Expiry,
+        Self::Checkouts,
+        Self::Refunds,
+        Self::Waitlists,
+        Self::Partitions,
+        Self::Retirement,
+        Self::Audit,
+        Self::Cleanup,
+        Self::SandboxCleanup,
+    ];
+
+    /// Returns the name in metrics and log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Phases => "phases",
+            Self::Expiry => "expiry",
+            Self::Checkouts => "checkouts",
+            Self::Refunds => "refunds",
+            Self::Waitlists => "waitlists",
+            Self::Partitions => "partitions",
+            Self::Retirement => "retirement",
+            Self::Audit => "audit",
+            Self::Cleanup => "cleanup",
+            Self::SandboxCleanup => "sandbox_cleanup",
+        }
+    }
+
+    fn timing(self) -> Timing {
+        let timing = |first, spacing, idle| Timing {
+            first: Duration::from_millis(first),
+            spacing: Duration::from_millis(spacing),
+            idle: Duration::from_millis(idle),
+        };
+        match self {
+            Self::Phases => timing(0, 1, 500),
+            // An order expires a second after its creation at the earliest. So an order that is
+            // created during the pause expires in time.
+            Self::Expiry => timing(0, 10, 500),
+            Self::Checkouts => timing(0, 0, 250),
+            Self::Refunds => timing(0, 20, 1_000),
+            Self::Waitlists => timing(0, 1, 1_000),
+            Self::Partitions => timing(1_000, 0, 1_000),
+            Self::Retirement => timing(2_000, 0, 2_000),
+            Self::Audit => timing(4_000, 0, 4_000),
+            Self::Cleanup | Self::SandboxCleanup => timing(60_000, 200, 60_000),
+        }
+    }
+}
+
+impl Timing {
+    /// Returns the pause before the next run.
+    fn pause(self, next: NextRun, now: impl FnOnce() -> Millis) -> Duration {
+        match next {
+            NextRun::Now => self.spacing,
+            NextRun::At(due) => {
+                let left = (due.0 - now().0).max(0).unsigned_abs();
+                Duration::from_millis(left).clamp(self.spacing, self.idle)
+            }
+            NextRun::After(pause) => pause.max(self.spacing),
+            NextRun::Idle => self.idle,
+        }
+    }
+}
+
+/// Whether a run is the first one since this node became the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The first run. What earlier runs remembered may be out of date.
+    First,
+    /// A later run.
+    Later,
+}
+
+// Each kind must have its own index.
+const _: () = assert!(Work::SandboxCleanup as usize + 1 == Work::ALL.len());
+
+/// Value of [`Scheduler::due`] for work that is not planned.
+const NOT_PLANNED: u64 = u64::MAX;
+
+/// Says when each kind of work runs.
+#[derive(Debug)]
+pub struct Scheduler {
+    began: Instant,
+    woken: [Notify; Work::ALL.len()],
+    /// When the current run was due, in milliseconds since `began`. Between two runs, the value
+    /// says when the next run is due.
+    due: [AtomicU64; Work::ALL.len()],
+    leads: watch::Sender<bool>,
+}
+
+impl Default for Scheduler {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            woken: Default::default(),
+            due: std::array::from_fn(|_| AtomicU64::new(NOT_PLANNED)),
+            leads: watch::Sender::new(false),
+        }
+    }
+}
+
+impl Scheduler {
+    /// Makes a kind of work due at once. If it runs now, it runs once more.
+    pub fn wake(&self, work: Work) {
+        self.woken[work as usize].notify_one();
+    }
+
+    /// Returns whether this node is the leader now.
+    pub fn leads(&self) -> bool {
+        *self.leads.borrow()
+    }
+
+    /// Sets whether this node is the leader. Returns whether this changed.
+    pub(crate) fn set_leads(&self, leads: bool) -> bool {
+        self.leads.send_if_modified(|value| std::mem::replace(value, leads) != leads)
+    }
+
+    /// Returns how many seconds ago the current run was due. Between two runs, this is 0 unless the
+    /// next run is late. Returns `None` if this node does not run the work.
+    pub fn delay_secs(&self, work: Work) -> Option<f64> {
+        match self.due[work as usize].load(Ordering::Relaxed) {
+            _ if !self.leads() => None,
+            NOT_PLANNED => None,
+            due => Some(self.now_ms().saturating_sub(due) as f64 / 1_000.0),
+        }
+    }
+
+    /// Returns the turns of a kind of work. Call this once for each kind. `now` is the store's
+    /// clock.
+    pub fn turns<C: Fn() -> Millis>(&self, work: Work, now: C) -> Turns<'_, C> {
+        Turns { scheduler: self, work, now, leads: self.leads.subscribe(), is_first: true }
+    }
+
+    /// Waits for this pause. [`Scheduler::wake`] ends the wait early, but never before the kind's
+    /// shortest pause.
+    async fn pause(&self, work: Work, pause: Duration) {
+        let (spacing, due) = (work.timing().spacing, &self.due[work as usize]);
+        due.store(self.now_ms() + millis(pause), Ordering::Relaxed);
+        // A pause of 0 would still last for a tick of the timer.
+        let shortest = spacing.min(pause);
+        if !shortest.is_zero() {
+            tokio::time::sleep(shortest).await;
+        }
+        let rest = pause.saturating_sub(spacing);
+        if rest.is_zero() {
+            return;
+        }
+        if tokio::time::timeout(rest, self.woken[work as usize].notified()).await.is_ok() {
+            due.store(self.now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        millis(self.began.elapsed())
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(NOT_PLANNED / 2)
+}
+
+/// The turns of a kind of work: its runs begin one after the other.
+pub struct Turns<'a, C> {
+    scheduler: &'a Scheduler,
+    work: Work,
+    now: C,
+    leads: watch::Receiver<bool>,
+    is_first: bool,
+}
+
+impl<C: Fn() -> Millis> Turns<'_, C> {
+    /// Waits until this node is the leader and the next run is due. `next` is the result of the run
+    /// before. If the node lost leadership in the meantime, `Timing::first` applies instead.
+    pub async fn wait(&mut self, next: NextRun) -> Turn {
+        let (scheduler, timing) = (self.scheduler, self.work.timing());
+        loop {
+            if scheduler.leads() {
+                let pause =
+                    if self.is_first { timing.first } else { timing.pause(next, &self.now) };
+                scheduler.pause(self.work, pause).await;
+            }
+            if scheduler.leads() {
+                let is_first = std::mem::replace(&mut self.is_first, false);
+                return if is_first { Turn::First } else { Turn::Later };
+            }
+            self.is_first = true;
+            scheduler.due[self.work as usize].store(NOT_PLANNED, Ordering::Relaxed);
+            // The sender lives as long as the scheduler, so an error cannot occur.
+            drop(self.leads.wait_for(|leads| *leads).await);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

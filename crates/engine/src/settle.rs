@@ -1,0 +1,124 @@
+//! The settler takes tickets in batches, lets the store decide them, and delivers the verdicts to
+//! the waiting requests.
+//!
+//! The settler is one task on each node with the role `settle`. While one batch commits, new
+//! tickets form the next batch. So batches grow with the load. If several nodes settle tickets,
+//! each node waits a moment before it takes the next batch. Without this pause, the batches would
+//! be small.
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::limits::SETTLE_BATCH_MAX;
+use doorbuster_core::pacing::{Batch, SettlerPace};
+use doorbuster_core::settle::TicketVerdict;
+use doorbuster_core::{Ticket, Verdict};
+use doorbuster_slots::{DeliveryRef, DequeuedTicket};
+use doorbuster_store::StoreError;
+use doorbuster_telemetry::trace;
+
+use crate::engine::Engine;
+use crate::notify::EventKind;
+use crate::outages;
+use crate::waiters::Delivery;
+
+/// Pause before a retry while the store is unreachable.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Settles tickets until the program stops. Tickets that were taken but not committed stay in their
+/// queue.
+pub async fn run(engine: Arc<Engine>) {
+    let (mut pace, mut previous) = (SettlerPace::default(), Instant::now());
+    loop {
+        let taken = match engine.slots().take(SETTLE_BATCH_MAX).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                outages::warn!(
+                    engine.outages(),
+                    error,
+                    event = "slot.take_failed",
+                    "failed to take tickets from their queues; will retry"
+                );
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        engine.meter().count_settled_batch(taken.len());
+        let began = Instant::now();
+        if !trace::trace_batch(taken.len(), settle(&engine, &taken)).await {
+            return;
+        }
+        let batch = Batch {
+            tickets: taken.len(),
+            cycle: began.duration_since(previous),
+            commit: began.elapsed(),
+        };
+        previous = began;
+        let wait = pace.linger(batch, engine.settler_count());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// Settles one batch. Retries until the store is reachable. Returns `false` if the store failed
+/// permanently.
+async fn settle(engine: &Arc<Engine>, taken: &[DequeuedTicket]) -> bool {
+    failpoint::pass(Failpoint::SettleTaken);
+    let tickets: Vec<Arc<Ticket>> = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
+    let resolved = loop {
+        let began = Instant::now();
+        match engine.store().settle(tickets.clone()).await {
+            Ok(resolved) => {
+                engine.meter().record_commit(began.elapsed());
+                break resolved;
+            }
+            Err(StoreError::Fatal(_)) => return false,
+            Err(error) => {
+                outages::warn!(
+                    engine.outages(),
+                    error,
+                    event = "settle.batch_failed",
+                    tickets = tickets.len(),
+                    "failed to settle a batch; will retry"
+                );
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    };
+    failpoint::pass(Failpoint::SettleCommitted);
+    let done: Vec<DeliveryRef> = taken
+        .iter()
+        .map(|t| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
+        .collect();
+    if let Err(error) = engine.slots().acknowledge(&done).await {
+        outages::warn!(
+            engine.outages(),
+            error,
+            event = "settle.acknowledge_failed",
+            "failed to acknowledge settled tickets; their slots deliver them again"
+        );
+    }
+    failpoint::pass(Failpoint::SettleAcknowledged);
+    for (ticket, resolved) in tickets.iter().zip(resolved) {
+        deliver(engine, ticket, resolved);
+    }
+    engine.drained().notify_waiters();
+    true
+}
+
+fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: TicketVerdict) {
+    let refused = !matches!(resolved.verdict, Verdict::Reserved);
+    if refused {
+        engine.control().wake(ticket.item);
+    }
+    // Only the node that issued the ticket publishes the ticket's refusal.
+    let is_published = refused && ticket.node == engine.node() && engine.hub().may_have_readers();
+    let event = is_published
+        .then(|| (ticket.item, ticket.buyer.clone(), ticket.units))
+        .and_then(|(item, buyer, units)| EventKind::from_verdict(&resolved, item, buyer, units));
+    let delivery = engine.deliver_verdict(ticket.token, resolved);
+    if !matches!(delivery, Delivery::Received(_)) {
+        event.into_iter().for_each(|event| engine.hub().publish(event));
+    }
+}

@@ -1,0 +1,93 @@
+//! The units for which an item's parked requests wait. The server gathers the item's last units for
+//! the oldest request first.
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use doorbuster_core::{SlotKey, Units};
+
+/// The units for which a parked request waits, and the slot that needs these units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnitDemand {
+    /// The slot that this request tries first.
+    pub slot: SlotKey,
+    /// The units that the request asks for.
+    pub units: Units,
+}
+
+/// The demand of an item's parked requests. The limit on the number of parked requests also limits
+/// the length of this queue.
+#[derive(Debug, Default)]
+pub struct DemandQueue {
+    queue: Mutex<BTreeMap<u64, UnitDemand>>,
+    next: AtomicU64,
+    /// The length of the queue. Reading this number takes no lock.
+    waiting: AtomicU64,
+}
+
+impl DemandQueue {
+    /// Adds a demand to the queue until the returned guard is dropped.
+    pub fn register(&self, demand: UnitDemand) -> DemandGuard<'_> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).insert(number, demand);
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        DemandGuard { unit_demand: self, number }
+    }
+
+    /// Returns whether the queue is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    /// Returns the demand of the first request.
+    #[must_use]
+    pub fn first(&self) -> Option<UnitDemand> {
+        if self.is_empty() {
+            return None;
+        }
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .first_key_value()
+            .map(|(_, demand)| *demand)
+    }
+}
+
+/// An entry in the queue.
+#[derive(Debug)]
+pub struct DemandGuard<'a> {
+    unit_demand: &'a DemandQueue,
+    number: u64,
+}
+
+impl Drop for DemandGuard<'_> {
+    fn drop(&mut self) {
+        self.unit_demand.queue.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        self.unit_demand.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::ItemId;
+
+    use super::*;
+
+    #[test]
+    fn the_first_demand_stays_first_until_it_is_dropped() {
+        let unit_demand = DemandQueue::default();
+        let demand = |units| UnitDemand {
+            slot: SlotKey { item: ItemId(1), index: units },
+            units: Units::new(units).expect("the number is in range"),
+        };
+        assert!(unit_demand.is_empty() && unit_demand.first().is_none());
+        let first = unit_demand.register(demand(1));
+        let second = unit_demand.register(demand(2));
+        assert_eq!(unit_demand.first(), Some(demand(1)));
+        drop(first);
+        assert_eq!(unit_demand.first(), Some(demand(2)));
+        drop(second);
+        assert!(unit_demand.is_empty() && unit_demand.first().is_none());
+    }
+}

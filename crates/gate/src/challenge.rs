@@ -1,0 +1,280 @@
+//! Challenges, which buyers solve before they get a pass. A challenge's token contains everything
+//! that a node needs to check the answer, in encrypted form. So any node can check an answer, and
+//! no node has to remember the challenge. The store makes sure that only one answer to a challenge
+//! counts.
+
+mod pool;
+mod seal;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use doorbuster_api::admin::front_door::PowEffort;
+use doorbuster_api::gate::{ChallengeAnswer, ChallengeKind};
+use doorbuster_challenge::{Effort, WorkKeys, is_in_place, normalize_answer};
+use doorbuster_core::{BuyerId, IdKey, Millis, Phase};
+use doorbuster_store::{AnswerSpend, SpendOutcome, Store, StoreError};
+use tokio::sync::Mutex;
+
+use doorbuster_base::master_keys::MasterKeys;
+use doorbuster_engine::catalogue::Catalogue;
+use doorbuster_engine::engine::Engine;
+pub use pool::ChallengeContent;
+use pool::{ChallengePool, PRERENDERED_KINDS, RenderRequest, RenderedChallenge};
+pub use seal::PuzzleKind;
+use seal::{ChallengeSealer, Sealed};
+
+/// The time in which a buyer may answer a challenge.
+pub(crate) const CHALLENGE_MS: i64 = 120_000;
+/// After this many wrong answers of one buyer in one sale, no answer is accepted until the wrong
+/// answers are forgotten.
+pub(crate) const MISSES_MAX: u32 = 10;
+/// All wrong answers of a buyer are forgotten this long after the buyer's first wrong answer.
+pub(crate) const MISSES_MS: i64 = 300_000;
+/// The maximum number of answers that this node sends to the store at the same time. In each sale,
+/// a buyer has at most one of these answers.
+const ANSWER_LOCKS: usize = 64;
+/// How long before a sale's start the server begins to draw the sale's challenges.
+const PRERENDER_AHEAD_MS: i64 = 600_000;
+
+const _: () = assert!(
+    Effort::from_keys(PowEffort::DEFAULT.0).keys_max == Effort::DEFAULT.keys_max,
+    "the default difficulty equals the difficulty of the benchmarks"
+);
+
+/// Why an answer was not accepted. A challenge that was checked cannot be used again.
+#[derive(Debug, thiserror::Error)]
+pub enum ChallengeFault {
+    /// The answer is wrong, or the challenge is invalid, expired, used, or for another buyer or
+    /// sale.
+    #[error("the answer was not accepted")]
+    Failed,
+    /// The buyer gave too many wrong answers and may try again after this time.
+    #[error("too many wrong answers")]
+    TooMany {
+        /// Seconds until the buyer may answer again.
+        retry_secs: u32,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A challenge for one buyer of one sale.
+#[derive(Debug)]
+pub struct IssuedChallenge {
+    /// The token, which must be sent with the answer.
+    pub token: String,
+    /// When the challenge expires.
+    pub until: Millis,
+    /// The part that the buyer sees.
+    pub shown: ChallengeContent,
+}
+
+/// The result of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerOutcome {
+    /// The answer was accepted.
+    Right,
+    /// The answer was wrong.
+    Wrong,
+    /// The challenge was already used.
+    Again,
+    /// The challenge is invalid, expired, or another buyer's.
+    Invalid,
+    /// The buyer gave too many wrong answers.
+    TooMany,
+}
+
+impl AnswerOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 5] =
+        [Self::Right, Self::Wrong, Self::Again, Self::Invalid, Self::TooMany];
+
+    /// The label in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Wrong => "wrong",
+            Self::Again => "again",
+            Self::Invalid => "invalid",
+            Self::TooMany => "too_many",
+        }
+    }
+}
+
+/// The challenges of this node.
+#[derive(Debug)]
+pub struct Challenges {
+    seals: ChallengeSealer,
+    /// The keys for work challenges, derived from each master key. The keys from the first master
+    /// key create challenges, and all keys check answers.
+    work: Box<[WorkKeys]>,
+    pool: ChallengePool,
+    outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
+    /// With these locks, only one answer of a buyer at a time reaches the store.
+    answer_locks: [Mutex<()>; ANSWER_LOCKS],
+}
+
+impl Challenges {
+    /// Creates the challenges of this node. Every node with the same master keys accepts these
+    /// challenges, even if its keys are in another sequence. The store counts wrong answers under a
+    /// pseudonym of the buyer. The pseudonym is derived from the id key. When the master keys
+    /// change, the id key stays the same, so the counts stay too.
+    #[must_use]
+    pub fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
+        let challenges = masters.keys("doorbuster: challenges of work");
+        let pairs = challenges.zip(masters.keys("doorbuster: answers of work"));
+        let work: Box<[_]> =
+            pairs.map(|(challenge, answer)| WorkKeys::new(&challenge, &answer)).collect();
+        let pool = ChallengePool::new(work.first().expect("there is always one master").clone());
+        Self {
+            seals: ChallengeSealer::new(masters, id_key),
+            work,
+            pool,
+            outcomes: Default::default(),
+            answer_locks: [const { Mutex::const_new(()) }; ANSWER_LOCKS],
+        }
+    }
+
+    /// Creates a challenge of this kind for this buyer. `effort` applies to work challenges.
+    /// Returns `None` if too many requests wait for a challenge.
+    pub async fn issue(
+        &self,
+        now: Millis,
+        sale: &str,
+        buyer: &BuyerId,
+        kind: ChallengeKind,
+        effort: PowEffort,
+    ) -> Option<IssuedChallenge> {
+        let request = match kind {
+            ChallengeKind::Image => RenderRequest::Image,
+            ChallengeKind::Slider => RenderRequest::Slider,
+            ChallengeKind::Pow | ChallengeKind::Off => {
+                RenderRequest::WorkChallenge(Effort::from_keys(effort.0))
+            }
+        };
+        let RenderedChallenge { shown, answer } = self.pool.take(request).await?;
+        let until = now.plus(CHALLENGE_MS);
+        let sealed = Sealed { id: rand::random(), kind: request.kind(), until, answer };
+        Some(IssuedChallenge {
+            token: self.seals.seal(&sealed, sale, buyer.as_str()),
+            until,
+            shown,
+        })
+    }
+
+    /// Checks an answer. A valid challenge cannot be used again afterwards. If several answers to a
+    /// challenge arrive, even on different nodes, only one of them is checked.
+    ///
+    /// # Errors
+    ///
+    /// If the answer is not accepted. The error is the reason.
+    pub async fn redeem(
+        &self,
+        store: &Store,
+        sale: &str,
+        buyer: &BuyerId,
+        challenge: &str,
+        answer: &ChallengeAnswer,
+    ) -> Result<(), ChallengeFault> {
+        let now = store.now();
+        let opened = self.seals.open(challenge, sale, buyer.as_str());
+        let Some(sealed) = opened.filter(|sealed| now < sealed.until) else {
+            self.count(AnswerOutcome::Invalid);
+            return Err(ChallengeFault::Failed);
+        };
+        let is_correct = self.is_correct(&sealed, answer);
+        let by = self.seals.buyer_pseudonym(sale, buyer.as_str());
+        // Only one answer of a buyer at a time reaches the store. An answer that waits here
+        // occupies no connection of the store.
+        let _turn = self.answer_locks[usize::from(by[0]) % ANSWER_LOCKS].lock().await;
+        let spending = AnswerSpend {
+            id: sealed.id,
+            until: sealed.until,
+            by,
+            is_correct,
+            window_ms: MISSES_MS,
+        };
+        match store.spend_answer(spending).await? {
+            SpendOutcome::AlreadySpent => self.count(AnswerOutcome::Again),
+            // The answer waited too long before the store could record it.
+            SpendOutcome::Expired => self.count(AnswerOutcome::Invalid),
+            SpendOutcome::Now { misses, until } if misses >= MISSES_MAX => {
+                self.count(AnswerOutcome::TooMany);
+                let secs = until.0.saturating_sub(now.0).max(0) / 1_000 + 1;
+                return Err(ChallengeFault::TooMany {
+                    retry_secs: u32::try_from(secs).unwrap_or(u32::MAX),
+                });
+            }
+            SpendOutcome::Now { .. } if is_correct => {
+                self.count(AnswerOutcome::Right);
+                return Ok(());
+            }
+            SpendOutcome::Now { .. } => self.count(AnswerOutcome::Wrong),
+        }
+        Err(ChallengeFault::Failed)
+    }
+
+    fn count(&self, outcome: AnswerOutcome) {
+        self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_correct(&self, sealed: &Sealed, answer: &ChallengeAnswer) -> bool {
+        match (sealed.kind, answer) {
+            (PuzzleKind::Image, ChallengeAnswer::Text(text)) => {
+                sealed.text() == Some(normalize_answer(text).as_str())
+            }
+            (PuzzleKind::Slider, ChallengeAnswer::X(x)) => is_in_place(*x, sealed.x()),
+            (PuzzleKind::Work, ChallengeAnswer::Altcha(payload)) => {
+                self.work.iter().any(|keys| keys.check(payload, &sealed.answer))
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns how many answers had this result since the program started.
+    pub fn outcome_count(&self, outcome: AnswerOutcome) -> u64 {
+        self.outcomes[outcome as usize].load(Ordering::Relaxed)
+    }
+
+    /// Returns how many challenges of this kind were issued, and how many are prepared now.
+    pub fn issued_and_ready(&self, kind: PuzzleKind) -> (u64, usize) {
+        self.pool.issued_and_ready(kind)
+    }
+
+    /// Makes the pool draw pictures in advance for each kind of challenge that a sale requires now
+    /// or soon.
+    pub(crate) fn prerender(&self, catalogue: &Catalogue, now: Millis) {
+        let mut wanted = [false; PRERENDERED_KINDS];
+        for sale in catalogue.sales() {
+            let is_near = match sale.row.phase {
+                Phase::Open | Phase::Paused => true,
+                Phase::Scheduled => {
+                    sale.row.starts_at.is_some_and(|at| at <= now.plus(PRERENDER_AHEAD_MS))
+                }
+                Phase::Draft | Phase::Closed => false,
+            };
+            let kind = match sale.front_door.challenge {
+                // A work challenge has no picture and is created in a moment.
+                ChallengeKind::Off | ChallengeKind::Pow => continue,
+                ChallengeKind::Image => PuzzleKind::Image,
+                ChallengeKind::Slider => PuzzleKind::Slider,
+            };
+            wanted[kind as usize] |= is_near;
+        }
+        self.pool.set_prerendered(wanted);
+    }
+
+    /// Decides once per second which pictures are drawn in advance. Runs until the future is
+    /// dropped.
+    pub async fn run_jobs(&self, engine: &Engine) {
+        let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            every.tick().await;
+            self.prerender(&engine.catalogue(), engine.now());
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Identifies the buyer of a purchase by a token, a pass or both. Then checks the requirements of
+//! the front door.
+
+use doorbuster_auth::{BuyerName, VerifiedBuyer};
+use doorbuster_core::Millis;
+use doorbuster_core::gate::eligibility::check_eligible;
+use doorbuster_core::gate::pass::{Membership, PASS_BYTES_MAX};
+use doorbuster_engine::catalogue::{ItemState, SaleState};
+use doorbuster_engine::purchase::DoorRefusal;
+
+use super::pass::{Passes, PresentedPass};
+
+/// The result of the front door's check of a purchase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoorCheck {
+    /// The buyer, or `None` if neither a token nor a pass identified a buyer.
+    pub buyer: Option<BuyerName>,
+    /// The front door's refusal, if there is a reason to refuse the purchase.
+    pub refusal: Option<DoorRefusal>,
+}
+
+/// Checks the token and the pass of a purchase of `item`. `token` is the buyer whom the request's
+/// token names, or `None` if the request has no valid token.
+///
+/// If a request has a pass, that pass must be valid even if the sale does not require a pass. The
+/// pass identifies its buyer. The pass also contains the attributes that the shop gave the buyer
+/// when the pass was issued.
+#[must_use]
+pub fn check_entry(
+    passes: &Passes,
+    sale: &SaleState,
+    item: &ItemState,
+    token: Option<VerifiedBuyer>,
+    pass: PresentedPass<'_>,
+    now: Millis,
+) -> DoorCheck {
+    let named = token.map(|shopper| shopper.name);
+    let text = match pass {
+        PresentedPass::Missing => {
+            let refusal = token.and_then(|shopper| without_pass(sale, shopper.standing));
+            return DoorCheck { buyer: named, refusal };
+        }
+        PresentedPass::Malformed => {
+            return DoorCheck { buyer: named, refusal: Some(DoorRefusal::PassInvalid) };
+        }
+        PresentedPass::Pass(text) => text,
+    };
+    let mut room = [0; PASS_BYTES_MAX + 2];
+    let terms = passes.open(text, &sale.row.id, &item.row.name, now, &mut room);
+    let buyer = terms.and_then(|terms| BuyerName::new(terms.buyer));
+    let (Some(terms), Some(buyer)) = (terms, buyer) else {
+        return DoorCheck { buyer: named, refusal: Some(DoorRefusal::PassInvalid) };
+    };
+    let refusal = if named.is_some_and(|named| named != buyer) {
+        Some(DoorRefusal::PassInvalid)
+    } else if now >= terms.expires_at {
+        Some(DoorRefusal::PassExpired)
+    } else {
+        eligibility_refusal(sale, terms.standing).or_else(|| {
+            let is_refused = terms.issued_without_room && sale.room_of(item).is_open(now);
+            is_refused.then_some(DoorRefusal::WaitingRoom)
+        })
+    };
+    DoorCheck { buyer: named.or(Some(buyer)), refusal }
+}
+
+fn without_pass(sale: &SaleState, standing: Membership) -> Option<DoorRefusal> {
+    if sale.front_door.is_off() {
+        return None;
+    }
+    eligibility_refusal(sale, standing)
+        .or_else(|| sale.front_door.needs_pass().then_some(DoorRefusal::PassRequired))
+}
+
+/// Returns the refusal if a buyer with these attributes does not meet a requirement of the sale.
+#[must_use]
+pub fn eligibility_refusal(sale: &SaleState, standing: Membership) -> Option<DoorRefusal> {
+    check_eligible(standing, sale.front_door.members_only, sale.front_door.min_level)
+        .err()
+        .map(DoorRefusal::NotEligible)
+}

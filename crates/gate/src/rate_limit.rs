@@ -1,0 +1,153 @@
+//! Request limits of a sale. There is a limit for one buyer, for one address, and for all buyers
+//! together. The server checks limits before any expensive work.
+//!
+//! Under a sale's limits, each route has its own counts. So requests for a waiting-room position do
+//! not use up the limit of purchases. The buyer's limit is checked first and the limit of all
+//! buyers last. If a later limit refuses a request, the earlier limits do not count the request. So
+//! refused requests cannot use up a shared limit.
+//!
+//! A request that exceeds a limit is refused from node memory
+//! ([`doorbuster_engine::sale_limits`]). If nodes share limits, a purchase waits for its share of
+//! the limit ([`check`]). A request for a pass or a checkout also waits. The node takes the shares
+//! of several requests together ([`sharing`]). The rules of shared limits are in
+//! [`doorbuster_core::gate::shared_limit`].
+
+mod check;
+mod keys;
+mod sharing;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use doorbuster_api::problem::RateLimitScope;
+use doorbuster_core::IdKey;
+use doorbuster_core::gate::gcra;
+use doorbuster_core::gate::shared_limit::Counting;
+use doorbuster_engine::catalogue::SaleState;
+use doorbuster_engine::sale_limits::{LimitCell, LimitTable, Route, SCOPES};
+
+pub use check::{LimitCheck, PendingLimit};
+pub use sharing::LimitSharing;
+pub(crate) use sharing::SharedPlace;
+pub use status::RateLimitStatus;
+
+/// The caller of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The caller's address, to which limits and blocks apply.
+    pub address: IpAddr,
+    /// The buyer, whose token was checked.
+    pub buyer: &'a str,
+}
+
+/// A refused request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimitExceeded {
+    /// The limit that refused the request.
+    pub scope: RateLimitScope,
+    /// Seconds after which the limit would accept the request.
+    pub retry_after_secs: u32,
+    /// The caller's status.
+    pub status: RateLimitStatus,
+}
+
+/// One request under one limit.
+#[derive(Clone, Copy, Debug)]
+struct LimitStep {
+    scope: RateLimitScope,
+    key: u64,
+    pace: gcra::RateLimit,
+    cost: u64,
+}
+
+/// The limits of this node.
+#[derive(Debug)]
+pub struct RateLimiter {
+    table: LimitTable,
+    key: [u8; 32],
+    birth: Instant,
+    sharing: Option<LimitSharing>,
+    /// The number of edges. If an edge refuses a request from memory, it applies only its part of a
+    /// limit. `None` means that this process is a node.
+    edges: Option<Arc<AtomicU32>>,
+}
+
+impl RateLimiter {
+    /// Creates limits that no caller has used. Nodes with the same id key compute the same hash for
+    /// a caller.
+    pub fn new(id_key: &IdKey, sharing: Option<LimitSharing>) -> Self {
+        let secret = id_key.buyer_hash("limits").to_be_bytes();
+        let key = blake3::derive_key("doorbuster: whom limits are held to", &secret);
+        Self { table: LimitTable::default(), key, birth: Instant::now(), sharing, edges: None }
+    }
+
+    /// Converts these limits to the limits of an edge. `edges` is the number of edges, including
+    /// this edge.
+    pub(crate) fn at_edge(self, edges: Option<Arc<AtomicU32>>) -> Self {
+        Self { edges, ..self }
+    }
+
+    /// Returns a caller's status without counting a request.
+    pub fn rate_limit_status(
+        &self,
+        route: Route,
+        caller: Caller<'_>,
+        sale: &SaleState,
+    ) -> RateLimitStatus {
+        let (mut status, now) = (RateLimitStatus::default(), self.now());
+        for scope in SCOPES {
+            let Some(pace) = sale.limits_of(route).pace(scope) else { continue };
+            let state = match scope {
+                RateLimitScope::Interface => sale.flags.limits.sale_wide(route).used_state(),
+                RateLimitScope::Buyer | RateLimitScope::Ip => {
+                    let key = self.key_of((route, scope), caller, sale);
+                    let used = |cell: &mut LimitCell| cell.with_share(|n| n.used_state());
+                    self.table.with_existing(key, used).unwrap_or(0)
+                }
+            };
+            status.record(scope, self.pace_now(pace), state, now);
+        }
+        status
+    }
+
+    /// Returns how many keys were evicted while they were still in use.
+    pub fn evicted(&self) -> u64 {
+        self.table.evicted()
+    }
+
+    /// Returns the state of the sharing between nodes. `None` means that nodes do not share limits.
+    pub fn sharing(&self) -> Option<&LimitSharing> {
+        self.sharing.as_ref()
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Returns the limit that applies to a request. If an edge refuses a request from memory, no
+    /// other process counts this request. So the edge applies only its part of the limit. If an
+    /// edge passes a request to a node, the node counts the request again. So the edge applies the
+    /// whole limit.
+    fn pace_of(&self, pace: gcra::RateLimit, counting: Counting) -> gcra::RateLimit {
+        match &self.edges {
+            Some(edges) if counting == Counting::AfterAnswer => {
+                pace.split_between(edges.load(Ordering::Relaxed))
+            }
+            _ => pace,
+        }
+    }
+
+    /// While the nodes cannot share limits, returns this node's part of the limit. At other times,
+    /// returns the whole limit.
+    fn pace_now(&self, pace: gcra::RateLimit) -> gcra::RateLimit {
+        match self.sharing.as_ref().filter(|sharing| sharing.is_unreachable()) {
+            Some(sharing) => pace.split_between(sharing.nodes()),
+            None => pace,
+        }
+    }
+}

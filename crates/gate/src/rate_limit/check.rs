@@ -1,0 +1,398 @@
+//! The check of one request against the limits of its sale, one scope after the other. If the node
+//! has no share of a limit, the check pauses until the node gets a share.
+
+use doorbuster_api::problem::RateLimitScope;
+use doorbuster_core::gate::gcra::{self, RateDecision, RateLimit};
+use doorbuster_core::gate::shared_limit::{Counting, ShareDecision};
+use doorbuster_engine::catalogue::SaleState;
+use doorbuster_engine::sale_limits::{LimitCell, SCOPES};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::sharing::{LimitTarget, QueuedUse, SHARE_WAIT_MAX, ShareGrant};
+use super::status::RateLimitStatus;
+use super::{Caller, LimitStep, RateLimitExceeded, RateLimiter, Route};
+
+/// The result of a check.
+pub enum LimitCheck {
+    /// The request is within the limits. The limits count it.
+    Counted(RateLimitStatus),
+    /// The request must wait for a share of a limit.
+    Pending(Box<PendingLimit>),
+}
+
+/// A check that waits for a share of a limit.
+#[derive(Debug)]
+pub struct PendingLimit {
+    progress: CheckProgress,
+    step: LimitStep,
+    share: oneshot::Receiver<ShareGrant>,
+}
+
+/// A check that has passed some scopes, but not all scopes yet.
+#[derive(Debug)]
+struct CheckProgress {
+    route: Route,
+    counting: Counting,
+    /// The position of the next scope in [`SCOPES`].
+    next: usize,
+    status: RateLimitStatus,
+    /// The parts of earlier limits that the request used.
+    used: [Option<LimitStep>; SCOPES.len()],
+}
+
+impl RateLimiter {
+    /// Counts one request. If this node lacks a share of a limit, returns a waiting check.
+    ///
+    /// # Errors
+    ///
+    /// If the request exceeds a limit. In this case, no limit counts the request.
+    pub fn acquire(
+        &self,
+        (route, counting): (Route, Counting),
+        caller: Caller<'_>,
+        sale: &SaleState,
+    ) -> Result<LimitCheck, RateLimitExceeded> {
+        if sale.limits_of(route).is_none() {
+            return Ok(LimitCheck::Counted(RateLimitStatus::default()));
+        }
+        self.acquire_at((route, counting), caller, sale, self.now())
+    }
+
+    pub(super) fn acquire_at(
+        &self,
+        (route, counting): (Route, Counting),
+        caller: Caller<'_>,
+        sale: &SaleState,
+        now: u64,
+    ) -> Result<LimitCheck, RateLimitExceeded> {
+        let progress = CheckProgress {
+            route,
+            counting,
+            next: 0,
+            status: RateLimitStatus::default(),
+            used: [None; SCOPES.len()],
+        };
+        self.proceed(progress, caller, sale, now)
+    }
+
+    /// Counts one request, and waits for this node's share of each limit.
+    ///
+    /// # Errors
+    ///
+    /// If the request exceeds a limit. In this case, no limit counts the request.
+    pub async fn acquire_shared(
+        &self,
+        route: (Route, Counting),
+        caller: Caller<'_>,
+        sale: &SaleState,
+    ) -> Result<RateLimitStatus, RateLimitExceeded> {
+        match self.acquire(route, caller, sale)? {
+            LimitCheck::Counted(status) => Ok(status),
+            LimitCheck::Pending(pending) => self.finish(*pending, caller, sale).await,
+        }
+    }
+
+    /// Continues a check after the node got a share.
+    ///
+    /// # Errors
+    ///
+    /// If the request exceeds a limit. In this case, no limit counts the request.
+    pub async fn finish(
+        &self,
+        mut pending: PendingLimit,
+        caller: Caller<'_>,
+        sale: &SaleState,
+    ) -> Result<RateLimitStatus, RateLimitExceeded> {
+        loop {
+            let PendingLimit { mut progress, step, share } = pending;
+            let grant = wait_for_share(share).await;
+            let now = self.now();
+            match self.apply_grant(&step, sale, progress.route, grant, now) {
+                Ok(state) => self.record(&mut progress, step, state, now),
+                Err(over) => return Err(self.refuse(progress, sale, step, over, now)),
+            }
+            match self.proceed(progress, caller, sale, now)? {
+                LimitCheck::Counted(status) => return Ok(status),
+                LimitCheck::Pending(next) => pending = *next,
+            }
+        }
+    }
+
+    /// Withdraws a check that cannot wait.
+    pub fn withdraw(&self, pending: PendingLimit, sale: &SaleState) {
+        self.release(&pending.progress, sale);
+    }
+
+    /// Counts one request under the limit of an object, such as an order of the caller.
+    ///
+    /// # Errors
+    ///
+    /// If the request exceeds a limit. In this case, no limit counts the request.
+    pub async fn acquire_for(
+        &self,
+        route: Route,
+        thing: &str,
+        pace: RateLimit,
+        sale: &SaleState,
+    ) -> Result<(), RateLimitExceeded> {
+        let (mut status, now) = (RateLimitStatus::default(), self.now());
+        // No buyer's name has a control character, so no buyer has the hash of this text.
+        let key = self.hash(route, sale, RateLimitScope::Buyer, format!("\u{1}{thing}").as_bytes());
+        let step = LimitStep { scope: RateLimitScope::Buyer, key, pace, cost: pace.cost(1) };
+        let turn = match self.charge(&step, route, sale, Counting::BeforeAnswer, now) {
+            ChargeResult::Decided(turn) => turn,
+            ChargeResult::Pending(share) => {
+                let grant = wait_for_share(share).await;
+                self.apply_grant(&step, sale, route, grant, self.now())
+            }
+        };
+        turn.map(drop).map_err(|(nanos, state)| {
+            status.record(RateLimitScope::Buyer, self.pace_now(pace), state, now);
+            sale.flags.limits.count_refusal(route, RateLimitScope::Buyer);
+            exceeded(RateLimitScope::Buyer, nanos, status)
+        })
+    }
+
+    /// Checks the remaining scopes.
+    fn proceed(
+        &self,
+        mut progress: CheckProgress,
+        caller: Caller<'_>,
+        sale: &SaleState,
+        now: u64,
+    ) -> Result<LimitCheck, RateLimitExceeded> {
+        let CheckProgress { route, counting, .. } = progress;
+        for &scope in &SCOPES[progress.next..] {
+            let Some(pace) = sale.limits_of(route).pace(scope) else { continue };
+            let pace = self.pace_of(pace, counting);
+            let cost = match scope {
+                RateLimitScope::Ip => pace.cost(self.address_budgets(caller, now)),
+                RateLimitScope::Buyer | RateLimitScope::Interface => pace.cost(1),
+            };
+            let step =
+                LimitStep { scope, key: self.key_of((route, scope), caller, sale), pace, cost };
+            match self.charge(&step, route, sale, counting, now) {
+                ChargeResult::Decided(Ok(state)) => self.record(&mut progress, step, state, now),
+                ChargeResult::Decided(Err(over)) => {
+                    return Err(self.refuse(progress, sale, step, over, now));
+                }
+                ChargeResult::Pending(share) => {
+                    progress.next = scope as usize;
+                    return Ok(LimitCheck::Pending(Box::new(PendingLimit {
+                        progress,
+                        step,
+                        share,
+                    })));
+                }
+            }
+        }
+        Ok(LimitCheck::Counted(progress.status))
+    }
+
+    /// Records that a limit counts the request.
+    fn record(&self, progress: &mut CheckProgress, step: LimitStep, state: u64, now: u64) {
+        progress.status.record(step.scope, self.pace_now(step.pace), state, now);
+        progress.used[step.scope as usize] = Some(step);
+        progress.next = step.scope as usize + 1;
+    }
+
+    /// Gives back the parts of earlier limits that the request used, and returns a refusal.
+    fn refuse(
+        &self,
+        mut progress: CheckProgress,
+        sale: &SaleState,
+        step: LimitStep,
+        (nanos, state): (u64, u64),
+        now: u64,
+    ) -> RateLimitExceeded {
+        progress.status.record(step.scope, self.pace_now(step.pace), state, now);
+        self.release(&progress, sale);
+        for used in progress.used.iter().flatten() {
+            let used_state = |cell: &mut LimitCell| cell.with_share(|node| node.used_state());
+            let state = self.table.with_existing(used.key, used_state).unwrap_or(0);
+            progress.status.record(used.scope, self.pace_now(used.pace), state, now);
+        }
+        sale.flags.limits.count_refusal(progress.route, step.scope);
+        exceeded(step.scope, nanos, progress.status)
+    }
+
+    /// Gives back the parts of limits that a request used.
+    fn release(&self, progress: &CheckProgress, sale: &SaleState) {
+        for used in progress.used.iter().flatten() {
+            let give_back = |cell: &mut LimitCell| match self.sharing {
+                Some(_) => cell.with_share(|node| node.release(used.cost)),
+                None => cell.state = gcra::return_cost(cell.state, used.cost),
+            };
+            match used.scope {
+                RateLimitScope::Buyer | RateLimitScope::Ip => {
+                    let _ = self.table.with_existing(used.key, give_back);
+                }
+                RateLimitScope::Interface => {
+                    sale.flags.limits.sale_wide(progress.route).with(give_back)
+                }
+            }
+        }
+    }
+
+    /// Decides one request under one limit, and counts it if it is allowed.
+    fn charge(
+        &self,
+        step: &LimitStep,
+        route: Route,
+        sale: &SaleState,
+        counting: Counting,
+        now: u64,
+    ) -> ChargeResult {
+        if step.scope == RateLimitScope::Interface
+            && let Some(over) =
+                sale.flags.limits.sale_wide(route).refused_nanos(self.pace_now(step.pace), now)
+        {
+            return ChargeResult::Decided(Err(over));
+        }
+        let (decision, state) = self.with_cell_of(step, route, sale, now, |cell| {
+            let decision = self.decide(cell, step, counting, now);
+            if decision == (ShareDecision::Allowed { report: true }) && !cell.is_queued {
+                cell.is_queued = self.enqueue(step, route, sale, None);
+            }
+            (decision, cell.with_share(|node| node.used_state()))
+        });
+        match decision {
+            ShareDecision::Allowed { .. } => ChargeResult::Decided(Ok(state)),
+            ShareDecision::Wait(nanos) => ChargeResult::Decided(Err((nanos, state))),
+            ShareDecision::Ask => {
+                let (waiter, share) = oneshot::channel();
+                match self.enqueue(step, route, sale, Some(waiter)) {
+                    true => ChargeResult::Pending(share),
+                    false => ChargeResult::Decided(self.charge_alone(step, route, sale, now)),
+                }
+            }
+        }
+    }
+
+    fn decide(
+        &self,
+        cell: &mut LimitCell,
+        step: &LimitStep,
+        counting: Counting,
+        now: u64,
+    ) -> ShareDecision {
+        let LimitStep { pace, cost, .. } = *step;
+        match &self.sharing {
+            None => {
+                let (state, decision) = match pace.try_take(cell.state, now, cost) {
+                    RateDecision::Allowed(state) => {
+                        (state, ShareDecision::Allowed { report: false })
+                    }
+                    RateDecision::Wait { state, nanos } => (state, ShareDecision::Wait(nanos)),
+                };
+                cell.state = state;
+                decision
+            }
+            Some(sharing) if sharing.is_unreachable() => {
+                let part = pace.split_between(sharing.nodes());
+                let cost = part_cost(pace, part, cost);
+                cell.with_share(|node| node.spend_alone(part, (now, cost)))
+            }
+            Some(sharing) => {
+                let terms = sharing.terms();
+                cell.with_share(|node| node.spend(pace, (now, cost), &terms, counting))
+            }
+        }
+    }
+
+    /// Decides one request under this node's part of the limit.
+    fn charge_alone(
+        &self,
+        step: &LimitStep,
+        route: Route,
+        sale: &SaleState,
+        now: u64,
+    ) -> Result<u64, (u64, u64)> {
+        let nodes = self.sharing.as_ref().map_or(1, super::LimitSharing::nodes);
+        let part = step.pace.split_between(nodes);
+        let cost = part_cost(step.pace, part, step.cost);
+        self.with_cell_of(step, route, sale, now, |cell| {
+            let decision = cell.with_share(|node| node.spend_alone(part, (now, cost)));
+            let state = cell.with_share(|node| node.used_state());
+            match decision {
+                ShareDecision::Wait(nanos) => Err((nanos, state)),
+                ShareDecision::Allowed { .. } | ShareDecision::Ask => Ok(state),
+            }
+        })
+    }
+
+    fn apply_grant(
+        &self,
+        step: &LimitStep,
+        sale: &SaleState,
+        route: Route,
+        grant: ShareGrant,
+        now: u64,
+    ) -> Result<u64, (u64, u64)> {
+        match grant {
+            ShareGrant::Granted { state } => Ok(state),
+            ShareGrant::Refused { nanos, state } => Err((nanos, state)),
+            ShareGrant::Unreachable => self.charge_alone(step, route, sale, now),
+        }
+    }
+
+    fn with_cell_of<T>(
+        &self,
+        step: &LimitStep,
+        route: Route,
+        sale: &SaleState,
+        now: u64,
+        change: impl FnOnce(&mut LimitCell) -> T,
+    ) -> T {
+        match step.scope {
+            RateLimitScope::Buyer | RateLimitScope::Ip => {
+                self.table.with_cell(step.key, now, change)
+            }
+            RateLimitScope::Interface => sale.flags.limits.sale_wide(route).with(change),
+        }
+    }
+
+    /// Queues a waiting request or a report of a use. Returns `false` if nothing was queued.
+    fn enqueue(
+        &self,
+        step: &LimitStep,
+        route: Route,
+        sale: &SaleState,
+        waiter: Option<oneshot::Sender<ShareGrant>>,
+    ) -> bool {
+        let Some(sharing) = &self.sharing else { return false };
+        let target = match step.scope {
+            RateLimitScope::Buyer | RateLimitScope::Ip => LimitTarget::Cell,
+            RateLimitScope::Interface => LimitTarget::SaleWide { flags: sale.flags.clone(), route },
+        };
+        sharing.enqueue(QueuedUse { step: *step, target, waiter })
+    }
+}
+
+/// The decision of one limit. `Ok` has the limit's state. `Err` has the nanoseconds that the
+/// request must wait, and the limit's state.
+enum ChargeResult {
+    Decided(Result<u64, (u64, u64)>),
+    Pending(oneshot::Receiver<ShareGrant>),
+}
+
+/// Waits for a share. Returns `Unreachable` if no share arrives in time, for example during a stop.
+async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> ShareGrant {
+    match timeout(SHARE_WAIT_MAX, share).await {
+        Ok(Ok(grant)) => grant,
+        Ok(Err(_)) | Err(_) => ShareGrant::Unreachable,
+    }
+}
+
+/// Returns the cost of a request under a node's part of a limit. A request from an address with
+/// many buyers costs less than a whole request.
+fn part_cost(whole: RateLimit, part: RateLimit, cost: u64) -> u64 {
+    let share = whole.cost(1) / cost.max(1);
+    part.cost(u32::try_from(share).unwrap_or(u32::MAX))
+}
+
+fn exceeded(scope: RateLimitScope, nanos: u64, status: RateLimitStatus) -> RateLimitExceeded {
+    let secs = u32::try_from(gcra::secs_rounded_up(nanos)).unwrap_or(u32::MAX).max(1);
+    RateLimitExceeded { scope, retry_after_secs: secs, status }
+}

@@ -1,0 +1,374 @@
+//! Limits that nodes share in one place: Redis or the store. Each node sends one call at a time to
+//! this shared storage. One call serves many limits. It takes shares of the limits for the requests
+//! that wait. It also reports the requests that the node answered before they were counted.
+//!
+//! Requests that arrive during a call wait for the next call. If the node knows that a request
+//! exceeds the limit, the node refuses the request immediately from memory.
+//!
+//! While the shared storage is unreachable, each node applies its part of each limit: the limit
+//! divided by the number of nodes that were live recently.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall, SentCall, SharingTerms};
+use doorbuster_engine::catalogue::SaleFlags;
+use doorbuster_engine::engine::NodeCount;
+use doorbuster_engine::sale_limits::LimitCell;
+use doorbuster_slots::SharedRedis;
+use doorbuster_store::Store;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
+
+use super::{LimitStep, RateLimiter, Route};
+
+/// The maximum number of requests and reports in one call. Further requests and reports wait for
+/// the next call, because Redis serves nothing else during a call.
+const BATCH_MAX: usize = 256;
+/// The maximum number of requests and reports in the queue. If the queue is full, the node decides
+/// a request by its own part of the limit. A report then waits for the caller's next request.
+const QUEUE_MAX: usize = 65_536;
+/// How long a call may take. After that time, the node decides the waiting requests by its own part
+/// of the limit.
+const CALL_MAX: Duration = Duration::from_secs(1);
+/// How long a request waits for a share. After that time, the node decides the request by its own
+/// part of the limit.
+pub(super) const SHARE_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often a node deletes unused limits from the store.
+const DELETE_EVERY: Duration = Duration::from_secs(30);
+/// The maximum number of unused limits that a node deletes at once.
+const DELETE_MAX: usize = 20_000;
+
+/// Where nodes share limits.
+#[derive(Clone)]
+pub enum SharedPlace {
+    /// A Redis that all nodes use.
+    Redis(SharedRedis),
+    /// The store that all nodes use. A call to the store costs more than a call to Redis, so calls
+    /// are rarer and shares are larger.
+    Store(Store),
+}
+
+impl SharedPlace {
+    async fn take(&self, calls: Vec<(u64, LimitCall)>) -> Result<Vec<LimitAnswer>, String> {
+        match self {
+            Self::Redis(shared) => {
+                shared.take_limits(&calls).await.map_err(|error| error.to_string())
+            }
+            Self::Store(store) => store.take_limits(calls).await.map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Returns the shortest time between two calls.
+    fn calls_apart(&self) -> Duration {
+        match self {
+            Self::Redis(_) => Duration::from_millis(1),
+            Self::Store(_) => Duration::from_millis(5),
+        }
+    }
+
+    fn terms(&self, nodes: u32) -> SharingTerms {
+        match self {
+            Self::Redis(_) => SharingTerms { nodes, share_part: 64, unreported_part: 16 },
+            Self::Store(_) => SharingTerms { nodes, share_part: 16, unreported_part: 2 },
+        }
+    }
+}
+
+/// Where the cell of a limit is.
+pub(super) enum LimitTarget {
+    /// In the table.
+    Cell,
+    /// In the sale's flags, because all buyers share the limit.
+    SaleWide { flags: Arc<SaleFlags>, route: Route },
+}
+
+/// A request that waits for a share, or a report about counted requests. A report waits for a call.
+pub(super) struct QueuedUse {
+    pub(super) step: LimitStep,
+    pub(super) target: LimitTarget,
+    pub(super) waiter: Option<oneshot::Sender<ShareGrant>>,
+}
+
+/// The answer to a request that waited for a share.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ShareGrant {
+    /// The request is counted. `state` is the used part of the limit.
+    Granted { state: u64 },
+    /// The limit is used up for this many nanoseconds.
+    Refused { nanos: u64, state: u64 },
+    /// The shared storage did not answer.
+    Unreachable,
+}
+
+/// The connection through which nodes share limits.
+pub struct LimitSharing {
+    place: SharedPlace,
+    queue: Mutex<Vec<QueuedUse>>,
+    /// Notified when the queue has an entry.
+    waits: Notify,
+    living: Arc<NodeCount>,
+    away: AtomicBool,
+    batches: AtomicU64,
+    failures: AtomicU64,
+    /// How often the queue had no room.
+    kept: AtomicU64,
+}
+
+/// Statistics of the sharing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SharingCounts {
+    /// Successful calls.
+    pub batches: u64,
+    /// Failed calls.
+    pub failures: u64,
+    /// How often the queue was full.
+    pub kept: u64,
+}
+
+/// All requests and reports of one call that belong to one limit.
+pub(super) struct LimitGroup {
+    step: LimitStep,
+    target: LimitTarget,
+    waiters: Vec<(u64, oneshot::Sender<ShareGrant>)>,
+    sent: SentCall,
+}
+
+#[cfg(test)]
+impl LimitGroup {
+    pub(super) fn key_and_call(&self) -> (u64, LimitCall) {
+        (self.step.key, self.sent.call)
+    }
+}
+
+impl std::fmt::Debug for LimitSharing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LimitSharing").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+impl LimitSharing {
+    /// Creates the connection to the shared storage `place`. `living` counts the nodes that share
+    /// limits.
+    pub fn new(place: SharedPlace, living: Arc<NodeCount>) -> Self {
+        Self {
+            place,
+            queue: Mutex::default(),
+            waits: Notify::new(),
+            living,
+            away: AtomicBool::new(false),
+            batches: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns the number of nodes that share limits. A node that is missing for a moment still
+    /// counts.
+    pub(super) fn nodes(&self) -> u32 {
+        self.living.recent()
+    }
+
+    /// Returns how the nodes share a limit now.
+    pub(super) fn terms(&self) -> SharingTerms {
+        self.place.terms(self.nodes())
+    }
+
+    /// Returns whether the shared storage is unreachable now.
+    pub fn is_unreachable(&self) -> bool {
+        self.away.load(Ordering::Acquire)
+    }
+
+    /// Returns statistics of the sharing so far.
+    pub fn counts(&self) -> SharingCounts {
+        SharingCounts {
+            batches: self.batches.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            kept: self.kept.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Queues a request or a report. Returns `false` if the queue is full.
+    pub(super) fn enqueue(&self, queued: QueuedUse) -> bool {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.len() >= QUEUE_MAX {
+            self.kept.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        queue.push(queued);
+        drop(queue);
+        self.waits.notify_one();
+        true
+    }
+
+    /// Takes the oldest entries of the queue.
+    pub(super) fn take_batch(&self) -> Vec<QueuedUse> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.len() <= BATCH_MAX {
+            return std::mem::take(&mut *queue);
+        }
+        let rest = queue.split_off(BATCH_MAX);
+        std::mem::replace(&mut *queue, rest)
+    }
+
+    fn record_result(&self, failed: Option<&str>) {
+        let count = if failed.is_some() { &self.failures } else { &self.batches };
+        count.fetch_add(1, Ordering::Relaxed);
+        let was_away = self.away.swap(failed.is_some(), Ordering::AcqRel);
+        match failed {
+            None if was_away => {
+                tracing::info!(event = "limits.shared", "limits are shared with other nodes again");
+            }
+            Some(error) if !was_away => {
+                tracing::warn!(
+                    %error,
+                    event = "limits.not_shared",
+                    "failed to share limits with other nodes; each node applies its part of each limit"
+                );
+            }
+            None | Some(_) => {}
+        }
+    }
+}
+
+impl RateLimiter {
+    /// Shares limits until the future is dropped. If limits are not shared, returns at once.
+    pub(crate) async fn run_sharing(&self) {
+        let Some(sharing) = &self.sharing else { return };
+        let mut deleted_at = Instant::now();
+        loop {
+            sharing.waits.notified().await;
+            loop {
+                let batch = sharing.take_batch();
+                if batch.is_empty() {
+                    break;
+                }
+                self.send_batch(sharing, batch).await;
+                tokio::time::sleep(sharing.place.calls_apart()).await;
+            }
+            if let SharedPlace::Store(store) = &sharing.place
+                && deleted_at.elapsed() >= DELETE_EVERY
+            {
+                deleted_at = Instant::now();
+                if let Err(error) = store.delete_unused_limits(DELETE_MAX).await {
+                    tracing::debug!(%error, "failed to delete unused limits; will retry");
+                }
+            }
+        }
+    }
+
+    async fn send_batch(&self, sharing: &LimitSharing, batch: Vec<QueuedUse>) {
+        let groups = self.group(sharing, batch);
+        if groups.is_empty() {
+            return;
+        }
+        let calls = groups.iter().map(|group| (group.step.key, group.sent.call)).collect();
+        let answered = timeout(CALL_MAX, sharing.place.take(calls)).await;
+        match answered.unwrap_or_else(|_| Err("the call took too long".to_owned())) {
+            Ok(answers) => {
+                sharing.record_result(None);
+                for (group, answer) in groups.into_iter().zip(answers) {
+                    self.apply_answer(sharing, group, answer);
+                }
+            }
+            Err(error) => {
+                sharing.record_result(Some(&error));
+                for (_, waiter) in groups.into_iter().flat_map(|group| group.waiters) {
+                    // The request may have ended, and in that case nobody reads the answer.
+                    let _ = waiter.send(ShareGrant::Unreachable);
+                }
+            }
+        }
+    }
+
+    /// Groups the requests and reports of a batch by limit. Each limit gets one call.
+    pub(super) fn group(&self, sharing: &LimitSharing, batch: Vec<QueuedUse>) -> Vec<LimitGroup> {
+        let mut groups: Vec<LimitGroup> = Vec::with_capacity(batch.len());
+        let mut known = HashMap::with_capacity(batch.len());
+        for QueuedUse { step, target, waiter } in batch {
+            let at = *known.entry(step.key).or_insert_with(|| {
+                let (waiters, sent) = (Vec::new(), SentCall::default());
+                groups.push(LimitGroup { step, target, waiters, sent });
+                groups.len() - 1
+            });
+            groups[at].waiters.extend(waiter.map(|waiter| (step.cost, waiter)));
+        }
+        groups.retain_mut(|group| self.prepare(sharing, group));
+        groups
+    }
+
+    /// Answers those requests of a group that this node's share covers now. Prepares the call for
+    /// the group's other requests. Returns `false` if no call is needed.
+    fn prepare(&self, sharing: &LimitSharing, group: &mut LimitGroup) -> bool {
+        let (terms, LimitStep { pace, cost, .. }) = (sharing.terms(), group.step);
+        let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();
+        let now = self.now();
+        let (served, state, sent) = self.with_group_cell(group, |cell| {
+            // The flag is cleared now, so that later use of the limit is queued again.
+            cell.is_queued = false;
+            cell.with_share(|node| {
+                let served = node.serve(pace, now, &costs);
+                let state = node.used_state();
+                let waiting = costs[served..].iter().sum();
+                (served, state, node.call(pace, (now, cost), &terms, waiting))
+            })
+        });
+        let unserved = group.waiters.split_off(served);
+        let covered = std::mem::replace(&mut group.waiters, unserved);
+        self.send_grants(group, covered, state);
+        group.sent = sent;
+        !group.waiters.is_empty() || sent.reported > 0
+    }
+
+    /// Tells waiting requests that they are counted. If a request has ended meanwhile, the share
+    /// gets back the request's cost.
+    fn send_grants(
+        &self,
+        group: &LimitGroup,
+        granted: Vec<(u64, oneshot::Sender<ShareGrant>)>,
+        state: u64,
+    ) {
+        let grant = ShareGrant::Granted { state };
+        let ended =
+            granted.into_iter().filter_map(|(cost, waiter)| waiter.send(grant).err().map(|_| cost));
+        let unused: u64 = ended.sum();
+        if unused > 0 {
+            self.with_group_cell(group, |cell| cell.with_share(|node| node.release(unused)));
+        }
+    }
+
+    /// Applies the shared storage's answer for one limit, and answers the requests that waited.
+    pub(super) fn apply_answer(
+        &self,
+        sharing: &LimitSharing,
+        mut group: LimitGroup,
+        answer: LimitAnswer,
+    ) {
+        let (terms, pace, now) = (sharing.terms(), group.step.pace, self.now());
+        let mut waiters = std::mem::take(&mut group.waiters);
+        let costs: Vec<u64> = waiters.iter().map(|(cost, _)| *cost).collect();
+        let sent = group.sent;
+        let (served, state) = self.with_group_cell(&group, |cell| {
+            cell.with_share(|node| {
+                (node.receive((pace, now), answer, &sent, &costs), node.used_state())
+            })
+        });
+        let refused = waiters.split_off(served);
+        self.send_grants(&group, waiters, state);
+        for (cost, waiter) in refused {
+            let nanos = self.with_group_cell(&group, |cell| {
+                cell.with_share(|node| node.wait_nanos(pace, (now, cost), &terms))
+            });
+            let _ = waiter.send(ShareGrant::Refused { nanos, state });
+        }
+    }
+
+    fn with_group_cell<T>(&self, group: &LimitGroup, step: impl FnOnce(&mut LimitCell) -> T) -> T {
+        match &group.target {
+            LimitTarget::Cell => self.table.with_cell(group.step.key, self.now(), step),
+            LimitTarget::SaleWide { flags, route } => flags.limits.sale_wide(*route).with(step),
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! Waiting rooms decide which visitors may get a purchase pass, and when.
+//!
+//! Positions are rows of the store. A node also keeps the positions of its own visitors in memory,
+//! so reading a position needs no lookup. From the rows, a node learns which visitors other nodes
+//! admitted. The leader admits visitors in one transaction. If several nodes run that transaction
+//! at the same time, the result is still correct.
+
+mod admitter;
+mod batcher;
+mod limits;
+mod room_state;
+mod states;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorbuster_api::gate::WaitingRoomMode;
+use doorbuster_core::gate::draw::DrawSeed;
+use doorbuster_core::gate::room::{VisitorStatus, WaitEstimate};
+use doorbuster_core::{BuyerId, Millis, Phase};
+use doorbuster_store::{EnterOutcome, RoomKey, StoreError, StoreResult, WaitingRoom};
+use tokio::time::Instant;
+
+use batcher::{PositionAction, PositionBatcher};
+use doorbuster_base::master_keys::MasterKeys;
+use doorbuster_engine::engine::Engine;
+use doorbuster_engine::sale_room::SaleRoom;
+use room_state::WaitingRoomState;
+
+/// The context from which the key of position tokens is derived.
+const TOKEN_CONTEXT: &str = "doorbuster 2026-11 waiting room place";
+const TOKEN_PREFIX: &str = "plc_";
+const TOKEN_BYTES: usize = 16;
+
+/// Why a waiting room could not give an answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WaitingRoomError {
+    /// Too many requests wait for the batcher, or the room is full.
+    #[error("too many visitors wait for a position")]
+    Busy,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whether a buyer may get a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The sale has no open waiting room.
+    NotNeeded,
+    /// The room admitted the buyer until this time.
+    AdmittedUntil(Millis),
+    /// The buyer has to wait.
+    MustWait,
+}
+
+/// A position as its buyer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PositionView {
+    /// The position's token.
+    pub token: String,
+    /// The buyer's state in the room. `BeyondStock(0)` means that the sale has ended.
+    pub status: VisitorStatus,
+    /// When the buyer is expected to be admitted.
+    pub estimate: Option<WaitEstimate>,
+}
+
+/// The counts of a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingRoomCounts {
+    /// The sale.
+    pub sale: Arc<str>,
+    /// The name of the item. `None` means that the room is for all items of the sale.
+    pub item: Option<String>,
+    /// Visitors who are not admitted yet.
+    pub waiting: u64,
+    /// Visitors whom this node or another node admitted.
+    pub called: u64,
+    /// Visitors in this node's memory.
+    pub in_memory: u64,
+}
+
+/// The waiting rooms of this node.
+#[derive(Debug)]
+pub struct WaitingRooms {
+    states: Mutex<HashMap<RoomKey, Arc<WaitingRoomState>>>,
+    /// The number of this node's checks. It decides which room of a sale gets the first admission.
+    steps: AtomicUsize,
+    batcher: PositionBatcher,
+    key: [u8; 32],
+    for_ms: i64,
+    per_sec: u64,
+}
+
+impl WaitingRooms {
+    /// Creates the rooms. An admission lasts long enough to fetch a pass and to use it; a pass is
+    /// valid for `pass_ttl`. Each sale admits at most `per_sec` visitors per second.
+    #[must_use]
+    pub fn new(masters: &MasterKeys, pass_ttl: Duration, per_sec: u64) -> Self {
+        let key = masters.keys(TOKEN_CONTEXT).next().expect("there is at least one master key");
+        let window = pass_ttl + pass_ttl.min(limits::PASS_FETCH_WITHIN);
+        let for_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+        let batcher = PositionBatcher::new();
+        Self { states: Mutex::default(), steps: AtomicUsize::new(0), batcher, key, for_ms, per_sec }
+    }
+
+    /// Counts a buyer who arrived at a room that may open automatically.
+    pub fn record_arrival(&self, room: SaleRoom<'_>, buyer: &str) {
+        room.flags().arrivals.record_arrival(buyer, room.part_of(self.per_sec));
+    }
+
+    /// Adds the buyer to the room, or finds the buyer's existing position. Returns whether the
+    /// position is new.
+    ///
+    /// # Errors
+    ///
+    /// If the room is full or the store is unreachable.
+    pub async fn enter(
+        &self,
+        engine: &Engine,
+        room: SaleRoom<'_>,
+        buyer: &BuyerId,
+    ) -> Result<(bool, PositionView), WaitingRoomError> {
+        let room_state = self.room_state(room);
+        self.record_arrival(room, buyer.as_str());
+        // A position in memory is valid until it lapses. So reloading the page does not read the
+        // store.
+        if let Some(shown) = self.cached_position(engine, room, buyer) {
+            return Ok((false, shown));
+        }
+        let entered = self.batcher.request(room_state.key(), buyer, PositionAction::Enter).await?;
+        let is_new = match entered {
+            Some(EnterOutcome::New(_)) => true,
+            Some(EnterOutcome::Known(_)) => false,
+            Some(EnterOutcome::Full) | None => return Err(WaitingRoomError::Busy),
+        };
+        self.ensure_drawn(engine, room, &room_state).await?;
+        Ok((
+            is_new,
+            self.position_view(engine, room, &room_state, buyer)
+                .unwrap_or_else(|| self.ended_position(room, buyer)),
+        ))
+    }
+
+    /// Removes the buyer's position, if the buyer has one.
+    ///
+    /// # Errors
+    ///
+    /// If too many requests wait, or the store is unreachable.
+    pub async fn leave(&self, room: SaleRoom<'_>, buyer: &BuyerId) -> Result<(), WaitingRoomError> {
+        let room_state = self.room_state(room);
+        self.batcher.request(room_state.key(), buyer, PositionAction::Leave).await.map(drop)
+    }
+
+    /// Returns the buyer's position. Returns `None` if the buyer has no valid position.
+    ///
+    /// # Errors
+    ///
+    /// If the store must be read and is unreachable.
+    pub async fn fetch_position(
+        &self,
+        engine: &Engine,
+        room: SaleRoom<'_>,
+        buyer: &BuyerId,
+    ) -> Result<Option<PositionView>, WaitingRoomError> {
+        if let Some(shown) = self.cached_position(engine, room, buyer) {
+            return Ok(Some(shown));
+        }
+        let room_state = self.room_state(room);
+        for _ in 0..limits::LOOKUPS_MAX {
+            let Some(EnterOutcome::Known(visitor)) =
+                self.batcher.request(room_state.key(), buyer, PositionAction::Find).await?
+            else {
+                return Ok(None);
+            };
+            if visitor.until.is_some_and(|until| until <= engine.now()) {
+                return Ok(None);
+            }
+            self.ensure_drawn(engine, room, &room_state).await?;
+            // The position may be older than this node's state of the room. The loop then reads it
+            // again.
+            if let Some(shown) = self.position_view(engine, room, &room_state, buyer) {
+                return Ok(Some(shown));
+            }
+        }
+        Err(WaitingRoomError::Busy)
+    }
+
+    /// Returns the buyer's position if this node knows it. Does not read the store.
+    #[must_use]
+    pub fn cached_position(
+        &self,
+        engine: &Engine,
+        room: SaleRoom<'_>,
+        buyer: &BuyerId,
+    ) -> Option<PositionView> {
+        let room_state = self.existing_state(&room.key())?;
+        let can_tell = room_state.can_answer(buyer, room.sale.row.phase.is_before_opening());
+        can_tell.then(|| self.position_view(engine, room, &room_state, buyer)).flatten()
+    }
+
+    /// Returns whether a buyer may get a pass.
+    ///
+    /// # Errors
+    ///
+    /// If the store must be read and is unreachable.
+    pub async fn admission(
+        &self,
+        engine: &Engine,
+        room: SaleRoom<'_>,
+        buyer: &BuyerId,
+    ) -> Result<Admission, WaitingRoomError> {
+        match room.sale.front_door.waiting_room {
+            WaitingRoomMode::Off => return Ok(Admission::NotNeeded),
+            WaitingRoomMode::Auto => {
+                let room_state = self.room_state(room);
+                self.record_arrival(room, buyer.as_str());
+                if !room_state.is_held_open(engine.now()) {
+                    return Ok(Admission::NotNeeded);
+                }
+            }
+            WaitingRoomMode::Always => {}
+        }
+        let known = self.cached_position(engine, room, buyer).map(|shown| shown.status);
+        if let Some(VisitorStatus::Admitted(until)) = known {
+            return Ok(Admission::AdmittedUntil(until));
+        }
+        if room.sale.row.phase.is_before_opening() {
+            return Ok(Admission::MustWait);
+        }
+        let room_state = self.room_state(room);
+        // The leader admits visitors, so on the leader a visitor without an admission must wait.
+        // Other nodes learn of an admission later, when the visitor may already be notified. So
+        // they read the store.
+        if known.is_some() && engine.control().leads() && room_state.is_fresh(Instant::now()) {
+            return Ok(Admission::MustWait);
+        }
+        let until =
+            match self.batcher.request(room_state.key(), buyer, PositionAction::Find).await? {
+                Some(EnterOutcome::Known(visitor)) => {
+                    visitor.until.filter(|until| *until > engine.now())
+                }
+                _ => None,
+            };
+        Ok(until.map_or(Admission::MustWait, Admission::AdmittedUntil))
+    }
+
+    /// Returns the room's row. Creates the row if it does not exist. If the sale has opened, also
+    /// closes the draw.
+    ///
+    /// # Errors
+    ///
+    /// If the store must be read and is unreachable.
+    pub async fn draw(
+        &self,
+        engine: &Engine,
+        room: SaleRoom<'_>,
+    ) -> Result<WaitingRoom, WaitingRoomError> {
+        let room_state = self.room_state(room);
+        let opened = room.sale.row.opened_at.is_some();
+        let enough = |room: &WaitingRoom| room.line.participants.is_some() || !opened;
+        if let Some(row) = room_state.room().filter(enough) {
+            return Ok(row);
+        }
+        let found = self.read_row(engine, room_state.key()).await?;
+        let row = match found.filter(enough) {
+            Some(row) => row,
+            None => {
+                let seed = DrawSeed::new(rand::random());
+                let made = engine.store().open_room(room_state.key(), seed).await?;
+                made.ok_or_else(|| {
+                    StoreError::Unexpected(
+                        "the store has no row for a sale that this node serves".to_owned(),
+                    )
+                })?
+            }
+        };
+        room_state.apply_row(&row);
+        Ok(row)
+    }
+
+    /// Returns whether a sale that has no waiting room now had one earlier.
+    ///
+    /// # Errors
+    ///
+    /// If the store must be read and is unreachable.
+    pub async fn was_open(
+        &self,
+        engine: &Engine,
+        room: SaleRoom<'_>,
+    ) -> Result<bool, WaitingRoomError> {
+        let room_state = self.room_state(room);
+        // The state of a sale without a room is kept until the next check. Until then the node does
+        // not read the store again.
+        if room_state.room().is_none() && !room_state.is_absent() {
+            match self.read_row(engine, room_state.key()).await? {
+                Some(row) => room_state.apply_row(&row),
+                None => room_state.set_absent(),
+            }
+        }
+        Ok(room_state.room().is_some())
+    }
+
+    /// Reads the row of a room.
+    async fn read_row(&self, engine: &Engine, key: &RoomKey) -> StoreResult<Option<WaitingRoom>> {
+        let rows = engine.store().waiting_rooms(vec![key.sale.to_string()]).await?;
+        Ok(rows.into_iter().find(|row| row.key == *key))
+    }
+
+    /// Runs the batcher and the admitter until the future is dropped.
+    pub async fn run_jobs(&self, engine: &Engine) {
+        tokio::join!(self.batcher.run(self, engine), admitter::run(self, engine));
+    }
+
+    /// Returns the counts of each room in this node's memory.
+    #[must_use]
+    pub fn counts(&self) -> Vec<WaitingRoomCounts> {
+        let mut counts: Vec<_> =
+            self.all_states().iter().map(|room_state| room_state.counts()).collect();
+        counts.sort_by(|a, b| (&a.sale, &a.item).cmp(&(&b.sale, &b.item)));
+        counts
+    }
+
+    /// Returns how often this node read a position from the store.
+    #[must_use]
+    pub fn store_lookups(&self) -> u64 {
+        self.batcher.store_lookups()
+    }
+
+    /// After the sale's start, closes the draw and reads its lots, so that this node knows the
+    /// ranks.
+    async fn ensure_drawn(
+        &self,
+        engine: &Engine,
+        room: SaleRoom<'_>,
+        room_state: &WaitingRoomState,
+    ) -> Result<(), WaitingRoomError> {
+        if room.sale.row.opened_at.is_some() && !room_state.is_drawn() {
+            let _guard = room_state.lock_draw().await;
+            if !room_state.is_drawn() {
+                self.draw(engine, room).await?;
+                admitter::read_lots(engine, room_state).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn position_view(
+        &self,
+        engine: &Engine,
+        room: SaleRoom<'_>,
+        room_state: &WaitingRoomState,
+        buyer: &BuyerId,
+    ) -> Option<PositionView> {
+        let (status, estimate) = room_state.position(buyer, room.free_units(), engine.now())?;
+        if room.sale.row.phase == Phase::Closed {
+            return Some(self.ended_position(room, buyer));
+        }
+        Some(PositionView { token: self.token(room, buyer), status, estimate })
+    }
+
+    fn ended_position(&self, room: SaleRoom<'_>, buyer: &BuyerId) -> PositionView {
+        PositionView {
+            token: self.token(room, buyer),
+            status: VisitorStatus::BeyondStock(0),
+            estimate: None,
+        }
+    }
+
+    fn token(&self, room: SaleRoom<'_>, buyer: &BuyerId) -> String {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        for name in [Some(&*room.sale.row.id), room.item_name()].into_iter().flatten() {
+            hasher.update(name.as_bytes()).update(b"\0");
+        }
+        hasher.update(buyer.as_str().as_bytes());
+        format!(
+            "{TOKEN_PREFIX}{}",
+            URL_SAFE_NO_PAD.encode(&hasher.finalize().as_bytes()[..TOKEN_BYTES])
+        )
+    }
+}

@@ -1,0 +1,257 @@
+//! The admitter checks the rooms of sales a few times per second. On the leader it admits visitors.
+//! It also notifies the admitted visitors who wait at this node.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use doorbuster_api::gate::WaitingRoomMode;
+use doorbuster_core::gate::room::{ADMISSIONS_OUT_MAX, RoomDemand, divide_admissions};
+use doorbuster_core::{Millis, Phase};
+use doorbuster_engine::catalogue::SaleState;
+use doorbuster_engine::engine::Engine;
+use doorbuster_engine::notify::EventKind;
+use doorbuster_store::{
+    RoomAdmissions, RoomProgressStep, RoomVisitor, StoreResult, WaitingRoom, WaitingRoomView,
+};
+use futures_util::future::try_join_all;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::limits::{IDLE_TICKS, KEEP_OPEN, ROWS_MAX, TICK, admissions_max};
+use super::room_state::WaitingRoomState;
+use super::{SaleRoom, WaitingRoomError, WaitingRooms};
+
+/// Runs the admitter until the future is dropped.
+pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
+    let mut every = interval(TICK);
+    every.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut ticks = 0u32;
+    loop {
+        every.tick().await;
+        ticks = ticks.wrapping_add(1);
+        let sales = sales_with_rooms(engine);
+        rooms.retain_rooms(|key| {
+            sales.iter().any(|sale| *sale.row.id == *key.sale && sale.room_by_key(key).is_some())
+        });
+        let is_idle = !sales.iter().any(|sale| sale.row.phase == Phase::Open);
+        if sales.is_empty()
+            || (is_idle && !ticks.is_multiple_of(IDLE_TICKS))
+            || engine.is_stopping()
+        {
+            continue;
+        }
+        if let Err(error) = refresh(rooms, engine, &sales).await {
+            // The next check repeats the work. Until then, requests are answered from memory.
+            tracing::debug!(%error, "failed to check the waiting rooms; will retry");
+        }
+    }
+}
+
+impl WaitingRooms {
+    /// Admits the next visitors, even if no units are free. At its next check, each node notifies
+    /// the admitted visitors who wait there. Returns `None` if the sale is not open or its draw is
+    /// not closed.
+    pub async fn admit_more(
+        &self,
+        engine: &Engine,
+        room: SaleRoom<'_>,
+        visitors: u64,
+    ) -> StoreResult<Option<RoomProgressStep>> {
+        engine.store().admit_more(&room.key(), visitors, self.for_ms).await
+    }
+}
+
+fn sales_with_rooms(engine: &Engine) -> Vec<Arc<SaleState>> {
+    let is_on = |phase| matches!(phase, Phase::Scheduled | Phase::Open | Phase::Paused);
+    let catalogue = engine.catalogue();
+    catalogue
+        .sales()
+        .filter(|sale| !sale.front_door.waiting_room.is_off() && is_on(sale.row.phase))
+        .cloned()
+        .collect()
+}
+
+async fn refresh(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    sales: &[Arc<SaleState>],
+) -> Result<(), WaitingRoomError> {
+    let names = sales.iter().map(|sale| sale.row.id.clone()).collect();
+    let looked_at = Instant::now();
+    let rows = engine.store().waiting_rooms(names).await?;
+    let step = rooms.steps.fetch_add(1, Ordering::Relaxed);
+    for sale in sales {
+        for room in sale.rooms() {
+            let room_state = rooms.room_state(room);
+            let row = match rows.iter().find(|row| row.key == *room_state.key()) {
+                Some(row) => {
+                    room_state.apply_row(row);
+                    row.clone()
+                }
+                None => rooms.draw(engine, room).await?,
+            };
+            rooms.ensure_drawn(engine, room, &room_state).await?;
+            read_admitted(engine, &room_state, &row).await?;
+            room_state.set_read_at(looked_at);
+        }
+        limit_pace(rooms, sale, step);
+        if sale.row.phase == Phase::Open && engine.control().leads() && !sale.is_draining() {
+            admit(rooms, engine, sale, step).await?;
+        }
+        for room in sale.rooms() {
+            follow_room(rooms, engine, room).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens an automatic room or keeps it open, and publishes the room's progress.
+async fn follow_room(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    room: SaleRoom<'_>,
+) -> Result<(), WaitingRoomError> {
+    let (room_state, free) = (rooms.room_state(room), room.free_units());
+    if room.sale.front_door.waiting_room == WaitingRoomMode::Auto {
+        let until = keep_open(engine, room, &room_state).await?;
+        room.flags().open_until.store(until.0, Ordering::Relaxed);
+    }
+    room_state.record_pace(engine.now(), free, room.limit());
+    // Each room of the sale sends a notification to every reader of the sale.
+    let notified = engine.hub().readers() * room.rooms_of_sale();
+    if room_state.should_publish(free, notified, Instant::now()) {
+        engine.hub().publish(EventKind::Room(room_state.key().clone()));
+    }
+    Ok(())
+}
+
+/// For each room of the sale, sets the largest number of admissions in one step. Waits are
+/// estimated from this number. The leader may compute one admission less for a room than this node,
+/// so this function subtracts one.
+fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
+    let states: Vec<_> = sale.rooms().map(|room| rooms.room_state(room)).collect();
+    if states.len() < 2 {
+        return;
+    }
+    let demand = |state: &Arc<WaitingRoomState>| {
+        let waiting = state.progress().waiting();
+        RoomDemand { waiting, admissions: waiting }
+    };
+    let demands: Vec<_> = states.iter().map(demand).collect();
+    let parts = divide_admissions(admissions_max(rooms.per_sec), &demands, step);
+    for (state, part) in states.iter().zip(parts) {
+        state.set_admissions_max(part.saturating_sub(1));
+    }
+}
+
+/// Reads all lots of a closed draw.
+pub(super) async fn read_lots(engine: &Engine, room_state: &WaitingRoomState) -> StoreResult<()> {
+    let mut lots = Vec::new();
+    loop {
+        let page =
+            engine.store().drawn_after(room_state.key(), lots.last().copied(), ROWS_MAX).await?;
+        lots.extend(page.iter().map(|(lot, _)| *lot));
+        if page.len() < ROWS_MAX {
+            break;
+        }
+    }
+    room_state.set_lots(lots);
+    Ok(())
+}
+
+/// Reads which visitors other nodes have admitted.
+async fn read_admitted(
+    engine: &Engine,
+    room_state: &WaitingRoomState,
+    room: &WaitingRoom,
+) -> StoreResult<()> {
+    while room_state.admitted_up_to() < room.line.called {
+        let called = engine
+            .store()
+            .admitted_after(room_state.key(), room_state.admitted_up_to(), ROWS_MAX)
+            .await?;
+        if called.is_empty() {
+            break;
+        }
+        publish_admitted(engine, room_state, &called);
+    }
+    Ok(())
+}
+
+/// Admits visitors of the sale's rooms while units are free, in one transaction. The rooms of a
+/// sale share one limit of admissions per step and one limit of open admissions.
+async fn admit(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    sale: &SaleState,
+    step: usize,
+) -> StoreResult<()> {
+    let waits = |room: SaleRoom<'_>| {
+        room.free_units() != Some(0) && rooms.room_state(room).progress().waiting() > 0
+    };
+    if !sale.rooms().any(waits) {
+        return Ok(());
+    }
+    // A room without visitors has no open admissions.
+    let states: Vec<_> = sale
+        .rooms()
+        .map(|room| rooms.room_state(room))
+        .filter(|room_state| room_state.progress().entered > 0)
+        .collect();
+    let views = states.iter().map(|room_state| engine.store().waiting_room_view(room_state.key()));
+    let views = try_join_all(views).await?;
+    let seen: Vec<_> =
+        states.iter().zip(views).filter_map(|(state, view)| Some((state, view?))).collect();
+    let open: u64 = seen.iter().map(|(_, view)| view.shop.out).sum();
+    let total = admissions_max(rooms.per_sec).min(ADMISSIONS_OUT_MAX.saturating_sub(open));
+    let demand = |(_, WaitingRoomView { room, shop }): &(_, WaitingRoomView)| {
+        let (waiting, admissions) = (room.line.waiting(), shop.admissions(&room.line, total));
+        RoomDemand { waiting, admissions }
+    };
+    let demands: Vec<_> = seen.iter().map(demand).collect();
+    let parts = divide_admissions(total, &demands, step);
+    let (states, admissions): (Vec<_>, Vec<_>) = seen
+        .into_iter()
+        .zip(parts)
+        .filter(|(_, most)| *most > 0)
+        .map(|((state, seen), most)| (state, RoomAdmissions { seen, most }))
+        .unzip();
+    if admissions.is_empty() {
+        return Ok(());
+    }
+    let admitted = engine.store().admit_visitors(admissions, rooms.for_ms).await?;
+    for (room_state, called) in states.into_iter().zip(admitted) {
+        publish_admitted(engine, room_state, &called);
+    }
+    Ok(())
+}
+
+/// Notifies the admitted visitors.
+fn publish_admitted(engine: &Engine, room_state: &WaitingRoomState, called: &[RoomVisitor]) {
+    for buyer in room_state.apply_admitted(called, |buyer| engine.hub().has_reader(buyer)) {
+        engine.hub().publish(EventKind::Position { room: room_state.key().clone(), buyer });
+    }
+}
+
+/// Opens a room when too many buyers arrive, and keeps it open while visitors wait. Returns the
+/// time until which the room stays open.
+async fn keep_open(
+    engine: &Engine,
+    room: SaleRoom<'_>,
+    room_state: &WaitingRoomState,
+) -> StoreResult<Millis> {
+    let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
+    let Some(row) = room_state.room() else { return Ok(Millis(0)) };
+    let left_ms = row.open_until.map_or(0, |until| until.0 - engine.now().0);
+    // If no units are free, arrivals are still counted, but the room does not open. Buyers then get
+    // the answer that no units are left, so they need no waiting room.
+    let is_pressed =
+        room_state.is_overcrowded(&room.flags().arrivals, Instant::now(), engine.nodes())
+            && room.free_units() != Some(0);
+    let is_needed =
+        is_pressed || (left_ms > 0 && row.line.waiting() > 0 && engine.control().leads());
+    if is_needed && left_ms < hold_ms / 2 {
+        engine.store().keep_room_open(room_state.key(), hold_ms).await?;
+        return Ok(engine.now().plus(hold_ms));
+    }
+    Ok(row.open_until.unwrap_or(Millis(0)))
+}

@@ -1,0 +1,194 @@
+//! Creates, reads and removes positions in batches. Batches run one after the other, so an older
+//! position never replaces a newer one in this node's memory. Requests that arrive during a batch
+//! go into the next batch.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use doorbuster_core::BuyerId;
+use doorbuster_core::gate::draw::DrawSeed;
+use doorbuster_engine::engine::Engine;
+use doorbuster_engine::notify::EventKind;
+use doorbuster_store::{EnterOutcome, RoomKey, StoreError, StoreResult};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::limits::{BATCH_MAX, BATCH_QUEUE_MAX, KEPT_AT_ONCE};
+use super::{WaitingRoomError, WaitingRooms};
+
+/// An action on a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum PositionAction {
+    /// Reads the position.
+    Find,
+    /// Creates the position, or finds the existing one.
+    Enter,
+    /// Removes the position.
+    Leave,
+    /// Extends the admission to its full length.
+    Keep,
+}
+
+/// A visitor's request to the batcher.
+#[derive(Debug)]
+struct PositionRequest {
+    room: RoomKey,
+    buyer: BuyerId,
+    action: PositionAction,
+    answer: oneshot::Sender<StoreResult<Option<EnterOutcome>>>,
+}
+
+/// This node's batcher.
+#[derive(Debug)]
+pub(super) struct PositionBatcher {
+    queue: mpsc::Sender<PositionRequest>,
+    waiting: Mutex<mpsc::Receiver<PositionRequest>>,
+    lookups: AtomicU64,
+}
+
+impl PositionBatcher {
+    pub(super) fn new() -> Self {
+        let (queue, waiting) = mpsc::channel(BATCH_QUEUE_MAX);
+        Self { queue, waiting: Mutex::new(waiting), lookups: AtomicU64::new(0) }
+    }
+
+    /// Requests this action and waits for its result. Afterwards the room's state contains the
+    /// result. Returns `None` if there is no position.
+    pub(super) async fn request(
+        &self,
+        room: &RoomKey,
+        buyer: &BuyerId,
+        action: PositionAction,
+    ) -> Result<Option<EnterOutcome>, WaitingRoomError> {
+        if action == PositionAction::Find {
+            self.lookups.fetch_add(1, Ordering::Relaxed);
+        }
+        let (answer, answered) = oneshot::channel();
+        let request = PositionRequest { room: room.clone(), buyer: buyer.clone(), action, answer };
+        self.queue.try_send(request).map_err(|_| WaitingRoomError::Busy)?;
+        // The answer is missing only if the batcher was dropped, and this happens only when the
+        // program ends.
+        Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
+    }
+
+    /// Returns how many positions were read from the store.
+    pub(super) fn store_lookups(&self) -> u64 {
+        self.lookups.load(Ordering::Relaxed)
+    }
+
+    /// Runs the batcher until the future is dropped.
+    pub(super) async fn run(&self, rooms: &WaitingRooms, engine: &Engine) {
+        let mut waiting = self.waiting.lock().await;
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let mut groups: BTreeMap<(RoomKey, PositionAction), Vec<PositionRequest>> =
+                BTreeMap::new();
+            for request in batch.drain(..) {
+                groups.entry((request.room.clone(), request.action)).or_default().push(request);
+            }
+            for ((room, action), group) in groups {
+                let buyers = group.iter().map(|request| request.buyer.clone()).collect();
+                let found = match action {
+                    PositionAction::Find => find_batch(rooms, engine, &room, buyers).await,
+                    PositionAction::Enter => enter_batch(rooms, engine, &room, buyers).await,
+                    PositionAction::Leave => leave_batch(rooms, engine, &room, buyers).await,
+                    PositionAction::Keep => keep_batch(rooms, engine, &room, buyers).await,
+                };
+                send_answers(group, found);
+            }
+        }
+    }
+}
+
+type BatchResult = StoreResult<Vec<Option<EnterOutcome>>>;
+
+async fn enter_batch(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    room: &RoomKey,
+    buyers: Vec<BuyerId>,
+) -> BatchResult {
+    let seed = DrawSeed::new(rand::random());
+    let entered = engine.store().enter_room(room, seed, buyers).await?;
+    let (row, entered) =
+        entered.ok_or_else(|| StoreError::Unexpected(format!("there is no sale {}", room.sale)))?;
+    let room_state = rooms.state_of_key(room);
+    for entered in &entered {
+        if let EnterOutcome::New(visitor) | EnterOutcome::Known(visitor) = entered {
+            room_state.apply_position(visitor);
+        }
+    }
+    room_state.apply_row(&row);
+    Ok(entered.into_iter().map(Some).collect())
+}
+
+async fn find_batch(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    room: &RoomKey,
+    buyers: Vec<BuyerId>,
+) -> BatchResult {
+    // The room is read before the positions. So positions are at least as new as the room's state.
+    let row = rooms.read_row(engine, room).await?;
+    let visitors = engine.store().visitors(room, buyers.clone()).await?;
+    let room_state = rooms.state_of_key(room);
+    visitors.iter().for_each(|visitor| room_state.apply_position(visitor));
+    row.iter().for_each(|row| room_state.apply_row(row));
+    let find = |buyer: &BuyerId| {
+        visitors.iter().find(|visitor| visitor.buyer == *buyer).cloned().map(EnterOutcome::Known)
+    };
+    Ok(buyers.iter().map(find).collect())
+}
+
+async fn leave_batch(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    room: &RoomKey,
+    buyers: Vec<BuyerId>,
+) -> BatchResult {
+    let room_state = rooms.state_of_key(room);
+    let mut left = Vec::with_capacity(buyers.len());
+    for buyer in buyers {
+        let visitor = engine.store().leave_room(room, buyer.clone()).await?;
+        // The store has no position, so a position in memory is out of date.
+        room_state.forget(&buyer);
+        left.push(visitor.map(EnterOutcome::Known));
+    }
+    Ok(left)
+}
+
+async fn keep_batch(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    room: &RoomKey,
+    buyers: Vec<BuyerId>,
+) -> BatchResult {
+    let room_state = rooms.state_of_key(room);
+    // The writes are independent, so the store may commit them together.
+    let keep = |buyer| engine.store().keep_turn(room, buyer, rooms.for_ms);
+    let kept: Vec<_> =
+        stream::iter(buyers.into_iter().map(keep)).buffered(KEPT_AT_ONCE).try_collect().await?;
+    for visitor in kept.iter().flatten() {
+        room_state.apply_position(visitor);
+        engine
+            .hub()
+            .publish(EventKind::Position { room: room.clone(), buyer: visitor.buyer.clone() });
+    }
+    Ok(kept.into_iter().map(|visitor| visitor.map(EnterOutcome::Known)).collect())
+}
+
+/// Answers the requests of a batch. Skips callers that have disconnected.
+fn send_answers(group: Vec<PositionRequest>, found: BatchResult) {
+    match found {
+        Ok(found) => {
+            for (request, found) in group.into_iter().zip(found) {
+                let _ = request.answer.send(Ok(found));
+            }
+        }
+        Err(error) => {
+            for request in group {
+                let _ = request.answer.send(Err(error.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! One waiting room in a node's memory: the room's last read row, the positions of this
+//! node's visitors, and the lots of its draw.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use doorbuster_core::gate::draw::DrawLot;
+use doorbuster_core::gate::room::{
+    LEFT, PaceEstimator, QueuePosition, RoomProgress, VisitorStatus, WaitEstimate,
+};
+use doorbuster_core::{BuyerId, Millis};
+use doorbuster_engine::sale_room::{Arrivals, arrivals_counted_max};
+use doorbuster_store::{RoomKey, RoomVisitor, WaitingRoom};
+use tokio::time::Instant;
+
+use super::WaitingRoomCounts;
+use super::limits::{FRESH_FOR, NOTIFIED_PER_SEC, POSITIONS_MAX, PUBLISH_EVERY, admissions_max};
+
+#[derive(Debug)]
+struct RoomMemory {
+    room: Option<WaitingRoom>,
+    /// The positions of visitors. A visitor without a rank takes part in the draw. The rank is set
+    /// when the position is used after the lots were read.
+    positions: HashMap<BuyerId, QueuePosition>,
+    /// The lots of all visitors in the draw, in order. `None` means that the lots were not read
+    /// yet.
+    lots: Option<Box<[DrawLot]>>,
+    /// The rank up to which this node knows all admissions.
+    known_to: Option<u64>,
+    pace: PaceEstimator,
+    /// True if the store had no row at the last read.
+    has_none: bool,
+    /// When the row was last read.
+    read: Option<Instant>,
+    /// When arrivals were last counted.
+    counted: Option<Instant>,
+    published: Option<(Instant, RoomProgress, Option<u64>)>,
+}
+
+impl RoomMemory {
+    fn new(per_sec: u64) -> Self {
+        Self {
+            room: None,
+            positions: HashMap::new(),
+            lots: None,
+            known_to: None,
+            pace: PaceEstimator::new(admissions_max(per_sec)),
+            has_none: false,
+            read: None,
+            counted: None,
+            published: None,
+        }
+    }
+}
+
+/// The state of one waiting room.
+#[derive(Debug)]
+pub(super) struct WaitingRoomState {
+    key: RoomKey,
+    /// The name of the room's item.
+    item_name: Option<String>,
+    /// The number of admissions per second.
+    per_sec: u64,
+    state: Mutex<RoomMemory>,
+    drawing: tokio::sync::Mutex<()>,
+}
+
+impl WaitingRoomState {
+    /// Creates the state of a room that admits `per_sec` visitors per second.
+    pub(super) fn new(key: RoomKey, item_name: Option<String>, per_sec: u64) -> Self {
+        Self {
+            key,
+            item_name,
+            per_sec,
+            state: Mutex::new(RoomMemory::new(per_sec)),
+            drawing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RoomMemory> {
+        // No change panics before it is complete. So the state is consistent even after a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn key(&self) -> &RoomKey {
+        &self.key
+    }
+
+    /// Locks the reading of the draw.
+    pub(super) async fn lock_draw(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.drawing.lock().await
+    }
+
+    /// Returns the last read row.
+    pub(super) fn room(&self) -> Option<WaitingRoom> {
+        self.lock().room.clone()
+    }
+
+    /// Stores a row. Ignores the row if this node knows a newer one.
+    pub(super) fn apply_row(&self, room: &WaitingRoom) {
+        let mut state = self.lock();
+        let is_older = |known: &WaitingRoom| {
+            room.line.called < known.line.called
+                || room.line.entered < known.line.entered
+                || (room.line.participants.is_none() && known.line.participants.is_some())
+        };
+        if !state.room.as_ref().is_some_and(is_older) {
+            state.room = Some(room.clone());
+        }
+        if state.known_to.is_none() {
+            // If this node knows no positions yet, it will read each position together with its
+            // admission. So it needs no earlier admissions. If it knows some positions, their
+            // visitors may have been admitted already. So it must read all admissions.
+            state.known_to = Some(if state.positions.is_empty() { room.line.called } else { 0 });
+        }
+    }
+
+    /// Records that the store has no row.
+    pub(super) fn set_absent(&self) {
+        self.lock().has_none = true;
+    }
+
+    /// Returns whether the store had no row at the last read.
+    pub(super) fn is_absent(&self) -> bool {
+        self.lock().has_none
+    }
+
+    /// Records that the row and all admissions were read at this time or later.
+    pub(super) fn set_read_at(&self, at: Instant) {
+        self.lock().read = Some(at);
+    }
+
+    /// Returns whether the row was read recently.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        self.lock().read.is_some_and(|at| now.saturating_duration_since(at) <= FRESH_FOR)
+    }
+
+    /// Returns whether the draw is closed and this node knows its ranks.
+    pub(super) fn is_drawn(&self) -> bool {
+        let state = self.lock();
+        state.lots.is_some()
+            && state.room.as_ref().is_some_and(|room| room.line.participants.is_some())
+    }
+
+    pub(super) fn set_lots(&self, lots: Vec<DrawLot>) {
+        self.lock().lots = Some(lots.into());
+    }
+
+    /// Stores a position from the store.
+    pub(super) fn apply_position(&self, visitor: &RoomVisitor) {
+        let mut state = self.lock();
+        if state.positions.len() < POSITIONS_MAX || state.positions.contains_key(&visitor.buyer) {
+            state.positions.insert(visitor.buyer.clone(), visitor.queue_position(None));
+        }
+    }
+
+    /// Removes a visitor who has left.
+    pub(super) fn forget(&self, buyer: &BuyerId) {
+        self.lock().positions.remove(buyer);
+    }
+
+    /// Stores the admissions of visitors whose positions this node knows. Also stores the
+    /// admissions of other visitors for whom `reads` returns true. Returns the visitors whose
+    /// admissions were stored.
+    pub(super) fn apply_admitted(
+        &self,
+        called: &[RoomVisitor],
+        reads: impl Fn(&BuyerId) -> bool,
+    ) -> Vec<BuyerId> {
+        let mut state = self.lock();
+        let mut here = Vec::new();
+        for visitor in called {
+            // If a visitor left, the rank of this visitor may have been called, but the visitor is
+            // not admitted.
+            let until = visitor.until.filter(|until| *until != LEFT);
+            until.into_iter().for_each(|until| state.pace.note_admission(until));
+            if let Some(held) = state.positions.get_mut(&visitor.buyer) {
+                *held = visitor.queue_position(None);
+                here.push(visitor.buyer.clone());
+            } else if state.positions.len() < POSITIONS_MAX && reads(&visitor.buyer) {
+                state.positions.insert(visitor.buyer.clone(), visitor.queue_position(None));
+                here.push(visitor.buyer.clone());
+            }
+            state.known_to = state.known_to.max(visitor.rank);
+        }
+        let last = called.iter().filter_map(|visitor| visitor.rank).max();
+        if let (Some(room), Some(last)) = (&mut state.room, last) {
+            room.line.called = room.line.called.max(last);
+        }
+        here
+    }
+
+    /// Returns the rank up to which this node knows all admissions.
+    pub(super) fn admitted_up_to(&self) -> u64 {
+        self.lock().known_to.unwrap_or(0)
+    }
+
+    /// Returns whether this node can answer with the buyer's position. For an admitted visitor, it
+    /// always can. For other visitors, it can if the sale has opened and this node knows the draw.
+    /// It also can if the sale has not opened and this node knows no draw.
+    pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
+        let is_called = |position: &QueuePosition| position.until.is_some();
+        self.is_drawn() != is_before_opening
+            || self.lock().positions.get(buyer).is_some_and(is_called)
+    }
+
+    /// Returns the buyer's position. Returns `None` if the known state is too old or incomplete, or
+    /// if the position has lapsed.
+    pub(super) fn position(
+        &self,
+        buyer: &BuyerId,
+        free: Option<u64>,
+        now: Millis,
+    ) -> Option<(VisitorStatus, Option<WaitEstimate>)> {
+        let mut state = self.lock();
+        let RoomMemory { room, positions, lots, pace, .. } = &mut *state;
+        let position = positions.get_mut(buyer)?;
+        let room = room.as_ref()?;
+        if let (None, Some(lots)) = (position.rank, lots) {
+            let drawn = lots.binary_search(&room.lot(buyer));
+            position.rank = drawn.ok().map(|at| at as u64 + 1);
+        }
+        let line = room.line;
+        if position.until.is_none() && position.rank.is_some_and(|rank| rank <= line.called) {
+            // A node admitted the visitor after the row was read.
+            return None;
+        }
+        let status = position.status(&line, free, now);
+        match status {
+            VisitorStatus::Lapsed => None,
+            VisitorStatus::Waiting(position) => Some((status, pace.estimate(position))),
+            VisitorStatus::NotDrawn
+            | VisitorStatus::BeyondStock(_)
+            | VisitorStatus::Admitted(_) => Some((status, None)),
+        }
+    }
+
+    /// Sets the largest number of admissions in one step. Waits are estimated from this number.
+    pub(super) fn set_admissions_max(&self, admissions_max: u64) {
+        self.lock().pace.set_admissions_max(admissions_max);
+    }
+
+    /// Returns the progress of the room, as of the last read row.
+    pub(super) fn progress(&self) -> RoomProgress {
+        self.lock().room.as_ref().map(|room| room.line).unwrap_or_default()
+    }
+
+    /// Records the progress of the room. Waits are estimated from this progress.
+    pub(super) fn record_pace(&self, now: Millis, free: Option<u64>, limit: u64) {
+        let mut state = self.lock();
+        let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
+        state.pace.note_progress(now, &line, free, limit);
+    }
+
+    /// Returns whether more buyers arrived per second than this node's share of the admissions. The
+    /// share is the room's admissions per second, divided by the number of nodes, `nodes`. Returns
+    /// `false` if the last count was less than a second ago.
+    pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
+        let mut state = self.lock();
+        let Some(since) =
+            state.counted.map(|since| at.saturating_duration_since(since).as_millis())
+        else {
+            state.counted = Some(at);
+            arrivals.take_count();
+            return false;
+        };
+        if since < 1_000 {
+            return false;
+        }
+        state.counted = Some(at);
+        let arrived = arrivals.take_count();
+        arrived >= arrivals_counted_max(self.per_sec)
+            || arrived as u128 * u128::from(nodes.max(1)) * 1_000 > u128::from(self.per_sec) * since
+    }
+
+    /// Returns whether an automatic waiting room is open.
+    pub(super) fn is_held_open(&self, now: Millis) -> bool {
+        self.lock().room.as_ref().and_then(|room| room.open_until).is_some_and(|until| now < until)
+    }
+
+    /// Returns whether to notify the readers of positions now. Returns true at the first call, when
+    /// units ran out or came back, and when the draw closed. After any other change, returns true
+    /// only if the last notification is long enough ago. `readers` is the number of notifications
+    /// if all rooms of the sale notify now.
+    pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
+        let mut state = self.lock();
+        let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };
+        let news = match state.published {
+            None => true,
+            Some((before, notified_waiting, notified_free)) => {
+                let turned = (notified_free == Some(0)) != (free == Some(0))
+                    || notified_waiting.participants != line.participants;
+                let every =
+                    PUBLISH_EVERY.mul_f64((readers as f64 / NOTIFIED_PER_SEC as f64).max(1.0));
+                let changed = notified_waiting.called != line.called || notified_free != free;
+                turned || (changed && at.saturating_duration_since(before) >= every)
+            }
+        };
+        if news {
+            state.published = Some((at, line, free));
+        }
+        news
+    }
+
+    /// Returns the room's counts.
+    pub(super) fn counts(&self) -> WaitingRoomCounts {
+        let state = self.lock();
+        let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
+        WaitingRoomCounts {
+            sale: self.key.sale.clone(),
+            item: self.item_name.clone(),
+            waiting: line.waiting(),
+            called: line.called,
+            in_memory: state.positions.len() as u64,
+        }
+    }
+}

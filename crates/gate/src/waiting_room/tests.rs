@@ -1,0 +1,199 @@
+//! Tests of a waiting room's state, without a store.
+
+use std::time::Duration;
+
+use doorbuster_core::gate::draw::DrawSeed;
+use doorbuster_core::gate::room::{RoomProgress, VisitorStatus};
+use doorbuster_core::{BuyerId, ItemId, Millis};
+use doorbuster_engine::sale_room::Arrivals;
+use doorbuster_store::{RoomKey, RoomVisitor, WaitingRoom};
+use tokio::time::Instant;
+
+use super::room_state::WaitingRoomState;
+
+const NOW: Millis = Millis(1_000);
+const PER_SEC: u64 = 2_000;
+
+fn seed() -> DrawSeed {
+    DrawSeed::new([5; 32])
+}
+
+fn room(entered: u64, participants: Option<u64>, called: u64) -> WaitingRoom {
+    let line = RoomProgress { entered, participants, called };
+    WaitingRoom {
+        key: RoomKey::of_sale("spring"),
+        item_name: None,
+        seed: seed(),
+        line,
+        open_until: None,
+    }
+}
+
+fn visitor(name: &str, rank: Option<u64>, until: Option<i64>) -> RoomVisitor {
+    let lot = rank.is_none().then(|| seed().lot(None, name));
+    RoomVisitor { buyer: buyer(name), lot, rank, until: until.map(Millis) }
+}
+
+fn buyer(name: &str) -> BuyerId {
+    BuyerId::new(name).expect("a test's buyer")
+}
+
+fn status_of(room_state: &WaitingRoomState, name: &str, free: u64) -> Option<VisitorStatus> {
+    room_state.position(&buyer(name), Some(free), NOW).map(|(status, _)| status)
+}
+
+#[test]
+fn a_room_state_knows_ranks_once_the_draw_is_read() {
+    let room_state = WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC);
+    let names: Vec<String> = (0..20).map(|n| format!("b{n}")).collect();
+    names.iter().for_each(|name| room_state.apply_position(&visitor(name, None, None)));
+    assert_eq!(status_of(&room_state, "b0", 9), None, "the room's row was not read yet");
+    room_state.apply_row(&room(20, None, 0));
+    assert_eq!(status_of(&room_state, "b0", 9), Some(VisitorStatus::NotDrawn));
+    room_state.apply_row(&room(20, Some(20), 0));
+    assert!(!room_state.is_drawn());
+    let mut lots: Vec<_> = names.iter().map(|name| seed().lot(None, name)).collect();
+    lots.sort_unstable();
+    room_state.set_lots(lots);
+    assert!(room_state.is_drawn());
+    let order =
+        doorbuster_core::gate::draw::drawn_order(&seed(), None, names.iter().map(String::as_str));
+    for (at, name) in order.iter().enumerate() {
+        let position = at as u64 + 1;
+        let wanted = if position > 9 {
+            VisitorStatus::BeyondStock(position)
+        } else {
+            VisitorStatus::Waiting(position)
+        };
+        assert_eq!(status_of(&room_state, name, 9), Some(wanted));
+    }
+    // Another node admits the first three visitors. This node learns of these admissions only from
+    // the row.
+    room_state.apply_row(&room(20, Some(20), 3));
+    assert_eq!(status_of(&room_state, order[0], 9), None);
+    let called: Vec<_> =
+        (0..3).map(|at| visitor(order[at], Some(at as u64 + 1), Some(2_000))).collect();
+    assert_eq!(room_state.apply_admitted(&called, |_| false).len(), 3);
+    assert_eq!(
+        (status_of(&room_state, order[2], 0), room_state.admitted_up_to()),
+        (Some(VisitorStatus::Admitted(Millis(2_000))), 3)
+    );
+    assert_eq!(status_of(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
+    // An older row changes nothing.
+    room_state.apply_row(&room(20, None, 0));
+    assert_eq!(status_of(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
+    assert_eq!(
+        room_state.position(&buyer(order[2]), None, Millis(2_000)),
+        None,
+        "the admission has lapsed"
+    );
+}
+
+#[test]
+fn an_admitted_visitor_is_notified_even_before_the_draw_is_read() {
+    let room_state = WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC);
+    room_state.apply_position(&visitor("anna", None, None));
+    room_state.apply_row(&room(2, None, 0));
+    assert!(
+        room_state.can_answer(&buyer("anna"), true)
+            && !room_state.can_answer(&buyer("anna"), false),
+        "after the opening the state is too old"
+    );
+    room_state.apply_row(&room(2, Some(2), 1));
+    assert_eq!(
+        room_state.apply_admitted(&[visitor("bert", Some(1), Some(2_000))], |_| true),
+        [buyer("bert")]
+    );
+    for is_before_opening in [false, true] {
+        assert!(room_state.can_answer(&buyer("bert"), is_before_opening));
+    }
+    assert_eq!(status_of(&room_state, "bert", 9), Some(VisitorStatus::Admitted(Millis(2_000))));
+    assert!(!room_state.can_answer(&buyer("anna"), false), "Anna's rank is not known yet");
+}
+
+#[test]
+fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
+    let (room_state, counter) =
+        (WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC), Arrivals::default());
+    let start = Instant::now();
+    let nodes = std::cell::Cell::new(1);
+    let pressed = |arrivals: u64, secs: u64| {
+        (0..arrivals).for_each(|n| counter.record_arrival(&format!("b{n}"), PER_SEC));
+        room_state.is_overcrowded(&counter, start + Duration::from_secs(secs), nodes.get())
+    };
+    assert!(!pressed(2 * PER_SEC, 0), "the first count has no earlier count to compare with");
+    assert!(!pressed(PER_SEC, 1));
+    // Hashes distinguish buyers only approximately.
+    assert!(pressed(PER_SEC * 21 / 20, 2));
+    assert!(!pressed(PER_SEC, 2), "the last count was less than a second ago");
+    assert!(!pressed(0, 3));
+    // A buyer who sends many requests counts once.
+    (0..100 * PER_SEC).for_each(|_| counter.record_arrival("robot", PER_SEC));
+    assert!(!pressed(PER_SEC - 1, 4));
+    assert!(pressed(20 * PER_SEC, 5), "more buyers arrived than the bits can distinguish");
+    // With four nodes, each node may admit a quarter of the visitors.
+    nodes.set(4);
+    assert!(!pressed(PER_SEC / 4, 6));
+    assert!(pressed(PER_SEC * 21 / 80, 7));
+    room_state.apply_row(&WaitingRoom { open_until: Some(Millis(1_001)), ..room(0, None, 0) });
+    assert!(room_state.is_held_open(NOW) && !room_state.is_held_open(Millis(1_001)));
+}
+
+#[test]
+fn a_room_counts_as_overcrowded_by_its_configured_admissions() {
+    for per_sec in [4, 100, 20_000] {
+        let (room_state, counter) =
+            (WaitingRoomState::new(RoomKey::of_sale("spring"), None, per_sec), Arrivals::default());
+        let start = Instant::now();
+        let pressed = |arrivals: u64, secs: u64| {
+            (0..arrivals).for_each(|n| counter.record_arrival(&format!("b{n}"), per_sec));
+            room_state.is_overcrowded(&counter, start + Duration::from_secs(secs), 1)
+        };
+        assert!(!pressed(0, 0), "the first count has no earlier count to compare with");
+        assert!(!pressed(per_sec, 1));
+        assert!(pressed(2 * per_sec, 2));
+        assert!(!pressed(0, 3));
+    }
+}
+
+#[test]
+fn positions_are_published_when_they_change_and_not_too_often() {
+    let room_state = WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC);
+    let start = Instant::now();
+    let news = |free, readers, secs| {
+        room_state.should_publish(Some(free), readers, start + Duration::from_secs(secs))
+    };
+    assert!(!news(5, 1, 0), "the sale has no waiting room");
+    room_state.apply_row(&room(9, Some(9), 0));
+    assert!(news(5, 1, 0));
+    assert!(!news(4, 1, 0), "too soon");
+    assert!(news(0, 1, 0), "the units ran out");
+    assert!(news(1, 1, 0), "a unit came back");
+    assert!(!news(1, 1, 2), "nothing changed");
+    room_state.apply_row(&room(9, Some(9), 1));
+    assert!(!news(1, 50_000, 2), "with so many readers, positions are published less often");
+    assert!(news(1, 1, 2));
+}
+
+#[test]
+fn each_room_of_a_sale_has_its_own_lots() {
+    let key = RoomKey { item: Some(ItemId(7)), ..RoomKey::of_sale("spring") };
+    let room_state = WaitingRoomState::new(key.clone(), Some("phone".to_owned()), PER_SEC);
+    let row = WaitingRoom { key, item_name: Some("phone".to_owned()), ..room(2, Some(2), 0) };
+    for name in ["anna", "bert"] {
+        room_state.apply_position(&RoomVisitor {
+            lot: Some(row.lot(&buyer(name))),
+            ..visitor(name, None, None)
+        });
+    }
+    room_state.apply_row(&row);
+    let mut lots = ["anna", "bert"].map(|name| row.lot(&buyer(name)));
+    lots.sort_unstable();
+    room_state.set_lots(lots.to_vec());
+    let order = doorbuster_core::gate::draw::drawn_order(&seed(), Some("phone"), ["anna", "bert"]);
+    for (at, name) in order.iter().enumerate() {
+        let wanted = VisitorStatus::Waiting(at as u64 + 1);
+        assert_eq!(status_of(&room_state, name, 9), Some(wanted));
+    }
+    assert_eq!(room_state.counts().item.as_deref(), Some("phone"));
+}

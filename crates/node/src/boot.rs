@@ -1,0 +1,317 @@
+//! Starts and stops the server. Before the server stops, it finishes the requests in progress and
+//! settles the accepted tickets.
+
+mod announce;
+mod demo;
+mod error;
+mod event_loop;
+mod file_limit;
+mod parts;
+mod reload;
+mod without_http;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_store::HistoryMemory;
+use sd_notify::NotifyState;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use announce::{announce, local_address};
+pub use error::ServeError;
+pub use event_loop::runtime;
+use parts::{continuous_backup, engine_options, publish_keys, stock_location};
+pub use reload::Reloader;
+pub use without_http::{DirectAnswer, DirectSale, without_http};
+
+use doorbuster_auth::{Buyers, ExpectedClaims, Operators};
+use doorbuster_backup::ContinuousBackup;
+use doorbuster_config::{BuyerKeys, Settings, Shape};
+use doorbuster_engine::database::{load_history, other_places};
+use doorbuster_engine::edge::keys;
+use doorbuster_engine::engine::{Engine, EngineError, expose_urls};
+use doorbuster_secrets::{self as secrets, Secrets};
+use doorbuster_telemetry::trace;
+use doorbuster_web::{self as web, App};
+
+/// How long the engine may take to settle the accepted tickets after every request was answered.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// The longest time for each step of a stop, except the settling of tickets. One of these steps
+/// finishes the purchases and operators' changes whose clients have disconnected.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Serves until `asked_to_stop` completes, or until the store fails permanently. The caller sets up
+/// logging. `reloader` loads the settings again on request.
+///
+/// When the server is ready, it prints the line `doorbuster listening on http://HOST:PORT` on
+/// standard output. It also notifies the service manager.
+///
+/// # Errors
+///
+/// If the server did not start or did not stop cleanly.
+pub async fn serve(
+    settings: Settings,
+    reloader: Option<Reloader>,
+    asked_to_stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let print_address = |address| {
+        // The parent process may have closed the output, so an error is ignored.
+        let mut out = io::stdout().lock();
+        let _ =
+            writeln!(out, "doorbuster listening on http://{address}").and_then(|()| out.flush());
+    };
+    serve_and_reload(settings, reloader, print_address, asked_to_stop).await
+}
+
+/// Like [`serve`], but gives the address to `ready`. Prints nothing, and reloads no settings.
+///
+/// # Errors
+///
+/// Like [`serve`].
+pub async fn serve_with(
+    settings: Settings,
+    ready: impl FnOnce(SocketAddr),
+    asked_to_stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    serve_and_reload(settings, None, ready, asked_to_stop).await
+}
+
+async fn serve_and_reload(
+    mut settings: Settings,
+    reloader: Option<Reloader>,
+    ready: impl FnOnce(SocketAddr),
+    asked_to_stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    settings.connections_max = file_limit::raise(settings.connections_max)?;
+    let StartedEngine { engine, secrets, fatal, backup } = start_engine(&settings).await?;
+    let backup_stop = CancellationToken::new();
+    let backup = backup.map(|backup| spawn_backup(backup.run(backup_stop.clone())));
+    let parts = ServerParts { settings: &settings, secrets: &secrets, engine: &engine };
+    let run = run(parts, reloader, ready, asked_to_stop, fatal).await;
+    if let Err(ServeError::Fatal(_)) = &run {
+        // The store failed, so it must not write any more. Confirmed orders are on the disk. The
+        // next start returns the units of all tickets without a confirmed order.
+        return run;
+    }
+    notify_service_manager(&[NotifyState::Stopping]);
+    let stopped = tokio::time::timeout(SETTLE_TIMEOUT, engine.stop()).await;
+    backup_stop.cancel();
+    if let Some(backup) = backup {
+        backup.await.ok();
+    }
+    // The flush blocks until the collector has the last traces. Without tracing, the flush returns
+    // at once.
+    drop(tokio::time::timeout(FINISH_TIMEOUT, tokio::task::spawn_blocking(trace::flush)).await);
+    match stopped {
+        Ok(()) => run,
+        Err(_) => run.and(Err(ServeError::Unsettled)),
+    }
+}
+
+/// Runs the continuous backup in a task, and logs a panic of the task at once.
+fn spawn_backup(run: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let backup = tokio::spawn(run);
+    tokio::spawn(async move {
+        if backup.await.is_err() {
+            tracing::error!(
+                event = "backup.panicked",
+                "the task of the continuous backup panicked; the backup lacks all later commits"
+            );
+        }
+    })
+}
+
+/// A running engine that has no connections yet.
+struct StartedEngine {
+    engine: Arc<Engine>,
+    secrets: Secrets,
+    /// Receives the reason if the store fails permanently.
+    fatal: oneshot::Receiver<String>,
+    /// The continuous backup of an embedded store. Its task does not run yet.
+    backup: Option<ContinuousBackup>,
+}
+
+/// Prepares the directory and the secrets, and starts the engine.
+async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> {
+    if let Shape::Embedded = &settings.shape {
+        let path = settings.data_dir.clone();
+        secrets::create_directory(&path)
+            .map_err(|error| ServeError::DataDir { path: path.clone(), error })?;
+        secrets::check_directory(&path)?;
+    }
+    let history = match settings.shape {
+        Shape::Embedded | Shape::Edge { .. } => HistoryMemory::default(),
+        Shape::Postgres { .. } | Shape::Cluster { .. } => {
+            secrets::warn_of_writable_directory(&settings.data_dir);
+            let history = load_history(&settings.data_dir)?;
+            // This node must know the database's newest history before it reads the shared secrets.
+            // The engine asks the peers only later, so this code asks them now. It cannot ask
+            // Redis, because the names of the keys in Redis depend on a secret.
+            let ask = other_places(&history, None, settings.peers.clone());
+            for known in ask().await {
+                history.learn_from_peer(known);
+            }
+            history
+        }
+    };
+    let secrets = match &settings.shape {
+        Shape::Edge { slots, .. } => keys::load(settings, &expose_urls(slots)).await?,
+        _ => secrets::load_or_create_all(settings, &history).await?,
+    };
+    match open_engine(settings, &secrets, history).await {
+        Ok((engine, fatal, backup)) => Ok(StartedEngine { engine, secrets, fatal, backup }),
+        Err(error) => {
+            secrets::remove_new_pass_key(settings, &secrets);
+            Err(error)
+        }
+    }
+}
+
+/// Starts the engine with these secrets. Also returns the continuous backup, and a receiver that
+/// gets the reason if the store fails permanently.
+async fn open_engine(
+    settings: &Settings,
+    secrets: &Secrets,
+    history: HistoryMemory,
+) -> Result<(Arc<Engine>, oneshot::Receiver<String>, Option<ContinuousBackup>), ServeError> {
+    let (failed, fatal) = oneshot::channel();
+    let backup = continuous_backup(settings)?;
+    let location = stock_location(settings, secrets, backup.as_ref())?;
+    let options = engine_options(settings, secrets, (location, history), failed);
+    Ok((Engine::start(options).await?, fatal, backup))
+}
+
+/// The parts of a server.
+#[derive(Clone, Copy)]
+struct ServerParts<'a> {
+    settings: &'a Settings,
+    secrets: &'a Secrets,
+    engine: &'a Arc<Engine>,
+}
+
+/// Runs a started engine until it must stop.
+async fn run(
+    parts: ServerParts<'_>,
+    reloader: Option<Reloader>,
+    ready: impl FnOnce(SocketAddr),
+    asked_to_stop: impl Future<Output = ()>,
+    fatal: oneshot::Receiver<String>,
+) -> Result<(), ServeError> {
+    let ServerParts { settings, secrets, engine } = parts;
+    let app = build_app(settings, secrets, engine).await?;
+    let at = |error| ServeError::Listen { address: settings.listen, error };
+    let listener = web::bind(settings.listen).map_err(at)?;
+    let address = listener.address().map_err(at)?;
+    app.set_server_address(&format!(
+        "http://{}",
+        SocketAddr::new(local_address(address.ip()), address.port())
+    ));
+    announce(parts, address).await?;
+    notify_service_manager(&[NotifyState::Ready]);
+    ready(address);
+    let (version, shape) = (env!("CARGO_PKG_VERSION"), settings.shape.name());
+    let workers = settings.workers;
+    tracing::info!(version, shape, %address, workers, event = "server.started", "serving");
+    let stop = CancellationToken::new();
+    let serving = async {
+        let reloading = async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = reload_on_request(reloader, &app) => {}
+            }
+        };
+        let served = listener.serve(&app, &stop);
+        tokio::join!(served, app.run_jobs(), publish_keys(parts, &stop), reloading);
+    };
+    let mut serving = std::pin::pin!(serving);
+    let asked_to_stop = async {
+        asked_to_stop.await;
+        let notice = app.stop_notice();
+        if !notice.is_zero() {
+            tracing::info!(
+                for_secs = notice.as_secs(),
+                event = "server.stop_requested",
+                "stop requested; reporting not ready while still serving"
+            );
+            app.mark_not_ready();
+            tokio::time::sleep(notice).await;
+        }
+    };
+    let ended = tokio::select! {
+        () = serving.as_mut() => Ok(()),
+        () = asked_to_stop => Ok(()),
+        // The store keeps the sender until the store itself is dropped, so this receiver gets no
+        // error while the server runs.
+        Ok(reason) = fatal => Err(ServeError::Fatal(reason)),
+    };
+    tracing::info!(event = "server.stopping", "stopping; finishing the requests in progress");
+    app.begin_shutdown();
+    stop.cancel();
+    // The engine begins its stop while the current requests still run. A timeout bounds this step,
+    // because an operator's change may lock an item while the disk hangs.
+    tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_stop())).0;
+    if ended.is_ok() {
+        // A request that does not finish within `FINISH_TIMEOUT` gets no answer. After the next
+        // start, the buyer can repeat it with the same key.
+        drop(tokio::time::timeout(FINISH_TIMEOUT, app.finish()).await);
+    }
+    ended
+}
+
+async fn reload_on_request(reloader: Option<Reloader>, app: &Arc<App>) {
+    match reloader {
+        Some(reloader) => reloader.run(app.clone()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn build_app(
+    settings: &Settings,
+    secrets: &Secrets,
+    engine: &Arc<Engine>,
+) -> Result<Arc<App>, ServeError> {
+    let expected = ExpectedClaims {
+        issuer: settings.auth.issuer.clone(),
+        audience: settings.auth.audience.clone(),
+    };
+    let buyers = match (&secrets.buyer, &settings.auth.buyers) {
+        (Some(secret), _) => Buyers::with_secret(secret, expected),
+        (None, Some(keys @ (BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)))) => {
+            Buyers::with_keys(keys, expected).await?
+        }
+        (None, _) => unreachable!("without public keys there is a secret"),
+    };
+    let operators = Operators::new(&secrets.admin_key);
+    let is_edge = engine.edge().is_some();
+    if !is_edge {
+        operators.replace_keys(engine.store().keys().await.map_err(EngineError::from)?);
+    }
+    let guests = settings.demo.then(|| secrets.buyer.clone()).flatten();
+    let app = App::new(
+        settings,
+        engine.clone(),
+        buyers,
+        operators,
+        guests,
+        secrets.pass_keys.clone(),
+        &secrets.webhook,
+    );
+    if !is_edge {
+        // The blocks are loaded before the first request, so that no blocked buyer is served.
+        app.load_blocks().await.map_err(EngineError::from)?;
+    }
+    Ok(app)
+}
+
+fn notify_service_manager(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(
+            %error, event = "server.notify_failed",
+            "failed to notify the service manager"
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! When the server starts, logs and prints what the operator must know. Also finds the addresses
+//! under which other machines reach the server.
+
+use std::io::IsTerminal;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use doorbuster_config::{LogFormat, ProviderSettings, Settings};
+use doorbuster_engine::engine::{Engine, EngineError};
+use doorbuster_secrets::{self as secrets, Secrets};
+use doorbuster_telemetry::trace;
+use secrecy::ExposeSecret;
+
+use super::{ServeError, ServerParts, demo};
+
+/// Logs and prints what the operator must know. In a demonstration, creates and schedules the
+/// sample sale.
+pub(super) async fn announce(
+    parts: ServerParts<'_>,
+    address: SocketAddr,
+) -> Result<(), ServeError> {
+    let ServerParts { settings, secrets, engine, .. } = parts;
+    trace::announce();
+    if engine.edge().is_some() {
+        return Ok(());
+    }
+    let near = SocketAddr::new(lan_address(address.ip()), address.port());
+    if !settings.demo && matches!(settings.payment.provider, ProviderSettings::Sandbox) {
+        let buttons = settings.payment.sandbox_page;
+        tracing::warn!(
+            buttons,
+            event = "payment.sandbox",
+            "payment.provider is the sandbox, which moves no money; orders are marked paid without \
+             payment"
+        );
+    }
+    warn_of_restore(engine).await?;
+    if settings.demo {
+        let sale = demo::open(engine).await?;
+        eprintln!(
+            "sale page:      http://{near}/sale/{sale}   opens in {} s",
+            demo::OPENS_IN.as_secs()
+        );
+        eprintln!("all sales:      http://{near}/");
+        // JSON logs may go to a log collector, and a collector must not get the key.
+        if settings.log.format == LogFormat::Text || std::io::stderr().is_terminal() {
+            eprintln!("operator's key: {}", secrets.admin_key.expose_secret());
+        } else if settings.auth.admin_key.is_none() {
+            eprintln!("operator's key: in {}", settings.data_dir.join("admin_key").display());
+        }
+    } else if secrets.admin_key_is_new {
+        announce_key(settings, secrets);
+    }
+    Ok(())
+}
+
+/// Says where the generated operators' key is. The log never contains the key itself. Only a
+/// terminal may show it.
+fn announce_key(settings: &Settings, secrets: &Secrets) {
+    let path = settings.data_dir.join("admin_key");
+    match secrets::keep_admin_key(settings, &secrets.admin_key) {
+        Ok(()) => tracing::info!(
+            path = %path.display(),
+            event = "key.generated",
+            "generated the operators' key; only this user can read its file"
+        ),
+        Err(error) => tracing::warn!(
+            path = %path.display(),
+            %error,
+            event = "key.unwritten",
+            "generated the operators' key, but failed to write the key to a file; set \
+             auth.admin_key"
+        ),
+    }
+    if std::io::stderr().is_terminal() {
+        eprintln!("operator's key, shown this once: {}", secrets.admin_key.expose_secret());
+    }
+}
+
+/// Warns if sales are still paused because the store was restored.
+async fn warn_of_restore(engine: &Engine) -> Result<(), EngineError> {
+    let catalogue = engine.catalogue();
+    let is_paused = |id: &str| {
+        catalogue.sale(id).is_some_and(|sale| sale.row.phase == doorbuster_core::Phase::Paused)
+    };
+    for row in engine.store().store_history().await? {
+        let Some(backup_at) = row.backup_at else { continue };
+        let sales: Vec<&str> =
+            row.paused.iter().map(|sale| sale.sale.as_str()).filter(|id| is_paused(id)).collect();
+        if !sales.is_empty() {
+            tracing::warn!(
+                backup_at = %time_text(backup_at),
+                restored_at = %time_text(row.at),
+                sales = sales.join(" "),
+                event = "store.restored",
+                "the store was restored from a backup; orders, payments and events after the \
+                 backup are missing, and these sales are paused; run doorbuster csv orders and \
+                 doorbuster csv payments, compare them with the payment provider and the shop's \
+                 records, then resume the sales; see docs/how-to/back-up-and-restore.md"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Formats a time of the store for people.
+fn time_text(at: doorbuster_core::Millis) -> String {
+    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
+}
+
+/// Replaces an unspecified address, such as `0.0.0.0`, by an address that other machines in the
+/// network can reach. The result is the source address of this machine's outgoing packets. The
+/// function sends no packet.
+fn lan_address(ip: IpAddr) -> IpAddr {
+    // The address 192.0.2.1 is reserved for documentation, and the system routes it like any
+    // outside address.
+    let own = || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+        socket.local_addr().ok().map(|own| own.ip())
+    };
+    if ip.is_unspecified() { own().unwrap_or_else(|| local_address(ip)) } else { ip }
+}
+
+/// Replaces an unspecified address, such as `0.0.0.0`, by the loopback address of this machine.
+pub(super) fn local_address(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}

@@ -1,0 +1,76 @@
+//! The event loop of a server: its threads, and how often they look for woken tasks.
+
+use std::io;
+
+use doorbuster_config::Settings;
+use tokio::runtime::Runtime;
+
+/// The maximum number of threads for blocking work, such as reads of key files. Other threads serve
+/// HTTP.
+const BLOCKING_THREADS_MAX: usize = 20;
+
+/// Creates the server's event loop, with the number of threads in the settings.
+///
+/// # Errors
+/// If the threads cannot be created.
+pub fn runtime(settings: &Settings) -> io::Result<Runtime> {
+    event_loop(settings.workers.get())
+}
+
+fn event_loop(workers: usize) -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name("doorbuster")
+        // Before each task, a worker checks for tasks that other threads woke. The settler is such
+        // a task. If workers checked less often, a flood of requests would delay the settler by
+        // tens of milliseconds. The store's writer would be idle in that time.
+        .global_queue_interval(1)
+        .enable_all()
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::Poll;
+
+    use super::*;
+
+    /// The number of tasks that are ready at the same time. This number is larger than the capacity
+    /// of a worker's own queue.
+    const BUSY: usize = 512;
+    const ASKED: usize = 50;
+
+    #[test]
+    fn a_flood_of_tasks_does_not_delay_a_task_that_another_thread_wakes() {
+        let polled: &'static AtomicU64 = Box::leak(Box::default());
+        let runtime = event_loop(1).expect("a thread");
+        for _ in 0..BUSY {
+            drop(runtime.spawn(poll_fn(|context| {
+                polled.fetch_add(1, Ordering::Relaxed);
+                context.waker().wake_by_ref();
+                Poll::<()>::Pending
+            })));
+        }
+        let (ask, mut requests) = tokio::sync::mpsc::channel(1);
+        let (answer, answers) = std::sync::mpsc::sync_channel(1);
+        drop(runtime.spawn(async move {
+            while let Some(at) = requests.recv().await {
+                let _ = answer.send(polled.load(Ordering::Relaxed) - at);
+            }
+        }));
+        let mut waits: Vec<u64> = std::iter::repeat_with(|| {
+            ask.blocking_send(polled.load(Ordering::Relaxed)).expect("the task listens");
+            answers.recv().expect("the task answers")
+        })
+        .take(ASKED)
+        .collect();
+        waits.sort_unstable();
+        // The test measures a wait as the number of polls of other tasks. With Tokio's default
+        // interval, the result is 32,000 polls.
+        assert!(waits[ASKED / 2] <= 4 * BUSY as u64, "{waits:?}");
+        runtime.shutdown_background();
+    }
+}

@@ -1,0 +1,115 @@
+//! Builds the parts from which a server starts its engine. Also publishes the keys for edges.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use doorbuster_backup::{BackupKey, BackupTarget, ContinuousBackup};
+use doorbuster_base::clock::Clock;
+use doorbuster_config::{BackupSettings, Settings, Shape};
+use doorbuster_core::NodeId;
+use doorbuster_engine::edge::EdgeNode;
+use doorbuster_engine::edge::keys::SealedKeys;
+use doorbuster_engine::engine::{
+    DatabaseOptions, EngineError, EngineOptions, StockLocation, expose_urls,
+};
+use doorbuster_secrets::{self as secrets, Secrets};
+use doorbuster_store::{CommitCopy, HistoryMemory};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{ServeError, ServerParts};
+
+/// Publishes the keys for edges in the shared Redis until `stop` is cancelled. Does nothing if the
+/// deployment has no shared Redis.
+pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToken) {
+    let Some(shared) = parts.engine.shared() else { return };
+    let sealed = SealedKeys::new(parts.secrets);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = sealed.publish(shared) => {}
+    }
+}
+
+/// Returns where the server decides about stock and stores it, according to the settings.
+pub(super) fn stock_location(
+    settings: &Settings,
+    secrets: &Secrets,
+    backup: Option<&ContinuousBackup>,
+) -> Result<StockLocation, EngineError> {
+    Ok(match &settings.shape {
+        Shape::Embedded => match backup {
+            Some(backup) => {
+                StockLocation::CopiedDirectory(settings.data_dir.clone(), backup.copy.clone())
+            }
+            None => StockLocation::Directory(settings.data_dir.clone()),
+        },
+        Shape::Postgres { store } => StockLocation::Postgres(store.clone()),
+        Shape::Cluster { store, slots, wait_replicas } => StockLocation::Cluster {
+            store: store.clone(),
+            slots: slots.clone(),
+            wait_replicas: *wait_replicas,
+        },
+        Shape::Edge { slots, upstreams } => {
+            let urls = expose_urls(slots);
+            StockLocation::Edge(EdgeNode::new(upstreams, &urls, &secrets.id_key)?)
+        }
+    })
+}
+
+/// Returns the continuous backup, if the settings have one.
+pub(super) fn continuous_backup(
+    settings: &Settings,
+) -> Result<Option<ContinuousBackup>, ServeError> {
+    let Some(BackupSettings { place, kept_for, passphrase }) = &settings.backup else {
+        return Ok(None);
+    };
+    let key = passphrase.as_ref().map(BackupKey::new).transpose();
+    Ok(Some(ContinuousBackup {
+        copy: CommitCopy::default(),
+        target: BackupTarget::create(place)?,
+        data_dir: settings.data_dir.clone(),
+        files: secrets::backup_files(&settings.data_dir)?,
+        key: key.map_err(ServeError::BackupKey)?.map(Arc::new),
+        kept_for: *kept_for,
+        clock: Clock::default(),
+    }))
+}
+
+/// Returns the options of the engine.
+pub(super) fn engine_options(
+    settings: &Settings,
+    secrets: &Secrets,
+    (location, history): (StockLocation, HistoryMemory),
+    failed: oneshot::Sender<String>,
+) -> EngineOptions {
+    let failed = Mutex::new(Some(failed));
+    EngineOptions {
+        location,
+        roles: settings.roles,
+        id_key: secrets.id_key.clone(),
+        pass_key: secrets.pass_key_file.clone(),
+        clock: Clock::default(),
+        node: match settings.shape {
+            Shape::Embedded => NodeId(1),
+            // Each start of a node uses a new id. So the node does not mistake data of an earlier
+            // process for its own data.
+            Shape::Postgres { .. } | Shape::Cluster { .. } | Shape::Edge { .. } => {
+                NodeId(rand::random_range(1..1 << 31))
+            }
+        },
+        bounds: doorbuster_core::slot::SlotBounds::default(),
+        always_leads: false,
+        allow_fsync_off: false,
+        database: DatabaseOptions { history, peers: settings.peers.clone() },
+        on_fatal: Arc::new(move |reason| {
+            tracing::error!(
+                reason,
+                event = "store.failed",
+                "the store failed permanently; the server stops"
+            );
+            if let Some(failed) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                // If the server is already stopping, nothing receives the reason.
+                let _ = failed.send(reason.to_owned());
+            }
+        }),
+    }
+}

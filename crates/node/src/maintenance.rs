@@ -1,0 +1,153 @@
+//! Maintenance of a store without a server. Copies the store, restores a copy, and migrates the
+//! store to this program's schema.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use doorbuster_core::IdKey;
+pub use doorbuster_store::Restored;
+use doorbuster_store::{
+    BackupError, OpenError, RestoreError, SqliteOptions, Store, migrate_postgres,
+};
+use secrecy::{ExposeSecret, SecretString};
+
+pub use doorbuster_base::encryption::{DecryptionError, is_encrypted, passphrase};
+
+use doorbuster_base::clock::Clock;
+use doorbuster_base::encryption;
+use doorbuster_config::Settings;
+use doorbuster_engine::database::read_history;
+use doorbuster_secrets::{self as secrets, SecretsError};
+
+/// The reason why no backup was made.
+#[derive(Debug, thiserror::Error)]
+pub enum MaintenanceError {
+    /// The store cannot be read, or the new file cannot be written.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// A secret cannot be read.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// The copy cannot be encrypted.
+    #[error("the backup cannot be encrypted: {0}")]
+    Encryption(std::io::Error),
+}
+
+/// Why a backup was not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreFileError {
+    /// The file cannot be decrypted.
+    #[error(transparent)]
+    Decryption(#[from] DecryptionError),
+    /// Other users can write to the directory, so a server would not start there.
+    #[error(transparent)]
+    Directory(#[from] SecretsError),
+    /// The backup cannot be restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+}
+
+/// Copies the embedded store and its generated secrets to the file `path`, which must not exist
+/// yet. Encrypts the copy if there is a passphrase. A server may use the store at the same time.
+/// The call blocks.
+///
+/// # Errors
+///
+/// If `path` exists, or the file system or the store fails. In that case no partial copy is left
+/// behind.
+pub fn backup(
+    settings: &Settings,
+    path: &Path,
+    passphrase: Option<&SecretString>,
+) -> Result<(), MaintenanceError> {
+    let (dir, now) = (&settings.data_dir, Clock::default().now());
+    let files = secrets::backup_files(dir)?;
+    let Some(passphrase) = passphrase else {
+        return Ok(doorbuster_store::backup(dir, path, now, &files)?);
+    };
+    if path.exists() {
+        return Err(BackupError::Exists(path.to_owned()).into());
+    }
+    // The unencrypted copy is written to the data directory, because this directory contains the
+    // same data without encryption anyway.
+    let plain = TemporaryFile::beside(dir, "backup");
+    doorbuster_store::backup(dir, &plain.0, now, &files)?;
+    let part = TemporaryFile(with_suffix(path, ".part"));
+    encryption::encrypt_with_passphrase(&plain.0, &part.0, passphrase)
+        .and_then(|()| fs::hard_link(&part.0, path))
+        .map_err(MaintenanceError::Encryption)
+}
+
+/// Restores a backup to the data directory, which must not contain a store. Pauses every open or
+/// scheduled sale. An encrypted backup needs the passphrase. The call blocks.
+///
+/// # Errors
+///
+/// If `path` is not a backup, the directory contains a store, or the file system fails.
+pub fn restore(
+    settings: &Settings,
+    path: &Path,
+    passphrase: Option<&SecretString>,
+) -> Result<Restored, RestoreFileError> {
+    let dir = &settings.data_dir;
+    let failed = |error| RestoreError::Failed(format!("{}: {error}", dir.display()));
+    secrets::create_directory(dir).map_err(failed)?;
+    secrets::check_directory(dir)?;
+    let now = Clock::default().now();
+    let Some(passphrase) = passphrase else {
+        return Ok(doorbuster_store::restore(path, dir, now)?);
+    };
+    let plain = TemporaryFile::beside(dir, "restore");
+    encryption::decrypt(path, &plain.0, &encryption::passphrase_identity(passphrase))?;
+    Ok(doorbuster_store::restore(&plain.0, dir, now)?)
+}
+
+/// A file that is removed when this value is dropped.
+struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    /// Chooses a random file name in this directory, so that no other program uses the same file.
+    fn beside(dir: &Path, name: &str) -> Self {
+        Self(dir.join(format!("{name}.part-{:08x}", rand::random::<u32>())))
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        // An error is ignored, because the file may not exist, or the file system may have failed.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Migrates the store to this program's schema. Creates the store if it is missing.
+///
+/// # Errors
+///
+/// If a server uses the embedded store, or if the store is damaged, cannot be opened, or was
+/// written by a newer program.
+pub async fn migrate(settings: &Settings) -> Result<(), OpenError> {
+    if let Some(url) = settings.shape.store() {
+        let history = read_history(&settings.data_dir);
+        let history = history.map_err(|error| OpenError::Failed(error.to_string()))?;
+        return migrate_postgres(url.expose_secret(), &history).await;
+    }
+    let clock = Clock::default();
+    let store = Store::open_sqlite(SqliteOptions {
+        dir: settings.data_dir.clone(),
+        // The value of the key does not matter. Opening the store uses no id, and the store is
+        // closed before other code runs.
+        id_key: IdKey::new([0; 32]),
+        clock: Arc::new(move || clock.now()),
+        sink: Arc::new(|_| {}),
+        on_fatal: Arc::new(|_| {}),
+    })?;
+    store.close().await;
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! Tests the server's lifecycle: clients that disconnect or stall, the limit of connections, the
+//! stop, and the data directory.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use doorbuster_node::boot::ServeError;
+use serde_json::json;
+
+use crate::app::{TestApp, bearer};
+use crate::http::{Connection, request};
+use crate::watch::Watch;
+
+fn purchase(buyer: &str) -> Vec<u8> {
+    let bearer = bearer(buyer);
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Idempotency-Key", "k"),
+        ("Content-Type", "application/json"),
+    ];
+    request("POST", "/v1/orders", &headers, br#"{"sale":"spring","item":"phone","units":1}"#)
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_changes_nothing() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 20.into(), 1).await;
+    for number in 0..20 {
+        let mut wire = app.connect().await;
+        wire.send(&purchase(&format!("b{number}"))).await;
+        // The client closes the connection without waiting for the answer.
+    }
+    app.until("/v1/admin/sales/spring/stock", "all units are sold", |stock| {
+        stock["items"][0]["held"] == 20
+    })
+    .await;
+    let again = app.buy("b7", "k", "spring", "phone", 1).await;
+    assert_eq!((again.verdict().as_str(), &again.json()["state"]), ("200", &json!("reserved")));
+}
+
+#[tokio::test]
+async fn a_connection_carries_several_requests_whole_or_in_parts() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 1.into(), 1).await;
+    let mut wire = app.connect().await;
+    // The test sends two requests in one piece, and then one request in many pieces.
+    let two = [purchase("anna"), purchase("bert")].concat();
+    wire.send(&two).await;
+    assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "201");
+    assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "409 sold_out");
+    for part in purchase("carl").chunks(100) {
+        wire.send(part).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "409 sold_out");
+    let mut wire = app.connect().await;
+    let mut last = purchase("dora");
+    let at = last.windows(4).position(|four| four == b"\r\n\r\n").expect("the end of the head");
+    last.splice(at..at, *b"\r\nConnection: close");
+    wire.send(&last).await;
+    assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "409 sold_out");
+    assert!(wire.read_to_end().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_idle_connection_and_a_head_that_never_ends_are_closed() {
+    let app = TestApp::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", "1")]).await;
+    let (since, begun) = (Instant::now(), Watch::start());
+    let mut idle = app.connect().await;
+    let mut slow = app.connect().await;
+    slow.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ").await;
+    let mut kept = app.connect().await;
+    kept.send(&request("GET", "/healthz", &[], b"")).await;
+    assert_eq!(kept.reply(false).await.expect("an answer").verdict(), "200");
+    for wire in [&mut idle, &mut slow, &mut kept] {
+        wire.read_to_end().await;
+    }
+    let (all, took) = (since.elapsed(), begun.elapsed());
+    assert!(all > Duration::from_millis(900) && took < Duration::from_secs(4), "{all:?}, {took:?}");
+}
+
+#[tokio::test]
+async fn connections_over_the_cap_are_asked_to_retry() {
+    let app = TestApp::with(&[("DOORBUSTER_LIMITS__CONNECTIONS", "16")]).await;
+    let mut kept = Vec::new();
+    for _ in 0..16 {
+        let mut wire = app.connect().await;
+        wire.send(&request("GET", "/healthz", &[], b"")).await;
+        assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "200");
+        kept.push(wire);
+    }
+    let over = app.get("/healthz").await;
+    assert_eq!(over.verdict(), "503 overloaded");
+    assert_eq!(over.header("connection"), Some("close"));
+    drop(kept.pop());
+    let begun = Watch::start();
+    while app.get("/healthz").await.status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(5), "a connection becomes free");
+    }
+}
+
+#[tokio::test]
+async fn a_stopping_server_answers_the_requests_it_accepted() {
+    let mut app = TestApp::start().await;
+    app.open_sale("spring", 500.into(), 1).await;
+    let address = app.address;
+    let sold = Arc::new(Mutex::new(Vec::new()));
+    let crowd: Vec<_> = (0..8)
+        .map(|part| {
+            let sold = sold.clone();
+            tokio::spawn(async move {
+                for number in 0.. {
+                    let Ok(stream) = tokio::net::TcpStream::connect(address).await else { break };
+                    drop(stream);
+                    let mut wire = Connection::connect(address).await;
+                    let buyer = format!("b{part}-{number}");
+                    wire.send(&purchase(&buyer)).await;
+                    match wire.reply(false).await {
+                        Some(reply) if reply.verdict() == "201" => {
+                            sold.lock().expect("the server did not panic").push(buyer)
+                        }
+                        Some(reply) => {
+                            assert!(matches!(reply.status, 409 | 503), "{}", reply.verdict())
+                        }
+                        None => break,
+                    }
+                }
+            })
+        })
+        .collect();
+    app.until("/v1/admin/sales/spring/stock", "more than 40 units are sold", |stock| {
+        stock["items"][0]["held"].as_u64() > Some(40)
+    })
+    .await;
+    let begun = Watch::start();
+    app.ask_to_stop()
+        .await
+        .expect("the server did not panic")
+        .expect("the server stops without an error");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    for part in crowd {
+        // A task may fail, because a stopping server refuses connections.
+        drop(part.await);
+    }
+    let sold = sold.lock().expect("the server did not panic").clone();
+    assert!(sold.len() > 20, "{}", sold.len());
+    let app = TestApp::try_start(app.dir(), &[], false).await.expect("the server starts again");
+    for buyer in &sold {
+        let again = app.buy(buyer, "k", "spring", "phone", 1).await;
+        assert_eq!(
+            again.verdict(),
+            "200",
+            "the server confirmed the order of {buyer} before the stop"
+        );
+    }
+    let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
+    assert_eq!((&audit["ok"], &audit["repairs"]), (&json!(true), &json!(0)), "{audit}");
+}
+
+#[tokio::test]
+async fn a_directory_serves_one_server_at_a_time_and_keeps_its_data() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 5.into(), 5).await;
+    let placed = app.buy("anna", "k", "spring", "phone", 2).await.json();
+    let second = TestApp::try_start(app.dir(), &[], false).await;
+    match second {
+        Err(error @ ServeError::Engine(_)) => {
+            assert!(error.to_string().contains("in use"), "{error}")
+        }
+        other => {
+            panic!("{:?}", other.map(|_| "a second server").map_err(|error| error.to_string()))
+        }
+    }
+    let app =
+        TestApp::try_start(app.stop().await, &[], false).await.expect("the server starts again");
+    let again = app.buy("anna", "k", "spring", "phone", 2).await;
+    assert_eq!((again.verdict().as_str(), again.json()), ("200", placed));
+    let row =
+        app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
+    assert_eq!(row["total"], 5);
+    assert_eq!(
+        app.buy("bert", "k", "spring", "phone", 3).await.verdict(),
+        "201",
+        "the sale continues"
+    );
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_reported() {
+    let app = TestApp::start().await;
+    let taken = app.address.to_string();
+    let flags = doorbuster_config::Flags {
+        listen: Some(taken.clone()),
+        data_dir: Some(
+            std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>())),
+        ),
+        ..Default::default()
+    };
+    let settings = doorbuster_config::load(&flags, []).expect("valid settings");
+    let dir = settings.data_dir.clone();
+    let error = doorbuster_node::boot::serve(settings, None, std::future::pending())
+        .await
+        .expect_err("the address is taken");
+    assert!(
+        error.to_string().contains(&taken) && error.to_string().contains("--listen"),
+        "{error}"
+    );
+    std::fs::remove_dir_all(dir).expect("the directory was created");
+}

@@ -1,0 +1,296 @@
+//! Tests the shared cache: reads of the store for unknown ids, the delay until a new sale is known,
+//! access rights, and operation without Redis.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doorbuster_config::Roles;
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::{Phase, Spread};
+use doorbuster_engine::purchase::PurchaseOutcome;
+use doorbuster_store::NewSale;
+use futures_util::future::join_all;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::fixture::{Deployment, SALE, TestNode, phone, until};
+use crate::app::PATIENCE;
+use crate::watch::Watch;
+
+/// The number of requests with unknown ids.
+const MISSES: usize = 10_000;
+/// How long a node waits for another node's read.
+const PEER_READ_MAX: Duration = Duration::from_millis(50);
+/// The shortest time between two reads of the store by one node or, with Redis, by all nodes.
+const MARKER_TTL: Duration = Duration::from_millis(10);
+
+fn readings(nodes: &[&TestNode]) -> u64 {
+    nodes.iter().map(|node| node.engine.meter().read().catalogue_checks).sum()
+}
+
+/// Sends [`MISSES`] requests for unknown ids to each of these nodes at once. Returns the duration,
+/// and the number of reads of the store.
+async fn misses(nodes: &[&TestNode]) -> (Duration, u64) {
+    let before = readings(nodes);
+    let began = Instant::now();
+    let mut crowd = JoinSet::new();
+    for _ in 0..MISSES {
+        for node in nodes {
+            let engine = node.engine.clone();
+            crowd.spawn(async move { engine.refresh_catalogue_paced().await });
+        }
+    }
+    crowd.join_all().await;
+    (began.elapsed(), readings(nodes) - before)
+}
+
+fn at_most(took: Duration) -> u64 {
+    u64::try_from(took.as_millis() / MARKER_TTL.as_millis()).unwrap_or(u64::MAX) + 2
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
+    let home = Deployment::cluster();
+    let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    let (took, read) = misses(&[&a, &b]).await;
+    println!("{} misses at two nodes in {took:?}: the store was read {read} times", 2 * MISSES);
+    // One node reads for both nodes.
+    assert!((1..=at_most(took)).contains(&read), "the store was read {read} times in {took:?}");
+    home.redis().end();
+    // The first calls find that the connection to Redis is broken. If the last read of the store
+    // took long, the next read may not be due yet. So the test repeats its requests.
+    let (begun, mut took, mut read) = (Watch::start(), Duration::ZERO, 0);
+    while read == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the store is read without Redis");
+        let again = misses(&[&a, &b]).await;
+        (took, read) = (took + again.0, read + again.1);
+    }
+    println!("without Redis, the store was read {read} times in {took:?}");
+    assert!((1..=2 * at_most(took)).contains(&read), "the store was read {read} times in {took:?}");
+    a.crash();
+    b.crash();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_misses_read_a_store_without_redis_a_few_times() {
+    let home = Deployment::postgres();
+    let a = home.node(Roles::ALL).await;
+    let (took, read) = misses(&[&a]).await;
+    println!("{MISSES} misses in {took:?}: the store was read {read} times");
+    assert!((1..=at_most(took)).contains(&read), "the store was read {read} times in {took:?}");
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_sale_is_known_at_once_in_the_midst_of_unknown_ids() {
+    let home = Deployment::cluster();
+    let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let flood = {
+        let (engine, stop) = (b.engine.clone(), stop.clone());
+        tokio::spawn(async move {
+            while !stop.load(Ordering::Acquire) {
+                engine.refresh_catalogue_paced().await;
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    a.open_sale(20, 10, Spread::default()).await;
+    let opened = Watch::start();
+    b.wait_for_phase(Phase::Open).await;
+    println!("the other node knows the sale after {:?}", opened.elapsed());
+    assert!(opened.elapsed() < Duration::from_secs(1), "{:?}", opened.elapsed());
+    stop.store(true, Ordering::Release);
+    flood.await.expect("the task did not panic");
+    assert!(matches!(b.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
+    a.stop().await;
+    b.stop().await;
+}
+
+/// Returns how often these nodes read all sales from the store.
+fn read_all(nodes: &[TestNode]) -> u64 {
+    nodes.iter().map(|node| node.engine.meter().read().read_all).sum()
+}
+
+/// Describes one of many sales of a shop.
+fn another(number: usize) -> NewSale {
+    NewSale {
+        id: format!("other-{number}"),
+        title: "Another".to_owned(),
+        starts_at: None,
+        ends_at: None,
+        front_door: "{}".to_owned(),
+        page: String::new(),
+        items: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
+    let home = Deployment::cluster();
+    let mut nodes = Vec::new();
+    for _ in 0..4 {
+        nodes.push(home.node(Roles::ALL).await);
+    }
+    const CHANGES: usize = 20;
+    let (mut quick, mut read) = (0, 0);
+    for number in 0..CHANGES {
+        let (before, begun) = (read_all(&nodes), Instant::now());
+        nodes[0].engine.create_sale(another(number)).await.expect("a store").expect("a free id");
+        let reads = nodes.iter().map(|node| node.engine.refresh_catalogue());
+        for looked in join_all(reads).await {
+            looked.expect("a store");
+        }
+        for node in &nodes {
+            assert!(node.engine.catalogue().sale(&format!("other-{number}")).is_some());
+        }
+        let round = read_all(&nodes) - before;
+        assert!((1..=4).contains(&round), "{round}");
+        // After `PEER_READ_MAX`, a node stops waiting for another node and reads the store itself.
+        // So the test counts only changes that took less time.
+        if begun.elapsed() < PEER_READ_MAX {
+            (quick, read) = (quick + 1, read + round);
+        }
+    }
+    println!(
+        "{quick} of {CHANGES} changes at four nodes were quick: all sales were read {read} times \
+         for these"
+    );
+    assert!(read <= quick + quick / 4, "all sales were read {read} times for {quick} changes");
+    // Without a change, no node reads the store.
+    let before = read_all(&nodes);
+    for node in &nodes {
+        node.engine.refresh_catalogue().await.expect("a store");
+    }
+    assert_eq!(read_all(&nodes), before);
+    // The shared copy of a sale equals the store's row.
+    nodes[1].open_sale(20, 10, Spread::default()).await;
+    for node in &nodes {
+        node.wait_for_phase(Phase::Open).await;
+        let truth = node.engine.store().sale(SALE).await.expect("a store").expect("a sale");
+        assert_eq!(node.engine.catalogue().sale(SALE).expect("known").row, truth);
+    }
+    home.redis().end();
+    nodes[0].engine.create_sale(another(CHANGES)).await.expect("a store").expect("a free id");
+    for node in &nodes {
+        node.engine.refresh_catalogue().await.expect("a store");
+        assert!(
+            node.engine.catalogue().sale(&format!("other-{CHANGES}")).is_some(),
+            "the store is read without Redis"
+        );
+    }
+    for node in nodes {
+        node.crash();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
+    let home = Deployment::cluster();
+    let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    a.open_sale(20, 10, Spread::default()).await;
+    b.wait_for_phase(Phase::Open).await;
+    let draft = || NewSale { items: vec![phone(5, 1)], ..another(1) };
+    a.engine.create_sale(draft()).await.expect("a store").expect("a free id");
+    b.engine.refresh_catalogue().await.expect("a store");
+    // The sale is deleted and created again. Node `b` does not read the catalogue between these two
+    // changes.
+    let looked = b.engine.clone();
+    let store = a.engine.store();
+    store.delete_sale("other-1", None).await.expect("a store");
+    store.create_sale(draft()).await.expect("a store").expect("a free id");
+    looked.refresh_catalogue().await.expect("a store");
+    let sale = b.engine.catalogue().sale("other-1").cloned().expect("the sale exists");
+    assert_eq!(sale.items.len(), 1);
+    a.stop().await;
+    b.stop().await;
+}
+
+/// Returns the item's published values in Redis, and the number of their writer.
+fn published(home: &Deployment) -> Option<(String, u64)> {
+    let key = home.redis().ask(&["KEYS", &format!("*status:{SALE}")]);
+    let said = |field| home.redis().ask(&["HGET", key.trim(), field]).trim().to_owned();
+    Some((said("item:phone"), said("fence").parse().ok()?))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
+    let home = Deployment::cluster();
+    let first = home.node(Roles::ALL).await;
+    first.open_sale(20, 10, Spread::default()).await;
+    until("the numbers are published", async || {
+        published(&home).is_some_and(|(text, _)| text == "20 1 0")
+    })
+    .await;
+    let second = home.node(Roles::ALL).await;
+    assert!(matches!(first.buy("anna", "k", 3).await, PurchaseOutcome::Created(_)));
+    until("the published numbers follow", async || {
+        published(&home).is_some_and(|(text, _)| text == "20 1 3")
+    })
+    .await;
+    let (_, fence) = published(&home).expect("the numbers are published");
+    first.crash();
+    let began = Instant::now();
+    let other = async || published(&home).is_some_and(|(_, now)| now > fence);
+    while !other().await {
+        assert!(began.elapsed() < Duration::from_secs(120), "no node continues to publish");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    second.step(PhaseStep::Pause).await;
+    until("a pause shows", async || published(&home).is_some_and(|(text, _)| text == "20 0 3"))
+        .await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_of_a_later_writer_are_not_overwritten() {
+    /// The number of a writer whose clock is centuries ahead. Lua can represent the number exactly.
+    const LATER: u64 = 9_000_000_000_000_000;
+    let home = Deployment::cluster();
+    let node = home.node(Roles::ALL).await;
+    node.open_sale(20, 10, Spread::default()).await;
+    until("the numbers are published", async || published(&home).is_some()).await;
+    let redis = home.redis();
+    let key = |ends: String| redis.ask(&["KEYS", &format!("*:{ends}")]).trim().to_owned();
+    let (numbers, taken) = (key(format!("status:{SALE}")), key("fence:status".to_owned()));
+    // Write the values of a later writer. They do not expire, so they disappear only if the node
+    // replaces them.
+    let write = "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
+    redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
+    let is_there = || published(&home) == Some(("later".to_owned(), LATER));
+    // After a refused write, the node releases the lock and acquires it again. After three
+    // acquisitions, Redis has refused a write at least once.
+    let (begun, mut times, mut last) = (Watch::start(), 0, redis.ask(&["GET", &taken]));
+    while times < 3 && is_there() {
+        assert!(begun.elapsed() < PATIENCE, "the node tries to publish");
+        let now = redis.ask(&["GET", &taken]);
+        times += u32::from(now != last);
+        last = now;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(is_there(), "{:?}", published(&home));
+    redis.ask(&["DEL", &numbers]);
+    until("the numbers are published again", async || {
+        published(&home).is_some_and(|(text, _)| text == "20 1 0")
+    })
+    .await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_without_units_are_not_queried() {
+    let home = Deployment::cluster();
+    let node = home.node(Roles::ALL).await;
+    node.open_sale(3, 10, Spread::default()).await;
+    assert!(matches!(node.buy("anna", "k", 3).await, PurchaseOutcome::Created(_)));
+    until("all units are sold", async || node.gauge().counts().in_slots == 0).await;
+    let before = home.redis().script_calls();
+    for _ in 0..1_000 {
+        assert_eq!(node.engine.available_units(&node.item()).await, 0);
+    }
+    assert!(
+        home.redis().script_calls() - before < 1_000,
+        "only the leader's own checks read the slots"
+    );
+    node.stop().await;
+}

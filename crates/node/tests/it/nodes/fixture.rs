@@ -1,0 +1,325 @@
+//! A fixture for engines that each have their own event loop. A test can stop one engine abruptly
+//! while the other engines continue.
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use doorbuster_base::clock::Clock;
+use doorbuster_config::Roles;
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::slot::SlotBounds;
+use doorbuster_core::{BuyerId, IdKey, NodeId, Phase, RequestKey, Spread, Stock, Units};
+use doorbuster_engine::catalogue::ItemState;
+use doorbuster_engine::control::AuditView;
+use doorbuster_engine::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
+use doorbuster_engine::item_gauge::ItemGauge;
+use doorbuster_engine::purchase::{DoorAnswer, Purchase, PurchaseOutcome, Refusal};
+use doorbuster_store::{ItemCounts, NewItem, NewSale, SpreadOutcome, StepOutcome};
+use tokio::runtime::{Builder, Runtime};
+
+use super::redis::Redis;
+use crate::app::PATIENCE;
+use crate::postgres;
+use crate::watch::Watch;
+
+pub(crate) const SALE: &str = "spring";
+const WAIT: Duration = Duration::from_secs(5);
+
+/// Polls until `holds` returns true.
+pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let began = Watch::start();
+    while !holds().await {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A private store, and slots in Redis or in the nodes.
+pub(crate) struct Deployment {
+    database: String,
+    redis: Option<Redis>,
+    pub(crate) bounds: SlotBounds,
+    pub(crate) all_lead: bool,
+}
+
+impl Deployment {
+    pub(crate) fn postgres() -> Self {
+        Self {
+            database: postgres::shared().database(),
+            redis: None,
+            bounds: SlotBounds::default(),
+            all_lead: false,
+        }
+    }
+
+    pub(crate) fn cluster() -> Self {
+        Self { redis: Some(Redis::start()), ..Self::postgres() }
+    }
+
+    pub(crate) fn redis(&self) -> &Redis {
+        self.redis.as_ref().expect("a cluster")
+    }
+
+    /// Locks this table, so that all changes of its rows wait.
+    pub(crate) fn lock_table(&self, table: &str) -> TableLock {
+        let database = self.database.clone();
+        let lock = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE; SELECT pg_sleep(60)");
+        let locking = std::thread::spawn(move || postgres::shared().psql(&database, &lock));
+        let held = format!(
+            "SELECT pid FROM pg_locks WHERE relation = '{table}'::regclass AND mode = \
+             'ExclusiveLock' AND granted"
+        );
+        let mut backend_pid = String::new();
+        let began = Watch::start();
+        while backend_pid.is_empty() {
+            assert!(began.elapsed() < PATIENCE, "{table} is locked");
+            backend_pid = postgres::shared()
+                .psql(&self.database, &held)
+                .expect("the database answers")
+                .trim()
+                .to_owned();
+        }
+        TableLock { backend_pid, locking }
+    }
+
+    /// Starts a node.
+    pub(crate) async fn node(&self, roles: Roles) -> TestNode {
+        let store = postgres::shared().url(&self.database).into();
+        let location = match &self.redis {
+            None => StockLocation::Postgres(store),
+            Some(redis) => {
+                StockLocation::Cluster { store, slots: vec![redis.url().into()], wait_replicas: 0 }
+            }
+        };
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+        let options = EngineOptions {
+            pass_key: None,
+            location,
+            roles,
+            id_key: IdKey::new([3; 32]),
+            clock: Clock::default(),
+            node: NodeId(rand::random_range(1..1 << 31)),
+            bounds: self.bounds,
+            always_leads: self.all_lead,
+            allow_fsync_off: true,
+            database: DatabaseOptions::default(),
+            on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+        };
+        let engine = runtime
+            .spawn(Engine::start(options))
+            .await
+            .expect("the task did not panic")
+            .expect("the servers are available");
+        TestNode { engine, runtime: OnceLock::from(runtime) }
+    }
+}
+
+/// A lock on the rows of a table.
+pub(crate) struct TableLock {
+    backend_pid: String,
+    locking: std::thread::JoinHandle<Result<String, String>>,
+}
+
+impl TableLock {
+    pub(crate) fn release(self) {
+        let end = format!("SELECT pg_terminate_backend({})", self.backend_pid);
+        postgres::shared().psql("postgres", &end).expect("the database answers");
+        self.locking
+            .join()
+            .expect("the task did not panic")
+            .expect_err("the connection that locks the table was ended");
+    }
+}
+
+/// A node.
+pub(crate) struct TestNode {
+    pub(crate) engine: Arc<Engine>,
+    runtime: OnceLock<Runtime>,
+}
+
+/// Describes an item with this stock.
+pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
+    NewItem {
+        name: "phone".into(),
+        title: "Phone".into(),
+        description: String::new(),
+        image: None,
+        price_minor: 10,
+        currency: "CNY".into(),
+        list_price_minor: None,
+        limit,
+        hold_ms: 900_000,
+        page: String::new(),
+        stock: Stock::Counted(stock),
+        spread: Spread::default(),
+    }
+}
+
+/// A client of a node's HTTP interface.
+#[derive(Clone)]
+pub(crate) struct BuyerClient {
+    engine: Arc<Engine>,
+    handle: tokio::runtime::Handle,
+}
+
+impl BuyerClient {
+    pub(crate) async fn buy(&self, buyer: &str, key: &str, units: u32) -> PurchaseOutcome {
+        let (engine, buyer, key) = (self.engine.clone(), buyer.to_owned(), key.to_owned());
+        let buying = self.handle.spawn(async move {
+            let sale = engine.catalogue().sale(SALE).cloned().expect("created");
+            let item = sale.items[0].clone();
+            let units = Units::new(units).expect("the number is in range");
+            let request = engine.id_key().request_hash(&buyer, &key);
+            if let Some(refusal) =
+                engine.refuse_from_memory(request, &sale, &item, units, |_| DoorAnswer::Open)
+            {
+                return PurchaseOutcome::Refused(refusal);
+            }
+            let (buyer, key) =
+                (BuyerId::new(&buyer).expect("a buyer"), RequestKey::new(&key).expect("a key"));
+            let wait = WAIT;
+            engine.buy(&Purchase { buyer, key, request, sale, item, units, wait, door: None }).await
+        });
+        buying.await.expect("the task did not panic")
+    }
+}
+
+impl TestNode {
+    pub(crate) fn buyer_client(&self) -> BuyerClient {
+        let handle = self.runtime.get().expect("the node is running").handle().clone();
+        BuyerClient { engine: self.engine.clone(), handle }
+    }
+
+    pub(crate) async fn buy(&self, buyer: &str, key: &str, units: u32) -> PurchaseOutcome {
+        self.buyer_client().buy(buyer, key, units).await
+    }
+
+    pub(crate) fn item(&self) -> Arc<ItemState> {
+        self.engine.catalogue().sale(SALE).expect("created").items[0].clone()
+    }
+
+    pub(crate) fn gauge(&self) -> Arc<ItemGauge> {
+        self.item().gauge.clone()
+    }
+
+    /// Runs a future as a job of this node.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        let handle = self.runtime.get().expect("the node is running").handle().clone();
+        handle.spawn(work).await.expect("the task did not panic")
+    }
+
+    /// Blocks all jobs of this node for this long, as if its process were stopped.
+    pub(crate) fn block_runtime(&self, so_long: Duration) -> tokio::task::JoinHandle<()> {
+        let handle = self.runtime.get().expect("the node is running").handle().clone();
+        handle.spawn(async move { std::thread::sleep(so_long) })
+    }
+
+    /// Blocks all jobs of this node until the channel gets a message or is closed.
+    pub(crate) fn block_until_released(
+        &self,
+    ) -> (std::sync::mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
+        let (go_on, release) = std::sync::mpsc::sync_channel(1);
+        let handle = self.runtime.get().expect("the node is running").handle().clone();
+        let stands = handle.spawn(async move {
+            let _ = release.recv();
+        });
+        (go_on, stands)
+    }
+
+    /// Returns the node's refusal from memory alone.
+    pub(crate) fn refuse_from_memory(&self, buyer: &str, key: &str, units: u32) -> Option<Refusal> {
+        let sale = self.engine.catalogue().sale(SALE).cloned().expect("created");
+        self.engine.refuse_from_memory(
+            self.engine.id_key().request_hash(buyer, key),
+            &sale,
+            &sale.items[0],
+            Units::new(units).expect("the number is in range"),
+            |_| DoorAnswer::Open,
+        )
+    }
+
+    /// Returns the number of unsettled tickets in the slots that this node reaches.
+    pub(crate) async fn queued(&self) -> u64 {
+        self.engine.queued(&self.item()).await
+    }
+
+    /// Returns the number of requests that are parked at this node.
+    pub(crate) fn parked(&self) -> usize {
+        self.engine.parked().load(Ordering::Acquire)
+    }
+
+    pub(crate) async fn counts(&self) -> ItemCounts {
+        self.engine.store().counts(None).await.expect("the store is available")[0]
+    }
+
+    pub(crate) async fn audit(&self) -> AuditView {
+        self.engine.audit().await.expect("the store is available")
+    }
+
+    pub(crate) async fn open_sale(&self, stock: u64, limit: u32, spread: Spread) {
+        self.make_sale(stock, limit, spread).await;
+        self.step(PhaseStep::Open).await;
+    }
+
+    /// Creates a draft.
+    pub(crate) async fn make_sale(&self, stock: u64, limit: u32, spread: Spread) {
+        let item = phone(stock, limit);
+        let sale = NewSale {
+            id: SALE.into(),
+            title: "Spring".into(),
+            starts_at: None,
+            ends_at: None,
+            front_door: "{}".into(),
+            page: String::new(),
+            items: vec![item],
+        };
+        self.engine
+            .create_sale(sale)
+            .await
+            .expect("the store is available")
+            .expect("the sale's id is free");
+        let set = self
+            .engine
+            .set_spread(&self.item(), spread, None)
+            .await
+            .expect("the store is available");
+        assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
+    }
+
+    pub(crate) async fn step(&self, step: PhaseStep) {
+        let outcome = self.engine.step_sale(SALE, step).await.expect("the store is available");
+        assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
+    }
+
+    /// Waits until this node knows that the sale is in this phase.
+    pub(crate) async fn wait_for_phase(&self, phase: Phase) {
+        let shows =
+            async || self.engine.catalogue().sale(SALE).is_some_and(|sale| sale.row.phase == phase);
+        until("the node shows the other node's change", shows).await;
+    }
+
+    /// Stops cleanly.
+    pub(crate) async fn stop(mut self) {
+        let (runtime, engine) =
+            (self.runtime.take().expect("the node is running"), self.engine.clone());
+        runtime.spawn(async move { engine.stop().await }).await.expect("the task did not panic");
+        runtime.shutdown_background();
+    }
+
+    /// Stops abruptly, as if killed.
+    pub(crate) fn crash(mut self) {
+        self.runtime.take().expect("the node is running").shutdown_background();
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

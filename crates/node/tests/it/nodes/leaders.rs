@@ -1,0 +1,80 @@
+//! Tests two nodes that both act as leader all the time. The result must be correct although there
+//! is no single leader.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doorbuster_config::Roles;
+use doorbuster_core::{PartitionChoice, Phase, Spread};
+use doorbuster_engine::purchase::PurchaseOutcome;
+
+use super::fixture::{Deployment, TestNode, until};
+use super::{PATIENCE, is_sold, sell_out, sell_out_from};
+
+const STOCK: u64 = 600;
+
+async fn two_leaders(home: &mut Deployment, spread: Spread) -> [TestNode; 2] {
+    home.all_lead = true;
+    let nodes = [home.node(Roles::ALL).await, home.node(Roles::ALL).await];
+    nodes[0].open_sale(STOCK, 10, spread).await;
+    nodes[1].wait_for_phase(Phase::Open).await;
+    nodes
+}
+
+/// Checks that both nodes became leader, and that no node lost the lead.
+fn both_led(nodes: [&TestNode; 2]) {
+    assert_eq!(nodes.map(|node| node.engine.meter().read().leads), [1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_leaders_refill_and_repair_the_same_slots_consistently() {
+    let mut home = Deployment::cluster();
+    let spread = Spread {
+        partitions: 4,
+        auto: false,
+        choose: PartitionChoice::Buyer,
+        initial: 20,
+        threshold: 10,
+        refill: 10,
+    };
+    let [first, second] = two_leaders(&mut home, spread).await;
+    let early = sell_out(&[&first, &second], STOCK / 2, PATIENCE).await;
+    assert!(
+        [&first, &second].iter().all(|node| node.engine.meter().read().refills > 0),
+        "both leaders refill slots"
+    );
+    // Both nodes detect that every slot lost its memory.
+    home.redis().flush();
+    let sold = sell_out_from(&[&first, &second], STOCK - early).await;
+    is_sold(&first, STOCK, early + sold).await;
+    let repairs = first.audit().await.repairs;
+    assert!(repairs >= 1, "slots started again");
+    assert!(second.audit().await.findings.is_empty());
+    both_led([&first, &second]);
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_leaders_reconcile_the_slots_of_both_and_of_a_dead_node() {
+    let mut home = Deployment::postgres();
+    let [first, second] = two_leaders(&mut home, Spread::default()).await;
+    let third = home.node(Roles::ALL).await;
+    third.wait_for_phase(Phase::Open).await;
+    let selling = Arc::new(AtomicBool::new(false));
+    let (buyer_client, is_selling) = (third.buyer_client(), selling.clone());
+    let dying = tokio::spawn(async move {
+        let bought = buyer_client.buy("kept", "k", 2).await;
+        is_selling.store(true, Ordering::Release);
+        bought
+    });
+    until("the third node sells", async || selling.load(Ordering::Acquire)).await;
+    assert!(matches!(dying.await.expect("the task did not panic"), PurchaseOutcome::Created(_)));
+    third.crash();
+    // Both nodes find that the dead node's lease has ended, and sell the dead node's units.
+    let sold = sell_out(&[&first, &second], STOCK - 2, PATIENCE + Duration::from_secs(12)).await;
+    is_sold(&second, STOCK, sold + 2).await;
+    both_led([&first, &second]);
+    first.stop().await;
+    second.stop().await;
+}

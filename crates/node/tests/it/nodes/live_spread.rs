@@ -1,0 +1,201 @@
+//! Tests partitions that change while several nodes sell. No unit is oversold, the units add up at
+//! every check, and the last unit is sold.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doorbuster_config::Roles;
+use doorbuster_core::{PartitionChoice, Phase, Spread};
+use doorbuster_engine::purchase::{PurchaseOutcome, Refusal};
+use doorbuster_store::SpreadOutcome;
+
+use super::fixture::{Deployment, TestNode, until};
+use super::{PATIENCE, is_sold, sell_out};
+use crate::watch::Watch;
+
+const STOCK: u64 = 1_200;
+/// The number of buyers whose tickets wait in one slot.
+const CROWD: u32 = 1_500;
+/// How long it may take until every slot follows a change.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
+
+fn over(partitions: u32) -> Spread {
+    Spread { partitions, ..Spread::default() }
+}
+
+fn portions(partitions: u32, choose: PartitionChoice) -> Spread {
+    Spread { choose, initial: 20, threshold: 5, refill: 10, ..over(partitions) }
+}
+
+/// Sets the spread at one node and waits until exactly the slots of the spread are open.
+async fn respread(node: &TestNode, spread: Spread) {
+    let (engine, item) = (node.engine.clone(), node.item());
+    let set = node.run(async move { engine.set_spread(&item, spread, None).await }).await;
+    let set = set.expect("the store is available");
+    assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
+    let began = Watch::start();
+    loop {
+        let grants = node.engine.store().open_grants().await.expect("the store is available");
+        let mut open: Vec<u32> = grants.iter().map(|grant| grant.slot.index).collect();
+        open.sort_unstable();
+        if open == (0..spread.partitions).collect::<Vec<_>>() {
+            return;
+        }
+        assert!(
+            began.elapsed() < FOLLOWED_WITHIN,
+            "the open slots {open:?} do not follow {spread:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Checks repeatedly that the units add up, until the test sets `stop`. Returns the number of
+/// checks.
+async fn add_up(node: &TestNode, stop: Arc<AtomicBool>) -> u64 {
+    let mut checks = 0;
+    while !stop.load(Ordering::Acquire) {
+        let counts = node.counts().await;
+        assert_eq!(counts.pool + counts.in_slots + counts.held + counts.paid, STOCK, "{counts:?}");
+        checks += 1;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    checks
+}
+
+/// Sells all units at two nodes while each node in turn changes the spread.
+async fn sells_out_while_partitions_change(all_lead: bool) {
+    let mut home = Deployment::cluster();
+    home.all_lead = all_lead;
+    // The second node settles tickets only if both nodes act as leader.
+    let roles = if all_lead { Roles::ALL } else { Roles { settle: false, ..Roles::ALL } };
+    let (first, second) = (home.node(Roles::ALL).await, home.node(roles).await);
+    first.open_sale(STOCK, 10, over(1)).await;
+    second.wait_for_phase(Phase::Open).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let changing = async {
+        let spreads = [
+            over(8),
+            over(2),
+            portions(6, PartitionChoice::Random),
+            portions(3, PartitionChoice::RoundRobin),
+            over(16),
+            over(1),
+        ];
+        let mut changes = 0;
+        for (n, spread) in spreads.into_iter().cycle().enumerate() {
+            if stop.load(Ordering::Acquire) {
+                break;
+            }
+            respread([&first, &second][n % 2], spread).await;
+            changes += 1;
+        }
+        changes
+    };
+    let selling = async {
+        let sold = sell_out(&[&first, &second], STOCK, PATIENCE).await;
+        stop.store(true, Ordering::Release);
+        sold
+    };
+    let (sold, changes, checks) = tokio::join!(selling, changing, add_up(&first, stop.clone()));
+    assert!(changes >= 3 && checks > 10, "{changes} changes, {checks} checks of the units");
+    is_sold(&first, STOCK, sold).await;
+    assert_eq!(first.audit().await.repairs, 0, "no slot was lost");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_change_several_times_while_two_nodes_sell_the_whole_stock() {
+    sells_out_while_partitions_change(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_leaders_follow_each_change_of_the_partitions() {
+    sells_out_while_partitions_change(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
+    let home = Deployment::cluster();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(120, 10, over(8)).await;
+    second.wait_for_phase(Phase::Open).await;
+    let (engine, item) = (first.engine.clone(), first.item());
+    let set = first.run(async move { engine.set_spread(&item, over(2), None).await }).await;
+    assert!(matches!(set, Ok(SpreadOutcome::Done(_))), "{set:?}");
+    first.crash();
+    let began = Watch::start();
+    while second.engine.store().open_grants().await.expect("the store is available").len() > 2 {
+        assert!(began.elapsed() < super::AFTER_LEASE, "the next leader drains the slots");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let sold = sell_out(&[&second], 120, PATIENCE).await;
+    is_sold(&second, 120, sold).await;
+    second.stop().await;
+}
+
+/// Settling stands still while another session locks the orders.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_gets_more_partitions_while_the_tickets_of_one_slot_wait() {
+    let home = Deployment::cluster();
+    let node = home.node(Roles::ALL).await;
+    node.open_sale(10_000, 1, Spread { auto: true, ..over(1) }).await;
+    let locked = home.lock_table("orders");
+    let mut crowd = tokio::task::JoinSet::new();
+    for n in 0..CROWD {
+        let client = node.buyer_client();
+        crowd.spawn(async move { client.buy(&format!("b{n}"), "k", 1).await });
+    }
+    until("the item has two partitions", async || node.item().row.spread.partitions == 2).await;
+    locked.release();
+    for outcome in crowd.join_all().await {
+        use PurchaseOutcome::{Created, Queued, Refused};
+        let busy = Refused(Refusal::Unavailable);
+        assert!(matches!(outcome, Created(_) | Queued { .. }) || outcome == busy, "{outcome:?}");
+    }
+    until("every ticket is settled", async || node.queued().await == 0).await;
+    let audit = node.audit().await;
+    assert!(audit.findings.is_empty(), "{audit:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_sale_in_a_cluster_gets_two_partitions_for_each_primary() {
+    let home = Deployment::cluster();
+    let node = home.node(Roles::ALL).await;
+    let first = node.engine.first_spread(1);
+    assert_eq!((first.partitions, first.auto), (2, true));
+    assert_eq!(
+        node.engine.first_spread(100).partitions,
+        1,
+        "many items start with one partition each"
+    );
+    node.stop().await;
+    let plain = Deployment::postgres();
+    let node = plain.node(Roles::ALL).await;
+    assert_eq!(node.engine.first_spread(1), Spread::default());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drafts_do_not_narrow_a_sale_that_opens() {
+    let cluster = super::servers::ServerCluster::start();
+    let app = cluster.node("api,settle,control").await;
+    for n in 0..20 {
+        app.make_sale(&format!("draft{n}"), 10.into(), 1).await;
+    }
+    let slots = async |sale: &str| {
+        let path = format!("/v1/admin/sales/{sale}/slots");
+        let shown = app.admin("GET", &path, None).await.json();
+        shown["slots"].as_array().expect("a list").len()
+    };
+    app.open_sale("spring", 10.into(), 1).await;
+    assert_eq!(slots("spring").await, 2, "one primary");
+    for n in 0..11 {
+        app.step(&format!("draft{n}"), "open").await;
+    }
+    app.step("draft11", "open").await;
+    let widths = (slots("draft10").await, slots("draft11").await);
+    assert_eq!(widths, (2, 1), "with 24 slots, further sales open with one partition");
+    app.stop().await;
+}

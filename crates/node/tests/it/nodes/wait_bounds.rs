@@ -1,0 +1,205 @@
+//! Tests upper bounds on the time that a request waits. The request waits for a slot that hangs,
+//! for a ticket that is lost after the parking, or for a verdict.
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use doorbuster_config::Roles;
+use doorbuster_core::{BuyerId, RequestKey, Spread, Units};
+use doorbuster_engine::purchase::{Purchase, PurchaseOutcome, Refusal};
+
+use super::fixture::{Deployment, SALE, TestNode, until};
+
+/// How long a request is parked.
+const PARKED: Duration = Duration::from_secs(1);
+/// If the slots hang before this time, the request is still parked when they hang.
+const SOON: Duration = Duration::from_millis(600);
+/// The latest time of the answer. It includes the time of parking, one second in which the request
+/// asks all slots, and a margin.
+const HEARD: Duration = Duration::from_millis(2_500);
+/// The number of attempts. On a slow machine, an attempt may be too slow to prove anything.
+const TRIES: u32 = 5;
+
+/// Returns a spread with one unit in each of this many slots.
+fn one_each(slots: u32) -> Spread {
+    Spread { partitions: slots, initial: 1, threshold: 1, refill: 1, ..Spread::default() }
+}
+
+/// Starts a node with an open sale that has the spread [`one_each`] and no further units. Each
+/// buyer may have two units.
+async fn with_one_each(home: &Deployment, slots: u32) -> TestNode {
+    let node = home.node(Roles::ALL).await;
+    node.open_sale(u64::from(slots), 2, one_each(slots)).await;
+    until("every slot has its unit", async || {
+        node.engine.available_units(&node.item()).await == u64::from(slots)
+    })
+    .await;
+    node
+}
+
+/// Pauses or resumes a process.
+fn signal(process: &str, signal: &str) {
+    let sent = Command::new("kill").args([signal, process]).status();
+    assert!(sent.expect("every machine has the command").success(), "{signal} {process}");
+}
+
+/// Buys more units than any slot has. The Redis server of all slots hangs while the request is
+/// parked. Returns the time at which the server hung, the answer, and the time at which the answer
+/// came.
+async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) {
+    let home = Deployment::cluster();
+    let node = with_one_each(&home, 8).await;
+    let said = home.redis().ask(&["INFO", "server"]);
+    let server = said
+        .lines()
+        .find_map(|line| line.strip_prefix("process_id:"))
+        .expect("the server reports its process id");
+    let server = server.trim();
+    let stat = format!("/proc/{server}/stat");
+    // While the test holds this lock, the node gathers no units for the buyer.
+    let item = node.item();
+    let untended = item.work.reconciling.lock().await;
+    // The test measures by the same clock as the request.
+    let asked = Instant::now();
+    let shop = node.buyer_client();
+    let waits = tokio::spawn(async move { (shop.buy("anna", "k", 2).await, asked.elapsed()) });
+    until("the request waits, or it was answered", async || {
+        node.parked() == 1 || waits.is_finished()
+    })
+    .await;
+    signal(server, "-STOP");
+    until("the server hangs", async || {
+        std::fs::read_to_string(&stat).is_ok_and(|said| said.contains(") T "))
+    })
+    .await;
+    let hung_after = asked.elapsed();
+    let (outcome, after) = waits.await.expect("the task did not panic");
+    assert_eq!(node.parked(), 0, "the request is no longer parked");
+    signal(server, "-CONT");
+    drop(untended);
+    until("the same request gets its order", async || {
+        matches!(
+            node.buy("anna", "k", 2).await,
+            PurchaseOutcome::Created(_) | PurchaseOutcome::Replayed(_)
+        )
+    })
+    .await;
+    assert_eq!(node.counts().await.held, 2, "the same request gets no second order");
+    node.stop().await;
+    (hung_after, outcome, after)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
+    for n in 0.. {
+        assert!(n < TRIES, "no attempt got an answer in time");
+        let (hung_after, outcome, after) = bought_while_all_slots_hang().await;
+        // A request that asked all slots before the slots hung may get a definite answer.
+        if hung_after < SOON {
+            assert!(
+                matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable)),
+                "the answer {outcome:?} came after {after:?}"
+            );
+            if after < HEARD {
+                break;
+            }
+        }
+    }
+}
+
+/// Buys at a node that settles nothing. After the time of parking, the slot loses its memory, and
+/// with it the ticket. Returns the answer, and how often the node sent the request again.
+async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
+    let home = Deployment::cluster();
+    let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
+    first.open_sale(10, 1, Spread::default()).await;
+    until("the units are available", async || {
+        first.engine.available_units(&first.item()).await == 10
+    })
+    .await;
+    let engine = first.engine.clone();
+    let sale = engine.catalogue().sale(SALE).cloned().expect("the sale is open");
+    let purchase = Purchase {
+        buyer: BuyerId::new("anna").expect("a buyer"),
+        key: RequestKey::new("k").expect("a key"),
+        request: engine.id_key().request_hash("anna", "k"),
+        item: sale.items[0].clone(),
+        sale,
+        units: Units::ONE,
+        // The wait is longer than the whole test.
+        wait: Duration::from_secs(30),
+        door: None,
+    };
+    let waits = tokio::spawn(async move { engine.buy(&purchase).await });
+    until("the request's ticket is issued, or the request was answered", async || {
+        first.queued().await == 1 || waits.is_finished()
+    })
+    .await;
+    let cut = Instant::now();
+    until("the time of parking is over", async || cut.elapsed() > PARKED).await;
+    home.redis().flush();
+    // The settler starts after the ticket was lost, so no slot knows the ticket's result.
+    let second = home.node(Roles::ALL).await;
+    let outcome = waits.await.expect("the task did not panic");
+    let asked_again = first.engine.meter().read().retried;
+    second.stop().await;
+    first.crash();
+    (outcome, asked_again)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_that_dies_late_is_requested_again() {
+    for n in 0.. {
+        let (outcome, asked_again) = bought_with_a_ticket_that_dies_late().await;
+        if matches!(outcome, PurchaseOutcome::Created(_)) {
+            assert_eq!(asked_again, 1, "the node sent the request again");
+            break;
+        }
+        assert!(n < TRIES, "the answer is {outcome:?} and not an order of the slot's next epoch");
+    }
+}
+
+/// Returns whether the only request has its ticket, and is neither parked nor queued for units.
+async fn has_left_the_queues(node: &TestNode) -> bool {
+    node.queued().await == 1 && node.parked() == 0 && node.item().work.unit_demand.is_empty()
+}
+
+/// Buys with a request that is parked and queued until units are gathered. Afterwards the request
+/// waits for a verdict, which cannot come while the test locks the orders. Returns whether the
+/// request left the queues, and the final answer.
+async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
+    let home = Deployment::cluster();
+    let node = with_one_each(&home, 2).await;
+    let item = node.item();
+    let untended = item.work.reconciling.lock().await;
+    let locked = home.lock_table("orders");
+    let shop = node.buyer_client();
+    let waits = tokio::spawn(async move { shop.buy("anna", "k", 2).await });
+    until("the request waits, or it was answered", async || {
+        node.parked() == 1 || waits.is_finished()
+    })
+    .await;
+    // Now the node gathers the other slot's unit for the request.
+    drop(untended);
+    until("the request has its ticket, or it was answered", async || {
+        has_left_the_queues(&node).await || waits.is_finished()
+    })
+    .await;
+    // Check `is_finished` last. A request that is answered during the first check has also left the
+    // queues.
+    let has_left = has_left_the_queues(&node).await && !waits.is_finished();
+    locked.release();
+    let outcome = waits.await.expect("the task did not panic");
+    node.stop().await;
+    (has_left, outcome)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_with_a_ticket_does_not_wait_behind_other_requests() {
+    for n in 0.. {
+        let (has_left, outcome) = bought_after_a_wait().await;
+        if has_left && matches!(outcome, PurchaseOutcome::Created(_)) {
+            break;
+        }
+        assert!(n < TRIES, "the answer is {outcome:?}; the request left the queues: {has_left}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Builds the message of an event. The content comes only from the event's row, from data that
+//! never changes, and from the setting that names the pages' address. So every attempt and every
+//! receiver gets the same bytes.
+use doorbuster_api::admin::payments::Reversal;
+use doorbuster_api::notification::{
+    self, ItemData, NotificationData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
+};
+use doorbuster_api::order::RefusalCode;
+use doorbuster_core::event::{Actor, Event, EventType, Subject};
+use doorbuster_core::money::{Payment, PaymentState, Refund, RefundId, RefundState};
+use doorbuster_core::outbox::ordering_key;
+use doorbuster_core::{IdKey, Millis, Units};
+use doorbuster_engine::catalogue::Catalogue;
+use doorbuster_engine::order_link::order_link;
+use doorbuster_engine::wire;
+use doorbuster_store::StoredEvent;
+
+use super::receiver::Message;
+
+/// Returns the event's id.
+pub fn event_id(stored: &StoredEvent) -> String {
+    notification::event_id(
+        stored.position,
+        stored.event.what.as_str(),
+        stored.event.at.0,
+        &ordering_key(&stored.event),
+    )
+}
+
+/// Returns the id of an event with these parts. If the event was deleted, the id contains only the
+/// position.
+pub fn visible_event_id(position: i64, event: Option<&(String, Millis)>, about: &str) -> String {
+    let id = |(what, at): &(String, Millis)| notification::event_id(position, what, at.0, about);
+    event.map_or_else(|| notification::event_id_prefix(position), id)
+}
+
+/// The parts of a link to an order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Links<'a> {
+    pub key: &'a IdKey,
+    /// The address of the pages, if it is configured.
+    pub origin: Option<&'a str>,
+}
+
+/// Builds the message. Returns `None` if this node's catalogue does not contain the item yet.
+pub(super) fn message(
+    catalogue: &Catalogue,
+    links: Links<'_>,
+    stored: &StoredEvent,
+) -> Option<Message> {
+    let (id, what, at) = (event_id(stored), stored.event.what, stored.event.at);
+    let data = data(catalogue, links, &stored.event)?;
+    let body = notification::Notification {
+        id: &id,
+        what: what.as_str(),
+        timestamp: wire::time(at),
+        data,
+    };
+    let body = serde_json::to_vec(&body).expect("wire types serialise into memory").into();
+    Some(Message { id, what, key: ordering_key(&stored.event), at, body })
+}
+
+fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<NotificationData> {
+    Some(match &event.subject {
+        Subject::Order(order) => {
+            let from_waitlist = event.is_from_waitlist().then_some(true);
+            let link = (event.what == EventType::OrderReserved)
+                .then(|| order_link(links.key, links.origin, order.id));
+            NotificationData::Order(OrderData {
+                order: wire::order_in(catalogue, order)?,
+                from_waitlist,
+                link,
+            })
+        }
+        Subject::Ticket { id, item, buyer, units, verdict } => {
+            let item = catalogue.item_by_id(*item)?;
+            let units = Units::new(u32::try_from(*units).ok()?)?;
+            // If the buyer caused the refusal, the ticket is a waitlist entry that the buyer left.
+            let code = match event.by.actor {
+                Actor::Buyer => RefusalCode::Left,
+                Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,
+                Actor::Provider(_) | Actor::Operator(_) | Actor::Engine => {
+                    wire::refusal_code(*verdict)
+                }
+            };
+            NotificationData::Refused(RefusedData {
+                order: wire::refused(*id, buyer.as_str(), item, units, code),
+            })
+        }
+        Subject::Payment { .. } => NotificationData::Payment(payment(event)?),
+        Subject::Reversal { .. } => {
+            NotificationData::Reversal(ReversalData { reversal: reversal(event)? })
+        }
+        Subject::Item(item) => {
+            let item = catalogue.item_by_id(*item)?;
+            NotificationData::Item(ItemData {
+                sale: item.sale.to_string(),
+                item: item.row.name.clone(),
+            })
+        }
+        Subject::Sale(sale) => NotificationData::Sale(SaleData { sale: sale.clone() }),
+    })
+}
+
+/// Returns the reversal that the provider reported, as stored with the event.
+fn reversal(event: &Event) -> Option<Reversal> {
+    let Subject::Reversal { payment, order, money, kind, dispute, stands } = &event.subject else {
+        return None;
+    };
+    Some(Reversal {
+        payment: payment.0.clone(),
+        order: order.clone(),
+        amount: wire::amount(money.minor, &money.currency),
+        kind: *kind,
+        dispute: dispute.clone(),
+        stands: *stands,
+        provider: provider(event),
+    })
+}
+
+/// Returns the name of the provider that reported the event.
+fn provider(event: &Event) -> String {
+    match &event.by.actor {
+        Actor::Provider(name) => name.clone(),
+        Actor::Buyer | Actor::Operator(_) | Actor::Engine => String::new(),
+    }
+}
+
+/// Returns the payment and its refund, as stored with the event.
+fn payment(event: &Event) -> Option<PaymentData> {
+    let Subject::Payment { payment, order, money, cause } = &event.subject else { return None };
+    let provider = provider(event);
+    let refund = Refund {
+        id: RefundId::for_payment(payment),
+        payment: payment.clone(),
+        provider: provider.clone(),
+        order: order.clone(),
+        money: money.clone(),
+        cause: *cause,
+        state: RefundState::Pending,
+        accepted: false,
+        tries: 0,
+        next_at: event.at,
+        error: None,
+        at: event.at,
+        settled_at: None,
+    };
+    let payment = Payment {
+        id: payment.clone(),
+        provider,
+        order: order.clone(),
+        money: money.clone(),
+        state: PaymentState::Refunded,
+        at: event.at,
+    };
+    Some(PaymentData { payment: wire::payment(&payment), refund: wire::refund(&refund) })
+}

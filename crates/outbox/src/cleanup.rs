@@ -1,0 +1,76 @@
+//! Deletes expired rows in small batches: events without an order, dead letters of events and
+//! tickets, operators' actions, the ids of handled provider messages, statistics, and browsers'
+//! subscriptions. The leader runs this job. The histories of orders and the results of tickets are
+//! kept.
+
+use doorbuster_engine::outages;
+use doorbuster_engine::scheduler::{NextRun, Work};
+use doorbuster_store::RetentionCutoffs;
+
+use super::Outbox;
+
+/// The number of rows of each kind that one transaction deletes. The number is small, so that
+/// purchases do not wait for a long transaction.
+const DELETE_BATCH_MAX: usize = 500;
+const DAY_MS: i64 = 86_400_000;
+/// How long events without an order are kept. An endpoint that was down for longer does not get
+/// these events.
+const EVENTS_MS: i64 = 30 * DAY_MS;
+/// How long dead letters of events and tickets are kept, even if no operator resolved them.
+const DEAD_MS: i64 = 90 * DAY_MS;
+/// How long the ids of providers' messages are kept.
+const INBOX_MS: i64 = 90 * DAY_MS;
+/// How long operators' actions are kept.
+const ACTIONS_MS: i64 = 366 * DAY_MS;
+/// How long a sale's statistics for each second are kept.
+const SECONDS_MS: i64 = DAY_MS;
+/// How long a sale's statistics for each minute are kept.
+const MINUTES_MS: i64 = 30 * DAY_MS;
+/// The maximum number of browsers' subscriptions of all nodes. At this bound, the subscriptions
+/// that end first are deleted.
+const SUBSCRIPTIONS_MAX: u32 = 200_000;
+
+impl Outbox {
+    /// Deletes expired rows until the program stops.
+    pub(super) async fn delete_expired(&self) {
+        let (mut turns, mut next) = (self.engine.turns(Work::Cleanup), NextRun::Now);
+        loop {
+            turns.wait(next).await;
+            next = self.delete_batch().await;
+        }
+    }
+
+    async fn delete_batch(&self) -> NextRun {
+        // If the clock was set forward, every row may seem expired. So nothing is deleted then.
+        if self.engine.clock_stepped() {
+            return NextRun::Idle;
+        }
+        let now = self.engine.store().monotonic_now();
+        let what = RetentionCutoffs {
+            events_before: now.plus(-EVENTS_MS),
+            dead_before: now.plus(-DEAD_MS),
+            inbox_before: now.plus(-INBOX_MS),
+            actions_before: now.plus(-ACTIONS_MS),
+            seconds_before: now.plus(-SECONDS_MS),
+            minutes_before: now.plus(-MINUTES_MS),
+            subscriptions_before: now,
+            subscriptions_max: SUBSCRIPTIONS_MAX,
+        };
+        match self.engine.store().delete_expired(what, DELETE_BATCH_MAX).await {
+            Ok(0) => NextRun::Idle,
+            Ok(rows) => {
+                self.meter.delete_expired(rows);
+                NextRun::Now
+            }
+            Err(error) => {
+                outages::warn!(
+                    self.engine.outages(),
+                    error,
+                    event = "webhook.cleanup_failed",
+                    "failed to delete expired rows; will retry"
+                );
+                NextRun::Idle
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Delivery of events to the shop's webhooks and to brokers.
+//!
+//! The store keeps the events. Each event is written in the same transaction as its change. Each
+//! endpoint has one worker, which reads the events after the endpoint's position and sends them.
+//! [`doorbuster_core::outbox`] plans when each event is sent.
+//!
+//! A worker sends events only while its node has the endpoint's lease. The lease only avoids double
+//! work. If several workers run without a lease, the store still accepts position changes from only
+//! one of them. Events that a worker sent but did not record are sent again.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `worker` | delivers events to one endpoint |
+//! | `body` | builds the message of an event |
+//! | `receiver` | the contract with a receiver of messages |
+//! | `webhook` | sends messages as signed requests |
+//! | `broker` | sends messages to brokers |
+//! | `address_guard` | the addresses to which requests may go |
+//! | `cleanup` | deletes expired rows |
+//! | `metrics` | counters |
+mod address_guard;
+mod body;
+mod broker;
+mod cleanup;
+mod log;
+mod metrics;
+pub mod push;
+mod receiver;
+mod webhook;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_brokers::Address;
+use doorbuster_config::Settings;
+use doorbuster_core::outbox::DeliveryBounds;
+use doorbuster_engine::engine::Engine;
+use doorbuster_engine::outages;
+use doorbuster_store::{Endpoint, EndpointKind, StoreError, StoredEvent};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub use address_guard::{AddressGuard, check as check_address};
+pub use body::{event_id, visible_event_id};
+pub use broker::display_address as shown_address;
+use broker::{BrokerGuard, Brokers};
+pub use metrics::AttemptOutcome;
+pub(crate) use metrics::DeliveryMetrics;
+use receiver::Message;
+use webhook::Webhooks;
+pub(crate) use webhook::guarded_client;
+
+/// The maximum number of endpoints of a deployment. Further endpoints are refused.
+pub const ENDPOINTS_MAX: usize = 50;
+/// The maximum number of active secrets of one endpoint. Every active secret signs each message. At
+/// the bound, the oldest secret is removed.
+pub const SECRETS_MAX: usize = 5;
+/// How often a node reads the endpoints.
+const ENDPOINTS_REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// How often a node reads new events, even without a signal.
+const POLL_EVERY: Duration = Duration::from_millis(500);
+/// The maximum number of events to which one transaction assigns positions. Some stores need this
+/// step, because their commits do not assign positions.
+const SEQUENCE_AT_ONCE: usize = 10_000;
+
+/// The delivery service of this node.
+pub struct Outbox {
+    engine: Arc<Engine>,
+    /// The address of the pages, if it is configured.
+    origin: Option<String>,
+    webhooks: Webhooks,
+    brokers: Brokers,
+    guard: AddressGuard,
+    bounds: DeliveryBounds,
+    meter: DeliveryMetrics,
+    /// Whether this node has the role `control`. Only nodes with this role deliver events.
+    controls: bool,
+    /// Notified when an operator changed endpoints at this node.
+    changed: Notify,
+    /// How often operators changed endpoints on this node. `known` is the value of this counter at
+    /// the workers' last update.
+    changes: AtomicU64,
+    known: watch::Sender<u64>,
+    /// Changed when there may be new events.
+    new_events: watch::Sender<u64>,
+    /// True if this node has a worker, which may hold a lease. This node must then assign
+    /// positions.
+    has_leases: AtomicBool,
+}
+
+impl Outbox {
+    /// Makes the next webhook use the system's newest certificates.
+    pub fn renew_client(&self) {
+        self.webhooks.renew_client();
+    }
+
+    /// Creates the delivery service with these settings.
+    pub fn new(engine: Arc<Engine>, settings: &Settings) -> Self {
+        let guard = AddressGuard::new(settings.deliveries.allow_private);
+        let brokers = BrokerGuard::new(
+            settings.deliveries.broker_hosts.clone(),
+            settings.deliveries.allow_private,
+        );
+        Self {
+            engine,
+            origin: settings.page_origin.clone().or_else(|| settings.page_url.clone()),
+            webhooks: Webhooks::new(guard.clone(), settings.deliveries.timeout),
+            brokers: Brokers::new(brokers, settings.deliveries.timeout, settings.page_url.clone()),
+            guard,
+            bounds: DeliveryBounds {
+                tries: settings.deliveries.tries,
+                ..DeliveryBounds::default()
+            },
+            meter: DeliveryMetrics::default(),
+            controls: settings.roles.control,
+            changed: Notify::new(),
+            changes: AtomicU64::new(0),
+            known: watch::Sender::default(),
+            new_events: watch::Sender::default(),
+            has_leases: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns the normalised address and the kind of an endpoint, or the reason why the endpoint
+    /// is refused.
+    pub async fn check(&self, text: &str) -> Result<(EndpointKind, String), &'static str> {
+        if Address::is_broker_url(text) {
+            self.brokers.guard().check(text)?;
+            return Ok((EndpointKind::Broker, text.to_owned()));
+        }
+        let url = address_guard::check(text, &self.guard)?;
+        self.guard.look_up(&url).await?;
+        Ok((EndpointKind::Webhook, url.to_string()))
+    }
+
+    /// Returns the message of this event. Returns `None` if this node does not know the event's
+    /// item.
+    pub async fn message(&self, stored: &StoredEvent) -> Option<Message> {
+        let links = body::Links { key: self.engine.id_key(), origin: self.origin.as_deref() };
+        let message = body::message(&self.engine.catalogue(), links, stored);
+        if message.is_some() {
+            return message;
+        }
+        // Another node may have created the sale just now.
+        drop(self.engine.refresh_catalogue().await);
+        body::message(&self.engine.catalogue(), links, stored)
+    }
+
+    /// Returns the delivery counters.
+    pub fn meter(&self) -> &DeliveryMetrics {
+        &self.meter
+    }
+
+    /// Wakes the workers because an operator changed endpoints or deliveries.
+    pub fn notify_workers(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.changed.notify_one();
+        self.new_events.send_modify(|new_events| *new_events += 1);
+    }
+
+    /// Wakes the workers. Then waits until they use the changed endpoints, but not longer than
+    /// [`ENDPOINTS_REFRESH_EVERY`].
+    pub async fn notify_workers_and_wait(&self) {
+        let mut known = self.known.subscribe();
+        self.notify_workers();
+        let changes = self.changes.load(Ordering::Acquire);
+        if self.controls {
+            drop(
+                tokio::time::timeout(
+                    ENDPOINTS_REFRESH_EVERY,
+                    known.wait_for(|known| *known >= changes),
+                )
+                .await,
+            );
+        }
+    }
+
+    /// Delivers events until the program stops.
+    pub async fn run_jobs(self: &Arc<Self>) {
+        if !self.controls {
+            return std::future::pending().await;
+        }
+        tokio::join!(self.supervise(), self.run_sequencer(), self.delete_expired());
+    }
+
+    /// Assigns positions to events and wakes the workers.
+    async fn run_sequencer(&self) {
+        let mut happened = self.engine.control().event_signal();
+        let mut every = tokio::time::interval(POLL_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = every.tick() => {}
+                // The sender lives as long as the engine, so an error cannot occur.
+                _ = happened.changed() => {}
+            }
+            if !self.has_leases.load(Ordering::Acquire) {
+                continue;
+            }
+            match self.assign_positions().await {
+                Ok(()) => {
+                    failpoint::pass(Failpoint::OutboxSequenced);
+                    self.new_events.send_modify(|new_events| *new_events += 1);
+                }
+                Err(error) => {
+                    outages::warn!(
+                        self.engine.outages(),
+                        error,
+                        event = "webhook.positions_failed",
+                        "failed to assign positions to events; will retry"
+                    );
+                    tokio::time::sleep(POLL_EVERY).await;
+                }
+            }
+        }
+    }
+
+    async fn assign_positions(&self) -> Result<(), StoreError> {
+        while self.engine.store().sequence_events(SEQUENCE_AT_ONCE).await? == SEQUENCE_AT_ONCE {}
+        Ok(())
+    }
+
+    /// Keeps one worker for each enabled endpoint.
+    async fn supervise(self: &Arc<Self>) {
+        let mut workers: JoinSet<String> = JoinSet::new();
+        let mut known: HashMap<String, watch::Sender<Arc<Endpoint>>> = HashMap::new();
+        loop {
+            let changes = self.changes.load(Ordering::Acquire);
+            match self.engine.store().endpoints().await {
+                Ok(endpoints) => {
+                    self.assign_workers(endpoints, &mut known, &mut workers);
+                    self.known.send_replace(changes);
+                }
+                Err(error) => outages::warn!(
+                    self.engine.outages(),
+                    error,
+                    event = "webhook.endpoints_failed",
+                    "failed to read the endpoints; will retry"
+                ),
+            }
+            self.has_leases.store(!known.is_empty(), Ordering::Release);
+            let next_read = Instant::now() + ENDPOINTS_REFRESH_EVERY;
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep_until(next_read) => break,
+                    () = self.changed.notified() => break,
+                    Some(ended) = workers.join_next(), if !workers.is_empty() => {
+                        // A worker that ended or panicked is started again in the next round.
+                        match ended {
+                            Ok(id) => drop(known.remove(&id)),
+                            Err(error) => {
+                                tracing::error!(
+                                    %error,
+                                    event = "webhook.task_failed",
+                                    "event delivery task failed; restarting it"
+                                );
+                                known.retain(|_, sender| !sender.is_closed());
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn assign_workers(
+        self: &Arc<Self>,
+        endpoints: Vec<Endpoint>,
+        known: &mut HashMap<String, watch::Sender<Arc<Endpoint>>>,
+        workers: &mut JoinSet<String>,
+    ) {
+        let wanted: HashMap<String, Arc<Endpoint>> = endpoints
+            .into_iter()
+            .filter(|endpoint| endpoint.enabled)
+            .map(|endpoint| (endpoint.id.clone(), Arc::new(endpoint)))
+            .collect();
+        // A worker ends when its sender is dropped.
+        known.retain(|id, _| wanted.contains_key(id));
+        self.brokers.retain_endpoints(|id| wanted.contains_key(id));
+        for (id, endpoint) in wanted {
+            if let Some(sender) = known.get(&id) {
+                // The worker itself changes the position all the time. So a change of only the
+                // position wakes no worker.
+                sender.send_if_modified(|before| {
+                    let same = Endpoint { position: before.position, ..Endpoint::clone(&endpoint) }
+                        == **before;
+                    if !same {
+                        *before = endpoint;
+                    }
+                    !same
+                });
+                continue;
+            }
+            let (sender, receiver) = watch::channel(endpoint);
+            known.insert(id, sender);
+            workers.spawn(worker::run(self.clone(), receiver));
+        }
+    }
+}

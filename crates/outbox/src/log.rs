@@ -1,0 +1,100 @@
+//! The log lines about the delivery of events to an endpoint.
+
+use std::time::{Duration, Instant};
+
+use doorbuster_engine::outages::{self, Outages};
+use doorbuster_store::StoreError;
+
+/// Shortest time between two lines about single events that the same endpoint refused.
+const REFUSAL_LOGGED_EVERY: Duration = Duration::from_secs(60);
+
+/// Limits the lines about one endpoint.
+#[derive(Debug, Default)]
+pub(super) struct RefusalLog {
+    logged_at: Option<Instant>,
+}
+
+impl RefusalLog {
+    /// Logs if the endpoint began to fail or accepts events again (`is_changed`). While the
+    /// endpoint is failing, further errors are not logged. Any other error is logged at most once
+    /// in [`REFUSAL_LOGGED_EVERY`].
+    pub(super) fn note(
+        &mut self,
+        endpoint: &str,
+        (is_changed, failed_before): (bool, bool),
+        error: Option<&str>,
+    ) {
+        if is_changed {
+            endpoint_changed(endpoint, failed_before, error.unwrap_or_default());
+        } else if let Some(error) = error
+            && !failed_before
+            && self.logged_at.is_none_or(|at| at.elapsed() >= REFUSAL_LOGGED_EVERY)
+        {
+            self.logged_at = Some(Instant::now());
+            tracing::warn!(
+                endpoint,
+                error,
+                event = "webhook.endpoint_failing",
+                "an endpoint does not accept an event"
+            );
+        }
+    }
+}
+
+/// Logs that an endpoint began to fail, or that it accepts events again.
+fn endpoint_changed(endpoint: &str, failed_before: bool, error: &str) {
+    if failed_before {
+        tracing::info!(
+            endpoint,
+            event = "webhook.endpoint_recovered",
+            "an endpoint accepts events again"
+        );
+    } else {
+        tracing::warn!(
+            endpoint,
+            error,
+            event = "webhook.endpoint_failing",
+            "an endpoint does not accept events; trying one event at a time"
+        );
+    }
+}
+
+/// Logs that the store failed while events were delivered.
+pub(super) fn delivery_failed(outages: &Outages, endpoint: &str, error: &StoreError) {
+    outages::warn!(
+        outages,
+        error,
+        event = "webhook.delivery_failed",
+        endpoint,
+        "failed to deliver events to an endpoint; will retry"
+    );
+}
+
+/// Logs that an event became a dead letter.
+pub(super) fn dead_letter(endpoint: &str, event_id: &str, error: Option<&str>) {
+    tracing::error!(
+        endpoint,
+        event_id,
+        error,
+        event = "webhook.dead_letter",
+        "an event could not be delivered and is a dead letter; retry or discard it"
+    );
+}
+
+/// Logs that an endpoint answered 410 Gone, so that it gets no more events.
+pub(super) fn endpoint_gone(endpoint: &str) {
+    tracing::error!(
+        endpoint,
+        event = "webhook.endpoint_gone",
+        "an endpoint answered 410 Gone and is disabled; enable it again or delete it"
+    );
+}
+
+/// Logs that another node advanced the position of this endpoint.
+pub(super) fn other_node_delivered(endpoint: &str) {
+    tracing::info!(
+        endpoint,
+        event = "webhook.other_node_delivered",
+        "another node delivered events to this endpoint"
+    );
+}

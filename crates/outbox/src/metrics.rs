@@ -1,0 +1,63 @@
+//! Counters of event deliveries.
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use doorbuster_store::EndpointKind;
+
+/// Result of one delivery attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    /// The endpoint accepted the event.
+    Delivered,
+    /// The attempt failed, and another attempt follows.
+    Failed,
+    /// The last attempt failed.
+    Dead,
+}
+
+impl AttemptOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 3] = [Self::Delivered, Self::Failed, Self::Dead];
+
+    /// Returns the outcome's name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// Delivery counters of this node.
+#[derive(Debug, Default)]
+pub struct DeliveryMetrics {
+    sent: [[AtomicU64; 3]; 2],
+    forgotten: AtomicU64,
+}
+
+impl DeliveryMetrics {
+    pub(super) fn count(&self, kind: EndpointKind, sent: AttemptOutcome) {
+        self.sent[at(kind)][sent as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn delete_expired(&self, rows: usize) {
+        self.forgotten.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Returns the number of attempts of this kind with this outcome.
+    pub fn sent(&self, kind: EndpointKind, sent: AttemptOutcome) -> u64 {
+        self.sent[at(kind)][sent as usize].load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of deleted rows.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
+    }
+}
+
+fn at(kind: EndpointKind) -> usize {
+    match kind {
+        EndpointKind::Webhook => 0,
+        EndpointKind::Broker => 1,
+    }
+}

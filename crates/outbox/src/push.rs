@@ -1,0 +1,244 @@
+//! Web push: notifies buyers who have closed the page. A buyer gets a message when the buyer's turn
+//! comes, or when units are reserved for the buyer. Web push works only if the shop sets a key.
+//!
+//! A subscription is a row of the store. One node owns the row, and sends its messages. In the
+//! owner's memory, each subscription reads the hub of events, as an open page does. When the owner
+//! loses its lease, another node takes over the subscription. The new owner then sends the messages
+//! that are still valid, so a browser may get a message twice. A message names the time until which
+//! it is valid, and the push service drops the message at that time. An order can be paid or
+//! cancelled earlier, so the browser's worker asks the server before it shows a message.
+
+mod encrypt;
+mod metrics;
+mod readers;
+mod sender;
+mod sync;
+mod text;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use doorbuster_base::vapid::VapidKey;
+use doorbuster_config::PushSettings;
+use doorbuster_core::{BuyerId, Millis};
+use doorbuster_engine::engine::Engine;
+use doorbuster_engine::notify::{NextEvent, ReadyQueue};
+use doorbuster_gate::Gate;
+use doorbuster_store::{
+    PushSubscription, StoreError, StoreResult, StoredPushSubscription, SubscriptionOwner,
+};
+
+use crate::AddressGuard;
+use readers::{PushReader, PushReaders};
+use sender::Sender;
+use text::{PushText, Subject};
+
+pub use encrypt::BrowserKeys;
+pub use metrics::MessageOutcome;
+
+/// The maximum number of subscriptions of a node. A node with this number of subscriptions refuses
+/// new subscriptions, and takes over no subscription of another node.
+const SUBSCRIPTIONS_MAX: usize = 20_000;
+/// The maximum number of subscriptions of one buyer. If a buyer has this number, a new subscription
+/// replaces the subscription that ends first.
+const OF_BUYER_MAX: usize = 4;
+/// How long a subscription lives after the page created or last renewed it.
+const LIVES_MS: i64 = 86_400_000;
+
+/// The address and the keys of a browser's subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The address to which the server sends messages for this browser. It belongs to the browser's
+    /// push service.
+    pub endpoint: String,
+    /// The keys that encrypt messages for this browser.
+    pub keys: BrowserKeys,
+}
+
+/// A message that waits until it is sent or expires.
+#[derive(Debug)]
+struct PushMessage {
+    /// The id of the subscription.
+    id: u64,
+    target: Arc<Target>,
+    /// The text for the browser's service worker.
+    body: Vec<u8>,
+    topic: String,
+    until: Millis,
+}
+
+/// The push service of this node.
+#[derive(Debug)]
+pub struct WebPush {
+    readers: Mutex<PushReaders>,
+    ready_queue: Arc<ReadyQueue>,
+    sender: Sender,
+}
+
+/// Why a subscription is refused.
+#[derive(Clone, Debug)]
+pub enum SubscribeError {
+    /// The server must not send requests to the address. The value is the reason.
+    Address(&'static str),
+    /// The node has too many subscriptions.
+    Full,
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl WebPush {
+    /// Creates the push service. Returns `None` if the shop set no valid key.
+    pub fn new(settings: Option<&PushSettings>, guard: AddressGuard) -> Option<Self> {
+        let settings = settings?;
+        let key = VapidKey::parse(secrecy::ExposeSecret::expose_secret(&settings.key))?;
+        let sender = Sender::new(key, settings.contact.clone(), guard);
+        Some(Self { readers: Mutex::default(), ready_queue: Arc::default(), sender })
+    }
+
+    /// Makes the next message use the system's newest certificates.
+    pub fn renew_client(&self) {
+        self.sender.renew_client();
+    }
+
+    /// Subscribes a buyer's browser, or renews its subscription. A renewed subscription may stay
+    /// with another node.
+    pub async fn subscribe(
+        &self,
+        engine: &Engine,
+        buyer: BuyerId,
+        target: Target,
+    ) -> Result<(), SubscribeError> {
+        self.sender.check(&target.endpoint).await.map_err(SubscribeError::Address)?;
+        if !self.may_add(engine, &buyer, &target.endpoint) {
+            return Err(SubscribeError::Full);
+        }
+        let BrowserKeys { public, auth } = target.keys;
+        let endpoint = target.endpoint.clone();
+        let browser = PushSubscription { buyer, endpoint, public_key: public, auth };
+        let put = engine.store().put_push_subscription(
+            engine.node(),
+            browser.clone(),
+            LIVES_MS,
+            OF_BUYER_MAX,
+        );
+        let SubscriptionOwner { id, node, until } = put.await.map_err(SubscribeError::Store)?;
+        self.lock().remove_others(&browser.buyer, &target);
+        let is_done = node != engine.node()
+            || self.add(engine, StoredPushSubscription { id, until, browser });
+        if is_done { Ok(()) } else { Err(SubscribeError::Full) }
+    }
+
+    /// Returns whether this node has room for the subscription, or already has it. If the memory is
+    /// full, removes ended subscriptions first.
+    fn may_add(&self, engine: &Engine, buyer: &BuyerId, endpoint: &str) -> bool {
+        let mut readers = self.lock();
+        if readers.room() == 0 {
+            readers.remove_ended(engine.now());
+        }
+        readers.room() > 0 || readers.has_browser(buyer, endpoint)
+    }
+
+    /// Adds a subscription to this node's memory, or updates its end time there. Returns false if
+    /// the memory is full.
+    fn add(&self, engine: &Engine, subscription: StoredPushSubscription) -> bool {
+        let StoredPushSubscription { id, until, browser } = subscription;
+        let PushSubscription { buyer, endpoint, public_key: public, auth } = browser;
+        let mut readers = self.lock();
+        if let Some(reader) = readers.get_mut(id) {
+            reader.ends_at = until;
+            return true;
+        }
+        if readers.room() == 0 {
+            return false;
+        }
+        let events = engine.hub().subscribe(Some(buyer.clone()), Vec::new(), usize::MAX, None);
+        let Some(mut events) = events else { return false };
+        // The subscription is new, so no event waits yet.
+        let _ = events.next_or_park(&self.ready_queue, id);
+        let target = Arc::new(Target { endpoint, keys: BrowserKeys { public, auth } });
+        let reader = PushReader { events, target, ends_at: until, turns: HashMap::new() };
+        readers.insert(id, buyer, reader);
+        true
+    }
+
+    /// Ends a buyer's subscriptions. Other nodes remove these subscriptions from their memory when
+    /// they next compare it with the store.
+    pub async fn unsubscribe(&self, engine: &Engine, buyer: &BuyerId) -> StoreResult<()> {
+        engine.store().delete_push_subscriptions_of(buyer).await?;
+        self.forget(buyer);
+        Ok(())
+    }
+
+    /// Removes a buyer's subscriptions from this node's memory.
+    pub fn forget(&self, buyer: &BuyerId) {
+        self.lock().remove_buyer(buyer);
+    }
+
+    /// Returns the number of subscriptions at this node.
+    pub fn subscriptions(&self) -> u64 {
+        self.lock().len() as u64
+    }
+
+    /// Returns the number of messages with this outcome.
+    pub fn messages(&self, outcome: MessageOutcome) -> u64 {
+        self.sender.messages(outcome)
+    }
+
+    /// Reads events and sends messages until the future is dropped.
+    pub async fn run(&self, engine: &Engine, gate: &Gate) {
+        let gone = |id| self.lock().remove(id);
+        tokio::join!(
+            self.read_ready(engine, gate),
+            self.sender.run(engine, gone),
+            self.run_sync(engine)
+        );
+    }
+
+    async fn read_ready(&self, engine: &Engine, gate: &Gate) {
+        loop {
+            let ready = self.ready_queue.wait_ready().await;
+            for id in ready.own.into_iter().chain(ready.crowd) {
+                self.read(engine, gate, id);
+            }
+        }
+    }
+
+    /// Reads the events that wait for one subscription, and queues their messages.
+    fn read(&self, engine: &Engine, gate: &Gate, id: u64) {
+        let now = engine.now();
+        loop {
+            let mut readers = self.lock();
+            let Some(reader) = readers.get_mut(id) else { return };
+            let event = match reader.events.next_or_park(&self.ready_queue, id) {
+                Some(NextEvent::HubEvent(event)) if reader.ends_at > now => event,
+                None => return,
+                Some(_) => return readers.remove(id),
+            };
+            drop(readers);
+            let text = PushText::about_event(engine, gate, &event.kind, now);
+            let message = text.and_then(|text| self.message(id, &text, now));
+            message.into_iter().for_each(|message| self.sender.queue(message));
+        }
+    }
+
+    /// Returns the message for a subscription. Returns `None` if the browser already got a message
+    /// about this turn. A turn that now ends later is still the same turn.
+    fn message(&self, id: u64, text: &PushText, now: Millis) -> Option<PushMessage> {
+        let mut readers = self.lock();
+        let reader = readers.get_mut(id)?;
+        let until = text.until();
+        if text.subject == Subject::Turn {
+            reader.turns.retain(|_, ends_at| now < *ends_at);
+            if reader.turns.contains_key(&text.topic) {
+                return None;
+            }
+            reader.turns.insert(text.topic.clone(), until);
+        }
+        let (target, topic) = (reader.target.clone(), text.topic.clone());
+        Some(PushMessage { id, target, body: text.to_json(), topic, until })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PushReaders> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,49 @@
+//! Counters of messages to browsers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The final result of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageOutcome {
+    /// The push service accepted the message.
+    Sent,
+    /// The push service refused the message, or every attempt failed.
+    Failed,
+    /// The message expired before an attempt succeeded.
+    Expired,
+    /// The browser's subscription had ended.
+    Gone,
+    /// Too many messages waited.
+    Dropped,
+}
+
+impl MessageOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 5] = [Self::Sent, Self::Failed, Self::Expired, Self::Gone, Self::Dropped];
+
+    /// Returns the outcome's name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Gone => "gone",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// Message counters of this node.
+#[derive(Debug, Default)]
+pub(super) struct MessageMetrics([AtomicU64; MessageOutcome::ALL.len()]);
+
+impl MessageMetrics {
+    pub(super) fn count(&self, outcome: MessageOutcome) {
+        self.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of messages with this outcome.
+    pub(super) fn get(&self, outcome: MessageOutcome) -> u64 {
+        self.0[outcome as usize].load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,147 @@
+//! Compares this node's memory with its subscriptions in the store. Takes over the subscriptions of
+//! nodes that have no lease. Removes a subscription from memory if another node took it over, or if
+//! its row was deleted. A row is deleted when the buyer ends the subscription at another node, or
+//! when an operator erases the buyer.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_core::gate::room::LEFT;
+use doorbuster_core::{BuyerId, Phase};
+use doorbuster_engine::catalogue::SaleState;
+use doorbuster_engine::engine::Engine;
+use doorbuster_engine::outages;
+use doorbuster_store::{StoreResult, SubscriptionOwner};
+
+use super::WebPush;
+use super::text::PushText;
+
+/// Time between two comparisons.
+const EVERY: Duration = Duration::from_secs(3);
+/// The maximum number of subscriptions that one comparison takes over or loads. If there are more
+/// subscriptions, the next comparison follows at once.
+const PAGE: usize = 500;
+
+impl WebPush {
+    /// Compares the memory with the store until the future is dropped.
+    pub(super) async fn run_sync(&self, engine: &Engine) {
+        loop {
+            match self.sync(engine).await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => outages::warn!(
+                    engine.outages(),
+                    error,
+                    event = "push.sync_failed",
+                    "failed to read the subscriptions of browsers; will retry"
+                ),
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Compares once. Returns whether there is more to load.
+    async fn sync(&self, engine: &Engine) -> StoreResult<bool> {
+        let taken = self.take_over(engine).await?;
+        // A browser may subscribe while this function runs. Its subscription may then be only in
+        // the memory or only in `owned`. So the function removes only subscriptions in `known`, and
+        // a loaded subscription may be in the memory already.
+        let known = self.lock().ids();
+        let owned = engine.store().owned_push_subscriptions(engine.node()).await?;
+        let mut missing = self.apply_owned(&known, &owned);
+        let has_more = missing.len() > PAGE;
+        missing.truncate(PAGE.min(self.lock().room()));
+        if missing.is_empty() {
+            return Ok(false);
+        }
+        let loaded = engine.store().push_subscriptions(engine.node(), &missing).await?;
+        let mut ids: HashMap<BuyerId, Vec<u64>> = HashMap::new();
+        for subscription in loaded {
+            let (id, buyer) = (subscription.id, subscription.browser.buyer.clone());
+            if self.add(engine, subscription) {
+                ids.entry(buyer).or_default().push(id);
+            }
+        }
+        if let Err(error) = self.catch_up(engine, &ids).await {
+            // The next comparison loads these subscriptions again.
+            ids.values().flatten().for_each(|id| self.lock().remove(*id));
+            return Err(error);
+        }
+        Ok(has_more || taken >= PAGE as u64)
+    }
+
+    /// Makes this node the owner of subscriptions whose owner has no lease. Returns their number.
+    async fn take_over(&self, engine: &Engine) -> StoreResult<u64> {
+        if engine.layout().is_single_node() {
+            return Ok(0);
+        }
+        let limit = PAGE.min(self.lock().room());
+        let taken = engine.store().take_over_push_subscriptions(engine.node(), limit).await?;
+        if taken > 0 {
+            tracing::info!(
+                subscriptions = taken,
+                event = "push.taken_over",
+                "took over the subscriptions of browsers from another node"
+            );
+        }
+        Ok(taken)
+    }
+
+    /// Removes from the memory the `known` subscriptions that this node does not own. Updates the
+    /// end times of the owned subscriptions. Returns the owned subscriptions that are not in the
+    /// memory.
+    fn apply_owned(&self, known: &[u64], owned: &[SubscriptionOwner]) -> Vec<u64> {
+        let ids: HashSet<u64> = owned.iter().map(|owned| owned.id).collect();
+        let mut readers = self.lock();
+        for id in known {
+            if !ids.contains(id) {
+                readers.remove(*id);
+            }
+        }
+        let mut missing = Vec::new();
+        for SubscriptionOwner { id, until, .. } in owned {
+            match readers.get_mut(*id) {
+                Some(reader) => reader.ends_at = *until,
+                None => missing.push(*id),
+            }
+        }
+        missing
+    }
+
+    /// Queues the messages that are valid now, because the last owner may have stopped before it
+    /// sent these messages.
+    async fn catch_up(&self, engine: &Engine, ids: &HashMap<BuyerId, Vec<u64>>) -> StoreResult<()> {
+        let (now, buyers): (_, Vec<BuyerId>) = (engine.now(), ids.keys().cloned().collect());
+        let mut texts = Vec::new();
+        for order in engine.store().unpaid_orders_of(&buyers).await? {
+            let text = PushText::about_order(engine, &order, now);
+            texts.extend(text.map(|text| (order.buyer, text)));
+        }
+        for sale in sales_with_turns(engine) {
+            for room in sale.rooms() {
+                for visitor in engine.store().visitors(&room.key(), buyers.clone()).await? {
+                    let until = visitor.until.filter(|until| *until != LEFT && *until > now);
+                    let text = until.map(|until| PushText::about_turn(room, until));
+                    texts.extend(text.map(|text| (visitor.buyer, text)));
+                }
+            }
+        }
+        for (buyer, text) in texts {
+            for id in ids.get(&buyer).into_iter().flatten() {
+                if let Some(message) = self.message(*id, &text, now) {
+                    self.sender.queue_when_free(message).await;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the open sales with a waiting room.
+fn sales_with_turns(engine: &Engine) -> Vec<Arc<SaleState>> {
+    let has_turns = |sale: &&Arc<SaleState>| {
+        sale.row.phase == Phase::Open && !sale.front_door.waiting_room.is_off()
+    };
+    engine.catalogue().sales().filter(has_turns).cloned().collect()
+}

@@ -1,0 +1,76 @@
+//! The contract with a receiver of messages. A new kind of receiver needs one new file and one new
+//! variant of [`EndpointKind`].
+//!
+//! The code for a receiver reports success only after the receiver confirmed the message. A webhook
+//! confirms with a 2xx status, and a broker with an acknowledgement. If a message may still be
+//! lost, the code reports a failure. The code does not retry, because the worker plans the
+//! attempts.
+use bytes::Bytes;
+use doorbuster_core::Millis;
+use doorbuster_core::event::EventType;
+use doorbuster_store::{Endpoint, EndpointKind};
+
+use super::Outbox;
+
+/// A message about an event, as receivers get it.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The event's id. Every attempt and every receiver gets the same id.
+    pub id: String,
+    /// The event's type.
+    pub what: EventType,
+    /// The ordering key. A broker that orders by key keeps messages with the same key in order.
+    pub key: String,
+    /// When the event happened.
+    pub at: Millis,
+    /// The whole body, as JSON. A broker's envelope contains only the `data` of this body.
+    pub body: Bytes,
+}
+
+/// The reason why a receiver did not confirm a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeliveryError {
+    /// One line for operators. It contains no part of the message and no text from the receiver.
+    pub error: String,
+    /// The pause that the receiver requested, in milliseconds.
+    pub pause_ms: i64,
+    /// Whether the receiver's answer means that the receiver will never accept this message.
+    pub is_final: bool,
+    /// Whether the receiver wants no more messages at all.
+    pub is_gone: bool,
+}
+
+impl DeliveryError {
+    pub fn new(error: impl Into<String>) -> Self {
+        Self { error: error.into(), pause_ms: 0, is_final: false, is_gone: false }
+    }
+}
+
+impl Outbox {
+    /// Sends one message, once.
+    pub(super) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        message: &Message,
+    ) -> Result<(), DeliveryError> {
+        let sent = match endpoint.kind {
+            EndpointKind::Webhook => {
+                self.webhooks.send(endpoint, message, self.engine.clock().wall()).await
+            }
+            EndpointKind::Broker => self.brokers.send(endpoint, message).await,
+        };
+        if let Err(DeliveryError { error, .. }) = &sent {
+            let Message { id, what, key, at, .. } = message;
+            tracing::debug!(
+                endpoint = endpoint.id,
+                event = id,
+                what = what.as_str(),
+                key,
+                at = at.0,
+                error,
+                "a receiver did not accept a message"
+            );
+        }
+        sent
+    }
+}

@@ -1,0 +1,423 @@
+//! Delivers events to one endpoint. Reads the events after the endpoint's position, sends the
+//! events that [`DeliveryQueue`] chooses, and stores the results.
+//!
+//! The worker delivers only while its node has the endpoint's lease. The worker may lose its memory
+//! at any time. Events that were sent but not recorded are then sent again.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_api::notification;
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::Millis;
+use doorbuster_core::event::EventType;
+use doorbuster_core::outbox::{DeliveryQueue, RowChange, SendOutcome, ordering_key};
+use doorbuster_store::{
+    Endpoint, EndpointChange, EndpointKind, EventRead, NewAction, StoreError, UnreadableEvent,
+    recorded,
+};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::log;
+use super::metrics::AttemptOutcome;
+use super::receiver::DeliveryError;
+use super::{Outbox, POLL_EVERY};
+
+/// Length of a lease. If it is not renewed in this time, another node may take the endpoint.
+const LEASE_MS: i64 = 5_000;
+/// How often the lease is renewed or requested.
+const RENEW_EVERY: Duration = Duration::from_millis(1_500);
+/// How often the delivery rows are read again. An operator may have changed them on another node.
+const ROWS_REFRESH_EVERY: Duration = Duration::from_secs(2);
+/// How often results are stored. Under load, one commit covers many results.
+const WRITE_EVERY: Duration = Duration::from_millis(50);
+
+/// Delivers events to an endpoint until the endpoint is removed or disabled. Returns the endpoint's
+/// id.
+pub(super) async fn run(
+    outbox: Arc<Outbox>,
+    mut endpoint: watch::Receiver<Arc<Endpoint>>,
+) -> String {
+    let id = endpoint.borrow().id.clone();
+    let store = outbox.engine.store();
+    loop {
+        let leased = store.lease_endpoint(&id, outbox.engine.node(), LEASE_MS).await;
+        let ended = match leased {
+            Ok(true) => deliver(&outbox, &id, &mut endpoint).await,
+            // Another node has the lease.
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            log::delivery_failed(outbox.engine.outages(), &id, &error);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RENEW_EVERY) => {}
+            changed = endpoint.changed() => if changed.is_err() { break },
+        }
+        if endpoint.has_changed().is_err() {
+            break;
+        }
+    }
+    // The worker releases the lease, so that another node can take it at once.
+    drop(store.lease_endpoint(&id, outbox.engine.node(), 0).await);
+    id
+}
+
+/// The position of a sent event, the endpoint's settings at that time, and the endpoint's answer.
+type SendResult = (i64, Arc<Endpoint>, Result<(), SendError>);
+
+/// The state of a worker.
+struct Worker<'o> {
+    outbox: &'o Arc<Outbox>,
+    id: &'o str,
+    kind: EndpointKind,
+    /// The endpoint's address at the last delivery.
+    url: String,
+    queue: DeliveryQueue,
+    /// Events that were read but not delivered yet.
+    events: HashMap<i64, Arc<EventRead>>,
+    sending: JoinSet<SendResult>,
+    /// Results that are not stored yet.
+    notes: Vec<RowChange>,
+    /// Whether the position may be advanced.
+    can_advance: bool,
+    advanced_at: Instant,
+    /// Whether there may be events that were not read yet.
+    may_have_more: bool,
+    /// Whether the endpoint answered that it wants no more events.
+    is_gone: bool,
+    refusals: log::RefusalLog,
+}
+
+/// The reason why an event was not delivered.
+#[derive(Debug, PartialEq, Eq)]
+enum SendError {
+    /// The endpoint or the network refused the event.
+    Refused(DeliveryError),
+    /// The event's row is invalid or was deleted.
+    UnreadableEvent(String),
+    /// This program does not know the event's type or item, or could not read the event now. The
+    /// endpoint got nothing.
+    Deferred(String),
+}
+
+impl From<DeliveryError> for SendError {
+    fn from(refusal: DeliveryError) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Delivers events while this node has the lease. Returns `Ok` when another node has the lease, or
+/// when the endpoint was removed or disabled.
+async fn deliver(
+    outbox: &Arc<Outbox>,
+    id: &str,
+    endpoint: &mut watch::Receiver<Arc<Endpoint>>,
+) -> Result<(), StoreError> {
+    let store = outbox.engine.store();
+    let mut new_events = outbox.new_events.subscribe();
+    let Some(row) = store.endpoints().await?.into_iter().find(|row| row.id == id) else {
+        return Ok(());
+    };
+    let rows = store.pending_deliveries(id, outbox.bounds.pending).await?;
+    let mut worker = Worker {
+        outbox,
+        id,
+        kind: row.kind,
+        url: row.url,
+        queue: DeliveryQueue::new(outbox.bounds, row.position, rows),
+        events: HashMap::new(),
+        sending: JoinSet::new(),
+        notes: Vec::new(),
+        can_advance: false,
+        advanced_at: Instant::now(),
+        may_have_more: true,
+        is_gone: false,
+        refusals: log::RefusalLog::default(),
+    };
+    let (mut renew, mut know) = (Instant::now() + RENEW_EVERY, Instant::now() + ROWS_REFRESH_EVERY);
+    loop {
+        worker.write_notes().await?;
+        if !worker.advance().await? {
+            log::other_node_delivered(id);
+            return Ok(());
+        }
+        let now = outbox.engine.now();
+        let to = endpoint.borrow().clone();
+        worker.read(&to).await?;
+        // The endpoint comes last, so that each event is signed by the secrets of its time.
+        worker.send(&endpoint.borrow_and_update().clone(), now);
+        let wake = worker.next_wake_up(now).min(renew).min(know);
+        tokio::select! {
+            Some(sent) = worker.sending.join_next(), if !worker.sending.is_empty() =>
+                worker.handle_sent(sent)?,
+            changed = new_events.changed() => {
+                worker.may_have_more = true;
+                // An operator may have added delivery rows, so the worker reads the rows soon.
+                know = know.min(Instant::now() + WRITE_EVERY);
+                if changed.is_err() { return Ok(()) }
+            }
+            changed = endpoint.changed() => if changed.is_err() { return worker.finish().await },
+            () = tokio::time::sleep_until(wake) => {}
+        }
+        while let Some(sent) = worker.sending.try_join_next() {
+            worker.handle_sent(sent)?;
+        }
+        if worker.is_gone {
+            worker.disable().await?;
+            return worker.finish().await;
+        }
+        if Instant::now() >= renew {
+            if !store.lease_endpoint(id, outbox.engine.node(), LEASE_MS).await? {
+                return Ok(());
+            }
+            renew = Instant::now() + RENEW_EVERY;
+        }
+        if Instant::now() >= know {
+            worker.write_notes().await?;
+            worker.queue.replace_rows(store.pending_deliveries(id, outbox.bounds.pending).await?);
+            know = Instant::now() + ROWS_REFRESH_EVERY;
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Stores the results of attempts.
+    async fn write_notes(&mut self) -> Result<(), StoreError> {
+        if !self.notes.is_empty() {
+            self.outbox.engine.store().record_deliveries(self.id, self.notes.clone()).await?;
+            self.notes.clear();
+            failpoint::pass(Failpoint::OutboxNoted);
+        }
+        Ok(())
+    }
+
+    /// Advances the position past delivered events, unwanted events, and events that wait in
+    /// delivery rows. Returns `false` if another worker changed the position.
+    async fn advance(&mut self) -> Result<bool, StoreError> {
+        if !self.can_advance
+            || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_EVERY)
+        {
+            return Ok(true);
+        }
+        self.can_advance = false;
+        self.advanced_at = Instant::now();
+        let Some(progress) = self.queue.next_advance() else { return Ok(true) };
+        self.events.retain(|at, _| *at > progress.to);
+        for parcel in progress.failed.iter().filter(|parcel| parcel.dead) {
+            self.record_dead_letter(parcel.position, parcel.error.as_deref());
+        }
+        let is_there = self.outbox.engine.store().advance_endpoint(self.id, progress).await?;
+        failpoint::pass(Failpoint::OutboxAdvanced);
+        self.queue.confirm_advance();
+        Ok(is_there)
+    }
+
+    /// Reads more events if half of the window is free, or if no event is being sent.
+    async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
+        let room = self.queue.free_capacity();
+        let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
+        if !self.may_have_more || room == 0 || !is_time {
+            return Ok(());
+        }
+        let page = self.outbox.engine.store().events_after(self.queue.read_after(), room).await?;
+        if !page.is_empty() {
+            failpoint::pass(Failpoint::OutboxRead);
+        }
+        self.may_have_more = page.len() == room;
+        for read in page {
+            let (position, ordering_key, is_wanted) = match &read {
+                Ok(stored) => (
+                    stored.position,
+                    ordering_key(&stored.event),
+                    endpoint.wanted.has(stored.event.what.as_str()),
+                ),
+                Err(unreadable) => (
+                    unreadable.position,
+                    unreadable.about.clone(),
+                    endpoint.wanted.has(&unreadable.what),
+                ),
+            };
+            self.queue.read(position, &ordering_key, is_wanted);
+            if is_wanted {
+                self.events.insert(position, Arc::new(read));
+            } else {
+                self.can_advance = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Resets the queue when an operator changed the address. Failures of the old address do not
+    /// count for the new address.
+    fn follow_address(&mut self, endpoint: &Endpoint, now: Millis) {
+        if self.url != endpoint.url {
+            self.url.clone_from(&endpoint.url);
+            self.queue.reset_for_new_address(now);
+        }
+    }
+
+    /// Sends the events that may be sent now.
+    fn send(&mut self, endpoint: &Arc<Endpoint>, now: Millis) {
+        self.follow_address(endpoint, now);
+        while let Some(position) = self.queue.next(now) {
+            let (outbox, endpoint) = (self.outbox.clone(), endpoint.clone());
+            let read = self.events.get(&position).cloned();
+            self.sending.spawn(async move {
+                let answer = send(&outbox, &endpoint, position, read).await;
+                (position, endpoint, answer)
+            });
+        }
+    }
+
+    /// Returns the time at which the worker continues if no signal wakes it before.
+    fn next_wake_up(&self, now: Millis) -> Instant {
+        let due = self
+            .queue
+            .next_due_at()
+            .map_or(POLL_EVERY, |due| Duration::from_millis((due.0 - now.0).max(0).unsigned_abs()));
+        let write = if self.can_advance {
+            (self.advanced_at + WRITE_EVERY).duration_since(Instant::now())
+        } else {
+            POLL_EVERY
+        };
+        Instant::now() + due.min(write).min(POLL_EVERY)
+    }
+
+    fn handle_sent(&mut self, sent: Result<SendResult, JoinError>) -> Result<(), StoreError> {
+        let (position, to, answer) = sent
+            .map_err(|error| StoreError::Unexpected(format!("a delivery task failed: {error}")))?;
+        if answer.is_err() && to.url != self.url {
+            self.queue.sent_to_old_address(position);
+            return Ok(());
+        }
+        if answer.is_ok() {
+            failpoint::pass(Failpoint::OutboxSent);
+        }
+        let was_open = self.queue.is_open();
+        let (delivery_outcome, error) = delivery_outcome(answer);
+        self.is_gone |= delivery_outcome == SendOutcome::Gone;
+        self.can_advance = true;
+        let was_sent = !matches!(delivery_outcome, SendOutcome::Deferred { .. });
+        let now = self.outbox.engine.now();
+        let note = self.queue.done(position, delivery_outcome, now, rand::random());
+        if was_sent {
+            self.outbox.meter.count(
+                self.kind,
+                if error.is_none() { AttemptOutcome::Delivered } else { AttemptOutcome::Failed },
+            );
+        }
+        if let Some(RowChange::Pending(parcel)) = &note
+            && parcel.dead
+        {
+            self.record_dead_letter(position, error.as_deref());
+        }
+        self.notes.extend(note);
+        let is_changed = self.queue.is_open() != was_open;
+        self.refusals.note(self.id, (is_changed, was_open), error.as_deref());
+        Ok(())
+    }
+
+    /// Logs an event that became a dead letter.
+    fn record_dead_letter(&self, position: i64, error: Option<&str>) {
+        failpoint::pass(Failpoint::OutboxDead);
+        self.outbox.meter.count(self.kind, AttemptOutcome::Dead);
+        log::dead_letter(self.id, &notification::event_id_prefix(position), error);
+    }
+
+    /// Disables the endpoint after the answer 410 Gone. The endpoint's events wait until an
+    /// operator enables the endpoint again.
+    async fn disable(&mut self) -> Result<(), StoreError> {
+        let store = self.outbox.engine.store();
+        let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
+        let (subject, reason) = (format!("endpoint:{}", self.id), "the endpoint answered 410 Gone");
+        let action = NewAction::by_engine("endpoint.disabled", subject, reason);
+        recorded(action, store.update_endpoint(self.id, off)).await?;
+        log::endpoint_gone(self.id);
+        self.outbox.notify_workers();
+        Ok(())
+    }
+
+    /// Stores the remaining results before the worker ends.
+    async fn finish(mut self) -> Result<(), StoreError> {
+        self.sending.abort_all();
+        self.write_notes().await?;
+        self.sending = JoinSet::new();
+        self.advance().await.map(drop)
+    }
+}
+
+/// Converts an attempt's result into the outcome for the queue and the error's text.
+fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<String>) {
+    let Err(unsent) = answer else { return (SendOutcome::Delivered, None) };
+    match unsent {
+        SendError::UnreadableEvent(error) => {
+            (SendOutcome::Unsendable { error: error.clone() }, Some(error))
+        }
+        SendError::Deferred(error) => (SendOutcome::Deferred { error: error.clone() }, Some(error)),
+        SendError::Refused(DeliveryError { error, is_gone: true, .. }) => {
+            (SendOutcome::Gone, Some(error))
+        }
+        SendError::Refused(DeliveryError { error, is_final: true, .. }) => {
+            (SendOutcome::Refused { error: error.clone() }, Some(error))
+        }
+        SendError::Refused(DeliveryError { error, pause_ms, .. }) => {
+            (SendOutcome::Failed { error: error.clone(), pause_ms }, Some(error))
+        }
+    }
+}
+
+/// Sends one event. If the worker's memory does not have the event, reads it first.
+async fn send(
+    outbox: &Outbox,
+    endpoint: &Endpoint,
+    position: i64,
+    read: Option<Arc<EventRead>>,
+) -> Result<(), SendError> {
+    let read = match read {
+        Some(read) => read,
+        None => match outbox.engine.store().event_at(position).await {
+            Ok(Some(read)) => Arc::new(read),
+            Ok(None) => {
+                return Err(SendError::UnreadableEvent("the event was deleted".to_owned()));
+            }
+            Err(error) => {
+                return Err(SendError::Deferred(format!("failed to read the event: {error}")));
+            }
+        },
+    };
+    let stored = match &*read {
+        Ok(stored) => stored,
+        Err(UnreadableEvent { what, .. })
+            if EventType::parse(what).is_none() && is_unknown_type(what) =>
+        {
+            return Err(SendError::Deferred(format!(
+                "the event type {what:?} is unknown to this version; a newer version delivers it"
+            )));
+        }
+        Err(unreadable) => {
+            return Err(SendError::UnreadableEvent(format!(
+                "the event's row is invalid: {}",
+                unreadable.reason
+            )));
+        }
+    };
+    match outbox.message(stored).await {
+        Some(message) => Ok(outbox.send(endpoint, &message).await?),
+        None => Err(SendError::Deferred("this node does not know the event's item yet".to_owned())),
+    }
+}
+
+/// Returns whether a text may be an event type of a newer version.
+fn is_unknown_type(text: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    text.split_once('.').is_some_and(|(of, what)| is_word(of) && is_word(what))
+}
+
+#[cfg(test)]
+mod tests;

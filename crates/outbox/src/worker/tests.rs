@@ -1,0 +1,113 @@
+//! Tests which outcome the delivery worker records for each kind of error.
+use doorbuster_base::clock::Clock;
+use doorbuster_config::{Flags, Roles, load};
+use doorbuster_core::event::{Actor, Attribution, Event, Subject};
+use doorbuster_core::outbox::EventFilter;
+use doorbuster_core::slot::SlotBounds;
+use doorbuster_core::{IdKey, ItemId, NodeId};
+use doorbuster_engine::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
+use doorbuster_store::StoredEvent;
+use doorbuster_testkit::TempDir;
+
+use super::*;
+
+/// Creates the delivery service of a server without sales.
+async fn outbox(dir: &TempDir) -> Outbox {
+    let options = EngineOptions {
+        pass_key: None,
+        location: StockLocation::Directory(dir.path().to_owned()),
+        roles: Roles::ALL,
+        id_key: IdKey::new([3; 32]),
+        clock: Clock::default(),
+        node: NodeId(1),
+        bounds: SlotBounds::default(),
+        always_leads: false,
+        allow_fsync_off: false,
+        database: DatabaseOptions::default(),
+        on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+    };
+    let engine = Engine::start(options).await.expect("a fresh directory opens");
+    let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
+    let secret =
+        ("DOORBUSTER_AUTH__BUYER_SECRET".into(), "a secret of the shop that is long enough".into());
+    Outbox::new(engine, &load(&flags, [secret]).expect("valid settings"))
+}
+
+fn endpoint() -> Endpoint {
+    Endpoint {
+        id: "end_1".to_owned(),
+        kind: EndpointKind::Webhook,
+        url: "https://shop.example/".to_owned(),
+        wanted: EventFilter::All,
+        secrets: Vec::new(),
+        position: 0,
+        enabled: true,
+        created_at: Millis(0),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_this_node_cannot_read_is_not_a_failed_attempt() {
+    let (dir, endpoint) = (TempDir::new(), endpoint());
+    let outbox = outbox(&dir).await;
+    let (subject, by) = (Subject::Item(ItemId(99)), Attribution::from_actor(Actor::Engine));
+    let event = Event { what: EventType::ItemSoldOut, subject, by, at: Millis(1) };
+    let of_a_new_sale: EventRead = Ok(StoredEvent { position: 1, seq: 1, event });
+    let of_a_new_type: EventRead = Err(UnreadableEvent {
+        position: 2,
+        what: "sale.moved".to_owned(),
+        about: "sale:spring".to_owned(),
+        reason: "unknown event".to_owned(),
+    });
+    for (read, why) in [
+        (of_a_new_sale, "does not know the event's item"),
+        (of_a_new_type, "unknown to this version"),
+    ] {
+        let unsent = send(&outbox, &endpoint, 1, Some(Arc::new(read))).await;
+        assert!(
+            matches!(&unsent, Err(SendError::Deferred(error)) if error.contains(why)),
+            "{unsent:?}"
+        );
+    }
+    let damaged: EventRead = Err(UnreadableEvent {
+        position: 3,
+        what: "sale opened".to_owned(),
+        about: "sale:spring".to_owned(),
+        reason: "no type".to_owned(),
+    });
+    let unsent = send(&outbox, &endpoint, 3, Some(Arc::new(damaged))).await;
+    assert_eq!(
+        unsent,
+        Err(SendError::UnreadableEvent("the event's row is invalid: no type".to_owned()))
+    );
+    let forgotten = send(&outbox, &endpoint, 7, None).await;
+    assert_eq!(forgotten, Err(SendError::UnreadableEvent("the event was deleted".to_owned())));
+    outbox.engine.stop().await;
+    let unsent = send(&outbox, &endpoint, 7, None).await;
+    let Err(SendError::Deferred(error)) = &unsent else { panic!("{unsent:?}") };
+    assert!(error.contains("failed to read the event"), "{error}");
+}
+
+#[test]
+fn each_delivery_error_leads_to_its_outcome() {
+    let error = || "why".to_owned();
+    let refusal = DeliveryError { pause_ms: 7, ..DeliveryError::new(error()) };
+    let of = |unsent: SendError| {
+        let (outcome, text) = delivery_outcome(Err(unsent));
+        assert_eq!(text, Some(error()), "{outcome:?}");
+        outcome
+    };
+    assert_eq!(delivery_outcome(Ok(())), (SendOutcome::Delivered, None));
+    assert_eq!(of(SendError::Deferred(error())), SendOutcome::Deferred { error: error() });
+    assert_eq!(of(SendError::UnreadableEvent(error())), SendOutcome::Unsendable { error: error() });
+    assert_eq!(
+        of(SendError::Refused(refusal.clone())),
+        SendOutcome::Failed { error: error(), pause_ms: 7 }
+    );
+    let refused = DeliveryError { is_final: true, ..refusal.clone() };
+    assert_eq!(of(SendError::Refused(refused.clone())), SendOutcome::Refused { error: error() });
+    assert_eq!(
+        of(SendError::Refused(DeliveryError { is_gone: true, ..refused })),
+        SendOutcome::Gone
+    );
+}

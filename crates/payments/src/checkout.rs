@@ -1,0 +1,213 @@
+//! Creates checkouts. Only an order that waits for payment gets a checkout. An order has at most
+//! one open checkout.
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::money::{Checkout, CheckoutOutcome, Money};
+use doorbuster_core::{BuyerId, Order, OrderState, TicketId};
+use doorbuster_engine::catalogue::Catalogue;
+use doorbuster_engine::engine::EngineError;
+use doorbuster_gate::RateLimitExceeded;
+
+use super::Payments;
+use super::provider::{CheckoutStatus, NewCheckout, NewSession, ProviderError};
+
+/// Result of a request for a checkout.
+#[derive(Debug)]
+pub enum CheckoutResult {
+    /// The checkout. Its URL may be a path of this server.
+    Open(Checkout),
+    /// The order does not wait for payment, or its payment window has ended.
+    WrongState(OrderState),
+    /// There is no such order.
+    NotFound,
+    /// There were too many requests for checkouts of this order or of this buyer.
+    RateLimitExceeded(RateLimitExceeded),
+    /// The provider cannot be reached now.
+    Unavailable(ProviderError),
+    /// The provider permanently refuses payment for this order.
+    Refused(ProviderError),
+}
+
+impl Payments {
+    /// Returns the order's checkout. If the store has no open checkout and `may_ask` allows a
+    /// request, the provider creates a new checkout. `base` is this server's origin as the buyer's
+    /// browser sees it.
+    ///
+    /// # Errors
+    ///
+    /// When the store is unreachable.
+    pub async fn open(
+        &self,
+        id: TicketId,
+        buyer: &BuyerId,
+        base: &str,
+        may_ask: impl AsyncFnOnce(&Order) -> Result<(), RateLimitExceeded>,
+    ) -> Result<CheckoutResult, EngineError> {
+        let store = self.engine.store();
+        let Some(order) = store.order(id).await?.filter(|order| order.buyer == *buyer) else {
+            return Ok(CheckoutResult::NotFound);
+        };
+        let now = self.engine.now();
+        if order.state != OrderState::Reserved || order.pay_by <= now {
+            return Ok(CheckoutResult::WrongState(order.state));
+        }
+        let before = store.checkout(id).await?;
+        let kept = before.as_ref().filter(|kept| kept.open);
+        if let Some(kept) =
+            kept.filter(|kept| kept.expires_at > now && kept.provider == self.provider.name())
+        {
+            return Ok(CheckoutResult::Open(with_order_deadline(kept.clone(), &order)));
+        }
+        if let Err(limited) = may_ask(&order).await {
+            return Ok(CheckoutResult::RateLimitExceeded(limited));
+        }
+        if let Some(kept) = kept {
+            // The old checkout may have taken a payment just before its end.
+            if let Some(other) = self.close_previous(&order, kept).await? {
+                return Ok(other);
+            }
+        }
+        let Some(new_checkout) = self.new_checkout(&order, before.as_ref(), base) else {
+            return Ok(CheckoutResult::NotFound);
+        };
+        let opened = match self.provider.open(&new_checkout, now).await {
+            Ok(opened) => opened,
+            Err(error) if error.is_refusal => {
+                tracing::error!(
+                    %error,
+                    %id,
+                    event = "payment.checkout_refused",
+                    "the payment provider refused to create a checkout for the order"
+                );
+                return Ok(CheckoutResult::Refused(error));
+            }
+            Err(error) => return Ok(CheckoutResult::Unavailable(error)),
+        };
+        failpoint::pass(Failpoint::CheckoutAsked);
+        let kept = self.store_checkout(&order, opened).await;
+        failpoint::pass(Failpoint::CheckoutKept);
+        kept
+    }
+
+    /// Closes the order's previous checkout. Returns `None` if a new checkout can now be created.
+    /// If not, returns the result of the buyer's request.
+    async fn close_previous(
+        &self,
+        order: &Order,
+        kept: &Checkout,
+    ) -> Result<Option<CheckoutResult>, EngineError> {
+        if kept.provider != self.provider.name() {
+            let error = ProviderError::unavailable(format!(
+                "the order has a checkout at {}, a provider that is not configured any more",
+                kept.provider
+            ));
+            return Ok(Some(CheckoutResult::Unavailable(error)));
+        }
+        match self.provider.close(&order.id, &kept.session).await {
+            Ok(CheckoutStatus::Closed) => {
+                failpoint::pass(Failpoint::CheckoutClosed);
+                self.engine.store().close_checkout(order.id, kept.session.clone()).await?;
+                Ok(None)
+            }
+            Ok(CheckoutStatus::Paid(found)) => {
+                self.apply_found(found).await?;
+                let state = self
+                    .engine
+                    .store()
+                    .order(order.id)
+                    .await?
+                    .map_or(order.state, |order| order.state);
+                Ok(Some(CheckoutResult::WrongState(state)))
+            }
+            Ok(CheckoutStatus::Undecided) => Ok(Some(CheckoutResult::Unavailable(
+                ProviderError::unavailable("a payment for this order is pending"),
+            ))),
+            Err(error) => Ok(Some(CheckoutResult::Unavailable(error))),
+        }
+    }
+
+    /// Stores a new checkout. If the store refuses the checkout, closes the checkout at the
+    /// provider. This is safe, because no buyer has seen this checkout yet.
+    async fn store_checkout(
+        &self,
+        order: &Order,
+        opened: NewSession,
+    ) -> Result<CheckoutResult, EngineError> {
+        let NewSession { session, url, expires_at } = opened;
+        let new = Checkout {
+            order: order.id,
+            provider: self.provider.name().to_owned(),
+            session: session.clone(),
+            url,
+            expires_at,
+            open: true,
+            at: self.engine.now(),
+            asked_at: None,
+        };
+        let (kept, other) = match self.engine.store().keep_checkout(new).await? {
+            CheckoutOutcome::Kept(kept) => {
+                let is_other = kept.session != session;
+                (CheckoutResult::Open(with_order_deadline(kept, order)), is_other)
+            }
+            CheckoutOutcome::WrongState(order) => (CheckoutResult::WrongState(order.state), true),
+            CheckoutOutcome::NotFound => (CheckoutResult::NotFound, true),
+        };
+        if other && let Err(error) = self.provider.close(&order.id, &session).await {
+            tracing::debug!(%error, "failed to close an unused checkout; it expires by itself");
+        }
+        Ok(kept)
+    }
+
+    fn new_checkout(
+        &self,
+        order: &Order,
+        before: Option<&Checkout>,
+        base: &str,
+    ) -> Option<NewCheckout> {
+        let catalogue = self.engine.catalogue();
+        let item = catalogue.item_by_id(order.item)?;
+        let pages = self.page_origin.as_deref().or(self.public_url.as_deref()).unwrap_or(base);
+        let return_url = format!("{pages}/order/{}", order.id);
+        // The key stays the same until one of these parts changes. A new key creates a new
+        // checkout.
+        let parts = format!(
+            "{}\0{}\0{}\0{}\0{return_url}",
+            order.id,
+            before.map(|before| before.session.as_str()).unwrap_or_default(),
+            order.pay_by.0,
+            item.row.title,
+        );
+        Some(NewCheckout {
+            order: order.id,
+            key: format!("checkout_{}", blake3::hash(parts.as_bytes()).to_hex()),
+            title: item.row.title.clone(),
+            units: order.units.get(),
+            price: Money { minor: item.row.price_minor, currency: item.row.currency.clone() },
+            total: order_total(&catalogue, order)?,
+            pay_by: order.pay_by,
+            return_url,
+        })
+    }
+
+    /// Returns this server's origin as browsers see it, for a request whose host is `host`.
+    pub fn public_base_url(&self, host: Option<&str>) -> String {
+        match (&self.public_url, host) {
+            (Some(public_url), _) => public_url.clone(),
+            (None, Some(host)) => format!("http://{host}"),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// Returns the total price of an order.
+pub(super) fn order_total(catalogue: &Catalogue, order: &Order) -> Option<Money> {
+    let item = catalogue.item_by_id(order.item)?;
+    let minor = item.row.price_minor.checked_mul(i64::from(order.units.get()))?;
+    Some(Money { minor, currency: item.row.currency.clone() })
+}
+
+/// Makes the checkout end no later than the order's payment window. The provider itself may accept
+/// payments after this time.
+fn with_order_deadline(mut kept: Checkout, order: &Order) -> Checkout {
+    kept.expires_at = kept.expires_at.min(order.pay_by);
+    kept
+}

@@ -1,0 +1,227 @@
+//! Handles providers' messages. The store applies each message once. This code then wakes the jobs
+//! that take the next steps, so that they do not wait for their next poll.
+use std::sync::Arc;
+
+use doorbuster_api::payment::PaymentEventOutcome;
+use doorbuster_core::TicketId;
+use doorbuster_core::money::{
+    Capture, CaptureOutcome, PaymentId, RefundMessageOutcome, RefundUpdate,
+};
+use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::notify::EventKind;
+use doorbuster_store::{Reversal, ReversalOutcome};
+
+use super::Payments;
+use super::provider::{FailedPayment, FoundPayment, ProviderMessage};
+
+impl Payments {
+    /// Handles a verified message.
+    ///
+    /// # Errors
+    /// If the store or a slot is unreachable. The provider then sends the message again.
+    pub async fn handle_message(
+        &self,
+        message: ProviderMessage,
+    ) -> Result<PaymentEventOutcome, EngineError> {
+        let outcome = match message {
+            ProviderMessage::Captured(capture) => self.apply_capture(capture).await?,
+            ProviderMessage::FailedPayment(failed) => self.apply_failure(failed).await?,
+            ProviderMessage::Refund { event, id, news, if_not_ours } => {
+                let provider = self.provider.name().to_owned();
+                let came_back = if let RefundUpdate::CameBack(why) = &news {
+                    Some((id.0.clone(), why.clone()))
+                } else {
+                    None
+                };
+                let settled = self.engine.store().settle_refund(provider, event, id, news).await?;
+                if let Some((refund, why)) =
+                    came_back.filter(|_| settled == RefundMessageOutcome::Applied)
+                {
+                    tracing::error!(
+                        refund,
+                        why,
+                        event = "payment.refund_failed",
+                        "a refund failed at the provider; an operator must resolve it"
+                    );
+                }
+                self.wake_refunds();
+                match (settled, if_not_ours) {
+                    (RefundMessageOutcome::Applied, _) => PaymentEventOutcome::Noted,
+                    (RefundMessageOutcome::Repeated, _) => PaymentEventOutcome::Repeated,
+                    (RefundMessageOutcome::NoRefund, Some(reversal)) => {
+                        apply_reversal(self.apply_reversal(reversal).await?)
+                    }
+                    (RefundMessageOutcome::NoRefund, None) => PaymentEventOutcome::Ignored,
+                }
+            }
+            ProviderMessage::Reversed { reversal, order } => {
+                match self.apply_reversal(reversal).await? {
+                    ReversalOutcome::NoPayment if self.is_our_order(order).await? => {
+                        return Err(EngineError::TooEarly);
+                    }
+                    reversing => apply_reversal(reversing),
+                }
+            }
+            ProviderMessage::Closed { order, session } => {
+                let is_ours = match TicketId::parse(&order) {
+                    Some(order) => self.engine.store().close_checkout(order, session).await?,
+                    None => false,
+                };
+                if is_ours { PaymentEventOutcome::Noted } else { PaymentEventOutcome::Ignored }
+            }
+            ProviderMessage::Unused => PaymentEventOutcome::Ignored,
+        };
+        self.meter.count_message(outcome);
+        Ok(outcome)
+    }
+
+    /// Applies a captured payment. If the payment pays for its order, remembers the payment,
+    /// because a failover could lose it.
+    pub(super) async fn apply_capture(
+        &self,
+        capture: Capture,
+    ) -> Result<PaymentEventOutcome, EngineError> {
+        let Some(applied) = &self.applied else { return self.capture(capture).await };
+        let read_for = applied.read_for();
+        let outcome = self.capture(capture.clone()).await?;
+        if outcome == PaymentEventOutcome::Paid {
+            applied.add(capture.clone());
+            // After a failover, a job reads the remembered payments and applies them again. If the
+            // job read them before this payment was added, this payment is applied again here.
+            if applied.read_for() != read_for {
+                self.capture(capture).await?;
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Applies a captured payment. If the payment does not pay for its order, the server refunds
+    /// the payment.
+    pub(super) async fn capture(
+        &self,
+        capture: Capture,
+    ) -> Result<PaymentEventOutcome, EngineError> {
+        // The ticket has no verdict yet and may become an order at any moment. So this message is
+        // too early, and the provider must send it again.
+        if TicketId::parse(&capture.order).and_then(|id| self.engine.waiting_buyer(id)).is_some() {
+            return Err(EngineError::TooEarly);
+        }
+        Ok(match self.engine.capture(capture).await? {
+            CaptureOutcome::Paid(_) => PaymentEventOutcome::Paid,
+            CaptureOutcome::Refund(refund) => {
+                tracing::info!(
+                    refund = refund.id.0,
+                    cause = refund.cause.as_str(),
+                    event = "payment.refunding_stray",
+                    "refunding a payment that pays for no order"
+                );
+                self.wake_refunds();
+                self.publish_order(&refund.order).await;
+                PaymentEventOutcome::Refunded
+            }
+            CaptureOutcome::Repeated => PaymentEventOutcome::Repeated,
+            // `Engine::capture` always records a result in its last attempt, so this case does not
+            // occur.
+            CaptureOutcome::UnitsMissing { .. } => PaymentEventOutcome::Ignored,
+        })
+    }
+
+    /// Records a refund or a dispute that the shop did not request. The order does not change. An
+    /// operator decides what happens to the order.
+    pub(super) async fn apply_reversal(
+        &self,
+        reversal: Reversal,
+    ) -> Result<ReversalOutcome, EngineError> {
+        let (payment, kind, stands) =
+            (reversal.payment.0.clone(), reversal.kind.as_str(), reversal.stands);
+        if let Some(applied) = self.applied.as_ref().filter(|_| stands) {
+            applied.forget_payment(&reversal.payment);
+        }
+        let reversing = self.engine.store().record_reversal(reversal).await?;
+        if reversing == ReversalOutcome::Noted && stands {
+            tracing::error!(
+                payment,
+                kind,
+                event = "payment.unrequested_refund",
+                "a payment was refunded or disputed without a request from the shop; an operator \
+                 must decide about the order"
+            );
+        }
+        Ok(reversing)
+    }
+
+    /// Returns whether the order belongs to this installation.
+    async fn is_our_order(&self, order: Option<String>) -> Result<bool, EngineError> {
+        let Some(id) = order.and_then(|order| TicketId::parse(&order)) else { return Ok(false) };
+        Ok(self.engine.store().order(id).await?.is_some())
+    }
+
+    /// Applies the payments and reversals that the server found by asking the provider. If the
+    /// message about a payment was lost, the message about its reversal may be lost too.
+    pub(super) async fn apply_found(&self, found: Vec<FoundPayment>) -> Result<(), EngineError> {
+        for FoundPayment { capture, back } in found {
+            self.apply_capture(capture).await?;
+            if let Some(back) = back {
+                self.apply_reversal(back).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends an event to the buyer's page, so that the page reads the order again. The order itself
+    /// did not change, but a payment for it failed or will be refunded. A page that misses the
+    /// event reads the order at its next poll.
+    async fn publish_order(&self, order: &str) {
+        let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().may_have_readers())
+        else {
+            return;
+        };
+        if let Ok(Some(order)) = self.engine.store().order(id).await {
+            self.engine.hub().publish(EventKind::Order(Arc::new(order)));
+        }
+    }
+
+    async fn apply_failure(
+        &self,
+        failed: FailedPayment,
+    ) -> Result<PaymentEventOutcome, EngineError> {
+        let FailedPayment { event, payment, order, money, session } = failed;
+        if let (Some(session), Some(id)) = (session, TicketId::parse(&order)) {
+            self.engine.store().close_checkout(id, session).await?;
+        }
+        let money = match (money, TicketId::parse(&order)) {
+            (Some(money), _) => Some(money),
+            // If the message has no amount, the server uses the order's total price.
+            (None, Some(id)) => {
+                let order = self.engine.store().order(id).await?;
+                order.and_then(|order| {
+                    super::checkout::order_total(&self.engine.catalogue(), &order)
+                })
+            }
+            (None, None) => None,
+        };
+        let Some(money) = money else { return Ok(PaymentEventOutcome::Ignored) };
+        let provider = self.provider.name().to_owned();
+        let failed =
+            Capture { event, provider, payment: PaymentId(payment), order: order.clone(), money };
+        let is_new = self.engine.store().fail_payment(failed).await?;
+        if is_new {
+            self.publish_order(&order).await;
+        }
+        Ok(noted_outcome(is_new))
+    }
+}
+
+fn noted_outcome(is_new: bool) -> PaymentEventOutcome {
+    if is_new { PaymentEventOutcome::Noted } else { PaymentEventOutcome::Repeated }
+}
+
+/// Returns the outcome of a message about a reversal.
+fn apply_reversal(reversing: ReversalOutcome) -> PaymentEventOutcome {
+    match reversing {
+        ReversalOutcome::Noted => PaymentEventOutcome::Noted,
+        ReversalOutcome::Known => PaymentEventOutcome::Repeated,
+        // This server does not know the payment, so the message has no effect.
+        ReversalOutcome::NoPayment => PaymentEventOutcome::Ignored,
+    }
+}

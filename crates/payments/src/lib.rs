@@ -1,0 +1,132 @@
+//! Payments. Each message of a provider takes effect only once. Messages may be lost. So the server
+//! also asks the provider about each checkout and each refund until the result is final.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `provider` | the contract with a provider |
+//! | `sandbox`, `stripe` | the providers |
+//! | `checkout` | creates the checkouts at which orders are paid |
+//! | `inbox` | handles providers' messages |
+//! | `reconcile` | asks the provider about ended checkouts, before the orders' units return |
+//! | `silence` | detects a provider that does not answer |
+//! | `failover` | after a failover, applies the payments that the new database lacks |
+//! | `refunds` | requests refunds and asks for their progress |
+//! | `metrics` | counters |
+mod checkout;
+mod failover;
+#[cfg(test)]
+mod fixture;
+mod inbox;
+mod metrics;
+pub mod provider;
+mod reconcile;
+mod refunds;
+pub mod sandbox;
+mod silence;
+mod stripe;
+
+use std::sync::Arc;
+
+use doorbuster_config::Settings;
+use doorbuster_engine::engine::Engine;
+use doorbuster_engine::scheduler::Work;
+
+pub use checkout::CheckoutResult;
+use failover::AppliedPayments;
+pub(crate) use metrics::{PaymentMetrics, RefundStep};
+use provider::{Provider, UnpayablePrice};
+use sandbox::Sandbox;
+use secrecy::SecretString;
+
+/// The payment service of this node.
+pub struct Payments {
+    engine: Arc<Engine>,
+    provider: Provider,
+    meter: PaymentMetrics,
+    /// Whether this node has the role `control`. Only such a node can be the leader.
+    controls: bool,
+    /// The origin of the pages to which buyers return, if it differs from this server's origin.
+    page_origin: Option<String>,
+    /// Whether buyers may use the buttons of the sandbox's checkout page.
+    sandbox_page: bool,
+    /// This server's URL as browsers see it, if the settings name one.
+    public_url: Option<String>,
+    /// The payments that this node applied in the last minutes. `None` if the store has no
+    /// failover.
+    applied: Option<AppliedPayments>,
+}
+
+impl Payments {
+    /// Creates the service with the configured provider. `secrets` sign and verify the sandbox's
+    /// messages. The newest secret comes first.
+    pub fn new(engine: Arc<Engine>, settings: &Settings, secrets: &[SecretString]) -> Self {
+        Self {
+            provider: Provider::configured(&engine, &settings.payment.provider, secrets),
+            applied: engine.store().history_changes().map(|_| AppliedPayments::default()),
+            engine,
+            meter: PaymentMetrics::default(),
+            controls: settings.roles.control,
+            sandbox_page: settings.payment.sandbox_page,
+            page_origin: settings.page_origin.clone(),
+            public_url: settings.page_url.clone(),
+        }
+    }
+
+    /// Returns the sandbox, if the settings choose it.
+    pub fn sandbox(&self) -> Option<&Sandbox> {
+        if let Provider::Sandbox(sandbox) = &self.provider { Some(sandbox) } else { None }
+    }
+
+    /// Returns whether buyers may use the sandbox's buttons. These buttons let a buyer mark an
+    /// order as paid without money.
+    pub fn sandbox_page(&self) -> bool {
+        self.sandbox_page
+    }
+
+    /// Returns the provider.
+    pub fn provider(&self) -> &Provider {
+        &self.provider
+    }
+
+    /// Returns the reason why orders at this price cannot be paid, if there is one.
+    pub fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
+        self.provider.refuses_price(minor, currency)
+    }
+
+    /// Returns the payment counters.
+    pub fn meter(&self) -> &PaymentMetrics {
+        &self.meter
+    }
+
+    /// Wakes the refund job, because a refund may be due now.
+    pub fn wake_refunds(&self) {
+        self.engine.control().scheduler().wake(Work::Refunds);
+    }
+
+    /// Makes the next call to the provider use the system's newest certificates.
+    pub fn renew_client(&self) {
+        self.provider.renew_client();
+    }
+
+    /// Runs the payment jobs until the program stops.
+    pub async fn run_jobs(&self) {
+        let sending = async {
+            match self.sandbox() {
+                Some(sandbox) => sandbox.send_messages().await,
+                None => std::future::pending().await,
+            }
+        };
+        let asking = async {
+            if self.controls {
+                let forgetting = async {
+                    if let Some(sandbox) = self.sandbox() {
+                        sandbox.delete_expired().await;
+                    }
+                };
+                tokio::join!(self.reconcile(), self.settle_refunds(), forgetting);
+            }
+            std::future::pending::<()>().await
+        };
+        tokio::join!(sending, asking, self.follow_failovers());
+    }
+}

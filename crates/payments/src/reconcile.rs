@@ -1,0 +1,389 @@
+//! Asks the provider about checkouts that have ended. Some of these checkouts belong to due orders.
+//! The payment window of a due order has ended, and its units return only after the provider's
+//! answer. The other checkouts belong to ended orders. The leader does this work.
+//!
+//! The provider's answer decides. If the provider took money, the order becomes paid even if the
+//! message was lost. Otherwise the provider closes the checkout. If the provider cannot be reached,
+//! a due order waits only until the end of its grace period.
+//!
+//! If the provider answers no request at all (`silence`), the server postpones whole pages of
+//! checkouts. If the silence lasts, each of these checkouts counts as unanswered.
+mod pacer;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::limits::with_jitter;
+use doorbuster_core::money::Checkout;
+use doorbuster_core::{Millis, Order, OrderState};
+use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::outages;
+use doorbuster_engine::scheduler::{NextRun, Turn, Work};
+use doorbuster_store::CheckoutDeferral;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+
+use super::Payments;
+use super::provider::CheckoutStatus;
+use super::silence::{ProbeResult, ProviderSilence};
+use pacer::QueryPacer;
+
+/// The maximum number of checkouts in one read.
+const PAGE: usize = 1_024;
+/// The number of checkouts that one transaction postpones. Purchases wait while the transaction
+/// runs.
+const PUT_OFF_AT_ONCE: usize = 100;
+/// Pause between two reads. After a full page, the next read starts as soon as requests can start.
+/// While urgent orders of a page wait for their requests, no read starts. The pause is short,
+/// because the end of a hold must be published within two seconds.
+const POLL_EVERY: Duration = Duration::from_millis(250);
+/// Longest time between two reads. Meanwhile another node may become the leader, and orders of the
+/// page may be paid or get more time.
+const READ_WITHIN: Duration = Duration::from_secs(2);
+/// Pause after a failure to store an answer.
+const ERROR_PAUSE: Duration = Duration::from_secs(1);
+/// Pause before the next request when the provider answered that there are too many requests.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
+/// Pause between two requests about a due order's checkout, if the provider cannot be reached or
+/// has no result yet.
+const RETRY_MS: i64 = 2_000;
+/// Shortest pause before the next request about a checkout, if the checkout was postponed because
+/// of a silent provider. The grace period leaves time for several requests.
+const SILENT_RETRY_MIN_MS: i64 = 30_000;
+/// First pause between two requests about an order that has ended. No units wait for the answer, so
+/// the pause is long. Each later pause is an eighth of the time since the order's end.
+const ENDED_RETRY_MIN_MS: i64 = 60_000;
+/// Longest pause for an order that has ended.
+const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
+/// How long the server asks about an ended order while the provider is undecided. No bank takes
+/// longer. If money arrives later, the server learns this only from a message.
+const GIVE_UP_AFTER_MS: i64 = 30 * 86_400_000;
+
+/// The state that all runs share.
+struct CheckoutQueries<'a> {
+    payments: &'a Payments,
+    /// The running requests.
+    asking: FuturesUnordered<BoxFuture<'a, (String, Result<ProbeResult, EngineError>)>>,
+    /// The sessions of these requests.
+    in_progress: HashSet<String>,
+    silence: ProviderSilence,
+    pacer: QueryPacer,
+}
+
+impl<'a> CheckoutQueries<'a> {
+    fn new(payments: &'a Payments) -> Self {
+        Self {
+            payments,
+            asking: FuturesUnordered::new(),
+            in_progress: HashSet::new(),
+            silence: ProviderSilence::default(),
+            pacer: QueryPacer::new(payments.provider.queries_per_sec(), Instant::now()),
+        }
+    }
+
+    /// Reads one page of checkouts, and asks the provider about them until the next page is due.
+    async fn run_page(&mut self) -> NextRun {
+        let payments = self.payments;
+        let (mut waiting, is_full) = payments.next_page(&self.in_progress).await;
+        let held_back = self.silence.split_off_waiting(&mut waiting, self.asking.len());
+        let no_answer = self.silence.is_confirmed(Instant::now());
+        let mut all_noted = payments.postpone_all(held_back, no_answer).await;
+        let next_read = tokio::time::sleep(POLL_EVERY);
+        let latest_read = tokio::time::sleep(READ_WITHIN);
+        tokio::pin!(next_read, latest_read);
+        loop {
+            self.start_requests(&mut waiting);
+            let free = self.silence.free_slots(self.asking.len());
+            let is_paced = free > 0 && !waiting.is_empty();
+            let pause = self.pacer.wait(Instant::now()).unwrap_or_default();
+            let goes_on = self.silence.is_silent() || free > 0;
+            // After that, the remaining checkouts are postponed with the next page.
+            let fell_silent = self.silence.is_silent() && waiting.len() > free;
+            tokio::select! {
+                // Requests come first, so that they make progress even if another branch is always
+                // ready.
+                biased;
+                Some(answer) = self.asking.next(), if !self.asking.is_empty() => {
+                    all_noted &= self.note(answer);
+                }
+                () = std::future::ready(()),
+                    if reads_next_page(is_full, waiting.len(), goes_on) || fell_silent =>
+                {
+                    break
+                }
+                () = tokio::time::sleep(pause), if is_paced => {}
+                () = &mut next_read, if !is_urgent(&waiting) => break,
+                () = &mut latest_read => break,
+            }
+        }
+        // After a failure, the checkouts are still due. Without a pause, the server would send
+        // requests as fast as the provider answers.
+        if all_noted { NextRun::Now } else { NextRun::After(ERROR_PAUSE) }
+    }
+
+    /// Waits for the next turn. Meanwhile the running requests make progress.
+    async fn drive_until(&mut self, turn: impl Future<Output = Turn>) -> Turn {
+        tokio::pin!(turn);
+        loop {
+            tokio::select! {
+                turn = &mut turn => return turn,
+                Some(answer) = self.asking.next(), if !self.asking.is_empty() => {
+                    self.note(answer);
+                }
+            }
+        }
+    }
+
+    /// Starts as many requests as the pace allows, beginning with the last checkout of `waiting`.
+    fn start_requests(&mut self, waiting: &mut Vec<(Checkout, Order)>) {
+        let payments = self.payments;
+        while self.silence.free_slots(self.asking.len()) > 0
+            && self.pacer.wait(Instant::now()).is_none()
+            && let Some((checkout, order)) = waiting.pop()
+        {
+            let session = checkout.session.clone();
+            if self.in_progress.insert(session.clone()) {
+                self.pacer.count_queries(1);
+                self.asking.push(Box::pin(async move {
+                    (session, payments.check_checkout(checkout, order).await)
+                }));
+            }
+        }
+    }
+
+    /// Takes note of the end of a request. Returns `false` if the store failed.
+    fn note(&mut self, (session, result): (String, Result<ProbeResult, EngineError>)) -> bool {
+        self.in_progress.remove(&session);
+        self.pacer.count_queries(self.payments.provider.take_further_requests());
+        match result {
+            Ok(result) => self.silence.record(result, Instant::now()),
+            Err(ref error) => self.payments.log_unstored(error),
+        }
+        result.is_ok()
+    }
+}
+
+impl Payments {
+    /// Asks the provider until the program stops. A slow answer delays only one of the concurrent
+    /// requests.
+    pub(super) async fn reconcile(&self) {
+        let mut queries = CheckoutQueries::new(self);
+        let (mut turns, mut next) = (self.engine.turns(Work::Checkouts), NextRun::Now);
+        loop {
+            let turn = queries.drive_until(turns.wait(next)).await;
+            if turn == Turn::First {
+                // An old silence says nothing about the time when this node leads again.
+                queries.silence = ProviderSilence::default();
+            }
+            next = queries.run_page().await;
+        }
+    }
+
+    /// Reads a page of checkouts, and leaves out checkouts about which a request is running. The
+    /// most urgent checkout is the last. Also returns whether the page was full.
+    async fn next_page(&self, in_progress: &HashSet<String>) -> (Vec<(Checkout, Order)>, bool) {
+        let mut waiting = self.due_checkouts().await;
+        let is_full = waiting.len() == PAGE;
+        // A read returns a checkout until its answer is stored.
+        waiting.retain(|(checkout, _)| !in_progress.contains(&checkout.session));
+        waiting.reverse();
+        (waiting, is_full)
+    }
+
+    fn log_unstored(&self, error: &EngineError) {
+        outages::warn!(
+            self.engine.outages(),
+            error,
+            event = "payment.checkout_unstored",
+            "failed to store a provider's answer about a checkout; will retry"
+        );
+    }
+
+    /// Reads ended checkouts, urgent ones first. The result is empty if the read fails.
+    async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
+        match self.engine.store().checkouts_to_close(PAGE).await {
+            Ok(due) => {
+                self.meter.set_lag(lag_ms(due.iter().map(|(_, order)| order), self.engine.now()));
+                due
+            }
+            Err(error) => {
+                outages::warn!(
+                    self.engine.outages(),
+                    error,
+                    event = "payment.checkouts_unread",
+                    "failed to read expired checkouts; will retry"
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    /// Postpones many checkouts while the provider is silent, without asking the provider about
+    /// them. Returns `false` if the store failed.
+    async fn postpone_all(&self, held_back: Vec<(Checkout, Order)>, no_answer: bool) -> bool {
+        let later = held_back.into_iter().map(|(checkout, order)| {
+            self.postponement(checkout, &order, no_answer, SILENT_RETRY_MIN_MS)
+        });
+        for some in later.collect::<Vec<_>>().chunks(PUT_OFF_AT_ONCE) {
+            if let Err(error) = self.engine.store().defer_checkouts(some.to_vec()).await {
+                outages::warn!(
+                    self.engine.outages(),
+                    error,
+                    event = "payment.postpone_failed",
+                    "failed to postpone the checkouts of a silent provider; will retry"
+                );
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Postpones one checkout. `no_answer` means that the provider did not answer or cannot be
+    /// reached.
+    async fn postpone(
+        &self,
+        checkout: Checkout,
+        order: &Order,
+        no_answer: bool,
+    ) -> Result<(), EngineError> {
+        let later = self.postponement(checkout, order, no_answer, 0);
+        self.engine.store().defer_checkouts(vec![later]).await?;
+        Ok(())
+    }
+
+    fn postponement(
+        &self,
+        checkout: Checkout,
+        order: &Order,
+        no_answer: bool,
+        least_ms: i64,
+    ) -> CheckoutDeferral {
+        let ms = retry_after_ms(order.state, waiting_ms(order, self.engine.now())).max(least_ms);
+        CheckoutDeferral {
+            order: order.id,
+            session: checkout.session,
+            ms: with_jitter(ms, rand::random()),
+            no_answer,
+        }
+    }
+
+    /// Returns whether the order ended so long ago that no bank still decides about its payment.
+    /// Returns `false` after a jump of the clock, because every order may then seem old.
+    fn is_long_over(&self, order: &Order) -> bool {
+        let waited_ms = waiting_ms(order, self.engine.store().monotonic_now());
+        order.state != OrderState::Reserved
+            && waited_ms >= GIVE_UP_AFTER_MS
+            && !self.engine.clock_stepped()
+    }
+
+    async fn check_checkout(
+        &self,
+        checkout: Checkout,
+        order: Order,
+    ) -> Result<ProbeResult, EngineError> {
+        let store = self.engine.store();
+        if checkout.provider != self.provider.name() {
+            if self.is_long_over(&order) {
+                let (order, session, provider) =
+                    (order.id.to_string(), &checkout.session, &checkout.provider);
+                tracing::warn!(
+                    order,
+                    session,
+                    provider,
+                    event = "payment.unknown_provider",
+                    "the checkout belongs to a provider that is not configured"
+                );
+            }
+            self.postpone(checkout, &order, true).await?;
+            return Ok(ProbeResult::NotAsked);
+        }
+        let answer = self.provider.close(&order.id, &checkout.session).await;
+        failpoint::pass(Failpoint::ReconcileAsked);
+        self.meter.count_check(answer.is_err());
+        let result = ProbeResult::from_answer(&answer);
+        match answer {
+            Ok(CheckoutStatus::Closed) => {}
+            Ok(CheckoutStatus::Paid(found)) => {
+                if let Err(error) = self.apply_found(found).await {
+                    // The checkout is postponed, so that it does not block one of the concurrent
+                    // requests.
+                    self.postpone(checkout, &order, false).await?;
+                    return Err(error);
+                }
+                failpoint::pass(Failpoint::ReconcileCaptured);
+            }
+            Ok(CheckoutStatus::Undecided) if self.is_long_over(&order) => {
+                let (order, session) = (order.id.to_string(), &checkout.session);
+                tracing::error!(
+                    order,
+                    session,
+                    event = "payment.undecided",
+                    "the provider did not decide about a checkout for a long time; the server \
+                     does not ask again; check the payment at the provider"
+                );
+            }
+            Ok(CheckoutStatus::Undecided) => {
+                self.postpone(checkout, &order, true).await?;
+                return Ok(result);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    provider = checkout.provider,
+                    event = "payment.ask_failed",
+                    "failed to ask the provider about a checkout; will retry"
+                );
+                if error.is_busy {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                self.postpone(checkout, &order, !error.is_busy).await?;
+                return Ok(result);
+            }
+        }
+        store.close_checkout(order.id, checkout.session).await?;
+        failpoint::pass(Failpoint::ReconcileClosed);
+        Ok(result)
+    }
+}
+
+/// Returns whether the next page must be read immediately. Returns `true` if the last page was
+/// full, none of its checkouts waits, and new requests can start.
+fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
+    is_full && waiting == 0 && goes_on
+}
+
+/// Returns whether the next order is urgent, because it still holds units. In every page, urgent
+/// orders come first.
+fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
+    waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
+}
+
+/// Returns how long an ended checkout has waited for the provider's answer.
+fn waiting_ms(order: &Order, now: Millis) -> i64 {
+    now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
+}
+
+/// Returns the longest time that an order's units have waited for the provider's answer. Ended
+/// orders do not count, because their units have returned and their provider may stay silent for
+/// weeks.
+fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
+    orders
+        .filter(|order| order.state == OrderState::Reserved)
+        .map(|order| waiting_ms(order, now))
+        .max()
+        .unwrap_or(0)
+        .max(0)
+}
+
+/// Returns the pause before the next request about a checkout that has waited for this long.
+fn retry_after_ms(state: OrderState, waited_ms: i64) -> i64 {
+    match state {
+        OrderState::Reserved => RETRY_MS,
+        _ => (waited_ms / 8).clamp(ENDED_RETRY_MIN_MS, ENDED_RETRY_MAX_MS),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Tests the pauses between requests about a checkout, and when the server stops these requests.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use doorbuster_base::clock::Clock;
+use doorbuster_testkit::TempDir;
+
+use super::*;
+use crate::fixture::{engine_with_checkout, stand_in, stripe_payments};
+use crate::silence::AT_ONCE;
+
+/// A session whose payment Stripe has not decided yet.
+const UNDECIDED: &str = r#"{"status":"complete","payment_status":"unpaid"}"#;
+
+#[test]
+fn a_full_page_is_followed_by_the_next_once_requests_can_start() {
+    assert!(reads_next_page(true, 0, true));
+    assert!(!reads_next_page(true, 1, true), "this page is not finished");
+    assert!(!reads_next_page(true, 0, false), "no request can start");
+    assert!(!reads_next_page(false, 0, true), "there are no more checkouts");
+    const { assert!(AT_ONCE < PAGE, "a full page still waits for requests") };
+}
+
+#[test]
+fn a_checkout_without_an_answer_is_asked_about_less_and_less_often() {
+    let day = 86_400_000;
+    for (waited, again) in [
+        (-1, ENDED_RETRY_MIN_MS),
+        (480_000, 60_000),
+        (960_000, 120_000),
+        (day, day / 8),
+        (29 * day, day / 4),
+        (300 * day, day / 4),
+    ] {
+        assert_eq!(retry_after_ms(OrderState::Cancelled, waited), again, "{waited}");
+        assert_eq!(
+            retry_after_ms(OrderState::Reserved, waited),
+            RETRY_MS,
+            "units wait for this order"
+        );
+    }
+    let (mut waited, mut questions) = (0, 0);
+    while waited < GIVE_UP_AFTER_MS {
+        (waited, questions) = (waited + retry_after_ms(OrderState::Paid, waited), questions + 1);
+    }
+    assert!((100..300).contains(&questions), "{questions}");
+}
+
+#[tokio::test]
+async fn the_lag_counts_waiting_units_and_not_ended_orders() {
+    let dir = TempDir::new();
+    let (engine, _, order) = engine_with_checkout(&dir, Clock::default()).await;
+    let now = order.pay_by.plus(7_000);
+    let ended = Order {
+        state: OrderState::Cancelled,
+        ended_at: Some(now.plus(-3_600_000)),
+        ..order.clone()
+    };
+    assert_eq!(lag_ms([&ended].into_iter(), now), 0);
+    assert_eq!(lag_ms([&ended, &order].into_iter(), now), 7_000);
+    assert_eq!(
+        lag_ms([&order].into_iter(), order.pay_by.plus(-1)),
+        0,
+        "the payment window has not ended"
+    );
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_days() {
+    let (dir, wall) = (TempDir::new(), Arc::new(AtomicI64::new(1_000_000_000_000)));
+    let read = wall.clone();
+    let clock = Clock::with_wall(Arc::new(move || read.load(Ordering::Relaxed)));
+    let (engine, checkout, order) = engine_with_checkout(&dir, clock).await;
+    let payments = |api_url: String| stripe_payments(&engine, api_url);
+    let (unavailable, undecided) =
+        (payments("http://127.0.0.1:1".to_owned()), payments(stand_in(UNDECIDED).await.0));
+    let ended = |ago: i64| {
+        let ended_at = Some(engine.now().plus(-ago));
+        Order { state: OrderState::Cancelled, ended_at, ..order.clone() }
+    };
+    let stays = async |payments: &Payments, checkout: &Checkout, ago: i64| {
+        payments.check_checkout(checkout.clone(), ended(ago)).await.expect("writes");
+        engine
+            .store()
+            .checkout(order.id)
+            .await
+            .expect("reads")
+            .expect("the checkout is stored")
+            .open
+    };
+    assert!(
+        stays(&unavailable, &checkout, 2 * GIVE_UP_AFTER_MS).await,
+        "the provider may have taken money"
+    );
+    let foreign = Checkout { provider: "another".to_owned(), ..checkout.clone() };
+    assert!(
+        stays(&undecided, &foreign, 2 * GIVE_UP_AFTER_MS).await,
+        "the checkout's provider was never asked"
+    );
+    assert!(
+        stays(&undecided, &checkout, GIVE_UP_AFTER_MS - 60_000).await,
+        "a bank may still decide after that time"
+    );
+    wall.fetch_add(3_600_000, Ordering::Relaxed);
+    engine.clock().discipline();
+    assert!(stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await, "the clock was stepped");
+    wall.fetch_sub(3_600_000, Ordering::Relaxed);
+    engine.clock().discipline();
+    assert!(!stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await);
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn running_requests_make_progress_while_another_node_leads() {
+    let dir = TempDir::new();
+    let (engine, checkout, order) = engine_with_checkout(&dir, Clock::default()).await;
+    let (address, seen) = stand_in(r#"{"status":"expired"}"#).await;
+    let payments = stripe_payments(&engine, address);
+    let mut queries = CheckoutQueries::new(&payments);
+    queries.start_requests(&mut vec![(checkout, order.clone())]);
+    let closed = async {
+        let is_open = async || {
+            let checkout = engine.store().checkout(order.id).await.expect("reads");
+            checkout.expect("the order keeps its checkout").open
+        };
+        while is_open().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // The node leads again.
+        Turn::First
+    };
+    let turn = tokio::time::timeout(Duration::from_secs(30), queries.drive_until(closed)).await;
+    assert_eq!(turn, Ok(Turn::First), "the answer was stored during the wait");
+    assert!(!seen.lock().expect("no panic").is_empty());
+    engine.stop().await;
+}

@@ -1,0 +1,105 @@
+//! Requests each refund until the provider accepts it. Then asks for the refund's progress until
+//! the money has arrived. The leader does this work. The refund's id is the idempotency key, so a
+//! repeated request makes no second refund.
+
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::money::{Refund, RefundState, RefundUpdate};
+use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::outages;
+use doorbuster_engine::scheduler::{NextRun, Work};
+use futures_util::StreamExt;
+
+use super::{Payments, RefundStep};
+
+/// The maximum number of refunds in one read.
+const PAGE: usize = 128;
+/// The number of refunds that are requested at the same time.
+const AT_ONCE: usize = 8;
+/// Longest error text that is stored, in characters. A longer text is cut off.
+const ERROR_CHARS_MAX: usize = 300;
+
+impl Payments {
+    /// Requests refunds until the program stops.
+    pub(super) async fn settle_refunds(&self) {
+        let (mut turns, mut next) = (self.engine.turns(Work::Refunds), NextRun::Now);
+        loop {
+            turns.wait(next).await;
+            next = self.check_refunds().await.unwrap_or_else(|error| {
+                outages::warn!(
+                    self.engine.outages(),
+                    error,
+                    event = "payment.refunds_unread",
+                    "failed to read refunds; will retry"
+                );
+                NextRun::Idle
+            });
+        }
+    }
+
+    /// Asks the provider about every due refund.
+    async fn check_refunds(&self) -> Result<NextRun, EngineError> {
+        let due = self.engine.store().refunds_due(PAGE).await?;
+        let is_full = due.len() == PAGE;
+        let checks = futures_util::stream::iter(due).map(|refund| self.check_refund(refund));
+        let asking =
+            checks.buffer_unordered(AT_ONCE).fold(true, async |all_noted, result| match result {
+                Ok(()) => all_noted,
+                Err(error) => {
+                    outages::warn!(
+                        self.engine.outages(),
+                        error,
+                        event = "payment.refund_unstored",
+                        "failed to store a provider's answer about a refund; will retry"
+                    );
+                    false
+                }
+            });
+        if !asking.await {
+            // The refunds are still due. Without a pause, the server would send requests as fast as
+            // the provider answers.
+            return Ok(NextRun::Idle);
+        }
+        if is_full {
+            return Ok(NextRun::Now);
+        }
+        let next = self.engine.store().next_refund_due().await?;
+        Ok(next.map_or(NextRun::Idle, NextRun::At))
+    }
+
+    async fn check_refund(&self, refund: Refund) -> Result<(), EngineError> {
+        failpoint::pass(Failpoint::RefundDue);
+        let result = match () {
+            () if refund.provider != self.provider.name() => {
+                let why = format!(
+                    "payment.provider is {}, but this refund belongs to {}",
+                    self.provider.name(),
+                    refund.provider
+                );
+                Err(super::provider::ProviderError::unavailable(why))
+            }
+            () if refund.accepted => self.provider.refund_status(&refund).await,
+            () => self.provider.refund(&refund).await,
+        };
+        failpoint::pass(Failpoint::RefundAsked);
+        let news = result.unwrap_or_else(|error| {
+            RefundUpdate::Failed(error.why.chars().take(ERROR_CHARS_MAX).collect())
+        });
+        self.meter.count_refund(match &news {
+            RefundUpdate::Accepted { .. } | RefundUpdate::CheckAgain { .. } => RefundStep::Accepted,
+            RefundUpdate::Settled | RefundUpdate::Arrived(_) => RefundStep::Settled,
+            RefundUpdate::Failed(_) | RefundUpdate::CameBack(_) => RefundStep::Failed,
+        });
+        let noted = self.engine.store().answer_refund(refund, news).await?;
+        failpoint::pass(Failpoint::RefundNoted);
+        if let Some(refund) = noted.filter(|refund| refund.state == RefundState::Failed) {
+            let error = refund.error.as_deref().unwrap_or_default();
+            tracing::error!(
+                refund = refund.id.0,
+                error,
+                event = "payment.refund_dead",
+                "the refund failed and is a dead letter; an operator must resolve it"
+            );
+        }
+        Ok(())
+    }
+}

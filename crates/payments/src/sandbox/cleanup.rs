@@ -1,0 +1,163 @@
+//! Deletes the sandbox's documents about checkouts that ended long ago. The leader does this work.
+//! Each step reads one page of each kind of document.
+//!
+//! If the shop requests a refund after the deletion, the sandbox does not know the payment.
+
+use doorbuster_core::Millis;
+use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::outages;
+use doorbuster_engine::scheduler::{NextRun, Work};
+
+use super::{Sandbox, Session, delivery, session_key};
+
+/// The number of documents that one page reads and deletes.
+const PAGE: usize = 200;
+/// How long a checkout is kept after its end. The ids of providers' messages are kept equally long.
+const KEPT_MS: i64 = 90 * 86_400_000;
+
+/// The position at which the next page of each kind begins.
+#[derive(Debug, Default)]
+struct CleanupCursor {
+    sessions: String,
+    payments: String,
+}
+
+impl Sandbox {
+    /// Deletes old documents until the program stops.
+    pub async fn delete_expired(&self) {
+        let mut cursor = CleanupCursor::default();
+        let (mut turns, mut next) = (self.engine.turns(Work::SandboxCleanup), NextRun::Now);
+        loop {
+            turns.wait(next).await;
+            // If the clock was set forward, every document may seem old. So nothing is deleted
+            // then.
+            let may = !self.engine.clock_stepped();
+            let before = self.engine.store().monotonic_now().plus(-KEPT_MS);
+            let forgotten = if may { self.forget_page(&mut cursor, before).await } else { Ok(0) };
+            next = match forgotten {
+                Ok(0) => NextRun::Idle,
+                Ok(_) => NextRun::Now,
+                Err(error) => {
+                    outages::warn!(
+                        self.engine.outages(),
+                        error,
+                        event = "sandbox.cleanup_failed",
+                        "failed to delete old documents of the sandbox; will retry"
+                    );
+                    NextRun::Idle
+                }
+            };
+        }
+    }
+
+    /// Reads one page of each kind of document, and deletes the documents that ended before this
+    /// time. Returns the number of deleted documents.
+    async fn forget_page(
+        &self,
+        round: &mut CleanupCursor,
+        before: Millis,
+    ) -> Result<usize, EngineError> {
+        let store = self.engine.store();
+        let mut old = store.sandbox_list("due/".to_owned(), String::new(), PAGE).await?;
+        old.retain(|(key, _)| {
+            delivery::parse_announcement(key).is_some_and(|(due, _)| due < before.0)
+        });
+        let sessions = self.next_page("session/", &mut round.sessions).await?;
+        let is_over = |text: &str| {
+            serde_json::from_str(text).is_ok_and(|session: Session| session.expires_at < before.0)
+        };
+        old.extend(sessions.into_iter().filter(|(_, text)| is_over(text)));
+        // A document under `payment/` has no end time. So it is deleted after its session.
+        for (key, session) in self.next_page("payment/", &mut round.payments).await? {
+            if store.sandbox_get(&session_key(&session)).await?.is_none() {
+                old.push((key, session));
+            }
+        }
+        if old.is_empty() { Ok(0) } else { Ok(store.sandbox_delete(old).await?) }
+    }
+
+    /// Reads the next page of the documents whose key begins with `prefix`. After the last page,
+    /// the first page comes again.
+    async fn next_page(
+        &self,
+        prefix: &str,
+        after: &mut String,
+    ) -> Result<Vec<(String, String)>, EngineError> {
+        let page = self.engine.store().sandbox_list(prefix.to_owned(), after.clone(), PAGE).await?;
+        *after = page
+            .last()
+            .filter(|_| page.len() == PAGE)
+            .map(|(key, _)| key.clone())
+            .unwrap_or_default();
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_base::clock::Clock;
+    use doorbuster_testkit::TempDir;
+
+    use super::super::fixture;
+    use super::*;
+    use crate::fixture::engine as start_engine;
+
+    #[tokio::test]
+    async fn only_documents_of_checkouts_that_ended_long_ago_are_deleted() {
+        let dir = TempDir::new();
+        let engine = start_engine(&dir, Clock::default()).await;
+        let sandbox = Sandbox::new(engine.clone(), Vec::new());
+        let put = async |key: String, value: String| {
+            assert!(engine.store().sandbox_swap(key, None, value).await.expect("writes"));
+        };
+        let many = PAGE as i64 + 50;
+        for n in 0..2 * many {
+            let session = Session { closed: true, ..fixture::session(n) };
+            put(
+                session_key(&format!("cs_{:03}", n * 7 % (2 * many))),
+                super::super::session_json(&session),
+            )
+            .await;
+        }
+        for n in 0..many {
+            put(format!("payment/pay_{n:03}"), format!("cs_{n:03}")).await;
+            put(format!("due/{n:020}/cs_1/x"), "done".to_owned()).await;
+        }
+        put("due/00000000000000009999/cs_1/x".to_owned(), String::new()).await;
+        let mut round = CleanupCursor::default();
+        let (mut rounds, mut deleted) = (0, 0);
+        while rounds < 20 {
+            let forgotten =
+                sandbox.forget_page(&mut round, Millis(many)).await.expect("reads and writes");
+            assert!(forgotten <= 3 * PAGE, "one page of each kind is deleted: {forgotten}");
+            (rounds, deleted) = (rounds + 1, deleted + forgotten);
+        }
+        let list = async |prefix: &str| {
+            let (mut all, mut after) = (Vec::new(), String::new());
+            loop {
+                let page = engine
+                    .store()
+                    .sandbox_list(prefix.to_owned(), after.clone(), PAGE)
+                    .await
+                    .expect("reads");
+                let Some((last, _)) = page.last() else { return all };
+                after = last.clone();
+                all.extend(page);
+            }
+        };
+        let sessions = list("session/").await;
+        let young = |text: &str| {
+            serde_json::from_str::<Session>(text).expect("a session").expires_at >= many
+        };
+        assert!(
+            sessions.len() == many as usize && sessions.iter().all(|(_, text)| young(text)),
+            "{}",
+            sessions.len()
+        );
+        let known = |session: &str| sessions.iter().any(|(key, _)| *key == session_key(session));
+        let payments = list("payment/").await;
+        assert!(!payments.is_empty() && payments.iter().all(|(_, session)| known(session)));
+        assert_eq!(list("due/").await.len(), 1);
+        assert_eq!(deleted as i64, many + (many - payments.len() as i64) + many);
+    }
+}

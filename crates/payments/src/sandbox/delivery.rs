@@ -1,0 +1,165 @@
+//! Sends the sandbox's messages to this server over HTTP, as a real provider does. Repeats each
+//! message until the server answers 200, but at most [`SENDS_MAX`] times.
+//!
+//! Before the sandbox writes a message into its session, it writes an announcement under `due/`.
+//! The announcement's key begins with the time at which the message is due. So no message is lost
+//! if the program stops. Every node may send messages. This server handles a repeated message only
+//! once.
+use std::time::Duration;
+
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_base::signing;
+use doorbuster_core::Millis;
+use doorbuster_core::limits::backoff_ms;
+use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::outages;
+
+use super::{POLL_EVERY, Sandbox};
+
+/// Longest wait for an answer.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+/// The maximum number of announcements in one read.
+const PAGE: usize = 200;
+/// The number of attempts to send one message. After these attempts the message is dropped, and the
+/// server learns the content only when it asks the provider.
+const SENDS_MAX: u32 = 30;
+/// Longest pause between two attempts for one message, in milliseconds.
+const PAUSE_MS_MAX: i64 = 15_000;
+/// If an announcement has no message after this time, the program stopped before it wrote the
+/// message.
+const ORPHAN_MS: i64 = 30_000;
+/// The value of an announcement that needs no further attempt.
+const SENT: &str = "done";
+
+impl Sandbox {
+    /// Announces that `session` will have a message to send at `due`. Returns the announcement's
+    /// name.
+    pub(super) async fn announce(&self, session: &str, due: Millis) -> Result<String, EngineError> {
+        let key = format!("due/{:020}/{session}/{:016x}", due.0.max(0), rand::random::<u64>());
+        self.engine.store().sandbox_swap(key.clone(), None, String::new()).await?;
+        Ok(key)
+    }
+
+    /// Sends due messages until the program stops.
+    pub(crate) async fn send_messages(&self) {
+        let mut from = String::new();
+        loop {
+            if self.address.get().is_some()
+                && let Err(error) = self.send_due(&mut from).await
+            {
+                outages::warn!(
+                    self.engine.outages(),
+                    error,
+                    event = "sandbox.delivery_failed",
+                    "failed to send the sandbox's messages; will retry"
+                );
+            }
+            drop(tokio::time::timeout(POLL_EVERY, self.wake.notified()).await);
+        }
+    }
+
+    /// Sends all due messages after `from`, and moves `from` past the announcements that are done.
+    async fn send_due(&self, from: &mut String) -> Result<(), EngineError> {
+        let mut after = from.clone();
+        let mut all_done = true;
+        loop {
+            let page =
+                self.engine.store().sandbox_list("due/".to_owned(), after.clone(), PAGE).await?;
+            let is_last = page.len() < PAGE;
+            for (key, value) in page {
+                let now = self.engine.now();
+                let Some((due, session)) = parse_announcement(&key) else { continue };
+                if due > now.0 {
+                    return Ok(());
+                }
+                all_done &= value == SENT || self.send_announced(&key, due, session, now).await?;
+                // Another node may still write an announcement for a time that has just passed. So
+                // the cursor does not move past recent times.
+                if all_done && now.0 - due > ORPHAN_MS {
+                    from.clone_from(&key);
+                }
+                after = key;
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends the messages of an announcement. Returns `true` if the announcement needs no further
+    /// attempt, because each message was accepted or given up.
+    async fn send_announced(
+        &self,
+        key: &str,
+        due: i64,
+        id: &str,
+        now: Millis,
+    ) -> Result<bool, EngineError> {
+        let posts = self.session(id).await?.map(|session| session.posts).unwrap_or_default();
+        let announced: Vec<_> = posts.into_iter().filter(|post| post.notice == key).collect();
+        let mut is_over = if announced.is_empty() { now.0 - due > ORPHAN_MS } else { true };
+        for post in announced.into_iter().filter(|post| !post.done) {
+            if post.due > now.0 {
+                is_over = false;
+                continue;
+            }
+            let is_taken = self.send(&post.id, &post.body).await;
+            if is_taken {
+                failpoint::pass(Failpoint::SandboxPosted);
+            }
+            let done = self.update_session(id, |session| {
+                let known = session.posts.iter_mut().find(|known| known.id == post.id)?;
+                known.tries += 1;
+                known.done |= is_taken || known.tries >= SENDS_MAX;
+                known.due = now.0 + backoff_ms(known.tries).min(PAUSE_MS_MAX);
+                Some(known.done)
+            });
+            is_over &= done.await?.flatten().unwrap_or(true);
+        }
+        if is_over {
+            self.engine
+                .store()
+                .sandbox_swap(key.to_owned(), Some(String::new()), SENT.to_owned())
+                .await?;
+        }
+        Ok(is_over)
+    }
+
+    /// Sends one message. Returns `true` if this server accepted it.
+    async fn send(&self, id: &str, body: &str) -> bool {
+        let Some(address) = self.address.get() else { return false };
+        let at_secs = self.engine.now().0.div_euclid(1_000);
+        let signature = signing::sign(id, at_secs, body.as_bytes(), &self.keys);
+        let sent = self
+            .http
+            .post(format!("{address}/v1/payments/sandbox/webhook"))
+            .header("content-type", "application/json")
+            .header(signing::ID_HEADER, id)
+            .header(signing::TIMESTAMP_HEADER, at_secs.to_string())
+            .header(signing::SIGNATURE_HEADER, signature)
+            .body(body.to_owned())
+            .send();
+        match sent.await {
+            Ok(answer) if answer.status().as_u16() == 200 => true,
+            Ok(answer) => {
+                tracing::warn!(
+                    id,
+                    status = answer.status().as_u16(),
+                    event = "sandbox.message_refused",
+                    "the server did not accept a message of the sandbox"
+                );
+                false
+            }
+            Err(error) => {
+                tracing::debug!(id, %error, "failed to deliver a message of the sandbox");
+                false
+            }
+        }
+    }
+}
+
+/// Returns the time and the session of an announcement.
+pub(super) fn parse_announcement(key: &str) -> Option<(i64, &str)> {
+    let (due, rest) = key.strip_prefix("due/")?.split_once('/')?;
+    Some((due.parse().ok()?, rest.split_once('/')?.0))
+}

@@ -1,0 +1,382 @@
+//! The Stripe provider: Checkout Sessions, refunds and signed events, over Stripe's HTTP API.
+//!
+//! Every request that changes something has an `Idempotency-Key`. Stripe and this server both count
+//! amounts in the currency's smallest unit.
+//! A session lives for at least half an hour, which is longer than most payment windows. So the
+//! server closes the session when the order's own window ends.
+mod api;
+mod event;
+mod refund_progress;
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use doorbuster_base::signing::SigningKey;
+use doorbuster_config::StripeSettings;
+use doorbuster_core::money::{Capture, PaymentId, Refund, RefundUpdate};
+use doorbuster_core::{Millis, TicketId};
+use doorbuster_store::Reversal;
+use http::HeaderMap;
+use serde_json::Value;
+
+use super::provider::{
+    CheckoutStatus, FoundPayment, MessageError, NewCheckout, NewSession, ProviderError,
+    ProviderMessage, UnpayablePrice,
+};
+use api::{Api, ApiError};
+use event::read_capture;
+use refund_progress::{has_arrived, is_whole, live_refund_amount, refund_progress};
+
+/// The provider's name.
+pub const NAME: &str = "stripe";
+/// Shortest life of a session that Stripe allows, plus a margin for clock differences.
+const LIFE_MIN: Duration = Duration::from_secs(31 * 60);
+/// Longest life of a session that Stripe allows, minus a margin.
+const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600 - 60);
+
+/// Currencies whose smallest unit at Stripe differs from ISO 4217. In such a currency, Stripe would
+/// charge a hundred times too much or too little.
+const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
+/// Currencies with three decimals. Stripe accepts only amounts that end in 0.
+const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
+/// The query that adds the session's payment to the answer, with the payment's refunded amounts.
+const EXPAND_PAYMENT: &str = "expand%5B0%5D=payment_intent.latest_charge";
+/// The query that adds the payment's refunded amounts to the answer.
+const EXPAND_CHARGE: &str = "expand%5B0%5D=latest_charge";
+
+/// Stripe.
+#[derive(Debug)]
+pub struct Stripe {
+    api: Api,
+    /// Signing secrets, newest first.
+    keys: Vec<SigningKey>,
+    /// Marks this installation's sessions, because other installations may use the same account.
+    mark: String,
+    /// Whether the server has logged that the key has no permission to read payments.
+    has_warned: AtomicBool,
+    queries_per_sec: u32,
+    /// The number of reads of sessions that Stripe did not close.
+    further_requests: AtomicU32,
+}
+
+impl Stripe {
+    /// Creates the provider from its settings. `mark` is the same on every node of this
+    /// installation, and different in every other installation.
+    pub fn new(settings: &StripeSettings, mark: String) -> Self {
+        use secrecy::ExposeSecret;
+        // Stripe signs with the whole text of the secret, including the prefix.
+        let keys = settings
+            .webhook_secrets
+            .iter()
+            .map(|secret| SigningKey::new(secret.expose_secret().as_bytes()));
+        let api = Api::new(&settings.api_url, settings.secret_key.clone());
+        Self {
+            keys: keys.collect(),
+            api,
+            mark,
+            has_warned: AtomicBool::new(false),
+            queries_per_sec: settings.queries_per_sec,
+            further_requests: AtomicU32::new(0),
+        }
+    }
+
+    /// Returns the maximum number of queries about checkouts per second.
+    pub(super) fn queries_per_sec(&self) -> u32 {
+        self.queries_per_sec
+    }
+
+    /// See [`super::provider::Provider::take_further_requests`].
+    pub(super) fn take_further_requests(&self) -> u32 {
+        self.further_requests.swap(0, Ordering::Relaxed)
+    }
+
+    /// Creates a checkout. See [`super::provider::Provider::open`].
+    pub(super) async fn open(
+        &self,
+        wanted: &NewCheckout,
+        now: Millis,
+    ) -> Result<NewSession, ProviderError> {
+        if let Some(no) = refuses_price(wanted.price.minor, &wanted.price.currency) {
+            return Err(ProviderError::refusal(no.why));
+        }
+        let life = Duration::from_millis((wanted.pay_by.0 - now.0).max(0).unsigned_abs())
+            .clamp(LIFE_MIN, LIFE_MAX);
+        // All requests within one minute have the same end time. So a repeat with the same key has
+        // the same content.
+        let minute_secs = now.0.div_euclid(60_000) * 60;
+        let ends_secs = match life {
+            LIFE_MIN => minute_secs + 60 + LIFE_MIN.as_secs() as i64,
+            LIFE_MAX => minute_secs + LIFE_MAX.as_secs() as i64,
+            _ => now.plus(life.as_millis() as i64).0 / 1_000,
+        };
+        let order = wanted.order.to_string();
+        let form = [
+            ("mode", "payment".to_owned()),
+            ("client_reference_id", order.clone()),
+            ("metadata[order]", order.clone()),
+            ("metadata[doorbuster]", self.mark.clone()),
+            ("payment_intent_data[metadata][order]", order),
+            ("payment_intent_data[metadata][doorbuster]", self.mark.clone()),
+            ("line_items[0][quantity]", wanted.units.to_string()),
+            ("line_items[0][price_data][currency]", wanted.price.currency.to_ascii_lowercase()),
+            ("line_items[0][price_data][unit_amount]", wanted.price.minor.to_string()),
+            ("line_items[0][price_data][product_data][name]", wanted.title.clone()),
+            ("expires_at", ends_secs.to_string()),
+            ("success_url", wanted.return_url_with("paid")),
+            ("cancel_url", wanted.return_url_with("left")),
+        ];
+        // For a day, Stripe repeats its first answer to a key, even if that answer was an internal
+        // error. So each minute has a different key.
+        let key = format!("{}_{ends_secs}_{}", wanted.key, now.0.div_euclid(60_000));
+        let made = self.api.post("/v1/checkout/sessions", &form, Some(&key)).await?;
+        let word = |name: &str| {
+            made[name].as_str().map(str::to_owned).ok_or_else(|| unusable_answer(name))
+        };
+        Ok(NewSession {
+            session: word("id")?,
+            url: word("url")?,
+            expires_at: Millis(ends_secs * 1_000),
+        })
+    }
+
+    /// See [`super::provider::Provider::renew_client`].
+    pub(super) fn renew_client(&self) {
+        self.api.renew_client();
+    }
+
+    /// Closes a checkout. See [`super::provider::Provider::close`].
+    pub(super) async fn close(
+        &self,
+        order: &TicketId,
+        session: &str,
+    ) -> Result<CheckoutStatus, ProviderError> {
+        let path = format!("/v1/checkout/sessions/{}", percent_encoded(session));
+        let answer = match self.api.post(&format!("{path}/expire"), &[], None).await {
+            // Stripe refuses to close a session that is not open. So this session was paid, or it
+            // has already ended.
+            Err(error) if error.is_refusal => {
+                self.further_requests.fetch_add(1, Ordering::Relaxed);
+                self.session(&path).await?
+            }
+            answer => answer?,
+        };
+        let payment = &answer["payment_intent"];
+        match (answer["status"].as_str(), answer["payment_status"].as_str()) {
+            (Some("expired"), _) => Ok(CheckoutStatus::Closed),
+            (Some("complete"), Some("paid" | "no_payment_required")) => {
+                let capture = read_capture(&answer, &format!("ask:{session}"));
+                let capture = capture.map_err(|why| {
+                    ProviderError::unavailable(format!("Stripe's session {session}: {why}"))
+                })?;
+                let capture = Capture { order: order.to_string(), ..capture };
+                Ok(CheckoutStatus::Paid(vec![FoundPayment {
+                    capture,
+                    back: event::returned_money(&payment["latest_charge"]),
+                }]))
+            }
+            // The bank refused the payment. No money was taken, and nobody can pay a completed
+            // session again.
+            (Some("complete"), _)
+                if matches!(
+                    payment["status"].as_str(),
+                    Some("requires_payment_method" | "canceled")
+                ) =>
+            {
+                Ok(CheckoutStatus::Closed)
+            }
+            (Some("complete" | "open"), _) => Ok(CheckoutStatus::Undecided),
+            _ => Err(unusable_answer("status")),
+        }
+    }
+
+    /// Returns a session with its payment. If the key has no permission to read payments, returns
+    /// only the session, which still says whether it was paid.
+    async fn session(&self, path: &str) -> Result<Value, ProviderError> {
+        match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
+            Err(error) if error.is_forbidden => {
+                let answer = self.api.get(path).await?;
+                self.warn_that_payments_are_unreadable(error);
+                Ok(answer)
+            }
+            answer => Ok(answer?),
+        }
+    }
+
+    /// See [`super::provider::Provider::reversal_of`].
+    pub(super) async fn reversal_of(
+        &self,
+        payment: &PaymentId,
+    ) -> Result<Option<Reversal>, ProviderError> {
+        let path = format!("/v1/payment_intents/{}?{EXPAND_CHARGE}", percent_encoded(&payment.0));
+        match self.api.get(&path).await {
+            Err(error) if error.is_forbidden => {
+                self.warn_that_payments_are_unreadable(error);
+                Ok(None)
+            }
+            answer => Ok(event::returned_money(&answer?["latest_charge"])),
+        }
+    }
+
+    /// Warns once that the key has no permission to read payments.
+    fn warn_that_payments_are_unreadable(&self, error: ApiError) {
+        if self.has_warned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let error = ProviderError::from(error);
+        tracing::warn!(
+            %error,
+            event = "payment.stripe_key_limited",
+            "Stripe's key has no permission to read payment intents and charges, so refunds made by hand may stay unknown; add this permission"
+        );
+    }
+
+    /// Requests a refund. See [`super::provider::Provider::refund`].
+    pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
+        if refund.money.minor == 0 {
+            // No money was taken, so there is no money to refund.
+            return Ok(RefundUpdate::Settled);
+        }
+        // Stripe repeats its first answer to a key, even if that answer was an internal error. So
+        // each attempt has its own key. A further attempt starts only if the arrived and pending
+        // refunds do not cover the payment. Stripe never refunds more than was paid.
+        let key = match refund.error {
+            None => refund.id.0.clone(),
+            Some(_) => {
+                let all = self.refunds_of(&refund.payment).await?;
+                match refund_progress(&all, refund)
+                    .filter(|_| live_refund_amount(&all) >= refund.money.minor)
+                {
+                    Some(refund_news) => return Ok(refund_news),
+                    None => format!("{}_{}", refund.id.0, refund.next_at.0),
+                }
+            }
+        };
+        let form = [
+            ("payment_intent", refund.payment.0.clone()),
+            ("metadata[refund]", refund.id.0.clone()),
+            ("metadata[order]", refund.order.clone()),
+        ];
+        match self.api.post("/v1/refunds", &form, Some(&key)).await {
+            // The new refund may cover only the remaining amount. If so, the sum of all refunds
+            // shows whether all money was returned. Also, Stripe repeats its first answer to a key
+            // even if the refund has failed since then.
+            Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
+                self.refund_status(refund).await
+            }
+            Ok(made) => Ok(event::refund_news(&made)),
+            // Either a person refunded the payment at Stripe, or Stripe forgot the key. In both
+            // cases, the existing refunds show the progress.
+            Err(error) if error.code.as_deref() == Some("charge_already_refunded") => {
+                self.refund_status(refund).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the progress of a refund. See [`super::provider::Provider::refund_status`].
+    pub(super) async fn refund_status(
+        &self,
+        refund: &Refund,
+    ) -> Result<RefundUpdate, ProviderError> {
+        if refund.money.minor == 0 {
+            return Ok(RefundUpdate::Settled);
+        }
+        let all = self.refunds_of(&refund.payment).await?;
+        refund_progress(&all, refund)
+            .ok_or_else(|| ProviderError::unavailable("Stripe has no such refund"))
+    }
+
+    /// Returns all refunds of this payment.
+    async fn refunds_of(&self, payment: &PaymentId) -> Result<Vec<Value>, ProviderError> {
+        let path = format!("/v1/refunds?payment_intent={}&limit=100", percent_encoded(&payment.0));
+        match self.api.get(&path).await?["data"].take() {
+            Value::Array(all) => Ok(all),
+            _ => Err(unusable_answer("data")),
+        }
+    }
+
+    /// Reads an event. See [`super::provider::Provider::read`].
+    pub(super) fn read(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Millis,
+    ) -> Result<ProviderMessage, MessageError> {
+        event::verify(headers, body, &self.keys, now)?;
+        event::read(body, &self.mark)
+    }
+}
+
+/// Returns the reason why Stripe does not accept this price, if there is one.
+pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice> {
+    if UNSUPPORTED_CURRENCIES.contains(&currency) {
+        let why = "the payment provider uses other minor units for ISK, MGA and UGX; use another \
+                 currency";
+        return Some(UnpayablePrice { member: "currency", why });
+    }
+    // The total of an order is a multiple of this price, so the total also ends in 0.
+    (MULTIPLE_OF_TEN.contains(&currency) && minor % 10 != 0).then_some(UnpayablePrice {
+        member: "amount_minor",
+        why: "must end in 0: the payment provider accepts only two of the three decimals of \
+                 BHD, JOD, KWD, OMR and TND",
+    })
+}
+
+fn unusable_answer(name: &str) -> ProviderError {
+    ProviderError::unavailable(format!("Stripe's answer has no usable {name}"))
+}
+
+/// Percent-encodes an id for a path or a query.
+fn percent_encoded(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    text.bytes()
+        .map(
+            |byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") },
+        )
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Currencies without decimals, from Stripe's documentation. All other currencies that Stripe
+    /// accepts have two or three decimals.
+    const WITHOUT_DECIMALS: [&str; 15] = [
+        "BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF",
+        "XOF", "XPF",
+    ];
+
+    #[test]
+    fn a_currency_is_supported_only_if_stripe_counts_it_as_iso_4217_does() {
+        use doorbuster_api::value::Currency;
+        let more =
+            ["ISK", "UGX", "CNY", "EUR", "USD", "HUF", "TWD", "KWD", "BHD", "JOD", "OMR", "TND"];
+        for code in WITHOUT_DECIMALS.iter().chain(&more) {
+            let ours = Currency::parse(code).expect("three capitals").decimals();
+            let theirs = match *code {
+                code if WITHOUT_DECIMALS.contains(&code) => 0,
+                "KWD" | "BHD" | "JOD" | "OMR" | "TND" => 3,
+                _ => 2,
+            };
+            assert_eq!(
+                refuses_price(0, code).map(|no| no.member),
+                (ours != theirs).then_some("currency"),
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn amounts_of_currencies_with_three_decimals_must_end_in_0() {
+        for code in ["BHD", "JOD", "KWD", "OMR", "TND"] {
+            for (minor, is_payable) in
+                [(0, true), (10, true), (1_230, true), (1, false), (1_234, false), (1_239, false)]
+            {
+                let refused = refuses_price(minor, code).map(|no| no.member);
+                assert_eq!(refused, (!is_payable).then_some("amount_minor"), "{minor} {code}");
+            }
+        }
+        assert_eq!([refuses_price(1_234, "CNY"), refuses_price(1_234, "JPY")], [None, None]);
+    }
+}

@@ -1,0 +1,397 @@
+//! Secrets that are not in the settings. The server creates each secret once and keeps it. In the
+//! embedded shape, each secret is a file in the data directory that only the file's owner can read.
+//!
+//! If several nodes share one store, the store keeps the secrets of the first node. The nodes do
+//! not write these secrets to files, with one exception: the node that generates the operators' key
+//! writes this key to a file for the operator.
+//!
+//! | file | content |
+//! |---|---|
+//! | `buyer_secret` | the text that signs buyers' tokens (HS256) |
+//! | `admin_key` | the operators' key |
+//! | `webhook_secret` | `whsec_` and base64, for the sandbox's messages |
+//! | `id_key` | 32 bytes in hexadecimal: proves order ids and hashes request keys |
+//! | `pass_key` | 32 bytes in hexadecimal, from which all keys of the front door are derived |
+//!
+//! If `id_key` is lost, no order id is valid any more. Buyers get 404 even for their settled
+//! orders, and they can neither read nor repeat queued requests.
+
+mod error;
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use doorbuster_core::IdKey;
+use doorbuster_store::{BackupFile, HistoryMemory, shared_secret, stored_secret};
+use secrecy::{ExposeSecret, SecretString};
+
+use doorbuster_base::secret_format::{self, hex, parse_id_key, parse_key};
+pub use error::SecretsError;
+
+use doorbuster_base::master_keys::MasterKeys;
+use doorbuster_config::{BuyerKeys, Settings};
+
+/// File mode of a secret. Only its owner can read it.
+const FILE_MODE: u32 = 0o600;
+/// File mode of the data directory. Only its owner can use it.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// The key-derivation context of the fingerprint of `pass_key`.
+const PASS_KEY_FINGERPRINT: &str = "doorbuster pass_key fingerprint";
+
+/// The names of the files in which generated secrets are kept.
+const FILES: [&str; 5] = ["admin_key", "buyer_secret", "id_key", "pass_key", "webhook_secret"];
+
+/// The file with the front door's secret. The server generated this secret.
+#[derive(Clone, Debug)]
+pub struct PassKeyFile {
+    /// 16 hexadecimal digits by which a store recognizes the secret.
+    pub fingerprint: String,
+    /// Whether the secret was created just now.
+    pub is_new: bool,
+}
+
+/// Every secret of this deployment.
+#[derive(Debug)]
+pub struct Secrets {
+    /// The secret that signs buyers' tokens. `None` if public keys verify the tokens.
+    pub buyer: Option<SecretString>,
+    /// The operators' key.
+    pub admin_key: SecretString,
+    /// Whether the operators' key was created just now. A new key must be shown to the operator.
+    pub admin_key_is_new: bool,
+    /// The secrets that sign the sandbox's messages, newest first.
+    pub webhook: Vec<SecretString>,
+    /// The key of order ids.
+    pub id_key: IdKey,
+    /// The secrets from which the front door's keys are derived.
+    pub pass_keys: MasterKeys,
+    /// The file with the generated secret of the front door. `None` if the settings have the keys.
+    pub pass_key_file: Option<PassKeyFile>,
+}
+
+/// Removes a `pass_key` that this start created, because the start failed before the store recorded
+/// the key. Otherwise the next start would treat the key as the key of another store.
+pub fn remove_new_pass_key(settings: &Settings, secrets: &Secrets) {
+    let is_new = secrets.pass_key_file.as_ref().is_some_and(|file| file.is_new);
+    if is_new && settings.shape.store().is_none() {
+        // The start failed already, and its error says why.
+        let _ = fs::remove_file(settings.data_dir.join("pass_key"));
+    }
+}
+
+/// Reads the configured and the kept secrets. Creates missing secrets.
+///
+/// # Errors
+///
+/// If the data directory or the shared store cannot be read or written.
+pub async fn load_or_create_all(
+    settings: &Settings,
+    history: &HistoryMemory,
+) -> Result<Secrets, SecretsError> {
+    let buyer = match &settings.auth.buyers {
+        Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) => None,
+        Some(BuyerKeys::Secret(secret)) => Some(secret.clone()),
+        None => Some(load_or_create(settings, history, "buyer_secret").await?.0),
+    };
+    let (admin_key, admin_key_is_new) = match &settings.auth.admin_key {
+        Some(key) => (key.clone(), false),
+        None => load_or_create(settings, history, "admin_key").await?,
+    };
+    let webhook = match settings.payment.webhook_secrets.as_slice() {
+        [] => vec![load_or_create(settings, history, "webhook_secret").await?.0],
+        configured => configured.to_vec(),
+    };
+    let id_key = match &settings.auth.id_key {
+        Some(key) => key.clone(),
+        None => {
+            expect_id_key(settings)?;
+            let (text, _) = load_or_create(settings, history, "id_key").await?;
+            parse_id_key(text.expose_secret()).ok_or_else(|| corrupt(settings, "id_key"))?
+        }
+    };
+    let (pass_keys, pass_key_file) = match &settings.pass_keys {
+        Some(keys) => (keys.clone(), None),
+        None => {
+            let (text, is_new) = load_or_create(settings, history, "pass_key").await?;
+            let keys = parse_key(text.expose_secret())
+                .and_then(|key| MasterKeys::new(vec![key]))
+                .ok_or_else(|| corrupt(settings, "pass_key"))?;
+            let fingerprint = keys.keys(PASS_KEY_FINGERPRINT).map(hex).collect::<String>();
+            let fingerprint = fingerprint[..16].to_owned();
+            (keys, Some(PassKeyFile { fingerprint, is_new }))
+        }
+    };
+    Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys, pass_key_file })
+}
+
+/// Returns the secret that verifies buyers' tokens on servers with these settings. Never creates a
+/// missing secret, because no server would use the new secret.
+///
+/// # Errors
+///
+/// If there is no such secret, or if the secret cannot be read.
+pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsError> {
+    if let Some(BuyerKeys::Secret(secret)) = &settings.auth.buyers {
+        return Ok(secret.clone());
+    }
+    kept(settings, "buyer_secret", "auth.buyer_secret").await
+}
+
+/// Returns the newest secret that verifies the sandbox's messages on servers with these settings.
+/// Never creates a missing secret, because no server would use the new secret.
+///
+/// # Errors
+///
+/// If there is no such secret, or if the secret cannot be read.
+pub async fn webhook_secret(settings: &Settings) -> Result<SecretString, SecretsError> {
+    if let Some(newest) = settings.payment.webhook_secrets.first() {
+        return Ok(newest.clone());
+    }
+    kept(settings, "webhook_secret", "payment.webhook_secret").await
+}
+
+/// Returns the secret `name` that a server generated and keeps.
+async fn kept(
+    settings: &Settings,
+    name: &'static str,
+    setting: &'static str,
+) -> Result<SecretString, SecretsError> {
+    let found = match settings.shape.store() {
+        Some(url) => stored_secret(url.expose_secret(), name).await?.map(SecretString::from),
+        None => {
+            let path = settings.data_dir.join(name);
+            read(&path).map_err(|error| SecretsError::InDirectory { path, error })?
+        }
+    };
+    let missing = || SecretsError::Missing { name, place: location(settings), setting };
+    check(settings, name, found.ok_or_else(missing)?)
+}
+
+/// Refuses to create an id key for a store that was created with another id key.
+fn expect_id_key(settings: &Settings) -> Result<(), SecretsError> {
+    let dir = &settings.data_dir;
+    let is_embedded = settings.shape.store().is_none();
+    match is_embedded && doorbuster_store::is_store(dir) && !dir.join("id_key").exists() {
+        true => Err(SecretsError::IdKeyMissing(dir.clone())),
+        false => Ok(()),
+    }
+}
+
+/// Returns the generated secrets of a data directory, as files of a backup.
+///
+/// # Errors
+///
+/// If a secret cannot be read.
+pub fn backup_files(dir: &Path) -> Result<Vec<BackupFile>, SecretsError> {
+    let mut files = Vec::new();
+    for name in FILES {
+        let path = dir.join(name);
+        match fs::read(&path) {
+            Ok(content) => files.push(BackupFile { name: name.to_owned(), content }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(SecretsError::InDirectory { path, error }),
+        }
+    }
+    Ok(files)
+}
+
+/// Checks the permissions of the data directory of an embedded store. If other users can read or
+/// enter the directory but not write to it, logs a warning. This is still safe, because the files
+/// are private.
+///
+/// # Errors
+///
+/// If other users can write to the directory.
+pub fn check_directory(dir: &Path) -> Result<(), SecretsError> {
+    let failed = |error| SecretsError::InDirectory { path: dir.to_owned(), error };
+    let mode = mode(dir).map_err(failed)?;
+    if mode & 0o022 != 0 {
+        return Err(SecretsError::Writable(dir.to_owned()));
+    }
+    if mode & 0o077 != 0 {
+        let mode = format!("{mode:03o}");
+        tracing::warn!(
+            path = %dir.display(),
+            mode,
+            event = "secret.directory_readable",
+            "other users can list the data directory; set its mode to 700"
+        );
+    }
+    Ok(())
+}
+
+/// Logs a warning if other users can write to the data directory of a node whose store is in
+/// PostgreSQL. Such a node starts anyway, because an empty volume of a container usually has this
+/// mode.
+pub fn warn_of_writable_directory(dir: &Path) {
+    // The directory may be missing, because such a node needs no directory.
+    if mode(dir).is_ok_and(|mode| mode & 0o022 != 0) {
+        tracing::warn!(
+            path = %dir.display(),
+            event = "secret.directory_writable",
+            "other users can write to the data directory, so they could remove the record that \
+             protects against an old primary; set its mode to 700"
+        );
+    }
+}
+
+/// Returns the permissions of a directory.
+fn mode(dir: &Path) -> io::Result<u32> {
+    Ok(fs::metadata(dir)?.permissions().mode() & 0o777)
+}
+
+/// Returns the place of the secrets, as text for an operator.
+fn location(settings: &Settings) -> String {
+    match settings.shape.store() {
+        Some(_) => "the database of store.url".to_owned(),
+        None => settings.data_dir.display().to_string(),
+    }
+}
+
+/// Returns the secret `name`, and whether it was created just now. Creates it if it is missing.
+async fn load_or_create(
+    settings: &Settings,
+    history: &HistoryMemory,
+    name: &'static str,
+) -> Result<(SecretString, bool), SecretsError> {
+    let (secret, is_new) = match settings.shape.store() {
+        None => load_or_create_file(&settings.data_dir, name)?,
+        Some(url) => {
+            let own = secret_format::generate(name);
+            let shared = shared_secret(url.expose_secret(), history, name, &own).await?;
+            let is_new = shared == own;
+            (shared.into(), is_new)
+        }
+    };
+    Ok((check(settings, name, secret)?, is_new))
+}
+
+/// Returns the secret if it has the format of a generated secret. A file that was emptied or
+/// truncated must never become a key that anyone can guess.
+fn check(
+    settings: &Settings,
+    name: &'static str,
+    secret: SecretString,
+) -> Result<SecretString, SecretsError> {
+    match secret_format::is_valid(name, secret.expose_secret()) {
+        true => Ok(secret),
+        false => Err(corrupt(settings, name)),
+    }
+}
+
+fn corrupt(settings: &Settings, name: &'static str) -> SecretsError {
+    SecretsError::Corrupt { name, place: location(settings) }
+}
+
+fn load_or_create_file(dir: &Path, name: &str) -> Result<(SecretString, bool), SecretsError> {
+    let path = dir.join(name);
+    let (secret, is_new) = read_or_create(dir, &path, || secret_format::generate(name))
+        .map_err(|error| SecretsError::InDirectory { path, error })?;
+    if is_new && doorbuster_store::is_store(dir) {
+        tracing::warn!(
+            secret = name,
+            event = "secret.created_again",
+            "created a new secret, because its file was missing beside an existing store; {}; if \
+             you restored the data directory, stop the server and restore the file",
+            lost_with(name)
+        );
+    }
+    Ok((secret, is_new))
+}
+
+/// Returns what no longer works if this secret is lost.
+fn lost_with(name: &str) -> &'static str {
+    match name {
+        "admin_key" => "the operators' earlier key does not work",
+        "buyer_secret" => "earlier tokens of buyers do not work",
+        "pass_key" => "earlier passes, sign-ins and payment links do not work",
+        "webhook_secret" => "the sandbox's earlier messages do not work",
+        _ => "what it signed does not work",
+    }
+}
+
+/// Writes the generated operators' key to the file `admin_key` of the data directory. Does nothing
+/// in the embedded shape, because the file already has the key there.
+///
+/// # Errors
+///
+/// The file system's error.
+pub fn keep_admin_key(settings: &Settings, key: &SecretString) -> io::Result<()> {
+    let (dir, path) = (&settings.data_dir, settings.data_dir.join("admin_key"));
+    if settings.shape.store().is_none() {
+        return Ok(());
+    }
+    if dir.as_os_str().is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "there is no data directory"));
+    }
+    create_directory(dir)?;
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => write(&path, key.expose_secret()),
+    }
+}
+
+/// Creates the data directory if it is missing.
+///
+/// # Errors
+///
+/// The file system's error.
+pub fn create_directory(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(dir)
+}
+
+fn read_or_create(
+    dir: &Path,
+    path: &Path,
+    make: impl Fn() -> String,
+) -> io::Result<(SecretString, bool)> {
+    if let Some(secret) = read(path)? {
+        return Ok((secret, false));
+    }
+    create_directory(dir)?;
+    let secret = make();
+    // The secret is written to a temporary file, which is then linked to `path`. So a reader sees
+    // the whole secret or no file. If two tasks write at the same time, only one task succeeds.
+    let temp_path = path.with_extension(format!("{:016x}", rand::random::<u64>()));
+    let linked = write(&temp_path, &secret).and_then(|()| fs::hard_link(&temp_path, path));
+    fs::remove_file(&temp_path)?;
+    match linked {
+        Ok(()) => {
+            fs::File::open(dir)?.sync_all()?;
+            Ok((SecretString::from(secret), true))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            read(path)?.map(|secret| (secret, false)).ok_or(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Option<SecretString>> {
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+                tracing::warn!(
+                    path = %path.display(),
+                    event = "secret.readable",
+                    "other users can read this secret; set its mode to 600"
+                );
+            }
+            Ok(Some(SecretString::from(text.trim_end())))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(path: &Path, secret: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?;
+    file.write_all(secret.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

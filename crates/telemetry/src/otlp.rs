@@ -1,0 +1,269 @@
+//! Sends metrics and logs to a collector, by OTLP over HTTP as JSON. Traces have their own exporter
+//! in `trace`.
+//!
+//! The standard environment variables of OpenTelemetry configure this module:
+//!
+//! - `OTEL_EXPORTER_OTLP_ENDPOINT` is the collector's address. Without an address, nothing is sent.
+//! - `OTEL_METRICS_EXPORTER` and `OTEL_LOGS_EXPORTER` turn off metrics or logs if set to `none`.
+//! - `OTEL_EXPORTER_OTLP_HEADERS` contains headers for each request.
+//! - `OTEL_RESOURCE_ATTRIBUTES` contains attributes of this program.
+//! - `OTEL_METRIC_EXPORT_INTERVAL` is the time between two requests with metrics, in milliseconds.
+//!
+//! The address and the headers can also be set for metrics alone or for logs alone, for example
+//! with `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`. Such a variable has priority.
+
+mod logs;
+mod metrics;
+mod pairs;
+
+use std::env;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doorbuster_base::clock::Clock;
+use doorbuster_base::outgoing::OutgoingClient;
+use futures_util::future::BoxFuture;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Counter;
+
+pub use logs::layer;
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last requests may take while the server stops.
+const LAST_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often metrics are sent, if the environment sets no interval.
+const METRICS_EVERY: Duration = Duration::from_secs(15);
+/// How often log lines are sent.
+const LOGS_EVERY: Duration = Duration::from_secs(1);
+
+/// The environment variables and the URL path for one kind of data.
+struct Signal {
+    endpoint: &'static str,
+    headers: &'static str,
+    exporter: &'static str,
+    path: &'static str,
+}
+
+const METRICS: Signal = Signal {
+    endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    headers: "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+    exporter: "OTEL_METRICS_EXPORTER",
+    path: "/v1/metrics",
+};
+const LOGS: Signal = Signal {
+    endpoint: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+    headers: "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+    exporter: "OTEL_LOGS_EXPORTER",
+    path: "/v1/logs",
+};
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Returns whether the environment turns off the export of one kind of data. `exporter` is the
+/// variable of this kind.
+pub fn is_off(exporter: &str) -> bool {
+    let is = |name, off: &str| variable(name).is_some_and(|value| value.eq_ignore_ascii_case(off));
+    is("OTEL_SDK_DISABLED", "true") || is(exporter, "none")
+}
+
+/// Returns the names and values of a variable, and logs a warning about its invalid entries.
+fn entries(name: &'static str) -> Vec<(String, String)> {
+    let (entries, invalid) = pairs::parse(&variable(name).unwrap_or_default());
+    if invalid > 0 {
+        warn_of_invalid(name);
+    }
+    entries
+}
+
+/// Logs a warning about a variable. The log does not contain the value, which may be a secret.
+fn warn_of_invalid(variable: &'static str) {
+    tracing::warn!(
+        variable,
+        event = "otlp.invalid",
+        "ignored an invalid entry of an environment variable; correct it"
+    );
+}
+
+impl Signal {
+    /// Returns where to send this kind of data, if the environment names a collector.
+    fn sink(&self) -> Option<Sink> {
+        let mut headers = HeaderMap::new();
+        let address = self.address()?;
+        for name in ["OTEL_EXPORTER_OTLP_HEADERS", self.headers] {
+            for (key, value) in entries(name) {
+                match (key.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+                    (Ok(key), Ok(mut value)) => {
+                        value.set_sensitive(true);
+                        headers.insert(key, value);
+                    }
+                    _ => warn_of_invalid(name),
+                }
+            }
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Some(Sink { address, headers, path: self.path, is_failing: AtomicBool::new(false) })
+    }
+
+    /// Returns the address, if the environment names a collector for this kind of data.
+    fn address(&self) -> Option<String> {
+        if is_off(self.exporter) {
+            return None;
+        }
+        variable(self.endpoint).or_else(|| {
+            let all = variable("OTEL_EXPORTER_OTLP_ENDPOINT")?;
+            Some(format!("{}{}", all.trim_end_matches('/'), self.path))
+        })
+    }
+}
+
+/// The name of the service in the resource.
+const SERVICE_NAME: &str = "service.name";
+
+/// Returns the OTLP resource, which names the program that sends the data. `OTEL_SERVICE_NAME` has
+/// priority over a name in `OTEL_RESOURCE_ATTRIBUTES`.
+fn resource() -> Value {
+    let (given, _) = pairs::parse(&variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default());
+    let given_name = || given.iter().find(|(key, _)| key == SERVICE_NAME).map(|(_, name)| name);
+    let name = variable("OTEL_SERVICE_NAME").or_else(|| given_name().cloned());
+    let own = [
+        (SERVICE_NAME, name.unwrap_or_else(|| "doorbuster".to_owned())),
+        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    let others = given.iter().filter(|(key, _)| own.iter().all(|(name, _)| name != key));
+    let others = others.map(|(key, value)| attribute(key, value));
+    let own = own.iter().map(|(key, value)| attribute(key, value));
+    json!({"attributes": own.chain(others).collect::<Value>()})
+}
+
+fn attribute(key: &str, value: &str) -> Value {
+    json!({"key": key, "value": {"stringValue": value}})
+}
+
+/// Formats a time for OTLP. In OTLP's JSON, 64-bit numbers are strings.
+fn nanos(at_ms: i64) -> String {
+    format!("{at_ms}000000")
+}
+
+/// Where one kind of data is sent.
+struct Sink {
+    address: String,
+    headers: HeaderMap,
+    path: &'static str,
+    /// Whether the last request failed.
+    is_failing: AtomicBool,
+}
+
+/// What the exporter sends.
+pub struct Source<'a> {
+    /// The server's clock.
+    pub clock: &'a Clock,
+    /// Renders the page of metrics.
+    pub page: &'a (dyn Fn() -> BoxFuture<'a, String> + Sync),
+    /// Counts failed requests.
+    pub failures: &'a Counter,
+}
+
+/// Sends data to the collector.
+struct Collector<'a> {
+    source: Source<'a>,
+    metrics: Option<Sink>,
+    logs: Option<Sink>,
+    client: OutgoingClient,
+    began_ms: i64,
+}
+
+/// Sends metrics and logs until `stop` is cancelled. Then sends them one last time.
+pub async fn run(source: Source<'_>, stop: &CancellationToken) {
+    let began_ms = source.clock.now().0;
+    let client = OutgoingClient::new(|| reqwest::Client::builder().timeout(TIMEOUT).build());
+    let (metrics, logs) = (METRICS.sink(), LOGS.sink());
+    let collector = Collector { source, metrics, logs, client, began_ms };
+    if collector.metrics.is_none() && collector.logs.is_none() {
+        return;
+    }
+    let every = variable("OTEL_METRIC_EXPORT_INTERVAL").and_then(|text| text.parse().ok());
+    let every = every.map_or(METRICS_EVERY, |ms: u64| Duration::from_millis(ms.max(100)));
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = collector.send_metrics_forever(every) => {}
+        () = collector.send_logs_forever() => {}
+    }
+    // The time limit bounds how long a silent collector can delay the stop.
+    let last = async {
+        collector.send_metrics().await;
+        collector.send_logs().await;
+    };
+    drop(tokio::time::timeout(LAST_TIMEOUT, last).await);
+}
+
+impl Collector<'_> {
+    async fn send_metrics_forever(&self, every: Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            self.send_metrics().await;
+        }
+    }
+
+    async fn send_logs_forever(&self) {
+        loop {
+            tokio::time::sleep(LOGS_EVERY).await;
+            self.send_logs().await;
+        }
+    }
+
+    async fn send_metrics(&self) {
+        if let Some(sink) = &self.metrics {
+            let page = (self.source.page)().await;
+            let body = metrics::request(&page, self.began_ms, self.source.clock.now().0);
+            self.send(sink, &body).await;
+        }
+    }
+
+    async fn send_logs(&self) {
+        if let Some(sink) = &self.logs
+            && let Some(body) = logs::request(self.source.clock.now().0)
+        {
+            self.send(sink, &body).await;
+        }
+    }
+
+    /// Sends one request. Does not repeat a failed request, because the next request has newer
+    /// data. Logs only the first failure in a row and the recovery, because these lines also go to
+    /// the same collector.
+    async fn send(&self, sink: &Sink, body: &Value) {
+        let sent = self.try_send(sink, body).await;
+        let was_failing = sink.is_failing.swap(sent.is_err(), Ordering::AcqRel);
+        let path = sink.path;
+        match sent {
+            Ok(()) if was_failing => {
+                tracing::info!(path, event = "otlp.recovered", "the collector accepts data again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                self.source.failures.add_one();
+                if !was_failing {
+                    tracing::warn!(
+                        path,
+                        %error,
+                        event = "otlp.failed",
+                        "failed to send data to the collector; the data is dropped"
+                    );
+                }
+            }
+        }
+    }
+
+    async fn try_send(&self, sink: &Sink, body: &Value) -> reqwest::Result<()> {
+        let request = self.client.get()?.post(&sink.address).headers(sink.headers.clone());
+        // The address may contain a secret, so the error does not name it.
+        let sent = request.body(body.to_string()).send().await;
+        let sent = sent.and_then(reqwest::Response::error_for_status);
+        sent.map(drop).map_err(reqwest::Error::without_url)
+    }
+}

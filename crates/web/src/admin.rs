@@ -1,0 +1,78 @@
+//! The operators' endpoints. The store records every change with the id of the operator's key. The
+//! record is written in the same transaction as the change ([`doorbuster_store::recorded`]).
+
+pub(crate) mod access_codes;
+pub(crate) mod actions;
+pub(crate) mod admissions;
+pub(crate) mod audit;
+pub(crate) mod blocks;
+pub(crate) mod buyers;
+pub(crate) mod check;
+pub(crate) mod dead_letters;
+pub(crate) mod erasures;
+pub(crate) mod export;
+pub(crate) mod keys;
+pub(crate) mod nodes;
+pub(crate) mod orders;
+pub(crate) mod payments;
+pub(crate) mod phases;
+pub(crate) mod sales;
+pub(crate) mod series;
+pub(crate) mod settings;
+pub(crate) mod spread;
+pub(crate) mod stats;
+pub(crate) mod stock;
+pub(crate) mod waitlist;
+pub(crate) mod webhook_endpoints;
+
+use std::sync::Arc;
+
+use doorbuster_api::problem::Problem;
+use doorbuster_core::limits::SLOTS_SERVED_MAX;
+use doorbuster_engine::catalogue::SaleState;
+use doorbuster_engine::wire;
+use doorbuster_store::SaleRow;
+use http::HeaderValue;
+use http::header::ETAG;
+
+use super::App;
+use super::reply::{Reply, json};
+
+/// Returns the sale with this name, even if the sale is a draft.
+fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
+    app.engine.catalogue().sale(name).cloned().ok_or_else(no_sale)
+}
+
+/// Checks that one node can read the slots of this sale and of all overlapping sales, because a
+/// node can read only a limited number of slots at once. Two sales overlap if both may be open at
+/// the same time. `own` is the number of this sale's slots.
+fn check_slots_readable(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
+    let slots = app.engine.concurrent_slots(row, own);
+    if slots <= SLOTS_SERVED_MAX {
+        return Ok(());
+    }
+    let detail = format!(
+        "this sale and the sales that overlap it have {slots} slots, and at most \
+         {SLOTS_SERVED_MAX} can be read at once; use fewer partitions or another time"
+    );
+    Err(Problem::wrong_state(row.phase.as_str(), detail))
+}
+
+fn no_sale() -> Problem {
+    Problem::not_found("there is no such sale")
+}
+
+/// Returns the `ETag` for a version of a sale.
+fn etag(version: u64) -> String {
+    format!("\"{version}\"")
+}
+
+/// Answers with a sale as operators see it, and with its `ETag`.
+fn sale_reply(app: &App, status: http::StatusCode, row: &SaleRow) -> Reply {
+    let catalogue = app.engine.catalogue();
+    let known = catalogue.sale(&row.id);
+    let mut reply = json(status, &wire::admin_sale(row, known.map(|sale| &**sale)));
+    let tag = HeaderValue::from_str(&etag(row.version)).expect("digits between quotes");
+    reply.headers_mut().insert(ETAG, tag);
+    reply
+}

@@ -1,0 +1,154 @@
+//! `GET /v1/admin/audit`: checks every invariant of the store now.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::admin::audit::{Audit, AuditItem, Finding, Notice};
+use doorbuster_core::money::RefundCause;
+use doorbuster_engine::wire;
+use doorbuster_store as store;
+use http::StatusCode;
+
+use crate::App;
+use crate::failure::failed;
+use crate::reply::{HandlerResult, json};
+
+pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
+    let view = app.engine.audit().await.map_err(failed)?;
+    let lost = view.lost.iter().map(lost_orders);
+    let findings: Vec<Finding> = view
+        .findings
+        .into_iter()
+        .map(|finding| {
+            let (sale, item) = finding.item.unzip();
+            Finding { rule: finding.rule, sale, item, detail: finding.detail }
+        })
+        .chain(lost)
+        .collect();
+    let items = view.items.iter().map(|item| {
+        let row = wire::stock_row(&item.item, &item.counts);
+        AuditItem {
+            sale: item.sale.clone(),
+            item: row.item,
+            total: row.total,
+            pool: row.pool,
+            in_slots: row.in_slots,
+            held: row.held,
+            paid: row.paid,
+        }
+    });
+    let audit = Audit {
+        ok: findings.is_empty(),
+        checked_at: wire::time(view.checked_at),
+        repairs: view.repairs,
+        findings,
+        notices: view
+            .reversals
+            .iter()
+            .map(reversed)
+            .chain(view.notices.iter().map(notice))
+            .chain(view.history.iter().filter_map(restored))
+            .chain(view.history.iter().filter_map(database_changed))
+            .collect(),
+        items: items.collect(),
+    };
+    Ok(json(StatusCode::OK, &audit))
+}
+
+/// Returns a notice about a payment that was reversed without a request from the shop. Either the
+/// payment was refunded in the provider's dashboard, or the buyer's bank disputes it.
+fn reversed(found: &store::ReversedPayment) -> Notice {
+    let said = match found.kind {
+        store::ReversalKind::Returned => "was refunded in the provider's own dashboard",
+        store::ReversalKind::Disputed => "is disputed by the buyer's bank",
+    };
+    let money = &found.money;
+    let (payment, minor, currency) = (&found.payment.0, money.minor, &money.currency);
+    Notice {
+        kind: found.kind.as_str().to_owned(),
+        order: Some(found.order.clone()),
+        detail: format!(
+            "payment {payment}: {minor} {currency} in minor units {said}; its order did not \
+             change, and you decide what happens to the order"
+        ),
+    }
+}
+
+/// Returns a notice about a payment that pays for no order.
+fn notice(found: &store::RefundNotice) -> Notice {
+    let said = match found.what {
+        RefundCause::Mismatch => "does not have its order's amount",
+        RefundCause::Second => "came for an order that was already paid",
+        RefundCause::UnknownOrder => "named an order that does not exist",
+        RefundCause::Late | RefundCause::Operator => "is refunded",
+    };
+    let money = &found.money;
+    Notice {
+        kind: found.what.as_str().to_owned(),
+        order: Some(found.order.clone()),
+        detail: format!(
+            "payment {}, {} {} in minor units, {said}",
+            found.payment.0, money.minor, money.currency
+        ),
+    }
+}
+
+/// Reports orders that a node acknowledged before a failover and that the database no longer has.
+fn lost_orders(found: &store::LostOrders) -> Finding {
+    let store::LostOrders { node, fence, at, acknowledged, lost, sample } = found;
+    Finding {
+        rule: "lost_orders".to_owned(),
+        sale: None,
+        item: None,
+        detail: format!(
+            "at {}, node {node} compared its {acknowledged} newest orders with the database \
+             (fence {fence}): {lost} are missing or in an earlier state, among them {}",
+            wire::time(*at),
+            sample.join(" ")
+        ),
+    }
+}
+
+/// Returns a notice about a failover or a move of the database. Every report of an audit repeats
+/// this notice.
+fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
+    let change = match row.cause {
+        store::HistoryCause::Promoted => "a standby became the primary",
+        store::HistoryCause::Moved => "the rows were moved to another database",
+        store::HistoryCause::Created | store::HistoryCause::Restored => return None,
+    };
+    let at = wire::time(row.at);
+    let (fence, sales) = (row.fence, paused_sales(row));
+    Some(Notice {
+        kind: "database_changed".to_owned(),
+        order: None,
+        detail: format!(
+            "{change} at {at} (fence {fence}); this change paused these sales (phase before \
+             the pause in brackets): {sales}"
+        ),
+    })
+}
+
+/// Lists the sales that a change of the store paused, each with its earlier phase.
+fn paused_sales(row: &store::StoreHistoryRow) -> String {
+    let sale = |paused: &store::PausedSale| format!("{} ({})", paused.sale, paused.was.as_str());
+    let sales: Vec<String> = row.paused.iter().map(sale).collect();
+    if sales.is_empty() { "none".to_owned() } else { sales.join(", ") }
+}
+
+/// Returns a notice about a restore of the store. Every report of an audit repeats this notice.
+fn restored(row: &store::StoreHistoryRow) -> Option<Notice> {
+    let backup_at = row.backup_at?;
+    let sales = paused_sales(row);
+    Some(Notice {
+        kind: "store_restored".to_owned(),
+        order: None,
+        detail: format!(
+            "the store was restored at {} from a backup of {}; the restore paused these sales \
+             (phase before the pause in brackets): {sales}; the store lacks all orders, payments \
+             and events after the backup",
+            wire::time(row.at),
+            wire::time(backup_at)
+        ),
+    })
+}

@@ -1,0 +1,143 @@
+//! Lists, adds and deletes blocks of buyers and networks.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::admin::blocks::{Block, BlockKind, BlockList, NewBlock};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::value::is_name;
+use doorbuster_config::Cidr;
+use doorbuster_core::{BuyerId, Millis};
+use doorbuster_engine::blocks::BLOCKS_MAX;
+use doorbuster_engine::wire;
+use doorbuster_store::{self as store, FieldChange, NewAction, recorded};
+use http::StatusCode;
+
+use crate::App;
+use crate::failure::failed;
+use crate::identity::OperatorIdentity;
+use crate::path_names::PathNames;
+use crate::reply::{HandlerResult, empty, json};
+use crate::request_body;
+
+/// The number of digits of a block's id.
+const ID_DIGITS: usize = 12;
+
+/// `GET /v1/admin/blocks`
+pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
+    let blocks = app.engine.store().blocks().await.map_err(failed)?;
+    Ok(json(
+        StatusCode::OK,
+        &BlockList { blocks: blocks.iter().map(|block| block_view(&app, block)).collect() },
+    ))
+}
+
+/// `POST /v1/admin/blocks`
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let headers = request.headers().clone();
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
+    let wanted = NewBlock::from_json(&body)?;
+    let value = block_value(&wanted)?;
+    let until = wanted.expires_at.map(|time| Millis(time.millis()));
+    if until.is_some_and(|until| until <= app.engine.now()) {
+        return Err(value_fault("/expires_at", "must be in the future, or null for no end").into());
+    }
+    let new = store::Block {
+        kind: wanted.kind,
+        value: value.clone(),
+        until,
+        reason: wanted.reason.clone(),
+        at: app.engine.now(),
+    };
+    let action = NewAction {
+        changes: vec![
+            FieldChange::set("/reason", wanted.reason.as_str()),
+            FieldChange::set("/expires_at", until.map(|until| until.0)),
+        ],
+        ..by.action("block.created", "block", &block_id(&app, &new))
+    };
+    let put =
+        app.engine.store().insert_block(wanted.kind, &value, until, &wanted.reason, BLOCKS_MAX);
+    let Some(block) = recorded(action, put).await.map_err(failed)? else {
+        return Err(Problem::wrong_state(
+            "full",
+            "the limit of blocks is reached; delete a block first",
+        )
+        .into());
+    };
+    app.gate.blocks.catch_up(&app.engine).await.map_err(failed)?;
+    if block.kind == BlockKind::Buyer
+        && let Some(buyer) = BuyerId::new(&block.value)
+    {
+        app.engine.leave_all_waitlists(&buyer).await.map_err(failed)?;
+    }
+    let block = block_view(&app, &block);
+    Ok(json(StatusCode::CREATED, &block))
+}
+
+/// `DELETE /v1/admin/blocks/{block}`
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([wanted]): PathNames<1>,
+) -> HandlerResult {
+    let blocks = app.engine.store().blocks().await.map_err(failed)?;
+    let found = blocks.into_iter().find(|block| block_id(&app, block) == wanted);
+    let gone = || Problem::not_found("there is no such block");
+    let block = found.ok_or_else(gone)?;
+    let delete = app.engine.store().delete_block(block.kind, &block.value);
+    if !recorded(by.action("block.deleted", "block", &wanted), delete).await.map_err(failed)? {
+        return Err(gone().into());
+    }
+    app.gate.blocks.catch_up(&app.engine).await.map_err(failed)?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// Returns the canonical text of the blocked buyer or network.
+fn block_value(wanted: &NewBlock) -> Result<String, Problem> {
+    match wanted.kind {
+        BlockKind::Buyer if is_name(&wanted.value) => Ok(wanted.value.clone()),
+        BlockKind::Buyer => Err(value_fault(
+            "/value",
+            "must be a buyer's id: 1 to 64 characters of A-Z a-z 0-9 _ . : -",
+        )),
+        BlockKind::Ip => {
+            let network = Cidr::parse(&wanted.value).and_then(|network| network.canonical());
+            let network = network.ok_or_else(|| {
+                value_fault("/value", "must be an address or a network, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
+            })?;
+            Ok(network.to_string())
+        }
+    }
+}
+
+fn value_fault(pointer: &str, detail: &'static str) -> Problem {
+    Problem::invalid_request(vec![Fault::new(FaultLocation::Body(pointer.to_owned()), detail)])
+}
+
+fn block_view(app: &App, block: &store::Block) -> Block {
+    Block {
+        id: block_id(app, block),
+        kind: block.kind,
+        value: block.value.clone(),
+        expires_at: block.until.map(wire::time),
+        reason: block.reason.clone(),
+        created_at: wire::time(block.at),
+    }
+}
+
+/// Returns a block's id: a keyed hash of the blocked value. The id is the same on every node. The
+/// id must not reveal the buyer, because the log of actions keeps the id even after the buyer is
+/// erased.
+fn block_id(app: &App, block: &store::Block) -> String {
+    let hash =
+        app.engine.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));
+    format!("blk_{}", &format!("{hash:016x}")[..ID_DIGITS])
+}

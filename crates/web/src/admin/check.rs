@@ -1,0 +1,187 @@
+//! `POST /v1/admin/sales/{sale}/check`: lists what could go wrong when the sale opens.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use doorbuster_api::admin::console::{CheckProblem, CheckReport, Node, Severity};
+use doorbuster_api::admin::front_door::LimitSetting;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_core::{Phase, Stock};
+use doorbuster_engine::catalogue::SaleState;
+use doorbuster_engine::wire;
+use http::StatusCode;
+
+use super::nodes::node_of_row;
+use super::sale;
+use crate::App;
+use crate::failure::failed;
+use crate::path_names::PathNames;
+use crate::reply::{HandlerError, HandlerResult, json};
+use crate::request_body;
+
+/// The longest lag of a running node. A node reports about twice a second, so a node whose last
+/// report is older may have stopped.
+const LAG_MAX_MS: u64 = 1_500;
+
+pub(crate) async fn check(
+    State(app): State<Arc<App>>,
+    PathNames([name]): PathNames<1>,
+    request: Request,
+) -> HandlerResult {
+    request_body::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
+    let sale = sale(&app, &name)?;
+    let mut problems = sale_problems(&app, &sale);
+    if sale.front_door.access_codes.is_required() {
+        let counts = app.engine.store().code_counts(&name).await.map_err(failed)?;
+        if counts.spent >= counts.uses {
+            let detail =
+                "buyers need an access code, and the sale has no unused code; create codes";
+            problems.push(error("no_access_codes", detail));
+        }
+    }
+    problems.extend(installation_problems(&app).await?);
+    problems.extend(node_problems(&app).await?);
+    problems.sort_by_key(|problem| problem.severity != Severity::Error);
+    let ready = problems.iter().all(|problem| problem.severity != Severity::Error);
+    Ok(json(StatusCode::OK, &CheckReport { ready, problems }))
+}
+
+fn error(code: &str, detail: impl Into<String>) -> CheckProblem {
+    CheckProblem { severity: Severity::Error, code: code.to_owned(), detail: detail.into() }
+}
+
+fn warning(code: &str, detail: impl Into<String>) -> CheckProblem {
+    CheckProblem { severity: Severity::Warning, ..error(code, detail) }
+}
+
+fn sale_problems(app: &App, sale: &SaleState) -> Vec<CheckProblem> {
+    let (row, now) = (&sale.row, app.engine.now());
+    let mut problems = Vec::new();
+    if row.phase == Phase::Closed {
+        problems.push(error("closed", "the sale is closed and cannot open again"));
+    }
+    if row.phase == Phase::Draft {
+        problems.push(warning("draft", "buyers do not see a draft; schedule or open the sale"));
+    }
+    if row.phase == Phase::Draft && row.starts_at.is_none_or(|at| at <= now) {
+        problems.push(warning(
+            "no_start",
+            "starts_at is not in the future; the sale opens only when an operator opens it",
+        ));
+    }
+    if row.ends_at.is_some_and(|at| at <= now) {
+        problems.push(error("ended", "ends_at is in the past; the sale would close at once"));
+    }
+    for (index, item) in sale.items.iter().enumerate() {
+        let name = &item.row.name;
+        if item.gauge.counts().total == Stock::Counted(0) {
+            problems.push(error("no_stock", format!("item {name} has no units; adjust its stock")));
+        }
+        let (price, currency) = (item.row.price_minor, &item.row.currency);
+        if let Some(fault) = super::sales::unpayable(app, index, price, currency) {
+            problems.push(error("price_refused", format!("item {name}: {}", fault.detail)));
+        }
+        if item.row.image.is_none() {
+            problems.push(warning("no_image", format!("item {name} has no picture")));
+        }
+    }
+    let limits = wire::admin_sale(row, Some(sale)).front_door.limits;
+    for (limit, sender, member) in [(limits.buyer, "buyer", "buyer"), (limits.ip, "address", "ip")]
+    {
+        if limit == LimitSetting::None {
+            let detail = format!("the front door does not limit the requests of each {sender}");
+            let repair = format!("set front_door.limits.{member}");
+            problems.push(warning("no_limits", format!("{detail}; {repair}")));
+        }
+    }
+    problems
+}
+
+async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerError> {
+    let mut problems = Vec::new();
+    for reason in app.engine.unready_reasons().await {
+        problems.push(error("not_ready", format!("this node is not ready: {reason}")));
+    }
+    if app.payments.sandbox().is_some() {
+        problems.push(warning(
+            "sandbox_payments",
+            "payments go to the sandbox, which moves no money; set payment.provider",
+        ));
+    }
+    if !app.is_https {
+        problems.push(warning(
+            "no_tls_address",
+            "page.url does not begin with https://, so others on the network could read buyers' \
+             tokens; use HTTPS",
+        ));
+    }
+    let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
+    if !endpoints.iter().any(|endpoint| endpoint.enabled) {
+        problems.push(warning(
+            "no_webhooks",
+            "no webhook endpoint is enabled, so the shop gets no events about orders",
+        ));
+    }
+    if !app.buyers.has_accepted_token() {
+        problems.push(warning(
+            "token_unused",
+            "this node has not accepted a buyer's token since it started; to check the shop's \
+             tokens, sign in at the shop and buy in a test sale",
+        ));
+    }
+    if let Some(replication) = app.engine.database().replication() {
+        if replication.lacks_standbys() {
+            problems.push(error(
+                "synchronous_standby_missing",
+                "commits wait for a standby that is not connected; no order can be written",
+            ));
+        } else if replication.required == 0 {
+            problems.push(warning(
+                "no_standby",
+                "commits wait for no standby; if the database server is lost, orders can be lost",
+            ));
+        }
+    }
+    if app.engine.layout().is_single_node() && app.engine.store().commit_copy().is_none() {
+        problems.push(warning(
+            "no_backup",
+            "the store has no continuous backup; if the disk is lost, every order is lost; set \
+             backup.to",
+        ));
+    }
+    if app.live().proxies.iter().any(|network| network.contains(IpAddr::from([8, 8, 8, 8]))) {
+        problems.push(warning(
+            "all_proxies_trusted",
+            "trusted_proxies includes public addresses; clients can forge their addresses",
+        ));
+    }
+    let audit = app.engine.audit().await.map_err(failed)?;
+    if !audit.findings.is_empty() {
+        let detail = "the audit has findings; read GET /v1/admin/audit before you open the sale";
+        problems.push(error("audit_findings", detail));
+    }
+    Ok(problems)
+}
+
+/// Finds nodes that may behave differently from the node that answers this request.
+async fn node_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerError> {
+    if app.engine.layout().is_single_node() {
+        return Ok(Vec::new());
+    }
+    let now = app.engine.now();
+    let rows = app.engine.store().nodes().await.map_err(failed)?;
+    let mut problems = Vec::new();
+    for node in rows.iter().map(|row| node_of_row(row, now)) {
+        let Node { node, lag_ms, version, .. } = node;
+        if lag_ms > LAG_MAX_MS {
+            let detail = format!("node {node} last reported {lag_ms} ms ago; it may have stopped");
+            problems.push(warning("node_lags", detail));
+        }
+        if version.is_some_and(|version| version != env!("CARGO_PKG_VERSION")) {
+            let detail = format!("node {node} runs another version than this node");
+            problems.push(warning("other_version", detail));
+        }
+    }
+    Ok(problems)
+}

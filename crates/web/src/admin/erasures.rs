@@ -1,0 +1,109 @@
+//! Erases the data of one buyer.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::admin::erasures::{Erasure, HeldBack, NewErasure};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_core::BuyerId;
+use doorbuster_store::{self as store, Erased, recorded};
+use http::StatusCode;
+
+use crate::App;
+use crate::failure::failed;
+use crate::identity::OperatorIdentity;
+use crate::reply::{HandlerError, HandlerResult, json};
+use crate::request_body;
+
+/// `POST /v1/admin/erasures`
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let headers = request.headers().clone();
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
+    let wanted = NewErasure::from_json(&body)?;
+    let buyer = BuyerId::new(&wanted.buyer).filter(|buyer| !buyer.is_erased());
+    let buyer = buyer.ok_or_else(|| buyer_fault("must be the id of a buyer who is not erased"))?;
+    let store = app.engine.store();
+    let erased_as = app.engine.id_key().erased_buyer(&buyer).as_str().to_owned();
+    let before = store.traces(&buyer).await.map_err(failed)?;
+    if wanted.dry_run {
+        return Ok(json(
+            StatusCode::OK,
+            &erasure_view(
+                erased_as,
+                true,
+                Erased { orders: before.orders, other: before.other },
+                before,
+            ),
+        ));
+    }
+    let mut all = Erased::default();
+    let action = by.action("buyer.erased", "buyer", &erased_as);
+    let left = recorded(action, erase(&app, &buyer, &mut all)).await;
+    app.engine.hub().forget_buyer(&buyer);
+    if let Some(push) = &app.push {
+        push.forget(&buyer);
+    }
+    Ok(json(StatusCode::OK, &erasure_view(erased_as, false, all, left?)))
+}
+
+/// Erases all data of the buyer that can be erased now, in several bounded transactions. Also
+/// erases an order that ends during the call. Returns the data that is retained. If the result is
+/// empty, no data of the buyer is left.
+async fn erase(
+    app: &App,
+    buyer: &BuyerId,
+    all: &mut Erased,
+) -> Result<store::BuyerTraces, HandlerError> {
+    let store = app.engine.store();
+    let mut is_seen = false;
+    loop {
+        let mut is_vain = is_seen;
+        loop {
+            let some = store.erase_batch(buyer).await.map_err(failed)?;
+            if some == Erased::default() {
+                break;
+            }
+            (all.orders, all.other) = (all.orders + some.orders, all.other + some.other);
+            is_vain = false;
+        }
+        let left = store.traces(buyer).await.map_err(failed)?;
+        is_seen = (left.orders, left.other) != (0, 0);
+        if is_vain || !is_seen {
+            return Ok(left);
+        }
+    }
+}
+
+fn erasure_view(
+    erased_as: String,
+    dry_run: bool,
+    done: Erased,
+    left: store::BuyerTraces,
+) -> Erasure {
+    let held = |held: store::RetainedRows| HeldBack {
+        sale: held.sale,
+        reason: held.why,
+        orders: held.orders,
+        other: held.other,
+    };
+    let held_back = left.held_back.into_iter().map(held).collect();
+    Erasure {
+        erased_as,
+        dry_run,
+        orders: done.orders,
+        other: done.other,
+        held_back,
+        blocked: left.blocked,
+    }
+}
+
+fn buyer_fault(detail: &'static str) -> Problem {
+    Problem::invalid_request(vec![Fault::new(FaultLocation::Body("/buyer".to_owned()), detail)])
+}

@@ -1,0 +1,257 @@
+//! The ledger of units. Its lines are an item's first total, each change of the total, and each
+//! change of an order's state. Each line also has the item's counts after the change.
+//!
+//! The server computes the counts only from the ledger's lines. So if the counts in the last line
+//! are correct, the ledger has every movement of units.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use doorbuster_core::{ItemId, Millis, OrderState, Stock};
+use doorbuster_engine::catalogue::ItemState;
+use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::wire;
+use doorbuster_store::{LedgerPage, OrderTransition, StockAdjustment};
+
+use super::csv::CsvLines;
+use crate::App;
+use crate::limits::EXPORT_PAGE;
+
+/// The counts of one item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Balance {
+    /// `None` for unlimited stock.
+    total: Option<i64>,
+    free: i64,
+    held: i64,
+    paid: i64,
+}
+
+impl Balance {
+    /// Moves an order's units from one count to another.
+    fn move_units(&mut self, before: Option<OrderState>, after: OrderState, units: i64) {
+        *self.holder(before) -= units;
+        *self.holder(Some(after)) += units;
+    }
+
+    /// Returns the count that has the units of an order in this state.
+    fn holder(&mut self, state: Option<OrderState>) -> &mut i64 {
+        match state {
+            Some(OrderState::Reserved) => &mut self.held,
+            Some(OrderState::Paid) => &mut self.paid,
+            None | Some(OrderState::Cancelled | OrderState::Expired | OrderState::Refunded) => {
+                &mut self.free
+            }
+        }
+    }
+}
+
+/// Returns the name of a movement.
+fn movement_name(before: Option<OrderState>, after: OrderState) -> &'static str {
+    match (before, after) {
+        (Some(OrderState::Cancelled | OrderState::Expired), OrderState::Paid) => "paid_late",
+        (_, after) => after.as_str(),
+    }
+}
+
+/// Rows that were read but are not written yet.
+struct ReadAhead<T> {
+    rows: VecDeque<T>,
+    /// The position to read from. `None` if all rows were read.
+    after: Option<i64>,
+}
+
+impl<T> Default for ReadAhead<T> {
+    fn default() -> Self {
+        Self { rows: VecDeque::new(), after: Some(0) }
+    }
+}
+
+impl<T> ReadAhead<T> {
+    fn replace(&mut self, page: LedgerPage<T>) {
+        self.rows = page.rows.into();
+        self.after = page.next;
+    }
+
+    /// Returns the position to read from. Returns `None` while rows wait to be written, or if all
+    /// rows were read.
+    fn next_after(&self) -> Option<i64> {
+        self.after.filter(|_| self.rows.is_empty())
+    }
+}
+
+/// An item and its counts after the written lines.
+struct ItemAccount {
+    item: Arc<ItemState>,
+    balance: Balance,
+}
+
+/// A ledger that is being written.
+#[derive(Default)]
+pub(super) struct Ledger {
+    sale: Option<String>,
+    begun: bool,
+    items: BTreeMap<ItemId, ItemAccount>,
+    adjusted: ReadAhead<StockAdjustment>,
+    moved: ReadAhead<OrderTransition>,
+}
+
+impl Ledger {
+    /// Starts a ledger of one sale, or of all sales.
+    pub(super) fn for_sale(sale: Option<String>) -> Self {
+        Self { sale, ..Self::default() }
+    }
+
+    /// Writes the next lines. Returns `false` if the ledger is complete.
+    pub(super) async fn next(
+        &mut self,
+        app: &App,
+        lines: &mut CsvLines,
+    ) -> Result<bool, EngineError> {
+        let store = app.engine.store();
+        if !self.begun {
+            self.begun = true;
+            // The ledger must have all changes that are committed now. Events get their positions
+            // first, because the ledger reads events by position.
+            while store.sequence_events(EXPORT_PAGE).await? >= EXPORT_PAGE {}
+            let openings = store.opening_stocks(self.sale.clone()).await?;
+            let ids: Vec<ItemId> = openings.iter().map(|opening| opening.item).collect();
+            let items = app.engine.find_items(&ids).await?;
+            for (opening, item) in openings.iter().zip(items) {
+                let total = match opening.total {
+                    Stock::Counted(units) => Some(units.cast_signed()),
+                    Stock::Unlimited => None,
+                };
+                let balance = Balance { total, free: total.unwrap_or(0), ..Balance::default() };
+                let (account, said) = (
+                    ItemAccount { item, balance },
+                    LineDetail { at: opening.at, ..LineDetail::default() },
+                );
+                account.write_line(lines, "initial", &said);
+                self.items.insert(opening.item, account);
+            }
+            return Ok(true);
+        }
+        loop {
+            if let Some(after) = self.adjusted.next_after() {
+                self.adjusted
+                    .replace(store.stock_adjustments(self.sale.clone(), after, EXPORT_PAGE).await?);
+            }
+            if let Some(after) = self.moved.next_after() {
+                self.moved
+                    .replace(store.order_transitions(self.sale.clone(), after, EXPORT_PAGE).await?);
+            }
+            while self.adjusted.next_after().is_none() && self.moved.next_after().is_none() {
+                if !self.write_next(lines) {
+                    return Ok(!lines.is_empty());
+                }
+            }
+            if !lines.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Writes the line of the next change: the older of the next adjustment and the next order
+    /// change. Returns `false` if no change is left.
+    fn write_next(&mut self, lines: &mut CsvLines) -> bool {
+        let (adjusted, moved) = (self.adjusted.rows.front(), self.moved.rows.front());
+        let is_adjusted = match (adjusted, moved) {
+            (Some(adjusted), Some(moved)) => adjusted.at <= moved.at,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if is_adjusted && let Some(row) = self.adjusted.rows.pop_front() {
+            let Some(account) = self.items.get_mut(&row.item) else { return true };
+            account.balance.total = account.balance.total.map(|total| total + row.units);
+            account.balance.free += row.units;
+            let said = LineDetail {
+                at: row.at,
+                units: row.units,
+                why: Some(row.reason),
+                ..LineDetail::default()
+            };
+            account.write_line(lines, "adjusted", &said);
+            return true;
+        }
+        let Some(row) = self.moved.rows.pop_front() else { return false };
+        // The item's sale was created after the ledger began. The next export has the item's lines.
+        let Some(account) = self.items.get_mut(&row.item) else { return true };
+        let free = account.balance.free;
+        account.balance.move_units(row.before, row.after, row.units.cast_signed());
+        let units = account.balance.free - free;
+        let said = LineDetail {
+            at: row.at,
+            units,
+            order: Some(row.order.to_string()),
+            by: row.by,
+            why: row.why,
+        };
+        account.write_line(lines, movement_name(row.before, row.after), &said);
+        true
+    }
+}
+
+impl ItemAccount {
+    fn write_line(&self, lines: &mut CsvLines, movement: &str, said: &LineDetail) {
+        let Self { item, balance: after } = self;
+        let units = if movement == "initial" { after.total.unwrap_or(0) } else { said.units };
+        lines
+            .value(wire::time(said.at))
+            .text(&item.sale)
+            .text(&item.row.name)
+            .value(movement)
+            .value(units);
+        lines.text(said.order.as_deref().unwrap_or_default()).text(&said.by);
+        lines.text(said.why.as_deref().unwrap_or_default());
+        lines
+            .optional(after.total)
+            .optional(after.total.map(|_| after.free))
+            .value(after.held)
+            .value(after.paid)
+            .end_line();
+    }
+}
+
+/// The cells of a line, except the cells of the item and of its counts.
+#[derive(Default)]
+struct LineDetail {
+    at: Millis,
+    units: i64,
+    order: Option<String>,
+    by: String,
+    why: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_balance_keeps_its_sum_when_units_move() {
+        use OrderState::{Cancelled, Expired, Paid, Refunded, Reserved};
+        let mut balance = Balance { total: Some(10), free: 10, ..Balance::default() };
+        for (before, after, units, expected) in [
+            (None, Reserved, 3, (7, 3, 0)),
+            (None, Reserved, 2, (5, 5, 0)),
+            (Some(Reserved), Paid, 3, (5, 2, 3)),
+            (Some(Reserved), Expired, 2, (7, 0, 3)),
+            (Some(Expired), Paid, 2, (5, 0, 5)),
+            (Some(Paid), Refunded, 3, (8, 0, 2)),
+            (None, Reserved, 1, (7, 1, 2)),
+            (Some(Reserved), Cancelled, 1, (8, 0, 2)),
+        ] {
+            balance.move_units(before, after, units);
+            assert_eq!(
+                (balance.free, balance.held, balance.paid),
+                expected,
+                "{before:?} {after:?}"
+            );
+        }
+        assert_eq!(movement_name(Some(Expired), Paid), "paid_late");
+        assert_eq!(
+            (movement_name(None, Reserved), movement_name(Some(Reserved), Paid)),
+            ("reserved", "paid")
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! Lists, creates and deletes operators' keys. Lists do not contain the keys themselves. Only the
+//! answer to `POST` shows the new key.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorbuster_api::admin::keys::{CreatedKey, Key, KeyList, NewKey};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::Problem;
+use doorbuster_auth::Operators;
+use doorbuster_engine::wire;
+use doorbuster_store::{AdminKey, recorded};
+use http::StatusCode;
+
+use crate::App;
+use crate::failure::failed;
+use crate::identity::OperatorIdentity;
+use crate::limits::OPERATOR_KEYS_MAX;
+use crate::path_names::PathNames;
+use crate::reply::{HandlerError, HandlerResult, empty, json};
+use crate::request_body;
+
+/// `GET /v1/admin/keys`
+pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
+    let keys = app.engine.store().keys().await.map_err(failed)?;
+    let shown = |key: &AdminKey| Key {
+        id: key.id.clone(),
+        name: key.name.clone(),
+        role: key.role,
+        created_at: wire::time(key.created_at),
+    };
+    Ok(json(StatusCode::OK, &KeyList { keys: keys.iter().map(shown).collect() }))
+}
+
+/// `POST /v1/admin/keys`
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let headers = request.headers().clone();
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
+    let wanted = NewKey::from_json(&body)?;
+    let _guard = app.keys.lock().await;
+    if app.engine.store().keys().await.map_err(failed)?.len() >= OPERATOR_KEYS_MAX {
+        return Err(Problem::wrong_state(
+            "full",
+            "the limit of keys is reached; delete a key first",
+        )
+        .into());
+    }
+    let id = format!("key_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>()));
+    let key = format!("dbk_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
+    let created_at = app.engine.now();
+    let row = AdminKey {
+        id: id.clone(),
+        name: wanted.name.clone(),
+        role: wanted.role,
+        hash: Operators::hash(&key),
+        created_at,
+    };
+    let insert = app.engine.store().insert_key(row);
+    recorded(by.action("key.created", "key", &id), insert).await.map_err(failed)?;
+    replace_keys(&app).await?;
+    let created = CreatedKey {
+        id,
+        key,
+        name: wanted.name,
+        role: wanted.role,
+        created_at: wire::time(created_at),
+    };
+    Ok(json(StatusCode::CREATED, &created))
+}
+
+/// `DELETE /v1/admin/keys/{key}`
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([key]): PathNames<1>,
+) -> HandlerResult {
+    let _guard = app.keys.lock().await;
+    let delete = app.engine.store().delete_key(&key);
+    if !recorded(by.action("key.deleted", "key", &key), delete).await.map_err(failed)? {
+        return Err(Problem::not_found("there is no such key").into());
+    }
+    replace_keys(&app).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// Reads the operators' keys from the store. From now on, only these keys authenticate requests.
+async fn replace_keys(app: &App) -> Result<(), HandlerError> {
+    let keys = app.engine.store().keys().await.map_err(failed)?;
+    app.operators.replace_keys(keys);
+    Ok(())
+}

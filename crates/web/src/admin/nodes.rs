@@ -1,0 +1,121 @@
+//! `GET /v1/admin/nodes`: the nodes, the store, and the servers that hold slots.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::admin::console::{Node, NodeList, SlotServer, StoreServer};
+use doorbuster_core::Millis;
+use doorbuster_engine::control::LEASE_MS;
+use doorbuster_engine::edge::EdgeDescription;
+use doorbuster_engine::edge::sightings::ALIVE_MS;
+use doorbuster_engine::wire;
+use doorbuster_slots::ServerIdentity;
+use doorbuster_store::NodeRow;
+use http::StatusCode;
+use serde::Deserialize;
+
+use crate::App;
+use crate::failure::failed;
+use crate::reply::{HandlerResult, json};
+
+/// A node's description of itself, as `Engine::node_description` writes it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct About {
+    roles: Vec<String>,
+    version: Option<String>,
+    started_at: Option<i64>,
+    connections: u64,
+}
+
+pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
+    let engine = &app.engine;
+    let mut nodes = match engine.layout().is_single_node() {
+        true => {
+            let settles = engine.settled_slot_names(&[]).remove(&engine.node());
+            let view =
+                node_view(&engine.node().to_string(), &engine.node_description(), None, true);
+            vec![Node { settles: settles.unwrap_or_default(), ..view }]
+        }
+        false => {
+            let rows = engine.store().nodes().await.map_err(failed)?;
+            let (mut settles, now) = (engine.settled_slot_names(&rows), engine.now());
+            let view = |row: &NodeRow| Node {
+                settles: settles.remove(&row.node).unwrap_or_default(),
+                ..node_of_row(row, now)
+            };
+            rows.iter().map(view).collect()
+        }
+    };
+    let (edges, now) = (engine.live_edges().await, engine.now());
+    nodes.extend(edges.into_iter().map(|edge| node_of_edge(edge, now)));
+    let server = engine.store().server().await.map_err(failed)?;
+    let replication = engine.database().replication();
+    let store = StoreServer {
+        kind: server.kind.to_owned(),
+        server_version: server.version,
+        synchronous_standbys: replication
+            .and_then(|found| found.synchronous)
+            .and_then(|count| u32::try_from(count).ok()),
+        timeline: engine
+            .database()
+            .history()
+            .and_then(|history| u64::try_from(history.timeline).ok()),
+    };
+    Ok(json(StatusCode::OK, &NodeList { nodes, store, slots: slot_servers(&app) }))
+}
+
+/// Returns the time since `reported`, in milliseconds. The clocks of two nodes can differ, so the
+/// function returns 0 if `reported` is after `now`.
+fn lag_ms(reported: Millis, now: Millis) -> u64 {
+    u64::try_from(now.0 - reported.0).unwrap_or(0)
+}
+
+pub(super) fn node_of_row(row: &NodeRow, now: Millis) -> Node {
+    let view = node_view(&row.node.to_string(), &row.about, Some(row.lease_until), row.leader);
+    Node { lag_ms: lag_ms(row.lease_until.plus(-LEASE_MS), now), ..view }
+}
+
+fn node_of_edge(edge: EdgeDescription, now: Millis) -> Node {
+    Node {
+        lag_ms: lag_ms(Millis(edge.said_at), now),
+        node: edge.node,
+        roles: vec!["edge".to_owned()],
+        version: Some(edge.version),
+        started_at: Some(wire::time(Millis(edge.started_at))),
+        lease_until: Some(wire::time(Millis(edge.said_at + ALIVE_MS))),
+        leader: false,
+        settles: Vec::new(),
+        connections: edge.connections,
+    }
+}
+
+fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool) -> Node {
+    let about: About = serde_json::from_str(about).unwrap_or_default();
+    Node {
+        node: node.to_owned(),
+        roles: about.roles,
+        version: about.version,
+        started_at: about.started_at.map(|at| wire::time(Millis(at))),
+        lease_until: lease_until.map(wire::time),
+        lag_ms: 0,
+        leader,
+        settles: Vec::new(),
+        connections: about.connections,
+    }
+}
+
+/// Returns the servers that hold slots, with the results of the last check. The node checks these
+/// servers about once a second.
+fn slot_servers(app: &App) -> Vec<SlotServer> {
+    let servers = app.engine.slots().evidence().servers;
+    if servers.is_empty() {
+        return vec![SlotServer { server: "memory".into(), up: true, role: "memory".into() }];
+    }
+    let server = |server: ServerIdentity| SlotServer {
+        up: server.is_up,
+        server: server.address,
+        role: if server.is_replica { "replica" } else { "primary" }.into(),
+    };
+    servers.into_iter().map(server).collect()
+}

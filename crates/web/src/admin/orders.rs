@@ -1,0 +1,165 @@
+//! The operators' endpoints for orders: lists, reads, cancels, refunds and extends the orders of
+//! all buyers.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
+use doorbuster_api::admin::payments::{Extension, PayByChange, Reason};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::order::{AnyOrder, OrderList};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::query::OrderQuery;
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::event::{self, Actor};
+use doorbuster_core::order::ChangeOutcome;
+use doorbuster_core::{BuyerId, ItemId, Millis, OrderState, TicketId};
+use doorbuster_engine::catalogue::SaleState;
+use doorbuster_engine::wire;
+use doorbuster_store::recorded;
+use http::StatusCode;
+
+use super::payments::payments_of_order;
+use crate::App;
+use crate::failure::failed;
+use crate::identity::{OperatorIdentity, OperatorRequest};
+use crate::orders::{cancel_order, changed_reply, id, page, read_order};
+use crate::path_names::PathNames;
+use crate::reply::{HandlerResult, json};
+use crate::request_body;
+
+/// `GET /v1/admin/orders`
+pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
+    let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
+    // This node may not know an item that was created on another node. Without the refresh, that
+    // item would seem to be missing.
+    app.engine.refresh_catalogue().await.map_err(failed)?;
+    let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        // The named sale or item does not exist, so no order matches.
+        return Ok(json(
+            StatusCode::OK,
+            &OrderList { orders: Vec::new(), items: Vec::new(), next_cursor: None },
+        ));
+    }
+    let buyer = query.buyer.as_deref().and_then(BuyerId::new);
+    page(&app, &query, buyer, items).await
+}
+
+/// Returns the ids of the named items. Returns `None` if the request names neither a sale nor an
+/// item, because all items then match.
+pub(crate) fn item_ids(app: &App, sale: Option<&str>, item: Option<&str>) -> Option<Vec<ItemId>> {
+    if sale.is_none() && item.is_none() {
+        return None;
+    }
+    let catalogue = app.engine.catalogue();
+    let of_sale = |state: &Arc<SaleState>| sale.is_none_or(|sale| state.row.id == sale);
+    let items = catalogue.sales().filter(|state| of_sale(state)).flat_map(|state| &state.items);
+    let wanted = items.filter(|state| item.is_none_or(|item| state.row.name == item));
+    Some(wanted.map(|state| state.row.id).collect())
+}
+
+/// `GET /v1/admin/orders/{order}`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    PathNames([order]): PathNames<1>,
+) -> HandlerResult {
+    let id = id(&order)?;
+    let detail = match read_order(&app, id, None).await? {
+        AnyOrder::Order(order) => {
+            let events = app.engine.store().history(id).await.map_err(failed)?;
+            let payments = payments_of_order(&app, id).await?;
+            AnyOrderDetail::Order(OrderDetail {
+                history: wire::history(&events, false),
+                order,
+                payments,
+            })
+        }
+        AnyOrder::Queued(queued) => AnyOrderDetail::Queued(queued),
+        AnyOrder::Refused(refused) => AnyOrderDetail::Refused(refused),
+        AnyOrder::Waiting(waiting) => AnyOrderDetail::Waiting(waiting),
+    };
+    Ok(json(StatusCode::OK, &detail))
+}
+
+/// `POST /v1/admin/orders/{order}/cancel`
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([order]): PathNames<1>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let (id, reason) = read_reason(&order, request).await?;
+    let action = by.action_because("order.cancelled", "order", &order, reason.as_deref());
+    recorded(action, cancel_order(&app, id, by_operator(&by, reason.clone()))).await
+}
+
+/// `POST /v1/admin/orders/{order}/refund`
+pub(crate) async fn refund(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([order]): PathNames<1>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let (id, reason) = read_reason(&order, request).await?;
+    let action = by.action_because("order.refunded", "order", &order, reason.as_deref());
+    let refund = app.engine.refund(id, by_operator(&by, reason));
+    let changed = recorded(action, refund).await.map_err(failed)?;
+    failpoint::pass(Failpoint::OrderRefunded);
+    app.payments.forget_payment_of(&order);
+    app.payments.wake_refunds();
+    changed_reply(&app, changed, "only a paid order can be refunded")
+}
+
+/// `POST /v1/admin/orders/{order}/extend`
+pub(crate) async fn extend(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([order]): PathNames<1>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let headers = request.headers().clone();
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
+    let (until, wanted) = Extension::from_json(&body)?;
+    let id = id(&order)?;
+    let store = app.engine.store();
+    let found = store.order(id).await.map_err(failed)?;
+    let row = found.ok_or_else(|| Problem::not_found("there is no such order"))?;
+    let (pay_by, place) = match until {
+        PayByChange::Secs(secs) => (row.pay_by.plus(i64::from(secs) * 1_000), "/secs"),
+        PayByChange::Time(time) => (Millis(time.millis()), "/pay_by"),
+    };
+    let by_whom = by_operator(&by, wanted.reason.clone());
+    let action = by.action_because("order.extended", "order", &order, wanted.reason.as_deref());
+    let extend = store.extend_order(id, pay_by, by_whom);
+    let changed = recorded(action, extend).await.map_err(failed)?;
+    if matches!(&changed, ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved) {
+        let detail = "must be later than the order's pay_by, and at most 30 days from now";
+        return Err(Problem::invalid_request(vec![Fault::new(
+            FaultLocation::Body(place.into()),
+            detail,
+        )])
+        .into());
+    }
+    changed_reply(&app, changed, "only a reserved order can be extended")
+}
+
+/// Reads the id of an order and the operator's reason, if there is a reason.
+async fn read_reason(
+    order: &str,
+    request: axum::extract::Request,
+) -> Result<(TicketId, Option<String>), Problem> {
+    let headers = request.headers().clone();
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    if !body.is_empty() {
+        request_body::content_type(&headers, BodyType::Json)?;
+    }
+    let reason = Reason::from_json(&body)?.reason;
+    Ok((id(order)?, reason))
+}
+
+fn by_operator(by: &OperatorRequest, why: Option<String>) -> event::Attribution {
+    event::Attribution { actor: Actor::Operator(by.id.to_string()), why }
+}

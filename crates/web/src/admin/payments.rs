@@ -1,0 +1,70 @@
+//! Lists payments and refunds, including payments and refunds of unknown orders.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use doorbuster_api::admin::payments::{Payment, PaymentList, RefundList};
+use doorbuster_api::problem::Problem;
+use doorbuster_api::query::MoneyQuery as Query;
+use doorbuster_core::TicketId;
+use doorbuster_engine::wire;
+use doorbuster_store::MoneyQuery;
+use http::StatusCode;
+
+use crate::App;
+use crate::cursor::{List, cursor, position};
+use crate::failure::failed;
+use crate::reply::{HandlerError, HandlerResult, json};
+
+/// The maximum number of payments in an answer about one order. `GET /v1/admin/payments` lists all
+/// payments of the order.
+const ORDER_PAYMENTS_MAX: usize = 200;
+
+/// `GET /v1/admin/payments`
+pub(crate) async fn payments(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> HandlerResult {
+    let query = money_query(List::Payments, query.as_deref())?;
+    let page = app.engine.store().payments(query).await.map_err(failed)?;
+    let next_cursor = page.next.map(|next| cursor(List::Payments, next, ""));
+    Ok(json(
+        StatusCode::OK,
+        &PaymentList { payments: page.rows.iter().map(wire::payment).collect(), next_cursor },
+    ))
+}
+
+/// `GET /v1/admin/refunds`
+pub(crate) async fn refunds(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> HandlerResult {
+    let query = money_query(List::Refunds, query.as_deref())?;
+    let page = app.engine.store().refunds(query).await.map_err(failed)?;
+    let next_cursor = page.next.map(|next| cursor(List::Refunds, next, ""));
+    Ok(json(
+        StatusCode::OK,
+        &RefundList { refunds: page.rows.iter().map(wire::refund).collect(), next_cursor },
+    ))
+}
+
+/// Returns the payments of one order, oldest first.
+pub(super) async fn payments_of_order(
+    app: &App,
+    order: TicketId,
+) -> Result<Vec<Payment>, HandlerError> {
+    let query = MoneyQuery {
+        order: Some(order.to_string()),
+        oldest_first: true,
+        limit: ORDER_PAYMENTS_MAX,
+        ..MoneyQuery::default()
+    };
+    let page = app.engine.store().payments(query).await.map_err(failed)?;
+    Ok(page.rows.iter().map(wire::payment).collect())
+}
+
+fn money_query(list: List, query: Option<&str>) -> Result<MoneyQuery, Problem> {
+    let Query { order, page } = Query::parse(query.unwrap_or_default())?;
+    let after = position(list, page.cursor.as_deref())?.map(|(after, _)| after);
+    Ok(MoneyQuery { order, after, limit: page.limit as usize, ..MoneyQuery::default() })
+}

@@ -1,0 +1,83 @@
+//! Moves a sale to its next phase.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_core::Phase;
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_store::{StepOutcome, recorded};
+use http::StatusCode;
+
+use super::sales::unpayable;
+use super::{check_slots_readable, no_sale, sale, sale_reply};
+use crate::App;
+use crate::failure::failed;
+use crate::identity::OperatorIdentity;
+use crate::path_names::PathNames;
+use crate::reply::HandlerResult;
+use crate::request_body;
+
+/// `POST /v1/admin/sales/{sale}/schedule`, `unschedule`, `open`, `pause`, `resume`, `close`
+pub(crate) async fn step(
+    step: PhaseStep,
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([name]): PathNames<1>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    request_body::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
+    let before = sale(&app, &name)?;
+    if step == PhaseStep::Schedule && before.row.phase == Phase::Draft {
+        let opens_later =
+            before.row.starts_at.is_some_and(|starts_at| starts_at > app.engine.now());
+        if !opens_later {
+            let fault = Fault::new(
+                FaultLocation::Body("/starts_at".into()),
+                "must be in the future; change the sale first",
+            );
+            return Err(Problem::invalid_request(vec![fault]).into());
+        }
+    }
+    let begins = matches!(step, PhaseStep::Schedule | PhaseStep::Open)
+        && before.row.phase.is_before_opening();
+    if begins {
+        app.engine.choose_partitions(&before).await.map_err(failed)?;
+        let before = sale(&app, &name)?;
+        let own = before.items.iter().map(|item| item.slots.len()).sum();
+        check_slots_readable(&app, &before.row, own)?;
+        // The payment provider may have changed since the sale was created, so the sale's prices
+        // are checked again.
+        let items = before.row.items.iter().enumerate();
+        let faults: Vec<Fault> = items
+            .filter_map(|(index, item)| unpayable(&app, index, item.price_minor, &item.currency))
+            .collect();
+        if !faults.is_empty() {
+            return Err(Problem::invalid_request(faults).into());
+        }
+    }
+    let stepped = app.engine.step_sale(&name, step);
+    let outcome =
+        recorded(by.action(action_name(step), "sale", &name), stepped).await.map_err(failed)?;
+    match outcome {
+        StepOutcome::Done { sale, .. } => Ok(sale_reply(&app, StatusCode::OK, &sale)),
+        StepOutcome::WrongState(phase) => {
+            let detail = format!("a sale that is {} cannot {}", phase.as_str(), step.as_str());
+            Err(Problem::wrong_state(phase.as_str(), detail).into())
+        }
+        StepOutcome::NotFound => Err(no_sale().into()),
+    }
+}
+
+/// Returns the name under which the log of actions records a step.
+fn action_name(step: PhaseStep) -> &'static str {
+    match step {
+        PhaseStep::Schedule => "sale.scheduled",
+        PhaseStep::Unschedule => "sale.unscheduled",
+        PhaseStep::Open => "sale.opened",
+        PhaseStep::Pause => "sale.paused",
+        PhaseStep::Resume => "sale.resumed",
+        PhaseStep::Close => "sale.closed",
+    }
+}

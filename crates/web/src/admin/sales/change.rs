@@ -1,0 +1,245 @@
+//! `PATCH /v1/admin/sales/{sale}`: applies a merge patch to the newest row of the sale, inside a
+//! transaction of the store.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::State;
+use doorbuster_api::admin::front_door::FrontDoor;
+use doorbuster_api::admin::sale_patch::{ItemPatch, SalePatch};
+use doorbuster_api::body::MemberPatch;
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::value::{Money, Stock, Time};
+use doorbuster_core::{Millis, Phase};
+use doorbuster_engine::catalogue::{self, SaleState};
+use doorbuster_engine::{page_document, wire};
+use doorbuster_store::{ItemRow, PatchOutcome, SaleRow, StoreResult, recorded};
+use http::StatusCode;
+
+use super::{other_currency, requested_version, unpayable};
+use crate::App;
+use crate::admin::{no_sale, sale, sale_reply};
+use crate::failure::failed;
+use crate::identity::OperatorIdentity;
+use crate::path_names::PathNames;
+use crate::reply::HandlerResult;
+use crate::request_body;
+
+pub(crate) async fn change(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([name]): PathNames<1>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let headers = request.headers().clone();
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::MergePatch)?;
+    let patch = SalePatch::from_json(&body)?;
+    let before = sale(&app, &name)?;
+    let if_version = requested_version(&headers, &before)?;
+    check_stock(&patch, &before)?;
+    check_prices(&app, &patch)?;
+    let has_visitors = has_visitors(&app, &name).await.map_err(failed)?;
+    // If the closure refuses the patch, the store returns only a text. So the closure keeps the
+    // full problem in `wrong`, for the answer.
+    let wrong = Arc::new(Mutex::new(None));
+    let (kept, now) = (wrong.clone(), app.engine.now());
+    let apply = Box::new(move |row: &mut SaleRow| {
+        apply(patch, row, has_visitors, now).map_err(|problem| {
+            let word = problem.code().as_str().to_owned();
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+            word
+        })
+    });
+    let patched = app.engine.patch_sale(&name, if_version, apply);
+    let action = by.action("sale.changed", "sale", &name);
+    match recorded(action, patched).await.map_err(failed)? {
+        PatchOutcome::Done(row) => Ok(sale_reply(&app, StatusCode::OK, &row)),
+        PatchOutcome::NotFound => Err(no_sale().into()),
+        PatchOutcome::VersionMismatch(_) => Err(Problem::precondition_failed().into()),
+        PatchOutcome::Refused(_) => {
+            let wrong = wrong.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Err(wrong.unwrap_or_else(Problem::internal).into())
+        }
+    }
+}
+
+/// Checks that a patch does not change the stock. Only adjustments change the stock.
+fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
+    let is =
+        |item: &ItemPatch| sale.item(&item.id).map(|item| wire::stock(item.gauge.counts().total));
+    let differs = |item: &ItemPatch, stock: Stock| is(item).is_some_and(|is| is != stock);
+    let faults: Vec<Fault> = patch
+        .items
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| item.stock.is_some_and(|stock| differs(item, stock)))
+        .map(|(index, _)| {
+            fault(index, "stock", "is changed by an adjustment of the stock, not by this request")
+        })
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
+}
+
+/// Checks that the payment provider accepts the new prices.
+fn check_prices(app: &App, patch: &SalePatch) -> Result<(), Problem> {
+    let prices =
+        patch.items.iter().enumerate().filter_map(|(index, item)| Some((index, item.price?)));
+    let unpayable = |(index, price): (usize, Money)| {
+        unpayable(app, index, price.amount_minor, price.currency.as_str())
+    };
+    let faults: Vec<Fault> = prices.filter_map(unpayable).collect();
+    if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
+}
+
+fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
+    Fault::new(FaultLocation::Body(format!("/items/{index}/{member}")), detail)
+}
+
+/// Returns whether a buyer has joined a waiting room of the sale. A buyer who joins between this
+/// check and the change of the sale may have to join again.
+async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
+    let rooms = app.engine.store().waiting_rooms(vec![sale.to_owned()]).await?;
+    Ok(rooms.iter().any(|room| room.line.entered > 0))
+}
+
+/// Checks that a change of the front door does not change the waiting rooms, if buyers may already
+/// use the rooms.
+fn check_rooms(
+    row: &SaleRow,
+    before: FrontDoor,
+    after: FrontDoor,
+    has_visitors: bool,
+) -> Result<(), Problem> {
+    if before.rooms == after.rooms || (row.phase.is_before_opening() && !has_visitors) {
+        return Ok(());
+    }
+    let detail = "front_door.rooms can change only before the sale opens, and before the first \
+                  buyer joins a waiting room";
+    Err(Problem::wrong_state(row.phase.as_str(), detail))
+}
+
+/// Finds a changed time that would open or close the sale at once. Only the requests `open` and
+/// `close` may do this, because it cannot be undone. An opened sale does not return to a draft, and
+/// a closed sale stays closed.
+fn due_time(before: &SaleRow, after: &SaleRow, now: Millis) -> Option<Fault> {
+    let is_due =
+        |old: Option<Millis>, new: Option<Millis>| old != new && new.is_some_and(|at| at <= now);
+    let (member, detail) = match after.phase {
+        Phase::Scheduled if is_due(before.starts_at, after.starts_at) => {
+            ("/starts_at", "must be in the future; to open the sale now, use open")
+        }
+        Phase::Scheduled | Phase::Open | Phase::Paused if is_due(before.ends_at, after.ends_at) => {
+            ("/ends_at", "must be in the future; to close the sale now, use close")
+        }
+        _ => return None,
+    };
+    Some(Fault::new(FaultLocation::Body(member.into()), detail))
+}
+
+fn apply(
+    patch: SalePatch,
+    row: &mut SaleRow,
+    has_visitors: bool,
+    now: Millis,
+) -> Result<(), Problem> {
+    let (mut faults, before) = (Vec::new(), row.clone());
+    if let Some(title) = patch.title {
+        match title.apply(page_document::sale_title(row)) {
+            Ok(title) => (row.title, row.page) = page_document::sale_columns(title),
+            Err(why) => faults.push(Fault::new(FaultLocation::Body("/title".into()), why)),
+        }
+    }
+    row.starts_at = changed_time(patch.starts_at, row.starts_at);
+    row.ends_at = changed_time(patch.ends_at, row.ends_at);
+    if row.phase == Phase::Scheduled && row.starts_at.is_none() {
+        faults.push(Fault::new(
+            FaultLocation::Body("/starts_at".into()),
+            "a scheduled sale must have a start",
+        ));
+    }
+    if row.starts_at.zip(row.ends_at).is_some_and(|(starts_at, ends_at)| ends_at <= starts_at) {
+        faults.push(Fault::new(FaultLocation::Body("/ends_at".into()), "must be after starts_at"));
+    }
+    faults.extend(due_time(&before, row, now));
+    let door = catalogue::front_door(row);
+    let changed = match patch.front_door {
+        MemberPatch::Keep => None,
+        MemberPatch::Clear => Some(FrontDoor::default()),
+        MemberPatch::Set(patch) => Some(patch.apply(door)?),
+    };
+    if let Some(changed) = changed {
+        check_rooms(row, door, changed, has_visitors)?;
+        row.front_door = changed.to_json();
+    }
+    let mut late = false;
+    for (index, item) in patch.items.into_iter().enumerate() {
+        match row.items.iter_mut().find(|known| known.name == item.id) {
+            Some(known) => late |= apply_item(item, known, index, &mut faults),
+            None => {
+                faults.push(fault(index, "id", "the sale has no such item; items cannot be added"))
+            }
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Problem::invalid_request(faults));
+    }
+    if late && !row.phase.is_before_opening() {
+        let detail = "prices, limits and holds cannot change after a sale has opened";
+        return Err(Problem::wrong_state(row.phase.as_str(), detail));
+    }
+    Ok(())
+}
+
+fn changed_time(change: MemberPatch<Time>, before: Option<Millis>) -> Option<Millis> {
+    change.apply(before.map(wire::time)).map(|time| Millis(time.millis()))
+}
+
+/// Applies a patch to an item. Returns whether the patch changes a field that is fixed after the
+/// sale has opened.
+fn apply_item(patch: ItemPatch, row: &mut ItemRow, index: usize, faults: &mut Vec<Fault>) -> bool {
+    let before = row.clone();
+    let mut texts = page_document::item_texts(row);
+    for (member, change, text) in [
+        ("title", patch.title, &mut texts.title),
+        ("description", patch.description, &mut texts.description),
+    ] {
+        match change.map(|change| change.apply(text.clone())) {
+            None => {}
+            Some(Ok(changed)) => *text = changed,
+            Some(Err(why)) => faults.push(fault(index, member, why)),
+        }
+    }
+    texts.gallery = patch.gallery.unwrap_or(texts.gallery);
+    texts.facts = patch.facts.unwrap_or(texts.facts);
+    (row.title, row.description, row.page) = page_document::item_columns(texts);
+    row.image = patch.image.apply(row.image.take());
+    if let Some(Money { amount_minor, currency }) = patch.price {
+        row.price_minor = amount_minor;
+        row.currency = currency.to_string();
+    }
+    match patch.list_price {
+        MemberPatch::Keep if row.list_price_minor.is_some() && row.currency != before.currency => {
+            faults.push(other_currency(index));
+        }
+        MemberPatch::Keep => {}
+        MemberPatch::Clear => row.list_price_minor = None,
+        MemberPatch::Set(price) => {
+            if price.currency.as_str() != row.currency {
+                faults.push(other_currency(index));
+            }
+            row.list_price_minor = Some(price.amount_minor);
+        }
+    }
+    if let Some(limit) = patch.limit_per_buyer {
+        row.limit = limit;
+    }
+    if let Some(hold_secs) = patch.hold_secs {
+        row.hold_ms = i64::from(hold_secs) * 1_000;
+    }
+    let terms = |row: &ItemRow| {
+        (row.price_minor, row.currency.clone(), row.list_price_minor, row.limit, row.hold_ms)
+    };
+    terms(row) != terms(&before)
+}

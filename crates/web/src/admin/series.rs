@@ -1,0 +1,166 @@
+//! `GET /v1/admin/sales/{sale}/series`: a sale's numbers over time, summed over all nodes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use doorbuster_api::admin::console::{Series, SeriesItem, SeriesPoint};
+use doorbuster_api::limits::SERIES_STEPS_MAX;
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::query::SeriesQuery;
+use doorbuster_core::{Millis, NodeId};
+use doorbuster_engine::wire;
+use doorbuster_store::{PointQuery, PointStep, SalePoint};
+use doorbuster_telemetry::answer_counts::AnswerKind;
+use http::StatusCode;
+
+use super::sale;
+use crate::App;
+use crate::failure::failed;
+use crate::path_names::PathNames;
+use crate::reply::{HandlerResult, json};
+use crate::series::{MINUTE_MS, StepCounts};
+
+/// Without `from`, the series covers this much time before `to`.
+const DEFAULT_MS: i64 = 3_600_000;
+/// For this much time before `to`, the store may have only the rows of single seconds.
+const RECENT_MS: i64 = 600_000;
+
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    PathNames([name]): PathNames<1>,
+    RawQuery(query): RawQuery,
+) -> HandlerResult {
+    let query = SeriesQuery::for_operator(query.as_deref().unwrap_or_default())?;
+    sale(&app, &name)?;
+    let length = i64::from(query.step_secs) * 1_000;
+    // If `to` is given, the last step contains the millisecond before `to`. Otherwise it contains
+    // the present time.
+    let last = query.to.map_or(app.engine.now(), |to| Millis(to.millis() - 1));
+    let to = Millis(last.0.div_euclid(length) * length + length);
+    let from = query.from.map_or(to.plus(-DEFAULT_MS), |from| Millis(from.millis()));
+    let from = Millis(from.0.div_euclid(length) * length);
+    if (to.0 - from.0) / length > i64::from(SERIES_STEPS_MAX) + 1 {
+        let detail = "at most 3,600 steps are read at once; choose a later time or a longer step";
+        let place = FaultLocation::Query("from".into());
+        return Err(Problem::invalid_request(vec![Fault::new(place, detail)]).into());
+    }
+    let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
+    let store = app.engine.store();
+    // Also reads the minute before `from`, because a node without a row at some time has the levels
+    // of its last row.
+    let minutes_or_seconds =
+        PointQuery { sale: name.clone(), step, from: from.plus(-MINUTE_MS), to };
+    let mut rows = store.points(minutes_or_seconds).await.map_err(failed)?;
+    if step == PointStep::Minute {
+        // The leader adds up the seconds of a minute some time after the minute ends. Until then,
+        // the store has only the rows of single seconds.
+        let recent = from.max(to.plus(-RECENT_MS));
+        let seconds = PointQuery { sale: name, step: PointStep::Second, from: recent, to };
+        let seconds = store.points(seconds).await.map_err(failed)?;
+        let is_open = |second: &SalePoint| {
+            let minute = Millis(second.at.0.div_euclid(length) * length);
+            !rows.iter().any(|row| row.at == minute && row.node == second.node)
+        };
+        let open: Vec<SalePoint> = seconds.into_iter().filter(is_open).collect();
+        rows.extend(open);
+    }
+    let nodes = rows.iter().map(|row| (row.at, row.node, counts_of(row)));
+    let points = add_up(nodes, from, length);
+    let points = points.iter().map(|(at, point)| point_view(*at, point)).collect();
+    let (from, to) = (wire::time(from), wire::time(to));
+    Ok(json(StatusCode::OK, &Series { step_secs: query.step_secs, from, to, points }))
+}
+
+/// Returns the counts of a row. If the row is of one second, this second is also the busiest
+/// second.
+fn counts_of(row: &SalePoint) -> StepCounts {
+    let mut counts = StepCounts::parse(&row.point);
+    if row.step == PointStep::Second {
+        counts.peak = counts.requests();
+    }
+    counts
+}
+
+/// Sums the points of all nodes at each time. A node without a point at a time has its last levels,
+/// if they are less than a minute old. Then combines the sums of all times since `from` into steps
+/// of `length` milliseconds.
+fn add_up(
+    rows: impl Iterator<Item = (Millis, NodeId, StepCounts)>,
+    from: Millis,
+    length: i64,
+) -> BTreeMap<Millis, StepCounts> {
+    let mut times: BTreeMap<Millis, BTreeMap<NodeId, StepCounts>> = BTreeMap::new();
+    for (at, node, point) in rows {
+        times.entry(at).or_default().insert(node, point);
+    }
+    let mut levels: BTreeMap<NodeId, (Millis, StepCounts)> = BTreeMap::new();
+    let mut steps: BTreeMap<Millis, StepCounts> = BTreeMap::new();
+    for (at, nodes) in times {
+        levels.extend(nodes.iter().map(|(node, point)| (*node, (at, point.levels()))));
+        // A node where visitors or tickets wait writes a row at least once a minute. So levels that
+        // are a minute old are dropped.
+        levels.retain(|_, (since, _)| at.0 - since.0 < MINUTE_MS);
+        let mut sum = StepCounts::default();
+        for (node, (_, level)) in &levels {
+            sum.add_node(nodes.get(node).unwrap_or(level));
+        }
+        if at >= from {
+            let step = Millis(at.0.div_euclid(length) * length);
+            steps.entry(step).or_default().append(&sum);
+        }
+    }
+    steps
+}
+
+fn point_view(at: Millis, point: &StepCounts) -> SeriesPoint {
+    let latencies = point.histogram();
+    let is_refusal = |kind: &str| {
+        AnswerKind::ALL.iter().any(|known| known.as_str() == kind && known.is_refusal())
+    };
+    let refused = point.answers.iter().filter(|(kind, _)| is_refusal(kind));
+    let items = point.items.iter().map(|(item, [free, held, paid])| SeriesItem {
+        item: item.clone(),
+        free: *free,
+        held: *held,
+        paid: *paid,
+    });
+    let requests = point.requests();
+    SeriesPoint {
+        at: wire::time(at),
+        requests,
+        // The row of a minute has no busiest second if an older version of the program stored the
+        // row.
+        busiest_second: (point.peak > 0 || requests == 0).then_some(point.peak),
+        reserved: point.answers.get(AnswerKind::Reserved.as_str()).copied().unwrap_or(0),
+        refused: refused.map(|(kind, count)| (kind.clone(), *count)).collect(),
+        p50_ms: latencies.quantile_ms(0.5),
+        p99_ms: latencies.quantile_ms(0.99),
+        items: items.collect(),
+        queue_depth: point.queue_depth,
+        waiting: point.waiting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::point;
+
+    #[test]
+    fn a_node_without_a_point_has_its_last_levels_for_a_minute() {
+        let (leader, other) = (NodeId(1), NodeId(2));
+        let queue = |depth| StepCounts { queue_depth: depth, ..StepCounts::default() };
+        let rows = [
+            (Millis(9_000), leader, point(&[("reserved", 3)], &[], 4)),
+            (Millis(12_000), other, queue(1)),
+            (Millis(15_000), leader, queue(6)),
+            (Millis(75_000), other, queue(2)),
+        ];
+        let steps = add_up(rows.into_iter(), Millis(10_000), 1_000);
+        let shown: Vec<_> =
+            steps.iter().map(|(at, step)| (at.0, step.queue_depth, step.waiting)).collect();
+        assert_eq!(shown, [(12_000, 5, 5), (15_000, 7, 0), (75_000, 2, 0)]);
+        assert_eq!(steps[&Millis(12_000)].answers, BTreeMap::new(), "answers count once");
+    }
+}

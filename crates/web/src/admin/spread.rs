@@ -1,0 +1,111 @@
+//! Sets how an item's stock is spread over its slots. This also works while the sale runs.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::admin::spread::{Partitions, Spread as Wanted};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_core::{Phase, Spread, SpreadFault};
+use doorbuster_store::{SpreadOutcome, recorded};
+use http::StatusCode;
+
+use super::{check_slots_readable, sale};
+use crate::App;
+use crate::failure::failed;
+use crate::identity::OperatorIdentity;
+use crate::path_names::PathNames;
+use crate::reply::{HandlerResult, json};
+use crate::request_body;
+
+/// `PUT /v1/admin/sales/{sale}/items/{item}/spread`
+pub(crate) async fn set(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([name, item]): PathNames<2>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let headers = request.headers().clone();
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
+    let wanted = Wanted::from_json(&body)?;
+    let sale = sale(&app, &name)?;
+    let item =
+        sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?.clone();
+    let now = item.row.spread;
+    let automatic = if now.auto { now.partitions } else { app.engine.automatic_partitions(1) };
+    let spread = parse_spread(&wanted, automatic)?;
+    if matches!(sale.row.phase, Phase::Scheduled | Phase::Open | Phase::Paused) {
+        let others = sale.items.iter().filter(|other| other.row.id != item.row.id);
+        check_slots_readable(
+            &app,
+            &sale.row,
+            others.map(|item| item.slots.len()).sum::<usize>() + spread.partitions as usize,
+        )?;
+    }
+    let action = by.action("spread.changed", "sale", &name);
+    let outcome =
+        recorded(action, app.engine.set_spread(&item, spread, None)).await.map_err(failed)?;
+    let row = match outcome {
+        SpreadOutcome::Done(row) => row,
+        SpreadOutcome::WrongState(phase) => {
+            return Err(Problem::wrong_state(phase.as_str(), "the sale is closed").into());
+        }
+        // `VersionMismatch` does not occur, because this change requires no version.
+        SpreadOutcome::NotFound | SpreadOutcome::VersionMismatch(_) => {
+            return Err(Problem::not_found("the sale has no such item").into());
+        }
+    };
+    let now = row.items.iter().find(|row| row.id == item.row.id).map_or(spread, |row| row.spread);
+    Ok(json(StatusCode::OK, &spread_view(&now)))
+}
+
+/// `GET /v1/admin/sales/{sale}/items/{item}/spread`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    PathNames([name, item]): PathNames<2>,
+) -> HandlerResult {
+    let sale = sale(&app, &name)?;
+    let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
+    Ok(json(StatusCode::OK, &spread_view(&item.row.spread)))
+}
+
+/// Checks a requested spread. `automatic` is the number of partitions that is used if the operator
+/// lets the server choose the number.
+fn parse_spread(wanted: &Wanted, automatic: u32) -> Result<Spread, Problem> {
+    let spread = Spread {
+        partitions: match wanted.partitions {
+            Partitions::Count(count) => count,
+            Partitions::Auto => automatic,
+        },
+        auto: wanted.partitions == Partitions::Auto,
+        choose: wanted.choose,
+        initial: wanted.initial,
+        threshold: wanted.threshold,
+        refill: wanted.refill,
+    };
+    let Some(fault) = spread.fault() else { return Ok(spread) };
+    let member = match fault {
+        SpreadFault::Partitions => "/partitions",
+        SpreadFault::HalfInUse | SpreadFault::TooLarge => "/initial",
+        SpreadFault::ThresholdAboveInitial => "/threshold",
+    };
+    Err(Problem::invalid_request(vec![Fault::new(
+        FaultLocation::Body(member.into()),
+        fault.to_string(),
+    )]))
+}
+
+fn spread_view(spread: &Spread) -> Wanted {
+    Wanted {
+        partitions: match spread.auto {
+            true => Partitions::Auto,
+            false => Partitions::Count(spread.partitions),
+        },
+        choose: spread.choose,
+        initial: spread.initial,
+        threshold: spread.threshold,
+        refill: spread.refill,
+    }
+}

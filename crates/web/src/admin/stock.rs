@@ -1,0 +1,160 @@
+//! Shows where a sale's units are, and adjusts its totals.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::admin::stock::{Adjustment as Wanted, Available, SlotList, SlotRow, StockList};
+use doorbuster_api::body::join_key_and_body;
+use doorbuster_api::header::{BodyType, idempotency_key};
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_core::Grant;
+use doorbuster_engine::catalogue::{ItemState, SaleState};
+use doorbuster_engine::control::AdjustResult;
+use doorbuster_engine::wire;
+use doorbuster_store::{Adjustment, FieldChange, GrantTransfers, NewAction, recorded};
+use http::{HeaderValue, StatusCode};
+
+use super::sale;
+use crate::App;
+use crate::failure::failed;
+use crate::identity::OperatorIdentity;
+use crate::path_names::PathNames;
+use crate::reply::{HandlerError, HandlerResult, json};
+use crate::request_body;
+
+/// `GET /v1/admin/sales/{sale}/stock`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    PathNames([name]): PathNames<1>,
+) -> HandlerResult {
+    let sale = sale(&app, &name)?;
+    let ids = sale.items.iter().map(|item| item.row.id).collect();
+    let counts = app.engine.store().counts(Some(ids)).await.map_err(failed)?;
+    let row = |item: &Arc<ItemState>| {
+        let counts = counts.iter().find(|counts| counts.item == item.row.id)?;
+        Some(wire::stock_row(&item.row.name, counts))
+    };
+    Ok(json(StatusCode::OK, &StockList { items: sale.items.iter().filter_map(row).collect() }))
+}
+
+/// `POST /v1/admin/sales/{sale}/items/{item}/adjustments`
+pub(crate) async fn adjust(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([name, item]): PathNames<2>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let headers = request.headers().clone();
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
+    let key = idempotency_key(headers.get_all("idempotency-key").iter().map(HeaderValue::as_bytes));
+    let (key, wanted) = join_key_and_body(key, Wanted::from_json(&body))?;
+    let sale = sale(&app, &name)?;
+    let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
+    let adjustment = Adjustment {
+        item: item.row.id,
+        units: wanted.units,
+        reason: wanted.reason.clone(),
+        key: key.as_str().to_owned(),
+    };
+    let action = NewAction {
+        changes: vec![FieldChange::set("/item", item.row.name.as_str())],
+        ..by.action("stock.adjusted", "sale", &name)
+    };
+    let adjusted = recorded(action, app.engine.adjust(adjustment)).await.map_err(failed)?;
+    let repeated = matches!(adjusted, AdjustResult::Repeated(_));
+    let counts = adjusted_counts(adjusted, &sale)?;
+    let mut reply = json(StatusCode::OK, &wire::stock_row(&item.row.name, &counts));
+    if repeated {
+        reply.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+        return Ok(reply);
+    }
+    Ok(reply)
+}
+
+/// Returns the counts after an adjustment.
+fn adjusted_counts(
+    adjusted: AdjustResult,
+    sale: &SaleState,
+) -> Result<doorbuster_store::ItemCounts, Problem> {
+    let phase = sale.row.phase.as_str();
+    Err(match adjusted {
+        AdjustResult::Done(counts) | AdjustResult::Repeated(counts) => return Ok(counts),
+        AdjustResult::MoreThanFree { free } => Problem::too_little_free(phase, free),
+        AdjustResult::KeyReused => Problem::idempotency_key_reused(),
+        AdjustResult::TooMuch => {
+            let fault = Fault::new(
+                FaultLocation::Body("/units".into()),
+                "would raise the stock over 1000000000 units",
+            );
+            Problem::invalid_request(vec![fault])
+        }
+        AdjustResult::Unlimited => {
+            Problem::wrong_state("unlimited", "unlimited stock cannot be adjusted")
+        }
+        AdjustResult::Closed => Problem::wrong_state("closed", "the sale is closed"),
+        AdjustResult::NotFound => Problem::not_found("the sale has no such item"),
+    })
+}
+
+/// `GET /v1/admin/sales/{sale}/slots`
+pub(crate) async fn slots(
+    State(app): State<Arc<App>>,
+    PathNames([name]): PathNames<1>,
+) -> HandlerResult {
+    let sale = sale(&app, &name)?;
+    let mut slots = Vec::with_capacity(sale.items.len());
+    for item in &sale.items {
+        let grants = app.engine.store().grants(item.row.id).await.map_err(failed)?;
+        // Takes the newest grant of each slot. An open grant is always the newest grant of its
+        // slot. Leaves out closed grants of removed nodes and of earlier spreads.
+        let newest =
+            grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
+        let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
+        let moves = app.engine.store().grant_transfers(item.row.id).await.map_err(failed)?;
+        for grant in newest {
+            let moved = moves.iter().find(|moves| moves.grant == grant.id);
+            slots.push(slot_row(&app, item, grant, moved).await?);
+        }
+    }
+    slots.sort_by(|a, b| (&a.item, a.partition).cmp(&(&b.item, b.partition)));
+    Ok(json(StatusCode::OK, &SlotList { slots }))
+}
+
+fn is_newer(a: &Grant, b: &Grant) -> bool {
+    a.slot == b.slot && a.epoch > b.epoch
+}
+
+async fn slot_row(
+    app: &App,
+    item: &ItemState,
+    grant: &Grant,
+    moved: Option<&GrantTransfers>,
+) -> Result<SlotRow, HandlerError> {
+    let view = app.engine.slots().view(grant.slot).await.ok().flatten();
+    // If the view has another epoch, it describes another grant of the slot. So the answer does not
+    // show this view.
+    let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
+    let two = item.row.spread.uses_sub_domains()
+        || view.as_ref().is_some_and(|view| view.counters[1] > 0);
+    let active = view.as_ref().filter(|_| two).map(|view| view.active);
+    Ok(SlotRow {
+        slot: app.engine.layout().name(&item.sale, &item.row.name, grant.slot, app.engine.node()),
+        item: item.row.name.clone(),
+        partition: grant.slot.index,
+        epoch: grant.epoch.0,
+        granted: grant.granted,
+        settled: grant.settled,
+        open: grant.open,
+        leaving: grant.open && !app.engine.layout().has_slot(&item.row.spread, grant.slot.index),
+        active,
+        available: view.map(|view| match two {
+            true => Available::Two { a: view.counters[0], b: view.counters[1] },
+            false => Available::One(view.available),
+        }),
+        // A grant that was opened a moment ago has no counts of refills and recalls yet.
+        refills: moved.map_or(0, |moved| moved.refills),
+        recalls: moved.map_or(0, |moved| moved.recalls),
+    })
+}

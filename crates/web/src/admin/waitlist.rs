@@ -1,0 +1,45 @@
+//! `GET /v1/admin/sales/{sale}/items/{item}/waitlist`: the waitlist entries of one item.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use doorbuster_api::admin::console::WaitlistList;
+use doorbuster_api::problem::Problem;
+use doorbuster_api::query::parse_page;
+use doorbuster_core::TicketN;
+use doorbuster_engine::wire;
+use http::StatusCode;
+
+use super::sale;
+use crate::App;
+use crate::cursor::{self, List, unknown_cursor};
+use crate::failure::failed;
+use crate::path_names::PathNames;
+use crate::reply::{HandlerResult, json};
+
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    PathNames([name, item]): PathNames<2>,
+    RawQuery(query): RawQuery,
+) -> HandlerResult {
+    let page = parse_page(query.as_deref().unwrap_or_default())?;
+    let sale = sale(&app, &name)?;
+    let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
+    // A cursor contains the number of the last entry that was shown, and the count of all entries
+    // that were shown.
+    let (after, before) = match cursor::position(List::Waitlist, page.cursor.as_deref())? {
+        Some((after, count)) => (after, count.parse::<u64>().map_err(|_| unknown_cursor())?),
+        None => (0, 0),
+    };
+    let (after, limit) = (TicketN(after.unsigned_abs()), page.limit as usize);
+    let rows = app.engine.store().waitlist(item.row.id, after, limit + 1);
+    let mut rows = rows.await.map_err(failed)?;
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let shown = before + rows.len() as u64;
+    let last = rows.last().filter(|_| has_more);
+    let next_cursor = last
+        .map(|entry| cursor::cursor(List::Waitlist, entry.n.0.cast_signed(), &shown.to_string()));
+    let entries = (before..).zip(&rows).map(|(ahead, entry)| wire::waiting(item, entry, ahead));
+    Ok(json(StatusCode::OK, &WaitlistList { entries: entries.collect(), next_cursor }))
+}

@@ -1,0 +1,363 @@
+//! Serves the files of the pages from memory. The program contains the files and prepares them at
+//! boot.
+//!
+//! The address of an asset contains a hash. The hash covers the asset's source and, recursively,
+//! the sources of all files that it names. So the content at an address never changes, and caches
+//! may keep an asset forever. Pages contain these addresses, and caches keep pages only briefly.
+
+mod bundle;
+mod compress;
+#[cfg(test)]
+mod copies;
+mod file;
+mod folder;
+mod names;
+mod theme;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use doorbuster_api::problem::Problem;
+use doorbuster_base::vapid::VapidKey;
+use doorbuster_config::{NextSteps, ProviderSettings, Settings};
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use rust_embed::RustEmbed;
+use secrecy::ExposeSecret;
+
+use super::App;
+use super::rendered::Rendered;
+use super::reply::HandlerResult;
+use file::CONTENT_POLICY;
+use names::{hashed, rewrite};
+
+pub(crate) use file::AssetFile;
+pub use folder::{ExportedSale, FolderFile, folder};
+
+/// The buyer's pages.
+#[derive(RustEmbed)]
+#[folder = "assets"]
+struct PageFiles;
+
+/// The documentation page.
+#[derive(RustEmbed)]
+#[folder = "assets-docs/page"]
+struct DocsFiles;
+
+/// The console's pages.
+#[derive(RustEmbed)]
+#[folder = "assets-console/page"]
+struct ConsoleFiles;
+
+/// The libraries of the console.
+#[derive(RustEmbed)]
+#[folder = "assets-console/vendor"]
+struct ConsoleLibraries;
+
+/// The `Cache-Control` of addresses with a hash. The content at such an address never changes.
+const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// The `Cache-Control` of pages. A new version of the program may change the pages.
+const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
+
+/// All files by name. An asset has a name with a hash; a page has its plain name.
+#[derive(Debug)]
+pub(crate) struct Assets {
+    assets: HashMap<String, Arc<AssetFile>>,
+    /// The assets before the last reload.
+    previous: HashMap<String, Arc<AssetFile>>,
+    pages: HashMap<String, Arc<AssetFile>>,
+}
+
+/// An embedded or generated file.
+#[derive(Debug)]
+struct AssetSource {
+    data: Cow<'static, [u8]>,
+    /// The hash of the data. For an embedded file, the hash is computed at build time, so that the
+    /// server does not hash every file at boot.
+    hash: [u8; 32],
+    /// Whether the data may name other files. The server replaces those names by addresses.
+    names_others: bool,
+}
+
+impl AssetSource {
+    fn generated(text: String) -> Self {
+        let hash = blake3::hash(text.as_bytes()).into();
+        Self { data: text.into_bytes().into(), hash, names_others: true }
+    }
+
+    /// Wraps a file that names no other file.
+    fn data(data: Vec<u8>) -> Self {
+        let hash = blake3::hash(&data).into();
+        Self { data: data.into(), hash, names_others: false }
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.data)
+    }
+}
+
+/// Renders one HTML file that shows the shop's brand in both colour schemes.
+#[must_use]
+pub fn brand_preview(settings: &Settings) -> String {
+    let sources = embedded();
+    theme::preview(settings, &bundle::joined_styles("look.css", &sources))
+}
+
+impl Assets {
+    /// Prepares all files for these settings. `api` is the address of the API, for pages on another
+    /// origin.
+    pub(crate) fn prepare(settings: &Settings, api: Option<&str>) -> Self {
+        let mut sources = embedded();
+        if let Some(first) = sources.get_mut("first.js") {
+            *first = AssetSource::generated(site_script(settings, api) + &first.text());
+        }
+        let bundles = bundle::ENTRIES.map(|entry| (entry, bundle::bundle(entry, &sources)));
+        for (entry, text) in bundles {
+            sources.insert(entry.to_owned(), AssetSource::generated(text));
+        }
+        if let Some(docs) = sources.get_mut("docs.html") {
+            *docs = AssetSource::generated(super::docs::complete(&docs.text(), settings.demo));
+        }
+        if settings.oidc.is_some()
+            && let Some(console) = sources.get_mut("console.html")
+        {
+            // The attribute `data-issuer` makes the page offer the sign-in at the OpenID Connect
+            // issuer.
+            let text = console.text().replace("<div id=\"app\"", "<div id=\"app\" data-issuer");
+            *console = AssetSource::generated(text);
+        }
+        let styles = bundle::joined_styles("look.css", &sources);
+        sources.insert("look.css".to_owned(), AssetSource::generated(styles));
+        theme::apply(settings, &mut sources);
+        embed_icon(&mut sources);
+        let addresses = hashed(&sources);
+        let (mut assets, mut pages) = (HashMap::new(), HashMap::new());
+        for (name, source) in sources {
+            let is_page = name.ends_with(".html");
+            let plain = match source.names_others {
+                true => Rendered::from_bytes(rewrite(&source.text(), &addresses).into()),
+                false => Rendered::with_hash(bytes(source.data), &source.hash),
+            };
+            let media_type = media_type_of(&name).unwrap_or("application/octet-stream");
+            let cache = if is_page { CACHE_BRIEFLY } else { CACHE_FOREVER };
+            let file = Arc::new(AssetFile::new(plain, media_type, cache));
+            match addresses.get(&name) {
+                Some(address) if !is_page => assets.insert(address.clone(), file),
+                _ => pages.insert(name, file),
+            };
+        }
+        Self { assets, previous: HashMap::new(), pages }
+    }
+
+    /// Returns the asset with this hashed name.
+    fn file(&self, name: &str) -> Option<Arc<AssetFile>> {
+        self.assets.get(name).or_else(|| self.previous.get(name)).cloned()
+    }
+
+    /// After a reload of the settings, also serves the assets of the previous pages, because
+    /// browsers may still show these pages for a while.
+    pub(crate) fn keep_files_of(&mut self, before: &Self) {
+        self.previous.clone_from(&before.assets);
+    }
+
+    /// Answers with the page from the file `name`.
+    pub(crate) fn page(&self, name: &str, headers: &HeaderMap) -> HandlerResult {
+        let file = self
+            .pages
+            .get(name)
+            .ok_or_else(|| Problem::not_found("this program has no such page"))?;
+        Ok(file.reply(headers))
+    }
+
+    /// Returns the text of the page from the file `name`, or an empty text if there is no such
+    /// page.
+    pub(crate) fn page_text(&self, name: &str) -> Cow<'_, str> {
+        self.pages.get(name).map_or_else(Default::default, |file| file.text())
+    }
+
+    /// Answers with the shop's icon, which browsers request at `/favicon.ico`.
+    pub(crate) fn icon(&self, headers: &HeaderMap) -> HandlerResult {
+        let icon = self.assets.iter().find(|(name, _)| name.starts_with("mark."));
+        let (_, file) = icon.ok_or_else(|| Problem::not_found("this program has no icon"))?;
+        let mut reply = file.reply(headers);
+        reply.headers_mut().insert(CACHE_CONTROL, CACHE_BRIEFLY);
+        Ok(reply)
+    }
+
+    /// Answers with the page and status 404. The text of the page says that nothing exists at this
+    /// address.
+    pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> HandlerResult {
+        let mut reply = self.page(name, headers)?;
+        // A status 304 is not changed, because the browser's cached copy of this page is valid for
+        // this address too.
+        if reply.status() == StatusCode::OK {
+            *reply.status_mut() = StatusCode::NOT_FOUND;
+        }
+        // The requested sale or order may exist a moment later, so no cache may keep this answer.
+        reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(reply)
+    }
+}
+
+/// `GET /assets/{name}`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    name: Option<Path<String>>,
+    headers: HeaderMap,
+) -> HandlerResult {
+    let file = name.and_then(|Path(name)| app.live().assets.file(&name));
+    match file {
+        Some(file) => Ok(file.reply(&headers)),
+        None => Err(Problem::not_found("there is no such file").into()),
+    }
+}
+
+/// Returns every embedded file, by name.
+fn embedded() -> HashMap<String, AssetSource> {
+    let mut files = HashMap::new();
+    collect_files::<PageFiles>(&mut files, true);
+    collect_files::<DocsFiles>(&mut files, true);
+    collect_files::<ConsoleFiles>(&mut files, true);
+    collect_files::<ConsoleLibraries>(&mut files, false);
+    files
+}
+
+/// Collects the files of one directory. Licences and notes beside them are not served.
+fn collect_files<F: RustEmbed>(files: &mut HashMap<String, AssetSource>, names_others: bool) {
+    for name in F::iter().filter(|name| media_type_of(name).is_some()) {
+        if let Some(file) = F::get(&name) {
+            let source =
+                AssetSource { data: file.data, hash: file.metadata.sha256_hash(), names_others };
+            files.insert(name.into_owned(), source);
+        }
+    }
+}
+
+/// Converts data to `Bytes`. Embedded data is not copied.
+fn bytes(data: Cow<'static, [u8]>) -> Bytes {
+    match data {
+        Cow::Borrowed(data) => Bytes::from_static(data),
+        Cow::Owned(data) => data.into(),
+    }
+}
+
+/// The address by which the buyers' pages name the icon.
+const ICON: &str = "/assets/mark.svg";
+
+/// Writes the icon into the buyers' pages, so that a page needs one request less.
+fn embed_icon(sources: &mut HashMap<String, AssetSource>) {
+    let Some(icon) = sources.get("mark.svg") else { return };
+    let url = format!("data:image/svg+xml;base64,{}", STANDARD.encode(&icon.data));
+    for page in theme::PAGES {
+        if let Some(page) = sources.get_mut(page) {
+            *page = AssetSource::generated(page.text().replace(ICON, &url));
+        }
+    }
+}
+
+/// Builds the script with the owner's settings. Pages load this script first.
+fn site_script(settings: &Settings, api: Option<&str>) -> String {
+    let push_key = settings
+        .page
+        .push
+        .as_ref()
+        .and_then(|push| Some(VapidKey::parse(push.key.expose_secret())?.public().to_owned()));
+    let page_settings = serde_json::json!({
+        "shop": settings.shop,
+        "sign_in_url": settings.auth.sign_in_url,
+        "shop_url": settings.page.shop_url,
+        "next_steps": next_steps(&settings.page.next_steps),
+        "next_steps_at": settings.page.next_steps_at,
+        "time_zone": settings.page.time_zone,
+        "guest": settings.demo,
+        "sandbox": matches!(settings.payment.provider, ProviderSettings::Sandbox),
+        "api": api,
+        "push_key": push_key,
+    });
+    format!("window.doorbuster = {page_settings};\n")
+}
+
+/// Returns the text that tells buyers what happens after a payment. It has the form of a sale's
+/// texts: one string, or an object with one text for each language.
+fn next_steps(texts: &NextSteps) -> serde_json::Value {
+    match &texts.zh {
+        None => serde_json::json!(texts.text),
+        Some(zh) => serde_json::json!({"en": texts.text.as_ref().unwrap_or(zh), "zh": zh}),
+    }
+}
+
+/// Returns the media type of a file. `None`: the file is not served.
+fn media_type_of(name: &str) -> Option<&'static str> {
+    match name.rsplit_once('.')?.1 {
+        "html" => Some("text/html; charset=utf-8"),
+        "css" => Some("text/css; charset=utf-8"),
+        "js" => Some("text/javascript; charset=utf-8"),
+        "svg" => Some("image/svg+xml; charset=utf-8"),
+        "png" => Some("image/png"),
+        "webp" => Some("image/webp"),
+        "woff2" => Some("font/woff2"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_config::{Flags, load};
+
+    use super::*;
+
+    fn assets(demo: bool) -> Assets {
+        let flags = Flags { demo, data_dir: Some("/tmp".into()), ..Flags::default() };
+        let environment = [("DOORBUSTER_PAGE__SHOP".into(), "A \"shop\" </script>".into())];
+        Assets::prepare(&load(&flags, environment).expect("the defaults"), None)
+    }
+
+    #[test]
+    fn pages_and_assets_name_only_assets_that_exist() {
+        let assets = assets(false);
+        let mut named = 0;
+        for file in assets.assets.values().chain(assets.pages.values()) {
+            let text = String::from_utf8_lossy(&file.plain.bytes);
+            for part in text.split("/assets/").skip(1) {
+                let name: String = part
+                    .chars()
+                    .take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c))
+                    .collect();
+                if name.contains('.') {
+                    named += 1;
+                    assert!(assets.assets.contains_key(&name), "{name} is served");
+                }
+            }
+        }
+        assert!(
+            named > 20
+                && ["index.html", "sale.html", "order.html", "docs.html"]
+                    .iter()
+                    .all(|page| assets.pages.contains_key(*page))
+        );
+        assert!(
+            assets.assets.keys().all(|name| name.matches('.').count() >= 2),
+            "{:?}",
+            assets.assets.keys()
+        );
+    }
+
+    #[test]
+    fn different_settings_give_the_script_a_different_address() {
+        let address =
+            |assets: &Assets| assets.assets.keys().find(|name| name.starts_with("first.")).cloned();
+        let (plain, demo) = (assets(false), assets(true));
+        assert_ne!(address(&plain), address(&demo));
+        let site = &demo.assets[&address(&demo).expect("the server serves the asset")];
+        let text = std::str::from_utf8(&site.plain.bytes).expect("UTF-8");
+        assert!(
+            text.contains(r#""guest":true"#) && text.contains(r#""shop":"A \"shop\" </script>""#),
+            "{text}"
+        );
+    }
+}

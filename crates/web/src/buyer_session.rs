@@ -1,0 +1,66 @@
+//! Keeps a buyer's token in a cookie of the pages. So the buyer is still signed in after a payment,
+//! and in a new tab.
+//!
+//! The cookie contains the token itself. So every node accepts the cookie, the store keeps nothing,
+//! and the cookie expires together with the token. `HttpOnly` hides the cookie from scripts. With
+//! `SameSite=Lax`, browsers do not send the cookie with requests from other sites. A request that
+//! changes something also needs a header, and other sites cannot make a browser send that header.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::buyer_session::BuyerSession;
+use doorbuster_auth::{BUYER_COOKIE, bearer};
+use doorbuster_engine::wire;
+use http::header::{AUTHORIZATION, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::App;
+use super::identity::{Buyer, BuyerMembership, TokenExpiry};
+use super::reply::{HandlerResult, Reply, empty, json};
+
+/// `POST /v1/session`
+pub(crate) async fn keep(
+    State(app): State<Arc<App>>,
+    TokenExpiry(expires_secs): TokenExpiry,
+    headers: HeaderMap,
+) -> HandlerResult {
+    // A request without a token in `Authorization` leaves the session unchanged.
+    let values = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+    let Ok(token) = bearer(values) else { return Ok(empty(StatusCode::NO_CONTENT)) };
+    let now_secs = app.engine.now().0.div_euclid(1_000);
+    Ok(with_cookie(&app, &headers, token, (expires_secs - now_secs).max(0)))
+}
+
+/// `GET /v1/session`
+pub(crate) async fn get(
+    Buyer(buyer): Buyer,
+    BuyerMembership(membership): BuyerMembership,
+    TokenExpiry(expires_secs): TokenExpiry,
+) -> HandlerResult {
+    let session = BuyerSession {
+        buyer: buyer.as_str().to_owned(),
+        member: membership.member,
+        level: membership.level,
+        expires_at: wire::time(doorbuster_core::Millis(expires_secs.saturating_mul(1_000))),
+    };
+    Ok(json(StatusCode::OK, &session))
+}
+
+/// `DELETE /v1/session`
+pub(crate) async fn forget(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
+    Ok(with_cookie(&app, &headers, "", 0))
+}
+
+/// Returns an empty answer that sets the cookie for `secs` seconds. Zero removes the cookie.
+fn with_cookie(app: &App, headers: &HeaderMap, token: &str, secs: i64) -> Reply {
+    let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    let secure = if app.is_https || by_proxy { "; Secure" } else { "" };
+    let cookie =
+        format!("{BUYER_COOKIE}={token}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Lax{secure}");
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        reply.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    reply
+}

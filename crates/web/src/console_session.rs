@@ -1,0 +1,249 @@
+//! Sessions of the console. An operator exchanges a key, or a sign-in at an issuer, for a cookie.
+//!
+//! The store keeps a hash of the cookie and a hash of the key. So a session works on every node,
+//! and deleting the key ends the session. If a request uses the cookie to change something, the
+//! request also needs a header. Other sites cannot make a browser send that header.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorbuster_api::admin::console::{NewSession, Session, SessionKey};
+use doorbuster_api::admin::keys::Role;
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::Problem;
+use doorbuster_auth::{AuthenticationError, CONFIGURED_KEY, Operator, Operators};
+use doorbuster_core::Millis;
+use doorbuster_engine::wire;
+use doorbuster_store::{Hash, NewAction, SessionOwner, StoreResult, recorded};
+use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::dispatch::request_id;
+use super::failure::failed;
+use super::identity::{ClientAddress, OperatorIdentity};
+use super::reply::{HandlerError, HandlerResult, Reply, empty, json};
+use super::{App, request_body, wrong_keys};
+
+/// The name of the cookie.
+const SESSION_COOKIE: &str = "doorbuster_session";
+/// A request that uses the cookie to change something needs this header.
+const CONSOLE_HEADER: &str = "x-doorbuster-console";
+/// How long a session lasts.
+const SESSION_SECS: i64 = 8 * 3_600;
+/// The session does not exist or has expired.
+const ENDED: AuthenticationError = AuthenticationError::Bad("the session has ended; sign in again");
+/// The number of random bytes in the cookie.
+const COOKIE_BYTES: usize = 32;
+
+/// `POST /v1/admin/session`
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    client: ClientAddress,
+    request: Request,
+) -> HandlerResult {
+    let headers = request.headers().clone();
+    // Without this check, another site could replace an operator's session.
+    if cookie(&headers).is_some() {
+        require_console_header(&headers)?;
+    }
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
+    let NewSession { key } = NewSession::from_json(&body)?;
+    let counted = wrong_keys::count(&app, client.address).await?;
+    let hash = Operators::hash(&key);
+    let operator = app.operator_of_hash(hash).await;
+    let operator = operator.map_err(|denied| app.denied_problem(denied))?;
+    counted.take_back(&app).await;
+    let action = NewAction {
+        by: operator.id.to_string(),
+        action: "session.created".to_owned(),
+        subject: subject_of(&operator.id),
+        changes: Vec::new(),
+        address: Some(client.address.to_string()),
+        request_id: request_id(&headers).to_str().ok().map(str::to_owned),
+    };
+    let session = NewSessionFor { owner: SessionOwner::Key(hash), action };
+    let cookie = session.start(&app, &headers).await?;
+    Ok(with_cookie(cookie))
+}
+
+/// A session that is not stored yet.
+pub(super) struct NewSessionFor {
+    pub(super) owner: SessionOwner,
+    /// The action that records the session.
+    pub(super) action: NewAction,
+}
+
+impl NewSessionFor {
+    /// Adds the session, and returns the cookie that the browser must set.
+    pub(super) async fn start(
+        self,
+        app: &App,
+        headers: &HeaderMap,
+    ) -> Result<HeaderValue, HandlerError> {
+        let cookie = URL_SAFE_NO_PAD.encode(rand::random::<[u8; COOKIE_BYTES]>());
+        let until = app.engine.now().plus(SESSION_SECS * 1_000);
+        let store = app.engine.store();
+        let insert = store.insert_session(Operators::hash(&cookie), self.owner, until);
+        recorded(self.action, insert).await.map_err(failed)?;
+        Ok(session_cookie(app, headers, &cookie, SESSION_SECS))
+    }
+}
+
+/// Returns the subject of actions about a session: an operator's key, or a person who signed in.
+fn subject_of(id: &str) -> String {
+    let kind = if id.starts_with("oidc:") { "person" } else { "key" };
+    format!("{kind}:{id}")
+}
+
+/// `GET /v1/admin/session`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    headers: HeaderMap,
+) -> HandlerResult {
+    let found = match cookie(&headers).filter(|_| !headers.contains_key(AUTHORIZATION)) {
+        Some(cookie) => app.session(cookie).await,
+        None => Ok(None),
+    };
+    let found = found.map_err(failed)?;
+    let name = match (&found, &*by.id) {
+        (Some((SessionOwner::Person(person), _)), _) => person.name.clone(),
+        (_, CONFIGURED_KEY) => CONFIGURED_KEY.to_owned(),
+        (_, id) => {
+            let keys = app.engine.store().keys().await.map_err(failed)?;
+            keys.into_iter().find(|key| key.id == id).map(|key| key.name).unwrap_or_default()
+        }
+    };
+    let expires_at = found.map(|(_, until)| wire::time(until));
+    let key = SessionKey { id: by.id.to_string(), name };
+    Ok(json(StatusCode::OK, &Session { key, role: by.role, expires_at }))
+}
+
+/// `DELETE /v1/admin/session`
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    headers: HeaderMap,
+) -> HandlerResult {
+    if let Some(cookie) = cookie(&headers) {
+        let action =
+            NewAction { subject: subject_of(&by.id), ..by.action("session.deleted", "", "") };
+        let delete = app.engine.store().delete_session(Operators::hash(cookie));
+        recorded(action, delete).await.map_err(failed)?;
+    }
+    Ok(with_cookie(session_cookie(&app, &headers, "", 0)))
+}
+
+/// Returns an empty answer that sets this cookie.
+fn with_cookie(cookie: HeaderValue) -> Reply {
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    reply.headers_mut().insert(SET_COOKIE, cookie);
+    reply
+}
+
+/// Returns a session cookie that browsers keep for `secs` seconds. 0 removes the cookie.
+fn session_cookie(app: &App, headers: &HeaderMap, value: &str, secs: i64) -> HeaderValue {
+    let secure = secure(app, headers);
+    let cookie = format!(
+        "{SESSION_COOKIE}={value}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Strict{secure}"
+    );
+    HeaderValue::from_str(&cookie).expect("base64 and plain words")
+}
+
+/// Returns the cookie attribute `Secure` if browsers reach the pages by HTTPS, and an empty text
+/// otherwise. With this attribute, browsers send the cookie only by HTTPS.
+pub(super) fn secure(app: &App, headers: &HeaderMap) -> &'static str {
+    let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    if app.is_https || by_proxy { "; Secure" } else { "" }
+}
+
+/// Refuses a request that another site may have sent.
+fn require_console_header(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get(CONSOLE_HEADER) {
+        Some(value) if value == "1" => Ok(()),
+        _ => {
+            let detail = "with the session cookie, send the header X-Doorbuster-Console: 1";
+            Err(Problem::forbidden(detail))
+        }
+    }
+}
+
+/// Returns the session cookie of a request.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    cookie_of(headers, SESSION_COOKIE)
+}
+
+/// Returns the first cookie that has the name `wanted`.
+pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
+    let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = values.flat_map(|value| value.split(';'));
+    let mut found = pairs.filter_map(|pair| pair.trim().split_once('='));
+    found.find(|(name, _)| *name == wanted).map(|(_, value)| value)
+}
+
+impl App {
+    /// Returns the operator whose key the request contains. If the request has no key, returns the
+    /// operator of the console's session cookie.
+    pub(crate) async fn operator_of_request(
+        &self,
+        headers: &HeaderMap,
+        method: &Method,
+        wanted: Role,
+    ) -> Result<Operator, HandlerError> {
+        let session = cookie(headers).filter(|_| !headers.contains_key(AUTHORIZATION));
+        let Some(session) = session else {
+            return Ok(self.operator(headers, wanted).await?);
+        };
+        let found = self.session(session).await.map_err(failed)?;
+        let operator = match found {
+            Some((SessionOwner::Key(key), _)) => self.operator_of_hash(key).await,
+            // The server can verify a person only while its settings name an issuer.
+            Some((SessionOwner::Person(person), _)) if self.oidc.is_some() => {
+                Ok(Operator { id: person.id.into(), role: person.role })
+            }
+            Some((SessionOwner::Person(_), _)) | None => Err(ENDED),
+        };
+        let operator = operator.map_err(|denied| self.denied_problem(denied))?;
+        let changes = !matches!(*method, Method::GET | Method::HEAD);
+        if changes {
+            require_console_header(headers)?;
+        }
+        super::identity::check_role(&operator, wanted)?;
+        Ok(operator)
+    }
+
+    /// Reads a session from the store for each request. So a session ends on every node when its
+    /// key is deleted.
+    async fn session(&self, cookie: &str) -> StoreResult<Option<(SessionOwner, Millis)>> {
+        let configured = self.operators.configured_hash();
+        self.engine.store().session(Operators::hash(cookie), configured).await
+    }
+
+    async fn operator_of_hash(&self, hash: Hash) -> Result<Operator, AuthenticationError> {
+        match self.operators.check_hash(&hash) {
+            // Another node may have created the key just now.
+            Err(AuthenticationError::Bad(_)) if self.refresh_operator_keys().await => {
+                self.operators.check_hash(&hash)
+            }
+            checked => checked,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_is_found_among_other_cookies() {
+        let headers =
+            |text: &'static str| HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(text))]);
+        assert_eq!(cookie(&headers("a=1; doorbuster_session=xyz; b=2")), Some("xyz"));
+        assert_eq!(cookie(&headers("doorbuster_session_2=xyz")), None);
+        assert_eq!(cookie(&HeaderMap::new()), None);
+    }
+}

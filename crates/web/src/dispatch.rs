@@ -1,0 +1,193 @@
+//! Handles the start and the end of every request. Purchases go directly to their handler, and
+//! other requests go to the router. Counts answers, and logs failures with the request's id.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Weak};
+
+use axum::Router;
+use doorbuster_api::problem::Problem;
+use doorbuster_telemetry::metrics::{RouteIndex, route_index, route_name};
+use futures_util::FutureExt;
+use http::header::UPGRADE;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use hyper::body::{Body, Incoming};
+use tower::ServiceExt;
+
+use super::connection::Connection;
+use super::events::IdleSlots;
+use super::failure::FailureCause;
+use super::limits::URI_BYTES_MAX;
+use super::reply::{HandlerError, Reply, ReplyBody};
+use super::{App, cacheable, client_address, edge, framing, purchase_handler, unread_body};
+
+/// The path of server-sent events.
+pub(super) const EVENTS_PATH: &str = "/v1/events";
+
+/// The header with a request's id. Clients may send this header. The server adds it to failed
+/// answers, and to answers to operators' changes.
+pub(crate) const REQUEST_ID: &str = "x-request-id";
+/// Longest request id that the server accepts, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// The state that all connections share.
+pub(crate) struct Service {
+    pub app: Arc<App>,
+    pub router: Router,
+    pub purchase: RouteIndex,
+    /// The slots for idle WebSockets. The reference is weak, because a WebSocket that waits in a
+    /// slot holds this value. A strong reference would keep the slot and the WebSocket alive
+    /// forever.
+    pub idle_slots: Weak<IdleSlots>,
+}
+
+impl Service {
+    pub(crate) fn new(app: Arc<App>, router: Router, idle_slots: Weak<IdleSlots>) -> Self {
+        Self { app, router, purchase: route_index("purchase"), idle_slots }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Reply {
+        let this = &connection.service;
+        if let Some(reply) = framing::refuse(request.version(), request.headers()) {
+            this.app.metrics.requests.count(RouteIndex(0), reply.status().as_u16());
+            return reply;
+        }
+        if request.method() == Method::POST && request.uri().path() == "/v1/orders" {
+            let reply =
+                AssertUnwindSafe(purchase_handler::purchase(&this.app, connection.peer, request))
+                    .catch_unwind()
+                    .await;
+            let mut reply = reply.unwrap_or_else(|_| internal_error());
+            this.app.page_origin.add_headers("/v1/orders", reply.headers_mut());
+            this.app.metrics.requests.count(this.purchase, reply.status().as_u16());
+            return reply;
+        }
+        if let Some(reply) = this.app.page_origin.preflight(
+            request.method(),
+            request.uri().path(),
+            request.headers(),
+        ) {
+            this.app.metrics.requests.count(RouteIndex(0), reply.status().as_u16());
+            return reply;
+        }
+        let uri = this.app.page_origin.is_set().then(|| request.uri().clone());
+        // The future is boxed, so that a connection needs little memory.
+        let mut reply = match this.app.engine.edge() {
+            Some(node) => Box::pin(edge::answer(&connection, node, request)).await,
+            None => Box::pin(this.route(&connection, request)).await,
+        };
+        if let Some(uri) = uri {
+            this.app.page_origin.add_headers(uri.path(), reply.headers_mut());
+        }
+        reply
+    }
+
+    pub(super) async fn route(
+        &self,
+        connection: &Arc<Connection>,
+        mut request: Request<Incoming>,
+    ) -> Reply {
+        let uri_bytes = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+        if uri_bytes > URI_BYTES_MAX {
+            self.app.metrics.requests.count(RouteIndex(0), 404);
+            let (parts, body) = request.into_parts();
+            unread_body::discard(&parts.headers, body).await;
+            return HandlerError::from(Problem::not_found("the request's address is too long"))
+                .reply();
+        }
+        // Two kinds of requests need the connection. A WebSocket outlives its request and keeps the
+        // connection's permit. An event stream may end the connection.
+        if request.headers().contains_key(UPGRADE) || request.uri().path() == EVENTS_PATH {
+            request.extensions_mut().insert(connection.clone());
+        }
+        let proxies = &self.app.live().proxies;
+        let client = client_address::find(connection.peer, request.headers(), proxies);
+        request.extensions_mut().insert(client);
+        let (method, headers) = (request.method().clone(), request.headers().clone());
+        let has_ways = |uri: &Uri| uri.query().is_some() || uri.path().contains('%');
+        let uri = has_ways(request.uri()).then(|| request.uri().clone());
+        let (request, left) = if request.body().is_end_stream() {
+            (request.map(axum::body::Body::new), None)
+        } else {
+            let (parts, body) = request.into_parts();
+            let (lent, left) = unread_body::lend(body);
+            (Request::from_parts(parts, axum::body::Body::new(lent)), Some(left))
+        };
+        let routed = self.router.clone().oneshot(request);
+        let mut reply = match AssertUnwindSafe(routed).catch_unwind().await {
+            Ok(Ok(response)) => response.map(ReplyBody::Routed),
+            Ok(Err(never)) => match never {},
+            Err(_) => internal_error(),
+        };
+        if let Some(left) = left {
+            left.discard(&headers).await;
+        }
+        if let Some(uri) = uri {
+            cacheable::forbid_shared_caching(&self.app, &uri, reply.headers_mut());
+        }
+        cacheable::forbid_caching(&headers, &mut reply);
+        let route = reply.extensions_mut().remove::<RouteIndex>().unwrap_or(RouteIndex(0));
+        self.app.metrics.requests.count(route, reply.status().as_u16());
+        if reply.status().is_server_error() || reply.extensions().get::<FailureCause>().is_some() {
+            self.log_and_count(connection.peer, &method, route, &headers, &mut reply);
+        }
+        reply
+    }
+
+    /// Adds the request's id to a failed answer. Logs the cause of the failure if it is known.
+    fn log_and_count(
+        &self,
+        peer: IpAddr,
+        method: &Method,
+        route: RouteIndex,
+        headers: &HeaderMap,
+        reply: &mut Reply,
+    ) {
+        let known = reply.headers().get(REQUEST_ID).cloned();
+        let id = known.unwrap_or_else(|| request_id(headers));
+        let cause = reply.extensions_mut().remove::<FailureCause>();
+        let second = self.app.engine.now().0.div_euclid(1_000).unsigned_abs();
+        // During an outage, only the first failed request gets a log line. The other failures are
+        // counted.
+        if let Some(cause) = cause
+            && !self.app.engine.outages().absorbs_request(&cause)
+            && self.app.failure_log.may_write(second)
+        {
+            let client = client_address::find(peer, headers, &self.app.live().proxies).address;
+            tracing::warn!(
+                request_id = id.to_str().unwrap_or_default(),
+                route = route_name(route),
+                %method,
+                status = reply.status().as_u16(),
+                %client,
+                %cause,
+                event = "server.request_failed",
+                "request failed"
+            );
+        }
+        reply.headers_mut().insert(REQUEST_ID, id);
+    }
+}
+
+/// Returns the request's own id if it is valid, else a new id.
+pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let brought = headers.get(REQUEST_ID).filter(|id| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+            && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    });
+    brought.cloned().unwrap_or_else(|| {
+        let id = format!("req_{:016x}", rand::random::<u64>());
+        HeaderValue::from_str(&id).expect("hexadecimal digits")
+    })
+}
+
+/// Returns the answer after a panic in a handler. Only this request fails. The panic hook has
+/// logged the panic already.
+pub(crate) fn internal_error() -> Reply {
+    HandlerError {
+        problem: Box::new(Problem::internal()),
+        cause: Some(FailureCause::new("a handler panicked; the panic was logged before")),
+    }
+    .reply()
+}

@@ -1,0 +1,273 @@
+//! The node's side of an edge's relay; see `doorbuster_engine::edge::relay`. The edge names buyers,
+//! and the node sends the events of these buyers. Each buyer is a parked reader of the hub.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::Response;
+use bytes::Bytes;
+use doorbuster_core::BuyerId;
+use doorbuster_engine::edge::{EdgeDescription, EdgeMessage, NodeMessage, RELAY_HEADER};
+use doorbuster_engine::notify::ReadyQueue;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use http::HeaderMap;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error as SocketError;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
+
+use super::feed::{Feed, NextMessage, fetch_positions};
+use super::upgrade::Upgrade;
+use crate::App;
+use crate::connection::Connection;
+use crate::guarded_stream::GuardedStream;
+use crate::identity::ClientAddress;
+
+/// Time between two pings. The edge ends a silent connection after a few seconds.
+const PING_EVERY: Duration = Duration::from_secs(2);
+/// The number of pings that the edge may leave without an answer.
+const UNANSWERED_MAX: u32 = 3;
+/// The maximum number of messages, or of buyers with an event, that are handled before other work.
+const BATCH_MAX: usize = 256;
+/// Longest message of an edge, in bytes. A buyer follows at most 32 sales in each stream.
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// The maximum number of buyers of one edge. The events of further buyers are not sent. An edge has
+/// at most this many connections.
+const BUYERS_MAX: usize = 1_000_000;
+/// The maximum number of buyers whose positions are read at the same time.
+const POSITION_READS_MAX: usize = 64;
+
+/// Returns whether these headers prove that an edge sent the request.
+pub(super) fn is_edge(app: &App, headers: &HeaderMap) -> bool {
+    let key = app.engine.id_key();
+    let about = headers.get(RELAY_HEADER);
+    let about = about.and_then(|about| EdgeDescription::open(key, RELAY_HEADER, about.as_bytes()));
+    app.engine.edge().is_none() && about.is_some_and(|about| about.lives(app.engine.now()))
+}
+
+/// Accepts the WebSocket of an edge. Returns the answer to the handshake.
+pub(super) fn accept(app: Arc<App>, upgrade: Upgrade, connection: Arc<Connection>) -> Response {
+    let answer = upgrade.answer();
+    tokio::spawn(async move {
+        if let Some(socket) = upgrade.connection().await {
+            serve(app, socket, connection).await;
+        }
+    });
+    answer
+}
+
+/// What a node reads from the connection.
+type Received = Result<Message, SocketError>;
+
+/// A connection to an edge.
+struct EdgeLink {
+    app: Arc<App>,
+    socket: WebSocketStream<GuardedStream>,
+    /// Receives the key of each buyer with a waiting event.
+    ready_queue: Arc<ReadyQueue>,
+    feeds: HashMap<u64, Feed>,
+    /// Keys of buyers with an event for the buyer alone. They are served first.
+    own: VecDeque<u64>,
+    /// Keys of buyers with an event for all readers of a sale.
+    crowd: VecDeque<u64>,
+    /// The number of pings since the last message of the edge.
+    unanswered: u32,
+    keys: HashMap<BuyerId, u64>,
+    /// The key for the next feed.
+    next: u64,
+    /// Reads of positions. Each returns the key of its feed.
+    reads: JoinSet<u64>,
+    reads_limit: Arc<Semaphore>,
+}
+
+/// The connection to the edge is gone.
+struct Gone;
+
+/// Serves an edge until the connection ends.
+async fn serve(app: Arc<App>, socket: GuardedStream, connection: Arc<Connection>) {
+    let _present = app.metrics.sockets.hold();
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX));
+    let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
+    let link = EdgeLink {
+        app,
+        socket,
+        ready_queue: Arc::default(),
+        feeds: HashMap::new(),
+        own: VecDeque::new(),
+        crowd: VecDeque::new(),
+        unanswered: 0,
+        keys: HashMap::new(),
+        next: 0,
+        reads: JoinSet::new(),
+        reads_limit: Arc::new(Semaphore::new(POSITION_READS_MAX)),
+    };
+    tokio::select! {
+        // The edge connects to another node, so the end of the connection needs no report.
+        Err(Gone) = link.run() => {}
+        () = connection.cut.cancelled() => {}
+    }
+}
+
+impl EdgeLink {
+    async fn run(mut self) -> Result<(), Gone> {
+        let mut pings = interval(PING_EVERY);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                received = self.socket.next() => self.receive_batch(received).await?,
+                ready = self.ready_queue.wait_ready() => {
+                    self.own.extend(ready.own);
+                    self.crowd.extend(ready.crowd);
+                }
+                () = std::future::ready(()), if !(self.own.is_empty() && self.crowd.is_empty()) => {
+                    self.send_events().await?;
+                }
+                Some(Ok(key)) = self.reads.join_next() => self.send_positions(key).await?,
+                _ = pings.tick() => self.ping().await?,
+                () = self.app.stop.cancelled() => {
+                    drop(self.socket.close(None).await);
+                    return Err(Gone);
+                }
+            }
+            self.socket.flush().await.map_err(|_| Gone)?;
+        }
+    }
+
+    /// Handles the messages that have arrived, up to a limit.
+    async fn receive_batch(&mut self, first: Option<Received>) -> Result<(), Gone> {
+        let (mut received, mut left) = (first, BATCH_MAX);
+        loop {
+            self.unanswered = 0;
+            match received {
+                Some(Ok(Message::Text(text))) => self.receive(&text).await?,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Gone),
+                Some(Ok(_)) => {}
+            }
+            left -= 1;
+            // Beyond the limit no message is taken, because a taken message must be handled.
+            let next = if left > 0 { self.socket.next().now_or_never() } else { None };
+            match next {
+                Some(next) => received = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends a ping. An edge whose machine is gone answers no ping.
+    async fn ping(&mut self) -> Result<(), Gone> {
+        if self.unanswered >= UNANSWERED_MAX {
+            return Err(Gone);
+        }
+        self.unanswered += 1;
+        self.send(Message::Ping(Bytes::new())).await
+    }
+
+    /// Handles a message of the edge. A message of a newer version is ignored.
+    async fn receive(&mut self, text: &str) -> Result<(), Gone> {
+        let Ok(message) = serde_json::from_str(text) else { return Ok(()) };
+        let (EdgeMessage::Follow { buyer, .. } | EdgeMessage::Unfollow { buyer }) = &message;
+        let Some(buyer) = BuyerId::new(buyer) else { return Ok(()) };
+        if let EdgeMessage::Follow { sales, address, .. } = message {
+            self.follow(buyer, sales, address).await?;
+        } else if let Some(key) = self.keys.remove(&buyer) {
+            self.feeds.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// Subscribes to the events of a buyer, in place of an earlier subscription.
+    async fn follow(
+        &mut self,
+        buyer: BuyerId,
+        sales: Vec<String>,
+        address: IpAddr,
+    ) -> Result<(), Gone> {
+        if self.keys.len() >= BUYERS_MAX && !self.keys.contains_key(&buyer) {
+            return Ok(());
+        }
+        let client = ClientAddress { address, disagreeing: None };
+        let key = self.subscribe(client, buyer.clone(), sales);
+        let buyer = buyer.as_str().to_owned();
+        self.send_message(&NodeMessage::Following { buyer }).await?;
+        self.send_waiting(key).await
+    }
+
+    /// Returns the key of the new feed.
+    fn subscribe(&mut self, client: ClientAddress, buyer: BuyerId, sales: Vec<String>) -> u64 {
+        self.next += 1;
+        let key = self.next;
+        let (app, blocks) = (self.app.clone(), self.app.gate.blocks.changes());
+        let feed = Feed::for_edge(app.clone(), (client, buyer.clone()), sales, blocks);
+        let (sales, limit) = (feed.sales().to_vec(), self.reads_limit.clone());
+        self.feeds.insert(key, feed);
+        // The new subscription begins before the old one ends, so no event is lost.
+        if let Some(old) = self.keys.insert(buyer.clone(), key) {
+            self.feeds.remove(&old);
+        }
+        self.reads.spawn(async move {
+            let _permit = limit.acquire().await;
+            fetch_positions(&app, (client, &buyer), &sales).await;
+            key
+        });
+        key
+    }
+
+    /// Sends the known positions of a buyer, and parks the feed.
+    async fn send_positions(&mut self, key: u64) -> Result<(), Gone> {
+        let Some(feed) = self.feeds.get_mut(&key) else { return Ok(()) };
+        let buyer = feed.buyer().as_str().to_owned();
+        for json in feed.known_positions() {
+            self.send_message(&NodeMessage::Event { buyer: buyer.clone(), json }).await?;
+        }
+        self.send_waiting(key).await
+    }
+
+    /// Sends the events of some ready buyers.
+    async fn send_events(&mut self) -> Result<(), Gone> {
+        for _ in 0..BATCH_MAX {
+            let Some(key) = self.own.pop_front().or_else(|| self.crowd.pop_front()) else { break };
+            self.send_waiting(key).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the events that wait for a buyer.
+    async fn send_waiting(&mut self, mut key: u64) -> Result<(), Gone> {
+        loop {
+            let Some(feed) = self.feeds.get_mut(&key) else { return Ok(()) };
+            let buyer = feed.buyer().clone();
+            match feed.next_or_park(&self.ready_queue, key) {
+                None => return Ok(()),
+                Some(NextMessage::Json(json)) => {
+                    let buyer = buyer.as_str().to_owned();
+                    self.send_message(&NodeMessage::Event { buyer, json }).await?;
+                }
+                // A feed for an edge has no statuses.
+                Some(NextMessage::NotYet(_)) => {}
+                Some(NextMessage::TooSlow) => {
+                    let (client, sales) = (feed.client(), feed.sales());
+                    let sales = sales.iter().map(|sale| sale.to_string()).collect();
+                    key = self.subscribe(client, buyer.clone(), sales);
+                    let buyer = buyer.as_str().to_owned();
+                    self.send_message(&NodeMessage::Following { buyer }).await?;
+                }
+            }
+        }
+    }
+
+    async fn send_message(&mut self, message: &NodeMessage) -> Result<(), Gone> {
+        let text = serde_json::to_string(message).expect("texts serialise");
+        self.send(Message::Text(text.into())).await
+    }
+
+    /// Writes a message without a flush. If the edge reads nothing, the write fails after a time.
+    async fn send(&mut self, message: Message) -> Result<(), Gone> {
+        self.socket.feed(message).await.map_err(|_| Gone)
+    }
+}

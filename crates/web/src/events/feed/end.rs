@@ -1,0 +1,59 @@
+//! Detects that a stream must end, even if its client reads nothing.
+
+use std::pin::pin;
+
+use doorbuster_core::BuyerId;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{Feed, FeedEvent};
+use crate::App;
+use crate::identity::ClientAddress;
+use crate::limits::CLOSE_TIMEOUT;
+
+impl Feed {
+    /// Waits until the stream must end, even while a frame waits to be sent. Returns the reason,
+    /// and never [`FeedEvent::Event`]. Dropping the future loses no event.
+    pub(in super::super) async fn must_end(&mut self) -> FeedEvent {
+        let lagged = self.subscription.lagged();
+        let buyer = self.subscription.buyer().expect("the reader subscribed as a buyer");
+        let (client, ends_at) = (self.client, self.ends_at);
+        wait(&self.app, (client, buyer), &mut self.blocks, ends_at, lagged).await
+    }
+
+    /// Waits until the stream must end, and then for [`CLOSE_TIMEOUT`]. In this time the client can
+    /// still read the last event. The future does not own the feed, and ignores a later renewal of
+    /// the token.
+    pub(in super::super) fn overdue(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (app, buyer, mut blocks) =
+            (self.app.clone(), self.buyer().clone(), self.blocks.clone());
+        let (client, ends_at, lagged) = (self.client, self.ends_at, self.subscription.lagged());
+        async move {
+            wait(&app, (client, &buyer), &mut blocks, ends_at, lagged).await;
+            sleep(CLOSE_TIMEOUT).await;
+        }
+    }
+}
+
+/// Waits until a reader is blocked, its token expires, or its queue overflows (`lagged`).
+async fn wait(
+    app: &App,
+    (client, buyer): (ClientAddress, &BuyerId),
+    blocks: &mut watch::Receiver<()>,
+    ends_at: Instant,
+    lagged: impl Future<Output = ()>,
+) -> FeedEvent {
+    let mut lagged = pin!(lagged);
+    loop {
+        tokio::select! {
+            biased;
+            // The sender lives as long as the server, so an error cannot occur.
+            _ = blocks.changed() => {}
+            () = sleep_until(ends_at) => return FeedEvent::Expired,
+            () = &mut lagged => return FeedEvent::TooSlow,
+        }
+        if app.ensure_not_blocked(client, buyer).is_err() {
+            return FeedEvent::TurnedAway;
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! Serves idle WebSocket connections, which have no tasks of their own. Only the socket and its
+//! subscription stay in memory. One task serves thousands of connections: it reads what clients
+//! send, writes events without blocking, and sends pings. For all other work, a connection gets a
+//! task of its own again.
+//!
+//! The task never waits for one connection or one sale. Other tasks render statuses.
+//!
+//! Every idle connection has a key, and no key is used twice. Events and input for a closed
+//! connection are dropped.
+
+mod closing;
+mod poller;
+mod slots;
+
+pub(super) use slots::IdleSlot;
+pub(crate) use slots::IdleSlots;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use doorbuster_engine::notify::{ReadyQueue, ReadyReaders};
+use doorbuster_telemetry::metrics::GaugeGuard;
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet, yield_now};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::feed::{NextMessage, PendingStatus};
+use super::frame::{PING, PONG_BYTES, are_pongs, write_text_frame};
+use super::websocket::{WakeReason, WebSocketReader, resume};
+use crate::App;
+use crate::limits::{IDLE_BATCH_MAX, IDLE_EVENTS_MAX, IDLE_RETRY_AFTER};
+use poller::Poller;
+
+/// The maximum number of bytes that one read takes. A correct client sends less.
+const READ_BYTES: usize = 10 * PONG_BYTES;
+
+/// An idle WebSocket connection.
+pub(super) struct IdleConnection {
+    stream: TcpStream,
+    reader: WebSocketReader,
+    _idle_guard: Option<GaugeGuard>,
+}
+
+impl IdleConnection {
+    /// Wraps a socket in non-blocking mode.
+    pub(super) fn new(stream: TcpStream, reader: WebSocketReader) -> Self {
+        Self { stream, reader, _idle_guard: None }
+    }
+
+    /// Writes as many bytes as the socket accepts without blocking. Returns their number.
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        match (&self.stream).write(bytes) {
+            Err(error) if is_would_block(&error) => Ok(0),
+            written => written,
+        }
+    }
+}
+
+/// Returns whether the call can simply be tried again later.
+fn is_would_block(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// The idle connections of one task.
+struct IdleConnections {
+    app: Arc<App>,
+    poller: Poller,
+    /// Receives the key of each connection with a waiting event.
+    ready_queue: Arc<ReadyQueue>,
+    /// Keys to serve first. Their connections have an event for one buyer alone.
+    called: VecDeque<u64>,
+    /// Keys to serve after `called`. Their connections have an event for all readers of a sale.
+    crowd: VecDeque<u64>,
+    /// Tasks that each render one status.
+    making: JoinSet<()>,
+    /// The sale of each task in `making`.
+    made: HashMap<Id, Arc<str>>,
+    /// Connections that wait for the status of a sale. The flag says whether an event for the
+    /// connection's buyer waits behind the status.
+    waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
+    connections: HashMap<u64, Box<IdleConnection>>,
+    /// The time of each connection's next ping.
+    pings: BTreeSet<(Instant, u64)>,
+    /// The key for the next new connection.
+    next: u64,
+    /// A buffer for frames.
+    frame: Vec<u8>,
+    /// When the last warning about a failed registration was logged.
+    complained_at: Option<Instant>,
+}
+
+impl IdleConnections {
+    fn new(app: Arc<App>, poller: Poller) -> Self {
+        Self {
+            app,
+            poller,
+            ready_queue: Arc::default(),
+            called: VecDeque::new(),
+            crowd: VecDeque::new(),
+            making: JoinSet::new(),
+            made: HashMap::new(),
+            waiting: HashMap::new(),
+            connections: HashMap::new(),
+            pings: BTreeSet::new(),
+            next: 0,
+            frame: Vec::new(),
+            complained_at: None,
+        }
+    }
+
+    /// Serves the connections until the server stops. Then closes them.
+    async fn run(
+        mut self,
+        newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
+        cut: &CancellationToken,
+    ) {
+        let app = self.app.clone();
+        let mut blocks = app.gate.blocks.changes();
+        loop {
+            let due = self.pings.first().map(|&(due, _)| due);
+            let is_called = !(self.called.is_empty() && self.crowd.is_empty());
+            tokio::select! {
+                () = app.stop.cancelled() => return self.close(newcomers, cut).await,
+                // The sender lives as long as the server.
+                _ = blocks.changed() => self.wake_blocked().await,
+                rung = self.ready_queue.wait_ready() => self.queue_ready(rung),
+                () = std::future::ready(()), if is_called => self.send_batch(),
+                Some(made) = self.making.join_next_with_id() => self.resume_waiting(made),
+                readable = self.poller.readable_keys() => match readable {
+                    Ok(keys) => keys.into_iter().for_each(|key| self.read_input(key)),
+                    Err(error) => {
+                        tracing::warn!(
+                            %error,
+                            event = "stream.poll_failed",
+                            "failed to poll idle WebSockets; each gets its own task"
+                        );
+                        return self.wake_everyone(newcomers).await;
+                    }
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.ping_due()
+                }
+                Some(idle) = newcomers.recv() => self.admit_batch(idle, newcomers),
+            }
+            // Lets other tasks run, even if this task has very many connections.
+            yield_now().await;
+        }
+    }
+
+    /// Wakes all connections, and accepts no further connections.
+    async fn wake_everyone(mut self, newcomers: &mut mpsc::Receiver<Box<IdleConnection>>) {
+        newcomers.close();
+        // A connection that has reserved a slot still arrives, so the loop waits for it.
+        while let Some(idle) = newcomers.recv().await {
+            resume(idle.stream, idle.reader, WakeReason::Recheck);
+        }
+        for (at, key) in self.keys().into_iter().enumerate() {
+            if at.is_multiple_of(IDLE_BATCH_MAX) {
+                yield_now().await;
+            }
+            self.resume(key, WakeReason::Recheck);
+        }
+    }
+
+    fn keys(&self) -> Vec<u64> {
+        self.connections.keys().copied().collect()
+    }
+
+    fn admit_batch(
+        &mut self,
+        first: Box<IdleConnection>,
+        others: &mut mpsc::Receiver<Box<IdleConnection>>,
+    ) {
+        self.admit(first);
+        for _ in 1..IDLE_BATCH_MAX {
+            let Ok(idle) = others.try_recv() else { return };
+            self.admit(idle);
+        }
+    }
+
+    /// Accepts a connection. First sends the events that arrived after the connection reserved its
+    /// slot.
+    fn admit(&mut self, idle: Box<IdleConnection>) {
+        let Some(key) = self.register(idle) else { return };
+        let is_turned_away =
+            self.connections.get_mut(&key).is_some_and(|it| it.reader.feed.is_newly_blocked());
+        match is_turned_away {
+            true => self.resume(key, WakeReason::TurnedAway),
+            false => self.send_waiting(key, false),
+        }
+    }
+
+    /// Registers a connection under a new key. `None`: the kernel cannot poll the connection, so
+    /// the connection gets a task of its own.
+    fn register(&mut self, mut idle: Box<IdleConnection>) -> Option<u64> {
+        let key = self.next;
+        self.next += 1;
+        if let Err(error) = self.poller.add(&idle.stream, key) {
+            if self.complained_at.is_none_or(|at| at.elapsed() >= IDLE_RETRY_AFTER) {
+                tracing::warn!(
+                    %error,
+                    event = "stream.register_failed",
+                    "failed to register an idle WebSocket; it keeps its own task"
+                );
+                self.complained_at = Some(Instant::now());
+            }
+            resume(idle.stream, idle.reader, WakeReason::CannotIdle);
+            return None;
+        }
+        idle._idle_guard = Some(self.app.metrics.idle_sockets.hold());
+        idle.reader.ping_at = idle.reader.ping_at.min(idle.reader.feed.ends_at());
+        self.pings.insert((idle.reader.ping_at, key));
+        self.connections.insert(key, idle);
+        Some(key)
+    }
+
+    fn remove_connection(&mut self, key: u64) -> Option<(TcpStream, WebSocketReader)> {
+        let idle = *self.connections.remove(&key)?;
+        let IdleConnection { stream, mut reader, .. } = idle;
+        self.pings.remove(&(reader.ping_at, key));
+        reader.feed.unpark();
+        self.poller.remove(&stream);
+        Some((stream, reader))
+    }
+
+    fn resume(&mut self, key: u64, why: WakeReason) {
+        if let Some((stream, reader)) = self.remove_connection(key) {
+            resume(stream, reader, why);
+        }
+    }
+
+    /// Wakes the connections of blocked buyers.
+    async fn wake_blocked(&mut self) {
+        for (at, key) in self.keys().into_iter().enumerate() {
+            if at.is_multiple_of(IDLE_BATCH_MAX) {
+                yield_now().await;
+            }
+            if self
+                .connections
+                .get_mut(&key)
+                .is_some_and(|idle| idle.reader.feed.is_newly_blocked())
+            {
+                self.resume(key, WakeReason::TurnedAway);
+            }
+        }
+    }
+
+    fn queue_ready(&mut self, rung: ReadyReaders) {
+        self.called.extend(rung.own);
+        self.crowd.extend(rung.crowd);
+    }
+
+    fn send_batch(&mut self) {
+        for _ in 0..IDLE_BATCH_MAX {
+            let own = self.called.pop_front().map(|key| (key, true));
+            let Some((key, is_own)) = own.or_else(|| Some((self.crowd.pop_front()?, false))) else {
+                // Releases the memory that many waiting keys needed.
+                (self.called, self.crowd) = (VecDeque::new(), VecDeque::new());
+                return;
+            };
+            self.send_waiting(key, is_own);
+        }
+    }
+
+    /// Sends the waiting events of a connection. A panic ends only this connection.
+    fn send_waiting(&mut self, key: u64, is_own: bool) {
+        if catch_unwind(AssertUnwindSafe(|| self.send_events(key, is_own))).is_err() {
+            drop(self.remove_connection(key));
+        }
+    }
+
+    /// Sends the waiting events of a connection. The connection stays idle if the events are few
+    /// and its socket accepts all of them at once.
+    fn send_events(&mut self, key: u64, is_own: bool) {
+        let Some(idle) = self.connections.get_mut(&key) else { return };
+        for _ in 0..IDLE_EVENTS_MAX {
+            let json = match idle.reader.feed.next_or_park(&self.ready_queue, key) {
+                None => return,
+                Some(NextMessage::Json(json)) => json,
+                Some(NextMessage::NotYet(status)) => {
+                    return self.wait_for_status(status, key, is_own);
+                }
+                Some(NextMessage::TooSlow) => break,
+            };
+            self.frame.clear();
+            write_text_frame(&json, &mut self.frame);
+            match idle.send(&self.frame) {
+                Ok(written) if written == self.frame.len() => {}
+                Ok(written) => {
+                    let unsent = self.frame[written..].to_vec();
+                    return self.resume(key, WakeReason::Unsent(unsent));
+                }
+                Err(_) => return drop(self.remove_connection(key)),
+            }
+        }
+        self.resume(key, WakeReason::Recheck);
+    }
+
+    /// Makes a connection wait for a sale's status. Starts to render the status if no task renders
+    /// it yet. If the result is older than the announced status, the connection waits for a newer
+    /// result.
+    fn wait_for_status(&mut self, status: PendingStatus, key: u64, is_own: bool) {
+        let name = status.name.clone();
+        if !self.waiting.contains_key(&name) {
+            let app = self.app.clone();
+            let task = self.making.spawn(async move {
+                status.render_status(&app).await;
+            });
+            self.made.insert(task.id(), name.clone());
+        }
+        *self.waiting.entry(name).or_default().entry(key).or_default() |= is_own;
+    }
+
+    /// Continues with the connections that waited for this rendered status.
+    fn resume_waiting(&mut self, made: Result<(Id, ()), JoinError>) {
+        let (id, is_made) = match made {
+            Ok((id, ())) => (id, true),
+            // Rendering panicked. So the server disconnects the readers that wait for this status.
+            Err(error) => (error.id(), false),
+        };
+        let waited = self.made.remove(&id).and_then(|name| self.waiting.remove(&name));
+        for (key, is_own) in waited.into_iter().flatten() {
+            match (is_made, is_own) {
+                (false, _) => drop(self.remove_connection(key)),
+                (true, true) => self.called.push_back(key),
+                (true, false) => self.crowd.push_back(key),
+            }
+        }
+    }
+
+    /// Reads a connection's input. The connection stays idle if the input contains only pongs.
+    fn read_input(&mut self, key: u64) {
+        let Some(idle) = self.connections.get_mut(&key) else { return };
+        let mut bytes = [0; READ_BYTES];
+        match (&idle.stream).read(&mut bytes) {
+            // The client closed the connection without a close frame. So the server sends no close
+            // frame either.
+            Ok(0) => drop(self.remove_connection(key)),
+            // The input was read completely and has only pongs. So the connection stays idle.
+            Ok(read) if read < READ_BYTES && are_pongs(&bytes[..read]) => {
+                idle.reader.unanswered = 0
+            }
+            Ok(read) => self.resume(key, WakeReason::FeedEvent(bytes[..read].to_vec())),
+            Err(error) if is_would_block(&error) => {}
+            Err(_) => drop(self.remove_connection(key)),
+        }
+    }
+
+    fn ping_due(&mut self) {
+        let now = Instant::now();
+        for _ in 0..IDLE_BATCH_MAX {
+            match self.pings.first() {
+                Some(&(due, key)) if due <= now => self.ping(key, now),
+                _ => return,
+            }
+        }
+    }
+
+    /// Sends the next ping. If the client left several pings unanswered, closes the connection.
+    fn ping(&mut self, key: u64, now: Instant) {
+        let ping_policy = self.app.ping_policy;
+        if self
+            .connections
+            .get(&key)
+            .is_some_and(|idle| idle.reader.unanswered >= ping_policy.pings_max)
+        {
+            // A pong may have just arrived, so the input is read first.
+            self.read_input(key);
+        }
+        // The read may have given the connection a task of its own. Then that task sends the pings.
+        let Some(idle) = self.connections.get_mut(&key) else { return };
+        if idle.reader.feed.ends_at() <= now {
+            return self.resume(key, WakeReason::Recheck);
+        }
+        if idle.reader.unanswered >= ping_policy.pings_max {
+            return drop(self.remove_connection(key));
+        }
+        self.pings.remove(&(idle.reader.ping_at, key));
+        idle.reader.ping_at = (now + ping_policy.ping_every).min(idle.reader.feed.ends_at());
+        self.pings.insert((idle.reader.ping_at, key));
+        idle.reader.unanswered += 1;
+        match idle.send(&PING) {
+            Ok(written) if written == PING.len() => {}
+            Ok(written) => self.resume(key, WakeReason::Unsent(PING[written..].to_vec())),
+            Err(_) => drop(self.remove_connection(key)),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Closes idle connections when the server stops. Each connection gets a close frame. The server
+//! then waits for the client's close frame, as for active connections.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_telemetry::metrics::GaugeGuard;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{IdleConnection, IdleConnections, is_would_block};
+use crate::connection::Connection;
+use crate::events::frame::{close_frame, is_close_frame};
+use crate::events::websocket::{GOING_AWAY, STOPPING, WebSocketReader};
+use crate::guarded_stream::GuardedStream;
+use crate::limits::{CLOSE_READ_BYTES, CLOSE_TIMEOUT, IDLE_BATCH_MAX};
+
+/// A connection that has received its close frame and is still open.
+struct ClosingConnection {
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    _present: GaugeGuard,
+}
+
+impl ClosingConnection {
+    /// Drops the subscription and the events that wait for its reader.
+    fn new(stream: TcpStream, reader: WebSocketReader) -> Self {
+        let WebSocketReader { connection, _present, .. } = reader;
+        Self { stream, connection, _present }
+    }
+
+    /// Returns whether the client has closed the connection or sent a close frame. Ignores all
+    /// other input.
+    fn is_closed(&self) -> bool {
+        let mut bytes = [0; CLOSE_READ_BYTES];
+        match (&self.stream).read(&mut bytes) {
+            Ok(read) => read == 0 || is_close_frame(&bytes[..read]),
+            Err(error) => !is_would_block(&error),
+        }
+    }
+}
+
+impl IdleConnections {
+    /// Sends a close frame to every connection. Waits until all clients have closed their
+    /// connections, at most until `cut`.
+    pub(super) async fn close(
+        mut self,
+        newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
+        cut: &CancellationToken,
+    ) {
+        // No new connection can reserve a slot now. Connections that reserved a slot before still
+        // arrive.
+        newcomers.close();
+        while let Some(idle) = newcomers.recv().await {
+            self.register(idle);
+        }
+        let words = close_frame(GOING_AWAY, STOPPING);
+        let mut closing = HashMap::new();
+        for (at, key) in self.keys().into_iter().enumerate() {
+            if at.is_multiple_of(IDLE_BATCH_MAX) {
+                yield_now().await;
+            }
+            closing.extend(
+                self.send_close(key, &words).map(|closing_connection| (key, closing_connection)),
+            );
+        }
+        let late = Instant::now() + CLOSE_TIMEOUT;
+        while !closing.is_empty() {
+            tokio::select! {
+                readable = self.poller.readable_keys() => match readable {
+                    Ok(keys) => drop_closed(&mut closing, &keys),
+                    // The server cannot wait without the poller, so the remaining connections are
+                    // dropped.
+                    Err(_) => return,
+                },
+                // The time is over, so the remaining connections are dropped.
+                () = sleep_until(late) => return,
+                () = cut.cancelled() => return,
+            }
+            yield_now().await;
+        }
+    }
+
+    /// Sends a close frame. `None`: the connection is gone, or it now has a task of its own. A
+    /// connection gets a task if its socket did not accept the whole frame at once.
+    fn send_close(&mut self, key: u64, words: &[u8]) -> Option<ClosingConnection> {
+        let sent = self.connections.get(&key)?.send(words);
+        match sent {
+            Ok(written) if written == words.len() => {
+                let idle = *self.connections.remove(&key)?;
+                Some(ClosingConnection::new(idle.stream, idle.reader))
+            }
+            Ok(written) => {
+                let (stream, reader) = self.remove_connection(key)?;
+                finish_close(
+                    ClosingConnection::new(stream, reader),
+                    words[written..].to_vec(),
+                    self.app.write_stall,
+                );
+                None
+            }
+            Err(_) => {
+                drop(self.remove_connection(key));
+                None
+            }
+        }
+    }
+}
+
+/// Removes the connections that have closed.
+fn drop_closed(closing: &mut HashMap<u64, ClosingConnection>, readable: &[u64]) {
+    for key in readable {
+        if closing.get(key).is_some_and(ClosingConnection::is_closed) {
+            closing.remove(key);
+        }
+    }
+}
+
+/// Sends the rest of a close frame in a separate task. Then waits until the client has closed.
+fn finish_close(closing_connection: ClosingConnection, rest: Vec<u8>, stall: Duration) {
+    tokio::spawn(async move {
+        let ClosingConnection { stream, connection, _present } = closing_connection;
+        // The runtime cannot poll this socket, so the socket is dropped.
+        let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
+        let mut socket = GuardedStream::new(stream, Vec::new(), stall);
+        let leaving = async {
+            if socket.write_all(&rest).await.is_err() {
+                return;
+            }
+            let mut bytes = [0; CLOSE_READ_BYTES];
+            while let Ok(read) = socket.read(&mut bytes).await {
+                if read == 0 || is_close_frame(&bytes[..read]) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = leaving => {}
+            () = sleep(CLOSE_TIMEOUT) => {}
+            () = connection.cut.cancelled() => {}
+        }
+    });
+}

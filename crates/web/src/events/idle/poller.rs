@@ -1,0 +1,60 @@
+//! Polls many connections from one task, with an `epoll` instance of its own.
+
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::limits::IDLE_BATCH_MAX;
+
+/// Wakes its task when any of many connections has input.
+pub(super) struct Poller(AsyncFd<OwnedFd>);
+
+impl Poller {
+    #[allow(
+        deprecated,
+        reason = "the new function is unsafe, and the old function is sound for an `OwnedFd`"
+    )]
+    pub(super) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        AsyncFd::with_interest(epoll, Interest::READABLE).map(Self)
+    }
+
+    /// Adds a connection under this key. The poller also reports input that arrived before the
+    /// call.
+    pub(super) fn add(&self, stream: &TcpStream, key: u64) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
+        epoll::add(self.0.get_ref(), stream, epoll::EventData::new_u64(key), flags)
+            .map_err(io::Error::from)
+    }
+
+    /// Removes a connection.
+    pub(super) fn remove(&self, stream: &TcpStream) {
+        // Only a connection that was added is removed, so this cannot fail.
+        let _ = epoll::delete(self.0.get_ref(), stream);
+    }
+
+    /// Waits until some connections have input. Returns the keys of some of them. If the future is
+    /// dropped, the next call reports these connections again.
+    pub(super) async fn readable_keys(&self) -> io::Result<Vec<u64>> {
+        self.0.async_io(Interest::READABLE, readable_keys).await
+    }
+}
+
+/// Returns the keys of some connections that have input. An error of the kind `WouldBlock` means
+/// that no connection has input.
+fn readable_keys(epoll: &OwnedFd) -> io::Result<Vec<u64>> {
+    let mut events: Vec<epoll::Event> = Vec::with_capacity(IDLE_BATCH_MAX);
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match epoll::wait(epoll, spare_capacity(&mut events), Some(&at_once)) {
+        Ok(0) => Err(ErrorKind::WouldBlock.into()),
+        Ok(_) => Ok(events.into_iter().map(|event| event.data.u64()).collect()),
+        Err(Errno::INTR) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}

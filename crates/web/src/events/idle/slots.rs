@@ -1,0 +1,78 @@
+//! Slots for idle connections, and the tasks that serve these connections.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::FutureExt;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::poller::Poller;
+use super::{IdleConnection, IdleConnections};
+use crate::App;
+use crate::limits::{IDLE_ARRIVALS_MAX, IDLE_RESTART_PAUSE, IDLE_TASKS_MAX};
+
+/// A slot for a connection that is about to become idle.
+pub(in crate::events) type IdleSlot = mpsc::OwnedPermit<Box<IdleConnection>>;
+
+/// The tasks that accept idle connections.
+pub(crate) struct IdleSlots {
+    senders: Vec<mpsc::Sender<Box<IdleConnection>>>,
+    next: AtomicUsize,
+}
+
+impl IdleSlots {
+    /// Starts the tasks. When the server stops, they close their connections, and wait for clients
+    /// at most until `cut`. If `tasks` is dropped, the tasks end at once.
+    pub(crate) fn open(app: &Arc<App>, cut: &CancellationToken, tasks: &mut JoinSet<()>) -> Self {
+        let workers = Handle::current().metrics().num_workers();
+        let mut senders = Vec::new();
+        for _ in 0..workers.min(IDLE_TASKS_MAX) {
+            let (sender, newcomers) = mpsc::channel(IDLE_ARRIVALS_MAX);
+            tasks.spawn(run_idle_task(app.clone(), newcomers, cut.clone()));
+            senders.push(sender);
+        }
+        Self { senders, next: AtomicUsize::default() }
+    }
+
+    /// Reserves a slot in the next task. `None`: this task has no free slot.
+    pub(in crate::events) fn reserve(&self) -> Option<IdleSlot> {
+        let at = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.senders.len())?;
+        self.senders[at].clone().try_reserve_owned().ok()
+    }
+}
+
+/// Runs a task for idle connections until the server stops. If the task panics, its connections
+/// close, and their clients may reconnect. A new task replaces the failed task.
+async fn run_idle_task(
+    app: Arc<App>,
+    mut newcomers: mpsc::Receiver<Box<IdleConnection>>,
+    cut: CancellationToken,
+) {
+    loop {
+        let poller = match Poller::new() {
+            Ok(poller) => poller,
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    event = "stream.poller_failed",
+                    "failed to create a poller; WebSockets keep their own tasks"
+                );
+                return;
+            }
+        };
+        let reconciling = IdleConnections::new(app.clone(), poller).run(&mut newcomers, &cut);
+        if AssertUnwindSafe(reconciling).catch_unwind().await.is_ok() {
+            return;
+        }
+        tracing::error!(
+            event = "stream.lost",
+            "idle WebSockets were lost because their task panicked"
+        );
+        sleep(IDLE_RESTART_PAUSE).await;
+    }
+}

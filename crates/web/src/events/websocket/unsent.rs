@@ -1,0 +1,38 @@
+//! Sends the rest of a frame that an idle WebSocket did not accept at once.
+
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use super::{EndReason, WebSocketReader};
+use crate::guarded_stream::GuardedStream;
+use crate::limits::CLOSE_TIMEOUT;
+
+/// The rest of a frame was not sent, so no other frame may follow, not even a close frame.
+pub(super) struct Cut;
+
+/// Sends the rest of a frame. Returns why the connection must end, if it must end. A slow reader
+/// whose stream must end gets a short time to read the rest and the close frame.
+pub(super) async fn send_unsent(
+    socket: &mut GuardedStream,
+    unsent: Vec<u8>,
+    reader: &mut WebSocketReader,
+) -> Result<Option<EndReason>, Cut> {
+    let app = reader.feed.app().clone();
+    let mut rest = Bytes::from(unsent);
+    let end = tokio::select! {
+        biased;
+        sent = socket.write_all_buf(&mut rest) => return sent.map(|()| None).map_err(|_| Cut),
+        end = reader.feed.must_end() => EndReason::of(&end),
+        () = app.stop.cancelled() => None,
+        () = reader.connection.cut.cancelled() => None,
+    };
+    let Some(end) = end else { return Err(Cut) };
+    tokio::select! {
+        sent = timeout(CLOSE_TIMEOUT, socket.write_all_buf(&mut rest)) => match sent {
+            Ok(Ok(())) => Ok(Some(end)),
+            _ => Err(Cut),
+        },
+        () = reader.connection.cut.cancelled() => Err(Cut),
+    }
+}

@@ -1,0 +1,112 @@
+//! Turns internal failures into problems. The cause goes only to the log, with the request's id.
+//! The client does not see it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use doorbuster_api::problem::Problem;
+use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::outages::{Away, FailedCall};
+use doorbuster_store::StoreError;
+
+use super::limits::RETRY_SECS;
+use super::reply::HandlerError;
+
+/// The maximum number of log lines about failed requests in a second. Further lines are dropped.
+const LINES_PER_SECOND_MAX: u64 = 50;
+
+/// Why a request failed. The answer's extensions carry this value to the code that logs it.
+#[derive(Clone, Debug)]
+pub(crate) struct FailureCause {
+    /// The reason.
+    text: Arc<str>,
+    /// The system whose outage made the request fail. `None`: another cause.
+    away: Option<Away>,
+}
+
+impl FailureCause {
+    /// Creates a cause that is not an outage.
+    pub(crate) fn new(text: impl Into<Arc<str>>) -> Self {
+        Self { text: text.into(), away: None }
+    }
+}
+
+impl std::fmt::Display for FailureCause {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
+impl FailedCall for FailureCause {
+    fn away(&self) -> Option<Away> {
+        self.away
+    }
+}
+
+/// Returns the problem for a failure of the engine.
+pub(crate) fn failed(error: impl Into<EngineError>) -> HandlerError {
+    let error = error.into();
+    let problem = match &error {
+        EngineError::Store(StoreError::Unexpected(_)) | EngineError::Open(_) => Problem::internal(),
+        EngineError::Drain => Problem::unavailable(
+            "the tickets in flight have not settled yet; send the same request again",
+            RETRY_SECS,
+        ),
+        EngineError::TooEarly => Problem::unavailable(
+            "the message's payment is not recorded yet, or its order is not decided yet; send the \
+             same message again",
+            RETRY_SECS,
+        ),
+        EngineError::Store(_) => Problem::unavailable(
+            "the store is unavailable; send the same request again",
+            RETRY_SECS,
+        ),
+        EngineError::Slot(_) => Problem::unavailable(
+            "the slots are unavailable; send the same request again",
+            RETRY_SECS,
+        ),
+    };
+    let cause = FailureCause { text: error.to_string().into(), away: error.away() };
+    HandlerError { problem: Box::new(problem), cause: Some(cause) }
+}
+
+/// Limits the log lines about failures, so that an outage of the store does not fill the disk.
+#[derive(Debug, Default)]
+pub(crate) struct FailureLogLimiter {
+    second: AtomicU64,
+    written: AtomicU64,
+}
+
+impl FailureLogLimiter {
+    /// Returns whether one more line may be written in this second.
+    pub(crate) fn may_write(&self, second: u64) -> bool {
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            self.written.store(0, Ordering::Relaxed);
+        }
+        self.written.fetch_add(1, Ordering::Relaxed) < LINES_PER_SECOND_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_slots::SlotError;
+
+    use super::*;
+
+    #[test]
+    fn a_problem_names_the_unavailable_part() {
+        let detail = |error: EngineError| failed(error).problem.detail().to_owned();
+        let slots = SlotError { reason: "no route".into(), may_have_happened: false };
+        assert!(detail(slots.into()).starts_with("the slots are unavailable"));
+        let store = StoreError::Unavailable { reason: "no route".into(), may_have_happened: false };
+        assert!(detail(store.into()).starts_with("the store is unavailable"));
+    }
+
+    #[test]
+    fn the_lines_in_each_second_are_bounded() {
+        let lines = FailureLogLimiter::default();
+        let written = |second| (0..200).filter(|_| lines.may_write(second)).count() as u64;
+        assert_eq!(written(7), LINES_PER_SECOND_MAX);
+        assert_eq!(written(8), LINES_PER_SECOND_MAX);
+    }
+}

@@ -1,0 +1,133 @@
+//! The front door's answer to a purchase: blocks, requirements and limits, in this order.
+
+use doorbuster_api::gate::WaitingRoomMode;
+use doorbuster_core::Millis;
+use doorbuster_core::gate::shared_limit::Counting;
+use doorbuster_engine::catalogue::{ItemState, SaleState};
+use doorbuster_engine::purchase::{DoorAnswer, DoorRefusal};
+use doorbuster_engine::sale_limits::Route;
+use doorbuster_engine::sale_room::SaleRoom;
+use doorbuster_gate::{LimitCheck, PendingLimit, RateLimitExceeded, RateLimitStatus};
+
+use super::App;
+use super::identity::ClientAddress;
+
+/// The front door's answer to a request, and the caller's status under the rate limits.
+#[derive(Debug, Default)]
+pub(super) struct DoorState {
+    /// The refusal, if there is one.
+    pub(super) refusal: Option<DoorRefusal>,
+    /// The caller's rate-limit status, if the limits were checked.
+    pub(super) standing: Option<RateLimitStatus>,
+    /// The check of the limits, if it waits for a share of a limit.
+    pub(super) pending: Option<Box<PendingLimit>>,
+}
+
+impl DoorState {
+    /// Returns the answer alone.
+    pub(super) fn answer(&self) -> DoorAnswer {
+        match (self.refusal, &self.pending) {
+            (Some(refusal), _) => DoorAnswer::Refused(refusal),
+            (None, Some(_)) => DoorAnswer::Undecided,
+            (None, None) => DoorAnswer::Open,
+        }
+    }
+
+    fn refused(refusal: DoorRefusal) -> Self {
+        Self { refusal: Some(refusal), ..Self::default() }
+    }
+}
+
+impl From<RateLimitExceeded> for DoorState {
+    fn from(exceeded: RateLimitExceeded) -> Self {
+        let RateLimitExceeded { scope, retry_after_secs, status } = exceeded;
+        let refusal = Some(DoorRefusal::RateLimited { scope, retry_after_secs });
+        Self { refusal, standing: Some(status), pending: None }
+    }
+}
+
+impl App {
+    /// Checks a purchase at the front door. Refuses, in this order, blocked callers, buyers who do
+    /// not meet a requirement, and requests over a rate limit. `against_buyer` is the refusal if
+    /// the buyer does not meet a requirement.
+    pub(super) fn door(
+        &self,
+        (client, buyer): (ClientAddress, &str),
+        sale: &SaleState,
+        item: &ItemState,
+        against_buyer: Option<DoorRefusal>,
+        now: Millis,
+        counting: Counting,
+    ) -> DoorState {
+        if self.gate.blocks.is_blocked(client.addresses(), buyer, now) {
+            return DoorState::refused(DoorRefusal::Blocked);
+        }
+        if let Some(refusal) = against_buyer {
+            return DoorState::refused(refusal);
+        }
+        let limits = &self.gate.limits;
+        match limits.acquire((Route::Purchase, counting), client.caller(buyer), sale) {
+            Ok(LimitCheck::Counted(status)) => {
+                self.admitted(buyer, sale.room_of(item), now, status)
+            }
+            Ok(LimitCheck::Pending(pending)) => {
+                DoorState { pending: Some(pending), ..DoorState::default() }
+            }
+            Err(exceeded) => exceeded.into(),
+        }
+    }
+
+    /// Continues a check that waits for a share of a limit.
+    pub(super) async fn finish_door(
+        &self,
+        pending: PendingLimit,
+        (client, buyer): (ClientAddress, &str),
+        sale: &SaleState,
+        item: &ItemState,
+        now: Millis,
+    ) -> DoorState {
+        match self.gate.limits.finish(pending, client.caller(buyer), sale).await {
+            Ok(status) => self.admitted(buyer, sale.room_of(item), now, status),
+            Err(exceeded) => exceeded.into(),
+        }
+    }
+
+    /// Checks a request to join a waitlist, and waits for the shares of limits that the request
+    /// needs.
+    pub(super) async fn door_refusal(
+        &self,
+        (client, buyer): (ClientAddress, &str),
+        sale: &SaleState,
+        item: &ItemState,
+        against_buyer: Option<DoorRefusal>,
+        now: Millis,
+    ) -> Option<DoorRefusal> {
+        let counting = Counting::BeforeAnswer;
+        let DoorState { refusal, pending, .. } =
+            self.door((client, buyer), sale, item, against_buyer, now, counting);
+        match pending {
+            Some(pending) => {
+                self.finish_door(*pending, (client, buyer), sale, item, now).await.refusal
+            }
+            None => refusal,
+        }
+    }
+
+    fn admitted(
+        &self,
+        buyer: &str,
+        room: SaleRoom<'_>,
+        now: Millis,
+        status: RateLimitStatus,
+    ) -> DoorState {
+        // An automatic waiting room opens after many arrivals, so arrivals are counted while the
+        // room is closed. An open room counts its own visitors. An edge counts no arrivals, because
+        // it passes the request to a node that counts the arrival.
+        let is_counted =
+            room.sale.front_door.waiting_room == WaitingRoomMode::Auto && !room.is_held(now);
+        if is_counted && self.engine.edge().is_none() {
+            self.gate.room.record_arrival(room, buyer);
+        }
+        DoorState { standing: Some(status), ..DoorState::default() }
+    }
+}

@@ -1,0 +1,131 @@
+//! Creates challenges.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::gate::{Challenge, ChallengeAnswer, ChallengeRequest};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::problem::{Problem, RateLimitScope};
+use doorbuster_api::value::Time;
+use doorbuster_challenge::{CAPTCHA_HEIGHT, CAPTCHA_WIDTH, PUZZLE_HEIGHT, PUZZLE_WIDTH};
+use doorbuster_core::gate::room::VisitorStatus;
+use doorbuster_core::{BuyerId, Phase};
+use doorbuster_engine::catalogue::SaleState;
+use doorbuster_engine::sale_limits::Route;
+use doorbuster_engine::wire;
+use doorbuster_gate::{ChallengeContent, ChallengeFault, IssuedChallenge};
+use http::StatusCode;
+
+use crate::App;
+use crate::failure::failed;
+use crate::gate::waiting_room::room_problem;
+use crate::identity::{Buyer, ClientAddress};
+use crate::limits::RETRY_SECS;
+use crate::path_names::PathNames;
+use crate::reply::{HandlerError, HandlerResult, json};
+use crate::request_body;
+use crate::sales::find_sale;
+
+/// `POST /v1/sales/{sale}/challenges`
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    client: ClientAddress,
+    PathNames([sale]): PathNames<1>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let headers = request.headers().clone();
+    let body = request_body::body(request, BODY_BYTES_MAX).await?;
+    if !body.is_empty() {
+        request_body::content_type(&headers, BodyType::Json)?;
+    }
+    let wanted = ChallengeRequest::from_json(&body)?;
+    let sale = find_sale(&app, &sale).await?;
+    if sale.row.phase == Phase::Closed {
+        return Err(Problem::ended().into());
+    }
+    if sale.front_door.challenge.is_off() {
+        return Err(Problem::not_found("this sale requires no challenge").into());
+    }
+    app.admit(Route::Challenge, client, &buyer, &sale).await?;
+    keep_turn(&app, &sale, &buyer).await?;
+    let kind = wanted.kind.unwrap_or(sale.front_door.challenge);
+    let offered = app
+        .gate
+        .challenges
+        .issue(app.engine.now(), &sale.row.id, &buyer, kind, sale.front_door.pow_effort)
+        .await;
+    let IssuedChallenge { token, until, shown } =
+        offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;
+    Ok(json(StatusCode::CREATED, &challenge_view(token, wire::time(until), shown)))
+}
+
+/// Extends the buyer's turns in waiting rooms, because a buyer who requests a challenge uses the
+/// turn. A challenge is for any item, so the request extends the turns of all items.
+async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
+    let rooms = &app.gate.room;
+    for room in sale.rooms() {
+        let shown = rooms.cached_position(&app.engine, room, buyer).map(|shown| shown.status);
+        if let Some(VisitorStatus::Admitted(until)) = shown {
+            rooms.keep_turn(&app.engine, room, buyer, until).await.map_err(room_problem)?;
+        }
+    }
+    Ok(())
+}
+
+fn challenge_view(challenge: String, expires_at: Time, shown: ChallengeContent) -> Challenge {
+    match shown {
+        ChallengeContent::Image { image } => Challenge::Image {
+            challenge,
+            expires_at,
+            image,
+            width: CAPTCHA_WIDTH,
+            height: CAPTCHA_HEIGHT,
+        },
+        ChallengeContent::Slider { background, piece, piece_y } => {
+            let (width, height) = (PUZZLE_WIDTH, PUZZLE_HEIGHT);
+            Challenge::Slider { challenge, expires_at, background, piece, width, height, piece_y }
+        }
+        ChallengeContent::WorkChallenge { altcha, tries_max } => {
+            Challenge::Pow { challenge, expires_at, altcha, tries_max }
+        }
+    }
+}
+
+/// Checks the solved challenge, if the sale requires one. A challenge cannot be used again, even if
+/// the check fails.
+///
+/// # Errors
+///
+/// The request has no solved challenge, or the challenge is not accepted.
+pub(crate) async fn redeem(
+    app: &App,
+    sale: &SaleState,
+    buyer: &BuyerId,
+    challenge: Option<&str>,
+    answer: Option<&ChallengeAnswer>,
+) -> Result<(), HandlerError> {
+    if sale.front_door.challenge.is_off() {
+        return Ok(());
+    }
+    let (Some(challenge), Some(answer)) = (challenge, answer) else {
+        return Err(Problem::challenge_required().into());
+    };
+    let store = app.engine.store();
+    app.gate
+        .challenges
+        .redeem(store, &sale.row.id, buyer, challenge, answer)
+        .await
+        .map_err(challenge_problem)
+}
+
+fn challenge_problem(fault: ChallengeFault) -> HandlerError {
+    match fault {
+        ChallengeFault::Failed => Problem::challenge_failed().into(),
+        ChallengeFault::TooMany { retry_secs } => {
+            Problem::rate_limited(RateLimitScope::Buyer, retry_secs).into()
+        }
+        ChallengeFault::Store(error) => failed(error),
+    }
+}

@@ -1,0 +1,174 @@
+//! `POST /v1/sales/{sale}/passes`: checks a buyer's request for a purchase pass, in the order that
+//! the contract defines.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::gate::{NewPass, Pass};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::problem::{Code, Problem, Requirement};
+use doorbuster_core::gate::pass::{ISSUE_EARLY_MS, Membership, PassTerms};
+use doorbuster_core::{BuyerId, Millis, Phase};
+use doorbuster_engine::catalogue::SaleState;
+use doorbuster_engine::purchase::Refusal;
+use doorbuster_engine::sale_limits::Route;
+use doorbuster_engine::sale_room::SaleRoom;
+use doorbuster_engine::wire;
+use doorbuster_gate::waiting_room::Admission;
+use doorbuster_gate::{access_codes, eligibility_refusal};
+use http::StatusCode;
+
+use crate::App;
+use crate::failure::failed;
+use crate::gate::{challenges, waiting_room};
+use crate::identity::{Buyer, BuyerMembership, ClientAddress};
+use crate::path_names::PathNames;
+use crate::refusals::refusal_problem;
+use crate::reply::{HandlerError, HandlerResult, json};
+use crate::request_body;
+use crate::sales::find_sale;
+
+/// `POST /v1/sales/{sale}/passes`
+pub(crate) async fn issue(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    BuyerMembership(standing): BuyerMembership,
+    client: ClientAddress,
+    PathNames([sale]): PathNames<1>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let headers = request.headers().clone();
+    let body = request_body::body(request, BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
+    let wanted = NewPass::from_json(&body)?;
+    let sale = find_sale(&app, &sale).await?;
+    let item = sale.item(&wanted.item).cloned();
+    let made = issue_pass(&app, &sale, &buyer, standing, client, wanted).await;
+    let refused = made.as_ref().err().map(|refused| refused.problem.code());
+    app.gate.passes.count(refused.map_or("issued", Code::as_str));
+    if let (Some(item), Some(code)) = (item, refused) {
+        app.engine.note_refusal(&item, buyer.as_str(), code, app.engine.now());
+    }
+    Ok(json(StatusCode::CREATED, &made?))
+}
+
+/// Checks all requirements of the sale in order, and issues the pass.
+async fn issue_pass(
+    app: &App,
+    sale: &SaleState,
+    buyer: &BuyerId,
+    standing: Membership,
+    client: ClientAddress,
+    wanted: NewPass,
+) -> Result<Pass, HandlerError> {
+    let item =
+        sale.item(&wanted.item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
+    let opening = opens_at(app, sale).map_err(|refusal| refusal_problem(&refusal))?;
+    app.ensure_not_blocked(client, buyer)?;
+    if let Some(refusal) = eligibility_refusal(sale, standing) {
+        return Err(refusal_problem(&Refusal::AtDoor(refusal)).into());
+    }
+    let room = sale.room_of(item);
+    app.check_rate_limit(Route::Pass, client, buyer, sale).await?;
+    // A pass ends together with the visitor's admission, because the visitor's units then go to the
+    // next visitor.
+    let (until, issued_without_room) = match app
+        .gate
+        .room
+        .admission(&app.engine, room, buyer)
+        .await
+        .map_err(waiting_room::room_problem)?
+    {
+        // `true` marks a pass that was issued without a waiting room. A waiting room that opens
+        // later does not accept this pass.
+        Admission::NotNeeded => (Millis(i64::MAX), true),
+        Admission::AdmittedUntil(until) => (keep_turn(app, room, buyer, until).await?, false),
+        Admission::MustWait => return Err(Problem::waiting_room().into()),
+    };
+    check_challenge(app, sale, buyer, &wanted, until).await?;
+    let now = app.engine.now();
+    check_token_outlives(until, now)?;
+    let valid_from = opening.max(now);
+    let terms = PassTerms {
+        buyer: buyer.as_str(),
+        standing,
+        issued_without_room,
+        valid_from,
+        expires_at: until,
+    };
+    let pass = app.gate.passes.issue(now, terms, &sale.row.id, &item.row.name);
+    Ok(Pass {
+        pass: pass.text,
+        item: wanted.item,
+        valid_from: wire::time(valid_from),
+        expires_at: wire::time(pass.expires_at),
+    })
+}
+
+/// Extends the buyer's turn, because a buyer who requests a pass uses the turn. Returns the new end
+/// of the turn.
+async fn keep_turn(
+    app: &App,
+    room: SaleRoom<'_>,
+    buyer: &BuyerId,
+    until: Millis,
+) -> Result<Millis, HandlerError> {
+    let kept = app.gate.room.keep_turn(&app.engine, room, buyer, until).await;
+    kept.map_err(waiting_room::room_problem)
+}
+
+/// Returns the time at which the sale opens or opened.
+///
+/// # Errors
+///
+/// The sale issues no passes now.
+fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
+    let starts_at = sale.row.starts_at;
+    match (sale.row.phase, starts_at) {
+        (Phase::Scheduled, Some(starts_at))
+            if app.engine.now().plus(ISSUE_EARLY_MS) >= starts_at =>
+        {
+            Ok(starts_at)
+        }
+        (Phase::Open, _) if !sale.is_draining() => Ok(sale.row.opened_at.unwrap_or(Millis(0))),
+        _ => Err(app
+            .engine
+            .phase_refusal(sale)
+            .unwrap_or(Refusal::NotStarted { opens_at: starts_at })),
+    }
+}
+
+/// Checks that the admission, which ends at `until`, is still valid. The admission may end during
+/// the other checks, and its units then go to the next visitor.
+fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
+    if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
+}
+
+/// Checks the challenge, and then the access code. Before each of these two checks, the admission
+/// must still be valid. If it has ended, the challenge or the code stays unused.
+async fn check_challenge(
+    app: &App,
+    sale: &SaleState,
+    buyer: &BuyerId,
+    wanted: &NewPass,
+    until: Millis,
+) -> Result<(), HandlerError> {
+    let code = match (&wanted.access_code, sale.front_door.access_codes.is_required()) {
+        (Some(code), true) => Some(code),
+        (None, true) => return Err(Problem::not_eligible(Requirement::AccessCode).into()),
+        (_, false) => None,
+    };
+    check_token_outlives(until, app.engine.now())?;
+    challenges::redeem(app, sale, buyer, wanted.challenge.as_deref(), wanted.answer.as_ref())
+        .await?;
+    check_token_outlives(until, app.engine.now())?;
+    if let Some(code) = code
+        && !access_codes::spend(app.engine.store(), &sale.row.id, code, buyer)
+            .await
+            .map_err(failed)?
+    {
+        return Err(Problem::not_eligible(Requirement::AccessCode).into());
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! The endpoints for monitoring: liveness, readiness and metrics.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use doorbuster_api::health::{DatabaseFence, Health, HealthStatus, ReadinessFacts};
+use doorbuster_api::problem::Problem;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response};
+
+use super::App;
+use super::limits::RETRY_SECS;
+use super::reply::{HandlerResult, Reply, ReplyBody, json};
+
+use doorbuster_engine::database::{SYNCHRONOUS_STANDBY_MISSING, SYNCHRONOUS_STANDBYS_HIDDEN};
+use doorbuster_engine::edge::{
+    EDGE_HEADER, REFUSALS_HEADER, STATE_HEADER, TIME_HEADER, UpstreamState, refusal_report,
+};
+
+mod backup;
+mod database;
+mod edge;
+mod log;
+mod outbox;
+mod page;
+mod process;
+mod push;
+mod sales;
+mod slots;
+
+/// The reason why an edge is not ready: at the last check, no node behind the edge was ready.
+const NO_UPSTREAM: &str = "no_upstream";
+/// An edge gives this warning if its copy of the nodes' memory is too old. Such an edge refuses
+/// no request.
+const FEED_STALE: &str = "feed_stale";
+
+/// `GET /healthz`. A node with a store also reports the store's time and whether the node serves
+/// buyers, because edges need both.
+pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
+    if let Some(about) = headers.get(EDGE_HEADER) {
+        app.edges.record(&app.engine, about.as_bytes());
+    }
+    let mut reply = fresh(json(StatusCode::OK, &Health::default()));
+    if let Some(report) = headers.get(REFUSALS_HEADER)
+        && refusal_report::receive(&app.edges, &app.engine, report.as_bytes())
+    {
+        reply.headers_mut().insert(REFUSALS_HEADER, HeaderValue::from_static("received"));
+    }
+    if app.engine.edge().is_none() {
+        reply.headers_mut().insert(TIME_HEADER, app.engine.now().0.into());
+        let state = HeaderValue::from_static(state_for_edges(&app).as_str());
+        reply.headers_mut().insert(STATE_HEADER, state);
+    }
+    Ok(reply)
+}
+
+/// Returns whether this node serves buyers. The function reads only the node's memory, so a check
+/// by an edge causes no query of the store.
+fn state_for_edges(app: &App) -> UpstreamState {
+    let is_leaving = app.is_leaving.load(Ordering::Acquire) || app.engine.is_stopping();
+    match app.serves_api {
+        false => UpstreamState::WithoutApi,
+        true if is_leaving || !app.engine.is_memory_recent() => UpstreamState::NotReady,
+        true => UpstreamState::Ready,
+    }
+}
+
+/// `GET /readyz`
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> HandlerResult {
+    let mut reasons: Vec<Cow<'static, str>> = match app.engine.edge() {
+        Some(node) if node.upstreams.ready() > 0 => Vec::new(),
+        Some(_) => vec![NO_UPSTREAM.into()],
+        None => app.engine.unready_reasons().await.into_iter().map(Cow::Owned).collect(),
+    };
+    if app.is_leaving.load(Ordering::Acquire) && !reasons.iter().any(|reason| reason == "stopping")
+    {
+        reasons.push("stopping".into());
+    }
+    let facts = facts(&app);
+    match reasons.is_empty() {
+        true => Ok(fresh(json(StatusCode::OK, &Health { status: HealthStatus::Ok, facts }))),
+        false => Err(Problem::not_ready(reasons, facts, RETRY_SECS).into()),
+    }
+}
+
+/// Returns what `/readyz` reports in addition to its reasons.
+fn facts(app: &App) -> ReadinessFacts {
+    let database = app.engine.database();
+    let replication = database.replication();
+    let standbys = replication.as_ref();
+    let is_stale = app.engine.edge().is_some_and(|node| !node.is_fresh());
+    let warnings = [
+        (standbys.is_some_and(|found| found.lacks_standbys()), SYNCHRONOUS_STANDBY_MISSING),
+        (standbys.is_some_and(|found| found.hides_standbys()), SYNCHRONOUS_STANDBYS_HIDDEN),
+        (is_stale, FEED_STALE),
+    ];
+    ReadinessFacts {
+        warnings: warnings
+            .into_iter()
+            .filter_map(|(applies, warning)| applies.then_some(warning.into()))
+            .collect(),
+        database: database.history().map(|history| DatabaseFence {
+            fence: history.fence,
+            token: history.token,
+            timeline: history.timeline,
+            position: history.position,
+        }),
+    }
+}
+
+/// Returns the page of metrics.
+pub(crate) async fn metrics_page(app: &App) -> String {
+    page::text(app).await
+}
+
+/// `GET /metrics`
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> HandlerResult {
+    let text = metrics_page(&app).await;
+    let mut reply = Response::new(ReplyBody::Bytes(Some(text.into())));
+    let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    reply.headers_mut().insert(CONTENT_TYPE, media);
+    Ok(fresh(reply))
+}
+
+/// Sets `no-store`, so that no cache keeps the answer.
+fn fresh(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}

@@ -1,0 +1,36 @@
+//! The metrics of the continuous backup.
+
+use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
+
+use crate::App;
+
+/// Writes the metrics of the continuous backup. Without a continuous backup, they have no values.
+pub(super) fn show(app: &App, text: &mut MetricsText) {
+    let progress = app.engine.store().commit_copy().map(doorbuster_store::CommitCopy::progress);
+    let now = app.engine.store().now();
+    let age = |since: doorbuster_core::Millis| (now.0 - since.0).max(0) as f64 / 1_000.0;
+    text.metric(
+        "doorbuster_backup_waiting_seconds",
+        MetricKind::Gauge,
+        "Age of the oldest commit that the continuous backup lacks; 0 if the backup has all commits.",
+    );
+    if let Some(progress) = progress {
+        text.sample(&[], progress.waiting_since.map_or(0.0, age));
+    }
+    text.metric(
+        "doorbuster_backup_newest_commit_age_seconds",
+        MetricKind::Gauge,
+        "Age of the newest commit in the continuous backup.",
+    );
+    if let Some(copied_at) = progress.and_then(|progress| progress.copied_at) {
+        text.sample(&[], age(copied_at));
+    }
+    text.metric(
+        "doorbuster_backup_failures_total",
+        MetricKind::Counter,
+        "Writes to the continuous backup that failed.",
+    );
+    if let Some(progress) = progress {
+        text.sample(&[], progress.failures);
+    }
+}

@@ -1,0 +1,63 @@
+//! The metrics of the shared database and of the store's commits.
+
+use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
+
+use crate::App;
+
+/// Writes the metrics of the database and of the commits. A metric has no value if this node does
+/// not know the value, or if the value does not exist in the node's shape, such as `embedded`.
+pub(super) fn show(app: &App, text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_store_up",
+        MetricKind::Gauge,
+        "1 while the store can be used, and 0 during an outage.",
+    )
+    .sample(&[], u8::from(app.engine.store().is_available()));
+    text.metric(
+        "doorbuster_store_commit_seconds",
+        MetricKind::Histogram,
+        "How long the commit of a settled batch took.",
+    )
+    .histogram(&app.engine.meter().commits());
+    let database = app.engine.database();
+    let replication = database.replication();
+    let check_took = database.commit_check.duration();
+    let rows = [
+        (
+            "doorbuster_store_commit_check_seconds",
+            "How long the newest test commit of `/readyz` took, or has taken until now.",
+            check_took.map(|took| took.as_secs_f64().to_string()),
+        ),
+        (
+            "doorbuster_store_commits_failing",
+            "1 while the test commits of `/readyz` fail.",
+            check_took.map(|_| u8::from(database.commit_check.is_failing()).to_string()),
+        ),
+        (
+            "doorbuster_store_lost_orders",
+            "Acknowledged orders that the database lacks and that an operator must still handle.",
+            database.lost_orders().map(|lost| lost.to_string()),
+        ),
+        (
+            "doorbuster_store_fence",
+            "Fencing number of the database's history. It rises with each failover.",
+            database.history().map(|history| history.fence.to_string()),
+        ),
+        (
+            "doorbuster_store_synchronous_standbys",
+            "Connected standbys that confirm commits.",
+            replication.as_ref().and_then(|found| Some(found.synchronous?.to_string())),
+        ),
+        (
+            "doorbuster_store_synchronous_standbys_required",
+            "Standbys that must confirm a commit.",
+            replication.as_ref().map(|found| found.required.to_string()),
+        ),
+    ];
+    for (name, help, value) in rows {
+        text.metric(name, MetricKind::Gauge, help);
+        if let Some(value) = value {
+            text.sample(&[], value);
+        }
+    }
+}

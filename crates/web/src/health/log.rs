@@ -1,0 +1,26 @@
+//! The metrics of the log. An alarm can use these metrics instead of log lines.
+
+use doorbuster_telemetry::log::event_counts;
+use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
+
+use crate::App;
+
+/// Writes how often each event was logged at the levels `warn` and `error`. Also writes how often
+/// the OTLP collector did not accept metrics or logs.
+pub(super) fn show(app: &App, text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_log_events_total",
+        MetricKind::Counter,
+        "Log lines of the levels warn and error, by event.",
+    );
+    for (event, count) in event_counts() {
+        let level = event.level.as_str().to_ascii_lowercase();
+        text.sample(&[("event", event.code), ("level", &level)], count);
+    }
+    text.metric(
+        "doorbuster_otlp_failures_total",
+        MetricKind::Counter,
+        "Requests with metrics or logs that the OTLP collector did not accept.",
+    )
+    .sample(&[], app.metrics.otlp_failures.get());
+}

@@ -1,0 +1,70 @@
+//! The metrics of deliveries to endpoints.
+
+use doorbuster_outbox::AttemptOutcome;
+use doorbuster_store::EndpointKind;
+use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
+
+use crate::App;
+
+/// Writes the progress of endpoints, the outcomes of attempts, and the dead letters.
+pub(super) async fn show(app: &App, text: &mut MetricsText) {
+    let meter = app.outbox.meter();
+    text.metric(
+        "doorbuster_deliveries_total",
+        MetricKind::Counter,
+        "Delivery attempts, by outcome.",
+    );
+    for kind in EndpointKind::ALL {
+        for sent in AttemptOutcome::ALL {
+            text.sample(
+                &[("kind", kind.as_str()), ("outcome", sent.as_str())],
+                meter.sent(kind, sent),
+            );
+        }
+    }
+    text.metric(
+        "doorbuster_outbox_deleted_rows_total",
+        MetricKind::Counter,
+        "Rows deleted because they were past their retention and no longer needed.",
+    )
+    .sample(&[], meter.forgotten());
+    // If the store is unavailable, the metrics of undelivered events are missing.
+    if let Ok(endpoint_statuses) = app.engine.store().endpoint_statuses().await {
+        let now = app.engine.now();
+        let of = |kind: EndpointKind| {
+            endpoint_statuses
+                .iter()
+                .filter(move |standing| standing.enabled && standing.kind == kind)
+        };
+        text.metric(
+            "doorbuster_outbox_lag_seconds",
+            MetricKind::Gauge,
+            "Age of the oldest undelivered event.",
+        );
+        for kind in EndpointKind::ALL {
+            let oldest = of(kind).filter_map(|standing| standing.oldest_at).min();
+            let age_ms = oldest.map_or(0, |at| (now.0 - at.0).max(0));
+            text.sample(
+                &[("kind", kind.as_str())],
+                format_args!("{}.{:03}", age_ms / 1_000, age_ms % 1_000),
+            );
+        }
+        text.metric("doorbuster_outbox_waiting_events", MetricKind::Gauge, "Undelivered events.");
+        for kind in EndpointKind::ALL {
+            let waiting: u64 = of(kind).map(|standing| standing.waiting + standing.pending).sum();
+            text.sample(&[("kind", kind.as_str())], waiting);
+        }
+    }
+    if let Ok(dead) = app.engine.store().dead_letter_counts().await {
+        text.metric(
+            "doorbuster_dead_letters",
+            MetricKind::Gauge,
+            "Unresolved dead letters; any dead letter is an alarm.",
+        );
+        for (kind, count) in
+            [("delivery", dead.deliveries), ("refund", dead.refunds), ("ticket", dead.tickets)]
+        {
+            text.sample(&[("kind", kind)], count);
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! The names, types and help texts of all metrics. A test compares the names with the table in the
+//! operating guide.
+
+use doorbuster_core::{Phase, Stock};
+use doorbuster_engine::meter::{BATCH_BOUNDS, MeterReading};
+use doorbuster_engine::sale_limits::{Route, SCOPES};
+use doorbuster_engine::scheduler::Work;
+use doorbuster_gate::{AnswerOutcome, ChallengeKind, LimitSharing};
+use doorbuster_store::BlockKind;
+use doorbuster_telemetry::answer_counts::AnswerKind;
+use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
+
+use crate::App;
+
+/// Renders the page of metrics.
+pub(super) async fn text(app: &App) -> String {
+    let mut text = MetricsText::default();
+    http(app, &mut text);
+    purchases(app, &mut text);
+    limits(app, &mut text);
+    passes(app, &mut text);
+    challenges(app, &mut text);
+    stock(app, &mut text);
+    waitlists(app, &mut text);
+    super::sales::phases(app, &mut text);
+    super::sales::rooms(app, &mut text);
+    super::sales::public_keys(app, &mut text);
+    money(app, &mut text).await;
+    super::outbox::show(app, &mut text).await;
+    super::push::show(app, &mut text);
+    engine(app, &mut text).await;
+    super::database::show(app, &mut text);
+    super::backup::show(app, &mut text);
+    super::edge::show(app, &mut text);
+    super::slots::show(app, &mut text);
+    super::log::show(app, &mut text);
+    super::process::show(&mut text);
+    text.finish()
+}
+
+fn http(app: &App, text: &mut MetricsText) {
+    let metrics = &app.metrics;
+    text.metric(
+        "doorbuster_http_requests_total",
+        MetricKind::Counter,
+        "Answered requests, by route and status.",
+    );
+    for (route, status, count) in metrics.requests.read() {
+        let status = if status == 0 { "other".to_owned() } else { status.to_string() };
+        text.sample(&[("route", route), ("status", &status)], count);
+    }
+    let numbers = [
+        (
+            "doorbuster_http_connections",
+            MetricKind::Gauge,
+            "Open connections.",
+            metrics.connections.get(),
+        ),
+        (
+            "doorbuster_http_connections_accepted_total",
+            MetricKind::Counter,
+            "Accepted connections.",
+            metrics.accepted.get(),
+        ),
+        (
+            "doorbuster_http_connections_turned_away_total",
+            MetricKind::Counter,
+            "Connections refused because the maximum was reached.",
+            metrics.turned_away.get(),
+        ),
+        (
+            "doorbuster_auth_denied_total",
+            MetricKind::Counter,
+            "Invalid tokens and keys.",
+            metrics.denied.get(),
+        ),
+        (
+            "doorbuster_events_sse",
+            MetricKind::Gauge,
+            "Open streams of server-sent events.",
+            metrics.streams.get(),
+        ),
+        (
+            "doorbuster_events_websockets",
+            MetricKind::Gauge,
+            "Open WebSockets.",
+            metrics.sockets.get(),
+        ),
+        (
+            "doorbuster_events_websockets_idle",
+            MetricKind::Gauge,
+            "Open WebSockets without a task of their own.",
+            metrics.idle_sockets.get(),
+        ),
+        (
+            "doorbuster_events_dropped_total",
+            MetricKind::Counter,
+            "Event streams closed because the client read too slowly.",
+            app.engine.hub().dropped(),
+        ),
+    ];
+    for (name, kind, help, number) in numbers {
+        text.metric(name, kind, help).sample(&[], number);
+    }
+}
+
+fn purchases(app: &App, text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_purchases_total",
+        MetricKind::Counter,
+        "Purchase requests that named an item, by answer.",
+    );
+    let catalogue = app.engine.catalogue();
+    for answer in AnswerKind::ALL {
+        let count: u64 = catalogue.sales().map(|sale| sale.flags.answer_counts.get(*answer)).sum();
+        text.sample(&[("answer", answer.as_str())], count);
+    }
+    text.metric(
+        "doorbuster_purchase_duration_seconds",
+        MetricKind::Histogram,
+        "Time from a purchase's head to its answer.",
+    )
+    .histogram(&app.metrics.purchases.read());
+    text.metric(
+        "doorbuster_purchases_in_progress",
+        MetricKind::Gauge,
+        "Purchases in progress that were not refused from memory.",
+    )
+    .sample(&[], app.running_purchases.len());
+    let parked = app.engine.parked().load(std::sync::atomic::Ordering::Relaxed);
+    text.metric(
+        "doorbuster_purchases_parked",
+        MetricKind::Gauge,
+        "Purchases that wait for a refill, a recall or a commit.",
+    )
+    .sample(&[], parked);
+}
+
+fn limits(app: &App, text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_rate_limited_total",
+        MetricKind::Counter,
+        "Requests over a limit, by route and scope.",
+    );
+    let catalogue = app.engine.catalogue();
+    for route in Route::ALL {
+        for scope in SCOPES {
+            let count: u64 =
+                catalogue.sales().map(|sale| sale.flags.limits.refused(route, scope)).sum();
+            text.sample(&[("route", route.as_str()), ("scope", scope.as_str())], count);
+        }
+    }
+    text.metric(
+        "doorbuster_blocked_total",
+        MetricKind::Counter,
+        "Requests of blocked buyers and addresses.",
+    );
+    for kind in BlockKind::ALL {
+        text.sample(&[("kind", kind.as_str())], app.gate.blocks.blocked_count(kind));
+    }
+    let limits = &app.gate.limits;
+    text.metric(
+        "doorbuster_limits_lost_total",
+        MetricKind::Counter,
+        "Limit counters discarded early because the table was full.",
+    )
+    .sample(&[], limits.evicted());
+    // The counts are zero if nodes do not share limits.
+    let counts = limits.sharing().map(LimitSharing::counts).unwrap_or_default();
+    text.metric(
+        "doorbuster_limits_shared_total",
+        MetricKind::Counter,
+        "Calls that take shares of limits and report requests to other nodes.",
+    )
+    .sample(&[("outcome", "succeeded")], counts.batches)
+    .sample(&[("outcome", "failed")], counts.failures);
+    text.metric(
+        "doorbuster_limits_kept_total",
+        MetricKind::Counter,
+        "Requests that this node decided by its own part of a limit, or reported later, because \
+         its queue was full.",
+    )
+    .sample(&[], counts.kept);
+    text.metric(
+        "doorbuster_limits_unavailable",
+        MetricKind::Gauge,
+        "1 while nodes cannot share limits. Each node then applies its part.",
+    )
+    .sample(&[], u8::from(limits.sharing().is_some_and(LimitSharing::is_unreachable)));
+}
+
+fn passes(app: &App, text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_passes_total",
+        MetricKind::Counter,
+        "Requests for a purchase pass, by answer.",
+    );
+    for (answer, count) in app.gate.passes.counts() {
+        text.sample(&[("answer", answer)], count);
+    }
+}
+
+fn challenges(app: &App, text: &mut MetricsText) {
+    let challenges = &app.gate.challenges;
+    text.metric("doorbuster_challenges_total", MetricKind::Counter, "Issued challenges.");
+    for kind in ChallengeKind::ALL {
+        text.sample(&[("kind", kind.as_str())], challenges.issued_and_ready(kind).0);
+    }
+    text.metric("doorbuster_challenges_ready", MetricKind::Gauge, "Challenges drawn in advance.");
+    for kind in ChallengeKind::ALL {
+        text.sample(&[("kind", kind.as_str())], challenges.issued_and_ready(kind).1);
+    }
+    text.metric(
+        "doorbuster_challenge_answers_total",
+        MetricKind::Counter,
+        "Answers to challenges, by outcome.",
+    );
+    for outcome in AnswerOutcome::ALL {
+        text.sample(&[("outcome", outcome.as_str())], challenges.outcome_count(outcome));
+    }
+}
+
+fn stock(app: &App, text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_item_units",
+        MetricKind::Gauge,
+        "Units of each item by location; counted stock only.",
+    );
+    let catalogue = app.engine.catalogue();
+    let mut sales: Vec<_> = catalogue.sales().filter(|sale| sale.has_open_slots()).collect();
+    sales.sort_by(|a, b| a.row.id.cmp(&b.row.id));
+    for item in sales.iter().flat_map(|sale| &sale.items) {
+        let counts = item.gauge.counts();
+        let Stock::Counted(_) = counts.total else { continue };
+        let places = [
+            ("pool", counts.pool),
+            ("in_slots", counts.in_slots),
+            ("held", counts.held),
+            ("paid", counts.paid),
+        ];
+        for (place, units) in places {
+            text.sample(&[("sale", &item.sale), ("item", &item.row.name), ("place", place)], units);
+        }
+    }
+}
+
+/// Writes the numbers of buyers on waitlists.
+fn waitlists(app: &App, text: &mut MetricsText) {
+    let catalogue = app.engine.catalogue();
+    let mut sales: Vec<_> = catalogue
+        .sales()
+        .filter(|sale| sale.has_open_slots() || sale.row.phase == Phase::Paused)
+        .collect();
+    sales.sort_by(|a, b| a.row.id.cmp(&b.row.id));
+    let items = || sales.iter().flat_map(|sale| &sale.items);
+    text.metric(
+        "doorbuster_waitlist_entries",
+        MetricKind::Gauge,
+        "Buyers on the waitlist of an item.",
+    );
+    for item in items() {
+        text.sample(&[("sale", &item.sale), ("item", &item.row.name)], item.gauge.counts().waiting);
+    }
+    text.metric(
+        "doorbuster_waitlist_kept_units",
+        MetricKind::Gauge,
+        "Units of an item's pool that are kept for the waitlist.",
+    );
+    for item in items() {
+        text.sample(&[("sale", &item.sale), ("item", &item.row.name)], item.gauge.counts().kept);
+    }
+    let reading = app.engine.meter().read();
+    text.metric(
+        "doorbuster_waitlist_ended_total",
+        MetricKind::Counter,
+        "Waitlist entries that this node ended, by outcome.",
+    )
+    .sample(&[("outcome", "served")], reading.waitlist_served)
+    .sample(&[("outcome", "passed_over")], reading.waitlist_passed_over)
+    .sample(&[("outcome", "closed")], reading.waitlist_closed);
+}
+
+async fn money(app: &App, text: &mut MetricsText) {
+    let meter = app.payments.meter();
+    text.metric(
+        "doorbuster_payment_messages_total",
+        MetricKind::Counter,
+        "Messages of payment providers, by outcome.",
+    );
+    for (outcome, count) in meter.messages() {
+        text.sample(&[("outcome", outcome)], count);
+    }
+    text.sample(&[("outcome", "refused")], meter.refused());
+    text.metric(
+        "doorbuster_refunds_total",
+        MetricKind::Counter,
+        "Queries to a provider about a refund, by answer.",
+    );
+    for (answer, count) in meter.refunds() {
+        text.sample(&[("answer", answer)], count);
+    }
+    let (outcome_count, in_vain) = meter.checks();
+    text.metric(
+        "doorbuster_checkouts_asked_total",
+        MetricKind::Counter,
+        "Queries to a provider about a checkout.",
+    )
+    .sample(&[("outcome", "answered")], outcome_count)
+    .sample(&[("outcome", "failed")], in_vain);
+    text.metric(
+        "doorbuster_checkouts_lag_seconds",
+        MetricKind::Gauge,
+        "Longest time that units have waited for their checkout to close.",
+    )
+    .sample(&[], if app.engine.control().leads() { meter.lag_secs() } else { 0.0 });
+    // If the store is unavailable, the metric of pending refunds is missing.
+    if let Ok(refunds) = app.engine.store().refunds_pending().await {
+        text.metric(
+            "doorbuster_refunds_pending",
+            MetricKind::Gauge,
+            "Refunds that have not arrived.",
+        )
+        .sample(&[], refunds);
+    }
+}
+
+fn counters(reading: &MeterReading) -> [(&'static str, &'static str, u64); 13] {
+    [
+        (
+            "doorbuster_tickets_settled_total",
+            "Tickets settled: requests that reached a transaction of the store.",
+            reading.tickets,
+        ),
+        ("doorbuster_refills_total", "Refills from pools to slots.", reading.refills),
+        (
+            "doorbuster_refilled_units_total",
+            "Units that refills moved from pools to slots.",
+            reading.refilled_units,
+        ),
+        ("doorbuster_orders_expired_total", "Orders whose hold ended unpaid.", reading.expired),
+        ("doorbuster_recalls_total", "Recalls of units from slots.", reading.recalls),
+        (
+            "doorbuster_leader_changes_total",
+            "Times that this node became or stopped being the leader.",
+            reading.leads,
+        ),
+        (
+            "doorbuster_lease_lapses_total",
+            "Times that this node was unreachable for longer than its lease.",
+            reading.lapses,
+        ),
+        (
+            "doorbuster_requests_retried_total",
+            "Requests sent to the slot again because their grant was closed.",
+            reading.retried,
+        ),
+        (
+            "doorbuster_sales_reread_total",
+            "Sales read again because another node changed them.",
+            reading.reloads,
+        ),
+        (
+            "doorbuster_catalogue_reads_total",
+            "Checks for changes that other nodes made to the catalogue.",
+            reading.catalogue_checks,
+        ),
+        (
+            "doorbuster_catalogue_reloads_total",
+            "Times that this node read all sales from the store.",
+            reading.read_all,
+        ),
+        (
+            "doorbuster_status_renders_total",
+            "Times that a sale's status snapshot, which all readers share, was rebuilt.",
+            reading.view_renders,
+        ),
+        (
+            "doorbuster_audit_findings_total",
+            "Findings of the continuous audit; any finding is an alarm.",
+            reading.findings,
+        ),
+    ]
+}
+
+async fn engine(app: &App, text: &mut MetricsText) {
+    let reading = app.engine.meter().read();
+    let depth = queue_depth(app).await;
+    text.metric(
+        "doorbuster_settle_queue_tickets",
+        MetricKind::Gauge,
+        "Tickets issued and not settled.",
+    )
+    .sample(&[], depth);
+    text.metric(
+        "doorbuster_settle_batch_tickets",
+        MetricKind::Histogram,
+        "Tickets settled in one commit.",
+    )
+    .buckets(&BATCH_BOUNDS, &reading.batches, reading.tickets);
+    for (name, help, number) in counters(&reading) {
+        text.metric(name, MetricKind::Counter, help).sample(&[], number);
+    }
+    text.metric("doorbuster_is_leader", MetricKind::Gauge, "1 while this node is the leader.")
+        .sample(&[], u8::from(app.engine.control().leads()));
+    text.metric(
+        "doorbuster_delayed_work_late_seconds",
+        MetricKind::Gauge,
+        "On the leader: seconds since the current run of this work was due, or 0 between two runs.",
+    );
+    for work in Work::ALL {
+        if let Some(late) = app.engine.control().scheduler().delay_secs(work) {
+            text.sample(&[("work", work.as_str())], late);
+        }
+    }
+    text.metric("doorbuster_nodes", MetricKind::Gauge, "Live nodes, including this node.")
+        .sample(&[], app.engine.nodes());
+    let alarm = u8::from(app.engine.clock_stepped());
+    text.metric(
+        "doorbuster_clock_alarm",
+        MetricKind::Gauge,
+        "1 while the wall clock is not trusted.",
+    )
+    .sample(&[], alarm);
+    // If the store is unavailable, the metrics of closed grants are missing.
+    if let Ok(closings) = app.engine.store().closings().await {
+        text.metric(
+            "doorbuster_grants_closed_total",
+            MetricKind::Counter,
+            "Grants closed since the store was created, by cause.",
+        );
+        for (cause, grants) in &closings {
+            text.sample(&[("cause", cause.as_str())], grants);
+        }
+        let repairs: u64 =
+            closings.iter().filter(|(cause, _)| cause.is_fault()).map(|(_, grants)| grants).sum();
+        text.metric(
+            "doorbuster_repairs_total",
+            MetricKind::Counter,
+            "Grants closed because a slot failed.",
+        )
+        .sample(&[], repairs);
+    }
+}
+
+/// Counts the tickets that wait for their verdicts.
+async fn queue_depth(app: &App) -> u64 {
+    let mut depth = 0;
+    for item in app.engine.items_with_open_slots() {
+        depth += app.engine.queued(&item).await;
+    }
+    depth
+}

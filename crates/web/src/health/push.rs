@@ -1,0 +1,25 @@
+//! The metrics of messages to browsers. Without a key for push services, all values are 0.
+
+use doorbuster_outbox::push::MessageOutcome;
+use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
+
+use crate::App;
+
+/// Writes the outcomes of messages and the number of subscriptions.
+pub(super) fn show(app: &App, text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_push_messages_total",
+        MetricKind::Counter,
+        "Messages to browsers, by outcome.",
+    );
+    for outcome in MessageOutcome::ALL {
+        let count = app.push.as_ref().map_or(0, |push| push.messages(outcome));
+        text.sample(&[("outcome", outcome.as_str())], count);
+    }
+    text.metric(
+        "doorbuster_push_subscriptions",
+        MetricKind::Gauge,
+        "Browsers that get messages from this node.",
+    )
+    .sample(&[], app.push.as_ref().map_or(0, |push| push.subscriptions()));
+}

@@ -1,0 +1,74 @@
+//! The metrics of sales, of their waiting rooms, and of the public keys that verify buyers' tokens.
+
+use doorbuster_core::Phase;
+use doorbuster_gate::waiting_room::WaitingRoomCounts;
+use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
+
+use crate::App;
+
+/// Writes the phase of each sale that is scheduled, open or paused. Also writes the number of
+/// seconds of sales whose numbers the store did not accept in time.
+pub(super) fn phases(app: &App, text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_sale_phase",
+        MetricKind::Gauge,
+        "1 for the current phase of a sale: scheduled, open or paused.",
+    );
+    let catalogue = app.engine.catalogue();
+    let is_shown = |phase: Phase| !matches!(phase, Phase::Draft | Phase::Closed);
+    let mut sales: Vec<_> = catalogue.sales().filter(|sale| is_shown(sale.row.phase)).collect();
+    sales.sort_by(|a, b| a.row.id.cmp(&b.row.id));
+    for sale in sales {
+        text.sample(&[("sale", &sale.row.id), ("phase", sale.row.phase.as_str())], 1);
+    }
+    text.metric(
+        "doorbuster_series_points_dropped_total",
+        MetricKind::Counter,
+        "Seconds of sales whose numbers the store did not accept in time.",
+    )
+    .sample(&[], app.series.dropped());
+}
+
+/// Writes the metrics of the waiting rooms.
+pub(super) fn rooms(app: &App, text: &mut MetricsText) {
+    let counts = app.gate.room.counts();
+    let mut show =
+        |name: &'static str, kind, help: &'static str, number: fn(&WaitingRoomCounts) -> u64| {
+            text.metric(name, kind, help);
+            for room in &counts {
+                let item = room.item.as_deref().map(|item| ("item", item));
+                let labels: Vec<_> = [("sale", &*room.sale)].into_iter().chain(item).collect();
+                text.sample(&labels, number(room));
+            }
+        };
+    show(
+        "doorbuster_waiting_room_waiting",
+        MetricKind::Gauge,
+        "Positions that are not admitted yet.",
+        |room| room.waiting,
+    );
+    let called = "Positions admitted by any node.";
+    show("doorbuster_waiting_room_admitted_total", MetricKind::Counter, called, |room| room.called);
+    show(
+        "doorbuster_waiting_room_positions",
+        MetricKind::Gauge,
+        "Positions in this node's memory.",
+        |room| room.in_memory,
+    );
+    let help = "Positions read from the store because this node's memory had no answer.";
+    text.metric("doorbuster_waiting_room_polls_total", MetricKind::Counter, help)
+        .sample(&[], app.gate.room.store_lookups());
+}
+
+/// Writes the number of buyers' public keys. The metric has no value if tokens are signed with a
+/// secret.
+pub(super) fn public_keys(app: &App, text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_auth_public_keys",
+        MetricKind::Gauge,
+        "Public keys of buyers in use; with 0 no buyer can sign in.",
+    );
+    if let Some(keys) = app.buyers.public_keys() {
+        text.sample(&[], keys);
+    }
+}

@@ -1,0 +1,25 @@
+//! The metrics of the servers that hold slots.
+
+use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
+
+use crate::App;
+
+/// Writes whether each server answers, and how many servers have settings that a node refuses. A
+/// node whose slots are in memory has no such servers.
+pub(super) fn show(app: &App, text: &mut MetricsText) {
+    let evidence = app.engine.slots().evidence();
+    text.metric(
+        "doorbuster_slot_server_up",
+        MetricKind::Gauge,
+        "1 while a Redis server that holds slots answers.",
+    );
+    for server in &evidence.servers {
+        text.sample(&[("server", &server.address)], u8::from(server.is_up));
+    }
+    text.metric(
+        "doorbuster_slot_servers_refused",
+        MetricKind::Gauge,
+        "Redis servers that hold slots and have settings with which a node refuses to start.",
+    )
+    .sample(&[], evidence.refusals.len());
+}

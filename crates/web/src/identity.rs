@@ -1,0 +1,231 @@
+//! Authenticates buyers and operators before the handlers run. Handlers extract these identities.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use doorbuster_api::admin::keys::Role;
+use doorbuster_api::problem::Problem;
+use doorbuster_core::BuyerId;
+use doorbuster_core::gate::pass::Membership;
+use doorbuster_store::{FieldChange, NewAction};
+use http::header::{AUTHORIZATION, COOKIE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method};
+use tokio::time::Instant;
+
+pub(crate) use super::client_address::ClientAddress;
+
+use doorbuster_auth::{
+    AuthenticationError, Operator, PAGE_HEADER, VerifiedBuyer, bearer, buyer_token,
+};
+
+use super::App;
+use super::limits::RETRY_SECS;
+use super::reply::HandlerError;
+
+/// Shortest time between two reads of the operators' keys from the store.
+const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);
+
+/// The buyer of a request. The guard has verified the token before the handler runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Buyer(pub BuyerId);
+
+/// The buyer's membership from the token, verified before the handler runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BuyerMembership(pub Membership);
+
+/// When the buyer's token expires, in seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenExpiry(pub i64);
+
+/// The operator of a request, verified before the handler runs.
+#[derive(Clone, Debug)]
+pub(crate) struct OperatorIdentity(pub OperatorRequest);
+
+/// The operator of a request, and the other values that the log of actions records.
+#[derive(Clone, Debug)]
+pub(crate) struct OperatorRequest {
+    /// The key's id.
+    pub id: Arc<str>,
+    /// What the key allows.
+    pub role: Role,
+    /// The address of the client.
+    pub address: String,
+    /// The id of the request.
+    pub request_id: String,
+}
+
+impl OperatorRequest {
+    /// Builds an action by this operator, such as `sale.opened` on `sale:spring`.
+    pub(crate) fn action(&self, action: &str, kind: &str, name: &str) -> NewAction {
+        NewAction {
+            by: self.id.to_string(),
+            action: action.to_owned(),
+            subject: format!("{kind}:{name}"),
+            changes: Vec::new(),
+            address: Some(self.address.clone()),
+            request_id: Some(self.request_id.clone()),
+        }
+    }
+
+    /// Builds an action with a reason.
+    pub(crate) fn action_because(
+        &self,
+        action: &str,
+        kind: &str,
+        name: &str,
+        reason: Option<&str>,
+    ) -> NewAction {
+        let changes = reason.map(|reason| FieldChange::set("/reason", reason));
+        NewAction { changes: changes.into_iter().collect(), ..self.action(action, kind, name) }
+    }
+}
+
+/// An operator or a buyer.
+#[derive(Clone, Debug)]
+pub(crate) enum Requester {
+    Buyer(BuyerId),
+    Operator,
+}
+
+impl App {
+    /// Returns the problem for a failed authentication.
+    pub(crate) fn denied_problem(&self, denied: AuthenticationError) -> Problem {
+        match denied {
+            AuthenticationError::Missing => Problem::unauthenticated(
+                "send the header Authorization: Bearer with the token or key",
+            ),
+            AuthenticationError::Bad(why) => {
+                self.metrics.denied.add_one();
+                Problem::unauthenticated(why)
+            }
+            AuthenticationError::Unknown => Problem::unavailable(
+                "the keys that verify tokens are unavailable; send the request again",
+                RETRY_SECS,
+            ),
+        }
+    }
+
+    /// Returns the buyer of the token in `Authorization` or in the pages' cookie.
+    pub(crate) async fn buyer(
+        &self,
+        headers: &HeaderMap,
+        method: &Method,
+    ) -> Result<VerifiedBuyer, Problem> {
+        let token = token_of(headers, method).map_err(|denied| self.denied_problem(denied))?;
+        self.buyer_of_token(token).await
+    }
+
+    /// Returns the buyer that a token names.
+    pub(crate) async fn buyer_of_token(&self, token: &str) -> Result<VerifiedBuyer, Problem> {
+        let now_secs = self.engine.now().0.div_euclid(1_000);
+        let checked = match self.buyers.check(token, now_secs) {
+            Err(AuthenticationError::Unknown) => {
+                Box::pin(self.buyers.check_with_fresh_keys(token, now_secs)).await
+            }
+            checked => checked,
+        };
+        checked.map_err(|denied| self.denied_problem(denied))
+    }
+
+    /// Returns the operator of the key in the headers, if the key's role is sufficient.
+    pub(crate) async fn operator(
+        &self,
+        headers: &HeaderMap,
+        wanted: Role,
+    ) -> Result<Operator, Problem> {
+        let check =
+            || bearer(authorization_values(headers)).and_then(|key| self.operators.check(key));
+        let checked = match check() {
+            // Another node may have created the key just now.
+            Err(AuthenticationError::Bad(_)) if self.refresh_operator_keys().await => check(),
+            checked => checked,
+        };
+        let operator = checked.map_err(|denied| self.denied_problem(denied))?;
+        check_role(&operator, wanted)?;
+        Ok(operator)
+    }
+
+    /// Reads the operators' keys again, because other nodes may have created or deleted some. After
+    /// a recent read, the function does not read again. Returns `false` if the store failed, or if
+    /// there are no other nodes.
+    pub(crate) async fn refresh_operator_keys(&self) -> bool {
+        if self.engine.layout().is_single_node() {
+            return false;
+        }
+        let _guard = self.keys.lock().await;
+        let mut read = self.operator_keys_read_at.lock().await;
+        if read.is_some_and(|at| at.elapsed() < KEYS_REFRESH_MIN) {
+            return true;
+        }
+        let Ok(keys) = self.engine.store().keys().await else { return false };
+        self.operators.replace_keys(keys);
+        *read = Some(Instant::now());
+        true
+    }
+
+    /// Returns the operator or the buyer of a request.
+    pub(crate) async fn requester(
+        &self,
+        headers: &HeaderMap,
+        method: &Method,
+    ) -> Result<Requester, Problem> {
+        let token = token_of(headers, method).map_err(|denied| self.denied_problem(denied))?;
+        if self.operators.check(token).is_ok() {
+            return Ok(Requester::Operator);
+        }
+        // A buyer's token contains dots, and a key contains none.
+        if !token.contains('.')
+            && self.refresh_operator_keys().await
+            && self.operators.check(token).is_ok()
+        {
+            return Ok(Requester::Operator);
+        }
+        self.buyer_of_token(token)
+            .await
+            .map(|shopper| Requester::Buyer(BuyerId::from(shopper.name)))
+    }
+}
+
+/// Checks that an operator's role includes the role `wanted`.
+pub(crate) fn check_role(operator: &Operator, wanted: Role) -> Result<(), Problem> {
+    if operator.role >= wanted {
+        return Ok(());
+    }
+    let (has, wants) = (operator.role.as_str(), wanted.as_str());
+    Err(Problem::forbidden(format!("this key's role is {has}; {wants} is needed")))
+}
+
+/// Returns the token of a buyer's request.
+fn token_of<'h>(headers: &'h HeaderMap, method: &Method) -> Result<&'h str, AuthenticationError> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let has_header = headers.get(PAGE_HEADER).is_some_and(|value| value == "1");
+    let cookies = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    buyer_token(authorization_values(headers), cookies, reads || has_header)
+}
+
+/// Returns all values of `Authorization`.
+fn authorization_values(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes)
+}
+
+macro_rules! checked_before {
+    ($($kind:ty),*) => {$(
+        impl FromRequestParts<Arc<App>> for $kind {
+            type Rejection = HandlerError;
+
+            async fn from_request_parts(
+                parts: &mut Parts,
+                _: &Arc<App>,
+            ) -> Result<Self, Self::Rejection> {
+                // The guard of the route stored the identity here. If the identity is missing, the
+                // request is refused.
+                let found = parts.extensions.get().cloned();
+                found.ok_or_else(|| Problem::unauthenticated("authentication required").into())
+            }
+        }
+    )*};
+}
+
+checked_before!(Buyer, BuyerMembership, TokenExpiry, OperatorIdentity, Requester, ClientAddress);

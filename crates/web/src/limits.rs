@@ -1,0 +1,120 @@
+//! The limits of the HTTP side, and what happens at each limit. A limit that only one file uses is
+//! in that file. Limits that clients must know are in the API crate.
+
+use std::time::Duration;
+
+/// The maximum number of connections that wait in the kernel until the server accepts them. The
+/// kernel refuses further connections.
+pub(crate) const BACKLOG: i32 = 8_192;
+/// How long the accept loop pauses when no file descriptors are left.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The number of connections over the limit that can get an answer at the same time. Further
+/// connections close without an answer.
+pub(crate) const OVER_CAPACITY_REPLIES_MAX: usize = 256;
+/// How long a connection over the limit may take to read its answer.
+pub(crate) const OVER_CAPACITY_TIMEOUT: Duration = Duration::from_secs(1);
+/// The number of file descriptors reserved for the store, the log, the event loop and the listener.
+pub const HANDLES_SPARE: u64 = 256;
+
+/// Largest head of a request, in bytes. For a larger head, the client gets 431 and the connection
+/// closes.
+pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// The number of bytes that a connection may buffer before it stops reading.
+pub(crate) const CONNECTION_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Longest path and query, in bytes. A longer request target gets 404.
+pub(crate) const URI_BYTES_MAX: usize = 4 * 1024;
+
+/// How long a body may take to arrive. After that, the connection closes.
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The number of bytes of an oversized body that the server reads and drops. Most clients read the
+/// answer only after they have sent their body.
+pub(crate) const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long the server reads an oversized body.
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// If a peer reads nothing for this long during a write, the server closes the connection.
+pub(crate) const WRITE_STALL: Duration = Duration::from_secs(30);
+/// The number of bytes of an answer that the kernel buffers for a client that does not read. This
+/// bounds the memory of slow readers.
+pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// How long current requests may take after a stop signal. After that, their connections close.
+pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Shortest time between two renderings of a status for requests. An event also causes a rendering.
+pub(crate) const STATUS_EVERY: Duration = Duration::from_millis(200);
+
+/// While one request renders a status, other requests get the previous status. If the previous
+/// status is older than this, these requests wait.
+pub(crate) const STATUS_STALE_MAX: Duration = Duration::from_millis(700);
+
+/// `Retry-After` for a buyer with the maximum number of event streams, in seconds.
+pub(crate) const STREAM_RETRY_SECS: u32 = 10;
+/// Time between two pings of an event stream.
+pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
+/// The number of pings that a WebSocket may leave without any answer. At the next ping the server
+/// closes the socket. The server counts pings and does not measure time. So a pause of the server
+/// itself closes no socket.
+pub(crate) const UNANSWERED_PINGS_MAX: u32 = 3;
+/// Longest message from a WebSocket, in bytes. A longer message closes the socket. The server
+/// ignores every message except a renewed token.
+pub(crate) const WS_MESSAGE_BYTES_MAX: usize = 4 * 1024;
+/// The size of the read buffer, and of the write buffer, of a WebSocket, in bytes.
+pub(crate) const WS_BUFFER_BYTES: usize = 1024;
+/// The number of bytes that may wait in a WebSocket's own write buffer. Further events wait in the
+/// hub.
+pub(crate) const WS_WRITE_BYTES_MAX: usize = 256 * 1024;
+/// After this time without activity, a WebSocket becomes idle. The server frees its task and
+/// buffers, and creates them again when something happens.
+pub(crate) const IDLE_AFTER: Duration = Duration::from_millis(100);
+/// The maximum number of tasks that serve idle WebSockets. Each worker thread gets one task, up to
+/// this number.
+pub(crate) const IDLE_TASKS_MAX: usize = 16;
+/// The number of WebSockets that may wait for each task to make them idle. Further WebSockets stay
+/// active and try again later.
+pub(crate) const IDLE_ARRIVALS_MAX: usize = 1_024;
+/// The number of idle WebSockets that a task serves before it lets other tasks run.
+pub(crate) const IDLE_BATCH_MAX: usize = 32;
+/// The number of events that an idle WebSocket gets in a row. If more events wait, the socket
+/// becomes active.
+pub(crate) const IDLE_EVENTS_MAX: usize = 16;
+/// If the kernel cannot watch another idle WebSocket, the socket stays active for this long and
+/// then tries again. This is also the shortest time between two log lines about the failure.
+pub(crate) const IDLE_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Pause before a failed task of idle WebSockets is restarted.
+pub(crate) const IDLE_RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// The number of bytes that one read takes from a WebSocket after the server sent a close frame. A
+/// few pongs and the client's close frame fit.
+pub(crate) const CLOSE_READ_BYTES: usize = 256;
+/// How long a new stream waits for its buyer's positions in waiting rooms.
+pub(crate) const POSITIONS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a dropped reader may take to read its close frame.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest life of an event stream, even if its token lasts longer. After that time, the client
+/// connects again.
+pub(crate) const STREAM_MAX: Duration = Duration::from_secs(30 * 86_400);
+
+/// The maximum number of operators' keys in the store. A request for one more key gets `409
+/// wrong_state`.
+pub(crate) const OPERATOR_KEYS_MAX: usize = 1_000;
+/// The number of rows that an export reads in one query.
+pub(crate) const EXPORT_PAGE: usize = 1_000;
+/// How long a guest's token is valid. Only demonstrations have guests.
+pub(crate) const GUEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The maximum number of guests' tokens per minute. One more request gets `429`. Only
+/// demonstrations have guests.
+pub(crate) const GUESTS_PER_MINUTE: u32 = 10_000;
+/// `Retry-After` while a store or a slot is unavailable, in seconds.
+pub(crate) use doorbuster_engine::purchase::RETRY_SECS;
+/// The maximum number of purchases at the same time, including those of disconnected clients. One
+/// more purchase gets `503 overloaded`.
+pub(crate) const PURCHASES_MAX: usize = 100_000;
+/// After `503 overloaded`, a connection pauses. This is the number of paused connections that each
+/// worker serves again per second. Answering this many connections takes about a thirtieth of a
+/// worker's time.
+pub(crate) const OVERLOAD_RESUMES_PER_SEC: u64 = 5_000;
+/// Initial size of a connection's buffer for a purchase, in bytes. The buffer grows for a larger
+/// purchase.
+pub(crate) const FAST_PATH_BUFFER_BYTES: usize = 1024;
+/// The maximum number of bytes of a purchase, head and body, on the fast path. Larger purchases go
+/// to the general server.
+pub(crate) const FAST_PATH_BYTES_MAX: usize = 32 * 1024;

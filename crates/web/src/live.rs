@@ -1,0 +1,100 @@
+//! The settings that a reload can change while the server runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::Guard;
+use doorbuster_config::{Cidr, Settings};
+
+use super::App;
+use super::assets::Assets;
+use super::page_html::Shop;
+
+/// The settings as they are now. A reload replaces all of them at once.
+#[derive(Clone, Debug)]
+pub(crate) struct LiveSettings {
+    /// Proxies whose forwarding headers are trusted.
+    pub(crate) proxies: Vec<Cidr>,
+    /// The files of the pages.
+    pub(crate) assets: Arc<Assets>,
+    /// The shop's name and the origin of its pages, for the texts in pages.
+    shop: (String, Option<String>),
+    /// The shop's time zone.
+    pub(crate) time_zone: Option<String>,
+    /// The maximum number of event streams of one buyer on this node.
+    pub(crate) event_streams_max: usize,
+    /// The maximum number of connections at once.
+    pub(crate) connections_max: usize,
+    /// How long a connection may be idle, and how long a request head may take.
+    pub(crate) idle: Duration,
+    /// How long the server continues to serve after a stop signal.
+    pub(crate) stop_notice: Duration,
+    /// Rises with each reload.
+    pub(crate) generation: u64,
+}
+
+impl LiveSettings {
+    /// Takes from `settings` the settings that a reload can change.
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            proxies: settings.trusted_proxies.clone(),
+            assets: Arc::new(Assets::prepare(settings, None)),
+            shop: (
+                settings.shop.clone(),
+                settings.page_origin.clone().or_else(|| settings.page_url.clone()),
+            ),
+            time_zone: settings.page.time_zone.clone(),
+            event_streams_max: settings.event_streams_max,
+            connections_max: settings.connections_max,
+            idle: settings.idle,
+            stop_notice: settings.stop_notice,
+            generation: 0,
+        }
+    }
+
+    /// Returns the shop, for the texts in pages.
+    pub(super) fn shop(&self) -> Shop<'_> {
+        let (name, url) = &self.shop;
+        Shop { name, url: url.as_deref(), time_zone: self.time_zone.as_deref() }
+    }
+}
+
+impl App {
+    /// Returns the settings as they are now.
+    pub(crate) fn live(&self) -> Guard<Arc<LiveSettings>> {
+        self.live.load()
+    }
+
+    /// Applies the part of `settings` that can change while the server runs. From then on, requests
+    /// to payment providers, webhooks and push services use the newest certificates of the
+    /// operating system. The files of the previous pages stay available, because browsers may still
+    /// show those pages.
+    pub fn reload(&self, settings: &Settings) {
+        let before = self.live.load_full();
+        let mut next = LiveSettings::new(settings);
+        if let Some(assets) = Arc::get_mut(&mut next.assets) {
+            assets.keep_files_of(&before.assets);
+        }
+        next.generation = before.generation + 1;
+        self.live.store(Arc::new(next));
+        self.payments.renew_client();
+        self.outbox.renew_client();
+        if let Some(push) = &self.push {
+            push.renew_client();
+        }
+    }
+
+    /// Returns how long the server continues to serve after a stop signal.
+    #[must_use]
+    pub fn stop_notice(&self) -> Duration {
+        self.live().stop_notice
+    }
+
+    /// Changes one of the settings.
+    #[cfg(test)]
+    pub(super) fn change_live(&self, change: impl FnOnce(&mut LiveSettings)) {
+        let mut next = LiveSettings::clone(&self.live.load());
+        change(&mut next);
+        self.live.store(Arc::new(next));
+    }
+}

@@ -1,0 +1,102 @@
+//! A link that opens an order without the buyer's token. A person who has the link can read the
+//! order and pay for it, and can do nothing else.
+//!
+//! The link contains a key, which is a keyed hash of the order's id. Every node can compute this
+//! hash and check the key, so the store does not keep the key. How long the link works depends on
+//! the order's state: see [`doorbuster_core::Order::opens_by_link`].
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::header::ORDER_KEY;
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::payment::OrderLink;
+use doorbuster_api::problem::Problem;
+use doorbuster_core::{Order, OrderState};
+use doorbuster_engine::engine::OrderLookup;
+use doorbuster_engine::order_link::{order_key, order_link};
+use doorbuster_engine::wire;
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use subtle::ConstantTimeEq;
+
+use super::App;
+use super::failure::failed;
+use super::identity::{Buyer, ClientAddress};
+use super::orders::id;
+use super::path_names::PathNames;
+use super::payment::checkout;
+use super::reply::{HandlerError, HandlerResult, json};
+use super::request_body;
+
+/// `GET /v1/orders/{order}/link`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    PathNames([order]): PathNames<1>,
+) -> HandlerResult {
+    let id = id(&order)?;
+    match app.engine.look_up_order(id, Some(&buyer)).await.map_err(failed)? {
+        OrderLookup::Order(order) if order.state == OrderState::Reserved => {
+            let live = app.live();
+            let origin = live.shop().url;
+            Ok(json(
+                StatusCode::OK,
+                &OrderLink { url: order_link(app.engine.id_key(), origin, id) },
+            ))
+        }
+        OrderLookup::Order(order) => {
+            let only = "only an order that can still be paid has a link";
+            Err(Problem::wrong_state(order.state.as_str(), only).into())
+        }
+        OrderLookup::NotFound => Err(no_such_link()),
+        _ => Err(Problem::wrong_state("queued", "the purchase is not an order yet").into()),
+    }
+}
+
+/// `GET /v1/linked-orders/{order}`
+pub(crate) async fn read(
+    State(app): State<Arc<App>>,
+    PathNames([order]): PathNames<1>,
+    headers: HeaderMap,
+) -> HandlerResult {
+    let order = linked_order(&app, &order, &headers).await?;
+    let shown = wire::order_in(&app.engine.catalogue(), &order).ok_or_else(no_such_link)?;
+    let mut reply = json(StatusCode::OK, &shown);
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(reply)
+}
+
+/// `POST /v1/linked-orders/{order}/checkout`
+pub(crate) async fn pay(
+    State(app): State<Arc<App>>,
+    client: ClientAddress,
+    PathNames([order]): PathNames<1>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let headers = request.headers().clone();
+    request_body::no_body(request, BODY_BYTES_MAX).await?;
+    let order = linked_order(&app, &order, &headers).await?;
+    let mut reply = checkout::open_for(&app, order.id, order.buyer, client, &headers).await?;
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(reply)
+}
+
+/// Returns the order that the request's key opens. Checks the key before it reads the store.
+async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Order, HandlerError> {
+    let id = id(order)?;
+    let presented = headers.get(ORDER_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+    let expected = order_key(app.engine.id_key(), id);
+    if !bool::from(expected.as_bytes().ct_eq(presented)) {
+        return Err(no_such_link());
+    }
+    match app.engine.look_up_order(id, None).await.map_err(failed)? {
+        OrderLookup::Order(order) if order.opens_by_link(app.engine.now()) => Ok(order),
+        _ => Err(no_such_link()),
+    }
+}
+
+/// Returns the same answer for a wrong key, an ended link and an order that does not exist.
+fn no_such_link() -> HandlerError {
+    Problem::not_found("the link opens no order, or the order can no longer be paid").into()
+}

@@ -1,0 +1,250 @@
+//! Serves the buyers' endpoints for orders: lists orders, reads one order or its history, and
+//! cancels an order.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::order::{AnyOrder, History, Order, OrderList, OrderState, RefusalCode};
+use doorbuster_api::problem::Problem;
+use doorbuster_api::query::OrderQuery;
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::event::Attribution;
+use doorbuster_core::money::PaymentState;
+use doorbuster_core::order::ChangeOutcome;
+use doorbuster_core::{BuyerId, ItemId, Phase, TicketId, Units, WaitlistEntry};
+use doorbuster_engine::catalogue::ItemState;
+use doorbuster_engine::engine::{EngineError, OrderLookup};
+use doorbuster_engine::wire;
+use doorbuster_store::MoneyQuery;
+use http::StatusCode;
+
+use super::App;
+use super::cursor::{List, cursor, position};
+use super::failure::failed;
+use super::identity::{Buyer, Requester};
+use super::limits::RETRY_SECS;
+use super::path_names::PathNames;
+use super::reply::{HandlerError, HandlerResult, json};
+use super::request_body;
+
+/// The maximum number of refunds in an order's history. An order rarely has more than one.
+const REFUNDS_MAX: usize = 20;
+
+/// `GET /v1/orders`
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    RawQuery(query): RawQuery,
+) -> HandlerResult {
+    let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
+    // No rate limit applies to this request. Instead, the server runs a buyer's reads one after the
+    // other, so their cost is bounded.
+    let turn = app.engine.id_key().buyer_hash(buyer.as_str());
+    let read =
+        app.engine.holders().retry_limiter.read(turn, page(&app, &query, Some(buyer), None)).await;
+    read.unwrap_or_else(|| Err(Problem::overloaded(RETRY_SECS).into()))
+}
+
+/// Reads a page of orders. If `buyer` is `None`, the page has orders of all buyers. If `items` is
+/// `None`, it has orders for all items.
+pub(crate) async fn page(
+    app: &App,
+    query: &OrderQuery,
+    buyer: Option<BuyerId>,
+    items: Option<Vec<ItemId>>,
+) -> HandlerResult {
+    let after = position(List::Orders, query.page.cursor.as_deref())?.map(|(after, _)| after);
+    let wanted = doorbuster_store::OrderQuery {
+        buyer,
+        items,
+        state: query.state,
+        after,
+        limit: query.page.limit as usize,
+    };
+    let page = app.engine.store().orders(wanted).await.map_err(failed)?;
+    let found = order_items(app, &page.orders).await.map_err(failed)?;
+    let orders = page.orders.iter().zip(&found).map(|(row, item)| wire::order(row, item)).collect();
+    let mut seen = HashSet::new();
+    let once = found.iter().filter(|item| seen.insert(item.row.id));
+    let items = once.map(|item| wire::ordered_item(item)).collect();
+    let next_cursor = page.next.map(|next| cursor(List::Orders, next, ""));
+    Ok(json(StatusCode::OK, &OrderList { orders, items, next_cursor }))
+}
+
+/// Returns the views of all these orders. If this node does not know an order's sale yet, it reads
+/// the catalogue again, so that no order is missing.
+pub(crate) async fn order_views(
+    app: &App,
+    rows: &[doorbuster_core::Order],
+) -> Result<Vec<Order>, EngineError> {
+    let items = order_items(app, rows).await?;
+    Ok(rows.iter().zip(&items).map(|(row, item)| wire::order(row, item)).collect())
+}
+
+/// Returns the item of each order.
+async fn order_items(
+    app: &App,
+    rows: &[doorbuster_core::Order],
+) -> Result<Vec<Arc<ItemState>>, EngineError> {
+    let ids: Vec<ItemId> = rows.iter().map(|row| row.item).collect();
+    app.engine.find_items(&ids).await
+}
+
+/// `GET /v1/orders/{order}`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    asker: Requester,
+    PathNames([order]): PathNames<1>,
+) -> HandlerResult {
+    let buyer = match &asker {
+        Requester::Buyer(buyer) => Some(buyer),
+        Requester::Operator => None,
+    };
+    let id = id(&order)?;
+    let found = read_order(&app, id, buyer).await?;
+    Ok(json(StatusCode::OK, &found))
+}
+
+/// `GET /v1/orders/{order}/history`
+pub(crate) async fn history(
+    State(app): State<Arc<App>>,
+    asker: Requester,
+    PathNames([order]): PathNames<1>,
+) -> HandlerResult {
+    let id = id(&order)?;
+    let buyer = match &asker {
+        Requester::Buyer(buyer) => Some(buyer),
+        Requester::Operator => None,
+    };
+    let found = match read_order(&app, id, buyer).await? {
+        AnyOrder::Order(order) => order,
+        // A request without an order has no history.
+        AnyOrder::Queued(_) | AnyOrder::Refused(_) | AnyOrder::Waiting(_) => {
+            let none =
+                History { history: Vec::new(), refunds: Vec::new(), payment_failed_at: None };
+            return Ok(json(StatusCode::OK, &none));
+        }
+    };
+    let store = app.engine.store();
+    let changes = store.history(id).await.map_err(failed)?;
+    let of_order = MoneyQuery {
+        order: Some(order),
+        oldest_first: true,
+        limit: REFUNDS_MAX,
+        ..MoneyQuery::default()
+    };
+    let newest = MoneyQuery { oldest_first: false, limit: 1, ..of_order.clone() };
+    let refunds = store.refunds(of_order).await.map_err(failed)?;
+    let refunds = refunds.rows.iter().map(wire::order_refund).collect();
+    let payment_failed_at = match found.state {
+        OrderState::Reserved => {
+            let last = store.payments(newest).await.map_err(failed)?.rows.pop();
+            last.filter(|payment| payment.state == PaymentState::Failed)
+                .map(|payment| wire::time(payment.at))
+        }
+        _ => None,
+    };
+    let history = wire::history(&changes, buyer.is_some());
+    Ok(json(StatusCode::OK, &History { history, refunds, payment_failed_at }))
+}
+
+/// `POST /v1/orders/{order}/cancel`
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    PathNames([order]): PathNames<1>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    request_body::no_body(request, BODY_BYTES_MAX).await?;
+    let id = id(&order)?;
+    match read_order(&app, id, Some(&buyer)).await? {
+        AnyOrder::Order(_) => cancel_order(&app, id, Attribution::BUYER.clone()).await,
+        other => {
+            Err(Problem::wrong_state(other.state(), "only a reserved order can be cancelled")
+                .into())
+        }
+    }
+}
+
+/// Cancels an existing order, and returns the answer to the request.
+pub(crate) async fn cancel_order(app: &App, id: TicketId, by: Attribution) -> HandlerResult {
+    let changed = app.engine.cancel(id, by).await.map_err(failed)?;
+    failpoint::pass(Failpoint::CancelDone);
+    changed_reply(app, changed, "only a reserved order can be cancelled")
+}
+
+/// Returns the answer to a change of an order. `only` is the message for an order that cannot be
+/// changed.
+pub(crate) fn changed_reply(
+    app: &App,
+    changed: ChangeOutcome,
+    only: &'static str,
+) -> HandlerResult {
+    let order = match changed {
+        ChangeOutcome::Done(order) | ChangeOutcome::Already(order) => order,
+        ChangeOutcome::WrongState(order) => {
+            return Err(Problem::wrong_state(order.state.as_str(), only).into());
+        }
+        ChangeOutcome::NotFound => return Err(no_such_order().into()),
+    };
+    let order = wire::order_in(&app.engine.catalogue(), &order).ok_or_else(no_such_order)?;
+    Ok(json(StatusCode::OK, &order))
+}
+
+/// Reads the order, request or waitlist entry with this id, for its buyer or for an operator.
+pub(crate) async fn read_order(
+    app: &App,
+    id: TicketId,
+    buyer: Option<&BuyerId>,
+) -> Result<AnyOrder, HandlerError> {
+    let lookup = app.engine.look_up_order(id, buyer).await.map_err(failed)?;
+    Ok(order_view(app, id, lookup, buyer)?)
+}
+
+/// Renders the result of looking up an id.
+pub(crate) fn order_view(
+    app: &App,
+    id: TicketId,
+    lookup: OrderLookup,
+    buyer: Option<&BuyerId>,
+) -> Result<AnyOrder, Problem> {
+    let catalogue = app.engine.catalogue();
+    let name = buyer.map(BuyerId::as_str).unwrap_or_default();
+    Ok(match lookup {
+        OrderLookup::Order(order) => {
+            AnyOrder::Order(wire::order_in(&catalogue, &order).ok_or_else(no_such_order)?)
+        }
+        OrderLookup::Queued { item, buyer, units, decide_by } => {
+            AnyOrder::Queued(wire::queued(id, buyer.as_str(), &item, units, decide_by))
+        }
+        OrderLookup::Refused { item, units, verdict } => {
+            AnyOrder::Refused(wire::refused(id, name, &item, units, wire::refusal_code(verdict)))
+        }
+        OrderLookup::Waiting { item, entry, ahead } => {
+            // After the sale's end, no waitlist entry becomes an order.
+            match catalogue.sale(&item.sale).is_some_and(|sale| sale.row.phase == Phase::Closed) {
+                true => ended_entry(&item, &entry, RefusalCode::Ended),
+                false => AnyOrder::Waiting(wire::waiting(&item, &entry, ahead)),
+            }
+        }
+        OrderLookup::Left { item, entry } => ended_entry(&item, &entry, RefusalCode::Left),
+        OrderLookup::Ended { item, entry } => ended_entry(&item, &entry, RefusalCode::Ended),
+        OrderLookup::NotFound => return Err(no_such_order()),
+    })
+}
+
+/// Renders a waitlist entry that ended without an order.
+fn ended_entry(item: &ItemState, entry: &WaitlistEntry, code: RefusalCode) -> AnyOrder {
+    AnyOrder::Refused(wire::refused(entry.id, entry.buyer.as_str(), item, Units::ONE, code))
+}
+
+/// Parses the id in a path.
+pub(crate) fn id(text: &str) -> Result<TicketId, Problem> {
+    TicketId::parse(text).ok_or_else(no_such_order)
+}
+
+fn no_such_order() -> Problem {
+    Problem::not_found("there is no such order")
+}

@@ -1,0 +1,110 @@
+//! Decides when a connection that got `503 overloaded` is served again.
+//!
+//! A refusal is cheap. But clients that ignore `Retry-After` could use the processor time that
+//! accepted orders need. So the server serves refused connections again in turn, a fixed number per
+//! second. The turns follow a virtual clock (GCRA, ITU-T I.371).
+//!
+//! No connection pauses longer than its `Retry-After`, so the pause does not delay a client that
+//! respects the header. A trusted proxy's connection never pauses, because it carries many clients.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use doorbuster_engine::purchase::Refusal;
+
+use super::App;
+use super::limits::{OVERLOAD_RESUMES_PER_SEC, RETRY_SECS};
+use super::purchase_reply::PurchaseReply;
+
+const PAUSE_MAX_US: u64 = RETRY_SECS as u64 * 1_000_000;
+
+/// Assigns turns to refused connections. Times are in microseconds since `began`.
+pub(crate) struct OverloadPacer {
+    began: Instant,
+    gap_us: u64,
+    max_us: u64,
+    /// The last assigned turn.
+    last_turn_us: AtomicU64,
+}
+
+impl OverloadPacer {
+    pub(crate) fn new(workers: NonZeroUsize) -> Self {
+        let per_sec = OVERLOAD_RESUMES_PER_SEC
+            .saturating_mul(u64::try_from(workers.get()).unwrap_or(u64::MAX));
+        Self::with_gap((1_000_000 / per_sec).max(1), PAUSE_MAX_US)
+    }
+
+    fn with_gap(gap_us: u64, max_us: u64) -> Self {
+        Self { began: Instant::now(), gap_us, max_us, last_turn_us: AtomicU64::new(0) }
+    }
+
+    /// Creates a pacer for tests that pauses every connection for `rest`.
+    #[cfg(test)]
+    pub(super) fn fixed_pause(rest: Duration) -> Self {
+        let rest_us = u64::try_from(rest.as_micros()).expect("a test's time");
+        Self::with_gap(rest_us, rest_us)
+    }
+
+    /// Returns how long the next refused connection must pause.
+    pub(crate) fn next(&self) -> Duration {
+        let now_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.next_turn(now_us))
+    }
+
+    /// Returns the time until the next turn, in microseconds.
+    fn next_turn(&self, now_us: u64) -> u64 {
+        let next = |last: u64| (last.max(now_us) + self.gap_us).min(now_us + self.max_us);
+        let last = self.last_turn_us.update(Ordering::Relaxed, Ordering::Relaxed, next);
+        next(last) - now_us
+    }
+}
+
+impl App {
+    /// Returns how long the connection must pause after this answer.
+    pub(crate) fn overload_pause(
+        &self,
+        peer: IpAddr,
+        sold: Option<&PurchaseReply>,
+    ) -> Option<Duration> {
+        let is_overloaded = matches!(sold, Some(PurchaseReply::Refused(Refusal::Overloaded, _)));
+        let overload_pacer =
+            is_overloaded && !self.live().proxies.iter().any(|proxy| proxy.contains(peer));
+        overload_pacer.then(|| self.overload_pacer.next())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overload_pacer(workers: usize) -> OverloadPacer {
+        OverloadPacer::new(NonZeroUsize::new(workers).expect("some"))
+    }
+
+    #[test]
+    fn waiting_connections_are_answered_one_after_the_other() {
+        let overload_pacer = overload_pacer(1);
+        let turns: Vec<u64> = (0..1_000).map(|_| overload_pacer.next_turn(70)).collect();
+        let gap = 1_000_000 / OVERLOAD_RESUMES_PER_SEC;
+        assert!(turns.windows(2).all(|pair| pair[1] - pair[0] == gap), "{turns:?}");
+        // A connection that arrives after all of these turns waits only for one gap.
+        assert_eq!(overload_pacer.next_turn(10_000_000), gap);
+    }
+
+    #[test]
+    fn no_connection_is_paused_longer_than_retry_after() {
+        let overload_pacer = overload_pacer(1);
+        let longest = (0..100_000).map(|_| overload_pacer.next_turn(5)).max().expect("some");
+        assert_eq!(longest, PAUSE_MAX_US);
+        // Further turns do not lengthen the pause beyond `Retry-After`.
+        assert_eq!(overload_pacer.next_turn(6), PAUSE_MAX_US);
+    }
+
+    #[test]
+    fn more_workers_serve_more_connections() {
+        let (one, four) = (overload_pacer(1), overload_pacer(4));
+        assert_eq!(one.next_turn(0), 4 * four.next_turn(0));
+    }
+}

@@ -1,0 +1,278 @@
+//! Serves the pages for people. Every visitor gets the same pages. In a demonstration, also issues
+//! guests' tokens.
+
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use doorbuster_api::header::accepts_explicitly;
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::problem::{Problem, RateLimitScope};
+use doorbuster_auth::{NewToken, token};
+use doorbuster_config::AuthSettings;
+use doorbuster_core::{Phase, TicketId};
+use doorbuster_engine::catalogue::SaleState;
+use doorbuster_engine::wire;
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_DISPOSITION, LOCATION, VARY};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::assets::AssetFile;
+use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
+use super::path_names::PathNames;
+use super::payment::checkout::request_host;
+use super::reply::{HandlerError, HandlerResult, empty, json, rendered};
+use super::router::get;
+use super::sales::find_sale;
+use super::{App, assets, page_html, payment, push, request_body, sales, sign_in};
+
+/// How long a rendered list of sales stays in use.
+const INDEX_EVERY: Duration = Duration::from_secs(1);
+/// The `detail` of the answer for an address without content.
+const NOTHING_HERE: &str = "there is nothing at this address";
+
+/// Returns the routes outside the API: path, name and handler.
+pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
+    let page = |name: &'static str| {
+        get(move |State(app): State<Arc<App>>, headers: HeaderMap| async move {
+            app.live().assets.page(name, &headers)
+        })
+    };
+    let mut routes = vec![
+        ("/", "page", get(index)),
+        ("/orders", "page", get(|| async { redirect(StatusCode::FOUND, "/#orders") })),
+        ("/favicon.ico", "asset", get(icon)),
+        ("/console", "page", page("console.html")),
+        ("/sale/{sale}", "page", get(sale)),
+        ("/sale/{sale}/calendar.ics", "page", get(calendar)),
+        ("/order/{order}", "page", get(order)),
+        ("/assets/{name}", "asset", get(assets::get)),
+        ("/push.js", "asset", get(push::worker)),
+    ];
+    if app.oidc.is_some() {
+        routes.extend(sign_in::routes());
+    }
+    if app.payments.sandbox().is_some() {
+        routes.extend(payment::sandbox::routes());
+    }
+    if app.guests.is_some() {
+        routes.push(("/demo/guest", "guest", on(MethodFilter::POST, guest)));
+    }
+    routes
+}
+
+/// Serves the list of sales. If the rendered list is at least a second old, the server renders it
+/// again, from memory alone.
+async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
+    if let Some((made_at, page)) = lock(&app).as_mut() {
+        if made_at.elapsed() < INDEX_EVERY {
+            return Ok(page.reply(&headers));
+        }
+        // This request renders the list again. Until the new list is ready, other requests get the
+        // old list.
+        *made_at = Instant::now();
+    }
+    let (sales, _) = sales::page(&app, None, page_html::LISTED_MAX, |phase| phase != Phase::Draft)?;
+    let mut listed = Vec::with_capacity(sales.len());
+    for sale in &sales {
+        let state = app.views.state(&app.engine, sale).await;
+        listed.push((wire::sale(&sale.row), Some(state)));
+    }
+    let live = app.live();
+    let html = page_html::index_page(&live.assets.page_text("index.html"), &listed, live.shop());
+    let mut kept = lock(&app);
+    let page = match kept.take() {
+        // If the text is unchanged, the old page and its compressed copies stay in use.
+        Some((_, page)) if page.text() == html => page,
+        _ => Arc::new(AssetFile::page(html)),
+    };
+    *kept = Some((Instant::now(), page.clone()));
+    Ok(page.reply(&headers))
+}
+
+/// Locks the last rendered list of sales and the time of its rendering.
+fn lock(app: &App) -> MutexGuard<'_, Option<(Instant, Arc<AssetFile>)>> {
+    app.index.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn icon(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
+    app.live().assets.icon(&headers)
+}
+
+/// The name in a page's path, if it can be decoded.
+type PathResult = Result<PathNames<1>, HandlerError>;
+
+/// Returns the sale that a page's path names.
+async fn named_sale(app: &App, names: PathResult) -> Option<Arc<SaleState>> {
+    let PathNames([name]) = names.ok()?;
+    find_sale(app, &name).await.ok()
+}
+
+/// Serves the page of a sale. The page exists if any node knows the sale.
+async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap) -> HandlerResult {
+    let Some(sale) = named_sale(&app, names).await else {
+        return missing(&app, "sale.html", &headers);
+    };
+    let live = app.live();
+    let state = app.views.state(&app.engine, &sale).await;
+    let page = app.views.page(&app.engine, &sale, (live.generation, state), || {
+        let (shown, template) = (wire::sale(&sale.row), live.assets.page_text("sale.html"));
+        AssetFile::page(page_html::sale_page(&template, &shown, Some(state), live.shop()))
+    });
+    Ok(page.reply(&headers))
+}
+
+/// Serves the start of a sale as an entry for a buyer's calendar. Links in the entry need the
+/// server's address. If the settings do not name it, the address comes from the request. In that
+/// case, shared caches must not keep the answer, because a visitor could send a false host name.
+async fn calendar(
+    State(app): State<Arc<App>>,
+    names: PathResult,
+    uri: Uri,
+    headers: HeaderMap,
+) -> HandlerResult {
+    let Some(sale) = named_sale(&app, names).await else {
+        return missing(&app, "sale.html", &headers);
+    };
+    let row = &sale.row;
+    let shown = wire::sale(row);
+    let starts_at =
+        shown.starts_at.ok_or_else(|| Problem::not_found("this sale has no start time yet"))?;
+    let live = app.live();
+    let origin = match live.shop().url {
+        Some(url) => Some(url.to_owned()),
+        None => request_host(&headers).map(|host| format!("http://{host}")),
+    };
+    let entry = page_html::CalendarEntry {
+        sale: &shown,
+        starts_at,
+        version: row.version,
+        is_cancelled: row.phase == Phase::Closed && row.opened_at.is_none(),
+        now: wire::time(app.engine.now()),
+        shop: page_html::Shop { url: origin.as_deref(), ..live.shop() },
+    };
+    let lang =
+        uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("lang=")));
+    let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    let languages = page_html::languages(lang, accepted.unwrap_or_default());
+    let text = entry.text(&languages);
+    let mut reply = rendered(StatusCode::OK, "text/calendar; charset=utf-8", text.into());
+    let headers = reply.headers_mut();
+    let cache =
+        if live.shop().url.is_some() { "public, max-age=60" } else { "private, max-age=60" };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+    headers.insert(VARY, HeaderValue::from_static("accept-language"));
+    headers
+        .insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"sale.ics\""));
+    Ok(reply)
+}
+
+/// Serves the page of an order. Every well-formed id has a page, because only the buyer may learn
+/// whether the order exists.
+async fn order(
+    State(app): State<Arc<App>>,
+    names: PathResult,
+    headers: HeaderMap,
+) -> HandlerResult {
+    match names.ok().and_then(|PathNames([id])| TicketId::parse(&id)) {
+        Some(_) => app.live().assets.page("order.html", &headers),
+        None => missing(&app, "order.html", &headers),
+    }
+}
+
+/// Answers an address without content. If the address is a page's address with a slash at the end,
+/// the server redirects to that page. For any other address, a browser gets a page, and other
+/// clients get a problem. Below `/v1/`, every client gets a problem.
+pub(crate) async fn fallback(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> HandlerResult {
+    let path = uri.path();
+    let trimmed = path.trim_end_matches('/');
+    let is_page = ["/sale/", "/order/"].iter().any(|start| trimmed.starts_with(start))
+        || matches!(trimmed, "/docs" | "/console" | "/orders");
+    if trimmed.len() < path.len() && is_page && !trimmed[1..].contains("//") {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        return redirect(StatusCode::PERMANENT_REDIRECT, &format!("{trimmed}{query}"));
+    }
+    match path.starts_with("/v1/") {
+        true => Err(Problem::not_found(NOTHING_HERE).into()),
+        false => missing(&app, "missing.html", &headers),
+    }
+}
+
+fn redirect(status: StatusCode, to: &str) -> HandlerResult {
+    let to = HeaderValue::from_str(to).map_err(|_| Problem::not_found(NOTHING_HERE))?;
+    let mut reply = empty(status);
+    reply.headers_mut().insert(LOCATION, to);
+    Ok(reply)
+}
+
+/// Answers a request for something that does not exist. A client that asks for HTML, such as a
+/// browser, gets `page`. Other clients get the usual problem.
+fn missing(app: &App, page: &str, headers: &HeaderMap) -> HandlerResult {
+    if accepts_explicitly(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
+        return app.live().assets.missing_page(page, headers);
+    }
+    Err(Problem::not_found(NOTHING_HERE).into())
+}
+
+/// Issues guests' tokens, up to a limit per minute.
+#[derive(Debug)]
+pub(crate) struct GuestSignIn {
+    secret: SecretString,
+    issuer: Option<String>,
+    audience: Option<String>,
+    minute: AtomicI64,
+    made: AtomicU32,
+}
+
+#[derive(Serialize)]
+struct GuestToken {
+    token: String,
+}
+
+impl GuestSignIn {
+    pub(crate) fn new(secret: SecretString, auth: &AuthSettings) -> Self {
+        Self {
+            secret,
+            issuer: auth.issuer.clone(),
+            audience: auth.audience.clone(),
+            minute: AtomicI64::new(0),
+            made: AtomicU32::new(0),
+        }
+    }
+
+    fn token(&self, now_ms: i64) -> Result<String, Problem> {
+        let minute = now_ms.div_euclid(60_000);
+        if self.minute.swap(minute, Ordering::Relaxed) != minute {
+            self.made.store(0, Ordering::Relaxed);
+        }
+        if self.made.fetch_add(1, Ordering::Relaxed) >= GUESTS_PER_MINUTE {
+            return Err(Problem::rate_limited(RateLimitScope::Interface, 60));
+        }
+        let name = format!("guest-{:012x}", rand::random::<u64>() >> 16);
+        let claims = NewToken {
+            iss: self.issuer.as_deref(),
+            aud: self.audience.as_deref(),
+            ..NewToken::new(&name, now_ms.div_euclid(1_000), GUEST_TTL)
+        };
+        Ok(token(self.secret.expose_secret().as_bytes(), &claims))
+    }
+}
+
+/// `POST /demo/guest`. Works only in a demonstration.
+async fn guest(State(app): State<Arc<App>>, request: axum::extract::Request) -> HandlerResult {
+    request_body::body(request, BODY_BYTES_MAX).await?;
+    let guests = app
+        .guests
+        .as_ref()
+        .ok_or_else(|| Problem::not_found("only available with `serve --demo`"))?;
+    let token = guests.token(app.engine.now().0)?;
+    Ok(json(StatusCode::CREATED, &GuestToken { token }))
+}

@@ -1,0 +1,161 @@
+//! Opens the checkout of an order.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::order::AnyOrder;
+use doorbuster_api::payment::Checkout;
+use doorbuster_api::problem::Problem;
+use doorbuster_core::{BuyerId, Order, OrderState, TicketId};
+use doorbuster_engine::sale_limits::{LimitRules, Route};
+use doorbuster_engine::wire;
+use doorbuster_gate::RateLimitExceeded;
+use doorbuster_payments::CheckoutResult;
+use http::header::HOST;
+use http::{HeaderMap, StatusCode};
+
+use crate::App;
+use crate::failure::{FailureCause, failed};
+use crate::identity::{Buyer, ClientAddress};
+use crate::limits::RETRY_SECS;
+use crate::orders::{id, read_order};
+use crate::path_names::PathNames;
+use crate::rate_limits::ResponseSale;
+use crate::reply::{HandlerError, HandlerResult, json, problem};
+use crate::request_body;
+
+/// The maximum length of a host name from a request, in bytes.
+const HOST_BYTES_MAX: usize = 255;
+
+/// `POST /v1/orders/{order}/checkout`
+pub(crate) async fn open(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    client: ClientAddress,
+    PathNames([order]): PathNames<1>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let headers = request.headers().clone();
+    request_body::no_body(request, BODY_BYTES_MAX).await?;
+    open_for(&app, id(&order)?, buyer, client, &headers).await
+}
+
+/// Opens the checkout of this buyer's order, for the buyer or for a holder of the order's link.
+pub(crate) async fn open_for(
+    app: &Arc<App>,
+    id: TicketId,
+    buyer: BuyerId,
+    client: ClientAddress,
+    headers: &HeaderMap,
+) -> HandlerResult {
+    let base = app.payments.public_base_url(request_host(headers));
+    let found = read_order(app, id, Some(&buyer)).await?;
+    let answered = match &found {
+        AnyOrder::Order(order) => {
+            let opened = open_checkout(app, id, buyer, client, base.clone()).await;
+            opened.and_then(|opened| checkout_answer(app, &order.sale, &base, opened))
+        }
+        other => Err(wrong_state(other.state())),
+    };
+    let mut reply = answered.unwrap_or_else(HandlerError::reply);
+    reply.extensions_mut().insert(ResponseSale(found.sale().to_owned()));
+    Ok(reply)
+}
+
+/// Opens the order's checkout in a separate task. If the client disconnects, the task still stores
+/// the checkout or closes it at the provider.
+async fn open_checkout(
+    app: &Arc<App>,
+    id: TicketId,
+    buyer: BuyerId,
+    client: ClientAddress,
+    base: String,
+) -> Result<CheckoutResult, HandlerError> {
+    let asked = app.clone();
+    let opening = app.running_purchases.spawn(async move {
+        let may_ask = async |order: &Order| within_limits(&asked, client, &buyer, order).await;
+        asked.payments.open(id, &buyer, &base, may_ask).await
+    });
+    opening.await.map_err(|_| Problem::internal())?.map_err(failed)
+}
+
+/// Returns the answer to the buyer.
+fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) -> HandlerResult {
+    match opened {
+        CheckoutResult::Open(checkout) => {
+            let checkout_url = if checkout.url.starts_with('/') {
+                format!("{base}{}", checkout.url)
+            } else {
+                checkout.url
+            };
+            Ok(json(
+                StatusCode::OK,
+                &Checkout { checkout_url, expires_at: wire::time(checkout.expires_at) },
+            ))
+        }
+        CheckoutResult::WrongState(state) => Err(wrong_state(state.as_str())),
+        CheckoutResult::RateLimitExceeded(RateLimitExceeded {
+            scope,
+            retry_after_secs,
+            status: standing,
+        }) => {
+            let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
+            if let Some(sale) = app.engine.catalogue().sale(sale) {
+                // The limit on this order's checkouts may have refused the request. So the answer
+                // has the status of the limit that refused.
+                standing.insert(sale.limits_of(Route::Checkout), reply.headers_mut());
+            }
+            Ok(reply)
+        }
+        CheckoutResult::NotFound => Err(Problem::not_found("there is no such order").into()),
+        CheckoutResult::Refused(error) => Err(HandlerError {
+            problem: Box::new(Problem::wrong_state(
+                OrderState::Reserved.as_str(),
+                "the payment provider accepts no payment for this order; contact the shop",
+            )),
+            cause: Some(FailureCause::new(error.to_string())),
+        }),
+        CheckoutResult::Unavailable(error) => Err(HandlerError {
+            problem: Box::new(Problem::unavailable(
+                "the payment provider is unavailable; send the same request again",
+                RETRY_SECS,
+            )),
+            cause: Some(FailureCause::new(error.to_string())),
+        }),
+    }
+}
+
+/// Checks the limit on this order's checkouts, and the sale's limits for this caller.
+async fn within_limits(
+    app: &App,
+    client: ClientAddress,
+    buyer: &BuyerId,
+    order: &Order,
+) -> Result<(), RateLimitExceeded> {
+    let sale = {
+        let catalogue = app.engine.catalogue();
+        let item = catalogue.item_by_id(order.item);
+        item.and_then(|item| catalogue.sale(&item.sale)).cloned()
+    };
+    let Some(sale) = sale else { return Ok(()) };
+    let (limits, order) = (&app.gate.limits, order.id.to_string());
+    limits.acquire_for(Route::Checkout, &order, LimitRules::order_pace(), &sale).await?;
+    let route = (Route::Checkout, Route::Checkout.counting());
+    limits.acquire_shared(route, client.caller(buyer.as_str()), &sale).await.map(drop)
+}
+
+fn wrong_state(state: &'static str) -> HandlerError {
+    Problem::wrong_state(
+        state,
+        "only a reserved order can be paid, and only until its payment time ends",
+    )
+    .into()
+}
+
+/// Returns the server's host name from the request, if the name is valid.
+pub(crate) fn request_host(headers: &HeaderMap) -> Option<&str> {
+    let host = headers.get(HOST)?.to_str().ok()?;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    ((1..=HOST_BYTES_MAX).contains(&host.len()) && host.bytes().all(fits)).then_some(host)
+}

@@ -1,0 +1,75 @@
+//! The sandbox's checkout page. Every checkout has the same page. The page reads the state of its
+//! checkout as JSON, and its buttons send requests.
+//!
+//! Anyone who knows the address of a checkout may press the buttons, as at a real provider.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::problem::Problem;
+use doorbuster_payments::sandbox::{ButtonAction, ButtonResult, CheckoutView, Sandbox};
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::App;
+use crate::failure::failed;
+use crate::path_names::PathNames;
+use crate::reply::{HandlerResult, Reply, json};
+use crate::request_body;
+use crate::router::get;
+
+/// Returns the routes of the sandbox: path, name and handler.
+pub(crate) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
+    vec![
+        ("/sandbox/checkout/{session}", "sandbox", get(page)),
+        ("/sandbox/checkout/{session}/state", "sandbox", get(state)),
+        ("/sandbox/checkout/{session}/{action}", "sandbox", on(MethodFilter::POST, press)),
+    ]
+}
+
+async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
+    sandbox(&app)?;
+    app.live().assets.page("sandbox.html", &headers)
+}
+
+async fn state(State(app): State<Arc<App>>, PathNames([session]): PathNames<1>) -> HandlerResult {
+    let view = sandbox(&app)?.checkout(&session).await.map_err(failed)?;
+    Ok(checkout_reply(StatusCode::OK, &view.ok_or_else(no_such_checkout)?))
+}
+
+async fn press(
+    State(app): State<Arc<App>>,
+    PathNames([session, action]): PathNames<2>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    request_body::body(request, BODY_BYTES_MAX).await?;
+    let action = ButtonAction::parse(&action).ok_or_else(no_such_checkout)?;
+    let sandbox = sandbox(&app)?;
+    if !app.payments.sandbox_page() {
+        let detail = "the buttons work only with serve --demo, or with payment.sandbox_page = true";
+        return Err(Problem::forbidden(detail).into());
+    }
+    match sandbox.press(&session, action).await.map_err(failed)? {
+        ButtonResult::Shown(view) => Ok(checkout_reply(StatusCode::OK, &view)),
+        ButtonResult::Over(view) => Ok(checkout_reply(StatusCode::CONFLICT, &view)),
+        ButtonResult::NotFound => Err(no_such_checkout().into()),
+    }
+}
+
+fn sandbox(app: &App) -> Result<&Sandbox, Problem> {
+    app.payments
+        .sandbox()
+        .ok_or_else(|| Problem::not_found("the sandbox is not the payment provider"))
+}
+
+fn no_such_checkout() -> Problem {
+    Problem::not_found("there is no such checkout")
+}
+
+fn checkout_reply(status: StatusCode, view: &CheckoutView) -> Reply {
+    let mut reply = json(status, view);
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}

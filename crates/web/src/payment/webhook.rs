@@ -1,0 +1,54 @@
+//! Verifies, parses and applies the messages of payment providers. The server answers `200` only
+//! after the store has every effect of the message.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::payment::PaymentEventResult;
+use doorbuster_api::problem::Problem;
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_payments::provider::MessageError;
+use http::StatusCode;
+
+use crate::App;
+use crate::failure::failed;
+use crate::reply::{HandlerResult, json};
+use crate::request_body;
+
+/// `POST /v1/payments/{provider}/webhook`. Each provider has its own address.
+pub(crate) async fn handle_message(
+    State(app): State<Arc<App>>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let provider = app.payments.provider();
+    if request.uri().path() != format!("/v1/payments/{}/webhook", provider.name()) {
+        return Err(Problem::not_found("this provider is not configured here").into());
+    }
+    let headers = request.headers().clone();
+    let body = request_body::body(request, provider.message_bytes_max()).await?;
+    // The provider signs the message with the real time. After a change of a clock, the store's
+    // time may differ from the real time. So if the check with the store's time fails, the server
+    // checks again with the wall clock. A repeated message does no harm, because the inbox
+    // recognises its id.
+    let read = |now| provider.read(&headers, &body, now);
+    let message = match read(app.engine.now()) {
+        Err(MessageError::Unverified(_)) => read(app.engine.clock().wall()),
+        read => read,
+    };
+    let message = message.map_err(|unread| {
+        app.payments.meter().count_refused();
+        match unread {
+            MessageError::Unverified(why) => Problem::unauthenticated(why),
+            MessageError::Malformed(why) => Problem::malformed_request(why),
+        }
+    })?;
+    failpoint::pass(Failpoint::MessageRead);
+    // A separate task handles the message, so that the work completes even if the provider
+    // disconnects. If the work stopped halfway, units that were taken for a late payment could stay
+    // without an order.
+    let payments = app.payments.clone();
+    let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
+    let outcome = taking.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    failpoint::pass(Failpoint::MessageTaken);
+    Ok(json(StatusCode::OK, &PaymentEventResult { outcome }))
+}

@@ -1,0 +1,385 @@
+//! Handles `POST /v1/orders`, by far the most frequent request. A refusal needs almost no
+//! allocation. A purchase that is not refused goes to a slot and waits for its verdict.
+//!
+//! The contract defines the order of the checks: body and headers; identity; sale and item; key;
+//! phase; pass and eligibility; rate limits; stock and limit.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use bytes::Bytes;
+use doorbuster_api::body::{Purchase as Wanted, join_key_and_body};
+use doorbuster_api::header::Prefer;
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::problem::Problem;
+use doorbuster_auth::{AuthenticationError, VerifiedBuyer};
+use doorbuster_core::gate::shared_limit::Counting;
+use doorbuster_core::{BuyerId, Millis, Phase, PresentedKey, RequestKey, Units};
+use doorbuster_engine::catalogue::{Catalogue, ItemState, SaleState};
+use doorbuster_engine::purchase::{
+    DoorAnswer, DoorRefusal, Purchase, PurchaseOutcome, Refusal, StockAnswer, answer_kind,
+};
+use doorbuster_engine::sale_limits::Route;
+use doorbuster_gate::{DoorCheck, PendingLimit, PresentedPass, RateLimitStatus, check_entry};
+use doorbuster_telemetry::trace;
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, Request};
+use hyper::body::Body;
+
+use super::edge::{self, RawHead};
+use super::front_door::DoorState;
+use super::identity::ClientAddress;
+use super::limits::PURCHASES_MAX;
+use super::purchase_headers::{PurchaseHeader, PurchaseHeaders};
+use super::purchase_reply::{PurchaseReply, SaleRateLimit, purchase_reply};
+use super::reply::{HandlerResult, Reply, problem};
+use super::router::not_served;
+use super::{App, request_body};
+
+/// The result of the part of a purchase that does not wait.
+pub(crate) enum PurchaseStep {
+    /// The answer is ready.
+    PurchaseReply(PurchaseReply),
+    /// The purchase goes to a slot. This future is the rest of the work and borrows nothing from
+    /// the request.
+    Continues(Pin<Box<dyn Future<Output = PurchaseReply> + Send>>),
+    /// The node must look up a fact before it can continue. This is rare.
+    NeedsFact(MissingFact),
+}
+
+/// A fact that a purchase needs and that this node may not have yet.
+pub(crate) enum MissingFact {
+    /// The public key for the signature of this token.
+    Key(String),
+    /// The sale or item, which another node may have created or opened just now.
+    Sale,
+}
+
+/// The facts that this node looked up for a request.
+#[derive(Default)]
+pub(crate) struct LearnedFacts {
+    pub(super) shopper: Option<Result<VerifiedBuyer, AuthenticationError>>,
+    is_caught_up: bool,
+}
+
+/// Answers a purchase that arrived through the general server.
+pub(crate) async fn purchase<B>(app: &Arc<App>, peer: IpAddr, request: Request<B>) -> Reply
+where
+    B: Body<Data = Bytes>,
+{
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let bytes = match request_body::read(&parts.headers, body, BODY_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(unread) => {
+            let client = ClientAddress { address: peer, disagreeing: None };
+            return app.problem_reply(&unread, client, b"");
+        }
+    };
+    let map: &HeaderMap = &parts.headers;
+    let values =
+        |field: PurchaseHeader| map.get_all(field.name()).iter().map(HeaderValue::as_bytes);
+    let headers = PurchaseHeaders::new(values, peer, &app.live().proxies);
+    let arrived = (started, app.engine.now());
+    let mut facts = LearnedFacts::default();
+    let sold = loop {
+        let head = RawHead::Map(map);
+        match start_purchase(app, (&headers, head), &bytes, arrived, &facts) {
+            PurchaseStep::PurchaseReply(sold) => break sold,
+            PurchaseStep::Continues(rest) => break rest.await,
+            PurchaseStep::NeedsFact(fact) => Box::pin(app.learn_fact(fact, &mut facts)).await,
+        }
+    };
+    // Here the pause comes before the answer, because the general server cannot pause between an
+    // answer and the next request.
+    if let Some(rest) = app.overload_pause(peer, Some(&sold)) {
+        Box::pin(tokio::time::sleep(rest)).await;
+    }
+    match sold {
+        PurchaseReply::Refused(refusal, limit_status) => {
+            SaleRateLimit::insert(limit_status.as_ref(), app.refusals.reply(&refusal))
+        }
+        PurchaseReply::Rendered(reply) => reply,
+    }
+}
+
+/// [`purchase`] as a route, so that the router can answer other methods with `405` and `Allow`.
+pub(crate) async fn routed(
+    State(app): State<Arc<App>>,
+    client: ClientAddress,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    Ok(purchase(&app, client.address, request).await)
+}
+
+/// Runs the part of a purchase that does not wait. `arrived` is the arrival time by the steady
+/// clock and by the store's clock.
+pub(crate) fn start_purchase(
+    app: &Arc<App>,
+    (headers, head): (&PurchaseHeaders<'_>, RawHead<'_>),
+    body: &[u8],
+    arrived: (Instant, Millis),
+    facts: &LearnedFacts,
+) -> PurchaseStep {
+    if let Some(node) = app.engine.edge() {
+        return edge::start_purchase(app, node, (headers, head), body, arrived, facts);
+    }
+    let trace = trace::purchase(headers.trace_parent);
+    match trace.run_sync(|| parse_purchase(app, headers, body, arrived, facts)) {
+        Ok(CheckedPurchase::Refused(refusal, limit_status)) => {
+            PurchaseStep::PurchaseReply(PurchaseReply::Refused(refusal, limit_status))
+        }
+        Ok(CheckedPurchase::Continues(in_progress)) => {
+            let app = app.clone();
+            PurchaseStep::Continues(Box::pin(async move {
+                trace.run(finish_purchase(&app, in_progress)).await
+            }))
+        }
+        Ok(CheckedPurchase::NeedsFact(fact)) => PurchaseStep::NeedsFact(fact),
+        Err(refused) => PurchaseStep::PurchaseReply(PurchaseReply::Rendered(app.problem_reply(
+            &refused,
+            headers.client,
+            body,
+        ))),
+    }
+}
+
+/// The result of the checks that use only this node's memory.
+pub(super) enum CheckedPurchase {
+    Refused(Refusal, Option<SaleRateLimit>),
+    Continues(StartedPurchase),
+    NeedsFact(MissingFact),
+}
+
+/// A purchase that passed the checks and goes to a slot.
+pub(super) struct StartedPurchase {
+    pub(super) purchase: Purchase,
+    client: ClientAddress,
+    standing: Option<RateLimitStatus>,
+    /// The check of the limits, if it waits for this node's share of a limit.
+    pending: Option<Box<PendingLimit>>,
+    started: Instant,
+}
+
+/// Parses and authenticates the request, then checks the purchase.
+pub(super) fn parse_purchase(
+    app: &App,
+    headers: &PurchaseHeaders<'_>,
+    body: &[u8],
+    arrived: (Instant, Millis),
+    facts: &LearnedFacts,
+) -> Result<CheckedPurchase, Problem> {
+    if !app.serves_api {
+        return Err(not_served());
+    }
+    if !headers.takes_json {
+        return Err(Problem::not_acceptable("application/json"));
+    }
+    if !headers.is_json {
+        return Err(Problem::unsupported_media_type());
+    }
+    let (key, wanted) = join_key_and_body(headers.key.clone(), Wanted::from_json(body))?;
+    let now_secs = arrived.1.0.div_euclid(1_000);
+    let check = |token| facts.shopper.unwrap_or_else(|| app.buyers.check(token, now_secs));
+    let token = match headers.token.and_then(check) {
+        Ok(shopper) => Some(shopper),
+        // A pass names its buyer, so no token is needed.
+        Err(AuthenticationError::Missing) if headers.pass != PresentedPass::Missing => None,
+        Err(AuthenticationError::Unknown) if facts.shopper.is_none() => {
+            return Ok(CheckedPurchase::NeedsFact(MissingFact::Key(
+                headers.token.unwrap_or_default().to_owned(),
+            )));
+        }
+        Err(denied_problem) => return Err(app.denied_problem(denied_problem)),
+    };
+    let catalogue = app.engine.catalogue();
+    match find_item(&catalogue, &wanted) {
+        Err(_) if !facts.is_caught_up => Ok(CheckedPurchase::NeedsFact(MissingFact::Sale)),
+        found => Ok(check_purchase(app, headers, (key, wanted.units), token, found?, arrived)),
+    }
+}
+
+/// Checks a purchase against this node's memory.
+fn check_purchase(
+    app: &App,
+    headers: &PurchaseHeaders<'_>,
+    (key, units): (PresentedKey<'_>, Units),
+    token: Option<VerifiedBuyer>,
+    (sale, item): (&Arc<SaleState>, &Arc<ItemState>),
+    (started, now): (Instant, Millis),
+) -> CheckedPurchase {
+    let DoorCheck { buyer, refusal } =
+        check_entry(&app.gate.passes, sale, item, token, headers.pass, now);
+    let client = headers.client;
+    let Some(buyer) = buyer else {
+        // The request carries no valid identity, so there is no order to look up.
+        let invalid = Refusal::AtDoor(DoorRefusal::PassInvalid);
+        let refusal = app.engine.phase_refusal(sale).unwrap_or(invalid);
+        sale.flags.answer_counts.count(answer_kind(&refusal));
+        edge::count_refusal(app, sale, &refusal);
+        let limit_status = SaleRateLimit::new(sale, || {
+            app.gate.limits.rate_limit_status(Route::Purchase, client.caller(""), sale)
+        });
+        return CheckedPurchase::Refused(refusal, limit_status);
+    };
+    let caller = client.caller(buyer.as_str());
+    let mut kept_out: Option<DoorState> = None;
+    let door = |stock| {
+        let counting = match stock {
+            StockAnswer::Refuses => Counting::AfterAnswer,
+            StockAnswer::MayHave => Counting::BeforeAnswer,
+        };
+        kept_out
+            .insert(app.door((client, caller.buyer), sale, item, refusal, now, counting))
+            .answer()
+    };
+    let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
+    if let Some(refusal) = app.engine.refuse_from_memory(request, sale, item, units, door) {
+        app.engine.count_answer(sale, item, caller.buyer, answer_kind(&refusal), now);
+        edge::count_refusal(app, sale, &refusal);
+        app.record_latency(sale, started);
+        let standing = || {
+            kept_out
+                .and_then(|door| door.standing)
+                .unwrap_or_else(|| app.gate.limits.rate_limit_status(Route::Purchase, caller, sale))
+        };
+        return CheckedPurchase::Refused(refusal, SaleRateLimit::new(sale, standing));
+    }
+    let key = RequestKey::from(key);
+    let wait = match headers.prefer {
+        Prefer::RespondAsync => Duration::ZERO,
+        Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
+    };
+    // If the request may hold an order, the front door skips its limits, so that a repeated
+    // request uses up no limit. If it does hold an order, the front door's refusal is ignored.
+    let DoorState { refusal: door, standing, pending } =
+        kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
+            true => DoorState { refusal, ..DoorState::default() },
+            false => {
+                app.door((client, caller.buyer), sale, item, refusal, now, Counting::BeforeAnswer)
+            }
+        });
+    let (buyer, sale, item) = (BuyerId::from(buyer), sale.clone(), item.clone());
+    let purchase = Purchase { buyer, key, request, sale, item, units, wait, door };
+    CheckedPurchase::Continues(StartedPurchase { purchase, client, standing, pending, started })
+}
+
+/// Runs the rest of the purchase and builds the answer.
+async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> PurchaseReply {
+    let refused = match in_progress.pending.take() {
+        Some(pending) => Box::pin(finish_limits(app, *pending, &mut in_progress)).await,
+        None => None,
+    };
+    let bought = match refused {
+        Some(refusal) => PurchaseOutcome::Refused(refusal),
+        None => run_purchase(app, &in_progress.purchase).await,
+    };
+    let Purchase { buyer, sale, item, units, .. } = &in_progress.purchase;
+    let now = app.engine.now();
+    app.engine.count_answer(sale, item, buyer.as_str(), bought.answer(), now);
+    if let PurchaseOutcome::Queued { id, .. } = bought {
+        app.engine.note_queued(buyer.as_str(), id, now);
+    }
+    let caller = in_progress.client.caller(buyer.as_str());
+    let status = || {
+        in_progress
+            .standing
+            .unwrap_or_else(|| app.gate.limits.rate_limit_status(Route::Purchase, caller, sale))
+    };
+    let sold =
+        purchase_reply(bought, SaleRateLimit::new(sale, status), item, buyer.as_str(), *units);
+    app.record_latency(sale, in_progress.started);
+    sold
+}
+
+/// Waits for this node's shares of the limits that a purchase needs. If the limits refuse the
+/// purchase, stores their refusal in `in_progress` and returns `None`. If they admit it, checks the
+/// memory again, because the stock may have changed. Returns the refusal of that check, if any.
+async fn finish_limits(
+    app: &App,
+    pending: PendingLimit,
+    in_progress: &mut StartedPurchase,
+) -> Option<Refusal> {
+    let Purchase { ref buyer, request, ref sale, ref item, units, .. } = in_progress.purchase;
+    let now = app.engine.now();
+    let caller = (in_progress.client, buyer.as_str());
+    let door = app.finish_door(pending, caller, sale, item, now).await;
+    let answer = door.answer();
+    (in_progress.standing, in_progress.purchase.door) = (door.standing, door.refusal);
+    match answer {
+        DoorAnswer::Open => {
+            app.engine.refuse_from_memory(request, sale, item, units, |_| DoorAnswer::Open)
+        }
+        DoorAnswer::Refused(_) | DoorAnswer::Undecided => None,
+    }
+}
+
+impl App {
+    /// Returns the answer to a purchase that is invalid or whose buyer, sale or item is unknown.
+    /// Its rate-limit status follows the sale in the body, if that sale is known.
+    pub(super) fn problem_reply(
+        &self,
+        refused: &Problem,
+        client: ClientAddress,
+        body: &[u8],
+    ) -> Reply {
+        let mut reply = problem(refused);
+        let (caller, sale) = (client.caller(""), Wanted::sale_of_body(body));
+        self.add_rate_limit_status(Route::Purchase, caller, sale.as_deref(), reply.headers_mut());
+        reply
+    }
+
+    /// Looks up a fact that a purchase needs.
+    pub(crate) async fn learn_fact(&self, fact: MissingFact, facts: &mut LearnedFacts) {
+        match fact {
+            MissingFact::Key(token) => {
+                let now_secs = self.engine.now().0.div_euclid(1_000);
+                facts.shopper = Some(self.buyers.check_with_fresh_keys(&token, now_secs).await);
+            }
+            MissingFact::Sale => {
+                self.engine.refresh_catalogue_paced().await;
+                facts.is_caught_up = true;
+            }
+        }
+    }
+
+    /// Records how long a purchase took.
+    fn record_latency(&self, sale: &SaleState, started: Instant) {
+        let took = started.elapsed();
+        self.metrics.purchases.record(took);
+        if self.views.with(&sale.row.id, |view| view.latencies.record(took)).is_none() {
+            self.views.sale_view(&self.engine, sale).latencies.record(took);
+        }
+    }
+}
+
+/// Finds the sale and the item of a purchase, if buyers may see them.
+fn find_item<'a>(
+    catalogue: &'a Catalogue,
+    wanted: &Wanted<'_>,
+) -> Result<(&'a Arc<SaleState>, &'a Arc<ItemState>), Problem> {
+    let sale = catalogue.sale(&wanted.sale).filter(|sale| sale.row.phase != Phase::Draft);
+    let sale = sale.ok_or_else(|| Problem::not_found("there is no such sale"))?;
+    let item =
+        sale.item(&wanted.item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
+    Ok((sale, item))
+}
+
+/// Runs the purchase in the engine.
+///
+/// If the client disconnects, the server drops only this future. If the purchase already has a
+/// ticket, the server still settles the ticket.
+async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
+    if app.running_purchases.len() >= PURCHASES_MAX {
+        return PurchaseOutcome::Refused(Refusal::Overloaded);
+    }
+    let _counted = app.running_purchases.token();
+    // If `buy` panics, the panic hook logs it. The client may repeat the request with its key.
+    let running_purchases = AssertUnwindSafe(app.engine.buy(purchase)).catch_unwind();
+    let bought = trace::traced("ticket and verdict", running_purchases).await;
+    bought.unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable))
+}

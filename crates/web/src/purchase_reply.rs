@@ -1,0 +1,91 @@
+//! The answer to a purchase, with the caller's rate-limit status.
+
+use std::sync::Arc;
+
+use doorbuster_core::{TicketId, Units};
+use doorbuster_engine::catalogue::{ItemState, SaleState};
+use doorbuster_engine::purchase::{PurchaseOutcome, Refusal};
+use doorbuster_engine::wire;
+use doorbuster_gate::RateLimitStatus;
+use http::header::{HeaderName, LOCATION, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+
+use super::limits::RETRY_SECS;
+use super::reply::{Reply, json};
+
+static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// The answer to a purchase.
+#[derive(Debug)]
+pub(crate) enum PurchaseReply {
+    /// A refusal. Nearly all refusals are rendered in advance.
+    Refused(Refusal, Option<SaleRateLimit>),
+    /// Any other answer.
+    Rendered(Reply),
+}
+
+/// The caller's status under a sale's rate limits, if the sale has limits.
+#[derive(Debug)]
+pub(crate) struct SaleRateLimit {
+    sale: Arc<SaleState>,
+    standing: RateLimitStatus,
+}
+
+impl SaleRateLimit {
+    /// Returns the status under the limits of `sale`, or `None` if the sale has no limits.
+    pub(super) fn new(
+        sale: &Arc<SaleState>,
+        standing: impl FnOnce() -> RateLimitStatus,
+    ) -> Option<Self> {
+        (!sale.limits.is_none()).then(|| Self { sale: sale.clone(), standing: standing() })
+    }
+
+    /// Writes the status as header lines.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        self.standing.write(&self.sale.limits, out);
+    }
+
+    /// Inserts the status as headers.
+    pub(super) fn insert(limit_status: Option<&Self>, mut reply: Reply) -> Reply {
+        if let Some(Self { sale, standing }) = limit_status {
+            standing.insert(&sale.limits, reply.headers_mut());
+        }
+        reply
+    }
+}
+
+/// Returns the answer to a purchase, with the caller's current rate-limit status.
+pub(super) fn purchase_reply(
+    bought: PurchaseOutcome,
+    limit_status: Option<SaleRateLimit>,
+    item: &ItemState,
+    buyer: &str,
+    units: Units,
+) -> PurchaseReply {
+    let reply = match bought {
+        PurchaseOutcome::Refused(refusal) => return PurchaseReply::Refused(refusal, limit_status),
+        PurchaseOutcome::Created(order) => {
+            order_reply(StatusCode::CREATED, order.id, &wire::order(&order, item))
+        }
+        PurchaseOutcome::Replayed(order) => {
+            let mut reply = order_reply(StatusCode::OK, order.id, &wire::order(&order, item));
+            reply.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+            reply
+        }
+        PurchaseOutcome::Queued { id, decide_by } => {
+            let queued = wire::queued(id, buyer, item, units, decide_by);
+            let mut reply = order_reply(StatusCode::ACCEPTED, id, &queued);
+            reply.headers_mut().insert(RETRY_AFTER, RETRY_SECS.into());
+            reply
+        }
+    };
+    PurchaseReply::Rendered(SaleRateLimit::insert(limit_status.as_ref(), reply))
+}
+
+fn order_reply(status: StatusCode, id: TicketId, order: &impl serde::Serialize) -> Reply {
+    let mut reply = json(status, order);
+    let location = format!("/v1/orders/{id}");
+    let location = HeaderValue::from_str(&location).expect("ids are ASCII");
+    reply.headers_mut().insert(LOCATION, location);
+    reply
+}

@@ -1,0 +1,213 @@
+//! Rate limits of buyers' requests for challenges, passes, the waiting room, the waitlist and
+//! checkouts. Every answer on these paths, and every answer to a purchase, has the caller's
+//! rate-limit status. The status follows the sale's limits. If the answer belongs to no sale, the
+//! status follows the default limits.
+//!
+//! Each handler checks blocks and limits once, for the sale that it serves. A second check outside
+//! the handler could parse the sale's name differently.
+
+use std::sync::LazyLock;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::response::Response;
+use doorbuster_api::admin::front_door::Limits;
+use doorbuster_api::problem::Problem;
+use doorbuster_core::{BuyerId, Phase};
+use doorbuster_engine::catalogue::SaleState;
+use doorbuster_engine::sale_limits::{LimitRules, Route};
+use doorbuster_gate::{Caller, LimitCheck, RateLimitExceeded, RateLimitStatus};
+use http::HeaderMap;
+
+use super::App;
+use super::identity::{Buyer, ClientAddress};
+use super::path_names::PathNames;
+use super::refusals::BLOCKED;
+
+/// A request on a rate-limited path.
+#[derive(Debug)]
+pub(crate) struct LimitedRequest {
+    route: Route,
+    sale: Option<String>,
+    /// The buyer, if the request is authenticated.
+    buyer: Option<BuyerId>,
+    client: ClientAddress,
+}
+
+/// The sale to which an answer belongs, for paths that do not name the sale. The handler stores
+/// this value in the answer's extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct ResponseSale(pub String);
+
+impl LimitedRequest {
+    /// Reads from a request what the rate limits need, and also returns the request. `path` is a
+    /// path of the endpoint table. The first value is `None` if the path has no limit.
+    pub(crate) async fn from_request(path: &str, request: Request) -> (Option<Self>, Request) {
+        let route = match path {
+            "/v1/sales/{sale}/challenges" => Route::Challenge,
+            "/v1/sales/{sale}/passes" => Route::Pass,
+            "/v1/sales/{sale}/waiting-room" => Route::Room,
+            // Joining a waitlist counts like a purchase, because it requests units.
+            "/v1/sales/{sale}/items/{item}/waitlist" => Route::Purchase,
+            "/v1/orders/{order}/checkout" => Route::Checkout,
+            _ => return (None, request),
+        };
+        let (mut parts, body) = request.into_parts();
+        let sale = match route {
+            Route::Checkout => None,
+            Route::Purchase => PathNames::from_request_parts(&mut parts, &())
+                .await
+                .ok()
+                .map(|PathNames([sale, _])| sale),
+            _ => PathNames::from_request_parts(&mut parts, &())
+                .await
+                .ok()
+                .map(|PathNames([sale])| sale),
+        };
+        let buyer = parts.extensions.get::<Buyer>().map(|Buyer(buyer)| buyer.clone());
+        let this = parts.extensions.get::<ClientAddress>().map(|client| Self {
+            route,
+            sale,
+            buyer,
+            client: *client,
+        });
+        (this, Request::from_parts(parts, body))
+    }
+
+    /// Adds the caller's current status to the answer.
+    pub(crate) fn add_status_headers(&self, app: &App, response: &mut Response) {
+        let buyer = self.buyer.as_ref().map_or("", BuyerId::as_str);
+        let caller = self.client.caller(buyer);
+        let response_sale = response.extensions_mut().remove::<ResponseSale>();
+        let sale =
+            response_sale.as_ref().map(|ResponseSale(sale)| sale.as_str()).or(self.sale.as_deref());
+        app.add_rate_limit_status(self.route, caller, sale, response.headers_mut());
+    }
+}
+
+/// The default limits, for answers that belong to no sale.
+static DEFAULT_RULES: LazyLock<[LimitRules; 3]> = LazyLock::new(|| {
+    let limits = Limits::default();
+    [
+        LimitRules::new(&limits),
+        LimitRules::for_challenges(&limits),
+        LimitRules::for_checkouts(&limits),
+    ]
+});
+
+impl App {
+    /// Adds the caller's rate-limit status to an answer that does not have it yet. For a caller
+    /// without an identity, the buyer's limit counts as unused.
+    pub(super) fn add_rate_limit_status(
+        &self,
+        route: Route,
+        caller: Caller<'_>,
+        sale: Option<&str>,
+        headers: &mut HeaderMap,
+    ) {
+        if RateLimitStatus::is_present(headers) {
+            return;
+        }
+        let catalogue = self.engine.catalogue();
+        let sale = sale
+            .and_then(|sale| catalogue.sale(sale))
+            .filter(|sale| sale.row.phase != Phase::Draft);
+        match sale {
+            Some(sale) => self
+                .gate
+                .limits
+                .rate_limit_status(route, caller, sale)
+                .insert(sale.limits_of(route), headers),
+            None => {
+                let [plain, challenges, checkouts] = &*DEFAULT_RULES;
+                let rules = match route {
+                    Route::Challenge => challenges,
+                    Route::Checkout => checkouts,
+                    Route::Purchase | Route::Pass | Route::Room => plain,
+                };
+                RateLimitStatus::unused(rules).insert(rules, headers);
+            }
+        }
+    }
+
+    /// Checks that operators have not blocked this caller.
+    ///
+    /// # Errors
+    /// `403 forbidden`.
+    pub(crate) fn ensure_not_blocked(
+        &self,
+        client: ClientAddress,
+        buyer: &BuyerId,
+    ) -> Result<(), Problem> {
+        match self.gate.blocks.is_blocked(client.addresses(), buyer.as_str(), self.engine.now()) {
+            true => Err(Problem::forbidden(BLOCKED)),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks that the caller is not blocked and is within the limits, and counts the request. Each
+    /// handler of a limited path calls this function once, or calls `ensure_not_blocked` and
+    /// `check_rate_limit` once each. A refusal is noted for an item, but these requests name no
+    /// item. So it is noted only if the sale has a single item.
+    ///
+    /// # Errors
+    ///
+    /// `403` or `429`.
+    pub(crate) async fn admit(
+        &self,
+        route: Route,
+        client: ClientAddress,
+        buyer: &BuyerId,
+        sale: &SaleState,
+    ) -> Result<(), Problem> {
+        let admitted = match self.ensure_not_blocked(client, buyer) {
+            Ok(()) => self.check_rate_limit(route, client, buyer, sale).await,
+            blocked => blocked,
+        };
+        if let (Err(refused), [item]) = (&admitted, &sale.items[..]) {
+            self.engine.note_refusal(item, buyer.as_str(), refused.code(), self.engine.now());
+        }
+        admitted
+    }
+
+    /// Checks that a request is within the sale's limits, and counts it. If nodes share the limits,
+    /// the request may wait for this node's share of the limits.
+    ///
+    /// # Errors
+    /// `429 rate_limited`.
+    pub(crate) async fn check_rate_limit(
+        &self,
+        route: Route,
+        client: ClientAddress,
+        buyer: &BuyerId,
+        sale: &SaleState,
+    ) -> Result<(), Problem> {
+        let caller = client.caller(buyer.as_str());
+        let limited = (route, route.counting());
+        match self.gate.limits.acquire_shared(limited, caller, sale).await {
+            Ok(_) => Ok(()),
+            Err(RateLimitExceeded { scope, retry_after_secs, .. }) => {
+                Err(Problem::rate_limited(scope, retry_after_secs))
+            }
+        }
+    }
+
+    /// Returns whether a request is within the sale's limits. If it is, counts the request. Does
+    /// not wait for shares of limits.
+    pub(crate) fn is_within_limits_now(
+        &self,
+        route: Route,
+        client: ClientAddress,
+        buyer: &BuyerId,
+        sale: &SaleState,
+    ) -> bool {
+        let limits = &self.gate.limits;
+        match limits.acquire((route, route.counting()), client.caller(buyer.as_str()), sale) {
+            Ok(LimitCheck::Counted(_)) => true,
+            Ok(LimitCheck::Pending(pending)) => {
+                limits.withdraw(*pending, sale);
+                false
+            }
+            Err(_) => false,
+        }
+    }
+}

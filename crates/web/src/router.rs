@@ -1,0 +1,225 @@
+//! Builds a router from the table of endpoints. Each endpoint gets its handler and a guard that
+//! checks the client and the caller. The routes of pages, assets and guests are not in the table,
+//! so the router adds them separately.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::handler::Handler;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use doorbuster_api::endpoints::{Auth, Endpoint, EndpointGroup, Method};
+use doorbuster_api::header::accepts;
+use doorbuster_api::problem::Problem;
+use doorbuster_auth::Operator;
+use doorbuster_core::BuyerId;
+use doorbuster_telemetry::metrics::{RouteIndex, route_index};
+use http::HeaderValue;
+use http::header::{ACCEPT, CACHE_CONTROL, LOCATION};
+
+use super::dispatch::{REQUEST_ID, request_id};
+use super::identity::{
+    Buyer, BuyerMembership, ClientAddress, OperatorIdentity, OperatorRequest, TokenExpiry,
+};
+use super::rate_limits::LimitedRequest;
+use super::reply::HandlerError;
+use super::routes::{self, Route};
+use super::{App, pages};
+
+/// Builds the router for all requests except purchases, which other code handles earlier. The
+/// router has the path of purchases only so that it can refuse other methods.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let mut router = Router::new();
+    for (endpoint, Route { serve, checks_caller }) in routes::handlers().rows() {
+        let guarded = GuardedEndpoint { endpoint, checks_caller, index: route_index(endpoint.id) };
+        let guard = middleware::from_fn_with_state((app.clone(), guarded), guard);
+        let handler = serve(method_filter(endpoint.method));
+        router = router.route(endpoint.path, handler.layer(guard));
+    }
+    for (path, name, handler) in pages::routes(app) {
+        router = router.route(
+            path,
+            handler.layer(middleware::map_response_with_state(route_index(name), mark_route)),
+        );
+    }
+    router
+        .fallback(pages::fallback)
+        .method_not_allowed_fallback(|| async { HandlerError::from(Problem::method_not_allowed()) })
+        .with_state(app.clone())
+}
+
+/// Returns the method of an endpoint, for the router.
+fn method_filter(method: Method) -> MethodFilter {
+    match method {
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+        Method::Put => MethodFilter::PUT,
+        Method::Patch => MethodFilter::PATCH,
+        Method::Delete => MethodFilter::DELETE,
+    }
+}
+
+/// The data about an endpoint for its guard, which runs before the handler.
+#[derive(Clone, Copy)]
+struct GuardedEndpoint {
+    endpoint: &'static Endpoint,
+    /// Whether the handler checks the caller itself.
+    checks_caller: bool,
+    /// The index of the endpoint in metrics.
+    index: RouteIndex,
+}
+
+/// Checks a request before its handler runs. The client must accept the endpoint's media type, and
+/// the caller must have the required identity.
+async fn guard(
+    State((app, guarded)): State<(Arc<App>, GuardedEndpoint)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let endpoint = guarded.endpoint;
+    let checked = check(&app, guarded, &mut request).await;
+    let operator = request.extensions().get::<OperatorIdentity>().cloned();
+    let subject =
+        is_operator_change(endpoint).then(|| subject(endpoint.path, request.uri().path()));
+    let (limited, request) = LimitedRequest::from_request(endpoint.path, request).await;
+    let mut response = match checked {
+        Ok(()) if is_operator_change(endpoint) => run_to_completion(&app, next.run(request)).await,
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    };
+    if let Some(limited) = limited {
+        limited.add_status_headers(&app, &mut response);
+    }
+    if let Some(OperatorIdentity(by)) = operator.filter(|_| is_operator_change(endpoint)) {
+        note_change(endpoint, &subject.unwrap_or_default(), &by, &mut response);
+    }
+    response.extensions_mut().insert(guarded.index);
+    // This answer is for one caller only, so a shared cache must not keep it.
+    if endpoint.auth != Auth::Public && !response.headers().contains_key(CACHE_CONTROL) {
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+fn is_operator_change(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.auth, Auth::Operator(_)) && endpoint.method != Method::Get
+}
+
+/// Logs an operator's change, and adds the request's id to the answer. The log of actions has the
+/// same id.
+fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, response: &mut Response) {
+    if response.status().is_success() {
+        // The path of a request that creates a sale does not name the sale. The response names it.
+        let location = response.headers().get(LOCATION).and_then(|path| path.to_str().ok());
+        let created = location.map(|path| self::subject("/v1/admin/sales/{sale}", path));
+        let subject = if subject.is_empty() { created.as_deref().unwrap_or("") } else { subject };
+        // The details of a change may name buyers, so the log line does not contain them.
+        tracing::info!(
+            by = &*by.id,
+            action = endpoint.id,
+            subject,
+            event = "operator.action",
+            "an operator changed something"
+        );
+    }
+    if let Ok(id) = HeaderValue::from_str(&by.request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+}
+
+/// Returns the subject of a request from its path, such as `sale:spring item:phone`. Leaves out
+/// buyers that the path names, because the log must not contain them.
+fn subject(template: &str, path: &str) -> String {
+    const NAMED: [&str; 5] = ["{sale}", "{item}", "{order}", "{endpoint}", "{key}"];
+    let parts = template.split('/').zip(path.split('/'));
+    let named = parts.filter(|(name, _)| NAMED.contains(name));
+    let words = named.map(|(name, value)| format!("{}:{value}", name.trim_matches(['{', '}'])));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Runs an operator's change in a separate task. So the change completes and is recorded even if
+/// the client disconnects.
+async fn run_to_completion(
+    app: &App,
+    work: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    app.running_purchases
+        .spawn(work)
+        .await
+        .unwrap_or_else(|_| HandlerError::from(Problem::internal()).into_response())
+}
+
+async fn check(
+    app: &App,
+    GuardedEndpoint { endpoint, checks_caller, .. }: GuardedEndpoint,
+    request: &mut Request,
+) -> Result<(), HandlerError> {
+    if endpoint.group != EndpointGroup::Service && !app.serves_api {
+        return Err(not_served().into());
+    }
+    if endpoint.group != EndpointGroup::Service {
+        let served = endpoint.responses.iter().find_map(|answer| answer.content.media_type());
+        let wanted = request.headers().get_all(ACCEPT);
+        if let Some(served) = served
+            && !accepts(wanted.iter().map(|value| value.as_bytes()), served)
+        {
+            return Err(Problem::not_acceptable(served).into());
+        }
+    }
+    match endpoint.auth {
+        _ if checks_caller => {}
+        Auth::Public => {}
+        Auth::Buyer => {
+            let shopper = app.buyer(request.headers(), request.method()).await?;
+            request.extensions_mut().insert(Buyer(BuyerId::from(shopper.name)));
+            request.extensions_mut().insert(BuyerMembership(shopper.standing));
+            request.extensions_mut().insert(TokenExpiry(shopper.expires_secs));
+        }
+        Auth::BuyerOrOperator => {
+            let asker = app.requester(request.headers(), request.method()).await?;
+            request.extensions_mut().insert(asker);
+        }
+        Auth::Operator(role) => {
+            let method = request.method();
+            let operator = app.operator_of_request(request.headers(), method, role).await?;
+            let by = operator_request(operator, request);
+            request.extensions_mut().insert(OperatorIdentity(by));
+            // An operator must see changes by other nodes at once, so this node reads the catalogue
+            // again. If the store is unavailable, the handler reports it.
+            drop(app.engine.refresh_catalogue().await);
+        }
+    }
+    Ok(())
+}
+
+/// Returns the operator of this request, with the client's address and the request's id.
+fn operator_request(operator: Operator, request: &Request) -> OperatorRequest {
+    let client = request.extensions().get::<ClientAddress>();
+    OperatorRequest {
+        id: operator.id,
+        role: operator.role,
+        address: client.map(|client| client.address.to_string()).unwrap_or_default(),
+        request_id: request_id(request.headers()).to_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Returns the problem for buyers and operators on a node without the role `api`.
+pub(crate) fn not_served() -> Problem {
+    Problem::not_found("this node does not have the role api; send the request to another node")
+}
+
+async fn mark_route(State(route): State<RouteIndex>, mut response: Response) -> Response {
+    response.extensions_mut().insert(route);
+    response
+}
+
+/// Creates a GET route outside the table.
+pub(crate) fn get<H, T>(handler: H) -> MethodRouter<Arc<App>>
+where
+    H: Handler<T, Arc<App>>,
+    T: 'static,
+{
+    on(MethodFilter::GET, handler)
+}

@@ -1,0 +1,387 @@
+//! Rendered views of each sale, which many requests share. The sale is rendered after each change.
+//! Its status is rendered at most a few times a second. Requests for pages and statuses never read
+//! the store.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use doorbuster_api::sale::{ItemState as ItemStateWord, ItemStatus, Status};
+use doorbuster_core::Phase;
+use doorbuster_engine::cache::ItemNumbers;
+use doorbuster_engine::catalogue::{ItemState, SaleState};
+use doorbuster_engine::engine::Engine;
+use doorbuster_engine::wire;
+use doorbuster_telemetry::metrics::{Histogram, RateWindow};
+use hashbrown::HashMap;
+
+use super::assets::AssetFile;
+use super::limits::{STATUS_EVERY, STATUS_STALE_MAX};
+use super::page_html::ShownState;
+use super::rendered::Rendered;
+
+/// The last rendered views of a sale.
+#[derive(Debug)]
+struct RenderedSale {
+    of: Arc<SaleState>,
+    sale: Rendered,
+    state: ShownState,
+    status: Rendered,
+    status_at: Instant,
+    /// The number of the last event that the status includes.
+    event: u64,
+}
+
+/// A sale's page depends on the sale and on these two values: the generation of the settings, and
+/// the state that the page shows.
+type PageVersion = (u64, ShownState);
+/// A sale's page, with the sale and the version from which it was rendered.
+type RenderedPage = (Arc<SaleState>, PageVersion, Arc<AssetFile>);
+
+/// The state that the server keeps for one sale.
+#[derive(Debug)]
+pub(crate) struct SaleView {
+    shown: Mutex<Option<RenderedSale>>,
+    page: Mutex<Option<RenderedPage>>,
+    /// Locked while the views are rendered. Other requests get the previous views, or wait.
+    making: tokio::sync::Mutex<()>,
+    /// The latencies of the sale's purchases.
+    pub latencies: Histogram,
+    /// The sale's rates during the last seconds.
+    pub window: Mutex<RateWindow>,
+}
+
+/// The views of all sales.
+#[derive(Debug, Default)]
+pub(crate) struct SaleViews {
+    by_sale: ArcSwap<HashMap<Arc<str>, Arc<SaleView>, foldhash::fast::RandomState>>,
+    making: Mutex<()>,
+}
+
+impl SaleViews {
+    /// Calls `use_it` with the view of `sale`. Returns `None` if the sale has no view yet.
+    pub(crate) fn with<T>(&self, sale: &str, use_it: impl FnOnce(&SaleView) -> T) -> Option<T> {
+        self.by_sale.load().get(sale).map(|view| use_it(view))
+    }
+
+    /// Returns the view of a sale in the catalogue. A call that adds a view also removes the views
+    /// of deleted sales.
+    pub(crate) fn sale_view(&self, engine: &Engine, sale: &SaleState) -> Arc<SaleView> {
+        if let Some(view) = self.by_sale.load().get(sale.row.id.as_str()) {
+            return view.clone();
+        }
+        let _guard = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut views = HashMap::clone(&self.by_sale.load());
+        let catalogue = engine.catalogue();
+        views.retain(|name, _| catalogue.sale(name).is_some());
+        let now = sale.flags.rate_sample(Default::default());
+        let fresh = || {
+            let (latencies, window) = (Histogram::default(), Mutex::new(RateWindow::new(now)));
+            Arc::new(SaleView {
+                shown: Mutex::default(),
+                page: Mutex::default(),
+                making: tokio::sync::Mutex::default(),
+                latencies,
+                window,
+            })
+        };
+        let view = views.entry(sale.row.id.as_str().into()).or_insert_with(fresh).clone();
+        self.by_sale.store(Arc::new(views));
+        view
+    }
+
+    /// Samples the counts of every sale. The server calls this function once a second.
+    pub(crate) fn take_samples(&self, engine: &Engine) {
+        let catalogue = engine.catalogue();
+        for (name, view) in self.by_sale.load().iter() {
+            let Some(sale) = catalogue.sale(name) else { continue };
+            let now = sale.flags.rate_sample(view.latencies.read());
+            view.window.lock().unwrap_or_else(PoisonError::into_inner).tick(now);
+        }
+    }
+
+    /// Returns the sale's page. `make` renders it once for each version.
+    pub(crate) fn page(
+        &self,
+        engine: &Engine,
+        sale: &Arc<SaleState>,
+        version: PageVersion,
+        make: impl FnOnce() -> AssetFile,
+    ) -> Arc<AssetFile> {
+        let view = self.sale_view(engine, sale);
+        let mut page = view.page.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, made_for, page)) = page.as_ref()
+            && (Arc::ptr_eq(of, sale) && *made_for == version)
+        {
+            return page.clone();
+        }
+        let made = Arc::new(make());
+        *page = Some((sale.clone(), version, made.clone()));
+        made
+    }
+
+    /// Returns the sale as buyers see it.
+    pub(crate) async fn sale(&self, engine: &Engine, sale: &Arc<SaleState>) -> Rendered {
+        self.rendered(engine, sale, |_| false, |shown| shown.sale.clone()).await
+    }
+
+    /// Returns the sale's status, at most [`STATUS_EVERY`] old. While another request renders it,
+    /// the status is at most [`STATUS_STALE_MAX`] old.
+    pub(crate) async fn status(&self, engine: &Engine, sale: &Arc<SaleState>) -> Rendered {
+        let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_EVERY;
+        self.rendered(engine, sale, old, |shown| shown.status.clone()).await
+    }
+
+    /// Returns the sale's state, which can be as old as the status of [`Self::status`].
+    pub(crate) async fn state(&self, engine: &Engine, sale: &Arc<SaleState>) -> ShownState {
+        let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_EVERY;
+        self.rendered(engine, sale, old, |shown| shown.state).await
+    }
+
+    /// Returns a status that includes event number `event`, if such a status is rendered already.
+    pub(crate) fn cached_status(
+        &self,
+        engine: &Engine,
+        sale: &Arc<SaleState>,
+        event: u64,
+    ) -> Option<Rendered> {
+        self.sale_view(engine, sale).status_since(sale, event)
+    }
+
+    /// Returns a status that includes event number `event`. Renders the status if necessary.
+    pub(crate) async fn status_for_event(
+        &self,
+        engine: &Engine,
+        sale: &Arc<SaleState>,
+        event: u64,
+    ) -> Rendered {
+        let view = self.sale_view(engine, sale);
+        if let Some(status) = view.status_since(sale, event) {
+            return status;
+        }
+        let _guard = view.making.lock().await;
+        // The previous holder of the lock may have rendered the status for this event.
+        if let Some(status) = view.status_since(sale, event) {
+            return status;
+        }
+        let fresh = render(engine, sale, event).await;
+        let status = fresh.status.clone();
+        *view.lock() = Some(fresh);
+        status
+    }
+
+    async fn rendered<T>(
+        &self,
+        engine: &Engine,
+        sale: &Arc<SaleState>,
+        is_old: impl Fn(&RenderedSale) -> bool,
+        take: impl Fn(&RenderedSale) -> T,
+    ) -> T {
+        let view = self.sale_view(engine, sale);
+        let lookup = |at_least: Option<std::time::Duration>| match view.lock().as_ref() {
+            Some(shown) if Arc::ptr_eq(&shown.of, sale) => {
+                let is_good =
+                    at_least.map_or(!is_old(shown), |most| shown.status_at.elapsed() <= most);
+                is_good.then(|| take(shown))
+            }
+            _ => None,
+        };
+        if let Some(shown) = lookup(None) {
+            return shown;
+        }
+        let _guard = match view.making.try_lock() {
+            Ok(alone) => alone,
+            // Another request renders the views now. If the previous views are recent, this request
+            // gets them. If they are not, it waits.
+            Err(_) => match lookup(Some(STATUS_STALE_MAX)) {
+                Some(shown) => return shown,
+                None => view.making.lock().await,
+            },
+        };
+        if let Some(shown) = lookup(None) {
+            return shown;
+        }
+        let event = view.lock().as_ref().map_or(0, |shown| shown.event);
+        let fresh = render(engine, sale, event).await;
+        let taken = take(&fresh);
+        *view.lock() = Some(fresh);
+        taken
+    }
+}
+
+impl SaleView {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<RenderedSale>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the status of this version of `sale`, if it includes event number `event`.
+    fn status_since(&self, sale: &Arc<SaleState>, event: u64) -> Option<Rendered> {
+        let shown = self.lock();
+        let known =
+            shown.as_ref().filter(|shown| shown.event >= event && Arc::ptr_eq(&shown.of, sale));
+        known.map(|shown| shown.status.clone())
+    }
+
+    /// Blocks rendering until the returned guard is dropped, as if a render took that long.
+    #[cfg(test)]
+    pub(super) async fn hold_render_lock(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.making.lock().await
+    }
+}
+
+async fn render(engine: &Engine, sale: &Arc<SaleState>, event: u64) -> RenderedSale {
+    engine.meter().count_view_render();
+    let status = status(engine, sale).await;
+    RenderedSale {
+        of: sale.clone(),
+        sale: Rendered::new(&wire::sale(&sale.row)),
+        state: ShownState::of(&status),
+        status: Rendered::new(&status),
+        status_at: Instant::now(),
+        event,
+    }
+}
+
+async fn status(engine: &Engine, sale: &SaleState) -> Status {
+    let mut items = Vec::with_capacity(sale.items.len());
+    for item in &sale.items {
+        items.push(item_status(engine, sale.row.phase, item).await);
+    }
+    let phase = sale.row.phase;
+    Status {
+        server_time: wire::time(engine.now()),
+        sale: sale.row.id.clone(),
+        phase,
+        started: sale.row.opened_at.is_some() || matches!(phase, Phase::Open | Phase::Paused),
+        starts_at: sale.row.starts_at.map(wire::time),
+        ends_at: sale.row.ends_at.map(wire::time),
+        version: sale.version(),
+        front_door: sale.front_door.into(),
+        items,
+    }
+}
+
+/// Returns an item's numbers. Units in unsettled tickets are not available now and may come back.
+async fn item_status(engine: &Engine, phase: Phase, item: &ItemState) -> ItemStatus {
+    let ItemNumbers { count, access, remaining, held, paid } = engine.numbers(item).await;
+    let may_return = access > paid;
+    let state = match (phase, remaining) {
+        (Phase::Draft | Phase::Scheduled, _) => ItemStateWord::Upcoming,
+        (Phase::Paused, _) => ItemStateWord::Paused,
+        (Phase::Closed, _) => ItemStateWord::Ended,
+        (Phase::Open, Some(0)) if may_return => ItemStateWord::HeldOut,
+        (Phase::Open, Some(0)) => ItemStateWord::SoldOut,
+        (Phase::Open, _) => ItemStateWord::OnSale,
+    };
+    ItemStatus { item: item.row.name.clone(), state, count, access, remaining, held }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_base::clock::Clock;
+    use doorbuster_config::Roles;
+    use doorbuster_core::{IdKey, NodeId, Spread, Stock};
+    use doorbuster_engine::engine::{DatabaseOptions, EngineOptions, StockLocation};
+    use doorbuster_store::{NewItem, NewSale};
+    use doorbuster_testkit::TempDir;
+
+    use super::*;
+
+    const READERS: usize = 10_000;
+
+    async fn engine(dir: &TempDir) -> Arc<Engine> {
+        let options = EngineOptions {
+            pass_key: None,
+            location: StockLocation::Directory(dir.path().to_owned()),
+            roles: Roles::ALL,
+            id_key: IdKey::new([3; 32]),
+            clock: Clock::default(),
+            node: NodeId(1),
+            bounds: doorbuster_core::slot::SlotBounds::default(),
+            always_leads: false,
+            allow_fsync_off: false,
+            database: DatabaseOptions::default(),
+            on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+        };
+        let engine = Engine::start(options).await.expect("a fresh directory opens");
+        let item = NewItem {
+            name: "phone".into(),
+            title: "Phone".into(),
+            description: String::new(),
+            image: None,
+            price_minor: 10,
+            currency: "CNY".into(),
+            list_price_minor: None,
+            limit: 1,
+            hold_ms: 900_000,
+            page: String::new(),
+            stock: Stock::Counted(100),
+            spread: Spread::default(),
+        };
+        let sale = NewSale {
+            id: "spring".into(),
+            title: "Spring".into(),
+            starts_at: None,
+            ends_at: None,
+            front_door: "{}".into(),
+            page: String::new(),
+            items: vec![item],
+        };
+        engine
+            .create_sale(sale)
+            .await
+            .expect("the store is available")
+            .expect("the sale's id is free");
+        engine
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn many_requests_for_an_expired_status_render_the_status_once() {
+        let dir = TempDir::new();
+        let engine = engine(&dir).await;
+        let views = Arc::new(SaleViews::default());
+        let sale = engine.catalogue().sale("spring").cloned().expect("created");
+        views.status(&engine, &sale).await;
+        for _ in 0..3 {
+            tokio::time::sleep(STATUS_EVERY + std::time::Duration::from_millis(10)).await;
+            let (before, began) = (engine.meter().read().view_renders, Instant::now());
+            let mut crowd = tokio::task::JoinSet::new();
+            for _ in 0..READERS {
+                let (views, engine, sale) = (views.clone(), engine.clone(), sale.clone());
+                crowd.spawn(async move { views.status(&engine, &sale).await.bytes });
+            }
+            let shown = crowd.join_all().await;
+            let times = u64::try_from(began.elapsed().as_millis() / STATUS_EVERY.as_millis())
+                .unwrap_or(u64::MAX)
+                + 1;
+            let made = engine.meter().read().view_renders - before;
+            assert!((1..=times).contains(&made), "{made} in {:?}", began.elapsed());
+            assert_eq!(shown.len(), READERS);
+        }
+        engine.stop().await;
+    }
+
+    #[tokio::test]
+    async fn during_a_render_requests_get_the_previous_status_and_later_they_wait() {
+        let dir = TempDir::new();
+        let engine = engine(&dir).await;
+        let views = SaleViews::default();
+        let sale = engine.catalogue().sale("spring").cloned().expect("created");
+        let first = views.status(&engine, &sale).await;
+        let view = views.sale_view(&engine, &sale);
+        let making = view.making.lock().await;
+        tokio::time::sleep(STATUS_EVERY + std::time::Duration::from_millis(10)).await;
+        assert_eq!(
+            views.status(&engine, &sale).await.bytes,
+            first.bytes,
+            "the old status is returned at once"
+        );
+        tokio::time::sleep(STATUS_STALE_MAX).await;
+        let mut late = std::pin::pin!(views.status(&engine, &sale));
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(20), late.as_mut()).await;
+        assert!(waits.is_err(), "the status is too old to be returned");
+        drop(making);
+        assert_ne!(late.await.bytes, first.bytes);
+        engine.stop().await;
+    }
+}

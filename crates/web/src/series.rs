@@ -1,0 +1,313 @@
+//! Records a sale's numbers over time. Each node writes one row to a table for each second with
+//! activity. The leader adds up each node's seconds into minutes. Readers sum the rows of all
+//! nodes. While visitors or tickets wait, each node writes at least one row a minute. So a reader
+//! of the last minute knows how many of them wait.
+
+mod pending;
+mod step_counts;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use doorbuster_core::{Millis, NodeId, Phase};
+use doorbuster_engine::catalogue::{ItemState, SaleState};
+use doorbuster_store::{PointQuery, PointStep, SalePoint, SaleRow, StoreError};
+use doorbuster_telemetry::answer_counts::AnswerKind;
+use doorbuster_telemetry::metrics::RateSample;
+
+use super::App;
+use pending::PendingPoints;
+
+pub(crate) use step_counts::StepCounts;
+#[cfg(test)]
+pub(crate) use step_counts::tests::point;
+
+/// The recording of a scheduled sale begins this long before the opening.
+const BEFORE_OPENING_MS: i64 = 3_600_000;
+/// How long a sale is recorded after its close. Its last requests are decided during this time.
+const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
+/// One minute. For this time, readers also use the last levels that a node recorded.
+pub(crate) const MINUTE_MS: i64 = 60_000;
+/// The number of past minutes that the leader adds up each time. They include the seconds whose
+/// rows a node writes late, because the store did not answer. With one sale, the row of a second is
+/// at most 17 minutes late, because the number of waiting points is limited.
+const MINUTES_SUMMED: i64 = 20;
+/// How far back a new leader adds up minutes: one day. There may have been no leader during this
+/// time. The store also keeps seconds for one day.
+const FIRST_SUMMED_MS: i64 = 86_400_000;
+/// The longest period that the leader reads in one query.
+const READ_AT_ONCE_MS: i64 = 3_600_000;
+/// If a second is earlier than the last recorded second by more than this, the clock was set back.
+const STEP_BACK_MS: i64 = 10_000;
+
+/// What this node has recorded about a sale.
+#[derive(Debug)]
+struct SaleProgress {
+    /// The counters at the last recorded second.
+    last: RateSample,
+    /// The last recorded units, queue and waiting room.
+    levels: StepCounts,
+    /// The last recorded second.
+    second: Millis,
+}
+
+/// Records the numbers of every sale.
+#[derive(Debug, Default)]
+pub(crate) struct SeriesRecorder {
+    sales: Mutex<HashMap<String, SaleProgress>>,
+    pending: Mutex<PendingPoints>,
+    /// The minute in which this node last added up minutes. 0 means that the node has added up no
+    /// minute since it became the leader.
+    summed: AtomicI64,
+}
+
+impl SeriesRecorder {
+    fn pending(&self) -> MutexGuard<'_, PendingPoints> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the number of points that this node could not record.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.pending().dropped
+    }
+}
+
+impl App {
+    /// Records every sale once a second, until the program stops.
+    pub(crate) async fn run_series(&self) {
+        let mut every = tokio::time::interval(Duration::from_secs(1));
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            every.tick().await;
+            let now = self.engine.now();
+            self.record_seconds(now).await;
+            if let Err(error) = self.sum_due_minutes(now).await {
+                tracing::debug!(%error, "failed to add up the minutes of sales; will retry");
+            }
+        }
+    }
+
+    /// Records the second in which the program stops. This second has not ended yet.
+    pub(super) async fn record_last_second(&self) {
+        self.record_seconds(self.engine.now().plus(1_000)).await;
+    }
+
+    /// Adds the second before `now` to the store, for every sale.
+    async fn record_seconds(&self, now: Millis) {
+        let sales = self.sales_for_ms(now, RECORDED_AFTER_CLOSE_MS);
+        // Exactly one node counts each queue. If nodes share the slots, the leader counts all
+        // queues. If each slot belongs to a node, that node counts the slot's queue.
+        let layout = self.engine.layout();
+        let counts_queues = layout.is_node_local() || self.engine.control().leads();
+        for sale in &sales {
+            let mut depth = 0;
+            for item in sale.items.iter().filter(|_| counts_queues) {
+                depth += self.engine.queued(item).await;
+            }
+            self.record_second(sale, now, depth);
+        }
+        let is_recorded = |name: &String| sales.iter().any(|sale| sale.row.id == *name);
+        self.progress().retain(|name, _| is_recorded(name));
+        self.write_pending().await;
+    }
+
+    /// Returns the sales to record: running sales, sales that open within the hour, and sales that
+    /// closed at most `after_close_ms` ago.
+    fn sales_for_ms(&self, now: Millis, after_close_ms: i64) -> Vec<Arc<SaleState>> {
+        let catalogue = self.engine.catalogue();
+        let sales = catalogue.sales().filter(|sale| is_recorded(&sale.row, now, after_close_ms));
+        sales.cloned().collect()
+    }
+
+    fn progress(&self) -> MutexGuard<'_, HashMap<String, SaleProgress>> {
+        self.series.sales.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compares a sale's numbers with the last recorded second, and adds a point if one is due.
+    fn record_second(&self, sale: &SaleState, now: Millis, queue_depth: u64) {
+        let view = self.views.sale_view(&self.engine, sale);
+        let sample = sale.flags.rate_sample(view.latencies.read());
+        let second = start_of(now.plus(-1_000), PointStep::Second);
+        let mut sales = self.progress();
+        let progress = sales.entry(sale.row.id.clone()).or_insert_with(|| SaleProgress {
+            // Requests long before the opening are not recorded.
+            last: match sale.row.phase {
+                Phase::Scheduled => sample.clone(),
+                _ => sample.zero(),
+            },
+            levels: StepCounts::default(),
+            second: second.plus(-1_000),
+        });
+        if !is_next(progress.second, second) {
+            // A row is written only once, so the new counts go into a later second's row.
+            return;
+        }
+        let rooms = self.gate.room.counts();
+        let levels = StepCounts {
+            items: sale.items.iter().map(|item| (item.row.name.clone(), units(item))).collect(),
+            queue_depth,
+            waiting: rooms.iter().filter(|r| *r.sale == *sale.row.id).map(|r| r.waiting).sum(),
+            ..StepCounts::default()
+        };
+        let answers = new_answers(&progress.last, &sample);
+        let waits = levels.queue_depth > 0 || levels.waiting > 0;
+        let is_new_minute =
+            start_of(second, PointStep::Minute) != start_of(progress.second, PointStep::Minute);
+        if answers.is_empty() && levels == progress.levels && !(waits && is_new_minute) {
+            return;
+        }
+        let latencies = sample.latencies.since(&progress.last.latencies).filled().collect();
+        let point = StepCounts { answers, latencies, ..levels.clone() };
+        *progress = SaleProgress { last: sample, levels, second };
+        self.series.pending().push(SalePoint {
+            sale: sale.row.id.clone(),
+            step: PointStep::Second,
+            at: second,
+            node: self.engine.node(),
+            point: point.to_json(),
+        });
+    }
+
+    /// Writes the waiting points to the store. If this fails, the points wait until the next
+    /// second.
+    async fn write_pending(&self) {
+        let points: Vec<SalePoint> = self.series.pending().points.drain(..).collect();
+        if points.is_empty() {
+            return;
+        }
+        if let Err(error) = self.engine.store().insert_points(points.clone()).await {
+            tracing::debug!(%error, "failed to record the numbers of sales; will retry");
+            return self.series.pending().put_back(points);
+        }
+        let mut pending = self.series.pending();
+        let lost = pending.dropped - pending.logged;
+        if lost > 0 {
+            pending.logged = pending.dropped;
+            tracing::warn!(
+                event = "sale.numbers_lost",
+                points = lost,
+                "dropped statistics of sales, because the store did not accept them in time"
+            );
+        }
+    }
+
+    /// If this node is the leader, adds up recent minutes that ended at least a minute ago. The
+    /// leader does this once a minute. A new leader first adds up all minutes whose seconds are
+    /// still in the store.
+    async fn sum_due_minutes(&self, now: Millis) -> Result<(), StoreError> {
+        if !self.engine.control().leads() {
+            self.series.summed.store(0, Ordering::Relaxed);
+            return Ok(());
+        }
+        let minute = start_of(now, PointStep::Minute);
+        let last = self.series.summed.load(Ordering::Relaxed);
+        if last == minute.0 {
+            return Ok(());
+        }
+        let to = minute.plus(-MINUTE_MS);
+        let past_ms = if last == 0 { FIRST_SUMMED_MS } else { MINUTES_SUMMED * MINUTE_MS };
+        let mut from = to.plus(-past_ms);
+        while from < to {
+            let end = from.plus(READ_AT_ONCE_MS).min(to);
+            self.sum_minutes(now, past_ms, (from, end)).await?;
+            from = end;
+        }
+        self.series.summed.store(minute.0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Adds up these minutes from the seconds of all nodes. If an old minute was already added up,
+    /// its row is not changed, because the store may have deleted some of that minute's seconds.
+    async fn sum_minutes(
+        &self,
+        now: Millis,
+        past_ms: i64,
+        (from, to): (Millis, Millis),
+    ) -> Result<(), StoreError> {
+        for sale in self.sales_for_ms(now, 2 * past_ms) {
+            let query = PointQuery { sale: sale.row.id.clone(), step: PointStep::Second, from, to };
+            let minutes = minutes_of(&self.engine.store().points(query).await?);
+            let since = now.plus(-READ_AT_ONCE_MS);
+            let (recent, old): (Vec<_>, _) = minutes.into_iter().partition(|row| row.at >= since);
+            if !old.is_empty() {
+                self.engine.store().insert_points(old).await?;
+            }
+            if !recent.is_empty() {
+                self.engine.store().replace_points(recent).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds up the seconds of each node into minutes. `seconds` must be sorted by time.
+fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
+    let mut minutes: BTreeMap<(Millis, NodeId), StepCounts> = BTreeMap::new();
+    let mut requests: BTreeMap<Millis, BTreeMap<NodeId, u64>> = BTreeMap::new();
+    for second in seconds {
+        let minute = start_of(second.at, PointStep::Minute);
+        let point = StepCounts::parse(&second.point);
+        requests.entry(second.at).or_default().insert(second.node, point.requests());
+        minutes.entry((minute, second.node)).or_default().append(&point);
+    }
+    // The peaks of all nodes are from the same second, so that readers may add up the peaks.
+    let mut busiest: BTreeMap<Millis, &BTreeMap<NodeId, u64>> = BTreeMap::new();
+    for (at, nodes) in &requests {
+        let most = busiest.entry(start_of(*at, PointStep::Minute)).or_insert(nodes);
+        if nodes.values().sum::<u64>() > most.values().sum() {
+            *most = nodes;
+        }
+    }
+    for ((minute, node), sum) in &mut minutes {
+        sum.peak = busiest[minute].get(node).copied().unwrap_or(0);
+    }
+    let sale = seconds.first().map(|second| second.sale.clone()).unwrap_or_default();
+    let row = |((at, node), point): ((Millis, NodeId), StepCounts)| SalePoint {
+        sale: sale.clone(),
+        step: PointStep::Minute,
+        at,
+        node,
+        point: point.to_json(),
+    };
+    minutes.into_iter().map(row).collect()
+}
+
+/// Returns whether `second` may be recorded after `last`. A slewed clock may put two ticks into one
+/// second, and then only the first tick is recorded. After the clock was set back, recording
+/// continues at once.
+fn is_next(last: Millis, second: Millis) -> bool {
+    second > last || last.0 - second.0 > STEP_BACK_MS
+}
+
+/// Returns whether a sale is recorded now: while it runs, shortly before, and for a while after its
+/// close.
+fn is_recorded(row: &SaleRow, now: Millis, after_close_ms: i64) -> bool {
+    match row.phase {
+        Phase::Draft => false,
+        Phase::Scheduled => row.starts_at.is_some_and(|at| at.0 - now.0 <= BEFORE_OPENING_MS),
+        Phase::Open | Phase::Paused => true,
+        Phase::Closed => row.closed_at.is_some_and(|at| now.0 - at.0 <= after_close_ms),
+    }
+}
+
+fn new_answers(last: &RateSample, now: &RateSample) -> BTreeMap<String, u64> {
+    let kinds = AnswerKind::ALL.iter().zip(now.answers).zip(last.answers);
+    let fresh = kinds.map(|((kind, now), before)| (kind.as_str(), now.saturating_sub(before)));
+    fresh.filter(|(_, n)| *n > 0).map(|(kind, n)| (kind.to_owned(), n)).collect()
+}
+
+fn units(item: &ItemState) -> [u64; 3] {
+    let counts = item.gauge.counts();
+    [counts.pool + counts.in_slots, counts.held, counts.paid]
+}
+
+/// Returns the start of the step that contains this time.
+fn start_of(at: Millis, step: PointStep) -> Millis {
+    let length = step.secs() * 1_000;
+    Millis(at.0.div_euclid(length) * length)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! Sign-in at the console by OpenID Connect. `/console/sign-in` sends the browser to the issuer,
+//! and the issuer sends the browser back to `/console/callback`. In every case, the browser ends at
+//! the console, which shows the result.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::routing::MethodRouter;
+use doorbuster_api::problem::Problem;
+use doorbuster_auth::{Oidc, OidcError, SignInAttempt, SignedIn};
+use doorbuster_store::{FieldChange, NewAction, Person, SessionOwner};
+use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::console_session::{NewSessionFor, cookie_of, secure};
+use super::dispatch::request_id;
+use super::identity::ClientAddress;
+use super::reply::{HandlerResult, Reply, empty};
+use super::router::get;
+use super::{App, wrong_keys};
+
+/// The cookie of a sign-in attempt. The cookie is `SameSite=Lax`, because the issuer sends the
+/// browser back from another site.
+const ATTEMPT_COOKIE: &str = "doorbuster_sign_in";
+/// How long a person may take to sign in at the issuer, in seconds.
+const ATTEMPT_SECS: u32 = 600;
+
+/// Returns the routes outside the API: path, name and handler.
+pub(super) fn routes() -> [(&'static str, &'static str, MethodRouter<Arc<App>>); 2] {
+    [("/console/sign-in", "page", get(begin)), ("/console/callback", "page", get(finish))]
+}
+
+/// `GET /console/sign-in`: sends the browser to the issuer.
+async fn begin(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
+    match oidc(&app)?.begin().await {
+        Ok((url, attempt)) => {
+            let mut reply = redirect(url.as_str());
+            set_attempt(&app, &headers, &mut reply, &attempt.to_cookie(), ATTEMPT_SECS);
+            Ok(reply)
+        }
+        Err(error) => Ok(failed(&error)),
+    }
+}
+
+/// `GET /console/callback`: receives the browser that the issuer sent back.
+async fn finish(
+    State(app): State<Arc<App>>,
+    client: ClientAddress,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> HandlerResult {
+    let oidc = oidc(&app)?;
+    let attempt = cookie_of(&headers, ATTEMPT_COOKIE).and_then(SignInAttempt::from_cookie);
+    let signed_in = match &attempt {
+        Some(attempt) => {
+            // A failed sign-in counts as a wrong key, so that one client cannot cause many requests
+            // to the issuer. A request without an attempt does not count, because it causes no
+            // request to the issuer. Another site could make the browser send such a request.
+            let counted = wrong_keys::count(&app, client.address).await?;
+            let query = query.as_deref().unwrap_or_default();
+            let now_secs = app.engine.now().0.div_euclid(1_000);
+            let signed_in = oidc.finish(attempt, query, now_secs).await;
+            if signed_in.is_ok() {
+                counted.take_back(&app).await;
+            }
+            signed_in
+        }
+        None => Err(OidcError::Invalid("this browser has not begun a sign-in")),
+    };
+    let mut reply = match signed_in {
+        Ok(person) => {
+            let session = new_session(&person, client, &headers);
+            let cookie = session.start(&app, &headers).await?;
+            let mut reply = redirect("/console?signed-in");
+            reply.headers_mut().append(SET_COOKIE, cookie);
+            reply
+        }
+        Err(error) => failed(&error),
+    };
+    set_attempt(&app, &headers, &mut reply, "", 0);
+    Ok(reply)
+}
+
+/// Returns the session of a person, and the action that records it.
+fn new_session(person: &SignedIn, client: ClientAddress, headers: &HeaderMap) -> NewSessionFor {
+    let SignedIn { id, name, role } = person.clone();
+    let action = NewAction {
+        by: id.clone(),
+        action: "session.created".to_owned(),
+        subject: format!("person:{id}"),
+        changes: vec![
+            FieldChange::set("/name", name.as_str()),
+            FieldChange::set("/role", role.as_str()),
+        ],
+        address: Some(client.address.to_string()),
+        request_id: request_id(headers).to_str().ok().map(str::to_owned),
+    };
+    let owner = SessionOwner::Person(Person { id, name, role });
+    NewSessionFor { owner, action }
+}
+
+fn oidc(app: &App) -> Result<&Oidc, Problem> {
+    let missing = || Problem::not_found("sign-in by OpenID Connect is not configured");
+    app.oidc.as_ref().ok_or_else(missing)
+}
+
+/// Redirects to the console, which says that the sign-in failed. The log has the reason.
+fn failed(error: &OidcError) -> Reply {
+    tracing::warn!(%error, event = "console.sign_in_failed", "a sign-in by OpenID Connect failed");
+    redirect(match error {
+        OidcError::Issuer(_) => "/console?sign-in=unavailable",
+        OidcError::Invalid(_) => "/console?sign-in=failed",
+        OidcError::NoRole(_) => "/console?sign-in=no_role",
+    })
+}
+
+fn redirect(to: &str) -> Reply {
+    let mut reply = empty(StatusCode::SEE_OTHER);
+    let to = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/console"));
+    reply.headers_mut().insert(LOCATION, to);
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// Sets the cookie of an attempt for this many seconds. If `secs` is 0, the browser removes the
+/// cookie.
+fn set_attempt(app: &App, headers: &HeaderMap, reply: &mut Reply, value: &str, secs: u32) {
+    let secure = secure(app, headers);
+    let cookie = format!(
+        "{ATTEMPT_COOKIE}={value}; Path=/console; Max-Age={secs}; HttpOnly; SameSite=Lax{secure}"
+    );
+    let cookie = HeaderValue::from_str(&cookie).expect("base64 and plain words");
+    reply.headers_mut().append(SET_COOKIE, cookie);
+}

@@ -1,0 +1,302 @@
+//! Tests idle WebSockets. An idle WebSocket gets events, input, pings and close frames like an
+//! active one. When it closes, the server releases everything that belongs to it.
+use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
+use doorbuster_engine::notify::EventKind;
+use doorbuster_store::BlockKind;
+use serde_json::Value;
+use tokio::task::{JoinSet, yield_now};
+
+use super::slow::{STALL, WAITING, narrow, until};
+use super::*;
+
+mod bounds;
+mod ends;
+mod frames;
+mod statuses;
+
+/// A ping, a pong and a close frame of a client, with a mask of zeros.
+const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
+const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
+const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
+/// How long a WebSocket must be without activity in these tests before it becomes idle.
+const IDLE_AFTER: Duration = Duration::from_millis(5);
+/// A number of events that an idle WebSocket can get in a row and still stay idle.
+const FEW: u32 = 8;
+/// How many times in a row a test lets other tasks run.
+const TURNS: usize = 10;
+
+async fn start(change: impl FnOnce(&mut App)) -> Full {
+    let changes = |app: &mut App| {
+        app.idle_after = IDLE_AFTER;
+        change(app);
+    };
+    Full::start_with(&[], changes).await
+}
+
+fn idle_sockets(full: &Full) -> u64 {
+    full.app.metrics.idle_sockets.get()
+}
+
+/// Waits until this many WebSockets are idle.
+async fn wait_for_idle(full: &Full, count: u64) {
+    until(&format!("{count} WebSockets are idle"), || idle_sockets(full) == count).await;
+}
+
+/// Waits until no reader and no connection is left.
+async fn expect_no_connection(full: &Full) {
+    let metrics = &full.app.metrics;
+    let left = || metrics.sockets.get() + metrics.idle_sockets.get() + metrics.connections.get();
+    until("all connections are released", || left() == 0 && full.app.engine.hub().readers() == 0)
+        .await;
+}
+
+/// Publishes that Anna's request for this many units was refused.
+fn publish_refusal(full: &Full, units: u32) {
+    publish_refusal_to("anna", full, units);
+}
+
+/// Publishes that this buyer's request for this many units was refused.
+fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
+    let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
+    let catalogue = full.app.engine.catalogue();
+    let item = catalogue
+        .sale("spring")
+        .expect("the sale was created")
+        .item("phone")
+        .expect("the sale was created")
+        .row
+        .id;
+    let (buyer, units) =
+        (BuyerId::new(buyer).expect("a buyer"), Units::new(units).expect("the number is in range"));
+    full.app.engine.hub().publish(EventKind::Refused {
+        id,
+        item,
+        buyer,
+        units,
+        verdict: Verdict::Unavailable,
+    });
+}
+
+/// Publishes that `times` requests of Anna were refused: a request for one unit, a request for two
+/// units, and so on. Her WebSocket stays idle if its socket accepts the events.
+async fn publish_refusals(full: &Full, times: u32) {
+    for units in 1..=times {
+        publish_refusal(full, units);
+        if units.is_multiple_of(FEW) {
+            let_other_tasks_run().await;
+        }
+    }
+}
+
+async fn let_other_tasks_run() {
+    for _ in 0..TURNS {
+        yield_now().await;
+    }
+}
+
+/// Blocks this buyer as an operator would.
+async fn block(full: &Full, buyer: &str) {
+    let block = full.app.engine.store().insert_block(BlockKind::Buyer, buyer, None, "", 10).await;
+    assert!(block.expect("the store is available").is_some());
+    full.app.load_blocks().await.expect("the store is available");
+}
+
+/// Reads the next frame. Returns its first byte and its content.
+async fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let reading = async {
+        let kind = stream.read_u8().await.expect("a frame");
+        let mut bytes: usize = stream.read_u8().await.expect("a length").into();
+        if bytes == 126 {
+            bytes = stream.read_u16().await.expect("a length").into();
+        }
+        let mut held = vec![0; bytes];
+        stream.read_exact(&mut held).await.expect("a whole frame");
+        (kind, held)
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("a frame arrives in time")
+}
+
+/// Reads the next event.
+async fn event(stream: &mut TcpStream) -> Value {
+    loop {
+        let (kind, held) = frame(stream).await;
+        assert_ne!(kind, 0x88, "{held:?}");
+        if kind == 0x81 {
+            return serde_json::from_slice(&held).expect("JSON");
+        }
+    }
+}
+
+/// Skips to the next event about an order. Returns its `units`.
+async fn units(stream: &mut TcpStream) -> u64 {
+    loop {
+        let event = event(stream).await;
+        if event["type"] == "order" {
+            return event["order"]["units"].as_u64().expect("a number");
+        }
+    }
+}
+
+/// Reads the content of the next pong.
+async fn pong(stream: &mut TcpStream) -> Vec<u8> {
+    loop {
+        let (kind, held) = frame(stream).await;
+        assert_ne!(kind, 0x88, "{held:?}");
+        if kind == 0x8a {
+            return held;
+        }
+    }
+}
+
+/// Reads until the server's close frame. Returns its code.
+async fn close_code(stream: &mut TcpStream) -> u16 {
+    loop {
+        let (kind, held) = frame(stream).await;
+        if kind == 0x88 {
+            return u16::from_be_bytes([held[0], held[1]]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_idle_socket_that_answers_pings_stays_open() {
+    let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 3 };
+    let full = start(|app| app.ping_policy = ping_policy).await;
+    let mut there = raw_socket(&full).await;
+    wait_for_idle(&full, 1).await;
+    for _ in 0..4 * ping_policy.pings_max {
+        let pinged = tokio::time::timeout(PATIENCE, pings(&mut there, true, 1))
+            .await
+            .expect("the socket is pinged");
+        assert_eq!((pinged, idle_sockets(&full)), (1, 1), "the socket answered while it was idle");
+    }
+    publish_refusal(&full, 7);
+    assert_eq!(
+        (units(&mut there).await, idle_sockets(&full)),
+        (7, 1),
+        "the socket got the event while it was idle"
+    );
+    drop(there);
+    expect_no_connection(&full).await;
+}
+
+#[tokio::test]
+async fn an_idle_socket_that_answers_no_ping_is_closed_like_an_active_one() {
+    let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 4 };
+    let full = start(|app| app.ping_policy = ping_policy).await;
+    let mut gone = raw_socket(&full).await;
+    wait_for_idle(&full, 1).await;
+    let unanswered = tokio::time::timeout(PATIENCE, pings(&mut gone, false, usize::MAX)).await;
+    assert_eq!(unanswered.expect("the socket is closed"), ping_policy.pings_max as usize);
+    expect_no_connection(&full).await;
+}
+
+#[tokio::test]
+async fn events_during_a_change_between_idle_and_active_arrive_once_in_order() {
+    const EVENTS: u32 = 200;
+    let full = start(|_| {}).await;
+    let mut stream = raw_socket(&full).await;
+    for units in 1..=EVENTS {
+        publish_refusal(&full, units);
+        if units.is_multiple_of(7) {
+            // Input makes a connection active.
+            stream.write_all(&PING).await.expect("the server reads");
+        }
+        // The pauses differ, so events come before, during and after the change to idle.
+        tokio::time::sleep(IDLE_AFTER / 5 * (units % 11)).await;
+    }
+    for expected in 1..=u64::from(EVENTS) {
+        assert_eq!(units(&mut stream).await, expected);
+    }
+    wait_for_idle(&full, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn events_published_by_several_threads_arrive_in_order() {
+    const PUBLISHERS: u32 = 4;
+    const EACH: u32 = 200;
+    let full = Arc::new(start(|_| {}).await);
+    let mut stream = raw_socket(&full).await;
+    let mut publishing = JoinSet::new();
+    for publisher in 0..PUBLISHERS {
+        let full = full.clone();
+        publishing.spawn(async move {
+            for number in 0..EACH {
+                publish_refusal(&full, publisher * EACH + number + 1);
+                tokio::time::sleep(IDLE_AFTER / 5 * ((publisher + number) % 11)).await;
+            }
+        });
+    }
+    // The number of events that arrived from each publisher.
+    let mut arrived = [0; PUBLISHERS as usize];
+    for count in 0..PUBLISHERS * EACH {
+        let received = units(&mut stream).await - 1;
+        let publisher = (received / u64::from(EACH)) as usize;
+        assert_eq!(
+            received % u64::from(EACH),
+            arrived[publisher],
+            "the events of publisher {publisher} arrive in order"
+        );
+        arrived[publisher] += 1;
+        if count.is_multiple_of(7) {
+            stream.write_all(&PING).await.expect("the server reads");
+        }
+    }
+    publishing.join_all().await;
+    wait_for_idle(&full, 1).await;
+    publish_refusal(&full, 7);
+    assert_eq!(units(&mut stream).await, 7, "no event arrives twice");
+}
+
+#[tokio::test]
+async fn a_socket_with_a_partial_frame_stays_active_until_the_frame_is_complete() {
+    let full = start(|_| {}).await;
+    let mut stream = raw_socket(&full).await;
+    // A mask of zeros.
+    let ping = [0x89, 0x85, 0, 0, 0, 0, b'h', b'e', b'l', b'l', b'o'];
+    for cut in 0..ping.len() {
+        wait_for_idle(&full, 1).await;
+        if cut > 0 {
+            stream.write_all(&ping[..cut]).await.expect("the server reads");
+            wait_for_idle(&full, 0).await;
+            // The socket gets no bytes during this time. It must not become idle, because the frame
+            // is incomplete.
+            tokio::time::sleep(10 * IDLE_AFTER).await;
+            assert_eq!(
+                idle_sockets(&full),
+                0,
+                "the socket became idle after {cut} bytes of a frame"
+            );
+        }
+        stream.write_all(&ping[cut..]).await.expect("the server reads");
+        assert_eq!(pong(&mut stream).await, b"hello", "after {cut} bytes");
+    }
+    wait_for_idle(&full, 1).await;
+}
+
+#[tokio::test]
+async fn an_idle_socket_that_reads_nothing_is_closed_and_its_events_are_dropped() {
+    let full = start(|app| app.write_stall = STALL).await;
+    let slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;
+    wait_for_idle(&full, 1).await;
+    publish_refusals(&full, WAITING as u32).await;
+    expect_no_connection(&full).await;
+    // The socket was closed because it read nothing, not because too many events waited.
+    assert_eq!(full.app.engine.hub().dropped(), 0);
+    drop(slow);
+}
+
+#[tokio::test]
+async fn after_a_partial_write_to_an_idle_socket_the_remaining_bytes_follow() {
+    let full = start(|app| app.write_stall = REST).await;
+    let mut slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;
+    wait_for_idle(&full, 1).await;
+    publish_refusals(&full, WAITING as u32).await;
+    until("the socket accepts no more bytes", || idle_sockets(&full) == 0).await;
+    for expected in 1..=WAITING as u64 {
+        assert_eq!(units(&mut slow).await, expected);
+    }
+    wait_for_idle(&full, 1).await;
+    publish_refusal(&full, 7);
+    assert_eq!(units(&mut slow).await, 7);
+}

@@ -1,0 +1,270 @@
+//! Tests clients that read nothing: readers of event streams, and clients that send requests
+//! without end. The server closes each connection in time. Each connection costs only the memory of
+//! its buffers, and other clients are served.
+use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
+use doorbuster_engine::notify::EventKind;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::TcpSocket;
+use tokio::runtime::Builder;
+
+use super::*;
+use crate::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
+
+/// How long a client in these tests may read nothing.
+pub(super) const STALL: Duration = Duration::from_millis(200);
+/// Longest wait for a server timeout. A test shortens this timeout. The default timeout is longer
+/// than this wait.
+const SOON: Duration = Duration::from_secs(15);
+/// The maximum number of bytes that can be on the way to a client that reads nothing. The server's
+/// kernel doubles the buffer for its own overhead. The client's kernel also holds some bytes.
+const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
+/// The maximum memory that one connection may cost, in bytes. It covers the connection's buffers
+/// and the server's other work while the connection is open.
+const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
+/// More events than the hub's queue and the connection's buffers can hold.
+const EVENTS: usize = 12_000;
+/// The number of events of a batch. A batch fits into the hub's queue.
+const BATCH: usize = 100;
+/// More events than the connection's buffers can hold. These events fit into the hub's queue.
+pub(super) const WAITING: usize = 1_500;
+
+/// Opens a connection whose client has a very small receive buffer.
+pub(super) async fn narrow(full: &Full) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4 * 1024).expect("the size can be set");
+    socket.connect(full.address).await.expect("the server listens")
+}
+
+/// Reads Anna's event stream line by line when the test asks for it.
+struct Reader(Lines<BufReader<TcpStream>>);
+
+impl Reader {
+    /// Begins a stream over this connection, and reads its first event.
+    async fn new(stream: TcpStream) -> Self {
+        Self::following(stream, "").await
+    }
+
+    /// Begins a stream with this query, and reads its first event.
+    async fn following(stream: TcpStream, query: &str) -> Self {
+        Self::until(stream, query, 4_000_000_000).await
+    }
+
+    /// Begins a stream with a token that expires at this Unix time, and reads its first event.
+    async fn until(mut stream: TcpStream, query: &str, exp: i64) -> Self {
+        let claims = NewToken { exp, ..NewToken::new("anna", 0, PATIENCE) };
+        let token = token(SECRET.as_bytes(), &claims);
+        let request = format!(
+            "GET /v1/events{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.expect("the server reads");
+        let mut reader = Self(BufReader::new(stream).lines());
+        assert_eq!(reader.line().await, "HTTP/1.1 200 OK");
+        reader.hear("data: ", 1).await;
+        reader
+    }
+
+    async fn line(&mut self) -> String {
+        let line = tokio::time::timeout(PATIENCE, self.0.next_line())
+            .await
+            .expect("a line arrives in time");
+        line.expect("the connection is not reset").expect("the connection is open")
+    }
+
+    /// Reads until this many lines that begin with `begin` have arrived.
+    async fn hear(&mut self, begin: &str, times: usize) {
+        for _ in 0..times {
+            while !self.line().await.starts_with(begin) {}
+        }
+    }
+}
+
+/// Publishes `times` events. Each event says that a queued request of Anna was refused.
+fn publish_refusals(full: &Full, times: usize) {
+    let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
+    let units = Units::new(1).expect("the number is in range");
+    let catalogue = full.app.engine.catalogue();
+    let item = catalogue
+        .sale("spring")
+        .expect("the sale was created")
+        .item("phone")
+        .expect("the sale was created")
+        .row
+        .id;
+    for _ in 0..times {
+        let buyer = BuyerId::new("anna").expect("a buyer");
+        full.app.engine.hub().publish(EventKind::Refused {
+            id,
+            item,
+            buyer,
+            units,
+            verdict: Verdict::Unavailable,
+        });
+    }
+}
+
+/// Waits until the condition holds.
+pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(SOON, waiting).await;
+    assert!(waited.is_ok(), "{what}");
+}
+
+#[tokio::test]
+async fn a_stream_that_reads_nothing_is_dropped_and_others_get_every_event() {
+    // The slow client's connection must still be open when the client reads again.
+    let full = Full::start_with(&[], |app| app.write_stall = REST).await;
+    let mut slow = Reader::new(narrow(&full).await).await;
+    let mut quick =
+        Reader::new(TcpStream::connect(full.address).await.expect("the server listens")).await;
+    for _ in 0..EVENTS / BATCH {
+        publish_refusals(&full, BATCH);
+        quick.hear("data: ", BATCH).await;
+    }
+    let (mut events, mut bytes) = (0, 0);
+    // The empty chunk `0` ends the stream. On a slow machine, the server may have cut the
+    // connection before that chunk.
+    while let Ok(Some(line)) = slow.0.next_line().await
+        && line != "0"
+    {
+        events += usize::from(line.starts_with("data: "));
+        bytes += line.len() + 1;
+    }
+    assert!(bytes < HELD_MAX, "{events} events were kept for the slow client, {bytes} bytes");
+    assert_eq!(
+        (full.app.engine.hub().dropped(), full.app.metrics.streams.get()),
+        (1, 1),
+        "after {events} events"
+    );
+    assert_eq!(full.app.engine.hub().readers(), 1);
+    publish_refusals(&full, 1);
+    quick.hear("data: ", 1).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_reads_nothing_for_long_is_closed_and_its_events_are_dropped() {
+    let full = Full::start_with(&[], |app| app.write_stall = STALL).await;
+    let slow = Reader::new(narrow(&full).await).await;
+    publish_refusals(&full, WAITING);
+    until("the stream is closed", || full.app.metrics.streams.get() == 0).await;
+    // The stream was closed because it read nothing, not because too many events waited.
+    assert_eq!((full.app.engine.hub().dropped(), full.app.engine.hub().readers()), (0, 0));
+    drop(slow);
+}
+
+#[tokio::test]
+async fn a_stream_that_must_end_is_cut_soon_although_it_reads_nothing() {
+    let start = || Full::start_with(&[], |app| app.write_stall = REST);
+    let overflow = async {
+        let full = start().await;
+        let slow = Reader::new(narrow(&full).await).await;
+        while full.app.engine.hub().dropped() == 0 {
+            publish_refusals(&full, BATCH);
+            tokio::task::yield_now().await;
+        }
+        until("the stream is cut", || full.app.metrics.streams.get() == 0).await;
+        drop(slow);
+    };
+    let expiry = async {
+        let full = start().await;
+        let exp = full.app.engine.now().0 / 1000 + 2;
+        let slow = Reader::until(narrow(&full).await, "", exp).await;
+        publish_refusals(&full, WAITING);
+        until("the stream is cut", || full.app.metrics.streams.get() == 0).await;
+        assert_eq!(full.app.engine.hub().dropped(), 0, "the token expired");
+        // The client has not read the last event, which says that the token expired.
+        drop(slow);
+    };
+    tokio::join!(overflow, expiry);
+}
+
+#[tokio::test]
+async fn a_stream_without_events_gets_pings_that_need_no_answer() {
+    let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 3 };
+    let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
+    let mut reader =
+        Reader::new(TcpStream::connect(full.address).await.expect("the server listens")).await;
+    let pings = 2 * ping_policy.pings_max as usize;
+    let pinged = tokio::time::timeout(SOON, reader.hear(": ping", pings)).await;
+    assert!(pinged.is_ok(), "{pings} pings did not arrive");
+    publish_refusals(&full, 1);
+    reader.hear("data: ", 1).await;
+}
+
+#[tokio::test]
+async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
+    let ping_policy = PingPolicy { ping_every: Duration::from_millis(20), pings_max: 3 };
+    let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
+    let stream = TcpStream::connect(full.address).await.expect("the server listens");
+    let mut reader = Reader::following(stream, "?sale=spring").await;
+    let spring = full.app.engine.catalogue().sale("spring").cloned().expect("the sale was created");
+    let view = full.app.views.sale_view(&full.app.engine, &spring);
+    // Every stream begins with a status.
+    reader.hear("data: ", 1).await;
+    for _ in 0..3 {
+        let making = view.hold_render_lock().await;
+        full.app.engine.hub().publish(EventKind::Status("spring".into()));
+        tokio::time::sleep(5 * ping_policy.ping_every).await;
+        drop(making);
+        let status = tokio::time::timeout(SOON, reader.hear("data: ", 1)).await;
+        assert!(status.is_ok(), "the status was lost");
+    }
+}
+
+/// Returns the number of bytes of the answer to this request.
+async fn answer_bytes(full: &Full, request: &str) -> usize {
+    let last = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    let (mut stream, mut answer) = (full.send(&last).await, Vec::new());
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
+        .await
+        .expect("the connection ends in time");
+    read.expect("the connection is not reset")
+}
+
+/// Sends this request again and again without reading an answer, until the server ends the
+/// connection.
+async fn ask_without_end(full: &Full, request: &str) {
+    let (mut stream, requests) = (narrow(full).await, request.repeat(100));
+    let asking = async { while stream.write_all(requests.as_bytes()).await.is_ok() {} };
+    let ended = tokio::time::timeout(SOON, asking).await;
+    assert!(ended.is_ok(), "the connection is still open");
+}
+
+/// Returns the number of requests that were answered.
+fn answered(full: &Full) -> u64 {
+    full.app.metrics.requests.read().map(|(_, _, count)| count).sum()
+}
+
+#[test]
+fn a_client_that_sends_without_reading_is_disconnected_and_uses_only_its_buffers() {
+    // All work of the server for a client runs on this thread, so the test counts all of its
+    // memory.
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // A proxy's connection is never paused, so its answers are sent at once.
+    let proxies = [("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")];
+    let full = runtime.block_on(Full::start_with(&proxies, |app| app.write_stall = STALL));
+    let page = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".to_owned();
+    // A purchase takes the fast path.
+    let purchase = Full::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    for request in [page, purchase] {
+        let each = runtime.block_on(answer_bytes(&full, &request));
+        let before = answered(&full);
+        let counted =
+            allocation_counter::measure(|| runtime.block_on(ask_without_end(&full, &request)));
+        runtime.block_on(until("the connection is released", || {
+            full.app.metrics.connections.get() == 0
+        }));
+        let answers = (answered(&full) - before) as usize;
+        let line = request.lines().next();
+        // The last answer does not count, because the server wrote only a part of it.
+        assert!(
+            answers > 0 && (answers - 1) * each < HELD_MAX,
+            "{line:?}: {answers} answers of {each} bytes"
+        );
+        assert!(counted.bytes_max < COST_MAX, "{line:?}: {counted:?}");
+    }
+    runtime.block_on(async move { drop(full) });
+}

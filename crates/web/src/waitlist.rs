@@ -1,0 +1,203 @@
+//! Lets buyers join an item's waitlist, read their own entry, or leave. Joining passes the same
+//! front door as a purchase.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::header::idempotency_key;
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::problem::Problem;
+use doorbuster_auth::{BuyerName, VerifiedBuyer};
+use doorbuster_core::gate::pass::Membership;
+use doorbuster_core::{BuyerId, Phase, RequestKey};
+use doorbuster_engine::catalogue::{ItemState, SaleState};
+use doorbuster_engine::engine::{JoinRefusal, JoinResult, LeaveResult, OrderLookup};
+use doorbuster_engine::purchase::Refusal;
+use doorbuster_engine::wire;
+use doorbuster_gate::{DoorCheck, PresentedPass, check_entry};
+use doorbuster_steps::memory::unless_stale;
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::App;
+use super::failure::failed;
+use super::identity::{Buyer, BuyerMembership, ClientAddress};
+use super::limits::RETRY_SECS;
+use super::orders::order_view;
+use super::path_names::PathNames;
+use super::purchase_headers::PurchaseHeader;
+use super::refusals;
+use super::reply::{HandlerResult, empty, json};
+use super::request_body;
+use super::sales::find_sale;
+
+/// `POST /v1/sales/{sale}/items/{item}/waitlist`
+pub(crate) async fn join(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    BuyerMembership(standing): BuyerMembership,
+    client: ClientAddress,
+    PathNames([sale, item]): PathNames<2>,
+    request: axum::extract::Request,
+) -> HandlerResult {
+    let headers = request.headers().clone();
+    request_body::no_body(request, BODY_BYTES_MAX).await?;
+    let key = request_key(&headers)?;
+    let (sale, item) = find_item(&app, &sale, &item).await?;
+    let joined =
+        match app.engine.replay_waitlist_order(&item, &buyer, &key).await.map_err(failed)? {
+            // A buyer may see an existing entry or order even if the front door refuses new
+            // requests.
+            Some(joined) => joined,
+            None => {
+                check_front_door(&app, &headers, (&buyer, standing, client), &sale, &item).await?;
+                app.engine.join_waitlist(&item, &buyer, &key).await.map_err(failed)?
+            }
+        };
+    let (id, lookup, status) = match joined {
+        JoinResult::WaitlistEntry { id, lookup, is_new: true } => (id, lookup, StatusCode::CREATED),
+        JoinResult::WaitlistEntry { id, lookup, is_new: false } => (id, lookup, StatusCode::OK),
+        JoinResult::Order(order) => (order.id, OrderLookup::Order(order), StatusCode::OK),
+        JoinResult::Refused(why) => return Err(refusal_problem(&app, &sale, why).into()),
+    };
+    let shown = order_view(&app, id, lookup, Some(&buyer))?;
+    let mut reply = json(status, &shown);
+    let location = HeaderValue::from_str(&format!("/v1/orders/{}", shown.id()));
+    reply.headers_mut().insert(LOCATION, location.expect("ids are ASCII"));
+    if status == StatusCode::OK {
+        reply.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    Ok(reply)
+}
+
+/// `GET /v1/sales/{sale}/items/{item}/waitlist`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    PathNames([sale, item]): PathNames<2>,
+) -> HandlerResult {
+    let (sale, item) = find_item(&app, &sale, &item).await?;
+    let read = app.engine.buyer_waitlist_position(item.row.id, &buyer).await.map_err(failed)?;
+    let found = read.ok_or_else(busy)?.filter(|_| sale.row.phase != Phase::Closed);
+    let found =
+        found.ok_or_else(|| Problem::not_found("this buyer has no entry in this waitlist"))?;
+    Ok(json(StatusCode::OK, &wire::waiting(&item, &found.entry, found.ahead)))
+}
+
+/// `DELETE /v1/sales/{sale}/items/{item}/waitlist`
+pub(crate) async fn leave(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    PathNames([sale, item]): PathNames<2>,
+) -> HandlerResult {
+    let (sale, item) = find_item(&app, &sale, &item).await?;
+    match app
+        .engine
+        .leave_waitlist(item.row.id, &buyer, sale.row.phase == Phase::Closed)
+        .await
+        .map_err(failed)?
+    {
+        LeaveResult::Done => Ok(empty(StatusCode::NO_CONTENT)),
+        LeaveResult::Served(state) => {
+            let detail = "the waitlist entry has become an order, which can be cancelled while it \
+                          is reserved";
+            Err(Problem::wrong_state(state.as_str(), detail).into())
+        }
+        LeaveResult::Busy => Err(busy().into()),
+    }
+}
+
+/// Finds the sale and the item in the path, if buyers may see them.
+async fn find_item(
+    app: &App,
+    sale: &str,
+    item: &str,
+) -> Result<(Arc<SaleState>, Arc<ItemState>), Problem> {
+    let sale = find_sale(app, sale).await?;
+    let item = sale.item(item).cloned().ok_or_else(no_such_item)?;
+    Ok((sale, item))
+}
+
+/// Returns the request's key.
+fn request_key(headers: &HeaderMap) -> Result<RequestKey, Problem> {
+    let values = headers.get_all(PurchaseHeader::Key.name()).iter().map(HeaderValue::as_bytes);
+    let key = idempotency_key(values).map_err(|fault| Problem::invalid_request(vec![fault]))?;
+    Ok(key.into())
+}
+
+/// Checks the front door as for a purchase, and counts the request against the limits.
+async fn check_front_door(
+    app: &App,
+    headers: &HeaderMap,
+    (buyer, standing, client): (&BuyerId, Membership, ClientAddress),
+    sale: &SaleState,
+    item: &ItemState,
+) -> Result<(), Problem> {
+    let now = app.engine.now();
+    let name = BuyerName::from(buyer);
+    let pass = PresentedPass::new(
+        headers.get_all(PurchaseHeader::Pass.name()).iter().map(HeaderValue::as_bytes),
+    );
+    let DoorCheck { refusal: against, .. } = check_entry(
+        &app.gate.passes,
+        sale,
+        item,
+        // The guard has already checked that the token has not expired.
+        Some(VerifiedBuyer { name, standing, expires_secs: i64::MAX }),
+        pass,
+        now,
+    );
+    let refusal = match app.engine.phase_refusal(sale) {
+        Some(refusal) => Some(unless_stale(app.engine.memory_age_ms(), refusal)),
+        None => {
+            let caller = (client, buyer.as_str());
+            app.door_refusal(caller, sale, item, against, now).await.map(Refusal::AtDoor)
+        }
+    };
+    refusal.map_or(Ok(()), |refusal| Err(refusals::refusal_problem(&refusal)))
+}
+
+/// Returns the problem for a buyer who gets no waitlist entry.
+fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
+    match why {
+        JoinRefusal::UnitsFree => Problem::not_held_out(),
+        JoinRefusal::SoldOut => Problem::sold_out(false, 0),
+        JoinRefusal::LimitReached { limit, used } => Problem::limit_reached(limit, used),
+        JoinRefusal::Lapsed(state) => Problem::wrong_state(
+            state.as_str(),
+            "this buyer did not pay for an earlier order from this waitlist; a waitlist offers \
+             each buyer only one unit",
+        ),
+        JoinRefusal::KeyReused => Problem::idempotency_key_reused(),
+        JoinRefusal::Full => Problem::waitlist_full(),
+        JoinRefusal::NotOnSale => {
+            // The store has a newer state of the sale than the state that this node checked.
+            let now = app
+                .engine
+                .catalogue()
+                .sale(&sale.row.id)
+                .and_then(|sale| app.engine.phase_refusal(sale));
+            match now {
+                Some(refusal) => {
+                    let age_ms = app.engine.memory_age_ms();
+                    refusals::refusal_problem(&unless_stale(age_ms, refusal))
+                }
+                None => Problem::unavailable(
+                    "the sale changed during this request; send the same request with the same \
+                     key again",
+                    RETRY_SECS,
+                ),
+            }
+        }
+        JoinRefusal::NotFound => no_such_item(),
+        JoinRefusal::Busy => busy(),
+    }
+}
+
+fn no_such_item() -> Problem {
+    Problem::not_found("the sale has no such item")
+}
+
+fn busy() -> Problem {
+    Problem::overloaded(RETRY_SECS)
+}
