@@ -7,7 +7,8 @@ use doorbuster_base::secret_format::{SECRET_BYTES, is_admin_key, parse_id_key};
 use doorbuster_core::IdKey;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::check::{SettingsReader, non_empty_text};
+use super::check::SettingsReader;
+use super::check::settings_reader::non_empty_text;
 
 /// Authentication of buyers and operators.
 #[derive(Debug)]

@@ -16,7 +16,9 @@ use super::{Cidr, Settings, Shape, auth, backup, deliveries, log, oidc, page, pa
 use doorbuster_base::master_keys::{MASTER_KEYS_MAX, MasterKeys};
 use doorbuster_base::secret_format::parse_key;
 
-mod settings_reader;
+pub(super) mod settings_reader;
+
+use settings_reader::is_origin;
 
 pub(super) use settings_reader::SettingsReader;
 
@@ -201,13 +203,6 @@ fn peers(read: &mut SettingsReader<'_>) -> Vec<String> {
     peers
 }
 
-pub(super) fn is_origin(text: &str) -> bool {
-    let is_web = text.starts_with("https://") || text.starts_with("http://");
-    let origin = reqwest::Url::parse(text).ok().map(|url| url.origin());
-    let origin = origin.filter(|origin| origin.is_tuple());
-    is_web && origin.is_some_and(|origin| origin.ascii_serialization() == text)
-}
-
 /// Reads an origin in the form that browsers use.
 fn origin(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
@@ -216,15 +211,6 @@ fn origin(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
             path,
             "is not an origin; write it as browsers do, like https://shop.example, without a path",
         );
-    }
-    Some(text)
-}
-
-/// Reads a text, if it is set. Records a fault if the text is empty.
-pub(super) fn non_empty_text(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
-    let text = read.text(path)?;
-    if text.trim().is_empty() {
-        read.fault(path, "is empty; write a value or remove it");
     }
     Some(text)
 }

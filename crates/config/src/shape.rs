@@ -5,7 +5,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use doorbuster_store::check_address;
 use secrecy::SecretString;
 
-use super::check::{SettingsReader, is_origin};
+use super::check::SettingsReader;
+use super::check::settings_reader::is_origin;
 
 /// Where the server decides about stock, and where it stores its data.
 #[derive(Debug)]

@@ -9,12 +9,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use doorbuster_config::Cidr;
 use doorbuster_core::Millis;
-use doorbuster_store::{Block, BlockKind, BlocksVersion, StoreError};
+use doorbuster_store::{Block, BlockKind, BlocksVersion, Store, StoreError};
 use hashbrown::HashMap;
 use tokio::sync::watch;
 
-use crate::engine::Engine;
-use crate::outages;
+use crate::outages::{self, Outages};
 
 /// The maximum number of blocks. Further blocks are refused.
 pub const BLOCKS_MAX: usize = 10_000;
@@ -137,36 +136,36 @@ impl Blocks {
     /// # Errors
     ///
     /// If the store cannot be read. In that case the blocks stay as they were.
-    pub async fn catch_up(&self, engine: &Engine) -> Result<(), StoreError> {
+    pub async fn catch_up(&self, store: &Store) -> Result<(), StoreError> {
         let mut read = self.reading.lock().await;
-        let mark = engine.store().blocks_version().await?;
+        let mark = store.blocks_version().await?;
         if *read != Some(mark) {
-            self.replace(&engine.store().blocks().await?);
+            self.replace(&store.blocks().await?);
             *read = Some(mark);
         }
         Ok(())
     }
 
-    /// Follows other nodes' changes until the future is dropped.
-    pub async fn follow(&self, engine: &Engine) {
+    /// Follows other nodes' changes until the future is dropped. On a single node, only request
+    /// handlers change the blocks, and they read the blocks again themselves. So there the future
+    /// ends after the first successful read.
+    pub async fn follow(&self, store: &Store, outages: &Outages, is_single_node: bool) {
         let mut every = tokio::time::interval(REFRESH_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut was_away = false;
         loop {
             every.tick().await;
-            let looked = self.catch_up(engine).await;
+            let looked = self.catch_up(store).await;
             if let (Err(error), false) = (&looked, was_away) {
                 outages::warn!(
-                    engine.outages(),
+                    outages,
                     error,
                     event = "block.reload_failed",
                     "failed to reload the blocks; the previous blocks stay in force"
                 );
             }
             was_away = looked.is_err();
-            if engine.layout().is_single_node() && looked.is_ok() {
-                // On a single node, only request handlers change the blocks, and they read the
-                // blocks again themselves.
+            if is_single_node && looked.is_ok() {
                 return;
             }
         }

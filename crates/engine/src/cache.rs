@@ -12,15 +12,16 @@
 //! for the other nodes. `docs/caching.md` describes all caches.
 pub mod copy;
 mod numbers;
+mod state;
 
 use std::time::Duration;
 
 use doorbuster_slots::{LockGuard, Locks, SharedRedis, SlotError};
 use doorbuster_store::{CatalogueRows, StoreError};
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 pub use numbers::ItemNumbers;
+pub use state::Cache;
 
 use crate::engine::Engine;
 
@@ -35,16 +36,6 @@ const PEER_READ_MAX: Duration = Duration::from_millis(50);
 const PEER_READ_POLL: Duration = Duration::from_millis(2);
 /// The name of the lock. The keys in the shared Redis also contain this name.
 const NAME: &str = "catalogue";
-
-/// A node's state for reads of unknown ids.
-#[derive(Debug, Default)]
-pub struct Cache {
-    /// The shared Redis and its locks, if the nodes share a Redis.
-    shared: Option<(SharedRedis, Locks)>,
-    /// Locked during a read of the store. The value has the start of the last read and its
-    /// duration.
-    last_check: Mutex<Option<(Instant, Duration)>>,
-}
 
 /// A read that one node does for all nodes.
 trait SharedRead {
@@ -112,16 +103,6 @@ impl SharedRead for CatalogueRead<'_> {
 }
 
 impl Cache {
-    /// Creates an empty cache. `shared` is the Redis that all nodes share, with its locks.
-    pub fn new(shared: Option<(SharedRedis, Locks)>) -> Self {
-        Self { shared, last_check: Mutex::default() }
-    }
-
-    /// Returns the shared Redis and its locks.
-    pub fn shared(&self) -> Option<(&SharedRedis, &Locks)> {
-        self.shared.as_ref().map(|(shared, locks)| (shared, locks))
-    }
-
     /// Keeps the catalogue if it was current a few milliseconds ago. If it was not, reads the
     /// changes from the store. If Redis or the store is unreachable, the known catalogue stays in
     /// use.

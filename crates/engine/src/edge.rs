@@ -2,7 +2,8 @@
 //! edge feed in Redis. The edge refuses requests if the copy shows that they cannot succeed, and
 //! passes all other requests to nodes with the role `api`. `doorbuster_core::edge` has the rules of
 //! an edge.
-pub mod follow;
+pub mod feed_counts;
+mod follow;
 pub mod keys;
 pub mod records;
 pub mod refusal_report;
@@ -21,7 +22,8 @@ use doorbuster_core::{IdKey, Millis};
 use doorbuster_slots::{SharedRedis, SlotError};
 use http::HeaderValue;
 
-pub(crate) use follow::FeedCounts;
+pub(crate) use feed_counts::FeedCounts;
+pub use follow::follow_feed;
 pub use refusal_report::REFUSALS_HEADER;
 pub(crate) use relay::Relay;
 pub use relay::{EdgeMessage, NodeMessage, RelayGuard};
@@ -33,8 +35,7 @@ use doorbuster_base::clock::Clock;
 use doorbuster_config::NamedNodes;
 use doorbuster_telemetry::metrics::{Counter, Gauge};
 
-use crate::blocks::Blocks;
-use crate::engine::{Engine, redis_prefix};
+use crate::slot_layout::redis_prefix;
 
 /// An edge's knowledge about the age of its copy and about the store's time.
 #[derive(Clone, Copy, Debug, Default)]
@@ -137,11 +138,6 @@ impl EdgeNode {
             connections: connections.get(),
         };
         HeaderValue::from_bytes(&about.seal(key, header)).ok()
-    }
-
-    /// Follows the feed on one of these servers until the future is dropped.
-    pub async fn follow(&self, engine: &Engine, blocks: &Blocks) {
-        follow::run(engine, blocks, self, &self.servers).await;
     }
 
     /// Returns the edge's own monotonic time, in milliseconds.

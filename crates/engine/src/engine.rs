@@ -1,11 +1,14 @@
 //! The engine decides about stock. This module contains the engine's shared state, and starts and
 //! stops the engine.
 
+mod error;
 mod jobs;
 mod node_count;
 mod node_memory;
 mod orders;
+mod refusal_search;
 mod refusals;
+mod settler_watch;
 mod settlers;
 mod slot_counts;
 mod start;
@@ -23,16 +26,17 @@ use doorbuster_base::clock::Clock;
 use doorbuster_config::Roles;
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{IdKey, ItemId, Millis, NodeId, Token};
-use doorbuster_slots::{SharedRedis, SlotError, Slots};
-use doorbuster_store::{ItemCounts, OpenError, SaleRow, Store, StoreError};
+use doorbuster_slots::{SharedRedis, Slots};
+use doorbuster_store::{ItemCounts, SaleRow, Store};
 use doorbuster_telemetry::metrics::Gauge;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
 use crate::catalogue::{Catalogue, ItemState};
-use crate::control::{CatalogueCheck, JobSignals};
+use crate::control::JobSignals;
 use crate::database::DatabaseState;
 use crate::edge::EdgeNode;
 use crate::holders::Holders;
@@ -42,37 +46,16 @@ use crate::outages::Outages;
 use crate::slot_layout::SlotLayout;
 use crate::waiters::{Delivery, VerdictWaiters};
 use node_memory::NodeMemory;
-use settlers::SettlerWatch;
+use settler_watch::SettlerWatch;
 
+pub(crate) use error::DRAIN_MAX;
+pub use error::EngineError;
 pub use jobs::Jobs;
 pub use node_count::NodeCount;
 pub use orders::OrderLookup;
 pub use start::expose_urls;
-pub(crate) use start::redis_prefix;
 pub use start::{DatabaseOptions, EngineOptions, StockLocation};
-pub(crate) use stop::DRAIN_MAX;
 pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
-
-/// Why the engine failed.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// The store could not be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A slot failed.
-    #[error(transparent)]
-    Slot(#[from] SlotError),
-    /// Tickets in flight did not settle in time.
-    #[error("tickets in flight did not settle within {} s", DRAIN_MAX.as_secs())]
-    Drain,
-    /// A payment message arrived too early: its payment is not recorded yet, or its order is not
-    /// decided yet.
-    #[error("the message's payment is not recorded yet, or its order is not decided yet")]
-    TooEarly,
-}
 
 /// The part of the program that decides about stock.
 pub struct Engine {
@@ -106,6 +89,15 @@ pub struct Engine {
     tasks: TaskTracker,
     /// This node's description for other nodes. It is set when the node begins to serve requests.
     about: OnceLock<NodeDescription>,
+}
+
+/// The newest check for changes of the catalogue.
+#[derive(Debug, Default)]
+pub(crate) struct CatalogueCheck {
+    /// When the check began.
+    pub(crate) began: Option<Instant>,
+    /// The version up to which this node has the whole catalogue.
+    pub(crate) version: Option<String>,
 }
 
 /// A node's description of itself for other nodes.

@@ -6,13 +6,13 @@
 //! the calls that fail while the database is available.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use doorbuster_slots::SlotError;
 use doorbuster_store::StoreError;
 
-use crate::engine::{Engine, EngineError};
+use crate::engine::EngineError;
 
 /// The time between two log lines about an outage that continues.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
@@ -21,8 +21,6 @@ const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 const OVER_AFTER: Duration = Duration::from_secs(3);
 /// The store itself notices an outage within this time after the first failed call.
 const STORE_NOTICES_WITHIN: Duration = Duration::from_secs(3);
-/// How often the outages are checked.
-const CHECK_EVERY: Duration = Duration::from_millis(500);
 
 /// The log event of a failed request.
 const REQUEST: &str = "server.request_failed";
@@ -141,7 +139,7 @@ impl Outages {
     }
 
     /// Logs a summary of each outage, if the summary is due.
-    fn check(&self, is_store_available: bool) {
+    pub(crate) fn check(&self, is_store_available: bool) {
         self.check_slots();
         let mut failures = self.lock(Away::Store);
         let Some(now) = failures.as_mut() else { return };
@@ -190,14 +188,6 @@ impl Outages {
                 "a server that holds slots is still unavailable; retrying"
             );
         }
-    }
-}
-
-/// Logs outages until the program stops.
-pub async fn run(engine: Arc<Engine>) {
-    loop {
-        tokio::time::sleep(CHECK_EVERY).await;
-        engine.outages().check(engine.store().is_available());
     }
 }
 

@@ -1,7 +1,7 @@
 //! The places of an item's slots, as seen from this node. The shape of the deployment decides the
 //! layout once, when the process starts. All other code asks the methods of `SlotLayout` about the
 //! layout.
-use doorbuster_core::{ItemId, NodeId, SlotKey, Spread};
+use doorbuster_core::{IdKey, ItemId, NodeId, SlotKey, Spread};
 
 /// The places of the slots of every item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,4 +87,10 @@ impl SlotLayout {
             Self::Shared | Self::Edge => format!("shared:{sale}:{item}:{}", slot.index),
         }
     }
+}
+
+/// Returns the prefix of the Redis keys of the deployment with this key for ids.
+pub(crate) fn redis_prefix(id_key: &IdKey) -> String {
+    let deployment = id_key.request_hash("doorbuster", "slots").id_bits();
+    format!("doorbuster:{deployment:06x}")
 }

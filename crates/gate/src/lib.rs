@@ -59,11 +59,16 @@ impl Gate {
         }
     }
 
+    async fn follow_blocks(&self, engine: &Engine) {
+        let is_single_node = engine.layout().is_single_node();
+        self.blocks.follow(engine.store(), engine.outages(), is_single_node).await;
+    }
+
     /// Runs the background jobs of all parts until the future is dropped.
     pub async fn run_jobs(&self, engine: &Engine) {
         tokio::join!(
             self.limits.run_sharing(),
-            self.blocks.follow(engine),
+            self.follow_blocks(engine),
             self.room.run_jobs(engine),
             self.challenges.run_jobs(engine)
         );

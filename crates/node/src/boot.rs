@@ -22,9 +22,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use announce::{announce, local_address};
+use error::SETTLE_TIMEOUT;
 pub use error::ServeError;
 pub use event_loop::runtime;
-use parts::{continuous_backup, engine_options, publish_keys, stock_location};
+use parts::{ServerParts, continuous_backup, engine_options, publish_keys, stock_location};
 pub use reload::Reloader;
 pub use without_http::{DirectAnswer, DirectSale, without_http};
 
@@ -38,8 +39,6 @@ use doorbuster_secrets::{self as secrets, Secrets};
 use doorbuster_telemetry::trace;
 use doorbuster_web::{self as web, App};
 
-/// How long the engine may take to settle the accepted tickets after every request was answered.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// The longest time for each step of a stop, except the settling of tickets. One of these steps
 /// finishes the purchases and operators' changes whose clients have disconnected.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -183,14 +182,6 @@ async fn open_engine(
     let location = stock_location(settings, secrets, backup.as_ref())?;
     let options = engine_options(settings, secrets, (location, history), failed);
     Ok((Engine::start(options).await?, fatal, backup))
-}
-
-/// The parts of a server.
-#[derive(Clone, Copy)]
-struct ServerParts<'a> {
-    settings: &'a Settings,
-    secrets: &'a Secrets,
-    engine: &'a Arc<Engine>,
 }
 
 /// Runs a started engine until it must stop.

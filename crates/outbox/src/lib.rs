@@ -22,10 +22,12 @@ mod address_guard;
 mod body;
 mod broker;
 mod cleanup;
+mod limits;
 mod log;
 mod metrics;
 pub mod push;
 mod receiver;
+mod send;
 mod webhook;
 mod worker;
 
@@ -49,17 +51,13 @@ pub use address_guard::{AddressGuard, check as check_address};
 pub use body::{event_id, visible_event_id};
 pub use broker::display_address as shown_address;
 use broker::{BrokerGuard, Brokers};
+pub use limits::{ENDPOINTS_MAX, SECRETS_MAX};
 pub use metrics::AttemptOutcome;
 pub(crate) use metrics::DeliveryMetrics;
 use receiver::Message;
 use webhook::Webhooks;
 pub(crate) use webhook::guarded_client;
 
-/// The maximum number of endpoints of a deployment. Further endpoints are refused.
-pub const ENDPOINTS_MAX: usize = 50;
-/// The maximum number of active secrets of one endpoint. Every active secret signs each message. At
-/// the bound, the oldest secret is removed.
-pub const SECRETS_MAX: usize = 5;
 /// How often a node reads the endpoints.
 const ENDPOINTS_REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How often a node reads new events, even without a signal.

@@ -8,9 +8,6 @@
 use bytes::Bytes;
 use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;
-use doorbuster_store::{Endpoint, EndpointKind};
-
-use super::Outbox;
 
 /// A message about an event, as receivers get it.
 #[derive(Clone, Debug)]
@@ -43,34 +40,5 @@ pub(crate) struct DeliveryError {
 impl DeliveryError {
     pub fn new(error: impl Into<String>) -> Self {
         Self { error: error.into(), pause_ms: 0, is_final: false, is_gone: false }
-    }
-}
-
-impl Outbox {
-    /// Sends one message, once.
-    pub(super) async fn send(
-        &self,
-        endpoint: &Endpoint,
-        message: &Message,
-    ) -> Result<(), DeliveryError> {
-        let sent = match endpoint.kind {
-            EndpointKind::Webhook => {
-                self.webhooks.send(endpoint, message, self.engine.clock().wall()).await
-            }
-            EndpointKind::Broker => self.brokers.send(endpoint, message).await,
-        };
-        if let Err(DeliveryError { error, .. }) = &sent {
-            let Message { id, what, key, at, .. } = message;
-            tracing::debug!(
-                endpoint = endpoint.id,
-                event = id,
-                what = what.as_str(),
-                key,
-                at = at.0,
-                error,
-                "a receiver did not accept a message"
-            );
-        }
-        sent
     }
 }

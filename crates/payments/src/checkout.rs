@@ -8,7 +8,7 @@ use doorbuster_engine::engine::EngineError;
 use doorbuster_gate::RateLimitExceeded;
 
 use super::Payments;
-use super::provider::{CheckoutStatus, NewCheckout, NewSession, ProviderError};
+use super::contract::{CheckoutStatus, NewCheckout, NewSession, ProviderError};
 
 /// Result of a request for a checkout.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use doorbuster_engine::notify::EventKind;
 use doorbuster_store::{Reversal, ReversalOutcome};
 
 use super::Payments;
-use super::provider::{FailedPayment, FoundPayment, ProviderMessage};
+use super::contract::{FailedPayment, FoundPayment, ProviderMessage};
 
 impl Payments {
     /// Handles a verified message.

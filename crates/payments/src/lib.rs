@@ -13,6 +13,7 @@
 //! | `refunds` | requests refunds and asks for their progress |
 //! | `metrics` | counters |
 mod checkout;
+pub mod contract;
 mod failover;
 #[cfg(test)]
 mod fixture;
@@ -32,9 +33,10 @@ use doorbuster_engine::engine::Engine;
 use doorbuster_engine::scheduler::Work;
 
 pub use checkout::CheckoutResult;
+use contract::UnpayablePrice;
 use failover::AppliedPayments;
 pub(crate) use metrics::{PaymentMetrics, RefundStep};
-use provider::{Provider, UnpayablePrice};
+use provider::Provider;
 use sandbox::Sandbox;
 use secrecy::SecretString;
 

@@ -1,181 +1,24 @@
-//! The contract with a payment provider. Each provider has one file. A new provider needs a file
-//! and one arm in each `match` here.
-//!
-//! A repeated request must have no second effect. So each checkout and each refund has an
-//! idempotency key, which stays the same in every repeat.
+//! The configured payment provider. Each provider has one file. A new provider needs a file and one
+//! arm in each `match` here.
 use std::sync::Arc;
 
 use bytes::Bytes;
 use doorbuster_api::limits::{ADMIN_BODY_BYTES_MAX, BODY_BYTES_MAX};
 use doorbuster_base::signing::SigningKey;
 use doorbuster_config::ProviderSettings;
-use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundId, RefundUpdate};
+use doorbuster_core::money::{PaymentId, Refund, RefundUpdate};
 use doorbuster_core::{Millis, TicketId};
 use doorbuster_engine::engine::Engine;
 use doorbuster_store::Reversal;
 use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::contract::{
+    CheckoutStatus, MessageError, NewCheckout, NewSession, ProviderError, ProviderMessage,
+    UnpayablePrice,
+};
 use super::sandbox::Sandbox;
 use super::stripe::Stripe;
-
-/// The error of a request that failed or that the provider refused.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{why}")]
-pub struct ProviderError {
-    /// The provider's message, or the reason why no request reached the provider.
-    pub why: String,
-    /// Whether the provider refused the request. A repeated request then gets the same answer.
-    pub is_refusal: bool,
-    /// Whether the provider got too many requests and did not decide about this request. A later
-    /// request may succeed.
-    pub is_busy: bool,
-}
-
-impl ProviderError {
-    /// Returns the error of a provider that could not be reached or could not answer. A later
-    /// request may succeed.
-    pub fn unavailable(why: impl Into<String>) -> Self {
-        Self { why: why.into(), is_refusal: false, is_busy: false }
-    }
-
-    /// Returns the error of a provider that refused a request.
-    pub fn refusal(why: impl Into<String>) -> Self {
-        Self { why: why.into(), is_refusal: true, is_busy: false }
-    }
-}
-
-/// Why a provider's message was rejected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MessageError {
-    /// The signature or the time is not valid.
-    Unverified(String),
-    /// The provider signed the message, but its content is invalid.
-    Malformed(String),
-}
-
-/// The content of a provider's message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProviderMessage {
-    /// A payment was captured.
-    Captured(Capture),
-    /// A payment attempt failed.
-    FailedPayment(FailedPayment),
-    /// The progress of a refund.
-    Refund {
-        /// The message's id.
-        event: String,
-        /// The refund.
-        id: RefundId,
-        /// The new progress.
-        news: RefundUpdate,
-        /// The reversal to record if the shop did not request this refund.
-        if_not_ours: Option<Reversal>,
-    },
-    /// A payment was refunded or disputed without a request from the shop, or such a reversal was
-    /// cancelled.
-    Reversed {
-        /// The reversal.
-        reversal: Reversal,
-        /// The order in the message's metadata, if this installation wrote the metadata.
-        order: Option<String>,
-    },
-    /// A checkout that accepts no more payments.
-    Closed {
-        /// The order, as written in the message.
-        order: String,
-        /// The provider's id of the checkout.
-        session: String,
-    },
-    /// A message that has no effect on this server.
-    Unused,
-}
-
-/// A payment attempt that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FailedPayment {
-    /// The message's id.
-    pub event: String,
-    /// The provider's id of the payment.
-    pub payment: String,
-    /// The order, as written in the message.
-    pub order: String,
-    /// The amount of the attempt, if the message contains it.
-    pub money: Option<Money>,
-    /// The provider's id of the checkout, if the failure ended the checkout. The buyer then needs a
-    /// new checkout.
-    pub session: Option<String>,
-}
-
-/// A checkout to create.
-#[derive(Clone, Debug)]
-pub struct NewCheckout {
-    /// The order.
-    pub order: TicketId,
-    /// The idempotency key. The same content always has the same key, so a repeat creates no second
-    /// checkout.
-    pub key: String,
-    /// The item's title, for people to read.
-    pub title: String,
-    /// The number of units.
-    pub units: u32,
-    /// The price of one unit.
-    pub price: Money,
-    /// The price of all units.
-    pub total: Money,
-    /// When the order's payment window ends.
-    pub pay_by: Millis,
-    /// The page to which the buyer's browser returns.
-    pub return_url: String,
-}
-
-impl NewCheckout {
-    /// Returns the return URL with the result `what` in its query. The page uses the result only
-    /// for its text. The server never trusts this result.
-    pub(crate) fn return_url_with(&self, what: &str) -> String {
-        format!("{}?back={what}", self.return_url)
-    }
-}
-
-/// A created checkout.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewSession {
-    /// The provider's id of the checkout.
-    pub session: String,
-    /// The URL for the buyer's browser. A URL without a host is a path of this server.
-    pub url: String,
-    /// The requested end of the checkout.
-    pub expires_at: Millis,
-}
-
-/// The state of a checkout after a request to close it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CheckoutStatus {
-    /// The checkout accepts no more payments and took no payment.
-    Closed,
-    /// The checkout took these payments and accepts no more.
-    Paid(Vec<FoundPayment>),
-    /// A payment is pending and may still fail. The server must ask again.
-    Undecided,
-}
-
-/// A payment that the server found by asking the provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundPayment {
-    /// The captured payment.
-    pub capture: Capture,
-    /// The reversal of the payment, if the provider reports a reversal.
-    pub back: Option<Reversal>,
-}
-
-/// Why a provider does not accept a price.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnpayablePrice {
-    /// The JSON member that the provider does not accept: `amount_minor` or `currency`.
-    pub member: &'static str,
-    /// The reason.
-    pub why: &'static str,
-}
 
 /// A payment provider.
 pub enum Provider {

@@ -26,7 +26,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
 use super::Payments;
-use super::provider::CheckoutStatus;
+use super::contract::CheckoutStatus;
 use super::silence::{ProbeResult, ProviderSilence};
 use pacer::QueryPacer;
 

@@ -75,7 +75,7 @@ impl Payments {
                     self.provider.name(),
                     refund.provider
                 );
-                Err(super::provider::ProviderError::unavailable(why))
+                Err(super::contract::ProviderError::unavailable(why))
             }
             () if refund.accepted => self.provider.refund_status(&refund).await,
             () => self.provider.refund(&refund).await,

@@ -28,7 +28,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::provider::{
+use super::contract::{
     CheckoutStatus, FoundPayment, MessageError, NewCheckout, NewSession, ProviderError,
     ProviderMessage,
 };

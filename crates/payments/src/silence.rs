@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::provider::{CheckoutStatus, ProviderError};
+use super::contract::{CheckoutStatus, ProviderError};
 
 /// The maximum number of checkouts with a running request.
 pub(super) const AT_ONCE: usize = 32;

@@ -19,16 +19,15 @@ use doorbuster_store::Reversal;
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::provider::{
+use super::contract::{
     CheckoutStatus, FoundPayment, MessageError, NewCheckout, NewSession, ProviderError,
     ProviderMessage, UnpayablePrice,
 };
+pub use api::NAME;
 use api::{Api, ApiError};
 use event::read_capture;
 use refund_progress::{has_arrived, is_whole, live_refund_amount, refund_progress};
 
-/// The provider's name.
-pub const NAME: &str = "stripe";
 /// Shortest life of a session that Stripe allows, plus a margin for clock differences.
 const LIFE_MIN: Duration = Duration::from_secs(31 * 60);
 /// Longest life of a session that Stripe allows, minus a margin.

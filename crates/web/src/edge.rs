@@ -18,7 +18,7 @@ use doorbuster_core::gate::pass::PASS_BYTES_MAX;
 use doorbuster_core::{Millis, RequestHash};
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::control;
-use doorbuster_engine::edge::{EdgeNode, PassFailure};
+use doorbuster_engine::edge::{EdgeNode, PassFailure, follow_feed};
 use doorbuster_engine::holders::Holders;
 use doorbuster_engine::purchase::{Refusal, answer_kind};
 use doorbuster_gate::PresentedPass;
@@ -388,7 +388,7 @@ impl App {
                 () = sampling => {}
                 () = self.buyers.run_key_refresh() => {}
                 () = node.upstreams.run_checks(node) => {}
-                () = node.follow(&self.engine, &self.gate.blocks) => {}
+                () = follow_feed(&self.engine, &self.gate.blocks, node) => {}
             }
         };
         // A report that has begun must not be dropped.

@@ -221,7 +221,7 @@ impl App {
     /// # Errors
     /// If the store cannot be read.
     pub async fn load_blocks(&self) -> Result<(), StoreError> {
-        self.gate.blocks.catch_up(&self.engine).await
+        self.gate.blocks.catch_up(self.engine.store()).await
     }
 
     /// Sets this server's address. The sandbox sends its messages to this address.

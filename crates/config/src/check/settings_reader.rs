@@ -170,3 +170,20 @@ fn entries(text: &str) -> Vec<String> {
         .map(str::to_owned)
         .collect()
 }
+
+/// Returns whether a text is an origin in the form that browsers use.
+pub(crate) fn is_origin(text: &str) -> bool {
+    let is_web = text.starts_with("https://") || text.starts_with("http://");
+    let origin = reqwest::Url::parse(text).ok().map(|url| url.origin());
+    let origin = origin.filter(|origin| origin.is_tuple());
+    is_web && origin.is_some_and(|origin| origin.ascii_serialization() == text)
+}
+
+/// Reads a text, if it is set. Records a fault if the text is empty.
+pub(crate) fn non_empty_text(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
+    let text = read.text(path)?;
+    if text.trim().is_empty() {
+        read.fault(path, "is empty; write a value or remove it");
+    }
+    Some(text)
+}

@@ -14,7 +14,7 @@ use doorbuster_core::{Counter, Grant, Recall, RecallId, RecallTarget};
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
-use super::reconcile::OpenSlot;
+use super::open_slot::OpenSlot;
 use super::refill::refill_slot;
 
 /// After a node gave units to another node, it waits for this long before it recalls units. A

@@ -19,9 +19,10 @@ use crate::catalogue::{ItemState, SaleState, SlotUnits};
 use crate::engine::{Engine, EngineError};
 use crate::outages;
 
-use super::WakeReason;
 use super::gather::{self, ItemSnapshot};
+use super::open_slot::OpenSlot;
 use super::refill::{self, POOL_REST_MS, Portions};
+use super::signals::WakeReason;
 
 /// The maximum number of feed rows in one read and one call to a slot.
 const FEED_BATCH_MAX: usize = 1_000;
@@ -30,19 +31,6 @@ const FEED_BATCH_MAX: usize = 1_000;
 const RECONCILED_AT_ONCE: usize = 64;
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(50);
-
-/// A slot that this node reaches, and its open grant.
-#[derive(Clone, Debug)]
-pub(super) struct OpenSlot {
-    /// The grant as it was read, plus the units that the slot got since then.
-    pub(super) grant: Grant,
-    /// The slot's own view.
-    pub(super) view: SlotView,
-    /// Whether the slot accepted its grant in this round.
-    is_new: bool,
-    /// Whether the slot has applied all feed rows that the store had when the grant was read.
-    is_current: bool,
-}
 
 /// Reconciles every woken item in its own task, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {

@@ -10,7 +10,7 @@ use doorbuster_core::{Counter, Spread, Stock};
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
-use super::reconcile::OpenSlot;
+use super::open_slot::OpenSlot;
 
 /// After another node recalled units from this node's slots, this node takes no units from the pool
 /// for this long.

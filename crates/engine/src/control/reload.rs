@@ -31,15 +31,6 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// The newest check for changes of the catalogue.
-#[derive(Debug, Default)]
-pub(crate) struct CatalogueCheck {
-    /// When the check began.
-    began: Option<Instant>,
-    /// The version up to which this node has the whole catalogue.
-    version: Option<String>,
-}
-
 /// Loads the changes that other nodes made since the version `since`. Returns the version up to
 /// which this node then has the whole catalogue, or `None` if it skipped a changed sale.
 async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, EngineError> {

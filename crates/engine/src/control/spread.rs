@@ -12,7 +12,7 @@ use crate::catalogue::ItemState;
 use crate::engine::{DRAIN_MAX, Engine, EngineError};
 
 use super::gather::carry_out_recall;
-use super::reconcile::OpenSlot;
+use super::open_slot::OpenSlot;
 
 /// The maximum number of steps for one slot in one round. The steps of a drain stop the slot,
 /// recall its units and close its grant.

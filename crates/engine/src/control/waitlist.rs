@@ -5,11 +5,10 @@
 //! If two nodes run the job at the same time, they do no harm. The store gives each unit once, in
 //! the order of the entries, and ends each entry once. If a buyer is passed over, the node with the
 //! buyer's connection notifies the buyer.
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use doorbuster_core::{Phase, TicketId, Verdict, WaitlistEntry, WaitlistState};
+use doorbuster_core::{Phase, Verdict, WaitlistEntry, WaitlistState};
 use futures_util::StreamExt;
-use tokio::sync::Notify;
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
@@ -19,33 +18,6 @@ use crate::scheduler::{NextRun, Work};
 
 /// The number of waitlists that are served at the same time. The store groups their commits.
 const WAITLISTS_AT_ONCE: usize = 16;
-
-/// The maximum number of tickets in [`ForeignRefusals`]. Further tickets are dropped. The buyers of
-/// dropped tickets still see the refusal, because a waiting page also polls.
-const REFUSED_MAX: usize = 1_000;
-
-/// Tickets that another node refused. This node still has to check which of them belong to waitlist
-/// entries.
-#[derive(Debug, Default)]
-pub(super) struct ForeignRefusals {
-    ids: Mutex<Vec<TicketId>>,
-    arrived: Notify,
-}
-
-impl ForeignRefusals {
-    pub(super) fn push(&self, id: TicketId) {
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        if ids.len() < REFUSED_MAX {
-            ids.push(id);
-        }
-        drop(ids);
-        self.arrived.notify_one();
-    }
-
-    fn take(&self) -> Vec<TicketId> {
-        std::mem::take(&mut *self.ids.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// Notifies buyers whom another node passed over, if they are connected to this node. Runs until
 /// the program stops. A refused ticket does not name its buyer, so this job reads the waitlist

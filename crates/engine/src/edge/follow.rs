@@ -7,7 +7,6 @@ use std::time::Duration;
 use doorbuster_core::edge::{FeedRead, FeedStep, Follower};
 use doorbuster_slots::{FeedPart, SharedRedis};
 use doorbuster_store::{ItemCounts, SaleRow};
-use doorbuster_telemetry::metrics::Counter;
 use tokio::time::Instant;
 
 use super::EdgeNode;
@@ -24,19 +23,8 @@ const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
 /// many more requests than the feed.
 const SURPLUS_MAX: u64 = 2_000_000;
 
-/// Counters of the reads of the feed.
-#[derive(Debug, Default)]
-pub struct FeedCounts {
-    /// Reads whose content the edge used.
-    pub used: Counter,
-    /// Generations of the feed that the edge began to read.
-    pub generations: Counter,
-    /// Reads that failed or had no usable content.
-    pub failed: Counter,
-}
-
 /// Follows the feed until the future is dropped.
-pub async fn run(engine: &Engine, blocks: &Blocks, edge: &EdgeNode, servers: &[SharedRedis]) {
+pub async fn follow_feed(engine: &Engine, blocks: &Blocks, edge: &EdgeNode) {
     let mut feed = FeedReader {
         engine,
         blocks,
@@ -45,7 +33,7 @@ pub async fn run(engine: &Engine, blocks: &Blocks, edge: &EdgeNode, servers: &[S
         kept: <_>::default(),
         is_whole: false,
     };
-    for server in servers.iter().cycle() {
+    for server in edge.servers.iter().cycle() {
         let mut last_use = Instant::now();
         while last_use.elapsed() < NEXT_SERVER_AFTER {
             match feed.read(server).await {

@@ -1,4 +1,4 @@
-//! The refusals that buyers got from all nodes.
+//! The notes through which nodes exchange the refusals that buyers got.
 //!
 //! Each node remembers its own refusals. A node that needs the refusals of other nodes writes a
 //! question into the row of its lease. Whenever a node renews its lease, it reads the lease rows of
@@ -6,28 +6,17 @@
 //! node needs no addresses of other nodes.
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use doorbuster_api::problem::Code;
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
-use doorbuster_core::{IdKey, ItemId, Millis, NodeId, TicketId, Token, Verdict};
-use doorbuster_store::{NodeRow, StoreResult};
-use doorbuster_telemetry::answer_counts::AnswerKind;
+use doorbuster_core::{IdKey, NodeId, Token, Verdict};
+use doorbuster_store::NodeRow;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
 
-use super::Engine;
-use crate::catalogue::{ItemState, SaleState};
-use crate::control::LEASE_MS;
 use crate::refusal_memory::{NotedRefusal, RefusalMemory};
 use crate::waiters::TicketInfo;
 
-/// How long other nodes may take to answer. If a node does not answer in time, the result may lack
-/// refusals.
-const ANSWER_WAIT: Duration = Duration::from_secs(2);
-/// Time between two reads of the answers.
-const READ_EVERY: Duration = Duration::from_millis(100);
 /// The maximum number of questions of one node at the same time. Further questions wait.
 const QUESTIONS_MAX: usize = 4;
 /// The maximum number of answers in a node's row at the same time. Further questions get an answer
@@ -46,23 +35,23 @@ struct Question {
 
 /// A node's answer to a question of another node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct RemoteAnswer {
-    asked_by: u32,
-    id: u64,
-    is_complete: bool,
+pub(super) struct RemoteAnswer {
+    pub(super) asked_by: u32,
+    pub(super) id: u64,
+    pub(super) is_complete: bool,
     /// Time, item and problem code of each refusal.
-    refusals: Vec<(i64, i64, String)>,
+    pub(super) refusals: Vec<(i64, i64, String)>,
 }
 
 /// The notes for other nodes, which a node writes into the row of its lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-struct Notes {
+pub(super) struct Notes {
     questions: Vec<Question>,
-    answers: Vec<RemoteAnswer>,
+    pub(super) answers: Vec<RemoteAnswer>,
     /// When an edge last sent a health check to the node. Edges also refuse requests, but they
     /// answer no questions. So a list of a buyer's refusals may lack those of an edge.
-    edge_heard_at: i64,
+    pub(super) edge_heard_at: i64,
 }
 
 /// The part of a node's description that has the node's notes.
@@ -73,7 +62,8 @@ struct AboutNotes {
 }
 
 impl Notes {
-    fn of(row: &NodeRow) -> Self {
+    /// Returns the notes in a node's row.
+    pub(super) fn of(row: &NodeRow) -> Self {
         serde_json::from_str::<AboutNotes>(&row.about).unwrap_or_default().notes
     }
 }
@@ -81,19 +71,10 @@ impl Notes {
 /// This node's refusals, and its questions and answers.
 #[derive(Debug)]
 pub struct Refusals {
-    memory: RefusalMemory,
+    pub(super) memory: RefusalMemory,
     notes: Mutex<Notes>,
-    edge_heard_at: AtomicI64,
-    asking: Semaphore,
-}
-
-/// A buyer's refusals, newest first.
-#[derive(Debug, Default)]
-pub struct FoundRefusals {
-    /// Each refusal, with the node that gave it.
-    pub refusals: Vec<(NodeId, NotedRefusal)>,
-    /// Whether the list is complete: every node answered, and no node has lost a refusal.
-    pub is_complete: bool,
+    pub(super) edge_heard_at: AtomicI64,
+    pub(super) asking: Semaphore,
 }
 
 impl Refusals {
@@ -114,7 +95,7 @@ impl Refusals {
 
     /// Answers the questions in these rows. Forgets an answer when its question is no longer in a
     /// row. Returns whether there is a new answer.
-    fn answer(&self, own: NodeId, rows: &[NodeRow]) -> bool {
+    pub(super) fn answer(&self, own: NodeId, rows: &[NodeRow]) -> bool {
         let others = rows.iter().filter(|row| row.node != own);
         let posed: Vec<(NodeId, Question)> = others
             .flat_map(|row| Notes::of(row).questions.into_iter().map(|one| (row.node, one)))
@@ -167,13 +148,14 @@ impl Refusals {
 }
 
 /// A question in this node's notes. Dropping this value removes the question.
-struct AskedQuestion<'a> {
+pub(super) struct AskedQuestion<'a> {
     refusals: &'a Refusals,
-    id: u64,
+    pub(super) id: u64,
 }
 
 impl<'a> AskedQuestion<'a> {
-    fn new(refusals: &'a Refusals, buyer: u64) -> Self {
+    /// Asks for the refusals of the buyer with this hash.
+    pub(super) fn new(refusals: &'a Refusals, buyer: u64) -> Self {
         let (id, hash_check) = (rand::random(), refusals.memory.hash_check());
         refusals.lock().questions.push(Question { id, buyer, hash_check });
         Self { refusals, id }
@@ -184,154 +166,6 @@ impl Drop for AskedQuestion<'_> {
     fn drop(&mut self) {
         self.refusals.lock().questions.retain(|question| question.id != self.id);
     }
-}
-
-impl Engine {
-    fn refusals(&self) -> &Refusals {
-        &self.node_memory.refusals
-    }
-
-    /// Counts the answer to a purchase. If the answer is a refusal, also notes it.
-    pub fn count_answer(
-        &self,
-        sale: &SaleState,
-        item: &ItemState,
-        buyer: &str,
-        answer: AnswerKind,
-        now: Millis,
-    ) {
-        sale.flags.answer_counts.count(answer);
-        if let Some(code) = answer.refusal_code() {
-            self.note_refusal(item, buyer, code, now);
-        }
-    }
-
-    /// Notes that this buyer was refused.
-    pub fn note_refusal(&self, item: &ItemState, buyer: &str, code: Code, at: Millis) {
-        let memory = &self.refusals().memory;
-        memory.note(memory.hash(buyer), NotedRefusal { at, item: item.row.id, code });
-    }
-
-    /// Notes that the request of this buyer is queued. The ticket's verdict removes the note.
-    pub fn note_queued(&self, buyer: &str, id: TicketId, now: Millis) {
-        let Some(ticket) = id.parts().map(|parts| parts.token) else { return };
-        let memory = &self.refusals().memory;
-        let buyer = memory.hash(buyer);
-        memory.note_queued(buyer, ticket, now);
-        // If this node does not expect the verdict, the note is removed. Either this node has noted
-        // the verdict already, or another node notes it.
-        if self.waiters().info(ticket).is_none() {
-            memory.forget_queued(buyer, ticket);
-        }
-    }
-
-    /// Records that an edge is alive. The edge may have refused buyers.
-    pub fn note_edge(&self) {
-        self.refusals().edge_heard_at.store(self.now().0, Ordering::Relaxed);
-    }
-
-    /// Answers the questions of these nodes. Returns `true` if there is a new answer. The caller
-    /// must then show the answer to the other nodes at once.
-    pub(crate) fn answer_questions(&self, nodes: &[NodeRow]) -> bool {
-        self.refusals().answer(self.node, nodes)
-    }
-
-    /// Returns the refusals that a buyer got from all nodes since `since`.
-    pub async fn refusals_of(&self, buyer: &str, since: Millis) -> StoreResult<FoundRefusals> {
-        let memory = &self.refusals().memory;
-        let hash = memory.hash(buyer);
-        let (own, is_complete) = memory.of_buyer(hash);
-        let mut found = FoundRefusals { is_complete, ..FoundRefusals::default() };
-        found.refusals.extend(own.into_iter().map(|noted| (self.node, noted)));
-        if self.layout.is_single_node() {
-            found.is_complete &= self.started_at().is_some_and(|started| started <= since);
-        } else {
-            found.is_complete &= self.ask_nodes(hash, since, &mut found.refusals).await?;
-        }
-        found.refusals.retain(|(_, noted)| noted.at >= since);
-        // Two nodes may refuse in the same millisecond. This sort gives the same sequence on every
-        // node.
-        found.refusals.sort_by_key(|(node, noted)| (std::cmp::Reverse(noted.at), *node));
-        Ok(found)
-    }
-
-    /// Adds the refusals that other nodes remember. Returns true if no refusal can be missing.
-    async fn ask_nodes(
-        &self,
-        buyer: u64,
-        since: Millis,
-        found: &mut Vec<(NodeId, NotedRefusal)>,
-    ) -> StoreResult<bool> {
-        let Ok(Ok(_permit)) = timeout(ANSWER_WAIT, self.refusals().asking.acquire()).await else {
-            return Ok(false);
-        };
-        let question = AskedQuestion::new(self.refusals(), buyer);
-        if !self.write_notes().await? {
-            return Ok(false);
-        }
-        let until = Instant::now() + ANSWER_WAIT;
-        let (answers, mut is_complete) = loop {
-            let rows = self.store.nodes().await?;
-            let (answers, all) = self.answers_to(question.id, &rows, since);
-            if all.has_answered || Instant::now() >= until {
-                break (answers, all.has_answered && !all.has_edges);
-            }
-            sleep(READ_EVERY).await;
-        };
-        for (node, answer) in answers {
-            is_complete &= answer.is_complete;
-            found.extend(answer.refusals.into_iter().filter_map(|row| Some((node, noted(row)?))));
-        }
-        // The memory of a node that ended is lost, so refusals may be missing.
-        Ok(is_complete && self.store.nodes_gone_since(since).await? == 0)
-    }
-
-    /// Returns the answers to a question in these rows.
-    fn answers_to(
-        &self,
-        id: u64,
-        rows: &[NodeRow],
-        since: Millis,
-    ) -> (Vec<(NodeId, RemoteAnswer)>, AllNodes) {
-        let mut answers = Vec::new();
-        let mut all = AllNodes { has_answered: true, has_edges: false };
-        for row in rows {
-            let notes = Notes::of(row);
-            all.has_edges |= notes.edge_heard_at >= since.0;
-            if row.node == self.node {
-                continue;
-            }
-            let is_ours = |answer: &RemoteAnswer| (answer.asked_by, answer.id) == (self.node.0, id);
-            match notes.answers.into_iter().find(is_ours) {
-                Some(answer) => answers.push((row.node, answer)),
-                None => all.has_answered = false,
-            }
-        }
-        (answers, all)
-    }
-
-    /// Writes this node's notes at once. Returns false if the node is stopping.
-    async fn write_notes(&self) -> StoreResult<bool> {
-        let released = self.lock_leases().await;
-        if *released {
-            return Ok(false);
-        }
-        self.store.renew_node_lease(self.node, LEASE_MS, &self.node_description()).await?;
-        Ok(true)
-    }
-}
-
-/// A summary of the rows of all nodes.
-struct AllNodes {
-    has_answered: bool,
-    /// True if an edge was alive and may have refused buyers.
-    has_edges: bool,
-}
-
-/// Reads a refusal that another node remembers. Returns `None` if this version of the program does
-/// not know the refusal's problem code.
-fn noted((at, item, code): (i64, i64, String)) -> Option<NotedRefusal> {
-    Some(NotedRefusal { at: Millis(at), item: ItemId(item), code: Code::parse(&code)? })
 }
 
 /// Returns the problem code of a verdict. Returns `None` if the request holds an order.
@@ -346,6 +180,8 @@ pub(super) fn verdict_code(verdict: Verdict) -> Option<Code> {
 
 #[cfg(test)]
 mod tests {
+    use doorbuster_core::{ItemId, Millis};
+
     use super::*;
 
     fn row(node: u32, refusals: &Refusals) -> NodeRow {

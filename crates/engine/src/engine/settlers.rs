@@ -1,41 +1,14 @@
 //! If nodes share the slots, this module decides for which slots this node settles the tickets.
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
 
-use doorbuster_core::assignment::{Settlers, is_heard, settler_of};
+use doorbuster_core::assignment::{is_heard, settler_of};
 use doorbuster_core::{NodeId, SlotKey};
 use doorbuster_store::NodeRow;
 use serde::Deserialize;
-use tokio::time::Instant;
 
 use super::Engine;
 use crate::slot_layout::SlotLayout;
-
-/// The live nodes that settle, as this node last saw them.
-#[derive(Debug)]
-pub(super) struct SettlerWatch {
-    since: Instant,
-    settlers: Mutex<Settlers>,
-    /// The number of nodes that settle at least one open slot.
-    sharing: AtomicUsize,
-}
-
-impl Default for SettlerWatch {
-    fn default() -> Self {
-        Self { since: Instant::now(), settlers: Mutex::default(), sharing: AtomicUsize::new(1) }
-    }
-}
-
-impl SettlerWatch {
-    fn settlers(&self) -> MutexGuard<'_, Settlers> {
-        self.settlers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
 
 /// The part of a node's description that names the node's roles.
 #[derive(Default, Deserialize)]

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::node_memory::NodeMemory;
 use super::refusals::Refusals;
-use super::settlers::SettlerWatch;
+use super::settler_watch::SettlerWatch;
 use super::{Engine, EngineError, Jobs};
 use crate::cache::Cache;
 use crate::control::{self, JobSignals};
@@ -32,7 +32,7 @@ use crate::meter::EngineMeter;
 use crate::notify::Hub;
 use crate::outages::Outages;
 use crate::settle;
-use crate::slot_layout::SlotLayout;
+use crate::slot_layout::{SlotLayout, redis_prefix};
 use crate::waiters::VerdictWaiters;
 
 /// The number of settlers in each node. With one settler, tickets that arrive during a commit form
@@ -336,12 +336,6 @@ pub fn expose_urls(urls: &[SecretString]) -> Vec<String> {
 /// Returns the prefix of every key in Redis. The prefix separates deployments that share servers.
 fn key_prefix(options: &EngineOptions) -> String {
     redis_prefix(&options.id_key)
-}
-
-/// Returns the prefix of the Redis keys of the deployment with this key for ids.
-pub(crate) fn redis_prefix(id_key: &IdKey) -> String {
-    let deployment = id_key.request_hash("doorbuster", "slots").id_bits();
-    format!("doorbuster:{deployment:06x}")
 }
 
 async fn open_redis(

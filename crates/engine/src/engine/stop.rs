@@ -6,11 +6,10 @@ use std::time::Duration;
 use doorbuster_core::{CloseCause, SlotKey};
 use tokio::time::Instant;
 
-use super::{Engine, EngineError};
+use super::Engine;
+use super::error::{DRAIN_MAX, EngineError};
 use crate::control::LEASE_RENEWAL;
 
-/// How long a pause, a close or a stop waits for tickets in flight.
-pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// How long a stopping node waits for verdicts that other nodes must give. This wait and the later
 /// steps together take less time than the program allows for stopping the engine.
 const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);

@@ -10,7 +10,9 @@ use doorbuster_secrets::{self as secrets, Secrets};
 use doorbuster_telemetry::trace;
 use secrecy::ExposeSecret;
 
-use super::{ServeError, ServerParts, demo};
+use super::demo;
+use super::error::ServeError;
+use super::parts::ServerParts;
 
 /// Logs and prints what the operator must know. In a demonstration, creates and schedules the
 /// sample sale.

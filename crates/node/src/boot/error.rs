@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use doorbuster_auth::JwksError;
 use doorbuster_backup::PlaceError;
@@ -11,7 +12,8 @@ use doorbuster_engine::engine::EngineError;
 use doorbuster_secrets::SecretsError;
 use doorbuster_store::OpenError;
 
-use super::SETTLE_TIMEOUT;
+/// How long the engine may take to settle the accepted tickets after every request was answered.
+pub(super) const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why a server did not start or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]

@@ -9,14 +9,22 @@ use doorbuster_core::NodeId;
 use doorbuster_engine::edge::EdgeNode;
 use doorbuster_engine::edge::keys::SealedKeys;
 use doorbuster_engine::engine::{
-    DatabaseOptions, EngineError, EngineOptions, StockLocation, expose_urls,
+    DatabaseOptions, Engine, EngineError, EngineOptions, StockLocation, expose_urls,
 };
 use doorbuster_secrets::{self as secrets, Secrets};
 use doorbuster_store::{CommitCopy, HistoryMemory};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{ServeError, ServerParts};
+use super::error::ServeError;
+
+/// The parts of a server.
+#[derive(Clone, Copy)]
+pub(super) struct ServerParts<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) secrets: &'a Secrets,
+    pub(super) engine: &'a Arc<Engine>,
+}
 
 /// Publishes the keys for edges in the shared Redis until `stop` is cancelled. Does nothing if the
 /// deployment has no shared Redis.

@@ -93,7 +93,7 @@ pub async fn without_http<T>(
         Some(sales) => Some(work(sales).await),
         None => None,
     };
-    match tokio::time::timeout(super::SETTLE_TIMEOUT, engine.stop()).await {
+    match tokio::time::timeout(super::error::SETTLE_TIMEOUT, engine.stop()).await {
         Ok(()) => Ok(result),
         Err(_) => Err(ServeError::Unsettled),
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, watch};
 
-use crate::ENDPOINTS_MAX;
+use crate::limits::ENDPOINTS_MAX;
 
 /// The maximum number of look-ups at the same time. Further look-ups wait. The number is small,
 /// because look-ups and transactions use the same blocking threads.

@@ -9,7 +9,7 @@ use doorbuster_store::{Reversal, ReversalKind};
 use serde_json::{Map, Value, json};
 
 use super::NAME;
-use crate::provider::{FailedPayment, MessageError, ProviderMessage};
+use crate::contract::{FailedPayment, MessageError, ProviderMessage};
 
 /// Longest reason of a failed refund, in characters. A longer reason is cut off.
 const REASON_CHARS_MAX: usize = 200;

@@ -5,8 +5,13 @@ use doorbuster_base::outgoing::OutgoingClient;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::provider::ProviderError;
+use crate::contract::ProviderError;
 
+/// The provider's name.
+pub const NAME: &str = "stripe";
+/// Pause before a request about an accepted refund. Normally Stripe sends a message before this
+/// request. The request is needed if the message was lost.
+pub(super) const REFUND_RECHECK_MS: i64 = 600_000;
 /// The version of the API that this client uses.
 pub(super) const VERSION: &str = "2025-03-31.basil";
 /// Longest time to open a connection.

@@ -9,9 +9,8 @@ use doorbuster_store::{Dispute, Reversal, ReversalKind};
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::NAME;
-use super::refund_progress::REFUND_RECHECK_MS;
-use crate::provider::{FailedPayment, MessageError, ProviderMessage};
+use super::api::{NAME, REFUND_RECHECK_MS};
+use crate::contract::{FailedPayment, MessageError, ProviderMessage};
 
 /// The header with an event's signature.
 const SIGNATURE_HEADER: &str = "stripe-signature";

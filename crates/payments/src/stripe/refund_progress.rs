@@ -3,11 +3,8 @@
 use doorbuster_core::money::{Refund, RefundUpdate};
 use serde_json::Value;
 
+use super::api::REFUND_RECHECK_MS;
 use super::event;
-
-/// Pause before a request about an accepted refund. Normally Stripe sends a message before this
-/// request. The request is needed if the message was lost.
-pub(super) const REFUND_RECHECK_MS: i64 = 600_000;
 
 /// `made` is a refund at Stripe. Returns whether it was created for our `refund`.
 fn is_for_refund(made: &Value, refund: &Refund) -> bool {

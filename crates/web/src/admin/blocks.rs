@@ -72,7 +72,7 @@ pub(crate) async fn create(
         )
         .into());
     };
-    app.gate.blocks.catch_up(&app.engine).await.map_err(failed)?;
+    app.gate.blocks.catch_up(app.engine.store()).await.map_err(failed)?;
     if block.kind == BlockKind::Buyer
         && let Some(buyer) = BuyerId::new(&block.value)
     {
@@ -96,7 +96,7 @@ pub(crate) async fn delete(
     if !recorded(by.action("block.deleted", "block", &wanted), delete).await.map_err(failed)? {
         return Err(gone().into());
     }
-    app.gate.blocks.catch_up(&app.engine).await.map_err(failed)?;
+    app.gate.blocks.catch_up(app.engine.store()).await.map_err(failed)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

@@ -7,7 +7,7 @@ use axum::extract::State;
 use doorbuster_api::payment::PaymentEventResult;
 use doorbuster_api::problem::Problem;
 use doorbuster_base::failpoint::{self, Failpoint};
-use doorbuster_payments::provider::MessageError;
+use doorbuster_payments::contract::MessageError;
 use http::StatusCode;
 
 use crate::App;

@@ -1,0 +1,175 @@
+//! The signals that wake the jobs.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use doorbuster_core::{ItemId, TicketId};
+use tokio::sync::Notify;
+
+use crate::scheduler::{Scheduler, Work};
+
+/// The maximum number of tickets in [`ForeignRefusals`]. Further tickets are dropped. The buyers of
+/// dropped tickets still see the refusal, because a waiting page also polls.
+const REFUSED_MAX: usize = 1_000;
+
+/// Tickets that another node refused. This node still has to check which of them belong to waitlist
+/// entries.
+#[derive(Debug, Default)]
+pub(super) struct ForeignRefusals {
+    ids: Mutex<Vec<TicketId>>,
+    pub(super) arrived: Notify,
+}
+
+impl ForeignRefusals {
+    pub(super) fn push(&self, id: TicketId) {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        if ids.len() < REFUSED_MAX {
+            ids.push(id);
+        }
+        drop(ids);
+        self.arrived.notify_one();
+    }
+
+    pub(super) fn take(&self) -> Vec<TicketId> {
+        std::mem::take(&mut *self.ids.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Why an item needs to be reconciled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum WakeReason {
+    /// The item's pool has units. Reconciliation is needed only if a slot has few units left.
+    Pool,
+    /// Any other reason.
+    All,
+}
+
+/// The signals that wake the jobs.
+#[derive(Debug, Default)]
+pub struct JobSignals {
+    pub(super) items: Mutex<HashMap<ItemId, WakeReason>>,
+    pub(super) sales: Mutex<HashSet<Arc<str>>>,
+    pub(super) items_changed: Notify,
+    pub(super) sales_changed: Notify,
+    pub(super) catalogue_changed: Notify,
+    pub(crate) queues_changed: Notify,
+    pub(super) drains_changed: Notify,
+    /// Tickets that other nodes refused, if no request on this node waits for them. Such a ticket
+    /// may belong to a waitlist entry that was passed over.
+    pub(super) foreign_refusals: ForeignRefusals,
+    /// Notified when a sale may have opened. After that, other nodes may recall units from this
+    /// node's slots.
+    pub(super) sale_opened: Notify,
+    pub(super) loss_suspected: Notify,
+    /// Notified when the edge feed may have changed.
+    pub(super) feed_changed: Notify,
+    /// The number of calls of [`JobSignals::signal_events`].
+    pub(super) event_signal: tokio::sync::watch::Sender<u64>,
+    /// Whether this node reconciles an item's slots after every commit for the item. Otherwise the
+    /// node reconciles the slots only when the node itself needs units.
+    pub(super) reconciles_on_commit: AtomicBool,
+    pub(super) scheduler: Scheduler,
+}
+
+impl JobSignals {
+    /// Wakes the reconciliation of an item. Call it if the pool has units for a slot, if a slot
+    /// lacks feed rows, or if a parked request needs units.
+    pub fn wake(&self, item: ItemId) {
+        self.wake_for(item, WakeReason::All);
+    }
+
+    /// Wakes the reconciliation of an item after a commit that added feed rows for the item's
+    /// slots. If several nodes can reconcile the item, only the leader reconciles it after such a
+    /// commit.
+    pub fn wake_by_commit(&self, item: ItemId) {
+        if self.reconciles_on_commit.load(Ordering::Acquire) {
+            self.wake_for(item, WakeReason::All);
+        }
+    }
+
+    /// Wakes the reconciliation of an item after a commit that left units in the item's pool.
+    pub fn wake_by_pool(&self, item: ItemId) {
+        if self.reconciles_on_commit.load(Ordering::Acquire) {
+            self.wake_for(item, WakeReason::Pool);
+        }
+    }
+
+    fn wake_for(&self, item: ItemId, reason: WakeReason) {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = items.entry(item).or_insert(reason);
+        *kept = reason.max(*kept);
+        drop(items);
+        self.items_changed.notify_one();
+    }
+
+    /// Wakes the job that reads the catalogue again, because other nodes changed sales.
+    pub fn reload(&self) {
+        self.catalogue_changed.notify_one();
+    }
+
+    /// Wakes the job that checks the slots, because a slot may have lost its memory.
+    pub fn suspect_loss(&self) {
+        self.loss_suspected.notify_one();
+    }
+
+    /// Announces that a commit may have added events to the outbox.
+    pub fn signal_events(&self) {
+        self.event_signal.send_modify(|times| *times = times.wrapping_add(1));
+    }
+
+    /// Returns a receiver that wakes at every call of [`JobSignals::signal_events`].
+    #[must_use]
+    pub fn event_signal(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.event_signal.subscribe()
+    }
+
+    /// Records that another node refused a ticket for which no request on this node waits. If the
+    /// ticket belongs to a waitlist entry, the entry's buyer may be connected to this node.
+    pub fn refused_elsewhere(&self, id: TicketId) {
+        self.foreign_refusals.push(id);
+    }
+
+    /// Returns whether this node is the leader now. The only purpose of a leader is to avoid
+    /// duplicate work, so two leaders at the same time do no harm.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.scheduler.leads()
+    }
+
+    /// Returns the scheduler of delayed work.
+    pub fn scheduler(&self) -> &Scheduler {
+        &self.scheduler
+    }
+
+    /// Announces that the edge feed may have changed.
+    pub(crate) fn signal_feed(&self) {
+        self.feed_changed.notify_one();
+    }
+
+    /// Announces that the sale's status changed.
+    pub fn status_changed(&self, sale: &Arc<str>) {
+        if self.sales.lock().unwrap_or_else(PoisonError::into_inner).insert(sale.clone()) {
+            self.sales_changed.notify_one();
+        }
+        self.signal_feed();
+    }
+
+    /// Wakes all jobs that depend on a sale's times or phase.
+    pub fn wake_timed_jobs(&self) {
+        self.scheduler.wake(Work::Phases);
+        self.scheduler.wake(Work::Waitlists);
+        self.queues_changed.notify_one();
+        self.sale_opened.notify_one();
+    }
+
+    /// Returns the items to reconcile, with the reasons, and forgets them.
+    pub(super) fn take_items(&self) -> HashMap<ItemId, WakeReason> {
+        std::mem::take(&mut *self.items.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns the sales whose status changed, and forgets them.
+    pub(super) fn take_sales(&self) -> HashSet<Arc<str>> {
+        std::mem::take(&mut *self.sales.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,180 @@
+//! Finds the refusals that buyers got from all nodes. `refusals` has the notes through which nodes
+//! exchange them.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_api::problem::Code;
+use doorbuster_core::{ItemId, Millis, NodeId, TicketId};
+use doorbuster_store::{NodeRow, StoreResult};
+use doorbuster_telemetry::answer_counts::AnswerKind;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Engine;
+use super::refusals::{AskedQuestion, Notes, Refusals, RemoteAnswer};
+use crate::catalogue::{ItemState, SaleState};
+use crate::control::LEASE_MS;
+use crate::refusal_memory::NotedRefusal;
+
+/// How long other nodes may take to answer. If a node does not answer in time, the result may lack
+/// refusals.
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
+/// Time between two reads of the answers.
+const READ_EVERY: Duration = Duration::from_millis(100);
+
+/// A buyer's refusals, newest first.
+#[derive(Debug, Default)]
+pub struct FoundRefusals {
+    /// Each refusal, with the node that gave it.
+    pub refusals: Vec<(NodeId, NotedRefusal)>,
+    /// Whether the list is complete: every node answered, and no node has lost a refusal.
+    pub is_complete: bool,
+}
+
+impl Engine {
+    fn refusals(&self) -> &Refusals {
+        &self.node_memory.refusals
+    }
+
+    /// Counts the answer to a purchase. If the answer is a refusal, also notes it.
+    pub fn count_answer(
+        &self,
+        sale: &SaleState,
+        item: &ItemState,
+        buyer: &str,
+        answer: AnswerKind,
+        now: Millis,
+    ) {
+        sale.flags.answer_counts.count(answer);
+        if let Some(code) = answer.refusal_code() {
+            self.note_refusal(item, buyer, code, now);
+        }
+    }
+
+    /// Notes that this buyer was refused.
+    pub fn note_refusal(&self, item: &ItemState, buyer: &str, code: Code, at: Millis) {
+        let memory = &self.refusals().memory;
+        memory.note(memory.hash(buyer), NotedRefusal { at, item: item.row.id, code });
+    }
+
+    /// Notes that the request of this buyer is queued. The ticket's verdict removes the note.
+    pub fn note_queued(&self, buyer: &str, id: TicketId, now: Millis) {
+        let Some(ticket) = id.parts().map(|parts| parts.token) else { return };
+        let memory = &self.refusals().memory;
+        let buyer = memory.hash(buyer);
+        memory.note_queued(buyer, ticket, now);
+        // If this node does not expect the verdict, the note is removed. Either this node has noted
+        // the verdict already, or another node notes it.
+        if self.waiters().info(ticket).is_none() {
+            memory.forget_queued(buyer, ticket);
+        }
+    }
+
+    /// Records that an edge is alive. The edge may have refused buyers.
+    pub fn note_edge(&self) {
+        self.refusals().edge_heard_at.store(self.now().0, Ordering::Relaxed);
+    }
+
+    /// Answers the questions of these nodes. Returns `true` if there is a new answer. The caller
+    /// must then show the answer to the other nodes at once.
+    pub(crate) fn answer_questions(&self, nodes: &[NodeRow]) -> bool {
+        self.refusals().answer(self.node, nodes)
+    }
+
+    /// Returns the refusals that a buyer got from all nodes since `since`.
+    pub async fn refusals_of(&self, buyer: &str, since: Millis) -> StoreResult<FoundRefusals> {
+        let memory = &self.refusals().memory;
+        let hash = memory.hash(buyer);
+        let (own, is_complete) = memory.of_buyer(hash);
+        let mut found = FoundRefusals { is_complete, ..FoundRefusals::default() };
+        found.refusals.extend(own.into_iter().map(|noted| (self.node, noted)));
+        if self.layout.is_single_node() {
+            found.is_complete &= self.started_at().is_some_and(|started| started <= since);
+        } else {
+            found.is_complete &= self.ask_nodes(hash, since, &mut found.refusals).await?;
+        }
+        found.refusals.retain(|(_, noted)| noted.at >= since);
+        // Two nodes may refuse in the same millisecond. This sort gives the same sequence on every
+        // node.
+        found.refusals.sort_by_key(|(node, noted)| (std::cmp::Reverse(noted.at), *node));
+        Ok(found)
+    }
+
+    /// Adds the refusals that other nodes remember. Returns true if no refusal can be missing.
+    async fn ask_nodes(
+        &self,
+        buyer: u64,
+        since: Millis,
+        found: &mut Vec<(NodeId, NotedRefusal)>,
+    ) -> StoreResult<bool> {
+        let Ok(Ok(_permit)) = timeout(ANSWER_WAIT, self.refusals().asking.acquire()).await else {
+            return Ok(false);
+        };
+        let question = AskedQuestion::new(self.refusals(), buyer);
+        if !self.write_notes().await? {
+            return Ok(false);
+        }
+        let until = Instant::now() + ANSWER_WAIT;
+        let (answers, mut is_complete) = loop {
+            let rows = self.store.nodes().await?;
+            let (answers, all) = self.answers_to(question.id, &rows, since);
+            if all.has_answered || Instant::now() >= until {
+                break (answers, all.has_answered && !all.has_edges);
+            }
+            sleep(READ_EVERY).await;
+        };
+        for (node, answer) in answers {
+            is_complete &= answer.is_complete;
+            found.extend(answer.refusals.into_iter().filter_map(|row| Some((node, noted(row)?))));
+        }
+        // The memory of a node that ended is lost, so refusals may be missing.
+        Ok(is_complete && self.store.nodes_gone_since(since).await? == 0)
+    }
+
+    /// Returns the answers to a question in these rows.
+    fn answers_to(
+        &self,
+        id: u64,
+        rows: &[NodeRow],
+        since: Millis,
+    ) -> (Vec<(NodeId, RemoteAnswer)>, AllNodes) {
+        let mut answers = Vec::new();
+        let mut all = AllNodes { has_answered: true, has_edges: false };
+        for row in rows {
+            let notes = Notes::of(row);
+            all.has_edges |= notes.edge_heard_at >= since.0;
+            if row.node == self.node {
+                continue;
+            }
+            let is_ours = |answer: &RemoteAnswer| (answer.asked_by, answer.id) == (self.node.0, id);
+            match notes.answers.into_iter().find(is_ours) {
+                Some(answer) => answers.push((row.node, answer)),
+                None => all.has_answered = false,
+            }
+        }
+        (answers, all)
+    }
+
+    /// Writes this node's notes at once. Returns false if the node is stopping.
+    async fn write_notes(&self) -> StoreResult<bool> {
+        let released = self.lock_leases().await;
+        if *released {
+            return Ok(false);
+        }
+        self.store.renew_node_lease(self.node, LEASE_MS, &self.node_description()).await?;
+        Ok(true)
+    }
+}
+
+/// A summary of the rows of all nodes.
+struct AllNodes {
+    has_answered: bool,
+    /// True if an edge was alive and may have refused buyers.
+    has_edges: bool,
+}
+
+/// Reads a refusal that another node remembers. Returns `None` if this version of the program does
+/// not know the refusal's problem code.
+fn noted((at, item, code): (i64, i64, String)) -> Option<NotedRefusal> {
+    Some(NotedRefusal { at: Millis(at), item: ItemId(item), code: Code::parse(&code)? })
+}

@@ -1,0 +1,35 @@
+//! Sends one message to its receiver, whatever the receiver's kind.
+
+use doorbuster_store::{Endpoint, EndpointKind};
+
+use super::Outbox;
+use super::receiver::{DeliveryError, Message};
+
+impl Outbox {
+    /// Sends one message, once.
+    pub(super) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        message: &Message,
+    ) -> Result<(), DeliveryError> {
+        let sent = match endpoint.kind {
+            EndpointKind::Webhook => {
+                self.webhooks.send(endpoint, message, self.engine.clock().wall()).await
+            }
+            EndpointKind::Broker => self.brokers.send(endpoint, message).await,
+        };
+        if let Err(DeliveryError { error, .. }) = &sent {
+            let Message { id, what, key, at, .. } = message;
+            tracing::debug!(
+                endpoint = endpoint.id,
+                event = id,
+                what = what.as_str(),
+                key,
+                at = at.0,
+                error,
+                "a receiver did not accept a message"
+            );
+        }
+        sent
+    }
+}
