@@ -10,6 +10,7 @@ pub mod body;
 pub mod buyer_session;
 pub mod endpoints;
 pub mod event;
+mod event_id;
 pub mod gate;
 pub mod header;
 pub mod health;

@@ -7,6 +7,8 @@ mod event_docs;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use crate::event_id::event_position;
+
 use crate::admin::payments::{Payment, Refund, Reversal};
 use crate::order::{Order, RefusedOrder};
 use crate::value::Time;
@@ -123,21 +125,6 @@ pub fn event_id(position: i64, what: &str, at_ms: i64, about: &str) -> String {
 #[must_use]
 pub fn event_id_prefix(position: i64) -> String {
     format!("evt_{position:016}")
-}
-
-/// The position in an event's id. The id may lack the fingerprint.
-#[must_use]
-pub fn event_position(id: &str) -> Option<i64> {
-    let rest = id.strip_prefix("evt_")?;
-    let (digits, mark) =
-        rest.split_once('_').map_or((rest, None), |(digits, mark)| (digits, Some(mark)));
-    let is_mark = |mark: &str| {
-        mark.len() == 10 && mark.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let is_id = digits.len() == 16
-        && digits.bytes().all(|b| b.is_ascii_digit())
-        && mark.is_none_or(is_mark);
-    digits.parse().ok().filter(|position| is_id && *position > 0)
 }
 
 /// Whether the id `named` refers to the event with the id `id`. A position without a fingerprint

@@ -3,10 +3,8 @@
 //! A row is written in the transaction of its change. The same rows are an order's history (who,
 //! when, why) and the outbox that the server delivers to webhooks and brokers.
 use crate::id::TicketId;
-use crate::ledger::Ledger;
 use crate::money::{Money, PaymentId, ReversalKind};
 use crate::rows::{Order, Verdict};
-use crate::rules::{Rule, enforces};
 use crate::value::{BuyerId, ItemId, Millis};
 
 pub use doorbuster_types::EventType;
@@ -145,28 +143,4 @@ impl Event {
     fn has_engine_reason(&self, why: &str) -> bool {
         self.by.actor == Actor::Engine && self.by.why.as_deref() == Some(why)
     }
-}
-
-/// Appends the event for an order's current state.
-pub(crate) fn append_order_event<L: Ledger + ?Sized>(
-    ledger: &mut L,
-    order: &Order,
-    by: &Attribution,
-    at: Millis,
-) -> Result<(), L::Error> {
-    append(ledger, EventType::from_order_state(order.state), Subject::Order(order.clone()), by, at)
-}
-
-/// Appends an event.
-pub(crate) fn append<L: Ledger + ?Sized>(
-    ledger: &mut L,
-    what: EventType,
-    subject: Subject,
-    by: &Attribution,
-    at: Millis,
-) -> Result<(), L::Error> {
-    if enforces(Rule::EventWithChange) {
-        ledger.append_event(&Event { what, subject, by: by.clone(), at })?;
-    }
-    Ok(())
 }

@@ -22,6 +22,7 @@ pub mod database_history;
 pub mod digest;
 pub mod edge;
 pub mod event;
+mod event_log;
 pub mod gate;
 pub mod gather;
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod refund;
 mod rows;
 
 use crate::event::{self, Attribution, EventType, Subject};
+use crate::event_log;
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::order::{self, PayOutcome};
@@ -118,7 +119,7 @@ pub fn capture<L: Ledger + ?Sized>(
                 money: payment.money.clone(),
                 cause,
             };
-            event::append(ledger, EventType::PaymentRefunded, subject, &by, now)?;
+            event_log::append(ledger, EventType::PaymentRefunded, subject, &by, now)?;
             Ok(CaptureOutcome::Refund(refund(ledger, &payment, cause, now)?))
         }
     }

@@ -1,6 +1,7 @@
 //! The end, payment and extension of an order. Every change is a compare-and-set on the order's
 //! state.
-use crate::event::{self, Attribution, EventType, Subject};
+use crate::event::{Attribution, EventType, Subject};
+use crate::event_log;
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::limits::EXTEND_MS_MAX;
@@ -120,7 +121,7 @@ pub fn end<L: Ledger + ?Sized>(
             }
         }
     }
-    event::append_order_event(ledger, &order, by, now)?;
+    event_log::append_order_event(ledger, &order, by, now)?;
     Ok(ChangeOutcome::Done(order))
 }
 
@@ -161,7 +162,7 @@ pub fn extend<L: Ledger + ?Sized>(
     order.pay_by = pay_by;
     ledger.put_order(&order)?;
     money::reset_unanswered_check(ledger, id)?;
-    event::append(ledger, EventType::OrderExtended, Subject::Order(order.clone()), by, now)?;
+    event_log::append(ledger, EventType::OrderExtended, Subject::Order(order.clone()), by, now)?;
     Ok(ChangeOutcome::Done(order))
 }
 
@@ -225,7 +226,7 @@ pub fn pay<L: Ledger + ?Sized>(
     order.paid_at = Some(now);
     order.ended_at = None;
     ledger.put_order(&order)?;
-    event::append_order_event(ledger, &order, by, now)?;
+    event_log::append_order_event(ledger, &order, by, now)?;
     append_if_sold_out(ledger, &item, now)?;
     Ok(PayOutcome::Done(order))
 }
@@ -238,7 +239,7 @@ pub(crate) fn append_if_sold_out<L: Ledger + ?Sized>(
     now: Millis,
 ) -> Result<(), L::Error> {
     if item.paid > 0 && item.total == Stock::Counted(item.paid) {
-        event::append(
+        event_log::append(
             ledger,
             EventType::ItemSoldOut,
             Subject::Item(item.id),

@@ -3,7 +3,8 @@
 //!
 //! Settling checks each ticket against the ticket's grant. This check prevents overselling, even if
 //! a slot loses, forgets or repeats tickets.
-use crate::event::{self, Attribution, EventType, Subject};
+use crate::event::{Attribution, EventType, Subject};
+use crate::event_log;
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
 use crate::rows::{CloseCause, FeedCause, FeedRow, Grant, Order, OrderState, Resolution, Verdict};
@@ -217,7 +218,7 @@ impl Settlement<'_> {
             ended_at: None,
         };
         ledger.insert_order(&order)?;
-        event::append_order_event(ledger, &order, Attribution::BUYER, now)?;
+        event_log::append_order_event(ledger, &order, Attribution::BUYER, now)?;
         if let Some(grant) = &mut self.input.grant {
             grant.settled += self.input.units;
             ledger.put_grant(grant)?;
@@ -251,7 +252,13 @@ impl Settlement<'_> {
                     units,
                     verdict,
                 };
-                event::append(ledger, EventType::OrderRefused, subject, Attribution::ENGINE, now)?;
+                event_log::append(
+                    ledger,
+                    EventType::OrderRefused,
+                    subject,
+                    Attribution::ENGINE,
+                    now,
+                )?;
             }
             let credit = match grant.open {
                 true => enforces(Rule::CreditWhileOpen),

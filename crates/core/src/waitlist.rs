@@ -6,7 +6,8 @@
 //! a kept unit: the entry becomes an order with a short payment window. Such an order belongs to
 //! the waitlist's own grant, which no slot has and which is never open. The rules for other orders
 //! apply to it too. For example, its unit returns to the pool when the order ends.
-use crate::event::{self, Actor, Attribution, EventType, Subject};
+use crate::event::{Actor, Attribution, EventType, FROM_WAITLIST, Subject, WAITLIST_ENDED};
+use crate::event_log;
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
 use crate::limits::WAITLIST_HOLD_MS;
@@ -288,12 +289,7 @@ fn serve_first<L: Ledger + ?Sized>(
     waitlist.settled += ONE_UNIT.to_u64();
     ledger.put_quota(id, &order.buyer, used + ONE_UNIT.get())?;
     ledger.insert_order(&order)?;
-    event::append_order_event(
-        ledger,
-        &order,
-        &Attribution::from_engine(event::FROM_WAITLIST),
-        now,
-    )?;
+    event_log::append_order_event(ledger, &order, &Attribution::from_engine(FROM_WAITLIST), now)?;
     ledger.put_item(&item)?;
     ledger.put_grant(&waitlist)?;
     Ok(FirstOutcome::Order(order))
@@ -390,10 +386,10 @@ fn record_unserved<L: Ledger + ?Sized>(
     let by = match (entry.state, verdict) {
         (WaitlistState::Left, _) => Attribution::BUYER.clone(),
         // The buyer did not leave, so this verdict comes from `end_with_sale`: the sale has ended.
-        (_, Verdict::Unavailable) => Attribution::from_engine(event::WAITLIST_ENDED),
+        (_, Verdict::Unavailable) => Attribution::from_engine(WAITLIST_ENDED),
         _ => Attribution::ENGINE.clone(),
     };
-    event::append(ledger, EventType::OrderRefused, subject, &by, now)
+    event_log::append(ledger, EventType::OrderRefused, subject, &by, now)
 }
 
 #[cfg(test)]

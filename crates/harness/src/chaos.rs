@@ -15,6 +15,7 @@ mod inject;
 mod limits;
 mod restore;
 mod round;
+mod round_state;
 mod spread_changer;
 mod stock_watcher;
 

@@ -13,12 +13,14 @@ mod library;
 pub mod limits;
 mod node;
 mod node_factory;
+mod plan;
 mod ports;
 mod postgres;
 mod process;
 mod proxy;
 mod redis;
 mod resp;
+mod secret;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +32,7 @@ pub use cluster_dir::ClusterDir;
 pub use error::ClusterError;
 pub use installed::{InstalledCluster, InstalledServer, find, remove, shut_down};
 pub use node::Node;
+pub use plan::{ClusterPlan, Shape};
 pub use postgres::Postgres;
 pub use proxy::{NetworkCondition, Proxy};
 pub use redis::{Redis, RedisServer, Role};
@@ -42,88 +45,6 @@ use process::{Process, ProcessSpec};
 /// Returns a free port of this machine, for a server that is about to start.
 pub fn free_port() -> Result<u16, ClusterError> {
     ports::free()
-}
-
-/// The deployment shape of the nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// The slots are in the nodes' memory, and the store is in PostgreSQL.
-    Postgres,
-    /// The slots are in Redis, and the store is in PostgreSQL.
-    Cluster,
-}
-
-impl Shape {
-    /// Returns the value of the `shape` setting.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgres",
-            Self::Cluster => "cluster",
-        }
-    }
-}
-
-/// The installation to start. Begin with [`ClusterPlan::new`], and then change fields as needed.
-#[derive(Debug, Clone)]
-pub struct ClusterPlan {
-    /// The program that nodes run.
-    pub program: PathBuf,
-    /// The directory for all data.
-    pub dir: PathBuf,
-    /// The deployment shape of the nodes.
-    pub shape: Shape,
-    /// The number of nodes.
-    pub nodes: usize,
-    /// The number of primaries in the Redis Cluster.
-    pub shards: usize,
-    /// Whether each primary has a replica.
-    pub replicas: bool,
-    /// Whether PostgreSQL has a standby that confirms every commit.
-    pub standby: bool,
-    /// True if the servers end with the calling process. False if they run until [`shut_down`]
-    /// stops them.
-    pub ends_with_caller: bool,
-    /// Whether the nodes reach Redis and PostgreSQL through proxies that can interrupt the network.
-    pub proxies: bool,
-    /// Whether the wall clocks of nodes can be set. This needs a C compiler.
-    pub clocks: bool,
-    /// Whether the disk of PostgreSQL can become full. This needs a C compiler.
-    pub full_disk: bool,
-    /// Another build of the program. Each upgrade of a node switches from `program` to this build,
-    /// or back.
-    pub next: Option<PathBuf>,
-    /// The roles of each node, in order. A node without an entry has all roles.
-    pub roles: Vec<String>,
-    /// The number of edges. If there are edges, the common address leads to them. Only for shape
-    /// `cluster`.
-    pub edges: usize,
-    /// Further settings of every node and edge: the name and the value of each environment
-    /// variable.
-    pub settings: Vec<(String, String)>,
-}
-
-impl ClusterPlan {
-    /// Returns a plan with two nodes and three shards, without proxies. Its servers end with the
-    /// calling process.
-    pub fn new(program: &Path, dir: &Path, shape: Shape) -> Self {
-        Self {
-            program: program.into(),
-            dir: dir.into(),
-            shape,
-            nodes: 2,
-            shards: 3,
-            replicas: true,
-            standby: false,
-            ends_with_caller: true,
-            proxies: false,
-            clocks: false,
-            full_disk: false,
-            next: None,
-            roles: Vec::new(),
-            edges: 0,
-            settings: Vec::new(),
-        }
-    }
 }
 
 /// A running installation.

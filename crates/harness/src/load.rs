@@ -12,6 +12,7 @@
 
 mod answer;
 mod answers_file;
+mod error;
 pub mod limits;
 mod listener;
 mod pending;
@@ -30,6 +31,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+pub use error::LoadError;
 pub use plan::{LoadPlan, read_secret};
 pub use report::{LoadReport, Progress};
 
@@ -39,34 +41,6 @@ use shared::Shared;
 use tally::Tally;
 
 use crate::generator::buyers::Buyers;
-
-/// Why a load run did not take place, or why its result cannot be trusted.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// A value of the plan is invalid or exceeds a limit, or the secret cannot be read. Nothing was
-    /// sent.
-    #[error("{0}")]
-    Plan(String),
-    /// No server accepts connections at the address. Nothing was sent.
-    #[error("cannot connect to {url}: {source}")]
-    Connect {
-        /// The address of the server.
-        url: String,
-        /// The error of the operating system.
-        source: std::io::Error,
-    },
-    /// The answers file could not be written. The run ended, but its record is incomplete.
-    #[error("cannot write the answers to {path}: {source}")]
-    Answers {
-        /// The path of the file.
-        path: String,
-        /// The error of the operating system.
-        source: std::io::Error,
-    },
-    /// A thread or an event loop could not be started, or a thread panicked.
-    #[error("the load generator failed: {0}")]
-    Generator(String),
-}
 
 /// Runs the load and waits for every verdict. Blocks the calling thread. Only this thread calls
 /// `progress`, about ten times a second and once at the end. So a slow display never slows the

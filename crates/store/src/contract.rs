@@ -35,7 +35,7 @@ pub use console::{
     StoreServer,
 };
 pub use erase::{BuyerTraces, Erased, RetainReason, RetainedRows};
-pub use error::StoreError;
+pub use error::{StoreError, StoreResult};
 pub(crate) use event::event_about;
 pub use event::{EventRead, StoredEvent, UnreadableEvent};
 pub use failover::{HistoryReaction, LostOrders, Replication};

@@ -16,11 +16,12 @@ use tokio::task::JoinHandle;
 
 use doorbuster_core::{IdKey, Millis};
 
+use crate::contract::StoreResult;
 use crate::contract::{OpenError, PostgresOptions};
 use crate::limits::{COMMIT_CHECK_SLOTS, PG_COMMITS_MAX, PG_READERS, PG_WRITERS};
-use crate::store::StoreResult;
 
 mod acknowledged;
+mod answer_wait;
 mod check;
 mod checkouts;
 mod clock;
@@ -44,6 +45,7 @@ mod poll;
 mod prefetch;
 mod publisher;
 mod reconciliation;
+mod replication;
 mod row_cache;
 mod secret;
 mod settle;

@@ -20,10 +20,10 @@ use txn::Txn;
 use doorbuster_core::{IdKey, Millis};
 
 use crate::commit_copy::CommitCopy;
+use crate::contract::StoreResult;
 use crate::contract::{OpenError, SqliteOptions, StoreError};
 use crate::failure::Failure;
 use crate::limits::{LOG_PAGES_MAX, READ_QUEUE_MAX, READERS, WRITE_QUEUE_MAX};
-use crate::store::StoreResult;
 
 mod backup;
 mod calls;

@@ -17,7 +17,6 @@ use doorbuster_core::{IdKey, Millis};
 
 use crate::contract::{
     Check, HistoryReaction, LostOrders, OpenError, PostgresOptions, Replication, SqliteOptions,
-    StoreError,
 };
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
@@ -52,10 +51,8 @@ mod sandbox;
 mod stock;
 mod waitlist;
 
+pub use crate::contract::StoreResult;
 pub use codes::CodeHash;
-
-/// The result type of every method.
-pub type StoreResult<T> = Result<T, StoreError>;
 
 /// A store. Clones are cheap and share one store.
 #[derive(Clone)]

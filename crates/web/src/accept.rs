@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::App;
-use super::connection::{Connection, Overdue, serve};
-use super::dispatch::Service;
+use super::connection::{Connection, Overdue, Service};
 use super::events::IdleSlots;
 use super::limits::{
     ACCEPT_PAUSE, BACKLOG, FINISH_TIMEOUT, OVER_CAPACITY_REPLIES_MAX, SEND_BUFFER_BYTES,
 };
 use super::over_capacity::turn_away;
 use super::router::router;
+use super::serve::serve;
 
 /// The idle time before the first TCP keepalive probe, and the time between two probes.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));

@@ -9,6 +9,7 @@ mod bundle;
 mod compress;
 #[cfg(test)]
 mod copies;
+mod docs_page;
 mod file;
 mod folder;
 mod names;
@@ -18,7 +19,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -30,7 +30,6 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use rust_embed::RustEmbed;
 use secrecy::ExposeSecret;
 
-use super::App;
 use super::rendered::Rendered;
 use super::reply::HandlerResult;
 use file::CONTENT_POLICY;
@@ -121,7 +120,7 @@ impl Assets {
             sources.insert(entry.to_owned(), AssetSource::generated(text));
         }
         if let Some(docs) = sources.get_mut("docs.html") {
-            *docs = AssetSource::generated(super::docs::complete(&docs.text(), settings.demo));
+            *docs = AssetSource::generated(docs_page::complete(&docs.text(), settings.demo));
         }
         if settings.oidc.is_some()
             && let Some(console) = sources.get_mut("console.html")
@@ -155,7 +154,7 @@ impl Assets {
     }
 
     /// Returns the asset with this hashed name.
-    fn file(&self, name: &str) -> Option<Arc<AssetFile>> {
+    pub fn file(&self, name: &str) -> Option<Arc<AssetFile>> {
         self.assets.get(name).or_else(|| self.previous.get(name)).cloned()
     }
 
@@ -201,19 +200,6 @@ impl Assets {
         // The requested sale or order may exist a moment later, so no cache may keep this answer.
         reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(reply)
-    }
-}
-
-/// `GET /assets/{name}`
-pub(crate) async fn get(
-    State(app): State<Arc<App>>,
-    name: Option<Path<String>>,
-    headers: HeaderMap,
-) -> HandlerResult {
-    let file = name.and_then(|Path(name)| app.live().assets.file(&name));
-    match file {
-        Some(file) => Ok(file.reply(&headers)),
-        None => Err(Problem::not_found("there is no such file").into()),
     }
 }
 

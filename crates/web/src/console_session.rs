@@ -21,10 +21,10 @@ use doorbuster_store::{Hash, NewAction, SessionOwner, StoreResult, recorded};
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::dispatch::request_id;
 use super::failure::failed;
 use super::identity::{ClientAddress, OperatorIdentity};
 use super::reply::{HandlerError, HandlerResult, Reply, empty, json};
+use super::request_id::request_id;
 use super::{App, request_body, wrong_keys};
 
 /// The name of the cookie.
@@ -52,11 +52,11 @@ pub(crate) async fn create(
     let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
     request_body::content_type(&headers, BodyType::Json)?;
     let NewSession { key } = NewSession::from_json(&body)?;
-    let counted = wrong_keys::count(&app, client.address).await?;
+    let counted = wrong_keys::count(&app.wrong_keys, &app.engine, client.address).await?;
     let hash = Operators::hash(&key);
     let operator = app.operator_of_hash(hash).await;
     let operator = operator.map_err(|denied| app.denied_problem(denied))?;
-    counted.take_back(&app).await;
+    counted.take_back(&app.wrong_keys, &app.engine).await;
     let action = NewAction {
         by: operator.id.to_string(),
         action: "session.created".to_owned(),

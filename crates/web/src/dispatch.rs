@@ -3,49 +3,26 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use axum::Router;
 use doorbuster_api::problem::Problem;
-use doorbuster_telemetry::metrics::{RouteIndex, route_index, route_name};
+use doorbuster_telemetry::metrics::{RouteIndex, route_name};
 use futures_util::FutureExt;
 use http::header::UPGRADE;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, Method, Request, Uri};
 use hyper::body::{Body, Incoming};
 use tower::ServiceExt;
 
-use super::connection::Connection;
-use super::events::IdleSlots;
+use super::connection::{Connection, Service};
 use super::failure::FailureCause;
+use super::internal_error::internal_error;
 use super::limits::URI_BYTES_MAX;
 use super::reply::{HandlerError, Reply, ReplyBody};
-use super::{App, cacheable, client_address, edge, framing, purchase_handler, unread_body};
-
-/// The path of server-sent events.
-pub(super) const EVENTS_PATH: &str = "/v1/events";
-
-/// The header with a request's id. Clients may send this header. The server adds it to failed
-/// answers, and to answers to operators' changes.
-pub(crate) const REQUEST_ID: &str = "x-request-id";
-/// Longest request id that the server accepts, in bytes.
-const REQUEST_ID_BYTES_MAX: usize = 64;
-
-/// The state that all connections share.
-pub(crate) struct Service {
-    pub app: Arc<App>,
-    pub router: Router,
-    pub purchase: RouteIndex,
-    /// The slots for idle WebSockets. The reference is weak, because a WebSocket that waits in a
-    /// slot holds this value. A strong reference would keep the slot and the WebSocket alive
-    /// forever.
-    pub idle_slots: Weak<IdleSlots>,
-}
+use super::request_id::{REQUEST_ID, request_id};
+use super::stream_paths::EVENTS_PATH;
+use super::{cacheable, client_address, edge, framing, purchase_handler, unread_body};
 
 impl Service {
-    pub(crate) fn new(app: Arc<App>, router: Router, idle_slots: Weak<IdleSlots>) -> Self {
-        Self { app, router, purchase: route_index("purchase"), idle_slots }
-    }
-
     /// Answers one request.
     pub(crate) async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Reply {
         let this = &connection.service;
@@ -168,26 +145,4 @@ impl Service {
         }
         reply.headers_mut().insert(REQUEST_ID, id);
     }
-}
-
-/// Returns the request's own id if it is valid, else a new id.
-pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let brought = headers.get(REQUEST_ID).filter(|id| {
-        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
-            && id.as_bytes().iter().all(u8::is_ascii_graphic)
-    });
-    brought.cloned().unwrap_or_else(|| {
-        let id = format!("req_{:016x}", rand::random::<u64>());
-        HeaderValue::from_str(&id).expect("hexadecimal digits")
-    })
-}
-
-/// Returns the answer after a panic in a handler. Only this request fails. The panic hook has
-/// logged the panic already.
-pub(crate) fn internal_error() -> Reply {
-    HandlerError {
-        problem: Box::new(Problem::internal()),
-        cause: Some(FailureCause::new("a handler panicked; the panic was logged before")),
-    }
-    .reply()
 }

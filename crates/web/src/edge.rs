@@ -32,7 +32,6 @@ use hyper_util::rt::TokioIo;
 use super::App;
 use super::client_address::{self, ClientAddress};
 use super::connection::Connection;
-use super::dispatch::EVENTS_PATH;
 use super::limits::RETRY_SECS;
 use super::purchase_handler::{
     CheckedPurchase, LearnedFacts, MissingFact, PurchaseStep, parse_purchase,
@@ -40,11 +39,10 @@ use super::purchase_handler::{
 use super::purchase_headers::PurchaseHeaders;
 use super::purchase_reply::PurchaseReply;
 use super::reply::{Reply, ReplyBody, problem};
+use super::stream_paths::{EVENTS_PATH, WEBSOCKET_PATH};
 
 /// Longest answer to a purchase, in bytes. A node's answers are shorter.
 const PURCHASE_ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// The path of WebSockets.
-const WEBSOCKET_PATH: &str = "/v1/ws";
 
 /// Who answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,11 +5,12 @@ mod edge_link;
 mod feed;
 mod frame;
 mod idle;
+mod idle_connection;
 mod stream;
 mod upgrade;
 mod websocket;
 
-pub(crate) use idle::IdleSlots;
+pub(crate) use idle_connection::IdleSlots;
 pub(crate) use stream::stream;
 pub(crate) use websocket::websocket;
 

@@ -30,8 +30,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
-use super::dispatch::internal_error;
 use super::edge::RawHead;
+use super::internal_error::internal_error;
 use super::limits::{FAST_PATH_BUFFER_BYTES, FAST_PATH_BYTES_MAX};
 use super::purchase_handler::{self, LearnedFacts, PurchaseStep};
 use super::purchase_reply::PurchaseReply;

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::Guard;
 use doorbuster_config::{Cidr, Settings};
 
-use super::App;
 use super::assets::Assets;
 use super::page_html::Shop;
 
@@ -56,45 +54,5 @@ impl LiveSettings {
     pub(super) fn shop(&self) -> Shop<'_> {
         let (name, url) = &self.shop;
         Shop { name, url: url.as_deref(), time_zone: self.time_zone.as_deref() }
-    }
-}
-
-impl App {
-    /// Returns the settings as they are now.
-    pub(crate) fn live(&self) -> Guard<Arc<LiveSettings>> {
-        self.live.load()
-    }
-
-    /// Applies the part of `settings` that can change while the server runs. From then on, requests
-    /// to payment providers, webhooks and push services use the newest certificates of the
-    /// operating system. The files of the previous pages stay available, because browsers may still
-    /// show those pages.
-    pub fn reload(&self, settings: &Settings) {
-        let before = self.live.load_full();
-        let mut next = LiveSettings::new(settings);
-        if let Some(assets) = Arc::get_mut(&mut next.assets) {
-            assets.keep_files_of(&before.assets);
-        }
-        next.generation = before.generation + 1;
-        self.live.store(Arc::new(next));
-        self.payments.renew_client();
-        self.outbox.renew_client();
-        if let Some(push) = &self.push {
-            push.renew_client();
-        }
-    }
-
-    /// Returns how long the server continues to serve after a stop signal.
-    #[must_use]
-    pub fn stop_notice(&self) -> Duration {
-        self.live().stop_notice
-    }
-
-    /// Changes one of the settings.
-    #[cfg(test)]
-    pub(super) fn change_live(&self, change: impl FnOnce(&mut LiveSettings)) {
-        let mut next = LiveSettings::clone(&self.live.load());
-        change(&mut next);
-        self.live.store(Arc::new(next));
     }
 }

@@ -7,16 +7,11 @@
 //! No connection pauses longer than its `Retry-After`, so the pause does not delay a client that
 //! respects the header. A trusted proxy's connection never pauses, because it carries many clients.
 
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use doorbuster_engine::purchase::Refusal;
-
-use super::App;
 use super::limits::{OVERLOAD_RESUMES_PER_SEC, RETRY_SECS};
-use super::purchase_reply::PurchaseReply;
 
 const PAUSE_MAX_US: u64 = RETRY_SECS as u64 * 1_000_000;
 
@@ -58,20 +53,6 @@ impl OverloadPacer {
         let next = |last: u64| (last.max(now_us) + self.gap_us).min(now_us + self.max_us);
         let last = self.last_turn_us.update(Ordering::Relaxed, Ordering::Relaxed, next);
         next(last) - now_us
-    }
-}
-
-impl App {
-    /// Returns how long the connection must pause after this answer.
-    pub(crate) fn overload_pause(
-        &self,
-        peer: IpAddr,
-        sold: Option<&PurchaseReply>,
-    ) -> Option<Duration> {
-        let is_overloaded = matches!(sold, Some(PurchaseReply::Refused(Refusal::Overloaded, _)));
-        let overload_pacer =
-            is_overloaded && !self.live().proxies.iter().any(|proxy| proxy.contains(peer));
-        overload_pacer.then(|| self.overload_pacer.next())
     }
 }
 

@@ -1,7 +1,6 @@
 //! Serves the pages for people. Every visitor gets the same pages. In a demonstration, also issues
 //! guests' tokens.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,26 +8,22 @@ use axum::extract::State;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use doorbuster_api::header::accepts_explicitly;
 use doorbuster_api::limits::BODY_BYTES_MAX;
-use doorbuster_api::problem::{Problem, RateLimitScope};
-use doorbuster_auth::{NewToken, token};
-use doorbuster_config::AuthSettings;
+use doorbuster_api::problem::Problem;
 use doorbuster_core::{Phase, TicketId};
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::wire;
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_DISPOSITION, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::assets::AssetFile;
-use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
+use super::get::get;
 use super::path_names::PathNames;
 use super::payment::checkout::request_host;
 use super::reply::{HandlerError, HandlerResult, empty, json, rendered};
-use super::router::get;
 use super::sales::find_sale;
-use super::{App, assets, page_html, payment, push, request_body, sales, sign_in};
+use super::{App, asset_handler, page_html, payment, push, request_body, sales, sign_in};
 
 /// How long a rendered list of sales stays in use.
 const INDEX_EVERY: Duration = Duration::from_secs(1);
@@ -50,7 +45,7 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
         ("/sale/{sale}", "page", get(sale)),
         ("/sale/{sale}/calendar.ics", "page", get(calendar)),
         ("/order/{order}", "page", get(order)),
-        ("/assets/{name}", "asset", get(assets::get)),
+        ("/assets/{name}", "asset", get(asset_handler::get)),
         ("/push.js", "asset", get(push::worker)),
     ];
     if app.oidc.is_some() {
@@ -222,48 +217,9 @@ fn missing(app: &App, page: &str, headers: &HeaderMap) -> HandlerResult {
     Err(Problem::not_found(NOTHING_HERE).into())
 }
 
-/// Issues guests' tokens, up to a limit per minute.
-#[derive(Debug)]
-pub(crate) struct GuestSignIn {
-    secret: SecretString,
-    issuer: Option<String>,
-    audience: Option<String>,
-    minute: AtomicI64,
-    made: AtomicU32,
-}
-
 #[derive(Serialize)]
 struct GuestToken {
     token: String,
-}
-
-impl GuestSignIn {
-    pub(crate) fn new(secret: SecretString, auth: &AuthSettings) -> Self {
-        Self {
-            secret,
-            issuer: auth.issuer.clone(),
-            audience: auth.audience.clone(),
-            minute: AtomicI64::new(0),
-            made: AtomicU32::new(0),
-        }
-    }
-
-    fn token(&self, now_ms: i64) -> Result<String, Problem> {
-        let minute = now_ms.div_euclid(60_000);
-        if self.minute.swap(minute, Ordering::Relaxed) != minute {
-            self.made.store(0, Ordering::Relaxed);
-        }
-        if self.made.fetch_add(1, Ordering::Relaxed) >= GUESTS_PER_MINUTE {
-            return Err(Problem::rate_limited(RateLimitScope::Interface, 60));
-        }
-        let name = format!("guest-{:012x}", rand::random::<u64>() >> 16);
-        let claims = NewToken {
-            iss: self.issuer.as_deref(),
-            aud: self.audience.as_deref(),
-            ..NewToken::new(&name, now_ms.div_euclid(1_000), GUEST_TTL)
-        };
-        Ok(token(self.secret.expose_secret().as_bytes(), &claims))
-    }
 }
 
 /// `POST /demo/guest`. Works only in a demonstration.

@@ -36,8 +36,7 @@ use super::identity::ClientAddress;
 use super::limits::PURCHASES_MAX;
 use super::purchase_headers::{PurchaseHeader, PurchaseHeaders};
 use super::purchase_reply::{PurchaseReply, SaleRateLimit, purchase_reply};
-use super::reply::{HandlerResult, Reply, problem};
-use super::router::not_served;
+use super::reply::{HandlerResult, Reply, not_served, problem};
 use super::{App, request_body};
 
 /// The result of the part of a purchase that does not wait.
@@ -319,6 +318,18 @@ async fn finish_limits(
 }
 
 impl App {
+    /// Returns how long the connection must pause after this answer.
+    pub(crate) fn overload_pause(
+        &self,
+        peer: IpAddr,
+        sold: Option<&PurchaseReply>,
+    ) -> Option<Duration> {
+        let is_overloaded = matches!(sold, Some(PurchaseReply::Refused(Refusal::Overloaded, _)));
+        let overload_pacer =
+            is_overloaded && !self.live().proxies.iter().any(|proxy| proxy.contains(peer));
+        overload_pacer.then(|| self.overload_pacer.next())
+    }
+
     /// Returns the answer to a purchase that is invalid or whose buyer, sale or item is unknown.
     /// Its rate-limit status follows the sale in the body, if that sale is known.
     pub(super) fn problem_reply(

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::handler::Handler;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::routing::MethodFilter;
 use doorbuster_api::endpoints::{Auth, Endpoint, EndpointGroup, Method};
 use doorbuster_api::header::accepts;
 use doorbuster_api::problem::Problem;
@@ -19,12 +18,12 @@ use doorbuster_telemetry::metrics::{RouteIndex, route_index};
 use http::HeaderValue;
 use http::header::{ACCEPT, CACHE_CONTROL, LOCATION};
 
-use super::dispatch::{REQUEST_ID, request_id};
 use super::identity::{
     Buyer, BuyerMembership, ClientAddress, OperatorIdentity, OperatorRequest, TokenExpiry,
 };
 use super::rate_limits::LimitedRequest;
-use super::reply::HandlerError;
+use super::reply::{HandlerError, not_served};
+use super::request_id::{REQUEST_ID, request_id};
 use super::routes::{self, Route};
 use super::{App, pages};
 
@@ -205,21 +204,7 @@ fn operator_request(operator: Operator, request: &Request) -> OperatorRequest {
     }
 }
 
-/// Returns the problem for buyers and operators on a node without the role `api`.
-pub(crate) fn not_served() -> Problem {
-    Problem::not_found("this node does not have the role api; send the request to another node")
-}
-
 async fn mark_route(State(route): State<RouteIndex>, mut response: Response) -> Response {
     response.extensions_mut().insert(route);
     response
-}
-
-/// Creates a GET route outside the table.
-pub(crate) fn get<H, T>(handler: H) -> MethodRouter<Arc<App>>
-where
-    H: Handler<T, Arc<App>>,
-    T: 'static,
-{
-    on(MethodFilter::GET, handler)
 }

@@ -4,11 +4,12 @@
 //! of the last minute knows how many of them wait.
 
 mod pending;
+pub(crate) mod recorder;
 mod step_counts;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use doorbuster_core::{Millis, NodeId, Phase};
@@ -18,7 +19,7 @@ use doorbuster_telemetry::answer_counts::AnswerKind;
 use doorbuster_telemetry::metrics::RateSample;
 
 use super::App;
-use pending::PendingPoints;
+use recorder::SaleProgress;
 
 pub(crate) use step_counts::StepCounts;
 #[cfg(test)]
@@ -41,38 +42,6 @@ const FIRST_SUMMED_MS: i64 = 86_400_000;
 const READ_AT_ONCE_MS: i64 = 3_600_000;
 /// If a second is earlier than the last recorded second by more than this, the clock was set back.
 const STEP_BACK_MS: i64 = 10_000;
-
-/// What this node has recorded about a sale.
-#[derive(Debug)]
-struct SaleProgress {
-    /// The counters at the last recorded second.
-    last: RateSample,
-    /// The last recorded units, queue and waiting room.
-    levels: StepCounts,
-    /// The last recorded second.
-    second: Millis,
-}
-
-/// Records the numbers of every sale.
-#[derive(Debug, Default)]
-pub(crate) struct SeriesRecorder {
-    sales: Mutex<HashMap<String, SaleProgress>>,
-    pending: Mutex<PendingPoints>,
-    /// The minute in which this node last added up minutes. 0 means that the node has added up no
-    /// minute since it became the leader.
-    summed: AtomicI64,
-}
-
-impl SeriesRecorder {
-    fn pending(&self) -> MutexGuard<'_, PendingPoints> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the number of points that this node could not record.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.pending().dropped
-    }
-}
 
 impl App {
     /// Records every sale once a second, until the program stops.

@@ -13,10 +13,10 @@ use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::console_session::{NewSessionFor, cookie_of, secure};
-use super::dispatch::request_id;
+use super::get::get;
 use super::identity::ClientAddress;
 use super::reply::{HandlerResult, Reply, empty};
-use super::router::get;
+use super::request_id::request_id;
 use super::{App, wrong_keys};
 
 /// The cookie of a sign-in attempt. The cookie is `SameSite=Lax`, because the issuer sends the
@@ -56,12 +56,12 @@ async fn finish(
             // A failed sign-in counts as a wrong key, so that one client cannot cause many requests
             // to the issuer. A request without an attempt does not count, because it causes no
             // request to the issuer. Another site could make the browser send such a request.
-            let counted = wrong_keys::count(&app, client.address).await?;
+            let counted = wrong_keys::count(&app.wrong_keys, &app.engine, client.address).await?;
             let query = query.as_deref().unwrap_or_default();
             let now_secs = app.engine.now().0.div_euclid(1_000);
             let signed_in = oidc.finish(attempt, query, now_secs).await;
             if signed_in.is_ok() {
-                counted.take_back(&app).await;
+                counted.take_back(&app.wrong_keys, &app.engine).await;
             }
             signed_in
         }

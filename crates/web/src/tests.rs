@@ -1,20 +1,27 @@
 //! Tests connections that were refused with `503 overloaded`, on a server that accepts no more
 //! purchases. Also tests WebSockets whose peer is gone.
-use doorbuster_auth::{ExpectedClaims, NewToken, token};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_auth::{Buyers, ExpectedClaims, NewToken, Operators, token};
 use doorbuster_base::clock::Clock;
-use doorbuster_config::{Flags, load};
+use doorbuster_config::{Flags, Settings, load};
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{IdKey, NodeId, Spread, Stock};
-use doorbuster_engine::engine::{DatabaseOptions, EngineOptions, StockLocation};
+use doorbuster_engine::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
 use doorbuster_secrets as secrets;
 use doorbuster_store::{HistoryMemory, NewItem, NewSale};
 use doorbuster_testkit::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::limits::PURCHASES_MAX;
-use super::*;
+use crate::app::{App, PingPolicy};
+use crate::bind;
+use crate::limits::PURCHASES_MAX;
+use crate::overload_pacer::OverloadPacer;
 
 mod idle;
 mod slow;

@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use doorbuster_api::problem::{Problem, RateLimitScope};
 use doorbuster_core::Millis;
+use doorbuster_engine::engine::Engine;
 
-use super::App;
 use super::failure::failed;
 use super::reply::HandlerError;
 
@@ -29,16 +29,20 @@ const MINUTE_MS: i64 = 60_000;
 ///
 /// # Errors
 /// If the address has sent too many wrong keys in this minute, or if the store is unreachable.
-pub(super) async fn count(app: &App, address: IpAddr) -> Result<CountedKey, HandlerError> {
-    let now = app.engine.now();
+pub(super) async fn count(
+    wrong_keys: &WrongKeys,
+    engine: &Engine,
+    address: IpAddr,
+) -> Result<CountedKey, HandlerError> {
+    let now = engine.now();
     let limited = || Problem::rate_limited(RateLimitScope::Ip, secs_left(now));
-    let counted = app.wrong_keys.add(address, now).ok_or_else(limited)?;
+    let counted = wrong_keys.add(address, now).ok_or_else(limited)?;
     if counted.is_stored {
         let (network, minute) = (counted.network.to_string(), counted.minute);
-        let sent = app.engine.store().count_wrong_key(network, minute).await;
+        let sent = engine.store().count_wrong_key(network, minute).await;
         // If the store failed to count the key, the key is not checked. So this node does not count
         // the key either.
-        let sent = sent.inspect_err(|_| app.wrong_keys.remove(&counted)).map_err(failed)?;
+        let sent = sent.inspect_err(|_| wrong_keys.remove(&counted)).map_err(failed)?;
         if sent > u64::from(WRONG_KEYS_MAX) {
             return Err(limited().into());
         }
@@ -59,10 +63,10 @@ pub(super) struct CountedKey {
 
 impl CountedKey {
     /// Takes the count back, because the key was right.
-    pub(super) async fn take_back(self, app: &App) {
-        app.wrong_keys.remove(&self);
+    pub(super) async fn take_back(self, wrong_keys: &WrongKeys, engine: &Engine) {
+        wrong_keys.remove(&self);
         if self.is_stored {
-            let store = app.engine.store();
+            let store = engine.store();
             let taken = store.take_back_wrong_key(self.network.to_string(), self.minute).await;
             if let Err(error) = taken {
                 // The sign-in succeeds in spite of this error. Until the minute ends, the count in

@@ -9,11 +9,11 @@ use serde_json::value::RawValue;
 
 use super::json::{self, JsonKind};
 use super::object::{Faults, Object};
+use crate::event_id::event_position;
 use crate::limits::{
     DESCRIPTION_CHARS_MAX, IMAGE_BYTES_MAX, ITEMS_MAX, PRICE_MINOR_MAX, STOCK_MAX, TITLE_CHARS_MAX,
     UNITS_MAX, WEBHOOK_URL_BYTES_MAX,
 };
-use crate::notification::event_position;
 use crate::value::{Currency, Money, Stock, Time, is_name};
 
 type Raw<'a> = &'a RawValue;

@@ -1,4 +1,9 @@
 //! The rows of payments and refunds, and the contents of a provider's message.
+use crate::TicketId;
+use crate::limits::PROVIDER_CHECK_WITHIN_MS;
+use crate::limits::PROVIDER_GRACE_MS;
+use crate::rules::Rule;
+use crate::rules::enforces;
 use crate::value::Millis;
 
 pub use doorbuster_types::{PaymentState, RefundCause, RefundState, ReversalKind};
@@ -92,4 +97,56 @@ pub struct Capture {
     pub order: String,
     /// The amount.
     pub money: Money,
+}
+
+/// A page at a payment provider where a buyer pays for one order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkout {
+    /// The order.
+    pub order: TicketId,
+    /// The provider.
+    pub provider: String,
+    /// The provider's id of the checkout.
+    pub session: String,
+    /// The URL for the buyer's browser.
+    pub url: String,
+    /// The time from which the provider accepts no money at this checkout, as the server requested.
+    pub expires_at: Millis,
+    /// Whether the provider may still accept money at this checkout. It becomes false only after
+    /// the provider confirms that the checkout is closed and unpaid.
+    pub open: bool,
+    /// When the checkout was created.
+    pub at: Millis,
+    /// When the server sent the first query that got no definite answer. Only queries after the
+    /// order's `pay_by` count.
+    pub asked_at: Option<Millis>,
+}
+
+impl Checkout {
+    /// Returns how long an order with this checkout waits for the provider after its `pay_by`, in
+    /// milliseconds. The wait ends [`PROVIDER_GRACE_MS`] after the first failed query. It ends at
+    /// the latest [`PROVIDER_CHECK_WITHIN_MS`] after `pay_by`, even if no query was possible.
+    #[must_use]
+    pub fn provider_wait_ms(&self, pay_by: Millis) -> i64 {
+        if !self.open {
+            return 0;
+        }
+        match self.unanswered_since(pay_by) {
+            Some(_) if !enforces(Rule::GraceEnds) => i64::MAX,
+            Some(at) => {
+                let until = at.plus(PROVIDER_GRACE_MS).min(pay_by.plus(PROVIDER_CHECK_WITHIN_MS));
+                until.0.saturating_sub(pay_by.0)
+            }
+            None if !enforces(Rule::AskedWithin) => i64::MAX,
+            None if !enforces(Rule::GraceAfterQuestion) => PROVIDER_GRACE_MS,
+            None => PROVIDER_CHECK_WITHIN_MS,
+        }
+    }
+
+    /// Returns when the server sent the first failed query after `pay_by`. The previous version of
+    /// the program does not clear this time when an operator extends the payment window, so a time
+    /// before `pay_by` is ignored.
+    pub fn unanswered_since(&self, pay_by: Millis) -> Option<Millis> {
+        self.asked_at.filter(|at| *at >= pay_by || !enforces(Rule::GraceAnew))
+    }
 }

@@ -8,6 +8,7 @@ use rand::rngs::SmallRng;
 use super::limits::{
     CLOCK_STEP_MS, DISK_FULL, HANG, NETWORK_DELAY, OUTAGE, SNAPSHOT_AGE, TAKEOVER_WITHIN,
 };
+use super::round_state::random_duration;
 use super::{Fault, restore};
 use crate::cluster::{
     Cluster, ClusterError, NetworkCondition, Node, Postgres, Redis, Role, Signal,
@@ -366,9 +367,4 @@ fn condition(slow: bool, rng: &mut SmallRng) -> (NetworkCondition, String) {
     } else {
         (NetworkCondition::Stalled, "stalled".into())
     }
-}
-
-/// Returns a random duration in this range.
-pub(super) fn random_duration(rng: &mut SmallRng, (from, to): (Duration, Duration)) -> Duration {
-    rng.random_range(from..=to)
 }

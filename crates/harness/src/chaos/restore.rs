@@ -12,9 +12,8 @@ use rand::rngs::SmallRng;
 use serde_json::json;
 
 use super::Fault;
-use super::inject::random_duration;
 use super::limits::{OUTAGE, RECOVERED_WITHIN};
-use super::round::{ITEM, RoundRunner};
+use super::round_state::{ITEM, RoundRunner, random_duration};
 use crate::audit::{self, StoreLocation};
 use crate::cluster::{Cluster, ClusterError, Node, http};
 

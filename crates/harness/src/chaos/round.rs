@@ -14,30 +14,13 @@ use super::limits::{
     ARRIVALS_PER_SEC, ARRIVALS_PER_SEC_SLOW, CONNECTIONS, FAULT_PART, LAST_BUYERS_MAX,
     PROPAGATED_WITHIN, RECOVERED_WITHIN, SOLD_OUT_WITHIN, STOCK_PART, UNITS_PER_BUYER,
 };
+use super::round_state::{ITEM, RoundRunner};
 use super::spread_changer::{SpreadChanger, random_spread, spread_path};
 use super::stock_watcher::{StockTotals, StockWatcher};
 use super::{ChaosPlan, Fault, RoundReport};
 use crate::audit;
 use crate::cluster::{Cluster, ClusterError, Shape, http};
 use crate::load::{self, LoadPlan, LoadReport};
-
-/// The item of every sale.
-pub(super) const ITEM: &str = "phone";
-
-/// A round in progress.
-pub(super) struct RoundRunner<'a> {
-    pub(super) cluster: &'a mut Cluster,
-    secret: Vec<u8>,
-    pub(super) sale: String,
-    units: u32,
-    buyers: u32,
-    seed: u64,
-    /// Whether the spread changes during the load run.
-    respread: bool,
-    /// How many times a node did not find a new row of another node yet.
-    stale_answers: Cell<u32>,
-    pub(super) round: RoundReport,
-}
 
 /// Runs one round. An error means that the harness could not continue.
 pub(super) fn run_round(

@@ -9,9 +9,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde_json::json;
 
-use super::inject::random_duration;
 use super::limits::{PARTITIONS, SPREAD_STAYS};
-use super::round::{ITEM, RoundRunner};
+use super::round_state::{ITEM, RoundRunner, random_duration};
 use crate::cluster::{ClusterError, http};
 
 /// Returns the admin path of the spread of the sale's item.

@@ -1,5 +1,6 @@
 //! Creates the nodes and the edges of an installation, with their settings.
 
+pub use crate::cluster::secret::secret;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::process::ProcessSpec;
+use super::secret::secret_bytes;
 use super::{ClusterDir, ClusterError, ClusterPlan, Node};
 
 /// Creates nodes and edges that share their settings and secrets.
@@ -79,13 +81,4 @@ impl<'a> NodeFactory<'a> {
 /// Returns the environment variable of a setting, with this value.
 fn setting(name: &str, value: &str) -> (String, String) {
     (format!("DOORBUSTER_{name}"), value.to_owned())
-}
-
-/// Returns a random secret of 64 hexadecimal digits.
-pub(super) fn secret() -> String {
-    secret_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn secret_bytes() -> [u8; 32] {
-    rand::random()
 }

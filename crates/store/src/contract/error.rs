@@ -35,3 +35,6 @@ impl StoreError {
         }
     }
 }
+
+/// The result type of every method.
+pub type StoreResult<T> = Result<T, StoreError>;

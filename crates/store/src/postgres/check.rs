@@ -5,12 +5,12 @@ use tokio_postgres::Client;
 use doorbuster_core::money::{Money, PaymentId, RefundCause};
 use doorbuster_core::{ItemId, Millis};
 
+use crate::contract::StoreResult;
 use crate::contract::{Check, Finding, RefundNotice};
 use crate::failure::Failure;
 use crate::limits::{FINDINGS_MAX, NOTICES_MAX, PG_CHECK_WAIT};
 use crate::rows::money::notices;
 use crate::sql::{Row, as_limit};
-use crate::store::StoreResult;
 use crate::waitlist;
 
 use super::shared::Shared;

@@ -8,16 +8,15 @@ use std::sync::Arc;
 use doorbuster_core::{OrderState, money};
 
 use crate::contract::CheckoutDeferral;
+use crate::contract::StoreResult;
 use crate::failure::Failure;
-use crate::store::StoreResult;
 
+use super::answer_wait::{await_answer, await_commit};
 use super::flush::Query;
 use super::ledger::PostgresLedger;
 use super::prefetch::DueOrder;
 use super::shared::Shared;
-use super::transaction::{
-    CommittedResult, RetryState, RetryUnknown, await_answer, await_commit, end_transaction,
-};
+use super::transaction::{CommittedResult, RetryState, RetryUnknown, end_transaction};
 use super::{Postgres, connect, flush, prefetch};
 
 impl Postgres {

@@ -1,6 +1,6 @@
 //! Reads the version of the database server.
+use crate::contract::StoreResult;
 use crate::contract::StoreServer;
-use crate::store::StoreResult;
 
 use super::Postgres;
 

@@ -3,9 +3,9 @@ use tokio_postgres::Client;
 
 use doorbuster_core::model::Model;
 
+use crate::contract::StoreResult;
 use crate::dump::TABLES;
 use crate::failure::Done;
-use crate::store::StoreResult;
 
 use super::Postgres;
 use super::check::snapshot;

@@ -8,9 +8,9 @@
 //! The events of one order get their positions in the right sequence, because these events are
 //! written under one lock. The later of two such events has the higher `seq` and becomes visible
 //! later, so it gets the higher position.
+use crate::contract::StoreResult;
 use crate::failure::{Done, Failure};
 use crate::sql::{as_limit, int};
-use crate::store::StoreResult;
 
 use super::Postgres;
 use super::ledger::PostgresLedger;

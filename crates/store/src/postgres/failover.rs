@@ -13,13 +13,14 @@ use doorbuster_core::database_history::DatabaseHistory;
 use doorbuster_core::sale::{Phase, PhaseStep};
 use doorbuster_core::{Millis, NodeId, OrderState, TicketId};
 
+use crate::contract::StoreResult;
 use crate::contract::{HistoryReaction, LostOrders, PausedSale};
 use crate::failure::{Done, Failure};
 use crate::history::{parse_paused, paused_json};
 use crate::limits::{COMPARED_AT_ONCE, LOSS_SHOWN_MS, LOST_ROWS_MAX, LOST_SAMPLE_MAX};
 use crate::rows;
 use crate::sql::{Row, int};
-use crate::store::{StoreResult, phases};
+use crate::store::phases;
 use crate::transaction::Transaction;
 
 use super::Postgres;

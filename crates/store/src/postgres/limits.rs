@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
 
+use crate::contract::StoreResult;
 use crate::failure::Done;
 use crate::limits::RATE_LIMIT_KEPT_US;
 use crate::sql::{Row, as_limit};
-use crate::store::StoreResult;
 
 use super::transaction::RetryUnknown;
 use super::{Postgres, PostgresLedger};

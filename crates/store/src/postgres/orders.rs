@@ -5,16 +5,15 @@ use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{GrantId, ItemId, Order, OrderState, TicketN, order};
 
+use crate::contract::StoreResult;
 use crate::failure::Failure;
 use crate::sql::{Row, as_limit};
-use crate::store::StoreResult;
 
+use super::answer_wait::{await_answer, await_commit};
 use super::ledger::PostgresLedger;
 use super::prefetch::DueOrder;
 use super::shared::Shared;
-use super::transaction::{
-    CommittedResult, RetryState, RetryUnknown, await_answer, await_commit, end_transaction,
-};
+use super::transaction::{CommittedResult, RetryState, RetryUnknown, end_transaction};
 use super::{Postgres, connect, flush, prefetch};
 
 /// Selects only the numbers of due orders. The orders are read after they are locked.

@@ -1,4 +1,5 @@
 //! Reconciliation in PostgreSQL, from one snapshot.
+use crate::contract::StoreResult;
 use crate::contract::{DifferenceKind, Reconciliation};
 use crate::failure::Done;
 use crate::limits::{DIFFERENCES_MAX, PG_CHECK_WAIT};
@@ -6,7 +7,6 @@ use crate::reconciliation;
 use crate::reconciliation::{ITEMS, MONEY};
 use crate::rows::reconciliation::{item, keyed_difference, money};
 use crate::sql::as_limit;
-use crate::store::StoreResult;
 
 use super::Postgres;
 use super::check::snapshot;

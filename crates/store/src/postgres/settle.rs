@@ -10,17 +10,16 @@ use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{IdKey, Ticket, Verdict, settle};
 
 use crate::contract::StoreError;
+use crate::contract::StoreResult;
 use crate::failure::{Failure, FailureKind, panic_message};
-use crate::store::StoreResult;
 
+use super::answer_wait::{await_answer, await_commit};
 use super::flush::Query;
 use super::ledger::PostgresLedger;
 use super::prefetch::NewBuyerInsert;
 use super::row_cache::RowCache;
 use super::shared::Shared;
-use super::transaction::{
-    CommittedResult, RetryState, RetryUnknown, await_answer, await_commit, end_transaction,
-};
+use super::transaction::{CommittedResult, RetryState, RetryUnknown, end_transaction};
 use super::{Postgres, connect, flush, prefetch};
 
 impl Postgres {

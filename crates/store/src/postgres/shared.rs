@@ -14,10 +14,10 @@ use crate::failure::Failure;
 use crate::limits::OUTAGE_LOGGED_EVERY;
 
 use super::acknowledged::Acknowledged;
+use super::answer_wait::await_commit;
 use super::clock::Clock;
 use super::connect::Sessions;
 use super::connector::Connector;
-use super::transaction::await_commit;
 use super::{connect, inspect_database};
 
 /// A period in which the database cannot be used.

@@ -5,12 +5,8 @@ use tokio_postgres::Client;
 
 use crate::contract::Replication;
 use crate::failure::Done;
-use crate::sql::Row;
-use crate::store::StoreResult;
 
-use super::Postgres;
-
-const REPLICATION: &str = "SELECT current_setting('synchronous_commit'),
+pub(super) const REPLICATION: &str = "SELECT current_setting('synchronous_commit'),
         current_setting('synchronous_standby_names'),
         (SELECT count(*) FROM pg_stat_replication),
         (SELECT count(*) FROM pg_stat_replication WHERE sync_state IS NULL),
@@ -22,29 +18,7 @@ const REPLICATION: &str = "SELECT current_setting('synchronous_commit'),
             to_char(reply_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), ' UTC)')
             FROM pg_stat_replication WHERE sync_state <> 'async')";
 
-impl Postgres {
-    /// Returns whether commits wait for standbys, and which standbys confirm the commits. If the
-    /// last connection was refused because standbys are missing, returns the state of the standbys
-    /// at that time.
-    pub(crate) async fn replication(&self) -> StoreResult<Replication> {
-        let connector = &self.shared().connector;
-        let read = |row: Row<'_>| {
-            let (all, hidden, synchronous) = (row.get(2)?, row.get(3)?, row.get(4)?);
-            let lists = (row.texts(5)?, row.texts(6)?);
-            Ok(replication((row.get(0)?, row.get(1)?), (all, hidden, synchronous), lists))
-        };
-        let found = match self.one(REPLICATION, &[], read).await {
-            Ok(found) => found.unwrap_or_default(),
-            Err(error) => return connector.missing_standbys().ok_or(error),
-        };
-        connector.set_synchronous(
-            found.is_synchronous() && matches!(&*found.synchronous_commit, "on" | "remote_apply"),
-        );
-        Ok(found)
-    }
-}
-
-/// Runs the same query as [`Postgres::replication`], on this connection.
+/// Runs the same query as [`super::Postgres::replication`], on this connection.
 pub(super) async fn inspect(client: &Client) -> Done<Replication> {
     let row = client.query_one(REPLICATION, &[]).await?;
     let numbers = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
@@ -55,7 +29,7 @@ pub(super) async fn inspect(client: &Client) -> Done<Replication> {
 /// Returns the state of the standbys. The three numbers count all connected standbys, the connected
 /// standbys whose state this database user cannot see, and the synchronous standbys. The first list
 /// has the names of the connected standbys. The second list becomes [`Replication::standbys`].
-fn replication(
+pub(super) fn replication(
     (commit, names): (String, String),
     (all, hidden, synchronous): (i64, i64, i64),
     (connected, standbys): (Vec<String>, Vec<String>),

@@ -1,22 +1,23 @@
 //! Runs transactions on a thread that may block. A transaction runs to its end even if the caller
 //! stops waiting. A failed transaction runs again if a retry is safe.
+use crate::postgres::answer_wait::await_answer;
+use crate::postgres::answer_wait::await_commit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::Object;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
 
 use doorbuster_core::{Millis, Order};
 
 use crate::contract::StoreError;
+use crate::contract::StoreResult;
 use crate::failure::{Done, Failure, FailureKind};
 use crate::limits::{
     PG_ANSWER_WAIT, PG_CONFLICTS_MAX, PG_RETRY_PAUSE, PG_RETRY_PAUSE_MAX, PG_RETRY_WITHIN,
 };
 use crate::sql::{Row, Value, postgres_params};
-use crate::store::StoreResult;
 use crate::{actions, failure};
 
 use super::connect::TransactionSession;
@@ -218,21 +219,6 @@ async fn query(
         drop(Object::take(object));
     }
     rows
-}
-
-/// Waits for an answer of the database, at most for [`PG_ANSWER_WAIT`].
-pub(super) async fn await_answer<T>(
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    timeout(PG_ANSWER_WAIT, work).await.unwrap_or(Err(Failure::TimedOut))
-}
-
-/// Waits for the answer to a COMMIT. Without an answer, the outcome is unknown.
-pub(super) async fn await_commit<T>(
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    let silent = || Err(Failure::Unknown("no answer to COMMIT".to_owned()));
-    timeout(PG_ANSWER_WAIT, work).await.unwrap_or_else(|_| silent())
 }
 
 /// Returns a session to its pool after a transaction. If the transaction failed and the session no

@@ -5,10 +5,10 @@ use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{Order, Ticket};
 
 use crate::actions;
+use crate::contract::StoreResult;
 use crate::contract::{Check, OpenError};
 use crate::failure::{Done, Failure};
 use crate::history::check_key;
-use crate::store::StoreResult;
 
 use super::ledger::SqliteLedger;
 use super::{Sqlite, check, history, orders};

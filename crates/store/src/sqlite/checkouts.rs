@@ -9,11 +9,11 @@ use doorbuster_core::money::Checkout;
 use doorbuster_core::{Millis, TicketId, money};
 
 use crate::contract::CheckoutDeferral;
+use crate::contract::StoreResult;
 use crate::failure::{Done, Failure};
 use crate::reads;
 use crate::rows::money::checkout as row;
 use crate::sql::int;
-use crate::store::StoreResult;
 
 use super::Sqlite;
 use super::ledger::SqliteLedger;

@@ -6,11 +6,11 @@ use doorbuster_core::money::Money;
 use doorbuster_core::{Item, ItemId, Millis, Phase, Stock};
 
 use crate::contract::StoreError;
+use crate::contract::StoreResult;
 use crate::dump::TABLES;
 use crate::failure::{Done, Failure};
 use crate::limits::STATEMENTS_MAX;
 use crate::sql::int;
-use crate::store::StoreResult;
 
 use super::ledger::SqliteLedger;
 use super::read::Reader;

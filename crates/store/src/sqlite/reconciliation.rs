@@ -1,6 +1,7 @@
 //! Reconciliation in SQLite, in one snapshot, on a reader's thread.
 use rusqlite::params;
 
+use crate::contract::StoreResult;
 use crate::contract::{DifferenceKind, Reconciliation};
 use crate::failure::Done;
 use crate::limits::DIFFERENCES_MAX;
@@ -8,7 +9,6 @@ use crate::reconciliation;
 use crate::reconciliation::{ITEMS, MONEY};
 use crate::rows::reconciliation::{item, keyed_difference, money};
 use crate::sql::as_limit;
-use crate::store::StoreResult;
 
 use super::Sqlite;
 use super::read::Reader;

@@ -12,17 +12,13 @@ mod closing;
 mod poller;
 mod slots;
 
-pub(super) use slots::IdleSlot;
-pub(crate) use slots::IdleSlots;
-
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use doorbuster_engine::notify::{ReadyQueue, ReadyReaders};
-use doorbuster_telemetry::metrics::GaugeGuard;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until};
@@ -30,40 +26,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::{NextMessage, PendingStatus};
 use super::frame::{PING, PONG_BYTES, are_pongs, write_text_frame};
-use super::websocket::{WakeReason, WebSocketReader, resume};
+use super::idle_connection::{IdleConnection, WebSocketReader, is_would_block};
+use super::websocket::{WakeReason, resume};
 use crate::App;
 use crate::limits::{IDLE_BATCH_MAX, IDLE_EVENTS_MAX, IDLE_RETRY_AFTER};
 use poller::Poller;
 
 /// The maximum number of bytes that one read takes. A correct client sends less.
 const READ_BYTES: usize = 10 * PONG_BYTES;
-
-/// An idle WebSocket connection.
-pub(super) struct IdleConnection {
-    stream: TcpStream,
-    reader: WebSocketReader,
-    _idle_guard: Option<GaugeGuard>,
-}
-
-impl IdleConnection {
-    /// Wraps a socket in non-blocking mode.
-    pub(super) fn new(stream: TcpStream, reader: WebSocketReader) -> Self {
-        Self { stream, reader, _idle_guard: None }
-    }
-
-    /// Writes as many bytes as the socket accepts without blocking. Returns their number.
-    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        match (&self.stream).write(bytes) {
-            Err(error) if is_would_block(&error) => Ok(0),
-            written => written,
-        }
-    }
-}
-
-/// Returns whether the call can simply be tried again later.
-fn is_would_block(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
 
 /// The idle connections of one task.
 struct IdleConnections {

@@ -16,7 +16,6 @@ use bytes::Bytes;
 use doorbuster_api::problem::Problem;
 use doorbuster_auth::VerifiedBuyer;
 use doorbuster_core::BuyerId;
-use doorbuster_telemetry::metrics::GaugeGuard;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
@@ -26,7 +25,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
 use super::feed::{Feed, FeedEvent};
-use super::idle::{IdleConnection, IdleSlot};
+use super::idle_connection::{IdleConnection, IdleSlot, WebSocketReader};
 use super::upgrade::{Upgrade, offered_token, refuse_foreign, upgrade_required};
 use super::{edge_link, follow};
 use crate::App;
@@ -93,18 +92,6 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem>
             app.buyer(headers, &Method::GET).await
         }
     }
-}
-
-/// The reader of a WebSocket, active or idle.
-pub(super) struct WebSocketReader {
-    pub feed: Feed,
-    /// The connection, which counts towards the limit of open connections.
-    pub connection: Arc<Connection>,
-    /// Pings that were sent since the last input from the client.
-    pub unanswered: u32,
-    /// When the next ping is due.
-    pub ping_at: Instant,
-    pub _present: GaugeGuard,
 }
 
 /// Why an idle WebSocket becomes active, and the first work of its task.
@@ -193,7 +180,7 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
         let mut socket = GuardedStream::new(stream, received, app.write_stall);
         match send_unsent(&mut socket, unsent, &mut reader).await {
             Ok(None) => {}
-            Ok(interrupted) => end = interrupted,
+            Ok(Some(interrupted)) => end = EndReason::of(&interrupted),
             Err(Cut) => return,
         }
         let mut active = ActiveWebSocket::start(socket, reader, idle_after).await;

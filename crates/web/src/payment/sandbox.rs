@@ -15,10 +15,10 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::App;
 use crate::failure::failed;
+use crate::get::get;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, Reply, json};
 use crate::request_body;
-use crate::router::get;
 
 /// Returns the routes of the sandbox: path, name and handler.
 pub(crate) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {

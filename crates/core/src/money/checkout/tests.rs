@@ -1,4 +1,6 @@
 //! Tests how long an order waits for its provider's answer.
+use crate::limits::PROVIDER_CHECK_WITHIN_MS;
+use crate::limits::PROVIDER_GRACE_MS;
 use std::convert::Infallible;
 
 use super::*;

@@ -14,10 +14,11 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{IdleConnection, IdleConnections, is_would_block};
+use super::IdleConnections;
 use crate::connection::Connection;
 use crate::events::frame::{close_frame, is_close_frame};
-use crate::events::websocket::{GOING_AWAY, STOPPING, WebSocketReader};
+use crate::events::idle_connection::{IdleConnection, WebSocketReader, is_would_block};
+use crate::events::websocket::{GOING_AWAY, STOPPING};
 use crate::guarded_stream::GuardedStream;
 use crate::limits::{CLOSE_READ_BYTES, CLOSE_TIMEOUT, IDLE_BATCH_MAX};
 

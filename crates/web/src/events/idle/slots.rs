@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
@@ -11,19 +11,11 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::super::idle_connection::{IdleConnection, IdleSlots};
+use super::IdleConnections;
 use super::poller::Poller;
-use super::{IdleConnection, IdleConnections};
 use crate::App;
 use crate::limits::{IDLE_ARRIVALS_MAX, IDLE_RESTART_PAUSE, IDLE_TASKS_MAX};
-
-/// A slot for a connection that is about to become idle.
-pub(in crate::events) type IdleSlot = mpsc::OwnedPermit<Box<IdleConnection>>;
-
-/// The tasks that accept idle connections.
-pub(crate) struct IdleSlots {
-    senders: Vec<mpsc::Sender<Box<IdleConnection>>>,
-    next: AtomicUsize,
-}
 
 impl IdleSlots {
     /// Starts the tasks. When the server stops, they close their connections, and wait for clients
@@ -37,12 +29,6 @@ impl IdleSlots {
             senders.push(sender);
         }
         Self { senders, next: AtomicUsize::default() }
-    }
-
-    /// Reserves a slot in the next task. `None`: this task has no free slot.
-    pub(in crate::events) fn reserve(&self) -> Option<IdleSlot> {
-        let at = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.senders.len())?;
-        self.senders[at].clone().try_reserve_owned().ok()
     }
 }
 

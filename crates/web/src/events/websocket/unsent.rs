@@ -4,7 +4,8 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::{EndReason, WebSocketReader};
+use crate::events::feed::FeedEvent;
+use crate::events::idle_connection::WebSocketReader;
 use crate::guarded_stream::GuardedStream;
 use crate::limits::CLOSE_TIMEOUT;
 
@@ -17,13 +18,13 @@ pub(super) async fn send_unsent(
     socket: &mut GuardedStream,
     unsent: Vec<u8>,
     reader: &mut WebSocketReader,
-) -> Result<Option<EndReason>, Cut> {
+) -> Result<Option<FeedEvent>, Cut> {
     let app = reader.feed.app().clone();
     let mut rest = Bytes::from(unsent);
     let end = tokio::select! {
         biased;
         sent = socket.write_all_buf(&mut rest) => return sent.map(|()| None).map_err(|_| Cut),
-        end = reader.feed.must_end() => EndReason::of(&end),
+        end = reader.feed.must_end() => Some(end),
         () = app.stop.cancelled() => None,
         () = reader.connection.cut.cancelled() => None,
     };

@@ -1,0 +1,32 @@
+//! Appends the events of a transaction to its ledger.
+
+use crate::event::{Attribution, Event, Subject};
+use crate::ledger::Ledger;
+use crate::rows::Order;
+use crate::rules::{Rule, enforces};
+use crate::value::Millis;
+use doorbuster_types::EventType;
+
+/// Appends the event for an order's current state.
+pub(crate) fn append_order_event<L: Ledger + ?Sized>(
+    ledger: &mut L,
+    order: &Order,
+    by: &Attribution,
+    at: Millis,
+) -> Result<(), L::Error> {
+    append(ledger, EventType::from_order_state(order.state), Subject::Order(order.clone()), by, at)
+}
+
+/// Appends an event.
+pub(crate) fn append<L: Ledger + ?Sized>(
+    ledger: &mut L,
+    what: EventType,
+    subject: Subject,
+    by: &Attribution,
+    at: Millis,
+) -> Result<(), L::Error> {
+    if enforces(Rule::EventWithChange) {
+        ledger.append_event(&Event { what, subject, by: by.clone(), at })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! A round in progress, and what its parts share.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use super::RoundReport;
+use crate::cluster::Cluster;
+
+/// The item of every sale.
+pub(super) const ITEM: &str = "phone";
+
+/// A round in progress.
+pub(super) struct RoundRunner<'a> {
+    pub(super) cluster: &'a mut Cluster,
+    pub(super) secret: Vec<u8>,
+    pub(super) sale: String,
+    pub(super) units: u32,
+    pub(super) buyers: u32,
+    pub(super) seed: u64,
+    /// Whether the spread changes during the load run.
+    pub(super) respread: bool,
+    /// How many times a node did not find a new row of another node yet.
+    pub(super) stale_answers: Cell<u32>,
+    pub(super) round: RoundReport,
+}
+
+/// Returns a random duration in this range.
+pub(super) fn random_duration(rng: &mut SmallRng, (from, to): (Duration, Duration)) -> Duration {
+    rng.random_range(from..=to)
+}

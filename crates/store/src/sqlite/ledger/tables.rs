@@ -1,0 +1,298 @@
+//! The rules of `core` read and write the tables through this contract.
+
+use doorbuster_core::event::{Actor, Event};
+use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
+use doorbuster_core::{
+    BuyerId, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Ledger, Millis, Order, Recall, RecallId,
+    RequestKey, Resolution, SlotKey, TicketId, TicketN, Verdict, WaitlistEntry,
+};
+
+use super::super::{checkouts, events, feed, money, orders, waitlist};
+use super::SqliteLedger;
+use crate::failure::{Done, Failure};
+use crate::sql::int;
+use crate::{reads, rows};
+use rusqlite::params;
+
+impl Ledger for SqliteLedger<'_> {
+    type Error = Failure;
+
+    fn item(&mut self, item: ItemId) -> Done<Option<Item>> {
+        if let Some(copy) = self.cache.item(item) {
+            return Ok(Some(copy.clone()));
+        }
+        let found = self.sql.one(reads::ITEM.sqlite, params![item.0], rows::item)?;
+        Ok(found.map(|row| self.cache.cache_item(row)))
+    }
+
+    fn put_item(&mut self, item: &Item) -> Done<()> {
+        self.touch(item.id);
+        self.cache.put_item(item);
+        Ok(())
+    }
+
+    fn on_sale(&mut self, item: ItemId) -> Done<bool> {
+        let phase =
+            self.sql.one(reads::ON_SALE.sqlite, params![item.0], |row| row.get::<bool>(0))?;
+        Ok(phase.unwrap_or(false))
+    }
+
+    fn has_ended(&mut self, item: ItemId) -> Done<bool> {
+        waitlist::has_ended(&mut self.sql, item)
+    }
+
+    fn grant(&mut self, grant: GrantId) -> Done<Option<Grant>> {
+        if let Some(copy) = self.cache.grant(grant) {
+            return Ok(Some(copy.clone()));
+        }
+        let found = self.sql.one(
+            concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE id = ?1"),
+            params![int(grant.0)],
+            rows::grant,
+        )?;
+        Ok(found.map(|row| self.cache.cache_grant(row)))
+    }
+
+    fn open_grant(&mut self, slot: SlotKey) -> Done<Option<Grant>> {
+        self.flush()?;
+        let found = self.sql.one(
+            reads::OPEN_GRANT.sqlite,
+            params![slot.item.0, slot.index],
+            rows::grant,
+        )?;
+        Ok(found.map(|row| self.cache.cache_grant(row)))
+    }
+
+    fn open_grants(&mut self, item: ItemId) -> Done<Vec<Grant>> {
+        self.flush()?;
+        self.sql.all(reads::OPEN_GRANTS.sqlite, params![item.0], rows::grant)
+    }
+
+    fn in_slots(&mut self, item: ItemId) -> Done<u64> {
+        self.flush()?;
+        waitlist::in_slots(&mut self.sql, item)
+    }
+
+    fn last_epoch(&mut self, slot: SlotKey) -> Done<Epoch> {
+        self.flush()?;
+        let last =
+            self.sql.one(reads::LAST_EPOCH.sqlite, params![slot.item.0, slot.index], |row| {
+                row.get::<i64>(0)
+            })?;
+        Ok(Epoch(last.unwrap_or(0).cast_unsigned()))
+    }
+
+    fn put_grant(&mut self, grant: &Grant) -> Done<()> {
+        self.touch(grant.slot.item);
+        self.cache.put_grant(grant);
+        Ok(())
+    }
+
+    fn append_feed(&mut self, row: &FeedRow) -> Done<()> {
+        feed::append(&mut self.sql, row)
+    }
+
+    fn resolution(&mut self, ticket: &TicketId) -> Done<Option<Resolution>> {
+        if let Some(order) = self.find_order(ticket)? {
+            let (grant, n, verdict) = (order.grant, Some(order.n), Verdict::Reserved);
+            return Ok(Some(Resolution { ticket: order.id, grant, n, verdict }));
+        }
+        self.sql.one(reads::RESOLUTION.sqlite, params![ticket.text().as_str()], rows::resolution)
+    }
+
+    fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Done<Option<TicketId>> {
+        self.sql.one(reads::TICKET_OF.sqlite, params![int(grant.0), int(n.0)], |row| {
+            rows::ticket(row, 0)
+        })
+    }
+
+    fn insert_resolution(&mut self, resolution: &Resolution) -> Done<()> {
+        let (verdict, order) = rows::verdict_columns(&resolution.verdict);
+        let order = order.map(|id| id.text());
+        self.sql.run(
+            "INSERT INTO resolution (ticket, grant_id, n, verdict, order_id) VALUES (?1, ?2, ?3, \
+             ?4, ?5)",
+            params![
+                resolution.ticket.text().as_str(),
+                int(resolution.grant.0),
+                resolution.n.map(|n| int(n.0)),
+                verdict,
+                order.as_ref().map(|id| id.as_str())
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
+        self.find_order(id)
+    }
+
+    fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey) -> Done<Option<Order>> {
+        let quotas = self.cached_quotas(buyer)?;
+        if quotas.used.is_empty() {
+            return Ok(None); // the buyer's first order inserts a quota row that stays
+        }
+        self.sql.one(reads::ORDER_OF.sqlite, params![buyer.as_str(), key.as_str()], rows::order)
+    }
+
+    fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
+        orders::orders_of_buyer(&mut self.sql, buyer, item)
+    }
+
+    fn first_unpaid(
+        &mut self,
+        grant: GrantId,
+        buyer: &BuyerId,
+        by: Option<&Actor>,
+    ) -> Done<Option<Order>> {
+        orders::first_unpaid(&mut self.sql, grant, buyer, by)
+    }
+
+    fn insert_order(&mut self, order: &Order) -> Done<()> {
+        self.sql.run(
+            "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
+             reserved_at, pay_by, paid_at, ended_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            params![
+                order.id.text().as_str(),
+                order.buyer.as_str(),
+                order.key.as_str(),
+                order.item.0,
+                order.units.get(),
+                order.state.as_str(),
+                int(order.grant.0),
+                int(order.n.0),
+                order.reserved_at.0,
+                order.pay_by.0,
+                order.paid_at.map(|t| t.0),
+                order.ended_at.map(|t| t.0)
+            ],
+        )?;
+        self.orders.push(order.clone());
+        Ok(())
+    }
+
+    fn put_order(&mut self, order: &Order) -> Done<()> {
+        self.sql.run(
+            "UPDATE orders SET state = ?3, pay_by = ?4, paid_at = ?5, ended_at = ?6 WHERE grant_id \
+             = ?1 AND n = ?2",
+            params![
+                int(order.grant.0),
+                int(order.n.0),
+                order.state.as_str(),
+                order.pay_by.0,
+                order.paid_at.map(|t| t.0),
+                order.ended_at.map(|t| t.0)
+            ],
+        )?;
+        self.orders.push(order.clone());
+        Ok(())
+    }
+
+    fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Done<u32> {
+        let quotas = self.cached_quotas(buyer)?;
+        let used = quotas.used.iter().find(|(of, _)| *of == item).map(|(_, used)| *used);
+        if used.is_some() || quotas.all {
+            return Ok(used.unwrap_or(0));
+        }
+        let used =
+            self.sql.one(reads::QUOTA.sqlite, params![buyer.as_str(), item.0], |row| row.get(0))?;
+        Ok(used.unwrap_or(0))
+    }
+
+    fn put_quota(&mut self, item: ItemId, buyer: &BuyerId, used: u32) -> Done<()> {
+        let quotas = self.cached_quotas(buyer)?;
+        match quotas.used.iter_mut().find(|(of, _)| *of == item) {
+            Some(row) => row.1 = used,
+            None => quotas.used.push((item, used)),
+        }
+        self.sql.run(
+            "INSERT INTO quota (buyer, item_id, used) VALUES (?1, ?2, ?3)
+             ON CONFLICT (buyer, item_id) DO UPDATE SET used = excluded.used",
+            params![buyer.as_str(), item.0, used],
+        )?;
+        Ok(())
+    }
+
+    fn recall(&mut self, id: RecallId) -> Done<Option<Recall>> {
+        feed::recall(&mut self.sql, id)
+    }
+
+    fn pending_recalls(&mut self, grant: GrantId) -> Done<Vec<Recall>> {
+        feed::pending_recalls(&mut self.sql, grant)
+    }
+
+    fn put_recall(&mut self, recall: &Recall) -> Done<()> {
+        feed::put_recall(&mut self.sql, recall)
+    }
+
+    fn waitlist(&mut self, item: ItemId) -> Done<Option<Grant>> {
+        self.flush()?;
+        let found = self.sql.one(
+            reads::WAITLIST.sqlite,
+            params![item.0, SlotKey::WAITLIST],
+            rows::grant,
+        )?;
+        Ok(found.map(|row| self.cache.cache_grant(row)))
+    }
+
+    fn waitlist_entry(&mut self, id: &TicketId) -> Done<Option<WaitlistEntry>> {
+        waitlist::waitlist_entry(&mut self.sql, id)
+    }
+
+    fn waitlist_entry_of(&mut self, item: ItemId, buyer: &BuyerId) -> Done<Option<WaitlistEntry>> {
+        waitlist::waitlist_entry_of(&mut self.sql, item, buyer)
+    }
+
+    fn waiting_entries(&mut self, item: ItemId, limit: usize) -> Done<Vec<WaitlistEntry>> {
+        waitlist::waiting_entries(&mut self.sql, item, limit)
+    }
+
+    fn put_waitlist_entry(&mut self, entry: &WaitlistEntry) -> Done<()> {
+        waitlist::put_waitlist_entry(&mut self.sql, entry)
+    }
+
+    fn append_event(&mut self, event: &Event) -> Done<()> {
+        events::append(self, event)
+    }
+
+    fn price(&mut self, item: ItemId) -> Done<Option<Money>> {
+        money::price(&mut self.sql, item)
+    }
+
+    fn inbox(&mut self, provider: &str, event: &str) -> Done<bool> {
+        money::inbox(&mut self.sql, provider, event)
+    }
+
+    fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Done<()> {
+        money::insert_inbox(&mut self.sql, provider, event, at)
+    }
+
+    fn payment(&mut self, id: &PaymentId) -> Done<Option<Payment>> {
+        money::payment(&mut self.sql, id)
+    }
+
+    fn payments_of(&mut self, order: &TicketId) -> Done<Vec<Payment>> {
+        money::payments_of(&mut self.sql, order)
+    }
+
+    fn put_payment(&mut self, payment: &Payment) -> Done<()> {
+        money::put_payment(self, payment)
+    }
+
+    fn refund(&mut self, id: &RefundId) -> Done<Option<Refund>> {
+        money::refund(&mut self.sql, id)
+    }
+
+    fn put_refund(&mut self, refund: &Refund) -> Done<()> {
+        money::put_refund(&mut self.sql, refund)
+    }
+
+    fn checkout(&mut self, order: &TicketId) -> Done<Option<Checkout>> {
+        checkouts::checkout(&mut self.sql, order)
+    }
+
+    fn put_checkout(&mut self, checkout: &Checkout) -> Done<()> {
+        checkouts::put_checkout(&mut self.sql, checkout)
+    }
+}

@@ -1,0 +1,247 @@
+//! The state that all requests share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use doorbuster_api::admin::console::ShownSetting;
+use doorbuster_store::StoreError;
+use secrecy::SecretString;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::assets::AssetFile;
+use crate::failure::FailureLogLimiter;
+use crate::guest_sign_in::GuestSignIn;
+use crate::limits::{IDLE_AFTER, PING_EVERY, UNANSWERED_PINGS_MAX, WRITE_STALL};
+use crate::live::LiveSettings;
+use crate::overload_pacer::OverloadPacer;
+use crate::page_origin::PageOrigin;
+use crate::refusals::Refusals;
+use crate::sale_views::SaleViews;
+use crate::series::recorder::SeriesRecorder;
+use crate::wrong_keys::WrongKeys;
+use doorbuster_auth::{Buyers, JwksError, Oidc, Operators};
+use doorbuster_base::master_keys::MasterKeys;
+use doorbuster_config::Settings;
+use doorbuster_engine::edge::EdgeSightings;
+use doorbuster_engine::engine::{Engine, NodeDescription};
+use doorbuster_gate::Gate;
+use doorbuster_outbox::push::WebPush;
+use doorbuster_outbox::{AddressGuard, Outbox};
+use doorbuster_payments::Payments;
+use doorbuster_telemetry::metrics::Metrics;
+
+/// The state that all requests share.
+pub struct App {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) buyers: Buyers,
+    pub(crate) operators: Operators,
+    /// The settings that can change while the server runs.
+    pub(crate) live: ArcSwap<LiveSettings>,
+    /// The page with the list of sales. The server renders this page at most once a second.
+    pub(crate) index: std::sync::Mutex<Option<(Instant, Arc<AssetFile>)>>,
+    /// The origin of the pages, if it differs from this server's origin.
+    pub(crate) page_origin: PageOrigin,
+    pub(crate) views: SaleViews,
+    pub(crate) refusals: Refusals,
+    pub(crate) overload_pacer: OverloadPacer,
+    pub(crate) metrics: Metrics,
+    pub(crate) series: SeriesRecorder,
+    pub(crate) wrong_keys: WrongKeys,
+    /// The settings as operators see them.
+    pub(crate) settings: Vec<ShownSetting>,
+    /// Sign-in of operators at an OpenID Connect issuer.
+    pub(crate) oidc: Option<Oidc>,
+    /// The edges that sent their names to this node.
+    pub(crate) edges: EdgeSightings,
+    /// Whether the settings say that browsers reach the pages by HTTPS.
+    pub(crate) is_https: bool,
+    pub(crate) gate: Gate,
+    pub(crate) payments: Arc<Payments>,
+    pub(crate) outbox: Arc<Outbox>,
+    /// Sends push messages to browsers. `None`: the shop set no key for web push.
+    pub(crate) push: Option<WebPush>,
+    pub(crate) failure_log: FailureLogLimiter,
+    pub(crate) guests: Option<GuestSignIn>,
+    /// Whether this node answers buyers and operators.
+    pub(crate) serves_api: bool,
+    /// Locked while an operator's key is created or deleted.
+    pub(crate) keys: tokio::sync::Mutex<()>,
+    /// The time at which the server last read the operators' keys from the store.
+    pub(crate) operator_keys_read_at: tokio::sync::Mutex<Option<Instant>>,
+    /// Tracks purchases and operators' changes. They complete even if their clients disconnect.
+    pub(crate) running_purchases: TaskTracker,
+    /// Set when the program is asked to stop. A stopping program reports that it is not ready.
+    pub(crate) is_leaving: AtomicBool,
+    pub(crate) stopping: AtomicBool,
+    /// This token is cancelled when event streams must end.
+    pub(crate) stop: CancellationToken,
+    pub(crate) ping_policy: PingPolicy,
+    /// After this time without activity, a WebSocket becomes idle.
+    pub(crate) idle_after: Duration,
+    /// How long a write waits for a client that does not read.
+    pub(crate) write_stall: Duration,
+}
+
+/// The rules by which the server decides that a WebSocket's peer is gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PingPolicy {
+    /// The time between two pings. Streams of server-sent events use the same time.
+    pub(crate) ping_every: Duration,
+    /// The number of pings that a client may leave unanswered before the server closes its socket.
+    pub(crate) pings_max: u32,
+}
+
+impl App {
+    /// Builds the shared state. `guest_secret` signs guests' tokens in a demonstration. The front
+    /// door derives its keys from `masters`. `webhook_secrets` sign the sandbox's messages.
+    #[must_use]
+    pub fn new(
+        settings: &Settings,
+        engine: Arc<Engine>,
+        buyers: Buyers,
+        operators: Operators,
+        guest_secret: Option<SecretString>,
+        masters: MasterKeys,
+        webhook_secrets: &[SecretString],
+    ) -> Arc<Self> {
+        let payments = Payments::new(engine.clone(), settings, webhook_secrets);
+        let metrics = Metrics::default();
+        engine.describe(NodeDescription {
+            started_at: engine.now(),
+            connections: metrics.connections.clone(),
+        });
+        if let Some(edge) = engine.edge() {
+            edge.describe(engine.id_key(), metrics.connections.clone());
+        }
+        Arc::new(Self {
+            gate: Gate::new(&engine, settings, masters),
+            payments: Arc::new(payments),
+            outbox: Arc::new(Outbox::new(engine.clone(), settings)),
+            push: WebPush::new(
+                settings.page.push.as_ref(),
+                AddressGuard::new(settings.deliveries.allow_private),
+            ),
+            engine,
+            buyers,
+            operators,
+            live: ArcSwap::from_pointee(LiveSettings::new(settings)),
+            index: std::sync::Mutex::default(),
+            page_origin: PageOrigin::new(settings.page_origin.as_deref()),
+            views: SaleViews::default(),
+            refusals: Refusals::default(),
+            overload_pacer: OverloadPacer::new(settings.workers),
+            metrics,
+            series: SeriesRecorder::default(),
+            wrong_keys: WrongKeys::default(),
+            settings: settings.shown.clone(),
+            oidc: settings
+                .oidc
+                .as_ref()
+                .zip(settings.page_url.as_deref())
+                .map(|(oidc, url)| Oidc::new(oidc, url)),
+            edges: EdgeSightings::default(),
+            is_https: settings.page_url.as_deref().is_some_and(|url| url.starts_with("https://")),
+            failure_log: FailureLogLimiter::default(),
+            guests: guest_secret.map(|secret| GuestSignIn::new(secret, &settings.auth)),
+            serves_api: settings.roles.api || settings.roles.edge,
+            keys: tokio::sync::Mutex::default(),
+            operator_keys_read_at: tokio::sync::Mutex::default(),
+            running_purchases: TaskTracker::new(),
+            is_leaving: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            ping_policy: PingPolicy { ping_every: PING_EVERY, pings_max: UNANSWERED_PINGS_MAX },
+            idle_after: IDLE_AFTER,
+            write_stall: WRITE_STALL,
+        })
+    }
+
+    /// Reads the blocked buyers and networks.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn load_blocks(&self) -> Result<(), StoreError> {
+        self.gate.blocks.catch_up(self.engine.store()).await
+    }
+
+    /// Sets this server's address. The sandbox sends its messages to this address.
+    pub fn set_server_address(&self, address: &str) {
+        if let Some(sandbox) = self.payments.sandbox() {
+            sandbox.set_server_address(address);
+        }
+    }
+
+    /// Reads the buyers' public keys again.
+    ///
+    /// # Errors
+    /// If the keys cannot be read. The previous keys stay in use.
+    pub async fn reload_keys(&self) -> Result<(), JwksError> {
+        self.buyers.reload_keys().await
+    }
+
+    /// Returns the engine.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Returns the metrics of the HTTP side.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Marks the program as not ready. The program still serves requests.
+    pub fn mark_not_ready(&self) {
+        self.is_leaving.store(true, Ordering::Release);
+    }
+
+    /// Begins the shutdown. Event streams end, and each connection ends after its current request.
+    pub fn begin_shutdown(&self) {
+        self.mark_not_ready();
+        self.stopping.store(true, Ordering::Release);
+        self.stop.cancel();
+    }
+
+    /// Returns the settings as they are now.
+    pub(crate) fn live(&self) -> Guard<Arc<LiveSettings>> {
+        self.live.load()
+    }
+
+    /// Applies the part of `settings` that can change while the server runs. From then on, requests
+    /// to payment providers, webhooks and push services use the newest certificates of the
+    /// operating system. The files of the previous pages stay available, because browsers may still
+    /// show those pages.
+    pub fn reload(&self, settings: &Settings) {
+        let before = self.live.load_full();
+        let mut next = LiveSettings::new(settings);
+        if let Some(assets) = Arc::get_mut(&mut next.assets) {
+            assets.keep_files_of(&before.assets);
+        }
+        next.generation = before.generation + 1;
+        self.live.store(Arc::new(next));
+        self.payments.renew_client();
+        self.outbox.renew_client();
+        if let Some(push) = &self.push {
+            push.renew_client();
+        }
+    }
+
+    /// Returns how long the server continues to serve after a stop signal.
+    #[must_use]
+    pub fn stop_notice(&self) -> Duration {
+        self.live().stop_notice
+    }
+
+    /// Changes one of the settings.
+    #[cfg(test)]
+    pub(super) fn change_live(&self, change: impl FnOnce(&mut LiveSettings)) {
+        let mut next = LiveSettings::clone(&self.live.load());
+        change(&mut next);
+        self.live.store(Arc::new(next));
+    }
+}

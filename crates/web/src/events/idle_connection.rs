@@ -1,0 +1,69 @@
+//! A WebSocket that has no task of its own, and the slots that accept such WebSockets.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use doorbuster_telemetry::metrics::GaugeGuard;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::feed::Feed;
+use crate::connection::Connection;
+
+/// The reader of a WebSocket, active or idle.
+pub(super) struct WebSocketReader {
+    pub feed: Feed,
+    /// The connection, which counts towards the limit of open connections.
+    pub connection: Arc<Connection>,
+    /// Pings that were sent since the last input from the client.
+    pub unanswered: u32,
+    /// When the next ping is due.
+    pub ping_at: Instant,
+    pub _present: GaugeGuard,
+}
+
+/// An idle WebSocket connection.
+pub(super) struct IdleConnection {
+    pub(super) stream: TcpStream,
+    pub(super) reader: WebSocketReader,
+    pub(super) _idle_guard: Option<GaugeGuard>,
+}
+
+impl IdleConnection {
+    /// Wraps a socket in non-blocking mode.
+    pub(super) fn new(stream: TcpStream, reader: WebSocketReader) -> Self {
+        Self { stream, reader, _idle_guard: None }
+    }
+
+    /// Writes as many bytes as the socket accepts without blocking. Returns their number.
+    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        match (&self.stream).write(bytes) {
+            Err(error) if is_would_block(&error) => Ok(0),
+            written => written,
+        }
+    }
+}
+
+/// Returns whether the call can simply be tried again later.
+pub(super) fn is_would_block(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// A slot for a connection that is about to become idle.
+pub(in crate::events) type IdleSlot = mpsc::OwnedPermit<Box<IdleConnection>>;
+
+/// The tasks that accept idle connections.
+pub(crate) struct IdleSlots {
+    pub(super) senders: Vec<mpsc::Sender<Box<IdleConnection>>>,
+    pub(super) next: AtomicUsize,
+}
+
+impl IdleSlots {
+    /// Reserves a slot in the next task. `None`: this task has no free slot.
+    pub(in crate::events) fn reserve(&self) -> Option<IdleSlot> {
+        let at = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.senders.len())?;
+        self.senders[at].clone().try_reserve_owned().ok()
+    }
+}

@@ -1,0 +1,16 @@
+//! The answer after a panic.
+
+use doorbuster_api::problem::Problem;
+
+use crate::failure::FailureCause;
+use crate::reply::{HandlerError, Reply};
+
+/// Returns the answer after a panic in a handler. Only this request fails. The panic hook has
+/// logged the panic already.
+pub(crate) fn internal_error() -> Reply {
+    HandlerError {
+        problem: Box::new(Problem::internal()),
+        cause: Some(FailureCause::new("a handler panicked; the panic was logged before")),
+    }
+    .reply()
+}

@@ -1,0 +1,77 @@
+//! The background jobs of the HTTP side, and its last work before the process ends.
+
+use std::time::Duration;
+
+use crate::app::App;
+#[cfg(feature = "otel")]
+use crate::health::metrics_page;
+
+impl App {
+    /// Runs the background jobs of the HTTP side until the program stops.
+    pub async fn run_jobs(&self) {
+        if self.engine.edge().is_some() {
+            return self.run_edge_jobs().await;
+        }
+        let sampling = async {
+            let mut every = tokio::time::interval(Duration::from_secs(1));
+            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            loop {
+                every.tick().await;
+                self.views.take_samples(&self.engine);
+            }
+        };
+        let keys = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                // Another node may have deleted a key. The key must then stop working on this node
+                // too.
+                self.refresh_operator_keys().await;
+            }
+        };
+        let jobs = async {
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = sampling => {}
+                () = keys => {}
+                () = self.run_series() => {}
+                () = self.buyers.run_key_refresh() => {}
+                () = self.gate.run_jobs(&self.engine) => {}
+                () = self.payments.run_jobs() => {}
+                () = self.outbox.run_jobs() => {}
+                () = self.run_push() => {}
+            }
+        };
+        tokio::join!(jobs, self.run_otlp());
+    }
+
+    async fn run_push(&self) {
+        match &self.push {
+            Some(push) => push.run(&self.engine, &self.gate).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Sends metrics and logs to a collector until the program stops.
+    #[cfg(feature = "otel")]
+    async fn run_otlp(&self) {
+        let source = doorbuster_telemetry::otlp::Source {
+            clock: self.engine.clock(),
+            page: &|| Box::pin(metrics_page(self)),
+            failures: &self.metrics.otlp_failures,
+        };
+        doorbuster_telemetry::otlp::run(source, &self.stop).await;
+    }
+
+    #[cfg(not(feature = "otel"))]
+    async fn run_otlp(&self) {}
+
+    /// Waits for running purchases and operators' changes. They continue even if their clients have
+    /// disconnected. Then records the last second of every sale.
+    pub async fn finish(&self) {
+        self.running_purchases.close();
+        self.running_purchases.wait().await;
+        if self.engine.edge().is_none() {
+            self.record_last_second().await;
+        }
+    }
+}
