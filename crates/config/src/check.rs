@@ -8,13 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use doorbuster_api::limits::TITLE_CHARS_MAX;
+use doorbuster_base::master_keys::{MASTER_KEYS_MAX, MasterKeys};
+use doorbuster_base::secret_format::parse_key;
 
 use super::fault::{SettingFault, SettingsError};
 use super::raw::{Environment, RawSettings};
 use super::{Cidr, Settings, Shape, auth, backup, deliveries, log, oidc, page, payment, shape};
-
-use doorbuster_base::master_keys::{MASTER_KEYS_MAX, MasterKeys};
-use doorbuster_base::secret_format::parse_key;
 
 pub(super) mod settings_reader;
 

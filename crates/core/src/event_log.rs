@@ -1,11 +1,12 @@
 //! Appends the events of a transaction to its ledger.
 
+use doorbuster_types::EventType;
+
 use crate::event::{Attribution, Event, Subject};
 use crate::ledger::Ledger;
 use crate::rows::Order;
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
-use doorbuster_types::EventType;
 
 /// Appends the event for an order's current state.
 pub(crate) fn append_order_event<L: Ledger + ?Sized>(

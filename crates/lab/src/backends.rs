@@ -9,18 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use deadpool_postgres::{GenericClient, Manager, ManagerConfig, Object, Pool, RecyclingMethod};
-use redis::AsyncConnectionConfig;
-use redis::aio::MultiplexedConnection;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row};
 
-use crate::contract::Order;
 use crate::incident::Journal;
-
-/// How long Redis may take to answer a command.
-const REDIS_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+use crate::order::Order;
+use crate::redis_link::RedisLink;
 
 /// The time between two attempts of [`retry`], and the time after which `retry` gives up.
 const RETRY_EVERY: Duration = Duration::from_millis(2);
@@ -44,15 +39,6 @@ pub struct Backends {
     redis: RedisLink,
     /// Records the events of the command `lab incident`. In other commands it records nothing.
     pub journal: Journal,
-}
-
-/// The connection to Redis. After a connection error, the next command opens a new connection.
-#[derive(Clone)]
-pub struct RedisLink {
-    client: redis::Client,
-    connection: Arc<Mutex<Option<MultiplexedConnection>>>,
-    /// The connection of a consumer that blocks.
-    blocking: Arc<Mutex<Option<MultiplexedConnection>>>,
 }
 
 impl Backends {
@@ -121,69 +107,6 @@ impl Backends {
     /// Returns the connection to Redis.
     pub fn redis(&self) -> &RedisLink {
         &self.redis
-    }
-}
-
-impl RedisLink {
-    /// Runs one command.
-    pub async fn run<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T> {
-        let mut connection = self.connection().await?;
-        self.checked(command.query_async(&mut connection).await).await
-    }
-
-    /// Runs several commands in one round trip.
-    pub async fn run_all<T: redis::FromRedisValue>(&self, commands: &redis::Pipeline) -> Result<T> {
-        let mut connection = self.connection().await?;
-        self.checked(commands.query_async(&mut connection).await).await
-    }
-
-    /// Runs a script by its digest. Loads the script first if the server does not have it.
-    pub async fn script<T: redis::FromRedisValue>(
-        &self,
-        call: &redis::ScriptInvocation<'_>,
-    ) -> Result<T> {
-        let mut connection = self.connection().await?;
-        self.checked(call.invoke_async(&mut connection).await).await
-    }
-
-    /// Waits until a list has an element of the form `buyer:units`. Removes the oldest elements, up
-    /// to the number `most`, and returns them.
-    pub async fn pop_orders(&self, list: &str, most: usize) -> Result<Vec<Order>> {
-        let mut kept = self.blocking.lock().await;
-        // If the command fails, its connection is dropped, and the next call opens a new
-        // connection.
-        let mut connection = match kept.take() {
-            Some(connection) => connection,
-            None => {
-                let config = AsyncConnectionConfig::new().set_response_timeout(None);
-                self.client.get_multiplexed_async_connection_with_config(&config).await?
-            }
-        };
-        let mut pop = redis::cmd("BLMPOP");
-        pop.arg(0).arg(1).arg(list).arg("RIGHT").arg("COUNT").arg(most);
-        let (_, lines): (String, Vec<String>) = pop.query_async(&mut connection).await?;
-        *kept = Some(connection);
-        lines.iter().map(|line| parse_order(line)).collect()
-    }
-
-    async fn connection(&self) -> Result<MultiplexedConnection> {
-        let mut kept = self.connection.lock().await;
-        if let Some(connection) = &*kept {
-            return Ok(connection.clone());
-        }
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(REDIS_ANSWERS_WITHIN));
-        let opened = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let opened = opened.context("cannot connect to Redis")?;
-        *kept = Some(opened.clone());
-        Ok(opened)
-    }
-
-    async fn checked<T>(&self, answer: redis::RedisResult<T>) -> Result<T> {
-        if answer.as_ref().is_err_and(|error| error.is_io_error() || error.is_connection_dropped())
-        {
-            *self.connection.lock().await = None;
-        }
-        Ok(answer?)
     }
 }
 

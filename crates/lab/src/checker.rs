@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::contract::Order;
 use crate::driver::{BuyerRecord, LastAnswer};
+use crate::order::Order;
 use crate::result::Verdict;
 
 /// The checker's counts.

@@ -1,6 +1,7 @@
 //! The contract of a strategy: prepare the stock, take units for a buyer, finish accepted requests,
 //! and read the orders.
 
+pub use crate::order::Order;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -21,15 +22,6 @@ pub enum Answer {
     SoldOut,
     /// The request is not decided. The buyer may repeat the request.
     Busy,
-}
-
-/// An order at the end, from the strategy's records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Order {
-    /// The buyer.
-    pub buyer: i64,
-    /// The number of units.
-    pub units: i64,
 }
 
 /// A way to deduct stock. Several processes run the same strategy on the same servers.

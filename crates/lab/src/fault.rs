@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::driver::Progress;
 use crate::limits::{ARRIVALS_WITH_FAULT, SNAPSHOT_AGE};
-use crate::run::System;
 use crate::servers::RedisReturn;
+use crate::system::System;
 
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -41,14 +41,6 @@ impl Fault {
             Self::Restart => "restart",
         }
     }
-}
-
-/// Returns which one of ten database connections is slow, counted from 0. The seed chooses
-/// connection 1 or 2. Connection 0 is always normal, so a system with several connections has both
-/// slow and normal connections.
-pub fn slow_connection(seed: u64) -> usize {
-    // The remainder is 0 or 1.
-    1 + (seed % 2) as usize
 }
 
 /// Injects the fault while the buyers buy. Returns whether the fault could affect the system. For

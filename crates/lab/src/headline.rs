@@ -21,8 +21,9 @@ use doorbuster_harness::generator::{
 use serde::Serialize;
 
 use crate::driver::Target;
-use crate::product::{Product, Shape};
+use crate::product::Product;
 use crate::result::{LatencyMs, Machine};
+use crate::shape::Shape;
 
 /// Units on sale.
 const STOCK: i64 = 10_000;

@@ -23,9 +23,10 @@ use crate::checker;
 use crate::contract::{Answer, StrategyKind};
 use crate::driver::{self, BuyerLoad, BuyerRecord, LastAnswer, Progress};
 use crate::limits::RUN_WITHIN;
-use crate::product::{Product, Shape};
+use crate::product::Product;
 use crate::registry;
 use crate::servers::{Servers, WorkDir};
+use crate::shape::Shape;
 use journal::{LockRenewal, SharedJournal};
 
 /// Bottles on sale.

@@ -16,13 +16,17 @@ pub mod headline;
 pub mod incident;
 pub mod limits;
 mod machine;
+pub mod order;
 mod product;
+pub mod redis_link;
 pub mod registry;
 pub mod report;
 mod result;
 pub mod run;
 mod servers;
+pub mod shape;
 mod strategies;
+pub mod system;
 pub mod worker;
 
 pub use contract::{Answer, Claim, Family};

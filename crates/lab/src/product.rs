@@ -1,6 +1,7 @@
 //! The product in its three shapes, as child processes. The lab's buyers use its HTTP API, as
 //! visitors of a shop do.
 
+pub use crate::shape::Shape;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,9 +12,9 @@ use doorbuster_harness::audit::StoreLocation;
 use doorbuster_harness::cluster::{self, Cluster, ClusterPlan, NetworkCondition, free_port, http};
 use rusqlite::OpenFlags;
 
-use crate::contract::Order;
 use crate::driver::{SERIES, Target};
 use crate::limits::{READY_WITHIN, SLOW_BY, WORKERS};
+use crate::order::Order;
 use crate::servers::{RedisReturn, WorkDir, restart_redis, wait_until};
 
 /// The only item of every sale.
@@ -32,29 +33,6 @@ pub struct OrderRow {
     pub buyer: String,
     /// The number of units.
     pub units: i64,
-}
-
-/// The shape of the product. The shape determines where the product keeps its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// One process and a data directory.
-    Embedded,
-    /// Two nodes and PostgreSQL.
-    Postgres,
-    /// Two nodes, PostgreSQL and Redis.
-    Cluster,
-}
-
-impl Shape {
-    /// Returns a description of this shape, with the same sections as the header of a strategy's
-    /// file.
-    pub const fn header(self) -> &'static str {
-        match self {
-            Self::Embedded => include_str!("product/embedded.txt"),
-            Self::Postgres => include_str!("product/postgres.txt"),
-            Self::Cluster => include_str!("product/cluster.txt"),
-        }
-    }
 }
 
 /// A running installation.

@@ -2,7 +2,7 @@
 
 pub use crate::contract::StrategyEntry;
 use crate::contract::{Claim, Family, StrategyKind};
-use crate::product::Shape;
+use crate::shape::Shape;
 use crate::strategies::{
     check_then_update, combined, conditional_update, lock_and_cache, optimistic_version,
     partitioned_redis, pessimistic_lock, redis_check_then_set, redis_incrby, redis_lock,

@@ -13,7 +13,6 @@ use doorbuster_harness::cluster::{
 };
 
 use crate::backends::Addresses;
-use crate::fault::slow_connection;
 use crate::limits::{POOL_MAX, SLOW_BY, WORKERS};
 use crate::worker::WorkerSpec;
 
@@ -310,4 +309,12 @@ pub async fn wait_until(within: Duration, mut ready: impl AsyncFnMut() -> bool) 
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     true
+}
+
+/// Returns which one of ten database connections is slow, counted from 0. The seed chooses
+/// connection 1 or 2. Connection 0 is always normal, so a system with several connections has both
+/// slow and normal connections.
+pub fn slow_connection(seed: u64) -> usize {
+    // The remainder is 0 or 1.
+    1 + (seed % 2) as usize
 }

@@ -6,7 +6,17 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use doorbuster_api::admin::console::ShownSetting;
+use doorbuster_auth::{Buyers, JwksError, Oidc, Operators};
+use doorbuster_base::master_keys::MasterKeys;
+use doorbuster_config::Settings;
+use doorbuster_engine::edge::EdgeSightings;
+use doorbuster_engine::engine::{Engine, NodeDescription};
+use doorbuster_gate::Gate;
+use doorbuster_outbox::push::WebPush;
+use doorbuster_outbox::{AddressGuard, Outbox};
+use doorbuster_payments::Payments;
 use doorbuster_store::StoreError;
+use doorbuster_telemetry::metrics::Metrics;
 use secrecy::SecretString;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,16 +33,6 @@ use crate::refusals::Refusals;
 use crate::sale_views::SaleViews;
 use crate::series::recorder::SeriesRecorder;
 use crate::wrong_keys::WrongKeys;
-use doorbuster_auth::{Buyers, JwksError, Oidc, Operators};
-use doorbuster_base::master_keys::MasterKeys;
-use doorbuster_config::Settings;
-use doorbuster_engine::edge::EdgeSightings;
-use doorbuster_engine::engine::{Engine, NodeDescription};
-use doorbuster_gate::Gate;
-use doorbuster_outbox::push::WebPush;
-use doorbuster_outbox::{AddressGuard, Outbox};
-use doorbuster_payments::Payments;
-use doorbuster_telemetry::metrics::Metrics;
 
 /// The state that all requests share.
 pub struct App {

@@ -10,8 +10,8 @@ use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use crate::backends::RedisLink;
 use crate::driver::LastAnswer;
+use crate::redis_link::RedisLink;
 
 /// How long the lock lasts in the incident.
 pub const LOCK_MS: u64 = 60;

@@ -7,17 +7,21 @@ use std::sync::atomic::Ordering;
 use anyhow::{Error, Result, anyhow, ensure};
 use doorbuster_harness::cluster::http;
 
-use super::{RunOptions, System};
+use super::RunOptions;
 use crate::backends::Backends;
 use crate::checker;
-use crate::contract::{Order, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{Strategy, StrategyEntry, StrategyKind};
 use crate::direct;
 use crate::driver::{self, BuyerLoad, Progress, Target};
 use crate::fault::{self, Fault};
 use crate::limits::{ARRIVALS_WITH_FAULT, DRAIN_WITHIN, RUN_WITHIN};
-use crate::product::{Product, Shape};
+use crate::order::Order;
+use crate::product::Product;
 use crate::result::{RunKey, RunResult, WithoutHttp};
+use crate::servers::slow_connection;
 use crate::servers::{Servers, Workers, wait_until};
+use crate::shape::Shape;
+use crate::system::System;
 
 /// The level and the seed of a run.
 pub(super) type LevelAndSeed = (usize, u64);
@@ -90,7 +94,7 @@ impl OneStrategy<'_> {
     }
 
     async fn start_product(&self, shape: Shape, (_, seed): LevelAndSeed) -> Result<Product> {
-        let slow = (self.fault == Fault::Slow).then(|| fault::slow_connection(seed));
+        let slow = (self.fault == Fault::Slow).then(|| slow_connection(seed));
         Product::start(&self.options.program, shape, slow).await
     }
 

@@ -9,7 +9,8 @@
 //! limit the speed to some thousand orders per second.
 
 use crate::backends::{Backends, execute, is_duplicate};
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{Answer, Claim, Family, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::order::Order;
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {

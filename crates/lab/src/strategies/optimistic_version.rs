@@ -11,7 +11,8 @@
 //! A buyer without attempts left gets the answer "try again" although units are left.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{Answer, Claim, Family, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::order::Order;
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {

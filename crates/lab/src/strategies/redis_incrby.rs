@@ -12,7 +12,8 @@
 use redis::cmd;
 
 use crate::backends::Backends;
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{Answer, Claim, Family, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::order::Order;
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use redis::{Script, cmd, pipe};
 
 use crate::backends::{Backends, execute};
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{Answer, Claim, Family, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::order::Order;
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {

@@ -1,9 +1,9 @@
 //! Bounds how long the database may take to answer.
 
-use crate::limits::PG_ANSWER_WAIT;
 use tokio::time::timeout;
 
 use crate::failure::Failure;
+use crate::limits::PG_ANSWER_WAIT;
 
 /// Waits for an answer of the database, at most for [`PG_ANSWER_WAIT`].
 pub(super) async fn await_answer<T>(

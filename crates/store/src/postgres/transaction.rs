@@ -1,30 +1,28 @@
 //! Runs transactions on a thread that may block. A transaction runs to its end even if the caller
 //! stops waiting. A failed transaction runs again if a retry is safe.
-use crate::postgres::answer_wait::await_answer;
-use crate::postgres::answer_wait::await_commit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::Object;
-use tokio::runtime::Handle;
-
 use doorbuster_core::{Millis, Order};
-
-use crate::contract::StoreError;
-use crate::contract::StoreResult;
-use crate::failure::{Done, Failure, FailureKind};
-use crate::limits::{
-    PG_ANSWER_WAIT, PG_CONFLICTS_MAX, PG_RETRY_PAUSE, PG_RETRY_PAUSE_MAX, PG_RETRY_WITHIN,
-};
-use crate::sql::{Row, Value, postgres_params};
-use crate::{actions, failure};
+use tokio::runtime::Handle;
 
 use super::connect::TransactionSession;
 use super::ledger::{LiveConnection, Params, PostgresLedger};
 use super::prefetch::{BEGIN, NOW};
 use super::shared::Shared;
 use super::{Postgres, connect, flush};
+use crate::contract::StoreError;
+use crate::contract::StoreResult;
+use crate::failure::{Done, Failure, FailureKind};
+use crate::limits::{
+    PG_ANSWER_WAIT, PG_CONFLICTS_MAX, PG_RETRY_PAUSE, PG_RETRY_PAUSE_MAX, PG_RETRY_WITHIN,
+};
+use crate::postgres::answer_wait::await_answer;
+use crate::postgres::answer_wait::await_commit;
+use crate::sql::{Row, Value, postgres_params};
+use crate::{actions, failure};
 
 pub(super) use crate::transaction::RetryUnknown;
 

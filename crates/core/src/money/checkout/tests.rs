@@ -1,11 +1,11 @@
 //! Tests how long an order waits for its provider's answer.
-use crate::limits::PROVIDER_CHECK_WITHIN_MS;
-use crate::limits::PROVIDER_GRACE_MS;
 use std::convert::Infallible;
 
 use super::*;
 use crate::event::Attribution;
 use crate::id::IdKey;
+use crate::limits::PROVIDER_CHECK_WITHIN_MS;
+use crate::limits::PROVIDER_GRACE_MS;
 use crate::model::Model;
 use crate::order::{ChangeOutcome, EndReason};
 use crate::rows::Item;

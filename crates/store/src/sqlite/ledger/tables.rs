@@ -6,13 +6,13 @@ use doorbuster_core::{
     BuyerId, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Ledger, Millis, Order, Recall, RecallId,
     RequestKey, Resolution, SlotKey, TicketId, TicketN, Verdict, WaitlistEntry,
 };
+use rusqlite::params;
 
 use super::super::{checkouts, events, feed, money, orders, waitlist};
 use super::SqliteLedger;
 use crate::failure::{Done, Failure};
 use crate::sql::int;
 use crate::{reads, rows};
-use rusqlite::params;
 
 impl Ledger for SqliteLedger<'_> {
     type Error = Failure;

@@ -1,0 +1,10 @@
+//! An order at the end of a run.
+
+/// An order at the end, from the strategy's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// The buyer.
+    pub buyer: i64,
+    /// The number of units.
+    pub units: i64,
+}

@@ -1,0 +1,50 @@
+//! The system that a fault breaks.
+
+use anyhow::Result;
+
+use crate::product::Product;
+use crate::servers::RedisReturn;
+use crate::servers::Servers;
+use crate::servers::Workers;
+
+/// The system that a fault breaks.
+pub enum System<'a> {
+    /// Workers in front of the shared servers.
+    Workers(&'a mut Workers, &'a mut Servers),
+    /// An installation of the product.
+    Product(&'a mut Product),
+}
+
+impl System<'_> {
+    /// Kills a process that takes units and starts it again.
+    pub async fn crash(&mut self, number: usize) -> Result<()> {
+        match self {
+            Self::Workers(workers, _) => workers.restart(number),
+            Self::Product(product) => product.restart(number),
+        }
+    }
+
+    /// Writes a snapshot of Redis.
+    pub fn save_redis(&self) -> Result<()> {
+        match self {
+            Self::Workers(_, servers) => servers.save_redis(),
+            Self::Product(product) => product.save_redis(),
+        }
+    }
+
+    /// Kills Redis and starts it again. Returns whether any process had a connection to it.
+    pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {
+        match self {
+            Self::Workers(_, servers) => servers.restart_redis(how),
+            Self::Product(product) => product.restart_redis(how),
+        }
+    }
+
+    /// Returns how many pieces of data the slow database connections have delayed so far.
+    pub fn slow_chunks(&self) -> usize {
+        match self {
+            Self::Workers(_, servers) => servers.slow_chunks(),
+            Self::Product(product) => product.slow_chunks(),
+        }
+    }
+}
