@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: checks the repository's rules for source files and documents.
 
+mod circles;
 mod language;
 mod prose;
 mod scan;
@@ -108,6 +109,10 @@ fn check(root: &Path) -> Result<Vec<String>> {
     }
     found.extend(logs::unused(&log_codes));
     check_dependencies(root, &mut found)?;
+    let files = tracked_files(root)?;
+    for (name, _) in ALLOWED_DEPENDENCIES {
+        circles::check(root, name, &files, &mut found)?;
+    }
     check_failpoints(root, &mut found)?;
     check_documents(root, &mut found)?;
     check_readme(root, &mut found)?;

@@ -9,6 +9,8 @@
 mod guard;
 mod server;
 #[cfg(test)]
+mod simulated_server;
+#[cfg(test)]
 mod simulation;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 #[cfg(test)]
-use super::simulation::SimulatedServer;
+use super::simulated_server::SimulatedServer;
 use crate::{SharedRedis, SlotError};
 
 const TAKE: &str = include_str!("take.lua");

@@ -8,7 +8,7 @@
 //! - Fencing numbers grow from holder to holder.
 //! - After the faults end, every process gets the lock.
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -16,171 +16,15 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::server::LockServer;
+use super::simulated_server::{
+    FAULTY_FOR, Faults, NO_FAULTS, Process, Server, SimulatedServer, World, lock,
+};
 use super::{LockGuard, Locks};
-use crate::SlotError;
 
 const LEASE: Duration = Duration::from_secs(1);
-/// Timeout of a call, as with a real server.
-const ANSWER_MAX: Duration = Duration::from_millis(250);
-const FAULTY_FOR: Duration = Duration::from_secs(20);
 const NAME: &str = "loader";
 /// The number of runs of each kind.
 const SEEDS: u64 = 8;
-
-/// A connection from one process to a simulated server.
-#[derive(Clone, Debug)]
-pub(super) struct SimulatedServer {
-    server: Arc<Mutex<Server>>,
-    process: Arc<Mutex<Process>>,
-    world: World,
-}
-
-#[derive(Debug, Default)]
-struct Server {
-    locks: HashMap<String, (String, Instant)>,
-    fences: HashMap<String, u64>,
-    /// How far the server's clock is ahead, in microseconds.
-    ahead: u64,
-    down_until: Option<Instant>,
-}
-
-#[derive(Debug, Default)]
-struct Process {
-    /// The process does nothing until this time.
-    paused_until: Option<Instant>,
-}
-
-/// The state that all simulated servers share: the random numbers and the faults.
-#[derive(Clone, Debug)]
-struct World {
-    rng: Arc<Mutex<StdRng>>,
-    began: Instant,
-    faults_on: Faults,
-}
-
-/// The faults of a run.
-#[derive(Clone, Copy, Debug)]
-struct Faults {
-    servers_forget: bool,
-    clocks_differ: bool,
-    /// A deliberate bug that the checks must find: a release that does not check the owner.
-    releases_foreign_locks: bool,
-    /// A deliberate bug that the checks must find: a renewal does not store a greater fencing
-    /// number on the server.
-    keeps_fence_number: bool,
-}
-
-const NO_FAULTS: Faults = Faults {
-    servers_forget: false,
-    clocks_differ: false,
-    releases_foreign_locks: false,
-    keeps_fence_number: false,
-};
-
-fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
-    it.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl World {
-    fn is_faulty(&self) -> bool {
-        self.began.elapsed() < FAULTY_FOR
-    }
-
-    fn chance(&self, of: f64) -> bool {
-        self.is_faulty() && lock(&self.rng).random_bool(of)
-    }
-
-    fn millis(&self, range: std::ops::Range<u64>) -> Duration {
-        Duration::from_millis(lock(&self.rng).random_range(range))
-    }
-}
-
-impl SimulatedServer {
-    /// Performs a call: the request, the step and the answer. A sleeping process neither sends nor
-    /// receives.
-    async fn call<T>(&self, step: impl FnOnce(&mut Server, Instant) -> T) -> Result<T, SlotError> {
-        let lost = || SlotError { reason: "no answer".to_owned(), may_have_happened: true };
-        self.awake().await;
-        let started = Instant::now();
-        sleep(self.world.millis(0..10)).await;
-        let is_away = lock(&self.server).down_until.is_some_and(|until| Instant::now() < until);
-        if is_away || self.world.chance(0.03) {
-            sleep_until(started + ANSWER_MAX).await;
-            return Err(lost());
-        }
-        let answer = step(&mut lock(&self.server), Instant::now());
-        if self.world.chance(0.03) {
-            sleep_until(started + ANSWER_MAX).await;
-            return Err(lost());
-        }
-        sleep(self.world.millis(0..10)).await;
-        self.awake().await;
-        Ok(answer)
-    }
-
-    async fn awake(&self) {
-        loop {
-            let until = lock(&self.process).paused_until;
-            match until {
-                Some(until) if Instant::now() < until => sleep_until(until).await,
-                _ => return,
-            }
-        }
-    }
-
-    pub(super) async fn take(
-        &self,
-        name: &str,
-        owner: &str,
-        lease: Duration,
-    ) -> Result<Option<u64>, SlotError> {
-        let began = self.world.began;
-        let step = |server: &mut Server, now: Instant| {
-            if server.locks.get(name).is_some_and(|(_, until)| now < *until) {
-                return None;
-            }
-            server.locks.insert(name.to_owned(), (owner.to_owned(), now + lease));
-            let time =
-                1 + server.ahead + u64::try_from((now - began).as_micros()).unwrap_or(u64::MAX);
-            let fence = time.max(server.fences.get(name).map_or(0, |last| last + 1));
-            server.fences.insert(name.to_owned(), fence);
-            Some(fence)
-        };
-        self.call(step).await
-    }
-
-    pub(super) async fn renew(
-        &self,
-        name: &str,
-        owner: &str,
-        lease: Duration,
-        fence: u64,
-    ) -> Result<bool, SlotError> {
-        let raises = !self.world.faults_on.keeps_fence_number;
-        let step = |server: &mut Server, now: Instant| match server.locks.get_mut(name) {
-            Some((who, until)) if who == owner && now < *until => {
-                *until = now + lease;
-                let last = server.fences.entry(name.to_owned()).or_default();
-                *last = if raises { fence.max(*last) } else { *last };
-                true
-            }
-            _ => false,
-        };
-        self.call(step).await
-    }
-
-    pub(super) async fn release(&self, name: &str, owner: &str) -> Result<bool, SlotError> {
-        let any_owner = self.world.faults_on.releases_foreign_locks;
-        let step = |server: &mut Server, _: Instant| {
-            let is_owners = server.locks.get(name).is_some_and(|(who, _)| who == owner);
-            if is_owners || any_owner {
-                server.locks.remove(name);
-            }
-            is_owners
-        };
-        self.call(step).await
-    }
-}
 
 /// The observations that the checks compare.
 #[derive(Debug, Default)]
