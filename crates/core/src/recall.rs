@@ -7,6 +7,7 @@
 use crate::ledger::Ledger;
 use crate::rows::{Recall, RecallTarget};
 use crate::rules::{Rule, enforces};
+use crate::slot::RecallOutcome;
 use crate::stock;
 use crate::value::{GrantId, RecallId};
 
@@ -29,6 +30,18 @@ pub fn begin<L: Ledger + ?Sized>(
     let recall = Recall { id, grant, target, asked, taken: 0, done: false };
     ledger.put_recall(&recall)?;
     Ok(Some(recall))
+}
+
+impl RecallOutcome {
+    /// Returns how many units the store moves now. `None` means that the recall stays pending. A
+    /// refused recall ends when the grant closes.
+    #[must_use]
+    pub fn units_to_move(self) -> Option<u64> {
+        match self {
+            Self::Taken(units) => Some(units),
+            Self::Refused => (!enforces(Rule::RecallRefusalFinishesNothing)).then_some(0),
+        }
+    }
 }
 
 /// Moves the recalled units to the target, and returns their number. Only the first call for a

@@ -14,6 +14,7 @@ use doorbuster_core::pacing::{Batch, SettlerPace};
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{Ticket, Verdict};
 use doorbuster_slots::{DeliveryRef, DequeuedTicket};
+use doorbuster_steps::settlement::{Effect, Settlement};
 use doorbuster_store::StoreError;
 use doorbuster_telemetry::trace;
 
@@ -61,19 +62,42 @@ pub async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Settles one batch. Retries until the store is reachable. Returns `false` if the store failed
-/// permanently.
+/// Settles one batch, in the sequence of [`doorbuster_steps::settlement`]. Returns `false` if the
+/// store failed permanently.
 async fn settle(engine: &Arc<Engine>, taken: &[DequeuedTicket]) -> bool {
     failpoint::pass(Failpoint::SettleTaken);
     let tickets: Vec<Arc<Ticket>> = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
-    let resolved = loop {
+    let mut resolved = Vec::new();
+    for effect in Settlement::default() {
+        match effect {
+            Effect::Commit => match commit(engine, &tickets).await {
+                Some(verdicts) => resolved = verdicts,
+                None => return false,
+            },
+            Effect::Acknowledge => acknowledge(engine, taken).await,
+            Effect::Deliver => {
+                for (ticket, resolved) in tickets.iter().zip(std::mem::take(&mut resolved)) {
+                    deliver(engine, ticket, resolved);
+                }
+            }
+        }
+    }
+    engine.drained().notify_waiters();
+    true
+}
+
+/// Settles the tickets in one transaction. Retries until the store is reachable. Returns `None` if
+/// the store failed permanently.
+async fn commit(engine: &Engine, tickets: &[Arc<Ticket>]) -> Option<Vec<TicketVerdict>> {
+    loop {
         let began = Instant::now();
-        match engine.store().settle(tickets.clone()).await {
+        match engine.store().settle(tickets.to_vec()).await {
             Ok(resolved) => {
                 engine.meter().record_commit(began.elapsed());
-                break resolved;
+                failpoint::pass(Failpoint::SettleCommitted);
+                return Some(resolved);
             }
-            Err(StoreError::Fatal(_)) => return false,
+            Err(StoreError::Fatal(_)) => return None,
             Err(error) => {
                 outages::warn!(
                     engine.outages(),
@@ -85,8 +109,10 @@ async fn settle(engine: &Arc<Engine>, taken: &[DequeuedTicket]) -> bool {
                 tokio::time::sleep(RETRY).await;
             }
         }
-    };
-    failpoint::pass(Failpoint::SettleCommitted);
+    }
+}
+
+async fn acknowledge(engine: &Engine, taken: &[DequeuedTicket]) {
     let done: Vec<DeliveryRef> = taken
         .iter()
         .map(|t| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
@@ -100,11 +126,6 @@ async fn settle(engine: &Arc<Engine>, taken: &[DequeuedTicket]) -> bool {
         );
     }
     failpoint::pass(Failpoint::SettleAcknowledged);
-    for (ticket, resolved) in tickets.iter().zip(resolved) {
-        deliver(engine, ticket, resolved);
-    }
-    engine.drained().notify_waiters();
-    true
 }
 
 fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: TicketVerdict) {

@@ -1,7 +1,9 @@
-//! The steps of a purchase as values: no IO, no async, no clock, no randomness.
+//! Steps of the server as values: no IO, no async, no clock, no randomness.
 //!
 //! - [`memory`] refuses a request from what a node has in memory.
 //! - [`purchase`] handles a request that memory did not refuse, from the first slot to the answer.
+//! - [`settlement`] settles a batch of tickets.
+//! - [`slot_check`] checks whether a slot lost its memory.
 //!
 //! The server performs the effects of these steps with real slots and a real store. The simulator
 //! performs the same effects with simulated slots and a simulated store. So both run the same code
@@ -10,3 +12,5 @@
 
 pub mod memory;
 pub mod purchase;
+pub mod settlement;
+pub mod slot_check;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::gather::{self, SlotHolding};
 use doorbuster_core::refill::Portion;
-use doorbuster_core::slot::RecallOutcome;
 use doorbuster_core::{Counter, Grant, Recall, RecallId, RecallTarget};
 
 use crate::catalogue::ItemState;
@@ -104,22 +103,20 @@ fn holdings(open_slots: &[OpenSlot], snapshot: &ItemSnapshot<'_>) -> Vec<SlotHol
 }
 
 /// Takes the recalled units from a slot and finishes the recall. Returns the number of moved units,
-/// or `None` if the slot refused. A refused recall ends when the grant closes.
+/// or `None` if the slot refused.
 pub(super) async fn carry_out_recall(
     engine: &Engine,
     from: &Grant,
     recall: &Recall,
 ) -> Result<Option<u64>, EngineError> {
-    match engine.slots().recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await? {
-        RecallOutcome::Taken(taken) => {
-            failpoint::pass(Failpoint::RecallTaken);
-            let moved = engine.store().finish_recall(recall.id, taken).await?;
-            tracing::debug!(slot = %from.slot, units = moved, target = ?recall.target, "recalled");
-            engine.meter().count_recall();
-            Ok(Some(moved))
-        }
-        RecallOutcome::Refused => Ok(None),
-    }
+    let slots = engine.slots();
+    let outcome = slots.recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await?;
+    let Some(taken) = outcome.units_to_move() else { return Ok(None) };
+    failpoint::pass(Failpoint::RecallTaken);
+    let moved = engine.store().finish_recall(recall.id, taken).await?;
+    tracing::debug!(slot = %from.slot, units = moved, target = ?recall.target, "recalled");
+    engine.meter().count_recall();
+    Ok(Some(moved))
 }
 
 fn retry_later(engine: &Engine, item: &ItemState) {

@@ -1,9 +1,9 @@
-//! Decides from a slot's answer whether the slot's grant must be closed. Also starts a new epoch
-//! for a slot whose memory is full.
-//!
-//! The sequence of the reads is fixed: the grant, the slot, the pending recalls, and the grant
-//! again (see `doorbuster_core::slot_loss`).
-use doorbuster_core::{CloseCause, Grant, slot_loss};
+//! Checks whether a slot lost its memory. Also starts a new epoch for a slot whose memory is full.
+//! [`doorbuster_steps::slot_check`] has the sequence of the reads.
+use std::sync::Arc;
+
+use doorbuster_core::{CloseCause, Grant};
+use doorbuster_steps::slot_check::{Effect, Finding, Input, SlotCheck};
 use tokio::time::Instant;
 
 use crate::catalogue::ItemState;
@@ -15,19 +15,23 @@ pub(super) async fn check_grant(
     item: &ItemState,
     before: &Grant,
 ) -> Result<Option<CloseCause>, EngineError> {
-    let view = engine.slots().view(before.slot).await?;
-    // The recalls are read before the grant. So `after` includes a recall that finishes between the
-    // two reads.
-    let pending = engine.store().pending_recalls().await?.iter().any(|r| r.grant == before.id);
-    let Some(after) = engine.store().grant(before.id).await? else { return Ok(None) };
-    if let Some(cause) = slot_loss::evidence(before, view.as_ref(), after.feed_len) {
-        return Ok(Some(cause));
+    let (mut check, mut effect) =
+        SlotCheck::start(Arc::new(before.clone()), engine.watches_slots());
+    loop {
+        effect = check.next(match effect {
+            Effect::ReadSlot => Input::Slot(engine.slots().view(before.slot).await?),
+            Effect::ReadRecalls => {
+                let recalls = engine.store().pending_recalls().await?;
+                Input::RecallsPending(recalls.iter().any(|recall| recall.grant == before.id))
+            }
+            Effect::ReadGrant => Input::Grant(engine.store().grant(before.id).await?.map(Arc::new)),
+            Effect::Finish(Finding::Healthy) => return Ok(None),
+            Effect::Finish(Finding::Lost(cause)) => return Ok(Some(cause)),
+            Effect::Finish(Finding::Full) => {
+                return roll_epoch(engine, item, before).await.map(|()| None);
+            }
+        });
     }
-    let Some(view) = view else { return Ok(None) };
-    if view.sealed && engine.watches_slots() {
-        return roll_epoch(engine, item, before).await.map(|()| None);
-    }
-    Ok(slot_loss::quiet_evidence(before, &view, &after, pending))
 }
 
 /// Drains a slot with full memory and closes its grant. The slot continues under a new epoch.

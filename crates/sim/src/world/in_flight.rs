@@ -10,10 +10,12 @@ use doorbuster_core::{
     Verdict,
 };
 
+use doorbuster_steps::slot_check::{Effect, SlotCheck};
+
 use super::delivery::DeliveryMessage;
-use super::loss::LossReading;
 use super::money::MoneyMessage;
 use super::node::Snapshot;
+use super::settler::Settling;
 use super::{Call, FLIGHT_MAX, SlotReply, World};
 use crate::store::{Tx, TxResult};
 
@@ -27,7 +29,7 @@ pub(crate) enum Message {
     /// A node has read a buyer's quota and will read the order of the buyer's request.
     Confirm { attempt: usize, asked: u32, used: u32 },
     /// A settler's transaction.
-    Settle { slot: usize, xid: u64, batch: Arc<[Delivery]> },
+    Settle { xid: u64, settling: Settling },
     /// Settler to slot.
     Acknowledge { slot: usize, batch: Arc<[Delivery]> },
     /// Settler to node.
@@ -40,12 +42,8 @@ pub(crate) enum Message {
     Apply { slot: usize, epoch: Epoch, row: Arc<FeedRow> },
     /// Leader to slot.
     Recall { leader: u8, slot: usize, id: RecallId, grant: GrantId, epoch: Epoch, units: u64 },
-    /// A leader has read the store, and will query the slot.
-    AskView { leader: u8, slot: usize, before: Arc<Grant> },
-    /// The slot has answered, and the leader will read the store again.
-    View { leader: u8, before: Arc<Grant>, view: Option<SlotView> },
-    /// A leader has read the pending recalls and will read the grant again.
-    Compare { leader: u8, before: Arc<Grant>, view: Option<SlotView>, read: LossReading },
+    /// A leader checks whether a slot lost its memory. The effect is the check's next read.
+    CheckSlot { leader: u8, slot: usize, check: Box<SlotCheck>, effect: Effect },
     /// Leader to slot.
     Stop { slot: usize, stopped: bool },
     /// A leader checks the slots of a stopping item one after the other.
@@ -70,9 +68,7 @@ impl Message {
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
             Self::Commit { leader, .. }
-            | Self::AskView { leader, .. }
-            | Self::View { leader, .. }
-            | Self::Compare { leader, .. }
+            | Self::CheckSlot { leader, .. }
             | Self::Drain { leader, .. }
             | Self::Leave { leader, .. }
             | Self::LeaveViewed { leader, .. }
@@ -90,7 +86,7 @@ impl Message {
             | Self::Init { slot, .. }
             | Self::Apply { slot, .. }
             | Self::Recall { slot, .. }
-            | Self::AskView { slot, .. }
+            | Self::CheckSlot { slot, effect: Effect::ReadSlot, .. }
             | Self::Leave { slot, .. }
             | Self::Stop { slot, .. } => Some(*slot),
             _ => None,
@@ -197,7 +193,7 @@ impl World {
                 self.answered(attempt, slot, asked, answer)
             }
             Message::Confirm { attempt, asked, used } => self.confirmed(attempt, asked, used),
-            Message::Settle { slot, xid, batch } => self.settle(slot, xid, &batch),
+            Message::Settle { xid, settling } => self.settle(xid, settling),
             Message::Acknowledge { slot, batch } => {
                 for delivery in batch.iter() {
                     self.call(slot, Call::Acknowledge(delivery.at, delivery.ticket.token));
@@ -222,13 +218,8 @@ impl World {
                     self.recall_answered(leader, id, answer);
                 }
             }
-            Message::AskView { leader, slot, before } => {
-                let view = self.places[slot].slot.view();
-                self.send(Message::View { leader, before, view });
-            }
-            Message::View { leader, before, view } => self.slot_viewed(leader, before, view),
-            Message::Compare { leader, before, view, read } => {
-                self.decide_loss(leader, &before, view.as_ref(), read)
+            Message::CheckSlot { leader, slot, check, effect } => {
+                self.continue_slot_check(leader, slot, check, effect)
             }
             Message::Stop { slot, stopped } => drop(self.call(slot, Call::Stop(stopped))),
             Message::Drain { leader, item, intent, next } => {
@@ -300,15 +291,8 @@ impl World {
     }
 
     fn recall_answered(&mut self, leader: u8, id: RecallId, answer: RecallOutcome) {
-        use doorbuster_core::rules::{Rule, enforces};
-        match answer {
-            RecallOutcome::Taken(units) => {
-                self.send(Message::Commit { leader, tx: Tx::RecallFinish(id, units) })
-            }
-            RecallOutcome::Refused if !enforces(Rule::RecallRefusalFinishesNothing) => {
-                self.send(Message::Commit { leader, tx: Tx::RecallFinish(id, 0) });
-            }
-            RecallOutcome::Refused => {}
+        if let Some(units) = answer.units_to_move() {
+            self.send(Message::Commit { leader, tx: Tx::RecallFinish(id, units) });
         }
     }
 }

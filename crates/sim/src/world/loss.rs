@@ -1,67 +1,46 @@
-//! Simulates how a leader detects that a slot lost its memory. The leader reads the store, then the
-//! slot, then the store again.
+//! Performs the reads with which a leader detects that a slot lost its memory.
+//! [`doorbuster_steps::slot_check`] has their sequence.
 use std::sync::Arc;
 
-use doorbuster_core::rules::{Rule, enforces};
-use doorbuster_core::slot::SlotView;
-use doorbuster_core::slot_loss::{evidence, quiet_evidence};
-use doorbuster_core::{CloseCause, Grant, GrantId};
+use doorbuster_core::CloseCause;
+use doorbuster_steps::slot_check::{Effect, Finding, Input, SlotCheck};
 
 use super::World;
 use super::in_flight::Message;
 use crate::store::Tx;
 
-/// The rows that a leader reads after the slot answered.
-#[derive(Clone, Debug)]
-pub(crate) struct LossReading {
-    /// Whether recalls of the grant are pending.
-    pub(crate) recalls: Option<bool>,
-    /// The grant.
-    pub(crate) after: Option<Arc<Grant>>,
-}
-
 impl World {
-    /// Starts the check by reading the grant.
+    /// Starts the check by reading the grant. The simulator rolls full slots by an operation of its
+    /// own, so a full slot is no finding here.
     pub(crate) fn start_loss_check(&mut self, leader: u8, slot: usize) {
         let Some(before) = self.store.open_grant(self.places[slot].at) else { return };
-        let before = Arc::new(before.clone());
-        let message = match enforces(Rule::EvidenceOrder) {
-            true => Message::AskView { leader, slot, before },
-            false => Message::View { leader, before, view: self.places[slot].slot.view() },
-        };
-        self.send(message);
+        let (check, effect) = SlotCheck::start(Arc::new(before.clone()), false);
+        self.send(Message::CheckSlot { leader, slot, check: Box::new(check), effect });
     }
 
-    /// Continues after the slot's answer: reads the pending recalls, and then the grant. If the
-    /// rule about this sequence is removed, the two reads are swapped.
-    pub(crate) fn slot_viewed(&mut self, leader: u8, before: Arc<Grant>, view: Option<SlotView>) {
-        let Some(now) = self.store.grant(before.id) else { return };
-        let before = if enforces(Rule::EvidenceOrder) { before } else { Arc::new(now.clone()) };
-        let (recalls, after) = match enforces(Rule::RecallsReadFirst) {
-            true => (Some(self.recalls_pending(before.id)), None),
-            false => (None, Some(Arc::new(now.clone()))),
-        };
-        self.send(Message::Compare { leader, before, view, read: LossReading { recalls, after } });
-    }
-
-    fn recalls_pending(&self, grant: GrantId) -> bool {
-        self.store.pending().any(|r| r.grant == grant)
-    }
-
-    /// Decides after all rows are read.
-    pub(crate) fn decide_loss(
+    /// Performs the check's next read. Other actors may act before the read after it.
+    pub(crate) fn continue_slot_check(
         &mut self,
         leader: u8,
-        before: &Grant,
-        view: Option<&SlotView>,
-        read: LossReading,
+        slot: usize,
+        mut check: Box<SlotCheck>,
+        effect: Effect,
     ) {
-        let recalls = read.recalls.unwrap_or_else(|| self.recalls_pending(before.id));
-        let after = read.after.or_else(|| self.store.grant(before.id).cloned().map(Arc::new));
-        let Some(after) = after else { return };
-        let quiet = || view.and_then(|view| quiet_evidence(before, view, &after, recalls));
-        if let Some(cause) = evidence(before, view, after.feed_len).or_else(quiet) {
-            self.send(Message::Commit { leader, tx: Tx::Close(before.id, cause) });
+        let id = check.grant();
+        let input = match effect {
+            Effect::ReadSlot => Input::Slot(self.places[slot].slot.view()),
+            Effect::ReadRecalls => {
+                Input::RecallsPending(self.store.pending().any(|recall| recall.grant == id))
+            }
+            Effect::ReadGrant => Input::Grant(self.store.grant(id).cloned().map(Arc::new)),
+            Effect::Finish(_) => return,
+        };
+        match check.next(input) {
+            Effect::Finish(Finding::Lost(cause)) => {
+                self.send(Message::Commit { leader, tx: Tx::Close(id, cause) });
+            }
+            Effect::Finish(Finding::Healthy | Finding::Full) => {}
+            effect => self.send(Message::CheckSlot { leader, slot, check, effect }),
         }
     }
 

@@ -1,14 +1,22 @@
-//! Simulates settlers. They take tickets from a slot's queue and resolve them in one transaction.
-//! Then they acknowledge the tickets and notify the nodes.
+//! Simulates settlers. They take tickets from a slot's queue.
+//! [`doorbuster_steps::settlement`] has the sequence of the effects that settle the tickets.
 use std::sync::Arc;
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
-use doorbuster_core::rules::{Rule, enforces};
-use doorbuster_core::{Delivery, Verdict};
+use doorbuster_core::{Delivery, TicketId, Verdict};
+use doorbuster_steps::settlement::{Effect, Settlement};
 
 use super::in_flight::Message;
 use super::{Call, NAMES, SlotReply, World};
 use crate::store::{Tx, TxResult};
+
+/// A batch of one slot that a settler settles.
+#[derive(Clone, Debug)]
+pub(crate) struct Settling {
+    pub(crate) slot: usize,
+    pub(crate) batch: Arc<[Delivery]>,
+    steps: Settlement,
+}
 
 impl World {
     pub(crate) fn take_op(&mut self, slot: u8, at_most: u8) {
@@ -29,38 +37,60 @@ impl World {
         if batch.is_empty() {
             return;
         }
-        let batch: Arc<[Delivery]> = batch.into();
-        if !enforces(Rule::TellAfterCommit) {
-            for delivery in batch.iter() {
-                let node = delivery.ticket.node.0 as u8;
-                self.send(Message::Notice {
-                    node,
-                    id: NAMES.key.id_of(&delivery.ticket),
-                    verdict: Verdict::Reserved,
-                });
-            }
-        }
-        if !enforces(Rule::AcknowledgeAfterCommit) {
-            self.send(Message::Acknowledge { slot, batch: batch.clone() });
-        }
-        self.xids += 1;
-        self.send(Message::Settle { slot, xid: self.xids, batch });
+        self.settle_on(Settling { slot, batch: batch.into(), steps: Settlement::default() });
     }
 
-    /// Runs the transaction. After the commit it acknowledges the queue and notifies the nodes.
-    pub(crate) fn settle(&mut self, slot: usize, xid: u64, batch: &Arc<[Delivery]>) {
-        let tickets = batch.iter().map(|d| d.ticket.clone()).collect();
+    /// Performs the effects up to the transaction. The transaction is a message of its own, because
+    /// the settler may die before it.
+    fn settle_on(&mut self, mut settling: Settling) {
+        while let Some(effect) = settling.steps.next() {
+            match effect {
+                Effect::Commit => {
+                    self.xids += 1;
+                    return self.send(Message::Settle { xid: self.xids, settling });
+                }
+                Effect::Acknowledge => self.send_acknowledgement(&settling),
+                // Only without the rule about the sequence, verdicts are sent before the commit.
+                Effect::Deliver => {
+                    for delivery in settling.batch.iter() {
+                        let id = NAMES.key.id_of(&delivery.ticket);
+                        self.send_verdict(delivery, id, Verdict::Reserved);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send_acknowledgement(&mut self, settling: &Settling) {
+        self.send(Message::Acknowledge { slot: settling.slot, batch: settling.batch.clone() });
+    }
+
+    fn send_verdict(&mut self, delivery: &Delivery, id: TicketId, verdict: Verdict) {
+        self.send(Message::Notice { node: delivery.ticket.node.0 as u8, id, verdict });
+    }
+
+    /// Runs the transaction, and then the effects after it.
+    pub(crate) fn settle(&mut self, xid: u64, settling: Settling) {
+        let tickets = settling.batch.iter().map(|d| d.ticket.clone()).collect();
         self.store.xid = xid;
         let TxResult::Settled(all) = self.commit(Tx::Settle(tickets, self.now)) else { return };
-        self.send(Message::Acknowledge { slot, batch: batch.clone() });
-        for (delivery, resolved) in batch.iter().zip(all) {
-            let node = delivery.ticket.node.0 as u8;
-            // A node that settles the slot in its own memory records each order at the commit.
-            if let (Some(own), Some(order)) = (self.places[slot].node, &resolved.order) {
+        // A node that settles the slot in its own memory records each order at the commit.
+        if let Some(own) = self.places[settling.slot].node {
+            for order in all.iter().filter_map(|resolved| resolved.order.as_ref()) {
                 let half = NAMES.key.request_hash(order.buyer.as_str(), order.key.as_str());
                 self.nodes[usize::from(own)].own.push(half.low_64_bits());
             }
-            self.send(Message::Notice { node, id: resolved.id, verdict: resolved.verdict });
+        }
+        for effect in settling.steps {
+            match effect {
+                Effect::Commit => {}
+                Effect::Acknowledge => self.send_acknowledgement(&settling),
+                Effect::Deliver => {
+                    for (delivery, resolved) in settling.batch.iter().zip(&all) {
+                        self.send_verdict(delivery, resolved.id, resolved.verdict);
+                    }
+                }
+            }
         }
     }
 
@@ -68,7 +98,7 @@ impl World {
     /// a batch in flight is settled as if it were too late, so that its units are returned.
     pub(crate) fn poison(&mut self, pick: u8) {
         let batches = self.flight.iter().filter_map(|m| match m {
-            Message::Settle { batch, .. } => batch.first(),
+            Message::Settle { settling, .. } => settling.batch.first(),
             _ => None,
         });
         let batches: Vec<_> = batches.map(|d| d.ticket.clone()).collect();
