@@ -1,7 +1,6 @@
 //! The contract of a strategy: prepare the stock, take units for a buyer, finish accepted requests,
 //! and read the orders.
 
-pub use crate::order::Order;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -9,6 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::backends::Backends;
+pub use crate::order::Order;
 
 /// One step of a strategy.
 pub type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;

@@ -1,4 +1,4 @@
-//! Delivery of events to the shop's webhooks and to brokers.
+//! Delivery of events to the shop's webhooks and to brokers, and of messages to browsers.
 //!
 //! The store keeps the events. Each event is written in the same transaction as its change. Each
 //! endpoint has one worker, which reads the events after the endpoint's position and sends them.
@@ -15,6 +15,9 @@
 //! | `receiver` | the contract with a receiver of messages |
 //! | `webhook` | sends messages as signed requests |
 //! | `broker` | sends messages to brokers |
+//! | `send` | sends one message by the kind of its receiver |
+//! | `push` | sends messages to browsers |
+//! | `limits` | the bounds of endpoints |
 //! | `address_guard` | the addresses to which requests may go |
 //! | `cleanup` | deletes expired rows |
 //! | `metrics` | counters |

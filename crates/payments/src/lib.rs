@@ -3,7 +3,8 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `provider` | the contract with a provider |
+//! | `contract` | the contract with a provider |
+//! | `provider` | the configured provider |
 //! | `sandbox`, `stripe` | the providers |
 //! | `checkout` | creates the checkouts at which orders are paid |
 //! | `inbox` | handles providers' messages |

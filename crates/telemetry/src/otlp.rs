@@ -20,7 +20,6 @@ use std::env;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use doorbuster_base::clock::Clock;
 use doorbuster_base::outgoing::OutgoingClient;
 use futures_util::future::BoxFuture;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -161,8 +160,8 @@ struct Sink {
 
 /// What the exporter sends.
 pub struct Source<'a> {
-    /// The server's clock.
-    pub clock: &'a Clock,
+    /// Returns the time by the store's clock, in milliseconds since the Unix epoch.
+    pub now_ms: &'a (dyn Fn() -> i64 + Sync),
     /// Renders the page of metrics.
     pub page: &'a (dyn Fn() -> BoxFuture<'a, String> + Sync),
     /// Counts failed requests.
@@ -180,7 +179,7 @@ struct Collector<'a> {
 
 /// Sends metrics and logs until `stop` is cancelled. Then sends them one last time.
 pub async fn run(source: Source<'_>, stop: &CancellationToken) {
-    let began_ms = source.clock.now().0;
+    let began_ms = (source.now_ms)();
     let client = OutgoingClient::new(|| reqwest::Client::builder().timeout(TIMEOUT).build());
     let (metrics, logs) = (METRICS.sink(), LOGS.sink());
     let collector = Collector { source, metrics, logs, client, began_ms };
@@ -220,14 +219,14 @@ impl Collector<'_> {
     async fn send_metrics(&self) {
         if let Some(sink) = &self.metrics {
             let page = (self.source.page)().await;
-            let body = metrics::request(&page, self.began_ms, self.source.clock.now().0);
+            let body = metrics::request(&page, self.began_ms, (self.source.now_ms)());
             self.send(sink, &body).await;
         }
     }
 
     async fn send_logs(&self) {
         if let Some(sink) = &self.logs
-            && let Some(body) = logs::request(self.source.clock.now().0)
+            && let Some(body) = logs::request((self.source.now_ms)())
         {
             self.send(sink, &body).await;
         }

@@ -55,7 +55,7 @@ impl App {
     #[cfg(feature = "otel")]
     async fn run_otlp(&self) {
         let source = doorbuster_telemetry::otlp::Source {
-            clock: self.engine.clock(),
+            now_ms: &|| self.engine.now().0,
             page: &|| Box::pin(metrics_page(self)),
             failures: &self.metrics.otlp_failures,
         };

@@ -113,12 +113,13 @@ fn target<'a>(
 fn paths(module: &str, code: &str) -> FilePaths {
     let mut file = FilePaths::default();
     let mut body = String::new();
-    for (index, part) in code.split(';').enumerate() {
+    for part in code.split(';') {
         let (before, import) = match part.rfind("use ").filter(|at| is_import(part, *at)) {
             Some(at) => part.split_at(at),
             None => (part, ""),
         };
-        body.push_str(if index == 0 { before } else { part.split("use ").next().unwrap_or("") });
+        body.push_str(before);
+        body.push('\n');
         let is_public = before.trim_end().ends_with("pub") || before.trim_end().ends_with(')');
         for path in expand(import.trim_start_matches("use ")) {
             let Some(path) = absolute(module, path) else { continue };

@@ -11,8 +11,7 @@
 //! A buyer without attempts left gets the answer "try again" although units are left.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
-use crate::contract::{Answer, Claim, Family, Step, Strategy, StrategyEntry, StrategyKind};
-use crate::order::Order;
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {

@@ -14,8 +14,7 @@ use redis::{Script, cmd};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::backends::{Backends, insert_orders};
-use crate::contract::{Answer, Claim, Family, Step, Strategy, StrategyEntry, StrategyKind};
-use crate::order::Order;
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {

@@ -16,8 +16,7 @@ use std::time::{Duration, Instant};
 use redis::{Script, cmd, pipe};
 
 use crate::backends::{Backends, execute};
-use crate::contract::{Answer, Claim, Family, Step, Strategy, StrategyEntry, StrategyKind};
-use crate::order::Order;
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {

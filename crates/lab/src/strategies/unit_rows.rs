@@ -9,8 +9,7 @@
 //! will be free again, and gets the answer "try again". A million units need a million rows.
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
-use crate::contract::{Answer, Claim, Family, Step, Strategy, StrategyEntry, StrategyKind};
-use crate::order::Order;
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {

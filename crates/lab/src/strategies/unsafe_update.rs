@@ -8,8 +8,7 @@
 //! order. This happens even without concurrency.
 
 use crate::backends::{Backends, execute};
-use crate::contract::{Answer, Claim, Family, Step, Strategy, StrategyEntry, StrategyKind};
-use crate::order::Order;
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
