@@ -353,7 +353,7 @@ fn during_load(
     std::thread::scope(|scope| {
         let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
-        // A new process ends with the thread that starts it, so the fault runs on this thread.
+        // This thread injects the fault, because a process ends with the thread that started it.
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })

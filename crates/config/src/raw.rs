@@ -155,8 +155,8 @@ fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml:
     }
 }
 
-/// Returns the path of the setting that `path` names. The flag is `true` if `path` names a secret's
-/// file, such as `auth.admin_key_file`.
+/// Returns the path of a setting, and whether `path` names the file of a secret. For example, for
+/// `auth.admin_key_file` it returns `auth.admin_key` and `true`.
 fn find_setting(path: &str) -> Option<(&'static str, bool)> {
     let plain =
         SETTINGS.iter().find(|setting| setting.path == path).map(|setting| (setting.path, false));
@@ -263,7 +263,7 @@ impl RawLayer {
     }
 }
 
-/// Returns a fault of the setting at `path`.
+/// Creates the report that the setting at `path` is wrong.
 pub(super) fn fault(path: &str, origin: &SettingOrigin, detail: impl Into<String>) -> SettingFault {
     let setting = match origin {
         SettingOrigin::Default => path.to_owned(),

@@ -80,8 +80,8 @@ pub enum Subject {
         /// The reason for the refund.
         cause: crate::money::RefundCause,
     },
-    /// A reversal of a captured payment that this server did not request. The stores write this
-    /// event, because they keep the reversals.
+    /// A captured payment was reversed, and this server did not request the reversal. The store
+    /// writes this event, because the store has the records of reversals.
     Reversal {
         /// The provider's id of the payment.
         payment: PaymentId,

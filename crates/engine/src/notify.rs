@@ -340,7 +340,7 @@ impl Subscription {
         self.mailbox.next_or_park(ready_queue, key)
     }
 
-    /// Ends the parking. Later events no longer add the key to the ready queue.
+    /// The reader is no longer parked. Later events no longer add its key to the ready queue.
     pub fn unpark(&mut self) {
         self.mailbox.unpark();
     }

@@ -17,7 +17,7 @@ pub trait NodeMemory {
     fn phase(&self) -> (Phase, Option<Millis>);
     /// Returns whether the node is stopping, or the sale's slots are being drained.
     fn is_stopping(&self) -> bool;
-    /// Returns whether the request may hold an order or a queued ticket.
+    /// Returns whether an order or a queued ticket possibly exists for the request.
     fn may_hold(&self) -> bool;
     /// Returns the age of the latest snapshot, in milliseconds.
     fn age_ms(&self) -> i64;
@@ -119,8 +119,8 @@ pub fn refuse<D>(
     }
 }
 
-/// Returns whether the request may hold an order or a queued ticket. Before the node refuses such a
-/// request, it looks up the order or the ticket.
+/// Returns whether an order or a queued ticket possibly exists for the request. Before the node
+/// refuses such a request, it looks up the order or the ticket.
 pub fn may_hold(memory: &impl NodeMemory) -> bool {
     memory.may_hold() && enforces(Rule::WinnersInSnapshot)
 }

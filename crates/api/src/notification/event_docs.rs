@@ -120,7 +120,7 @@ fn example_order_data(what: EventType) -> NotificationData {
     let at = |text: &str| Time::parse(text);
     let mut order: Order = example();
     let state = what.as_str().trim_start_matches("order.");
-    // `order.extended` names no state: the order stays reserved.
+    // `extended` is not a state of an order: after `order.extended`, the order is still reserved.
     order.state = OrderState::parse(state).unwrap_or(OrderState::Reserved);
     match what {
         EventType::OrderPaid => order.paid_at = at("2026-11-20T10:00:42.000Z"),

@@ -39,7 +39,8 @@ impl Text {
         self.in_languages().first().map_or("", |(_, text)| text)
     }
 
-    /// The text for a reader of this language: `zh` also finds `zh-CN`.
+    /// Returns the text in this language. If there is none, returns a text in a variant of the
+    /// language, such as `zh-CN` for `zh`, or else the fallback.
     #[must_use]
     pub fn for_language(&self, language: &str) -> &str {
         let Self::Languages(texts) = self else { return self.fallback() };

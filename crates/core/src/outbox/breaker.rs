@@ -89,8 +89,8 @@ impl Breaker {
         self.probe_at = self.probe_at.map(|_| now.plus(backoff_ms(1)));
     }
 
-    /// Returns the new event that was tried most recently. The next try uses another event, because
-    /// the endpoint may refuse one event and accept the next.
+    /// Returns the event that was tried most recently, not counting retries of events in rows. The
+    /// next try uses another event, because the endpoint may refuse one event and accept the next.
     pub(super) fn last_new_event(&self) -> i64 {
         self.last_fresh
     }

@@ -95,8 +95,8 @@ async fn reload_one(
             (None, _) => engine.show_new_sale(row).await?,
         };
         if !is_shown {
-            // This node created the sale at the same time. Either row may be newer, so the sale is
-            // read again.
+            // This node created the sale while the rows were read. Either of the two rows may be
+            // newer, so the sale is read again.
             engine.control().reload();
             return Ok(false);
         }

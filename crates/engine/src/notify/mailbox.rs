@@ -175,7 +175,7 @@ impl Mailbox {
         next
     }
 
-    /// Ends the parking; see [`super::Subscription::unpark`].
+    /// The reader is no longer parked; see [`super::Subscription::unpark`].
     pub(super) fn unpark(&self) {
         self.lock().rest = None;
     }

@@ -377,10 +377,10 @@ mod tests {
             "the bound for this kind is reached"
         );
         let sliders = [state.enqueue(RenderRequest::Slider), state.enqueue(RenderRequest::Slider)]
-            .map(|one| one.expect("the queue of another kind has room"));
+            .map(|one| one.expect("the queue of the other kind has room"));
         let work = state
             .enqueue(RenderRequest::WorkChallenge(Effort::DEFAULT))
-            .expect("the queue of another kind has room");
+            .expect("the queue of the other kind has room");
         let mut next = || state.next_waiting().map(|(request, _)| request.kind());
         assert_eq!(
             [next(), next(), next()],

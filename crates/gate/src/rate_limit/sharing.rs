@@ -322,8 +322,8 @@ impl RateLimiter {
         !group.waiters.is_empty() || sent.reported > 0
     }
 
-    /// Tells waiting requests that they are counted. If a request has ended meanwhile, the share
-    /// gets back the request's cost.
+    /// Tells waiting requests that they are counted. If a request has ended in the meantime, its
+    /// cost is returned to this node's share of the limit.
     fn send_grants(
         &self,
         group: &LimitGroup,

@@ -346,8 +346,8 @@ impl Checker {
         new
     }
 
-    /// Checks a refund that the provider sends. The provider must send one refund for a payment,
-    /// with the full amount, and only if the payment is refunded.
+    /// Checks a refund that the provider sends. The provider may send a refund only for a payment
+    /// that the store marks as refunded. It must send exactly one, with the full amount.
     pub(crate) fn refund_sent(&mut self, store: &SimStore, provider: &Provider, back: &MoneyBack) {
         let twice = provider.backs.iter().any(|b| b.payment == back.payment && !b.came_back);
         self.check(!twice, "I5", || format!("{back:?} was sent a second time"));

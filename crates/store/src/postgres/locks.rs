@@ -1,4 +1,4 @@
-//! Locks of rows that a transaction needs together, in lock order.
+//! The row locks that one transaction takes, in lock order.
 use doorbuster_core::{GrantId, Ledger, OrderState, RecallId, TicketId};
 
 use crate::failure::Done;

@@ -101,8 +101,8 @@ pub(super) struct CommittedResult<T> {
 }
 
 impl<T> CommittedResult<T> {
-    /// Publishes the commit and returns the result. If an attempt had an unknown outcome, the next
-    /// poll publishes its changes, so the caller waits for that poll too.
+    /// Publishes the commit and returns the result. If the outcome of an attempt is unknown, the
+    /// next poll publishes the changes of that attempt, and the caller waits for that poll.
     pub(super) async fn publish(self, shared: &Shared, tries: &RetryState) -> T {
         let Self { value, orders, events, only_settled, transaction_id } = self;
         if transaction_id.is_some() || tries.unknown {

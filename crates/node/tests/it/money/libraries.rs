@@ -103,7 +103,7 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
     let mut body = captured("pay_1", &id, 100);
-    // A signature covers bytes, so some bytes of this body are not ASCII.
+    // A signature covers the raw bytes. To test this, some bytes of the body are not ASCII.
     body["data"]["note"] = json!("für Anna, 谢谢");
     let first = library.message("msg_1", &body);
     assert_eq!(first.outcome(&app).await, "paid");

@@ -339,7 +339,7 @@ impl RequestGenerator {
                 value["items"] =
                     json!([{"id": "phone", "description": format!("the {}th", self.made)}]);
             }
-            // No server listens at this address. The address is numeric, so the server resolves no
+            // Nothing listens at this address. The address is numeric, so it needs no look-up of a
             // name.
             "create_webhook_endpoint" | "change_webhook_endpoint" => {
                 value["url"] = "http://127.0.0.1:1/".into()
