@@ -155,7 +155,8 @@ mod tests {
     #[test]
     fn a_weak_ed25519_key_is_ignored() {
         let set = |x: &[u8; 32]| {
-            json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "weak", "x": URL_SAFE_NO_PAD.encode(x)}]}).to_string()
+            let x = URL_SAFE_NO_PAD.encode(x);
+            json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "weak", "x": x}]}).to_string()
         };
         for mut point in LOW_ORDER {
             for sign in [0, 0x80] {

@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::assets::AssetFile;
-use super::get::get;
+use super::method_router::get;
 use super::path_names::PathNames;
 use super::payment::checkout::request_host;
 use super::reply::{HandlerError, HandlerResult, empty, json, rendered};

@@ -13,8 +13,8 @@ use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::console_session::{NewSessionFor, cookie_of, secure};
-use super::get::get;
 use super::identity::ClientAddress;
+use super::method_router::get;
 use super::reply::{HandlerResult, Reply, empty};
 use super::request_id::request_id;
 use super::{App, wrong_keys};

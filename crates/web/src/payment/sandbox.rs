@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::App;
 use crate::failure::failed;
-use crate::get::get;
+use crate::method_router::get;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, Reply, json};
 use crate::request_body;
