@@ -42,8 +42,8 @@ const ALLOWED_DEPENDENCIES: [(&str, &str); 26] = [
     ("backup", "base config core secrets store"),
     ("engine", "api base config core secrets slots steps store telemetry"),
     ("gate", "api auth base challenge config core engine slots store"),
-    ("payments", "api base config core engine gate store"),
-    ("outbox", "api base brokers config core engine gate store"),
+    ("payments", "api base config core engine gate steps store"),
+    ("outbox", "api base brokers config core engine gate steps store"),
     (
         "web",
         "api auth base challenge config core engine gate outbox payments slots \

@@ -3,6 +3,9 @@
 //!
 //! The worker delivers only while its node has the endpoint's lease. The worker may lose its memory
 //! at any time. Events that were sent but not recorded are then sent again.
+//! [`doorbuster_steps::delivery`] has the sequence of the effects.
+mod attempt;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +13,10 @@ use std::time::Duration;
 use doorbuster_api::notification;
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::Millis;
-use doorbuster_core::event::EventType;
 use doorbuster_core::outbox::{DeliveryQueue, RowChange, SendOutcome, ordering_key};
+use doorbuster_steps::delivery::{DeliveryTurn, Effect};
 use doorbuster_store::{
-    Endpoint, EndpointChange, EndpointKind, EventRead, NewAction, StoreError, UnreadableEvent,
-    recorded,
+    Endpoint, EndpointChange, EndpointKind, EventRead, NewAction, StoreError, recorded,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -22,8 +24,8 @@ use tokio::time::Instant;
 
 use super::log;
 use super::metrics::AttemptOutcome;
-use super::receiver::DeliveryError;
 use super::{Outbox, POLL_EVERY};
+use attempt::{SendError, delivery_outcome, send};
 
 /// Length of a lease. If it is not renewed in this time, another node may take the endpoint.
 const LEASE_MS: i64 = 5_000;
@@ -92,24 +94,6 @@ struct Worker<'o> {
     refusals: log::RefusalLog,
 }
 
-/// The reason why an event was not delivered.
-#[derive(Debug, PartialEq, Eq)]
-enum SendError {
-    /// The endpoint or the network refused the event.
-    Refused(DeliveryError),
-    /// The event's row is invalid or was deleted.
-    UnreadableEvent(String),
-    /// This program does not know the event's type or item, or could not read the event now. The
-    /// endpoint got nothing.
-    Deferred(String),
-}
-
-impl From<DeliveryError> for SendError {
-    fn from(refusal: DeliveryError) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
 /// Delivers events while this node has the lease. Returns `Ok` when another node has the lease, or
 /// when the endpoint was removed or disabled.
 async fn deliver(
@@ -140,16 +124,11 @@ async fn deliver(
     };
     let (mut renew, mut know) = (Instant::now() + RENEW_EVERY, Instant::now() + ROWS_REFRESH_EVERY);
     loop {
-        worker.write_notes().await?;
-        if !worker.advance().await? {
+        let now = outbox.engine.now();
+        if !worker.run_turn(endpoint, now).await? {
             log::other_node_delivered(id);
             return Ok(());
         }
-        let now = outbox.engine.now();
-        let to = endpoint.borrow().clone();
-        worker.read(&to).await?;
-        // The endpoint comes last, so that each event is signed by the secrets of its time.
-        worker.send(&endpoint.borrow_and_update().clone(), now);
         let wake = worker.next_wake_up(now).min(renew).min(know);
         tokio::select! {
             Some(sent) = worker.sending.join_next(), if !worker.sending.is_empty() =>
@@ -185,6 +164,31 @@ async fn deliver(
 }
 
 impl Worker<'_> {
+    /// Performs the effects of one turn. Returns `false` if another worker changed the position.
+    async fn run_turn(
+        &mut self,
+        endpoint: &mut watch::Receiver<Arc<Endpoint>>,
+        now: Millis,
+    ) -> Result<bool, StoreError> {
+        for effect in DeliveryTurn::default() {
+            match effect {
+                Effect::StoreResults => self.write_notes().await?,
+                Effect::AdvancePosition => {
+                    if !self.advance().await? {
+                        return Ok(false);
+                    }
+                }
+                Effect::ReadEvents => {
+                    let to = endpoint.borrow().clone();
+                    self.read(&to).await?;
+                }
+                // Each event is signed by the endpoint's current secrets.
+                Effect::SendEvents => self.send(&endpoint.borrow_and_update().clone(), now),
+            }
+        }
+        Ok(true)
+    }
+
     /// Stores the results of attempts.
     async fn write_notes(&mut self) -> Result<(), StoreError> {
         if !self.notes.is_empty() {
@@ -348,75 +352,6 @@ impl Worker<'_> {
         self.sending = JoinSet::new();
         self.advance().await.map(drop)
     }
-}
-
-/// Converts an attempt's result into the outcome for the queue and the error's text.
-fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<String>) {
-    let Err(unsent) = answer else { return (SendOutcome::Delivered, None) };
-    match unsent {
-        SendError::UnreadableEvent(error) => {
-            (SendOutcome::Unsendable { error: error.clone() }, Some(error))
-        }
-        SendError::Deferred(error) => (SendOutcome::Deferred { error: error.clone() }, Some(error)),
-        SendError::Refused(DeliveryError { error, is_gone: true, .. }) => {
-            (SendOutcome::Gone, Some(error))
-        }
-        SendError::Refused(DeliveryError { error, is_final: true, .. }) => {
-            (SendOutcome::Refused { error: error.clone() }, Some(error))
-        }
-        SendError::Refused(DeliveryError { error, pause_ms, .. }) => {
-            (SendOutcome::Failed { error: error.clone(), pause_ms }, Some(error))
-        }
-    }
-}
-
-/// Sends one event. If the worker's memory does not have the event, reads it first.
-async fn send(
-    outbox: &Outbox,
-    endpoint: &Endpoint,
-    position: i64,
-    read: Option<Arc<EventRead>>,
-) -> Result<(), SendError> {
-    let read = match read {
-        Some(read) => read,
-        None => match outbox.engine.store().event_at(position).await {
-            Ok(Some(read)) => Arc::new(read),
-            Ok(None) => {
-                return Err(SendError::UnreadableEvent("the event was deleted".to_owned()));
-            }
-            Err(error) => {
-                return Err(SendError::Deferred(format!("failed to read the event: {error}")));
-            }
-        },
-    };
-    let stored = match &*read {
-        Ok(stored) => stored,
-        Err(UnreadableEvent { what, .. })
-            if EventType::parse(what).is_none() && is_unknown_type(what) =>
-        {
-            return Err(SendError::Deferred(format!(
-                "the event type {what:?} is unknown to this version; a newer version delivers it"
-            )));
-        }
-        Err(unreadable) => {
-            return Err(SendError::UnreadableEvent(format!(
-                "the event's row is invalid: {}",
-                unreadable.reason
-            )));
-        }
-    };
-    match outbox.message(stored).await {
-        Some(message) => Ok(outbox.send(endpoint, &message).await?),
-        None => Err(SendError::Deferred("this node does not know the event's item yet".to_owned())),
-    }
-}
-
-/// Returns whether a text may be an event type of a newer version.
-fn is_unknown_type(text: &str) -> bool {
-    let is_word = |word: &str| {
-        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-    };
-    text.split_once('.').is_some_and(|(of, what)| is_word(of) && is_word(what))
 }
 
 #[cfg(test)]

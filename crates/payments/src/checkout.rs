@@ -109,7 +109,9 @@ impl Payments {
                 Ok(None)
             }
             Ok(CheckoutStatus::Paid(found)) => {
-                self.apply_found(found).await?;
+                for payment in found {
+                    self.apply_found(payment).await?;
+                }
                 let state = self
                     .engine
                     .store()

@@ -156,14 +156,12 @@ impl Payments {
         Ok(self.engine.store().order(id).await?.is_some())
     }
 
-    /// Applies the payments and reversals that the server found by asking the provider. If the
-    /// message about a payment was lost, the message about its reversal may be lost too.
-    pub(super) async fn apply_found(&self, found: Vec<FoundPayment>) -> Result<(), EngineError> {
-        for FoundPayment { capture, back } in found {
-            self.apply_capture(capture).await?;
-            if let Some(back) = back {
-                self.apply_reversal(back).await?;
-            }
+    /// Applies a payment that the server found by asking the provider, and the payment's reversal.
+    /// If the message about a payment was lost, the message about its reversal may be lost too.
+    pub(super) async fn apply_found(&self, found: FoundPayment) -> Result<(), EngineError> {
+        self.apply_capture(found.capture).await?;
+        if let Some(back) = found.back {
+            self.apply_reversal(back).await?;
         }
         Ok(())
     }

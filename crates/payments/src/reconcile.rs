@@ -8,12 +8,12 @@
 //!
 //! If the provider answers no request at all (`silence`), the server postpones whole pages of
 //! checkouts. If the silence lasts, each of these checkouts counts as unanswered.
+mod closing;
 mod pacer;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::limits::with_jitter;
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{Millis, Order, OrderState};
@@ -26,7 +26,6 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
 use super::Payments;
-use super::contract::CheckoutStatus;
 use super::silence::{ProbeResult, ProviderSilence};
 use pacer::QueryPacer;
 
@@ -44,8 +43,6 @@ const POLL_EVERY: Duration = Duration::from_millis(250);
 const READ_WITHIN: Duration = Duration::from_secs(2);
 /// Pause after a failure to store an answer.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
-/// Pause before the next request when the provider answered that there are too many requests.
-const BUSY_PAUSE: Duration = Duration::from_millis(250);
 /// Pause between two requests about a due order's checkout, if the provider cannot be reached or
 /// has no result yet.
 const RETRY_MS: i64 = 2_000;
@@ -147,7 +144,7 @@ impl<'a> CheckoutQueries<'a> {
             if self.in_progress.insert(session.clone()) {
                 self.pacer.count_queries(1);
                 self.asking.push(Box::pin(async move {
-                    (session, payments.check_checkout(checkout, order).await)
+                    (session, payments.close_checkout(checkout, order).await)
                 }));
             }
         }
@@ -276,75 +273,6 @@ impl Payments {
         order.state != OrderState::Reserved
             && waited_ms >= GIVE_UP_AFTER_MS
             && !self.engine.clock_stepped()
-    }
-
-    async fn check_checkout(
-        &self,
-        checkout: Checkout,
-        order: Order,
-    ) -> Result<ProbeResult, EngineError> {
-        let store = self.engine.store();
-        if checkout.provider != self.provider.name() {
-            if self.is_long_over(&order) {
-                let (order, session, provider) =
-                    (order.id.to_string(), &checkout.session, &checkout.provider);
-                tracing::warn!(
-                    order,
-                    session,
-                    provider,
-                    event = "payment.unknown_provider",
-                    "the checkout belongs to a provider that is not configured"
-                );
-            }
-            self.postpone(checkout, &order, true).await?;
-            return Ok(ProbeResult::NotAsked);
-        }
-        let answer = self.provider.close(&order.id, &checkout.session).await;
-        failpoint::pass(Failpoint::ReconcileAsked);
-        self.meter.count_check(answer.is_err());
-        let result = ProbeResult::from_answer(&answer);
-        match answer {
-            Ok(CheckoutStatus::Closed) => {}
-            Ok(CheckoutStatus::Paid(found)) => {
-                if let Err(error) = self.apply_found(found).await {
-                    // The checkout is postponed, so that it does not block one of the concurrent
-                    // requests.
-                    self.postpone(checkout, &order, false).await?;
-                    return Err(error);
-                }
-                failpoint::pass(Failpoint::ReconcileCaptured);
-            }
-            Ok(CheckoutStatus::Undecided) if self.is_long_over(&order) => {
-                let (order, session) = (order.id.to_string(), &checkout.session);
-                tracing::error!(
-                    order,
-                    session,
-                    event = "payment.undecided",
-                    "the provider did not decide about a checkout for a long time; the server \
-                     does not ask again; check the payment at the provider"
-                );
-            }
-            Ok(CheckoutStatus::Undecided) => {
-                self.postpone(checkout, &order, true).await?;
-                return Ok(result);
-            }
-            Err(error) => {
-                tracing::warn!(
-                    %error,
-                    provider = checkout.provider,
-                    event = "payment.ask_failed",
-                    "failed to ask the provider about a checkout; will retry"
-                );
-                if error.is_busy {
-                    tokio::time::sleep(BUSY_PAUSE).await;
-                }
-                self.postpone(checkout, &order, !error.is_busy).await?;
-                return Ok(result);
-            }
-        }
-        store.close_checkout(order.id, checkout.session).await?;
-        failpoint::pass(Failpoint::ReconcileClosed);
-        Ok(result)
     }
 }
 

@@ -236,26 +236,21 @@ impl Stripe {
             return Ok(RefundUpdate::Settled);
         }
         // Stripe repeats its first answer to a key, even if that answer was an internal error. So
-        // each attempt has its own key. A further attempt starts only if the arrived and pending
+        // a try after an error has another key. Such a try starts only if the arrived and pending
         // refunds do not cover the payment. Stripe never refunds more than was paid.
-        let key = match refund.error {
-            None => refund.id.0.clone(),
-            Some(_) => {
-                let all = self.refunds_of(&refund.payment).await?;
-                match refund_progress(&all, refund)
-                    .filter(|_| live_refund_amount(&all) >= refund.money.minor)
-                {
-                    Some(refund_news) => return Ok(refund_news),
-                    None => format!("{}_{}", refund.id.0, refund.next_at.0),
-                }
+        if refund.error.is_some() {
+            let all = self.refunds_of(&refund.payment).await?;
+            let covers = live_refund_amount(&all) >= refund.money.minor;
+            if let Some(refund_news) = refund_progress(&all, refund).filter(|_| covers) {
+                return Ok(refund_news);
             }
-        };
+        }
         let form = [
             ("payment_intent", refund.payment.0.clone()),
             ("metadata[refund]", refund.id.0.clone()),
             ("metadata[order]", refund.order.clone()),
         ];
-        match self.api.post("/v1/refunds", &form, Some(&key)).await {
+        match self.api.post("/v1/refunds", &form, Some(&refund.request_key())).await {
             // The new refund may cover only the remaining amount. If so, the sum of all refunds
             // shows whether all money was returned. Also, Stripe repeats its first answer to a key
             // even if the refund has failed since then.

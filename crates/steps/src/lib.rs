@@ -1,5 +1,7 @@
 //! Steps of the server as values: no IO, no async, no clock, no randomness.
 //!
+//! - [`checkout`] closes a checkout at the payment provider.
+//! - [`delivery`] delivers events to an endpoint of a shop.
 //! - [`memory`] refuses a request from what a node has in memory.
 //! - [`purchase`] handles a request that memory did not refuse, from the first slot to the answer.
 //! - [`settlement`] settles a batch of tickets.
@@ -10,6 +12,8 @@
 //! for the steps.
 #![forbid(unsafe_code)]
 
+pub mod checkout;
+pub mod delivery;
 pub mod memory;
 pub mod purchase;
 pub mod settlement;

@@ -44,6 +44,23 @@ pub(crate) fn refund<L: Ledger + ?Sized>(
     Ok(refund)
 }
 
+impl Refund {
+    /// Returns the idempotency key of a request to refund the money. A repeated request of the same
+    /// try has the same key, so the provider sends the money once.
+    ///
+    /// A provider may repeat its first answer to a key, even if that answer was an error. So a new
+    /// try after an error has a new key. Before such a try, the caller must ask the provider
+    /// whether an earlier try already sent the money.
+    #[must_use]
+    pub fn request_key(&self) -> String {
+        let id = if enforces(Rule::RefundUnderItsKey) { &self.id.0 } else { "refund" };
+        match self.error {
+            None => id.to_owned(),
+            Some(_) => format!("{id}_{}", self.next_at.0),
+        }
+    }
+}
+
 /// A provider's report about a refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundUpdate {

@@ -1,15 +1,16 @@
 //! Tests which outcome the delivery worker records for each kind of error.
 use doorbuster_base::clock::Clock;
 use doorbuster_config::{Flags, Roles, load};
-use doorbuster_core::event::{Actor, Attribution, Event, Subject};
-use doorbuster_core::outbox::EventFilter;
+use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
+use doorbuster_core::outbox::{EventFilter, SendOutcome};
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{IdKey, ItemId, NodeId};
 use doorbuster_engine::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
-use doorbuster_store::StoredEvent;
+use doorbuster_store::{StoredEvent, UnreadableEvent};
 use doorbuster_testkit::TempDir;
 
 use super::*;
+use crate::receiver::DeliveryError;
 
 /// Creates the delivery service of a server without sales.
 async fn outbox(dir: &TempDir) -> Outbox {

@@ -80,7 +80,7 @@ async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_day
         Order { state: OrderState::Cancelled, ended_at, ..order.clone() }
     };
     let stays = async |payments: &Payments, checkout: &Checkout, ago: i64| {
-        payments.check_checkout(checkout.clone(), ended(ago)).await.expect("writes");
+        payments.close_checkout(checkout.clone(), ended(ago)).await.expect("writes");
         engine
             .store()
             .checkout(order.id)

@@ -1,11 +1,12 @@
 //! Simulates workers that deliver events to endpoints. They read events by position, send them, and
-//! store their progress.
+//! store their progress. [`doorbuster_steps::delivery`] has the sequence of a worker's effects.
 use std::collections::BTreeMap;
 
 use doorbuster_core::outbox::{
     DeliveryBounds, DeliveryQueue, PendingDelivery, PositionAdvance, RowChange, SendOutcome,
 };
 use doorbuster_core::rules::{Rule, enforces};
+use doorbuster_steps::delivery::{DeliveryTurn, Effect};
 
 use super::World;
 use super::in_flight::Message;
@@ -54,10 +55,32 @@ pub(crate) struct Endpoint {
 /// The memory of a worker.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Worker {
-    queues: [Option<DeliveryQueue>; ENDPOINTS],
+    plans: [Option<Plan>; ENDPOINTS],
     /// The current try of each event, by endpoint and position.
     sendings: BTreeMap<(usize, i64), u64>,
-    life: u64,
+}
+
+/// A worker's plan for one endpoint.
+#[derive(Clone, Debug)]
+struct Plan {
+    queue: DeliveryQueue,
+    /// Outcomes of tries. The worker handles them when its current turn has ended.
+    outcomes: Vec<(i64, SendOutcome)>,
+    /// Results that are not stored yet.
+    results: Vec<RowChange>,
+    /// The transaction that the current turn waits for, and the effects after it. `None` means that
+    /// no turn is running.
+    waits_for: Option<(u64, DeliveryTurn)>,
+    /// The transaction that moves the position.
+    advancing: Option<u64>,
+}
+
+/// A transaction of a worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WorkerTransaction {
+    worker: usize,
+    endpoint: usize,
+    number: u64,
 }
 
 /// A message between workers, endpoints and the store.
@@ -68,9 +91,9 @@ pub(crate) enum DeliveryMessage {
     /// The endpoint's answer, or the lack of an answer.
     Answer { from: Sending, outcome: SendOutcome },
     /// A worker's transaction that moves the position.
-    Advance { worker: usize, life: u64, endpoint: usize, progress: PositionAdvance },
-    /// A worker's transaction that changes a row.
-    RowChange { worker: usize, endpoint: usize, note: RowChange },
+    Advance { by: WorkerTransaction, progress: PositionAdvance },
+    /// A worker's transaction that stores results.
+    StoreResults { by: WorkerTransaction, results: Vec<RowChange> },
 }
 
 /// One try to send an event.
@@ -97,6 +120,7 @@ pub(crate) struct Deliveries {
     /// Events in the order of their positions, from 1.
     pub(crate) placed: Vec<usize>,
     sendings: u64,
+    transactions: u64,
 }
 
 impl World {
@@ -129,62 +153,110 @@ impl World {
         }
     }
 
-    /// Lets a worker read events, send those that may be sent, and move the position.
+    /// Starts a worker's turn, if no turn of the worker for this endpoint is running.
     pub(crate) fn deliver_events(&mut self, worker: u8, endpoint: u8) {
         let (w, e) = (usize::from(worker) % WORKERS, usize::from(endpoint) % ENDPOINTS);
-        let mut queue = match self.deliveries.workers[w].queues[e].take() {
-            Some(queue) => queue,
-            None => {
-                let Endpoint { position, rows, .. } = &self.deliveries.endpoints[e];
-                let rows = rows.values().filter(|row| !row.dead).cloned().collect();
-                self.deliveries.workers[w].sendings.retain(|(of, _), _| *of != e);
-                DeliveryQueue::new(bounds(e), *position, rows)
+        let Worker { plans, sendings } = &mut self.deliveries.workers[w];
+        if plans[e].is_none() {
+            let Endpoint { position, rows, .. } = &self.deliveries.endpoints[e];
+            let rows = rows.values().filter(|row| !row.dead).cloned().collect();
+            sendings.retain(|(of, _), _| *of != e);
+            let queue = DeliveryQueue::new(bounds(e), *position, rows);
+            let (outcomes, results) = (Vec::new(), Vec::new());
+            plans[e] = Some(Plan { queue, outcomes, results, waits_for: None, advancing: None });
+        }
+        let Some(plan) = plans[e].as_mut().filter(|plan| plan.waits_for.is_none()) else { return };
+        for (position, outcome) in plan.outcomes.drain(..) {
+            plan.results.extend(plan.queue.done(position, outcome, self.mono, 0));
+        }
+        self.continue_turn(w, e, DeliveryTurn::default());
+    }
+
+    /// Performs the effects of a turn, until the turn must wait for a transaction. Transactions are
+    /// messages, because other actors may act before them. The server waits until the position has
+    /// moved. The simulator does not wait, so it tests more sequences.
+    fn continue_turn(&mut self, worker: usize, endpoint: usize, mut rest: DeliveryTurn) {
+        while let Some(effect) = rest.next() {
+            let Some(mut plan) = self.deliveries.workers[worker].plans[endpoint].take() else {
+                return;
+            };
+            self.deliveries.transactions += 1;
+            let number = self.deliveries.transactions;
+            let by = WorkerTransaction { worker, endpoint, number };
+            match effect {
+                Effect::StoreResults if plan.results.is_empty() => {}
+                Effect::StoreResults => {
+                    let results = std::mem::take(&mut plan.results);
+                    plan.waits_for = Some((number, rest));
+                    let message = DeliveryMessage::StoreResults { by, results };
+                    self.send(Message::DeliveryMessage(message));
+                }
+                Effect::AdvancePosition => {
+                    if let Some(progress) = plan.queue.next_advance() {
+                        plan.advancing = Some(number);
+                        let message = DeliveryMessage::Advance { by, progress };
+                        self.send(Message::DeliveryMessage(message));
+                    }
+                }
+                Effect::ReadEvents => self.read_events(&mut plan.queue),
+                Effect::SendEvents => self.send_events(worker, endpoint, &mut plan.queue),
             }
-        };
+            let waits = plan.waits_for.is_some();
+            self.deliveries.workers[worker].plans[endpoint] = Some(plan);
+            if waits {
+                return;
+            }
+        }
+    }
+
+    fn read_events(&mut self, queue: &mut DeliveryQueue) {
         for (at, event) in self.events_after(queue.read_after(), queue.free_capacity()) {
             let word = ordering_key(&self.store.model.events[event]);
             queue.read(at, &word, true);
         }
+    }
+
+    fn send_events(&mut self, worker: usize, endpoint: usize, queue: &mut DeliveryQueue) {
         for _ in 0..SENDS_MAX {
-            let Some(at) = queue.next(self.mono) else { break };
+            let Some(position) = queue.next(self.mono) else { break };
             self.deliveries.sendings += 1;
-            let from =
-                Sending { worker: w, endpoint: e, position: at, sending: self.deliveries.sendings };
-            self.deliveries.workers[w].sendings.insert((e, at), from.sending);
-            self.send(Message::DeliveryMessage(DeliveryMessage::Send {
-                from,
-                event: self.event_at(at),
-            }));
+            let from = Sending { worker, endpoint, position, sending: self.deliveries.sendings };
+            self.deliveries.workers[worker].sendings.insert((endpoint, position), from.sending);
+            let event = self.event_at(position);
+            self.send(Message::DeliveryMessage(DeliveryMessage::Send { from, event }));
         }
-        if let Some(progress) = queue.next_advance() {
-            let life = self.deliveries.workers[w].life;
-            self.send(Message::DeliveryMessage(DeliveryMessage::Advance {
-                worker: w,
-                life,
-                endpoint: e,
-                progress,
-            }));
-        }
-        self.deliveries.workers[w].queues[e] = Some(queue);
     }
 
     pub(crate) fn run_delivery_message(&mut self, delivery_message: DeliveryMessage) {
         match delivery_message {
             DeliveryMessage::Send { from, event } => self.sent(from, event),
             DeliveryMessage::Answer { from, outcome } => self.handle_send_outcome(from, outcome),
-            DeliveryMessage::Advance { worker, life, endpoint, progress } => {
-                let done = self.advance(endpoint, &progress);
-                let it = &mut self.deliveries.workers[worker];
-                if it.life != life {
-                    return;
-                }
-                match &mut it.queues[endpoint] {
-                    Some(queue) if done => queue.confirm_advance(),
-                    queue => *queue = None,
+            DeliveryMessage::Advance { by, progress } => {
+                let is_done = self.advance(by.endpoint, &progress);
+                let Some(waiting) = self.plan_of(by) else { return };
+                *waiting = waiting.take().filter(|_| is_done);
+                if let Some(plan) = waiting {
+                    plan.advancing = None;
+                    plan.queue.confirm_advance();
                 }
             }
-            DeliveryMessage::RowChange { endpoint, note, .. } => self.change_row(endpoint, note),
+            DeliveryMessage::StoreResults { by, results } => {
+                for result in results {
+                    self.change_row(by.endpoint, result);
+                }
+                let Some(Some(plan)) = self.plan_of(by) else { return };
+                if let Some((_, rest)) = plan.waits_for.take() {
+                    self.continue_turn(by.worker, by.endpoint, rest);
+                }
+            }
         }
+    }
+
+    /// Returns the plan that waits for this transaction.
+    fn plan_of(&mut self, by: WorkerTransaction) -> Option<&mut Option<Plan>> {
+        let plan = &mut self.deliveries.workers[by.worker].plans[by.endpoint];
+        let waits_for = |plan: &Plan| [plan.advancing, plan.waits_for.map(|(number, _)| number)];
+        plan.as_ref().is_some_and(|plan| waits_for(plan).contains(&Some(by.number))).then_some(plan)
     }
 
     fn sent(&mut self, from: Sending, event: usize) {
@@ -211,23 +283,16 @@ impl World {
         self.send(Message::DeliveryMessage(DeliveryMessage::Answer { from, outcome }));
     }
 
-    /// Lets a worker handle the outcome of a try, and store it before the worker sends another
-    /// event.
+    /// Tells a worker the outcome of a try.
     fn handle_send_outcome(&mut self, from: Sending, outcome: SendOutcome) {
         let Sending { worker, endpoint, position, sending } = from;
-        if self.deliveries.workers[worker].sendings.get(&(endpoint, position)) != Some(&sending) {
+        let Worker { plans, sendings } = &mut self.deliveries.workers[worker];
+        if sendings.get(&(endpoint, position)) != Some(&sending) {
             return;
         }
-        self.deliveries.workers[worker].sendings.remove(&(endpoint, position));
-        let Some(queue) = &mut self.deliveries.workers[worker].queues[endpoint] else { return };
-        let Some(note) = queue.done(position, outcome, self.mono, 0) else { return };
-        match enforces(Rule::NoteBeforeNext) {
-            true => self.change_row(endpoint, note),
-            false => self.send(Message::DeliveryMessage(DeliveryMessage::RowChange {
-                worker,
-                endpoint,
-                note,
-            })),
+        sendings.remove(&(endpoint, position));
+        if let Some(plan) = &mut plans[endpoint] {
+            plan.outcomes.push((position, outcome));
         }
     }
 
@@ -281,12 +346,11 @@ impl World {
 
     pub(crate) fn crash_worker(&mut self, worker: u8) {
         let w = usize::from(worker) % WORKERS;
-        let life = self.deliveries.workers[w].life + 1;
-        self.deliveries.workers[w] = Worker { life, ..Worker::default() };
+        self.deliveries.workers[w] = Worker::default();
         let is_lost = |m: &Message| match m {
             Message::DeliveryMessage(
-                DeliveryMessage::Advance { worker, .. } | DeliveryMessage::RowChange { worker, .. },
-            ) => *worker == w,
+                DeliveryMessage::Advance { by, .. } | DeliveryMessage::StoreResults { by, .. },
+            ) => by.worker == w,
             Message::DeliveryMessage(DeliveryMessage::Answer { from, .. }) => from.worker == w,
             _ => false,
         };
@@ -295,20 +359,18 @@ impl World {
     }
 
     /// Handles the loss or delay of a delivery message. If a request to an endpoint gets no answer,
-    /// the delivery counts as failed.
+    /// the delivery counts as failed. If the outcome of a transaction is unknown, the worker starts
+    /// again from the store's rows.
     pub(crate) fn delivery_message_lost(&mut self, delivery_message: &DeliveryMessage) {
         match delivery_message {
             DeliveryMessage::Send { from, .. } | DeliveryMessage::Answer { from, .. } => {
                 self.send(no_answer(*from))
             }
-            DeliveryMessage::Advance { worker, life, endpoint, .. } => {
-                // The outcome is unknown, so the worker starts again from the store's rows.
-                let it = &mut self.deliveries.workers[*worker];
-                if it.life == *life {
-                    it.queues[*endpoint] = None;
+            DeliveryMessage::Advance { by, .. } | DeliveryMessage::StoreResults { by, .. } => {
+                if let Some(plan) = self.plan_of(*by) {
+                    *plan = None;
                 }
             }
-            DeliveryMessage::RowChange { .. } => {}
         }
     }
 
@@ -330,7 +392,7 @@ impl World {
 
     /// Returns when the endpoint's workers have work next.
     pub(crate) fn next_delivery_at(&self, endpoint: usize) -> Option<doorbuster_core::Millis> {
-        let queues = self.deliveries.workers.iter().filter_map(|w| w.queues[endpoint].as_ref());
-        queues.filter_map(DeliveryQueue::next_due_at).min()
+        let plans = self.deliveries.workers.iter().filter_map(|w| w.plans[endpoint].as_ref());
+        plans.filter_map(|plan| plan.queue.next_due_at()).min()
     }
 }

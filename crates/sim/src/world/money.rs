@@ -1,11 +1,13 @@
 //! Simulates what nodes and leaders do with money. They handle the provider's messages, give
-//! checkouts to buyers, query the provider, and request refunds.
+//! checkouts to buyers, close checkouts, and request refunds. [`doorbuster_steps::checkout`] has
+//! the sequence in which a checkout is closed.
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, CheckoutOutcome, Refund, RefundState, RefundUpdate,
 };
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{Millis, OrderState, TicketId};
+use doorbuster_steps::checkout::{Answer, CheckoutClosing, Effect, Input};
 
 use super::World;
 use super::in_flight::Message;
@@ -26,15 +28,11 @@ pub(crate) enum MoneyMessage {
     /// The provider created a checkout.
     Made { order: TicketId, session: usize },
     /// A leader asks the provider to close a checkout.
-    Close { leader: u8, order: TicketId, session: usize },
-    /// The checkout is closed, and these charges were captured at this checkout.
-    Closed { leader: u8, order: TicketId, session: usize, found: Vec<usize> },
-    /// A leader will record that a checkout is closed.
-    RecordClosed { leader: u8, order: TicketId, session: usize },
-    /// A leader will record that the provider did not answer about a checkout.
-    RecordUnanswered { leader: u8, order: TicketId, session: usize },
+    Close { leader: u8, closing: Closing },
+    /// The next effect of closing a checkout. These charges were captured at the checkout.
+    NextEffect { leader: u8, closing: Closing, effect: Effect, found: Vec<usize> },
     /// A leader requests a refund, or asks for its state.
-    Refund { leader: u8, key: String, refund: Refund },
+    Refund { leader: u8, refund: Refund },
     /// The provider's answer about a refund. `requested` is the refund at the time of the query.
     RefundAnswered { leader: u8, requested: Refund, news: RefundUpdate },
 }
@@ -43,13 +41,18 @@ impl MoneyMessage {
     /// Returns the leader that has the message in its memory.
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
-            Self::Closed { leader, .. }
-            | Self::RecordClosed { leader, .. }
-            | Self::RecordUnanswered { leader, .. }
-            | Self::RefundAnswered { leader, .. } => Some(*leader),
+            Self::NextEffect { leader, .. } | Self::RefundAnswered { leader, .. } => Some(*leader),
             _ => None,
         }
     }
+}
+
+/// A checkout that a leader closes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closing {
+    order: TicketId,
+    session: usize,
+    steps: CheckoutClosing,
 }
 
 /// A captured payment that waits for recalled units. The node that handled the payment keeps this
@@ -81,18 +84,12 @@ impl World {
                 }
             }
             MoneyMessage::Made { order, session } => self.keep_checkout(order, session),
-            MoneyMessage::Close { leader, order, session } => {
-                self.close_session(leader, order, session)
+            MoneyMessage::Close { leader, closing } => self.close_session(leader, closing),
+            MoneyMessage::NextEffect { leader, closing, effect, found } => {
+                self.continue_closing(leader, closing, effect, found)
             }
-            MoneyMessage::Closed { leader, order, session, found } => {
-                self.closed(leader, order, session, &found)
-            }
-            MoneyMessage::RecordClosed { order, session, .. } => self.note_closed(order, session),
-            MoneyMessage::RecordUnanswered { order, session, .. } => {
-                self.commit(Tx::RecordUnanswered(order, name_of(session), self.now));
-            }
-            MoneyMessage::Refund { leader, key, refund } => {
-                let news = self.answer_refund_request(&key, &refund);
+            MoneyMessage::Refund { leader, refund } => {
+                let news = self.answer_refund_request(&refund);
                 self.send(Message::MoneyMessage(MoneyMessage::RefundAnswered {
                     leader,
                     requested: refund,
@@ -244,51 +241,71 @@ impl World {
         let due = self.checkouts_to_close();
         let Some(nth) = usize::from(pick).checked_rem(due.len()) else { return };
         let (order, session) = due[nth];
-        self.send(Message::MoneyMessage(MoneyMessage::Close { leader, order, session }));
+        self.close_checkout(leader, order, session);
     }
 
-    /// Lets the provider close the checkout and report its charges. If the provider does not
-    /// answer, the leader records that.
-    fn close_session(&mut self, leader: u8, order: TicketId, session: usize) {
-        if self.provider.away {
-            return self.send(Message::MoneyMessage(MoneyMessage::RecordUnanswered {
-                leader,
-                order,
-                session,
-            }));
-        }
-        if enforces(Rule::CloseAtProvider) {
-            self.provider.sessions[session].open = false;
-        }
-        let found = self.provider.paid_at(session);
-        self.send(Message::MoneyMessage(MoneyMessage::Closed { leader, order, session, found }));
+    pub(crate) fn close_checkout(&mut self, leader: u8, order: TicketId, session: usize) {
+        let (steps, effect) = CheckoutClosing::start();
+        self.send_effect(leader, Closing { order, session, steps }, effect, Vec::new());
+    }
+
+    /// Sends the next effect as a message, because the leader may fail before it. The request to
+    /// the provider is a message outside of the leader's memory.
+    fn send_effect(&mut self, leader: u8, closing: Closing, effect: Effect, found: Vec<usize>) {
+        let message = match effect {
+            Effect::Finish | Effect::AskLater { is_unanswered: false } => return,
+            Effect::Close => MoneyMessage::Close { leader, closing },
+            effect => MoneyMessage::NextEffect { leader, closing, effect, found },
+        };
+        self.send(Message::MoneyMessage(message));
+    }
+
+    /// Lets the provider close the checkout and report its charges, if the provider is available.
+    fn close_session(&mut self, leader: u8, mut closing: Closing) {
+        let (answer, found) = match self.provider.away {
+            true => (Answer::None, Vec::new()),
+            false => {
+                self.provider.sessions[closing.session].open = false;
+                let found = self.provider.paid_at(closing.session);
+                (Answer::Closed(found.len()), found)
+            }
+        };
+        let effect = closing.steps.next(Input::Answer(answer));
+        self.send_effect(leader, closing, effect, found);
+    }
+
+    /// Performs an effect of closing a checkout.
+    fn continue_closing(
+        &mut self,
+        leader: u8,
+        mut closing: Closing,
+        effect: Effect,
+        found: Vec<usize>,
+    ) {
+        let Closing { order, session, .. } = closing;
+        let input = match effect {
+            Effect::Apply(nth) => {
+                let event = format!("found_{}", found[nth]);
+                let capture = self.capture_message(found[nth], &event);
+                Input::Applied(self.capture(capture, found[nth], false))
+            }
+            Effect::Record => {
+                self.note_closed(order, session);
+                Input::Recorded
+            }
+            Effect::AskLater { is_unanswered: true } => {
+                self.commit(Tx::RecordUnanswered(order, name_of(session), self.now));
+                return;
+            }
+            Effect::Close | Effect::AskLater { .. } | Effect::Finish => return,
+        };
+        let effect = closing.steps.next(input);
+        self.send_effect(leader, closing, effect, found);
     }
 
     fn note_closed(&mut self, order: TicketId, session: usize) {
         if let TxResult::Taken(true) = self.commit(Tx::CloseCheckout(order, name_of(session))) {
             self.checker.closed_checkout(&self.store, &self.provider, session, self.mono);
-        }
-    }
-
-    /// Applies the captured charges, and only then records the checkout as closed.
-    fn closed(&mut self, leader: u8, order: TicketId, session: usize, found: &[usize]) {
-        let close = Message::MoneyMessage(MoneyMessage::RecordClosed { leader, order, session });
-        if !enforces(Rule::CaptureBeforeClosed) {
-            self.note_closed(order, session);
-            let hook =
-                |&charge: &usize| (format!("found_{charge}"), ProviderMessage::Captured(charge));
-            for (event, hook) in found.iter().map(hook).collect::<Vec<_>>() {
-                self.send(Message::MoneyMessage(MoneyMessage::ProviderMessage { event, hook }));
-            }
-            return;
-        }
-        let mut all = true;
-        for &charge in found {
-            let capture = self.capture_message(charge, &format!("found_{charge}"));
-            all &= self.capture(capture, charge, false);
-        }
-        if all {
-            self.send(close);
         }
     }
 
@@ -301,11 +318,7 @@ impl World {
         let due = self.refunds_due();
         let Some(nth) = usize::from(pick).checked_rem(due.len()) else { return };
         let refund = due[nth].clone();
-        let key = match enforces(Rule::RefundUnderItsKey) {
-            true => refund.id.0.clone(),
-            false => format!("{}-{}", refund.id.0, self.draw()),
-        };
-        self.send(Message::MoneyMessage(MoneyMessage::Refund { leader, key, refund }));
+        self.send(Message::MoneyMessage(MoneyMessage::Refund { leader, refund }));
     }
 
     pub(crate) fn retry_refund(&mut self, pick: u8) {

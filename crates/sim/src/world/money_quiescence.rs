@@ -27,9 +27,7 @@ impl World {
             self.deliver_all();
             self.recall_for_late_payments();
             for (order, session) in self.checkouts_to_close() {
-                self.send(super::in_flight::Message::MoneyMessage(
-                    super::money::MoneyMessage::Close { leader: 0, order, session },
-                ));
+                self.close_checkout(0, order, session);
             }
             self.deliver_all();
             let waits = !self.waiting_captures.is_empty() || !self.checkouts_to_close().is_empty();

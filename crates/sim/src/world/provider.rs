@@ -62,11 +62,6 @@ pub(crate) struct MoneyBack {
 }
 
 impl MoneyBack {
-    /// Returns whether the refund was requested under this key or a later key of the same refund.
-    fn has_key(&self, key: &str) -> bool {
-        self.key.strip_prefix(key).is_some_and(|more| more.is_empty() || more.starts_with('/'))
-    }
-
     fn refund_update(&self) -> RefundUpdate {
         match (self.came_back, self.arrived) {
             (true, _) => RefundUpdate::CameBack("the account is closed".into()),
@@ -304,25 +299,20 @@ impl World {
     }
 
     /// Answers a request for a refund or for the state of a refund.
-    pub(crate) fn answer_refund_request(&mut self, key: &str, refund: &Refund) -> RefundUpdate {
+    pub(crate) fn answer_refund_request(&mut self, refund: &Refund) -> RefundUpdate {
         if self.provider.away {
             return RefundUpdate::Failed("unavailable".into());
         }
-        // A repeated try has another key, but the provider finds an earlier refund that is pending
-        // or has arrived.
-        let anew = match refund.error {
-            Some(_) => format!("{key}/{}", refund.next_at.0),
-            None => key.to_owned(),
-        };
-        let backs = &self.provider.backs;
-        let live = backs.iter().find(|b| b.has_key(key) && !b.came_back);
-        if let Some(back) = live.or_else(|| backs.iter().find(|b| b.key == anew)) {
+        let (key, backs) = (refund.request_key(), &self.provider.backs);
+        let own = || backs.iter().filter(|back| back.refund == refund.id);
+        // A provider never sends back more than was paid.
+        let live = own().find(|back| !back.came_back);
+        if let Some(back) = live.or_else(|| backs.iter().find(|back| back.key == key)) {
             return back.refund_update();
         }
         if refund.accepted {
             // The request only queries the state, so it sends no money.
-            let last = backs.iter().rev().find(|b| b.has_key(key));
-            return last.map_or_else(
+            return own().next_back().map_or_else(
                 || RefundUpdate::Failed("no such refund exists".into()),
                 MoneyBack::refund_update,
             );
@@ -333,7 +323,7 @@ impl World {
         }
         let (payment, money) = (refund.payment.clone(), refund.money.clone());
         let back = MoneyBack {
-            key: anew,
+            key,
             refund: refund.id.clone(),
             payment,
             money,

@@ -1,0 +1,96 @@
+//! One try to deliver an event, and its outcome.
+use std::sync::Arc;
+
+use doorbuster_core::event::EventType;
+use doorbuster_core::outbox::SendOutcome;
+use doorbuster_store::{Endpoint, EventRead, UnreadableEvent};
+
+use super::Outbox;
+use crate::receiver::DeliveryError;
+
+/// The reason why an event was not delivered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum SendError {
+    /// The endpoint or the network refused the event.
+    Refused(DeliveryError),
+    /// The event's row is invalid or was deleted.
+    UnreadableEvent(String),
+    /// This program does not know the event's type or item, or could not read the event now. The
+    /// endpoint got nothing.
+    Deferred(String),
+}
+
+impl From<DeliveryError> for SendError {
+    fn from(refusal: DeliveryError) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Converts an attempt's result into the outcome for the queue and the error's text.
+pub(super) fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<String>) {
+    let Err(unsent) = answer else { return (SendOutcome::Delivered, None) };
+    match unsent {
+        SendError::UnreadableEvent(error) => {
+            (SendOutcome::Unsendable { error: error.clone() }, Some(error))
+        }
+        SendError::Deferred(error) => (SendOutcome::Deferred { error: error.clone() }, Some(error)),
+        SendError::Refused(DeliveryError { error, is_gone: true, .. }) => {
+            (SendOutcome::Gone, Some(error))
+        }
+        SendError::Refused(DeliveryError { error, is_final: true, .. }) => {
+            (SendOutcome::Refused { error: error.clone() }, Some(error))
+        }
+        SendError::Refused(DeliveryError { error, pause_ms, .. }) => {
+            (SendOutcome::Failed { error: error.clone(), pause_ms }, Some(error))
+        }
+    }
+}
+
+/// Sends one event. If the worker's memory does not have the event, reads it first.
+pub(super) async fn send(
+    outbox: &Outbox,
+    endpoint: &Endpoint,
+    position: i64,
+    read: Option<Arc<EventRead>>,
+) -> Result<(), SendError> {
+    let read = match read {
+        Some(read) => read,
+        None => match outbox.engine.store().event_at(position).await {
+            Ok(Some(read)) => Arc::new(read),
+            Ok(None) => {
+                return Err(SendError::UnreadableEvent("the event was deleted".to_owned()));
+            }
+            Err(error) => {
+                return Err(SendError::Deferred(format!("failed to read the event: {error}")));
+            }
+        },
+    };
+    let stored = match &*read {
+        Ok(stored) => stored,
+        Err(UnreadableEvent { what, .. })
+            if EventType::parse(what).is_none() && is_unknown_type(what) =>
+        {
+            return Err(SendError::Deferred(format!(
+                "the event type {what:?} is unknown to this version; a newer version delivers it"
+            )));
+        }
+        Err(unreadable) => {
+            return Err(SendError::UnreadableEvent(format!(
+                "the event's row is invalid: {}",
+                unreadable.reason
+            )));
+        }
+    };
+    match outbox.message(stored).await {
+        Some(message) => Ok(outbox.send(endpoint, &message).await?),
+        None => Err(SendError::Deferred("this node does not know the event's item yet".to_owned())),
+    }
+}
+
+/// Returns whether a text may be an event type of a newer version.
+fn is_unknown_type(text: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    text.split_once('.').is_some_and(|(of, what)| is_word(of) && is_word(what))
+}

@@ -1,0 +1,116 @@
+//! Closes one checkout. [`doorbuster_steps::checkout`] has the sequence of the effects.
+use std::time::Duration;
+
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::Order;
+use doorbuster_core::money::Checkout;
+use doorbuster_engine::engine::EngineError;
+use doorbuster_steps::checkout::{Answer, CheckoutClosing, Effect, Input};
+
+use super::Payments;
+use crate::contract::{CheckoutStatus, FoundPayment};
+use crate::silence::ProbeResult;
+
+/// Pause before the next request when the provider answered that there are too many requests.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
+
+impl Payments {
+    /// Closes a checkout. Returns whether the provider answered.
+    pub(super) async fn close_checkout(
+        &self,
+        checkout: Checkout,
+        order: Order,
+    ) -> Result<ProbeResult, EngineError> {
+        let (mut found, mut result, mut failure) = (Vec::new(), ProbeResult::NotAsked, None);
+        let (mut closing, mut effect) = CheckoutClosing::start();
+        loop {
+            let input = match effect {
+                Effect::Close => {
+                    let (answer, payments);
+                    (answer, payments, result) = self.ask_to_close(&checkout, &order).await;
+                    found = payments;
+                    Input::Answer(answer)
+                }
+                Effect::Apply(nth) => match self.apply_found(found[nth].clone()).await {
+                    Ok(()) => {
+                        failpoint::pass(Failpoint::ReconcileCaptured);
+                        Input::Applied(true)
+                    }
+                    Err(error) => {
+                        failure = Some(error);
+                        Input::Applied(false)
+                    }
+                },
+                Effect::Record => {
+                    let session = checkout.session.clone();
+                    self.engine.store().close_checkout(order.id, session).await?;
+                    failpoint::pass(Failpoint::ReconcileClosed);
+                    Input::Recorded
+                }
+                // A payment that was not applied also comes here, so that its checkout does not
+                // block one of the concurrent requests.
+                Effect::AskLater { is_unanswered } => {
+                    self.postpone(checkout, &order, is_unanswered).await?;
+                    return failure.map_or(Ok(result), Err);
+                }
+                Effect::Finish => return Ok(result),
+            };
+            effect = closing.next(input);
+        }
+    }
+
+    /// Asks the provider to close a checkout. Returns the answer, the payments in it, and whether
+    /// there was an answer.
+    async fn ask_to_close(
+        &self,
+        checkout: &Checkout,
+        order: &Order,
+    ) -> (Answer, Vec<FoundPayment>, ProbeResult) {
+        let is_last = self.is_long_over(order);
+        if checkout.provider != self.provider.name() {
+            if is_last {
+                tracing::warn!(
+                    order = order.id.to_string(),
+                    session = checkout.session,
+                    provider = checkout.provider,
+                    event = "payment.unknown_provider",
+                    "the checkout belongs to a provider that is not configured"
+                );
+            }
+            return (Answer::None, Vec::new(), ProbeResult::NotAsked);
+        }
+        let answer = self.provider.close(&order.id, &checkout.session).await;
+        failpoint::pass(Failpoint::ReconcileAsked);
+        self.meter.count_check(answer.is_err());
+        let result = ProbeResult::from_answer(&answer);
+        let (answer, found) = match answer {
+            Ok(CheckoutStatus::Closed) => (Answer::Closed(0), Vec::new()),
+            Ok(CheckoutStatus::Paid(found)) => (Answer::Closed(found.len()), found),
+            Ok(CheckoutStatus::Undecided) => {
+                if is_last {
+                    tracing::error!(
+                        order = order.id.to_string(),
+                        session = checkout.session,
+                        event = "payment.undecided",
+                        "the provider did not decide about a checkout for a long time; the server \
+                         does not ask again; check the payment at the provider"
+                    );
+                }
+                (Answer::Undecided { is_last }, Vec::new())
+            }
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    provider = checkout.provider,
+                    event = "payment.ask_failed",
+                    "failed to ask the provider about a checkout; will retry"
+                );
+                if error.is_busy {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                (if error.is_busy { Answer::Busy } else { Answer::None }, Vec::new())
+            }
+        };
+        (answer, found, result)
+    }
+}

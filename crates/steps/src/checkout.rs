@@ -1,0 +1,141 @@
+//! Closes a checkout whose order has ended, or whose payment window is over. Asks the provider,
+//! applies the payments that the provider reports, and records the checkout as closed, in this
+//! sequence.
+use doorbuster_core::rules::{Rule, enforces};
+
+/// The next action of the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Ask the provider to close the checkout. The result is [`Input::Answer`].
+    Close,
+    /// Apply the payment at this index of the provider's answer. The result is [`Input::Applied`].
+    Apply(usize),
+    /// Record that the checkout is closed. If this fails, the step ends, and a later step asks the
+    /// provider again. Otherwise the result is [`Input::Recorded`].
+    Record,
+    /// Ask the provider again later. The step has ended.
+    AskLater {
+        /// Whether the provider did not decide. Then the order's grace period begins, after which
+        /// its units return even without an answer.
+        is_unanswered: bool,
+    },
+    /// The checkout is closed. The step has ended.
+    Finish,
+}
+
+/// The result of an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The provider's answer, or the lack of an answer.
+    Answer(Answer),
+    /// Whether the effect of a payment is committed.
+    Applied(bool),
+    /// The checkout is recorded as closed.
+    Recorded,
+}
+
+/// What the provider answered about a checkout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The checkout accepts no more payments. It took this many payments.
+    Closed(usize),
+    /// A payment is pending and may still fail.
+    Undecided {
+        /// Whether the order ended so long ago that the server does not ask again.
+        is_last: bool,
+    },
+    /// The provider received too many requests, and did not decide about this one.
+    Busy,
+    /// The provider did not answer, or refused the request.
+    None,
+}
+
+/// The closing of one checkout.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckoutClosing {
+    payments: usize,
+    applied: usize,
+    is_recorded: bool,
+}
+
+impl CheckoutClosing {
+    /// Starts to close a checkout.
+    #[must_use]
+    pub fn start() -> (Self, Effect) {
+        let first = match enforces(Rule::CloseAtProvider) {
+            true => Effect::Close,
+            false => Effect::Record,
+        };
+        (Self::default(), first)
+    }
+
+    /// Takes the result of the last effect. Returns the next effect.
+    pub fn next(&mut self, input: Input) -> Effect {
+        match input {
+            Input::Answer(Answer::Undecided { is_last: false } | Answer::None) => {
+                Effect::AskLater { is_unanswered: true }
+            }
+            Input::Answer(Answer::Busy) | Input::Applied(false) => {
+                Effect::AskLater { is_unanswered: false }
+            }
+            Input::Answer(Answer::Closed(payments)) => {
+                self.payments = payments;
+                self.next_effect()
+            }
+            Input::Answer(Answer::Undecided { is_last: true }) => self.next_effect(),
+            Input::Applied(true) => {
+                self.applied += 1;
+                self.next_effect()
+            }
+            Input::Recorded => {
+                self.is_recorded = true;
+                self.next_effect()
+            }
+        }
+    }
+
+    fn next_effect(&self) -> Effect {
+        let is_all_applied = self.applied >= self.payments;
+        if !self.is_recorded && (is_all_applied || !enforces(Rule::CaptureBeforeClosed)) {
+            return Effect::Record;
+        }
+        match is_all_applied {
+            true => Effect::Finish,
+            false => Effect::Apply(self.applied),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_payment_is_applied_before_the_checkout_is_recorded_as_closed() {
+        let (mut step, first) = CheckoutClosing::start();
+        assert_eq!(first, Effect::Close);
+        assert_eq!(step.next(Input::Answer(Answer::Closed(2))), Effect::Apply(0));
+        assert_eq!(step.next(Input::Applied(true)), Effect::Apply(1));
+        assert_eq!(step.next(Input::Applied(true)), Effect::Record);
+        assert_eq!(step.next(Input::Recorded), Effect::Finish);
+    }
+
+    #[test]
+    fn a_payment_that_is_not_applied_keeps_the_checkout_open() {
+        let (mut step, _) = CheckoutClosing::start();
+        step.next(Input::Answer(Answer::Closed(2)));
+        let next = step.next(Input::Applied(false));
+        assert_eq!(next, Effect::AskLater { is_unanswered: false });
+    }
+
+    #[test]
+    fn only_a_missing_decision_begins_the_grace_period() {
+        let next = |answer| CheckoutClosing::start().0.next(Input::Answer(answer));
+        let ask_later = |is_unanswered| Effect::AskLater { is_unanswered };
+        assert_eq!(next(Answer::Undecided { is_last: false }), ask_later(true));
+        assert_eq!(next(Answer::None), ask_later(true));
+        assert_eq!(next(Answer::Busy), ask_later(false));
+        assert_eq!(next(Answer::Undecided { is_last: true }), Effect::Record);
+        assert_eq!(next(Answer::Closed(0)), Effect::Record);
+    }
+}
