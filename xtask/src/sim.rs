@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
-use doorbuster_core::rules::{Rule, remove};
+use doorbuster_core::rules::Rule;
 use doorbuster_sim::explore::{SmallSale, explore};
 use doorbuster_sim::mutants::{MutantResult, directed_list, run_mutants};
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
@@ -55,6 +55,9 @@ pub struct Arguments {
     /// With --explore: one buyer sends the request to both nodes.
     #[arg(long, requires = "explore")]
     repeats: bool,
+    /// With --explore: the order is paid and cancelled.
+    #[arg(long, requires = "explore")]
+    pays: bool,
     /// Run one saved list of steps.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
@@ -68,16 +71,22 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         found.ok_or_else(|| anyhow!("unknown rule {name}"))
     };
     let rules: Vec<Rule> = arguments.rules.iter().map(named).collect::<Result<_, _>>()?;
+    let threads = arguments.threads;
+    let threads = threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
     if let Some(faults) = arguments.explore {
-        let sale = SmallSale::last_unit(faults, arguments.turns, arguments.repeats);
-        return explore_all(&sale, rules.first().copied());
+        let mut sale = SmallSale::last_unit(faults, arguments.turns);
+        if arguments.repeats {
+            sale = sale.with_repeat();
+        }
+        if arguments.pays {
+            sale = sale.with_payment();
+        }
+        return explore_all(&sale, rules.first().copied(), threads);
     }
     let plan = SimPlan {
         first_seed: arguments.first,
         seeds: arguments.seeds,
-        threads: arguments
-            .threads
-            .unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
+        threads,
         without: rules.first().copied().filter(|_| !arguments.mutants),
         stop_at_first: false,
     };
@@ -91,11 +100,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-fn explore_all(sale: &SmallSale, without: Option<Rule>) -> anyhow::Result<()> {
+fn explore_all(sale: &SmallSale, without: Option<Rule>, threads: usize) -> anyhow::Result<()> {
     let begun = Instant::now();
-    remove(without);
-    let result = explore(sale);
-    remove(None);
+    let result = explore(sale, without, threads);
     println!(
         "{} states, {} steps, at most {} operations deep, in {:.1} s",
         result.states,

@@ -131,6 +131,7 @@ impl Engine {
                 Effect::RenewToken => driver.renew_token(),
                 Effect::Wake => driver.wake_item(),
                 Effect::SuspectLoss => driver.suspect_loss(),
+                Effect::RememberOrder => driver.remember_order(),
                 Effect::Answer(outcome) => return driver.answer(outcome),
             };
             effect = driver.next(&mut steps, input);
@@ -286,6 +287,11 @@ impl<'a> Driver<'a> {
 
     fn suspect_loss(&self) -> Input {
         self.engine.control().suspect_loss();
+        Input::Done
+    }
+
+    fn remember_order(&self) -> Input {
+        self.engine.holders().insert(self.request.request.low_64_bits());
         Input::Done
     }
 

@@ -7,9 +7,15 @@
 //! checker checks the last step. Then a copy of the sale runs to rest without further faults, and
 //! the checker checks the end of that run. So the promises hold at every moment, and the sale
 //! recovers from every state.
+//!
+//! The hash does not depend on the sequence in which messages were sent, because the search
+//! delivers the messages of a state in every sequence.
 use std::fmt::Write;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use doorbuster_core::rules::{Rule, remove};
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
@@ -35,10 +41,9 @@ pub struct SmallSale {
 
 impl SmallSale {
     /// Returns a sale of one unit. Two buyers request this unit, each at a different node. The
-    /// nodes share one slot. With `repeats`, the second buyer also sends the same request to the
-    /// first node.
+    /// nodes share one slot.
     #[must_use]
-    pub fn last_unit(faults: u8, turns: u8, repeats: bool) -> Self {
+    pub fn last_unit(faults: u8, turns: u8) -> Self {
         let item = ItemSetup {
             total: Some(1),
             limit: 1,
@@ -56,9 +61,21 @@ impl SmallSale {
             tight: 0,
         };
         let buy = |node, buyer| Op::Buy { node, buyer, key: 0, item: 0, units: 1 };
-        let mut arrivals = vec![buy(0, 0), buy(1, 1)];
-        arrivals.extend(repeats.then(|| buy(0, 1)));
-        Self { setup, arrivals, faults, turns }
+        Self { setup, arrivals: vec![buy(0, 0), buy(1, 1)], faults, turns }
+    }
+
+    /// Adds a third request: the second buyer sends the same request to the first node.
+    #[must_use]
+    pub fn with_repeat(mut self) -> Self {
+        self.arrivals.push(Op::Buy { node: 0, buyer: 1, key: 0, item: 0, units: 1 });
+        self
+    }
+
+    /// Adds a payment for the order, and a cancellation of the order.
+    #[must_use]
+    pub fn with_payment(mut self) -> Self {
+        self.arrivals.extend([Op::Charge { order: 0, how: 0 }, Op::Cancel { order: 0 }]);
+        self
     }
 }
 
@@ -92,18 +109,112 @@ struct State {
     path: Vec<Op>,
 }
 
-/// Visits every state of the sale. The number of states grows quickly with the arrivals, faults and
-/// turns.
+/// The number of parts of the set of visited states. Each part has its own lock.
+const PARTS: usize = 64;
+
+/// What the threads of a search share.
+struct Search<'a> {
+    sale: &'a SmallSale,
+    seen: Vec<Mutex<HashSet<u128, FixedState>>>,
+    /// States for threads that have none.
+    open: Mutex<Vec<State>>,
+    /// The number of threads that have no states.
+    idle: AtomicUsize,
+    threads: usize,
+    is_over: AtomicBool,
+}
+
+/// Visits every state of the sale on this many threads, without a rule if one is given. The number
+/// of states grows quickly with the arrivals, faults and turns.
 #[must_use]
-pub fn explore(sale: &SmallSale) -> Exploration {
-    let mut result = Exploration::default();
-    let mut seen = HashSet::<u128, FixedState>::default();
+pub fn explore(sale: &SmallSale, without: Option<Rule>, threads: usize) -> Exploration {
     let arrivals = (1 << sale.arrivals.len()) - 1;
     let left = Budget { arrivals, faults: sale.faults, turns: sale.turns };
+    remove(without);
     let first = State { world: World::new(&sale.setup), left, path: Vec::new() };
-    let (mut text, mut open) = (String::new(), vec![first]);
-    while let Some(State { world, left, path }) = open.pop() {
-        for (op, left) in moves(sale, &world, left) {
+    remove(None);
+    let search = Search {
+        sale,
+        seen: (0..PARTS).map(|_| Mutex::default()).collect(),
+        open: Mutex::new(vec![first]),
+        idle: AtomicUsize::new(0),
+        threads,
+        is_over: AtomicBool::new(false),
+    };
+    let mut result = Exploration::default();
+    std::thread::scope(|scope| {
+        let run = || {
+            remove(without);
+            search.run()
+        };
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        for part in all {
+            result.add(part.join().expect("the search does not panic"));
+        }
+    });
+    result
+}
+
+impl Exploration {
+    fn add(&mut self, part: Self) {
+        self.states += part.states;
+        self.steps += part.steps;
+        self.depth = self.depth.max(part.depth);
+        for (what, times) in part.reached {
+            *self.reached.entry(what).or_default() += times;
+        }
+        self.broken = self.broken.take().or(part.broken);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Search<'_> {
+    /// Visits states until no thread has any, or until a thread has a finding.
+    fn run(&self) -> Exploration {
+        let (mut result, mut text, mut own) = (Exploration::default(), String::new(), Vec::new());
+        while let Some(state) = self.next(&mut own) {
+            self.visit(state, &mut own, &mut text, &mut result);
+        }
+        result
+    }
+
+    /// Returns the next state. A thread with several states gives half of them away if another
+    /// thread has none.
+    fn next(&self, own: &mut Vec<State>) -> Option<State> {
+        if own.len() > 1 && self.idle.load(Ordering::Relaxed) > 0 {
+            lock(&self.open).extend(own.drain(..own.len() / 2));
+        }
+        if let Some(state) = own.pop() {
+            return (!self.is_over.load(Ordering::Relaxed)).then_some(state);
+        }
+        self.idle.fetch_add(1, Ordering::SeqCst);
+        loop {
+            let mut open = lock(&self.open);
+            if let Some(state) = open.pop() {
+                self.idle.fetch_sub(1, Ordering::SeqCst);
+                return Some(state);
+            }
+            let is_done = self.idle.load(Ordering::SeqCst) == self.threads;
+            if is_done || self.is_over.load(Ordering::Relaxed) {
+                return None;
+            }
+            drop(open);
+            std::thread::yield_now();
+        }
+    }
+
+    /// Performs every operation that may follow a state.
+    fn visit(
+        &self,
+        State { world, left, path }: State,
+        own: &mut Vec<State>,
+        text: &mut String,
+        result: &mut Exploration,
+    ) {
+        for (op, left) in moves(self.sale, &world, left) {
             let mut world = world.clone();
             world.step(op);
             result.steps += 1;
@@ -111,7 +222,9 @@ pub fn explore(sale: &SmallSale) -> Exploration {
             for (what, times) in std::mem::take(&mut world.checker.reached) {
                 *result.reached.entry(what).or_default() += times;
             }
-            if finding.is_none() && !seen.insert(hash(&world, left, &mut text)) {
+            let hash = hash(&mut world, left, text);
+            let is_new = lock(&self.seen[hash as usize % PARTS]).insert(hash);
+            if finding.is_none() && !is_new {
                 continue;
             }
             let mut path = path.clone();
@@ -122,21 +235,31 @@ pub fn explore(sale: &SmallSale) -> Exploration {
             let is_quiet = world.flight.is_empty();
             let finding = finding.or_else(|| is_quiet.then(|| world.clone().run(&[])).flatten());
             if let Some(finding) = finding {
-                result.broken = Some((Case { setup: sale.setup.clone(), ops: path }, finding));
-                return result;
+                let case = Case { setup: self.sale.setup.clone(), ops: path };
+                result.broken = Some((case, finding));
+                self.is_over.store(true, Ordering::Relaxed);
+                own.clear();
+                return;
             }
             result.states += 1;
             result.depth = result.depth.max(path.len());
-            open.push(State { world, left, path });
+            own.push(State { world, left, path });
         }
     }
-    result
 }
 
-/// Returns the hash of everything that can change what happens later.
-fn hash(world: &World, left: Budget, text: &mut String) -> u128 {
+/// Returns the hash of everything that can change what happens later. Messages are hashed in the
+/// order of their texts.
+fn hash(world: &mut World, left: Budget, text: &mut String) -> u128 {
+    let messages = [std::mem::take(&mut world.flight), std::mem::take(&mut world.late)];
     text.clear();
     write!(text, "{world:?}{left:?}").expect("a string takes every text");
+    for some in &messages {
+        let mut texts: Vec<String> = some.iter().map(|message| format!("{message:?}")).collect();
+        texts.sort_unstable();
+        write!(text, "{texts:?}").expect("a string takes every text");
+    }
+    [world.flight, world.late] = messages;
     let half = |seed| {
         let mut hasher = FixedState::with_seed(seed).build_hasher();
         hasher.write(text.as_bytes());

@@ -3,6 +3,7 @@
 //! - [`checkout`] closes a checkout at the payment provider.
 //! - [`delivery`] delivers events to an endpoint of a shop.
 //! - [`memory`] refuses a request from what a node has in memory.
+//! - [`publication`] publishes a commit or a snapshot to a node's memory.
 //! - [`purchase`] handles a request that memory did not refuse, from the first slot to the answer.
 //! - [`settlement`] settles a batch of tickets.
 //! - [`slot_check`] checks whether a slot lost its memory.
@@ -15,6 +16,7 @@
 pub mod checkout;
 pub mod delivery;
 pub mod memory;
+pub mod publication;
 pub mod purchase;
 pub mod settlement;
 pub mod slot_check;

@@ -157,6 +157,7 @@ struct Signals {
     wakes: bool,
     renews: bool,
     suspects: bool,
+    remembers: bool,
     then: Option<Effect>,
 }
 
@@ -261,15 +262,22 @@ impl Attempt {
         if std::mem::take(&mut signals.suspects) {
             return Effect::SuspectLoss;
         }
+        if std::mem::take(&mut signals.remembers) {
+            return Effect::RememberOrder;
+        }
         signals.then.take().unwrap_or(Effect::Answer(Outcome::Refused(Refusal::Unavailable)))
     }
 
     /// Answers the request. A ticket's id is not published if another ticket of this request may
-    /// exist, because the other ticket may become the order.
+    /// exist, because the other ticket may become the order. Before the buyer learns of an order,
+    /// this node remembers it, because the next request may reach the node before a snapshot that
+    /// has the order.
     fn answer(&mut self, outcome: Outcome) -> Effect {
         if matches!(outcome, Outcome::Queued(_)) && self.is_uncertain {
             return self.refuse(Refusal::Unavailable);
         }
+        self.signals.remembers =
+            matches!(outcome, Outcome::Created | Outcome::Replayed) && enforces(Rule::OwnOrders);
         self.step = match outcome {
             Outcome::Queued(_) => Step::Queued,
             _ => Step::Over,

@@ -19,6 +19,7 @@ mod sim;
 use std::collections::VecDeque;
 
 use crate::limits::{DIGESTS_READ_WITHIN_MS, POLL_POSITIONS_APART_MS, POLL_REWIND_MS};
+use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
 /// The snapshot that includes nothing.
@@ -65,7 +66,7 @@ impl SnapshotPosition {
         let (next, running) = (parts.next().unwrap_or("0"), parts.next().unwrap_or(""));
         let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
         let was_running = running.split(',').any(|running| running == transaction);
-        number(transaction) < number(next) && !(was_running && holds(DigestRule::Visibility))
+        number(transaction) < number(next) && !(was_running && enforces(Rule::RefreshFromXmin))
     }
 }
 
@@ -182,7 +183,6 @@ impl DigestFollower {
 /// A rule of digests. The simulation removes one rule at a time, and must then find an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DigestRule {
-    Visibility,
     Timeline,
     Age,
     BacklogFirst,

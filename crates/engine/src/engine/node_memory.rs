@@ -7,7 +7,8 @@ use arc_swap::ArcSwap;
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::digest::OrderDigest;
 use doorbuster_core::settle::TicketVerdict;
-use doorbuster_core::{IdKey, ItemId, Token, Verdict};
+use doorbuster_core::{IdKey, ItemId, Order, Token, Verdict};
+use doorbuster_steps::publication::{Part, Publication};
 use doorbuster_store::Committed;
 
 use super::refusals::{Refusals, verdict_code};
@@ -31,34 +32,54 @@ pub(super) struct NodeMemory {
 }
 
 impl NodeMemory {
-    /// Publishes a commit of this node or of another node. First come the requests that hold
-    /// orders, then the counts, then the verdicts for requests that wait on this node. The events
-    /// for browsers come last. The requests come before the counts, because the counts may say
-    /// "sold out". A buyer's order may be published twice.
+    /// Publishes a commit of this node or of another node in the sequence of [`Publication`]. The
+    /// events for browsers come last. A buyer's order may be published twice.
     pub(super) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::pass(Failpoint::Committed);
         }
         let catalogue = self.catalogue.load();
+        for part in Publication::default() {
+            match part {
+                Part::Requests => self.publish_requests(&catalogue, committed),
+                Part::Counts => self.publish_counts(&catalogue, committed),
+                Part::Verdicts => self.publish_verdicts(committed),
+            }
+        }
+        if committed.sales {
+            self.control.reload();
+        }
+        if committed.events {
+            self.control.signal_events();
+        }
+        if self.hub.may_have_readers() {
+            for order in &committed.orders {
+                self.hub.publish(EventKind::Order(Arc::new(order.clone())));
+            }
+        }
+    }
+
+    fn publish_requests(&self, catalogue: &Catalogue, committed: &Committed) {
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
             // An ended order is recorded too, because another node's order may have ended before
             // this node learned of it.
-            self.holders.insert(
-                self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits(),
-            );
+            self.remember_order(order);
             if OrderDigest::is_ended(order.state) && woken != Some(order.item) {
-                self.record_ending(&catalogue, order.item);
+                self.record_ending(catalogue, order.item);
                 woken = Some(order.item);
             }
         }
         for order in &committed.digests {
             self.holders.insert(order.request);
             if order.ended && woken != Some(order.item) {
-                self.record_ending(&catalogue, order.item);
+                self.record_ending(catalogue, order.item);
                 woken = Some(order.item);
             }
         }
+    }
+
+    fn publish_counts(&self, catalogue: &Catalogue, committed: &Committed) {
         for counts in &committed.counts {
             let Some(item) = catalogue.item_by_id(counts.item) else { continue };
             item.gauge.publish(*counts);
@@ -75,6 +96,9 @@ impl NodeMemory {
                 self.control.wake(counts.item);
             }
         }
+    }
+
+    fn publish_verdicts(&self, committed: &Committed) {
         for (token, resolved) in &committed.verdicts {
             let refused = !matches!(resolved.verdict, Verdict::Reserved);
             let delivery = self.deliver(*token, resolved.clone());
@@ -89,17 +113,12 @@ impl NodeMemory {
                 Delivery::Received(_) | Delivery::Abandoned(_) | Delivery::Unknown => {}
             }
         }
-        if committed.sales {
-            self.control.reload();
-        }
-        if committed.events {
-            self.control.signal_events();
-        }
-        if self.hub.may_have_readers() {
-            for order in &committed.orders {
-                self.hub.publish(EventKind::Order(Arc::new(order.clone())));
-            }
-        }
+    }
+
+    /// Remembers that the order's request holds an order.
+    pub(super) fn remember_order(&self, order: &Order) {
+        let request = self.key.request_hash(order.buyer.as_str(), order.key.as_str());
+        self.holders.insert(request.low_64_bits());
     }
 
     /// Delivers a ticket's verdict to the requests that wait for it, and notes the result of a

@@ -89,7 +89,7 @@ impl Engine {
             // An erased buyer no longer owns the order, although the id still proves who the buyer
             // was.
             return Ok(if buyer.is_none_or(|buyer| order.buyer == *buyer) {
-                OrderLookup::Order(order)
+                self.found_order(order, buyer.is_some())
             } else {
                 OrderLookup::NotFound
             });
@@ -107,7 +107,7 @@ impl Engine {
         {
             resolved = self.store.force_verdict(id, parts, buyer.clone()).await?;
             if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
-                return Ok(OrderLookup::Order(order));
+                return Ok(self.found_order(order, true));
             }
             if resolved.is_some() {
                 // The slot must get the returned units.
@@ -129,6 +129,15 @@ impl Engine {
             },
             (None, None) => OrderLookup::NotFound,
         })
+    }
+
+    /// Returns an order that was read. If the buyer reads it, this node remembers it, because the
+    /// buyer's next request may reach the node before a snapshot that has the order.
+    fn found_order(&self, order: doorbuster_core::Order, is_read_by_buyer: bool) -> OrderLookup {
+        if is_read_by_buyer {
+            self.node_memory.remember_order(&order);
+        }
+        OrderLookup::Order(order)
     }
 
     /// Returns the buyer of a ticket that this node issued and that has no verdict yet. The id

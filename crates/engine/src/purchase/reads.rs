@@ -73,6 +73,9 @@ impl Driver<'_> {
     pub(super) async fn refuse_at_door(&mut self, refusal: DoorRefusal) -> PurchaseOutcome {
         let may_hold = memory::may_hold(&self.view(&self.engine.catalogue()));
         if may_hold && let Some(outcome) = self.look_up_order().await {
+            if outcome == Outcome::Replayed {
+                self.remember_order();
+            }
             return self.answer(outcome);
         }
         PurchaseOutcome::Refused(Refusal::AtDoor(refusal))

@@ -3,10 +3,11 @@ use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
 use doorbuster_core::{NodeId, SlotKey, TicketId, TicketParts, Verdict};
 use doorbuster_steps::memory::Refusal;
+use doorbuster_steps::publication::{Part, Publication};
 use doorbuster_steps::purchase::{self, Effect, Input, Outcome, Unserved, may_park};
 
 use super::in_flight::Message;
-use super::node::AttemptState;
+use super::node::{Attempt, AttemptState};
 use super::view::View;
 use super::{NAMES, World};
 use crate::checker::{BuyerAnswer, BuyerRequest};
@@ -95,6 +96,10 @@ impl World {
                 Some(Input::Done)
             }
             Effect::Wake | Effect::SuspectLoss => Some(Input::Done),
+            Effect::RememberOrder => {
+                self.remember_order(i);
+                Some(Input::Done)
+            }
             Effect::Answer(outcome) => {
                 let answer = self.outcome_answer(i, outcome);
                 self.answer_buyer(i, answer);
@@ -223,6 +228,7 @@ impl World {
             self.checker.verdict_reported(&self.store, handed, verdict, self.now);
             match self.read(i, id, verdict) {
                 _ if self.attempts[i].order.is_some() => {
+                    self.remember_order(i);
                     let answer = self.outcome_answer(i, Outcome::Created);
                     self.answer_buyer(i, answer);
                 }
@@ -247,9 +253,33 @@ impl World {
         }
     }
 
-    /// Handles a verdict notice. Every attempt at the node that waits for this token gets the
-    /// verdict.
+    /// Lets a node remember the order of its request. In the server, this also happens when a buyer
+    /// reads the order by its id.
+    fn remember_order(&mut self, i: usize) {
+        let Attempt { purchase, half, .. } = self.attempts[i];
+        self.nodes[usize::from(purchase.node)].remember(half);
+    }
+
+    /// Publishes a commit with one verdict at a node.
     pub(crate) fn verdict_notice(&mut self, node: u8, id: TicketId, verdict: Verdict) {
+        for part in Publication::default() {
+            match part {
+                Part::Requests => {
+                    let order = self.store.model.orders.get(&id);
+                    if let Some(order) = order.filter(|_| verdict == Verdict::Reserved) {
+                        let half = NAMES.key.request_hash(order.buyer.as_str(), order.key.as_str());
+                        self.nodes[usize::from(node)].remember(half.low_64_bits());
+                    }
+                }
+                // Snapshots have the counts.
+                Part::Counts => {}
+                Part::Verdicts => self.deliver_verdict(node, id, verdict),
+            }
+        }
+    }
+
+    /// Delivers a verdict to every attempt at the node that waits for its token.
+    fn deliver_verdict(&mut self, node: u8, id: TicketId, verdict: Verdict) {
         let token = id.parts().expect("an id of an issued ticket").token;
         self.nodes[usize::from(node)].expected.retain(|expected| *expected != token);
         for i in 0..self.attempts.len() {

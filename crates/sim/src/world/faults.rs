@@ -1,9 +1,11 @@
 //! Simulates time, crashes and slot faults.
-use doorbuster_core::rules::{Rule, enforces};
+use doorbuster_core::digest::SnapshotPosition;
 use doorbuster_core::{ItemId, Phase, partition};
 
+use doorbuster_steps::publication::Publication;
+
 use super::in_flight::Message;
-use super::node::{ItemSnapshot, Node, Snapshot};
+use super::node::{ItemSnapshot, Snapshot};
 use super::{Call, World};
 use crate::store::PhaseRow;
 
@@ -29,14 +31,14 @@ impl World {
                 phase: phase.unwrap_or(PhaseRow { shown: Phase::Draft, intent: None }),
             }
         };
-        let (holders, since) = self.holders(node);
+        let (holders, position) = self.holders(node);
         let levels =
             self.places.iter().map(|p| partition::unsettled(self.store.open_grant(p.at))).collect();
         Snapshot {
             version: self.store.version,
             at: self.mono,
             holders,
-            since,
+            position,
             items: [seen(0), seen(1)],
             partitions: self.widths.iter().map(|width| width.partitions).collect(),
             levels,
@@ -44,23 +46,24 @@ impl World {
     }
 
     /// Returns the requests that hold an order, without the requests that the node has certainly
-    /// read. Also returns the first transaction that the next snapshot must read. This is the
-    /// oldest running transaction, because it may commit after any later transaction.
-    fn holders(&self, node: usize) -> (Vec<u64>, u64) {
-        let Node { since, snapshot, .. } = &self.nodes[node];
-        let until = match enforces(Rule::HoldersWithCounts) {
-            true => self.store.version,
-            false => snapshot.as_ref().map_or(0, |s| s.version),
+    /// read. Also returns the transactions that the store includes now.
+    fn holders(&self, node: usize) -> (Vec<u64>, SnapshotPosition) {
+        let since = &self.nodes[node].position;
+        let is_new =
+            |xid: u64| since.as_ref().is_none_or(|since| !since.includes(&xid.to_string()));
+        let new = self.store.winners().iter().filter(|winner| is_new(winner.xid));
+        let next = self.xids + 1;
+        let running: Vec<u64> =
+            self.flight.iter().chain(&self.late).filter_map(Message::xid).collect();
+        let lowest = running.iter().copied().min().unwrap_or(next);
+        let running: Vec<String> = running.iter().map(u64::to_string).collect();
+        let position = SnapshotPosition {
+            snapshot: format!("{lowest}:{next}:{}", running.join(",")),
+            timeline: String::new(),
+            fence: None,
+            at: self.now,
         };
-        let winners = self.store.winners();
-        let known = winners.iter().filter(|w| w.xid >= *since && w.version <= until);
-        let running = self.flight.iter().chain(&self.late).filter_map(Message::xid).min();
-        let next = match (enforces(Rule::HoldersWithCounts), enforces(Rule::RefreshFromXmin)) {
-            (false, _) => 0,
-            (true, true) => running.unwrap_or(self.xids + 1),
-            (true, false) => winners.iter().map(|w| w.xid + 1).max().unwrap_or(0),
-        };
-        (known.map(|w| w.half).collect(), next)
+        (new.map(|winner| winner.half).collect(), position)
     }
 
     /// Returns the units in issued tickets that are not settled.
@@ -79,14 +82,16 @@ impl World {
             return;
         }
         let snapshot = self.snapshot(usize::from(node));
-        self.send(Message::Snapshot { node, snapshot });
+        self.send(Message::Snapshot { node, snapshot, parts: Publication::default() });
     }
 
     /// Lets a node read the store before it answers buyers.
     pub(crate) fn boot_snapshot(&mut self, node: usize) {
         if !self.nodes[node].is_dead {
             let snapshot = self.snapshot(node);
-            self.take_snapshot(node, snapshot);
+            for part in Publication::default() {
+                self.publish(node, &snapshot, part);
+            }
         }
     }
 

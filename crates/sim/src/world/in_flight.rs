@@ -10,6 +10,7 @@ use doorbuster_core::{
     Verdict,
 };
 
+use doorbuster_steps::publication::Publication;
 use doorbuster_steps::slot_check::{Effect, SlotCheck};
 
 use super::delivery::DeliveryMessage;
@@ -54,8 +55,8 @@ pub(crate) enum Message {
     LeaveViewed { leader: u8, slot: usize, view: Option<SlotView> },
     /// A leader waits until a stopped slot is drained, to give it a new epoch.
     Roll { leader: u8, slot: usize },
-    /// Store to node.
-    Snapshot { node: u8, snapshot: Snapshot },
+    /// Store to node. The parts are those that the node has not published yet.
+    Snapshot { node: u8, snapshot: Snapshot, parts: Publication },
     /// A message about money.
     MoneyMessage(MoneyMessage),
     /// A message about event deliveries.
@@ -233,7 +234,9 @@ impl World {
                 self.leave_viewed(leader, slot, view.as_ref())
             }
             Message::Roll { leader, slot } => self.rolled(leader, slot),
-            Message::Snapshot { node, snapshot } => self.take_snapshot(usize::from(node), snapshot),
+            Message::Snapshot { node, snapshot, parts } => {
+                self.take_snapshot(node, snapshot, parts)
+            }
             Message::MoneyMessage(money_message) => self.run_money_message(money_message),
             Message::DeliveryMessage(delivery_message) => {
                 self.run_delivery_message(delivery_message)

@@ -1,13 +1,15 @@
 //! Simulates a node: its knowledge of the store, and the purchases that it performs.
+use doorbuster_core::digest::SnapshotPosition;
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
-use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{ItemId, Millis, TicketId, Token, Units, Verdict};
 use doorbuster_steps::memory::{DoorAnswer, refuse};
+use doorbuster_steps::publication::{Part, Publication};
 use doorbuster_steps::purchase::{self, Input};
 
 use hashbrown::HashSet;
 
+use super::in_flight::Message;
 use super::view::View;
 use super::{NAMES, World};
 use crate::checker::{AnswerContext, BuyerAnswer, BuyerRequest};
@@ -29,8 +31,8 @@ pub(crate) struct Snapshot {
     /// Requests that hold an order. This snapshot and the earlier snapshots together contain all
     /// such requests up to this commit.
     pub(crate) holders: Vec<u64>,
-    /// The first transaction that the next snapshot reads.
-    pub(crate) since: u64,
+    /// The transactions that the snapshot includes.
+    pub(crate) position: SnapshotPosition,
     pub(crate) items: [ItemSnapshot; 2],
     /// The number of partitions of each item.
     pub(crate) partitions: Vec<usize>,
@@ -43,16 +45,14 @@ pub(crate) struct Snapshot {
 pub(crate) struct Node {
     pub(crate) snapshot: Option<Snapshot>,
     /// The requests that hold an order, identified by the low 64 bits of their hashes. The set is
-    /// complete up to the snapshot.
+    /// complete up to the snapshot, and has every order that this node named in an answer.
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
-    /// The first transaction that the next snapshot reads.
-    pub(crate) since: u64,
+    /// The transactions that the node's snapshots included.
+    pub(crate) position: Option<SnapshotPosition>,
     /// Whether the node's process has ended.
     pub(crate) is_dead: bool,
     /// The end of the node's lease, by the store's clock.
     pub(crate) until: Millis,
-    /// Requests that this node has answered with their orders.
-    pub(crate) own: Vec<u64>,
     /// The tokens of tickets whose verdicts this node expects.
     pub(crate) expected: Vec<Token>,
     /// The number of requests for which this node chose the slots in turn.
@@ -62,10 +62,9 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Returns whether the node remembers that the request holds an order.
-    pub(crate) fn remembers(&self, half: u64) -> bool {
-        let is_own = self.own.contains(&half) && enforces(Rule::OwnOrders);
-        self.holders.contains(&half) || is_own
+    /// Remembers that a request holds an order.
+    pub(crate) fn remember(&mut self, half: u64) {
+        self.holders.insert(half);
     }
 }
 
@@ -186,17 +185,35 @@ impl World {
         }
     }
 
-    /// Stores a snapshot, wakes parked requests, and checks the grants of tickets without a
-    /// verdict. A snapshot that is older than the stored one only adds requests that hold orders.
-    pub(crate) fn take_snapshot(&mut self, node: usize, snapshot: Snapshot) {
-        let Node { snapshot: current, holders, since, .. } = &mut self.nodes[node];
-        holders.extend(&snapshot.holders);
-        *since = snapshot.since.max(*since);
+    /// Publishes the next part of a snapshot at a node. Other actors may act before the part after
+    /// it.
+    pub(crate) fn take_snapshot(&mut self, node: u8, snapshot: Snapshot, mut parts: Publication) {
+        let Some(part) = parts.next() else { return };
+        self.publish(usize::from(node), &snapshot, part);
+        if parts.clone().any(|part| part != Part::Verdicts) {
+            self.send(Message::Snapshot { node, snapshot, parts });
+        }
+    }
+
+    /// Publishes a part of a snapshot at a node. A snapshot has no verdicts.
+    pub(crate) fn publish(&mut self, node: usize, snapshot: &Snapshot, part: Part) {
+        match part {
+            Part::Requests => self.nodes[node].holders.extend(&snapshot.holders),
+            Part::Counts => self.take_counts(node, snapshot),
+            Part::Verdicts => {}
+        }
+    }
+
+    /// Stores the counts, wakes parked requests, and checks the grants of tickets without a
+    /// verdict. Counts that are older than the stored ones change nothing.
+    fn take_counts(&mut self, node: usize, snapshot: &Snapshot) {
+        let Node { snapshot: current, position, .. } = &mut self.nodes[node];
         if current.as_ref().is_some_and(|c| c.version > snapshot.version) {
             return;
         }
         let version = snapshot.version;
-        *current = Some(snapshot);
+        *position = Some(snapshot.position.clone());
+        *current = Some(snapshot.clone());
         for i in 0..self.attempts.len() {
             let Attempt { purchase, state, .. } = self.attempts[i];
             if usize::from(purchase.node) != node {
@@ -242,9 +259,5 @@ impl World {
             BuyerAnswer::Queued(id) => AttemptState::Handed { id },
             _ => AttemptState::Over,
         };
-        if let BuyerAnswer::Order(_) = answer {
-            let half = self.attempts[i].half;
-            self.nodes[usize::from(purchase.node)].own.push(half);
-        }
     }
 }

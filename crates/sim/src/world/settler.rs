@@ -78,7 +78,7 @@ impl World {
         if let Some(own) = self.places[settling.slot].node {
             for order in all.iter().filter_map(|resolved| resolved.order.as_ref()) {
                 let half = NAMES.key.request_hash(order.buyer.as_str(), order.key.as_str());
-                self.nodes[usize::from(own)].own.push(half.low_64_bits());
+                self.nodes[usize::from(own)].remember(half.low_64_bits());
             }
         }
         for effect in settling.steps {

@@ -56,7 +56,7 @@ impl NodeMemory for View<'_> {
 
 impl NodeView for View<'_> {
     fn holds(&self) -> bool {
-        self.node().remembers(self.attempt().half)
+        self.node().holders.contains(&self.attempt().half)
     }
 
     fn store_now(&self) -> Millis {

@@ -5,18 +5,16 @@ use doorbuster_sim::explore::{Exploration, SmallSale, explore};
 use doorbuster_sim::run::run_case;
 
 fn search(sale: &SmallSale, without: Option<Rule>) -> Exploration {
-    remove(without);
-    let result = explore(sale);
-    remove(None);
-    result
+    explore(sale, without, 2)
 }
 
 #[test]
 fn no_order_of_messages_and_no_fault_breaks_the_sale_of_the_last_unit() {
-    let all = [(1, 0, false), (0, 1, false), (0, 0, true)];
+    let last_unit = SmallSale::last_unit;
+    let all = [last_unit(1, 0), last_unit(0, 1), last_unit(0, 0).with_repeat()];
     let mut states = 0;
-    for (faults, turns, repeats) in all {
-        let result = search(&SmallSale::last_unit(faults, turns, repeats), None);
+    for sale in all {
+        let result = search(&sale, None);
         assert!(result.broken.is_none(), "{:?}", result.broken);
         for what in ["answered order", "answered queued", "parked"] {
             let reached = &result.reached;
@@ -29,7 +27,7 @@ fn no_order_of_messages_and_no_fault_breaks_the_sale_of_the_last_unit() {
 
 #[test]
 fn the_search_detects_the_removal_of_rules_and_its_list_shows_it_again() {
-    let (small, faulty) = (SmallSale::last_unit(0, 0, false), SmallSale::last_unit(1, 0, false));
+    let (small, faulty) = (SmallSale::last_unit(0, 0), SmallSale::last_unit(1, 0));
     for (rule, sale) in [(Rule::SlotEnough, &small), (Rule::TicketOnce, &faulty)] {
         let found = search(sale, Some(rule)).broken;
         let (case, finding) = found.unwrap_or_else(|| panic!("no finding without {}", rule.name()));

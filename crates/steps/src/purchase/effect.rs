@@ -90,6 +90,9 @@ pub enum Effect {
     /// Reconcile the item, because a slot may lack units or feed rows. The result is
     /// [`Input::Done`].
     Wake,
+    /// Remember in this node's memory that the request holds an order. The result is
+    /// [`Input::Done`].
+    RememberOrder,
     /// Check whether a slot lost its memory. The result is [`Input::Done`].
     SuspectLoss,
     /// Answer the request. The purchase is over.

@@ -118,7 +118,9 @@ fn a_request_gets_its_order_or_its_ticket() {
     let issued = (1, Input::Slot(TicketAnswer::Issued(ticket())));
     assert_eq!(run(&mut { NODE }, &[]), Effect::AskSlot { slot: SLOT, is_bounded: false });
     let reserved = [issued, (2, Input::Verdict(Verdict::Reserved))];
-    assert_eq!(run(&mut { NODE }, &reserved), Effect::Answer(Outcome::Created));
+    assert_eq!(run(&mut { NODE }, &reserved), Effect::RememberOrder);
+    let remembered = [&reserved[..], &[(2, Input::Done)]].concat();
+    assert_eq!(run(&mut { NODE }, &remembered), Effect::Answer(Outcome::Created));
     let queued = Effect::Answer(Outcome::Queued(ticket()));
     assert_eq!(run(&mut { NODE }, &[issued, (2, Input::Elapsed)]), queued);
 }
@@ -170,7 +172,9 @@ fn a_parked_request_that_holds_an_order_gets_it_when_the_sale_is_paused() {
     }
     assert_eq!(effect, Effect::LookUpOrder);
     let found = Input::LookedUp(Some(Outcome::for_order(true)));
-    assert_eq!(attempt.next(found, Millis(PARK_MS), &mut node), Effect::Answer(Outcome::Replayed));
+    assert_eq!(attempt.next(found, Millis(PARK_MS), &mut node), Effect::RememberOrder);
+    let answer = attempt.next(Input::Done, Millis(PARK_MS), &mut node);
+    assert_eq!(answer, Effect::Answer(Outcome::Replayed));
     assert!(attempt.is_over());
 }
 

@@ -291,7 +291,6 @@ fn a_node_refuses_no_request_that_holds_an_order() {
 #[test]
 fn the_removal_of_each_rule_is_noticed() {
     let rules = [
-        DigestRule::Visibility,
         DigestRule::Timeline,
         DigestRule::Age,
         DigestRule::BacklogFirst,

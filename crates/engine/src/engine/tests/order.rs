@@ -35,6 +35,32 @@ async fn parks(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_remembers_the_orders_that_it_names_in_its_answers() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
+    let order = bought(&engine, "anna", "k", 1).await;
+    let request = engine.id_key().request_hash("anna", "k");
+    // This node now knows as little as a node that did not settle the order.
+    let forget = || {
+        engine.holders().begin_rebuild();
+        engine.holders().finish_rebuild();
+        assert!(!engine.holders().holds(request));
+    };
+    forget();
+    let again = buy(&engine, "anna", "k", 1).await;
+    assert!(matches!(&again, PurchaseOutcome::Replayed(same) if same.id == order.id), "{again:?}");
+    assert!(engine.holders().holds(request));
+    forget();
+    engine.look_up_order(order.id, None).await.expect("the store is available");
+    assert!(!engine.holders().holds(request), "an operator's read tells this node nothing");
+    let read = engine.look_up_order(order.id, Some(&order.buyer)).await;
+    assert!(matches!(read, Ok(OrderLookup::Order(_))), "{read:?}");
+    assert!(engine.holders().holds(request));
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_gets_its_next_grant_even_without_units() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
