@@ -5,8 +5,10 @@
 //! - [`memory`] refuses a request from what a node has in memory.
 //! - [`publication`] publishes a commit or a snapshot to a node's memory.
 //! - [`purchase`] handles a request that memory did not refuse, from the first slot to the answer.
+//! - [`sale_stop`] pauses or closes a sale.
 //! - [`settlement`] settles a batch of tickets.
 //! - [`slot_check`] checks whether a slot lost its memory.
+//! - [`slot_start`] opens a slot's grant and gives it to the slot.
 //!
 //! The server performs the effects of these steps with real slots and a real store. The simulator
 //! performs the same effects with simulated slots and a simulated store. So both run the same code
@@ -18,5 +20,7 @@ pub mod delivery;
 pub mod memory;
 pub mod publication;
 pub mod purchase;
+pub mod sale_stop;
 pub mod settlement;
 pub mod slot_check;
+pub mod slot_start;

@@ -145,15 +145,9 @@ impl Engine {
         }
     }
 
-    /// Stops every slot of the sale. Waits at most [`DRAIN_MAX`] until the issued tickets are
-    /// settled on every node.
-    pub(super) async fn drain_everywhere(&self, sale: &SaleState) -> Result<(), EngineError> {
-        if !self.layout().is_single_node() {
-            self.store().drain_sale(&sale.row.id, DRAIN_NOTICE.as_millis() as i64).await?;
-        }
-        let until = Instant::now() + DRAIN_MAX;
-        let slots = self.stop_slots(sale).await;
-        if let Err(error) = self.drain(&slots, until).await {
+    /// Waits until the tickets of these slots are settled.
+    pub(super) async fn await_tickets(&self, sale: &SaleState, slots: &[SlotKey], until: Instant) {
+        if let Err(error) = self.drain(slots, until).await {
             outages::warn!(
                 self.outages(),
                 error,
@@ -162,12 +156,20 @@ impl Engine {
                 "some slots were not drained; tickets in flight are returned"
             );
         }
+    }
+
+    /// Waits until the other nodes have closed the grants of their slots. First closes the grants
+    /// of these slots, because another node may wait for them in order to change the phase.
+    pub(super) async fn await_other_nodes(
+        &self,
+        sale: &SaleState,
+        slots: &[SlotKey],
+        until: Instant,
+    ) -> Result<(), EngineError> {
         if self.layout().reaches_all_slots() {
             return Ok(());
         }
-        // Another node may change the phase at the same time and wait until these grants are
-        // closed.
-        close_own_grants(self, &slots).await?;
+        close_own_grants(self, slots).await?;
         let is_theirs = |slot: SlotKey| {
             !slots.contains(&slot) && sale.items.iter().any(|i| i.row.id == slot.item)
         };
@@ -181,6 +183,14 @@ impl Engine {
                 break;
             }
             tokio::time::sleep(DRAIN_POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Tells every node that the sale drains.
+    pub(super) async fn announce_drain(&self, sale: &SaleState) -> Result<(), EngineError> {
+        if !self.layout().is_single_node() {
+            self.store().drain_sale(&sale.row.id, DRAIN_NOTICE.as_millis() as i64).await?;
         }
         Ok(())
     }

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::partition::AvailablePartitions;
-use doorbuster_core::slot::{ApplyOutcome, GrantTerms, SlotView};
-use doorbuster_core::{CloseCause, Grant, GrantId, Recall, RecallTarget, SlotKey};
+use doorbuster_core::slot::{ApplyOutcome, SlotView};
+use doorbuster_core::{Grant, Recall, RecallTarget, SlotKey};
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
@@ -20,7 +20,7 @@ use crate::engine::{Engine, EngineError};
 use crate::outages;
 
 use super::gather::{self, ItemSnapshot};
-use super::open_slot::OpenSlot;
+use super::open_slot::{OpenSlot, start_slots};
 use super::refill::{self, POOL_REST_MS, Portions};
 use super::signals::WakeReason;
 
@@ -177,74 +177,6 @@ fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
         .map(|slot| find(slot).map_or(0, |open_slot| open_slot.view.available))
         .collect();
     item.work.slot_units.store(Arc::new(SlotUnits { registry, units }));
-}
-
-/// Starts each slot that this node reaches. If a slot has no open grant, opens a grant. The watch
-/// job handles unreachable slots and slots that lost their memory.
-async fn start_slots(
-    engine: &Engine,
-    item: &ItemState,
-    sale: &SaleState,
-    grants: &[Grant],
-) -> Result<Vec<OpenSlot>, EngineError> {
-    let mut each = Vec::with_capacity(item.slots.len());
-    for &slot in &item.slots {
-        let open = grants.iter().find(|grant| grant.slot == slot);
-        // The node that drains a sale waits until the grants of the sale's slots are closed. So no
-        // new grant is opened during a drain.
-        if open.is_some() || !sale.is_draining() {
-            each.push(start_slot(engine, item, slot, open));
-        }
-    }
-    Ok(try_join_all(each).await?.into_iter().flatten().collect())
-}
-
-async fn start_slot(
-    engine: &Engine,
-    item: &ItemState,
-    slot: SlotKey,
-    open: Option<&Grant>,
-) -> Result<Option<OpenSlot>, EngineError> {
-    let grant = match open {
-        Some(grant) => Some(grant.clone()),
-        None => engine.store().open_grant(slot, GrantId(rand::random::<u64>() >> 1), 0).await?,
-    };
-    let Some(mut grant) = grant else { return Ok(None) };
-    let is_its = |view: &SlotView| view.grant == grant.id && view.epoch == grant.epoch;
-    let Ok(view) = engine.slots().view(slot).await else { return Ok(None) };
-    if let Some(view) = view.filter(is_its)
-        && grant.acked
-    {
-        return Ok(Some(OpenSlot { grant, view, is_new: false, is_current: false }));
-    }
-    if grant.acked {
-        // The slot had this grant and lost it. A second `init` is never sent, because the feed does
-        // not show how many units the slot has already given to tickets.
-        engine.control().suspect_loss();
-        return Ok(None);
-    }
-    let terms = GrantTerms {
-        grant: grant.id,
-        epoch: grant.epoch,
-        counted: grant.counted,
-        available: 0,
-        threshold: Portions::for_item(engine, item).spread.threshold,
-    };
-    match engine.slots().init(slot, terms).await {
-        Ok(ApplyOutcome::At(_)) => {}
-        Ok(ApplyOutcome::Foreign) => {
-            // The slot is ahead of the store, because the store was restored from a backup. So the
-            // slot needs a new epoch.
-            engine.store().close_grant(grant.id, CloseCause::Rolled).await?;
-            engine.control().wake(item.row.id);
-            return Ok(None);
-        }
-        Err(_) => return Ok(None),
-    }
-    engine.store().acknowledge_init(grant.id).await?;
-    grant.acked = true;
-    let view = engine.slots().view(slot).await?.filter(|view| view.grant == grant.id);
-    Ok(view.map(|view| OpenSlot { grant, view, is_new: true, is_current: false }))
 }
 
 /// The results of pending recalls.

@@ -4,15 +4,17 @@ use std::sync::atomic::Ordering;
 
 use doorbuster_core::sale::{PhaseChange, PhaseStep};
 use doorbuster_core::{CloseCause, Phase, SlotKey, Spread};
+use doorbuster_steps::sale_stop::{Effect, SaleStop};
 use doorbuster_store::{
     DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
 };
 use tokio::sync::MutexGuard;
+use tokio::time::Instant;
 
 use super::JobSignals;
 use super::retire::retire_slots;
 use crate::catalogue::{ItemState, SaleFlags, SaleState};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{DRAIN_MAX, Engine, EngineError};
 
 /// The exclusive right of one task to change a sale on this node. While a sale is locked, this node
 /// skips other nodes' changes of the sale. So when the lock is dropped, the node reads the
@@ -160,15 +162,7 @@ impl Engine {
         step: PhaseStep,
     ) -> Result<StepOutcome, EngineError> {
         sale.flags.draining.store(true, Ordering::Release);
-        let stepped = async {
-            self.drain_everywhere(sale).await?;
-            let outcome = self.store().step_sale(&sale.row.id, step).await?;
-            if let StepOutcome::Done { sale: row, .. } = &outcome {
-                self.show_sale(row.clone()).await?;
-            }
-            Ok(outcome)
-        };
-        let outcome = stepped.await;
+        let outcome = self.drain_and_step(sale, step).await;
         // A successful step ends the drain. If the step failed, or if another node took it first,
         // this node must cancel its own drain.
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
@@ -176,6 +170,28 @@ impl Engine {
         }
         sale.flags.draining.store(false, Ordering::Release);
         outcome
+    }
+
+    async fn drain_and_step(
+        &self,
+        sale: &SaleState,
+        step: PhaseStep,
+    ) -> Result<StepOutcome, EngineError> {
+        let (mut slots, mut until) = (Vec::new(), Instant::now());
+        let mut outcome = StepOutcome::NotFound;
+        for effect in SaleStop::default() {
+            match effect {
+                Effect::Announce => self.announce_drain(sale).await?,
+                Effect::StopSlots => {
+                    until = Instant::now() + DRAIN_MAX;
+                    slots = self.stop_slots(sale).await;
+                }
+                Effect::AwaitTickets => self.await_tickets(sale, &slots, until).await,
+                Effect::AwaitNodes => self.await_other_nodes(sale, &slots, until).await?,
+                Effect::ChangePhase => outcome = self.step_at_once(&sale.row.id, step).await?,
+            }
+        }
+        Ok(outcome)
     }
 
     /// Changes how an item's stock is spread. While the sale runs, the call returns at once and

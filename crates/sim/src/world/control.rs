@@ -3,14 +3,13 @@ use std::sync::Arc;
 
 use doorbuster_core::gather::{self, SlotHolding};
 use doorbuster_core::rows::RecallTarget;
-use doorbuster_core::rules::{Rule, enforces};
-use doorbuster_core::slot::GrantTerms;
-use doorbuster_core::{Counter, ItemId, RecallId, Seq};
+use doorbuster_core::{CloseCause, Counter, ItemId, RecallId, Seq};
+use doorbuster_steps::slot_start::{Effect, Input, SlotStart, Start};
 
-use super::World;
-use super::in_flight::Message;
+use super::in_flight::{Message, Starting};
 use super::node::AttemptState;
-use crate::store::Tx;
+use super::{Call, SlotReply, World};
+use crate::store::{Tx, TxResult};
 
 /// The number of feed rows that a leader sends at once.
 const FEED_ROWS: u64 = 4;
@@ -18,39 +17,58 @@ const FEED_ROWS: u64 = 4;
 const RECALLS_MAX: usize = 8;
 
 impl World {
-    /// Opens the slot's next grant if it has none, and sends `init` for a grant that the slot has
-    /// not acknowledged.
+    /// Starts a slot. If the slot has no grant, it gets one with these units. The server opens each
+    /// grant without units.
     pub(crate) fn open_slot(&mut self, leader: u8, slot: usize, units: u64) {
         if self.is_gone(slot) || !self.is_in_spread(slot) {
             return;
         }
         let at = self.places[slot].at;
-        let open = self.store.open_grant(at).is_some();
-        if !open {
-            let pool = self.store.model.items.get(&at.item).map_or(0, |i| i.pool);
-            let worth = pool.min(units) > 0 || enforces(Rule::GrantOfZero);
-            if !worth || !self.store.sells(at.item) {
-                return;
-            }
-            let tx = Tx::Open(at, self.draw_grant(), units);
-            return self.send(Message::Commit { leader, tx });
+        let open = self.store.open_grant(at).cloned();
+        if open.is_none() && !self.store.sells(at.item) {
+            return;
         }
-        self.send_init(leader, slot);
+        let (steps, effect) = SlotStart::begin(open, self.spread(at.item).threshold);
+        // The id is drawn before the transaction, so a repeated transaction has the same id.
+        let grant = match effect {
+            Effect::OpenGrant => Some(self.draw_grant()),
+            _ => None,
+        };
+        let starting = Box::new(Starting { grant, units, steps, effect });
+        self.send(Message::StartSlot { leader, slot, starting });
     }
 
-    pub(crate) fn send_init(&mut self, leader: u8, slot: usize) {
-        let at = self.places[slot].at;
-        let Some(grant) = self.store.open_grant(at).filter(|g| !g.acked) else { return };
-        let (grant, epoch, counted, available) =
-            (grant.id, grant.epoch, grant.counted, grant.granted);
-        let terms = GrantTerms {
-            grant,
-            epoch,
-            counted,
-            available,
-            threshold: self.spread(at.item).threshold,
+    /// Performs an effect of a slot's start. Other actors may act before the next effect.
+    pub(crate) fn continue_start(&mut self, leader: u8, slot: usize, mut starting: Box<Starting>) {
+        let input = match starting.effect {
+            Effect::OpenGrant => {
+                let (at, Some(id)) = (self.places[slot].at, starting.grant) else { return };
+                let TxResult::Opened(grant) = self.commit(Tx::Open(at, id, starting.units)) else {
+                    return;
+                };
+                Input::Grant(grant)
+            }
+            Effect::ReadSlot => Input::Slot(self.places[slot].slot.view()),
+            Effect::Init(terms) => match self.call(slot, Call::Init(terms)) {
+                SlotReply::ApplyOutcome(outcome) => Input::Accepted(outcome),
+                _ => return,
+            },
+            Effect::Acknowledge(grant) => {
+                self.commit(Tx::AckInit(grant));
+                Input::Recorded
+            }
+            Effect::Finish(_) => return,
         };
-        self.send(Message::Init { leader, slot, terms });
+        starting.effect = starting.steps.next(input);
+        match starting.effect {
+            Effect::Finish(Start::Lost) => self.start_loss_check(leader, slot),
+            Effect::Finish(Start::Ahead(grant)) => {
+                let tx = Tx::Close(grant, CloseCause::Rolled);
+                self.send(Message::Commit { leader, tx });
+            }
+            Effect::Finish(_) => {}
+            _ => self.send(Message::StartSlot { leader, slot, starting }),
+        }
     }
 
     pub(crate) fn refill(&mut self, leader: u8, slot: usize, units: u64, counter: Counter) {

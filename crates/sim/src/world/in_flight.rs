@@ -2,16 +2,16 @@
 //! so that steps of other actors can happen before it.
 use std::sync::Arc;
 
-use doorbuster_core::slot::{
-    ApplyOutcome, GrantTerms, RecallOutcome, SlotView, TicketAnswer, TicketRequest,
-};
+use doorbuster_core::slot::{RecallOutcome, SlotView, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     CloseCause, Delivery, Epoch, FeedRow, Grant, GrantId, ItemId, Phase, RecallId, TicketId,
     Verdict,
 };
 
 use doorbuster_steps::publication::Publication;
+use doorbuster_steps::sale_stop::SaleStop;
 use doorbuster_steps::slot_check::{Effect, SlotCheck};
+use doorbuster_steps::slot_start::{Effect as StartEffect, SlotStart};
 
 use super::delivery::DeliveryMessage;
 use super::money::MoneyMessage;
@@ -19,6 +19,28 @@ use super::node::Snapshot;
 use super::settler::Settling;
 use super::{Call, FLIGHT_MAX, SlotReply, World};
 use crate::store::{Tx, TxResult};
+
+/// A slot's start, and its next effect.
+#[derive(Clone, Debug)]
+pub(crate) struct Starting {
+    /// The id of the grant that the slot gets if it has none.
+    pub(super) grant: Option<GrantId>,
+    pub(super) units: u64,
+    pub(super) steps: SlotStart,
+    pub(super) effect: StartEffect,
+}
+
+/// A leader's check whether the slots of a stopping item are drained, one slot after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drain {
+    pub(super) item: ItemId,
+    /// The phase that the item gets, and the commit that announced it.
+    pub(super) intent: (Phase, u64),
+    /// The next slot to check.
+    pub(super) next: usize,
+    /// The effects after the check.
+    pub(super) rest: SaleStop,
+}
 
 /// A message.
 #[derive(Clone, Debug)]
@@ -35,8 +57,8 @@ pub(crate) enum Message {
     Acknowledge { slot: usize, batch: Arc<[Delivery]> },
     /// Settler to node.
     Notice { node: u8, id: TicketId, verdict: Verdict },
-    /// Leader to slot.
-    Init { leader: u8, slot: usize, terms: GrantTerms },
+    /// The next effect of a slot's start.
+    StartSlot { leader: u8, slot: usize, starting: Box<Starting> },
     /// A transaction that a leader has decided to run, but has not run yet.
     Commit { leader: u8, tx: Tx },
     /// Leader to slot.
@@ -48,7 +70,7 @@ pub(crate) enum Message {
     /// Leader to slot.
     Stop { slot: usize, stopped: bool },
     /// A leader checks the slots of a stopping item one after the other.
-    Drain { leader: u8, item: ItemId, intent: (Phase, u64), next: usize },
+    Drain { leader: u8, drain: Drain },
     /// A leader queries the state of a slot that left its item's spread.
     Leave { leader: u8, slot: usize },
     /// The slot has answered, and the leader will read its grant.
@@ -74,6 +96,10 @@ impl Message {
             | Self::Leave { leader, .. }
             | Self::LeaveViewed { leader, .. }
             | Self::Roll { leader, .. } => Some(*leader),
+            // A grant on its way to a slot is not in the leader's memory.
+            Self::StartSlot { leader, starting, .. } => {
+                (!matches!(starting.effect, StartEffect::Init(_))).then_some(*leader)
+            }
             Self::MoneyMessage(money_message) => money_message.leader(),
             _ => None,
         }
@@ -84,12 +110,15 @@ impl Message {
         match self {
             Self::Ticket { slot, .. }
             | Self::Acknowledge { slot, .. }
-            | Self::Init { slot, .. }
             | Self::Apply { slot, .. }
             | Self::Recall { slot, .. }
             | Self::CheckSlot { slot, effect: Effect::ReadSlot, .. }
             | Self::Leave { slot, .. }
             | Self::Stop { slot, .. } => Some(*slot),
+            Self::StartSlot { slot, starting, .. } => {
+                matches!(starting.effect, StartEffect::ReadSlot | StartEffect::Init(_))
+                    .then_some(*slot)
+            }
             _ => None,
         }
     }
@@ -201,12 +230,8 @@ impl World {
                 }
             }
             Message::Notice { node, id, verdict } => self.verdict_notice(node, id, verdict),
-            Message::Init { leader, slot, terms } => {
-                if let SlotReply::ApplyOutcome(ApplyOutcome::At(_)) =
-                    self.call(slot, Call::Init(terms))
-                {
-                    self.send(Message::Commit { leader, tx: Tx::AckInit(terms.grant) });
-                }
+            Message::StartSlot { leader, slot, starting } => {
+                self.continue_start(leader, slot, starting)
             }
             Message::Commit { leader, tx } => self.leader_commits(leader, tx),
             Message::Apply { slot, epoch, row } => {
@@ -223,9 +248,7 @@ impl World {
                 self.continue_slot_check(leader, slot, check, effect)
             }
             Message::Stop { slot, stopped } => drop(self.call(slot, Call::Stop(stopped))),
-            Message::Drain { leader, item, intent, next } => {
-                self.drained(leader, item, intent, next)
-            }
+            Message::Drain { leader, drain } => self.drained(leader, drain),
             Message::Leave { leader, slot } => {
                 let view = self.places[slot].slot.view();
                 self.send(Message::LeaveViewed { leader, slot, view });
@@ -266,11 +289,6 @@ impl World {
                 {
                     self.open_slot(leader, slot, units);
                     self.send(Message::Stop { slot, stopped: false });
-                }
-            }
-            TxResult::Opened(Some(grant)) => {
-                if let Some(slot) = self.places.iter().position(|p| p.at == grant.slot) {
-                    self.send_init(leader, slot);
                 }
             }
             TxResult::Recall(Some(recall)) => self.send_recall(leader, recall.id),

@@ -1,16 +1,23 @@
 //! Simulates the pause, resume and close of a sale, and the move of a slot to a new epoch. Both
-//! stop and drain the slots first.
-use doorbuster_core::rules::{Rule, enforces};
+//! stop and drain the slots first. [`doorbuster_steps::sale_stop`] has the sequence of a change of
+//! the phase.
 use doorbuster_core::{CloseCause, ItemId, Phase, respread};
+use doorbuster_steps::sale_stop::{Effect, SaleStop};
 
 use super::World;
-use super::in_flight::Message;
+use super::in_flight::{Drain, Message};
 use crate::store::Tx;
 
 impl World {
+    /// Begins a change of the phase. It waits for the tickets when a leader continues it.
     fn stop_for(&mut self, item: ItemId, phase: Phase) {
-        self.commit(Tx::Intend(item, phase));
-        self.stop_slots(item, true);
+        for effect in SaleStop::default() {
+            match effect {
+                Effect::Announce => drop(self.commit(Tx::Intend(item, phase))),
+                Effect::StopSlots => self.stop_slots(item, true),
+                Effect::AwaitTickets | Effect::AwaitNodes | Effect::ChangePhase => return,
+            }
+        }
     }
 
     fn stop_slots(&mut self, item: ItemId, stopped: bool) {
@@ -43,25 +50,51 @@ impl World {
         }
     }
 
-    /// Starts to check the slots of a stopping item one after the other.
+    /// Lets a leader continue a change of the phase.
     pub(crate) fn drain(&mut self, leader: u8, item: ItemId) {
         if let Some(intent) = self.store.phases.get(&item).and_then(|p| p.intent) {
-            self.stop_slots(item, true);
-            self.send(Message::Drain { leader, item, intent, next: 0 });
+            self.continue_sale_stop(leader, item, intent, SaleStop::default());
         }
     }
 
-    /// Checks the next slot. After the last slot, the leader shows the phase to buyers, but only if
-    /// the intended phase has not changed since the first slot. After such a change, a slot that
-    /// was already checked may have issued tickets again.
-    pub(crate) fn drained(&mut self, leader: u8, item: ItemId, intent: (Phase, u64), next: usize) {
+    fn continue_sale_stop(
+        &mut self,
+        leader: u8,
+        item: ItemId,
+        intent: (Phase, u64),
+        mut rest: SaleStop,
+    ) {
+        while let Some(effect) = rest.next() {
+            match effect {
+                // The change was announced when it began.
+                Effect::Announce => {}
+                Effect::StopSlots => self.stop_slots(item, true),
+                Effect::AwaitTickets => {
+                    let drain = Drain { item, intent, next: 0, rest };
+                    return self.send(Message::Drain { leader, drain });
+                }
+                // The leader sees the slots of every node.
+                Effect::AwaitNodes => {}
+                Effect::ChangePhase => {
+                    let tx = Tx::Show(item, Some(intent));
+                    self.send(Message::Commit { leader, tx });
+                }
+            }
+        }
+    }
+
+    /// Checks the next slot. After the last slot, the phase changes. The transaction
+    /// shows the phase to buyers only if the intended phase has not changed since the first slot.
+    /// After such a change, a slot that was already checked may have issued tickets again.
+    pub(crate) fn drained(&mut self, leader: u8, drain: Drain) {
+        let Drain { item, intent, next, rest } = drain;
         match self.places.get(next) {
-            Some(place)
-                if place.at.item == item
-                    && !self.is_drained(next)
-                    && enforces(Rule::PhaseAfterDrain) => {}
-            Some(_) => self.send(Message::Drain { leader, item, intent, next: next + 1 }),
-            None => self.send(Message::Commit { leader, tx: Tx::Show(item, Some(intent)) }),
+            Some(place) if place.at.item == item && !self.is_drained(next) => {}
+            Some(_) => {
+                let drain = Drain { next: next + 1, ..drain };
+                self.send(Message::Drain { leader, drain });
+            }
+            None => self.continue_sale_stop(leader, item, intent, rest),
         }
     }
 

@@ -1,0 +1,108 @@
+//! Starts a slot: opens a grant if the slot has none, gives the slot its grant, and records that
+//! the slot accepted it. Every effect may be repeated.
+use doorbuster_core::rules::{Rule, enforces};
+use doorbuster_core::slot::{ApplyOutcome, GrantTerms, SlotView};
+use doorbuster_core::{Grant, GrantId};
+
+/// The next action of the driver. If the store or the slot does not answer, the start ends. A later
+/// start continues from the store's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Open a grant for the slot. The result is [`Input::Grant`].
+    OpenGrant,
+    /// Read the slot. The result is [`Input::Slot`].
+    ReadSlot,
+    /// Give the slot its grant. The result is [`Input::Accepted`].
+    Init(GrantTerms),
+    /// Record in the store that the slot accepted this grant. The result is [`Input::Recorded`].
+    Acknowledge(GrantId),
+    /// The start has ended.
+    Finish(Start),
+}
+
+/// The result of an effect.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The opened grant. `None` means that the sale does not sell.
+    Grant(Option<Grant>),
+    /// The slot's state. `None` means that the slot has no epoch.
+    Slot(Option<SlotView>),
+    /// The slot's answer to the grant.
+    Accepted(ApplyOutcome),
+    /// The store has recorded that the slot accepted the grant.
+    Recorded,
+}
+
+/// The end of a start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The slot has no grant, because none can be opened.
+    NoGrant,
+    /// The slot had the grant before, and has this state.
+    HadGrant(Grant, SlotView),
+    /// The slot has accepted the grant now.
+    Accepted(Grant),
+    /// The slot accepted the grant earlier and no longer has it. Check whether the slot lost its
+    /// memory. The slot never gets the same grant twice, because the feed does not show how many
+    /// units the slot has already given to tickets.
+    Lost,
+    /// The slot is ahead of the store, because the store was restored from a backup. Close the
+    /// grant, so that the slot gets a new epoch.
+    Ahead(GrantId),
+}
+
+/// The start of one slot.
+#[derive(Clone, Debug)]
+pub struct SlotStart {
+    threshold: u64,
+    grant: Option<Grant>,
+}
+
+impl SlotStart {
+    /// Begins to start a slot. `open` is the slot's open grant, just read. `threshold` is the
+    /// threshold of a new grant, in units.
+    #[must_use]
+    pub fn begin(open: Option<Grant>, threshold: u64) -> (Self, Effect) {
+        let first = if open.is_some() { Effect::ReadSlot } else { Effect::OpenGrant };
+        (Self { threshold, grant: open }, first)
+    }
+
+    /// Takes the result of the last effect. Returns the next effect.
+    pub fn next(&mut self, input: Input) -> Effect {
+        if let Input::Grant(opened) = input {
+            self.grant = opened;
+            return self
+                .grant
+                .as_ref()
+                .map_or(Effect::Finish(Start::NoGrant), |_| Effect::ReadSlot);
+        }
+        let Some(grant) = self.grant.clone() else { return Effect::Finish(Start::NoGrant) };
+        match input {
+            Input::Grant(_) => Effect::Finish(Start::NoGrant),
+            Input::Slot(Some(view))
+                if grant.acked && view.grant == grant.id && view.epoch == grant.epoch =>
+            {
+                Effect::Finish(Start::HadGrant(grant, view))
+            }
+            Input::Slot(_) if grant.acked => Effect::Finish(Start::Lost),
+            // A slot without a grant cannot answer repeated requests. So it gets its grant even if
+            // the grant has no units.
+            Input::Slot(_) if grant.granted == 0 && !enforces(Rule::GrantOfZero) => {
+                Effect::Finish(Start::NoGrant)
+            }
+            Input::Slot(_) => Effect::Init(GrantTerms {
+                grant: grant.id,
+                epoch: grant.epoch,
+                counted: grant.counted,
+                available: grant.granted,
+                threshold: self.threshold,
+            }),
+            Input::Accepted(ApplyOutcome::At(_)) => Effect::Acknowledge(grant.id),
+            Input::Accepted(ApplyOutcome::Foreign) => Effect::Finish(Start::Ahead(grant.id)),
+            Input::Recorded => Effect::Finish(Start::Accepted(Grant { acked: true, ..grant })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
