@@ -55,7 +55,8 @@ pub struct Arguments {
     /// With --explore: one buyer sends the request to both nodes.
     #[arg(long, requires = "explore")]
     repeats: bool,
-    /// With --explore: the order is paid and cancelled.
+    /// With --explore: a payment for the order and a cancellation of the order may arrive, in any
+    /// sequence.
     #[arg(long, requires = "explore")]
     pays: bool,
     /// Run one saved list of steps.
@@ -79,7 +80,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             sale = sale.with_repeat();
         }
         if arguments.pays {
-            sale = sale.with_payment();
+            sale = sale.with_payment_and_cancellation();
         }
         return explore_all(&sale, rules.first().copied(), threads);
     }

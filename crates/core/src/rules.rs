@@ -113,7 +113,7 @@ rules! {
     InFlightIsFree,
     /// A snapshot from which a node answers "sold out" contains every request that holds an order.
     WinnersInSnapshot,
-    /// A node remembers the orders that it confirmed itself, even if its snapshot lacks them.
+    /// A node remembers each order that it returns to a buyer, even if its snapshot lacks it.
     OwnOrders,
     /// A node refuses no buyer on the basis of a snapshot that is too old.
     SnapshotAge,
@@ -212,7 +212,8 @@ rules! {
     /// A snapshot reads every transaction that may have committed since the previous snapshot. A
     /// transaction may commit after a transaction with a higher number.
     RefreshFromXmin,
-    /// If a snapshot counts an order, the snapshot also contains the request that holds the order.
+    /// A node learns of the requests that hold orders before it learns of the counts of the same
+    /// commit or snapshot.
     HoldersWithCounts,
     /// The grants of a node whose lease lapsed are closed.
     LapsedLeaseCloses,

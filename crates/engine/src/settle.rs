@@ -14,7 +14,7 @@ use doorbuster_core::pacing::{Batch, SettlerPace};
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{Ticket, Verdict};
 use doorbuster_slots::{DeliveryRef, DequeuedTicket};
-use doorbuster_steps::settlement::{Effect, Settlement};
+use doorbuster_steps::settlement::{self, Effect};
 use doorbuster_store::StoreError;
 use doorbuster_telemetry::trace;
 
@@ -68,7 +68,7 @@ async fn settle(engine: &Arc<Engine>, taken: &[DequeuedTicket]) -> bool {
     failpoint::pass(Failpoint::SettleTaken);
     let tickets: Vec<Arc<Ticket>> = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
     let mut resolved = Vec::new();
-    for effect in Settlement::default() {
+    for effect in settlement::effects() {
         match effect {
             Effect::Commit => match commit(engine, &tickets).await {
                 Some(verdicts) => resolved = verdicts,

@@ -14,7 +14,7 @@ use doorbuster_api::notification;
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::Millis;
 use doorbuster_core::outbox::{DeliveryQueue, RowChange, SendOutcome, ordering_key};
-use doorbuster_steps::delivery::{DeliveryTurn, Effect};
+use doorbuster_steps::delivery::{self, Effect};
 use doorbuster_store::{
     Endpoint, EndpointChange, EndpointKind, EventRead, NewAction, StoreError, recorded,
 };
@@ -124,11 +124,10 @@ async fn deliver(
     };
     let (mut renew, mut know) = (Instant::now() + RENEW_EVERY, Instant::now() + ROWS_REFRESH_EVERY);
     loop {
-        let now = outbox.engine.now();
-        if !worker.run_turn(endpoint, now).await? {
+        let Some(now) = worker.run_turn(endpoint).await? else {
             log::other_node_delivered(id);
             return Ok(());
-        }
+        };
         let wake = worker.next_wake_up(now).min(renew).min(know);
         tokio::select! {
             Some(sent) = worker.sending.join_next(), if !worker.sending.is_empty() =>
@@ -164,29 +163,32 @@ async fn deliver(
 }
 
 impl Worker<'_> {
-    /// Performs the effects of one turn. Returns `false` if another worker changed the position.
+    /// Performs the effects of one turn. Returns the time of the sending, or `None` if another
+    /// worker changed the position.
     async fn run_turn(
         &mut self,
         endpoint: &mut watch::Receiver<Arc<Endpoint>>,
-        now: Millis,
-    ) -> Result<bool, StoreError> {
-        for effect in DeliveryTurn::default() {
+    ) -> Result<Option<Millis>, StoreError> {
+        for effect in delivery::effects() {
             match effect {
                 Effect::StoreResults => self.write_notes().await?,
                 Effect::AdvancePosition => {
                     if !self.advance().await? {
-                        return Ok(false);
+                        return Ok(None);
                     }
                 }
                 Effect::ReadEvents => {
                     let to = endpoint.borrow().clone();
                     self.read(&to).await?;
                 }
-                // Each event is signed by the endpoint's current secrets.
-                Effect::SendEvents => self.send(&endpoint.borrow_and_update().clone(), now),
+                // Each event is signed with the endpoint's current secrets.
+                Effect::SendEvents => {
+                    let to = endpoint.borrow_and_update().clone();
+                    self.send(&to, self.outbox.engine.now());
+                }
             }
         }
-        Ok(true)
+        Ok(Some(self.outbox.engine.now()))
     }
 
     /// Stores the results of attempts.

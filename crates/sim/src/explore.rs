@@ -73,7 +73,7 @@ impl SmallSale {
 
     /// Adds a payment for the order, and a cancellation of the order.
     #[must_use]
-    pub fn with_payment(mut self) -> Self {
+    pub fn with_payment_and_cancellation(mut self) -> Self {
         self.arrivals.extend([Op::Charge { order: 0, how: 0 }, Op::Cancel { order: 0 }]);
         self
     }
@@ -124,8 +124,9 @@ struct Search<'a> {
     is_over: AtomicBool,
 }
 
-/// Visits every state of the sale on this many threads, without a rule if one is given. The number
-/// of states grows quickly with the arrivals, faults and turns.
+/// Visits every state of the sale with this number of threads. Stops at the first finding. If
+/// `without` is given, the sale runs without this rule. The number of states grows quickly with the
+/// arrivals, faults and turns.
 #[must_use]
 pub fn explore(sale: &SmallSale, without: Option<Rule>, threads: usize) -> Exploration {
     let arrivals = (1 << sale.arrivals.len()) - 1;
@@ -138,7 +139,7 @@ pub fn explore(sale: &SmallSale, without: Option<Rule>, threads: usize) -> Explo
         seen: (0..PARTS).map(|_| Mutex::default()).collect(),
         open: Mutex::new(vec![first]),
         idle: AtomicUsize::new(0),
-        threads,
+        threads: threads.max(1),
         is_over: AtomicBool::new(false),
     };
     let mut result = Exploration::default();
@@ -147,7 +148,7 @@ pub fn explore(sale: &SmallSale, without: Option<Rule>, threads: usize) -> Explo
             remove(without);
             search.run()
         };
-        let all: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        let all: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(run)).collect();
         for part in all {
             result.add(part.join().expect("the search does not panic"));
         }
@@ -171,9 +172,21 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Ends the search of all threads if this thread panics.
+struct EndIfPanicking<'a>(&'a AtomicBool);
+
+impl Drop for EndIfPanicking<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Search<'_> {
     /// Visits states until no thread has any, or until a thread has a finding.
     fn run(&self) -> Exploration {
+        let _end = EndIfPanicking(&self.is_over);
         let (mut result, mut text, mut own) = (Exploration::default(), String::new(), Vec::new());
         while let Some(state) = self.next(&mut own) {
             self.visit(state, &mut own, &mut text, &mut result);
@@ -248,8 +261,8 @@ impl Search<'_> {
     }
 }
 
-/// Returns the hash of everything that can change what happens later. Messages are hashed in the
-/// order of their texts.
+/// Returns the hash of everything that can change what happens later. The texts of the messages are
+/// sorted before they are hashed.
 fn hash(world: &mut World, left: Budget, text: &mut String) -> u128 {
     let messages = [std::mem::take(&mut world.flight), std::mem::take(&mut world.late)];
     text.clear();

@@ -1,6 +1,6 @@
 //! Closes a checkout whose order has ended, or whose payment window is over. Asks the provider,
 //! applies the payments that the provider reports, and records the checkout as closed, in this
-//! sequence.
+//! sequence. A checkout that stays undecided for too long is recorded as closed, too.
 use doorbuster_core::rules::{Rule, enforces};
 
 /// The next action of the driver.
@@ -10,16 +10,17 @@ pub enum Effect {
     Close,
     /// Apply the payment at this index of the provider's answer. The result is [`Input::Applied`].
     Apply(usize),
-    /// Record that the checkout is closed. If this fails, the step ends, and a later step asks the
+    /// Record the checkout as closed. If this fails, the step ends, and a later step asks the
     /// provider again. Otherwise the result is [`Input::Recorded`].
     Record,
     /// Ask the provider again later. The step has ended.
     AskLater {
-        /// Whether the provider did not decide. Then the order's grace period begins, after which
-        /// its units return even without an answer.
-        is_unanswered: bool,
+        /// Whether this query counts as failed. The first failed query after `pay_by` starts the
+        /// order's grace period. After this period the order's units return, even without an
+        /// answer.
+        starts_grace: bool,
     },
-    /// The checkout is closed. The step has ended.
+    /// The checkout is recorded as closed. The step has ended.
     Finish,
 }
 
@@ -28,7 +29,7 @@ pub enum Effect {
 pub enum Input {
     /// The provider's answer, or the lack of an answer.
     Answer(Answer),
-    /// Whether the effect of a payment is committed.
+    /// Whether the payment was applied and committed.
     Applied(bool),
     /// The checkout is recorded as closed.
     Recorded,
@@ -44,10 +45,11 @@ pub enum Answer {
         /// Whether the order ended so long ago that the server does not ask again.
         is_last: bool,
     },
-    /// The provider received too many requests, and did not decide about this one.
+    /// The provider refused the request because there were too many. The query does not count as
+    /// failed.
     Busy,
-    /// The provider did not answer, or refused the request.
-    None,
+    /// The query failed: the provider did not answer, refused the request, or is not configured.
+    Failed,
 }
 
 /// The closing of one checkout.
@@ -72,11 +74,11 @@ impl CheckoutClosing {
     /// Takes the result of the last effect. Returns the next effect.
     pub fn next(&mut self, input: Input) -> Effect {
         match input {
-            Input::Answer(Answer::Undecided { is_last: false } | Answer::None) => {
-                Effect::AskLater { is_unanswered: true }
+            Input::Answer(Answer::Undecided { is_last: false } | Answer::Failed) => {
+                Effect::AskLater { starts_grace: true }
             }
             Input::Answer(Answer::Busy) | Input::Applied(false) => {
-                Effect::AskLater { is_unanswered: false }
+                Effect::AskLater { starts_grace: false }
             }
             Input::Answer(Answer::Closed(payments)) => {
                 self.payments = payments;
@@ -125,15 +127,15 @@ mod tests {
         let (mut step, _) = CheckoutClosing::start();
         step.next(Input::Answer(Answer::Closed(2)));
         let next = step.next(Input::Applied(false));
-        assert_eq!(next, Effect::AskLater { is_unanswered: false });
+        assert_eq!(next, Effect::AskLater { starts_grace: false });
     }
 
     #[test]
-    fn only_a_missing_decision_begins_the_grace_period() {
+    fn only_a_failed_query_starts_the_grace_period() {
         let next = |answer| CheckoutClosing::start().0.next(Input::Answer(answer));
-        let ask_later = |is_unanswered| Effect::AskLater { is_unanswered };
+        let ask_later = |starts_grace| Effect::AskLater { starts_grace };
         assert_eq!(next(Answer::Undecided { is_last: false }), ask_later(true));
-        assert_eq!(next(Answer::None), ask_later(true));
+        assert_eq!(next(Answer::Failed), ask_later(true));
         assert_eq!(next(Answer::Busy), ask_later(false));
         assert_eq!(next(Answer::Undecided { is_last: true }), Effect::Record);
         assert_eq!(next(Answer::Closed(0)), Effect::Record);

@@ -1,6 +1,8 @@
-//! One turn of a worker that delivers events to an endpoint: the results of earlier tries, the
-//! endpoint's position, the next events, and the next tries, in this sequence.
+//! One turn of a worker that delivers events to an endpoint. The worker stores the results of
+//! earlier tries, moves the endpoint's position, reads the next events, and sends them.
 use doorbuster_core::rules::{Rule, enforces};
+
+use crate::sequence::Sequence;
 
 /// The next action of the driver. If an effect fails, the worker forgets everything and starts
 /// again from the store's rows.
@@ -8,8 +10,9 @@ use doorbuster_core::rules::{Rule, enforces};
 pub enum Effect {
     /// Store the results of the tries that have ended.
     StoreResults,
-    /// Move the endpoint's position past the events that were delivered or that have a row. The
-    /// driver may go on before the move is stored.
+    /// Move the endpoint's position past delivered and unwanted events, failed events, and events
+    /// that wait behind a failed event. The same transaction stores the failed and the waiting
+    /// events as rows. The driver may go on before the move is stored.
     AdvancePosition,
     /// Read the events after the last event that was read.
     ReadEvents,
@@ -17,30 +20,15 @@ pub enum Effect {
     SendEvents,
 }
 
-/// One turn. It yields the effects in their sequence.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DeliveryTurn {
-    done: usize,
-}
-
-impl Iterator for DeliveryTurn {
-    type Item = Effect;
-
-    fn next(&mut self) -> Option<Effect> {
-        let effect = sequence().get(self.done).copied();
-        self.done += 1;
-        effect
-    }
-}
-
-/// Returns the sequence of the effects. Without the rule, results are stored after the next events
-/// are sent.
-fn sequence() -> [Effect; 4] {
+/// Returns the effects of one turn. Without the rule, results are stored after the next events are
+/// sent.
+#[must_use]
+pub fn effects() -> Sequence<Effect> {
     use Effect::{AdvancePosition, ReadEvents, SendEvents, StoreResults};
-    match enforces(Rule::NoteBeforeNext) {
-        true => [StoreResults, AdvancePosition, ReadEvents, SendEvents],
-        false => [AdvancePosition, ReadEvents, SendEvents, StoreResults],
-    }
+    Sequence::new(match enforces(Rule::NoteBeforeNext) {
+        true => &[StoreResults, AdvancePosition, ReadEvents, SendEvents],
+        false => &[AdvancePosition, ReadEvents, SendEvents, StoreResults],
+    })
 }
 
 #[cfg(test)]
@@ -49,7 +37,7 @@ mod tests {
 
     #[test]
     fn results_are_stored_before_the_next_events_are_sent() {
-        let effects: Vec<Effect> = DeliveryTurn::default().collect();
+        let effects: Vec<Effect> = super::effects().collect();
         assert_eq!(effects.first(), Some(&Effect::StoreResults));
         assert_eq!(effects.last(), Some(&Effect::SendEvents));
     }

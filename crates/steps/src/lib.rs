@@ -6,6 +6,7 @@
 //! - [`publication`] publishes a commit or a snapshot to a node's memory.
 //! - [`purchase`] handles a request that memory did not refuse, from the first slot to the answer.
 //! - [`sale_stop`] pauses or closes a sale.
+//! - [`sequence`] has the effects of a step that always has the same sequence.
 //! - [`settlement`] settles a batch of tickets.
 //! - [`slot_check`] checks whether a slot lost its memory.
 //! - [`slot_start`] opens a slot's grant and gives it to the slot.
@@ -21,6 +22,7 @@ pub mod memory;
 pub mod publication;
 pub mod purchase;
 pub mod sale_stop;
+pub mod sequence;
 pub mod settlement;
 pub mod slot_check;
 pub mod slot_start;

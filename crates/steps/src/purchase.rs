@@ -269,9 +269,8 @@ impl Attempt {
     }
 
     /// Answers the request. A ticket's id is not published if another ticket of this request may
-    /// exist, because the other ticket may become the order. Before the buyer learns of an order,
-    /// this node remembers it, because the next request may reach the node before a snapshot that
-    /// has the order.
+    /// exist, because the other ticket may become the order. This node remembers an order before it
+    /// answers. The buyer may repeat the request before the node gets a snapshot with the order.
     fn answer(&mut self, outcome: Outcome) -> Effect {
         if matches!(outcome, Outcome::Queued(_)) && self.is_uncertain {
             return self.refuse(Refusal::Unavailable);

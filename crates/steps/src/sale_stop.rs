@@ -1,10 +1,13 @@
-//! Pauses or closes a sale: every slot stops and drains before the phase changes. Meanwhile the
-//! server asks buyers to retry, so no buyer is told "paused" or "ended" while an earlier ticket can
-//! still become an order.
+//! Pauses or closes a sale: the slots stop and drain before the phase changes. Meanwhile the server
+//! asks buyers to retry. So buyers are told "paused" or "ended" only after the earlier tickets are
+//! settled. The waits are bounded. After a wait that was too short, the change of the phase returns
+//! the units of the remaining tickets.
 use doorbuster_core::rules::{Rule, enforces};
 
-/// The next action of the driver. If an effect fails, the driver cancels the drain, and the sale
-/// goes on.
+use crate::sequence::Sequence;
+
+/// The next action of the driver. An unreachable slot or a wait that ends too early does not fail
+/// the effect. If an effect fails, the driver cancels the drain, and the sale goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Tell every node that the sale drains. Nodes then open no grant for it.
@@ -19,30 +22,15 @@ pub enum Effect {
     ChangePhase,
 }
 
-/// The pause or close of one sale. It yields the effects in their sequence.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SaleStop {
-    done: usize,
-}
-
-impl Iterator for SaleStop {
-    type Item = Effect;
-
-    fn next(&mut self) -> Option<Effect> {
-        let effect = sequence().get(self.done).copied();
-        self.done += 1;
-        effect
-    }
-}
-
-/// Returns the sequence of the effects. Without the rule, the phase changes before the slots are
-/// drained.
-fn sequence() -> [Effect; 5] {
+/// Returns the effects of a pause or close. Without the rule, the phase changes before the slots
+/// are drained.
+#[must_use]
+pub fn effects() -> Sequence<Effect> {
     use Effect::{Announce, AwaitNodes, AwaitTickets, ChangePhase, StopSlots};
-    match enforces(Rule::PhaseAfterDrain) {
-        true => [Announce, StopSlots, AwaitTickets, AwaitNodes, ChangePhase],
-        false => [Announce, StopSlots, ChangePhase, AwaitTickets, AwaitNodes],
-    }
+    Sequence::new(match enforces(Rule::PhaseAfterDrain) {
+        true => &[Announce, StopSlots, AwaitTickets, AwaitNodes, ChangePhase],
+        false => &[Announce, StopSlots, ChangePhase, AwaitTickets, AwaitNodes],
+    })
 }
 
 #[cfg(test)]
@@ -51,7 +39,7 @@ mod tests {
 
     #[test]
     fn the_phase_changes_last() {
-        let effects: Vec<Effect> = SaleStop::default().collect();
+        let effects: Vec<Effect> = super::effects().collect();
         assert_eq!(effects.first(), Some(&Effect::Announce));
         assert_eq!(effects.last(), Some(&Effect::ChangePhase));
     }

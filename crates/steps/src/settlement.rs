@@ -2,6 +2,8 @@
 //! verdicts, in this sequence.
 use doorbuster_core::rules::{Rule, enforces};
 
+use crate::sequence::Sequence;
+
 /// The next action of the driver. If the driver ends before an effect, it performs no later effect.
 /// Tickets that are not acknowledged stay in their queue, and are delivered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,33 +17,18 @@ pub enum Effect {
     Deliver,
 }
 
-/// The settlement of one batch. It yields the effects in their sequence.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Settlement {
-    done: usize,
-}
-
-impl Iterator for Settlement {
-    type Item = Effect;
-
-    fn next(&mut self) -> Option<Effect> {
-        let effect = sequence().get(self.done).copied();
-        self.done += 1;
-        effect
-    }
-}
-
-/// Returns the sequence of the effects. Without the rules, an effect that depends on the commit
-/// comes before it.
-fn sequence() -> [Effect; 3] {
+/// Returns the effects of the settlement of one batch. Without the rules, an effect that depends on
+/// the commit comes before it.
+#[must_use]
+pub fn effects() -> Sequence<Effect> {
     use Effect::{Acknowledge, Commit, Deliver};
     if !enforces(Rule::TellAfterCommit) {
-        return [Deliver, Commit, Acknowledge];
+        return Sequence::new(&[Deliver, Commit, Acknowledge]);
     }
-    match enforces(Rule::AcknowledgeAfterCommit) {
-        true => [Commit, Acknowledge, Deliver],
-        false => [Acknowledge, Commit, Deliver],
-    }
+    Sequence::new(match enforces(Rule::AcknowledgeAfterCommit) {
+        true => &[Commit, Acknowledge, Deliver],
+        false => &[Acknowledge, Commit, Deliver],
+    })
 }
 
 #[cfg(test)]
@@ -50,7 +37,7 @@ mod tests {
 
     #[test]
     fn the_commit_comes_first_and_the_verdicts_last() {
-        let effects: Vec<Effect> = Settlement::default().collect();
+        let effects: Vec<Effect> = super::effects().collect();
         assert_eq!(effects, [Effect::Commit, Effect::Acknowledge, Effect::Deliver]);
     }
 }

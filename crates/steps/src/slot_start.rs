@@ -12,12 +12,12 @@ pub enum Effect {
     OpenGrant,
     /// Read the slot. The result is [`Input::Slot`].
     ReadSlot,
-    /// Give the slot its grant. The result is [`Input::Accepted`].
+    /// Give the slot its grant. The result is [`Input::InitAnswer`].
     Init(GrantTerms),
     /// Record in the store that the slot accepted this grant. The result is [`Input::Recorded`].
     Acknowledge(GrantId),
     /// The start has ended.
-    Finish(Start),
+    Finish(StartOutcome),
 }
 
 /// The result of an effect.
@@ -28,18 +28,18 @@ pub enum Input {
     /// The slot's state. `None` means that the slot has no epoch.
     Slot(Option<SlotView>),
     /// The slot's answer to the grant.
-    Accepted(ApplyOutcome),
+    InitAnswer(ApplyOutcome),
     /// The store has recorded that the slot accepted the grant.
     Recorded,
 }
 
-/// The end of a start.
+/// How the start of a slot ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum StartOutcome {
     /// The slot has no grant, because none can be opened.
     NoGrant,
-    /// The slot had the grant before, and has this state.
-    HadGrant(Grant, SlotView),
+    /// The slot already had its grant and still has it. This is the slot's state.
+    HasGrant(Grant, SlotView),
     /// The slot has accepted the grant now.
     Accepted(Grant),
     /// The slot accepted the grant earlier and no longer has it. Check whether the slot lost its
@@ -59,8 +59,8 @@ pub struct SlotStart {
 }
 
 impl SlotStart {
-    /// Begins to start a slot. `open` is the slot's open grant, just read. `threshold` is the
-    /// threshold of a new grant, in units.
+    /// Begins to start a slot. `open` is the slot's open grant, just read. `threshold` goes to the
+    /// slot with its grant ([`GrantTerms::threshold`]).
     #[must_use]
     pub fn begin(open: Option<Grant>, threshold: u64) -> (Self, Effect) {
         let first = if open.is_some() { Effect::ReadSlot } else { Effect::OpenGrant };
@@ -74,21 +74,21 @@ impl SlotStart {
             return self
                 .grant
                 .as_ref()
-                .map_or(Effect::Finish(Start::NoGrant), |_| Effect::ReadSlot);
+                .map_or(Effect::Finish(StartOutcome::NoGrant), |_| Effect::ReadSlot);
         }
-        let Some(grant) = self.grant.clone() else { return Effect::Finish(Start::NoGrant) };
+        let Some(grant) = self.grant.clone() else { return Effect::Finish(StartOutcome::NoGrant) };
         match input {
-            Input::Grant(_) => Effect::Finish(Start::NoGrant),
+            Input::Grant(_) => Effect::Finish(StartOutcome::NoGrant),
             Input::Slot(Some(view))
                 if grant.acked && view.grant == grant.id && view.epoch == grant.epoch =>
             {
-                Effect::Finish(Start::HadGrant(grant, view))
+                Effect::Finish(StartOutcome::HasGrant(grant, view))
             }
-            Input::Slot(_) if grant.acked => Effect::Finish(Start::Lost),
+            Input::Slot(_) if grant.acked => Effect::Finish(StartOutcome::Lost),
             // A slot without a grant cannot answer repeated requests. So it gets its grant even if
             // the grant has no units.
             Input::Slot(_) if grant.granted == 0 && !enforces(Rule::GrantOfZero) => {
-                Effect::Finish(Start::NoGrant)
+                Effect::Finish(StartOutcome::NoGrant)
             }
             Input::Slot(_) => Effect::Init(GrantTerms {
                 grant: grant.id,
@@ -97,9 +97,13 @@ impl SlotStart {
                 available: grant.granted,
                 threshold: self.threshold,
             }),
-            Input::Accepted(ApplyOutcome::At(_)) => Effect::Acknowledge(grant.id),
-            Input::Accepted(ApplyOutcome::Foreign) => Effect::Finish(Start::Ahead(grant.id)),
-            Input::Recorded => Effect::Finish(Start::Accepted(Grant { acked: true, ..grant })),
+            Input::InitAnswer(ApplyOutcome::At(_)) => Effect::Acknowledge(grant.id),
+            Input::InitAnswer(ApplyOutcome::Foreign) => {
+                Effect::Finish(StartOutcome::Ahead(grant.id))
+            }
+            Input::Recorded => {
+                Effect::Finish(StartOutcome::Accepted(Grant { acked: true, ..grant }))
+            }
         }
     }
 }

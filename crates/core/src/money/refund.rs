@@ -283,3 +283,40 @@ pub fn settle_refund<L: Ledger + ?Sized>(
     apply_refund_update(ledger, id, news, now)?;
     Ok(RefundMessageOutcome::Applied)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::{Money, PaymentId};
+
+    fn refund(payment: &str, error: Option<&str>, next_at: i64) -> Refund {
+        let payment = PaymentId(payment.to_owned());
+        Refund {
+            id: RefundId::for_payment(&payment),
+            payment,
+            provider: "sandbox".into(),
+            order: "ord_1".into(),
+            money: Money { minor: 700, currency: "EUR".into() },
+            cause: RefundCause::Operator,
+            state: RefundState::Pending,
+            accepted: false,
+            tries: 0,
+            next_at: Millis(next_at),
+            error: error.map(str::to_owned),
+            at: Millis(0),
+            settled_at: None,
+        }
+    }
+
+    #[test]
+    fn each_try_of_a_refund_has_one_key_of_its_own() {
+        let first = refund("pay_1", None, 10).request_key();
+        assert_eq!(first, refund("pay_1", None, 20).request_key());
+        let second = refund("pay_1", Some("refused"), 30).request_key();
+        assert_eq!(second, refund("pay_1", Some("refused"), 30).request_key());
+        let third = refund("pay_1", Some("refused"), 40).request_key();
+        let other = refund("pay_2", None, 10).request_key();
+        let keys = std::collections::BTreeSet::from([first, second, third, other]);
+        assert_eq!(keys.len(), 4, "{keys:?}");
+    }
+}

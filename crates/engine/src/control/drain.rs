@@ -145,7 +145,8 @@ impl Engine {
         }
     }
 
-    /// Waits until the tickets of these slots are settled.
+    /// Waits until the tickets of these slots are settled, but not longer than until `until`. If
+    /// some tickets are not settled by then, logs a warning.
     pub(super) async fn await_tickets(&self, sale: &SaleState, slots: &[SlotKey], until: Instant) {
         if let Err(error) = self.drain(slots, until).await {
             outages::warn!(
@@ -158,8 +159,9 @@ impl Engine {
         }
     }
 
-    /// Waits until the other nodes have closed the grants of their slots. First closes the grants
-    /// of these slots, because another node may wait for them in order to change the phase.
+    /// Closes the grants of these slots, because another node may wait for them in order to change
+    /// the phase. Then waits until the other nodes have closed the grants of their slots, but not
+    /// longer than until `until`. If a node has not done so by then, logs a warning.
     pub(super) async fn await_other_nodes(
         &self,
         sale: &SaleState,

@@ -2,7 +2,7 @@
 //! [`doorbuster_steps::slot_start`] has the sequence of the effects.
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{CloseCause, Grant, GrantId, SlotKey};
-use doorbuster_steps::slot_start::{Effect, Input, SlotStart, Start};
+use doorbuster_steps::slot_start::{Effect, Input, SlotStart, StartOutcome};
 use futures_util::future::try_join_all;
 
 use super::refill::Portions;
@@ -51,7 +51,7 @@ async fn start_slot(
     let threshold = Portions::for_item(engine, item).spread.threshold;
     let (mut start, mut effect) = SlotStart::begin(open.cloned(), threshold);
     loop {
-        // A slot that does not answer is started by a later run.
+        // If a slot does not answer, a later round of reconciliation starts it.
         let input = match effect {
             Effect::OpenGrant => {
                 let id = GrantId(rand::random::<u64>() >> 1);
@@ -62,40 +62,40 @@ async fn start_slot(
                 Err(_) => return Ok(None),
             },
             Effect::Init(terms) => match engine.slots().init(slot, terms).await {
-                Ok(outcome) => Input::Accepted(outcome),
+                Ok(outcome) => Input::InitAnswer(outcome),
                 Err(_) => return Ok(None),
             },
             Effect::Acknowledge(grant) => {
                 engine.store().acknowledge_init(grant).await?;
                 Input::Recorded
             }
-            Effect::Finish(end) => return started(engine, item, slot, end).await,
+            Effect::Finish(outcome) => return handle_outcome(engine, item, slot, outcome).await,
         };
         effect = start.next(input);
     }
 }
 
-/// Acts on the end of a slot's start. Returns the slot if it has its grant.
-async fn started(
+/// Acts on the outcome of a slot's start. Returns the slot if it has its grant.
+async fn handle_outcome(
     engine: &Engine,
     item: &ItemState,
     slot: SlotKey,
-    end: Start,
+    outcome: StartOutcome,
 ) -> Result<Option<OpenSlot>, EngineError> {
-    match end {
-        Start::NoGrant => Ok(None),
-        Start::HadGrant(grant, view) => {
+    match outcome {
+        StartOutcome::NoGrant => Ok(None),
+        StartOutcome::HasGrant(grant, view) => {
             Ok(Some(OpenSlot { grant, view, is_new: false, is_current: false }))
         }
-        Start::Accepted(grant) => {
+        StartOutcome::Accepted(grant) => {
             let view = engine.slots().view(slot).await?.filter(|view| view.grant == grant.id);
             Ok(view.map(|view| OpenSlot { grant, view, is_new: true, is_current: false }))
         }
-        Start::Lost => {
+        StartOutcome::Lost => {
             engine.control().suspect_loss();
             Ok(None)
         }
-        Start::Ahead(grant) => {
+        StartOutcome::Ahead(grant) => {
             engine.store().close_grant(grant, CloseCause::Rolled).await?;
             engine.control().wake(item.row.id);
             Ok(None)

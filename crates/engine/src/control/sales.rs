@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use doorbuster_core::sale::{PhaseChange, PhaseStep};
 use doorbuster_core::{CloseCause, Phase, SlotKey, Spread};
-use doorbuster_steps::sale_stop::{Effect, SaleStop};
+use doorbuster_steps::sale_stop::{self, Effect};
 use doorbuster_store::{
     DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
 };
@@ -179,7 +179,7 @@ impl Engine {
     ) -> Result<StepOutcome, EngineError> {
         let (mut slots, mut until) = (Vec::new(), Instant::now());
         let mut outcome = StepOutcome::NotFound;
-        for effect in SaleStop::default() {
+        for effect in sale_stop::effects() {
             match effect {
                 Effect::Announce => self.announce_drain(sale).await?,
                 Effect::StopSlots => {

@@ -8,7 +8,7 @@ use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::digest::OrderDigest;
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{IdKey, ItemId, Order, Token, Verdict};
-use doorbuster_steps::publication::{Part, Publication};
+use doorbuster_steps::publication::{self, Part};
 use doorbuster_store::Committed;
 
 use super::refusals::{Refusals, verdict_code};
@@ -32,14 +32,15 @@ pub(super) struct NodeMemory {
 }
 
 impl NodeMemory {
-    /// Publishes a commit of this node or of another node in the sequence of [`Publication`]. The
+    /// Publishes a commit of this node or of another node in the sequence of
+    /// [`publication::parts`]. The
     /// events for browsers come last. A buyer's order may be published twice.
     pub(super) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::pass(Failpoint::Committed);
         }
         let catalogue = self.catalogue.load();
-        for part in Publication::default() {
+        for part in publication::parts() {
             match part {
                 Part::Requests => self.publish_requests(&catalogue, committed),
                 Part::Counts => self.publish_counts(&catalogue, committed),

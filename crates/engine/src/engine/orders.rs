@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{ChangeOutcome, EndReason};
-use doorbuster_core::{BuyerId, ItemId, Millis, TicketId, Units, Verdict, WaitlistEntry};
+use doorbuster_core::{BuyerId, ItemId, Millis, Order, TicketId, Units, Verdict, WaitlistEntry};
 use doorbuster_store::StoreError;
 
 use super::{Engine, EngineError};
@@ -18,7 +18,7 @@ const RECONCILE_WAIT_MAX: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub enum OrderLookup {
     /// The id belongs to an order.
-    Order(doorbuster_core::Order),
+    Order(Order),
     /// The id belongs to a queued request without a verdict.
     Queued {
         /// The item.
@@ -131,13 +131,20 @@ impl Engine {
         })
     }
 
-    /// Returns an order that was read. If the buyer reads it, this node remembers it, because the
-    /// buyer's next request may reach the node before a snapshot that has the order.
-    fn found_order(&self, order: doorbuster_core::Order, is_read_by_buyer: bool) -> OrderLookup {
+    /// Returns an order that was read. If the buyer reads it, this node remembers it.
+    pub(super) fn found_order(&self, order: Order, is_read_by_buyer: bool) -> OrderLookup {
         if is_read_by_buyer {
-            self.node_memory.remember_order(&order);
+            self.remember_order(&order);
         }
         OrderLookup::Order(order)
+    }
+
+    /// Remembers an order that this node returns to its buyer. The buyer may repeat the request
+    /// before the node gets a snapshot with the order. Orders of old sales are not remembered.
+    pub fn remember_order(&self, order: &Order) {
+        if self.catalogue().item_by_id(order.item).is_some() {
+            self.node_memory.remember_order(order);
+        }
     }
 
     /// Returns the buyer of a ticket that this node issued and that has no verdict yet. The id

@@ -133,7 +133,10 @@ impl Engine {
             JoinOutcome::Already(join_result) => {
                 return self.join_result(join_result.id, buyer, false).await;
             }
-            JoinOutcome::Order(order) => return Ok(replayed_order(item, order)),
+            JoinOutcome::Order(order) => {
+                self.remember_order(&order);
+                return Ok(replayed_order(item, order));
+            }
             JoinOutcome::Lapsed(order) => JoinRefusal::Lapsed(order.state),
             JoinOutcome::KeyReused => JoinRefusal::KeyReused,
             JoinOutcome::LimitReached => {
@@ -245,7 +248,7 @@ impl Engine {
             WaitlistState::Served | WaitlistState::PassedOver => {
                 match self.store.verdict(id).await? {
                     Some(resolved) => match resolved.order {
-                        Some(order) => OrderLookup::Order(order),
+                        Some(order) => self.found_order(order, buyer.is_some()),
                         // The verdict `Unavailable` means that the entry ended with its sale.
                         None if resolved.verdict == Verdict::Unavailable => {
                             OrderLookup::Ended { item, entry }

@@ -47,10 +47,10 @@ impl Payments {
                     failpoint::pass(Failpoint::ReconcileClosed);
                     Input::Recorded
                 }
-                // A payment that was not applied also comes here, so that its checkout does not
+                // This also happens if a payment was not applied. Otherwise its checkout would
                 // block one of the concurrent requests.
-                Effect::AskLater { is_unanswered } => {
-                    self.postpone(checkout, &order, is_unanswered).await?;
+                Effect::AskLater { starts_grace } => {
+                    self.postpone(checkout, &order, starts_grace).await?;
                     return failure.map_or(Ok(result), Err);
                 }
                 Effect::Finish => return Ok(result),
@@ -66,9 +66,8 @@ impl Payments {
         checkout: &Checkout,
         order: &Order,
     ) -> (Answer, Vec<FoundPayment>, ProbeResult) {
-        let is_last = self.is_long_over(order);
         if checkout.provider != self.provider.name() {
-            if is_last {
+            if self.is_long_over(order) {
                 tracing::warn!(
                     order = order.id.to_string(),
                     session = checkout.session,
@@ -77,7 +76,7 @@ impl Payments {
                     "the checkout belongs to a provider that is not configured"
                 );
             }
-            return (Answer::None, Vec::new(), ProbeResult::NotAsked);
+            return (Answer::Failed, Vec::new(), ProbeResult::NotAsked);
         }
         let answer = self.provider.close(&order.id, &checkout.session).await;
         failpoint::pass(Failpoint::ReconcileAsked);
@@ -87,6 +86,7 @@ impl Payments {
             Ok(CheckoutStatus::Closed) => (Answer::Closed(0), Vec::new()),
             Ok(CheckoutStatus::Paid(found)) => (Answer::Closed(found.len()), found),
             Ok(CheckoutStatus::Undecided) => {
+                let is_last = self.is_long_over(order);
                 if is_last {
                     tracing::error!(
                         order = order.id.to_string(),
@@ -108,7 +108,7 @@ impl Payments {
                 if error.is_busy {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
-                (if error.is_busy { Answer::Busy } else { Answer::None }, Vec::new())
+                (if error.is_busy { Answer::Busy } else { Answer::Failed }, Vec::new())
             }
         };
         (answer, found, result)

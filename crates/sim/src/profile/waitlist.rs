@@ -7,7 +7,8 @@ use crate::rng::SimRng;
 pub(super) fn waitlist(_: Profile, rng: &mut SimRng) -> Op {
     let item = below_four(rng);
     Op::Waitlist(match rng.below(16) {
-        0..=5 => Waitlist::Join { buyer: rng.below(6) as u8, key: rng.below(6) as u8, item },
+        // Few buyers, so that a buyer often joins again.
+        0..=5 => Waitlist::Join { buyer: rng.below(3) as u8, key: rng.below(6) as u8, item },
         6 if rng.percent(50) => Waitlist::Leave { place: any_byte(rng) },
         7 | 8 => Waitlist::Ask { place: any_byte(rng) },
         9 if rng.percent(40) => return Op::Adjust { item, delta: rng.in_range(1, 3) as i8 },

@@ -3,7 +3,7 @@ use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
 use doorbuster_core::{NodeId, SlotKey, TicketId, TicketParts, Verdict};
 use doorbuster_steps::memory::Refusal;
-use doorbuster_steps::publication::{Part, Publication};
+use doorbuster_steps::publication::{self, Part};
 use doorbuster_steps::purchase::{self, Effect, Input, Outcome, Unserved, may_park};
 
 use super::in_flight::Message;
@@ -253,8 +253,8 @@ impl World {
         }
     }
 
-    /// Lets a node remember the order of its request. In the server, this also happens when a buyer
-    /// reads the order by its id.
+    /// The attempt's node remembers that the attempt's request holds an order. This happens before
+    /// the node answers with the order, and when the buyer reads the verdict of a queued ticket.
     fn remember_order(&mut self, i: usize) {
         let Attempt { purchase, half, .. } = self.attempts[i];
         self.nodes[usize::from(purchase.node)].remember(half);
@@ -262,7 +262,7 @@ impl World {
 
     /// Publishes a commit with one verdict at a node.
     pub(crate) fn verdict_notice(&mut self, node: u8, id: TicketId, verdict: Verdict) {
-        for part in Publication::default() {
+        for part in publication::parts() {
             match part {
                 Part::Requests => {
                     let order = self.store.model.orders.get(&id);

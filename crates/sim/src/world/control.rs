@@ -4,7 +4,7 @@ use std::sync::Arc;
 use doorbuster_core::gather::{self, SlotHolding};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::{CloseCause, Counter, ItemId, RecallId, Seq};
-use doorbuster_steps::slot_start::{Effect, Input, SlotStart, Start};
+use doorbuster_steps::slot_start::{Effect, Input, SlotStart, StartOutcome};
 
 use super::in_flight::{Message, Starting};
 use super::node::AttemptState;
@@ -50,7 +50,7 @@ impl World {
             }
             Effect::ReadSlot => Input::Slot(self.places[slot].slot.view()),
             Effect::Init(terms) => match self.call(slot, Call::Init(terms)) {
-                SlotReply::ApplyOutcome(outcome) => Input::Accepted(outcome),
+                SlotReply::ApplyOutcome(outcome) => Input::InitAnswer(outcome),
                 _ => return,
             },
             Effect::Acknowledge(grant) => {
@@ -61,8 +61,8 @@ impl World {
         };
         starting.effect = starting.steps.next(input);
         match starting.effect {
-            Effect::Finish(Start::Lost) => self.start_loss_check(leader, slot),
-            Effect::Finish(Start::Ahead(grant)) => {
+            Effect::Finish(StartOutcome::Lost) => self.start_loss_check(leader, slot),
+            Effect::Finish(StartOutcome::Ahead(grant)) => {
                 let tx = Tx::Close(grant, CloseCause::Rolled);
                 self.send(Message::Commit { leader, tx });
             }

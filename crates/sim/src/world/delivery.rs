@@ -6,7 +6,8 @@ use doorbuster_core::outbox::{
     DeliveryBounds, DeliveryQueue, PendingDelivery, PositionAdvance, RowChange, SendOutcome,
 };
 use doorbuster_core::rules::{Rule, enforces};
-use doorbuster_steps::delivery::{DeliveryTurn, Effect};
+use doorbuster_steps::delivery::{self, Effect};
+use doorbuster_steps::sequence::Sequence;
 
 use super::World;
 use super::in_flight::Message;
@@ -55,22 +56,22 @@ pub(crate) struct Endpoint {
 /// The memory of a worker.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Worker {
-    plans: [Option<Plan>; ENDPOINTS],
+    memories: [Option<EndpointMemory>; ENDPOINTS],
     /// The current try of each event, by endpoint and position.
     sendings: BTreeMap<(usize, i64), u64>,
 }
 
-/// A worker's plan for one endpoint.
+/// What a worker remembers about one endpoint.
 #[derive(Clone, Debug)]
-struct Plan {
+struct EndpointMemory {
     queue: DeliveryQueue,
-    /// Outcomes of tries. The worker handles them when its current turn has ended.
+    /// Outcomes of tries. The worker handles them when its next turn starts.
     outcomes: Vec<(i64, SendOutcome)>,
     /// Results that are not stored yet.
     results: Vec<RowChange>,
     /// The transaction that the current turn waits for, and the effects after it. `None` means that
     /// no turn is running.
-    waits_for: Option<(u64, DeliveryTurn)>,
+    waits_for: Option<(u64, Sequence<Effect>)>,
     /// The transaction that moves the position.
     advancing: Option<u64>,
 }
@@ -156,53 +157,53 @@ impl World {
     /// Starts a worker's turn, if no turn of the worker for this endpoint is running.
     pub(crate) fn deliver_events(&mut self, worker: u8, endpoint: u8) {
         let (w, e) = (usize::from(worker) % WORKERS, usize::from(endpoint) % ENDPOINTS);
-        let Worker { plans, sendings } = &mut self.deliveries.workers[w];
-        if plans[e].is_none() {
+        let Worker { memories, sendings } = &mut self.deliveries.workers[w];
+        if memories[e].is_none() {
             let Endpoint { position, rows, .. } = &self.deliveries.endpoints[e];
             let rows = rows.values().filter(|row| !row.dead).cloned().collect();
             sendings.retain(|(of, _), _| *of != e);
             let queue = DeliveryQueue::new(bounds(e), *position, rows);
             let (outcomes, results) = (Vec::new(), Vec::new());
-            plans[e] = Some(Plan { queue, outcomes, results, waits_for: None, advancing: None });
+            memories[e] =
+                Some(EndpointMemory { queue, outcomes, results, waits_for: None, advancing: None });
         }
-        let Some(plan) = plans[e].as_mut().filter(|plan| plan.waits_for.is_none()) else { return };
-        for (position, outcome) in plan.outcomes.drain(..) {
-            plan.results.extend(plan.queue.done(position, outcome, self.mono, 0));
+        let Some(it) = memories[e].as_mut().filter(|it| it.waits_for.is_none()) else { return };
+        for (position, outcome) in it.outcomes.drain(..) {
+            it.results.extend(it.queue.done(position, outcome, self.mono, 0));
         }
-        self.continue_turn(w, e, DeliveryTurn::default());
+        self.continue_turn(w, e, delivery::effects());
     }
 
-    /// Performs the effects of a turn, until the turn must wait for a transaction. Transactions are
-    /// messages, because other actors may act before them. The server waits until the position has
-    /// moved. The simulator does not wait, so it tests more sequences.
-    fn continue_turn(&mut self, worker: usize, endpoint: usize, mut rest: DeliveryTurn) {
+    /// Performs the effects of a turn. Transactions are messages, because other actors may act
+    /// before them. The turn waits until its results are stored. It does not wait until the
+    /// position has moved. The server waits for both, so the simulator tests more sequences.
+    fn continue_turn(&mut self, worker: usize, endpoint: usize, mut rest: Sequence<Effect>) {
         while let Some(effect) = rest.next() {
-            let Some(mut plan) = self.deliveries.workers[worker].plans[endpoint].take() else {
+            let Some(mut memory) = self.deliveries.workers[worker].memories[endpoint].take() else {
                 return;
             };
             self.deliveries.transactions += 1;
-            let number = self.deliveries.transactions;
-            let by = WorkerTransaction { worker, endpoint, number };
+            let by = WorkerTransaction { worker, endpoint, number: self.deliveries.transactions };
             match effect {
-                Effect::StoreResults if plan.results.is_empty() => {}
+                Effect::StoreResults if memory.results.is_empty() => {}
                 Effect::StoreResults => {
-                    let results = std::mem::take(&mut plan.results);
-                    plan.waits_for = Some((number, rest));
+                    let results = std::mem::take(&mut memory.results);
+                    memory.waits_for = Some((by.number, rest));
                     let message = DeliveryMessage::StoreResults { by, results };
                     self.send(Message::DeliveryMessage(message));
                 }
                 Effect::AdvancePosition => {
-                    if let Some(progress) = plan.queue.next_advance() {
-                        plan.advancing = Some(number);
+                    if let Some(progress) = memory.queue.next_advance() {
+                        memory.advancing = Some(by.number);
                         let message = DeliveryMessage::Advance { by, progress };
                         self.send(Message::DeliveryMessage(message));
                     }
                 }
-                Effect::ReadEvents => self.read_events(&mut plan.queue),
-                Effect::SendEvents => self.send_events(worker, endpoint, &mut plan.queue),
+                Effect::ReadEvents => self.read_events(&mut memory.queue),
+                Effect::SendEvents => self.send_events(worker, endpoint, &mut memory.queue),
             }
-            let waits = plan.waits_for.is_some();
-            self.deliveries.workers[worker].plans[endpoint] = Some(plan);
+            let waits = memory.waits_for.is_some();
+            self.deliveries.workers[worker].memories[endpoint] = Some(memory);
             if waits {
                 return;
             }
@@ -233,30 +234,31 @@ impl World {
             DeliveryMessage::Answer { from, outcome } => self.handle_send_outcome(from, outcome),
             DeliveryMessage::Advance { by, progress } => {
                 let is_done = self.advance(by.endpoint, &progress);
-                let Some(waiting) = self.plan_of(by) else { return };
+                let Some(waiting) = self.memory_of(by) else { return };
                 *waiting = waiting.take().filter(|_| is_done);
-                if let Some(plan) = waiting {
-                    plan.advancing = None;
-                    plan.queue.confirm_advance();
+                if let Some(memory) = waiting {
+                    memory.advancing = None;
+                    memory.queue.confirm_advance();
                 }
             }
             DeliveryMessage::StoreResults { by, results } => {
-                for result in results {
-                    self.change_row(by.endpoint, result);
-                }
-                let Some(Some(plan)) = self.plan_of(by) else { return };
-                if let Some((_, rest)) = plan.waits_for.take() {
+                results.into_iter().for_each(|result| self.change_row(by.endpoint, result));
+                let Some(Some(memory)) = self.memory_of(by) else { return };
+                if let Some((_, rest)) = memory.waits_for.take() {
                     self.continue_turn(by.worker, by.endpoint, rest);
                 }
             }
         }
     }
 
-    /// Returns the plan that waits for this transaction.
-    fn plan_of(&mut self, by: WorkerTransaction) -> Option<&mut Option<Plan>> {
-        let plan = &mut self.deliveries.workers[by.worker].plans[by.endpoint];
-        let waits_for = |plan: &Plan| [plan.advancing, plan.waits_for.map(|(number, _)| number)];
-        plan.as_ref().is_some_and(|plan| waits_for(plan).contains(&Some(by.number))).then_some(plan)
+    /// Returns the worker's memory in which this transaction is still running.
+    fn memory_of(&mut self, by: WorkerTransaction) -> Option<&mut Option<EndpointMemory>> {
+        let memory = &mut self.deliveries.workers[by.worker].memories[by.endpoint];
+        let is_its = |known: &EndpointMemory| {
+            let waits_for = known.waits_for.map(|(number, _)| number);
+            [known.advancing, waits_for].contains(&Some(by.number))
+        };
+        memory.as_ref().is_some_and(is_its).then_some(memory)
     }
 
     fn sent(&mut self, from: Sending, event: usize) {
@@ -286,13 +288,13 @@ impl World {
     /// Tells a worker the outcome of a try.
     fn handle_send_outcome(&mut self, from: Sending, outcome: SendOutcome) {
         let Sending { worker, endpoint, position, sending } = from;
-        let Worker { plans, sendings } = &mut self.deliveries.workers[worker];
+        let Worker { memories, sendings } = &mut self.deliveries.workers[worker];
         if sendings.get(&(endpoint, position)) != Some(&sending) {
             return;
         }
         sendings.remove(&(endpoint, position));
-        if let Some(plan) = &mut plans[endpoint] {
-            plan.outcomes.push((position, outcome));
+        if let Some(memory) = &mut memories[endpoint] {
+            memory.outcomes.push((position, outcome));
         }
     }
 
@@ -367,8 +369,8 @@ impl World {
                 self.send(no_answer(*from))
             }
             DeliveryMessage::Advance { by, .. } | DeliveryMessage::StoreResults { by, .. } => {
-                if let Some(plan) = self.plan_of(*by) {
-                    *plan = None;
+                if let Some(memory) = self.memory_of(*by) {
+                    *memory = None;
                 }
             }
         }
@@ -392,7 +394,7 @@ impl World {
 
     /// Returns when the endpoint's workers have work next.
     pub(crate) fn next_delivery_at(&self, endpoint: usize) -> Option<doorbuster_core::Millis> {
-        let plans = self.deliveries.workers.iter().filter_map(|w| w.plans[endpoint].as_ref());
-        plans.filter_map(|plan| plan.queue.next_due_at()).min()
+        let memories = self.deliveries.workers.iter().filter_map(|w| w.memories[endpoint].as_ref());
+        memories.filter_map(|memory| memory.queue.next_due_at()).min()
     }
 }

@@ -2,7 +2,7 @@
 use doorbuster_core::digest::SnapshotPosition;
 use doorbuster_core::{ItemId, Phase, partition};
 
-use doorbuster_steps::publication::Publication;
+use doorbuster_steps::publication;
 
 use super::in_flight::Message;
 use super::node::{ItemSnapshot, Snapshot};
@@ -46,7 +46,7 @@ impl World {
     }
 
     /// Returns the requests that hold an order, without the requests that the node has certainly
-    /// read. Also returns the transactions that the store includes now.
+    /// read. Also returns the position of a snapshot of the store at this time.
     fn holders(&self, node: usize) -> (Vec<u64>, SnapshotPosition) {
         let since = &self.nodes[node].position;
         let is_new =
@@ -82,14 +82,14 @@ impl World {
             return;
         }
         let snapshot = self.snapshot(usize::from(node));
-        self.send(Message::Snapshot { node, snapshot, parts: Publication::default() });
+        self.send(Message::Snapshot { node, snapshot, parts: publication::parts() });
     }
 
     /// Lets a node read the store before it answers buyers.
     pub(crate) fn boot_snapshot(&mut self, node: usize) {
         if !self.nodes[node].is_dead {
             let snapshot = self.snapshot(node);
-            for part in Publication::default() {
+            for part in publication::parts() {
                 self.publish(node, &snapshot, part);
             }
         }

@@ -8,8 +8,9 @@ use doorbuster_core::{
     Verdict,
 };
 
-use doorbuster_steps::publication::Publication;
-use doorbuster_steps::sale_stop::SaleStop;
+use doorbuster_steps::publication::Part;
+use doorbuster_steps::sale_stop;
+use doorbuster_steps::sequence::Sequence;
 use doorbuster_steps::slot_check::{Effect, SlotCheck};
 use doorbuster_steps::slot_start::{Effect as StartEffect, SlotStart};
 
@@ -30,7 +31,7 @@ pub(crate) struct Starting {
     pub(super) effect: StartEffect,
 }
 
-/// A leader's check whether the slots of a stopping item are drained, one slot after the other.
+/// The state of a leader that checks, slot by slot, whether a stopping item is drained.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
     pub(super) item: ItemId,
@@ -39,7 +40,7 @@ pub(crate) struct Drain {
     /// The next slot to check.
     pub(super) next: usize,
     /// The effects after the check.
-    pub(super) rest: SaleStop,
+    pub(super) rest: Sequence<sale_stop::Effect>,
 }
 
 /// A message.
@@ -78,7 +79,7 @@ pub(crate) enum Message {
     /// A leader waits until a stopped slot is drained, to give it a new epoch.
     Roll { leader: u8, slot: usize },
     /// Store to node. The parts are those that the node has not published yet.
-    Snapshot { node: u8, snapshot: Snapshot, parts: Publication },
+    Snapshot { node: u8, snapshot: Snapshot, parts: Sequence<Part> },
     /// A message about money.
     MoneyMessage(MoneyMessage),
     /// A message about event deliveries.

@@ -253,7 +253,7 @@ impl World {
     /// the provider is a message outside of the leader's memory.
     fn send_effect(&mut self, leader: u8, closing: Closing, effect: Effect, found: Vec<usize>) {
         let message = match effect {
-            Effect::Finish | Effect::AskLater { is_unanswered: false } => return,
+            Effect::Finish | Effect::AskLater { starts_grace: false } => return,
             Effect::Close => MoneyMessage::Close { leader, closing },
             effect => MoneyMessage::NextEffect { leader, closing, effect, found },
         };
@@ -263,7 +263,7 @@ impl World {
     /// Lets the provider close the checkout and report its charges, if the provider is available.
     fn close_session(&mut self, leader: u8, mut closing: Closing) {
         let (answer, found) = match self.provider.away {
-            true => (Answer::None, Vec::new()),
+            true => (Answer::Failed, Vec::new()),
             false => {
                 self.provider.sessions[closing.session].open = false;
                 let found = self.provider.paid_at(closing.session);
@@ -293,7 +293,7 @@ impl World {
                 self.note_closed(order, session);
                 Input::Recorded
             }
-            Effect::AskLater { is_unanswered: true } => {
+            Effect::AskLater { starts_grace: true } => {
                 self.commit(Tx::RecordUnanswered(order, name_of(session), self.now));
                 return;
             }

@@ -4,8 +4,9 @@ use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{ItemId, Millis, TicketId, Token, Units, Verdict};
 use doorbuster_steps::memory::{DoorAnswer, refuse};
-use doorbuster_steps::publication::{Part, Publication};
+use doorbuster_steps::publication::Part;
 use doorbuster_steps::purchase::{self, Input};
+use doorbuster_steps::sequence::Sequence;
 
 use hashbrown::HashSet;
 
@@ -31,7 +32,7 @@ pub(crate) struct Snapshot {
     /// Requests that hold an order. This snapshot and the earlier snapshots together contain all
     /// such requests up to this commit.
     pub(crate) holders: Vec<u64>,
-    /// The transactions that the snapshot includes.
+    /// The position of the snapshot. It tells which transactions the snapshot includes.
     pub(crate) position: SnapshotPosition,
     pub(crate) items: [ItemSnapshot; 2],
     /// The number of partitions of each item.
@@ -45,9 +46,11 @@ pub(crate) struct Snapshot {
 pub(crate) struct Node {
     pub(crate) snapshot: Option<Snapshot>,
     /// The requests that hold an order, identified by the low 64 bits of their hashes. The set is
-    /// complete up to the snapshot, and has every order that this node named in an answer.
+    /// complete up to the snapshot. It also has each request that this node answered with an order
+    /// or settled.
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
-    /// The transactions that the node's snapshots included.
+    /// The position of the node's current snapshot. It tells which transactions the snapshot
+    /// includes.
     pub(crate) position: Option<SnapshotPosition>,
     /// Whether the node's process has ended.
     pub(crate) is_dead: bool,
@@ -185,9 +188,14 @@ impl World {
         }
     }
 
-    /// Publishes the next part of a snapshot at a node. Other actors may act before the part after
-    /// it.
-    pub(crate) fn take_snapshot(&mut self, node: u8, snapshot: Snapshot, mut parts: Publication) {
+    /// Publishes the next part of a snapshot at a node, and sends the rest as a message. So other
+    /// actors may act between two parts.
+    pub(crate) fn take_snapshot(
+        &mut self,
+        node: u8,
+        snapshot: Snapshot,
+        mut parts: Sequence<Part>,
+    ) {
         let Some(part) = parts.next() else { return };
         self.publish(usize::from(node), &snapshot, part);
         if parts.clone().any(|part| part != Part::Verdicts) {

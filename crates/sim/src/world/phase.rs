@@ -2,16 +2,17 @@
 //! stop and drain the slots first. [`doorbuster_steps::sale_stop`] has the sequence of a change of
 //! the phase.
 use doorbuster_core::{CloseCause, ItemId, Phase, respread};
-use doorbuster_steps::sale_stop::{Effect, SaleStop};
+use doorbuster_steps::sale_stop::{self, Effect};
+use doorbuster_steps::sequence::Sequence;
 
 use super::World;
 use super::in_flight::{Drain, Message};
 use crate::store::Tx;
 
 impl World {
-    /// Begins a change of the phase. It waits for the tickets when a leader continues it.
+    /// Announces a change of the phase and stops the slots. Later a leader continues the change.
     fn stop_for(&mut self, item: ItemId, phase: Phase) {
-        for effect in SaleStop::default() {
+        for effect in sale_stop::effects() {
             match effect {
                 Effect::Announce => drop(self.commit(Tx::Intend(item, phase))),
                 Effect::StopSlots => self.stop_slots(item, true),
@@ -53,7 +54,7 @@ impl World {
     /// Lets a leader continue a change of the phase.
     pub(crate) fn drain(&mut self, leader: u8, item: ItemId) {
         if let Some(intent) = self.store.phases.get(&item).and_then(|p| p.intent) {
-            self.continue_sale_stop(leader, item, intent, SaleStop::default());
+            self.continue_sale_stop(leader, item, intent, sale_stop::effects());
         }
     }
 
@@ -62,7 +63,7 @@ impl World {
         leader: u8,
         item: ItemId,
         intent: (Phase, u64),
-        mut rest: SaleStop,
+        mut rest: Sequence<Effect>,
     ) {
         while let Some(effect) = rest.next() {
             match effect {
@@ -73,7 +74,7 @@ impl World {
                     let drain = Drain { item, intent, next: 0, rest };
                     return self.send(Message::Drain { leader, drain });
                 }
-                // The leader sees the slots of every node.
+                // The leader has already checked the slots of every node.
                 Effect::AwaitNodes => {}
                 Effect::ChangePhase => {
                     let tx = Tx::Show(item, Some(intent));
@@ -83,9 +84,9 @@ impl World {
         }
     }
 
-    /// Checks the next slot. After the last slot, the phase changes. The transaction
-    /// shows the phase to buyers only if the intended phase has not changed since the first slot.
-    /// After such a change, a slot that was already checked may have issued tickets again.
+    /// Checks the next slot. After the last slot, the phase changes. The transaction shows the
+    /// phase to buyers only if the intended phase has not changed since the first slot. After such
+    /// a change, a slot that was already checked may have issued tickets again.
     pub(crate) fn drained(&mut self, leader: u8, drain: Drain) {
         let Drain { item, intent, next, rest } = drain;
         match self.places.get(next) {

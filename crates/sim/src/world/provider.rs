@@ -305,7 +305,8 @@ impl World {
         }
         let (key, backs) = (refund.request_key(), &self.provider.backs);
         let own = || backs.iter().filter(|back| back.refund == refund.id);
-        // A provider never sends back more than was paid.
+        // A refund that did not come back already covers the payment. So the provider sends no more
+        // money.
         let live = own().find(|back| !back.came_back);
         if let Some(back) = live.or_else(|| backs.iter().find(|back| back.key == key)) {
             return back.refund_update();

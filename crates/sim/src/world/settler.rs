@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
 use doorbuster_core::{Delivery, TicketId, Verdict};
-use doorbuster_steps::settlement::{Effect, Settlement};
+use doorbuster_steps::sequence::Sequence;
+use doorbuster_steps::settlement::{self, Effect};
 
 use super::in_flight::Message;
 use super::{Call, NAMES, SlotReply, World};
@@ -15,7 +16,7 @@ use crate::store::{Tx, TxResult};
 pub(crate) struct Settling {
     pub(crate) slot: usize,
     pub(crate) batch: Arc<[Delivery]>,
-    steps: Settlement,
+    steps: Sequence<Effect>,
 }
 
 impl World {
@@ -37,7 +38,7 @@ impl World {
         if batch.is_empty() {
             return;
         }
-        self.settle_on(Settling { slot, batch: batch.into(), steps: Settlement::default() });
+        self.settle_on(Settling { slot, batch: batch.into(), steps: settlement::effects() });
     }
 
     /// Performs the effects up to the transaction. The transaction is a message of its own, because

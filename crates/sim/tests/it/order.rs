@@ -40,7 +40,9 @@ fn rules_that_only_the_simulator_names_are_listed_with_tests_that_exist() {
     let alone: BTreeSet<&str> =
         Rule::ALL.iter().map(|rule| rule.name()).filter(|name| names(name) == 0).collect();
     let page = std::fs::read_to_string(root().join("docs/protocol.md")).expect("the page");
-    let (_, section) = page.split_once("\n## Rules of order\n").expect("the section");
+    let (_, section) = page
+        .split_once("\n## Rules that are not shared with the simulator\n")
+        .expect("the section");
     let (section, _) = section.split_once("\n## ").expect("a section after it");
     let rows = section
         .lines()

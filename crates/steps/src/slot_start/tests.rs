@@ -49,27 +49,27 @@ fn a_slot_without_a_grant_gets_one_even_without_units() {
         threshold: 3,
     };
     assert_eq!(start.next(Input::Slot(None)), Effect::Init(terms));
-    let accepted = start.next(Input::Accepted(ApplyOutcome::At(Seq(0))));
+    let accepted = start.next(Input::InitAnswer(ApplyOutcome::At(Seq(0))));
     assert_eq!(accepted, Effect::Acknowledge(GrantId(7)));
-    assert_eq!(start.next(Input::Recorded), Effect::Finish(Start::Accepted(grant(0, true))));
+    assert_eq!(start.next(Input::Recorded), Effect::Finish(StartOutcome::Accepted(grant(0, true))));
 }
 
 #[test]
 fn a_slot_never_gets_the_same_grant_twice() {
     let begin = || SlotStart::begin(Some(grant(5, true)), 0).0;
     let has_it = begin().next(Input::Slot(Some(view(GrantId(7)))));
-    assert_eq!(has_it, Effect::Finish(Start::HadGrant(grant(5, true), view(GrantId(7)))));
+    assert_eq!(has_it, Effect::Finish(StartOutcome::HasGrant(grant(5, true), view(GrantId(7)))));
     for lost in [None, Some(view(GrantId(6)))] {
-        assert_eq!(begin().next(Input::Slot(lost)), Effect::Finish(Start::Lost));
+        assert_eq!(begin().next(Input::Slot(lost)), Effect::Finish(StartOutcome::Lost));
     }
 }
 
 #[test]
 fn a_start_ends_if_no_grant_can_be_opened_or_the_slot_is_ahead() {
     let (mut start, _) = SlotStart::begin(None, 0);
-    assert_eq!(start.next(Input::Grant(None)), Effect::Finish(Start::NoGrant));
+    assert_eq!(start.next(Input::Grant(None)), Effect::Finish(StartOutcome::NoGrant));
     let (mut start, _) = SlotStart::begin(Some(grant(0, false)), 0);
     start.next(Input::Slot(Some(view(GrantId(9)))));
-    let ahead = start.next(Input::Accepted(ApplyOutcome::Foreign));
-    assert_eq!(ahead, Effect::Finish(Start::Ahead(GrantId(7))));
+    let ahead = start.next(Input::InitAnswer(ApplyOutcome::Foreign));
+    assert_eq!(ahead, Effect::Finish(StartOutcome::Ahead(GrantId(7))));
 }

@@ -305,3 +305,12 @@ fn the_removal_of_each_rule_is_noticed() {
         assert!(noticed.is_some(), "no run fails without {rule:?}");
     }
 }
+
+#[cfg(feature = "mutants")]
+#[test]
+fn the_removal_of_the_rule_about_running_transactions_is_noticed() {
+    crate::rules::remove(Some(crate::rules::Rule::RefreshFromXmin));
+    let noticed = (1..=MUTANT_SEEDS).find(|seed| run(*seed).is_err());
+    crate::rules::remove(None);
+    assert!(noticed.is_some());
+}

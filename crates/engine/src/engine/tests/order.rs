@@ -1,5 +1,5 @@
-//! Some server steps must run in a fixed sequence, which no function of the core ensures. This
-//! module tests these sequences. See "Rules of order" in docs/protocol.md.
+//! Some server steps must run in a fixed sequence. This module tests these sequences. See "Rules
+//! that are not shared with the simulator" in docs/protocol.md.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::PARKED_MAX;
 use doorbuster_core::{CloseCause, Grant};
@@ -35,7 +35,7 @@ async fn parks(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_remembers_the_orders_that_it_names_in_its_answers() {
+async fn a_node_remembers_each_order_that_it_returned() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;

@@ -1,0 +1,25 @@
+//! The effects of a step whose sequence does not depend on their results.
+
+/// The remaining effects of a step. It yields them in their sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence<E: 'static> {
+    rest: &'static [E],
+}
+
+impl<E> Sequence<E> {
+    /// Returns a step with these effects.
+    #[must_use]
+    pub const fn new(rest: &'static [E]) -> Self {
+        Self { rest }
+    }
+}
+
+impl<E: Copy> Iterator for Sequence<E> {
+    type Item = E;
+
+    fn next(&mut self) -> Option<E> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+}
