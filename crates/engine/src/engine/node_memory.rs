@@ -32,9 +32,9 @@ pub(super) struct NodeMemory {
 }
 
 impl NodeMemory {
-    /// Publishes a commit of this node or of another node in the sequence of
-    /// [`publication::parts`]. The
-    /// events for browsers come last. A buyer's order may be published twice.
+    /// Publishes a commit of this node or of another node, in the sequence of
+    /// [`publication::parts`]. The events for browsers come last. A buyer's order may be published
+    /// twice.
     pub(super) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::pass(Failpoint::Committed);

@@ -57,6 +57,12 @@ async fn a_node_remembers_each_order_that_it_returned() {
     let read = engine.look_up_order(order.id, Some(&order.buyer)).await;
     assert!(matches!(read, Ok(OrderLookup::Order(_))), "{read:?}");
     assert!(engine.holders().holds(request));
+    // A waitlist is open only while every unit is held.
+    bought(&engine, "ben", "k", 1).await;
+    forget();
+    let joined = engine.join_waitlist(&item(&engine), &order.buyer, &order.key).await;
+    assert!(joined.is_ok(), "{joined:?}");
+    assert!(engine.holders().holds(request));
     engine.stop().await;
 }
 
