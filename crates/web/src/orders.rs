@@ -56,7 +56,6 @@ pub(crate) async fn page(
     items: Option<Vec<ItemId>>,
 ) -> HandlerResult {
     let after = position(List::Orders, query.page.cursor.as_deref())?.map(|(after, _)| after);
-    let is_read_by_buyer = buyer.is_some();
     let wanted = doorbuster_store::OrderQuery {
         buyer,
         items,
@@ -64,10 +63,7 @@ pub(crate) async fn page(
         after,
         limit: query.page.limit as usize,
     };
-    let page = app.engine.store().orders(wanted).await.map_err(failed)?;
-    if is_read_by_buyer {
-        page.orders.iter().for_each(|order| app.engine.remember_order(order));
-    }
+    let page = app.engine.list_orders(wanted).await.map_err(failed)?;
     let found = order_items(app, &page.orders).await.map_err(failed)?;
     let orders = page.orders.iter().zip(&found).map(|(row, item)| wire::order(row, item)).collect();
     let mut seen = HashSet::new();

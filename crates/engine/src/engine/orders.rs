@@ -5,7 +5,7 @@ use std::time::Duration;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, TicketId, Units, Verdict, WaitlistEntry};
-use doorbuster_store::StoreError;
+use doorbuster_store::{OrderPage, OrderQuery, StoreError};
 
 use super::{Engine, EngineError};
 use crate::catalogue::ItemState;
@@ -131,6 +131,19 @@ impl Engine {
         })
     }
 
+    /// Reads a page of orders. If the page has the orders of one buyer, this node remembers them.
+    ///
+    /// # Errors
+    /// If the store is unreachable.
+    pub async fn list_orders(&self, query: OrderQuery) -> Result<OrderPage, EngineError> {
+        let is_of_one_buyer = query.buyer.is_some();
+        let page = self.store.orders(query).await?;
+        if is_of_one_buyer {
+            page.orders.iter().for_each(|order| self.remember_order(order));
+        }
+        Ok(page)
+    }
+
     /// Returns an order that was read. If the buyer reads it, this node remembers it.
     pub(super) fn found_order(&self, order: Order, is_read_by_buyer: bool) -> OrderLookup {
         if is_read_by_buyer {
@@ -141,7 +154,7 @@ impl Engine {
 
     /// Remembers an order that this node returns to its buyer. The buyer may repeat the request
     /// before the node gets a snapshot with the order. Orders of old sales are not remembered.
-    pub fn remember_order(&self, order: &Order) {
+    pub(super) fn remember_order(&self, order: &Order) {
         if self.catalogue().item_by_id(order.item).is_some() {
             self.node_memory.remember_order(order);
         }

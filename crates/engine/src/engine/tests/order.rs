@@ -3,6 +3,7 @@
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::PARKED_MAX;
 use doorbuster_core::{CloseCause, Grant};
+use doorbuster_store::OrderQuery;
 
 use super::*;
 use crate::catalogue::ItemState;
@@ -56,6 +57,10 @@ async fn a_node_remembers_each_order_that_it_returned() {
     assert!(!engine.holders().holds(request), "an operator's read tells this node nothing");
     let read = engine.look_up_order(order.id, Some(&order.buyer)).await;
     assert!(matches!(read, Ok(OrderLookup::Order(_))), "{read:?}");
+    assert!(engine.holders().holds(request));
+    forget();
+    let mine = OrderQuery { buyer: Some(order.buyer.clone()), limit: 5, ..OrderQuery::default() };
+    assert_eq!(engine.list_orders(mine).await.expect("the store is available").orders.len(), 1);
     assert!(engine.holders().holds(request));
     // A waitlist is open only while every unit is held.
     bought(&engine, "ben", "k", 1).await;
