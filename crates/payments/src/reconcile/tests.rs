@@ -3,6 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use doorbuster_base::clock::Clock;
+use doorbuster_core::TicketParts;
+use doorbuster_engine::waiters::TicketInfo;
 use doorbuster_testkit::TempDir;
 
 use super::*;
@@ -11,6 +13,9 @@ use crate::silence::AT_ONCE;
 
 /// A session whose payment Stripe has not decided yet.
 const UNDECIDED: &str = r#"{"status":"complete","payment_status":"unpaid"}"#;
+/// A session that was paid.
+const PAID: &str = r#"{"status":"complete","payment_status":"paid","payment_intent":"pi_1",
+    "client_reference_id":"ord_1","amount_total":10,"currency":"cny"}"#;
 
 #[test]
 fn a_full_page_is_followed_by_the_next_once_requests_can_start() {
@@ -108,6 +113,30 @@ async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_day
     wall.fetch_sub(3_600_000, Ordering::Relaxed);
     engine.clock().discipline();
     assert!(!stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await);
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_checkout_stays_open_until_its_payment_is_applied() {
+    let dir = TempDir::new();
+    let (engine, checkout, order) = engine_with_checkout(&dir, Clock::default()).await;
+    let payments = stripe_payments(&engine, stand_in(PAID).await.0);
+    let is_open = async || {
+        let checkout = engine.store().checkout(order.id).await.expect("reads");
+        checkout.expect("the order keeps its checkout").open
+    };
+    // While a ticket has no verdict, a payment for it is too early.
+    let TicketParts { token, units, decide_by, .. } = order.id.parts().expect("a valid id");
+    let info = TicketInfo { item: order.item, buyer: order.buyer.clone(), units, decide_by };
+    let waiting = engine.waiters().register(token, info);
+    let early = payments.close_checkout(checkout.clone(), order.clone()).await;
+    assert!(matches!(early, Err(EngineError::TooEarly)), "{early:?}");
+    assert!(is_open().await);
+    drop(waiting);
+    payments.close_checkout(checkout, order.clone()).await.expect("the payment is applied");
+    assert!(!is_open().await);
+    let paid = engine.store().order(order.id).await.expect("reads").expect("the order is stored");
+    assert_eq!(paid.state, OrderState::Paid);
     engine.stop().await;
 }
 
