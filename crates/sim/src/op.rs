@@ -141,13 +141,6 @@ pub enum Op {
         #[serde(default)]
         counter: u8,
     },
-    /// A leader checks whether a slot is low, and refills it by the rules.
-    Tend {
-        /// The leader.
-        leader: u8,
-        /// The slot.
-        slot: u8,
-    },
     /// A leader sends a slot its missing feed rows.
     Feed {
         /// The leader.
@@ -180,10 +173,10 @@ pub enum Op {
         /// The index among the pending recalls.
         recall: u8,
     },
-    /// A leader refills and recalls units for the parked request that has waited longest.
-    ServeParked {
-        /// The leader.
-        leader: u8,
+    /// A node reconciles the slots of an item.
+    Round {
+        /// The node.
+        node: u8,
         /// The item.
         item: u8,
     },
@@ -218,13 +211,6 @@ pub enum Op {
     },
     /// A leader moves a slot to a new epoch: it stops, drains, closes and opens the slot.
     Roll {
-        /// The leader.
-        leader: u8,
-        /// The slot.
-        slot: u8,
-    },
-    /// A leader lets a stopped slot issue tickets again, because the item's sale is open.
-    Unstop {
         /// The leader.
         leader: u8,
         /// The slot.

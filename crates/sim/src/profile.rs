@@ -360,7 +360,7 @@ fn grants(_: Profile, rng: &mut SimRng) -> Op {
     match rng.below(8) {
         0 => Op::Open { leader, slot, units },
         1 | 2 => Op::Refill { leader, slot, units, counter: rng.below(2) as u8 },
-        3 | 4 => Op::Tend { leader, slot },
+        3 | 4 => Op::Round { node: leader, item: slot },
         _ => Op::Feed { leader, slot },
     }
 }
@@ -376,7 +376,7 @@ fn recalls(_: Profile, rng: &mut SimRng) -> Op {
         },
         2 => Op::RecallAgain { leader, recall: any_byte(rng) },
         3 => Op::Adjust { item: below_four(rng), delta: rng.in_range(0, 8) as i8 - 4 },
-        _ => Op::ServeParked { leader, item: below_four(rng) },
+        _ => Op::Round { node: leader, item: below_four(rng) },
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) mod provider;
 mod quiescence;
 mod refill;
 mod respread;
+mod round;
 mod route;
 mod settler;
 mod slot_call;
@@ -277,7 +278,6 @@ impl World {
                 let counter = Counter::ALL[usize::from(counter % 2)];
                 self.refill(leader % 2, self.slot_of(slot), u64::from(units), counter);
             }
-            Op::Tend { leader, slot } => self.refill_if_low(leader % 2, self.slot_of(slot)),
             Op::Leases { leader } => self.close_lapsed_grants(leader % 2),
             Op::Feed { leader, slot } => self.send_feed(leader % 2, self.slot_of(slot)),
             Op::Look { leader, slot } => self.start_loss_check(leader % 2, self.slot_of(slot)),
@@ -285,14 +285,15 @@ impl World {
                 self.recall(leader % 2, slot, units, target)
             }
             Op::RecallAgain { leader, recall } => self.recall_again(leader % 2, recall),
-            Op::ServeParked { leader, item } => self.serve_parked(leader, self.item_of(item)),
+            Op::Round { node, item } => {
+                self.begin_round(node % self.setup.nodes, self.item_of(item))
+            }
             Op::Adjust { item, delta } => self.adjust(self.item_of(item), i64::from(delta)),
             Op::Pause { item } => self.pause(self.item_of(item)),
             Op::Resume { item } => self.resume(self.item_of(item)),
             Op::Close { item } => self.close_sale(self.item_of(item)),
             Op::Drain { leader, item } => self.drain(leader % 2, self.item_of(item)),
             Op::Roll { leader, slot } => self.roll(leader % 2, self.slot_of(slot)),
-            Op::Unstop { slot, .. } => self.unstop(self.slot_of(slot)),
             Op::Lapse { slot, .. } => self.lapse(self.slot_of(slot)),
             after => self.money_op(after),
         }

@@ -2,13 +2,16 @@
 //!
 //! - [`checkout`] closes a checkout at the payment provider.
 //! - [`delivery`] delivers events to an endpoint of a shop.
+//! - [`feed`] sends a slot its missing feed rows.
 //! - [`memory`] refuses a request from what a node has in memory.
 //! - [`publication`] publishes a commit or a snapshot to a node's memory.
 //! - [`purchase`] handles a request that memory did not refuse, from the first slot to the answer.
+//! - [`reconciliation`] brings an item's slots up to date with the store.
 //! - [`sale_stop`] pauses or closes a sale.
 //! - [`sequence`] has the effects of a step that always has the same sequence.
 //! - [`settlement`] settles a batch of tickets.
 //! - [`slot_check`] checks whether a slot lost its memory.
+//! - [`slot_drain`] drains a slot that left its item's spread.
 //! - [`slot_start`] opens a slot's grant and gives it to the slot.
 //!
 //! The server performs the effects of these steps with real slots and a real store. The simulator
@@ -18,11 +21,14 @@
 
 pub mod checkout;
 pub mod delivery;
+pub mod feed;
 pub mod memory;
 pub mod publication;
 pub mod purchase;
+pub mod reconciliation;
 pub mod sale_stop;
 pub mod sequence;
 pub mod settlement;
 pub mod slot_check;
+pub mod slot_drain;
 pub mod slot_start;

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use doorbuster_base::failpoint::{self, Failpoint};
-use doorbuster_core::{Grant, Phase, RecallId, RecallTarget};
+use doorbuster_core::{Grant, Phase, RecallTarget};
 use doorbuster_store::{AdjustOutcome, Adjustment, ItemCounts};
 use tokio::time::Instant;
 
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
-use super::{gather, reconcile};
+use super::{feed, recall, reconcile};
 
 /// How long a change to a lower total waits for tickets in flight to be settled.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -138,13 +138,12 @@ impl Engine {
             if lacks == 0 || has == 0 || (is_asked && !is_here) {
                 continue;
             }
-            let id = RecallId(rand::random::<u64>() >> 1);
-            let begun =
-                self.store().begin_recall(id, grant.id, RecallTarget::Pool, lacks.min(has)).await?;
+            let (id, target) = (recall::new_id(), RecallTarget::Pool);
+            let begun = self.store().begin_recall(id, grant.id, target, lacks.min(has)).await?;
             let Some(recall_to_pool) = begun else { continue };
             failpoint::pass(Failpoint::RecallBegun);
             let taken = if is_here {
-                gather::carry_out_recall(self, &grant, &recall_to_pool).await?.unwrap_or(0)
+                recall::carry_out_recall(self, &grant, &recall_to_pool).await?.unwrap_or(0)
             } else {
                 0
             };
@@ -165,7 +164,7 @@ impl Engine {
         for grant in grants.into_iter().filter(|grant| grant.open) {
             let is_here = reached.contains(&grant.slot);
             let has = match is_here {
-                true => reconcile::feed_and_count(self, &grant).await?,
+                true => feed::feed_and_count(self, &grant).await?,
                 false => grant.unsettled(),
             };
             sources.push((grant, is_here, has));

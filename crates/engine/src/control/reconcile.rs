@@ -1,36 +1,33 @@
-//! Reconciles an item's slots with the store. Opens grants, sends `init`, carries out recalls,
-//! distributes the pool and feeds the slots. Also gathers the last units, and starts or stops
-//! slots. Runs when something changed, and every second in case a signal was missed.
-//!
-//! A new grant has no units. All units reach a slot through the feed. So the node need not remember
-//! anything between opening the grant and `init`.
+//! Reconciles an item's slots with the store ([`doorbuster_steps::reconciliation`]). Runs when
+//! something changed, and every second in case a signal was missed.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::partition::AvailablePartitions;
-use doorbuster_core::slot::{ApplyOutcome, SlotView};
-use doorbuster_core::{Grant, Recall, RecallTarget, SlotKey};
+use doorbuster_core::{GrantId, RecallTarget, SlotKey};
+use doorbuster_steps::reconciliation::{Effect, Input, OpenSlot, Pause, Refill, Round};
 use futures_util::StreamExt;
-use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
 
-use crate::catalogue::{ItemState, SaleState, SlotUnits};
+use super::item_view::{ItemInMemory, portions};
+use super::signals::WakeReason;
+use super::{feed, recall, spread, start_slot};
+use crate::catalogue::{ItemState, SlotUnits};
 use crate::engine::{Engine, EngineError};
 use crate::outages;
 
-use super::gather::{self, ItemSnapshot};
-use super::open_slot::{OpenSlot, start_slots};
-use super::refill::{self, POOL_REST_MS, Portions};
-use super::signals::WakeReason;
-
-/// The maximum number of feed rows in one read and one call to a slot.
-const FEED_BATCH_MAX: usize = 1_000;
 /// The number of items that are reconciled at the same time. The store groups the commits of these
 /// items.
 const RECONCILED_AT_ONCE: usize = 64;
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(50);
+/// Time between two checks of a leaving slot whose tickets are being settled.
+const LEAVE_POLL: Duration = Duration::from_millis(25);
+/// After a node gave units to another node, it waits for this long before it recalls units. A
+/// random part makes the wait up to twice as long. During the wait, the other node can sell the
+/// units.
+const GIVE_WAY: Duration = Duration::from_millis(20);
 
 /// Reconciles every woken item in its own task, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
@@ -103,7 +100,7 @@ pub async fn reconcile(engine: &Engine, item: &ItemState) -> Result<(), EngineEr
 /// Returns whether a slot needs units of the pool now. Always true if the pool is not distributed
 /// in portions.
 async fn needs_pool_units(engine: &Engine, item: &ItemState) -> bool {
-    let portions = Portions::for_item(engine, item);
+    let portions = portions(engine, item);
     if !portions.spread.uses_sub_domains() {
         return true;
     }
@@ -128,31 +125,89 @@ pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Resul
     // The count of ended orders is read before the grants. So the grants' feeds contain the
     // released quota of all counted orders.
     let endings = item.work.feed.endings();
-    let grants: Vec<Grant> =
-        engine.store().grants(item.row.id).await?.into_iter().filter(|grant| grant.open).collect();
-    let mut pending = engine.store().pending_recalls().await?;
-    pending.retain(|recall| grants.iter().any(|grant| grant.id == recall.grant));
-    let mut open_slots = start_slots(engine, item, &sale, &grants).await?;
-    super::spread::drain_leaving(engine, item, &grants).await?;
-    let done = finish_recalls(engine, item, &open_slots, &mut pending).await?;
-    feed_all(engine, &mut open_slots, done.any).await?;
-    if refill::refill(engine, item, &open_slots).await? {
-        feed_all(engine, &mut open_slots, true).await?;
+    let mut view = ItemInMemory { engine, item, sale };
+    let (mut round, mut effect) = Round::begin();
+    loop {
+        let input = match effect {
+            Effect::Record => {
+                record(item, round.slots(), endings);
+                Input::Done
+            }
+            Effect::Finish => break,
+            effect => perform(engine, item, effect).await?,
+        };
+        effect = round.next(input, &mut view);
     }
-    if super::spread::share_with_new_slots(engine, item, &open_slots, &pending).await? {
-        feed_all(engine, &mut open_slots, true).await?;
-    }
-    let snapshot = ItemSnapshot { grants: &grants, pending: &pending, gave_away: done.gave_away };
-    if gather::gather(engine, item, &open_slots, snapshot).await? {
-        feed_all(engine, &mut open_slots, true).await?;
-    }
-    for open_slot in open_slots.iter().filter(|open_slot| open_slot.is_current) {
-        item.work.feed.apply(open_slot.grant.slot, endings);
-    }
-    remember_units(item, &open_slots);
-    start_or_stop_slots(engine, item, &sale, &open_slots).await?;
     item.gauge.wake_parked();
     Ok(())
+}
+
+/// Performs an effect of a round, and returns its result.
+async fn perform(engine: &Engine, item: &ItemState, effect: Effect) -> Result<Input, EngineError> {
+    let (store, slots) = (engine.store(), engine.slots());
+    Ok(match effect {
+        Effect::ReadGrants => Input::Grants(store.grants(item.row.id).await?),
+        Effect::ReadRecalls => Input::Recalls(store.pending_recalls().await?),
+        Effect::StartSlots { slots, threshold } => {
+            Input::Started(start_slot::start_slots(engine, item, slots, threshold).await?)
+        }
+        Effect::DrainSlot(grant) => Input::Drained(spread::drain_slot(engine, item, &grant).await?),
+        Effect::TakeUnits { from, recall } => {
+            Input::Taken(recall::take_units(engine, &from, &recall).await?)
+        }
+        Effect::FinishRecall { recall, units } => {
+            Input::Moved(recall::finish_recall(engine, recall, units).await?)
+        }
+        Effect::Feed(slots) => Input::Fed(feed::feed_slots(engine, slots).await?),
+        Effect::Distribute { refills, .. } => {
+            let mut given = Vec::with_capacity(refills.len());
+            for part in &refills {
+                given.push(refill(engine, part).await?);
+            }
+            Input::Refilled(given)
+        }
+        Effect::Gather(part) => Input::Refilled(vec![refill(engine, &part).await?]),
+        Effect::BeginRecall { from, into, units } => {
+            let target = RecallTarget::Grant(into);
+            Input::RecallBegun(store.begin_recall(recall::new_id(), from, target, units).await?)
+        }
+        Effect::RunAgain(pause) => {
+            engine.wake_after(pause_before_next(pause), item.row.id);
+            Input::Done
+        }
+        Effect::Stop { slot, stopped } => {
+            slots.stop(slot, stopped).await?;
+            Input::Done
+        }
+        Effect::Record | Effect::Finish => Input::Done,
+    })
+}
+
+fn pause_before_next(pause: Pause) -> Duration {
+    match pause {
+        Pause::Drain => LEAVE_POLL,
+        Pause::PoolRest(ms) => Duration::from_millis(ms),
+        Pause::GiveWay => GIVE_WAY.mul_f64(1.0 + rand::random::<f64>()),
+    }
+}
+
+/// Moves units from the pool to a grant. Returns the grant and the number of moved units.
+async fn refill(engine: &Engine, part: &Refill) -> Result<(GrantId, u64), EngineError> {
+    let Refill { grant, slot, portion } = part;
+    let given = engine.store().refill(*grant, portion.units, portion.counter).await?;
+    if given > 0 {
+        tracing::debug!(%slot, units = given, counter = portion.counter.as_str(), "refilled");
+        engine.meter().count_refill(given);
+    }
+    Ok((*grant, given))
+}
+
+/// Remembers how far the slots have applied their feeds, and where units are.
+fn record(item: &ItemState, open_slots: &[OpenSlot], endings: u64) {
+    for slot in open_slots.iter().filter(|slot| slot.rows_on_their_way() == 0) {
+        item.work.feed.apply(slot.grant.slot, endings);
+    }
+    remember_units(item, open_slots);
 }
 
 /// Remembers where units are, so that later requests go to a slot with units.
@@ -177,121 +232,4 @@ fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
         .map(|slot| find(slot).map_or(0, |open_slot| open_slot.view.available))
         .collect();
     item.work.slot_units.store(Arc::new(SlotUnits { registry, units }));
-}
-
-/// The results of pending recalls.
-struct RecallsDone {
-    any: bool,
-    gave_away: bool,
-}
-
-/// Carries out all recalls from the slots that this node reaches. The units go to the pool or to
-/// another slot. A repeat does no harm: a slot remembers how many units it gave for a recall, and
-/// the store finishes each recall only once.
-async fn finish_recalls(
-    engine: &Engine,
-    item: &ItemState,
-    open_slots: &[OpenSlot],
-    pending: &mut Vec<Recall>,
-) -> Result<RecallsDone, EngineError> {
-    let (mut done, mut left) = (RecallsDone { any: false, gave_away: false }, Vec::new());
-    for recall in pending.drain(..) {
-        let from = open_slots.iter().find(|open_slot| open_slot.grant.id == recall.grant);
-        let taken = match from {
-            Some(from) => gather::carry_out_recall(engine, &from.grant, &recall).await?,
-            None => None,
-        };
-        let is_here = match recall.target {
-            RecallTarget::Pool => false,
-            RecallTarget::Grant(into) => {
-                open_slots.iter().any(|open_slot| open_slot.grant.id == into)
-            }
-        };
-        if recall.target == RecallTarget::Pool && taken.is_some_and(|units| units > 0) {
-            item.work.pool_rests_until.store(engine.now().plus(POOL_REST_MS).0, Ordering::Release);
-        }
-        done.any |= taken.is_some();
-        done.gave_away |= taken.is_some_and(|units| units > 0) && !is_here;
-        if taken.is_none() {
-            left.push(recall);
-        }
-    }
-    *pending = left;
-    Ok(done)
-}
-
-/// Sends every slot its missing feed rows, and reads the slot's view again.
-async fn feed_all(
-    engine: &Engine,
-    open_slots: &mut [OpenSlot],
-    all: bool,
-) -> Result<(), EngineError> {
-    let mut each = Vec::with_capacity(open_slots.len());
-    for open_slot in open_slots {
-        open_slot.is_current = open_slot.grant.feed_len <= open_slot.view.applied;
-        if all || !open_slot.is_current {
-            each.push(feed_and_read(engine, open_slot));
-        }
-    }
-    try_join_all(each).await.map(drop)
-}
-
-async fn feed_and_read(engine: &Engine, open_slot: &mut OpenSlot) -> Result<(), EngineError> {
-    open_slot.is_current = feed(engine, open_slot).await?;
-    if let Some(view) = engine
-        .slots()
-        .view(open_slot.grant.slot)
-        .await?
-        .filter(|view| view.grant == open_slot.grant.id)
-    {
-        open_slot.view = view;
-    }
-    Ok(())
-}
-
-/// Sends a slot the feed rows that it has not applied. Returns `true` if the slot has all rows.
-async fn feed(engine: &Engine, open_slot: &OpenSlot) -> Result<bool, EngineError> {
-    let mut applied = open_slot.view.applied;
-    loop {
-        let rows = engine.store().feed_after(open_slot.grant.id, applied, FEED_BATCH_MAX).await?;
-        let Some(last) = rows.last() else { return Ok(true) };
-        match engine.slots().apply(open_slot.grant.slot, open_slot.grant.epoch, &rows).await? {
-            ApplyOutcome::At(at) if at >= last.seq => applied = at,
-            ApplyOutcome::At(_) | ApplyOutcome::Foreign => return Ok(false),
-        }
-    }
-}
-
-/// Sends the grant's slot its missing feed rows. Returns how many units the slot has afterwards.
-pub(super) async fn feed_and_count(engine: &Engine, grant: &Grant) -> Result<u64, EngineError> {
-    let its = |view: Option<SlotView>| view.filter(|view| view.grant == grant.id);
-    let Some(view) = its(engine.slots().view(grant.slot).await?) else { return Ok(0) };
-    feed(engine, &OpenSlot { grant: grant.clone(), view, is_new: false, is_current: false })
-        .await?;
-    Ok(its(engine.slots().view(grant.slot).await?).map_or(0, |view| view.available))
-}
-
-/// Lets slots issue tickets, or stops the slots. Only this code starts stopped slots. A drain takes
-/// the item's lock before it stops slots.
-///
-/// If all nodes reach a slot, a node may start it only in three cases: this node stopped the slot,
-/// this node is the leader, or this node has just given the slot a new grant. Without this rule,
-/// one node could start a slot that another node drains.
-async fn start_or_stop_slots(
-    engine: &Engine,
-    item: &ItemState,
-    sale: &SaleState,
-    open_slots: &[OpenSlot],
-) -> Result<(), EngineError> {
-    let is_own = engine.layout().is_node_local();
-    let halt = sale.is_draining() || (is_own && engine.is_stopping());
-    let stopped_here = item.work.stopped_here.swap(halt, Ordering::AcqRel);
-    let may_go_on = is_own || stopped_here || engine.control().leads();
-    for open_slot in open_slots {
-        let wanted = halt || (open_slot.view.stopped && !may_go_on && !open_slot.is_new);
-        if wanted != open_slot.view.stopped {
-            engine.slots().stop(open_slot.grant.slot, wanted).await?;
-        }
-    }
-    Ok(())
 }

@@ -3,7 +3,8 @@
 use doorbuster_core::respread::{SlotDrainStep, SlotShare};
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView, TicketAnswer};
-use doorbuster_core::{Counter, FeedRow, Grant, ItemId, Millis, SlotKey, Spread};
+use doorbuster_core::{Counter, FeedRow, ItemId, Millis, SlotKey, Spread};
+use doorbuster_steps::slot_drain::Decision;
 
 use super::Checker;
 use crate::store::SimStore;
@@ -164,21 +165,16 @@ impl Checker {
     /// Checks a leader's decision about a slot that left its item's spread. The grant may be closed
     /// only after every ticket of the slot is settled. The slot's units must be recalled without
     /// delay.
-    pub(crate) fn leaves_spread(
-        &mut self,
-        store: &SimStore,
-        grant: &Grant,
-        view: Option<&SlotView>,
-        is_recalled: bool,
-        step: SlotDrainStep,
-    ) {
+    pub(crate) fn leaves_spread(&mut self, store: &SimStore, decision: &Decision) {
+        let Decision { grant, view, is_recalled, step } = decision;
+        let view = view.as_ref();
         let Some(view) = view.filter(|v| v.grant == grant.id && v.epoch == grant.epoch) else {
             return;
         };
         let of_grant = self.issued.iter().filter(|(_, ticket)| ticket.grant == grant.id);
         let seen = of_grant.filter(|(id, _)| id.parts().is_some_and(|p| p.n <= view.n));
         let undecided = seen.filter(|(id, _)| store.verdict(id).is_none()).count();
-        let closes = step == SlotDrainStep::Close;
+        let closes = *step == SlotDrainStep::Close;
         if closes {
             self.count_case("left the spread");
         }
@@ -187,7 +183,7 @@ impl Checker {
             format!("{grant:?} is closed with {undecided} undecided tickets: {view:?}")
         });
         let withheld = view.stopped && grant.counted && view.available > 0 && !is_recalled;
-        let idle = step == SlotDrainStep::Wait;
+        let idle = *step == SlotDrainStep::Wait;
         self.check(!(withheld && idle && undecided > 0), "withheld", || {
             format!("{} units stay in {grant:?} with {undecided} undecided tickets", view.available)
         });

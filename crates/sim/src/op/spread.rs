@@ -20,11 +20,4 @@ pub enum Respread {
         /// The slot.
         slot: u8,
     },
-    /// A leader gives the new slots of an item their part.
-    Share {
-        /// The leader.
-        leader: u8,
-        /// The item.
-        item: u8,
-    },
 }

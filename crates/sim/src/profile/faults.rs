@@ -9,7 +9,7 @@ pub(super) fn rolls(_: Profile, rng: &mut SimRng) -> Op {
     let (leader, slot) = (below_four(rng), below_four(rng));
     match rng.below(4) {
         0 => Op::Lapse { leader, slot },
-        1 => Op::Unstop { leader, slot },
+        1 => Op::Round { node: leader, item: slot },
         _ => Op::Roll { leader, slot },
     }
 }
@@ -22,7 +22,7 @@ pub(super) fn respread(_: Profile, rng: &mut SimRng) -> Op {
             partitions: below_four(rng),
             choose: rng.below(3) as u8,
         }),
-        2 => Op::Respread(Respread::Share { leader, item }),
+        2 => Op::Round { node: leader, item },
         _ => Op::Respread(Respread::Leave { leader, slot: below_four(rng) }),
     }
 }

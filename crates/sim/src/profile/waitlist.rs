@@ -17,6 +17,8 @@ pub(super) fn waitlist(_: Profile, rng: &mut SimRng) -> Op {
             0 if item > 1 => return Op::Close { item },
             leader => Waitlist::End { leader, item },
         },
+        // The buyer of such an order can join again.
+        11 if rng.percent(60) => Waitlist::TakeAway { order: any_byte(rng) },
         _ => Waitlist::Serve { leader: below_four(rng), item },
     })
 }

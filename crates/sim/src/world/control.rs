@@ -1,13 +1,12 @@
-//! Simulates a leader's actions on stock: grants, refills, feeds, recalls, adjustments.
+//! Simulates single actions of a leader on stock: grants, refills, feeds, recalls, adjustments. A
+//! leader may perform them at any time and in any sequence.
 use std::sync::Arc;
 
-use doorbuster_core::gather::{self, SlotHolding};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::{CloseCause, Counter, ItemId, RecallId, Seq};
 use doorbuster_steps::slot_start::{Effect, Input, SlotStart, StartOutcome};
 
 use super::in_flight::{Message, Starting};
-use super::node::AttemptState;
 use super::{Call, SlotReply, World};
 use crate::store::{Tx, TxResult};
 
@@ -149,79 +148,6 @@ impl World {
             units: recall.asked,
         };
         self.send(message);
-    }
-
-    /// Serves one parked request for an item: the request that has waited longest. Its units come
-    /// first from the pool, and then from other slots. If the item's slots are in nodes' memories,
-    /// each node serves its own requests, independently of the other nodes.
-    pub(crate) fn serve_parked(&mut self, leader: u8, item: ItemId) {
-        let seat = leader % self.setup.nodes;
-        let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());
-        let is_served_here = |a: &super::Attempt| shared || a.purchase.node == seat;
-        let waits = |a: &&super::Attempt| {
-            let is_short = matches!(a.state, AttemptState::Parked { is_short: true, .. });
-            is_short && a.purchase.item == item && is_served_here(a)
-        };
-        let Some(first) =
-            self.attempts.iter().filter(waits).min_by_key(|a| (a.parked, a.purchase.attempt))
-        else {
-            return;
-        };
-        let (purchase, Some(home)) = (first.purchase, first.home) else { return };
-        let home = self.places[home].at;
-        let holdings = self.holdings(leader, item, purchase.node);
-        let Some(gather) = gather::gather(purchase.units, home, self.store.pool(item), &holdings)
-        else {
-            return;
-        };
-        let Some(into) = self.places.iter().position(|p| p.at == gather.into) else { return };
-        if gather.refill > 0 {
-            let counter = self.places[into].slot.view().map_or(Counter::A, |v| v.active);
-            self.refill(leader, into, gather.refill, counter);
-        }
-        for part in &gather.recalls {
-            if let Some(from) = self.places.iter().position(|p| p.at == part.from) {
-                self.begin_recall(leader, from, part.units, Some(into));
-            }
-        }
-    }
-
-    /// Returns a leader's data about an item's slots. For a slot that the leader reaches, the data
-    /// is the slot's present state. For a slot that the leader does not reach, the data is only the
-    /// store's rows.
-    fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<SlotHolding> {
-        let seat = Some(leader % self.setup.nodes);
-        let holding = |(i, place): (usize, &super::PlacedSlot)| {
-            let grant = self.store.open_grant(place.at)?;
-            let view = place.slot.view().filter(|v| v.grant == grant.id);
-            let (available, rows) = match (place.node.is_none() || place.node == seat, view) {
-                (true, Some(view)) => (view.available, self.on_its_way(grant.id, view.applied)),
-                (true, None) => (0, 0),
-                (false, _) => (grant.unsettled(), 0),
-            };
-            let recalled =
-                self.store.pending().filter(|r| r.target == RecallTarget::Grant(grant.id));
-            Some(SlotHolding {
-                slot: place.at,
-                available,
-                on_its_way: rows + recalled.map(|r| r.asked).sum::<u64>(),
-                reachable: !self.is_gone(i) && place.node.is_none_or(|n| n == asking),
-                asked: self.store.pending().any(|r| r.grant == grant.id),
-            })
-        };
-        self.places
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| p.at.item == item)
-            .filter_map(holding)
-            .collect()
-    }
-
-    /// Returns the units in feed rows that the slot has not applied.
-    pub(super) fn on_its_way(&self, grant: doorbuster_core::GrantId, applied: Seq) -> u64 {
-        let rows =
-            self.store.model.feed.range((grant, Seq(applied.0 + 1))..=(grant, Seq(u64::MAX)));
-        rows.map(|(_, row)| row.units).sum()
     }
 
     pub(crate) fn adjust(&mut self, item: ItemId, delta: i64) {

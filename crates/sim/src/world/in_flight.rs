@@ -2,16 +2,18 @@
 //! so that steps of other actors can happen before it.
 use std::sync::Arc;
 
-use doorbuster_core::slot::{RecallOutcome, SlotView, TicketAnswer, TicketRequest};
+use doorbuster_core::slot::{RecallOutcome, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     CloseCause, Delivery, Epoch, FeedRow, Grant, GrantId, ItemId, Phase, RecallId, TicketId,
     Verdict,
 };
 
 use doorbuster_steps::publication::Part;
+use doorbuster_steps::reconciliation::{Effect as RoundEffect, OpenSlot, Round};
 use doorbuster_steps::sale_stop;
 use doorbuster_steps::sequence::Sequence;
 use doorbuster_steps::slot_check::{Effect, SlotCheck};
+use doorbuster_steps::slot_drain::{Effect as DrainEffect, SlotDrain};
 use doorbuster_steps::slot_start::{Effect as StartEffect, SlotStart};
 
 use super::delivery::DeliveryMessage;
@@ -29,6 +31,18 @@ pub(crate) struct Starting {
     pub(super) units: u64,
     pub(super) steps: SlotStart,
     pub(super) effect: StartEffect,
+}
+
+/// A round of an item's reconciliation, and its next effect.
+#[derive(Clone, Debug)]
+pub(crate) struct ItemRound {
+    pub(super) item: ItemId,
+    pub(super) steps: Round,
+    pub(super) effect: RoundEffect,
+    /// The slots that the present effect has fed.
+    pub(super) fed: Vec<OpenSlot>,
+    /// The grants that the present effect has refilled, and their units.
+    pub(super) refilled: Vec<(GrantId, u64)>,
 }
 
 /// The state of a leader that checks, slot by slot, whether a stopping item is drained.
@@ -72,10 +86,16 @@ pub(crate) enum Message {
     Stop { slot: usize, stopped: bool },
     /// A leader checks the slots of a stopping item one after the other.
     Drain { leader: u8, drain: Drain },
-    /// A leader queries the state of a slot that left its item's spread.
-    Leave { leader: u8, slot: usize },
-    /// The slot has answered, and the leader will read its grant.
-    LeaveViewed { leader: u8, slot: usize, view: Option<SlotView> },
+    /// A leader drains a slot that left its item's spread. The effect is the drain's next one.
+    DrainSlot {
+        leader: u8,
+        slot: usize,
+        grant: GrantId,
+        drain: Box<SlotDrain>,
+        effect: DrainEffect,
+    },
+    /// A node reconciles an item's slots.
+    Round { node: u8, round: Box<ItemRound> },
     /// A leader waits until a stopped slot is drained, to give it a new epoch.
     Roll { leader: u8, slot: usize },
     /// Store to node. The parts are those that the node has not published yet.
@@ -94,8 +114,7 @@ impl Message {
             Self::Commit { leader, .. }
             | Self::CheckSlot { leader, .. }
             | Self::Drain { leader, .. }
-            | Self::Leave { leader, .. }
-            | Self::LeaveViewed { leader, .. }
+            | Self::DrainSlot { leader, .. }
             | Self::Roll { leader, .. } => Some(*leader),
             // A grant on its way to a slot is not in the leader's memory.
             Self::StartSlot { leader, starting, .. } => {
@@ -114,7 +133,11 @@ impl Message {
             | Self::Apply { slot, .. }
             | Self::Recall { slot, .. }
             | Self::CheckSlot { slot, effect: Effect::ReadSlot, .. }
-            | Self::Leave { slot, .. }
+            | Self::DrainSlot {
+                slot,
+                effect: DrainEffect::ReadSlot | DrainEffect::StopSlot | DrainEffect::TakeUnits(_),
+                ..
+            }
             | Self::Stop { slot, .. } => Some(*slot),
             Self::StartSlot { slot, starting, .. } => {
                 matches!(starting.effect, StartEffect::ReadSlot | StartEffect::Init(_))
@@ -135,7 +158,9 @@ impl Message {
     /// Returns the node that has the message in its memory. If the node fails, the message is lost.
     pub(crate) fn node(&self) -> Option<u8> {
         match self {
-            Self::Notice { node, .. } | Self::Snapshot { node, .. } => Some(*node),
+            Self::Notice { node, .. } | Self::Snapshot { node, .. } | Self::Round { node, .. } => {
+                Some(*node)
+            }
             _ => None,
         }
     }
@@ -250,12 +275,13 @@ impl World {
             }
             Message::Stop { slot, stopped } => drop(self.call(slot, Call::Stop(stopped))),
             Message::Drain { leader, drain } => self.drained(leader, drain),
-            Message::Leave { leader, slot } => {
-                let view = self.places[slot].slot.view();
-                self.send(Message::LeaveViewed { leader, slot, view });
+            Message::DrainSlot { leader, slot, grant, drain, effect } => {
+                self.continue_slot_drain(leader, slot, grant, drain, effect)
             }
-            Message::LeaveViewed { leader, slot, view } => {
-                self.leave_viewed(leader, slot, view.as_ref())
+            Message::Round { node, round } => {
+                if !self.slot_of_round(&round).is_some_and(|slot| self.is_gone(slot)) {
+                    self.continue_round(node, round);
+                }
             }
             Message::Roll { leader, slot } => self.rolled(leader, slot),
             Message::Snapshot { node, snapshot, parts } => {

@@ -127,11 +127,4 @@ impl World {
         let tx = Tx::Close(grant.id, CloseCause::Rolled);
         self.send(Message::Commit { leader, tx });
     }
-
-    /// Resumes a stopped slot, if the item's sale is open.
-    pub(crate) fn unstop(&mut self, slot: usize) {
-        if self.store.sells(self.places[slot].at.item) && self.is_in_spread(slot) {
-            self.send(Message::Stop { slot, stopped: false });
-        }
-    }
 }

@@ -131,20 +131,14 @@ impl World {
                 self.leave_at_rest(slot);
                 continue;
             }
-            let first = self.setup.slots[slot].first;
-            self.open_slot(0, slot, u64::from(first));
             if self.places[slot].slot.view().is_some_and(|v| v.sealed) {
                 self.roll(0, slot);
-            } else {
-                self.unstop_if_stopped(slot);
+                self.deliver_all();
             }
-            self.deliver_all();
-            self.feed_all(slot);
-            self.refill_if_low(0, slot);
-            self.deliver_all();
-            self.feed_all(slot);
             self.start_loss_check(0, slot);
+            self.deliver_all();
         }
+        self.reconcile_items();
         let seat = self.living(0);
         self.close_lapsed_grants(seat);
         let pending: Vec<_> = self.store.pending().map(|r| r.id).collect();
@@ -153,7 +147,6 @@ impl World {
         }
         for item in 0..self.setup.items.len() {
             self.drain(0, ItemId(item as i64 + 1));
-            self.share(0, ItemId(item as i64 + 1));
             self.reconcile_waitlist(0, ItemId(item as i64 + 1));
         }
         self.deliver_all();
@@ -176,20 +169,25 @@ impl World {
         self.deliver_all();
     }
 
-    fn unstop_if_stopped(&mut self, slot: usize) {
-        if self.places[slot].slot.view().is_some_and(|v| v.stopped) {
-            self.unstop(slot);
+    /// Lets every node reconcile the slots of every item, one after the other.
+    fn reconcile_items(&mut self) {
+        for item in 0..self.setup.items.len() {
+            (0..self.setup.nodes)
+                .for_each(|node| self.reconcile_item(node, ItemId(item as i64 + 1)));
         }
     }
 
-    fn feed_all(&mut self, slot: usize) {
-        for _ in 0..ROUNDS_MAX {
-            let before = self.flight.len();
-            self.send_feed(0, slot);
-            if self.flight.len() == before {
-                return;
+    /// Lets a node reconcile the slots of an item. Then the node retries the item's parked
+    /// requests, before another node can recall the units.
+    fn reconcile_item(&mut self, node: u8, item: ItemId) {
+        self.begin_round(node, item);
+        self.deliver_all();
+        for i in 0..self.attempts.len() {
+            let Attempt { state, purchase, .. } = self.attempts[i];
+            if state.is_parked() && purchase.node == node && purchase.item == item {
+                self.retry(i);
+                self.deliver_all();
             }
-            self.deliver_all();
         }
     }
 
@@ -202,12 +200,9 @@ impl World {
             if !state.is_parked() {
                 continue;
             }
-            self.serve_parked(purchase.node, purchase.item);
+            self.begin_round(purchase.node, purchase.item);
         }
         self.deliver_all();
-        for slot in 0..self.places.len() {
-            self.feed_all(slot);
-        }
     }
 
     fn attempts_go_on(&mut self) {
@@ -223,12 +218,11 @@ impl World {
                 AttemptState::Confirming => self.drive(i, Input::Elapsed),
                 AttemptState::Parked { .. } => {
                     let purchase = self.attempts[i].purchase;
-                    self.serve_parked(purchase.node, purchase.item);
-                    self.deliver_all();
-                    for slot in 0..self.places.len() {
-                        self.feed_all(slot);
+                    // The other nodes carry out the recalls that this node begins.
+                    for step in 0..=self.setup.nodes {
+                        let node = (purchase.node + step) % self.setup.nodes;
+                        self.reconcile_item(node, purchase.item);
                     }
-                    self.retry(i);
                 }
                 AttemptState::Over => continue,
             }

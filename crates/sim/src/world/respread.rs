@@ -1,15 +1,12 @@
 //! Simulates partitions that change while the sale runs. An operator sets their number. A leader
 //! drains the slots that left the spread, and gives new slots a part of the units.
-use doorbuster_core::respread::{self, SlotDrainStep, SlotShare};
+use doorbuster_core::ItemId;
+use doorbuster_core::respread::SlotShare;
 use doorbuster_core::rows::RecallTarget;
-use doorbuster_core::slot::SlotView;
-use doorbuster_core::{CloseCause, ItemId};
 
 use super::World;
-use super::in_flight::Message;
 use crate::op::Setup;
 use crate::op::spread::Respread;
-use crate::store::Tx;
 
 /// The part of an item's spread that changes while the sale runs.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +76,6 @@ impl World {
                 self.respread(self.item_of(item), partitions, choose)
             }
             Respread::Leave { leader, slot } => self.leave(leader % 2, self.slot_of(slot)),
-            Respread::Share { leader, item } => self.share(leader % 2, self.item_of(item)),
         }
     }
 
@@ -94,59 +90,6 @@ impl World {
         if partitions != before {
             let what = if partitions > before { "widened" } else { "narrowed" };
             self.checker.count_case(what);
-        }
-    }
-
-    /// Queries the state of a slot that left the spread.
-    pub(crate) fn leave(&mut self, leader: u8, slot: usize) {
-        let at = self.places[slot].at;
-        if !self.is_in_spread(slot) && self.store.open_grant(at).is_some() {
-            self.send(Message::Leave { leader, slot });
-        }
-    }
-
-    /// Continues after the slot's answer: reads the slot's grant, and decides the next step of the
-    /// drain.
-    pub(crate) fn leave_viewed(&mut self, leader: u8, slot: usize, view: Option<&SlotView>) {
-        let Some(grant) = self.store.open_grant(self.places[slot].at).cloned() else { return };
-        if self.is_in_spread(slot) {
-            return;
-        }
-        let is_recalled = self.store.pending().any(|r| r.grant == grant.id);
-        let step = respread::slot_drain_step(&grant, view, is_recalled, false);
-        self.checker.leaves_spread(&self.store, &grant, view, is_recalled, step);
-        match step {
-            SlotDrainStep::Stop => self.send(Message::Stop { slot, stopped: true }),
-            SlotDrainStep::Recall(units) => self.begin_recall(leader, slot, units, None),
-            SlotDrainStep::Wait => {}
-            SlotDrainStep::Close => {
-                let tx = Tx::Close(grant.id, CloseCause::Rolled);
-                self.send(Message::Commit { leader, tx });
-            }
-        }
-    }
-
-    /// If an item's pool is empty, recalls units from the item's other slots to give new slots a
-    /// part.
-    pub(crate) fn share(&mut self, leader: u8, item: ItemId) {
-        if self.held || !self.store.sells(item) {
-            return;
-        }
-        let slots: Vec<usize> = (0..self.places.len())
-            .filter(|&i| {
-                let place = &self.places[i];
-                place.at.item == item && place.node.is_none() && self.is_in_spread(i)
-            })
-            .collect();
-        let shares: Vec<SlotShare> = slots.iter().filter_map(|&i| self.share_of(i)).collect();
-        let limit = u64::from(self.setup.items[item.0 as usize - 1].limit);
-        let pool = self.store.pool(item);
-        for part in respread::shares_for_new_slots(&self.spread(item), limit, pool, &shares) {
-            let at = |key| self.places.iter().position(|p| p.at == key);
-            if let (Some(from), Some(into)) = (at(part.from), at(part.into)) {
-                self.checker.count_case("shared with a new slot");
-                self.begin_recall(leader, from, part.units, Some(into));
-            }
         }
     }
 

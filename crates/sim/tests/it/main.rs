@@ -140,8 +140,8 @@ fn seeds_have_no_finding_and_cover_every_case() {
 fn every_kind_of_operation_is_drawn() {
     // An operation that no profile draws would test nothing.
     const KINDS: &str = "Buy Replay HandOut Get Poll Retry Cancel Pay Refund Expire Deliver \
-        DeliverMany Lose Delay Late Repeat Take Redeliver Poison Open Refill Tend Feed Look Recall \
-        RecallAgain ServeParked Adjust Pause Resume Close Drain Roll Unstop Respread \
+        DeliverMany Lose Delay Late Repeat Take Redeliver Poison Open Refill Feed Look Recall \
+        RecallAgain Round Adjust Pause Resume Close Drain Roll Respread \
         Snapshot Tick Step Skew CrashNode Die Rise Beat Leases CrashLeader Lapse Forget Save Swap \
         Checkout PayAt Charge TellAgain CaptureAgain Provider Reconcile AskRefund RefundArrives \
         RetryRefund Extend Wait Tell Endpoint CrashTeller Waitlist";

@@ -1,55 +1,30 @@
-//! A slot as a round of reconciliation sees it, and the start of slots.
-//! [`doorbuster_steps::slot_start`] has the sequence of the effects.
-use doorbuster_core::slot::SlotView;
-use doorbuster_core::{CloseCause, Grant, GrantId, SlotKey};
+//! Starts the slots of an item. [`doorbuster_steps::slot_start`] has the sequence of the effects.
+use doorbuster_core::{CloseCause, GrantId, SlotKey};
+use doorbuster_steps::reconciliation::{OpenSlot, SlotToStart};
 use doorbuster_steps::slot_start::{Effect, Input, SlotStart, StartOutcome};
 use futures_util::future::try_join_all;
 
-use super::refill::Portions;
-use crate::catalogue::{ItemState, SaleState};
+use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
-/// A slot that this node reaches, and its open grant.
-#[derive(Clone, Debug)]
-pub(super) struct OpenSlot {
-    /// The grant as it was read, plus the units that the slot got since then.
-    pub(super) grant: Grant,
-    /// The slot's own view.
-    pub(super) view: SlotView,
-    /// Whether the slot accepted its grant in this round.
-    pub(super) is_new: bool,
-    /// Whether the slot has applied all feed rows that the store had when the grant was read.
-    pub(super) is_current: bool,
-}
-
-/// Starts each slot that this node reaches. If a slot has no open grant, opens a grant. The watch
-/// job handles unreachable slots and slots that lost their memory.
+/// Starts these slots. The watch job handles unreachable slots and slots that lost their memory.
 pub(super) async fn start_slots(
     engine: &Engine,
     item: &ItemState,
-    sale: &SaleState,
-    grants: &[Grant],
+    slots: Vec<SlotToStart>,
+    threshold: u64,
 ) -> Result<Vec<OpenSlot>, EngineError> {
-    let mut each = Vec::with_capacity(item.slots.len());
-    for &slot in &item.slots {
-        let open = grants.iter().find(|grant| grant.slot == slot);
-        // The node that drains a sale waits until the grants of the sale's slots are closed. So no
-        // new grant is opened during a drain.
-        if open.is_some() || !sale.is_draining() {
-            each.push(start_slot(engine, item, slot, open));
-        }
-    }
+    let each = slots.into_iter().map(|to_start| start_slot(engine, item, to_start, threshold));
     Ok(try_join_all(each).await?.into_iter().flatten().collect())
 }
 
 async fn start_slot(
     engine: &Engine,
     item: &ItemState,
-    slot: SlotKey,
-    open: Option<&Grant>,
+    SlotToStart { slot, open }: SlotToStart,
+    threshold: u64,
 ) -> Result<Option<OpenSlot>, EngineError> {
-    let threshold = Portions::for_item(engine, item).spread.threshold;
-    let (mut start, mut effect) = SlotStart::begin(open.cloned(), threshold);
+    let (mut start, mut effect) = SlotStart::begin(open, threshold);
     loop {
         // If a slot does not answer, a later round of reconciliation starts it.
         let input = match effect {
@@ -84,12 +59,10 @@ async fn handle_outcome(
 ) -> Result<Option<OpenSlot>, EngineError> {
     match outcome {
         StartOutcome::NoGrant => Ok(None),
-        StartOutcome::HasGrant(grant, view) => {
-            Ok(Some(OpenSlot { grant, view, is_new: false, is_current: false }))
-        }
+        StartOutcome::HasGrant(grant, view) => Ok(Some(OpenSlot { grant, view, is_new: false })),
         StartOutcome::Accepted(grant) => {
             let view = engine.slots().view(slot).await?.filter(|view| view.grant == grant.id);
-            Ok(view.map(|view| OpenSlot { grant, view, is_new: true, is_current: false }))
+            Ok(view.map(|view| OpenSlot { grant, view, is_new: true }))
         }
         StartOutcome::Lost => {
             engine.control().suspect_loss();

@@ -1,0 +1,50 @@
+//! Sends slots their missing feed rows. [`doorbuster_steps::feed`] has the sequence of the effects.
+use doorbuster_core::slot::SlotView;
+use doorbuster_core::{Grant, Seq};
+use doorbuster_steps::feed::{Effect, Feed, Input, ROWS_MAX};
+use doorbuster_steps::reconciliation::OpenSlot;
+use futures_util::future::try_join_all;
+
+use crate::engine::{Engine, EngineError};
+
+/// Sends each of these slots its missing feed rows, and reads the slots again.
+pub(super) async fn feed_slots(
+    engine: &Engine,
+    slots: Vec<OpenSlot>,
+) -> Result<Vec<OpenSlot>, EngineError> {
+    let each = slots.into_iter().map(async |mut slot| {
+        feed(engine, &slot.grant, slot.view.applied).await?;
+        if let Some(view) = view_of(engine, &slot.grant).await? {
+            slot.view = view;
+        }
+        Ok::<_, EngineError>(slot)
+    });
+    try_join_all(each).await
+}
+
+/// Sends the grant's slot its missing feed rows. Returns how many units the slot has afterwards.
+pub(super) async fn feed_and_count(engine: &Engine, grant: &Grant) -> Result<u64, EngineError> {
+    let Some(view) = view_of(engine, grant).await? else { return Ok(0) };
+    feed(engine, grant, view.applied).await?;
+    Ok(view_of(engine, grant).await?.map_or(0, |view| view.available))
+}
+
+/// Returns the state of the grant's slot, if the slot has this grant.
+async fn view_of(engine: &Engine, grant: &Grant) -> Result<Option<SlotView>, EngineError> {
+    Ok(engine.slots().view(grant.slot).await?.filter(|view| view.grant == grant.id))
+}
+
+async fn feed(engine: &Engine, grant: &Grant, applied: Seq) -> Result<(), EngineError> {
+    let (mut feed, mut effect) = Feed::begin(applied);
+    loop {
+        effect = feed.next(match effect {
+            Effect::ReadRows(after) => {
+                Input::Rows(engine.store().feed_after(grant.id, after, ROWS_MAX).await?)
+            }
+            Effect::Apply(rows) => {
+                Input::Applied(engine.slots().apply(grant.slot, grant.epoch, &rows).await?)
+            }
+            Effect::Finish(_) => return Ok(()),
+        });
+    }
+}

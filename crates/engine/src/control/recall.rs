@@ -1,0 +1,46 @@
+//! Carries out recalls: takes units out of a slot, and moves them in the store.
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::slot::RecallOutcome;
+use doorbuster_core::{Grant, Recall, RecallId};
+
+use crate::engine::{Engine, EngineError};
+
+/// Takes the recalled units out of a slot.
+pub(super) async fn take_units(
+    engine: &Engine,
+    from: &Grant,
+    recall: &Recall,
+) -> Result<RecallOutcome, EngineError> {
+    let slots = engine.slots();
+    Ok(slots.recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await?)
+}
+
+/// Moves in the store the units that a slot gave for a recall. Returns the number of moved units.
+pub(super) async fn finish_recall(
+    engine: &Engine,
+    recall: RecallId,
+    taken: u64,
+) -> Result<u64, EngineError> {
+    failpoint::pass(Failpoint::RecallTaken);
+    let moved = engine.store().finish_recall(recall, taken).await?;
+    tracing::debug!(?recall, units = moved, "recalled");
+    engine.meter().count_recall();
+    Ok(moved)
+}
+
+/// Carries out a recall. Returns the number of moved units, or `None` if the slot refused.
+pub(super) async fn carry_out_recall(
+    engine: &Engine,
+    from: &Grant,
+    recall: &Recall,
+) -> Result<Option<u64>, EngineError> {
+    match take_units(engine, from, recall).await?.units_to_move() {
+        Some(units) => finish_recall(engine, recall.id, units).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Returns a random id for a new recall.
+pub(super) fn new_id() -> RecallId {
+    RecallId(rand::random::<u64>() >> 1)
+}

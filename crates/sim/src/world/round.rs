@@ -1,0 +1,397 @@
+//! Performs the rounds in which nodes reconcile an item's slots with the store.
+//! [`doorbuster_steps::reconciliation`] has their sequence. Also drains slots that left their
+//! item's spread ([`doorbuster_steps::slot_drain`]).
+use doorbuster_core::limits::PARTITIONS_MAX;
+use doorbuster_core::rows::{Recall, RecallTarget};
+use doorbuster_core::slot::{ApplyOutcome, RecallOutcome};
+use doorbuster_core::{CloseCause, FeedRow, Grant, GrantId, ItemId, Phase, RecallId, Seq, Stock};
+use doorbuster_core::{SlotKey, Units};
+use doorbuster_steps::feed::{self, Feed};
+use doorbuster_steps::reconciliation::{
+    Effect, Input, ItemView, OpenSlot, Portions, Refill, Round,
+};
+use doorbuster_steps::slot_drain::{self, SlotDrain};
+
+use super::in_flight::{ItemRound, Message};
+use super::node::AttemptState;
+use super::{Call, SlotReply, World};
+use crate::store::{Tx, TxResult};
+
+/// The number of feed rows in one read.
+const FEED_ROWS: u64 = 4;
+/// The largest number of pending recalls.
+const RECALLS_MAX: usize = 8;
+
+/// What a node knows about an item. The node believes that it is the leader. It never leaves the
+/// pool to other nodes.
+struct ItemAtNode<'a> {
+    world: &'a World,
+    node: u8,
+    item: ItemId,
+}
+
+impl ItemAtNode<'_> {
+    fn shared(&self) -> bool {
+        self.world.places.iter().any(|place| place.at.item == self.item && place.node.is_none())
+    }
+}
+
+impl ItemView for ItemAtNode<'_> {
+    fn slots(&self) -> Vec<SlotKey> {
+        let places = self.world.places.iter().enumerate();
+        places
+            .filter(|(i, place)| {
+                place.at.item == self.item
+                    && place.node.is_none_or(|node| node == self.node)
+                    && self.world.is_in_spread(*i)
+            })
+            .map(|(_, place)| place.at)
+            .collect()
+    }
+
+    fn is_in_spread(&self, slot: SlotKey) -> bool {
+        self.world.place_of(slot).is_none_or(|slot| self.world.is_in_spread(slot))
+    }
+
+    fn reaches_all_slots(&self) -> bool {
+        self.shared()
+    }
+
+    fn portions(&self) -> Portions {
+        let spread = self.world.spread(self.item);
+        let slots = self.world.places.iter().enumerate();
+        let in_spread = slots
+            .filter(|(i, place)| place.at.item == self.item && self.world.is_in_spread(*i))
+            .count() as u32;
+        let spread =
+            doorbuster_core::Spread { partitions: in_spread.clamp(1, PARTITIONS_MAX), ..spread };
+        let total = self.world.setup.items[self.item.0 as usize - 1].total;
+        let total = total.map_or(Stock::Unlimited, |units| Stock::Counted(u64::from(units)));
+        let nodes = (!self.shared()).then_some(u64::from(in_spread));
+        Portions::new(spread, total, nodes)
+    }
+
+    fn limit(&self) -> u32 {
+        u32::from(self.world.setup.items[self.item.0 as usize - 1].limit)
+    }
+
+    fn pool(&self) -> u64 {
+        if self.world.held { 0 } else { self.world.store.pool(self.item) }
+    }
+
+    fn pool_rest_ms(&self) -> u64 {
+        0
+    }
+
+    fn rest_pool(&mut self) {}
+
+    /// Returns the request that has waited longest. If the item's slots are in nodes' memories,
+    /// each node serves its own requests, independently of the other nodes.
+    fn first_demand(&self) -> Option<(SlotKey, Units)> {
+        let shared = self.shared();
+        let waits = |a: &&super::Attempt| {
+            matches!(a.state, AttemptState::Parked { is_short: true, .. })
+                && a.purchase.item == self.item
+                && (shared || a.purchase.node == self.node)
+        };
+        let all = self.world.attempts.iter().filter(waits);
+        let first = all.min_by_key(|a| (a.parked, a.purchase.attempt))?;
+        Some((self.world.places[first.home?].at, first.purchase.units))
+    }
+
+    fn leads(&self) -> bool {
+        true
+    }
+
+    fn is_draining(&self) -> bool {
+        !self.world.store.sells(self.item)
+    }
+
+    fn halts(&self) -> bool {
+        self.is_draining()
+    }
+
+    fn may_resume(&mut self, _: bool) -> bool {
+        true
+    }
+}
+
+impl World {
+    pub(super) fn place_of(&self, slot: SlotKey) -> Option<usize> {
+        let index = slot.index as usize;
+        self.places.get(index).is_some_and(|place| place.at == slot).then_some(index)
+    }
+
+    /// Begins a round of an item's reconciliation at a node, if the node serves buyers of the item.
+    pub(crate) fn begin_round(&mut self, node: u8, item: ItemId) {
+        let is_open = self.store.phases.get(&item).is_some_and(|row| row.shown == Phase::Open);
+        if !is_open || self.nodes[usize::from(node)].is_dead {
+            return;
+        }
+        let (steps, effect) = Round::begin();
+        let round = ItemRound { item, steps, effect, fed: Vec::new(), refilled: Vec::new() };
+        self.continue_round(node, Box::new(round));
+    }
+
+    /// Performs the round's next effect. Other actors may act before the effect after it.
+    pub(crate) fn continue_round(&mut self, node: u8, mut round: Box<ItemRound>) {
+        while let Some(input) = self.perform_in_round(node, &mut round) {
+            let item = round.item;
+            let mut view = ItemAtNode { world: self, node, item };
+            round.effect = round.steps.next(input, &mut view);
+            // While a request waits for units, new slots get no part.
+            let shares = view.first_demand().is_none();
+            match &round.effect {
+                Effect::BeginRecall { .. } => {
+                    if shares {
+                        self.checker.count_case("shared with a new slot");
+                    }
+                    break;
+                }
+                Effect::Distribute { pool, refills } => {
+                    self.check_portions(&round, *pool, refills);
+                    break;
+                }
+                Effect::StartSlots { .. }
+                | Effect::DrainSlot(_)
+                | Effect::RunAgain(_)
+                | Effect::Record
+                | Effect::Stop { .. } => {}
+                Effect::Finish => return,
+                _ => break,
+            }
+        }
+        self.send(Message::Round { node, round });
+    }
+
+    /// Returns the slot that the round's next effect asks.
+    pub(super) fn slot_of_round(&self, round: &ItemRound) -> Option<usize> {
+        match &round.effect {
+            Effect::TakeUnits { from, .. } => self.place_of(from.slot),
+            Effect::Feed(slots) => self.place_of(slots.get(round.fed.len())?.grant.slot),
+            _ => None,
+        }
+    }
+
+    /// Performs an effect, or a part of it. Returns its result, or `None` if parts remain.
+    fn perform_in_round(&mut self, node: u8, round: &mut ItemRound) -> Option<Input> {
+        Some(match &round.effect {
+            Effect::ReadGrants => {
+                let grants = self.store.model.grants.values();
+                let of_item = grants.filter(|grant| grant.slot.item == round.item);
+                Input::Grants(of_item.cloned().collect())
+            }
+            Effect::ReadRecalls => Input::Recalls(self.store.pending().cloned().collect()),
+            // A slot without its grant starts later, so it takes no part in this round.
+            Effect::StartSlots { slots, .. } => {
+                let slots = slots.clone();
+                Input::Started(
+                    slots.into_iter().filter_map(|s| self.start_for_round(node, s.slot)).collect(),
+                )
+            }
+            Effect::DrainSlot(grant) => {
+                if let Some(slot) = self.place_of(grant.slot) {
+                    self.leave(node, slot);
+                }
+                Input::Drained(false)
+            }
+            Effect::TakeUnits { from, recall } => {
+                let call = Call::Recall(recall.id, from.id, from.epoch, recall.asked);
+                match self.place_of(from.slot).map(|slot| self.call(slot, call)) {
+                    Some(SlotReply::RecallOutcome(outcome)) => Input::Taken(outcome),
+                    _ => Input::Taken(RecallOutcome::Refused),
+                }
+            }
+            Effect::FinishRecall { recall, units } => {
+                match self.commit(Tx::RecallFinish(*recall, *units)) {
+                    TxResult::Moved(units) => Input::Moved(units),
+                    _ => Input::Moved(0),
+                }
+            }
+            Effect::Feed(slots) => {
+                let mut slot = slots.get(round.fed.len())?.clone();
+                self.feed_for_round(&mut slot);
+                round.fed.push(slot);
+                if round.fed.len() < slots.len() {
+                    return None;
+                }
+                Input::Fed(std::mem::take(&mut round.fed))
+            }
+            Effect::Distribute { refills, .. } => {
+                let part = *refills.get(round.refilled.len())?;
+                let given = self.refill_for_round(part);
+                round.refilled.push(given);
+                if round.refilled.len() < refills.len() {
+                    return None;
+                }
+                Input::Refilled(std::mem::take(&mut round.refilled))
+            }
+            Effect::Gather(part) => Input::Refilled(vec![self.refill_for_round(*part)]),
+            Effect::BeginRecall { from, into, units } => {
+                Input::RecallBegun(self.recall_between(*from, *into, *units))
+            }
+            // The operations of the list and the end of the run begin further rounds.
+            Effect::RunAgain(_) | Effect::Record | Effect::Finish => Input::Done,
+            Effect::Stop { slot, stopped } => {
+                if let Some(slot) = self.place_of(*slot) {
+                    self.send(Message::Stop { slot, stopped: *stopped });
+                }
+                Input::Done
+            }
+        })
+    }
+
+    fn recall_between(&mut self, from: GrantId, into: GrantId, units: u64) -> Option<Recall> {
+        if self.store.pending().count() >= RECALLS_MAX {
+            return None;
+        }
+        let id = RecallId(self.draw() >> 1);
+        match self.commit(Tx::RecallBegin(id, from, RecallTarget::Grant(into), units)) {
+            TxResult::Recall(recall) => recall,
+            _ => None,
+        }
+    }
+
+    /// Returns a slot that has its grant. If the slot lacks it, begins to start the slot.
+    fn start_for_round(&mut self, node: u8, slot: SlotKey) -> Option<OpenSlot> {
+        let slot = self.place_of(slot)?;
+        let place = &self.places[slot];
+        let grant = self.store.open_grant(place.at).cloned();
+        let view = place.slot.view().filter(|_| !self.is_gone(slot));
+        let has_grant = |grant: &Grant| {
+            grant.acked
+                && view.as_ref().is_some_and(|v| v.grant == grant.id && v.epoch == grant.epoch)
+        };
+        match (grant.filter(has_grant), view.clone()) {
+            (Some(grant), Some(view)) => Some(OpenSlot { grant, view, is_new: false }),
+            _ => {
+                self.open_slot(node % 2, slot, 0);
+                None
+            }
+        }
+    }
+
+    /// Sends a slot its missing rows, and reads the slot again.
+    fn feed_for_round(&mut self, open: &mut OpenSlot) {
+        let Some(slot) = self.place_of(open.grant.slot) else { return };
+        let (mut feed, mut effect) = Feed::begin(open.view.applied);
+        loop {
+            effect = feed.next(match effect {
+                feed::Effect::ReadRows(after) => {
+                    feed::Input::Rows(self.rows_after(open.grant.id, after))
+                }
+                feed::Effect::Apply(rows) => {
+                    let mut answer = ApplyOutcome::Foreign;
+                    for row in rows {
+                        let call = Call::Apply(open.grant.epoch, row);
+                        if let SlotReply::ApplyOutcome(outcome) = self.call(slot, call) {
+                            answer = outcome;
+                        }
+                    }
+                    feed::Input::Applied(answer)
+                }
+                feed::Effect::Finish(_) => break,
+            });
+        }
+        let view = self.places[slot].slot.view().filter(|view| view.grant == open.grant.id);
+        open.view = view.unwrap_or(open.view.clone());
+    }
+
+    fn rows_after(&self, grant: GrantId, after: Seq) -> Vec<FeedRow> {
+        let (from, to) = ((grant, Seq(after.0 + 1)), (grant, Seq(after.0 + FEED_ROWS)));
+        self.store.model.feed.range(from..=to).map(|(_, row)| row.clone()).collect()
+    }
+
+    fn refill_for_round(&mut self, Refill { grant, portion, .. }: Refill) -> (GrantId, u64) {
+        match self.commit(Tx::Refill(grant, portion.units, portion.counter)) {
+            TxResult::Moved(units) => (grant, units),
+            _ => (grant, 0),
+        }
+    }
+
+    /// Checks the portions that slots in use get from the pool.
+    fn check_portions(&mut self, round: &ItemRound, pool: u64, refills: &[Refill]) {
+        let node_memory = self.places.iter().any(|p| p.at.item == round.item && p.node.is_some());
+        let spread = self.spread(round.item);
+        if !spread.uses_sub_domains() || node_memory {
+            return;
+        }
+        for Refill { grant, portion, .. } in refills {
+            let open = round.steps.slots().iter().find(|slot| slot.grant.id == *grant);
+            if let Some(open) = open.filter(|open| open.grant.granted > 0) {
+                // Another leader may have refilled the slot since its feed was read.
+                let basis = (pool, open.rows_on_their_way());
+                self.checker.portion(&spread, &open.view, basis, (portion.counter, portion.units));
+            }
+        }
+    }
+
+    /// Begins to drain a slot that left the spread.
+    pub(crate) fn leave(&mut self, leader: u8, slot: usize) {
+        let Some(grant) = self.store.open_grant(self.places[slot].at).map(|grant| grant.id) else {
+            return;
+        };
+        if !self.is_in_spread(slot) {
+            let (drain, effect) = SlotDrain::begin(false);
+            let drain = Box::new(drain);
+            self.send(Message::DrainSlot { leader: leader % 2, slot, grant, drain, effect });
+        }
+    }
+
+    /// Performs an effect of a slot's drain. Other actors may act before the next effect.
+    pub(crate) fn continue_slot_drain(
+        &mut self,
+        leader: u8,
+        slot: usize,
+        grant: GrantId,
+        mut drain: Box<SlotDrain>,
+        effect: slot_drain::Effect,
+    ) {
+        use slot_drain::{Effect, Input};
+        let input = match effect {
+            Effect::ReadSlot => Input::Slot(self.places[slot].slot.view()),
+            Effect::ReadGrant if self.is_in_spread(slot) => return,
+            Effect::ReadGrant => {
+                Input::Grant(self.store.grant(grant).filter(|grant| grant.open).cloned())
+            }
+            Effect::ReadRecalls => {
+                let recalls = self.store.pending().filter(|recall| recall.grant == grant);
+                Input::Recalls(recalls.cloned().collect())
+            }
+            Effect::TakeUnits(recall) => {
+                let Some(epoch) = self.store.grant(grant).map(|grant| grant.epoch) else { return };
+                let call = Call::Recall(recall.id, grant, epoch, recall.asked);
+                match self.call(slot, call) {
+                    SlotReply::RecallOutcome(outcome) => Input::Taken(outcome),
+                    _ => return,
+                }
+            }
+            Effect::FinishRecall(recall, units) => {
+                self.commit(Tx::RecallFinish(recall, units));
+                Input::Done
+            }
+            Effect::StopSlot => {
+                self.call(slot, Call::Stop(true));
+                Input::Done
+            }
+            Effect::BeginRecall(units) => {
+                let id = RecallId(self.draw() >> 1);
+                self.commit(Tx::RecallBegin(id, grant, RecallTarget::Pool, units));
+                Input::Done
+            }
+            Effect::Close(grant) => {
+                self.commit(Tx::Close(grant, CloseCause::Rolled));
+                Input::Done
+            }
+            Effect::Finish(_) => return,
+        };
+        let is_decided = drain.decision().is_some();
+        let effect = drain.next(input);
+        if let Some(decision) = drain.decision().filter(|_| !is_decided) {
+            self.checker.leaves_spread(&self.store, decision);
+        }
+        if !matches!(effect, Effect::Finish(_)) {
+            self.send(Message::DrainSlot { leader, slot, grant, drain, effect });
+        }
+    }
+}

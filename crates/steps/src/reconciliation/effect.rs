@@ -1,0 +1,182 @@
+//! The effects of a round, their results, and what a round reads from the node.
+use doorbuster_core::refill::Portion;
+use doorbuster_core::slot::{RecallOutcome, SlotView};
+use doorbuster_core::{Grant, GrantId, Recall, RecallId, SlotKey, Units};
+
+use super::Portions;
+
+/// What a node knows about an item now.
+pub trait ItemView {
+    /// Returns the slots of the item's spread that this node reaches.
+    fn slots(&self) -> Vec<SlotKey>;
+    /// Returns whether a slot is in the item's spread.
+    fn is_in_spread(&self, slot: SlotKey) -> bool;
+    /// Returns whether this node reaches every slot of the item.
+    fn reaches_all_slots(&self) -> bool;
+    /// Returns the portions in which the slots get units.
+    fn portions(&self) -> Portions;
+    /// Returns the largest request.
+    fn limit(&self) -> u32;
+    /// Returns the units that slots can get from the pool.
+    fn pool(&self) -> u64;
+    /// Returns for how many milliseconds this node leaves the pool to other nodes.
+    fn pool_rest_ms(&self) -> u64;
+    /// Leaves the pool to other nodes for a while, because one of them recalled units to it.
+    fn rest_pool(&mut self);
+    /// Returns the oldest request that waits for units: its own slot, and its units.
+    fn first_demand(&self) -> Option<(SlotKey, Units)>;
+    /// Returns whether this node is the leader.
+    fn leads(&self) -> bool;
+    /// Returns whether the item's sale drains.
+    fn is_draining(&self) -> bool;
+    /// Returns whether the slots must not issue tickets.
+    fn halts(&self) -> bool;
+    /// Returns whether this node may resume a stopped slot. `halts` is the result of
+    /// [`ItemView::halts`] in this round.
+    fn may_resume(&mut self, halts: bool) -> bool;
+}
+
+/// A slot that this node reaches, and its open grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSlot {
+    /// The grant as it was read, plus the units that this round gave it.
+    pub grant: Grant,
+    /// The slot's own view.
+    pub view: SlotView,
+    /// Whether the slot accepted its grant in this round.
+    pub is_new: bool,
+}
+
+impl OpenSlot {
+    /// Returns the number of feed rows that the slot had not applied when it was read. Rows that
+    /// the store added after the grant was read do not count.
+    #[must_use]
+    pub fn rows_on_their_way(&self) -> u64 {
+        self.grant.feed_len.0.saturating_sub(self.view.applied.0)
+    }
+}
+
+/// A slot to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotToStart {
+    /// The slot.
+    pub slot: SlotKey,
+    /// The slot's open grant.
+    pub open: Option<Grant>,
+}
+
+/// Units that go from the pool to a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refill {
+    /// The grant.
+    pub grant: GrantId,
+    /// The grant's slot.
+    pub slot: SlotKey,
+    /// The units.
+    pub portion: Portion,
+}
+
+/// How long to wait before the item's next round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Until tickets of a leaving slot are settled.
+    Drain,
+    /// For this many milliseconds, while the node leaves the pool to other nodes.
+    PoolRest(u64),
+    /// Until another node can have sold the units that it got from this node.
+    GiveWay,
+}
+
+/// The next action of the driver. If the store does not answer, the round ends. A later round
+/// repeats the work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Read the item's grants. The result is [`Input::Grants`].
+    ReadGrants,
+    /// Read the pending recalls. The result is [`Input::Recalls`].
+    ReadRecalls,
+    /// Start these slots ([`crate::slot_start`]). The result is [`Input::Started`].
+    StartSlots {
+        /// The slots.
+        slots: Vec<SlotToStart>,
+        /// The threshold that the slots get.
+        threshold: u64,
+    },
+    /// Drain the slot of this grant ([`crate::slot_drain`]). The result is [`Input::Drained`].
+    DrainSlot(Grant),
+    /// Take the recalled units out of a slot. The result is [`Input::Taken`].
+    TakeUnits {
+        /// The slot's grant.
+        from: Grant,
+        /// The recall.
+        recall: Recall,
+    },
+    /// Move recalled units in the store. The result is [`Input::Moved`].
+    FinishRecall {
+        /// The recall.
+        recall: RecallId,
+        /// The units that the slot gave.
+        units: u64,
+    },
+    /// Send these slots their missing feed rows ([`crate::feed`]), and read the slots again. The
+    /// result is [`Input::Fed`].
+    Feed(Vec<OpenSlot>),
+    /// Give slots their portions of the pool. The result is [`Input::Refilled`].
+    Distribute {
+        /// The units in the pool when the portions were computed.
+        pool: u64,
+        /// The portions.
+        refills: Vec<Refill>,
+    },
+    /// Give a slot the units of the pool that the oldest waiting request lacks. The result is
+    /// [`Input::Refilled`].
+    Gather(Refill),
+    /// Begin a recall from one grant to another. The result is [`Input::RecallBegun`].
+    BeginRecall {
+        /// The grant that gives units.
+        from: GrantId,
+        /// The grant that gets units.
+        into: GrantId,
+        /// The largest number of units.
+        units: u64,
+    },
+    /// Reconcile the item again after a pause. The result is [`Input::Done`].
+    RunAgain(Pause),
+    /// Remember the units and the feeds of the slots ([`super::Round::slots`]). The result is
+    /// [`Input::Done`].
+    Record,
+    /// Stop or resume a slot. The result is [`Input::Done`].
+    Stop {
+        /// The slot.
+        slot: SlotKey,
+        /// Whether the slot must not issue tickets.
+        stopped: bool,
+    },
+    /// The round has ended.
+    Finish,
+}
+
+/// The result of an effect.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The item's grants.
+    Grants(Vec<Grant>),
+    /// The pending recalls of all items.
+    Recalls(Vec<Recall>),
+    /// The slots that have their grants. A slot that did not answer is left out.
+    Started(Vec<OpenSlot>),
+    /// Whether the leaving slot has no open grant.
+    Drained(bool),
+    /// The slot's answer to the recall.
+    Taken(RecallOutcome),
+    /// The number of units that the store moved.
+    Moved(u64),
+    /// The slots, read again.
+    Fed(Vec<OpenSlot>),
+    /// The units that each grant got.
+    Refilled(Vec<(GrantId, u64)>),
+    /// The begun recall. `None` means that the grant has nothing to recall.
+    RecallBegun(Option<Recall>),
+    /// The effect was performed.
+    Done,
+}
