@@ -14,8 +14,8 @@ pub enum Effect {
     ReadRows(Seq),
     /// Send the slot these rows. The result is [`Input::Applied`].
     Apply(Vec<FeedRow>),
-    /// The feed has ended. `true` means that the slot has all rows.
-    Finish(bool),
+    /// The feed has ended. The slot's position shows which rows it has applied.
+    Finish,
 }
 
 /// The result of an effect.
@@ -49,11 +49,11 @@ impl Feed {
                     self.sent = last.seq;
                     Effect::Apply(rows)
                 }
-                None => Effect::Finish(true),
+                None => Effect::Finish,
             },
             Input::Applied(ApplyOutcome::At(at)) if at >= self.sent => Effect::ReadRows(at),
             // The slot lacks earlier rows or has another grant.
-            Input::Applied(ApplyOutcome::At(_) | ApplyOutcome::Foreign) => Effect::Finish(false),
+            Input::Applied(ApplyOutcome::At(_) | ApplyOutcome::Foreign) => Effect::Finish,
         }
     }
 }

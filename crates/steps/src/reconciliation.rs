@@ -19,10 +19,9 @@ use doorbuster_core::{Counter, Grant, GrantId, Recall, RecallTarget};
 pub use effect::{Effect, Input, ItemView, OpenSlot, Pause, Refill, SlotToStart};
 pub use portions::Portions;
 
-/// The stages of a round, in their sequence.
+/// A stage of a round, after the read of the grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    ReadGrants,
     ReadRecalls,
     StartSlots,
     DrainSlots,
@@ -36,8 +35,7 @@ enum Stage {
 }
 
 /// Units that moved in a stage reach their slots before the next stage.
-const STAGES: [Stage; 14] = [
-    Stage::ReadGrants,
+const STAGES: [Stage; 13] = [
     Stage::ReadRecalls,
     Stage::StartSlots,
     Stage::DrainSlots,
@@ -70,7 +68,7 @@ pub struct Round {
     /// Whether a slot of this node gave units to the pool or to another node's slot.
     gave_away: bool,
     /// Whether a slot that left the spread is not drained yet.
-    is_draining: bool,
+    drain_waits: bool,
 }
 
 impl Round {
@@ -78,7 +76,7 @@ impl Round {
     #[must_use]
     pub fn begin() -> (Self, Effect) {
         let round = Self {
-            rest: &STAGES[1..],
+            rest: &STAGES,
             queue: VecDeque::new(),
             grants: Vec::new(),
             pending: Vec::new(),
@@ -86,7 +84,7 @@ impl Round {
             carried: None,
             moved: false,
             gave_away: false,
-            is_draining: false,
+            drain_waits: false,
         };
         (round, Effect::ReadGrants)
     }
@@ -124,7 +122,7 @@ impl Round {
                 self.pending = recalls.into_iter().filter(is_ours).collect();
             }
             Input::Started(slots) => self.slots = slots,
-            Input::Drained(is_closed) => self.is_draining |= !is_closed,
+            Input::Drained(is_closed) => self.drain_waits |= !is_closed,
             Input::Taken(outcome) => {
                 if let (Some(units), Some(recall)) = (outcome.units_to_move(), &self.carried) {
                     let effect = Effect::FinishRecall { recall: recall.id, units };
@@ -183,7 +181,6 @@ impl Round {
     /// Puts the effects of a stage into the queue.
     fn enter(&mut self, stage: Stage, view: &mut impl ItemView) {
         match stage {
-            Stage::ReadGrants => self.queue.push_back(Effect::ReadGrants),
             Stage::ReadRecalls => self.queue.push_back(Effect::ReadRecalls),
             Stage::StartSlots => self.start_slots(view),
             Stage::DrainSlots => self.drain_slots(view),
@@ -221,7 +218,7 @@ impl Round {
     /// Carries out the pending recalls from the slots that this node reaches. A slot remembers how
     /// many units it gave for a recall, and the store finishes each recall only once.
     fn finish_recalls(&mut self) {
-        if self.is_draining {
+        if self.drain_waits {
             self.queue.push_back(Effect::RunAgain(Pause::Drain));
         }
         let carry_out = |recall: &Recall| {

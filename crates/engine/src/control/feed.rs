@@ -44,7 +44,7 @@ async fn feed(engine: &Engine, grant: &Grant, applied: Seq) -> Result<(), Engine
             Effect::Apply(rows) => {
                 Input::Applied(engine.slots().apply(grant.slot, grant.epoch, &rows).await?)
             }
-            Effect::Finish(_) => return Ok(()),
+            Effect::Finish => return Ok(()),
         });
     }
 }

@@ -12,7 +12,10 @@ pub(super) async fn take_units(
     recall: &Recall,
 ) -> Result<RecallOutcome, EngineError> {
     let slots = engine.slots();
-    Ok(slots.recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await?)
+    let outcome = slots.recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await?;
+    let (recall, target) = (recall.id, recall.target);
+    tracing::debug!(slot = %from.slot, ?recall, ?target, ?outcome, "recalled from a slot");
+    Ok(outcome)
 }
 
 /// Moves in the store the units that a slot gave for a recall. Returns the number of moved units.
@@ -23,7 +26,7 @@ pub(super) async fn finish_recall(
 ) -> Result<u64, EngineError> {
     failpoint::pass(Failpoint::RecallTaken);
     let moved = engine.store().finish_recall(recall, taken).await?;
-    tracing::debug!(?recall, units = moved, "recalled");
+    tracing::debug!(?recall, units = moved, "moved recalled units");
     engine.meter().count_recall();
     Ok(moved)
 }

@@ -68,12 +68,13 @@ pub(super) async fn drain_slot(
             }
             Effect::Close(grant) => {
                 engine.store().close_grant(grant, CloseCause::Rolled).await?;
-                retire_closed(engine, item, slot, is_overdue).await;
+                retire_closed(engine, slot, is_overdue).await;
                 Input::Done
             }
             Effect::Finish(is_closed) => {
                 if is_closed {
                     item.work.leaving.remove(slot);
+                    item.gauge.wake_parked();
                 }
                 return Ok(is_closed);
             }
@@ -83,7 +84,7 @@ pub(super) async fn drain_slot(
 }
 
 /// Deletes the data of a slot whose grant was closed.
-async fn retire_closed(engine: &Engine, item: &ItemState, slot: SlotKey, is_overdue: bool) {
+async fn retire_closed(engine: &Engine, slot: SlotKey, is_overdue: bool) {
     tracing::info!(
         slot = engine.catalogue().slot_name(slot),
         is_overdue,
@@ -93,5 +94,4 @@ async fn retire_closed(engine: &Engine, item: &ItemState, slot: SlotKey, is_over
     if let Err(error) = engine.slots().retire(slot).await {
         tracing::debug!(%error, %slot, "failed to retire a slot that left the spread");
     }
-    item.gauge.wake_parked();
 }

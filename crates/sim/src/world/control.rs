@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use doorbuster_core::rows::RecallTarget;
-use doorbuster_core::{CloseCause, Counter, ItemId, RecallId, Seq};
+use doorbuster_core::{CloseCause, Counter, FeedRow, GrantId, ItemId, RecallId, Seq};
 use doorbuster_steps::slot_start::{Effect, Input, SlotStart, StartOutcome};
 
 use super::in_flight::{Message, Starting};
 use super::{Call, SlotReply, World};
 use crate::store::{Tx, TxResult};
 
-/// The number of feed rows that a leader sends at once.
+/// The largest number of feed rows in one read.
 const FEED_ROWS: u64 = 4;
-/// The largest number of pending recalls of one item.
+/// The largest number of pending recalls.
 const RECALLS_MAX: usize = 8;
 
 impl World {
@@ -87,14 +87,23 @@ impl World {
         if view.grant != grant.id || view.epoch != grant.epoch {
             return;
         }
-        let from = (grant.id, Seq(view.applied.0 + 1));
-        let to = (grant.id, Seq(view.applied.0 + FEED_ROWS));
-        let rows: Vec<_> =
-            self.store.model.feed.range(from..=to).map(|(_, row)| Arc::new(row.clone())).collect();
+        let rows = self.rows_after(grant.id, view.applied).into_iter().map(Arc::new);
+        let rows: Vec<_> = rows.collect();
         let epoch = grant.epoch;
         for row in rows {
             self.send(Message::Apply { slot, epoch, row });
         }
+    }
+
+    /// Returns some rows of a grant's feed after a position.
+    pub(super) fn rows_after(&self, grant: GrantId, after: Seq) -> Vec<FeedRow> {
+        let (from, to) = ((grant, Seq(after.0 + 1)), (grant, Seq(after.0 + FEED_ROWS)));
+        self.store.model.feed.range(from..=to).map(|(_, row)| row.clone()).collect()
+    }
+
+    /// Returns whether the number of pending recalls is below its bound.
+    pub(super) fn may_begin_recall(&self) -> bool {
+        self.store.pending().count() < RECALLS_MAX
     }
 
     /// Starts a recall from one slot. If `target` is 0, the units go to the pool. Any other
@@ -119,7 +128,7 @@ impl World {
                 None => return,
             },
         };
-        if self.store.pending().count() >= RECALLS_MAX {
+        if !self.may_begin_recall() {
             return;
         }
         let id = RecallId(self.draw() >> 1);

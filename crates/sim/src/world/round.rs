@@ -4,7 +4,7 @@
 use doorbuster_core::limits::PARTITIONS_MAX;
 use doorbuster_core::rows::{Recall, RecallTarget};
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome};
-use doorbuster_core::{CloseCause, FeedRow, Grant, GrantId, ItemId, Phase, RecallId, Seq, Stock};
+use doorbuster_core::{CloseCause, Grant, GrantId, ItemId, Phase, RecallId, Stock};
 use doorbuster_core::{SlotKey, Units};
 use doorbuster_steps::feed::{self, Feed};
 use doorbuster_steps::reconciliation::{
@@ -16,11 +16,6 @@ use super::in_flight::{ItemRound, Message};
 use super::node::AttemptState;
 use super::{Call, SlotReply, World};
 use crate::store::{Tx, TxResult};
-
-/// The number of feed rows in one read.
-const FEED_ROWS: u64 = 4;
-/// The largest number of pending recalls.
-const RECALLS_MAX: usize = 8;
 
 /// What a node knows about an item. The node believes that it is the leader. It never leaves the
 /// pool to other nodes.
@@ -242,7 +237,7 @@ impl World {
     }
 
     fn recall_between(&mut self, from: GrantId, into: GrantId, units: u64) -> Option<Recall> {
-        if self.store.pending().count() >= RECALLS_MAX {
+        if !self.may_begin_recall() {
             return None;
         }
         let id = RecallId(self.draw() >> 1);
@@ -290,16 +285,11 @@ impl World {
                     }
                     feed::Input::Applied(answer)
                 }
-                feed::Effect::Finish(_) => break,
+                feed::Effect::Finish => break,
             });
         }
         let view = self.places[slot].slot.view().filter(|view| view.grant == open.grant.id);
         open.view = view.unwrap_or(open.view.clone());
-    }
-
-    fn rows_after(&self, grant: GrantId, after: Seq) -> Vec<FeedRow> {
-        let (from, to) = ((grant, Seq(after.0 + 1)), (grant, Seq(after.0 + FEED_ROWS)));
-        self.store.model.feed.range(from..=to).map(|(_, row)| row.clone()).collect()
     }
 
     fn refill_for_round(&mut self, Refill { grant, portion, .. }: Refill) -> (GrantId, u64) {

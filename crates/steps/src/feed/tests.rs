@@ -26,7 +26,7 @@ fn rows_are_sent_until_none_is_left() {
     assert_eq!(feed.next(Input::Rows(rows.clone())), Effect::Apply(rows));
     let applied = feed.next(Input::Applied(ApplyOutcome::At(Seq(5))));
     assert_eq!(applied, Effect::ReadRows(Seq(5)));
-    assert_eq!(feed.next(Input::Rows(Vec::new())), Effect::Finish(true));
+    assert_eq!(feed.next(Input::Rows(Vec::new())), Effect::Finish);
 }
 
 #[test]
@@ -42,6 +42,6 @@ fn a_slot_that_lacks_earlier_rows_or_has_another_grant_ends_the_feed() {
     for answer in [ApplyOutcome::At(Seq(3)), ApplyOutcome::Foreign] {
         let (mut feed, _) = Feed::begin(Seq(3));
         feed.next(Input::Rows(vec![row(4)]));
-        assert_eq!(feed.next(Input::Applied(answer)), Effect::Finish(false));
+        assert_eq!(feed.next(Input::Applied(answer)), Effect::Finish);
     }
 }
