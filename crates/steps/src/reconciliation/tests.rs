@@ -305,3 +305,14 @@ fn a_slot_that_left_the_spread_is_drained_and_looked_at_again() {
     let slots = [open(HERE, 5), open(ALSO_HERE, 5)];
     check(item, &slots, &[], &["drain 2", "again: drain"]);
 }
+
+#[test]
+fn a_slot_that_lacks_rows_gets_no_further_portion() {
+    let sizes = Spread { partitions: 2, initial: 4, threshold: 2, refill: 3, ..Spread::default() };
+    let portions = Portions::new(sizes, Stock::Counted(20), None);
+    let (mut behind, low) = (open(HERE, 0), open(ALSO_HERE, 0));
+    behind.grant.feed_len = Seq(2);
+    let parts = portions.split_pool(10, 2, &[behind, low]);
+    let units: Vec<_> = parts.iter().map(|part| part.map(|portion| portion.units)).collect();
+    assert_eq!(units, [None, Some(3)]);
+}
