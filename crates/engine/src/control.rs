@@ -13,6 +13,7 @@ mod item_view;
 mod late_payment;
 mod leases;
 mod phases;
+pub(crate) mod pool_recall;
 mod publish;
 mod queues;
 mod rebuild_holders;

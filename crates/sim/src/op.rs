@@ -317,10 +317,10 @@ pub enum Op {
         /// Which message is sent. Even: the same message. Odd: a message with another id.
         how: u8,
     },
-    /// A node applies a captured payment again, after the payment waited for units.
-    CaptureAgain {
-        /// The index among the waiting payments.
-        payment: u8,
+    /// An action continues that waited for units.
+    EndWait {
+        /// The index among the waiting actions.
+        action: u8,
     },
     /// The provider becomes available or unavailable, or refuses the next refunds.
     Provider {

@@ -12,6 +12,7 @@ mod faults;
 mod in_flight;
 mod lease;
 mod loss;
+mod missing_units;
 mod money;
 mod money_quiescence;
 mod node;
@@ -45,8 +46,7 @@ use crate::rng::mix;
 use crate::store::{SimStore, Tx, TxResult};
 pub(crate) use answer::id_of as answer_id;
 use delivery::Deliveries;
-use in_flight::Message;
-use money::WaitingCapture;
+use in_flight::{Message, UnitsAction};
 pub(crate) use node::AttemptState;
 use node::{Attempt, Node};
 use provider::Provider;
@@ -130,13 +130,11 @@ pub struct World {
     draws: u64,
     /// The number of transactions that have started.
     pub(crate) xids: u64,
-    /// True while an operator is moving units. During that time, no slot is refilled.
-    pub(crate) held: bool,
     /// The number of rounds of all loops after the list's last operation.
     pub(crate) rounds: u64,
     pub(crate) provider: Provider,
-    /// Captured payments that wait for units to be recalled.
-    pub(crate) waiting_captures: Vec<WaitingCapture>,
+    /// Actions that wait until an item's counts change.
+    pub(crate) waiting_actions: Vec<UnitsAction>,
     pub(crate) deliveries: Deliveries,
 }
 
@@ -200,10 +198,9 @@ impl World {
             calls: None,
             draws: 0,
             xids: 0,
-            held: false,
             rounds: 0,
             provider: Provider::default(),
-            waiting_captures: Vec::new(),
+            waiting_actions: Vec::new(),
             deliveries: Deliveries::default(),
         }
     }
@@ -305,7 +302,7 @@ impl World {
             Op::PayAt { session, how } => self.pay_at(session, how),
             Op::Charge { order, how } => self.charge(order, how),
             Op::TellAgain { payment, how } => self.send_again(payment, how),
-            Op::CaptureAgain { payment } => self.capture_again(payment),
+            Op::EndWait { action } => self.end_wait(action),
             Op::Provider { how } => self.set_provider(how),
             Op::Reconcile { leader, checkout } => self.reconcile(leader % 2, checkout),
             Op::AskRefund { leader, refund } => self.ask_refund(leader % 2, refund),

@@ -3,7 +3,9 @@
 //! - [`checkout`] closes a checkout at the payment provider.
 //! - [`delivery`] delivers events to an endpoint of a shop.
 //! - [`feed`] sends a slot its missing feed rows.
+//! - [`late_payment`] applies a payment that arrives after its order ended.
 //! - [`memory`] refuses a request from what a node has in memory.
+//! - [`pool_recall`] moves units from an item's slots to its pool.
 //! - [`publication`] publishes a commit or a snapshot to a node's memory.
 //! - [`purchase`] handles a request that memory did not refuse, from the first slot to the answer.
 //! - [`reconciliation`] brings an item's slots up to date with the store.
@@ -13,6 +15,7 @@
 //! - [`slot_check`] checks whether a slot lost its memory.
 //! - [`slot_drain`] drains a slot that left its item's spread.
 //! - [`slot_start`] opens a slot's grant and gives it to the slot.
+//! - [`total_change`] changes an item's total.
 //!
 //! The server performs the effects of these steps with real slots and a real store. The simulator
 //! performs the same effects with simulated slots and a simulated store. So both run the same code
@@ -22,7 +25,9 @@
 pub mod checkout;
 pub mod delivery;
 pub mod feed;
+pub mod late_payment;
 pub mod memory;
+pub mod pool_recall;
 pub mod publication;
 pub mod purchase;
 pub mod reconciliation;
@@ -32,3 +37,4 @@ pub mod settlement;
 pub mod slot_check;
 pub mod slot_drain;
 pub mod slot_start;
+pub mod total_change;

@@ -16,7 +16,7 @@ use doorbuster_core::refill::Portion;
 use doorbuster_core::respread::{self, SlotShare};
 use doorbuster_core::{Counter, Grant, GrantId, Recall, RecallTarget};
 
-pub use effect::{Effect, Input, ItemView, OpenSlot, Pause, Refill, SlotToStart};
+pub use effect::{Effect, Input, ItemView, OpenSlot, POOL_REST_MS, Pause, Refill, SlotToStart};
 pub use portions::Portions;
 
 /// A stage of a round, after the read of the grants.

@@ -1,19 +1,17 @@
-//! Changes an item's total while the sale runs. To lower the total, the server takes free units:
-//! first from the pool, and then by recalls from the slots.
+//! Changes an item's total while the sale runs. [`doorbuster_steps::total_change`] has the sequence
+//! of the effects.
 use std::time::Duration;
 
-use doorbuster_base::failpoint::{self, Failpoint};
-use doorbuster_core::{Grant, Phase, RecallTarget};
+use doorbuster_core::Phase;
+use doorbuster_steps::total_change::{Effect, Input, TotalChange};
 use doorbuster_store::{AdjustOutcome, Adjustment, ItemCounts};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
-use super::{feed, recall, reconcile};
-
-/// How long a change to a lower total waits for tickets in flight to be settled.
-const SETTLE_WAIT_MAX: Duration = Duration::from_secs(1);
+use super::pool_recall::{elapsed, listen, recall_to_pool};
+use super::reconcile;
 
 /// The result of a change of the total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,93 +80,51 @@ impl Engine {
         item: &ItemState,
         adjustment: Adjustment,
     ) -> Result<AdjustResult, EngineError> {
-        let wanted = adjustment.units.unsigned_abs();
-        let until = Instant::now() + SETTLE_WAIT_MAX;
+        let began = Instant::now();
+        let (mut changed, mut decided) = (listen(item), AdjustResult::NotFound);
+        let (mut steps, mut effect) =
+            TotalChange::begin(adjustment.units.unsigned_abs(), elapsed(began));
         loop {
-            // `changed` begins to listen before the store is read. So it also notices units that a
-            // commit returns after the read.
-            let changed = item.gauge.changed().notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            let is_last = Instant::now() >= until;
-            let pool = match self.store().adjust(adjustment.clone()).await? {
-                AdjustOutcome::Done(counts) => return Ok(AdjustResult::Done(counts)),
-                AdjustOutcome::Repeated(counts) => return Ok(AdjustResult::Repeated(counts)),
-                AdjustOutcome::NotInPool(pool) => pool,
-                AdjustOutcome::KeyReused => return Ok(AdjustResult::KeyReused),
-                AdjustOutcome::TooMuch => return Ok(AdjustResult::TooMuch),
-                AdjustOutcome::Unlimited => return Ok(AdjustResult::Unlimited),
-                AdjustOutcome::NotFound => return Ok(AdjustResult::NotFound),
+            let input = match effect {
+                Effect::Adjust => {
+                    changed = listen(item);
+                    match decide(self.store().adjust(adjustment.clone()).await?) {
+                        Ok(result) => {
+                            decided = result;
+                            Input::Adjusted(None)
+                        }
+                        Err(pool) => Input::Adjusted(Some(pool)),
+                    }
+                }
+                Effect::ReadFree => {
+                    let counts = self.store().counts(Some(vec![item.row.id])).await?;
+                    Input::Free(counts.first().map_or(0, |counts| counts.pool + counts.in_slots))
+                }
+                Effect::Recall(units) => Input::Recalled(recall_to_pool(self, item, units).await?),
+                Effect::Wait(ms) => {
+                    drop(timeout(Duration::from_millis(ms), changed.as_mut()).await);
+                    Input::Waited
+                }
+                Effect::CountFree => {
+                    Input::Free(item.gauge.counts().pool + self.available_units(item).await)
+                }
+                Effect::Finish => return Ok(decided),
+                Effect::Refuse(free) => return Ok(AdjustResult::MoreThanFree { free }),
             };
-            // The counts come from the store, because this node may not know yet about units that
-            // came back on other nodes.
-            let counts = self.store().counts(Some(vec![item.row.id])).await?;
-            let free = counts.first().map_or(0, |counts| counts.pool + counts.in_slots);
-            if wanted > free {
-                return Ok(AdjustResult::MoreThanFree { free });
-            }
-            let moved = self.recall_to_pool(item, wanted.saturating_sub(pool)).await?;
-            if is_last {
-                // Units of tickets that are still in flight after the wait do not count as free.
-                let free = item.gauge.counts().pool + self.available_units(item).await;
-                return Ok(AdjustResult::MoreThanFree { free: free.min(wanted.saturating_sub(1)) });
-            }
-            if moved == 0 {
-                // Tickets in flight have the missing units. Each ticket either becomes an order or
-                // returns its units. The loop tries once more after the wait.
-                drop(tokio::time::timeout_at(until, changed).await);
-            }
+            effect = steps.next(input, elapsed(began));
         }
     }
+}
 
-    /// Moves at most `units` from the item's slots to its pool, and returns the number of moved
-    /// units. If only another node reaches a slot, this function begins a recall, and the other
-    /// node moves the units.
-    pub async fn recall_to_pool(&self, item: &ItemState, units: u64) -> Result<u64, EngineError> {
-        // The slots may lack the credits of returned tickets. No other task can deliver these
-        // credits now, because the caller has the item's lock. So `recall_sources` delivers them.
-        let grants = self.store().grants(item.row.id).await?;
-        let mut sources = self.recall_sources(item, grants).await?;
-        sources.sort_by_key(|(grant, _, has)| (std::cmp::Reverse(*has), grant.slot));
-        let pending = self.store().pending_recalls().await?;
-        let (mut lacks, mut moved) = (units, 0);
-        for (grant, is_here, has) in sources {
-            let is_asked =
-                pending.iter().any(|r| r.grant == grant.id && r.target == RecallTarget::Pool);
-            if lacks == 0 || has == 0 || (is_asked && !is_here) {
-                continue;
-            }
-            let (id, target) = (recall::new_id(), RecallTarget::Pool);
-            let begun = self.store().begin_recall(id, grant.id, target, lacks.min(has)).await?;
-            let Some(recall_to_pool) = begun else { continue };
-            failpoint::pass(Failpoint::RecallBegun);
-            let taken = if is_here {
-                recall::carry_out_recall(self, &grant, &recall_to_pool).await?.unwrap_or(0)
-            } else {
-                0
-            };
-            moved += taken;
-            lacks -= taken.min(lacks);
-        }
-        Ok(moved)
-    }
-
-    /// Returns the item's open grants. For each grant, the result says how many units its slot may
-    /// have, and whether this node reaches the slot.
-    async fn recall_sources(
-        &self,
-        item: &ItemState,
-        grants: Vec<Grant>,
-    ) -> Result<Vec<(Grant, bool, u64)>, EngineError> {
-        let (mut sources, reached) = (Vec::new(), item.reached_slots());
-        for grant in grants.into_iter().filter(|grant| grant.open) {
-            let is_here = reached.contains(&grant.slot);
-            let has = match is_here {
-                true => feed::feed_and_count(self, &grant).await?,
-                false => grant.unsettled(),
-            };
-            sources.push((grant, is_here, has));
-        }
-        Ok(sources)
-    }
+/// Returns the result of the change, or the number of units in the pool if the pool has too few.
+fn decide(outcome: AdjustOutcome) -> Result<AdjustResult, u64> {
+    Ok(match outcome {
+        AdjustOutcome::Done(counts) => AdjustResult::Done(counts),
+        AdjustOutcome::Repeated(counts) => AdjustResult::Repeated(counts),
+        AdjustOutcome::NotInPool(pool) => return Err(pool),
+        AdjustOutcome::KeyReused => AdjustResult::KeyReused,
+        AdjustOutcome::TooMuch => AdjustResult::TooMuch,
+        AdjustOutcome::Unlimited => AdjustResult::Unlimited,
+        AdjustOutcome::NotFound => AdjustResult::NotFound,
+    })
 }

@@ -3,14 +3,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use doorbuster_core::{SlotKey, Units};
-use doorbuster_steps::reconciliation::{ItemView, Portions};
+use doorbuster_steps::reconciliation::{ItemView, POOL_REST_MS, Portions};
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
-
-/// After another node recalled units from this node's slots, this node takes no units from the pool
-/// for this long.
-const POOL_REST_MS: i64 = 300;
 
 /// An item in this node's memory.
 pub(super) struct ItemInMemory<'a> {

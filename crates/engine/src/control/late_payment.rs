@@ -1,19 +1,16 @@
-//! Takes units for a payment that arrives after its order ended. The units come first from the pool
-//! and then from the slots, by recalls.
+//! Applies captured payments. [`doorbuster_steps::late_payment`] has the sequence of the effects.
 use std::time::Duration;
 
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::money::{Capture, CaptureOutcome};
-use tokio::time::Instant;
+use doorbuster_steps::late_payment::{Effect, Input, LatePayment};
+use tokio::time::{Instant, timeout};
 
+use super::pool_recall::{elapsed, listen, recall_to_pool};
 use super::reconcile;
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 use crate::outages;
-
-/// How long a late payment waits for units that may still return. After that, the payment gets
-/// units from the pool. If the pool has too few units, the payment is refunded.
-const RECALL_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Applies a captured payment; see [`doorbuster_core::money::capture`]. Never returns
@@ -21,20 +18,21 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If a store or slot is unreachable. The caller may repeat the call.
+    /// If the store is unreachable. The caller may repeat the call.
     pub async fn capture(&self, payment: Capture) -> Result<CaptureOutcome, EngineError> {
         let first = self.store().capture(payment.clone(), false).await?;
         let CaptureOutcome::UnitsMissing { order, .. } = &first else { return Ok(first) };
         failpoint::pass(Failpoint::LateLacks);
-        if self.catalogue().item_by_id(order.item).is_none() {
+        let id = order.item;
+        if self.catalogue().item_by_id(id).is_none() {
             self.refresh_catalogue().await?;
         }
         let catalogue = self.catalogue().clone();
-        let Some(item) = catalogue.item_by_id(order.item) else {
+        let Some(item) = catalogue.item_by_id(id) else {
             return Ok(self.store().capture(payment, true).await?);
         };
         let _guard = item.work.reconciling.lock().await;
-        let captured = self.capture_with_recall(item, payment).await;
+        let captured = self.capture_late(item, payment).await;
         failpoint::pass(Failpoint::LateCaptured);
         // If recalled units are not needed, reconciliation moves them back to the slots. It also
         // adds the order's units to the buyer's quota in the slot again.
@@ -50,42 +48,52 @@ impl Engine {
         captured
     }
 
-    async fn capture_with_recall(
+    async fn capture_late(
         &self,
         item: &ItemState,
         payment: Capture,
     ) -> Result<CaptureOutcome, EngineError> {
-        let until = Instant::now() + RECALL_WAIT_MAX;
+        let began = Instant::now();
+        let mut changed = listen(item);
+        let mut captured = CaptureOutcome::Repeated;
+        let (mut steps, mut effect) = LatePayment::begin(elapsed(began));
         loop {
-            // `changed` begins to listen before the store is read. So it also notices units that a
-            // commit returns after the read.
-            let changed = item.gauge.changed().notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            let is_last = Instant::now() >= until;
-            let units = match self.store().capture(payment.clone(), is_last).await? {
-                CaptureOutcome::UnitsMissing { units, .. } => units,
-                captured => return Ok(captured),
-            };
-            let moved = match self.recall_to_pool(item, units).await {
-                Ok(moved) => moved,
-                Err(error) => {
-                    // The payment does not wait for unreachable slots. It uses only the pool.
-                    outages::warn!(
-                        self.outages(),
-                        error,
-                        event = "payment.late_recall_failed",
-                        "failed to recall units for a late payment; only the pool is used"
-                    );
-                    return Ok(self.store().capture(payment, true).await?);
+            let input = match effect {
+                Effect::Capture { is_last } => {
+                    changed = listen(item);
+                    captured = self.store().capture(payment.clone(), is_last).await?;
+                    Input::Captured(match &captured {
+                        CaptureOutcome::UnitsMissing { units, .. } => Some(*units),
+                        _ => None,
+                    })
                 }
+                Effect::Recall(units) => Input::Recalled(self.recall_late(item, units).await),
+                Effect::Wait(ms) => {
+                    drop(timeout(Duration::from_millis(ms), changed.as_mut()).await);
+                    Input::Waited
+                }
+                Effect::Finish => return Ok(captured),
             };
-            failpoint::pass(Failpoint::LateGathered);
-            if moved == 0 {
-                // Tickets in flight may have the missing units. Each ticket either becomes an order
-                // or returns its units. Also, another node may still move recalled units to the
-                // pool.
-                drop(tokio::time::timeout_at(until, changed).await);
+            effect = steps.next(input, elapsed(began));
+        }
+    }
+
+    /// Moves units to the pool for a late payment. Returns `None` if a slot or the store does not
+    /// answer.
+    async fn recall_late(&self, item: &ItemState, units: u64) -> Option<u64> {
+        match recall_to_pool(self, item, units).await {
+            Ok(moved) => {
+                failpoint::pass(Failpoint::LateGathered);
+                Some(moved)
+            }
+            Err(error) => {
+                outages::warn!(
+                    self.outages(),
+                    error,
+                    event = "payment.late_recall_failed",
+                    "failed to recall units for a late payment; only the pool is used"
+                );
+                None
             }
         }
     }

@@ -31,18 +31,6 @@ pub(super) async fn finish_recall(
     Ok(moved)
 }
 
-/// Carries out a recall. Returns the number of moved units, or `None` if the slot refused.
-pub(super) async fn carry_out_recall(
-    engine: &Engine,
-    from: &Grant,
-    recall: &Recall,
-) -> Result<Option<u64>, EngineError> {
-    match take_units(engine, from, recall).await?.units_to_move() {
-        Some(units) => finish_recall(engine, recall.id, units).await.map(Some),
-        None => Ok(None),
-    }
-}
-
 /// Returns a random id for a new recall.
 pub(super) fn new_id() -> RecallId {
     RecallId(rand::random::<u64>() >> 1)

@@ -16,7 +16,7 @@ pub(super) fn money(_: Profile, rng: &mut SimRng) -> Op {
         12..=15 => Op::Charge { order: any_byte(rng), how: rng.below(7) as u8 },
         16 | 17 => Op::Charge { order: any_byte(rng), how: 0 },
         18..=20 => Op::TellAgain { payment: any_byte(rng), how: below_four(rng) },
-        21..=24 => Op::CaptureAgain { payment: any_byte(rng) },
+        21..=24 => Op::EndWait { action: any_byte(rng) },
         25..=28 => Op::Reconcile { leader, checkout: any_byte(rng) },
         29..=32 => Op::AskRefund { leader, refund: any_byte(rng) },
         33..=35 => {

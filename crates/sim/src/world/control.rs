@@ -1,9 +1,11 @@
-//! Simulates single actions of a leader on stock: grants, refills, feeds, recalls, adjustments. A
-//! leader may perform them at any time and in any sequence.
+//! Simulates single actions on stock: grants, refills, feeds and recalls. An actor may perform them
+//! at any time and in any sequence.
 use std::sync::Arc;
 
-use doorbuster_core::rows::RecallTarget;
-use doorbuster_core::{CloseCause, Counter, FeedRow, GrantId, ItemId, RecallId, Seq};
+use doorbuster_core::rows::{Recall, RecallTarget};
+use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView};
+use doorbuster_core::{CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, RecallId, Seq};
+use doorbuster_steps::feed::{self, Feed};
 use doorbuster_steps::slot_start::{Effect, Input, SlotStart, StartOutcome};
 
 use super::in_flight::{Message, Starting};
@@ -159,7 +161,70 @@ impl World {
         self.send(message);
     }
 
-    pub(crate) fn adjust(&mut self, item: ItemId, delta: i64) {
-        self.commit(Tx::Adjust(item, delta, self.now));
+    /// Returns all grants of an item.
+    pub(super) fn grants_of(&self, item: ItemId) -> Vec<Grant> {
+        let grants = self.store.model.grants.values();
+        grants.filter(|grant| grant.slot.item == item).cloned().collect()
+    }
+
+    /// Sends the grant's slot its missing rows. Returns the slot's state, if the slot has the
+    /// grant.
+    pub(super) fn feed_slot(&mut self, grant: &Grant, applied: Seq) -> Option<SlotView> {
+        let slot = self.place_of(grant.slot)?;
+        let (mut feed, mut effect) = Feed::begin(applied);
+        loop {
+            effect = feed.next(match effect {
+                feed::Effect::ReadRows(after) => {
+                    feed::Input::Rows(self.rows_after(grant.id, after))
+                }
+                feed::Effect::Apply(rows) => {
+                    let mut answer = ApplyOutcome::Foreign;
+                    for row in rows {
+                        let call = Call::Apply(grant.epoch, row);
+                        if let SlotReply::ApplyOutcome(outcome) = self.call(slot, call) {
+                            answer = outcome;
+                        }
+                    }
+                    feed::Input::Applied(answer)
+                }
+                feed::Effect::Finish => break,
+            });
+        }
+        self.places[slot].slot.view().filter(|view| view.grant == grant.id)
+    }
+
+    /// Begins a recall at once. Returns `None` if the grant is closed or too many recalls are
+    /// pending.
+    pub(super) fn recall_into(
+        &mut self,
+        from: GrantId,
+        target: RecallTarget,
+        units: u64,
+    ) -> Option<Recall> {
+        if !self.may_begin_recall() {
+            return None;
+        }
+        let id = RecallId(self.draw() >> 1);
+        match self.commit(Tx::RecallBegin(id, from, target, units)) {
+            TxResult::Recall(recall) => recall,
+            _ => None,
+        }
+    }
+
+    /// Takes the recalled units out of the grant's slot.
+    pub(super) fn take_recalled(&mut self, from: &Grant, recall: &Recall) -> RecallOutcome {
+        let call = Call::Recall(recall.id, from.id, from.epoch, recall.asked);
+        match self.place_of(from.slot).map(|slot| self.call(slot, call)) {
+            Some(SlotReply::RecallOutcome(outcome)) => outcome,
+            _ => RecallOutcome::Refused,
+        }
+    }
+
+    /// Moves recalled units in the store, and returns the number of moved units.
+    pub(super) fn finish_recall(&mut self, recall: RecallId, units: u64) -> u64 {
+        match self.commit(Tx::RecallFinish(recall, units)) {
+            TxResult::Moved(units) => units,
+            _ => 0,
+        }
     }
 }

@@ -98,7 +98,7 @@ impl World {
     pub(crate) fn crash_leader(&mut self, leader: u8) {
         self.flight.retain(|m| m.leader() != Some(leader));
         self.late.retain(|m| m.leader() != Some(leader));
-        self.waiting_captures.clear();
+        self.waiting_actions.retain(|action| action.leader() != Some(leader));
     }
 
     pub(crate) fn forget(&mut self, slot: u8) {

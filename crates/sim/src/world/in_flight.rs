@@ -2,12 +2,15 @@
 //! so that steps of other actors can happen before it.
 use std::sync::Arc;
 
+use doorbuster_core::money::Capture;
 use doorbuster_core::slot::{RecallOutcome, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     CloseCause, Delivery, Epoch, FeedRow, Grant, GrantId, ItemId, Phase, RecallId, TicketId,
     Verdict,
 };
 
+use doorbuster_steps::late_payment::{Effect as PaymentEffect, LatePayment};
+use doorbuster_steps::pool_recall::{Effect as PoolEffect, PoolRecall};
 use doorbuster_steps::publication::Part;
 use doorbuster_steps::reconciliation::{Effect as RoundEffect, OpenSlot, Round};
 use doorbuster_steps::sale_stop;
@@ -15,9 +18,10 @@ use doorbuster_steps::sequence::Sequence;
 use doorbuster_steps::slot_check::{Effect, SlotCheck};
 use doorbuster_steps::slot_drain::{Effect as DrainEffect, SlotDrain};
 use doorbuster_steps::slot_start::{Effect as StartEffect, SlotStart};
+use doorbuster_steps::total_change::{Effect as TotalEffect, TotalChange};
 
 use super::delivery::DeliveryMessage;
-use super::money::MoneyMessage;
+use super::money::{AfterPayment, MoneyMessage};
 use super::node::Snapshot;
 use super::settler::Settling;
 use super::{Call, FLIGHT_MAX, SlotReply, World};
@@ -43,6 +47,41 @@ pub(crate) struct ItemRound {
     pub(super) fed: Vec<OpenSlot>,
     /// The grants that the present effect has refilled, and their units.
     pub(super) refilled: Vec<(GrantId, u64)>,
+}
+
+/// An action on a node that may need more units than the pool has.
+#[derive(Clone, Debug)]
+pub(crate) struct UnitsAction {
+    pub(super) node: u8,
+    pub(super) item: ItemId,
+    pub(super) steps: UnitsSteps,
+    /// The recall that the action waits for, and its next effect.
+    pub(super) recall: Option<(PoolRecall, PoolEffect)>,
+}
+
+/// The steps of an action that may need more units than the pool has, and their next effect.
+#[derive(Clone, Debug)]
+pub(crate) enum UnitsSteps {
+    /// A payment of an ended order.
+    Payment {
+        charge: usize,
+        capture: Box<Capture>,
+        after: Option<AfterPayment>,
+        steps: LatePayment,
+        effect: PaymentEffect,
+    },
+    /// A change of the item's total by `delta` units.
+    Total { delta: i64, steps: TotalChange, effect: TotalEffect },
+}
+
+impl UnitsAction {
+    /// Returns the leader that waits for the action. If the leader fails, the action is lost.
+    pub(super) fn leader(&self) -> Option<u8> {
+        match &self.steps {
+            UnitsSteps::Payment { after, .. } => Some(after.as_ref()?.leader),
+            UnitsSteps::Total { .. } => None,
+        }
+    }
 }
 
 /// The state of a leader that checks, slot by slot, whether a stopping item is drained.
@@ -94,6 +133,8 @@ pub(crate) enum Message {
         drain: Box<SlotDrain>,
         effect: DrainEffect,
     },
+    /// A node performs an action that may need more units than the pool has.
+    MissingUnits(Box<UnitsAction>),
     /// A node reconciles an item's slots.
     Round { node: u8, round: Box<ItemRound> },
     /// A leader waits until a stopped slot is drained, to give it a new epoch.
@@ -120,6 +161,7 @@ impl Message {
             Self::StartSlot { leader, starting, .. } => {
                 (!matches!(starting.effect, StartEffect::Init(_))).then_some(*leader)
             }
+            Self::MissingUnits(action) => action.leader(),
             Self::MoneyMessage(money_message) => money_message.leader(),
             _ => None,
         }
@@ -161,6 +203,7 @@ impl Message {
             Self::Notice { node, .. } | Self::Snapshot { node, .. } | Self::Round { node, .. } => {
                 Some(*node)
             }
+            Self::MissingUnits(action) => Some(action.node),
             _ => None,
         }
     }
@@ -283,6 +326,7 @@ impl World {
                     self.continue_round(node, round);
                 }
             }
+            Message::MissingUnits(action) => self.continue_units_action(action),
             Message::Roll { leader, slot } => self.rolled(leader, slot),
             Message::Snapshot { node, snapshot, parts } => {
                 self.take_snapshot(node, snapshot, parts)

@@ -59,6 +59,7 @@ impl World {
         }
         self.flight.retain(|m| m.node() != Some(node));
         self.late.retain(|m| m.node() != Some(node));
+        self.waiting_actions.retain(|action| action.node != node);
         let Node { skew_ms, until, is_dead, .. } = self.nodes[usize::from(node)];
         self.nodes[usize::from(node)] = Node { skew_ms, until, is_dead, ..Node::default() };
         for slot in 0..self.places.len() {

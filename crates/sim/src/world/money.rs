@@ -1,12 +1,9 @@
 //! Simulates what nodes and leaders do with money. They handle the provider's messages, give
 //! checkouts to buyers, close checkouts, and request refunds. [`doorbuster_steps::checkout`] has
 //! the sequence in which a checkout is closed.
-use doorbuster_core::limits::PARK_MS;
-use doorbuster_core::money::{
-    Capture, CaptureOutcome, Checkout, CheckoutOutcome, Refund, RefundState, RefundUpdate,
-};
+use doorbuster_core::money::{Checkout, CheckoutOutcome, Refund, RefundState, RefundUpdate};
 use doorbuster_core::rules::{Rule, enforces};
-use doorbuster_core::{Millis, OrderState, TicketId};
+use doorbuster_core::{OrderState, TicketId};
 use doorbuster_steps::checkout::{Answer, CheckoutClosing, Effect, Input};
 
 use super::World;
@@ -55,13 +52,12 @@ pub(crate) struct Closing {
     steps: CheckoutClosing,
 }
 
-/// A captured payment that waits for recalled units. The node that handled the payment keeps this
-/// value in its memory.
+/// A closing of a checkout that continues after a payment was applied.
 #[derive(Clone, Debug)]
-pub(crate) struct WaitingCapture {
-    pub(crate) capture: Capture,
-    pub(crate) charge: usize,
-    since: Millis,
+pub(crate) struct AfterPayment {
+    pub(super) leader: u8,
+    closing: Closing,
+    found: Vec<usize>,
 }
 
 fn name_of(session: usize) -> String {
@@ -115,7 +111,7 @@ impl World {
         match hook {
             ProviderMessage::Captured(charge) => {
                 let capture = self.capture_message(*charge, event);
-                self.capture(capture, *charge, false);
+                self.capture(*charge, capture, None);
             }
             ProviderMessage::Failed(charge) => {
                 let mut capture = self.capture_message(*charge, event);
@@ -142,46 +138,18 @@ impl World {
         }
     }
 
-    /// Handles a payment immediately, on a node that cannot recall units.
-    pub(crate) fn capture_at_once(&mut self, charge: usize, event: &str) {
-        let capture = self.capture_message(charge, event);
-        self.capture(capture, charge, true);
-    }
-
-    /// Handles a captured payment. If units are missing, the node recalls units, and keeps the
-    /// payment in its memory until the units arrive.
-    pub(crate) fn capture(&mut self, capture: Capture, charge: usize, last: bool) -> bool {
-        let TxResult::CaptureOutcome(captured) =
-            self.commit(Tx::Capture(capture.clone(), last, self.now))
-        else {
-            return false;
-        };
-        let CaptureOutcome::UnitsMissing { order, units } = captured else {
-            self.answered_hook(charge, &capture.event);
-            return true;
-        };
-        self.checker.count_case("late payment lacks units");
-        let mut lacks = units;
-        for slot in 0..self.places.len() {
-            let has = self.places[slot].slot.view().map_or(0, |v| v.available).min(lacks);
-            if self.places[slot].at.item == order.item && has > 0 {
-                self.begin_recall(0, slot, has, None);
-                lacks -= has;
-            }
-        }
-        if !self.waiting_captures.iter().any(|l| l.capture == capture) {
-            self.waiting_captures.push(WaitingCapture { capture, charge, since: self.mono });
-        }
-        false
-    }
-
-    pub(crate) fn capture_again(&mut self, pick: u8) {
-        let Some(nth) = usize::from(pick).checked_rem(self.waiting_captures.len()) else { return };
-        let WaitingCapture { capture, charge, since } = self.waiting_captures[nth].clone();
-        let last = self.mono.0 - since.0 >= PARK_MS;
-        if self.capture(capture.clone(), charge, last) {
-            self.checker.count_case("captured again");
-            self.waiting_captures.retain(|l| l.capture != capture);
+    /// Records that a node applied a payment. Continues to close the payment's checkout, if the
+    /// payment was found there.
+    pub(super) fn payment_applied(
+        &mut self,
+        charge: usize,
+        event: &str,
+        after: Option<AfterPayment>,
+    ) {
+        self.answered_hook(charge, event);
+        if let Some(AfterPayment { leader, mut closing, found }) = after {
+            let effect = closing.steps.next(Input::Applied(true));
+            self.send_effect(leader, closing, effect, found);
         }
     }
 
@@ -286,8 +254,9 @@ impl World {
         let input = match effect {
             Effect::Apply(nth) => {
                 let event = format!("found_{}", found[nth]);
-                let capture = self.capture_message(found[nth], &event);
-                Input::Applied(self.capture(capture, found[nth], false))
+                let (charge, capture) = (found[nth], self.capture_message(found[nth], &event));
+                let after = AfterPayment { leader, closing, found };
+                return self.capture(charge, capture, Some(after));
             }
             Effect::Record => {
                 self.note_closed(order, session);

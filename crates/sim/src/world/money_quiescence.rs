@@ -25,18 +25,18 @@ impl World {
             self.deliver_all();
             self.repeat_messages_at_rest();
             self.deliver_all();
-            self.recall_for_late_payments();
+            self.end_waits_at_rest();
             for (order, session) in self.checkouts_to_close() {
                 self.close_checkout(0, order, session);
             }
             self.deliver_all();
-            let waits = !self.waiting_captures.is_empty() || !self.checkouts_to_close().is_empty();
-            if self.checker.has_finding() || !waits {
+            self.end_waits_at_rest();
+            if self.checker.has_finding() || self.checkouts_to_close().is_empty() {
                 return;
             }
         }
-        self.checker
-            .find("rest", || format!("some payments are never done: {:?}", self.waiting_captures));
+        let open = self.checkouts_to_close();
+        self.checker.find("rest", || format!("some checkouts are never closed: {open:?}"));
     }
 
     /// Repeats the messages about charges outside of checkouts until they are answered. A charge at
@@ -47,23 +47,6 @@ impl World {
             if it.session.is_none() && it.unanswered.is_some() {
                 self.send_again(charge as u8, 0);
             }
-        }
-    }
-
-    fn recall_for_late_payments(&mut self) {
-        for _ in 0..ROUNDS_MAX {
-            let Some(first) = self.waiting_captures.first().cloned() else { return };
-            let of = |o: &&doorbuster_core::Order| o.id.to_string() == first.capture.order;
-            if let Some(order) = self.store.model.orders.values().find(of) {
-                let (item, units) = (order.item, order.units.to_u64());
-                self.recall_to_pool(item, units);
-            }
-            if !self.capture(first.capture.clone(), first.charge, false) {
-                // Mark this try as the last. The free units may have been sold, or the slots may be
-                // unable to give them up, so more tries might never succeed.
-                self.capture(first.capture.clone(), first.charge, true);
-            }
-            self.waiting_captures.retain(|l| l.capture != first.capture);
         }
     }
 

@@ -62,6 +62,8 @@ pub(crate) struct Node {
     pub(crate) turns: u64,
     /// The distance of the node's clock from the store's clock.
     pub(crate) skew_ms: i64,
+    /// Until when the node leaves each item's pool to other nodes.
+    pub(crate) pool_rests_until: [Millis; 2],
 }
 
 impl Node {

@@ -97,11 +97,19 @@ impl World {
             if self.checker.has_finding() {
                 return;
             }
-            if self.signature() == before && !self.end_parking() {
+            if self.signature() == before && !self.end_pool_rests() && !self.end_parking() {
                 return;
             }
         }
         self.checker.find("rest", || "some loops never run out of work".into());
+    }
+
+    /// Lets time pass until no node leaves a pool to other nodes. Returns whether a node did.
+    fn end_pool_rests(&mut self) -> bool {
+        let last = self.nodes.iter().flat_map(|node| node.pool_rests_until).max();
+        let rests = last.is_some_and(|last| last > self.mono);
+        self.mono = self.mono.max(last.unwrap_or(self.mono));
+        rests
     }
 
     /// Lets time pass until the parking time of all requests is over. Returns whether a request was

@@ -2,13 +2,11 @@
 //! [`doorbuster_steps::reconciliation`] has their sequence. Also drains slots that left their
 //! item's spread ([`doorbuster_steps::slot_drain`]).
 use doorbuster_core::limits::PARTITIONS_MAX;
-use doorbuster_core::rows::{Recall, RecallTarget};
-use doorbuster_core::slot::{ApplyOutcome, RecallOutcome};
+use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::{CloseCause, Grant, GrantId, ItemId, Phase, RecallId, Stock};
 use doorbuster_core::{SlotKey, Units};
-use doorbuster_steps::feed::{self, Feed};
 use doorbuster_steps::reconciliation::{
-    Effect, Input, ItemView, OpenSlot, Portions, Refill, Round,
+    Effect, Input, ItemView, OpenSlot, POOL_REST_MS, Portions, Refill, Round,
 };
 use doorbuster_steps::slot_drain::{self, SlotDrain};
 
@@ -17,10 +15,9 @@ use super::node::AttemptState;
 use super::{Call, SlotReply, World};
 use crate::store::{Tx, TxResult};
 
-/// What a node knows about an item. The node believes that it is the leader. It never leaves the
-/// pool to other nodes.
+/// What a node knows about an item. The node believes that it is the leader.
 struct ItemAtNode<'a> {
-    world: &'a World,
+    world: &'a mut World,
     node: u8,
     item: ItemId,
 }
@@ -71,14 +68,20 @@ impl ItemView for ItemAtNode<'_> {
     }
 
     fn pool(&self) -> u64 {
-        if self.world.held { 0 } else { self.world.store.pool(self.item) }
+        self.world.store.pool(self.item)
     }
 
     fn pool_rest_ms(&self) -> u64 {
-        0
+        let until = self.world.nodes[usize::from(self.node)].pool_rests_until;
+        until[self.item.0 as usize - 1].0.saturating_sub(self.world.mono.0).max(0).unsigned_abs()
     }
 
-    fn rest_pool(&mut self) {}
+    fn rest_pool(&mut self) {
+        self.world.checker.count_case("a node left the pool to others");
+        let until = self.world.mono.plus(POOL_REST_MS);
+        let node = &mut self.world.nodes[usize::from(self.node)];
+        node.pool_rests_until[self.item.0 as usize - 1] = until;
+    }
 
     /// Returns the request that has waited longest. If the item's slots are in nodes' memories,
     /// each node serves its own requests, independently of the other nodes.
@@ -171,11 +174,7 @@ impl World {
     /// Performs an effect, or a part of it. Returns its result, or `None` if parts remain.
     fn perform_in_round(&mut self, node: u8, round: &mut ItemRound) -> Option<Input> {
         Some(match &round.effect {
-            Effect::ReadGrants => {
-                let grants = self.store.model.grants.values();
-                let of_item = grants.filter(|grant| grant.slot.item == round.item);
-                Input::Grants(of_item.cloned().collect())
-            }
+            Effect::ReadGrants => Input::Grants(self.grants_of(round.item)),
             Effect::ReadRecalls => Input::Recalls(self.store.pending().cloned().collect()),
             // A slot without its grant starts later, so it takes no part in this round.
             Effect::StartSlots { slots, .. } => {
@@ -190,22 +189,15 @@ impl World {
                 }
                 Input::Drained(false)
             }
-            Effect::TakeUnits { from, recall } => {
-                let call = Call::Recall(recall.id, from.id, from.epoch, recall.asked);
-                match self.place_of(from.slot).map(|slot| self.call(slot, call)) {
-                    Some(SlotReply::RecallOutcome(outcome)) => Input::Taken(outcome),
-                    _ => Input::Taken(RecallOutcome::Refused),
-                }
-            }
+            Effect::TakeUnits { from, recall } => Input::Taken(self.take_recalled(from, recall)),
             Effect::FinishRecall { recall, units } => {
-                match self.commit(Tx::RecallFinish(*recall, *units)) {
-                    TxResult::Moved(units) => Input::Moved(units),
-                    _ => Input::Moved(0),
-                }
+                Input::Moved(self.finish_recall(*recall, *units))
             }
             Effect::Feed(slots) => {
                 let mut slot = slots.get(round.fed.len())?.clone();
-                self.feed_for_round(&mut slot);
+                if let Some(view) = self.feed_slot(&slot.grant, slot.view.applied) {
+                    slot.view = view;
+                }
                 round.fed.push(slot);
                 if round.fed.len() < slots.len() {
                     return None;
@@ -223,7 +215,7 @@ impl World {
             }
             Effect::Gather(part) => Input::Refilled(vec![self.refill_for_round(*part)]),
             Effect::BeginRecall { from, into, units } => {
-                Input::RecallBegun(self.recall_between(*from, *into, *units))
+                Input::RecallBegun(self.recall_into(*from, RecallTarget::Grant(*into), *units))
             }
             // The operations of the list and the end of the run begin further rounds.
             Effect::RunAgain(_) | Effect::Record | Effect::Finish => Input::Done,
@@ -234,17 +226,6 @@ impl World {
                 Input::Done
             }
         })
-    }
-
-    fn recall_between(&mut self, from: GrantId, into: GrantId, units: u64) -> Option<Recall> {
-        if !self.may_begin_recall() {
-            return None;
-        }
-        let id = RecallId(self.draw() >> 1);
-        match self.commit(Tx::RecallBegin(id, from, RecallTarget::Grant(into), units)) {
-            TxResult::Recall(recall) => recall,
-            _ => None,
-        }
     }
 
     /// Returns a slot that has its grant. If the slot lacks it, begins to start the slot.
@@ -264,32 +245,6 @@ impl World {
                 None
             }
         }
-    }
-
-    /// Sends a slot its missing rows, and reads the slot again.
-    fn feed_for_round(&mut self, open: &mut OpenSlot) {
-        let Some(slot) = self.place_of(open.grant.slot) else { return };
-        let (mut feed, mut effect) = Feed::begin(open.view.applied);
-        loop {
-            effect = feed.next(match effect {
-                feed::Effect::ReadRows(after) => {
-                    feed::Input::Rows(self.rows_after(open.grant.id, after))
-                }
-                feed::Effect::Apply(rows) => {
-                    let mut answer = ApplyOutcome::Foreign;
-                    for row in rows {
-                        let call = Call::Apply(open.grant.epoch, row);
-                        if let SlotReply::ApplyOutcome(outcome) = self.call(slot, call) {
-                            answer = outcome;
-                        }
-                    }
-                    feed::Input::Applied(answer)
-                }
-                feed::Effect::Finish => break,
-            });
-        }
-        let view = self.places[slot].slot.view().filter(|view| view.grant == open.grant.id);
-        open.view = view.unwrap_or(open.view.clone());
     }
 
     fn refill_for_round(&mut self, Refill { grant, portion, .. }: Refill) -> (GrantId, u64) {

@@ -143,7 +143,7 @@ fn every_kind_of_operation_is_drawn() {
         DeliverMany Lose Delay Late Repeat Take Redeliver Poison Open Refill Feed Look Recall \
         RecallAgain Round Adjust Pause Resume Close Drain Roll Respread \
         Snapshot Tick Step Skew CrashNode Die Rise Beat Leases CrashLeader Lapse Forget Save Swap \
-        Checkout PayAt Charge TellAgain CaptureAgain Provider Reconcile AskRefund RefundArrives \
+        Checkout PayAt Charge TellAgain EndWait Provider Reconcile AskRefund RefundArrives \
         RetryRefund Extend Wait Tell Endpoint CrashTeller Waitlist";
     let kind =
         |op: &op::Op| format!("{op:?}").split([' ', '(']).next().unwrap_or_default().to_owned();

@@ -5,6 +5,9 @@ use doorbuster_core::{Grant, GrantId, Recall, RecallId, SlotKey, Units};
 
 use super::Portions;
 
+/// How long a node leaves an item's pool to other nodes, in milliseconds.
+pub const POOL_REST_MS: i64 = 300;
+
 /// What a node knows about an item now.
 pub trait ItemView {
     /// Returns the slots of the item's spread that this node reaches.

@@ -7,6 +7,7 @@ use doorbuster_store::OrderQuery;
 
 use super::*;
 use crate::catalogue::ItemState;
+use crate::control::pool_recall::recall_to_pool;
 use crate::control::reconcile;
 use crate::settle;
 
@@ -103,10 +104,10 @@ async fn a_recall_that_its_slot_refused_stays_pending() {
     let item = item(&engine);
     // The test takes the item's lock, as a recall does. So no other task reconciles the item.
     let alone = item.work.reconciling.lock().await;
-    assert_eq!(engine.recall_to_pool(&item, 2).await.expect("the store is available"), 2);
+    assert_eq!(recall_to_pool(&engine, &item, 2).await.expect("the store is available"), 2);
     let before = grant(&engine).await;
     assert_eq!(
-        engine.recall_to_pool(&item, 3).await.expect("the store is available"),
+        recall_to_pool(&engine, &item, 3).await.expect("the store is available"),
         0,
         "the slot remembers no more recalls"
     );

@@ -1,0 +1,59 @@
+//! Moves units from an item's slots to its pool. [`doorbuster_steps::pool_recall`] has the sequence
+//! of the effects.
+use std::pin::Pin;
+
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::Millis;
+use doorbuster_core::RecallTarget;
+use doorbuster_steps::pool_recall::{Effect, Input, PoolRecall};
+use tokio::sync::futures::Notified;
+use tokio::time::Instant;
+
+use super::{feed, recall};
+use crate::catalogue::ItemState;
+use crate::engine::{Engine, EngineError};
+
+/// Moves at most `units` from the item's slots to its pool, and returns the number of moved units.
+/// The caller has the item's lock. So no other task delivers the units of returned tickets now.
+pub(crate) async fn recall_to_pool(
+    engine: &Engine,
+    item: &ItemState,
+    units: u64,
+) -> Result<u64, EngineError> {
+    let (mut steps, mut effect) = PoolRecall::begin(item.reached_slots(), units);
+    loop {
+        effect = steps.next(match effect {
+            Effect::ReadGrants => Input::Grants(engine.store().grants(item.row.id).await?),
+            Effect::CountUnits(grant) => Input::Units(feed::feed_and_count(engine, &grant).await?),
+            Effect::ReadRecalls => Input::Recalls(engine.store().pending_recalls().await?),
+            Effect::BeginRecall { from, units } => {
+                let (id, target) = (recall::new_id(), RecallTarget::Pool);
+                let begun = engine.store().begin_recall(id, from, target, units).await?;
+                if begun.is_some() {
+                    failpoint::pass(Failpoint::RecallBegun);
+                }
+                Input::RecallBegun(begun)
+            }
+            Effect::TakeUnits { from, recall } => {
+                Input::Taken(recall::take_units(engine, &from, &recall).await?)
+            }
+            Effect::FinishRecall { recall, units } => {
+                Input::Moved(recall::finish_recall(engine, recall, units).await?)
+            }
+            Effect::Finish(moved) => return Ok(moved),
+        });
+    }
+}
+
+/// Begins to listen for changes of the item's counts. A task that begins to listen before it reads
+/// the store also notices units that a commit returns after the read.
+pub(super) fn listen(item: &ItemState) -> Pin<Box<Notified<'_>>> {
+    let mut changed = Box::pin(item.gauge.changed().notified());
+    changed.as_mut().enable();
+    changed
+}
+
+/// Returns the time since `began` as a monotonic time.
+pub(super) fn elapsed(began: Instant) -> Millis {
+    Millis(i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,235 @@
+//! Performs the actions that may need more units than the pool has: payments of ended orders
+//! ([`doorbuster_steps::late_payment`]) and changes of an item's total
+//! ([`doorbuster_steps::total_change`]). Both move units from the slots to the pool
+//! ([`doorbuster_steps::pool_recall`]).
+use doorbuster_core::money::{Capture, CaptureOutcome};
+use doorbuster_core::rows::RecallTarget;
+use doorbuster_core::stock::AdjustResult;
+use doorbuster_core::{ItemId, Millis, SlotKey};
+use doorbuster_steps::late_payment::{self, LatePayment};
+use doorbuster_steps::pool_recall::{Effect, Input, PoolRecall};
+use doorbuster_steps::total_change::{self, TotalChange};
+
+use super::World;
+use super::in_flight::{Message, UnitsAction, UnitsSteps};
+use super::money::AfterPayment;
+use crate::store::{Tx, TxResult};
+
+/// The largest number of times that an action at the end of a run waits for units.
+const WAITS_MAX: usize = 60;
+
+impl UnitsSteps {
+    /// Continues after a recall that moved this many units, or after a wait.
+    fn resume(&mut self, recalled: Option<u64>, now: Millis) {
+        match self {
+            Self::Payment { steps, effect, .. } => {
+                let input = match recalled {
+                    Some(units) => late_payment::Input::Recalled(Some(units)),
+                    None => late_payment::Input::Waited,
+                };
+                *effect = steps.next(input, now);
+            }
+            Self::Total { steps, effect, .. } => {
+                let input = match recalled {
+                    Some(units) => total_change::Input::Recalled(units),
+                    None => total_change::Input::Waited,
+                };
+                *effect = steps.next(input, now);
+            }
+        }
+    }
+}
+
+impl World {
+    /// Applies a captured payment on a node. If the pool has too few units for an ended order, the
+    /// payment waits for units in the node's memory.
+    pub(super) fn capture(&mut self, charge: usize, capture: Capture, after: Option<AfterPayment>) {
+        let TxResult::CaptureOutcome(captured) =
+            self.commit(Tx::Capture(capture.clone(), false, self.now))
+        else {
+            return;
+        };
+        let CaptureOutcome::UnitsMissing { order, .. } = captured else {
+            return self.payment_applied(charge, &capture.event, after);
+        };
+        self.checker.count_case("late payment lacks units");
+        let (steps, effect) = LatePayment::begin(self.mono);
+        let capture = Box::new(capture);
+        let steps = UnitsSteps::Payment { charge, capture, after, steps, effect };
+        self.begin_units_action(charge, order.item, steps);
+    }
+
+    /// Applies a captured payment immediately, on a node that cannot recall units.
+    pub(super) fn capture_at_once(&mut self, charge: usize, event: &str) {
+        let capture = self.capture_message(charge, event);
+        self.commit(Tx::Capture(capture, true, self.now));
+        self.payment_applied(charge, event, None);
+    }
+
+    /// Changes an item's total on a node.
+    pub(crate) fn adjust(&mut self, item: ItemId, delta: i64) {
+        let (steps, effect) = TotalChange::begin(delta.unsigned_abs(), self.mono);
+        let steps = UnitsSteps::Total { delta, steps, effect };
+        self.begin_units_action(delta.unsigned_abs() as usize, item, steps);
+    }
+
+    fn begin_units_action(&mut self, pick: usize, item: ItemId, steps: UnitsSteps) {
+        let node = self.living((pick % usize::from(self.setup.nodes)) as u8);
+        self.continue_units_action(Box::new(UnitsAction { node, item, steps, recall: None }));
+    }
+
+    /// Performs the action's next effect. Other actors may act before the effect after it.
+    pub(super) fn continue_units_action(&mut self, mut action: Box<UnitsAction>) {
+        if let Some((steps, effect)) = action.recall.take() {
+            return self.continue_pool_recall(action, steps, effect);
+        }
+        match &action.steps {
+            UnitsSteps::Payment { .. } => self.continue_payment(action),
+            UnitsSteps::Total { .. } => self.continue_total_change(action),
+        }
+    }
+
+    fn continue_payment(&mut self, mut action: Box<UnitsAction>) {
+        let UnitsSteps::Payment { charge, capture, after, steps, effect } = &mut action.steps
+        else {
+            return;
+        };
+        match effect {
+            late_payment::Effect::Capture { is_last } => {
+                let tx = Tx::Capture((**capture).clone(), *is_last, self.now);
+                let missing = match self.commit(tx) {
+                    TxResult::CaptureOutcome(CaptureOutcome::UnitsMissing { units, .. }) => {
+                        Some(units)
+                    }
+                    TxResult::CaptureOutcome(CaptureOutcome::Paid(_)) => {
+                        self.checker.count_case("a late payment got recalled units");
+                        None
+                    }
+                    _ => None,
+                };
+                *effect = steps.next(late_payment::Input::Captured(missing), self.mono);
+            }
+            late_payment::Effect::Recall(units) => {
+                let reached = self.slots_at(action.node, action.item);
+                action.recall = Some(PoolRecall::begin(reached, *units));
+            }
+            late_payment::Effect::Wait(_) => return self.waiting_actions.push(*action),
+            late_payment::Effect::Finish => {
+                let after = after.take();
+                self.payment_applied(*charge, &capture.event, after);
+                return self.begin_round(action.node, action.item);
+            }
+        }
+        self.send(Message::MissingUnits(action));
+    }
+
+    fn continue_total_change(&mut self, mut action: Box<UnitsAction>) {
+        let (node, item) = (action.node, action.item);
+        let UnitsSteps::Total { delta, steps, effect } = &mut action.steps else { return };
+        let input = match effect {
+            total_change::Effect::Adjust => self.try_to_adjust(item, *delta),
+            total_change::Effect::ReadFree => {
+                let grants = self.grants_of(item).into_iter().filter(|grant| grant.open);
+                let in_slots: u64 = grants.map(|grant| grant.unsettled()).sum();
+                total_change::Input::Free(self.store.pool(item) + in_slots)
+            }
+            total_change::Effect::Recall(units) => {
+                action.recall = Some(PoolRecall::begin(self.slots_at(node, item), *units));
+                return self.send(Message::MissingUnits(action));
+            }
+            total_change::Effect::Wait(_) => return self.waiting_actions.push(*action),
+            total_change::Effect::CountFree => {
+                let slots = self.places.iter().filter(|place| place.at.item == item);
+                let views = slots.filter_map(|place| place.slot.view());
+                let available: u64 = views.map(|view| view.available).sum();
+                total_change::Input::Free(self.store.pool(item) + available)
+            }
+            total_change::Effect::Finish | total_change::Effect::Refuse(_) => {
+                return self.begin_round(node, item);
+            }
+        };
+        *effect = steps.next(input, self.mono);
+        self.send(Message::MissingUnits(action));
+    }
+
+    fn try_to_adjust(&mut self, item: ItemId, delta: i64) -> total_change::Input {
+        match self.commit(Tx::Adjust(item, delta, self.now)) {
+            TxResult::AdjustResult(AdjustResult::NotInPool(pool)) => {
+                self.checker.count_case("a lower total lacked units in the pool");
+                total_change::Input::Adjusted(Some(pool))
+            }
+            _ => total_change::Input::Adjusted(None),
+        }
+    }
+
+    /// Returns the item's slots that a node reaches.
+    fn slots_at(&self, node: u8, item: ItemId) -> Vec<SlotKey> {
+        let is_here = |place: &&super::PlacedSlot| {
+            place.at.item == item && place.node.is_none_or(|of| of == node)
+        };
+        self.places.iter().filter(is_here).map(|place| place.at).collect()
+    }
+
+    fn continue_pool_recall(
+        &mut self,
+        mut action: Box<UnitsAction>,
+        mut steps: PoolRecall,
+        effect: Effect,
+    ) {
+        let input = match effect {
+            Effect::ReadGrants => Input::Grants(self.grants_of(action.item)),
+            Effect::CountUnits(grant) => {
+                let view = self.place_of(grant.slot).and_then(|slot| self.places[slot].slot.view());
+                let view = view.filter(|view| view.grant == grant.id);
+                let fed = view.and_then(|view| self.feed_slot(&grant, view.applied));
+                Input::Units(fed.map_or(0, |view| view.available))
+            }
+            Effect::ReadRecalls => Input::Recalls(self.store.pending().cloned().collect()),
+            Effect::BeginRecall { from, units } => {
+                Input::RecallBegun(self.recall_into(from, RecallTarget::Pool, units))
+            }
+            Effect::TakeUnits { from, recall } => Input::Taken(self.take_recalled(&from, &recall)),
+            Effect::FinishRecall { recall, units } => {
+                Input::Moved(self.finish_recall(recall, units))
+            }
+            Effect::Finish(_) => return,
+        };
+        match steps.next(input) {
+            Effect::Finish(moved) => action.steps.resume(Some(moved), self.mono),
+            effect => action.recall = Some((steps, effect)),
+        }
+        self.send(Message::MissingUnits(action));
+    }
+
+    /// Ends the wait of an action.
+    pub(crate) fn end_wait(&mut self, pick: u8) {
+        if let Some(nth) = usize::from(pick).checked_rem(self.waiting_actions.len()) {
+            let mut action = self.waiting_actions.remove(nth);
+            action.steps.resume(None, self.mono);
+            self.send(Message::MissingUnits(Box::new(action)));
+        }
+    }
+
+    /// Completes the actions that wait for units, one after the other. Meanwhile the other nodes
+    /// move the units that only they reach. The action's own node does not, as in the server.
+    pub(super) fn end_waits_at_rest(&mut self) {
+        for _ in 0..WAITS_MAX {
+            self.deliver_all();
+            let Some((node, item)) = self.waiting_actions.first().map(|it| (it.node, it.item))
+            else {
+                return;
+            };
+            let version = self.store.version;
+            for other in (0..self.setup.nodes).filter(|other| *other != node) {
+                self.begin_round(other, item);
+            }
+            self.deliver_all();
+            if self.store.version == version {
+                self.mono = self.mono.plus(late_payment::WAIT_MAX_MS);
+            }
+            self.end_wait(0);
+        }
+        let waiting = &self.waiting_actions;
+        self.checker.find("rest", || format!("some actions wait for ever: {waiting:?}"));
+    }
+}

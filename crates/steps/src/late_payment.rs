@@ -1,0 +1,78 @@
+//! Applies a payment whose order has ended while the pool has too few units for it. Recalls the
+//! missing units from the slots, and waits a short time for units that may still return. If they do
+//! not return, the payment is refunded.
+use doorbuster_core::Millis;
+
+/// How long a late payment waits for units, in milliseconds.
+pub const WAIT_MAX_MS: i64 = 1_000;
+
+/// The next action of the driver. If the store does not answer, the step ends. The provider repeats
+/// its message, or the server asks the provider again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Apply the payment in the store ([`doorbuster_core::money::capture`]). The result is
+    /// [`Input::Captured`].
+    Capture {
+        /// Whether the payment no longer waits for units.
+        is_last: bool,
+    },
+    /// Recall this number of units to the pool ([`crate::pool_recall`]). The result is
+    /// [`Input::Recalled`].
+    Recall(u64),
+    /// Wait until the item's counts change, but at most for this number of milliseconds. A change
+    /// since the last [`Effect::Capture`] counts. The result is [`Input::Waited`].
+    Wait(u64),
+    /// The store has decided. The step has ended.
+    Finish,
+}
+
+/// The result of an effect.
+#[derive(Clone, Copy, Debug)]
+pub enum Input {
+    /// `None` means that the store decided. Otherwise the pool lacks this number of units.
+    Captured(Option<u64>),
+    /// The number of units that moved to the pool. `None` means that a slot or the store did not
+    /// answer.
+    Recalled(Option<u64>),
+    /// The wait has ended.
+    Waited,
+}
+
+/// A late payment.
+#[derive(Clone, Debug)]
+pub struct LatePayment {
+    /// When the payment stops waiting for units.
+    until: Millis,
+}
+
+impl LatePayment {
+    /// Begins to apply a late payment. `now` is the monotonic time.
+    ///
+    /// Until the step has ended, the driver keeps this node from reconciling the item's slots.
+    /// Otherwise the node would move the recalled units back to the slots.
+    #[must_use]
+    pub fn begin(now: Millis) -> (Self, Effect) {
+        (Self { until: now.plus(WAIT_MAX_MS) }, Effect::Capture { is_last: false })
+    }
+
+    /// Takes the result of the last effect. Returns the next effect. `now` is the monotonic time.
+    pub fn next(&mut self, input: Input, now: Millis) -> Effect {
+        match input {
+            Input::Captured(Some(units)) => Effect::Recall(units),
+            Input::Captured(None) => Effect::Finish,
+            // The payment does not wait for slots that do not answer. It uses only the pool.
+            Input::Recalled(None) => Effect::Capture { is_last: true },
+            // Tickets in flight may have the missing units. Each ticket either becomes an order or
+            // returns its units. Also, another node may still move recalled units to the pool.
+            Input::Recalled(Some(0)) if now < self.until => {
+                Effect::Wait(now.0.abs_diff(self.until.0))
+            }
+            Input::Recalled(Some(_)) | Input::Waited => {
+                Effect::Capture { is_last: now >= self.until }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! Moves units from an item's slots to its pool. A late payment or a lower total needs these units.
+//! Every effect may be repeated.
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
+use doorbuster_core::slot::RecallOutcome;
+use doorbuster_core::{Grant, GrantId, Recall, RecallId, RecallTarget, SlotKey};
+
+/// The next action of the driver. If the store or a slot does not answer, the step ends. A round of
+/// the item's reconciliation finishes the recalls that the step began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Read the item's grants. The result is [`Input::Grants`].
+    ReadGrants,
+    /// Send the grant's slot its missing feed rows, and count the units that it can sell. The slot
+    /// may lack the units of returned tickets. The result is [`Input::Units`].
+    CountUnits(Grant),
+    /// Read the pending recalls. The result is [`Input::Recalls`].
+    ReadRecalls,
+    /// Begin a recall to the pool. The result is [`Input::RecallBegun`].
+    BeginRecall {
+        /// The grant that has the units.
+        from: GrantId,
+        /// The units.
+        units: u64,
+    },
+    /// Take the recalled units out of a slot. The result is [`Input::Taken`].
+    TakeUnits {
+        /// The slot's grant.
+        from: Grant,
+        /// The recall.
+        recall: Recall,
+    },
+    /// Move recalled units in the store. The result is [`Input::Moved`].
+    FinishRecall {
+        /// The recall.
+        recall: RecallId,
+        /// The units that the slot gave.
+        units: u64,
+    },
+    /// The step has ended. It moved this number of units to the pool.
+    Finish(u64),
+}
+
+/// The result of an effect.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The item's grants.
+    Grants(Vec<Grant>),
+    /// The units that the slot can sell. It is 0 if the slot does not have the grant.
+    Units(u64),
+    /// The pending recalls.
+    Recalls(Vec<Recall>),
+    /// The new recall. `None` means that the grant is closed.
+    RecallBegun(Option<Recall>),
+    /// The slot's answer to a recall.
+    Taken(RecallOutcome),
+    /// The number of units that moved to the pool.
+    Moved(u64),
+}
+
+/// A grant whose slot may have units.
+#[derive(Clone, Debug)]
+struct Source {
+    grant: Grant,
+    /// Whether this node reaches the slot.
+    is_here: bool,
+    units: u64,
+}
+
+/// A recall of units from an item's slots to its pool.
+#[derive(Clone, Debug)]
+pub struct PoolRecall {
+    reached: Vec<SlotKey>,
+    /// The units that the pool still needs.
+    lacks: u64,
+    moved: u64,
+    /// The grants whose units are not counted yet.
+    uncounted: VecDeque<Grant>,
+    /// The slots from which nothing is recalled yet.
+    sources: VecDeque<Source>,
+    /// The slot from which units are recalled now.
+    present: Option<Source>,
+    /// The recall whose units are taken now.
+    recall: Option<RecallId>,
+}
+
+impl PoolRecall {
+    /// Begins to move at most `units` to the pool. This node reaches the slots `reached`. If only
+    /// another node reaches a slot, this node only begins a recall, and the other node moves the
+    /// units.
+    #[must_use]
+    pub fn begin(reached: Vec<SlotKey>, units: u64) -> (Self, Effect) {
+        let recall = Self {
+            reached,
+            lacks: units,
+            moved: 0,
+            uncounted: VecDeque::new(),
+            sources: VecDeque::new(),
+            present: None,
+            recall: None,
+        };
+        (recall, Effect::ReadGrants)
+    }
+
+    /// Takes the result of the last effect. Returns the next effect.
+    pub fn next(&mut self, input: Input) -> Effect {
+        match input {
+            Input::Grants(grants) => {
+                for grant in grants.into_iter().filter(|grant| grant.open) {
+                    if self.reached.contains(&grant.slot) {
+                        self.uncounted.push_back(grant);
+                    } else {
+                        let units = grant.unsettled();
+                        self.sources.push_back(Source { grant, is_here: false, units });
+                    }
+                }
+                self.count_next()
+            }
+            Input::Units(units) => {
+                if let Some(grant) = self.uncounted.pop_front() {
+                    self.sources.push_back(Source { grant, is_here: true, units });
+                }
+                self.count_next()
+            }
+            Input::Recalls(pending) => {
+                self.order_sources(&pending);
+                self.recall_next()
+            }
+            Input::RecallBegun(recall) => match (&self.present, recall) {
+                (Some(Source { grant, is_here: true, .. }), Some(recall)) => {
+                    self.recall = Some(recall.id);
+                    Effect::TakeUnits { from: grant.clone(), recall }
+                }
+                _ => self.recall_next(),
+            },
+            Input::Taken(outcome) => match (self.recall.take(), outcome.units_to_move()) {
+                (Some(recall), Some(units)) => Effect::FinishRecall { recall, units },
+                _ => self.recall_next(),
+            },
+            Input::Moved(units) => {
+                self.moved += units;
+                self.lacks = self.lacks.saturating_sub(units);
+                self.recall_next()
+            }
+        }
+    }
+    fn count_next(&self) -> Effect {
+        match self.uncounted.front() {
+            Some(grant) => Effect::CountUnits(grant.clone()),
+            None => Effect::ReadRecalls,
+        }
+    }
+
+    /// Puts the slots with most units first. Leaves out each slot that has no units, and each slot
+    /// from which another node already recalls units to the pool.
+    fn order_sources(&mut self, pending: &[Recall]) {
+        let is_asked = |grant: &Grant| {
+            pending.iter().any(|r| r.grant == grant.id && r.target == RecallTarget::Pool)
+        };
+        self.sources.retain(|it| it.units > 0 && (it.is_here || !is_asked(&it.grant)));
+        self.sources.make_contiguous().sort_by_key(|it| (Reverse(it.units), it.grant.slot));
+    }
+
+    fn recall_next(&mut self) -> Effect {
+        self.present = if self.lacks == 0 { None } else { self.sources.pop_front() };
+        match &self.present {
+            Some(Source { grant, units, .. }) => {
+                Effect::BeginRecall { from: grant.id, units: self.lacks.min(*units) }
+            }
+            None => Effect::Finish(self.moved),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! Tests the sequence of the effects, and from which slots units are recalled.
+use doorbuster_core::{Epoch, ItemId, Seq, TicketN};
+
+use super::*;
+
+fn slot(index: u32) -> SlotKey {
+    SlotKey { item: ItemId(1), index }
+}
+
+/// Returns the open grant of a slot with this number of unsettled units.
+fn grant(index: u32, granted: u64) -> Grant {
+    Grant {
+        id: GrantId(u64::from(index) + 10),
+        slot: slot(index),
+        epoch: Epoch(1),
+        granted,
+        settled: 0,
+        counted: true,
+        open: true,
+        acked: true,
+        max_n: TicketN(0),
+        resolved: 0,
+        feed_len: Seq(0),
+        closed: None,
+    }
+}
+
+fn recall(grant: GrantId, target: RecallTarget, asked: u64) -> Recall {
+    Recall { id: RecallId(4), grant, target, asked, taken: 0, done: false }
+}
+
+/// Recalls `units` from two slots that this node reaches, with 2 and 5 units, and from one slot
+/// that only another node reaches, with 9 units. Returns the step after it has read the pending
+/// recalls, and the next effect.
+fn begin(units: u64, pending: Vec<Recall>) -> (PoolRecall, Effect) {
+    let (mut steps, first) = PoolRecall::begin(vec![slot(0), slot(1)], units);
+    assert_eq!(first, Effect::ReadGrants);
+    let closed = Grant { open: false, ..grant(3, 50) };
+    let grants = vec![grant(0, 4), grant(1, 6), grant(2, 9), closed];
+    assert_eq!(steps.next(Input::Grants(grants)), Effect::CountUnits(grant(0, 4)));
+    assert_eq!(steps.next(Input::Units(2)), Effect::CountUnits(grant(1, 6)));
+    assert_eq!(steps.next(Input::Units(5)), Effect::ReadRecalls);
+    let effect = steps.next(Input::Recalls(pending));
+    (steps, effect)
+}
+
+#[test]
+fn slots_with_most_units_give_first_until_the_pool_lacks_nothing() {
+    let (mut steps, effect) = begin(13, Vec::new());
+    let from = GrantId(12);
+    assert_eq!(effect, Effect::BeginRecall { from, units: 9 });
+    // Only another node reaches this slot. It moves the units later, so they are still missing.
+    let begun = recall(from, RecallTarget::Pool, 9);
+    let effect = steps.next(Input::RecallBegun(Some(begun)));
+    assert_eq!(effect, Effect::BeginRecall { from: GrantId(11), units: 5 });
+    let begun = recall(GrantId(11), RecallTarget::Pool, 5);
+    let effect = steps.next(Input::RecallBegun(Some(begun.clone())));
+    assert_eq!(effect, Effect::TakeUnits { from: grant(1, 6), recall: begun });
+    // The slot has sold a unit since it was read.
+    let effect = steps.next(Input::Taken(RecallOutcome::Taken(4)));
+    assert_eq!(effect, Effect::FinishRecall { recall: RecallId(4), units: 4 });
+    let effect = steps.next(Input::Moved(4));
+    assert_eq!(effect, Effect::BeginRecall { from: GrantId(10), units: 2 });
+    // The grant is closed meanwhile.
+    assert_eq!(steps.next(Input::RecallBegun(None)), Effect::Finish(4));
+}
+
+#[test]
+fn nothing_more_is_recalled_than_the_pool_lacks() {
+    let pending = vec![recall(GrantId(12), RecallTarget::Pool, 9)];
+    let (mut steps, effect) = begin(3, pending);
+    let from = GrantId(11);
+    assert_eq!(effect, Effect::BeginRecall { from, units: 3 }, "the other slot is asked already");
+    let begun = recall(from, RecallTarget::Pool, 3);
+    steps.next(Input::RecallBegun(Some(begun)));
+    steps.next(Input::Taken(RecallOutcome::Taken(3)));
+    assert_eq!(steps.next(Input::Moved(3)), Effect::Finish(3));
+}
+
+#[test]
+fn a_slot_that_refuses_gives_nothing_and_other_slots_follow() {
+    let elsewhere = RecallTarget::Grant(GrantId(11));
+    let (mut steps, effect) = begin(20, vec![recall(GrantId(12), elsewhere, 9)]);
+    assert_eq!(effect, Effect::BeginRecall { from: GrantId(12), units: 9 });
+    let effect = steps.next(Input::RecallBegun(None));
+    assert_eq!(effect, Effect::BeginRecall { from: GrantId(11), units: 5 });
+    steps.next(Input::RecallBegun(Some(recall(GrantId(11), RecallTarget::Pool, 5))));
+    let effect = steps.next(Input::Taken(RecallOutcome::Refused));
+    assert_eq!(effect, Effect::BeginRecall { from: GrantId(10), units: 2 });
+}
+
+#[test]
+fn slots_without_units_are_left_out() {
+    let (mut steps, _) = PoolRecall::begin(vec![slot(0)], 5);
+    steps.next(Input::Grants(vec![grant(0, 4), grant(2, 0)]));
+    assert_eq!(steps.next(Input::Units(0)), Effect::ReadRecalls);
+    assert_eq!(steps.next(Input::Recalls(Vec::new())), Effect::Finish(0));
+}
