@@ -27,6 +27,9 @@ const RARE_MAX: usize = 10;
 
 /// The cases that the seeds must cover. A case that never happens is not tested.
 const REACHED: &[&str] = &[
+    "a late payment got recalled units",
+    "a lower total lacked units in the pool",
+    "a node left the pool to others",
     "answered ended",
     "answered key_reused",
     "answered limit_reached",
@@ -41,7 +44,6 @@ const REACHED: &[&str] = &[
     "asked again",
     "came back",
     "cancelled",
-    "captured again",
     "checkout closed",
     "checkout handed out",
     "dead letter",
