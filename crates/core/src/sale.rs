@@ -3,6 +3,8 @@
 
 pub use doorbuster_types::Phase;
 
+use crate::rules::{Rule, enforces};
+
 /// A step that an operator or the clock requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PhaseStep {
@@ -63,6 +65,16 @@ impl PhaseStep {
             Self::Close => "close",
         }
     }
+}
+
+/// Returns whether a pause or close may change the phase of a sale that has the version `current`.
+/// `announced` is the sale's version when the drain of its slots was announced.
+///
+/// If the sale has changed since then, its slots must be drained again. For example, another
+/// operator may have resumed the sale, and a drained slot may have issued tickets again.
+#[must_use]
+pub fn is_as_announced(announced: u64, current: u64) -> bool {
+    announced == current || !enforces(Rule::ShowAsIntended)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use doorbuster_core::money::{
 };
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
-use doorbuster_core::rules::{Rule, enforces};
+use doorbuster_core::sale::is_as_announced;
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::stock::AdjustResult;
@@ -250,10 +250,11 @@ impl SimStore {
     /// Changes the shown phase, and returns whether it changed. If the intended phase has changed
     /// since the leader read it, the leader's transaction has no effect.
     fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
-        let any = !enforces(Rule::ShowAsIntended);
-        let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent || any) else {
-            return false;
-        };
+        // The number of a commit is never 0.
+        let version = |intent: Option<(Phase, u64)>| intent.map_or(0, |(_, version)| version);
+        let as_announced =
+            |row: &&mut PhaseRow| is_as_announced(version(intent), version(row.intent));
+        let Some(row) = self.phases.get_mut(&item).filter(as_announced) else { return false };
         match intent {
             Some((phase, _)) => {
                 *row = PhaseRow { shown: phase, intent: None };

@@ -10,7 +10,8 @@ use crate::sequence::Sequence;
 /// the effect. If an effect fails, the driver cancels the drain, and the sale goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Tell every node that the sale drains. Nodes then open no grant for it.
+    /// Tell every node that the sale drains. Nodes then open no grant for it. The result is the
+    /// sale's version.
     Announce,
     /// Stop the slots that the driver reaches.
     StopSlots,
@@ -18,7 +19,9 @@ pub enum Effect {
     AwaitTickets,
     /// Wait until the other nodes have drained their slots. The wait is bounded.
     AwaitNodes,
-    /// Change the phase. The same transaction closes every grant that is still open.
+    /// Change the phase. The same transaction closes every grant that is still open. If the sale
+    /// has changed since [`Effect::Announce`], the phase does not change, and the driver begins
+    /// again ([`doorbuster_core::sale::is_as_announced`]).
     ChangePhase,
 }
 

@@ -27,6 +27,7 @@ pub mod lists;
 pub mod money;
 pub mod orders;
 pub mod outbox;
+pub mod phases;
 pub mod push;
 pub mod recalls;
 pub mod reconciliation;

@@ -189,12 +189,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells every node that the sale drains.
-    pub(super) async fn announce_drain(&self, sale: &SaleState) -> Result<(), EngineError> {
-        if !self.layout().is_single_node() {
-            self.store().drain_sale(&sale.row.id, DRAIN_NOTICE.as_millis() as i64).await?;
+    /// Tells every node that the sale drains. Returns the sale's version, or `None` if there is no
+    /// other node.
+    pub(super) async fn announce_drain(
+        &self,
+        sale: &SaleState,
+    ) -> Result<Option<u64>, EngineError> {
+        if self.layout().is_single_node() {
+            return Ok(None);
         }
-        Ok(())
+        Ok(self.store().drain_sale(&sale.row.id, DRAIN_NOTICE.as_millis() as i64).await?)
     }
 
     /// Ends a failed drain, so that every node sells again.

@@ -132,7 +132,10 @@ impl Engine {
                 Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false })
             }
             PhaseChange::To(Phase::Paused | Phase::Closed) => self.step_drained(&sale, step).await,
-            PhaseChange::To(_) => self.step_at_once(id, step).await,
+            PhaseChange::To(_) => self
+                .step_at_once(id, step, None)
+                .await
+                .map(|outcome| outcome.unwrap_or(StepOutcome::NotFound)),
         };
         if let Ok(StepOutcome::Done { sale, changed: true }) = &outcome {
             tracing::info!(
@@ -146,23 +149,40 @@ impl Engine {
         outcome
     }
 
-    async fn step_at_once(&self, id: &str, step: PhaseStep) -> Result<StepOutcome, EngineError> {
-        let outcome = self.store().step_sale(id, step).await?;
-        if let StepOutcome::Done { sale: row, .. } = &outcome {
+    /// Changes the phase. Returns `None` if the sale has changed since the drain of its slots was
+    /// announced.
+    async fn step_at_once(
+        &self,
+        id: &str,
+        step: PhaseStep,
+        announced: Option<u64>,
+    ) -> Result<Option<StepOutcome>, EngineError> {
+        let outcome = self.store().step_drained_sale(id, step, announced).await?;
+        if let Some(StepOutcome::Done { sale: row, .. }) = &outcome {
             self.show_sale(row.clone()).await?;
         }
         Ok(outcome)
     }
 
     /// Stops the slots, waits until their tickets are settled, and then changes the phase. The
-    /// transaction of the phase change closes the grants.
+    /// transaction of the phase change closes the grants. If the sale changes meanwhile, the slots
+    /// are drained again.
     async fn step_drained(
         &self,
         sale: &SaleState,
         step: PhaseStep,
     ) -> Result<StepOutcome, EngineError> {
         sale.flags.draining.store(true, Ordering::Release);
-        let outcome = self.drain_and_step(sale, step).await;
+        let outcome = loop {
+            match self.drain_and_step(sale, step).await {
+                Ok(Some(outcome)) => break Ok(outcome),
+                Ok(None) => tracing::debug!(
+                    sale = sale.row.id,
+                    "another node changed the sale during its drain; draining it again"
+                ),
+                Err(error) => break Err(error),
+            }
+        };
         // A successful step ends the drain. If the step failed, or if another node took it first,
         // this node must cancel its own drain.
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
@@ -176,19 +196,21 @@ impl Engine {
         &self,
         sale: &SaleState,
         step: PhaseStep,
-    ) -> Result<StepOutcome, EngineError> {
+    ) -> Result<Option<StepOutcome>, EngineError> {
         let (mut slots, mut until) = (Vec::new(), Instant::now());
-        let mut outcome = StepOutcome::NotFound;
+        let (mut announced, mut outcome) = (None, None);
         for effect in sale_stop::effects() {
             match effect {
-                Effect::Announce => self.announce_drain(sale).await?,
+                Effect::Announce => announced = self.announce_drain(sale).await?,
                 Effect::StopSlots => {
                     until = Instant::now() + DRAIN_MAX;
                     slots = self.stop_slots(sale).await;
                 }
                 Effect::AwaitTickets => self.await_tickets(sale, &slots, until).await,
                 Effect::AwaitNodes => self.await_other_nodes(sale, &slots, until).await?,
-                Effect::ChangePhase => outcome = self.step_at_once(&sale.row.id, step).await?,
+                Effect::ChangePhase => {
+                    outcome = self.step_at_once(&sale.row.id, step, announced).await?;
+                }
             }
         }
         Ok(outcome)

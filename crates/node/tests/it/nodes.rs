@@ -21,6 +21,7 @@ mod fixture;
 mod flood;
 mod leaders;
 mod live_spread;
+mod phases;
 pub(crate) mod redis;
 mod refusals;
 pub(crate) mod servers;

@@ -1,4 +1,4 @@
-//! Tests sales: the catalogue and its versions, phases, operators' keys, and leadership.
+//! Tests sales: the catalogue and its versions, operators' keys, and leadership.
 use doorbuster_core::sale::{Phase, PhaseStep};
 use doorbuster_core::{
     CloseCause, Counter, GrantId, ItemId, Millis, NodeId, PartitionChoice, Seq, SlotKey, Spread,
@@ -9,10 +9,10 @@ use super::{Fixture, new_item, new_sale};
 use crate::actions::recorded;
 use crate::contract::{
     ActionQuery, AdminKey, DeleteOutcome, FieldChange, NewAction, PatchOutcome, Role, SalePatch,
-    SaleRow, SessionOwner, SpreadOutcome, StepOutcome,
+    SaleRow, SessionOwner, SpreadOutcome,
 };
 
-async fn create(fixture: &Fixture, id: &str) -> SaleRow {
+pub(super) async fn create(fixture: &Fixture, id: &str) -> SaleRow {
     let items = vec![new_item("zebra", Stock::Counted(5), 2), new_item("ape", Stock::Unlimited, 1)];
     fixture.store.create_sale(new_sale(id, items)).await.expect("writes").expect("a free id")
 }
@@ -183,42 +183,6 @@ pub async fn only_a_draft_is_deleted(fixture: Fixture) {
         assert_eq!(fixture.store.grant(grant).await.expect("reads"), None);
         assert!(fixture.store.feed_after(grant, Seq(0), 10).await.expect("reads").is_empty());
     }
-}
-
-/// A sale passes through its phases. A repeated step changes nothing.
-pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
-    create(&fixture, "spring").await;
-    let step = async |step| fixture.store.step_sale("spring", step).await.expect("writes");
-    assert_eq!(step(PhaseStep::Pause).await, StepOutcome::WrongState(Phase::Draft));
-    let walk = [
-        (PhaseStep::Schedule, Phase::Scheduled),
-        (PhaseStep::Open, Phase::Open),
-        (PhaseStep::Pause, Phase::Paused),
-    ];
-    let walk = walk
-        .into_iter()
-        .chain([(PhaseStep::Resume, Phase::Open), (PhaseStep::Close, Phase::Closed)]);
-    let mut version = 1;
-    for (next, phase) in walk {
-        fixture.clock.advance(1_000);
-        version += 1;
-        for changed in [true, false] {
-            let StepOutcome::Done { sale, changed: moved } = step(next).await else {
-                panic!("{next:?}")
-            };
-            assert_eq!((sale.phase, sale.version, moved), (phase, version, changed));
-        }
-    }
-    let closed = fixture.store.sale("spring").await.expect("reads").expect("created");
-    assert_eq!(
-        closed.opened_at,
-        Some(closed.created_at.plus(2_000)),
-        "the sale keeps the time of its first opening"
-    );
-    assert_eq!(closed.closed_at, Some(closed.created_at.plus(5_000)));
-    assert_eq!(step(PhaseStep::Open).await, StepOutcome::WrongState(Phase::Closed));
-    let none = fixture.store.step_sale("autumn", PhaseStep::Open).await.expect("writes");
-    assert_eq!(none, StepOutcome::NotFound);
 }
 
 /// Counts can be read by item. Unknown items are left out.

@@ -187,6 +187,7 @@ fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
             &mut Transaction::Postgres(ledger),
             &sale.sale,
             PhaseStep::Pause,
+            None,
         )?),
     }
     paused.retain(|earlier| earlier.sale != sale.sale);

@@ -1,14 +1,15 @@
 //! The phases of a sale.
-use doorbuster_core::sale::{Phase, PhaseChange, PhaseStep};
+use doorbuster_core::sale::{Phase, PhaseChange, PhaseStep, is_as_announced};
 use doorbuster_core::{CloseCause, GrantId, ItemId, stock};
 
 use crate::contract::{SaleRow, StepOutcome};
 use crate::events::sale_event;
 use crate::failure::Done;
-use crate::sql::{Statement, dialects, values};
-use crate::transaction::Transaction;
+use crate::sql::{Statement, dialects, statement, values};
+use crate::transaction::{RetryUnknown, Transaction};
 
 use super::sales::{lock_sale, recorded_change};
+use super::{Store, StoreResult};
 
 const ENTER_PHASE: Statement = dialects!(
     "UPDATE sale SET phase = $2, version = version + 1,
@@ -19,21 +20,68 @@ const ENTER_PHASE: Statement = dialects!(
 );
 const OPEN_GRANTS: &str = "SELECT id FROM slot_grant WHERE item_id = ANY($1) AND open";
 
-/// Moves a sale to its next phase, and records when it first opened and when it closed.
+/// Only PostgreSQL stores a drain.
+const DRAIN: Statement =
+    statement("UPDATE sale SET draining_until = $2 WHERE id = $1 RETURNING version");
+
+impl Store {
+    /// Moves a sale to its next phase.
+    pub async fn step_sale(&self, id: &str, step: PhaseStep) -> StoreResult<StepOutcome> {
+        let outcome = self.step_drained_sale(id, step, None).await?;
+        Ok(outcome.unwrap_or(StepOutcome::NotFound))
+    }
+
+    /// Moves a sale whose slots were drained to its next phase. `announced` is the result of
+    /// [`Store::drain_sale`]. Returns `None` and writes nothing if the sale has changed since then.
+    /// In that case, drain the slots again; see [`doorbuster_core::sale::is_as_announced`].
+    pub async fn step_drained_sale(
+        &self,
+        id: &str,
+        step: PhaseStep,
+        announced: Option<u64>,
+    ) -> StoreResult<Option<StepOutcome>> {
+        let id = id.to_owned();
+        self.job(RetryUnknown::Never, move |tx| apply_step(tx, &id, step, announced)).await
+    }
+
+    /// Announces to every node that a pause or close waits for the requests in flight, for at most
+    /// `for_ms`. If `for_ms` is 0, the wait ends. A step to another phase also ends the wait.
+    /// Returns the sale's version. In SQLite, the call does nothing and returns `None`.
+    pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<Option<u64>> {
+        if let Self::Sqlite(_) = self {
+            return Ok(None);
+        }
+        let id = id.to_owned();
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let until = (for_ms > 0).then(|| tx.now().plus(for_ms));
+            tx.change_catalogue()?;
+            tx.one(DRAIN, &values![&id, until], |row| row.number(0))
+        })
+        .await
+    }
+}
+
+/// Moves a sale to its next phase, and records when it first opened and when it closed. Returns
+/// `None` and writes nothing if the sale has changed since its drain was announced.
 pub(crate) fn apply_step(
     tx: &mut Transaction<'_, '_>,
     id: &str,
     step: PhaseStep,
-) -> Done<StepOutcome> {
-    let Some(sale) = lock_sale(tx, id)? else { return Ok(StepOutcome::NotFound) };
+    announced: Option<u64>,
+) -> Done<Option<StepOutcome>> {
+    let Some(sale) = lock_sale(tx, id)? else { return Ok(Some(StepOutcome::NotFound)) };
     let phase = match step.apply(sale.phase) {
         PhaseChange::To(phase) => phase,
-        PhaseChange::Already => return Ok(StepOutcome::Done { sale, changed: false }),
-        PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),
+        PhaseChange::Already => return Ok(Some(StepOutcome::Done { sale, changed: false })),
+        PhaseChange::WrongState => return Ok(Some(StepOutcome::WrongState(sale.phase))),
     };
+    if announced.is_some_and(|announced| !is_as_announced(announced, sale.version)) {
+        return Ok(None);
+    }
     enter_phase(tx, &sale, phase)?;
     let sale = recorded_change(tx, &sale)?;
-    Ok(sale.map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
+    let done = |sale| StepOutcome::Done { sale, changed: true };
+    Ok(Some(sale.map_or(StepOutcome::NotFound, done)))
 }
 
 /// Pauses a sale that never opened.

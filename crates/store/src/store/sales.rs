@@ -1,19 +1,18 @@
 //! Sales and their items: the catalogue, and changes of descriptions and of stock.
 use std::sync::{Mutex, PoisonError};
 
-use doorbuster_core::sale::{Phase, PhaseStep};
+use doorbuster_core::sale::Phase;
 use doorbuster_core::{GrantId, ItemId, Millis, PartitionChoice, Spread};
 
 use crate::contract::{
     CatalogueRows, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch, SaleRow,
-    StepOutcome,
 };
 use crate::failure::{Done, Failure};
 use crate::sql::{Row, Statement, locking, statement, values};
 use crate::transaction::{RetryUnknown, Transaction};
 use crate::{actions, rows};
 
-use super::{Store, StoreResult, phases};
+use super::{Store, StoreResult};
 
 /// Selects one row for each item of a sale. A sale without items has one row. Only one process uses
 /// a store in SQLite. So SQLite does not store `draining_until`, which is for other nodes.
@@ -104,9 +103,6 @@ const DELETE_GRANTS: [Statement; 3] = [
 const DELETE_SALE: Statement = statement("DELETE FROM sale WHERE id = $1");
 const DELETE_ROOMS: Statement = statement("DELETE FROM waiting_room WHERE sale_id = $1");
 const DELETE_VISITORS: Statement = statement("DELETE FROM waiting_room_visitor WHERE sale_id = $1");
-/// Only PostgreSQL stores a drain.
-const DRAIN: Statement = statement("UPDATE sale SET draining_until = $2 WHERE id = $1");
-
 fn sale_row(row: Row<'_>) -> Done<SaleRow> {
     Ok(SaleRow {
         id: row.get(0)?,
@@ -370,27 +366,5 @@ impl Store {
     ) -> StoreResult<DeleteOutcome> {
         let id = id.to_owned();
         self.job(RetryUnknown::Never, move |tx| delete(tx, &id, if_version)).await
-    }
-
-    /// Moves a sale to its next phase.
-    pub async fn step_sale(&self, id: &str, step: PhaseStep) -> StoreResult<StepOutcome> {
-        let id = id.to_owned();
-        self.job(RetryUnknown::Never, move |tx| phases::apply_step(tx, &id, step)).await
-    }
-
-    /// Announces to every node that a pause or close waits for the requests in flight, for at most
-    /// `for_ms`. If `for_ms` is 0, the wait ends. A step to another phase also ends the wait. In
-    /// SQLite, the call does nothing.
-    pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<()> {
-        if let Self::Sqlite(_) = self {
-            return Ok(());
-        }
-        let id = id.to_owned();
-        self.job(RetryUnknown::Allowed, move |tx| {
-            let until = (for_ms > 0).then(|| tx.now().plus(for_ms));
-            tx.change_catalogue()?;
-            tx.run(DRAIN, &values![&id, until]).map(drop)
-        })
-        .await
     }
 }

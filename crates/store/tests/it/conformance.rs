@@ -6,7 +6,7 @@ use doorbuster_store::conformance::money::{
 use doorbuster_store::conformance::waitlist::{ends as waitlist_ends, orders as waitlist_orders};
 use doorbuster_store::conformance::{
     Fixture, blocks, challenge, codes, console, grants, item_rooms, lists, money, orders, outbox,
-    push, recalls, reconciliation, rooms, sales, settle, waitlist,
+    phases, push, recalls, reconciliation, rooms, sales, settle, waitlist,
 };
 
 use crate::cluster;
@@ -82,9 +82,11 @@ every! {
         a_created_sale_is_a_draft, the_catalogue_is_newest_first,
         the_catalogue_has_another_version_after_each_change, a_patch_raises_the_version,
         a_refused_patch_changes_nothing, a_patch_cannot_change_fields_of_the_store,
-        only_a_draft_is_deleted, a_sale_walks_through_its_phases, counts_are_listed_by_item,
+        only_a_draft_is_deleted, counts_are_listed_by_item,
         keys_are_added_and_deleted, one_node_leads_at_a_time, operator_actions_are_recorded,
         a_spread_changes_until_the_sale_is_closed, nodes_live_until_their_leases_expire;
+    phases:
+        a_sale_walks_through_its_phases, a_drained_sale_that_changed_keeps_its_phase;
     challenge:
         a_spent_challenge_stays_spent, exactly_one_of_concurrent_answers_is_first,
         wrong_answers_are_counted_for_a_while, concurrent_wrong_answers_are_each_counted,

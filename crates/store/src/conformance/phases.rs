@@ -1,0 +1,77 @@
+//! Tests the phases of a sale.
+use doorbuster_core::sale::{Phase, PhaseStep};
+
+use super::Fixture;
+use super::sales::create;
+use crate::contract::StepOutcome;
+
+/// A sale passes through its phases. A repeated step changes nothing.
+pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
+    create(&fixture, "spring").await;
+    let step = async |step| fixture.store.step_sale("spring", step).await.expect("writes");
+    assert_eq!(step(PhaseStep::Pause).await, StepOutcome::WrongState(Phase::Draft));
+    let walk = [
+        (PhaseStep::Schedule, Phase::Scheduled),
+        (PhaseStep::Open, Phase::Open),
+        (PhaseStep::Pause, Phase::Paused),
+    ];
+    let walk = walk
+        .into_iter()
+        .chain([(PhaseStep::Resume, Phase::Open), (PhaseStep::Close, Phase::Closed)]);
+    let mut version = 1;
+    for (next, phase) in walk {
+        fixture.clock.advance(1_000);
+        version += 1;
+        for changed in [true, false] {
+            let StepOutcome::Done { sale, changed: moved } = step(next).await else {
+                panic!("{next:?}")
+            };
+            assert_eq!((sale.phase, sale.version, moved), (phase, version, changed));
+        }
+    }
+    let closed = fixture.store.sale("spring").await.expect("reads").expect("created");
+    assert_eq!(
+        closed.opened_at,
+        Some(closed.created_at.plus(2_000)),
+        "the sale keeps the time of its first opening"
+    );
+    assert_eq!(closed.closed_at, Some(closed.created_at.plus(5_000)));
+    assert_eq!(step(PhaseStep::Open).await, StepOutcome::WrongState(Phase::Closed));
+    let none = fixture.store.step_sale("autumn", PhaseStep::Open).await.expect("writes");
+    assert_eq!(none, StepOutcome::NotFound);
+}
+
+/// After a drain, the phase changes only if nothing else changed the sale since the drain was
+/// announced. With a single process, nothing else can change the sale.
+pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
+    let store = &fixture.store;
+    create(&fixture, "spring").await;
+    store.step_sale("spring", PhaseStep::Open).await.expect("writes");
+    let drain = async || store.drain_sale("spring", 60_000).await.expect("writes");
+    let close = async |announced| {
+        store.step_drained_sale("spring", PhaseStep::Close, announced).await.expect("writes")
+    };
+    let announced = drain().await;
+    let others = announced.is_some();
+    // Meanwhile another operator pauses the sale and resumes it. Then the slots sell again.
+    for step in [PhaseStep::Pause, PhaseStep::Resume] {
+        store.step_sale("spring", step).await.expect("writes");
+    }
+    let before = store.sale("spring").await.expect("reads").expect("created");
+    if others {
+        assert_eq!(close(announced).await, None);
+        assert_eq!(store.sale("spring").await.expect("reads"), Some(before.clone()));
+    }
+    let announced = drain().await;
+    assert_eq!(announced, others.then_some(before.version), "a drain changes no version");
+    let closed = close(announced).await;
+    let is_closed = |outcome: &Option<StepOutcome>, by_this_call| {
+        matches!(outcome, Some(StepOutcome::Done { sale, changed })
+            if sale.phase == Phase::Closed && *changed == by_this_call)
+    };
+    assert!(is_closed(&closed, true), "{closed:?}");
+    // A sale that already has the phase does not have to be drained again.
+    let again = close(announced).await;
+    assert!(is_closed(&again, false), "{again:?}");
+    assert_eq!(store.drain_sale("autumn", 60_000).await.expect("writes"), None);
+}
